@@ -4,11 +4,11 @@ use super::ApplyError;
 use crate::io::atomic;
 use crate::sync::manifest;
 use crate::sync::plan::{CloudHolds, Plan, PlanError};
-use crate::sync::state::State;
+use crate::sync::state::SyncState;
 use std::path::Path;
 
 /// Makes the cloud folder where this is the first sync: nobody else does, and nothing after that.
-pub(super) fn make(plan: &Plan, state: &State, cloud: &Path) -> Result<(), ApplyError> {
+pub(super) fn make(plan: &Plan, state: &SyncState, cloud: &Path) -> Result<(), ApplyError> {
     if !state.exists && plan.cloud_holds == CloudHolds::Nothing {
         atomic::create_durable_folder(cloud)?;
     }

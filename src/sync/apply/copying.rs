@@ -7,7 +7,7 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
-use crate::sync::manifest::Written;
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{Copy, Seen};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
@@ -28,7 +28,7 @@ pub(super) struct Staged {
     pub(super) temp: TempFile,
     /// Where it will stand.
     pub(super) target: PathBuf,
-    pub(super) written: Written,
+    pub(super) written: ManifestEntry,
     pub(super) placed: Placed,
 }
 
@@ -47,7 +47,7 @@ impl Staged {
         mut temp: TempFile,
         target: PathBuf,
         to: (Side, String),
-        written: Written,
+        written: ManifestEntry,
         text: Option<(u64, Sha256Digest)>,
     ) -> Result<Self, Obstacle> {
         let file = temp.file();
@@ -65,7 +65,7 @@ impl Staged {
 impl Copier<'_> {
     /// The file, if it still is as it was seen.
     pub(super) fn still(&self, seen: &Seen) -> Result<PathBuf, Obstacle> {
-        let path = self.config.place(seen.side, &seen.path);
+        let path = self.config.file_path(seen.side, &seen.path);
         if Stat::at(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
@@ -98,7 +98,7 @@ impl Copier<'_> {
         }
         let replaced = copy.over.map(|_| target.as_path());
         set_like(temp.file(), &source, replaced).at("set mode", &target)?;
-        let text = if contents::is_plain(temp.file()).at("read", &target)? {
+        let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             Some((size, digest))
         } else {
             match contents::read(temp.path(), None) {
@@ -110,7 +110,7 @@ impl Copier<'_> {
                 Err(_) => None,
             }
         };
-        let written = Written {
+        let written = ManifestEntry {
             size,
             mtime_ns: copy.mtime_ns,
             digest,

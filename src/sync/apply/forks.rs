@@ -6,8 +6,8 @@ use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::forks;
 use crate::sync::plan::Seen;
 use crate::sync::scan::{Side, Stat};
 use std::fs;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 impl Run<'_> {
     fn fork_file(&self, side: Side, name: &str) -> PathBuf {
-        forks::folder(side, &self.work.replica.folder, &self.work.config.cloud).join(name)
+        conflict_copies::folder(side, &self.work.replica.folder, &self.work.config.cloud).join(name)
     }
 
     /// Keeps a version on both sides, under the name of a fork.
@@ -27,7 +27,7 @@ impl Run<'_> {
         digest: &Sha256Digest,
     ) -> Result<(), Obstacle> {
         let source = self.copier.still(from)?;
-        for side in [Side::Here, Side::There] {
+        for side in [Side::Local, Side::Remote] {
             self.go_on()?;
             self.keep(&source, (side, name), digest, from.stat.mtime_ns)?;
         }
@@ -38,8 +38,8 @@ impl Run<'_> {
     pub(super) fn copy_fork(&mut self, from: Side, name: &str) -> Result<(), Obstacle> {
         let source = self.fork_file(from, name);
         let to = match from {
-            Side::Here => Side::There,
-            Side::There => Side::Here,
+            Side::Local => Side::Remote,
+            Side::Remote => Side::Local,
         };
         let Some(stat) = Stat::at(&source)? else {
             return Err(Obstacle::Left(format!(
@@ -48,7 +48,7 @@ impl Run<'_> {
             )));
         };
         let digest = contents::raw_digest(&source).at("read", &source)?;
-        if !name.contains(&forks::mark(&digest)) {
+        if !name.contains(&conflict_copies::digest_prefix(&digest)) {
             let why = format!("it is not what its name says: {}", source.display());
             return Err(Obstacle::Left(why));
         }
@@ -64,12 +64,12 @@ impl Run<'_> {
         mtime_ns: i64,
     ) -> Result<(), Obstacle> {
         let target = &self.fork_file(side, name);
-        if contents::raw_digest(target).is_ok_and(|there| there == *digest) {
+        if contents::raw_digest(target).is_ok_and(|remote| remote == *digest) {
             return Ok(());
         }
         let root = match side {
-            Side::Here => &self.work.replica.folder,
-            Side::There => {
+            Side::Local => &self.work.replica.folder,
+            Side::Remote => {
                 let cloud = &self.work.config.cloud;
                 cloud::looks_there(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud

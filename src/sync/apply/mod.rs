@@ -12,20 +12,20 @@ mod forks;
 mod telling;
 
 use self::copying::{Copier, Placed, Staged, set_like};
-use super::arrivals::{self, Arrivals};
-use super::backup::{self, BackupError, Kept};
+use super::backup::{self, BackupError, SnapshotFile};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
+use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
-use super::lines;
-use super::manifest::Written;
+use super::line_merge;
+use super::manifest::ManifestEntry;
+use super::pending_index_updates::{self, PendingIndexUpdates};
 use super::plan::{After, Copy, MergeTo, Op, Plan, PlanError, Seen, Standing, Step};
-use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
-use super::state::{Journal, Last, Place, Replica, State};
-use super::travel;
+use super::scope;
+use super::state::{Replica, SideFile, StateJournal, SyncState, SyncedFile};
 use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -81,9 +81,9 @@ pub struct Report {
     pub done: Vec<usize>,
     /// Steps that were left for the next run, and why.
     pub skipped: Vec<(String, String)>,
-    /// Conversations that changed here. They are noted in [`Arrivals`] until the caller has made them
+    /// Conversations that changed here. They are noted in [`PendingIndexUpdates`] until the caller has made them
     /// known.
-    pub arrivals: Vec<Arrival>,
+    pub arrivals: Vec<IndexUpdate>,
     /// The name of the backup, where one was needed.
     pub snapshot: Option<String>,
     /// Old snapshots that were removed, by name.
@@ -155,7 +155,7 @@ fn name_new(file: TempFile, target: &Path) -> Result<(), Obstacle> {
 ///
 /// # Errors
 /// See [`ApplyError`]; one that comes after something was kept is [`ApplyError::Stopped`].
-pub fn apply(plan: &Plan, state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
+pub fn apply(plan: &Plan, state: SyncState, work: &Work<'_>) -> Result<Report, ApplyError> {
     let mut report = Report::default();
     match steps_of(plan, state, work, &mut report) {
         Ok(()) => Ok(report),
@@ -171,7 +171,7 @@ pub fn apply(plan: &Plan, state: State, work: &Work<'_>) -> Result<Report, Apply
 
 fn steps_of(
     plan: &Plan,
-    mut state: State,
+    mut state: SyncState,
     work: &Work<'_>,
     report: &mut Report,
 ) -> Result<(), ApplyError> {
@@ -179,19 +179,20 @@ fn steps_of(
     cloud::make(plan, &state, &work.config.cloud)?;
     cloud::still_there(plan, &work.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
-    let met_peers = !state.has_peers && identity::has_others(work.config, &state);
-    state.has_peers |= met_peers;
-    if state.must_be_written || met_peers {
+    let met_peers =
+        !state.has_other_machines && identity::has_remote_manifests(work.config, &state);
+    state.has_other_machines |= met_peers;
+    if state.needs_rewrite || met_peers {
         work.replica.write(&mut state)?;
     }
     let mut unkept = Vec::new();
     if work.config.backup.before_overwrite {
-        let made = backup::make(plan, work)?;
+        let made = backup::back_up_plan(plan, work)?;
         (report.snapshot, unkept) = (made.name, made.left);
     }
     telling::announce(plan, &mut state, work)?;
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
-    Arrivals::of(work.replica).note(&coming)?;
+    PendingIndexUpdates::of(work.replica).record(&coming)?;
     {
         let mut run = Run {
             work,
@@ -222,24 +223,24 @@ fn steps_of(
 }
 
 /// What a step changes of a conversation here.
-fn arrival_of(step: &Step) -> Option<Arrival> {
-    let After::Both { here, .. } = &step.after else {
+fn arrival_of(step: &Step) -> Option<IndexUpdate> {
+    let After::Both { local, .. } = &step.after else {
         return None;
     };
     if !rollouts::is_key(&step.key) {
         return None;
     }
     let moved = step.ops.iter().any(|op| match op {
-        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Here,
+        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_one = moved || step.change != Change::Same;
+    let is_one = moved || step.change != ContentChange::Unchanged;
     is_one
         .then(|| rollouts::id(&step.key))
         .flatten()
-        .map(|id| Arrival {
+        .map(|id| IndexUpdate {
             id,
-            path: here.path.clone(),
+            path: local.path.clone(),
             change: step.change,
             moved,
         })
@@ -248,11 +249,11 @@ fn arrival_of(step: &Step) -> Option<Arrival> {
 struct Run<'a> {
     work: &'a Work<'a>,
     copier: Copier<'a>,
-    journal: Journal,
+    journal: StateJournal,
     ledger: Ledger,
-    state: &'a mut State,
+    state: &'a mut SyncState,
     /// What is in no snapshot, and why: nothing takes its place.
-    unkept: Vec<(Kept, String)>,
+    unkept: Vec<(SnapshotFile, String)>,
     plan: &'a Plan,
     /// What the step under way has put into its places.
     placed: Vec<Placed>,
@@ -289,10 +290,11 @@ impl Run<'_> {
     fn step(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
         self.placed.clear();
         for seen in step.ops.iter().flat_map(Op::victims) {
-            let is_it =
-                |kept: &Kept| kept.cloud == (seen.side == Side::There) && kept.path == seen.path;
+            let is_it = |kept: &SnapshotFile| {
+                kept.cloud == (seen.side == Side::Remote) && kept.path == seen.path
+            };
             if let Some((_, why)) = self.unkept.iter().find(|(kept, _)| is_it(kept)) {
-                let path = self.work.config.place(seen.side, &seen.path);
+                let path = self.work.config.file_path(seen.side, &seen.path);
                 return Err(Obstacle::Left(format!("{why}: {}", path.display())));
             }
         }
@@ -318,9 +320,9 @@ impl Run<'_> {
     fn note_overtaken(&mut self, step: &Step) -> Result<(), IoError> {
         let ids = self.plan.overtaken.get(&step.key).into_iter().flatten();
         for id in ids.clone() {
-            self.journal.resolved(id)?;
+            self.journal.record_resolution(id)?;
         }
-        self.state.resolved.extend(ids.clone().cloned());
+        self.state.resolutions.extend(ids.clone().cloned());
         if ids.count() > 0 {
             self.journal.sync()?;
         }
@@ -330,9 +332,9 @@ impl Run<'_> {
     /// The state and the report learn of a step that is done.
     fn learn(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
         match &step.after {
-            After::Both { here, there } => self.note(step, here, there)?,
+            After::Both { local, remote } => self.note(step, local, remote)?,
             After::Deleted(_) | After::Gone => {
-                self.journal.gone(&step.key)?;
+                self.journal.record_gone(&step.key)?;
                 self.state.files.remove(&step.key);
             }
             After::Nothing => {}
@@ -343,37 +345,38 @@ impl Run<'_> {
 
     /// The state learns what both sides hold now. What has changed since the plan is not what was
     /// synced: what the step has not put into its place counts as it was planned with.
-    fn note(&mut self, step: &Step, here: &Standing, there: &Standing) -> Result<(), Obstacle> {
+    fn note(&mut self, step: &Step, local: &Standing, remote: &Standing) -> Result<(), Obstacle> {
         let place = |side, standing: &Standing| {
             let mut placed = self.placed.iter();
             let placed =
                 placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
             let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
-            Some(Place {
+            Some(SideFile {
                 path: standing.path.clone(),
                 stat,
             })
         };
-        let (Some(here), Some(there)) = (place(Side::Here, here), place(Side::There, there)) else {
+        let (Some(local), Some(remote)) = (place(Side::Local, local), place(Side::Remote, remote))
+        else {
             return Ok(());
         };
         let known = || {
             let last = self.state.files.get(&step.key)?;
             // Of what is another text on both sides than at the last sync nothing is known.
-            let is_it = last.here.stat == here.stat || last.there.stat == there.stat;
+            let is_it = last.local.stat == local.stat || last.remote.stat == remote.stat;
             last.contents.filter(|_| is_it)
         };
         let contents = self.placed.first().map_or_else(known, |placed| placed.text);
-        let last = Last {
-            here,
-            there,
+        let last = SyncedFile {
+            local,
+            remote,
             contents,
         };
         let history = step.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => copy.history.as_deref(),
             _ => None,
         });
-        self.journal.note(&step.key, &last, history)?;
+        self.journal.record(&step.key, &last, history)?;
         if let Some(history) = history {
             let key = step.key.clone();
             self.state.histories.insert(key, history.clone());
@@ -421,26 +424,26 @@ impl Run<'_> {
     /// Notes which conversations get other names by a file that is about to come here.
     fn note_names(&self, staged: &Staged) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
-        if *side == Side::There || path != names::FILE_NAME {
+        if *side == Side::Remote || path != names::FILE_NAME {
             return Ok(());
         }
-        let ids = arrivals::renamed(&staged.target, staged.temp.path())?;
-        Arrivals::of(self.work.replica).note_named(ids)
+        let ids = pending_index_updates::changed_names(&staged.target, staged.temp.path())?;
+        PendingIndexUpdates::of(self.work.replica).record_renamed(ids)
     }
 
     /// Notes in the ledger what is about to be copied.
-    fn vouch(&mut self, copy: &Copy, written: &Written) -> Result<(), IoError> {
-        if copy.from.side == Side::There {
+    fn vouch(&mut self, copy: &Copy, written: &ManifestEntry) -> Result<(), IoError> {
+        if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
                 // Nobody vouched for it: from now on this machine does.
-                self.ledger.note(&copy.from.path, written)?;
+                self.ledger.record(&copy.from.path, written)?;
             }
-            if copy.to.0 == Side::Here {
-                self.ledger.note_taken(&copy.from.path, written)?;
+            if copy.to.0 == Side::Local {
+                self.ledger.record_download(&copy.from.path, written)?;
             }
         }
-        if copy.to.0 == Side::There {
-            self.ledger.note(&copy.to.1, written)?;
+        if copy.to.0 == Side::Remote {
+            self.ledger.record(&copy.to.1, written)?;
         }
         Ok(())
     }
@@ -458,7 +461,7 @@ impl Run<'_> {
             each.collect::<Result<Vec<_>, _>>()
         };
         let paths = still(self)?;
-        let merge = lines::merge(&paths)?;
+        let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
                 return Err(changed(path));
@@ -473,7 +476,7 @@ impl Run<'_> {
             merge.write(*first, temp.file()).at("merge", &target)?;
             let size = merge.bytes_from(*first);
             self.work.progress.add_bytes(size);
-            let written = Written {
+            let written = ManifestEntry {
                 size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
@@ -486,8 +489,8 @@ impl Run<'_> {
         }
         still(self)?;
         for (staged, MergeTo { place, over, .. }) in staged.into_iter().zip(to) {
-            if place.0 == Side::There {
-                self.ledger.note(&place.1, &staged.written)?;
+            if place.0 == Side::Remote {
+                self.ledger.record(&place.1, &staged.written)?;
             }
             self.note_names(&staged)?;
             self.put(staged, *over)?;
@@ -518,17 +521,17 @@ impl Run<'_> {
         let to = (from.side, to.to_owned());
         let target = self.place(&to)?;
         Self::still_over(&target, None)?;
-        if from.side == Side::There {
+        if from.side == Side::Remote {
             // The version is listed under its key; a machine that looks for it there finds it.
             let digest = contents::raw_digest(&source).at("read", &source)?;
-            let written = Written {
+            let written = ManifestEntry {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
                 digest,
                 history: None,
             };
             self.copier.still(from)?;
-            self.ledger.note(&to.1, &written)?;
+            self.ledger.record(&to.1, &written)?;
             self.ledger.sync()?;
         }
         match atomic::rename_new(&source, &target) {
@@ -564,7 +567,7 @@ impl Run<'_> {
         let path = match self.copier.still(seen) {
             Ok(path) => path,
             // It is gone already: as wished.
-            Err(_) if !self.work.config.place(seen.side, &seen.path).exists() => return Ok(()),
+            Err(_) if !self.work.config.file_path(seen.side, &seen.path).exists() => return Ok(()),
             Err(left) => return Err(left),
         };
         fs::remove_file(&path).at("remove", &path)?;
@@ -577,7 +580,7 @@ impl Run<'_> {
     fn place(&self, to: &(Side, String)) -> Result<PathBuf, Obstacle> {
         let config = self.work.config;
         let root = config.root(to.0);
-        if to.0 == Side::Here {
+        if to.0 == Side::Local {
             atomic::create_durable_folder(root)?;
         } else {
             cloud::looks_there(self.plan, root).map_err(ApplyError::from)?;
@@ -586,7 +589,7 @@ impl Run<'_> {
             let relative = &to.1[..end];
             let folder = root.join(relative);
             let leads = || {
-                let owners = to.0 == Side::Here && travel::is_followed(relative, &config.roots);
+                let owners = to.0 == Side::Local && scope::follows_link(relative, &config.roots);
                 owners && folder.is_dir()
             };
             match fs::symlink_metadata(&folder) {
@@ -598,7 +601,7 @@ impl Run<'_> {
                 Err(_) => atomic::create_durable_below(root, &folder)?,
             }
         }
-        let place = config.place(to.0, &to.1);
+        let place = config.file_path(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
             // One with files in it stays, and is in the way.
             tree::remove_hollow(&place);

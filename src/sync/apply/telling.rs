@@ -3,18 +3,22 @@
 
 use super::{ApplyError, Report, Work, cloud};
 use crate::io::atomic;
-use crate::sync::decisions;
+use crate::sync::attestation;
 use crate::sync::identity;
-use crate::sync::ledger::{Ledger, Noted};
+use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manifest;
 use crate::sync::plan::{After, Plan};
-use crate::sync::restored;
-use crate::sync::state::{Deletion, State};
-use crate::sync::vouching;
+use crate::sync::resolutions;
+use crate::sync::restore_marker;
+use crate::sync::state::{Deletion, SyncState};
 
 /// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
 /// killed then, what is missing there is not taken for lost, neither here nor there.
-pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Result<(), ApplyError> {
+pub(super) fn announce(
+    plan: &Plan,
+    state: &mut SyncState,
+    work: &Work<'_>,
+) -> Result<(), ApplyError> {
     let deleted = plan.steps.iter().filter_map(|step| match &step.after {
         After::Deleted(digest) => Some((&step.key, digest.to_string())),
         _ => None,
@@ -23,7 +27,7 @@ pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Resul
     if deleted.is_empty() {
         return Ok(());
     }
-    let before = state.published.clone();
+    let before = state.published_manifests.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
         // A run that was killed has told of it already.
@@ -31,16 +35,16 @@ pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Resul
             state.deleted.insert(key.clone(), Deletion::of(digest));
         }
     }
-    let Noted {
+    let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&work.replica.folder)?;
-    vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
-    let said = identity::word(&files, state, work.config)?;
-    if state.published != before {
+    attestation::match_cloud_folder(&mut files, earlier, &work.config.cloud);
+    let said = identity::encode_next_manifest(&files, state, work.config)?;
+    if state.published_manifests != before {
         work.replica.write(state)?;
     }
     cloud::still_there(plan, &work.config.cloud)?;
-    let path = identity::manifest_of(work.config, state);
+    let path = identity::own_manifest_path(work.config, state);
     Ok(said.write(&work.config.cloud, &path)?)
 }
 
@@ -48,8 +52,8 @@ pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Resul
 pub(super) fn finish(
     plan: &Plan,
     report: &Report,
-    before: &State,
-    mut state: State,
+    before: &SyncState,
+    mut state: SyncState,
     work: &Work<'_>,
 ) -> Result<(), ApplyError> {
     if !(work.go_on)() {
@@ -58,7 +62,7 @@ pub(super) fn finish(
     for (key, last) in &plan.adopted {
         // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
         // may be at work.
-        if !last.is_still(work.config)? {
+        if !last.is_unchanged(work.config)? {
             continue;
         }
         // Both sides have it: it is not deleted any more.
@@ -67,7 +71,7 @@ pub(super) fn finish(
     }
     state.histories.extend(plan.histories.iter().cloned());
     if plan.is_whole {
-        state.notes = plan.notes_digest();
+        state.notes_digest = plan.notes_digest();
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
@@ -79,31 +83,31 @@ pub(super) fn finish(
         state.deleted.insert(key.clone(), deletion);
     }
     for word in &plan.decided {
-        decisions::take(word, &mut state.resolved);
+        resolutions::merge_record(word, &mut state.resolutions);
     }
-    let Noted {
+    let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&work.replica.folder)?;
     files.extend(plan.vouched.iter().cloned());
-    let earlier = vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
-    vouching::drop_gone(&mut files, plan, &state, &work.config.cloud);
-    vouching::for_known(&mut state, &mut files, work)?;
+    let earlier = attestation::match_cloud_folder(&mut files, earlier, &work.config.cloud);
+    attestation::remove_forgotten(&mut files, plan, &state, &work.config.cloud);
+    attestation::attest_unlisted(&mut state, &mut files, work)?;
     let changed = !before.exists
         || state.files != before.files
-        || state.resolved != before.resolved
+        || state.resolutions != before.resolutions
         || state.deleted != before.deleted
         || state.histories != before.histories
-        || state.has_peers != before.has_peers
-        || state.notes != before.notes
+        || state.has_other_machines != before.has_other_machines
+        || state.notes_digest != before.notes_digest
         || state.has_gaps != before.has_gaps
-        || state.torn != before.torn
+        || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
-    let said = identity::word(&files, &mut state, work.config)?;
-    if changed || state.published != before.published {
+    let said = identity::encode_next_manifest(&files, &mut state, work.config)?;
+    if changed || state.published_manifests != before.published_manifests {
         work.replica.write(&mut state)?;
     }
-    if let Some(mark) = state.restored.as_ref().filter(|_| !state.has_gaps) {
-        restored::settle(&work.replica.folder, mark)?;
+    if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
+        restore_marker::clear(&work.replica.folder, mark)?;
     }
     Ledger::compact(&work.replica.folder, &files, &earlier)?;
     if !(work.go_on)() {
@@ -112,12 +116,12 @@ pub(super) fn finish(
     cloud::still_there(plan, &work.config.cloud)?;
     said.write(
         &work.config.cloud,
-        &identity::manifest_of(work.config, &state),
+        &identity::own_manifest_path(work.config, &state),
     )?;
     for temp in &plan.temps {
         atomic::sweep(atomic::parent_of(temp));
     }
-    let own = [work.replica.folder.clone(), work.replica.forks()];
+    let own = [work.replica.folder.clone(), work.replica.conflict_copies()];
     for folder in manifest::folders(&work.config.cloud).iter().chain(&own) {
         atomic::sweep(folder);
     }

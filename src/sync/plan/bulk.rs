@@ -7,8 +7,8 @@ use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::{Deletion, Last};
-use crate::sync::travel::{Scope, Take};
+use crate::sync::scope::{Scope, ScopeMatch};
+use crate::sync::state::{Deletion, SyncedFile};
 use std::collections::HashMap;
 
 /// So many deletions at once are never held back, unless they are more than half of all files.
@@ -29,7 +29,7 @@ impl Planner<'_> {
         let state = self.state;
         for (key, last) in &state.files {
             match groups.get(key) {
-                Some(group) if !group.there.is_empty() || group.stand_in || group.blocked => {}
+                Some(group) if !group.remote.is_empty() || group.stand_in || group.blocked => {}
                 // A word that arrived tells that the folder is there.
                 Some(_) if self.open_deletions(key)?.next().is_some() => {}
                 Some(_) if state.deleted.contains_key(key) => {}
@@ -77,7 +77,7 @@ impl Planner<'_> {
     /// What was deleted here, and is gone from the cloud folder without anybody's word, is gone for all:
     /// else the next machine would bring it back. Not where that is many, or where this machine may have forgotten what
     /// became of it since.
-    fn send_on(&mut self, lost: Vec<(&String, &Last)>) -> Result<(), PlanError> {
+    fn send_on(&mut self, lost: Vec<(&String, &SyncedFile)>) -> Result<(), PlanError> {
         let is_asked = self.rules.delete == DeletePolicy::Propagate;
         let knows = !self.is_renamed && !self.state.has_gaps;
         let is_many = lost.len() > self.deletions_at_once() && !self.request.delete_many;
@@ -108,11 +108,11 @@ impl Planner<'_> {
 
     /// A file that the configuration no longer names: what is known of it is kept for the day that it
     /// is named again. Where a side has lost it meanwhile, that is no deletion to be sent on then.
-    fn leave_outside(&mut self, key: &str, last: &Last) -> Result<(), IoError> {
+    fn leave_outside(&mut self, key: &str, last: &SyncedFile) -> Result<(), IoError> {
         let config = self.request.config;
-        let here = Stat::at(&config.place(Side::Here, &last.here.path))?;
-        let there = Stat::at(&config.place(Side::There, &last.there.path))?;
-        if here.is_some() && there.is_some() {
+        let local = Stat::at(&config.file_path(Side::Local, &last.local.path))?;
+        let remote = Stat::at(&config.file_path(Side::Remote, &last.remote.path))?;
+        if local.is_some() && remote.is_some() {
             self.plan.outside += 1;
         } else {
             self.plan.forgotten.push(key.to_owned());
@@ -164,8 +164,8 @@ impl Planner<'_> {
 }
 
 /// Whether a file of the last sync is none of those that are synced now.
-fn is_outside(last: &Last, scope: &Scope) -> bool {
-    [&last.here, &last.there]
+fn is_outside(last: &SyncedFile, scope: &Scope) -> bool {
+    [&last.local, &last.remote]
         .into_iter()
-        .all(|place| scope.takes(&place.path) == Take::No)
+        .all(|place| scope.classify(&place.path) == ScopeMatch::Excluded)
 }

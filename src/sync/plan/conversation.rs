@@ -9,15 +9,17 @@ use super::{
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
-use crate::sync::forks;
-use crate::sync::lineage::Descent;
-use crate::sync::register::Change;
+use crate::sync::decide::{
+    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
+};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::read_failure;
 use crate::sync::rollouts;
-use crate::sync::scan::{Found, Side, Stat};
-use crate::sync::state::Last;
-use crate::sync::unreadable;
+use crate::sync::scan::{ListedFile, Side, Stat};
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::CausalOrder;
 
 /// Why a version is set aside that is in a second file of the conversation.
 const IN_A_COPY: &str = "went on differently in a copy";
@@ -37,7 +39,7 @@ struct Versions {
 struct Draft<'a> {
     key: &'a str,
     path: String,
-    last: Option<&'a Last>,
+    last: Option<&'a SyncedFile>,
     ops: Vec<Op>,
     /// Names of forks that the ops keep.
     kept: Vec<String>,
@@ -53,7 +55,7 @@ impl Planner<'_> {
             ops: Vec::new(),
             kept: Vec::new(),
         };
-        for found in &group.here {
+        for found in &group.local {
             if self.leaves_blanked(found, true, draft.last)? {
                 return Ok(());
             }
@@ -61,13 +63,13 @@ impl Planner<'_> {
         if self.looks_alike(&draft, group) {
             return Ok(());
         }
-        let here: Vec<_> = group.here.iter().map(Version::here).collect();
-        let mut there = Vec::new();
-        for found in &group.there {
+        let local: Vec<_> = group.local.iter().map(Version::local).collect();
+        let mut remote = Vec::new();
+        for found in &group.remote {
             match self.arrival(key, found, true, draft.last)? {
-                Arrival::Whole(version) => there.push(version),
+                Arrival::Whole(version) => remote.push(version),
                 Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
-                    there.push(Version::there(found));
+                    remote.push(Version::remote(found));
                 }
                 // Nothing is decided while a part is missing.
                 Arrival::Waiting(why) => {
@@ -76,29 +78,29 @@ impl Planner<'_> {
                 }
             }
         }
-        let here = self.settle(&mut draft, here)?;
-        let mut there = self.settle(&mut draft, there)?;
-        let base = there.main.as_ref().map(|version| version.seen.clone());
-        self.take_copies(&mut draft, &here, &mut there, &group.copies)?;
-        self.decide_conversation(draft, here, there, base.as_ref())
+        let local = self.settle(&mut draft, local)?;
+        let mut remote = self.settle(&mut draft, remote)?;
+        let base = remote.main.as_ref().map(|version| version.seen.clone());
+        self.take_copies(&mut draft, &local, &mut remote, &group.copies)?;
+        self.decide_conversation(draft, local, remote, base.as_ref())
     }
 
     /// The quick way for what no sync has seen and looks the same on both sides.
     fn looks_alike(&mut self, draft: &Draft<'_>, group: &Group) -> bool {
-        let ([here], [there], []) = (&*group.here, &*group.there, &*group.copies) else {
+        let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.copies) else {
             return false;
         };
-        if draft.last.is_some() || here.path != there.path || !self.trusts_looks() {
+        if draft.last.is_some() || local.path != remote.path || !self.trusts_looks() {
             return false;
         }
-        let (here, mut there) = (Version::here(here), Version::here(there));
-        there.seen.side = Side::There;
+        let (local, mut remote) = (Version::local(local), Version::local(remote));
+        remote.seen.side = Side::Remote;
         // Two that grew by as much at one time are told apart by what they hold, unless even the
         // nanoseconds are the same.
-        if here.seen.stat != there.seen.stat {
+        if local.seen.stat != remote.seen.stat {
             return false;
         }
-        self.adopt(draft.key, &here, &there, None);
+        self.adopt(draft.key, &local, &remote, None);
         true
     }
 
@@ -114,8 +116,8 @@ impl Planner<'_> {
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
             let place = draft.last.map(|last| match version.seen.side {
-                Side::Here => &last.here,
-                Side::There => &last.there,
+                Side::Local => &last.local,
+                Side::Remote => &last.remote,
             });
             let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
             (path.ends_with(ZST), is_old, path.clone())
@@ -149,29 +151,29 @@ impl Planner<'_> {
     fn take_copies(
         &mut self,
         draft: &mut Draft<'_>,
-        here: &Versions,
-        there: &mut Versions,
-        copies: &[Found],
+        local: &Versions,
+        remote: &mut Versions,
+        copies: &[ListedFile],
     ) -> Result<(), PlanError> {
         for found in copies {
             let seen = Seen {
-                side: Side::There,
+                side: Side::Remote,
                 path: found.path.clone(),
                 stat: found.stat,
             };
             let path = self.full(&seen);
             if let Err(e) = contents::read(&path, None) {
-                let why = unreadable::reason(&e);
+                let why = read_failure::reason(&e);
                 self.plan.waiting.push((found.path.clone(), why));
                 continue;
             }
-            let mains = [&here.main, &there.main];
-            let mut extends_there = there.main.is_none();
+            let mains = [&local.main, &remote.main];
+            let mut extends_there = remote.main.is_none();
             let mut contained = false;
             for main in mains.into_iter().flatten() {
                 match self.relation(&main.seen, &seen)? {
                     Relation::Equal | Relation::FirstExtends => contained = true,
-                    Relation::SecondExtends if main.seen.side == Side::There => {
+                    Relation::SecondExtends if main.seen.side == Side::Remote => {
                         extends_there = true;
                     }
                     _ => {}
@@ -187,7 +189,7 @@ impl Planner<'_> {
                     self.fork(draft, &seen)?;
                 }
                 Arrival::Waiting(why) => self.wait_for_listing(&found.path, why),
-                Arrival::Whole(version) if extends_there => there.main = Some(version),
+                Arrival::Whole(version) if extends_there => remote.main = Some(version),
                 Arrival::Whole(version) => self.fork(draft, &version.seen)?,
             }
         }
@@ -197,7 +199,7 @@ impl Planner<'_> {
     /// Whether a file of lines has some, and none is cut.
     pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, IoError> {
         let path = self.full(seen);
-        let why = contents::looks_torn(&path, true).at("read", &path)?;
+        let why = contents::torn_reason(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
     }
 
@@ -209,41 +211,41 @@ impl Planner<'_> {
     fn decide_conversation(
         &mut self,
         mut draft: Draft<'_>,
-        here: Versions,
-        there: Versions,
+        local: Versions,
+        remote: Versions,
         base: Option<&Seen>,
     ) -> Result<(), PlanError> {
-        let facts = self.facts_of(&draft, here.main.as_ref(), there.main.as_ref())?;
+        let facts = self.facts_of(&draft, local.main.as_ref(), remote.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
-        let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
+        let rebase = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
         let diverged = facts.relation == Some(Relation::Diverged);
-        let moved = Self::place(&draft, here.main.as_ref(), base);
+        let moved = Self::place(&draft, local.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
-        let mut change = Change::Same;
+        let mut change = ContentChange::Unchanged;
         let (mut here_at, mut there_at) = (None, None);
-        match (decision, &here.main, &there.main) {
-            (Decision::Conflict, Some(here), Some(there)) => {
+        match (decision, &local.main, &remote.main) {
+            (FileDecision::Conflict, Some(local), Some(remote)) => {
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
                     reason: reason_of_conflict(facts),
-                    here: Some(here.seen.clone()),
-                    there: Some(there.seen.clone()),
+                    local: Some(local.seen.clone()),
+                    remote: Some(remote.seen.clone()),
                 });
                 return Ok(());
             }
-            (Decision::DeleteThere, None, Some(version)) => {
+            (FileDecision::DeleteCloud, None, Some(version)) => {
                 let after = After::Deleted(self.text_digest(&version.seen)?.1);
                 self.push_delete(draft.key, &draft.path, Action::DeleteCloud, version, after);
                 return Ok(());
             }
-            (Decision::DeleteHere, Some(version), None) => {
+            (FileDecision::DeleteLocal, Some(version), None) => {
                 let action = Action::DeleteLocal;
                 self.push_delete(draft.key, &draft.path, action, version, After::Gone);
                 return Ok(());
             }
-            (Decision::ToCloud(why), Some(version), other) => {
+            (FileDecision::CopyToCloud(why), Some(version), other) => {
                 if other.is_none() {
                     self.mind_revival(draft.key)?;
                 }
@@ -255,18 +257,18 @@ impl Planner<'_> {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.copy_over(&mut draft, version, Side::There, folder, base)?);
+                there_at = Some(self.copy_over(&mut draft, version, Side::Remote, folder, base)?);
                 here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
             }
-            (Decision::ToHere(why), other, Some(version)) => {
+            (FileDecision::CopyToLocal(why), other, Some(version)) => {
                 if diverged && let Some(other) = other {
                     self.fork(&mut draft, &other.seen)?;
                 }
                 action = Some(Action::CopyToLocal);
                 change = match (other, diverged) {
-                    (None, _) => Change::New,
-                    (_, true) => Change::Replaced,
-                    _ => Change::Extended,
+                    (None, _) => ContentChange::New,
+                    (_, true) => ContentChange::Replaced,
+                    _ => ContentChange::Extended,
                 };
                 (reason, bytes) = (why.text(), version.seen.stat.size);
                 let real = base.map_or(&version.seen.path, |base| &base.path);
@@ -275,14 +277,14 @@ impl Planner<'_> {
                     .unwrap_or(rollouts::folder(real))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
-                here_at = Some(self.copy_over(&mut draft, version, Side::Here, &folder, old)?);
+                here_at = Some(self.copy_over(&mut draft, version, Side::Local, &folder, old)?);
                 there_at = Some(if rebase {
-                    self.copy_over(&mut draft, version, Side::There, &folder, base)?
+                    self.copy_over(&mut draft, version, Side::Remote, &folder, base)?
                 } else {
                     Self::move_within(&mut draft, &version.seen, &folder)
                 });
             }
-            (Decision::Adopt | Decision::Nothing, Some(version), Some(other)) => {
+            (FileDecision::RecordEqual | FileDecision::Nothing, Some(version), Some(other)) => {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
@@ -291,17 +293,17 @@ impl Planner<'_> {
                     action = Some(Action::CopyToCloud);
                     reason = "its cloud client had put it under another name";
                     bytes = version.seen.stat.size;
-                    self.copy_over(&mut draft, version, Side::There, folder, base)?
+                    self.copy_over(&mut draft, version, Side::Remote, folder, base)?
                 } else {
                     Self::move_within(&mut draft, &other.seen, folder)
                 });
             }
             _ => {}
         }
-        let duplicates: Vec<Seen> = here
+        let duplicates: Vec<Seen> = local
             .duplicates
             .into_iter()
-            .chain(there.duplicates)
+            .chain(remote.duplicates)
             .collect();
         draft.move_over(&duplicates);
         for seen in duplicates {
@@ -311,14 +313,14 @@ impl Planner<'_> {
             }
         }
         if draft.ops.is_empty() {
-            return self.adopt_conversation(&draft, facts, here.main, there.main);
+            return self.adopt_conversation(&draft, facts, local.main, remote.main);
         }
         let (action, reason) = match action {
             Some(action) => (action, reason),
             None => draft.named(),
         };
         let after = match (here_at, there_at) {
-            (Some(here), Some(there)) => After::Both { here, there },
+            (Some(local), Some(remote)) => After::Both { local, remote },
             _ => After::Nothing,
         };
         let conflict = draft.ended(decision, facts);
@@ -339,66 +341,66 @@ impl Planner<'_> {
     fn adopt_conversation(
         &mut self,
         draft: &Draft<'_>,
-        facts: Facts,
-        here: Option<Version>,
-        there: Option<Version>,
+        facts: FileFacts,
+        local: Option<Version>,
+        remote: Option<Version>,
     ) -> Result<(), PlanError> {
-        let (Some(here), Some(there)) = (here, there) else {
+        let (Some(local), Some(remote)) = (local, remote) else {
             return Ok(());
         };
         let contents = match draft.last.and_then(|last| last.contents) {
             Some(contents) if facts.relation.is_none() => contents,
-            _ => self.text_digest(&here.seen)?,
+            _ => self.text_digest(&local.seen)?,
         };
-        if facts.there != Presence::Unchanged {
-            self.vouch(&there, contents.1, None, false);
+        if facts.remote != Presence::Unchanged {
+            self.vouch(&remote, contents.1, None, false);
         }
-        self.adopt(draft.key, &here, &there, Some(contents));
+        self.adopt(draft.key, &local, &remote, Some(contents));
         Ok(())
     }
 
     fn facts_of(
         &self,
         draft: &Draft<'_>,
-        here: Option<&Version>,
-        there: Option<&Version>,
-    ) -> Result<Facts, PlanError> {
-        let mut facts = Facts {
+        local: Option<&Version>,
+        remote: Option<&Version>,
+    ) -> Result<FileFacts, PlanError> {
+        let mut facts = FileFacts {
             kind: FileKind::Rollout,
-            here: self.presence(here, draft.last)?,
-            there: self.presence(there, draft.last)?,
+            local: self.presence(local, draft.last)?,
+            remote: self.presence(remote, draft.last)?,
             relation: None,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
             delete_asked: false,
         };
-        self.mind_taken(draft.key, &mut facts, here)?;
-        if let (Some(here), Some(there)) = (here, there) {
-            facts.newer = self.newer(here, there);
-            if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {
-                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+        self.mind_taken(draft.key, &mut facts, local)?;
+        if let (Some(local), Some(remote)) = (local, remote) {
+            facts.newer = self.newer(local, remote);
+            if (facts.local, facts.remote) != (Presence::Unchanged, Presence::Unchanged) {
+                facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
         }
-        self.check_deletion(draft.key, &mut facts, (here, there), draft.last)?;
+        self.check_deletion(draft.key, &mut facts, (local, remote), draft.last)?;
         Ok(facts)
     }
 
     /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
     /// it was moved to since; where that is no answer, the one in which it is not archived.
-    fn place(draft: &Draft<'_>, here: Option<&Version>, there: Option<&Seen>) -> Option<String> {
-        let (here, there) = (here?, there?);
-        let here = rollouts::folder(&here.seen.path);
-        let there = rollouts::folder(&there.path);
-        if here == there {
+    fn place(draft: &Draft<'_>, local: Option<&Version>, remote: Option<&Seen>) -> Option<String> {
+        let (local, remote) = (local?, remote?);
+        let local = rollouts::folder(&local.seen.path);
+        let remote = rollouts::folder(&remote.path);
+        if local == remote {
             return None;
         }
-        let last = draft.last.map(|last| rollouts::folder(&last.here.path));
+        let last = draft.last.map(|last| rollouts::folder(&last.local.path));
         Some(
             match last {
-                Some(last) if last == there => here,
-                Some(last) if last == here => there,
-                _ if rollouts::is_archived(here) || here == "archived_sessions" => there,
-                _ => here,
+                Some(last) if last == remote => local,
+                Some(last) if last == local => remote,
+                _ if rollouts::is_archived(local) || local == "archived_sessions" => remote,
+                _ => local,
             }
             .to_owned(),
         )
@@ -461,7 +463,7 @@ impl Planner<'_> {
     }
 
     fn is_kept(&self, draft: &Draft<'_>, digest: &Sha256Digest) -> Result<bool, IoError> {
-        let name = forks::name(draft.key, digest);
+        let name = conflict_copies::file_name(draft.key, digest);
         let is_kept = self.forks.all.contains_key(&name) || draft.kept.contains(&name);
         Ok(is_kept || self.may_go(&name)?)
     }
@@ -470,7 +472,7 @@ impl Planner<'_> {
     /// conversation now, no earlier decision counts.
     fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
-        let name = forks::name(draft.key, &digest);
+        let name = conflict_copies::file_name(draft.key, &digest);
         let is_kept = if self.is_chosen(&draft.path) {
             draft.kept.contains(&name)
         } else {
@@ -518,16 +520,24 @@ impl Draft<'_> {
     }
 
     /// Why versions are set aside, and which one goes on; `None` where none is.
-    fn ended(&self, decision: Decision, facts: Facts) -> Option<String> {
+    fn ended(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
         if self.kept.is_empty() {
             return None;
         }
         let diverged = facts.relation == Some(Relation::Diverged);
         let (why, goes_on) = match decision {
-            Decision::ToCloud(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::Here)),
-            Decision::ToHere(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::There)),
-            Decision::ToCloud(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::Here)),
-            Decision::ToHere(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::There)),
+            FileDecision::CopyToCloud(CopyReason::Policy) => {
+                (reason_of_conflict(facts), goes_on(Side::Local))
+            }
+            FileDecision::CopyToLocal(CopyReason::Policy) => {
+                (reason_of_conflict(facts), goes_on(Side::Remote))
+            }
+            FileDecision::CopyToCloud(_) if diverged => {
+                (REWRITTEN.to_owned(), goes_on(Side::Local))
+            }
+            FileDecision::CopyToLocal(_) if diverged => {
+                (REWRITTEN.to_owned(), goes_on(Side::Remote))
+            }
             _ => (
                 IN_A_COPY.to_owned(),
                 "the version under its own name goes on",
@@ -547,8 +557,8 @@ impl Draft<'_> {
             _ => None,
         });
         match moves {
-            Some(Side::Here) => (Action::MoveLocal, "moved in the cloud folder"),
-            Some(Side::There) => (Action::MoveCloud, "moved here"),
+            Some(Side::Local) => (Action::MoveLocal, "moved in the cloud folder"),
+            Some(Side::Remote) => (Action::MoveCloud, "moved here"),
             None if self.ops.iter().any(|op| matches!(op, Op::Fork { .. })) => {
                 (Action::KeepFork, IN_A_COPY)
             }

@@ -5,15 +5,15 @@ use super::versions::Version;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::decide::{Facts, FileKind, Newer, Presence};
-use crate::sync::lineage::{Descent, History, descent};
-use crate::sync::manifest::{self, Written};
-use crate::sync::peers;
-use crate::sync::scan::Found;
-use crate::sync::state::Last;
+use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::remote_manifests;
+use crate::sync::scan::ListedFile;
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A version with the digest of its text.
-type Known = (History, Sha256Digest);
+type Known = (Ancestry, Sha256Digest);
 
 /// What is known of where the versions of a file come from.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Trace {
     /// The text in the cloud folder, where it is another one.
     text_there: Option<Sha256Digest>,
     /// What is said of that.
-    said_there: Option<History>,
+    said_there: Option<Ancestry>,
 }
 
 impl Planner<'_> {
@@ -32,25 +32,26 @@ impl Planner<'_> {
     pub(super) fn vouched<'a>(
         &'a self,
         key: &str,
-    ) -> Result<impl Iterator<Item = &'a Written>, IoError> {
-        let others = self.manifests()?.of_others(key);
+    ) -> Result<impl Iterator<Item = &'a ManifestEntry>, IoError> {
+        let others = self.manifests()?.entries(key);
         Ok(others.iter().chain(self.own_versions(key)?))
     }
 
     /// What is said of a text of a file.
-    pub(super) fn said(&self, key: &str, text: &Sha256Digest) -> Result<Option<History>, IoError> {
-        let said = History::said(text, self.vouched(key)?);
+    pub(super) fn said(&self, key: &str, text: &Sha256Digest) -> Result<Option<Ancestry>, IoError> {
+        let said = Ancestry::from_entries(text, self.vouched(key)?);
         Ok(match said {
             Some(said) => Some(said),
-            None => History::said(text, self.own_there(key)),
+            None => Ancestry::from_entries(text, self.own_there(key)),
         })
     }
 
     /// What this machine's manifest says in the cloud folder, which may be of an earlier day.
-    fn own_there(&self, key: &str) -> &[Written] {
-        let read = || peers::own_there(&self.own_manifest());
+    fn own_there(&self, key: &str) -> &[ManifestEntry] {
+        let read = || remote_manifests::read_own_entries(&self.own_manifest());
         let own = self.own_there.get_or_init(read);
-        own.get(&manifest::folded(key)).map_or(&[], Vec::as_slice)
+        own.get(&manifest::fold_name(key))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The digest of a file of the cloud folder that nobody vouches for and that is known all the same: it
@@ -59,7 +60,7 @@ impl Planner<'_> {
     pub(super) fn known_of_old(
         &self,
         key: &str,
-        found: &Found,
+        found: &ListedFile,
     ) -> Result<Option<Sha256Digest>, IoError> {
         if found.stat.size == 0 && !self.has_others()? {
             return Ok(None);
@@ -68,20 +69,20 @@ impl Planner<'_> {
         let told = self.vouched(key)?.filter_map(|w| w.history.as_deref());
         let mut newer = noted.into_iter().chain(told).peekable();
         let mut of_old = self.own_there(key).iter();
-        let is_alike = |written: &&Written| written.size == found.stat.size;
+        let is_alike = |written: &&ManifestEntry| written.size == found.stat.size;
         if newer.peek().is_none() && !of_old.clone().any(|written| is_alike(&written)) {
             return Ok(None);
         }
-        let path = self.full(&Version::there(found).seen);
+        let path = self.full(&Version::remote(found).seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        let is_it = newer.any(|history| history.is_over(&digest))
+        let is_it = newer.any(|history| history.replaces(&digest))
             || of_old.any(|written| written.digest == digest);
         Ok(is_it.then_some(digest))
     }
 
     /// Whether other machines say what they put there.
     fn has_others(&self) -> Result<bool, IoError> {
-        Ok(self.state.has_peers || self.manifests()?.machines > 0)
+        Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
     }
 
     /// Finds out which of two versions of a plain file came of the other. `taken` is the version here where
@@ -89,31 +90,31 @@ impl Planner<'_> {
     pub(super) fn trace(
         &self,
         key: &str,
-        facts: &mut Facts,
-        (here, there): (Option<&Version>, Option<&Version>),
-        last: Option<&Last>,
-        taken: Option<&Written>,
+        facts: &mut FileFacts,
+        (local, remote): (Option<&Version>, Option<&Version>),
+        last: Option<&SyncedFile>,
+        taken: Option<&ManifestEntry>,
     ) -> Result<Trace, IoError> {
         use Presence::{Changed, New, Unchanged};
         let mut trace = Trace::default();
-        if facts.kind != FileKind::Plain || (facts.here, facts.there) == (Unchanged, Unchanged) {
+        if facts.kind != FileKind::Plain || (facts.local, facts.remote) == (Unchanged, Unchanged) {
             return Ok(trace);
         }
         trace.base = match taken {
             Some(taken) => Some((taken.history(), taken.digest)),
-            None => self.base(key, *facts, (here, there), last)?,
+            None => self.base(key, *facts, (local, remote), last)?,
         };
-        let Some(there) = there.filter(|_| matches!(facts.there, Changed | New)) else {
+        let Some(remote) = remote.filter(|_| matches!(facts.remote, Changed | New)) else {
             return Ok(trace);
         };
-        let text_there = match there.digest {
+        let text_there = match remote.digest {
             Some(digest) => digest,
-            None if here.is_none() && trace.base.is_none() => return Ok(trace),
-            None => self.raw_digest(there)?,
+            None if local.is_none() && trace.base.is_none() => return Ok(trace),
+            None => self.raw_digest(remote)?,
         };
         trace.text_there = Some(text_there);
         trace.said_there = self.said(key, &text_there)?;
-        let Some(here) = here else {
+        let Some(local) = local else {
             return Ok(trace);
         };
         if facts.relation == Some(crate::codex::rollout::Relation::Equal) {
@@ -121,48 +122,48 @@ impl Planner<'_> {
         }
         // A damaged state may have known more of what is here than all that others say.
         let may_tell = trace.base.is_some() || !self.state.has_gaps;
-        if may_tell && matches!(facts.here, Changed | New) {
-            let text = self.raw_digest(here)?;
+        if may_tell && matches!(facts.local, Changed | New) {
+            let text = self.raw_digest(local)?;
             if text == text_there {
                 return Ok(trace);
             }
             if let Some(own) = self.put_there_from_here(key, &trace, &text_there)? {
-                (facts.here, facts.there) = (Changed, Unchanged);
+                (facts.local, facts.remote) = (Changed, Unchanged);
                 trace.base = Some((own, text_there));
                 return Ok(trace);
             }
             let said = self.said(key, &text)?;
             if let Some(said) = said.filter(|said| trace.is_past_base(said)) {
                 let of_it = match &trace.said_there {
-                    Some(there) => descent((there, &text_there), (&said, &text)),
-                    None if said.is_over(&text_there) => Descent::Older,
-                    None => Descent::Unknown,
+                    Some(remote) => causal_order((remote, &text_there), (&said, &text)),
+                    None if said.replaces(&text_there) => CausalOrder::Older,
+                    None => CausalOrder::Unknown,
                 };
-                if matches!(of_it, Descent::Newer | Descent::Older) {
-                    facts.descent = of_it;
-                    (facts.here, facts.there) = (Unchanged, Changed);
+                if matches!(of_it, CausalOrder::Newer | CausalOrder::Older) {
+                    facts.causal_order = of_it;
+                    (facts.local, facts.remote) = (Unchanged, Changed);
                     trace.base = Some((said, text));
                     return Ok(trace);
                 }
             }
         }
         if let Some((base, text)) = &trace.base {
-            facts.descent = match &trace.said_there {
-                Some(said) => descent((said, &text_there), (base, text)),
-                None if base.is_over(&text_there) && self.has_others()? => Descent::Older,
+            facts.causal_order = match &trace.said_there {
+                Some(said) => causal_order((said, &text_there), (base, text)),
+                None if base.replaces(&text_there) && self.has_others()? => CausalOrder::Older,
                 // Something has taken its place elsewhere, or, where nobody else is, here.
-                None if there.digest.is_some() => Descent::Doubtful,
+                None if remote.digest.is_some() => CausalOrder::OlderUnattested,
                 None if self.request.accept_unlisted
-                    && facts.newer == Newer::Here
+                    && facts.newer == NewerSide::Local
                     && self.has_others()? =>
                 {
-                    Descent::Doubtful
+                    CausalOrder::OlderUnattested
                 }
-                None => Descent::Unknown,
+                None => CausalOrder::Unknown,
             };
         }
-        if facts.descent == Descent::Apart && facts.here == Unchanged {
-            facts.descent = self.half_and_whole(&trace, here, there)?;
+        if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
+            facts.causal_order = self.half_and_whole(&trace, local, remote)?;
         }
         Ok(trace)
     }
@@ -172,22 +173,22 @@ impl Planner<'_> {
     fn half_and_whole(
         &self,
         trace: &Trace,
-        here: &Version,
-        there: &Version,
-    ) -> Result<Descent, IoError> {
-        let is_first = |known: Option<(&History, &Sha256Digest)>| {
+        local: &Version,
+        remote: &Version,
+    ) -> Result<CausalOrder, IoError> {
+        let is_first = |known: Option<(&Ancestry, &Sha256Digest)>| {
             known.is_some_and(|(history, text)| history.is_first(text))
         };
         let base = trace.base.as_ref().map(|(history, text)| (history, text));
         let said = trace.said_there.as_ref().zip(trace.text_there.as_ref());
         Ok(if !is_first(base) || !is_first(said) {
-            Descent::Apart
-        } else if self.is_half_of(there, here)? {
-            Descent::Newer
-        } else if self.is_half_of(here, there)? {
-            Descent::Older
+            CausalOrder::Concurrent
+        } else if self.is_half_of(remote, local)? {
+            CausalOrder::Newer
+        } else if self.is_half_of(local, remote)? {
+            CausalOrder::Older
         } else {
-            Descent::Apart
+            CausalOrder::Concurrent
         })
     }
 
@@ -195,23 +196,26 @@ impl Planner<'_> {
     fn base(
         &self,
         key: &str,
-        facts: Facts,
-        (here, there): (Option<&Version>, Option<&Version>),
-        last: Option<&Last>,
+        facts: FileFacts,
+        (local, remote): (Option<&Version>, Option<&Version>),
+        last: Option<&SyncedFile>,
     ) -> Result<Option<Known>, IoError> {
         let Some(last) = last else {
             return Ok(None);
         };
-        let as_it_was = here
-            .filter(|_| facts.here == Presence::Unchanged)
-            .or(there.filter(|_| facts.there == Presence::Unchanged));
+        let as_it_was = local
+            .filter(|_| facts.local == Presence::Unchanged)
+            .or(remote.filter(|_| facts.remote == Presence::Unchanged));
         let text = match (last.contents, as_it_was) {
             (Some((_, digest)), _) => digest,
             (None, Some(version)) => self.raw_digest(version)?,
             (None, None) => return Ok(None),
         };
         let history = self.state.histories.get(key);
-        let history = history.map_or_else(|| History::first(&text), |history| history.of(&text));
+        let history = history.map_or_else(
+            || Ancestry::first(&text),
+            |history| history.with_explicit_vector(&text),
+        );
         Ok(Some((history, text)))
     }
 
@@ -222,13 +226,13 @@ impl Planner<'_> {
         key: &str,
         trace: &Trace,
         text_there: &Sha256Digest,
-    ) -> Result<Option<History>, IoError> {
-        let Some(own) = History::said(text_there, self.own_versions(key)?) else {
+    ) -> Result<Option<Ancestry>, IoError> {
+        let Some(own) = Ancestry::from_entries(text_there, self.own_versions(key)?) else {
             return Ok(None);
         };
         let writer = &self.state.writer;
         let is_unnoted = match &trace.base {
-            Some((base, _)) => own.lineage.count(writer) > base.lineage.count(writer),
+            Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
             None => own.is_first(text_there),
         };
         Ok(is_unnoted.then_some(own))
@@ -238,18 +242,18 @@ impl Planner<'_> {
     pub(super) fn history_to_cloud(
         &self,
         key: &str,
-        facts: Facts,
+        facts: FileFacts,
         trace: &Trace,
-        here: &Version,
-    ) -> Result<Option<Box<History>>, IoError> {
+        local: &Version,
+    ) -> Result<Option<Box<Ancestry>>, IoError> {
         let before = self.state.histories.get(key);
-        let is_new_there = facts.there == Presence::Absent;
+        let is_new_there = facts.remote == Presence::Absent;
         let is_alone = before.is_none() && trace.base.is_none() && trace.text_there.is_none();
         if is_alone && !(is_new_there && self.has_deleted(key)?) {
             return Ok(None);
         }
-        let text = self.raw_digest(here)?;
-        let is_as_it_was = facts.here == Presence::Unchanged;
+        let text = self.raw_digest(local)?;
+        let is_as_it_was = facts.local == Presence::Unchanged;
         let said = if is_as_it_was {
             None
         } else {
@@ -259,29 +263,28 @@ impl Planner<'_> {
         let is_told = is_as_it_was || said.is_some();
         let base = trace.base.as_ref().map(|(base, _)| base).or(before);
         let mut history = said.or_else(|| base.cloned()).unwrap_or_default();
-        let there = trace.said_there.as_ref();
+        let remote = trace.said_there.as_ref();
         // What is overcome is overcome by a decision that others have to learn of.
-        let overcomes = there.is_some_and(|there| {
-            facts.descent != Descent::Older && !there.lineage.is_in(&history.lineage)
+        let overcomes = remote.is_some_and(|remote| {
+            facts.causal_order != CausalOrder::Older
+                && !remote.vector.is_included_in(&history.vector)
         });
-        if let Some(there) = there {
-            history = history.with(there, &text);
+        if let Some(remote) = remote {
+            history = history.merge(remote, &text);
         }
         if let Some((_, replaced)) = &trace.base {
-            history = history.noting(Some(*replaced), &text);
+            history = history.record_replaced(Some(*replaced), &text);
         }
-        history = history.noting(trace.text_there, &text);
+        history = history.record_replaced(trace.text_there, &text);
         let mut is_revived = false;
         if is_new_there {
             (history, is_revived) = self.after_deleted(key, history, &text)?;
         }
         if !is_told || overcomes || is_revived {
             let writer = &self.state.writer;
-            let counts = self
-                .vouched(key)?
-                .map(|w| w.history().lineage.count(writer));
+            let counts = self.vouched(key)?.map(|w| w.history().vector.count(writer));
             let known = counts.max().unwrap_or(0);
-            history.lineage = history.lineage.changed_by(writer, known);
+            history.vector = history.vector.increment(writer, known);
         }
         Ok(self.worth_telling(key, history, &text))
     }
@@ -293,8 +296,8 @@ impl Planner<'_> {
         key: &str,
         trace: &Trace,
         is_absent: bool,
-        there: &Version,
-    ) -> Option<Box<History>> {
+        remote: &Version,
+    ) -> Option<Box<Ancestry>> {
         let before = self.state.histories.get(key);
         let base = trace.base.as_ref();
         let Some(text) = trace.text_there else {
@@ -302,25 +305,25 @@ impl Planner<'_> {
         };
         let history = match (&trace.said_there, base.map(|(base, _)| base).or(before)) {
             (Some(said), _) if is_absent => said.clone(),
-            (Some(said), Some(base)) => said.clone().with(base, &text),
+            (Some(said), Some(base)) => said.clone().merge(base, &text),
             (Some(said), None) => said.clone(),
             (None, Some(base)) => {
                 let mut history = base.clone();
-                history.lineage = history.lineage.replaced_by(&text);
+                history.vector = history.vector.increment_unknown(&text);
                 history
             }
             (None, None) => return None,
         };
         let replaced = base.map(|(_, text)| *text).filter(|_| !is_absent);
-        let history = self.worth_telling(key, history.noting(replaced, &text), &text);
-        if trace.said_there.is_none() && there.digest.is_some() {
-            let written = Written {
-                size: there.seen.stat.size,
-                mtime_ns: there.mtime_ns,
+        let history = self.worth_telling(key, history.record_replaced(replaced, &text), &text);
+        if trace.said_there.is_none() && remote.digest.is_some() {
+            let written = ManifestEntry {
+                size: remote.seen.stat.size,
+                mtime_ns: remote.mtime_ns,
                 digest: text,
                 history: history.clone(),
             };
-            self.plan.vouched.push((there.seen.path.clone(), written));
+            self.plan.vouched.push((remote.seen.path.clone(), written));
         }
         history
     }
@@ -330,30 +333,32 @@ impl Planner<'_> {
     pub(super) fn history_of_both(
         &self,
         key: &str,
-        facts: Facts,
+        facts: FileFacts,
         trace: &Trace,
         text: &Sha256Digest,
-    ) -> Result<(Option<Box<History>>, bool), IoError> {
+    ) -> Result<(Option<Box<Ancestry>>, bool), IoError> {
         use Presence::Unchanged;
         let before = self.state.histories.get(key);
         let same_text = trace.base.as_ref().is_some_and(|(_, base)| base == text);
-        if same_text || facts.here == Unchanged || facts.there == Unchanged {
+        if same_text || facts.local == Unchanged || facts.remote == Unchanged {
             return Ok((before.cloned().map(Box::new), false));
         }
         let said = self.said(key, text)?;
         let base = trace.base.as_ref().map(|(base, _)| base).or(before);
         let (mut history, is_news) = match (said, base) {
-            (Some(said), Some(base)) if said.lineage.is_in(&base.lineage) => (base.clone(), true),
-            (Some(said), Some(base)) => (said.with(base, text), false),
+            (Some(said), Some(base)) if said.vector.is_included_in(&base.vector) => {
+                (base.clone(), true)
+            }
+            (Some(said), Some(base)) => (said.merge(base, text), false),
             (Some(said), None) => (said, false),
             (None, Some(base)) => (base.clone(), true),
             (None, None) => return Ok((None, false)),
         };
         if is_news {
-            history.lineage = history.lineage.replaced_by(text);
+            history.vector = history.vector.increment_unknown(text);
         }
         let replaced = trace.base.as_ref().map(|(_, text)| *text);
-        let history = self.worth_telling(key, history.noting(replaced, text), text);
+        let history = self.worth_telling(key, history.record_replaced(replaced, text), text);
         Ok((history, is_news))
     }
 
@@ -361,9 +366,9 @@ impl Planner<'_> {
     fn worth_telling(
         &self,
         key: &str,
-        history: History,
+        history: Ancestry,
         text: &Sha256Digest,
-    ) -> Option<Box<History>> {
+    ) -> Option<Box<Ancestry>> {
         let is_told = !history.is_first(text) || self.state.histories.contains_key(key);
         is_told.then(|| Box::new(history))
     }
@@ -376,8 +381,8 @@ impl Planner<'_> {
 
 impl Trace {
     /// Whether a version has changes in it that the last sync did not see.
-    fn is_past_base(&self, said: &History) -> bool {
+    fn is_past_base(&self, said: &Ancestry) -> bool {
         let base = self.base.as_ref();
-        base.is_none_or(|(base, _)| said.lineage > base.lineage)
+        base.is_none_or(|(base, _)| said.vector > base.vector)
     }
 }
