@@ -367,7 +367,7 @@ pub struct Plan {
     /// Versions in the cloud folder that this machine found to be its own.
     pub vouched: Vec<(String, ManifestEntry)>,
     /// What others have decided about versions of conversations and the state is to say as well, as
-    /// [`decisions`](crate::sync::decisions) has it.
+    /// [`resolutions`](crate::sync::resolutions) has it.
     pub decided: Vec<String>,
     /// Temp files of killed runs.
     pub temps: Vec<PathBuf>,
