@@ -1,7 +1,7 @@
 //! What a run leaves for the next one and tells other machines: what it is about to delete before that is
 //! done, all else at its end.
 
-use super::{ApplyError, Report, Work, cloud};
+use super::{ApplyError, Report, Work, cloud_check};
 use crate::io::atomic;
 use crate::sync::decisions;
 use crate::sync::identity;
@@ -39,7 +39,7 @@ pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Resul
     if state.published != before {
         work.replica.write(state)?;
     }
-    cloud::still_there(plan, &work.config.cloud)?;
+    cloud_check::still_there(plan, &work.config.cloud)?;
     let path = identity::manifest_of(work.config, state);
     Ok(said.write(&work.config.cloud, &path)?)
 }
@@ -109,7 +109,7 @@ pub(super) fn finish(
     if !(work.go_on)() {
         return Err(ApplyError::Interrupted);
     }
-    cloud::still_there(plan, &work.config.cloud)?;
+    cloud_check::still_there(plan, &work.config.cloud)?;
     said.write(
         &work.config.cloud,
         &identity::manifest_of(work.config, &state),
