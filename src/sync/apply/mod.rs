@@ -6,10 +6,10 @@
 //! it is done; a run that is killed in between finds both sides equal next time.
 
 mod batch;
-mod cloud;
+mod cloud_check;
+mod conflict_copies;
 pub(super) mod copying;
-mod forks;
-mod telling;
+mod publish;
 
 use self::copying::{Copier, Placed, Staged, set_like};
 use super::backup::{self, BackupError, SnapshotFile};
@@ -176,8 +176,8 @@ fn steps_of(
     report: &mut Report,
 ) -> Result<(), ApplyError> {
     let before = state.clone();
-    cloud::make(plan, &state, &work.config.cloud)?;
-    cloud::still_there(plan, &work.config.cloud)?;
+    cloud_check::make(plan, &state, &work.config.cloud)?;
+    cloud_check::still_there(plan, &work.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
     let met_peers =
         !state.has_other_machines && identity::has_remote_manifests(work.config, &state);
@@ -190,7 +190,7 @@ fn steps_of(
         let made = backup::back_up_plan(plan, work)?;
         (report.snapshot, unkept) = (made.name, made.left);
     }
-    telling::announce(plan, &mut state, work)?;
+    publish::announce(plan, &mut state, work)?;
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
     PendingIndexUpdates::of(work.replica).record(&coming)?;
     {
@@ -212,7 +212,7 @@ fn steps_of(
         ended?;
         synced?;
     }
-    telling::finish(plan, report, &before, state, work)?;
+    publish::finish(plan, report, &before, state, work)?;
     if work.config.backup.before_overwrite {
         match backup::prune(work.config, work.now, report.snapshot.as_deref()) {
             Ok(pruned) => report.pruned = pruned,
@@ -583,7 +583,7 @@ impl Run<'_> {
         if to.0 == Side::Local {
             atomic::create_durable_folder(root)?;
         } else {
-            cloud::looks_there(self.plan, root).map_err(ApplyError::from)?;
+            cloud_check::looks_there(self.plan, root).map_err(ApplyError::from)?;
         }
         for (end, _) in to.1.match_indices('/') {
             let relative = &to.1[..end];

@@ -1,7 +1,7 @@
 //! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
 //! copies that clients made of them.
 
-use super::conflicts::{goes_on, reason_of_conflict};
+use super::conflict_reasons::{goes_on, reason_of_conflict};
 use super::versions::{Arrival, Version};
 use super::{
     Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,

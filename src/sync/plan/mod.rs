@@ -1,27 +1,27 @@
 //! What a sync would do: computed by reading alone, and applied as it is shown.
 
-mod bulk;
-mod clashes;
-mod conflicts;
+mod ancestry;
+mod conflict_reasons;
 mod conversation;
-mod deleted;
-mod descent;
-mod disguised;
+mod deletions;
 mod grouping;
-mod hidden;
-mod kept;
+mod incomplete_files;
 mod links;
-mod not_arrived;
+mod mass_change_guard;
+mod path_conflicts;
+mod pending_conflicts;
 mod plain;
+mod secret_filter;
+mod stat_cache;
 mod steps;
+mod undelivered;
 mod versions;
-mod waiting;
 
 use grouping::{Group, key_of, shown};
-pub use not_arrived::NotArrived;
 pub use steps::{
     Action, After, CloudHolds, Conflict, Copy, MergeTo, Op, Plan, Seen, Standing, Step,
 };
+pub use undelivered::NotArrived;
 
 use super::codexsync::{self, CodexSyncStateError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
@@ -39,10 +39,10 @@ use super::state::{Replica, StateDamage, StateError, SyncState};
 use crate::io::IoError;
 use crate::io::parallel;
 use crate::io::quantity::pluralize;
-use not_arrived::AllAhead;
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use undelivered::AllAhead;
 
 /// Why there is no plan. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +206,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
     }
-    let manifests = hidden::look_for(&mut state, &remote, config);
+    let manifests = stat_cache::look_for(&mut state, &remote, config);
     let mut planner = Planner {
         request,
         rules: DecisionRules {
@@ -241,8 +241,8 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
     let mut plan = planner.plan;
     plan.is_whole = true;
     plan.cloud_holds = cloud_holds;
-    disguised::leave_out(&mut plan, config);
-    clashes::set_aside(&mut plan, config);
+    secret_filter::leave_out(&mut plan, config);
+    path_conflicts::set_aside(&mut plan, config);
     // What goes makes room for what comes: a folder for a file of its name, and the other way round.
     let deletes = |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
     let order = |step: &Step| !deletes(step);

@@ -1,7 +1,7 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
-use super::conflicts::reason_of_conflict;
-use super::descent::Trace;
+use super::ancestry::Trace;
+use super::conflict_reasons::reason_of_conflict;
 use super::versions::{Arrival, Version};
 use super::{
     Action, After, Conflict, Copy, Group, MergeTo, Op, PlanError, Planner, Standing, Step, shown,

@@ -1,7 +1,7 @@
 //! Files that are waited for: which machine has the newest version of each, and whether `--accept-unlisted` may
 //! take one as it is.
 
-use super::not_arrived::newest;
+use super::undelivered::newest;
 use super::versions::ZEROS;
 use super::{PlanError, Planner, key_of};
 use crate::sync::manifest;

@@ -1,7 +1,7 @@
 //! What a run leaves for the next one and tells other machines: what it is about to delete before that is
 //! done, all else at its end.
 
-use super::{ApplyError, Report, Work, cloud};
+use super::{ApplyError, Report, Work, cloud_check};
 use crate::io::atomic;
 use crate::sync::attestation;
 use crate::sync::identity;
@@ -43,7 +43,7 @@ pub(super) fn announce(
     if state.published_manifests != before {
         work.replica.write(state)?;
     }
-    cloud::still_there(plan, &work.config.cloud)?;
+    cloud_check::still_there(plan, &work.config.cloud)?;
     let path = identity::own_manifest_path(work.config, state);
     Ok(said.write(&work.config.cloud, &path)?)
 }
@@ -113,7 +113,7 @@ pub(super) fn finish(
     if !(work.go_on)() {
         return Err(ApplyError::Interrupted);
     }
-    cloud::still_there(plan, &work.config.cloud)?;
+    cloud_check::still_there(plan, &work.config.cloud)?;
     said.write(
         &work.config.cloud,
         &identity::own_manifest_path(work.config, &state),

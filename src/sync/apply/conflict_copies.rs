@@ -1,7 +1,7 @@
 //! Versions that are kept aside: written, copied from side to side, dropped.
 
 use super::copying::set_time;
-use super::{ApplyError, Obstacle, Run, changed, cloud};
+use super::{ApplyError, Obstacle, Run, changed, cloud_check};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -71,7 +71,7 @@ impl Run<'_> {
             Side::Local => &self.work.replica.folder,
             Side::Remote => {
                 let cloud = &self.work.config.cloud;
-                cloud::looks_there(self.plan, cloud).map_err(ApplyError::from)?;
+                cloud_check::looks_there(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud
             }
         };

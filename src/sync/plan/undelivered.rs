@@ -5,7 +5,7 @@
 //! So a listed version counts as newer only if its history says so; of a conversation and of a file of lines,
 //! which only ever grow, if it is longer than all that is here.
 
-use super::deleted::is_deleted;
+use super::deletions::is_deleted;
 use super::versions::is_as;
 use super::{Group, Plan, PlanError, Planner, Seen, key_of};
 use crate::codex::rollout::ZST;
