@@ -750,7 +750,7 @@ fn what_is_called_as_our_own_files_is_left_out_by_name() {
     assert_eq!(left["path"], "skills/mine/.codex-manager", "{json}");
     assert_eq!(
         left["reason"],
-        "its name is one that codex-manager keeps for itself"
+        "its name is reserved for codex-manager"
     );
 }
 

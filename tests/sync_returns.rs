@@ -22,7 +22,7 @@ fn reason(json: &serde_json::Value) -> &str {
     json["actions"][0]["reason"].as_str().unwrap()
 }
 
-const OLDER: &str = "an older version has come back in the cloud folder";
+const OLDER: &str = "the cloud folder has an older version";
 
 #[test]
 fn an_old_text_that_a_machine_still_vouches_for_does_not_replace_a_newer_one() {

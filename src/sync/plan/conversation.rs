@@ -372,7 +372,7 @@ impl Planner<'_> {
             relation: None,
             newer: NewerSide::Neither,
             causal_order: CausalOrder::Unknown,
-            delete_asked: false,
+            deletion_requested: false,
         };
         self.mind_taken(draft.key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {

@@ -60,7 +60,7 @@ impl Planner<'_> {
                 let digest = text.to_string();
                 let mut asked = self.open_deletions(key)?;
                 // The edit that was deleted may never have come here.
-                facts.delete_asked = asked.any(|deletion| deletion.digest == digest)
+                facts.deletion_requested = asked.any(|deletion| deletion.digest == digest)
                     || is_plain && self.is_before_deleted(key, &text)?;
             }
             _ => {}

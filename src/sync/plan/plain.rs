@@ -431,7 +431,7 @@ impl Planner<'_> {
             relation: None,
             newer: NewerSide::Neither,
             causal_order: CausalOrder::Unknown,
-            delete_asked: false,
+            deletion_requested: false,
         };
         let taken = self.mind_taken(key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {

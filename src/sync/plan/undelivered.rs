@@ -339,7 +339,7 @@ impl Planner<'_> {
         let path = &*version.path;
         // The key that it was found by has lost its letter case, which names of kept versions have.
         if let Some(key) = rollouts::key(path)
-            && self.was_set_aside(&key, &version.written)?
+            && self.was_set_aside(&key, &version.entry)?
         {
             return Ok(false);
         }
@@ -362,13 +362,13 @@ impl Ahead {
     /// Whether this version may not have arrived.
     pub(super) fn may_lack(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
-        versions.any(|(ahead, _)| ahead.digest == version.written.digest)
+        versions.any(|(ahead, _)| ahead.digest == version.entry.digest)
     }
 
     /// Whether it is certain that this version has not arrived.
     fn has_not_arrived(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
-        versions.any(|(ahead, certain)| *certain && ahead.digest == version.written.digest)
+        versions.any(|(ahead, certain)| *certain && ahead.digest == version.entry.digest)
     }
 
     /// Whether any version has not arrived, where `there` is the digest of the file in the cloud folder.
@@ -406,16 +406,16 @@ pub(super) fn newest<'a>(
         grows
             || !versions
                 .iter()
-                .any(|other| is_newer(&other.written, &version.written))
+                .any(|other| is_newer(&other.entry, &version.entry))
     });
     let order = |version: &&&ListedVersion| {
-        let size = if grows { version.written.size } else { 0 };
-        (size, version.written.mtime_ns)
+        let size = if grows { version.entry.size } else { 0 };
+        (size, version.entry.mtime_ns)
     };
     let Some(best) = latest.max_by_key(order) else {
         return Vec::new();
     };
-    let is_it = |version: &&&ListedVersion| version.written.digest == best.written.digest;
+    let is_it = |version: &&&ListedVersion| version.entry.digest == best.entry.digest;
     let mut newest: Vec<_> = versions.iter().filter(is_it).copied().collect();
     newest.sort_by(|a, b| a.machine.cmp(&b.machine));
     newest.dedup_by(|a, b| a.machine == b.machine);
