@@ -119,7 +119,7 @@ pub fn folders(cloud: &Path) -> [PathBuf; 3] {
     let is_manifest = cloud.join(MANAGER_FOLDER);
     let (machines, forks) = (
         is_manifest.join(MACHINES_FOLDER),
-        is_manifest.join(super::conflict_copies::FOLDER),
+        is_manifest.join(super::conflict_copies::CONFLICT_COPIES_FOLDER),
     );
     [is_manifest, machines, forks]
 }

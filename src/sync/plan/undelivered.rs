@@ -295,7 +295,7 @@ impl Planner<'_> {
             };
             let path = self.fork_file(side, &fork.name);
             let beginning = contents::read(&path, Some(version.size)).ok();
-            if beginning.and_then(|read| read.prefix) == Some(version.digest) {
+            if beginning.and_then(|read| read.prefix_digest) == Some(version.digest) {
                 return Ok(true);
             }
         }
