@@ -139,7 +139,7 @@ pub fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result
         return Ok(true);
     }
     if of_lines {
-        if is_zstd([0, 1, 2, 3].map(|prefix_digest| head.get(prefix_digest).copied().unwrap_or(0))) {
+        if is_zstd([0, 1, 2, 3].map(|at| head.get(at).copied().unwrap_or(0))) {
             return Ok(false);
         }
         return Ok(zeros > 0 || head.contains(&0) || (thorough && contains_zero(&mut file)?));
