@@ -4,10 +4,10 @@
 //! `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`: files under the paths they had, those of the cloud folder
 //! below `.cloud/`, and a list that marks the snapshot as ours. It gets its name when it is whole.
 
-use super::apply::Work;
+use super::apply::ApplyRequest;
 use super::apply::copying::set_time;
 use super::config::{Compression, SyncConfig};
-use super::plan::{Op, Plan, Seen};
+use super::plan::{ObservedFile, Op, SyncPlan};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
 use crate::io::file_open;
@@ -114,8 +114,8 @@ pub struct Made {
 ///
 /// # Errors
 /// It could not be written; there is no snapshot then.
-pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Made, BackupError> {
-    let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
+pub fn make(plan: &SyncPlan, work: &ApplyRequest<'_>) -> Result<Made, BackupError> {
+    let mut victims: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
         victims.insert((seen.side == Side::There, seen.path.clone()), seen);
     }

@@ -137,7 +137,7 @@ pub fn plan(
         _ => Side::Here,
     });
     if target == Side::There {
-        plan::check_same_cloud(config, replica)?;
+        plan::check_cloud_identity(config, replica)?;
     }
     let mut files = match list {
         Some(list) => {

@@ -2,13 +2,13 @@
 //! have alike and no other machine vouches for. A folder that was filled by other means, or by a
 //! machine that is no longer, is of use to further machines only when somebody says what is whole in it.
 
-use super::apply::{ApplyError, Work};
+use super::apply::{ApplyError, ApplyRequest};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
 use super::manifest::{self, Written};
 use super::peers::Manifests;
-use super::plan::Plan;
+use super::plan::SyncPlan;
 use super::scan::{Side, Stat};
 use super::state::{Last, State};
 use crate::codex::rollout;
@@ -21,7 +21,7 @@ use std::path::Path;
 pub(super) fn for_known(
     state: &mut State,
     own: &mut BTreeMap<String, Written>,
-    work: &Work<'_>,
+    request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     let is_own = |last: &Last| {
         let written = own.get(&last.there.path);
@@ -32,7 +32,7 @@ pub(super) fn for_known(
     if open.is_empty() {
         return Ok(());
     }
-    let config = work.config;
+    let config = request.config;
     let others = identity::others(config, state)?;
     let torn = torn_words(&others, config)?;
     let is_any_new = torn.iter().any(|word| !state.torn.contains(word));
@@ -51,7 +51,7 @@ pub(super) fn for_known(
         if listed.iter().any(|written| is_it(written, last)) {
             continue;
         }
-        if !(work.go_on)() {
+        if !(request.keep_going)() {
             return Err(ApplyError::Interrupted);
         }
         let examined = match examine(last, config) {
@@ -71,7 +71,7 @@ pub(super) fn for_known(
 /// texts are older.
 pub(super) fn drop_gone(
     files: &mut BTreeMap<String, Written>,
-    plan: &Plan,
+    plan: &SyncPlan,
     state: &State,
     cloud: &Path,
 ) {

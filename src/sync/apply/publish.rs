@@ -1,24 +1,31 @@
 //! What a run leaves for the next one and tells other machines: what it is about to delete before that is
 //! done, all else at its end.
 
-use super::{ApplyError, Report, Work, cloud_check};
+use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
 use crate::io::atomic;
 use crate::sync::decisions;
 use crate::sync::identity;
 use crate::sync::ledger::{Ledger, Noted};
 use crate::sync::manifest;
-use crate::sync::plan::{After, Plan};
+use crate::sync::plan::{StateUpdate, SyncPlan};
 use crate::sync::restored;
 use crate::sync::state::{Deletion, State};
 use crate::sync::vouching;
 
 /// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
 /// killed then, what is missing there is not taken for lost, neither here nor there.
-pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Result<(), ApplyError> {
-    let deleted = plan.steps.iter().filter_map(|step| match &step.after {
-        After::Deleted(digest) => Some((&step.key, digest.to_string())),
-        _ => None,
-    });
+pub(super) fn publish_deletions(
+    plan: &SyncPlan,
+    state: &mut State,
+    request: &ApplyRequest<'_>,
+) -> Result<(), ApplyError> {
+    let deleted = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.state_update {
+            StateUpdate::PublishDeletion(digest) => Some((&step.key, digest.to_string())),
+            _ => None,
+        });
     let deleted: Vec<_> = deleted.collect();
     if deleted.is_empty() {
         return Ok(());
@@ -33,32 +40,32 @@ pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Resul
     }
     let Noted {
         mut files, earlier, ..
-    } = Ledger::read(&work.replica.folder)?;
-    vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
-    let said = identity::word(&files, state, work.config)?;
+    } = Ledger::read(&request.replica.folder)?;
+    vouching::for_what_is_there(&mut files, earlier, &request.config.cloud);
+    let said = identity::word(&files, state, request.config)?;
     if state.published != before {
-        work.replica.write(state)?;
+        request.replica.write(state)?;
     }
-    cloud_check::still_there(plan, &work.config.cloud)?;
-    let path = identity::manifest_of(work.config, state);
-    Ok(said.write(&work.config.cloud, &path)?)
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    let path = identity::manifest_of(request.config, state);
+    Ok(said.write(&request.config.cloud, &path)?)
 }
 
 /// What the run leaves for the next one and for other machines.
-pub(super) fn finish(
-    plan: &Plan,
-    report: &Report,
+pub(super) fn publish_manifest(
+    plan: &SyncPlan,
+    report: &ApplyReport,
     before: &State,
     mut state: State,
-    work: &Work<'_>,
+    request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    if !(work.go_on)() {
+    if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    for (key, last) in &plan.adopted {
+    for (key, last) in &plan.recorded_equal {
         // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
         // may be at work.
-        if !last.is_still(work.config)? {
+        if !last.is_still(request.config)? {
             continue;
         }
         // Both sides have it: it is not deleted any more.
@@ -66,7 +73,7 @@ pub(super) fn finish(
         state.files.insert(key.clone(), last.clone());
     }
     state.histories.extend(plan.histories.iter().cloned());
-    if plan.is_whole {
+    if plan.is_complete {
         state.notes = plan.notes_digest();
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
@@ -78,16 +85,16 @@ pub(super) fn finish(
         let deletion = Deletion::of(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
-    for word in &plan.decided {
+    for word in &plan.learned_resolutions {
         decisions::take(word, &mut state.resolved);
     }
     let Noted {
         mut files, earlier, ..
-    } = Ledger::read(&work.replica.folder)?;
-    files.extend(plan.vouched.iter().cloned());
-    let earlier = vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
-    vouching::drop_gone(&mut files, plan, &state, &work.config.cloud);
-    vouching::for_known(&mut state, &mut files, work)?;
+    } = Ledger::read(&request.replica.folder)?;
+    files.extend(plan.attested.iter().cloned());
+    let earlier = vouching::for_what_is_there(&mut files, earlier, &request.config.cloud);
+    vouching::drop_gone(&mut files, plan, &state, &request.config.cloud);
+    vouching::for_known(&mut state, &mut files, request)?;
     let changed = !before.exists
         || state.files != before.files
         || state.resolved != before.resolved
@@ -98,27 +105,27 @@ pub(super) fn finish(
         || state.has_gaps != before.has_gaps
         || state.torn != before.torn
         || !plan.steps.is_empty();
-    let said = identity::word(&files, &mut state, work.config)?;
+    let said = identity::word(&files, &mut state, request.config)?;
     if changed || state.published != before.published {
-        work.replica.write(&mut state)?;
+        request.replica.write(&mut state)?;
     }
     if let Some(mark) = state.restored.as_ref().filter(|_| !state.has_gaps) {
-        restored::settle(&work.replica.folder, mark)?;
+        restored::settle(&request.replica.folder, mark)?;
     }
-    Ledger::compact(&work.replica.folder, &files, &earlier)?;
-    if !(work.go_on)() {
+    Ledger::compact(&request.replica.folder, &files, &earlier)?;
+    if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    cloud_check::still_there(plan, &work.config.cloud)?;
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
     said.write(
-        &work.config.cloud,
-        &identity::manifest_of(work.config, &state),
+        &request.config.cloud,
+        &identity::manifest_of(request.config, &state),
     )?;
-    for temp in &plan.temps {
+    for temp in &plan.leftover_temps {
         atomic::sweep(atomic::parent_of(temp));
     }
-    let own = [work.replica.folder.clone(), work.replica.forks()];
-    for folder in manifest::folders(&work.config.cloud).iter().chain(&own) {
+    let own = [request.replica.folder.clone(), request.replica.forks()];
+    for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
         atomic::sweep(folder);
     }
     Ok(())

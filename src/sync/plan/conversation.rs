@@ -1,10 +1,11 @@
 //! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
 //! copies that clients made of them.
 
-use super::conflict_reasons::{goes_on, reason_of_conflict};
-use super::versions::{Arrival, Version};
+use super::conflict_reasons::{conflict_reason, winner};
+use super::versions::{DownloadState, FileVersion};
 use super::{
-    Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,
+    Conflict, CopyOp, FileGroup, ObservedFile, Op, Placement, PlanError, Planner, StateUpdate,
+    SyncAction, SyncStep, display_path,
 };
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
@@ -20,95 +21,99 @@ use crate::sync::state::Last;
 use crate::sync::unreadable;
 
 /// Why a version is set aside that is in a second file of the conversation.
-const IN_A_COPY: &str = "went on differently in a copy";
+const DIVERGED_COPY: &str = "went on differently in a copy";
 /// Why one is that both sides had.
 const REWRITTEN: &str = "was rewritten since the last sync, not continued";
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
-struct Versions {
+struct SideVersions {
     /// The one that counts.
-    main: Option<Version>,
+    main: Option<FileVersion>,
     /// Files whose contents are in the one that counts, or in a fork: they go.
-    duplicates: Vec<Seen>,
+    duplicates: Vec<ObservedFile>,
 }
 
 /// A plan for one conversation under way.
-struct Draft<'a> {
+struct ConversationDraft<'a> {
     key: &'a str,
     path: String,
     last: Option<&'a Last>,
     ops: Vec<Op>,
     /// Names of forks that the ops keep.
-    kept: Vec<String>,
+    new_copies: Vec<String>,
 }
 
 impl Planner<'_> {
-    pub(super) fn conversation(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
+    pub(super) fn plan_conversation(
+        &mut self,
+        key: &str,
+        group: &FileGroup,
+    ) -> Result<(), PlanError> {
         let state = self.state;
-        let mut draft = Draft {
+        let mut draft = ConversationDraft {
             key,
-            path: shown(key, group),
+            path: display_path(key, group),
             last: state.files.get(key),
             ops: Vec::new(),
-            kept: Vec::new(),
+            new_copies: Vec::new(),
         };
         for found in &group.here {
-            if self.leaves_blanked(found, true, draft.last)? {
+            if self.skips_zero_filled(found, true, draft.last)? {
                 return Ok(());
             }
         }
-        if self.looks_alike(&draft, group) {
+        if self.record_if_stats_equal(&draft, group) {
             return Ok(());
         }
-        let here: Vec<_> = group.here.iter().map(Version::here).collect();
+        let here: Vec<_> = group.here.iter().map(FileVersion::here).collect();
         let mut there = Vec::new();
         for found in &group.there {
-            match self.arrival(key, found, true, draft.last)? {
-                Arrival::Whole(version) => there.push(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
-                    there.push(Version::there(found));
+            match self.download_state(key, found, true, draft.last)? {
+                DownloadState::Complete(version) => there.push(version),
+                DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
+                    there.push(FileVersion::there(found));
                 }
                 // Nothing is decided while a part is missing.
-                Arrival::Waiting(why) => {
+                DownloadState::Incomplete(why) => {
                     self.wait_for_listing(&found.path, why);
                     return Ok(());
                 }
             }
         }
-        let here = self.settle(&mut draft, here)?;
-        let mut there = self.settle(&mut draft, there)?;
+        let here = self.fold_side(&mut draft, here)?;
+        let mut there = self.fold_side(&mut draft, there)?;
         let base = there.main.as_ref().map(|version| version.seen.clone());
-        self.take_copies(&mut draft, &here, &mut there, &group.copies)?;
-        self.decide_conversation(draft, here, there, base.as_ref())
+        self.fold_client_copies(&mut draft, &here, &mut there, &group.client_copies)?;
+        self.plan_conversation_sync(draft, here, there, base.as_ref())
     }
 
     /// The quick way for what no sync has seen and looks the same on both sides.
-    fn looks_alike(&mut self, draft: &Draft<'_>, group: &Group) -> bool {
-        let ([here], [there], []) = (&*group.here, &*group.there, &*group.copies) else {
+    fn record_if_stats_equal(&mut self, draft: &ConversationDraft<'_>, group: &FileGroup) -> bool {
+        let ([here], [there], []) = (&*group.here, &*group.there, &*group.client_copies) else {
             return false;
         };
-        if draft.last.is_some() || here.path != there.path || !self.trusts_looks() {
+        if draft.last.is_some() || here.path != there.path || !self.trusts_mtime() {
             return false;
         }
-        let (here, mut there) = (Version::here(here), Version::here(there));
+        let (here, mut there) = (FileVersion::here(here), FileVersion::here(there));
         there.seen.side = Side::There;
         // Two that grew by as much at one time are told apart by what they hold, unless even the
         // nanoseconds are the same.
         if here.seen.stat != there.seen.stat {
             return false;
         }
-        self.adopt(draft.key, &here, &there, None);
+        self.record_equal(draft.key, &here, &there, None);
         true
     }
 
     /// Several files on one side are one conversation: what is in another one goes, and what is not is
     /// kept as a fork.
-    fn settle(
+    fn fold_side(
         &mut self,
-        draft: &mut Draft<'_>,
-        mut versions: Vec<Version>,
-    ) -> Result<Versions, PlanError> {
+        draft: &mut ConversationDraft<'_>,
+        mut versions: Vec<FileVersion>,
+    ) -> Result<SideVersions, PlanError> {
         // As Codex: the plain file counts before the packed one; and one that was moved since the last
         // sync before the one that it was moved from.
         versions.sort_by_key(|version| {
@@ -120,7 +125,7 @@ impl Planner<'_> {
             let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
             (path.ends_with(ZST), is_old, path.clone())
         });
-        let mut settled = Versions::default();
+        let mut settled = SideVersions::default();
         for version in versions {
             let Some(main) = &settled.main else {
                 settled.main = Some(version);
@@ -135,7 +140,7 @@ impl Planner<'_> {
                     settled.main = Some(version);
                 }
                 Relation::Diverged => {
-                    self.fork(draft, &version.seen)?;
+                    self.keep_conflict_copy(draft, &version.seen)?;
                     settled.duplicates.push(version.seen);
                 }
             }
@@ -146,15 +151,15 @@ impl Planner<'_> {
     /// Copies that clients made are versions of the cloud folder: one that has more counts, one that
     /// went on differently is kept as a fork, and all others hold nothing new. They stay where they
     /// are: they are their client's.
-    fn take_copies(
+    fn fold_client_copies(
         &mut self,
-        draft: &mut Draft<'_>,
-        here: &Versions,
-        there: &mut Versions,
+        draft: &mut ConversationDraft<'_>,
+        here: &SideVersions,
+        there: &mut SideVersions,
         copies: &[Found],
     ) -> Result<(), PlanError> {
         for found in copies {
-            let seen = Seen {
+            let seen = ObservedFile {
                 side: Side::There,
                 path: found.path.clone(),
                 stat: found.stat,
@@ -177,25 +182,29 @@ impl Planner<'_> {
                     _ => {}
                 }
             }
-            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1)? {
+            if contained || self.is_kept_or_resolved(draft, &self.text_digest(&seen)?.1)? {
                 continue;
             }
-            match self.arrival(draft.key, found, true, None)? {
+            match self.download_state(draft.key, found, true, None)? {
                 // A client makes its copy of a version that nobody may ever vouch for: its lines are
                 // kept as they are, and what still arrives is another version.
-                Arrival::Waiting(_) if !extends_there && self.has_whole_lines(&seen)? => {
-                    self.fork(draft, &seen)?;
+                DownloadState::Incomplete(_)
+                    if !extends_there && self.has_complete_lines(&seen)? =>
+                {
+                    self.keep_conflict_copy(draft, &seen)?;
                 }
-                Arrival::Waiting(why) => self.wait_for_listing(&found.path, why),
-                Arrival::Whole(version) if extends_there => there.main = Some(version),
-                Arrival::Whole(version) => self.fork(draft, &version.seen)?,
+                DownloadState::Incomplete(why) => self.wait_for_listing(&found.path, why),
+                DownloadState::Complete(version) if extends_there => there.main = Some(version),
+                DownloadState::Complete(version) => {
+                    self.keep_conflict_copy(draft, &version.seen)?
+                }
             }
         }
         Ok(())
     }
 
     /// Whether a file of lines has some, and none is cut.
-    pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, IoError> {
+    pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
         let path = self.full(seen);
         let why = contents::looks_torn(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
@@ -206,18 +215,18 @@ impl Planner<'_> {
         clippy::too_many_lines,
         reason = "one arm for each decision, read together"
     )]
-    fn decide_conversation(
+    fn plan_conversation_sync(
         &mut self,
-        mut draft: Draft<'_>,
-        here: Versions,
-        there: Versions,
-        base: Option<&Seen>,
+        mut draft: ConversationDraft<'_>,
+        here: SideVersions,
+        there: SideVersions,
+        base: Option<&ObservedFile>,
     ) -> Result<(), PlanError> {
-        let facts = self.facts_of(&draft, here.main.as_ref(), there.main.as_ref())?;
+        let facts = self.conversation_facts(&draft, here.main.as_ref(), there.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
         let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
         let diverged = facts.relation == Some(Relation::Diverged);
-        let moved = Self::place(&draft, here.main.as_ref(), base);
+        let moved = Self::target_folder(&draft, here.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
@@ -227,42 +236,48 @@ impl Planner<'_> {
             (Decision::Conflict, Some(here), Some(there)) => {
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
-                    reason: reason_of_conflict(facts),
+                    reason: conflict_reason(facts),
                     here: Some(here.seen.clone()),
                     there: Some(there.seen.clone()),
                 });
                 return Ok(());
             }
             (Decision::DeleteThere, None, Some(version)) => {
-                let after = After::Deleted(self.text_digest(&version.seen)?.1);
-                self.push_delete(draft.key, &draft.path, Action::DeleteCloud, version, after);
+                let state_update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
+                self.push_delete(
+                    draft.key,
+                    &draft.path,
+                    SyncAction::DeleteCloud,
+                    version,
+                    state_update,
+                );
                 return Ok(());
             }
             (Decision::DeleteHere, Some(version), None) => {
-                let action = Action::DeleteLocal;
-                self.push_delete(draft.key, &draft.path, action, version, After::Gone);
+                let action = SyncAction::DeleteLocal;
+                self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
                 return Ok(());
             }
             (Decision::ToCloud(why), Some(version), other) => {
                 if other.is_none() {
-                    self.mind_revival(draft.key)?;
+                    self.cancel_pending_deletions(draft.key)?;
                 }
                 if diverged && let Some(other) = other {
-                    self.fork(&mut draft, &other.seen)?;
+                    self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
-                action = Some(Action::CopyToCloud);
+                action = Some(SyncAction::CopyToCloud);
                 (reason, bytes) = (why.text(), version.seen.stat.size);
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.copy_over(&mut draft, version, Side::There, folder, base)?);
-                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+                there_at = Some(self.add_copy(&mut draft, version, Side::There, folder, base)?);
+                here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
             }
             (Decision::ToHere(why), other, Some(version)) => {
                 if diverged && let Some(other) = other {
-                    self.fork(&mut draft, &other.seen)?;
+                    self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
-                action = Some(Action::CopyToLocal);
+                action = Some(SyncAction::CopyToLocal);
                 change = match (other, diverged) {
                     (None, _) => Change::New,
                     (_, true) => Change::Replaced,
@@ -275,35 +290,35 @@ impl Planner<'_> {
                     .unwrap_or(rollouts::folder(real))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
-                here_at = Some(self.copy_over(&mut draft, version, Side::Here, &folder, old)?);
+                here_at = Some(self.add_copy(&mut draft, version, Side::Here, &folder, old)?);
                 there_at = Some(if rebase {
-                    self.copy_over(&mut draft, version, Side::There, &folder, base)?
+                    self.add_copy(&mut draft, version, Side::There, &folder, base)?
                 } else {
-                    Self::move_within(&mut draft, &version.seen, &folder)
+                    Self::add_move(&mut draft, &version.seen, &folder)
                 });
             }
             (Decision::Adopt | Decision::Nothing, Some(version), Some(other)) => {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+                here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
                 there_at = Some(if rebase {
-                    action = Some(Action::CopyToCloud);
+                    action = Some(SyncAction::CopyToCloud);
                     reason = "its cloud client had put it under another name";
                     bytes = version.seen.stat.size;
-                    self.copy_over(&mut draft, version, Side::There, folder, base)?
+                    self.add_copy(&mut draft, version, Side::There, folder, base)?
                 } else {
-                    Self::move_within(&mut draft, &other.seen, folder)
+                    Self::add_move(&mut draft, &other.seen, folder)
                 });
             }
             _ => {}
         }
-        let duplicates: Vec<Seen> = here
+        let duplicates: Vec<ObservedFile> = here
             .duplicates
             .into_iter()
             .chain(there.duplicates)
             .collect();
-        draft.move_over(&duplicates);
+        draft.replace_duplicates_by_moves(&duplicates);
         for seen in duplicates {
             let needed = draft.ops.iter().any(|op| op.writes(&seen));
             if !needed {
@@ -311,37 +326,37 @@ impl Planner<'_> {
             }
         }
         if draft.ops.is_empty() {
-            return self.adopt_conversation(&draft, facts, here.main, there.main);
+            return self.record_equal_conversation(&draft, facts, here.main, there.main);
         }
         let (action, reason) = match action {
             Some(action) => (action, reason),
-            None => draft.named(),
+            None => draft.action_without_copy(),
         };
-        let after = match (here_at, there_at) {
-            (Some(here), Some(there)) => After::Both { here, there },
-            _ => After::Nothing,
+        let state_update = match (here_at, there_at) {
+            (Some(here), Some(there)) => StateUpdate::Synced { here, there },
+            _ => StateUpdate::None,
         };
-        let conflict = draft.ended(decision, facts);
-        self.plan.steps.push(Step {
+        let conflict = draft.conflict_note(decision, facts);
+        self.plan.steps.push(SyncStep {
             key: draft.key.to_owned(),
             path: draft.path,
             action,
             reason: reason.to_owned(),
             bytes,
             ops: draft.ops,
-            after,
+            state_update,
             change,
             conflict,
         });
         Ok(())
     }
 
-    fn adopt_conversation(
+    fn record_equal_conversation(
         &mut self,
-        draft: &Draft<'_>,
+        draft: &ConversationDraft<'_>,
         facts: Facts,
-        here: Option<Version>,
-        there: Option<Version>,
+        here: Option<FileVersion>,
+        there: Option<FileVersion>,
     ) -> Result<(), PlanError> {
         let (Some(here), Some(there)) = (here, there) else {
             return Ok(());
@@ -351,17 +366,17 @@ impl Planner<'_> {
             _ => self.text_digest(&here.seen)?,
         };
         if facts.there != Presence::Unchanged {
-            self.vouch(&there, contents.1, None, false);
+            self.attest(&there, contents.1, None, false);
         }
-        self.adopt(draft.key, &here, &there, Some(contents));
+        self.record_equal(draft.key, &here, &there, Some(contents));
         Ok(())
     }
 
-    fn facts_of(
+    fn conversation_facts(
         &self,
-        draft: &Draft<'_>,
-        here: Option<&Version>,
-        there: Option<&Version>,
+        draft: &ConversationDraft<'_>,
+        here: Option<&FileVersion>,
+        there: Option<&FileVersion>,
     ) -> Result<Facts, PlanError> {
         let mut facts = Facts {
             kind: FileKind::Rollout,
@@ -372,7 +387,7 @@ impl Planner<'_> {
             descent: Descent::Unknown,
             delete_asked: false,
         };
-        self.mind_taken(draft.key, &mut facts, here)?;
+        self.check_interrupted_download(draft.key, &mut facts, here)?;
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
             if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {
@@ -385,7 +400,11 @@ impl Planner<'_> {
 
     /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
     /// it was moved to since; where that is no answer, the one in which it is not archived.
-    fn place(draft: &Draft<'_>, here: Option<&Version>, there: Option<&Seen>) -> Option<String> {
+    fn target_folder(
+        draft: &ConversationDraft<'_>,
+        here: Option<&FileVersion>,
+        there: Option<&ObservedFile>,
+    ) -> Option<String> {
         let (here, there) = (here?, there?);
         let here = rollouts::folder(&here.seen.path);
         let there = rollouts::folder(&there.path);
@@ -406,14 +425,14 @@ impl Planner<'_> {
 
     /// Adds a copy of `from` to `side`, into `folder`, in the form that it has; what stood for it there
     /// goes. Returns what will be there.
-    fn copy_over(
+    fn add_copy(
         &self,
-        draft: &mut Draft<'_>,
-        from: &Version,
+        draft: &mut ConversationDraft<'_>,
+        from: &FileVersion,
         side: Side,
         folder: &str,
-        old: Option<&Seen>,
-    ) -> Result<Standing, PlanError> {
+        old: Option<&ObservedFile>,
+    ) -> Result<Placement, PlanError> {
         let packed = Self::is_packed_copy(&from.seen);
         let name = if packed {
             format!("{}{ZST}", rollouts::file_name(draft.key))
@@ -426,7 +445,7 @@ impl Planner<'_> {
             format!("{folder}/{name}")
         };
         let over = Stat::at(&self.root(side).join(&to))?;
-        draft.ops.push(Op::Copy(Copy {
+        draft.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
             to: (side, to.clone()),
             over,
@@ -440,16 +459,16 @@ impl Planner<'_> {
         {
             draft.ops.push(Op::Remove(old.clone()));
         }
-        Ok(Standing::put(to))
+        Ok(Placement::put(to))
     }
 
     /// A client may have put something behind `.zst`.
-    fn is_packed_copy(seen: &Seen) -> bool {
+    fn is_packed_copy(seen: &ObservedFile) -> bool {
         seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
     }
 
     /// Adds a move of a file into another folder of its side; returns what will be there.
-    fn move_within(draft: &mut Draft<'_>, seen: &Seen, folder: &str) -> Standing {
+    fn add_move(draft: &mut ConversationDraft<'_>, seen: &ObservedFile, folder: &str) -> Placement {
         let to = rollouts::in_folder(folder, &seen.path);
         if to != seen.path {
             draft.ops.push(Op::Rename {
@@ -457,30 +476,39 @@ impl Planner<'_> {
                 to: to.clone(),
             });
         }
-        Standing::seen(to, seen)
+        Placement::seen(to, seen)
     }
 
-    fn is_kept(&self, draft: &Draft<'_>, digest: &Sha256Digest) -> Result<bool, IoError> {
+    fn is_kept_or_resolved(
+        &self,
+        draft: &ConversationDraft<'_>,
+        digest: &Sha256Digest,
+    ) -> Result<bool, IoError> {
         let name = forks::name(draft.key, digest);
-        let is_kept = self.forks.all.contains_key(&name) || draft.kept.contains(&name);
-        Ok(is_kept || self.may_go(&name)?)
+        let is_kept =
+            self.conflict_copies.all.contains_key(&name) || draft.new_copies.contains(&name);
+        Ok(is_kept || self.may_drop(&name)?)
     }
 
     /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
     /// conversation now, no earlier decision counts.
-    fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
+    fn keep_conflict_copy(
+        &self,
+        draft: &mut ConversationDraft<'_>,
+        seen: &ObservedFile,
+    ) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
         let name = forks::name(draft.key, &digest);
-        let is_kept = if self.is_chosen(&draft.path) {
-            draft.kept.contains(&name)
+        let is_kept = if self.has_policy_override(&draft.path) {
+            draft.new_copies.contains(&name)
         } else {
-            self.is_kept(draft, &digest)?
+            self.is_kept_or_resolved(draft, &digest)?
         };
         if is_kept {
             return Ok(());
         }
-        draft.kept.push(name.clone());
-        draft.ops.push(Op::Fork {
+        draft.new_copies.push(name.clone());
+        draft.ops.push(Op::KeepConflictCopy {
             from: seen.clone(),
             name,
             digest,
@@ -489,10 +517,10 @@ impl Planner<'_> {
     }
 }
 
-impl Draft<'_> {
+impl ConversationDraft<'_> {
     /// A move to where a second file of the conversation stands takes the place of that one: what it
     /// holds is in the one that is moved, or kept.
-    fn move_over(&mut self, duplicates: &[Seen]) {
+    fn replace_duplicates_by_moves(&mut self, duplicates: &[ObservedFile]) {
         for op in std::mem::take(&mut self.ops) {
             let taken = match &op {
                 Op::Rename { from, to } => duplicates
@@ -502,7 +530,7 @@ impl Draft<'_> {
             };
             match (op, taken) {
                 (Op::Rename { from, to }, Some(taken)) => {
-                    self.ops.push(Op::Copy(Copy {
+                    self.ops.push(Op::Copy(CopyOp {
                         from: from.clone(),
                         to: (from.side, to),
                         over: Some(taken.stat),
@@ -518,22 +546,22 @@ impl Draft<'_> {
     }
 
     /// Why versions are set aside, and which one goes on; `None` where none is.
-    fn ended(&self, decision: Decision, facts: Facts) -> Option<String> {
-        if self.kept.is_empty() {
+    fn conflict_note(&self, decision: Decision, facts: Facts) -> Option<String> {
+        if self.new_copies.is_empty() {
             return None;
         }
         let diverged = facts.relation == Some(Relation::Diverged);
         let (why, goes_on) = match decision {
-            Decision::ToCloud(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::Here)),
-            Decision::ToHere(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::There)),
-            Decision::ToCloud(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::Here)),
-            Decision::ToHere(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::There)),
+            Decision::ToCloud(Why::Policy) => (conflict_reason(facts), winner(Side::Here)),
+            Decision::ToHere(Why::Policy) => (conflict_reason(facts), winner(Side::There)),
+            Decision::ToCloud(_) if diverged => (REWRITTEN.to_owned(), winner(Side::Here)),
+            Decision::ToHere(_) if diverged => (REWRITTEN.to_owned(), winner(Side::There)),
             _ => (
-                IN_A_COPY.to_owned(),
+                DIVERGED_COPY.to_owned(),
                 "the version under its own name goes on",
             ),
         };
-        let kept = match self.kept.len() {
+        let kept = match self.new_copies.len() {
             1 => "the other one is kept until you decide".to_owned(),
             n => format!("{n} others are kept until you decide"),
         };
@@ -541,33 +569,40 @@ impl Draft<'_> {
     }
 
     /// What a step without a copy is called, and why it is there.
-    fn named(&self) -> (Action, &'static str) {
+    fn action_without_copy(&self) -> (SyncAction, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
         });
         match moves {
-            Some(Side::Here) => (Action::MoveLocal, "moved in the cloud folder"),
-            Some(Side::There) => (Action::MoveCloud, "moved here"),
-            None if self.ops.iter().any(|op| matches!(op, Op::Fork { .. })) => {
-                (Action::KeepFork, IN_A_COPY)
+            Some(Side::Here) => (SyncAction::MoveLocal, "moved in the cloud folder"),
+            Some(Side::There) => (SyncAction::MoveCloud, "moved here"),
+            None if self
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::KeepConflictCopy { .. })) =>
+            {
+                (SyncAction::KeepConflictCopy, DIVERGED_COPY)
             }
-            None => (Action::RemoveDuplicate, "a second file of one conversation"),
+            None => (
+                SyncAction::RemoveDuplicate,
+                "a second file of one conversation",
+            ),
         }
     }
 }
 
 impl Op {
     /// Whether the op puts something at the place of `seen`, or reads it only to move it.
-    fn writes(&self, seen: &Seen) -> bool {
+    fn writes(&self, seen: &ObservedFile) -> bool {
         match self {
-            Self::Copy(Copy { to, .. }) => to.0 == seen.side && to.1 == seen.path,
+            Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,
             Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
             Self::Remove(other) => other == seen,
             Self::Merge { .. }
-            | Self::Fork { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. } => false,
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => false,
         }
     }
 }
