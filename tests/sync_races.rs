@@ -4,7 +4,7 @@ use crate::support::injection::{can_inject, stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use codex_manager::context::Environment;
 use codex_manager::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
-use codex_manager::sync::config::{Surroundings, SyncConfig};
+use codex_manager::sync::config::{ConfigContext, SyncConfig};
 use codex_manager::sync::plan::{self, PlanRequest};
 use codex_manager::sync::state::Replica;
 use std::fs;
@@ -22,7 +22,7 @@ fn try_after(
     often: impl Fn(),
 ) -> Result<ApplyReport, ApplyError> {
     let manager = pair.0.path("manager-a");
-    let around = Surroundings {
+    let around = ConfigContext {
         env: &Environment::default(),
         codex_home: &pair.home("a"),
         manager_home: &manager,

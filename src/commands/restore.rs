@@ -23,7 +23,7 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
-use crate::sync::restored::Marks;
+use crate::sync::restore_marker::RestoreMarkers;
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -142,15 +142,15 @@ impl RestoreArgs {
         let bar = context.ui.bar("restoring", plan.bytes);
         // Before anything is exchanged: a sync is not to take for deleted what the archive lacks.
         let marks = match target {
-            Target::Home if !plan.partial || !plan.removed.is_empty() => {
-                Some(Marks::leave(&settings.manager_home, &request.folder)?)
-            }
+            Target::Home if !plan.partial || !plan.removed.is_empty() => Some(
+                RestoreMarkers::write(&settings.manager_home, &request.folder)?,
+            ),
             _ => None,
         };
         let applied = apply::apply(&request, &bar);
         drop(bar);
         if let (Err(RestoreError::Busy(_)), Some(marks)) = (&applied, marks) {
-            marks.take_back();
+            marks.remove();
         }
         let mut report = applied?;
         let is_noted = note(context, target, &mut report);

@@ -24,20 +24,20 @@ use std::time::{Duration, SystemTime};
 use zip::write::SimpleFileOptions;
 
 /// The list of a snapshot of ours.
-pub const LIST: &str = ".codex-manager-snapshot.json";
+pub const LIST_NAME: &str = ".codex-manager-snapshot.json";
 /// Where files of the cloud folder are in a snapshot.
-const CLOUD: &str = ".cloud";
-const SCHEMA: u64 = 1;
-const STAMP: &str = "%Y%m%dT%H%M%SZ";
+const CLOUD_FOLDER: &str = ".cloud";
+const LIST_SCHEMA: u64 = 1;
+const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 /// How the names of unfinished snapshots begin.
-const UNFINISHED: &str = ".codex-manager-unfinished-";
+const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
 /// The lock in one that is being made.
-const AT_WORK: &str = ".lock";
+const UNFINISHED_LOCK: &str = ".lock";
 /// How long one without a lock may be one that is about to get it.
-const YOUNG: Duration = Duration::from_secs(60);
+const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 
 /// The longest time between two snapshots that a clock is believed.
-const PAUSE: TimeDelta = TimeDelta::days(90);
+const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
 
 /// Why what would be overwritten could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +74,12 @@ pub struct SnapshotList {
     #[serde(default)]
     number: u64,
     /// Its files.
-    pub files: Vec<Kept>,
+    pub files: Vec<SnapshotFile>,
 }
 
 /// A file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SnapshotFile {
     /// Whether it was overwritten in the cloud folder, not here.
     pub cloud: bool,
     /// Relative to its side's root.
@@ -90,11 +90,11 @@ pub struct Kept {
     pub size: u64,
 }
 
-impl Kept {
+impl SnapshotFile {
     /// Where it is in the snapshot.
     pub fn inside(&self) -> String {
         if self.cloud {
-            format!("{CLOUD}/{}", self.path)
+            format!("{CLOUD_FOLDER}/{}", self.path)
         } else {
             self.path.clone()
         }
@@ -103,28 +103,31 @@ impl Kept {
 
 /// What was kept.
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct SnapshotResult {
     /// The name of the snapshot, where one was needed.
     pub name: Option<String>,
     /// What is in no snapshot, and why: it cannot be read, or is gone. It must not be overwritten.
-    pub left: Vec<(Kept, String)>,
+    pub left: Vec<(SnapshotFile, String)>,
 }
 
 /// Keeps what the plan overwrites or removes.
 ///
 /// # Errors
 /// It could not be written; there is no snapshot then.
-pub fn make(plan: &SyncPlan, work: &ApplyRequest<'_>) -> Result<Made, BackupError> {
+pub fn back_up_plan(
+    plan: &SyncPlan,
+    request: &ApplyRequest<'_>,
+) -> Result<SnapshotResult, BackupError> {
     let mut victims: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
-        victims.insert((seen.side == Side::There, seen.path.clone()), seen);
+        victims.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
-    let config = work.config;
+    let config = request.config;
     let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
     let files: Vec<_> = victims
         .into_iter()
         .map(|((cloud, path), seen)| {
-            let kept = Kept {
+            let kept = SnapshotFile {
                 cloud,
                 mtime_ns: seen.stat.mtime_ns,
                 size: seen.stat.size,
@@ -133,22 +136,22 @@ pub fn make(plan: &SyncPlan, work: &ApplyRequest<'_>) -> Result<Made, BackupErro
             (roots(cloud).join(&kept.path), kept)
         })
         .collect();
-    make_of_some(config, files, work.now)
+    back_up_readable(config, files, request.now)
 }
 
 /// Keeps all of these files, each given with where it is now.
 ///
 /// # Errors
 /// The snapshot could not be made whole; there is none then.
-pub fn make_of(
+pub fn back_up_files(
     config: &SyncConfig,
-    mut files: Vec<(PathBuf, Kept)>,
+    mut files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, BackupError> {
     // What has gone since needs no keeping.
     files.retain(|(path, _)| path.exists());
     let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
-    let made = make_of_some(config, files, now)?;
+    let made = back_up_readable(config, files, now)?;
     match (&*made.left, &*paths) {
         ([], _) => Ok(made.name),
         ([(kept, why), ..], paths) => {
@@ -162,36 +165,36 @@ pub fn make_of(
     }
 }
 
-fn make_of_some(
+fn back_up_readable(
     config: &SyncConfig,
-    files: Vec<(PathBuf, Kept)>,
+    files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
-) -> Result<Made, BackupError> {
-    let mut made = Made::default();
+) -> Result<SnapshotResult, BackupError> {
+    let mut made = SnapshotResult::default();
     if files.is_empty() {
         return Ok(made);
     }
     let folder = &config.backup_dir;
     atomic::create_durable_folder(folder)?;
     let unfinished = tempfile::Builder::new()
-        .prefix(UNFINISHED)
+        .prefix(UNFINISHED_PREFIX)
         .tempdir_in(folder)
         .at("create a folder in", folder)?;
     // It tells a sweep that somebody is at work here, and ends with us.
-    let _at_work = FileLock::exclusive(&unfinished.path().join(AT_WORK))?;
+    let _at_work = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {
-        schema: SCHEMA,
+        schema: LIST_SCHEMA,
         number: next_number(config)?,
         files: Vec::new(),
     };
-    let base = format!("{}-{}", config.machine_id, now.format(STAMP));
+    let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
     let (path, end) = match config.backup.compression {
         Compression::None => (unfinished.path().join("snapshot"), ""),
         Compression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
     };
     made.left = match config.backup.compression {
-        Compression::None => as_tree(&path, files, list)?,
-        Compression::Zip => as_zip(&path, files, list)?,
+        Compression::None => write_folder(&path, files, list)?,
+        Compression::Zip => write_zip(&path, files, list)?,
     };
     if path.exists() {
         made.name = Some(publish(&path, folder, &base, end)?);
@@ -201,35 +204,35 @@ fn make_of_some(
 
 /// The number of the next snapshot of this machine.
 fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
-    let ours = numbered(config)?.into_iter();
+    let ours = own_snapshots(config)?.into_iter();
     Ok(ours.map(|ours| ours.number).max().unwrap_or(0) + 1)
 }
 
 /// A snapshot that this machine made.
-struct Ours {
+struct OwnSnapshot {
     /// See [`SnapshotList`].
     number: u64,
     /// When, by the clock of then.
     made: NaiveDateTime,
-    snapshot: Snapshot,
+    snapshot: SyncSnapshot,
 }
 
 /// The snapshots of this machine that carry our list, the one made last first. One that cannot be read is
 /// nobody's to remove.
-fn numbered(config: &SyncConfig) -> Result<Vec<Ours>, IoError> {
+fn own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut ours = Vec::new();
     for snapshot in list(&config.backup_dir)? {
-        if let Some(made) = made_at(&config.machine_id, &snapshot.name)
+        if let Some(made) = parse_timestamp(&config.machine_id, &snapshot.name)
             && let Ok(Some(list)) = read_list(&snapshot)
         {
-            ours.push(Ours {
+            ours.push(OwnSnapshot {
                 number: list.number,
                 made,
                 snapshot,
             });
         }
     }
-    let order = |ours: &Ours| (ours.number, ours.made, ours.snapshot.name.clone());
+    let order = |ours: &OwnSnapshot| (ours.number, ours.made, ours.snapshot.name.clone());
     ours.sort_by_key(|ours| Reverse(order(ours)));
     Ok(ours)
 }
@@ -249,20 +252,20 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
 }
 
 /// Why a file is not in a snapshot.
-enum Unkept {
+enum CopyFailure {
     /// It cannot be read: the others are none the worse for it.
     Left(String),
     /// Nothing can be written.
     Fatal(BackupError),
 }
 
-impl From<IoError> for Unkept {
+impl From<IoError> for CopyFailure {
     fn from(e: IoError) -> Self {
         Self::Fatal(e.into())
     }
 }
 
-impl Unkept {
+impl CopyFailure {
     fn left(e: &io::Error) -> Self {
         Self::Left(if e.kind() == io::ErrorKind::NotFound {
             "removed meanwhile".to_owned()
@@ -274,28 +277,32 @@ impl Unkept {
 
 /// What a snapshot holds, and what it does not.
 #[derive(Default)]
-struct Sorted {
-    kept: Vec<Kept>,
-    left: Vec<(Kept, String)>,
+struct SnapshotContents {
+    kept: Vec<SnapshotFile>,
+    left: Vec<(SnapshotFile, String)>,
 }
 
-impl Sorted {
+impl SnapshotContents {
     /// Takes what became of a file.
-    fn take(&mut self, mut kept: Kept, copied: Result<u64, Unkept>) -> Result<(), BackupError> {
+    fn take(
+        &mut self,
+        mut kept: SnapshotFile,
+        copied: Result<u64, CopyFailure>,
+    ) -> Result<(), BackupError> {
         match copied {
             Ok(size) => {
                 kept.size = size;
                 self.kept.push(kept);
             }
-            Err(Unkept::Left(why)) => self.left.push((kept, why)),
-            Err(Unkept::Fatal(error)) => return Err(error),
+            Err(CopyFailure::Left(why)) => self.left.push((kept, why)),
+            Err(CopyFailure::Fatal(error)) => return Err(error),
         }
         Ok(())
     }
 }
 
 /// Copies a file; that it cannot be read is another thing than that nothing can be written.
-fn pour(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, Unkept> {
+fn copy_bytes(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, CopyFailure> {
     let mut buffer = vec![0; 128 * 1024];
     let mut size = 0;
     loop {
@@ -306,43 +313,46 @@ fn pour(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, U
                 size += n as u64;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Unkept::left(&e)),
+            Err(e) => return Err(CopyFailure::left(&e)),
         }
     }
 }
 
 /// Makes a folder of the files, unless none can be kept; returns those that are not in it.
-fn as_tree(
+fn write_folder(
     root: &Path,
-    files: Vec<(PathBuf, Kept)>,
+    files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
-) -> Result<Vec<(Kept, String)>, BackupError> {
-    let mut sorted = Sorted::default();
+) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
+    let mut sorted = SnapshotContents::default();
     for (source, kept) in files {
-        let copied = into_tree(root, &source, &kept);
+        let copied = copy_into_folder(root, &source, &kept);
         sorted.take(kept, copied)?;
     }
     list.files = sorted.kept;
     if !list.files.is_empty() {
-        atomic::write(&root.join(LIST), &encoded(&list, root)?)?;
+        atomic::write(&root.join(LIST_NAME), &encode_list(&list, root)?)?;
     } else if root.exists() {
         tree::remove(root)?;
     }
     Ok(sorted.left)
 }
 
-fn encoded(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
-    let encoded = serde_json::to_vec_pretty(list);
-    encoded.map_err(io::Error::other).at("encode", path)
+fn encode_list(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
+    let encode_list = serde_json::to_vec_pretty(list);
+    encode_list.map_err(io::Error::other).at("encode", path)
 }
 
-fn into_tree(root: &Path, source: &Path, kept: &Kept) -> Result<u64, Unkept> {
-    let mut from = file_open::open(source).map_err(|e| Unkept::left(&e))?;
-    let mode = from.metadata().map_err(|e| Unkept::left(&e))?.permissions();
+fn copy_into_folder(root: &Path, source: &Path, kept: &SnapshotFile) -> Result<u64, CopyFailure> {
+    let mut from = file_open::open(source).map_err(|e| CopyFailure::left(&e))?;
+    let mode = from
+        .metadata()
+        .map_err(|e| CopyFailure::left(&e))?
+        .permissions();
     let target = root.join(kept.inside());
     atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::beside(&target)?;
-    let size = pour(&mut from, to.file(), source)?;
+    let size = copy_bytes(&mut from, to.file(), source)?;
     set_time(to.file(), kept.mtime_ns).at("set time", &target)?;
     to.file().set_permissions(mode).at("set mode", &target)?;
     to.replace(&target)?;
@@ -350,28 +360,29 @@ fn into_tree(root: &Path, source: &Path, kept: &Kept) -> Result<u64, Unkept> {
 }
 
 /// The same as one `.zip`.
-fn as_zip(
+fn write_zip(
     path: &Path,
-    files: Vec<(PathBuf, Kept)>,
+    files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
-) -> Result<Vec<(Kept, String)>, BackupError> {
+) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
     let failed = |e: zip::result::ZipError| BackupError::Zip {
         action: "write",
         reason: e.to_string(),
         path: path.to_path_buf(),
     };
     let mut temp = TempFile::beside(path)?;
-    let mut sorted = Sorted::default();
+    let mut sorted = SnapshotContents::default();
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);
         for (source, kept) in files {
-            let copied = into_zip(&mut zip, options, &source, &kept, &failed);
+            let copied = copy_into_zip(&mut zip, options, &source, &kept, &failed);
             sorted.take(kept, copied)?;
         }
         list.files = sorted.kept;
-        zip.start_file(LIST, options).map_err(failed)?;
-        zip.write_all(&encoded(&list, path)?).at("write", path)?;
+        zip.start_file(LIST_NAME, options).map_err(failed)?;
+        zip.write_all(&encode_list(&list, path)?)
+            .at("write", path)?;
         zip.finish().map_err(failed)?;
     }
     if !list.files.is_empty() {
@@ -380,23 +391,23 @@ fn as_zip(
     Ok(sorted.left)
 }
 
-fn into_zip(
+fn copy_into_zip(
     zip: &mut zip::ZipWriter<&mut File>,
     options: SimpleFileOptions,
     source: &Path,
-    kept: &Kept,
+    kept: &SnapshotFile,
     failed: &impl Fn(zip::result::ZipError) -> BackupError,
-) -> Result<u64, Unkept> {
-    let mut from = file_open::open(source).map_err(|e| Unkept::left(&e))?;
-    let meta = from.metadata().map_err(|e| Unkept::left(&e))?;
-    let fatal = |e| Unkept::Fatal(failed(e));
+) -> Result<u64, CopyFailure> {
+    let mut from = file_open::open(source).map_err(|e| CopyFailure::left(&e))?;
+    let meta = from.metadata().map_err(|e| CopyFailure::left(&e))?;
+    let fatal = |e| CopyFailure::Fatal(failed(e));
     zip.start_file(kept.inside(), with_mode(options, &meta))
         .map_err(fatal)?;
-    let poured = pour(&mut from, zip, source);
-    if matches!(poured, Err(Unkept::Left(_))) {
+    let copied = copy_bytes(&mut from, zip, source);
+    if matches!(copied, Err(CopyFailure::Left(_))) {
         zip.abort_file().map_err(fatal)?;
     }
-    poured
+    copied
 }
 
 #[cfg(unix)]
@@ -412,7 +423,7 @@ fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions 
 
 /// A snapshot in the backup folder.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct SyncSnapshot {
     /// Its file name.
     pub name: String,
     /// Its file or folder.
@@ -421,7 +432,7 @@ pub struct Snapshot {
     pub modified_ns: i64,
 }
 
-impl Snapshot {
+impl SyncSnapshot {
     /// Whether it is one `.zip`.
     pub fn is_zip(&self) -> bool {
         self.name.to_lowercase().ends_with(".zip")
@@ -429,7 +440,7 @@ impl Snapshot {
 }
 
 /// The snapshots in the backup folder, codexSync's too, the latest first.
-pub fn list(folder: &Path) -> Result<Vec<Snapshot>, IoError> {
+pub fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -452,7 +463,7 @@ pub fn list(folder: &Path) -> Result<Vec<Snapshot>, IoError> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e).at("look at", entry.path()),
         };
-        found.push(Snapshot {
+        found.push(SyncSnapshot {
             name,
             path: entry.path(),
             modified_ns: Stat::of(&meta).mtime_ns,
@@ -466,7 +477,7 @@ pub fn list(folder: &Path) -> Result<Vec<Snapshot>, IoError> {
 ///
 /// # Errors
 /// It has a list, and that is damaged or of a newer version: what it holds is not to be guessed.
-pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupError> {
+pub fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
         path: snapshot.path.clone(),
@@ -476,7 +487,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
         let Some(mut zip) = open_zip(snapshot)? else {
             return Ok(None);
         };
-        let file = match zip.by_name(LIST) {
+        let file = match zip.by_name(LIST_NAME) {
             Ok(file) => file,
             Err(zip::result::ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(unusable(e.to_string())),
@@ -485,7 +496,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
             .read_to_end(&mut text)
             .map_err(|e| unusable(e.to_string()))?;
     } else {
-        match file_open::read(snapshot.path.join(LIST)) {
+        match file_open::read(snapshot.path.join(LIST_NAME)) {
             Ok(bytes) => text = bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(unusable(e.to_string())),
@@ -494,9 +505,9 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
     let list: serde_json::Value =
         serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
     let schema = list.get("schema").and_then(serde_json::Value::as_u64);
-    if let Some(found) = schema.filter(|found| *found > SCHEMA) {
+    if let Some(found) = schema.filter(|found| *found > LIST_SCHEMA) {
         return Err(unusable(format!(
-            "written by a newer codex-manager: schema {found}, this one knows {SCHEMA}"
+            "written by a newer codex-manager: schema {found}, this one knows {LIST_SCHEMA}"
         )));
     }
     let list = serde_json::from_value(list).map_err(|e| unusable(e.to_string()))?;
@@ -504,7 +515,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
 }
 
 /// Opens a `.zip`; `None` when it is none.
-pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
+pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
     let file = file_open::open(&snapshot.path).at("open", &snapshot.path)?;
     Ok(zip::ZipArchive::new(file).ok())
 }
@@ -513,13 +524,13 @@ pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<Fil
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn stale(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
+pub fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
     };
     let is_left = |path: &PathBuf| {
-        let lock = path.join(AT_WORK);
+        let lock = path.join(UNFINISHED_LOCK);
         let Ok(meta) = path.symlink_metadata() else {
             return false;
         };
@@ -527,12 +538,17 @@ pub fn stale(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
             .modified()
             .ok()
             .and_then(|at| now.duration_since(at).ok());
-        let is_young = !lock.exists() && age.is_none_or(|age| age < YOUNG);
+        let is_young = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
         meta.is_dir() && !is_young && !lock::is_held(&lock)
     };
     let entries = entries.flatten();
     let unfinished = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(UNFINISHED_PREFIX)
+        })
         .map(|entry| entry.path());
     Ok(unfinished.filter(is_left).collect())
 }
@@ -541,8 +557,8 @@ pub fn stale(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
 ///
 /// # Errors
 /// The folder cannot be listed. What cannot be removed stays.
-pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
-    let left = stale(folder, now)?.into_iter();
+pub fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+    let left = list_unfinished(folder, now)?.into_iter();
     Ok(left.filter(|path| tree::remove(path).is_ok()).count())
 }
 
@@ -560,7 +576,7 @@ pub fn prune(
     just_made: Option<&str>,
 ) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
-    sweep(&config.backup_dir, SystemTime::from(now))?;
+    remove_unfinished(&config.backup_dir, SystemTime::from(now))?;
     if options.retention_days == 0 && options.max_backups == 0 {
         return Ok(Vec::new());
     }
@@ -568,8 +584,8 @@ pub fn prune(
     let max = usize::try_from(options.max_backups).unwrap_or(usize::MAX);
     let (mut age, mut next) = (TimeDelta::zero(), now.naive_utc());
     let mut removed = Vec::new();
-    for (index, ours) in numbered(config)?.into_iter().enumerate() {
-        age += believed(next - ours.made);
+    for (index, ours) in own_snapshots(config)?.into_iter().enumerate() {
+        age += plausible_interval(next - ours.made);
         next = ours.made;
         let too_old = days > 0 && age.num_days() >= days;
         // The latest one is the way back from what was just done.
@@ -584,25 +600,25 @@ pub fn prune(
 
 /// How much of the time between two snapshots has passed: a clock that went back, or far ahead, was set.
 /// After a pause that was as long, what was there stays until as much time has passed again.
-fn believed(passed: TimeDelta) -> TimeDelta {
-    if passed < TimeDelta::zero() || passed > PAUSE {
+fn plausible_interval(passed: TimeDelta) -> TimeDelta {
+    if passed < TimeDelta::zero() || passed > MAX_PLAUSIBLE_INTERVAL {
         TimeDelta::zero()
     } else {
         passed
     }
 }
 
-fn made_at(machine: &str, name: &str) -> Option<NaiveDateTime> {
+fn parse_timestamp(machine: &str, name: &str) -> Option<NaiveDateTime> {
     let rest = name.strip_prefix(machine)?.strip_prefix('-')?;
     let stamp = rest.get(..16)?;
     let tail = rest[16..].strip_suffix(".zip").unwrap_or(&rest[16..]);
-    let numbered = tail
+    let own_snapshots = tail
         .strip_prefix('-')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    if !(tail.is_empty() || numbered) {
+    if !(tail.is_empty() || own_snapshots) {
         return None;
     }
-    NaiveDateTime::parse_from_str(stamp, STAMP).ok()
+    NaiveDateTime::parse_from_str(stamp, TIMESTAMP_FORMAT).ok()
 }
 
 #[cfg(test)]

@@ -15,20 +15,20 @@ use std::sync::LazyLock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloudName {
     /// A file under its own name.
-    Own,
+    Plain,
     /// Something that a client or a system keeps for itself.
     Scratch,
     /// It stands for a file of this path that is not downloaded.
-    StandIn(String),
+    Placeholder(String),
     /// A copy that a client made when it found two versions of the file of this path; its lines may
     /// be in no other file.
-    Copy(String),
+    ClientCopy(String),
     /// A copy of something that has no lines to be merged: left alone, and said.
-    Foreign,
+    OtherCopy,
 }
 
 /// Recognises a path.
-pub fn of(path: &str) -> CloudName {
+pub fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if is_scratch(path) {
         return CloudName::Scratch;
@@ -40,36 +40,36 @@ pub fn of(path: &str) -> CloudName {
             format!("{folder}/{name}")
         }
     };
-    if let Some(real) = stand_in(name) {
-        return CloudName::StandIn(beside(&real));
+    if let Some(real) = placeholder_target(name) {
+        return CloudName::Placeholder(beside(&real));
     }
     if rollouts::is_below_sessions(path)
         && let Some((real, is_exact)) = conversation(name)
     {
         return if is_exact {
-            CloudName::Own
+            CloudName::Plain
         } else {
-            CloudName::Copy(beside(&real))
+            CloudName::ClientCopy(beside(&real))
         };
     }
     if folder.is_empty()
         && let Some(real) = lines_file(name)
     {
         return if real == name {
-            CloudName::Own
+            CloudName::Plain
         } else {
-            CloudName::Copy(real.to_owned())
+            CloudName::ClientCopy(real.to_owned())
         };
     }
     if path.split('/').any(is_conflict_copy) {
-        CloudName::Foreign
+        CloudName::OtherCopy
     } else {
-        CloudName::Own
+        CloudName::Plain
     }
 }
 
 /// What systems and clients put into any folder.
-const JUNK: &[&str] = &[
+const SYSTEM_NAMES: &[&str] = &[
     ".stfolder",
     ".stignore",
     ".stversions",
@@ -102,14 +102,14 @@ fn is_scratch_name(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'.') => {
             let begins = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
-            JUNK.contains(&name)
+            SYSTEM_NAMES.contains(&name)
                 || begins.iter().any(|begin| name.starts_with(begin))
                 || is_nextcloud_download(name)
                 || is_unison_temp(name)
         }
         Some(b'~') => name.starts_with("~$") || name.starts_with("~syncthing~"),
         _ => {
-            JUNK.contains(&name)
+            SYSTEM_NAMES.contains(&name)
                 || [".partial", ".crdownload", ".filepart", ".part"]
                     .iter()
                     .any(|end| name.ends_with(end))
@@ -126,7 +126,7 @@ pub fn is_junk(path: &Path) -> bool {
     }
     let lower = name.to_ascii_lowercase();
     let of_client = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
-    JUNK.contains(&&*lower)
+    SYSTEM_NAMES.contains(&&*lower)
         || of_client.iter().any(|begin| lower.starts_with(begin))
         || is_unison_temp(&lower)
 }
@@ -143,7 +143,7 @@ fn is_nextcloud_download(name: &str) -> bool {
 }
 
 /// iCloud Drive before macOS 14 (`.NAME.icloud`), virtual files of Nextcloud and ownCloud.
-pub(super) fn stand_in(name: &str) -> Option<String> {
+pub(super) fn placeholder_target(name: &str) -> Option<String> {
     if let Some(real) = name
         .strip_prefix('.')
         .and_then(|n| n.strip_suffix(".icloud"))
@@ -158,7 +158,7 @@ pub(super) fn stand_in(name: &str) -> Option<String> {
 }
 
 /// Where the stand-ins of the file at `path` would be.
-pub(super) fn stand_ins_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+pub(super) fn placeholders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let names = [
         format!(".{name}.icloud"),
@@ -313,15 +313,15 @@ mod tests {
             " (bob@x.com).jsonl",
         ] {
             assert_eq!(
-                of(&format!("{folder}/{STEM}{tail}")),
-                CloudName::Copy(format!("{folder}/{STEM}.jsonl")),
+                classify(&format!("{folder}/{STEM}{tail}")),
+                CloudName::ClientCopy(format!("{folder}/{STEM}.jsonl")),
                 "{tail}"
             );
         }
         let packed = format!("archived_sessions/{STEM}.jsonl (1).zst");
         let real = format!("archived_sessions/{STEM}.jsonl.zst");
-        assert_eq!(of(&packed), CloudName::Copy(real.clone()));
-        assert_eq!(of(&real), CloudName::Own);
+        assert_eq!(classify(&packed), CloudName::ClientCopy(real.clone()));
+        assert_eq!(classify(&real), CloudName::Plain);
     }
 
     #[test]
@@ -340,12 +340,12 @@ mod tests {
             ("history.conflict1.jsonl", "history.jsonl"),
             ("history.jsonl.2026-11-18-conflict1", "history.jsonl"),
         ] {
-            assert_eq!(of(name), CloudName::Copy(real.into()), "{name}");
+            assert_eq!(classify(name), CloudName::ClientCopy(real.into()), "{name}");
         }
-        assert_eq!(of("history.jsonl"), CloudName::Own);
-        assert_eq!(of("historybook.jsonl"), CloudName::Own);
-        assert_eq!(of("history.jsonl.bak1"), CloudName::Own);
-        assert_eq!(of("skills/history (1).jsonl"), CloudName::Own);
+        assert_eq!(classify("history.jsonl"), CloudName::Plain);
+        assert_eq!(classify("historybook.jsonl"), CloudName::Plain);
+        assert_eq!(classify("history.jsonl.bak1"), CloudName::Plain);
+        assert_eq!(classify("skills/history (1).jsonl"), CloudName::Plain);
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
             ".unison.history.jsonl.2a1b3c.unison.tmp",
             ".codex-manager/forks/x",
         ] {
-            assert_eq!(of(path), CloudName::Scratch, "{path}");
+            assert_eq!(classify(path), CloudName::Scratch, "{path}");
         }
     }
 
@@ -373,8 +373,15 @@ mod tests {
             ("skills/.a.md.icloud", "skills/a.md"),
             ("history.jsonl.nextcloud", "history.jsonl"),
         ] {
-            assert_eq!(of(path), CloudName::StandIn(real.into()), "{path}");
-            assert!(stand_ins_of(Path::new(real)).any(|stand_in| stand_in == Path::new(path)));
+            assert_eq!(
+                classify(path),
+                CloudName::Placeholder(real.into()),
+                "{path}"
+            );
+            assert!(
+                placeholders_of(Path::new(real))
+                    .any(|placeholder_target| placeholder_target == Path::new(path))
+            );
         }
     }
 
@@ -412,7 +419,7 @@ mod tests {
             "skills/a.md.2026-11-18-conflict1",
             "skills/mine.conflict1/SKILL.md",
         ] {
-            assert_eq!(of(path), CloudName::Foreign, "{path}");
+            assert_eq!(classify(path), CloudName::OtherCopy, "{path}");
         }
         for path in [
             "skills/notes (1).md",
@@ -424,7 +431,7 @@ mod tests {
             "skills/a.path3",
             "skills/a.md.laptop1",
         ] {
-            assert_eq!(of(path), CloudName::Own, "{path}");
+            assert_eq!(classify(path), CloudName::Plain, "{path}");
         }
     }
 }

@@ -4,8 +4,8 @@
 //! `{"data_version": 1, "files": {"path": {"local": {"mtime_ns", "size"}, "cloud": …}}}`, as version
 //! 0.1.2 writes it. The file is read and never written.
 
-use super::scan::{Listing, Stat};
-use super::state::{Last, Place};
+use super::scan::{SideListing, Stat};
+use super::state::{SideFile, SyncedFile};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ const DATA_VERSION: u64 = 1;
 
 /// Why the manifest cannot be used. codexSync refuses to run then, too.
 #[derive(Debug, thiserror::Error)]
-pub enum TakeoverError {
+pub enum CodexSyncStateError {
     /// It is none, or of a version that is not known.
     #[error("state.manifest_file {reason}: {}", path.display())]
     Invalid {
@@ -36,22 +36,22 @@ pub enum TakeoverError {
 struct ManifestFile {
     data_version: u64,
     #[serde(default)]
-    files: BTreeMap<String, Sides>,
+    files: BTreeMap<String, FilePair>,
 }
 
 #[derive(Deserialize)]
-struct Sides {
-    local: Option<Looks>,
-    cloud: Option<Looks>,
+struct FilePair {
+    local: Option<FileStat>,
+    cloud: Option<FileStat>,
 }
 
 #[derive(Deserialize)]
-struct Looks {
+struct FileStat {
     mtime_ns: i64,
     size: u64,
 }
 
-impl Looks {
+impl FileStat {
     fn stat(&self) -> Stat {
         Stat {
             size: self.size,
@@ -62,18 +62,18 @@ impl Looks {
 
 /// The files that both sides had after the last sync and have now, by `key_of` their path. None where
 /// there is no manifest.
-pub(super) fn last_sync(
+pub(super) fn import_state(
     path: &Path,
-    here: &Listing,
-    there: &Listing,
+    local: &SideListing,
+    remote: &SideListing,
     key_of: impl Fn(&str) -> String,
-) -> Result<HashMap<String, Last>, TakeoverError> {
+) -> Result<HashMap<String, SyncedFile>, CodexSyncStateError> {
     let bytes = match file_open::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(e) => return Err(e).at("read", path).map_err(Into::into),
     };
-    let invalid = |reason: String| TakeoverError::Invalid {
+    let invalid = |reason: String| CodexSyncStateError::Invalid {
         path: path.to_path_buf(),
         reason,
     };
@@ -86,9 +86,9 @@ pub(super) fn last_sync(
         )));
     }
     let mut known = HashMap::new();
-    let cloud: HashSet<&str> = there.files.iter().map(|found| &*found.path).collect();
-    for found in &here.files {
-        let Some(Sides {
+    let cloud: HashSet<&str> = remote.files.iter().map(|found| &*found.path).collect();
+    for found in &local.files {
+        let Some(FilePair {
             local: Some(local),
             cloud: Some(was_there),
         }) = manifest.files.get(&found.path)
@@ -99,13 +99,13 @@ pub(super) fn last_sync(
         if !cloud.contains(&*found.path) {
             continue;
         }
-        let place = |looks: &Looks| Place {
+        let place = |file: &FileStat| SideFile {
             path: found.path.clone(),
-            stat: looks.stat(),
+            stat: file.stat(),
         };
-        let last = Last {
-            here: place(local),
-            there: place(was_there),
+        let last = SyncedFile {
+            local: place(local),
+            remote: place(was_there),
             contents: None,
         };
         known.insert(key_of(&found.path), last);

@@ -12,31 +12,31 @@ use std::path::Path;
 /// How much of a file's end is looked at for what a crash or half a download leaves there.
 const TAIL_BYTES: u64 = 512;
 /// The largest TOML file that is parsed to see whether it is whole.
-const MAX_TOML_BYTES: u64 = 1024 * 1024;
+const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
 /// What a file holds, as text: a compressed conversation counts by what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
+pub struct FileContents {
     /// How many bytes.
     pub len: u64,
     /// Their digest.
     pub digest: Sha256Digest,
     /// The digest of as many bytes as were asked for, where there are as many.
-    pub beginning: Option<Sha256Digest>,
+    pub prefix: Option<Sha256Digest>,
 }
 
-/// Reads the file at `path` as text; `beginning` is a length whose digest is wanted too.
-pub fn read(path: &Path, beginning: Option<u64>) -> io::Result<Contents> {
-    of(&mut *rollout::open_plain(path)?, beginning)
+/// Reads the file at `path` as text; `prefix` is a length whose digest is wanted too.
+pub fn read(path: &Path, prefix: Option<u64>) -> io::Result<FileContents> {
+    read_from(&mut *rollout::open_plain(path)?, prefix)
 }
 
 /// The same for what `reader` gives.
-pub fn of(reader: &mut dyn Read, beginning: Option<u64>) -> io::Result<Contents> {
+pub fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileContents> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 * 1024];
     let mut len = 0;
     let mut at = None;
-    if beginning == Some(0) {
+    if prefix == Some(0) {
         at = Some(hasher.digest());
     }
     loop {
@@ -45,7 +45,7 @@ pub fn of(reader: &mut dyn Read, beginning: Option<u64>) -> io::Result<Contents>
             break;
         }
         let mut part = &buffer[..n];
-        if let Some(mark) = beginning
+        if let Some(mark) = prefix
             && len < mark
             && mark <= len + n as u64
         {
@@ -57,24 +57,24 @@ pub fn of(reader: &mut dyn Read, beginning: Option<u64>) -> io::Result<Contents>
         hasher.update(part);
         len += n as u64;
     }
-    Ok(Contents {
+    Ok(FileContents {
         len,
         digest: hasher.digest(),
-        beginning: at,
+        prefix: at,
     })
 }
 
 /// The digest of the bytes of a file as they lie on the disk.
 pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     let mut file = file_open::open(path)?;
-    Ok(of(&mut file, None)?.digest)
+    Ok(read_from(&mut file, None)?.digest)
 }
 
 /// What makes a file look like half a file; `None` when nothing does.
 ///
 /// A crash and clients that make room first leave zeros at the end; half a file of lines ends in the
 /// middle of one; half a compressed file cannot be unpacked.
-pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
+pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
@@ -88,11 +88,11 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
     let first = head.len().min(tail.len());
     position::read_exact_at(&file, &mut head[..first], 0)?;
     // A binary file may end in a few zeros.
-    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_packed(head)) {
+    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(head)) {
         return Ok(Some("ends in zeros"));
     }
     if of_lines {
-        if is_packed(head) {
+        if is_zstd(head) {
             return Ok(read(path, None).err().map(|e| {
                 if rollout::is_oversized(&e) {
                     "unpacks to far more than a conversation of its size can have"
@@ -109,7 +109,7 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
 }
 
 /// Whether the last byte of a file ends a line.
-pub fn ends_a_line(path: &Path) -> io::Result<bool> {
+pub fn ends_with_newline(path: &Path) -> io::Result<bool> {
     let file = file_open::open(path)?;
     let mut last = [0];
     let size = file.metadata()?.len();
@@ -123,7 +123,7 @@ pub fn ends_a_line(path: &Path) -> io::Result<bool> {
 /// the file, or behind its text. A packed or binary file may end in zeros.
 ///
 /// `thorough` looks for them all through a file of lines: no line has one.
-pub fn is_blanked(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
+pub fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
@@ -139,7 +139,7 @@ pub fn is_blanked(path: &Path, of_lines: bool, thorough: bool) -> io::Result<boo
         return Ok(true);
     }
     if of_lines {
-        if is_packed([0, 1, 2, 3].map(|at| head.get(at).copied().unwrap_or(0))) {
+        if is_zstd([0, 1, 2, 3].map(|at| head.get(at).copied().unwrap_or(0))) {
             return Ok(false);
         }
         return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zero(&mut file)?));
@@ -168,7 +168,7 @@ fn has_zero(file: &mut File) -> io::Result<bool> {
 /// What makes a file look cut that consists of no lines to be merged, for a folder where nobody vouches
 /// for anything; `None` when nothing does. Texts alone tell: a hole in them, half a letter, a line that
 /// ends where a block does, a value of JSON or TOML without its end.
-pub fn looks_cut(path: &Path) -> io::Result<Option<&'static str>> {
+pub fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -200,7 +200,7 @@ pub fn looks_cut(path: &Path) -> io::Result<Option<&'static str>> {
         let reader = BufReader::new(file_open::open(path)?);
         let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
         value.is_err_and(|e| e.is_eof())
-    } else if ends("toml") && !has_end && size <= MAX_TOML_BYTES {
+    } else if ends("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
         let text = file_open::read_to_string(path)?;
         text.parse::<toml_edit::DocumentMut>().is_err()
     } else {
@@ -238,15 +238,15 @@ fn has_hole(file: &mut File) -> io::Result<bool> {
     }
 }
 
-fn is_packed(head: [u8; 4]) -> bool {
+fn is_zstd(head: [u8; 4]) -> bool {
     head == [0x28, 0xb5, 0x2f, 0xfd]
 }
 
 /// Whether the text of a file is its bytes: nothing in it is packed.
-pub fn is_plain(file: &File) -> io::Result<bool> {
+pub fn is_uncompressed(file: &File) -> io::Result<bool> {
     let mut head = [0; 4];
     match position::read_exact_at(file, &mut head, 0) {
-        Ok(()) => Ok(!is_packed(head)),
+        Ok(()) => Ok(!is_zstd(head)),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
         Err(e) => Err(e),
     }
@@ -261,12 +261,15 @@ mod tests {
     fn a_beginning_has_a_digest_wherever_it_ends() {
         let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
         for mark in [0, 1, 65_535, 65_536, 65_537, 200_000] {
-            let contents = of(&mut &bytes[..], Some(mark)).unwrap();
+            let contents = read_from(&mut &bytes[..], Some(mark)).unwrap();
             let expected = Sha256Digest::of(&bytes[..usize::try_from(mark).unwrap()]);
-            assert_eq!(contents.beginning, Some(expected), "{mark}");
+            assert_eq!(contents.prefix, Some(expected), "{mark}");
             assert_eq!(contents.digest, Sha256Digest::of(&bytes));
         }
-        assert_eq!(of(&mut &bytes[..], Some(200_001)).unwrap().beginning, None);
+        assert_eq!(
+            read_from(&mut &bytes[..], Some(200_001)).unwrap().prefix,
+            None
+        );
     }
 
     #[test]
@@ -293,7 +296,7 @@ mod tests {
             (Vec::new(), true, false),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = is_blanked(&path, of_lines, true).unwrap();
+            let found = is_zero_filled(&path, of_lines, true).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
         }
     }
@@ -325,7 +328,7 @@ mod tests {
         ] {
             let path = folder.path().join(name);
             fs::write(&path, &bytes).unwrap();
-            let found = looks_cut(&path).unwrap();
+            let found = truncation_reason(&path).unwrap();
             assert_eq!(found.is_some(), cut, "{name} {}: {found:?}", bytes.len());
         }
     }
@@ -346,7 +349,7 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = looks_torn(&path, of_lines).unwrap();
+            let found = torn_reason(&path, of_lines).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

@@ -4,7 +4,7 @@
 //! only in the modes that say so.
 
 use super::config::{Compare, ConflictPolicy, DeletePolicy, EqualMtime};
-use super::lineage::Descent;
+use super::version_vector::CausalOrder;
 use crate::codex::rollout::Relation;
 
 /// What a file is, as far as decisions go.
@@ -33,37 +33,37 @@ pub enum Presence {
 
 /// How the two sides' times relate, tolerance allowed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Newer {
+pub enum NewerSide {
     /// Here.
-    Here,
+    Local,
     /// In the cloud folder.
-    There,
+    Remote,
     /// Neither.
     Neither,
 }
 
 /// All that a decision goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileFacts {
     /// See [`FileKind`].
     pub kind: FileKind,
     /// Here.
-    pub here: Presence,
+    pub local: Presence,
     /// In the cloud folder.
-    pub there: Presence,
+    pub remote: Presence,
     /// How the contents relate, here first; `None` where nobody has read them.
     pub relation: Option<Relation>,
     /// See [`Newer`].
-    pub newer: Newer,
-    /// See [`Descent`]; of plain files alone.
-    pub descent: Descent,
+    pub newer: NewerSide,
+    /// See [`CausalOrder`]; of plain files alone.
+    pub causal_order: CausalOrder,
     /// Whether another machine has asked for this version to be deleted.
     pub delete_asked: bool,
 }
 
 /// What the configuration says about decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct DecisionRules {
     /// See [`Compare`].
     pub compare: Compare,
     /// See [`EqualMtime`].
@@ -76,17 +76,17 @@ pub struct Rules {
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum FileDecision {
     /// Nothing: both are as they were.
     Nothing,
     /// Neither side has it any more.
     Forget,
     /// Both are the same; only the state has to learn it.
-    Adopt,
+    RecordEqual,
     /// The version here goes to the cloud folder.
-    ToCloud(Why),
+    CopyToCloud(CopyReason),
     /// The version in the cloud folder comes here.
-    ToHere(Why),
+    CopyToLocal(CopyReason),
     /// Lines of both, on both sides.
     Merge,
     /// They differ, and the configuration says to leave that alone.
@@ -94,14 +94,14 @@ pub enum Decision {
     /// Somebody has to choose.
     Conflict,
     /// It was deleted here: it goes from the cloud folder.
-    DeleteThere,
+    DeleteCloud,
     /// It was deleted elsewhere: it goes from here.
-    DeleteHere,
+    DeleteLocal,
 }
 
 /// Why a version goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum CopyReason {
     /// The other side has none.
     OnlyOneSide,
     /// The other side has lost it; absent is not deleted.
@@ -109,9 +109,9 @@ pub enum Why {
     /// It is the other one with more behind it.
     Grew,
     /// Only this side has changed.
-    ChangedHereAlone,
+    ChangedOneSide,
     /// What the other side has is older than what was here already.
-    OlderThere,
+    OlderCloud,
     /// It is the newer one, and there is no last state.
     Newer,
     /// `equal_mtime_action` prefers it.
@@ -120,15 +120,15 @@ pub enum Why {
     Policy,
 }
 
-impl Why {
+impl CopyReason {
     /// In words, for `side`, the one that the version comes from.
     pub fn text(self) -> &'static str {
         match self {
             Self::OnlyOneSide => "only on this side",
             Self::AbsentIsNotDeleted => "absent on the other side, which is not deleted",
             Self::Grew => "grew on this side",
-            Self::ChangedHereAlone => "changed on this side alone",
-            Self::OlderThere => "an older version has come back in the cloud folder",
+            Self::ChangedOneSide => "changed on this side alone",
+            Self::OlderCloud => "an older version has come back in the cloud folder",
             Self::Newer => "newer on this side",
             Self::EqualTimes => "equal times: equal_mtime_action prefers this side",
             Self::Policy => "changed on both sides: conflict.policy prefers this one",
@@ -137,27 +137,27 @@ impl Why {
 }
 
 /// Decides.
-pub fn decide(facts: Facts, rules: Rules) -> Decision {
+pub fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
-    match (facts.here, facts.there) {
-        (Absent, Absent) => Decision::Forget,
-        (Unchanged, Unchanged) => Decision::Nothing,
-        (Absent, New) => Decision::ToHere(Why::OnlyOneSide),
-        (New, Absent) => Decision::ToCloud(Why::OnlyOneSide),
-        (Absent, Unchanged) if propagate => Decision::DeleteThere,
-        (Unchanged, Absent) if propagate && facts.delete_asked => Decision::DeleteHere,
-        (Absent, Unchanged | Changed) => Decision::ToHere(Why::AbsentIsNotDeleted),
-        (Unchanged | Changed, Absent) => Decision::ToCloud(Why::AbsentIsNotDeleted),
-        _ => both_there(facts, rules),
+    match (facts.local, facts.remote) {
+        (Absent, Absent) => FileDecision::Forget,
+        (Unchanged, Unchanged) => FileDecision::Nothing,
+        (Absent, New) => FileDecision::CopyToLocal(CopyReason::OnlyOneSide),
+        (New, Absent) => FileDecision::CopyToCloud(CopyReason::OnlyOneSide),
+        (Absent, Unchanged) if propagate => FileDecision::DeleteCloud,
+        (Unchanged, Absent) if propagate && facts.delete_asked => FileDecision::DeleteLocal,
+        (Absent, Unchanged | Changed) => FileDecision::CopyToLocal(CopyReason::AbsentIsNotDeleted),
+        (Unchanged | Changed, Absent) => FileDecision::CopyToCloud(CopyReason::AbsentIsNotDeleted),
+        _ => decide_both_present(facts, rules),
     }
 }
 
-fn both_there(facts: Facts, rules: Rules) -> Decision {
+fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Changed, Unchanged};
-    let unknown = facts.here == Presence::New || facts.there == Presence::New;
+    let unknown = facts.local == Presence::New || facts.remote == Presence::New;
     if facts.relation == Some(Relation::Equal) {
-        return Decision::Adopt;
+        return FileDecision::RecordEqual;
     }
     if facts.kind == FileKind::Plain && unknown && rules.compare != Compare::ThreeWay {
         return by_time(facts, rules);
@@ -166,61 +166,71 @@ fn both_there(facts: Facts, rules: Rules) -> Decision {
     // changed on both sides nobody knows that it was only ever added to.
     let may_grow = facts.kind != FileKind::Plain || unknown;
     match facts.relation {
-        Some(Relation::FirstExtends) if may_grow => return Decision::ToCloud(Why::Grew),
-        Some(Relation::SecondExtends) if may_grow => return Decision::ToHere(Why::Grew),
-        _ if facts.kind == FileKind::Lines => return Decision::Merge,
+        Some(Relation::FirstExtends) if may_grow => {
+            return FileDecision::CopyToCloud(CopyReason::Grew);
+        }
+        Some(Relation::SecondExtends) if may_grow => {
+            return FileDecision::CopyToLocal(CopyReason::Grew);
+        }
+        _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
         _ => {}
     }
-    match (facts.here, facts.there) {
-        (Changed, Unchanged) => Decision::ToCloud(Why::ChangedHereAlone),
-        (Unchanged | Changed, Changed) if facts.descent == Descent::Older => {
-            Decision::ToCloud(Why::OlderThere)
+    match (facts.local, facts.remote) {
+        (Changed, Unchanged) => FileDecision::CopyToCloud(CopyReason::ChangedOneSide),
+        (Unchanged | Changed, Changed) if facts.causal_order == CausalOrder::Older => {
+            FileDecision::CopyToCloud(CopyReason::OlderCloud)
         }
-        (Unchanged, Changed) if matches!(facts.descent, Descent::Unknown | Descent::Newer) => {
-            Decision::ToHere(Why::ChangedHereAlone)
+        (Unchanged, Changed)
+            if matches!(
+                facts.causal_order,
+                CausalOrder::Unknown | CausalOrder::Newer
+            ) =>
+        {
+            FileDecision::CopyToLocal(CopyReason::ChangedOneSide)
         }
         _ => conflict(facts, rules),
     }
 }
 
 /// The rules of codexSync for two files that no sync has seen.
-fn by_time(facts: Facts, rules: Rules) -> Decision {
+fn by_time(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match facts.newer {
-        Newer::Here => Decision::ToCloud(Why::Newer),
-        Newer::There => Decision::ToHere(Why::Newer),
-        Newer::Neither => match rules.equal_mtime {
-            EqualMtime::Skip => Decision::Skip,
-            EqualMtime::PreferLocal => Decision::ToCloud(Why::EqualTimes),
-            EqualMtime::PreferCloud => Decision::ToHere(Why::EqualTimes),
+        NewerSide::Local => FileDecision::CopyToCloud(CopyReason::Newer),
+        NewerSide::Remote => FileDecision::CopyToLocal(CopyReason::Newer),
+        NewerSide::Neither => match rules.equal_mtime {
+            EqualMtime::Skip => FileDecision::Skip,
+            EqualMtime::PreferLocal => FileDecision::CopyToCloud(CopyReason::EqualTimes),
+            EqualMtime::PreferCloud => FileDecision::CopyToLocal(CopyReason::EqualTimes),
             EqualMtime::ManualAbort => conflict(facts, rules),
         },
     }
 }
 
-fn conflict(facts: Facts, rules: Rules) -> Decision {
+fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match (rules.conflict, facts.newer) {
-        (ConflictPolicy::PreferLocal, _) | (ConflictPolicy::PreferNewerMtime, Newer::Here) => {
-            Decision::ToCloud(Why::Policy)
+        (ConflictPolicy::PreferLocal, _) | (ConflictPolicy::PreferNewerMtime, NewerSide::Local) => {
+            FileDecision::CopyToCloud(CopyReason::Policy)
         }
-        (ConflictPolicy::PreferCloud, _) | (ConflictPolicy::PreferNewerMtime, Newer::There) => {
-            Decision::ToHere(Why::Policy)
+        (ConflictPolicy::PreferCloud, _)
+        | (ConflictPolicy::PreferNewerMtime, NewerSide::Remote) => {
+            FileDecision::CopyToLocal(CopyReason::Policy)
         }
         // With equal times, no version is the newer one.
         (
             ConflictPolicy::ManualAbort | ConflictPolicy::Manual | ConflictPolicy::PreferNewerMtime,
             _,
-        ) => Decision::Conflict,
+        ) => FileDecision::Conflict,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Decision as D;
+    use FileDecision as D;
     use FileKind::{Lines, Plain, Rollout};
     use Presence::{Absent, Changed, New, Unchanged};
 
-    const RULES: Rules = Rules {
+    const RULES: DecisionRules = DecisionRules {
         compare: Compare::ThreeWay,
         equal_mtime: EqualMtime::Skip,
         conflict: ConflictPolicy::ManualAbort,
@@ -228,14 +238,19 @@ mod tests {
     };
     const KINDS: [FileKind; 3] = [Rollout, Lines, Plain];
 
-    fn facts(kind: FileKind, here: Presence, there: Presence, relation: Option<Relation>) -> Facts {
-        Facts {
+    fn facts(
+        kind: FileKind,
+        local: Presence,
+        remote: Presence,
+        relation: Option<Relation>,
+    ) -> FileFacts {
+        FileFacts {
             kind,
-            here,
-            there,
+            local,
+            remote,
             relation,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
             delete_asked: false,
         }
     }
@@ -248,60 +263,84 @@ mod tests {
         let table = [
             (&KINDS[..], Absent, Absent, None, D::Forget),
             (&KINDS, Unchanged, Unchanged, None, D::Nothing),
-            (&KINDS, New, Absent, None, D::ToCloud(Why::OnlyOneSide)),
-            (&KINDS, Absent, New, None, D::ToHere(Why::OnlyOneSide)),
+            (
+                &KINDS,
+                New,
+                Absent,
+                None,
+                D::CopyToCloud(CopyReason::OnlyOneSide),
+            ),
+            (
+                &KINDS,
+                Absent,
+                New,
+                None,
+                D::CopyToLocal(CopyReason::OnlyOneSide),
+            ),
             (
                 &KINDS,
                 Unchanged,
                 Absent,
                 None,
-                D::ToCloud(Why::AbsentIsNotDeleted),
+                D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             ),
             (
                 &KINDS,
                 Changed,
                 Absent,
                 None,
-                D::ToCloud(Why::AbsentIsNotDeleted),
+                D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             ),
             (
                 &KINDS,
                 Absent,
                 Unchanged,
                 None,
-                D::ToHere(Why::AbsentIsNotDeleted),
+                D::CopyToLocal(CopyReason::AbsentIsNotDeleted),
             ),
             (
                 &KINDS,
                 Absent,
                 Changed,
                 None,
-                D::ToHere(Why::AbsentIsNotDeleted),
+                D::CopyToLocal(CopyReason::AbsentIsNotDeleted),
             ),
-            (&KINDS, New, New, Some(Equal), D::Adopt),
-            (&KINDS, Changed, Changed, Some(Equal), D::Adopt),
-            (&KINDS, New, New, Some(FirstExtends), D::ToCloud(Why::Grew)),
-            (&KINDS, New, New, Some(SecondExtends), D::ToHere(Why::Grew)),
+            (&KINDS, New, New, Some(Equal), D::RecordEqual),
+            (&KINDS, Changed, Changed, Some(Equal), D::RecordEqual),
+            (
+                &KINDS,
+                New,
+                New,
+                Some(FirstExtends),
+                D::CopyToCloud(CopyReason::Grew),
+            ),
+            (
+                &KINDS,
+                New,
+                New,
+                Some(SecondExtends),
+                D::CopyToLocal(CopyReason::Grew),
+            ),
             (
                 &[Rollout, Lines],
                 Changed,
                 Changed,
                 Some(FirstExtends),
-                D::ToCloud(Why::Grew),
+                D::CopyToCloud(CopyReason::Grew),
             ),
             (
                 &[Rollout, Lines],
                 Changed,
                 Changed,
                 Some(SecondExtends),
-                D::ToHere(Why::Grew),
+                D::CopyToLocal(CopyReason::Grew),
             ),
             (
                 &[Rollout, Lines],
                 Changed,
                 Unchanged,
                 Some(FirstExtends),
-                D::ToCloud(Why::Grew),
+                D::CopyToCloud(CopyReason::Grew),
             ),
             // It got shorter here: what is missing comes back.
             (
@@ -309,28 +348,28 @@ mod tests {
                 Changed,
                 Unchanged,
                 Some(SecondExtends),
-                D::ToHere(Why::Grew),
+                D::CopyToLocal(CopyReason::Grew),
             ),
             (
                 &[Rollout, Lines],
                 Unchanged,
                 Changed,
                 Some(FirstExtends),
-                D::ToCloud(Why::Grew),
+                D::CopyToCloud(CopyReason::Grew),
             ),
             (
                 &[Plain],
                 Changed,
                 Unchanged,
                 Some(SecondExtends),
-                D::ToCloud(Why::ChangedHereAlone),
+                D::CopyToCloud(CopyReason::ChangedOneSide),
             ),
             (
                 &[Plain],
                 Unchanged,
                 Changed,
                 Some(FirstExtends),
-                D::ToHere(Why::ChangedHereAlone),
+                D::CopyToLocal(CopyReason::ChangedOneSide),
             ),
             (&[Plain], Changed, Changed, Some(FirstExtends), D::Conflict),
             (
@@ -338,14 +377,14 @@ mod tests {
                 Changed,
                 Unchanged,
                 Some(Diverged),
-                D::ToCloud(Why::ChangedHereAlone),
+                D::CopyToCloud(CopyReason::ChangedOneSide),
             ),
             (
                 &[Rollout, Plain],
                 Unchanged,
                 Changed,
                 Some(Diverged),
-                D::ToHere(Why::ChangedHereAlone),
+                D::CopyToLocal(CopyReason::ChangedOneSide),
             ),
             (
                 &[Rollout, Plain],
@@ -359,9 +398,9 @@ mod tests {
             (&[Lines], New, New, Some(Diverged), D::Merge),
             (&[Lines], Unchanged, Changed, Some(Diverged), D::Merge),
         ];
-        for (kinds, here, there, relation, expected) in table {
+        for (kinds, local, remote, relation, expected) in table {
             for kind in kinds {
-                let facts = facts(*kind, here, there, relation);
+                let facts = facts(*kind, local, remote, relation);
                 assert_eq!(decide(facts, RULES), expected, "{facts:?}");
             }
         }
@@ -369,20 +408,32 @@ mod tests {
 
     #[test]
     fn an_older_version_never_comes_back_and_one_that_came_of_another_is_a_conflict() {
-        let seen = |here, descent| Facts {
-            descent,
-            ..facts(Plain, here, Changed, Some(Relation::Diverged))
+        let seen = |local, causal_order| FileFacts {
+            causal_order,
+            ..facts(Plain, local, Changed, Some(Relation::Diverged))
         };
-        for (here, descent, expected) in [
-            (Unchanged, Descent::Newer, D::ToHere(Why::ChangedHereAlone)),
-            (Unchanged, Descent::Older, D::ToCloud(Why::OlderThere)),
-            (Unchanged, Descent::Apart, D::Conflict),
-            (Unchanged, Descent::Doubtful, D::Conflict),
-            (Changed, Descent::Newer, D::Conflict),
-            (Changed, Descent::Older, D::ToCloud(Why::OlderThere)),
-            (Changed, Descent::Apart, D::Conflict),
+        for (local, causal_order, expected) in [
+            (
+                Unchanged,
+                CausalOrder::Newer,
+                D::CopyToLocal(CopyReason::ChangedOneSide),
+            ),
+            (
+                Unchanged,
+                CausalOrder::Older,
+                D::CopyToCloud(CopyReason::OlderCloud),
+            ),
+            (Unchanged, CausalOrder::Concurrent, D::Conflict),
+            (Unchanged, CausalOrder::OlderUnattested, D::Conflict),
+            (Changed, CausalOrder::Newer, D::Conflict),
+            (
+                Changed,
+                CausalOrder::Older,
+                D::CopyToCloud(CopyReason::OlderCloud),
+            ),
+            (Changed, CausalOrder::Concurrent, D::Conflict),
         ] {
-            let facts = seen(here, descent);
+            let facts = seen(local, causal_order);
             assert_eq!(decide(facts, RULES), expected, "{facts:?}");
         }
     }
@@ -390,19 +441,19 @@ mod tests {
     #[test]
     fn times_decide_only_between_plain_files_without_a_last_state() {
         for compare in [Compare::Mtime, Compare::MtimeHashFallback] {
-            let rules = Rules { compare, ..RULES };
-            for newer in [Newer::Here, Newer::There] {
+            let rules = DecisionRules { compare, ..RULES };
+            for newer in [NewerSide::Local, NewerSide::Remote] {
                 let expected = match newer {
-                    Newer::Here => D::ToCloud(Why::Newer),
-                    _ => D::ToHere(Why::Newer),
+                    NewerSide::Local => D::CopyToCloud(CopyReason::Newer),
+                    _ => D::CopyToLocal(CopyReason::Newer),
                 };
                 for kind in KINDS {
-                    for (here, there) in [(New, New), (Changed, Changed)] {
-                        let facts = Facts {
+                    for (local, remote) in [(New, New), (Changed, Changed)] {
+                        let facts = FileFacts {
                             newer,
-                            ..facts(kind, here, there, Some(Relation::Diverged))
+                            ..facts(kind, local, remote, Some(Relation::Diverged))
                         };
-                        let by_time = kind == Plain && here == New;
+                        let by_time = kind == Plain && local == New;
                         let decision = decide(facts, rules);
                         assert_eq!(decision == expected, by_time, "{facts:?} {decision:?}");
                     }
@@ -415,11 +466,17 @@ mod tests {
     fn equal_times_do_what_the_configuration_says() {
         for (equal_mtime, expected) in [
             (EqualMtime::Skip, D::Skip),
-            (EqualMtime::PreferLocal, D::ToCloud(Why::EqualTimes)),
-            (EqualMtime::PreferCloud, D::ToHere(Why::EqualTimes)),
+            (
+                EqualMtime::PreferLocal,
+                D::CopyToCloud(CopyReason::EqualTimes),
+            ),
+            (
+                EqualMtime::PreferCloud,
+                D::CopyToLocal(CopyReason::EqualTimes),
+            ),
             (EqualMtime::ManualAbort, D::Conflict),
         ] {
-            let rules = Rules {
+            let rules = DecisionRules {
                 compare: Compare::Mtime,
                 equal_mtime,
                 ..RULES
@@ -432,16 +489,32 @@ mod tests {
     fn the_policy_decides_conflicts_and_a_tie_of_times_decides_none() {
         use ConflictPolicy::{Manual, ManualAbort, PreferCloud, PreferLocal, PreferNewerMtime};
         for (conflict, newer, expected) in [
-            (ManualAbort, Newer::Here, D::Conflict),
-            (Manual, Newer::There, D::Conflict),
-            (PreferCloud, Newer::Here, D::ToHere(Why::Policy)),
-            (PreferLocal, Newer::There, D::ToCloud(Why::Policy)),
-            (PreferNewerMtime, Newer::Here, D::ToCloud(Why::Policy)),
-            (PreferNewerMtime, Newer::There, D::ToHere(Why::Policy)),
-            (PreferNewerMtime, Newer::Neither, D::Conflict),
+            (ManualAbort, NewerSide::Local, D::Conflict),
+            (Manual, NewerSide::Remote, D::Conflict),
+            (
+                PreferCloud,
+                NewerSide::Local,
+                D::CopyToLocal(CopyReason::Policy),
+            ),
+            (
+                PreferLocal,
+                NewerSide::Remote,
+                D::CopyToCloud(CopyReason::Policy),
+            ),
+            (
+                PreferNewerMtime,
+                NewerSide::Local,
+                D::CopyToCloud(CopyReason::Policy),
+            ),
+            (
+                PreferNewerMtime,
+                NewerSide::Remote,
+                D::CopyToLocal(CopyReason::Policy),
+            ),
+            (PreferNewerMtime, NewerSide::Neither, D::Conflict),
         ] {
-            let rules = Rules { conflict, ..RULES };
-            let facts = Facts {
+            let rules = DecisionRules { conflict, ..RULES };
+            let facts = FileFacts {
                 newer,
                 ..facts(Rollout, Changed, Changed, Some(Relation::Diverged))
             };
@@ -451,26 +524,32 @@ mod tests {
 
     #[test]
     fn a_deletion_goes_over_only_when_that_was_asked_for() {
-        let rules = Rules {
+        let rules = DecisionRules {
             delete: DeletePolicy::Propagate,
             ..RULES
         };
         assert_eq!(
             decide(facts(Plain, Absent, Unchanged, None), rules),
-            D::DeleteThere
+            D::DeleteCloud
         );
         let mut gone = facts(Plain, Unchanged, Absent, None);
         assert_eq!(
             decide(gone, rules),
-            D::ToCloud(Why::AbsentIsNotDeleted),
+            D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             "the folder may not have arrived"
         );
         gone.delete_asked = true;
-        assert_eq!(decide(gone, rules), D::DeleteHere);
+        assert_eq!(decide(gone, rules), D::DeleteLocal);
         // What has changed since is not what was deleted.
-        gone.here = Changed;
-        assert_eq!(decide(gone, rules), D::ToCloud(Why::AbsentIsNotDeleted));
+        gone.local = Changed;
+        assert_eq!(
+            decide(gone, rules),
+            D::CopyToCloud(CopyReason::AbsentIsNotDeleted)
+        );
         let changed = facts(Plain, Absent, Changed, None);
-        assert_eq!(decide(changed, rules), D::ToHere(Why::AbsentIsNotDeleted));
+        assert_eq!(
+            decide(changed, rules),
+            D::CopyToLocal(CopyReason::AbsentIsNotDeleted)
+        );
     }
 }

@@ -6,9 +6,9 @@
 //! lines before it: half a manifest is told from a whole one.
 
 use super::cloud_names;
-use super::lineage::History;
 use super::rollouts;
-use super::state::{Deletion, State};
+use super::state::{Deletion, SyncState};
+use super::version_vector::Ancestry;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoError, atomic, document, file_open};
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
 /// Our folder in the cloud folder.
-pub const OURS: &str = ".codex-manager";
-const MACHINES: &str = "machines";
-const SCHEMA: u64 = 1;
+pub const MANAGER_FOLDER: &str = ".codex-manager";
+const MACHINES_FOLDER: &str = "machines";
+const MANIFEST_SCHEMA: u64 = 1;
 
 /// A version of a file that a machine wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct ManifestEntry {
     /// Bytes on the disk.
     pub size: u64,
     /// The time that it has where it comes from: clients round times or make them anew.
@@ -34,42 +34,42 @@ pub struct Written {
     /// What came before a version of a plain file; not told of a first one. Programs that do not know
     /// it pass over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<Box<History>>,
+    pub history: Option<Box<Ancestry>>,
 }
 
-impl Written {
+impl ManifestEntry {
     /// What came before it.
-    pub fn history(&self) -> History {
+    pub fn history(&self) -> Ancestry {
         match &self.history {
-            Some(history) => history.of(&self.digest),
-            None => History::first(&self.digest),
+            Some(history) => history.with_explicit_vector(&self.digest),
+            None => Ancestry::first(&self.digest),
         }
     }
 }
 
 /// What one machine says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Manifest {
+pub(super) struct MachineManifest {
     /// The digest at its end; there is one.
     pub(super) end: Option<Sha256Digest>,
     /// By path in the cloud folder.
-    pub(super) files: BTreeMap<String, Written>,
+    pub(super) files: BTreeMap<String, ManifestEntry>,
     /// Files whose deletion was asked for, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
-    /// See [`State::resolved`].
+    /// See [`SyncState::resolved`].
     pub(super) resolved: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct ManifestHeader {
     schema: u64,
     machine: String,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
-    File(String, Written),
+enum ManifestLine {
+    File(String, ManifestEntry),
     /// Key, digest, id.
     Deleted(String, String, String),
     Resolved(String),
@@ -83,24 +83,24 @@ pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = entries.into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let name = cloud_names::stand_in(&name).unwrap_or(name);
-        is_ours(&name).then(|| folder.join(name))
+        let name = cloud_names::placeholder_target(&name).unwrap_or(name);
+        is_manifest_name(&name).then(|| folder.join(name))
     })
 }
 
 /// The folder of manifests.
 pub(super) fn folder(cloud: &Path) -> PathBuf {
-    cloud.join(OURS).join(MACHINES)
+    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
 }
 
 /// How a folder of ours is named to people.
-pub(super) fn shown(name: &str) -> String {
-    format!("{OURS}/{MACHINES}/{name}")
+pub(super) fn display_name(name: &str) -> String {
+    format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
 }
 
 /// Where the manifest of this name is.
-pub fn place_of(cloud: &Path, name: &str) -> PathBuf {
-    cloud.join(OURS).join(MACHINES).join(name)
+pub fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
+    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER).join(name)
 }
 
 /// Where a machine's manifest is.
@@ -117,20 +117,23 @@ pub fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
 
 /// The folders of ours in the cloud folder, the outermost first.
 pub fn folders(cloud: &Path) -> [PathBuf; 3] {
-    let ours = cloud.join(OURS);
-    let (machines, forks) = (ours.join(MACHINES), ours.join(super::forks::FOLDER));
+    let ours = cloud.join(MANAGER_FOLDER);
+    let (machines, forks) = (
+        ours.join(MACHINES_FOLDER),
+        ours.join(super::conflict_copies::FOLDER),
+    );
     [ours, machines, forks]
 }
 
 /// A manifest as it will stand in the cloud folder.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedManifest {
     bytes: Vec<u8>,
     /// The digest of all lines but the last, which holds it.
     pub end: Sha256Digest,
 }
 
-impl Encoded {
+impl EncodedManifest {
     /// Writes it, where it is not already there as it is. The cloud folder has to be there.
     pub fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
@@ -150,11 +153,11 @@ impl Encoded {
 
 /// Whether what is left of a torn manifest says nothing that none of `words` says: the last line may be
 /// cut, and zeros say nothing.
-pub fn says_only(torn: &[u8], words: &[Encoded]) -> bool {
+pub fn contains_only(torn: &[u8], words: &[EncodedManifest]) -> bool {
     let end = torn.iter().position(|byte| *byte == 0);
     let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
     let cut = left.next_back().unwrap_or_default();
-    let known: HashSet<&[u8]> = words.iter().flat_map(Encoded::lines).collect();
+    let known: HashSet<&[u8]> = words.iter().flat_map(EncodedManifest::lines).collect();
     left.all(|line| known.contains(line)) && known.iter().any(|line| line.starts_with(cut))
 }
 
@@ -163,7 +166,7 @@ pub fn says_only(torn: &[u8], words: &[Encoded]) -> bool {
 ///
 /// # Errors
 /// It cannot be read; there is none.
-pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
+pub fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -175,7 +178,7 @@ pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
         serde_json::from_slice(&tail[start..]).ok()
     });
     Ok(match line {
-        Some(Line::End(digest)) => Some(digest),
+        Some(ManifestLine::End(digest)) => Some(digest),
         _ => None,
     })
 }
@@ -183,38 +186,42 @@ pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
 /// A machine's manifest: the files that it vouches for, and what its state has for others.
 pub fn encode(
     machine: &str,
-    files: &BTreeMap<String, Written>,
-    state: &State,
-) -> io::Result<Encoded> {
+    files: &BTreeMap<String, ManifestEntry>,
+    state: &SyncState,
+) -> io::Result<EncodedManifest> {
     let mut bytes = Vec::new();
-    let header = Header {
-        schema: SCHEMA,
+    let header = ManifestHeader {
+        schema: MANIFEST_SCHEMA,
         machine: machine.to_owned(),
     };
     document::push_line(&mut bytes, &header)?;
-    let mut push = |line: &Line| document::push_line(&mut bytes, line);
+    let mut push = |line: &ManifestLine| document::push_line(&mut bytes, line);
     for (path, written) in files {
-        push(&Line::File(path.clone(), written.clone()))?;
+        push(&ManifestLine::File(path.clone(), written.clone()))?;
     }
     let deleted: BTreeMap<_, _> = state.deleted.iter().collect();
     for (path, Deletion { digest, id }) in deleted {
-        push(&Line::Deleted(path.clone(), digest.clone(), id.clone()))?;
+        push(&ManifestLine::Deleted(
+            path.clone(),
+            digest.clone(),
+            id.clone(),
+        ))?;
     }
-    for digest in &state.resolved {
-        push(&Line::Resolved(digest.clone()))?;
+    for digest in &state.resolutions {
+        push(&ManifestLine::Resolved(digest.clone()))?;
     }
     let end = Sha256Digest::of(&bytes);
-    document::push_line(&mut bytes, &Line::End(end))?;
-    Ok(Encoded { bytes, end })
+    document::push_line(&mut bytes, &ManifestLine::End(end))?;
+    Ok(EncodedManifest { bytes, end })
 }
 
 /// Why a manifest is of no use.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(super) enum ManifestRejection {
     /// It is not whole, or of a version that is not known.
-    Partial,
+    Incomplete,
     /// It is more than is read, and why.
-    TooMuch(&'static str),
+    OverLimit(&'static str),
 }
 
 /// Parses a manifest of at most `lines` lines, none of which has more than `line_bytes` bytes; along with the
@@ -226,9 +233,9 @@ pub(super) fn parse(
     mut from: impl BufRead,
     lines: usize,
     line_bytes: u64,
-) -> io::Result<Result<(Manifest, usize), Unusable>> {
+) -> io::Result<Result<(MachineManifest, usize), ManifestRejection>> {
     let mut hasher = Hasher::default();
-    let mut manifest: Option<Manifest> = None;
+    let mut manifest: Option<MachineManifest> = None;
     let mut line = Vec::new();
     let mut parsed = 0;
     for count in 0.. {
@@ -240,57 +247,63 @@ pub(super) fn parse(
             // Zeros are what a power cut or a client leaves where the rest is to come.
             let is_long = read > line_bytes && line.last() != Some(&0);
             return Ok(Err(if is_long {
-                Unusable::TooMuch("a line of it is longer than any that is written")
+                ManifestRejection::OverLimit("a line of it is longer than any that is written")
             } else {
-                Unusable::Partial
+                ManifestRejection::Incomplete
             }));
         };
         // The first and the last say nothing of files.
         if count > lines.saturating_add(1) {
-            return Ok(Err(Unusable::TooMuch("it has more lines than are read")));
+            return Ok(Err(ManifestRejection::OverLimit(
+                "it has more lines than are read",
+            )));
         }
         let Some(said) = &mut manifest else {
-            match serde_json::from_slice::<Header>(text) {
-                Ok(header) if header.schema <= SCHEMA => manifest = Some(Manifest::default()),
-                _ => return Ok(Err(Unusable::Partial)),
+            match serde_json::from_slice::<ManifestHeader>(text) {
+                Ok(header) if header.schema <= MANIFEST_SCHEMA => {
+                    manifest = Some(MachineManifest::default())
+                }
+                _ => return Ok(Err(ManifestRejection::Incomplete)),
             }
             hasher.update(&line);
             continue;
         };
         match serde_json::from_slice(text) {
             _ if text.is_empty() => {}
-            Ok(Line::File(path, written)) => {
+            Ok(ManifestLine::File(path, written)) => {
                 said.files.insert(path, written);
             }
-            Ok(Line::Deleted(path, digest, id)) => {
+            Ok(ManifestLine::Deleted(path, digest, id)) => {
                 said.deleted.insert(path, Deletion { digest, id });
             }
-            Ok(Line::Resolved(digest)) => {
+            Ok(ManifestLine::Resolved(digest)) => {
                 said.resolved.insert(digest);
             }
-            Ok(Line::End(digest)) if digest == hasher.digest() && from.fill_buf()?.is_empty() => {
+            Ok(ManifestLine::End(digest))
+                if digest == hasher.digest() && from.fill_buf()?.is_empty() =>
+            {
                 said.end = Some(digest);
                 break;
             }
-            Ok(Line::End(_)) | Err(_) => return Ok(Err(Unusable::Partial)),
+            Ok(ManifestLine::End(_)) | Err(_) => return Ok(Err(ManifestRejection::Incomplete)),
         }
         hasher.update(&line);
         parsed = count;
     }
     Ok(manifest
         .map(|manifest| (manifest, parsed))
-        .ok_or(Unusable::Partial))
+        .ok_or(ManifestRejection::Incomplete))
 }
 
 /// What the versions of a file are kept under: one key for all forms and places of a conversation, and
 /// for all spellings of a name.
 pub fn key_of(path: &str) -> String {
-    folded(rollouts::key(path).as_deref().unwrap_or(path))
+    fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
 /// One spelling for all that a client or a disk may make of a name: letter case, forms of Unicode. Two
 /// files whose names differ by that alone may share what is said of them: digests tell them apart.
-pub fn folded(key: &str) -> String {
+pub fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()
     } else {
@@ -299,12 +312,12 @@ pub fn folded(key: &str) -> String {
 }
 
 /// Whether a name is one of a manifest: what a client adds to it makes it nobody's.
-pub(super) fn is_ours(name: &str) -> bool {
-    machine_of(name).is_some()
+pub(super) fn is_manifest_name(name: &str) -> bool {
+    machine_name(name).is_some()
 }
 
 /// The machine of `<machine>-<8 hex>.jsonl`.
-pub fn machine_of(name: &str) -> Option<&str> {
+pub fn machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -320,19 +333,19 @@ mod tests {
     use super::*;
 
     /// A whole manifest, else nothing.
-    fn parsed(bytes: &[u8]) -> Option<Manifest> {
+    fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
         let parsed = parse(bytes, 9, 1 << 10).unwrap();
         parsed.ok().map(|(manifest, _)| manifest)
     }
 
-    fn sample() -> Manifest {
-        let written = Written {
+    fn sample() -> MachineManifest {
+        let written = ManifestEntry {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
             history: None,
         };
-        Manifest {
+        MachineManifest {
             end: None,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
@@ -343,17 +356,17 @@ mod tests {
     #[test]
     fn half_a_manifest_is_none_wherever_it_ends() {
         let mut sample = sample();
-        let state = State {
+        let state = SyncState {
             deleted: sample.deleted.clone().into_iter().collect(),
-            resolved: sample.resolved.clone(),
-            ..State::default()
+            resolutions: sample.resolved.clone(),
+            ..SyncState::default()
         };
-        let Encoded { bytes, end } = encode("desk", &sample.files, &state).unwrap();
+        let EncodedManifest { bytes, end } = encode("desk", &sample.files, &state).unwrap();
         sample.end = Some(end);
         assert_eq!(parsed(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
-        assert!(end_of(&path).is_err());
+        assert!(end_digest(&path).is_err());
         for (bytes, found) in [
             (&bytes[..], Some(end)),
             (&bytes[..bytes.len() - 1], None),
@@ -361,7 +374,7 @@ mod tests {
             (b"", None),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(end_of(&path).unwrap(), found, "{}", bytes.len());
+            assert_eq!(end_digest(&path).unwrap(), found, "{}", bytes.len());
         }
         for cut in 0..bytes.len() {
             assert_eq!(parsed(&bytes[..cut]), None, "{cut}");
@@ -374,7 +387,8 @@ mod tests {
     #[test]
     fn more_than_is_read_is_told_from_what_has_not_arrived() {
         let sample = sample();
-        let Encoded { bytes, .. } = encode("desk", &sample.files, &State::default()).unwrap();
+        let EncodedManifest { bytes, .. } =
+            encode("desk", &sample.files, &SyncState::default()).unwrap();
         let judge = |bytes: &[u8], lines, line_bytes| {
             let parsed = parse(bytes, lines, line_bytes).unwrap();
             parsed.map(|(_, lines)| lines)
@@ -382,26 +396,35 @@ mod tests {
         let lines = bytes.split(|byte| *byte == b'\n');
         let longest = lines.map(<[u8]>::len).max().unwrap() as u64;
         assert_eq!(judge(&bytes, 1, longest), Ok(1));
-        let too_much = |judged| matches!(judged, Err(Unusable::TooMuch(_)));
+        let too_much = |judged| matches!(judged, Err(ManifestRejection::OverLimit(_)));
         assert!(too_much(judge(&bytes, 2, longest - 1)));
         assert!(too_much(judge(&bytes, 0, longest)));
         assert!(too_much(judge(&[b'x'; 4096], 2, longest)));
         for partial in [&[0; 4096][..], b"", b"{}", b"\n\n\n"] {
-            assert_eq!(judge(partial, 2, longest), Err(Unusable::Partial));
+            assert_eq!(
+                judge(partial, 2, longest),
+                Err(ManifestRejection::Incomplete)
+            );
         }
         // What stands behind the end, and an end of other lines.
         let twice = [&bytes[..], b"\n"].concat();
-        assert_eq!(judge(&twice, 9, longest), Err(Unusable::Partial));
+        assert_eq!(
+            judge(&twice, 9, longest),
+            Err(ManifestRejection::Incomplete)
+        );
         let other = String::from_utf8(bytes)
             .unwrap()
             .replace("\"size\":3", "\"size\":4");
-        assert_eq!(judge(other.as_bytes(), 9, longest), Err(Unusable::Partial));
+        assert_eq!(
+            judge(other.as_bytes(), 9, longest),
+            Err(ManifestRejection::Incomplete)
+        );
     }
 
     #[test]
     fn what_is_left_of_a_word_is_told_from_what_another_one_said() {
         let sample = sample();
-        let state = State::default();
+        let state = SyncState::default();
         let word = |path: &str| {
             let written = sample.files["sessions/a.jsonl"].clone();
             let files = BTreeMap::from([("AGENTS.md".to_owned(), written.clone())]);
@@ -415,13 +438,13 @@ mod tests {
             let mut zeros = own.bytes.clone();
             zeros[cut..].fill(0);
             for torn in [&own.bytes[..cut], &zeros] {
-                assert!(says_only(torn, &[word("skills/mine")]), "{cut}");
-                let is_known = says_only(torn, &[word("skills/other")]);
+                assert!(contains_only(torn, &[word("skills/mine")]), "{cut}");
+                let is_known = contains_only(torn, &[word("skills/other")]);
                 assert_eq!(is_known, cut <= shared, "{cut}");
             }
         }
         let torn = own.bytes[..shared + 3].to_vec();
-        assert!(says_only(&torn, &[other, own]));
+        assert!(contains_only(&torn, &[other, own]));
     }
 
     #[test]
@@ -436,7 +459,7 @@ mod tests {
             ),
             ("desk.jsonl", false),
         ] {
-            assert_eq!(is_ours(name), ours, "{name}");
+            assert_eq!(is_manifest_name(name), ours, "{name}");
         }
     }
 }

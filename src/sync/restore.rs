@@ -1,23 +1,23 @@
 //! Puts a snapshot of a sync back: into the Codex home, or into the cloud folder.
 
 use super::apply::copying::set_time;
-use super::backup::{self, BackupError, Kept, Snapshot};
+use super::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use super::config::SyncConfig;
+use super::conflict_copies;
 use super::contents;
-use super::decisions;
-use super::forks;
 use super::identity;
-use super::ledger::{Ledger, Noted};
-use super::lineage::History;
-use super::lines;
-use super::manifest::{self, Written};
-use super::peers::Manifests;
+use super::ledger::{Ledger, LedgerContents};
+use super::line_merge;
+use super::manifest::{self, ManifestEntry};
 use super::plan::{self, PlanError};
+use super::remote_manifests::RemoteManifests;
+use super::resolutions;
 use super::rollouts;
 use super::scan::{Side, Stat};
+use super::scope;
 use super::secrets;
-use super::state::{Journal, Replica, State};
-use super::travel;
+use super::state::{Replica, StateJournal, SyncState};
+use super::version_vector::Ancestry;
 use crate::io::atomic::{self, TempFile};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
@@ -31,7 +31,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Why a snapshot cannot be put back. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
+pub enum SyncRestoreError {
     /// There is none.
     #[error("no snapshot: {}", .0.display())]
     None(PathBuf),
@@ -71,7 +71,7 @@ pub enum RestoreError {
         /// The snapshot of what they replaced.
         safety: Option<String>,
         /// Why.
-        cause: Box<RestoreError>,
+        cause: Box<SyncRestoreError>,
     },
     /// Somebody has written to a file since what was there was kept.
     #[error("changed meanwhile, and left as it is: {}", .0.display())]
@@ -89,13 +89,13 @@ pub enum RestoreError {
 
 /// What would be put back.
 #[derive(Debug)]
-pub struct RestorePlan {
+pub struct SyncRestorePlan {
     /// From where.
-    pub snapshot: Snapshot,
+    pub snapshot: SyncSnapshot,
     /// Into which side.
     pub target: Side,
     /// Its files that go back.
-    pub files: Vec<Kept>,
+    pub files: Vec<SnapshotFile>,
     /// Those that do not, and why: logins, and what looks like one.
     pub skipped: Vec<(String, String)>,
 }
@@ -108,7 +108,7 @@ pub fn plan(
     replica: &Replica,
     from: Option<&str>,
     target: Option<Side>,
-) -> Result<RestorePlan, RestoreError> {
+) -> Result<SyncRestorePlan, SyncRestoreError> {
     let folder = &config.backup_dir;
     let all = backup::list(folder)?;
     let snapshot = match from {
@@ -117,7 +117,7 @@ pub fn plan(
             let mut parts = Path::new(name).components();
             let plain = matches!(parts.next(), Some(Component::Normal(_)));
             if !plain || parts.next().is_some() || name.contains(['/', '\\']) {
-                return Err(RestoreError::Outside {
+                return Err(SyncRestoreError::Outside {
                     folder: folder.clone(),
                     name: name.to_owned(),
                 });
@@ -126,30 +126,32 @@ pub fn plan(
         }
     };
     let Some(snapshot) = snapshot else {
-        return Err(RestoreError::None(folder.join(from.unwrap_or_default())));
+        return Err(SyncRestoreError::None(
+            folder.join(from.unwrap_or_default()),
+        ));
     };
     let list = backup::read_list(&snapshot)?;
     let of_cloud_alone = |list: &backup::SnapshotList| {
         !list.files.is_empty() && list.files.iter().all(|kept| kept.cloud)
     };
     let target = target.unwrap_or(match &list {
-        Some(list) if of_cloud_alone(list) => Side::There,
-        _ => Side::Here,
+        Some(list) if of_cloud_alone(list) => Side::Remote,
+        _ => Side::Local,
     });
-    if target == Side::There {
+    if target == Side::Remote {
         plan::check_cloud_identity(config, replica)?;
     }
     let mut files = match list {
         Some(list) => {
-            let of_side = |kept: &&Kept| kept.cloud == (target == Side::There);
+            let of_side = |kept: &&SnapshotFile| kept.cloud == (target == Side::Remote);
             let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
             if own.is_empty() { list.files } else { own }
         }
-        None => foreign(&snapshot)?,
+        None => list_without_manifest(&snapshot)?,
     };
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for kept in &files {
-        check(&snapshot, &kept.path)?;
+        check_path(&snapshot, &kept.path)?;
     }
     let reasons = check_contents(&snapshot, target, &files)?;
     let (mut going, mut skipped) = (Vec::new(), Vec::new());
@@ -159,14 +161,14 @@ pub fn plan(
             None => going.push(kept),
         }
     }
-    let plan = RestorePlan {
+    let plan = SyncRestorePlan {
         snapshot,
         target,
         files: going,
         skipped,
     };
     for kept in &plan.files {
-        target_of(&plan, config, &kept.path)?;
+        target_path(&plan, config, &kept.path)?;
     }
     Ok(plan)
 }
@@ -174,14 +176,14 @@ pub fn plan(
 /// Reads all that would be put back: half of a snapshot is worse than none, and a login does not travel
 /// under another name. Why each file stays where it is, if it does.
 fn check_contents(
-    snapshot: &Snapshot,
+    snapshot: &SyncSnapshot,
     target: Side,
-    files: &[Kept],
-) -> Result<Vec<Option<String>>, RestoreError> {
-    let mut source = Source::open(snapshot)?;
+    files: &[SnapshotFile],
+) -> Result<Vec<Option<String>>, SyncRestoreError> {
+    let mut source = SnapshotReader::open(snapshot)?;
     let mut found = Vec::with_capacity(files.len());
     for kept in files {
-        let damaged = |e: &dyn std::fmt::Display| RestoreError::Damaged {
+        let damaged = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
             path: snapshot.path.join(kept.inside()),
             why: e.to_string(),
         };
@@ -191,7 +193,7 @@ fn check_contents(
         if size != kept.size && !snapshot.is_zip() {
             return Err(damaged(&"its size is another one"));
         }
-        if let Some(why) = travel::stays(&kept.path) {
+        if let Some(why) = scope::never_synced(&kept.path) {
             found.push(Some(why.to_owned()));
             continue;
         }
@@ -201,11 +203,11 @@ fn check_contents(
             continue;
         }
         // A text with a token in its midst is its owner's, here; prompts are anywhere.
-        let is_free = lines::is_lines(&kept.path);
+        let is_free = line_merge::is_mergeable(&kept.path);
         let secret = source
             .with(kept, |from, _| match target {
-                Side::There if !is_free => secrets::anywhere_in(from, size),
-                _ => secrets::of_contents(from, size),
+                Side::Remote if !is_free => secrets::find_in_text(from, size),
+                _ => secrets::find_whole_file(from, size),
             })
             .map_err(|e| damaged(&e))?;
         found.push(secret.map(|why| format!("what is in it looks like {why}")));
@@ -214,13 +216,13 @@ fn check_contents(
 }
 
 /// A snapshot that is read from: no link in it is followed.
-enum Source {
+enum SnapshotReader {
     Zip(zip::ZipArchive<fs::File>),
     Folder(PathBuf),
 }
 
-impl Source {
-    fn open(snapshot: &Snapshot) -> Result<Self, RestoreError> {
+impl SnapshotReader {
+    fn open(snapshot: &SyncSnapshot) -> Result<Self, SyncRestoreError> {
         if !snapshot.is_zip() {
             return Ok(Self::Folder(snapshot.path.clone()));
         }
@@ -238,7 +240,7 @@ impl Source {
     /// Gives `read` a file and its mode, where that is known.
     fn with<T>(
         &mut self,
-        kept: &Kept,
+        kept: &SnapshotFile,
         read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
     ) -> io::Result<T> {
         let root = match self {
@@ -274,7 +276,7 @@ fn mode_of(_: &fs::Metadata) -> Option<u32> {
     None
 }
 
-fn check(snapshot: &Snapshot, path: &str) -> Result<(), RestoreError> {
+fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {
     let inside = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
@@ -284,7 +286,7 @@ fn check(snapshot: &Snapshot, path: &str) -> Result<(), RestoreError> {
     if inside && !path.is_empty() && !outside {
         return Ok(());
     }
-    Err(RestoreError::Unsafe {
+    Err(SyncRestoreError::Unsafe {
         snapshot: snapshot.path.clone(),
         path: path.to_owned(),
         why: "it leads outside".to_owned(),
@@ -293,11 +295,11 @@ fn check(snapshot: &Snapshot, path: &str) -> Result<(), RestoreError> {
 
 /// The files of a snapshot without a list of ours. What codexSync once copied and never travels here
 /// (a login) is left out.
-fn foreign(snapshot: &Snapshot) -> Result<Vec<Kept>, RestoreError> {
+fn list_without_manifest(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut files = Vec::new();
     let mut push = |path: String, size, mtime_ns| {
-        if travel::stays(&path).is_none() {
-            files.push(Kept {
+        if scope::never_synced(&path).is_none() {
+            files.push(SnapshotFile {
                 cloud: false,
                 path,
                 mtime_ns,
@@ -362,22 +364,22 @@ fn foreign(snapshot: &Snapshot) -> Result<Vec<Kept>, RestoreError> {
 /// others wait for what nobody vouches for; the caller holds the lock of `replica`.
 ///
 /// # Errors
-/// See [`RestoreError`].
+/// See [`SyncRestoreError`].
 pub fn apply(
-    plan: &RestorePlan,
+    plan: &SyncRestorePlan,
     config: &SyncConfig,
     replica: &Replica,
     now: DateTime<Utc>,
-) -> Result<Option<String>, RestoreError> {
+) -> Result<Option<String>, SyncRestoreError> {
     let mut victims = Vec::new();
     let mut over = Vec::with_capacity(plan.files.len());
     for kept in &plan.files {
-        let path = target_of(plan, config, &kept.path)?;
-        let there = Stat::at(&path)?;
-        over.push(there);
-        if let Some(stat) = there {
-            let replaced = Kept {
-                cloud: plan.target == Side::There,
+        let path = target_path(plan, config, &kept.path)?;
+        let remote = Stat::at(&path)?;
+        over.push(remote);
+        if let Some(stat) = remote {
+            let replaced = SnapshotFile {
+                cloud: plan.target == Side::Remote,
                 path: kept.path.clone(),
                 mtime_ns: stat.mtime_ns,
                 size: stat.size,
@@ -385,14 +387,14 @@ pub fn apply(
             victims.push((path, replaced));
         }
     }
-    let safety = backup::make_of(config, victims, now)?;
-    let put = || -> Result<usize, (usize, RestoreError)> {
-        let mut source = Source::open(&plan.snapshot).map_err(|e| (0, e))?;
+    let safety = backup::back_up_files(config, victims, now)?;
+    let put = || -> Result<usize, (usize, SyncRestoreError)> {
+        let mut source = SnapshotReader::open(&plan.snapshot).map_err(|e| (0, e))?;
         let mut ledger = match plan.target {
-            Side::Here => None,
-            Side::There => Some(Word::of(config, replica).map_err(|e| (0, e))?),
+            Side::Local => None,
+            Side::Remote => Some(EntryRecorder::of(config, replica).map_err(|e| (0, e))?),
         };
-        let mut wishes = Wishes::of(config, replica).map_err(|e| (0, e))?;
+        let mut wishes = ResolutionRecorder::of(config, replica).map_err(|e| (0, e))?;
         for (done, (kept, over)) in plan.files.iter().zip(over).enumerate() {
             let staged = stage(plan, config, &mut source, kept, ledger.as_mut());
             staged
@@ -404,14 +406,14 @@ pub fn apply(
         }
         Ok(plan.files.len())
     };
-    let stopped = |(done, cause): (usize, RestoreError)| RestoreError::Stopped {
+    let stopped = |(done, cause): (usize, SyncRestoreError)| SyncRestoreError::Stopped {
         done,
         all: plan.files.len(),
         safety: safety.clone(),
         cause: Box::new(cause),
     };
     let done = put().map_err(stopped)?;
-    if plan.target == Side::There {
+    if plan.target == Side::Remote {
         publish(config, replica).map_err(|e| stopped((done, e)))?;
     }
     Ok(safety)
@@ -419,13 +421,13 @@ pub fn apply(
 
 /// A version of a conversation that is put back is one that somebody wants: that it was decided against
 /// counts no longer, here or elsewhere. Where no sync has been yet, nothing can be noted.
-struct Wishes {
-    noted: Option<(Journal, State)>,
+struct ResolutionRecorder {
+    noted: Option<(StateJournal, SyncState)>,
     others: BTreeSet<String>,
 }
 
-impl Wishes {
-    fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, RestoreError> {
+impl ResolutionRecorder {
+    fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
         if !state.exists {
             return Ok(Self {
@@ -433,8 +435,8 @@ impl Wishes {
                 others: BTreeSet::new(),
             });
         }
-        let others = identity::others(config, &state)?.resolved;
-        if state.must_be_written {
+        let others = identity::read_remote_manifests(config, &state)?.resolutions;
+        if state.needs_rewrite {
             replica.write(&mut state)?;
         }
         Ok(Self {
@@ -444,7 +446,7 @@ impl Wishes {
     }
 
     /// To be called before the version has its place.
-    fn note(&mut self, kept: &Kept, file: &Path) -> Result<(), IoError> {
+    fn note(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
         let Some((journal, state)) = &mut self.noted else {
             return Ok(());
         };
@@ -452,10 +454,10 @@ impl Wishes {
             return Ok(());
         };
         let read = contents::read(file, None).at("read", file)?;
-        let name = forks::name(&key, &read.digest);
-        let news = decisions::bring_back(&name, &mut state.resolved, &self.others);
+        let name = conflict_copies::file_name(&key, &read.digest);
+        let news = resolutions::record_keep(&name, &mut state.resolutions, &self.others);
         for word in &news {
-            journal.resolved(word)?;
+            journal.record_resolution(word)?;
         }
         if news.is_empty() {
             Ok(())
@@ -466,28 +468,28 @@ impl Wishes {
 }
 
 /// What this machine says of what it puts into the cloud folder.
-struct Word {
+struct EntryRecorder {
     ledger: Ledger,
-    noted: Noted,
-    others: Manifests,
-    state: State,
+    noted: LedgerContents,
+    others: RemoteManifests,
+    state: SyncState,
 }
 
-impl Word {
-    fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, RestoreError> {
+impl EntryRecorder {
+    fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, SyncRestoreError> {
         let state = replica.read().map_err(PlanError::from)?;
         Ok(Self {
             ledger: Ledger::open(&replica.folder)?,
             noted: Ledger::read(&replica.folder)?,
-            others: identity::others(config, &state)?,
+            others: identity::read_remote_manifests(config, &state)?,
             state,
         })
     }
 
     /// What comes before a text that somebody puts back: all versions of the file that there have been. It
     /// is named by its text, for nobody wrote it here.
-    fn history_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<History>> {
-        if rollouts::key(path).is_some() || lines::is_lines(path) {
+    fn history_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<Ancestry>> {
+        if rollouts::key(path).is_some() || line_merge::is_mergeable(path) {
             return None;
         }
         let key = manifest::key_of(path);
@@ -501,43 +503,43 @@ impl Word {
         let own = own.filter(|(path, _)| manifest::key_of(path) == key);
         let all = self
             .others
-            .of_others(&key)
+            .entries(&key)
             .iter()
             .chain(own.map(|(_, written)| written));
         let all = all.map(|written| (written.history(), Some(written.digest)));
         let last = |state_key: &String| self.state.files.get(state_key)?.contents;
         let known = self.state.histories.iter();
-        let known = known.filter(|(state_key, _)| manifest::folded(state_key) == key);
+        let known = known.filter(|(state_key, _)| manifest::fold_name(state_key) == key);
         let known =
             known.map(|(key, history)| (history.clone(), last(key).map(|(_, digest)| digest)));
-        let mut history = History::first(text);
+        let mut history = Ancestry::first(text);
         for (before, replaced) in all.chain(known) {
-            history = history.with(&before, text).noting(replaced, text);
+            history = history.merge(&before, text).record_replaced(replaced, text);
         }
-        history.lineage = history.lineage.replaced_by(text);
+        history.vector = history.vector.increment_unknown(text);
         Some(Box::new(history))
     }
 }
 
 /// A file that is put back, whole and durable beside its place.
-struct Staged {
+struct StagedFile {
     temp: TempFile,
     path: PathBuf,
 }
 
-impl Staged {
+impl StagedFile {
     /// Gives it its name, where `over` still is what is there.
-    fn put(self, over: Option<Stat>) -> Result<(), RestoreError> {
+    fn put(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
         if Stat::at(&path)? != over {
-            return Err(RestoreError::Changed(path));
+            return Err(SyncRestoreError::Changed(path));
         }
         if over.is_some() {
             return Ok(temp.replace_synced(&path)?);
         }
         match temp.publish_unsynced(&path) {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
-                Err(RestoreError::Changed(path))
+                Err(SyncRestoreError::Changed(path))
             }
             named => {
                 named?;
@@ -549,17 +551,17 @@ impl Staged {
 
 /// Makes a file beside the place where it will stand, and says of it what has to be said before.
 fn stage(
-    plan: &RestorePlan,
+    plan: &SyncRestorePlan,
     config: &SyncConfig,
-    source: &mut Source,
-    kept: &Kept,
-    word: Option<&mut Word>,
-) -> Result<Staged, RestoreError> {
-    let path = target_of(plan, config, &kept.path)?;
+    source: &mut SnapshotReader,
+    kept: &SnapshotFile,
+    word: Option<&mut EntryRecorder>,
+) -> Result<StagedFile, SyncRestoreError> {
+    let path = target_path(plan, config, &kept.path)?;
     let folder = atomic::parent_of(&path);
     match plan.target {
-        Side::Here => atomic::create_durable_folder(folder)?,
-        Side::There => atomic::create_durable_below(&config.cloud, folder)?,
+        Side::Local => atomic::create_durable_folder(folder)?,
+        Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
     }
     let mut temp = TempFile::beside(&path)?;
     let from = plan.snapshot.path.join(kept.inside());
@@ -575,16 +577,16 @@ fn stage(
     temp.sync()?;
     if let Some(word) = word {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
-        let written = Written {
+        let written = ManifestEntry {
             size,
             mtime_ns: kept.mtime_ns,
             digest,
             history: word.history_of(&kept.path, &digest),
         };
-        word.ledger.note(&kept.path, &written)?;
+        word.ledger.record(&kept.path, &written)?;
         word.ledger.sync()?;
     }
-    Ok(Staged { temp, path })
+    Ok(StagedFile { temp, path })
 }
 
 /// As far as it goes for its owner's files.
@@ -600,18 +602,24 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
 }
 
 /// Tells other machines. Where no sync has been yet, the first one does.
-fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
+fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
     let mut state = match replica.read() {
         Ok(state) if state.exists => state,
         _ => return Ok(()),
     };
     let files = Ledger::read(&replica.folder)?.files;
-    Ok(identity::publish(&files, &mut state, config, replica)?)
+    Ok(identity::publish_manifest(
+        &files, &mut state, config, replica,
+    )?)
 }
 
 /// Where a file goes; a link on the way in the cloud folder leads nowhere, and a file holds no files.
-fn target_of(plan: &RestorePlan, config: &SyncConfig, path: &str) -> Result<PathBuf, RestoreError> {
-    let in_way = |why: &str| RestoreError::Unsafe {
+fn target_path(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+    path: &str,
+) -> Result<PathBuf, SyncRestoreError> {
+    let in_way = |why: &str| SyncRestoreError::Unsafe {
         snapshot: plan.snapshot.path.clone(),
         path: path.to_owned(),
         why: format!("{why} is in its way"),
@@ -623,14 +631,14 @@ fn target_of(plan: &RestorePlan, config: &SyncConfig, path: &str) -> Result<Path
         let Ok(meta) = fs::symlink_metadata(&full) else {
             continue;
         };
-        if meta.is_symlink() && (plan.target == Side::There || depth > 0) {
+        if meta.is_symlink() && (plan.target == Side::Remote || depth > 0) {
             return Err(in_way("a link"));
         }
         if depth < depths && !full.is_dir() {
             return Err(in_way("a file"));
         }
     }
-    let place = config.place(plan.target, path);
+    let place = config.file_path(plan.target, path);
     if place.is_dir() {
         return Err(in_way("a folder"));
     }

@@ -16,7 +16,7 @@ const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
 
 /// What sets keys of conversations apart from paths.
-const KEY: &str = "conversation:";
+const KEY_PREFIX: &str = "conversation:";
 
 /// The strict beginning of a rollout's name, where `name` has one.
 pub fn stem(name: &str) -> Option<&str> {
@@ -54,19 +54,19 @@ pub fn key(path: &str) -> Option<String> {
     let plain = path.strip_suffix(rollout::ZST).unwrap_or(path);
     plain.strip_suffix(".jsonl")?;
     Some(match ConversationFile::of(Path::new(path)) {
-        Some(file) if file.id().is_some() => format!("{KEY}{}", file.name),
-        _ => format!("{KEY}{plain}"),
+        Some(file) if file.id().is_some() => format!("{KEY_PREFIX}{}", file.name),
+        _ => format!("{KEY_PREFIX}{plain}"),
     })
 }
 
 /// Whether a key is that of a conversation.
 pub fn is_key(key: &str) -> bool {
-    key.starts_with(KEY)
+    key.starts_with(KEY_PREFIX)
 }
 
 /// The file name of a conversation, from its key.
 pub fn file_name(key: &str) -> &str {
-    let path = key.strip_prefix(KEY).unwrap_or(key);
+    let path = key.strip_prefix(KEY_PREFIX).unwrap_or(key);
     path.rsplit('/').next().unwrap_or(path)
 }
 
@@ -130,7 +130,7 @@ fn first_line(path: &Path) -> io::Result<Value> {
 
 /// The id of a conversation of its own that is made of a kept fork. It follows from the fork's
 /// contents, so that two machines that do the same make the same; its time is that of the original.
-pub fn new_id(original: &str, contents: &Sha256Digest) -> String {
+pub fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");
     let variant = match digest.as_bytes()[3] % 4 {
@@ -151,7 +151,7 @@ pub fn new_id(original: &str, contents: &Sha256Digest) -> String {
 ///
 /// # Errors
 /// It is no `session_meta` of `old`.
-pub fn renamed_first_line(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
+pub fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
     const NOT_IT: &str = "its first line does not begin this conversation";
     let id_of = |line: &[u8]| -> Option<String> {
         let meta: Value = serde_json::from_slice(line).ok()?;
@@ -237,9 +237,9 @@ mod tests {
 
     #[test]
     fn a_new_id_is_a_version_7_uuid_of_the_same_time() {
-        let a = new_id(ID, &Sha256Digest::of(b"a"));
-        assert_eq!(a, new_id(ID, &Sha256Digest::of(b"a")));
-        assert_ne!(a, new_id(ID, &Sha256Digest::of(b"b")));
+        let a = derive_id(ID, &Sha256Digest::of(b"a"));
+        assert_eq!(a, derive_id(ID, &Sha256Digest::of(b"a")));
+        assert_ne!(a, derive_id(ID, &Sha256Digest::of(b"b")));
         assert!(a.starts_with("01a1f78b-4d30-7") && a.len() == 36, "{a}");
         let name = format!("rollout-2026-11-18T10-00-00-{a}.jsonl");
         assert_eq!(id(&name), Some(a));

@@ -2,7 +2,7 @@
 
 use super::cloud_names::{self, CloudName};
 use super::rollouts;
-use super::travel::{self, Scope, Take};
+use super::scope::{self, Scope, ScopeMatch};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
 use crate::io::{IoContext, IoError};
@@ -16,9 +16,9 @@ use std::time::UNIX_EPOCH;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The Codex home of this machine.
-    Here,
+    Local,
     /// The cloud folder, as this machine has it.
-    There,
+    Remote,
 }
 
 /// Size and time of a file.
@@ -98,24 +98,24 @@ pub(super) fn is_dataless(meta: &Metadata) -> bool {
 
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ListedFile {
     /// Relative to the side's root, with `/`.
     pub path: String,
     /// Size and time.
     pub stat: Stat,
-    /// See [`Take::Companion`].
+    /// See [`ScopeMatch::Companion`].
     pub companion: bool,
 }
 
 /// All of one side.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub struct SideListing {
     /// Files under their own names.
-    pub files: Vec<Found>,
+    pub files: Vec<ListedFile>,
     /// Copies that a client made of a conflict, each with the path that it is a copy of.
-    pub copies: Vec<(String, Found)>,
+    pub client_copies: Vec<(String, ListedFile)>,
     /// Paths of files that are not downloaded.
-    pub stand_ins: Vec<String>,
+    pub placeholders: Vec<String>,
     /// What is left alone in the cloud folder, and why.
     pub notes: Vec<(String, String)>,
     /// What somebody has in the home that does not travel, and why.
@@ -125,9 +125,9 @@ pub struct Listing {
     pub links: Vec<(String, &'static str)>,
     /// Links that are not synced under their own name. What is below that name may be all the same, as
     /// when a folder was moved and a link left in its place.
-    pub other_links: Vec<String>,
+    pub unsynced_links: Vec<String>,
     /// Temp files of ours that a killed run left.
-    pub temps: Vec<PathBuf>,
+    pub temp_files: Vec<PathBuf>,
 }
 
 /// Why a link stands for nothing.
@@ -135,39 +135,39 @@ pub const NOT_FOLLOWED: &str = "a link is not followed";
 
 /// Walks one side. A root that is not there is an empty listing; a folder that cannot be read is an
 /// error: what is in it must not be taken for absent.
-pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> {
-    let mut walk = Walk {
+pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing, IoError> {
+    let mut walk = SideWalk {
         root,
         scope,
         side,
-        listing: Listing::default(),
+        listing: SideListing::default(),
         folders: Vec::new(),
     };
-    for start in scope.starts() {
+    for start in scope.walk_roots() {
         walk.start(root, start)?;
     }
     while let Some((folder, relative)) = walk.folders.pop() {
         walk.folder(&folder, &relative)?;
     }
-    if side == Side::There {
-        walk.beside(root, &scope.starts())?;
+    if side == Side::Remote {
+        walk.beside(root, &scope.walk_roots())?;
     }
     Ok(walk.listing)
 }
 
-struct Walk<'a> {
+struct SideWalk<'a> {
     root: &'a Path,
     scope: &'a Scope,
     side: Side,
-    listing: Listing,
+    listing: SideListing,
     folders: Vec<(PathBuf, String)>,
 }
 
-impl Walk<'_> {
+impl SideWalk<'_> {
     fn note(&mut self, path: &str, why: &str) {
         let list = match self.side {
-            Side::Here => &mut self.listing.left_out,
-            Side::There => &mut self.listing.notes,
+            Side::Local => &mut self.listing.left_out,
+            Side::Remote => &mut self.listing.notes,
         };
         list.push((path.to_owned(), why.to_owned()));
     }
@@ -182,17 +182,17 @@ impl Walk<'_> {
             match fs::symlink_metadata(&path) {
                 Err(e) if is_absent(&e) => return Ok(()),
                 Err(e) => return Err(e).at("look at", &path),
-                Ok(meta) if meta.is_symlink() && !self.goes_through(&path, relative)? => {
+                Ok(meta) if meta.is_symlink() && !self.follows_link(&path, relative)? => {
                     return Ok(());
                 }
                 Ok(_) => {}
             }
         }
-        self.one(path, start.to_owned())
+        self.visit(path, start.to_owned())
     }
 
     /// A file or a folder, or what a link leads to.
-    fn one(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
+    fn visit(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
             Ok(meta) => self.file(relative, || path, &meta),
@@ -204,10 +204,10 @@ impl Walk<'_> {
 
     /// Whether a link is gone through: somebody's own home may have `sessions` on another disk, and
     /// AGENTS.md among other settings; a link in a folder that others write to leads anywhere.
-    fn goes_through(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
-        let why = if self.side == Side::There || !self.scope.follows(relative) {
+    fn follows_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
+        let why = if self.side == Side::Remote || !self.scope.follows_link(relative) {
             NOT_FOLLOWED
-        } else if let Some(why) = travel::why_not_followed(atomic::parent_of(path), path) {
+        } else if let Some(why) = scope::link_refusal(atomic::parent_of(path), path) {
             why
         } else {
             match fs::metadata(path) {
@@ -215,8 +215,8 @@ impl Walk<'_> {
                 Ok(meta) if meta.is_file() => {
                     // The copy that replaces it is made beside it.
                     if let Ok(real) = path.canonicalize() {
-                        let temps = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
-                        self.listing.temps.extend(temps);
+                        let temp_files = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
+                        self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);
                 }
@@ -263,15 +263,15 @@ impl Walk<'_> {
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
                     self.scratch(&path, &entry.path());
-                } else if self.scope.enters(&path) {
+                } else if self.scope.may_enter(&path) {
                     self.folders.push((entry.path(), path));
                 }
             } else if kind.is_symlink() {
-                let is_taken = self.scope.takes(&path) == Take::Yes;
+                let is_taken = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_taken || cloud_names::is_scratch(name) {
-                    self.listing.other_links.push(path);
-                } else if self.goes_through(&entry.path(), &path)? {
-                    self.one(entry.path(), path)?;
+                    self.listing.unsynced_links.push(path);
+                } else if self.follows_link(&entry.path(), &path)? {
+                    self.visit(entry.path(), path)?;
                 }
             } else if kind.is_file() {
                 match entry.metadata() {
@@ -316,23 +316,23 @@ impl Walk<'_> {
                     format!("{relative}/{name}")
                 };
                 if !starts.contains(&&*path) {
-                    self.one_beside(&entry, path, starts)?;
+                    self.visit_beside(&entry, path, starts)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn one_beside(
+    fn visit_beside(
         &mut self,
         entry: &fs::DirEntry,
         path: String,
         starts: &[&str],
     ) -> Result<(), IoError> {
         let kind = entry.file_type().at("look at", entry.path())?;
-        let named = cloud_names::of(&path);
+        let named = cloud_names::classify(&path);
         let is_ours = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
-        let stands_for = matches!(named, CloudName::Copy(_) | CloudName::StandIn(_));
+        let stands_for = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
         if kind.is_file() && (is_ours || stands_for) {
             return match entry.metadata() {
                 Ok(meta) => {
@@ -348,7 +348,7 @@ impl Walk<'_> {
             !stem.is_empty() && path.starts_with(stem)
         };
         let maybe = cloud_names::maybe_copy_of(&path);
-        let is_copy = (named == CloudName::Foreign && starts.iter().any(begins))
+        let is_copy = (named == CloudName::OtherCopy && starts.iter().any(begins))
             || maybe.is_some_and(|real| starts.contains(&&*real));
         if is_copy && !kind.is_symlink() {
             self.note(
@@ -362,53 +362,55 @@ impl Walk<'_> {
     fn file(&mut self, path: String, full: impl FnOnce() -> PathBuf, meta: &Metadata) {
         let name = path.rsplit('/').next().unwrap_or(&path);
         if name.starts_with(TEMP_PREFIX) {
-            self.listing.temps.push(full());
+            self.listing.temp_files.push(full());
             return;
         }
-        let named = cloud_names::of(&path);
+        let named = cloud_names::classify(&path);
         if named == CloudName::Scratch {
-            if self.side == Side::Here {
+            if self.side == Side::Local {
                 self.scratch(&path, &full());
             }
             return;
         }
         let real = match &named {
-            CloudName::Copy(real) | CloudName::StandIn(real) => real,
+            CloudName::ClientCopy(real) | CloudName::Placeholder(real) => real,
             _ => &path,
         };
-        let take = self.scope.takes(real);
-        if take == Take::No {
+        let take = self.scope.classify(real);
+        if take == ScopeMatch::Excluded {
             // Said only where it is named: a whole home is full of what stays.
-            if self.side == Side::There
-                && let Some(why) = self.scope.keeps(real)
+            if self.side == Side::Remote
+                && let Some(why) = self.scope.exclusion_reason(real)
             {
-                let why = if travel::stays(real).is_some() {
+                let why = if scope::never_synced(real).is_some() {
                     "it never travels, and does not belong in this folder"
                 } else {
                     why
                 };
                 self.note(&path, why);
             } else if kind_of(Path::new(real)) == Kind::UserContent
-                && let Some(why) = travel::stays(real)
+                && let Some(why) = scope::never_synced(real)
             {
                 self.note(&path, why);
             }
             return;
         }
-        let found = Found {
+        let found = ListedFile {
             stat: Stat::of(meta),
-            companion: take == Take::Companion,
+            companion: take == ScopeMatch::Companion,
             path,
         };
         match (named, self.side) {
-            (CloudName::Own, _) if is_dataless(meta) => self.listing.stand_ins.push(found.path),
-            (CloudName::Own, _) => self.listing.files.push(found),
-            (CloudName::Copy(real), Side::There) if !is_dataless(meta) => {
-                self.listing.copies.push((real, found));
+            (CloudName::Plain, _) if is_dataless(meta) => {
+                self.listing.placeholders.push(found.path)
             }
-            (CloudName::StandIn(real), Side::There) => self.listing.stand_ins.push(real),
+            (CloudName::Plain, _) => self.listing.files.push(found),
+            (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {
+                self.listing.client_copies.push((real, found));
+            }
+            (CloudName::Placeholder(real), Side::Remote) => self.listing.placeholders.push(real),
             (CloudName::Scratch, _) => {}
-            (CloudName::StandIn(_), Side::Here) => {
+            (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is one of stand-ins for files that are not downloaded";
                 self.note(&found.path, why);
             }
@@ -419,8 +421,8 @@ impl Walk<'_> {
     /// Names what somebody calls as clients call what is theirs: in the cloud folder it would be taken
     /// for that. What systems and clients do put into any folder is not worth a word.
     fn scratch(&mut self, path: &str, full: &Path) {
-        if self.side == Side::Here
-            && self.scope.takes(path) == Take::Yes
+        if self.side == Side::Local
+            && self.scope.classify(path) == ScopeMatch::Synced
             && !cloud_names::is_junk(full)
         {
             let is_ours = home::is_ours(full.file_name().unwrap_or_default());

@@ -3,7 +3,7 @@
 //! Too many files that stay are a nuisance, one login that travels is an account in other hands; so
 //! copies of a login under any name that editors, clients and people give them count as one.
 
-use super::token_forms;
+use super::token_patterns;
 use crate::io::file_open;
 use serde_json::{Map, Value};
 use std::io::{self, Read};
@@ -13,13 +13,13 @@ const LOGIN: &str = "a login never travels";
 const KEY: &str = "a key never travels";
 
 /// Larger files are not looked into.
-const MAX_LOOKED_INTO: u64 = 1 << 20;
+const MAX_PARSED_BYTES: u64 = 1 << 20;
 
 /// A login has some thousand bytes.
 const MAX_LOGIN_BYTES: u64 = 64 * 1024;
 
 /// No token is longer.
-const LONGEST_TOKEN: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// What editors and people put behind a name that they keep a copy under.
 const COPY_ENDS: &[&str] = &[
@@ -100,7 +100,7 @@ pub(super) fn without_copy_marks(name: &str) -> &str {
 }
 
 /// Why a file stays, by its path in lower case.
-pub(super) fn by_name(path: &str) -> Option<&'static str> {
+pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| FOLDERS.contains(&part)) {
         return Some(LOGIN);
@@ -111,7 +111,7 @@ pub(super) fn by_name(path: &str) -> Option<&'static str> {
     }
     let bare = without_copy_marks(name);
     let tokens = ["tokens.json", "token.json"];
-    if is_like(name, "auth", ".json")
+    if has_stem(name, "auth", ".json")
         || LOGIN_NAMES.contains(&bare)
         || tokens.contains(&bare)
         || is_environment(bare)
@@ -126,7 +126,7 @@ pub(super) fn by_name(path: &str) -> Option<&'static str> {
 
 /// A file's name with anything before, behind and inside: for `auth` and `.json` it is
 /// `me_auth.json.bak`, `auth-work.json`, `auth (1).json`; not `author.json`.
-pub(super) fn is_like(name: &str, stem: &str, end: &str) -> bool {
+pub(super) fn has_stem(name: &str, stem: &str, end: &str) -> bool {
     name.match_indices(stem).any(|(at, _)| {
         let (before, rest) = (&name[..at], &name[at + stem.len()..]);
         let is_word = |c: char| c.is_alphanumeric();
@@ -146,34 +146,34 @@ fn is_environment(name: &str) -> bool {
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn by_contents(path: &Path) -> io::Result<Option<&'static str>> {
+pub(super) fn find_in_file(path: &Path) -> io::Result<Option<&'static str>> {
     let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
-    anywhere_in(file, size)
+    find_in_text(file, size)
 }
 
 /// The same for what `from` gives, which has `size` bytes.
-pub(super) fn anywhere_in(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
-    if size < MAX_LOOKED_INTO {
+pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
+    if size < MAX_PARSED_BYTES {
         let bytes = read(from, size)?;
-        return Ok(of_all(&bytes).or_else(|| token_form_in(bytes)));
+        return Ok(find_in_whole(&bytes).or_else(|| find_token(bytes)));
     }
-    in_windows(from, MAX_LOOKED_INTO)
+    find_in_windows(from, MAX_PARSED_BYTES)
 }
 
 /// Looks for tokens in the midst of a text of any size, `window` bytes at a time.
-fn in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static str>> {
+fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static str>> {
     let mut bytes = Vec::new();
     loop {
         let known = bytes.len();
         let came = from.by_ref().take(window).read_to_end(&mut bytes)?;
         // What ends the window may go on in the next one; that begins where a word does.
-        let tail = bytes.len().saturating_sub(LONGEST_TOKEN);
+        let tail = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
         let apart = bytes[tail..].iter().position(u8::is_ascii_whitespace);
         let next = bytes[tail + apart.unwrap_or(0)..].to_vec();
         let is_new = came > 0 || known == 0;
         let text = std::mem::replace(&mut bytes, next);
-        if let Some(found) = is_new.then(|| token_form_in(text)).flatten() {
+        if let Some(found) = is_new.then(|| find_token(text)).flatten() {
             return Ok(Some(found));
         }
         if came == 0 {
@@ -183,10 +183,10 @@ fn in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static st
 }
 
 /// The same in a text of two bytes a letter, which some editors write.
-fn token_form_in(mut bytes: Vec<u8>) -> Option<&'static str> {
-    token_forms::found_in(&bytes).or_else(|| {
+fn find_token(mut bytes: Vec<u8>) -> Option<&'static str> {
+    token_patterns::find_token(&bytes).or_else(|| {
         bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;
-        token_forms::found_in(&bytes)
+        token_patterns::find_token(&bytes)
     })
 }
 
@@ -223,20 +223,20 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn of_contents(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
-    Ok(of_all(&read(from, size)?))
+pub(super) fn find_whole_file(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
+    Ok(find_in_whole(&read(from, size)?))
 }
 
 /// What is looked into: nothing of a large file.
 fn read(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if size < MAX_LOOKED_INTO {
-        from.take(MAX_LOOKED_INTO).read_to_end(&mut bytes)?;
+    if size < MAX_PARSED_BYTES {
+        from.take(MAX_PARSED_BYTES).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
 
-fn of_all(bytes: &[u8]) -> Option<&'static str> {
+fn find_in_whole(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
@@ -294,7 +294,7 @@ mod tests {
             "mcp-oauth/tokens.json",
             "backups/2026-11-01-100000-me@x.com-codex.tar.gz",
         ] {
-            assert!(by_name(path).is_some(), "{path}");
+            assert!(refuse_by_name(path).is_some(), "{path}");
         }
         for path in [
             "author.json",
@@ -306,7 +306,7 @@ mod tests {
             "history.jsonl",
             "sessions/2026/11/18/rollout-2026-11-18t10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl",
         ] {
-            assert_eq!(by_name(path), None, "{path}");
+            assert_eq!(refuse_by_name(path), None, "{path}");
         }
     }
 
@@ -317,22 +317,22 @@ mod tests {
         for before in [0, 10, 90, 95, 99, 100, 101, 199, 1000] {
             let text = format!("{}{token}{}", "a ".repeat(before), " b".repeat(500));
             for bytes in [text.clone().into_bytes(), wide(&text)] {
-                let found = in_windows(&*bytes, 100).unwrap();
+                let found = find_in_windows(&*bytes, 100).unwrap();
                 assert_eq!(found, Some("an API key"), "{before}");
             }
         }
         // The end of a word is no word.
-        let text = format!("{}a{token}", "x".repeat(5 * LONGEST_TOKEN));
-        assert_eq!(in_windows(text.as_bytes(), 100).unwrap(), None);
-        assert_eq!(in_windows(&b""[..], 100).unwrap(), None);
+        let text = format!("{}a{token}", "x".repeat(5 * MAX_TOKEN_BYTES));
+        assert_eq!(find_in_windows(text.as_bytes(), 100).unwrap(), None);
+        assert_eq!(find_in_windows(&b""[..], 100).unwrap(), None);
         let large = "line\n".repeat(300_000) + &token;
-        let found = anywhere_in(large.as_bytes(), large.len() as u64).unwrap();
+        let found = find_in_text(large.as_bytes(), large.len() as u64).unwrap();
         assert_eq!(found, Some("an API key"));
     }
 
     #[test]
     fn a_login_under_another_name_is_told_by_what_is_in_it() {
-        let look = |text: &str| of_contents(text.as_bytes(), text.len() as u64).unwrap();
+        let look = |text: &str| find_whole_file(text.as_bytes(), text.len() as u64).unwrap();
         for text in [
             r#"{"tokens":{"refresh_token" : "rt"}}"#,
             "\u{feff}\n[{\"access_token\":\"a",

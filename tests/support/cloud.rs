@@ -9,7 +9,7 @@
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::Silent;
 use codex_manager::sync::apply::{self, ApplyError, ApplyRequest};
-use codex_manager::sync::config::{DeletePolicy, Surroundings, SyncConfig};
+use codex_manager::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
 use codex_manager::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
 use codex_manager::sync::state::Replica;
 use std::cell::Cell;
@@ -403,7 +403,7 @@ impl Machine {
             root.join("backups")
         );
         let env = Environment::default();
-        let around = Surroundings {
+        let around = ConfigContext {
             env: &env,
             codex_home: &home,
             manager_home: &root,
@@ -792,7 +792,7 @@ impl Machine {
             .iter()
             .map(|path| plain_text(&self.home.join(path)))
             .collect();
-        let forks = self.replica.forks();
+        let forks = self.replica.conflict_copies();
         texts.extend(
             files_below(&forks)
                 .iter()
@@ -823,7 +823,7 @@ impl Machine {
             let text = String::from_utf8_lossy(&plain_text(&self.home.join(&path))).into_owned();
             all.insert(path.trim_end_matches(".zst").to_owned(), text);
         }
-        let forks = self.replica.forks();
+        let forks = self.replica.conflict_copies();
         for path in files_below(&forks) {
             let text = fs::read_to_string(forks.join(&path)).unwrap();
             all.insert(format!("forks/{path}"), text);
@@ -899,7 +899,7 @@ impl Machine {
         for (label, folder) in [
             ("home", self.home.clone()),
             ("cloud", self.cloud.clone()),
-            ("forks", self.replica.forks()),
+            ("forks", self.replica.conflict_copies()),
         ] {
             for path in files_below(&folder) {
                 let text = plain_text(&folder.join(&path));

@@ -1,6 +1,6 @@
 //! `sync init`: a configuration with a remark on every key.
 
-use super::shared::{self, surroundings};
+use super::shared::{self, config_context};
 use crate::config;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -48,7 +48,7 @@ impl InitArgs {
             &machine_name(&machine::name(&context.env).unwrap_or_else(|| "this-machine".into())),
         );
         // What would be refused is not written.
-        SyncConfig::parse(&path, &text, &surroundings(context))?;
+        SyncConfig::parse(&path, &text, &config_context(context))?;
         if path.exists() && !self.force {
             let message = format!("there is a configuration already: {}", path.display());
             return Err(

@@ -1,6 +1,6 @@
 //! `sync`: Codex's state between machines, through a folder that something else replicates.
 
-mod closing;
+mod codex_use;
 mod init;
 mod log;
 mod plan;
@@ -49,7 +49,7 @@ enum SyncCommand {
     Plan(plan::PlanArgs),
     #[command(alias = "sync")]
     Run(run::RunArgs),
-    Restore(restore::RestoreArgs),
+    Restore(restore::SyncRestoreArgs),
     Resolve(resolve::ResolveArgs),
 }
 

@@ -1,6 +1,6 @@
 //! `sync plan`: what a sync would do.
 
-use super::closing;
+use super::codex_use;
 use super::shared::{self, document, read_config, replica};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
@@ -20,7 +20,7 @@ use std::path::Path;
   codex-manager sync plan --json | jq .actions")]
 pub(super) struct PlanArgs {
     #[command(flatten)]
-    wishes: Wishes,
+    plan_flags: PlanFlags,
 }
 
 impl PlanArgs {
@@ -31,13 +31,13 @@ impl PlanArgs {
         flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
-        show(context, &config, &self.wishes, flags, "sync plan")
+        show(context, &config, &self.plan_flags, flags, "sync plan")
     }
 }
 
 /// What the flags of `plan` and `run` say about a plan.
 #[derive(Debug, Args)]
-pub(super) struct Wishes {
+pub(super) struct PlanFlags {
     /// Put back what is missing in the cloud folder, even if it is most of it
     #[arg(long)]
     refill: bool,
@@ -49,7 +49,7 @@ pub(super) struct Wishes {
     delete_many: bool,
 }
 
-impl Wishes {
+impl PlanFlags {
     /// What a plan is made for, where nobody has decided about a single path.
     pub(super) fn request<'a>(
         &self,
@@ -69,16 +69,16 @@ impl Wishes {
 pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
-    wishes: &Wishes,
+    plan_flags: &PlanFlags,
     flags: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let (plan, _) = plan::plan(&wishes.request(config, &replica))?;
-    let ending = if shared::needs_closing(&plan, config) {
-        closing::plan_closing(context, config, flags)
+    let (plan, _) = plan::plan(&plan_flags.request(config, &replica))?;
+    let ending = if shared::needs_shutdown(&plan, config) {
+        codex_use::plan_shutdown(context, config, flags)
     } else {
-        closing::is_somebody_home(context, config);
+        codex_use::is_home_in_use(context, config);
         None
     };
     let mut json = document(&plan, |_| true);
@@ -96,9 +96,9 @@ pub(super) fn show(
             shared::same(&plan)
         )
     });
-    closing::say_closing(context, ending.as_ref());
-    shared::say_notes(context, &plan);
-    shared::say_the_rest(context, &plan, config, plan.steps.iter());
+    codex_use::print_shutdown_plan(context, ending.as_ref());
+    shared::print_notes(context, &plan);
+    shared::print_unsynced(context, &plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
         return Err(shared::undecided(&plan, config));
     }

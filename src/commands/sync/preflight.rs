@@ -1,6 +1,6 @@
 //! `sync validate` and `sync preflight`: whether a sync could run.
 
-use super::closing;
+use super::codex_use;
 use super::shared::{self, is_writable, read_quietly, replica};
 use crate::commands::doctor;
 use crate::commands::shutdown::ShutdownArgs;
@@ -10,15 +10,15 @@ use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
-use crate::sync::decisions;
-use crate::sync::forks::Forks;
+use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
-use crate::sync::peers;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
+use crate::sync::remote_manifests;
+use crate::sync::resolutions;
 use crate::sync::scan::Stat;
-use crate::sync::state::{Damage, StateError};
-use crate::sync::travel::{self, Scope};
+use crate::sync::scope::{self, Scope};
+use crate::sync::state::{StateDamage, StateError};
 use chrono::DateTime;
 use clap::Args;
 use serde::Serialize;
@@ -116,7 +116,7 @@ pub(in crate::commands) fn checks(
         );
     }
     folders(&config, &mut checks);
-    checks.push(closing::check(context, &config, path, args));
+    checks.push(codex_use::check(context, &config, path, args));
     state(context, &config, &mut checks);
     undelivered(context, &config, &mut checks);
     Ok(checks)
@@ -136,7 +136,7 @@ fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
 }
 
 fn misspelled(config: &SyncConfig) -> Vec<String> {
-    let found = travel::misspelled(config).into_iter();
+    let found = scope::misspelled_roots(config).into_iter();
     found.map(|(key, why)| format!("{key} {why}")).collect()
 }
 
@@ -219,13 +219,13 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             return;
         }
     };
-    let file = replica.file();
+    let file = replica.state_file();
     let (status, message) = match state.damage {
-        Some(Damage::All) => (
+        Some(StateDamage::All) => (
             Status::Warn,
             format!("it cannot be read: {}", file.display()),
         ),
-        Some(Damage::Lines(n)) => {
+        Some(StateDamage::Lines(n)) => {
             let message = format!("lines that cannot be read: {n} in {}", file.display());
             (Status::Warn, message)
         }
@@ -237,24 +237,24 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     };
     let fix = "the next sync run keeps it aside and compares contents";
     push(checks, id, status, message, state.damage.map(|_| fix));
-    if let Ok(true) = identity::is_torn(&state, config, &replica) {
+    if let Ok(true) = identity::is_own_manifest_torn(&state, config, &replica) {
         let message = "what this machine says is torn in the cloud folder".to_owned();
         let fix = "the next sync run writes it again";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
-    if peers::is_not_here(&identity::manifest_of(config, &state)) {
+    if remote_manifests::is_placeholder(&identity::own_manifest_path(config, &state)) {
         let message = "what this machine said last is not downloaded to it".to_owned();
         let fix = "have the cloud client download it";
         push(checks, "sync.arrival", Status::Fail, message, Some(fix));
     }
-    if let Ok(Some((path, why))) = identity::settle(&mut state, config, &replica) {
+    if let Ok(Some((path, why))) = identity::rename_if_cloned(&mut state, config, &replica) {
         push(checks, id, Status::Warn, format!("{path} {why}"), None);
     }
-    let others = identity::others(config, &state);
+    let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
         for name in &manifests.incomplete {
-            let path = manifest::place_of(&config.cloud, name);
-            let machine = manifest::machine_of(name).unwrap_or(name);
+            let path = manifest::path_of_name(&config.cloud, name);
+            let machine = manifest::machine_name(name).unwrap_or(name);
             let at = Stat::at(&path).ok().flatten().map(|stat| stat.mtime_ns);
             let since = at.map_or_else(String::new, |ns| {
                 let at = DateTime::from_timestamp_nanos(ns);
@@ -268,7 +268,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
                        file: a machine that has the same files vouches for them at its next sync";
             push(checks, "sync.arrival", Status::Warn, message, Some(fix));
         }
-        for name in &manifests.not_here {
+        for name in &manifests.not_downloaded {
             let message = format!("what another machine says is not downloaded: {name}");
             let fix = "have the cloud client download it";
             push(checks, "sync.arrival", Status::Warn, message, Some(fix));
@@ -282,11 +282,13 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             push(checks, "sync.arrival", Status::Warn, message, None);
         }
     }
-    let forks = Forks::read(&replica.folder, &config.cloud).unwrap_or_default();
-    let said_by_others = others.map(|all| all.resolved).unwrap_or_default();
-    let words = [&state.resolved, &said_by_others];
+    let forks = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
+    let said_by_others = others.map(|all| all.resolutions).unwrap_or_default();
+    let words = [&state.resolutions, &said_by_others];
     let names = forks.all.keys();
-    let open = names.filter(|name| !decisions::may_go(name, words)).count();
+    let open = names
+        .filter(|name| !resolutions::is_dropped(name, words))
+        .count();
     if open > 0 {
         let kept = pluralize(open, "kept version");
         let message = format!("a decision is needed: {kept} of conversations");

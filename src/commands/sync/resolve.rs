@@ -1,6 +1,6 @@
 //! `sync resolve`: decides what a sync could not.
 
-use super::closing::nobody_home;
+use super::codex_use::shut_down_codex;
 use super::shared::{lock, read_config, register, replica};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
@@ -10,14 +10,14 @@ use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
+use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::contents;
-use crate::sync::decisions;
-use crate::sync::forks::{Fork, Forks};
 use crate::sync::identity;
+use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::manifest;
 use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
-use crate::sync::register::{Arrival, Change};
-use crate::sync::resolve::{self, Choice};
+use crate::sync::resolutions;
+use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::rollouts;
 use crate::sync::state::Replica;
 use crate::ui::Style;
@@ -63,7 +63,7 @@ enum KeepArg {
 #[derive(Serialize)]
 struct ResolveJson<'a> {
     conflicts: &'a [Conflict],
-    forks: Vec<ForkJson>,
+    forks: Vec<ConflictCopyJson>,
     resolved: Option<String>,
     new_id: Option<String>,
     snapshot: Option<String>,
@@ -72,7 +72,7 @@ struct ResolveJson<'a> {
 
 /// What a decision has led to.
 #[derive(Default)]
-struct Resolved {
+struct DecisionOutcome {
     /// The id of the conversation that was made of the other version.
     new_id: Option<String>,
     /// The snapshot of what was not kept.
@@ -80,16 +80,16 @@ struct Resolved {
 }
 
 #[derive(Serialize)]
-struct ForkJson {
+struct ConflictCopyJson {
     name: String,
     conversation: String,
     bytes: u64,
 }
 
 /// Something that needs a decision.
-enum Open {
+enum OpenDecision {
     Conflict(Conflict),
-    Fork(Fork),
+    ConflictCopy(ConflictCopy),
 }
 
 impl ResolveArgs {
@@ -102,13 +102,13 @@ impl ResolveArgs {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
         let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica))?;
-        let kept = Forks::read(&replica.folder, &config.cloud)?;
-        let others = identity::others(&config, &state)?.resolved;
-        let words = [&state.resolved, &others];
-        let open: Vec<Fork> = kept
+        let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
+        let others = identity::read_remote_manifests(&config, &state)?.resolutions;
+        let words = [&state.resolutions, &others];
+        let open: Vec<ConflictCopy> = kept
             .all
             .into_iter()
-            .filter(|(name, _)| !decisions::may_go(name, words))
+            .filter(|(name, _)| !resolutions::is_dropped(name, words))
             .map(|(_, fork)| fork)
             .collect();
         let (Some(what), Some(keep)) = (&self.what, self.keep) else {
@@ -117,18 +117,26 @@ impl ResolveArgs {
         let found = find(what, &plan, open)?;
         let choice = choice(&found, keep)?;
         if self.dry_run {
-            return Ok(self.say(context, what, keep, Resolved::default()));
+            return Ok(self.say(context, what, keep, DecisionOutcome::default()));
         }
         let _lock = lock(&replica)?;
-        nobody_home(context, &config, closing)?;
+        shut_down_codex(context, &config, closing)?;
         let resolved = match found {
-            Open::Conflict(conflict) => decide(context, &config, &replica, &conflict, keep)?,
-            Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
+            OpenDecision::Conflict(conflict) => {
+                decide(context, &config, &replica, &conflict, keep)?
+            }
+            OpenDecision::ConflictCopy(fork) => settle(context, &config, &replica, &fork, choice)?,
         };
         Ok(self.say(context, what, keep, resolved))
     }
 
-    fn say(&self, context: &Context, what: &str, keep: KeepArg, resolved: Resolved) -> Outcome {
+    fn say(
+        &self,
+        context: &Context,
+        what: &str,
+        keep: KeepArg,
+        resolved: DecisionOutcome,
+    ) -> Outcome {
         let keep = format!("{keep:?}").to_lowercase();
         let verb = if self.dry_run { "would keep" } else { "kept" };
         context.ui.prose(format_args!("{verb} {keep}: {what}"));
@@ -165,7 +173,7 @@ impl ResolveArgs {
         &self,
         context: &Context,
         plan: &SyncPlan,
-        open: &[Fork],
+        open: &[ConflictCopy],
     ) -> Result<Outcome, CommandError> {
         if self.what.is_some() {
             return Err(CommandError::usage("--keep is missing")
@@ -176,10 +184,10 @@ impl ResolveArgs {
             conflicts: &plan.conflicts,
             forks: open
                 .iter()
-                .map(|fork| ForkJson {
+                .map(|fork| ConflictCopyJson {
                     name: fork.name.clone(),
                     conversation: fork.conversation().to_owned(),
-                    bytes: fork.here.or(fork.there).map_or(0, |stat| stat.size),
+                    bytes: fork.local.or(fork.remote).map_or(0, |stat| stat.size),
                 })
                 .collect(),
             resolved: None,
@@ -223,17 +231,21 @@ impl ResolveArgs {
     }
 }
 
-fn find(what: &str, plan: &SyncPlan, forks: Vec<Fork>) -> Result<Open, CommandError> {
+fn find(
+    what: &str,
+    plan: &SyncPlan,
+    forks: Vec<ConflictCopy>,
+) -> Result<OpenDecision, CommandError> {
     let is_it = |path: &str| {
         let id = rollouts::key(path).and_then(|key| rollouts::id(&key));
         path == what || id.is_some_and(|id| what.len() >= 4 && id.starts_with(what))
     };
-    let mut found: Vec<Open> = plan
+    let mut found: Vec<OpenDecision> = plan
         .conflicts
         .iter()
         .filter(|conflict| is_it(&conflict.path))
         .cloned()
-        .map(Open::Conflict)
+        .map(OpenDecision::Conflict)
         .collect();
     found.extend(
         forks
@@ -241,12 +253,12 @@ fn find(what: &str, plan: &SyncPlan, forks: Vec<Fork>) -> Result<Open, CommandEr
             .filter(|fork| {
                 let id = rollouts::stem(fork.conversation());
                 fork.name == what
-                    || fork.mark() == what
+                    || fork.digest_prefix() == what
                     || id.is_some_and(|stem| {
                         what.len() >= 4 && stem[stem.len() - 36..].starts_with(what)
                     })
             })
-            .map(Open::Fork),
+            .map(OpenDecision::ConflictCopy),
     );
     match found.len() {
         1 => Ok(found.remove(0)),
@@ -259,16 +271,22 @@ fn find(what: &str, plan: &SyncPlan, forks: Vec<Fork>) -> Result<Open, CommandEr
     }
 }
 
-fn choice(found: &Open, keep: KeepArg) -> Result<Choice, CommandError> {
+fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandError> {
     match (found, keep) {
-        (_, KeepArg::Local) | (Open::Conflict(_), KeepArg::Cloud) => Ok(Choice::Current),
-        (Open::Fork(_), KeepArg::Fork) => Ok(Choice::Fork),
-        (Open::Fork(_), KeepArg::Both) => Ok(Choice::Both),
-        (Open::Conflict(conflict), KeepArg::Both) if rollouts::key(&conflict.path).is_some() => {
-            Ok(Choice::Both)
+        (_, KeepArg::Local) | (OpenDecision::Conflict(_), KeepArg::Cloud) => {
+            Ok(KeepChoice::Current)
         }
-        (Open::Conflict(_), _) => Err(CommandError::usage("of this one, keep local or cloud")),
-        (Open::Fork(_), KeepArg::Cloud) => Err(CommandError::usage(
+        (OpenDecision::ConflictCopy(_), KeepArg::Fork) => Ok(KeepChoice::ConflictCopy),
+        (OpenDecision::ConflictCopy(_), KeepArg::Both) => Ok(KeepChoice::Both),
+        (OpenDecision::Conflict(conflict), KeepArg::Both)
+            if rollouts::key(&conflict.path).is_some() =>
+        {
+            Ok(KeepChoice::Both)
+        }
+        (OpenDecision::Conflict(_), _) => {
+            Err(CommandError::usage("of this one, keep local or cloud"))
+        }
+        (OpenDecision::ConflictCopy(_), KeepArg::Cloud) => Err(CommandError::usage(
             "of a kept version, keep local, fork or both",
         )),
     }
@@ -282,12 +300,12 @@ fn decide(
     replica: &Replica,
     conflict: &Conflict,
     keep: KeepArg,
-) -> Result<Resolved, CommandError> {
+) -> Result<DecisionOutcome, CommandError> {
     let path = &*conflict.path;
     let (policy, not_kept) = if keep == KeepArg::Cloud {
-        (ConflictPolicy::PreferCloud, &conflict.here)
+        (ConflictPolicy::PreferCloud, &conflict.local)
     } else {
-        (ConflictPolicy::PreferLocal, &conflict.there)
+        (ConflictPolicy::PreferLocal, &conflict.remote)
     };
     let (whole, mut state) = plan::plan(&PlanRequest {
         policy_override: Some((path, policy)),
@@ -295,7 +313,7 @@ fn decide(
     })?;
     let steps: Vec<_> = whole.steps.iter().filter(|s| s.path == path).collect();
     if steps.is_empty() {
-        return left_open(config, conflict, &whole);
+        return report_undecided(config, conflict, &whole);
     }
     let plan = SyncPlan {
         steps: steps.into_iter().cloned().collect(),
@@ -313,7 +331,7 @@ fn decide(
         .collect();
     let loser = match not_kept {
         Some(seen) if !forked.is_empty() => {
-            let file = config.place(seen.side, &seen.path);
+            let file = config.file_path(seen.side, &seen.path);
             let read = contents::read(&file, None).at("read", &file)?;
             let mut forked = forked.iter();
             let of_loser = forked.find(|(_, digest)| *digest == read.digest);
@@ -328,9 +346,9 @@ fn decide(
     }
     if !forked.is_empty() {
         // Whatever is killed now, what was decided of them before, by whom ever, does not drop them.
-        let others = identity::others(config, &state)?.resolved;
+        let others = identity::read_remote_manifests(config, &state)?.resolutions;
         for (name, _) in &forked {
-            decisions::bring_back(name, &mut state.resolved, &others);
+            resolutions::record_keep(name, &mut state.resolutions, &others);
         }
         replica.write(&mut state)?;
     }
@@ -353,22 +371,22 @@ fn decide(
         );
     }
     let mut arrivals = report.arrivals;
-    let mut resolved = Resolved {
+    let mut resolved = DecisionOutcome {
         new_id: None,
         snapshot: report.snapshot,
     };
     let choice = if keep == KeepArg::Both {
-        Choice::Both
+        KeepChoice::Both
     } else {
-        Choice::Current
+        KeepChoice::Current
     };
     if let Some(name) = loser {
         if resolved.snapshot.is_none() {
             resolved.snapshot =
-                resolve::keep_dropped(&name, choice, config, replica, context.now())?;
+                resolve::back_up_dropped(&name, choice, config, replica, context.now())?;
         }
         let mut state = replica.read()?;
-        let settled = resolve::settle(&name, choice, config, replica, &mut state)?;
+        let settled = resolve::apply_choice(&name, choice, config, replica, &mut state)?;
         arrivals.extend(new_arrival(&settled));
         resolved.new_id = settled.new_id;
     }
@@ -377,24 +395,24 @@ fn decide(
 }
 
 /// Where nothing can be done of what was decided: why, unless both sides have come to be alike.
-fn left_open(
+fn report_undecided(
     config: &SyncConfig,
     conflict: &Conflict,
     plan: &SyncPlan,
-) -> Result<Resolved, CommandError> {
+) -> Result<DecisionOutcome, CommandError> {
     let key = manifest::key_of(&conflict.path);
     let reasons = [&plan.warnings, &plan.waiting, &plan.skipped, &plan.notes];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
     let digest = |seen: &Option<ObservedFile>| {
         let seen = seen.as_ref()?;
-        let path = config.place(seen.side, &seen.path);
+        let path = config.file_path(seen.side, &seen.path);
         contents::read(&path, None).ok().map(|read| read.digest)
     };
     let why = match reason {
         Some((_, why)) => why,
-        None if digest(&conflict.here) == digest(&conflict.there) => {
-            return Ok(Resolved::default());
+        None if digest(&conflict.local) == digest(&conflict.remote) => {
+            return Ok(DecisionOutcome::default());
         }
         None => "it has changed meanwhile",
     };
@@ -406,25 +424,25 @@ fn settle(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    fork: &Fork,
-    choice: Choice,
-) -> Result<Resolved, CommandError> {
-    let snapshot = resolve::keep_dropped(&fork.name, choice, config, replica, context.now())?;
+    fork: &ConflictCopy,
+    choice: KeepChoice,
+) -> Result<DecisionOutcome, CommandError> {
+    let snapshot = resolve::back_up_dropped(&fork.name, choice, config, replica, context.now())?;
     let mut state = replica.read()?;
-    let settled = resolve::settle(&fork.name, choice, config, replica, &mut state)?;
+    let settled = resolve::apply_choice(&fork.name, choice, config, replica, &mut state)?;
     let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
     register(context, config, replica, &arrivals)?;
-    Ok(Resolved {
+    Ok(DecisionOutcome {
         new_id: settled.new_id,
         snapshot,
     })
 }
 
-fn new_arrival(settled: &resolve::Settled) -> Option<Arrival> {
+fn new_arrival(settled: &resolve::ResolvedCopy) -> Option<IndexUpdate> {
     let change = if settled.new_id.is_some() {
-        Change::New
+        ContentChange::New
     } else {
-        Change::Replaced
+        ContentChange::Replaced
     };
-    Arrival::of(settled.written.as_deref()?, change)
+    IndexUpdate::of(settled.written.as_deref()?, change)
 }

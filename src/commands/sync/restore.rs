@@ -1,6 +1,6 @@
 //! `sync restore`: puts back what a sync has overwritten.
 
-use super::closing::{self, nobody_home, say_who_came};
+use super::codex_use::{self, shut_down_codex, warn_of_new_users};
 use super::log;
 use super::shared::{PathJson, lock, read_config, register, replica, with_reasons};
 use crate::commands::shutdown::ShutdownArgs;
@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::quantity::pluralize;
-use crate::sync::arrivals::Arrivals;
 use crate::sync::config::SyncConfig;
-use crate::sync::register::{Arrival, Change};
-use crate::sync::restore::{self, RestorePlan};
+use crate::sync::index_updates::{ContentChange, IndexUpdate};
+use crate::sync::pending_index_updates::PendingIndexUpdates;
+use crate::sync::restore::{self, SyncRestorePlan};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
@@ -28,7 +28,7 @@ use std::path::Path;
   codex-manager sync restore --dry-run
   codex-manager sync restore --from desk-20261120T120000Z --apply
   codex-manager sync restore --target cloud --apply")]
-pub(super) struct RestoreArgs {
+pub(super) struct SyncRestoreArgs {
     /// The name of a snapshot in the folder of backups [default: the latest]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
@@ -53,7 +53,7 @@ enum TargetArg {
 }
 
 #[derive(Serialize)]
-struct RestoreJson<'a> {
+struct SyncRestoreJson<'a> {
     snapshot: &'a str,
     target: &'static str,
     files: Vec<&'a str>,
@@ -63,7 +63,7 @@ struct RestoreJson<'a> {
     dry_run: bool,
 }
 
-impl RestoreArgs {
+impl SyncRestoreArgs {
     /// Whether it changes something, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
         self.apply || !(self.dry_run || config.dry_run_default)
@@ -80,19 +80,23 @@ impl RestoreArgs {
             let plan = self.plan(context, &config)?;
             Self::show(context, &plan, None, true);
             let side = plan.target;
-            if side == Side::Here {
-                let ending = closing::plan_closing(context, &config, flags);
-                closing::say_closing(context, ending.as_ref());
+            if side == Side::Local {
+                let ending = codex_use::plan_shutdown(context, &config, flags);
+                codex_use::print_shutdown_plan(context, ending.as_ref());
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
         log::logged(context, &config, || self.apply(context, &config, flags))
     }
 
-    fn plan(&self, context: &Context, config: &SyncConfig) -> Result<RestorePlan, CommandError> {
+    fn plan(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+    ) -> Result<SyncRestorePlan, CommandError> {
         let target = self.target.map(|target| match target {
-            TargetArg::Local => Side::Here,
-            TargetArg::Cloud => Side::There,
+            TargetArg::Local => Side::Local,
+            TargetArg::Cloud => Side::Remote,
         });
         let replica = replica(context, config);
         Ok(restore::plan(
@@ -113,21 +117,21 @@ impl RestoreArgs {
         let _lock = lock(&replica)?;
         let plan = self.plan(context, config)?;
         let side = plan.target;
-        if side == Side::Here {
-            nobody_home(context, config, flags)?;
+        if side == Side::Local {
+            shut_down_codex(context, config, flags)?;
         }
         let arrivals: Vec<_> = plan
             .files
             .iter()
             .filter_map(|kept| arrival(&kept.path))
             .collect();
-        if side == Side::Here {
-            Arrivals::of(&replica).note(&arrivals)?;
+        if side == Side::Local {
+            PendingIndexUpdates::of(&replica).record(&arrivals)?;
         }
         let safety = restore::apply(&plan, config, &replica, context.now())?;
-        if side == Side::Here {
+        if side == Side::Local {
             register(context, config, &replica, &arrivals)?;
-            say_who_came(context, config);
+            warn_of_new_users(context, config);
         }
         for (path, why) in &plan.skipped {
             let (path, why) = (&**path, &**why);
@@ -137,11 +141,11 @@ impl RestoreArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    fn show(context: &Context, plan: &RestorePlan, safety: Option<String>, dry_run: bool) {
+    fn show(context: &Context, plan: &SyncRestorePlan, safety: Option<String>, dry_run: bool) {
         let total: u64 = plan.files.iter().map(|kept| kept.size).sum();
         let target = match plan.target {
-            Side::Here => "local",
-            Side::There => "cloud",
+            Side::Local => "local",
+            Side::Remote => "cloud",
         };
         let verb = if dry_run {
             "would put back"
@@ -164,7 +168,7 @@ impl RestoreArgs {
         if let Some(safety) = &safety {
             ui.note(format_args!("what was there is in {safety}"));
         }
-        let json = RestoreJson {
+        let json = SyncRestoreJson {
             snapshot: &plan.snapshot.name,
             target,
             files: plan.files.iter().map(|kept| &*kept.path).collect(),
@@ -177,12 +181,12 @@ impl RestoreArgs {
     }
 }
 
-fn arrival(path: &str) -> Option<Arrival> {
+fn arrival(path: &str) -> Option<IndexUpdate> {
     let key = rollouts::key(path)?;
-    Some(Arrival {
+    Some(IndexUpdate {
         id: rollouts::id(&key)?,
         path: path.to_owned(),
-        change: Change::Replaced,
+        change: ContentChange::Replaced,
         moved: true,
     })
 }

@@ -1,8 +1,8 @@
 //! `sync run`: does it.
 
-use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
+use super::codex_use::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
 use super::log;
-use super::plan::Wishes;
+use super::plan::PlanFlags;
 use super::shared::{self, document, lock, read_config, replica};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
@@ -35,7 +35,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     apply: bool,
     #[command(flatten)]
-    wishes: Wishes,
+    plan_flags: PlanFlags,
 }
 
 impl RunArgs {
@@ -52,7 +52,7 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return super::plan::show(context, &config, &self.wishes, closing, "sync run");
+            return super::plan::show(context, &config, &self.plan_flags, closing, "sync run");
         }
         log::logged(context, &config, || self.apply(context, &config, closing))
     }
@@ -65,31 +65,32 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
-        let request = self.wishes.request(config, &replica);
-        let was_home = is_somebody_home(context, config);
+        let request = self.plan_flags.request(config, &replica);
+        let was_home = is_home_in_use(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
         // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
-        let is_left = !plan.is_stopped(config.conflict) && shared::is_any_left(&replica);
-        let closed = shared::needs_closing(&plan, config) || is_left;
+        let is_left =
+            !plan.is_stopped(config.conflict) && shared::has_pending_index_updates(&replica);
+        let closed = shared::needs_shutdown(&plan, config) || is_left;
         if closed {
-            nobody_home(context, config, closing)?;
-            shared::register_what_was_left(context, config, &replica);
+            shut_down_codex(context, config, closing)?;
+            shared::flush_pending_index_updates(context, config, &replica);
             if was_home {
                 // What Codex wrote at its end is to go over as well.
                 (plan, state) = plan::plan(&request)?;
-                nobody_home(context, config, closing)?;
+                shut_down_codex(context, config, closing)?;
             }
         }
         for conflict in &plan.conflicts {
             let (path, why) = (&*conflict.path, &*conflict.reason);
             events::warn!(path, why, "conflict");
         }
-        if context.ui.is_verbose() || plan.notes_digest() != state.notes {
-            shared::say_notes(context, &plan);
+        if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
+            shared::print_notes(context, &plan);
         }
         if plan.is_stopped(config.conflict) {
             context.ui.document("sync run", &document(&plan, |_| false));
-            shared::say_the_rest(context, &plan, config, iter::empty());
+            shared::print_unsynced(context, &plan, config, iter::empty());
             return Err(shared::undecided(&plan, config));
         }
         let total = plan.steps.iter().map(|step| step.bytes).sum();
@@ -106,13 +107,13 @@ impl RunArgs {
             },
         );
         drop(bar);
-        let report = report.map_err(|error| said_with_snapshot(context, &plan, error))?;
+        let report = report.map_err(|error| report_with_snapshot(context, &plan, error))?;
         log_report(context, config, &plan, &report);
         if !plan.steps.is_empty() {
-            say_who_came(context, config);
+            warn_of_new_users(context, config);
         }
         // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
-        let may_register = closed || who_is_home(context, config).is_empty();
+        let may_register = closed || home_users(context, config).is_empty();
         if may_register
             && let Err(error) = shared::register(context, config, &replica, &report.arrivals)
         {
@@ -135,8 +136,8 @@ impl RunArgs {
                 .warn(format_args!("left for the next run: {path}: {why}"));
         }
         let done = report.done.iter().map(|index| &plan.steps[*index]);
-        shared::say_the_rest(context, &plan, config, done);
-        say_done(context, config, &plan, &report);
+        shared::print_unsynced(context, &plan, config, done);
+        print_done(context, config, &plan, &report);
         if !plan.conflicts.is_empty() {
             return Err(shared::undecided_files(&plan));
         }
@@ -146,7 +147,7 @@ impl RunArgs {
 }
 
 /// What ended a run, with the name of the snapshot that was made before.
-fn said_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
+fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
     if let ApplyError::Stopped { snapshot, .. } = &error {
         let snapshot = &**snapshot;
         events::warn!(snapshot, "what was overwritten is kept");
@@ -212,7 +213,12 @@ fn log_report(
 }
 
 /// What was done, and the next step of the protocol.
-fn say_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &apply::ApplyReport) {
+fn print_done(
+    context: &Context,
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    report: &apply::ApplyReport,
+) {
     use plan::SyncAction;
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
@@ -252,7 +258,7 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ap
     ));
     if let Some(snapshot) = &report.snapshot {
         ui.note(format_args!("what was overwritten is in {snapshot}"));
-        for (side, name) in [(Side::Here, "local"), (Side::There, "cloud")] {
+        for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
             let ops = done().flat_map(|step| &step.ops);
             if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
                 ui.note(format_args!(

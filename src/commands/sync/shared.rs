@@ -6,10 +6,10 @@ use crate::io::lock::{FileLock, LockError};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, shell};
 use crate::shutdown::ShutdownPlan;
-use crate::sync::arrivals::{self, Arrivals};
-use crate::sync::config::{Surroundings, SyncConfig};
+use crate::sync::config::{ConfigContext, SyncConfig};
+use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
+use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
 use crate::sync::plan::{SyncPlan, SyncStep, UndeliveredVersion};
-use crate::sync::register::{Arrival, CodexIndex, Registry};
 use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How many rows of a table are shown before the rest is counted.
-const ROWS: usize = 40;
+const MAX_TABLE_ROWS: usize = 40;
 
 /// Where the configuration is.
 pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
@@ -52,12 +52,12 @@ pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, 
 
 /// Reads the configuration.
 pub(super) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
-    Ok(SyncConfig::read(path, &surroundings(context))?)
+    Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
 /// What configurations are read against.
-pub(super) fn surroundings(context: &Context) -> Surroundings<'_> {
-    Surroundings {
+pub(super) fn config_context(context: &Context) -> ConfigContext<'_> {
+    ConfigContext {
         env: &context.env,
         codex_home: &context.settings.codex_home,
         manager_home: &context.settings.manager_home,
@@ -71,12 +71,12 @@ pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 
 /// How long a lock may be held by what is no run: a process that was begun while its parent held it has it
 /// until it is another program.
-const MOMENT: Duration = Duration::from_millis(300);
+const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 /// Two runs at once would each undo what the other plans.
 pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_durable_folder(&replica.folder)?;
-    FileLock::exclusive_within(&replica.lock(), MOMENT).map_err(|e| match e {
+    FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is under way")
             .hint("wait for it to end; nothing was changed"),
         LockError::Io(e) => e.into(),
@@ -89,31 +89,36 @@ pub(super) fn register(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    came: &[Arrival],
+    came: &[IndexUpdate],
 ) -> Result<(), CommandError> {
-    let noted = Arrivals::of(replica);
-    let all = arrivals::joined(noted.read()?.into_iter().chain(came.iter().cloned()));
-    let registry = CodexIndex {
+    let noted = PendingIndexUpdates::of(replica);
+    let all =
+        pending_index_updates::merge_updates(noted.read()?.into_iter().chain(came.iter().cloned()));
+    let updater = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
     };
-    for note in registry.register(&config.local, &all, &noted.named()?)? {
+    for note in updater.update_index(&config.local, &all, &noted.renamed_ids()?)? {
         context.ui.note(note);
     }
-    Ok(noted.forget()?)
+    Ok(noted.clear()?)
 }
 
 /// Whether an earlier run ended before Codex's index knew of all that had come.
-pub(super) fn is_any_left(replica: &Replica) -> bool {
-    let left = Arrivals::of(replica);
+pub(super) fn has_pending_index_updates(replica: &Replica) -> bool {
+    let left = PendingIndexUpdates::of(replica);
     left.read().is_ok_and(|left| !left.is_empty())
-        || left.named().is_ok_and(|named| !named.is_empty())
+        || left.renamed_ids().is_ok_and(|named| !named.is_empty())
 }
 
 /// What an earlier run left unsaid is said before anything else can end this one. An index that refuses
 /// now is tried again when this run's files are in place.
-pub(super) fn register_what_was_left(context: &Context, config: &SyncConfig, replica: &Replica) {
-    if is_any_left(replica)
+pub(super) fn flush_pending_index_updates(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+) {
+    if has_pending_index_updates(replica)
         && let Err(error) = register(context, config, replica, &[])
     {
         context.ui.warn(error);
@@ -247,7 +252,7 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
 
 /// Whether Codex has to be closed for a plan: not where there is nothing to do, nor where a conflict
 /// stops all of it. A file that only goes to the cloud folder needs it, too: half a turn would go over.
-pub(super) fn needs_closing(plan: &SyncPlan, config: &SyncConfig) -> bool {
+pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
 }
 
@@ -271,14 +276,17 @@ pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     }
     let mut table = Table::new(ui, &["action", "file", "size", "why"]);
     let count = rows.len();
-    for row in rows.into_iter().take(ROWS) {
+    for row in rows.into_iter().take(MAX_TABLE_ROWS) {
         table.row(ui, row);
     }
     table.keep_whole(0);
     table.keep_whole(2);
     ui.line(table.render());
-    if count > ROWS {
-        ui.line(format_args!("… and {} more; --json has all", count - ROWS));
+    if count > MAX_TABLE_ROWS {
+        ui.line(format_args!(
+            "… and {} more; --json has all",
+            count - MAX_TABLE_ROWS
+        ));
     }
 }
 
@@ -301,7 +309,7 @@ fn rollout_id(name: &str) -> Option<&str> {
 }
 
 /// Says what has not arrived, was left alone, or needs somebody.
-pub(super) fn say_the_rest<'a>(
+pub(super) fn print_unsynced<'a>(
     context: &Context,
     plan: &'a SyncPlan,
     config: &SyncConfig,
@@ -359,15 +367,15 @@ pub(super) fn say_the_rest<'a>(
 
 /// Prints what is left alone and needs nothing to be done. A run prints it when it differs from what the last
 /// run printed, or under `--verbose`.
-pub(super) fn say_notes(context: &Context, plan: &SyncPlan) {
+pub(super) fn print_notes(context: &Context, plan: &SyncPlan) {
     for (path, why) in limited(&plan.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
-    say_left_out(context, &plan.excluded);
+    print_left_out(context, &plan.excluded);
 }
 
 /// Says what is in the home and does not travel: a few by name, all by number.
-fn say_left_out(context: &Context, left_out: &[(String, String)]) {
+fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     const NAMED: usize = 10;
     let ui = &context.ui;
     for (path, why) in left_out.iter().take(NAMED) {
@@ -380,7 +388,7 @@ fn say_left_out(context: &Context, left_out: &[(String, String)]) {
 }
 
 fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
-    list.iter().take(ROWS)
+    list.iter().take(MAX_TABLE_ROWS)
 }
 
 /// "nothing to do: 1 file is the same on both sides".

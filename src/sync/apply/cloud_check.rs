@@ -4,13 +4,13 @@ use super::ApplyError;
 use crate::io::atomic;
 use crate::sync::manifest;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
-use crate::sync::state::State;
+use crate::sync::state::SyncState;
 use std::path::Path;
 
 /// Makes the cloud folder where this is the first sync: nobody else does, and nothing after that.
 pub(super) fn create_at_first_sync(
     plan: &SyncPlan,
-    state: &State,
+    state: &SyncState,
     cloud: &Path,
 ) -> Result<(), ApplyError> {
     if !state.exists && plan.cloud_contents == CloudContents::Empty {

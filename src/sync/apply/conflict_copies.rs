@@ -6,8 +6,8 @@ use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::forks;
 use crate::sync::plan::ObservedFile;
 use crate::sync::scan::{Side, Stat};
 use std::fs;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 impl ApplyRun<'_> {
     fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
-        forks::folder(
+        conflict_copies::folder(
             side,
             &self.request.replica.folder,
             &self.request.config.cloud,
@@ -32,7 +32,7 @@ impl ApplyRun<'_> {
         digest: &Sha256Digest,
     ) -> Result<(), StepFailure> {
         let source = self.copier.check_unchanged(from)?;
-        for side in [Side::Here, Side::There] {
+        for side in [Side::Local, Side::Remote] {
             self.check_interrupt()?;
             self.write_conflict_copy(&source, (side, name), digest, from.stat.mtime_ns)?;
         }
@@ -47,8 +47,8 @@ impl ApplyRun<'_> {
     ) -> Result<(), StepFailure> {
         let source = self.conflict_copy_path(from, name);
         let to = match from {
-            Side::Here => Side::There,
-            Side::There => Side::Here,
+            Side::Local => Side::Remote,
+            Side::Remote => Side::Local,
         };
         let Some(stat) = Stat::at(&source)? else {
             return Err(StepFailure::Skip(format!(
@@ -57,7 +57,7 @@ impl ApplyRun<'_> {
             )));
         };
         let digest = contents::raw_digest(&source).at("read", &source)?;
-        if !name.contains(&forks::mark(&digest)) {
+        if !name.contains(&conflict_copies::digest_prefix(&digest)) {
             let why = format!("it is not what its name says: {}", source.display());
             return Err(StepFailure::Skip(why));
         }
@@ -73,12 +73,12 @@ impl ApplyRun<'_> {
         mtime_ns: i64,
     ) -> Result<(), StepFailure> {
         let target = &self.conflict_copy_path(side, name);
-        if contents::raw_digest(target).is_ok_and(|there| there == *digest) {
+        if contents::raw_digest(target).is_ok_and(|remote| remote == *digest) {
             return Ok(());
         }
         let root = match side {
-            Side::Here => &self.request.replica.folder,
-            Side::There => {
+            Side::Local => &self.request.replica.folder,
+            Side::Remote => {
                 let cloud = &self.request.config.cloud;
                 cloud_check::check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud

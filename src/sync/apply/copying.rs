@@ -7,7 +7,7 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
-use crate::sync::manifest::Written;
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
@@ -28,7 +28,7 @@ pub(super) struct StagedCopy {
     pub(super) temp: TempFile,
     /// Where it will stand.
     pub(super) target: PathBuf,
-    pub(super) written: Written,
+    pub(super) written: ManifestEntry,
     pub(super) placed: PlacedFile,
 }
 
@@ -47,7 +47,7 @@ impl StagedCopy {
         mut temp: TempFile,
         target: PathBuf,
         to: (Side, String),
-        written: Written,
+        written: ManifestEntry,
         text: Option<(u64, Sha256Digest)>,
     ) -> Result<Self, StepFailure> {
         let file = temp.file();
@@ -65,7 +65,7 @@ impl StagedCopy {
 impl Copier<'_> {
     /// The file, if it still is as it was seen.
     pub(super) fn check_unchanged(&self, seen: &ObservedFile) -> Result<PathBuf, StepFailure> {
-        let path = self.config.place(seen.side, &seen.path);
+        let path = self.config.file_path(seen.side, &seen.path);
         if Stat::at(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
@@ -100,7 +100,7 @@ impl Copier<'_> {
         }
         let replaced = copy.over.map(|_| target.as_path());
         copy_mode(temp.file(), &source, replaced).at("set mode", &target)?;
-        let text = if contents::is_plain(temp.file()).at("read", &target)? {
+        let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             Some((size, digest))
         } else {
             match contents::read(temp.path(), None) {
@@ -112,7 +112,7 @@ impl Copier<'_> {
                 Err(_) => None,
             }
         };
-        let written = Written {
+        let written = ManifestEntry {
             size,
             mtime_ns: copy.mtime_ns,
             digest,

@@ -12,22 +12,22 @@ pub(super) mod copying;
 mod publish;
 
 use self::copying::{Copier, PlacedFile, StagedCopy, copy_mode};
-use super::arrivals::{self, Arrivals};
-use super::backup::{self, BackupError, Kept};
+use super::backup::{self, BackupError, SnapshotFile};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
+use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
-use super::lines;
-use super::manifest::Written;
+use super::line_merge;
+use super::manifest::ManifestEntry;
+use super::pending_index_updates::{self, PendingIndexUpdates};
 use super::plan::{
     CopyOp, MergeTarget, ObservedFile, Op, Placement, PlanError, StateUpdate, SyncPlan, SyncStep,
 };
-use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
-use super::state::{Journal, Last, Place, Replica, State};
-use super::travel;
+use super::scope;
+use super::state::{Replica, SideFile, StateJournal, SyncState, SyncedFile};
 use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -83,9 +83,9 @@ pub struct ApplyReport {
     pub done: Vec<usize>,
     /// Steps that were left for the next run, and why.
     pub skipped: Vec<(String, String)>,
-    /// Conversations that changed here. They are noted in [`Arrivals`] until the caller has made them
+    /// Conversations that changed here. They are noted in [`PendingIndexUpdates`] until the caller has made them
     /// known.
-    pub arrivals: Vec<Arrival>,
+    pub arrivals: Vec<IndexUpdate>,
     /// The name of the backup, where one was needed.
     pub snapshot: Option<String>,
     /// Old snapshots that were removed, by name.
@@ -159,7 +159,7 @@ fn publish_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
 /// See [`ApplyError`]; one that comes after something was kept is [`ApplyError::Stopped`].
 pub fn apply(
     plan: &SyncPlan,
-    state: State,
+    state: SyncState,
     request: &ApplyRequest<'_>,
 ) -> Result<ApplyReport, ApplyError> {
     let mut report = ApplyReport::default();
@@ -177,7 +177,7 @@ pub fn apply(
 
 fn apply_steps(
     plan: &SyncPlan,
-    mut state: State,
+    mut state: SyncState,
     request: &ApplyRequest<'_>,
     report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
@@ -185,19 +185,20 @@ fn apply_steps(
     cloud_check::create_at_first_sync(plan, &state, &request.config.cloud)?;
     cloud_check::check_mounted(plan, &request.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
-    let met_peers = !state.has_peers && identity::has_others(request.config, &state);
-    state.has_peers |= met_peers;
-    if state.must_be_written || met_peers {
+    let met_peers =
+        !state.has_other_machines && identity::has_remote_manifests(request.config, &state);
+    state.has_other_machines |= met_peers;
+    if state.needs_rewrite || met_peers {
         request.replica.write(&mut state)?;
     }
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
-        let made = backup::make(plan, request)?;
+        let made = backup::back_up_plan(plan, request)?;
         (report.snapshot, not_backed_up) = (made.name, made.left);
     }
     publish::publish_deletions(plan, &mut state, request)?;
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_from).collect();
-    Arrivals::of(request.replica).note(&coming)?;
+    PendingIndexUpdates::of(request.replica).record(&coming)?;
     {
         let mut run = ApplyRun {
             request,
@@ -228,24 +229,24 @@ fn apply_steps(
 }
 
 /// What a step changes of a conversation here.
-fn arrival_from(step: &SyncStep) -> Option<Arrival> {
-    let StateUpdate::Synced { here, .. } = &step.state_update else {
+fn arrival_from(step: &SyncStep) -> Option<IndexUpdate> {
+    let StateUpdate::Synced { local, .. } = &step.state_update else {
         return None;
     };
     if !rollouts::is_key(&step.key) {
         return None;
     }
     let moved = step.ops.iter().any(|op| match op {
-        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Here,
+        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_one = moved || step.change != Change::Same;
+    let is_one = moved || step.change != ContentChange::Unchanged;
     is_one
         .then(|| rollouts::id(&step.key))
         .flatten()
-        .map(|id| Arrival {
+        .map(|id| IndexUpdate {
             id,
-            path: here.path.clone(),
+            path: local.path.clone(),
             change: step.change,
             moved,
         })
@@ -254,11 +255,11 @@ fn arrival_from(step: &SyncStep) -> Option<Arrival> {
 struct ApplyRun<'a> {
     request: &'a ApplyRequest<'a>,
     copier: Copier<'a>,
-    journal: Journal,
+    journal: StateJournal,
     ledger: Ledger,
-    state: &'a mut State,
+    state: &'a mut SyncState,
     /// What is in no snapshot, and why: nothing takes its place.
-    not_backed_up: Vec<(Kept, String)>,
+    not_backed_up: Vec<(SnapshotFile, String)>,
     plan: &'a SyncPlan,
     /// What the step under way has put into its places.
     placed: Vec<PlacedFile>,
@@ -299,10 +300,11 @@ impl ApplyRun<'_> {
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
         for seen in step.ops.iter().flat_map(Op::victims) {
-            let is_it =
-                |kept: &Kept| kept.cloud == (seen.side == Side::There) && kept.path == seen.path;
+            let is_it = |kept: &SnapshotFile| {
+                kept.cloud == (seen.side == Side::Remote) && kept.path == seen.path
+            };
             if let Some((_, why)) = self.not_backed_up.iter().find(|(kept, _)| is_it(kept)) {
-                let path = self.request.config.place(seen.side, &seen.path);
+                let path = self.request.config.file_path(seen.side, &seen.path);
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
@@ -333,9 +335,9 @@ impl ApplyRun<'_> {
             .into_iter()
             .flatten();
         for id in ids.clone() {
-            self.journal.resolved(id)?;
+            self.journal.record_resolution(id)?;
         }
-        self.state.resolved.extend(ids.clone().cloned());
+        self.state.resolutions.extend(ids.clone().cloned());
         if ids.count() > 0 {
             self.journal.sync()?;
         }
@@ -349,9 +351,9 @@ impl ApplyRun<'_> {
         report: &mut ApplyReport,
     ) -> Result<(), StepFailure> {
         match &step.state_update {
-            StateUpdate::Synced { here, there } => self.record_synced(step, here, there)?,
+            StateUpdate::Synced { local, remote } => self.record_synced(step, local, remote)?,
             StateUpdate::PublishDeletion(_) | StateUpdate::Forget => {
-                self.journal.gone(&step.key)?;
+                self.journal.record_gone(&step.key)?;
                 self.state.files.remove(&step.key);
             }
             StateUpdate::None => {}
@@ -365,39 +367,40 @@ impl ApplyRun<'_> {
     fn record_synced(
         &mut self,
         step: &SyncStep,
-        here: &Placement,
-        there: &Placement,
+        local: &Placement,
+        remote: &Placement,
     ) -> Result<(), StepFailure> {
         let place = |side, standing: &Placement| {
             let mut placed = self.placed.iter();
             let placed =
                 placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
             let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
-            Some(Place {
+            Some(SideFile {
                 path: standing.path.clone(),
                 stat,
             })
         };
-        let (Some(here), Some(there)) = (place(Side::Here, here), place(Side::There, there)) else {
+        let (Some(local), Some(remote)) = (place(Side::Local, local), place(Side::Remote, remote))
+        else {
             return Ok(());
         };
         let known = || {
             let last = self.state.files.get(&step.key)?;
             // Of what is another text on both sides than at the last sync nothing is known.
-            let is_it = last.here.stat == here.stat || last.there.stat == there.stat;
+            let is_it = last.local.stat == local.stat || last.remote.stat == remote.stat;
             last.contents.filter(|_| is_it)
         };
         let contents = self.placed.first().map_or_else(known, |placed| placed.text);
-        let last = Last {
-            here,
-            there,
+        let last = SyncedFile {
+            local,
+            remote,
             contents,
         };
         let history = step.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => copy.history.as_deref(),
             _ => None,
         });
-        self.journal.note(&step.key, &last, history)?;
+        self.journal.record(&step.key, &last, history)?;
         if let Some(history) = history {
             let key = step.key.clone();
             self.state.histories.insert(key, history.clone());
@@ -447,26 +450,26 @@ impl ApplyRun<'_> {
     /// Notes which conversations get other names by a file that is about to come here.
     fn note_names(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
-        if *side == Side::There || path != names::FILE_NAME {
+        if *side == Side::Remote || path != names::FILE_NAME {
             return Ok(());
         }
-        let ids = arrivals::renamed(&staged.target, staged.temp.path())?;
-        Arrivals::of(self.request.replica).note_named(ids)
+        let ids = pending_index_updates::changed_names(&staged.target, staged.temp.path())?;
+        PendingIndexUpdates::of(self.request.replica).record_renamed(ids)
     }
 
     /// Notes in the ledger what is about to be copied.
-    fn attest(&mut self, copy: &CopyOp, written: &Written) -> Result<(), IoError> {
-        if copy.from.side == Side::There {
+    fn attest(&mut self, copy: &CopyOp, written: &ManifestEntry) -> Result<(), IoError> {
+        if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
                 // Nobody vouched for it: from now on this machine does.
-                self.ledger.note(&copy.from.path, written)?;
+                self.ledger.record(&copy.from.path, written)?;
             }
-            if copy.to.0 == Side::Here {
-                self.ledger.note_taken(&copy.from.path, written)?;
+            if copy.to.0 == Side::Local {
+                self.ledger.record_download(&copy.from.path, written)?;
             }
         }
-        if copy.to.0 == Side::There {
-            self.ledger.note(&copy.to.1, written)?;
+        if copy.to.0 == Side::Remote {
+            self.ledger.record(&copy.to.1, written)?;
         }
         Ok(())
     }
@@ -486,7 +489,7 @@ impl ApplyRun<'_> {
             each.collect::<Result<Vec<_>, _>>()
         };
         let paths = still(self)?;
-        let merge = lines::merge(&paths)?;
+        let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
                 return Err(changed_meanwhile(path));
@@ -501,7 +504,7 @@ impl ApplyRun<'_> {
             merge.write(*first, temp.file()).at("merge", &target)?;
             let size = merge.bytes_from(*first);
             self.request.progress.add_bytes(size);
-            let written = Written {
+            let written = ManifestEntry {
                 size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
@@ -514,8 +517,8 @@ impl ApplyRun<'_> {
         }
         still(self)?;
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
-            if place.0 == Side::There {
-                self.ledger.note(&place.1, &staged.written)?;
+            if place.0 == Side::Remote {
+                self.ledger.record(&place.1, &staged.written)?;
             }
             self.note_names(&staged)?;
             self.place(staged, *over)?;
@@ -546,17 +549,17 @@ impl ApplyRun<'_> {
         let to = (from.side, to.to_owned());
         let target = self.prepare_target(&to)?;
         Self::check_target_unchanged(&target, None)?;
-        if from.side == Side::There {
+        if from.side == Side::Remote {
             // The version is listed under its key; a machine that looks for it there finds it.
             let digest = contents::raw_digest(&source).at("read", &source)?;
-            let written = Written {
+            let written = ManifestEntry {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
                 digest,
                 history: None,
             };
             self.copier.check_unchanged(from)?;
-            self.ledger.note(&to.1, &written)?;
+            self.ledger.record(&to.1, &written)?;
             self.ledger.sync()?;
         }
         match atomic::rename_new(&source, &target) {
@@ -599,7 +602,15 @@ impl ApplyRun<'_> {
         let path = match self.copier.check_unchanged(seen) {
             Ok(path) => path,
             // It is gone already: as wished.
-            Err(_) if !self.request.config.place(seen.side, &seen.path).exists() => return Ok(()),
+            Err(_)
+                if !self
+                    .request
+                    .config
+                    .file_path(seen.side, &seen.path)
+                    .exists() =>
+            {
+                return Ok(());
+            }
             Err(left) => return Err(left),
         };
         fs::remove_file(&path).at("remove", &path)?;
@@ -612,7 +623,7 @@ impl ApplyRun<'_> {
     fn prepare_target(&self, to: &(Side, String)) -> Result<PathBuf, StepFailure> {
         let config = self.request.config;
         let root = config.root(to.0);
-        if to.0 == Side::Here {
+        if to.0 == Side::Local {
             atomic::create_durable_folder(root)?;
         } else {
             cloud_check::check_mounted_quickly(self.plan, root).map_err(ApplyError::from)?;
@@ -621,7 +632,7 @@ impl ApplyRun<'_> {
             let relative = &to.1[..end];
             let folder = root.join(relative);
             let leads = || {
-                let owners = to.0 == Side::Here && travel::is_followed(relative, &config.roots);
+                let owners = to.0 == Side::Local && scope::follows_link(relative, &config.roots);
                 owners && folder.is_dir()
             };
             match fs::symlink_metadata(&folder) {
@@ -633,7 +644,7 @@ impl ApplyRun<'_> {
                 Err(_) => atomic::create_durable_below(root, &folder)?,
             }
         }
-        let place = config.place(to.0, &to.1);
+        let place = config.file_path(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
             // One with files in it stays, and is in the way.
             tree::remove_hollow(&place);

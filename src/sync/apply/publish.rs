@@ -3,20 +3,20 @@
 
 use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
 use crate::io::atomic;
-use crate::sync::decisions;
+use crate::sync::attestation;
 use crate::sync::identity;
-use crate::sync::ledger::{Ledger, Noted};
+use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manifest;
 use crate::sync::plan::{StateUpdate, SyncPlan};
-use crate::sync::restored;
-use crate::sync::state::{Deletion, State};
-use crate::sync::vouching;
+use crate::sync::resolutions;
+use crate::sync::restore_marker;
+use crate::sync::state::{Deletion, SyncState};
 
 /// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
 /// killed then, what is missing there is not taken for lost, neither here nor there.
 pub(super) fn publish_deletions(
     plan: &SyncPlan,
-    state: &mut State,
+    state: &mut SyncState,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     let deleted = plan
@@ -30,7 +30,7 @@ pub(super) fn publish_deletions(
     if deleted.is_empty() {
         return Ok(());
     }
-    let before = state.published.clone();
+    let before = state.published_manifests.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
         // A run that was killed has told of it already.
@@ -38,16 +38,16 @@ pub(super) fn publish_deletions(
             state.deleted.insert(key.clone(), Deletion::of(digest));
         }
     }
-    let Noted {
+    let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
-    vouching::for_what_is_there(&mut files, earlier, &request.config.cloud);
-    let said = identity::word(&files, state, request.config)?;
-    if state.published != before {
+    attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    let said = identity::encode_next_manifest(&files, state, request.config)?;
+    if state.published_manifests != before {
         request.replica.write(state)?;
     }
     cloud_check::check_mounted(plan, &request.config.cloud)?;
-    let path = identity::manifest_of(request.config, state);
+    let path = identity::own_manifest_path(request.config, state);
     Ok(said.write(&request.config.cloud, &path)?)
 }
 
@@ -55,8 +55,8 @@ pub(super) fn publish_deletions(
 pub(super) fn publish_manifest(
     plan: &SyncPlan,
     report: &ApplyReport,
-    before: &State,
-    mut state: State,
+    before: &SyncState,
+    mut state: SyncState,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     if !(request.keep_going)() {
@@ -65,7 +65,7 @@ pub(super) fn publish_manifest(
     for (key, last) in &plan.recorded_equal {
         // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
         // may be at work.
-        if !last.is_still(request.config)? {
+        if !last.is_unchanged(request.config)? {
             continue;
         }
         // Both sides have it: it is not deleted any more.
@@ -74,7 +74,7 @@ pub(super) fn publish_manifest(
     }
     state.histories.extend(plan.histories.iter().cloned());
     if plan.is_complete {
-        state.notes = plan.notes_digest();
+        state.notes_digest = plan.notes_digest();
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
@@ -86,31 +86,31 @@ pub(super) fn publish_manifest(
         state.deleted.insert(key.clone(), deletion);
     }
     for word in &plan.learned_resolutions {
-        decisions::take(word, &mut state.resolved);
+        resolutions::merge_record(word, &mut state.resolutions);
     }
-    let Noted {
+    let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
     files.extend(plan.attested.iter().cloned());
-    let earlier = vouching::for_what_is_there(&mut files, earlier, &request.config.cloud);
-    vouching::drop_gone(&mut files, plan, &state, &request.config.cloud);
-    vouching::for_known(&mut state, &mut files, request)?;
+    let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
+    attestation::attest_unlisted(&mut state, &mut files, request)?;
     let changed = !before.exists
         || state.files != before.files
-        || state.resolved != before.resolved
+        || state.resolutions != before.resolutions
         || state.deleted != before.deleted
         || state.histories != before.histories
-        || state.has_peers != before.has_peers
-        || state.notes != before.notes
+        || state.has_other_machines != before.has_other_machines
+        || state.notes_digest != before.notes_digest
         || state.has_gaps != before.has_gaps
-        || state.torn != before.torn
+        || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
-    let said = identity::word(&files, &mut state, request.config)?;
-    if changed || state.published != before.published {
+    let said = identity::encode_next_manifest(&files, &mut state, request.config)?;
+    if changed || state.published_manifests != before.published_manifests {
         request.replica.write(&mut state)?;
     }
-    if let Some(mark) = state.restored.as_ref().filter(|_| !state.has_gaps) {
-        restored::settle(&request.replica.folder, mark)?;
+    if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
+        restore_marker::clear(&request.replica.folder, mark)?;
     }
     Ledger::compact(&request.replica.folder, &files, &earlier)?;
     if !(request.keep_going)() {
@@ -119,12 +119,15 @@ pub(super) fn publish_manifest(
     cloud_check::check_mounted(plan, &request.config.cloud)?;
     said.write(
         &request.config.cloud,
-        &identity::manifest_of(request.config, &state),
+        &identity::own_manifest_path(request.config, &state),
     )?;
     for temp in &plan.leftover_temps {
         atomic::sweep(atomic::parent_of(temp));
     }
-    let own = [request.replica.folder.clone(), request.replica.forks()];
+    let own = [
+        request.replica.folder.clone(),
+        request.replica.conflict_copies(),
+    ];
     for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
         atomic::sweep(folder);
     }

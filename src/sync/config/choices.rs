@@ -1,6 +1,6 @@
 //! Values of the configuration that are one of a few words.
 
-use super::keys::Named;
+use super::keys::ConfigNames;
 use crate::logging::retention::Archive;
 use crate::logging::{Format, Severity};
 use crate::shutdown::PromptChannel;
@@ -8,7 +8,7 @@ use crate::shutdown::PromptChannel;
 /// Gives an enum its names in the configuration.
 macro_rules! names {
     ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
-        impl Named for $name {
+        impl ConfigNames for $name {
             fn names() -> &'static [(&'static str, Self)] { &[$(($text, Self::$variant)),+] }
         }
     };

@@ -1,25 +1,25 @@
 //! Keys of a configuration: values with their types, and which keys nobody asked for.
 
-use super::ConfigError;
+use super::SyncConfigError;
 use crate::shutdown::TargetOs;
 use std::path::Path;
 use std::time::Duration;
 use toml_edit::{DocumentMut, Item};
 
 /// An enum whose values have names in the configuration.
-pub(super) trait Named: Copy + 'static {
+pub(super) trait ConfigNames: Copy + 'static {
     fn names() -> &'static [(&'static str, Self)];
 }
 
 /// Takes values out of a document and remembers which.
-pub(super) struct Reader<'a> {
+pub(super) struct KeyReader<'a> {
     pub(super) path: &'a Path,
     document: &'a DocumentMut,
     taken: Vec<(&'static str, &'static str)>,
     warnings: Vec<String>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> KeyReader<'a> {
     pub(super) fn new(path: &'a Path, document: &'a DocumentMut) -> Self {
         Self {
             path,
@@ -29,8 +29,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn invalid(&self, table: &str, key: &str, reason: &str) -> ConfigError {
-        ConfigError::Invalid {
+    pub(super) fn invalid(&self, table: &str, key: &str, reason: &str) -> SyncConfigError {
+        SyncConfigError::Invalid {
             path: self.path.to_path_buf(),
             key: format!("{table}.{key}"),
             reason: reason.to_owned(),
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         &mut self,
         table: &'static str,
         key: &'static str,
-    ) -> Result<Option<String>, ConfigError> {
+    ) -> Result<Option<String>, SyncConfigError> {
         match self.take(table, key).map(|item| item.as_str()) {
             None => Ok(None),
             // codexSync takes an empty text for an absent one.
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         default: bool,
-    ) -> Result<bool, ConfigError> {
+    ) -> Result<bool, SyncConfigError> {
         match self.take(table, key).map(Item::as_bool) {
             None => Ok(default),
             Some(Some(value)) => Ok(value),
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         default: u64,
-    ) -> Result<u64, ConfigError> {
+    ) -> Result<u64, SyncConfigError> {
         let Some(item) = self.take(table, key) else {
             return Ok(default);
         };
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         default: Duration,
-    ) -> Result<Duration, ConfigError> {
+    ) -> Result<Duration, SyncConfigError> {
         let seconds = self.number(table, key, default.as_secs())?;
         Ok(Duration::from_secs(seconds))
     }
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         &mut self,
         table: &'static str,
         key: &'static str,
-    ) -> Result<Option<Vec<String>>, ConfigError> {
+    ) -> Result<Option<Vec<String>>, SyncConfigError> {
         let Some(item) = self.take(table, key) else {
             return Ok(None);
         };
@@ -123,12 +123,12 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| self.invalid(table, key, "must be a list of texts"))
     }
 
-    pub(super) fn choice<T: Named>(
+    pub(super) fn choice<T: ConfigNames>(
         &mut self,
         table: &'static str,
         key: &'static str,
         default: T,
-    ) -> Result<T, ConfigError> {
+    ) -> Result<T, SyncConfigError> {
         let Some(text) = self.text(table, key)? else {
             return Ok(default);
         };
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         value: &str,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), SyncConfigError> {
         match self.text(table, key)? {
             Some(text) if text != value => {
                 let reason = format!("can only be {value:?}, but is {text:?}");
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
     pub(super) fn background_names(
         &mut self,
         table: &'static str,
-    ) -> Result<Option<Vec<String>>, ConfigError> {
+    ) -> Result<Option<Vec<String>>, SyncConfigError> {
         const KEY: &str = "background_process_names";
         let system = match TargetOs::of_this_build() {
             TargetOs::Windows => "windows",

@@ -7,15 +7,15 @@
 mod choices;
 mod keys;
 mod overlap;
-mod places;
+mod paths;
 
 pub use choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
-pub use overlap::Folder;
-pub use places::PathRule;
+pub use overlap::NamedFolder;
+pub use paths::PathRule;
 
-use self::keys::Reader;
-use self::places::Places;
-use super::travel;
+use self::keys::KeyReader;
+use self::paths::SyncPaths;
+use super::scope;
 use crate::codex::process::ProgramNames;
 use crate::io::IoError;
 use crate::io::environment::Environment;
@@ -27,7 +27,7 @@ use toml_edit::DocumentMut;
 
 /// Why a configuration cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum SyncConfigError {
     /// There is none.
     #[error("no configuration: {}", .0.display())]
     Missing(PathBuf),
@@ -56,9 +56,9 @@ pub enum ConfigError {
     #[error("{inner} lies in {outer}: {}", path.display())]
     Overlap {
         /// The one.
-        inner: Box<Folder>,
+        inner: Box<NamedFolder>,
         /// What it lies in.
-        outer: Box<Folder>,
+        outer: Box<NamedFolder>,
         /// The file.
         path: PathBuf,
     },
@@ -79,7 +79,7 @@ pub struct BackupOptions {
 
 /// `[safety]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Safety {
+pub struct SafetyOptions {
     /// Whether nothing is written while Codex runs.
     pub require_codex_stopped: bool,
     /// Whether not being able to tell whether it runs stops us too.
@@ -123,10 +123,10 @@ pub struct SyncConfig {
     pub report_conflicts: bool,
     /// See [`BackupOptions`].
     pub backup: BackupOptions,
-    /// See [`Safety`].
-    pub safety: Safety,
+    /// See [`SafetyOptions`].
+    pub safety: SafetyOptions,
     /// `[process_detection]`: who is Codex, and how it is closed.
-    pub closing: ShutdownSettings,
+    pub shutdown: ShutdownSettings,
     /// `[logging]`; without a file the manager's own log is taken.
     pub logging: LogSettings,
     /// codexSync's own state, taken over on the first sync.
@@ -137,7 +137,7 @@ pub struct SyncConfig {
 
 /// What a configuration is read against.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct ConfigContext<'a> {
     /// For `~`.
     pub env: &'a Environment,
     /// What `paths.local_state_dir` is when it is absent.
@@ -151,16 +151,18 @@ const UNNAMED: &str = "unknown-machine";
 
 impl SyncConfig {
     /// Reads the configuration at `path`.
-    pub fn read(path: &Path, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path, around: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
         match file_open::read_to_string(path) {
             Ok(text) => Self::parse(path, &text, around),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(ConfigError::Missing(path.to_path_buf()))
+                Err(SyncConfigError::Missing(path.to_path_buf()))
             }
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(ConfigError::NotToml {
-                path: path.to_path_buf(),
-                reason: "not UTF-8".into(),
-            }),
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Err(SyncConfigError::NotToml {
+                    path: path.to_path_buf(),
+                    reason: "not UTF-8".into(),
+                })
+            }
             Err(source) => Err(IoError {
                 action: "read",
                 path: path.to_path_buf(),
@@ -171,14 +173,18 @@ impl SyncConfig {
     }
 
     /// Parses `text`, the contents of `path`.
-    pub fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        around: &ConfigContext<'_>,
+    ) -> Result<Self, SyncConfigError> {
         let document: DocumentMut =
             text.parse()
-                .map_err(|e: toml_edit::TomlError| ConfigError::NotToml {
+                .map_err(|e: toml_edit::TomlError| SyncConfigError::NotToml {
                     path: path.to_path_buf(),
                     reason: e.message().to_owned(),
                 })?;
-        let mut reader = Reader::new(path, &document);
+        let mut reader = KeyReader::new(path, &document);
         let config = Self::from(&mut reader, around)?;
         overlap::check(&config, around.manager_home)?;
         Ok(Self {
@@ -187,12 +193,12 @@ impl SyncConfig {
         })
     }
 
-    fn from(r: &mut Reader<'_>, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+    fn from(r: &mut KeyReader<'_>, around: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
         r.only("sync", "mode", "cold")?;
         r.only("sync", "direction", "bidirectional")?;
         let machine = r.text("identity", "machine_id")?;
         let tolerance = r.number("sync", "time_tolerance_seconds", 0)?;
-        let places = Places::read(r, around)?;
+        let paths = SyncPaths::read(r, around)?;
         let file = r.text("logging", "file")?;
         let manifest = r.text("state", "manifest_file")?;
         for (table, key) in IGNORED {
@@ -207,7 +213,7 @@ impl SyncConfig {
             dry_run_default: r.flag("sync", "dry_run_default", true)?,
             delete: r.choice("sync", "delete_policy", DeletePolicy::Never)?,
             session_mode: r.choice("sync", "session_mode", SessionMode::All)?,
-            path_rules: places::path_rules(r)?,
+            path_rules: paths::path_rules(r)?,
             roots: roots(r)?,
             exclude: r.texts("filters", "exclude_globs")?.unwrap_or_default(),
             conflict: r.choice("conflict", "policy", ConflictPolicy::ManualAbort)?,
@@ -218,16 +224,16 @@ impl SyncConfig {
                 max_backups: r.number("backup", "max_backups", 0)?,
                 compression: r.choice("backup", "compression", Compression::None)?,
             },
-            safety: Safety {
+            safety: SafetyOptions {
                 require_codex_stopped: r.flag("safety", "require_codex_stopped", true)?,
                 fail_on_unknown: r.flag("safety", "fail_on_unknown", true)?,
             },
-            closing: closing(r)?,
-            logging: logging(r, file.map(|file| places.absolute(&file)))?,
-            codexsync_manifest: manifest.map(|file| places.absolute(&file)),
-            local: places.local,
-            cloud: places.cloud,
-            backup_dir: places.backup_dir,
+            shutdown: shutdown(r)?,
+            logging: logging(r, file.map(|file| paths.absolute(&file)))?,
+            codexsync_manifest: manifest.map(|file| paths.absolute(&file)),
+            local: paths.local,
+            cloud: paths.cloud,
+            backup_dir: paths.backup_dir,
             warnings: Vec::new(),
         })
     }
@@ -265,10 +271,10 @@ pub fn machine_name(text: &str) -> String {
     }
 }
 
-fn roots(r: &mut Reader<'_>) -> Result<Vec<String>, ConfigError> {
+fn roots(r: &mut KeyReader<'_>) -> Result<Vec<String>, SyncConfigError> {
     let mut roots = Vec::new();
     for root in r.texts("targets", "include_roots")?.unwrap_or_default() {
-        let clean = travel::clean_root(&root)
+        let clean = scope::normalize_root(&root)
             .map_err(|reason| r.invalid("targets", "include_roots", &reason))?;
         match clean {
             // One entry that means everything makes the others superfluous.
@@ -280,7 +286,7 @@ fn roots(r: &mut Reader<'_>) -> Result<Vec<String>, ConfigError> {
     Ok(roots)
 }
 
-fn closing(r: &mut Reader<'_>) -> Result<ShutdownSettings, ConfigError> {
+fn shutdown(r: &mut KeyReader<'_>) -> Result<ShutdownSettings, SyncConfigError> {
     const TABLE: &str = "process_detection";
     let usual = ShutdownSettings::default();
     let mut codex: Vec<String> = Vec::new();
@@ -320,7 +326,7 @@ fn closing(r: &mut Reader<'_>) -> Result<ShutdownSettings, ConfigError> {
     })
 }
 
-fn logging(r: &mut Reader<'_>, file: Option<PathBuf>) -> Result<LogSettings, ConfigError> {
+fn logging(r: &mut KeyReader<'_>, file: Option<PathBuf>) -> Result<LogSettings, SyncConfigError> {
     const TABLE: &str = "logging";
     const MEGABYTE: u64 = 1024 * 1024;
     let usual = LogSettings::default();
@@ -343,11 +349,11 @@ fn logging(r: &mut Reader<'_>, file: Option<PathBuf>) -> Result<LogSettings, Con
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<SyncConfig, ConfigError> {
+    fn read(text: &str) -> Result<SyncConfig, SyncConfigError> {
         let mut env = Environment::default();
         env.current_dir = "/somewhere".into();
         env.home_dir = Some("/home/me".into());
-        let around = Surroundings {
+        let around = ConfigContext {
             env: &env,
             codex_home: Path::new("/home/me/.codex"),
             manager_home: Path::new("/home/me/.codex-manager"),
@@ -417,7 +423,10 @@ mod tests {
             let error = read(&whole).unwrap_err().to_string();
             assert!(error.contains(key), "{text}: {error}");
         }
-        assert!(matches!(read("[paths\n"), Err(ConfigError::NotToml { .. })));
+        assert!(matches!(
+            read("[paths\n"),
+            Err(SyncConfigError::NotToml { .. })
+        ));
     }
 
     #[test]

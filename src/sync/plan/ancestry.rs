@@ -5,25 +5,25 @@ use super::versions::FileVersion;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::decide::{Facts, FileKind, Newer, Presence};
-use crate::sync::lineage::{Descent, History, descent};
-use crate::sync::manifest::{self, Written};
-use crate::sync::peers;
-use crate::sync::scan::Found;
-use crate::sync::state::Last;
+use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::remote_manifests;
+use crate::sync::scan::ListedFile;
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A version with the digest of its text.
-type KnownVersion = (History, Sha256Digest);
+type KnownVersion = (Ancestry, Sha256Digest);
 
 /// What is known of where the versions of a file come from.
 #[derive(Debug, Default)]
-pub(super) struct Ancestry {
+pub(super) struct AncestryFacts {
     /// The version that both sides had at the last sync, or that is known to have been here since.
     base: Option<KnownVersion>,
     /// The text in the cloud folder, where it is another one.
     remote_digest: Option<Sha256Digest>,
     /// What is said of that.
-    remote_history: Option<History>,
+    remote_history: Option<Ancestry>,
 }
 
 impl Planner<'_> {
@@ -32,8 +32,8 @@ impl Planner<'_> {
     pub(super) fn attested_versions<'a>(
         &'a self,
         key: &str,
-    ) -> Result<impl Iterator<Item = &'a Written>, IoError> {
-        let others = self.manifests()?.of_others(key);
+    ) -> Result<impl Iterator<Item = &'a ManifestEntry>, IoError> {
+        let others = self.manifests()?.entries(key);
         Ok(others.iter().chain(self.ledger_versions(key)?))
     }
 
@@ -42,19 +42,20 @@ impl Planner<'_> {
         &self,
         key: &str,
         text: &Sha256Digest,
-    ) -> Result<Option<History>, IoError> {
-        let said = History::said(text, self.attested_versions(key)?);
+    ) -> Result<Option<Ancestry>, IoError> {
+        let said = Ancestry::from_entries(text, self.attested_versions(key)?);
         Ok(match said {
             Some(said) => Some(said),
-            None => History::said(text, self.own_published(key)),
+            None => Ancestry::from_entries(text, self.own_published(key)),
         })
     }
 
     /// What this machine's manifest says in the cloud folder, which may be of an earlier day.
-    fn own_published(&self, key: &str) -> &[Written] {
-        let read = || peers::own_there(&self.own_manifest());
+    fn own_published(&self, key: &str) -> &[ManifestEntry] {
+        let read = || remote_manifests::read_own_entries(&self.own_manifest());
         let own = self.own_published.get_or_init(read);
-        own.get(&manifest::folded(key)).map_or(&[], Vec::as_slice)
+        own.get(&manifest::fold_name(key))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The digest of a file of the cloud folder that nobody vouches for and that is known all the same: it
@@ -63,7 +64,7 @@ impl Planner<'_> {
     pub(super) fn superseded_digest(
         &self,
         key: &str,
-        found: &Found,
+        found: &ListedFile,
     ) -> Result<Option<Sha256Digest>, IoError> {
         if found.stat.size == 0 && !self.has_other_machines()? {
             return Ok(None);
@@ -74,20 +75,20 @@ impl Planner<'_> {
             .filter_map(|w| w.history.as_deref());
         let mut newer = noted.into_iter().chain(told).peekable();
         let mut of_old = self.own_published(key).iter();
-        let is_alike = |written: &&Written| written.size == found.stat.size;
+        let is_alike = |written: &&ManifestEntry| written.size == found.stat.size;
         if newer.peek().is_none() && !of_old.clone().any(|written| is_alike(&written)) {
             return Ok(None);
         }
-        let path = self.full(&FileVersion::there(found).seen);
+        let path = self.full(&FileVersion::remote(found).seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        let is_it = newer.any(|history| history.is_over(&digest))
+        let is_it = newer.any(|history| history.replaces(&digest))
             || of_old.any(|written| written.digest == digest);
         Ok(is_it.then_some(digest))
     }
 
     /// Whether other machines say what they put there.
     fn has_other_machines(&self) -> Result<bool, IoError> {
-        Ok(self.state.has_peers || self.manifests()?.machines > 0)
+        Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
     }
 
     /// Finds out which of two versions of a plain file came of the other. `taken` is the version here where
@@ -95,31 +96,31 @@ impl Planner<'_> {
     pub(super) fn trace(
         &self,
         key: &str,
-        facts: &mut Facts,
-        (here, there): (Option<&FileVersion>, Option<&FileVersion>),
-        last: Option<&Last>,
-        taken: Option<&Written>,
-    ) -> Result<Ancestry, IoError> {
+        facts: &mut FileFacts,
+        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
+        last: Option<&SyncedFile>,
+        taken: Option<&ManifestEntry>,
+    ) -> Result<AncestryFacts, IoError> {
         use Presence::{Changed, New, Unchanged};
-        let mut trace = Ancestry::default();
-        if facts.kind != FileKind::Plain || (facts.here, facts.there) == (Unchanged, Unchanged) {
+        let mut trace = AncestryFacts::default();
+        if facts.kind != FileKind::Plain || (facts.local, facts.remote) == (Unchanged, Unchanged) {
             return Ok(trace);
         }
         trace.base = match taken {
             Some(taken) => Some((taken.history(), taken.digest)),
-            None => self.base(key, *facts, (here, there), last)?,
+            None => self.base(key, *facts, (local, remote), last)?,
         };
-        let Some(there) = there.filter(|_| matches!(facts.there, Changed | New)) else {
+        let Some(remote) = remote.filter(|_| matches!(facts.remote, Changed | New)) else {
             return Ok(trace);
         };
-        let remote_digest = match there.digest {
+        let remote_digest = match remote.digest {
             Some(digest) => digest,
-            None if here.is_none() && trace.base.is_none() => return Ok(trace),
-            None => self.raw_digest(there)?,
+            None if local.is_none() && trace.base.is_none() => return Ok(trace),
+            None => self.raw_digest(remote)?,
         };
         trace.remote_digest = Some(remote_digest);
         trace.remote_history = self.attested_history(key, &remote_digest)?;
-        let Some(here) = here else {
+        let Some(local) = local else {
             return Ok(trace);
         };
         if facts.relation == Some(crate::codex::rollout::Relation::Equal) {
@@ -127,50 +128,50 @@ impl Planner<'_> {
         }
         // A damaged state may have known more of what is here than all that others say.
         let may_tell = trace.base.is_some() || !self.state.has_gaps;
-        if may_tell && matches!(facts.here, Changed | New) {
-            let text = self.raw_digest(here)?;
+        if may_tell && matches!(facts.local, Changed | New) {
+            let text = self.raw_digest(local)?;
             if text == remote_digest {
                 return Ok(trace);
             }
             if let Some(own) = self.history_of_killed_upload(key, &trace, &remote_digest)? {
-                (facts.here, facts.there) = (Changed, Unchanged);
+                (facts.local, facts.remote) = (Changed, Unchanged);
                 trace.base = Some((own, remote_digest));
                 return Ok(trace);
             }
             let said = self.attested_history(key, &text)?;
             if let Some(said) = said.filter(|said| trace.is_newer_than_base(said)) {
                 let of_it = match &trace.remote_history {
-                    Some(there) => descent((there, &remote_digest), (&said, &text)),
-                    None if said.is_over(&remote_digest) => Descent::Older,
-                    None => Descent::Unknown,
+                    Some(remote) => causal_order((remote, &remote_digest), (&said, &text)),
+                    None if said.replaces(&remote_digest) => CausalOrder::Older,
+                    None => CausalOrder::Unknown,
                 };
-                if matches!(of_it, Descent::Newer | Descent::Older) {
-                    facts.descent = of_it;
-                    (facts.here, facts.there) = (Unchanged, Changed);
+                if matches!(of_it, CausalOrder::Newer | CausalOrder::Older) {
+                    facts.causal_order = of_it;
+                    (facts.local, facts.remote) = (Unchanged, Changed);
                     trace.base = Some((said, text));
                     return Ok(trace);
                 }
             }
         }
         if let Some((base, text)) = &trace.base {
-            facts.descent = match &trace.remote_history {
-                Some(said) => descent((said, &remote_digest), (base, text)),
-                None if base.is_over(&remote_digest) && self.has_other_machines()? => {
-                    Descent::Older
+            facts.causal_order = match &trace.remote_history {
+                Some(said) => causal_order((said, &remote_digest), (base, text)),
+                None if base.replaces(&remote_digest) && self.has_other_machines()? => {
+                    CausalOrder::Older
                 }
                 // Something has taken its place elsewhere, or, where nobody else is, here.
-                None if there.digest.is_some() => Descent::Doubtful,
+                None if remote.digest.is_some() => CausalOrder::OlderUnattested,
                 None if self.request.accept_unlisted
-                    && facts.newer == Newer::Here
+                    && facts.newer == NewerSide::Local
                     && self.has_other_machines()? =>
                 {
-                    Descent::Doubtful
+                    CausalOrder::OlderUnattested
                 }
-                None => Descent::Unknown,
+                None => CausalOrder::Unknown,
             };
         }
-        if facts.descent == Descent::Apart && facts.here == Unchanged {
-            facts.descent = self.order_by_prefix(&trace, here, there)?;
+        if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
+            facts.causal_order = self.order_by_prefix(&trace, local, remote)?;
         }
         Ok(trace)
     }
@@ -179,11 +180,11 @@ impl Planner<'_> {
     /// had said anything yet.
     fn order_by_prefix(
         &self,
-        trace: &Ancestry,
-        here: &FileVersion,
-        there: &FileVersion,
-    ) -> Result<Descent, IoError> {
-        let is_first = |known: Option<(&History, &Sha256Digest)>| {
+        trace: &AncestryFacts,
+        local: &FileVersion,
+        remote: &FileVersion,
+    ) -> Result<CausalOrder, IoError> {
+        let is_first = |known: Option<(&Ancestry, &Sha256Digest)>| {
             known.is_some_and(|(history, text)| history.is_first(text))
         };
         let base = trace.base.as_ref().map(|(history, text)| (history, text));
@@ -192,13 +193,13 @@ impl Planner<'_> {
             .as_ref()
             .zip(trace.remote_digest.as_ref());
         Ok(if !is_first(base) || !is_first(said) {
-            Descent::Apart
-        } else if self.is_truncated_prefix(there, here)? {
-            Descent::Newer
-        } else if self.is_truncated_prefix(here, there)? {
-            Descent::Older
+            CausalOrder::Concurrent
+        } else if self.is_truncated_prefix(remote, local)? {
+            CausalOrder::Newer
+        } else if self.is_truncated_prefix(local, remote)? {
+            CausalOrder::Older
         } else {
-            Descent::Apart
+            CausalOrder::Concurrent
         })
     }
 
@@ -206,23 +207,26 @@ impl Planner<'_> {
     fn base(
         &self,
         key: &str,
-        facts: Facts,
-        (here, there): (Option<&FileVersion>, Option<&FileVersion>),
-        last: Option<&Last>,
+        facts: FileFacts,
+        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
+        last: Option<&SyncedFile>,
     ) -> Result<Option<KnownVersion>, IoError> {
         let Some(last) = last else {
             return Ok(None);
         };
-        let as_it_was = here
-            .filter(|_| facts.here == Presence::Unchanged)
-            .or(there.filter(|_| facts.there == Presence::Unchanged));
+        let as_it_was = local
+            .filter(|_| facts.local == Presence::Unchanged)
+            .or(remote.filter(|_| facts.remote == Presence::Unchanged));
         let text = match (last.contents, as_it_was) {
             (Some((_, digest)), _) => digest,
             (None, Some(version)) => self.raw_digest(version)?,
             (None, None) => return Ok(None),
         };
         let history = self.state.histories.get(key);
-        let history = history.map_or_else(|| History::first(&text), |history| history.of(&text));
+        let history = history.map_or_else(
+            || Ancestry::first(&text),
+            |history| history.with_explicit_vector(&text),
+        );
         Ok(Some((history, text)))
     }
 
@@ -231,15 +235,15 @@ impl Planner<'_> {
     fn history_of_killed_upload(
         &self,
         key: &str,
-        trace: &Ancestry,
+        trace: &AncestryFacts,
         remote_digest: &Sha256Digest,
-    ) -> Result<Option<History>, IoError> {
-        let Some(own) = History::said(remote_digest, self.ledger_versions(key)?) else {
+    ) -> Result<Option<Ancestry>, IoError> {
+        let Some(own) = Ancestry::from_entries(remote_digest, self.ledger_versions(key)?) else {
             return Ok(None);
         };
         let writer = &self.state.writer;
         let is_unnoted = match &trace.base {
-            Some((base, _)) => own.lineage.count(writer) > base.lineage.count(writer),
+            Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
             None => own.is_first(remote_digest),
         };
         Ok(is_unnoted.then_some(own))
@@ -249,18 +253,18 @@ impl Planner<'_> {
     pub(super) fn history_for_upload(
         &self,
         key: &str,
-        facts: Facts,
-        trace: &Ancestry,
-        here: &FileVersion,
-    ) -> Result<Option<Box<History>>, IoError> {
+        facts: FileFacts,
+        trace: &AncestryFacts,
+        local: &FileVersion,
+    ) -> Result<Option<Box<Ancestry>>, IoError> {
         let before = self.state.histories.get(key);
-        let is_new_there = facts.there == Presence::Absent;
+        let is_new_there = facts.remote == Presence::Absent;
         let is_alone = before.is_none() && trace.base.is_none() && trace.remote_digest.is_none();
         if is_alone && !(is_new_there && self.has_deleted_version(key)?) {
             return Ok(None);
         }
-        let text = self.raw_digest(here)?;
-        let is_as_it_was = facts.here == Presence::Unchanged;
+        let text = self.raw_digest(local)?;
+        let is_as_it_was = facts.local == Presence::Unchanged;
         let said = if is_as_it_was {
             None
         } else {
@@ -270,18 +274,19 @@ impl Planner<'_> {
         let is_told = is_as_it_was || said.is_some();
         let base = trace.base.as_ref().map(|(base, _)| base).or(before);
         let mut history = said.or_else(|| base.cloned()).unwrap_or_default();
-        let there = trace.remote_history.as_ref();
+        let remote = trace.remote_history.as_ref();
         // What is overcome is overcome by a decision that others have to learn of.
-        let overcomes = there.is_some_and(|there| {
-            facts.descent != Descent::Older && !there.lineage.is_in(&history.lineage)
+        let overcomes = remote.is_some_and(|remote| {
+            facts.causal_order != CausalOrder::Older
+                && !remote.vector.is_included_in(&history.vector)
         });
-        if let Some(there) = there {
-            history = history.with(there, &text);
+        if let Some(remote) = remote {
+            history = history.merge(remote, &text);
         }
         if let Some((_, replaced)) = &trace.base {
-            history = history.noting(Some(*replaced), &text);
+            history = history.record_replaced(Some(*replaced), &text);
         }
-        history = history.noting(trace.remote_digest, &text);
+        history = history.record_replaced(trace.remote_digest, &text);
         let mut is_revived = false;
         if is_new_there {
             (history, is_revived) = self.with_deleted_ancestors(key, history, &text)?;
@@ -290,9 +295,9 @@ impl Planner<'_> {
             let writer = &self.state.writer;
             let counts = self
                 .attested_versions(key)?
-                .map(|w| w.history().lineage.count(writer));
+                .map(|w| w.history().vector.count(writer));
             let known = counts.max().unwrap_or(0);
-            history.lineage = history.lineage.changed_by(writer, known);
+            history.vector = history.vector.increment(writer, known);
         }
         Ok(self.history_to_publish(key, history, &text))
     }
@@ -302,10 +307,10 @@ impl Planner<'_> {
     pub(super) fn history_for_download(
         &mut self,
         key: &str,
-        trace: &Ancestry,
+        trace: &AncestryFacts,
         is_absent: bool,
-        there: &FileVersion,
-    ) -> Option<Box<History>> {
+        remote: &FileVersion,
+    ) -> Option<Box<Ancestry>> {
         let before = self.state.histories.get(key);
         let base = trace.base.as_ref();
         let Some(text) = trace.remote_digest else {
@@ -313,25 +318,25 @@ impl Planner<'_> {
         };
         let history = match (&trace.remote_history, base.map(|(base, _)| base).or(before)) {
             (Some(said), _) if is_absent => said.clone(),
-            (Some(said), Some(base)) => said.clone().with(base, &text),
+            (Some(said), Some(base)) => said.clone().merge(base, &text),
             (Some(said), None) => said.clone(),
             (None, Some(base)) => {
                 let mut history = base.clone();
-                history.lineage = history.lineage.replaced_by(&text);
+                history.vector = history.vector.increment_unknown(&text);
                 history
             }
             (None, None) => return None,
         };
         let replaced = base.map(|(_, text)| *text).filter(|_| !is_absent);
-        let history = self.history_to_publish(key, history.noting(replaced, &text), &text);
-        if trace.remote_history.is_none() && there.digest.is_some() {
-            let written = Written {
-                size: there.seen.stat.size,
-                mtime_ns: there.mtime_ns,
+        let history = self.history_to_publish(key, history.record_replaced(replaced, &text), &text);
+        if trace.remote_history.is_none() && remote.digest.is_some() {
+            let written = ManifestEntry {
+                size: remote.seen.stat.size,
+                mtime_ns: remote.mtime_ns,
                 digest: text,
                 history: history.clone(),
             };
-            self.plan.attested.push((there.seen.path.clone(), written));
+            self.plan.attested.push((remote.seen.path.clone(), written));
         }
         history
     }
@@ -341,30 +346,32 @@ impl Planner<'_> {
     pub(super) fn history_for_equal(
         &self,
         key: &str,
-        facts: Facts,
-        trace: &Ancestry,
+        facts: FileFacts,
+        trace: &AncestryFacts,
         text: &Sha256Digest,
-    ) -> Result<(Option<Box<History>>, bool), IoError> {
+    ) -> Result<(Option<Box<Ancestry>>, bool), IoError> {
         use Presence::Unchanged;
         let before = self.state.histories.get(key);
         let same_text = trace.base.as_ref().is_some_and(|(_, base)| base == text);
-        if same_text || facts.here == Unchanged || facts.there == Unchanged {
+        if same_text || facts.local == Unchanged || facts.remote == Unchanged {
             return Ok((before.cloned().map(Box::new), false));
         }
         let said = self.attested_history(key, text)?;
         let base = trace.base.as_ref().map(|(base, _)| base).or(before);
         let (mut history, is_news) = match (said, base) {
-            (Some(said), Some(base)) if said.lineage.is_in(&base.lineage) => (base.clone(), true),
-            (Some(said), Some(base)) => (said.with(base, text), false),
+            (Some(said), Some(base)) if said.vector.is_included_in(&base.vector) => {
+                (base.clone(), true)
+            }
+            (Some(said), Some(base)) => (said.merge(base, text), false),
             (Some(said), None) => (said, false),
             (None, Some(base)) => (base.clone(), true),
             (None, None) => return Ok((None, false)),
         };
         if is_news {
-            history.lineage = history.lineage.replaced_by(text);
+            history.vector = history.vector.increment_unknown(text);
         }
         let replaced = trace.base.as_ref().map(|(_, text)| *text);
-        let history = self.history_to_publish(key, history.noting(replaced, text), text);
+        let history = self.history_to_publish(key, history.record_replaced(replaced, text), text);
         Ok((history, is_news))
     }
 
@@ -372,9 +379,9 @@ impl Planner<'_> {
     fn history_to_publish(
         &self,
         key: &str,
-        history: History,
+        history: Ancestry,
         text: &Sha256Digest,
-    ) -> Option<Box<History>> {
+    ) -> Option<Box<Ancestry>> {
         let is_told = !history.is_first(text) || self.state.histories.contains_key(key);
         is_told.then(|| Box::new(history))
     }
@@ -385,10 +392,10 @@ impl Planner<'_> {
     }
 }
 
-impl Ancestry {
+impl AncestryFacts {
     /// Whether a version has changes in it that the last sync did not see.
-    fn is_newer_than_base(&self, said: &History) -> bool {
+    fn is_newer_than_base(&self, said: &Ancestry) -> bool {
         let base = self.base.as_ref();
-        base.is_none_or(|(base, _)| said.lineage > base.lineage)
+        base.is_none_or(|(base, _)| said.vector > base.vector)
     }
 }

@@ -2,14 +2,14 @@
 
 use super::Planner;
 use crate::codex::rollout::Relation;
-use crate::sync::decide::{Facts, FileKind, Presence};
-use crate::sync::lineage::Descent;
+use crate::sync::decide::{FileFacts, FileKind, Presence};
 use crate::sync::scan::Side;
+use crate::sync::version_vector::CausalOrder;
 
 impl Planner<'_> {
     /// How a conflict between two versions of a plain file ends by `conflict.policy`: the one on `from`
     /// goes on.
-    pub(super) fn policy_outcome(&self, facts: Facts, from: Side) -> String {
+    pub(super) fn policy_outcome(&self, facts: FileFacts, from: Side) -> String {
         let loser = if self.request.config.backup.before_overwrite {
             "the other one is in the snapshot"
         } else {
@@ -22,15 +22,15 @@ impl Planner<'_> {
 /// Which version of a conflict goes on.
 pub(super) fn winner(from: Side) -> &'static str {
     match from {
-        Side::Here => "the version of this machine goes on",
-        Side::There => "the version in the cloud folder goes on",
+        Side::Local => "the version of this machine goes on",
+        Side::Remote => "the version in the cloud folder goes on",
     }
 }
 
-pub(super) fn conflict_reason(facts: Facts) -> String {
-    let known = facts.here != Presence::New && facts.there != Presence::New;
+pub(super) fn conflict_reason(facts: FileFacts) -> String {
+    let known = facts.local != Presence::New && facts.remote != Presence::New;
     match (facts.kind, known) {
-        _ if facts.descent == Descent::Doubtful => {
+        _ if facts.causal_order == CausalOrder::OlderUnattested => {
             "an older version is in the cloud folder, and nobody says that it was put there"
         }
         (FileKind::Rollout, true) => "went on differently on both sides since the last sync",

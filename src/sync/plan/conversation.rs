@@ -10,15 +10,17 @@ use super::{
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
-use crate::sync::forks;
-use crate::sync::lineage::Descent;
-use crate::sync::register::Change;
+use crate::sync::decide::{
+    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
+};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::read_failure;
 use crate::sync::rollouts;
-use crate::sync::scan::{Found, Side, Stat};
-use crate::sync::state::Last;
-use crate::sync::unreadable;
+use crate::sync::scan::{ListedFile, Side, Stat};
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::CausalOrder;
 
 /// Why a version is set aside that is in a second file of the conversation.
 const DIVERGED_COPY: &str = "went on differently in a copy";
@@ -38,7 +40,7 @@ struct SideVersions {
 struct ConversationDraft<'a> {
     key: &'a str,
     path: String,
-    last: Option<&'a Last>,
+    last: Option<&'a SyncedFile>,
     ops: Vec<Op>,
     /// Names of forks that the ops keep.
     new_copies: Vec<String>,
@@ -58,7 +60,7 @@ impl Planner<'_> {
             ops: Vec::new(),
             new_copies: Vec::new(),
         };
-        for found in &group.here {
+        for found in &group.local {
             if self.skips_zero_filled(found, true, draft.last)? {
                 return Ok(());
             }
@@ -66,13 +68,13 @@ impl Planner<'_> {
         if self.record_if_stats_equal(&draft, group) {
             return Ok(());
         }
-        let here: Vec<_> = group.here.iter().map(FileVersion::here).collect();
-        let mut there = Vec::new();
-        for found in &group.there {
+        let local: Vec<_> = group.local.iter().map(FileVersion::local).collect();
+        let mut remote = Vec::new();
+        for found in &group.remote {
             match self.download_state(key, found, true, draft.last)? {
-                DownloadState::Complete(version) => there.push(version),
+                DownloadState::Complete(version) => remote.push(version),
                 DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
-                    there.push(FileVersion::there(found));
+                    remote.push(FileVersion::remote(found));
                 }
                 // Nothing is decided while a part is missing.
                 DownloadState::Incomplete(why) => {
@@ -81,29 +83,29 @@ impl Planner<'_> {
                 }
             }
         }
-        let here = self.fold_side(&mut draft, here)?;
-        let mut there = self.fold_side(&mut draft, there)?;
-        let base = there.main.as_ref().map(|version| version.seen.clone());
-        self.fold_client_copies(&mut draft, &here, &mut there, &group.client_copies)?;
-        self.plan_conversation_sync(draft, here, there, base.as_ref())
+        let local = self.fold_side(&mut draft, local)?;
+        let mut remote = self.fold_side(&mut draft, remote)?;
+        let base = remote.main.as_ref().map(|version| version.seen.clone());
+        self.fold_client_copies(&mut draft, &local, &mut remote, &group.client_copies)?;
+        self.plan_conversation_sync(draft, local, remote, base.as_ref())
     }
 
     /// The quick way for what no sync has seen and looks the same on both sides.
     fn record_if_stats_equal(&mut self, draft: &ConversationDraft<'_>, group: &FileGroup) -> bool {
-        let ([here], [there], []) = (&*group.here, &*group.there, &*group.client_copies) else {
+        let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
             return false;
         };
-        if draft.last.is_some() || here.path != there.path || !self.trusts_mtime() {
+        if draft.last.is_some() || local.path != remote.path || !self.trusts_mtime() {
             return false;
         }
-        let (here, mut there) = (FileVersion::here(here), FileVersion::here(there));
-        there.seen.side = Side::There;
+        let (local, mut remote) = (FileVersion::local(local), FileVersion::local(remote));
+        remote.seen.side = Side::Remote;
         // Two that grew by as much at one time are told apart by what they hold, unless even the
         // nanoseconds are the same.
-        if here.seen.stat != there.seen.stat {
+        if local.seen.stat != remote.seen.stat {
             return false;
         }
-        self.record_equal(draft.key, &here, &there, None);
+        self.record_equal(draft.key, &local, &remote, None);
         true
     }
 
@@ -119,8 +121,8 @@ impl Planner<'_> {
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
             let place = draft.last.map(|last| match version.seen.side {
-                Side::Here => &last.here,
-                Side::There => &last.there,
+                Side::Local => &last.local,
+                Side::Remote => &last.remote,
             });
             let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
             (path.ends_with(ZST), is_old, path.clone())
@@ -154,29 +156,29 @@ impl Planner<'_> {
     fn fold_client_copies(
         &mut self,
         draft: &mut ConversationDraft<'_>,
-        here: &SideVersions,
-        there: &mut SideVersions,
-        copies: &[Found],
+        local: &SideVersions,
+        remote: &mut SideVersions,
+        copies: &[ListedFile],
     ) -> Result<(), PlanError> {
         for found in copies {
             let seen = ObservedFile {
-                side: Side::There,
+                side: Side::Remote,
                 path: found.path.clone(),
                 stat: found.stat,
             };
             let path = self.full(&seen);
             if let Err(e) = contents::read(&path, None) {
-                let why = unreadable::reason(&e);
+                let why = read_failure::reason(&e);
                 self.plan.waiting.push((found.path.clone(), why));
                 continue;
             }
-            let mains = [&here.main, &there.main];
-            let mut extends_there = there.main.is_none();
+            let mains = [&local.main, &remote.main];
+            let mut extends_there = remote.main.is_none();
             let mut contained = false;
             for main in mains.into_iter().flatten() {
                 match self.relation(&main.seen, &seen)? {
                     Relation::Equal | Relation::FirstExtends => contained = true,
-                    Relation::SecondExtends if main.seen.side == Side::There => {
+                    Relation::SecondExtends if main.seen.side == Side::Remote => {
                         extends_there = true;
                     }
                     _ => {}
@@ -194,7 +196,7 @@ impl Planner<'_> {
                     self.keep_conflict_copy(draft, &seen)?;
                 }
                 DownloadState::Incomplete(why) => self.wait_for_listing(&found.path, why),
-                DownloadState::Complete(version) if extends_there => there.main = Some(version),
+                DownloadState::Complete(version) if extends_there => remote.main = Some(version),
                 DownloadState::Complete(version) => {
                     self.keep_conflict_copy(draft, &version.seen)?
                 }
@@ -206,7 +208,7 @@ impl Planner<'_> {
     /// Whether a file of lines has some, and none is cut.
     pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
         let path = self.full(seen);
-        let why = contents::looks_torn(&path, true).at("read", &path)?;
+        let why = contents::torn_reason(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
     }
 
@@ -218,31 +220,31 @@ impl Planner<'_> {
     fn plan_conversation_sync(
         &mut self,
         mut draft: ConversationDraft<'_>,
-        here: SideVersions,
-        there: SideVersions,
+        local: SideVersions,
+        remote: SideVersions,
         base: Option<&ObservedFile>,
     ) -> Result<(), PlanError> {
-        let facts = self.conversation_facts(&draft, here.main.as_ref(), there.main.as_ref())?;
+        let facts = self.conversation_facts(&draft, local.main.as_ref(), remote.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
-        let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
+        let rebase = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
         let diverged = facts.relation == Some(Relation::Diverged);
-        let moved = Self::target_folder(&draft, here.main.as_ref(), base);
+        let moved = Self::target_folder(&draft, local.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
-        let mut change = Change::Same;
+        let mut change = ContentChange::Unchanged;
         let (mut here_at, mut there_at) = (None, None);
-        match (decision, &here.main, &there.main) {
-            (Decision::Conflict, Some(here), Some(there)) => {
+        match (decision, &local.main, &remote.main) {
+            (FileDecision::Conflict, Some(local), Some(remote)) => {
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
                     reason: conflict_reason(facts),
-                    here: Some(here.seen.clone()),
-                    there: Some(there.seen.clone()),
+                    local: Some(local.seen.clone()),
+                    remote: Some(remote.seen.clone()),
                 });
                 return Ok(());
             }
-            (Decision::DeleteThere, None, Some(version)) => {
+            (FileDecision::DeleteCloud, None, Some(version)) => {
                 let state_update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
                 self.push_delete(
                     draft.key,
@@ -253,12 +255,12 @@ impl Planner<'_> {
                 );
                 return Ok(());
             }
-            (Decision::DeleteHere, Some(version), None) => {
+            (FileDecision::DeleteLocal, Some(version), None) => {
                 let action = SyncAction::DeleteLocal;
                 self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
                 return Ok(());
             }
-            (Decision::ToCloud(why), Some(version), other) => {
+            (FileDecision::CopyToCloud(why), Some(version), other) => {
                 if other.is_none() {
                     self.cancel_pending_deletions(draft.key)?;
                 }
@@ -270,18 +272,18 @@ impl Planner<'_> {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.add_copy(&mut draft, version, Side::There, folder, base)?);
+                there_at = Some(self.add_copy(&mut draft, version, Side::Remote, folder, base)?);
                 here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
             }
-            (Decision::ToHere(why), other, Some(version)) => {
+            (FileDecision::CopyToLocal(why), other, Some(version)) => {
                 if diverged && let Some(other) = other {
                     self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
                 action = Some(SyncAction::CopyToLocal);
                 change = match (other, diverged) {
-                    (None, _) => Change::New,
-                    (_, true) => Change::Replaced,
-                    _ => Change::Extended,
+                    (None, _) => ContentChange::New,
+                    (_, true) => ContentChange::Replaced,
+                    _ => ContentChange::Extended,
                 };
                 (reason, bytes) = (why.text(), version.seen.stat.size);
                 let real = base.map_or(&version.seen.path, |base| &base.path);
@@ -290,14 +292,14 @@ impl Planner<'_> {
                     .unwrap_or(rollouts::folder(real))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
-                here_at = Some(self.add_copy(&mut draft, version, Side::Here, &folder, old)?);
+                here_at = Some(self.add_copy(&mut draft, version, Side::Local, &folder, old)?);
                 there_at = Some(if rebase {
-                    self.add_copy(&mut draft, version, Side::There, &folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, &folder, base)?
                 } else {
                     Self::add_move(&mut draft, &version.seen, &folder)
                 });
             }
-            (Decision::Adopt | Decision::Nothing, Some(version), Some(other)) => {
+            (FileDecision::RecordEqual | FileDecision::Nothing, Some(version), Some(other)) => {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
@@ -306,17 +308,17 @@ impl Planner<'_> {
                     action = Some(SyncAction::CopyToCloud);
                     reason = "its cloud client had put it under another name";
                     bytes = version.seen.stat.size;
-                    self.add_copy(&mut draft, version, Side::There, folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, folder, base)?
                 } else {
                     Self::add_move(&mut draft, &other.seen, folder)
                 });
             }
             _ => {}
         }
-        let duplicates: Vec<ObservedFile> = here
+        let duplicates: Vec<ObservedFile> = local
             .duplicates
             .into_iter()
-            .chain(there.duplicates)
+            .chain(remote.duplicates)
             .collect();
         draft.replace_duplicates_by_moves(&duplicates);
         for seen in duplicates {
@@ -326,14 +328,14 @@ impl Planner<'_> {
             }
         }
         if draft.ops.is_empty() {
-            return self.record_equal_conversation(&draft, facts, here.main, there.main);
+            return self.record_equal_conversation(&draft, facts, local.main, remote.main);
         }
         let (action, reason) = match action {
             Some(action) => (action, reason),
             None => draft.action_without_copy(),
         };
         let state_update = match (here_at, there_at) {
-            (Some(here), Some(there)) => StateUpdate::Synced { here, there },
+            (Some(local), Some(remote)) => StateUpdate::Synced { local, remote },
             _ => StateUpdate::None,
         };
         let conflict = draft.conflict_note(decision, facts);
@@ -354,47 +356,47 @@ impl Planner<'_> {
     fn record_equal_conversation(
         &mut self,
         draft: &ConversationDraft<'_>,
-        facts: Facts,
-        here: Option<FileVersion>,
-        there: Option<FileVersion>,
+        facts: FileFacts,
+        local: Option<FileVersion>,
+        remote: Option<FileVersion>,
     ) -> Result<(), PlanError> {
-        let (Some(here), Some(there)) = (here, there) else {
+        let (Some(local), Some(remote)) = (local, remote) else {
             return Ok(());
         };
         let contents = match draft.last.and_then(|last| last.contents) {
             Some(contents) if facts.relation.is_none() => contents,
-            _ => self.text_digest(&here.seen)?,
+            _ => self.text_digest(&local.seen)?,
         };
-        if facts.there != Presence::Unchanged {
-            self.attest(&there, contents.1, None, false);
+        if facts.remote != Presence::Unchanged {
+            self.attest(&remote, contents.1, None, false);
         }
-        self.record_equal(draft.key, &here, &there, Some(contents));
+        self.record_equal(draft.key, &local, &remote, Some(contents));
         Ok(())
     }
 
     fn conversation_facts(
         &self,
         draft: &ConversationDraft<'_>,
-        here: Option<&FileVersion>,
-        there: Option<&FileVersion>,
-    ) -> Result<Facts, PlanError> {
-        let mut facts = Facts {
+        local: Option<&FileVersion>,
+        remote: Option<&FileVersion>,
+    ) -> Result<FileFacts, PlanError> {
+        let mut facts = FileFacts {
             kind: FileKind::Rollout,
-            here: self.presence(here, draft.last)?,
-            there: self.presence(there, draft.last)?,
+            local: self.presence(local, draft.last)?,
+            remote: self.presence(remote, draft.last)?,
             relation: None,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
             delete_asked: false,
         };
-        self.check_interrupted_download(draft.key, &mut facts, here)?;
-        if let (Some(here), Some(there)) = (here, there) {
-            facts.newer = self.newer(here, there);
-            if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {
-                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+        self.check_interrupted_download(draft.key, &mut facts, local)?;
+        if let (Some(local), Some(remote)) = (local, remote) {
+            facts.newer = self.newer(local, remote);
+            if (facts.local, facts.remote) != (Presence::Unchanged, Presence::Unchanged) {
+                facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
         }
-        self.check_deletion(draft.key, &mut facts, (here, there), draft.last)?;
+        self.check_deletion(draft.key, &mut facts, (local, remote), draft.last)?;
         Ok(facts)
     }
 
@@ -402,22 +404,22 @@ impl Planner<'_> {
     /// it was moved to since; where that is no answer, the one in which it is not archived.
     fn target_folder(
         draft: &ConversationDraft<'_>,
-        here: Option<&FileVersion>,
-        there: Option<&ObservedFile>,
+        local: Option<&FileVersion>,
+        remote: Option<&ObservedFile>,
     ) -> Option<String> {
-        let (here, there) = (here?, there?);
-        let here = rollouts::folder(&here.seen.path);
-        let there = rollouts::folder(&there.path);
-        if here == there {
+        let (local, remote) = (local?, remote?);
+        let local = rollouts::folder(&local.seen.path);
+        let remote = rollouts::folder(&remote.path);
+        if local == remote {
             return None;
         }
-        let last = draft.last.map(|last| rollouts::folder(&last.here.path));
+        let last = draft.last.map(|last| rollouts::folder(&last.local.path));
         Some(
             match last {
-                Some(last) if last == there => here,
-                Some(last) if last == here => there,
-                _ if rollouts::is_archived(here) || here == "archived_sessions" => there,
-                _ => here,
+                Some(last) if last == remote => local,
+                Some(last) if last == local => remote,
+                _ if rollouts::is_archived(local) || local == "archived_sessions" => remote,
+                _ => local,
             }
             .to_owned(),
         )
@@ -484,7 +486,7 @@ impl Planner<'_> {
         draft: &ConversationDraft<'_>,
         digest: &Sha256Digest,
     ) -> Result<bool, IoError> {
-        let name = forks::name(draft.key, digest);
+        let name = conflict_copies::file_name(draft.key, digest);
         let is_kept =
             self.conflict_copies.all.contains_key(&name) || draft.new_copies.contains(&name);
         Ok(is_kept || self.may_drop(&name)?)
@@ -498,7 +500,7 @@ impl Planner<'_> {
         seen: &ObservedFile,
     ) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
-        let name = forks::name(draft.key, &digest);
+        let name = conflict_copies::file_name(draft.key, &digest);
         let is_kept = if self.has_policy_override(&draft.path) {
             draft.new_copies.contains(&name)
         } else {
@@ -546,16 +548,22 @@ impl ConversationDraft<'_> {
     }
 
     /// Why versions are set aside, and which one goes on; `None` where none is.
-    fn conflict_note(&self, decision: Decision, facts: Facts) -> Option<String> {
+    fn conflict_note(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
         if self.new_copies.is_empty() {
             return None;
         }
         let diverged = facts.relation == Some(Relation::Diverged);
         let (why, goes_on) = match decision {
-            Decision::ToCloud(Why::Policy) => (conflict_reason(facts), winner(Side::Here)),
-            Decision::ToHere(Why::Policy) => (conflict_reason(facts), winner(Side::There)),
-            Decision::ToCloud(_) if diverged => (REWRITTEN.to_owned(), winner(Side::Here)),
-            Decision::ToHere(_) if diverged => (REWRITTEN.to_owned(), winner(Side::There)),
+            FileDecision::CopyToCloud(CopyReason::Policy) => {
+                (conflict_reason(facts), winner(Side::Local))
+            }
+            FileDecision::CopyToLocal(CopyReason::Policy) => {
+                (conflict_reason(facts), winner(Side::Remote))
+            }
+            FileDecision::CopyToCloud(_) if diverged => (REWRITTEN.to_owned(), winner(Side::Local)),
+            FileDecision::CopyToLocal(_) if diverged => {
+                (REWRITTEN.to_owned(), winner(Side::Remote))
+            }
             _ => (
                 DIVERGED_COPY.to_owned(),
                 "the version under its own name goes on",
@@ -575,8 +583,8 @@ impl ConversationDraft<'_> {
             _ => None,
         });
         match moves {
-            Some(Side::Here) => (SyncAction::MoveLocal, "moved in the cloud folder"),
-            Some(Side::There) => (SyncAction::MoveCloud, "moved here"),
+            Some(Side::Local) => (SyncAction::MoveLocal, "moved in the cloud folder"),
+            Some(Side::Remote) => (SyncAction::MoveCloud, "moved here"),
             None if self
                 .ops
                 .iter()

@@ -6,18 +6,18 @@ use super::{Planner, StateUpdate};
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
-use crate::sync::decide::{Facts, FileKind, Presence};
-use crate::sync::lineage::{Descent, History, descent};
-use crate::sync::manifest::Written;
+use crate::sync::decide::{FileFacts, FileKind, Presence};
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::rollouts;
-use crate::sync::state::Last;
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A text that was deleted.
 #[derive(Debug)]
 pub(super) struct DeletedVersion {
     text: Sha256Digest,
     /// What a machine lists of it.
-    version: Option<Written>,
+    version: Option<ManifestEntry>,
 }
 
 impl Planner<'_> {
@@ -26,39 +26,39 @@ impl Planner<'_> {
     pub(super) fn check_deletion(
         &self,
         key: &str,
-        facts: &mut Facts,
-        (here, there): (Option<&FileVersion>, Option<&FileVersion>),
-        last: Option<&Last>,
+        facts: &mut FileFacts,
+        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
+        last: Option<&SyncedFile>,
     ) -> Result<(), IoError> {
         if self.rules.delete != DeletePolicy::Propagate {
             return Ok(());
         }
         let is_plain = facts.kind == FileKind::Plain;
-        let is_restored = self.state.restored.is_some();
-        match (here, there) {
+        let is_restored = self.state.restore_marker.is_some();
+        match (local, remote) {
             // The archive that the home was put back from may have had none.
-            (None, Some(_)) if is_restored && facts.there == Presence::Unchanged => {
-                facts.there = Presence::Changed;
+            (None, Some(_)) if is_restored && facts.remote == Presence::Unchanged => {
+                facts.remote = Presence::Changed;
             }
-            (None, Some(there)) if facts.there == Presence::Unchanged => {
+            (None, Some(remote)) if facts.remote == Presence::Unchanged => {
                 let was = last.and_then(|last| last.contents);
                 // Where equal times alone made them one text, what was deleted is not known.
-                if was.map(|(_, text)| text) != Some(self.text_digest(&there.seen)?.1) {
-                    facts.there = Presence::Changed;
+                if was.map(|(_, text)| text) != Some(self.text_digest(&remote.seen)?.1) {
+                    facts.remote = Presence::Changed;
                 }
             }
             // A client has brought back what was deleted before.
-            (None, Some(there))
+            (None, Some(remote))
                 if is_plain
                     && !is_restored
-                    && self.remote_predates_deletion(key, there, last)? =>
+                    && self.remote_predates_deletion(key, remote, last)? =>
             {
-                facts.there = Presence::Unchanged;
+                facts.remote = Presence::Unchanged;
             }
-            (Some(here), None)
-                if facts.here == Presence::Unchanged && self.has_open_deletion(key)? =>
+            (Some(local), None)
+                if facts.local == Presence::Unchanged && self.has_open_deletion(key)? =>
             {
-                let text = self.text_digest(&here.seen)?.1;
+                let text = self.text_digest(&local.seen)?.1;
                 let digest = text.to_string();
                 let mut asked = self.open_deletions(key)?;
                 // The edit that was deleted may never have come here.
@@ -78,17 +78,17 @@ impl Planner<'_> {
     fn remote_predates_deletion(
         &self,
         key: &str,
-        there: &FileVersion,
-        last: Option<&Last>,
+        remote: &FileVersion,
+        last: Option<&SyncedFile>,
     ) -> Result<bool, IoError> {
         if last.is_none() && !self.has_deleted_version(key)? {
             return Ok(false);
         }
-        let text = self.text_digest(&there.seen)?.1;
+        let text = self.text_digest(&remote.seen)?.1;
         let was = last.and_then(|last| last.contents);
         if let Some((_, was)) = was.filter(|(_, was)| *was != text) {
             let (base, own) = (self.history_of(key, &was)?, self.history_of(key, &text)?);
-            if descent((&own, &text), (&base, &was)) == Descent::Older {
+            if causal_order((&own, &text), (&base, &was)) == CausalOrder::Older {
                 return Ok(true);
             }
         }
@@ -99,10 +99,10 @@ impl Planner<'_> {
     pub(super) fn state_update_for_deletion(
         &self,
         key: &str,
-        there: &FileVersion,
-        last: Option<&Last>,
+        remote: &FileVersion,
+        last: Option<&SyncedFile>,
     ) -> Result<StateUpdate, IoError> {
-        let text = self.text_digest(&there.seen)?.1;
+        let text = self.text_digest(&remote.seen)?.1;
         // The deletion of what came after it goes on.
         if self.predates_deletion(key, &text)? {
             return Ok(StateUpdate::Forget);
@@ -115,9 +115,9 @@ impl Planner<'_> {
 
     /// What was deleted of a file, here or elsewhere.
     pub(super) fn deleted_versions(&self, key: &str) -> Result<Vec<DeletedVersion>, IoError> {
-        let others = &self.manifests()?.resolved;
+        let others = &self.manifests()?.resolutions;
         let own = self.state.deleted.get(key).filter(|deletion| {
-            !self.state.resolved.contains(&deletion.id) && !others.contains(&deletion.id)
+            !self.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
         });
         let known = self.open_deletions(key)?.chain(own);
         let known = known.map(|deletion| deletion.digest.as_str());
@@ -138,14 +138,14 @@ impl Planner<'_> {
     }
 
     /// What came before a text, by what all machines and the state say.
-    pub(super) fn history_of(&self, key: &str, text: &Sha256Digest) -> Result<History, IoError> {
+    pub(super) fn history_of(&self, key: &str, text: &Sha256Digest) -> Result<Ancestry, IoError> {
         let last = self.state.files.get(key);
         let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *text));
         let known = self.state.histories.get(key).filter(|_| is_last);
-        let history = known.map(|history| history.of(text));
+        let history = known.map(|history| history.with_explicit_vector(text));
         Ok(match self.attested_history(key, text)? {
-            Some(said) => history.map_or(said.clone(), |history| history.with(&said, text)),
-            None => history.unwrap_or_else(|| History::first(text)),
+            Some(said) => history.map_or(said.clone(), |history| history.merge(&said, text)),
+            None => history.unwrap_or_else(|| Ancestry::first(text)),
         })
     }
 
@@ -161,9 +161,9 @@ impl Planner<'_> {
         }
         let own = self.history_of(key, text)?;
         let is_newer = |deleted: &DeletedVersion| {
-            let history = deleted.version.as_ref().map(Written::history);
+            let history = deleted.version.as_ref().map(ManifestEntry::history);
             history.is_some_and(|history| {
-                descent((&history, &deleted.text), (&own, text)) == Descent::Newer
+                causal_order((&history, &deleted.text), (&own, text)) == CausalOrder::Newer
             })
         };
         Ok(deleted.iter().any(is_newer))
@@ -174,9 +174,9 @@ impl Planner<'_> {
     pub(super) fn with_deleted_ancestors(
         &self,
         key: &str,
-        mut history: History,
+        mut history: Ancestry,
         text: &Sha256Digest,
-    ) -> Result<(History, bool), IoError> {
+    ) -> Result<(Ancestry, bool), IoError> {
         let deleted = self.deleted_versions(key)?;
         for DeletedVersion {
             text: gone,
@@ -184,16 +184,16 @@ impl Planner<'_> {
         } in &deleted
         {
             if let Some(version) = version {
-                history = history.with(&version.history(), text);
+                history = history.merge(&version.history(), text);
             }
-            history = history.noting(Some(*gone), text);
+            history = history.record_replaced(Some(*gone), text);
         }
         Ok((history, !deleted.is_empty()))
     }
 }
 
 /// Whether a version that a machine lists was deleted, or is older than one that was.
-pub(super) fn is_deleted(key: &str, version: &Written, deleted: &[DeletedVersion]) -> bool {
+pub(super) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
     let is_conversation = rollouts::is_key(key);
     deleted.iter().any(|deleted| match &deleted.version {
         _ if version.digest == deleted.text => true,
@@ -202,8 +202,8 @@ pub(super) fn is_deleted(key: &str, version: &Written, deleted: &[DeletedVersion
         None if is_conversation => true,
         Some(of) => {
             let (own, other) = (version.history(), of.history());
-            descent((&own, &version.digest), (&other, &deleted.text)) != Descent::Newer
+            causal_order((&own, &version.digest), (&other, &deleted.text)) != CausalOrder::Newer
         }
-        None => !version.history().is_over(&deleted.text),
+        None => !version.history().replaces(&deleted.text),
     })
 }

@@ -5,9 +5,9 @@ use super::undelivered::newest;
 use super::versions::ZERO_FILLED;
 use super::{PlanError, Planner, key_of};
 use crate::sync::manifest;
-use crate::sync::peers;
+use crate::sync::remote_manifests;
 use crate::sync::scan::Side;
-use crate::sync::travel::Scope;
+use crate::sync::scope::Scope;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ impl Planner<'_> {
     /// waited for.
     pub(super) fn report_incomplete(&mut self, scope: &Scope) -> Result<(), PlanError> {
         let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
-        let not_here = peers::not_here(cloud, &own)?;
+        let not_here = remote_manifests::not_downloaded(cloud, &own)?;
         if let Some(read) = self.manifests.get() {
             self.plan.skipped.extend(read.refused.iter().cloned());
         }
@@ -33,8 +33,14 @@ impl Planner<'_> {
             .iter()
             .map(|(path, _)| manifest::key_of(path));
         let keys: HashSet<String> = keys.chain(ahead.keys().cloned()).collect();
-        let former = &self.state.former;
-        let listed = peers::versions_of(cloud, &own, former, &keys, &peers::LIMITS)?;
+        let former = &self.state.former_manifests;
+        let listed = remote_manifests::listed_versions(
+            cloud,
+            &own,
+            former,
+            &keys,
+            &remote_manifests::MANIFEST_LIMITS,
+        )?;
         self.report_undelivered(&ahead, &listed, scope)?;
         let mut waiting = std::mem::take(&mut self.plan.waiting);
         for (path, why) in &mut waiting {
@@ -70,8 +76,8 @@ impl Planner<'_> {
             }
         }
         self.plan.waiting = waiting;
-        let not_here = not_here.iter().map(|name| manifest::shown(name));
-        let not_here = not_here.map(|path| (path, peers::NOT_HERE.to_owned()));
+        let not_here = not_here.iter().map(|name| manifest::display_name(name));
+        let not_here = not_here.map(|path| (path, remote_manifests::NOT_DOWNLOADED.to_owned()));
         self.plan.waiting.extend(not_here);
         Ok(())
     }
@@ -79,7 +85,7 @@ impl Planner<'_> {
     /// Whether this machine has a version of a file that is waited for in the cloud folder.
     fn has_local_version(&self, path: &str) -> bool {
         let last = self.state.files.get(&key_of(path));
-        let path = last.map_or(path, |last| &last.here.path);
-        self.request.config.place(Side::Here, path).is_file()
+        let path = last.map_or(path, |last| &last.local.path);
+        self.request.config.file_path(Side::Local, path).is_file()
     }
 }

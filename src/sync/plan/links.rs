@@ -55,16 +55,16 @@ impl Planner<'_> {
         }
         for ((side, (path, why)), files) in links.into_iter().zip(in_way) {
             let list = match (files, side) {
-                (0, Side::Here) => &mut self.plan.excluded,
-                (0, Side::There) => &mut self.plan.notes,
+                (0, Side::Local) => &mut self.plan.excluded,
+                (0, Side::Remote) => &mut self.plan.notes,
                 _ => &mut self.plan.skipped,
             };
             let why = match (files, side) {
                 (0, _) => why.to_owned(),
-                (_, Side::Here) => {
+                (_, Side::Local) => {
                     format!("{why}; in the cloud folder it is no link, and stays there")
                 }
-                (_, Side::There) => format!("{why}; here it is no link, and stays here"),
+                (_, Side::Remote) => format!("{why}; here it is no link, and stays here"),
             };
             list.push((path, why));
         }

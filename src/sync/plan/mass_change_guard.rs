@@ -7,8 +7,8 @@ use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::{Deletion, Last};
-use crate::sync::travel::{Scope, Take};
+use crate::sync::scope::{Scope, ScopeMatch};
+use crate::sync::state::{Deletion, SyncedFile};
 use std::collections::HashMap;
 
 /// So many deletions at once are never held back, unless they are more than half of all files.
@@ -30,7 +30,7 @@ impl Planner<'_> {
         for (key, last) in &state.files {
             match groups.get(key) {
                 Some(group)
-                    if !group.there.is_empty() || group.has_placeholder || group.is_blocked => {}
+                    if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
                 // A word that arrived tells that the folder is there.
                 Some(_) if self.open_deletions(key)?.next().is_some() => {}
                 Some(_) if state.deleted.contains_key(key) => {}
@@ -78,7 +78,10 @@ impl Planner<'_> {
     /// What was deleted here, and is gone from the cloud folder without anybody's word, is gone for all:
     /// else the next machine would bring it back. Not where that is many, or where this machine may have forgotten what
     /// became of it since.
-    fn publish_lost_deletions(&mut self, lost: Vec<(&String, &Last)>) -> Result<(), PlanError> {
+    fn publish_lost_deletions(
+        &mut self,
+        lost: Vec<(&String, &SyncedFile)>,
+    ) -> Result<(), PlanError> {
         let is_asked = self.rules.delete == DeletePolicy::Propagate;
         let knows = !self.is_renamed && !self.state.has_gaps;
         let is_many = lost.len() > self.deletion_limit() && !self.request.delete_many;
@@ -109,11 +112,11 @@ impl Planner<'_> {
 
     /// A file that the configuration no longer names: what is known of it is kept for the day that it
     /// is named again. Where a side has lost it meanwhile, that is no deletion to be sent on then.
-    fn keep_out_of_scope(&mut self, key: &str, last: &Last) -> Result<(), IoError> {
+    fn keep_out_of_scope(&mut self, key: &str, last: &SyncedFile) -> Result<(), IoError> {
         let config = self.request.config;
-        let here = Stat::at(&config.place(Side::Here, &last.here.path))?;
-        let there = Stat::at(&config.place(Side::There, &last.there.path))?;
-        if here.is_some() && there.is_some() {
+        let local = Stat::at(&config.file_path(Side::Local, &last.local.path))?;
+        let remote = Stat::at(&config.file_path(Side::Remote, &last.remote.path))?;
+        if local.is_some() && remote.is_some() {
             self.plan.out_of_scope += 1;
         } else {
             self.plan.forgotten.push(key.to_owned());
@@ -168,8 +171,8 @@ impl Planner<'_> {
 }
 
 /// Whether a file of the last sync is none of those that are synced now.
-fn is_out_of_scope(last: &Last, scope: &Scope) -> bool {
-    [&last.here, &last.there]
+fn is_out_of_scope(last: &SyncedFile, scope: &Scope) -> bool {
+    [&last.local, &last.remote]
         .into_iter()
-        .all(|place| scope.takes(&place.path) == Take::No)
+        .all(|place| scope.classify(&place.path) == ScopeMatch::Excluded)
 }

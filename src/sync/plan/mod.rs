@@ -24,19 +24,19 @@ pub use steps::{
 };
 pub use undelivered::UndeliveredVersion;
 
-use super::codexsync::{self, TakeoverError};
+use super::codexsync::{self, CodexSyncStateError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
-use super::decide::Rules;
-use super::forks::Forks;
+use super::conflict_copies::ConflictCopies;
+use super::decide::DecisionRules;
 use super::identity;
 use super::ledger::Ledger;
-use super::lines;
-use super::manifest::{self, Written};
-use super::peers::{self, Manifests};
+use super::line_merge;
+use super::manifest::{self, ManifestEntry};
+use super::remote_manifests::{self, RemoteManifests};
 use super::rollouts;
-use super::scan::{self, Listing, Side};
-use super::state::{Damage, Replica, State, StateError};
-use super::travel::{self, Scope};
+use super::scan::{self, Side, SideListing};
+use super::scope::{self, Scope};
+use super::state::{Replica, StateDamage, StateError, SyncState};
 use crate::io::IoError;
 use crate::io::parallel;
 use crate::io::quantity::pluralize;
@@ -82,9 +82,9 @@ pub enum PlanError {
         /// The folder.
         cloud: PathBuf,
     },
-    /// See [`TakeoverError`].
+    /// See [`CodexSyncStateError`].
     #[error(transparent)]
-    Takeover(#[from] TakeoverError),
+    Takeover(#[from] CodexSyncStateError),
     /// What this machine said last is not on it.
     #[error("what this machine said last is not downloaded to it: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),
@@ -152,15 +152,15 @@ pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<()
     check_cloud(config, false)?;
     let cloud = &config.cloud;
     let state = replica.read()?;
-    if state.damage == Some(Damage::All) && manifest::all_paths(cloud).next().is_none() {
+    if state.damage == Some(StateDamage::All) && manifest::all_paths(cloud).next().is_none() {
         return Err(PlanError::NoManifest(cloud.clone()));
     }
     check_own_manifest(config, &state)?;
-    if identity::manifest_of(config, &state).exists() {
+    if identity::own_manifest_path(config, &state).exists() {
         return Ok(());
     }
     let known = state.files.values();
-    let missing = known.filter(|last| !cloud.join(&last.there.path).exists());
+    let missing = known.filter(|last| !cloud.join(&last.remote.path).exists());
     match missing.count() {
         0 => Ok(()),
         missing => Err(PlanError::MostFilesMissing {
@@ -173,9 +173,9 @@ pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<()
 
 /// Who cannot read what stands under this machine's name cannot tell whether another one wrote it: it is not
 /// written over, and not taken for gone.
-fn check_own_manifest(config: &SyncConfig, state: &State) -> Result<(), PlanError> {
-    let own = identity::manifest_of(config, state);
-    if peers::is_not_here(&own) {
+fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+    let own = identity::own_manifest_path(config, state);
+    if remote_manifests::is_placeholder(&own) {
         return Err(PlanError::ManifestNotDownloaded(own));
     }
     Ok(())
@@ -185,7 +185,7 @@ fn check_own_manifest(config: &SyncConfig, state: &State) -> Result<(), PlanErro
 ///
 /// # Errors
 /// See [`PlanError`].
-pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, State), PlanError> {
+pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
     let config = request.config;
     let scope = Scope::of(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
@@ -196,21 +196,21 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, State), PlanError> {
         return Err(PlanError::NoCodexHome(config.local.clone()));
     }
     check_own_manifest(config, &state)?;
-    let renamed = identity::settle(&mut state, config, request.replica)?;
+    let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
     // Two disks, or two processors.
-    let (there, here) = parallel::both(
-        || scan::scan(&config.cloud, &scope, Side::There),
-        || scan::scan(&config.local, &scope, Side::Here),
+    let (remote, local) = parallel::both(
+        || scan::scan(&config.cloud, &scope, Side::Remote),
+        || scan::scan(&config.local, &scope, Side::Local),
     );
-    let (there, here) = (there?, here?);
+    let (remote, local) = (remote?, local?);
     let is_first = !state.exists && state.damage.is_none();
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
-        state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
+        state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
     }
-    let manifests = stat_cache::recheck_stats(&mut state, &there, config);
+    let manifests = stat_cache::recheck_stats(&mut state, &remote, config);
     let mut planner = Planner {
         request,
-        rules: Rules {
+        rules: DecisionRules {
             // What was known of a last sync and is known no more is not decided by times.
             compare: if state.has_gaps {
                 Compare::ThreeWay
@@ -225,7 +225,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, State), PlanError> {
         manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
         ledger: OnceCell::new(),
         own_published: OnceCell::new(),
-        conflict_copies: Forks::read(&request.replica.folder, &config.cloud)?,
+        conflict_copies: ConflictCopies::read(&request.replica.folder, &config.cloud)?,
         is_renamed: renamed.is_some(),
         latest_date: None,
         unlisted: BTreeSet::new(),
@@ -233,8 +233,11 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, State), PlanError> {
         plan: SyncPlan::default(),
     };
     planner.plan.warnings.extend(renamed);
-    planner.plan.warnings.extend(travel::misspelled(config));
-    planner.plan_all(here, there, &scope)?;
+    planner
+        .plan
+        .warnings
+        .extend(scope::misspelled_roots(config));
+    planner.plan_all(local, remote, &scope)?;
     planner.report_incomplete(&scope)?;
     let mut plan = planner.plan;
     plan.is_complete = true;
@@ -268,20 +271,20 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, State), PlanError> {
 #[derive(Debug, Default)]
 struct LedgerVersions {
     /// What it vouches for.
-    files: HashMap<String, Vec<Written>>,
+    files: HashMap<String, Vec<ManifestEntry>>,
     /// What it took from the cloud folder and may not have noted in the state.
-    taken: HashMap<String, Vec<Written>>,
+    taken: HashMap<String, Vec<ManifestEntry>>,
 }
 
 struct Planner<'a> {
     request: &'a PlanRequest<'a>,
-    rules: Rules,
-    state: &'a State,
-    manifests: OnceCell<Manifests>,
+    rules: DecisionRules,
+    state: &'a SyncState,
+    manifests: OnceCell<RemoteManifests>,
     ledger: OnceCell<LedgerVersions>,
     /// What our manifest in the cloud folder says, by key.
-    own_published: OnceCell<HashMap<String, Vec<Written>>>,
-    conflict_copies: Forks,
+    own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
+    conflict_copies: ConflictCopies,
     /// Whether our manifest was there, but for the name that it has from now on.
     is_renamed: bool,
     /// With `session_mode = "last_date_only"`, the date that is synced.
@@ -299,20 +302,20 @@ impl Planner<'_> {
     }
 
     fn full(&self, seen: &ObservedFile) -> PathBuf {
-        self.request.config.place(seen.side, &seen.path)
+        self.request.config.file_path(seen.side, &seen.path)
     }
 
     /// What all machines say; read when the first question needs it.
-    fn manifests(&self) -> Result<&Manifests, IoError> {
+    fn manifests(&self) -> Result<&RemoteManifests, IoError> {
         if let Some(read) = self.manifests.get() {
             return Ok(read);
         }
-        let read = identity::others(self.request.config, self.state)?;
+        let read = identity::read_remote_manifests(self.request.config, self.state)?;
         Ok(self.manifests.get_or_init(|| read))
     }
 
     fn own_manifest(&self) -> PathBuf {
-        identity::manifest_of(self.request.config, self.state)
+        identity::own_manifest_path(self.request.config, self.state)
     }
 
     /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody
@@ -323,14 +326,14 @@ impl Planner<'_> {
         };
         let cloud = &self.request.config.cloud;
         let is_marked = || manifest::all_paths(cloud).next().is_some();
-        if damage == Damage::All && !self.request.refill && !is_marked() {
+        if damage == StateDamage::All && !self.request.refill && !is_marked() {
             return Err(PlanError::NoManifest(cloud.clone()));
         }
-        let file = self.request.replica.file();
+        let file = self.request.replica.state_file();
         let what = match damage {
-            Damage::All => "cannot be read".to_owned(),
-            Damage::Lines(1) => "has a line that cannot be read".to_owned(),
-            Damage::Lines(n) => format!("has {n} lines that cannot be read"),
+            StateDamage::All => "cannot be read".to_owned(),
+            StateDamage::Lines(1) => "has a line that cannot be read".to_owned(),
+            StateDamage::Lines(n) => format!("has {n} lines that cannot be read"),
         };
         let why = format!(
             "{what}: files that it does not know are compared as in a first sync, and no time decides \
@@ -353,7 +356,7 @@ impl Planner<'_> {
             let of_key = own.files.entry(manifest::key_of(&path)).or_default();
             of_key.push(written);
         }
-        for (path, written) in noted.taken {
+        for (path, written) in noted.downloaded {
             let of_key = own.taken.entry(manifest::key_of(&path)).or_default();
             of_key.push(written);
         }
@@ -361,19 +364,24 @@ impl Planner<'_> {
     }
 
     /// The versions that this machine vouches for.
-    fn ledger_versions(&self, key: &str) -> Result<&[Written], IoError> {
-        let own = self.ledger()?.files.get(&manifest::folded(key));
+    fn ledger_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
+        let own = self.ledger()?.files.get(&manifest::fold_name(key));
         Ok(own.map_or(&[], Vec::as_slice))
     }
 
-    fn plan_all(&mut self, here: Listing, there: Listing, scope: &Scope) -> Result<(), PlanError> {
+    fn plan_all(
+        &mut self,
+        local: SideListing,
+        remote: SideListing,
+        scope: &Scope,
+    ) -> Result<(), PlanError> {
         self.check_state_damage()?;
-        if self.state.restored.is_some() && self.rules.delete == DeletePolicy::Propagate {
-            let home = self.root(Side::Here).to_string_lossy().into_owned();
+        if self.state.restore_marker.is_some() && self.rules.delete == DeletePolicy::Propagate {
+            let home = self.root(Side::Local).to_string_lossy().into_owned();
             let why = "was put back from an archive: what it lacks comes back, and is not deleted";
             self.plan.notes.push((home, why.to_owned()));
         }
-        let groups = self.group_listings(here, there);
+        let groups = self.group_listings(local, remote);
         self.refuse_unmounted(&groups, scope)?;
         self.undelivered = self.find_undelivered(&groups)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
@@ -412,7 +420,8 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
         // Merges of two machines may have one size and one time; these two files are always read.
-        if last.is_some_and(|last| group.matches_last_sync(last)) && !lines::is_lines(key) {
+        if last.is_some_and(|last| group.matches_last_sync(last)) && !line_merge::is_mergeable(key)
+        {
             self.plan.unchanged += 1;
             return Ok(());
         }
@@ -428,13 +437,13 @@ impl Planner<'_> {
         }
         if rollouts::is_key(key) {
             if let Some(parents) = parents {
-                for (side, list) in [(Side::Here, &group.here), (Side::There, &group.there)] {
+                for (side, list) in [(Side::Local, &group.local), (Side::Remote, &group.remote)] {
                     let full = list.iter().map(|found| self.root(side).join(&found.path));
                     parents.extend(full.filter_map(|path| rollouts::parent(&path)));
                 }
             }
             self.plan_conversation(key, group)
-        } else if lines::is_lines(key) {
+        } else if line_merge::is_mergeable(key) {
             self.plan_line_file(key, group)
         } else {
             self.plan_plain_file(key, group)
@@ -442,7 +451,7 @@ impl Planner<'_> {
     }
 
     /// The rules for one path.
-    fn rules_for(&self, path: &str) -> Rules {
+    fn rules_for(&self, path: &str) -> DecisionRules {
         let mut rules = self.rules;
         if let Some((_, policy)) = self.request.policy_override
             && self.has_policy_override(path)

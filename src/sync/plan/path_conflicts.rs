@@ -5,7 +5,7 @@ use super::{CopyOp, Op, SyncPlan, SyncStep};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;
-use crate::sync::travel;
+use crate::sync::scope;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
@@ -60,8 +60,8 @@ impl TargetCheck<'_> {
     /// What is in the way of a new file.
     fn obstruction(&mut self, side: Side, path: &str) -> Option<String> {
         let of_side = match side {
-            Side::Here => "here",
-            Side::There => "in the cloud folder",
+            Side::Local => "here",
+            Side::Remote => "in the cloud folder",
         };
         let remedy = "rename or remove one of the two";
         for (end, _) in path.match_indices('/') {
@@ -72,7 +72,7 @@ impl TargetCheck<'_> {
                 ));
             }
         }
-        let full = self.config.place(side, path);
+        let full = self.config.file_path(side, path);
         match fs::symlink_metadata(full) {
             Ok(meta) if meta.is_dir() && self.is_emptied(side, path) => None,
             Ok(meta) if meta.is_dir() => {
@@ -112,7 +112,7 @@ impl TargetCheck<'_> {
             return *known;
         }
         let full = self.config.root(side).join(folder);
-        let is_followed = side == Side::Here && travel::is_followed(folder, &self.config.roots);
+        let is_followed = side == Side::Local && scope::follows_link(folder, &self.config.roots);
         let looked_at = if is_followed {
             fs::metadata(full)
         } else {

@@ -4,13 +4,13 @@
 use super::{Op, PlanError, Planner, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::{IoError, file_open};
+use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use crate::sync::contents;
-use crate::sync::decisions;
-use crate::sync::forks::{self, Fork, Forks};
-use crate::sync::register::Change;
+use crate::sync::index_updates::ContentChange;
+use crate::sync::resolutions;
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::{Last, State};
+use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,8 @@ impl Planner<'_> {
     pub(super) fn plan_pending_conflicts(&mut self) -> Result<(), PlanError> {
         if self.conflict_copies.all.is_empty() {
             if let Some(manifests) = self.manifests.get() {
-                let news = decisions::news(&self.state.resolved, &manifests.resolved, []);
+                let news =
+                    resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
                 self.plan.learned_resolutions = news;
             }
             return Ok(());
@@ -44,21 +45,21 @@ impl Planner<'_> {
                 }
                 ops = drop_ops(fork);
             } else {
-                let size = fork.here.or(fork.there).map_or(0, |stat| stat.size);
-                let source = if fork.is_awaited {
+                let size = fork.local.or(fork.remote).map_or(0, |stat| stat.size);
+                let source = if fork.is_placeholder {
                     CopySource::NotNeeded
                 } else {
                     self.copy_source(fork)
                 };
                 match source {
                     // Whoever is to decide about it needs it here.
-                    CopySource::NotNeeded if fork.here.is_none() => {
+                    CopySource::NotNeeded if fork.local.is_none() => {
                         let why = "it is not downloaded to this machine";
                         self.plan.waiting.push((fork.name.clone(), why.into()));
                     }
                     CopySource::NotNeeded => {}
                     CopySource::Side(from) => {
-                        if fork.here.is_some() && fork.there.is_some() {
+                        if fork.local.is_some() && fork.remote.is_some() {
                             reason = "one of its two files is not what its name says";
                         }
                         let name = name.clone();
@@ -81,14 +82,14 @@ impl Planner<'_> {
                     bytes: 0,
                     ops,
                     state_update: StateUpdate::None,
-                    change: Change::Same,
+                    change: ContentChange::Unchanged,
                     conflict: None,
                 });
             }
         }
         // What others have decided this machine tells as well: their word may be gone one day.
-        let others = &self.manifests()?.resolved;
-        let decided = decisions::news(&self.state.resolved, others, settled);
+        let others = &self.manifests()?.resolutions;
+        let decided = resolutions::newer_records(&self.state.resolutions, others, settled);
         self.plan.learned_resolutions = decided;
         self.conflict_copies = forks;
         Ok(())
@@ -96,55 +97,56 @@ impl Planner<'_> {
 
     /// Whether somebody has decided that a version may go.
     pub(super) fn may_drop(&self, mark: &str) -> Result<bool, IoError> {
-        let words = [&self.state.resolved, &self.manifests()?.resolved];
-        Ok(decisions::may_go(mark, words))
+        let words = [&self.state.resolutions, &self.manifests()?.resolutions];
+        Ok(resolutions::is_dropped(mark, words))
     }
 
     pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
-        forks::folder(side, folder, &self.request.config.cloud).join(name)
+        conflict_copies::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
     /// Where a fork is copied from. Two files that look alike are not read again.
-    fn copy_source(&self, fork: &Fork) -> CopySource {
+    fn copy_source(&self, fork: &ConflictCopy) -> CopySource {
         let looks_sound = |side| {
             let path = self.conflict_copy_path(side, &fork.name);
-            contents::is_blanked(&path, true, false).is_ok_and(|is_blanked| !is_blanked)
+            contents::is_zero_filled(&path, true, false).is_ok_and(|is_blanked| !is_blanked)
         };
-        let look_alike = fork.here.is_some() && fork.here == fork.there;
-        if look_alike && looks_sound(Side::Here) && looks_sound(Side::There) {
+        let look_alike = fork.local.is_some() && fork.local == fork.remote;
+        if look_alike && looks_sound(Side::Local) && looks_sound(Side::Remote) {
             return CopySource::NotNeeded;
         }
         let is_whole = |side, stat: Option<Stat>| stat.is_some() && self.is_intact(side, fork);
-        let here = is_whole(Side::Here, fork.here);
-        match (here, is_whole(Side::There, fork.there)) {
+        let local = is_whole(Side::Local, fork.local);
+        match (local, is_whole(Side::Remote, fork.remote)) {
             (true, true) => CopySource::NotNeeded,
-            (true, false) => CopySource::Side(Side::Here),
-            (false, true) => CopySource::Side(Side::There),
+            (true, false) => CopySource::Side(Side::Local),
+            (false, true) => CopySource::Side(Side::Remote),
             (false, false) => CopySource::Unavailable,
         }
     }
 
     /// What cannot be read is not whole, and nor is what is packed: forks are text.
-    fn is_intact(&self, side: Side, fork: &Fork) -> bool {
+    fn is_intact(&self, side: Side, fork: &ConflictCopy) -> bool {
         let path = self.conflict_copy_path(side, &fork.name);
-        let is_text = file_open::open(&path).and_then(|file| contents::is_plain(&file));
+        let is_text = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
         let digest = || contents::raw_digest(&path);
-        is_text.is_ok_and(|yes| yes) && digest().is_ok_and(|d| forks::mark(&d) == fork.mark())
+        is_text.is_ok_and(|yes| yes)
+            && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == fork.digest_prefix())
     }
 
     /// The step that brings a version here which holds all that the fork holds.
-    fn containing_step(&self, fork: &Fork, named: &ConversationIndex<'_>) -> Option<usize> {
-        fork.here?;
-        let path = self.conflict_copy_path(Side::Here, &fork.name);
+    fn containing_step(&self, fork: &ConflictCopy, named: &ConversationIndex<'_>) -> Option<usize> {
+        fork.local?;
+        let path = self.conflict_copy_path(Side::Local, &fork.name);
         for &index in named.steps(fork) {
             let step = &self.plan.steps[index];
             for op in &step.ops {
                 if let Op::Copy(copy) = op
-                    && copy.to.0 == Side::Here
+                    && copy.to.0 == Side::Local
                 {
                     let from = self.full(&copy.from);
-                    if contains_all(&from, &path) && self.is_intact(Side::Here, fork) {
+                    if contains_all(&from, &path) && self.is_intact(Side::Local, fork) {
                         return Some(index);
                     }
                 }
@@ -154,24 +156,24 @@ impl Planner<'_> {
     }
 
     /// Whether the conversation here has all that the fork has: somebody went on from it after all.
-    fn is_contained(&self, fork: &Fork, named: &ConversationIndex<'_>) -> bool {
-        if fork.here.is_none() {
+    fn is_contained(&self, fork: &ConflictCopy, named: &ConversationIndex<'_>) -> bool {
+        if fork.local.is_none() {
             return false;
         }
-        let path = self.conflict_copy_path(Side::Here, &fork.name);
+        let path = self.conflict_copy_path(Side::Local, &fork.name);
         // Only a conversation that both sides agree on can stand for its fork.
         let Some(last) = named.last.get(fork.conversation()) else {
             return false;
         };
-        let main = self.request.config.local.join(&last.here.path);
+        let main = self.request.config.local.join(&last.local.path);
         // What is about to be replaced stands for nothing.
         let mut steps = named.steps(fork).iter();
-        let replaced = steps.any(|index| self.plan.steps[*index].change == Change::Replaced);
+        let replaced = steps.any(|index| self.plan.steps[*index].change == ContentChange::Replaced);
         if replaced || !main.is_file() {
             return false;
         }
         // The beginning of anything is in it: half a fork says nothing of the rest.
-        contains_all(&main, &path) && self.is_intact(Side::Here, fork)
+        contains_all(&main, &path) && self.is_intact(Side::Local, fork)
     }
 }
 
@@ -195,14 +197,14 @@ enum CopySource {
 /// What there is of the conversations that forks are of, by the name that forks have for them.
 struct ConversationIndex<'a> {
     steps: HashMap<String, Vec<usize>>,
-    last: HashMap<String, &'a Last>,
+    last: HashMap<String, &'a SyncedFile>,
 }
 
 impl<'a> ConversationIndex<'a> {
-    fn of(forks: &Forks, state: &'a State, steps: &[SyncStep]) -> Self {
-        let wanted: HashSet<&str> = forks.all.values().map(Fork::conversation).collect();
+    fn of(forks: &ConflictCopies, state: &'a SyncState, steps: &[SyncStep]) -> Self {
+        let wanted: HashSet<&str> = forks.all.values().map(ConflictCopy::conversation).collect();
         let conversation = |key: &str| {
-            let label = rollouts::is_key(key).then(|| forks::label(key))?;
+            let label = rollouts::is_key(key).then(|| conflict_copies::conversation_label(key))?;
             wanted.contains(&*label).then_some(label)
         };
         let mut named = Self {
@@ -222,15 +224,15 @@ impl<'a> ConversationIndex<'a> {
         named
     }
 
-    fn steps(&self, fork: &Fork) -> &[usize] {
+    fn steps(&self, fork: &ConflictCopy) -> &[usize] {
         let found = self.steps.get(fork.conversation());
         found.map_or(&[], Vec::as_slice)
     }
 }
 
 /// The ops by which a fork goes from where it is.
-fn drop_ops(fork: &Fork) -> Vec<Op> {
-    let has = [(Side::Here, fork.here), (Side::There, fork.there)];
+fn drop_ops(fork: &ConflictCopy) -> Vec<Op> {
+    let has = [(Side::Local, fork.local), (Side::Remote, fork.remote)];
     let on = has.into_iter().filter(|(_, stat)| stat.is_some());
     on.map(|(side, _)| Op::DropConflictCopy {
         side,

@@ -1,6 +1,6 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
-use super::ancestry::Ancestry;
+use super::ancestry::AncestryFacts;
 use super::conflict_reasons::conflict_reason;
 use super::versions::{DownloadState, FileVersion};
 use super::{
@@ -14,14 +14,16 @@ use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::contents;
-use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
-use crate::sync::lineage::{Descent, History};
-use crate::sync::lines::{self, Merge};
-use crate::sync::manifest::{self, Written};
-use crate::sync::register::Change;
-use crate::sync::scan::{Found, Side};
+use crate::sync::decide::{
+    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
+};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::line_merge::{self, Merge};
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::scan::{ListedFile, Side};
 use crate::sync::secrets;
-use crate::sync::state::{Last, Place};
+use crate::sync::state::{SideFile, SyncedFile};
+use crate::sync::version_vector::{Ancestry, CausalOrder};
 
 /// The file of lines that Codex keeps below a size.
 const PROMPT_HISTORY: &str = "history.jsonl";
@@ -42,7 +44,7 @@ impl Planner<'_> {
         group: &FileGroup,
     ) -> Result<(), PlanError> {
         let path = display_path(key, group);
-        if group.here.len() > 1 || group.there.len() > 1 {
+        if group.local.len() > 1 || group.remote.len() > 1 {
             let why = "two names on one side that are one elsewhere";
             self.plan.skipped.push((path, why.into()));
             return Ok(());
@@ -57,17 +59,17 @@ impl Planner<'_> {
     /// A file of lines, with the copies that clients made of it.
     pub(super) fn plan_line_file(&mut self, key: &str, group: &FileGroup) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
-        if let Some(found) = group.here.first()
+        if let Some(found) = group.local.first()
             && self.skips_zero_filled(found, true, last)?
         {
             return Ok(());
         }
-        let mut there = None;
-        if let Some(found) = group.there.first() {
+        let mut remote = None;
+        if let Some(found) = group.remote.first() {
             match self.download_state(key, found, true, last)? {
-                DownloadState::Complete(version) => there = Some(version),
+                DownloadState::Complete(version) => remote = Some(version),
                 DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
-                    there = Some(FileVersion::there(found));
+                    remote = Some(FileVersion::remote(found));
                 }
                 DownloadState::Incomplete(why) => {
                     self.wait_for_listing(key, why);
@@ -85,11 +87,11 @@ impl Planner<'_> {
                 },
             }
         }
-        let here = group.here.first().map(FileVersion::here);
+        let local = group.local.first().map(FileVersion::local);
         if copies.is_empty() {
             return self.plan_pair(key, key, FileKind::Lines, group);
         }
-        let mut versions: Vec<&FileVersion> = here.iter().chain(&there).collect();
+        let mut versions: Vec<&FileVersion> = local.iter().chain(&remote).collect();
         let own = versions.len();
         versions.extend(&copies);
         let merge = self.plan_merge(key, &versions, own)?;
@@ -108,23 +110,23 @@ impl Planner<'_> {
         own: usize,
     ) -> Result<PlannedMerge, PlanError> {
         let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
-        let merge = lines::merge(&paths)?;
+        let merge = line_merge::merge(&paths)?;
         let at = |side| versions[..own].iter().position(|v| v.seen.side == side);
         let limit = if key == PROMPT_HISTORY {
-            CodexConfig::read(self.root(Side::Here))
+            CodexConfig::read(self.root(Side::Local))
                 .history_max_bytes
                 .ok()
                 .flatten()
         } else {
             None
         };
-        let first_here = match (limit, at(Side::Here)) {
+        let first_here = match (limit, at(Side::Local)) {
             (Some(limit), Some(version)) => merge.first_within(limit, version),
             _ => 0,
         };
-        let sides = [(Side::Here, first_here), (Side::There, 0)].into_iter();
+        let sides = [(Side::Local, first_here), (Side::Remote, 0)].into_iter();
         let needed = sides.filter(|(side, first)| {
-            at(*side).is_none_or(|version| !merge.is_from(*first, version))
+            at(*side).is_none_or(|version| !merge.matches_version(*first, version))
         });
         Ok(PlannedMerge {
             sides: needed.collect(),
@@ -135,15 +137,15 @@ impl Planner<'_> {
 
     /// A client makes its copy of a version that nobody may ever vouch for; whole lines of it can be
     /// taken all the same, for a merge loses none of the others.
-    fn complete_unlisted_lines(&self, copy: &Found) -> Result<Option<FileVersion>, PlanError> {
+    fn complete_unlisted_lines(&self, copy: &ListedFile) -> Result<Option<FileVersion>, PlanError> {
         let seen = super::ObservedFile {
-            side: Side::There,
+            side: Side::Remote,
             path: copy.path.clone(),
             stat: copy.stat,
         };
         let path = self.full(&seen);
         let is_whole = self.has_complete_lines(&seen)?
-            && !contents::is_blanked(&path, true, true).at("read", &path)?;
+            && !contents::is_zero_filled(&path, true, true).at("read", &path)?;
         Ok(is_whole.then_some(FileVersion {
             mtime_ns: copy.stat.mtime_ns,
             seen,
@@ -196,10 +198,10 @@ impl Planner<'_> {
                 .sum(),
             ops: vec![op],
             state_update: StateUpdate::Synced {
-                here: standing(Side::Here),
-                there: standing(Side::There),
+                local: standing(Side::Local),
+                remote: standing(Side::Remote),
             },
-            change: Change::Same,
+            change: ContentChange::Unchanged,
             conflict: None,
         });
     }
@@ -219,35 +221,35 @@ impl Planner<'_> {
         let last = self.state.files.get(key);
         let is_lines = kind == FileKind::Lines;
         if kind == FileKind::Plain
-            && let Some(found) = group.here.first()
+            && let Some(found) = group.local.first()
             && self.skips_zero_filled(found, false, last)?
         {
             return Ok(());
         }
-        let here = group.here.first().map(FileVersion::here);
-        let looks = group.there.first();
+        let local = group.local.first().map(FileVersion::local);
+        let looks = group.remote.first();
         // What both sides have alike need not be vouched for.
         if last.is_none()
             && kind == FileKind::Plain
-            && let (Some(here), Some(found)) = (&here, looks)
+            && let (Some(local), Some(found)) = (&local, looks)
         {
-            let there = FileVersion::there(found);
-            if self.stats_are_equal(here, &there) {
-                self.record_equal(key, here, &there, None);
+            let remote = FileVersion::remote(found);
+            if self.stats_are_equal(local, &remote) {
+                self.record_equal(key, local, &remote, None);
                 return Ok(());
             }
         }
-        let there = match looks {
+        let remote = match looks {
             None => None,
             Some(found) => match self.download_state(key, found, is_lines, last)? {
                 DownloadState::Complete(version) => Some(version),
                 DownloadState::Incomplete(_)
                     if self.adds_nothing(key, group, found, is_lines)? =>
                 {
-                    Some(FileVersion::there(found))
+                    Some(FileVersion::remote(found))
                 }
                 DownloadState::Incomplete(_)
-                    if here.is_none() && last.is_none() && self.is_beside_original(found) =>
+                    if local.is_none() && last.is_none() && self.is_beside_original(found) =>
                 {
                     let why = "looks like a copy that a cloud client made; left alone";
                     self.plan.notes.push((path.to_owned(), why.into()));
@@ -259,23 +261,28 @@ impl Planner<'_> {
                 }
             },
         };
-        let (facts, trace) = self.pair_facts(key, kind, here.as_ref(), there.as_ref(), last)?;
+        let (facts, trace) = self.pair_facts(key, kind, local.as_ref(), remote.as_ref(), last)?;
         let mut rules = self.rules_for(path);
         if is_lines {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
-        let is_sent = matches!(decision, Decision::ToCloud(_) | Decision::ToHere(_));
-        let digest = there.as_ref().and_then(|there| there.digest);
+        let is_sent = matches!(
+            decision,
+            FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
+        );
+        let digest = remote.as_ref().and_then(|remote| remote.digest);
         if is_sent && !is_lines && self.has_undelivered_newer(key, facts, digest) {
             let why = "another machine has changed it, and that has not arrived";
             self.plan.waiting.push((path.to_owned(), why.into()));
             return Ok(());
         }
-        if let (Decision::ToHere(_), Some(here), Some(there)) = (decision, &here, &there) {
-            let why = if self.is_emptied(here, there, last) {
+        if let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
+            (decision, &local, &remote)
+        {
+            let why = if self.is_emptied(local, remote, last) {
                 Some("it is empty, and nobody vouches for it")
-            } else if !is_lines && self.is_truncated(here, there)? {
+            } else if !is_lines && self.is_truncated(local, remote)? {
                 Some(
                     "it is half of what is here, cut in the midst of a line; once it is removed there, \
                      what is here goes over again",
@@ -290,9 +297,9 @@ impl Planner<'_> {
         }
         // Somebody could choose either.
         let sources = match decision {
-            Decision::ToCloud(_) => [&here, &None],
-            Decision::ToHere(_) => [&None, &there],
-            Decision::Conflict => [&here, &there],
+            FileDecision::CopyToCloud(_) => [&local, &None],
+            FileDecision::CopyToLocal(_) => [&None, &remote],
+            FileDecision::Conflict => [&local, &remote],
             _ => [&None, &None],
         };
         // Prompts are what somebody wrote, and are merged whatever is in them.
@@ -302,75 +309,77 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
-        match (decision, &here, &there) {
-            (Decision::Nothing, Some(here), Some(there)) => {
-                self.record_equal(key, here, there, last.and_then(|last| last.contents));
+        match (decision, &local, &remote) {
+            (FileDecision::Nothing, Some(local), Some(remote)) => {
+                self.record_equal(key, local, remote, last.and_then(|last| last.contents));
             }
-            (Decision::Adopt, Some(here), Some(there)) => {
-                let contents = self.text_digest(&here.seen)?;
+            (FileDecision::RecordEqual, Some(local), Some(remote)) => {
+                let contents = self.text_digest(&local.seen)?;
                 let (history, is_news) = self.history_for_equal(key, facts, &trace, &contents.1)?;
-                self.attest(there, contents.1, history.clone(), is_news);
+                self.attest(remote, contents.1, history.clone(), is_news);
                 if let Some(history) = history
                     && self.state.histories.get(key) != Some(&*history)
                 {
                     self.plan.histories.push((key.to_owned(), *history));
                 }
-                self.record_equal(key, here, there, Some(contents));
+                self.record_equal(key, local, remote, Some(contents));
             }
-            (Decision::ToCloud(why), Some(here), _) => {
-                if there.is_none() {
+            (FileDecision::CopyToCloud(why), Some(local), _) => {
+                if remote.is_none() {
                     self.cancel_pending_deletions(key)?;
                 }
-                let to = there
+                let to = remote
                     .as_ref()
-                    .map_or(&here.seen.path, |t| &t.seen.path)
+                    .map_or(&local.seen.path, |t| &t.seen.path)
                     .clone();
-                let history = self.history_for_upload(key, facts, &trace, here)?;
-                let to = (Side::There, to);
-                let ended = (why == Why::Policy).then(|| self.policy_outcome(facts, Side::Here));
+                let history = self.history_for_upload(key, facts, &trace, local)?;
+                let to = (Side::Remote, to);
+                let ended =
+                    (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Local));
                 let why = (why, ended);
-                self.push_copy(key, path, here, to, there.as_ref(), why, history);
+                self.push_copy(key, path, local, to, remote.as_ref(), why, history);
             }
-            (Decision::ToHere(why), _, Some(there)) => {
-                let to = here
+            (FileDecision::CopyToLocal(why), _, Some(remote)) => {
+                let to = local
                     .as_ref()
-                    .map_or(&there.seen.path, |h| &h.seen.path)
+                    .map_or(&remote.seen.path, |h| &h.seen.path)
                     .clone();
-                let history = self.history_for_download(key, &trace, here.is_none(), there);
-                let to = (Side::Here, to);
-                let ended = (why == Why::Policy).then(|| self.policy_outcome(facts, Side::There));
+                let history = self.history_for_download(key, &trace, local.is_none(), remote);
+                let to = (Side::Local, to);
+                let ended =
+                    (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Remote));
                 let why = (why, ended);
-                self.push_copy(key, path, there, to, here.as_ref(), why, history);
+                self.push_copy(key, path, remote, to, local.as_ref(), why, history);
             }
-            (Decision::Merge, Some(here), Some(there)) => {
-                let merge = self.plan_merge(key, &[here, there], 2)?;
+            (FileDecision::Merge, Some(local), Some(remote)) => {
+                let merge = self.plan_merge(key, &[local, remote], 2)?;
                 if merge.sides.is_empty() {
                     // Codex has dropped what is only there.
-                    self.record_equal(key, here, there, None);
+                    self.record_equal(key, local, remote, None);
                 } else {
-                    self.push_merge(key, &[here, there], &merge);
+                    self.push_merge(key, &[local, remote], &merge);
                 }
             }
-            (Decision::Skip, ..) => {
+            (FileDecision::Skip, ..) => {
                 let why = "differs, and equal_mtime_action is skip";
                 self.plan.skipped.push((path.to_owned(), why.into()));
             }
-            (Decision::Conflict, ..) => self.plan.conflicts.push(Conflict {
+            (FileDecision::Conflict, ..) => self.plan.conflicts.push(Conflict {
                 path: path.to_owned(),
                 reason: conflict_reason(facts),
-                here: here.map(|v| v.seen),
-                there: there.map(|v| v.seen),
+                local: local.map(|v| v.seen),
+                remote: remote.map(|v| v.seen),
             }),
-            (Decision::DeleteThere, _, Some(there)) => {
-                let state_update = self.state_update_for_deletion(key, there, last)?;
-                self.push_delete(key, path, SyncAction::DeleteCloud, there, state_update);
+            (FileDecision::DeleteCloud, _, Some(remote)) => {
+                let state_update = self.state_update_for_deletion(key, remote, last)?;
+                self.push_delete(key, path, SyncAction::DeleteCloud, remote, state_update);
             }
-            (Decision::DeleteHere, Some(here), _) => {
+            (FileDecision::DeleteLocal, Some(local), _) => {
                 self.push_delete(
                     key,
                     path,
                     SyncAction::DeleteLocal,
-                    here,
+                    local,
                     StateUpdate::Forget,
                 );
             }
@@ -381,16 +390,21 @@ impl Planner<'_> {
 
     /// Whether the only version of a file would go to the side that has none although another machine has changed
     /// it since: what was deleted there would come back as it was before that.
-    fn has_undelivered_newer(&self, key: &str, facts: Facts, there: Option<Sha256Digest>) -> bool {
+    fn has_undelivered_newer(
+        &self,
+        key: &str,
+        facts: FileFacts,
+        remote: Option<Sha256Digest>,
+    ) -> bool {
         use Presence::{Absent, Changed, New};
-        let is_alone = match (facts.here, facts.there) {
-            (Absent, there) => there != Absent,
-            (here, Absent) => !matches!(here, Changed | New),
+        let is_alone = match (facts.local, facts.remote) {
+            (Absent, remote) => remote != Absent,
+            (local, Absent) => !matches!(local, Changed | New),
             _ => false,
         };
         let is_late = || {
-            let ahead = self.undelivered.get(&manifest::folded(key));
-            ahead.is_some_and(|ahead| ahead.has_newer_than(there))
+            let ahead = self.undelivered.get(&manifest::fold_name(key));
+            ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
         };
         is_alone && !self.request.accept_unlisted && is_late()
     }
@@ -398,90 +412,95 @@ impl Planner<'_> {
     /// Why what is in a file keeps it where it is.
     fn secret_reason(&self, seen: &super::ObservedFile) -> Result<Option<String>, PlanError> {
         let path = self.full(seen);
-        let found = secrets::by_contents(&path).at("read", &path)?;
+        let found = secrets::find_in_file(&path).at("read", &path)?;
         Ok(found.map(|what| format!("is not synced: what is in it looks like {what}")))
     }
 
     /// Whether a file that no sync has seen may be empty for the reason alone that it has not arrived.
-    fn is_emptied(&self, here: &FileVersion, there: &FileVersion, last: Option<&Last>) -> bool {
-        let is_empty = there.seen.stat.size == 0 && here.seen.stat.size > 0;
-        let is_known = last.is_some() || there.digest.is_some() || self.request.accept_unlisted;
+    fn is_emptied(
+        &self,
+        local: &FileVersion,
+        remote: &FileVersion,
+        last: Option<&SyncedFile>,
+    ) -> bool {
+        let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+        let is_known = last.is_some() || remote.digest.is_some() || self.request.accept_unlisted;
         is_empty && !is_known
     }
 
     /// Whether a file that nobody vouches for is half of what is here. That nothing more comes, a folder
     /// cannot say, nor can who takes what nobody vouches for; who chose that file can.
-    fn is_truncated(&self, here: &FileVersion, there: &FileVersion) -> Result<bool, PlanError> {
-        let may_be = there.digest.is_none() && self.request.policy_override.is_none();
-        Ok(may_be && self.is_truncated_prefix(here, there)?)
+    fn is_truncated(&self, local: &FileVersion, remote: &FileVersion) -> Result<bool, PlanError> {
+        let may_be = remote.digest.is_none() && self.request.policy_override.is_none();
+        Ok(may_be && self.is_truncated_prefix(local, remote)?)
     }
 
     /// Whether a file that nobody vouches for stands beside the one that its name says it is of.
-    fn is_beside_original(&self, found: &Found) -> bool {
+    fn is_beside_original(&self, found: &ListedFile) -> bool {
         cloud_names::maybe_copy_of(&found.path)
-            .is_some_and(|real| self.root(Side::There).join(real).exists())
+            .is_some_and(|real| self.root(Side::Remote).join(real).exists())
     }
 
     fn pair_facts(
         &self,
         key: &str,
         kind: FileKind,
-        here: Option<&FileVersion>,
-        there: Option<&FileVersion>,
-        last: Option<&Last>,
-    ) -> Result<(Facts, Ancestry), PlanError> {
-        let mut facts = Facts {
+        local: Option<&FileVersion>,
+        remote: Option<&FileVersion>,
+        last: Option<&SyncedFile>,
+    ) -> Result<(FileFacts, AncestryFacts), PlanError> {
+        let mut facts = FileFacts {
             kind,
-            here: self.presence(here, last)?,
-            there: self.presence(there, last)?,
+            local: self.presence(local, last)?,
+            remote: self.presence(remote, last)?,
             relation: None,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
             delete_asked: false,
         };
-        let taken = self.check_interrupted_download(key, &mut facts, here)?;
-        if let (Some(here), Some(there)) = (here, there) {
-            facts.newer = self.newer(here, there);
-            let quiet = (facts.here, facts.there) == (Presence::Unchanged, Presence::Unchanged);
+        let taken = self.check_interrupted_download(key, &mut facts, local)?;
+        if let (Some(local), Some(remote)) = (local, remote) {
+            facts.newer = self.newer(local, remote);
+            let quiet = (facts.local, facts.remote) == (Presence::Unchanged, Presence::Unchanged);
             let of_lines = kind == FileKind::Lines;
-            if of_lines || (!quiet && self.must_read(facts, here, there)) {
-                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+            if of_lines || (!quiet && self.must_read(facts, local, remote)) {
+                facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
             if of_lines && quiet && facts.relation != Some(Relation::Equal) {
-                (facts.here, facts.there) = (Presence::Changed, Presence::Changed);
+                (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
             }
         }
-        let trace = self.trace(key, &mut facts, (here, there), last, taken)?;
-        self.check_deletion(key, &mut facts, (here, there), last)?;
+        let trace = self.trace(key, &mut facts, (local, remote), last, taken)?;
+        self.check_deletion(key, &mut facts, (local, remote), last)?;
         Ok((facts, trace))
     }
 
     /// Whether contents have to be read: not where the mode goes by size and time alone.
-    fn must_read(&self, facts: Facts, here: &FileVersion, there: &FileVersion) -> bool {
-        let by_looks = facts.kind == FileKind::Plain && facts.here == Presence::New;
-        let same_size = here.seen.stat.size == there.seen.stat.size;
+    fn must_read(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
+        let by_looks = facts.kind == FileKind::Plain && facts.local == Presence::New;
+        let same_size = local.seen.stat.size == remote.seen.stat.size;
         match self.rules.compare {
             _ if !by_looks => true,
             Compare::ThreeWay => true,
             Compare::Mtime => false,
-            Compare::MtimeHashFallback => same_size && facts.newer == Newer::Neither,
+            Compare::MtimeHashFallback => same_size && facts.newer == NewerSide::Neither,
         }
     }
 
     pub(super) fn record_equal(
         &mut self,
         key: &str,
-        here: &FileVersion,
-        there: &FileVersion,
+        local: &FileVersion,
+        remote: &FileVersion,
         contents: Option<(u64, Sha256Digest)>,
     ) {
-        let place = |version: &FileVersion| Place {
+        let place = |version: &FileVersion| SideFile {
             path: version.seen.path.clone(),
             stat: version.seen.stat,
         };
-        let last = Last {
-            here: place(here),
-            there: place(there),
+        let last = SyncedFile {
+            local: place(local),
+            remote: place(remote),
             contents,
         };
         self.plan.unchanged += 1;
@@ -494,22 +513,22 @@ impl Planner<'_> {
     /// Where others have to learn what came before it, it does so even if somebody else does.
     pub(super) fn attest(
         &mut self,
-        there: &FileVersion,
+        remote: &FileVersion,
         digest: Sha256Digest,
-        history: Option<Box<History>>,
+        history: Option<Box<Ancestry>>,
         is_news: bool,
     ) {
-        let is_asserted = there.digest.is_some() && !is_news;
-        if is_asserted || there.seen.path.ends_with(rollout::ZST) {
+        let is_asserted = remote.digest.is_some() && !is_news;
+        if is_asserted || remote.seen.path.ends_with(rollout::ZST) {
             return;
         }
-        let written = Written {
-            size: there.seen.stat.size,
-            mtime_ns: there.mtime_ns,
+        let written = ManifestEntry {
+            size: remote.seen.stat.size,
+            mtime_ns: remote.mtime_ns,
             digest,
             history,
         };
-        self.plan.attested.push((there.seen.path.clone(), written));
+        self.plan.attested.push((remote.seen.path.clone(), written));
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
@@ -520,17 +539,17 @@ impl Planner<'_> {
         from: &FileVersion,
         to: (Side, String),
         over: Option<&FileVersion>,
-        (why, conflict): (Why, Option<String>),
-        history: Option<Box<History>>,
+        (why, conflict): (CopyReason, Option<String>),
+        history: Option<Box<Ancestry>>,
     ) {
         let action = match to.0 {
-            Side::Here => SyncAction::CopyToLocal,
-            Side::There => SyncAction::CopyToCloud,
+            Side::Local => SyncAction::CopyToLocal,
+            Side::Remote => SyncAction::CopyToCloud,
         };
         let source = Placement::seen(from.seen.path.clone(), &from.seen);
-        let (here, there) = match to.0 {
-            Side::Here => (Placement::put(to.1.clone()), source),
-            Side::There => (source, Placement::put(to.1.clone())),
+        let (local, remote) = match to.0 {
+            Side::Local => (Placement::put(to.1.clone()), source),
+            Side::Remote => (source, Placement::put(to.1.clone())),
         };
         self.plan.steps.push(SyncStep {
             key: key.to_owned(),
@@ -546,8 +565,8 @@ impl Planner<'_> {
                 expect: from.digest,
                 history,
             })],
-            state_update: StateUpdate::Synced { here, there },
-            change: Change::Same,
+            state_update: StateUpdate::Synced { local, remote },
+            change: ContentChange::Unchanged,
             conflict,
         });
     }
@@ -572,7 +591,7 @@ impl Planner<'_> {
             bytes: 0,
             ops: vec![Op::Remove(victim.seen.clone())],
             state_update,
-            change: Change::Same,
+            change: ContentChange::Unchanged,
             conflict: None,
         });
     }

@@ -12,7 +12,7 @@ pub(super) fn drop_login_copies(plan: &mut SyncPlan, config: &SyncConfig) {
     plan.steps.retain(|step| {
         let mut sources = step.ops.iter().flat_map(Op::sources);
         let login = sources.find(|seen| {
-            let path = config.place(seen.side, &seen.path);
+            let path = config.file_path(seen.side, &seen.path);
             secrets::is_login(&path).unwrap_or_default()
         });
         let why = "is not synced: it is a login under another name";

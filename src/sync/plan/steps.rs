@@ -4,11 +4,11 @@ use super::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::ConflictPolicy;
-use crate::sync::lineage::History;
-use crate::sync::manifest::{self, Written};
-use crate::sync::register::Change;
+use crate::sync::index_updates::ContentChange;
+use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::Last;
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::Ancestry;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -38,7 +38,7 @@ pub struct CopyOp {
     /// What its bytes must be, where that is known.
     pub expect: Option<Sha256Digest>,
     /// What came before the version, where that is to be told.
-    pub history: Option<Box<History>>,
+    pub history: Option<Box<Ancestry>>,
 }
 
 /// A place that lines of several versions go to.
@@ -164,9 +164,9 @@ pub enum StateUpdate {
     /// Both sides have the file.
     Synced {
         /// Here.
-        here: Placement,
+        local: Placement,
         /// In the cloud folder.
-        there: Placement,
+        remote: Placement,
     },
     /// It was deleted here, and that is sent on with the digest of its text.
     PublishDeletion(Sha256Digest),
@@ -240,7 +240,7 @@ pub struct SyncStep {
     /// What the state learns.
     pub state_update: StateUpdate,
     /// What becomes of the text of a conversation here.
-    pub change: Change,
+    pub change: ContentChange,
     /// The conflict that the step ends as `conflict.policy` has it, and which version goes on.
     pub conflict: Option<String>,
 }
@@ -264,10 +264,10 @@ pub struct Conflict {
     pub reason: String,
     /// The version here: bytes and time in nanoseconds.
     #[serde(skip)]
-    pub here: Option<ObservedFile>,
+    pub local: Option<ObservedFile>,
     /// The version in the cloud folder.
     #[serde(skip)]
-    pub there: Option<ObservedFile>,
+    pub remote: Option<ObservedFile>,
 }
 
 /// What is in a cloud folder, as far as that tells a bare mount point from one that is mounted.
@@ -352,7 +352,7 @@ pub struct SyncPlan {
     /// How many files are the same on both sides.
     pub unchanged: usize,
     /// What the state learns without anything being done.
-    pub recorded_equal: Vec<(String, Last)>,
+    pub recorded_equal: Vec<(String, SyncedFile)>,
     /// Keys that neither side has any more.
     pub forgotten: Vec<String>,
     /// Files that neither side has any more and whose deletion is to be sent on, by key, with the digest of
@@ -363,13 +363,13 @@ pub struct SyncPlan {
     /// Ids of deletions that are overtaken once a file is in the cloud folder again, by its key.
     pub cancelled_deletions: BTreeMap<String, Vec<String>>,
     /// What came before versions that the state learns of without anything being done, by key.
-    pub histories: Vec<(String, History)>,
+    pub histories: Vec<(String, Ancestry)>,
     /// How many deletions are held back.
     pub held_deletions: usize,
     /// Versions in the cloud folder that this machine found to be its own.
-    pub attested: Vec<(String, Written)>,
+    pub attested: Vec<(String, ManifestEntry)>,
     /// What others have decided about versions of conversations and the state is to say as well, as
-    /// [`decisions`](crate::sync::decisions) has it.
+    /// [`resolutions`](crate::sync::resolutions) has it.
     pub learned_resolutions: Vec<String>,
     /// Temp files of killed runs.
     pub leftover_temps: Vec<PathBuf>,

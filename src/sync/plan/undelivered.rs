@@ -14,17 +14,17 @@ use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError};
 use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
+use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::decisions;
-use crate::sync::forks;
-use crate::sync::lineage::{Descent, History, descent};
-use crate::sync::lines;
-use crate::sync::manifest::{self, Written};
-use crate::sync::peers::ListedVersion;
+use crate::sync::line_merge;
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::remote_manifests::ListedVersion;
+use crate::sync::resolutions;
 use crate::sync::rollouts;
-use crate::sync::scan::{Found, Side};
-use crate::sync::state::Last;
-use crate::sync::travel::{Scope, Take};
+use crate::sync::scan::{ListedFile, Side};
+use crate::sync::scope::{Scope, ScopeMatch};
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A version that another machine lists and that has not arrived.
@@ -80,7 +80,7 @@ impl UndeliveredVersion {
 pub(super) struct UndeliveredFile {
     /// Each with whether it is certain that it has not: a file in the cloud folder that no sync has seen may be
     /// it, and is read only when it is planned.
-    versions: Vec<(Written, bool)>,
+    versions: Vec<(ManifestEntry, bool)>,
     /// Whether this machine has no version of the file.
     is_new: bool,
     /// Whether the cloud folder has none either.
@@ -115,7 +115,7 @@ impl Planner<'_> {
             if !versions.is_empty() {
                 let ahead = UndeliveredFile {
                     versions,
-                    is_new: group.here.is_empty(),
+                    is_new: group.local.is_empty(),
                     is_absent: false,
                 };
                 all.insert(listed_as.to_owned(), ahead);
@@ -123,7 +123,8 @@ impl Planner<'_> {
         }
         let of_state = self.state.files.keys().chain(self.state.deleted.keys());
         let gone = of_state.filter(|key| !groups.contains_key(*key));
-        let gone: HashMap<String, &String> = gone.map(|key| (manifest::folded(key), key)).collect();
+        let gone: HashMap<String, &String> =
+            gone.map(|key| (manifest::fold_name(key), key)).collect();
         for listed_as in manifests.keys().filter(|key| !known.contains(key)) {
             let key = gone.get(listed_as).map_or(listed_as, |key| key.as_str());
             let versions = self.newer_listed(key, None)?;
@@ -145,15 +146,15 @@ impl Planner<'_> {
         &self,
         key: &str,
         group: Option<&FileGroup>,
-    ) -> Result<Vec<(Written, bool)>, IoError> {
-        let listed = self.manifests()?.of_others(key);
+    ) -> Result<Vec<(ManifestEntry, bool)>, IoError> {
+        let listed = self.manifests()?.entries(key);
         if listed.is_empty() {
             return Ok(Vec::new());
         }
         let last = self.state.files.get(key);
         let mut ahead = if rollouts::is_key(key) {
             self.longer_conversation_versions(key, group, last, listed)?
-        } else if lines::is_lines(key) {
+        } else if line_merge::is_mergeable(key) {
             certain(longer_lines(group, listed))
         } else if last
             .is_some_and(|last| listed.iter().all(|version| is_known_version(version, last)))
@@ -161,15 +162,15 @@ impl Planner<'_> {
             Vec::new()
         } else if let ([version], Some(group)) = (listed, group)
             && last.is_none()
-            && group.here.is_empty()
+            && group.local.is_empty()
         {
-            let mut there = group.there.iter();
-            let may_be_it = there.any(|found| found.stat.size == version.size);
+            let mut remote = group.remote.iter();
+            let may_be_it = remote.any(|found| found.stat.size == version.size);
             vec![(version.clone(), !may_be_it)]
         } else {
             let known = self.known_texts(key, group, last, listed)?;
             // Where nothing tells what the file in the cloud folder is, it may be any of them.
-            if known.is_empty() && group.is_some_and(|group| !group.there.is_empty()) {
+            if known.is_empty() && group.is_some_and(|group| !group.remote.is_empty()) {
                 return Ok(Vec::new());
             }
             certain(newer_than(&known, listed))
@@ -187,9 +188,9 @@ impl Planner<'_> {
         &self,
         key: &str,
         group: Option<&FileGroup>,
-        last: Option<&Last>,
-        listed: &[Written],
-    ) -> Result<Vec<(History, Sha256Digest)>, IoError> {
+        last: Option<&SyncedFile>,
+        listed: &[ManifestEntry],
+    ) -> Result<Vec<(Ancestry, Sha256Digest)>, IoError> {
         let mut texts: Vec<_> = last
             .and_then(|last| last.contents)
             .map(|(_, text)| text)
@@ -222,26 +223,26 @@ impl Planner<'_> {
         &self,
         key: &str,
         group: Option<&FileGroup>,
-        last: Option<&Last>,
-        listed: &[Written],
-    ) -> Result<Vec<(Written, bool)>, IoError> {
+        last: Option<&SyncedFile>,
+        listed: &[ManifestEntry],
+    ) -> Result<Vec<(ManifestEntry, bool)>, IoError> {
         // A file that came to the cloud folder since may be half of what is listed.
-        let is_new = |side, found: &Found| {
-            side == Side::There && !last.is_some_and(|last| is_as_last_synced(found, &last.there))
+        let is_new = |side, found: &ListedFile| {
+            side == Side::Remote && !last.is_some_and(|last| is_as_last_synced(found, &last.remote))
         };
         let (new, known): (Vec<_>, Vec<_>) =
             files_by_side(group).partition(|(side, found)| is_new(*side, found));
         let plain = known.iter().filter(|(_, found)| !found.path.ends_with(ZST));
         let of_last = last.map(|last| match last.contents {
             Some((length, _)) => length,
-            None => last.here.stat.size,
+            None => last.local.stat.size,
         });
         let sizes = plain.map(|(_, found)| found.stat.size).chain(of_last);
         let mut longest = sizes.max().unwrap_or(0);
         // How long the text of a packed version is, no manifest says: it counts where there is no other.
         let manifests = self.manifests()?;
         let has_none = group.is_none() && last.is_none();
-        let counts = |version: &&Written| has_none || !manifests.is_packed(version);
+        let counts = |version: &&ManifestEntry| has_none || !manifests.is_compressed(version);
         if listed
             .iter()
             .filter(counts)
@@ -263,7 +264,7 @@ impl Planner<'_> {
             .map(|(_, found)| found)
             .chain(copies)
             .collect();
-        let may_be_in = |version: &Written| {
+        let may_be_in = |version: &ManifestEntry| {
             let mut new = new.iter();
             new.any(|found| found.path.ends_with(ZST) || found.stat.size >= version.size)
         };
@@ -279,27 +280,27 @@ impl Planner<'_> {
     }
 
     /// Whether a version of a conversation is, or is the beginning of, one that is or was kept for a decision.
-    fn is_conflict_copy(&self, key: &str, version: &Written) -> Result<bool, IoError> {
-        let name = forks::name(key, &version.digest);
-        let words = [&self.state.resolved, &self.manifests()?.resolved];
-        if self.conflict_copies.all.contains_key(&name) || decisions::was_decided(&name, words) {
+    fn is_conflict_copy(&self, key: &str, version: &ManifestEntry) -> Result<bool, IoError> {
+        let name = conflict_copies::file_name(key, &version.digest);
+        let words = [&self.state.resolutions, &self.manifests()?.resolutions];
+        if self.conflict_copies.all.contains_key(&name) || resolutions::is_known(&name, words) {
             return Ok(true);
         }
-        let label = forks::label(key);
+        let label = conflict_copies::conversation_label(key);
         let kept = self
             .conflict_copies
             .all
             .values()
             .filter(|fork| fork.conversation() == label);
         for fork in kept {
-            let side = if fork.here.is_some() {
-                Side::Here
+            let side = if fork.local.is_some() {
+                Side::Local
             } else {
-                Side::There
+                Side::Remote
             };
             let path = self.conflict_copy_path(side, &fork.name);
             let beginning = contents::read(&path, Some(version.size)).ok();
-            if beginning.and_then(|read| read.beginning) == Some(version.digest) {
+            if beginning.and_then(|read| read.prefix) == Some(version.digest) {
                 return Ok(true);
             }
         }
@@ -347,11 +348,17 @@ impl Planner<'_> {
         {
             return Ok(false);
         }
-        let is_taken = scope.takes(path) == Take::Yes && cloud_names::of(path) == CloudName::Own;
+        let is_taken = scope.classify(path) == ScopeMatch::Synced
+            && cloud_names::classify(path) == CloudName::Plain;
         let of_day = rollouts::date(path);
         let is_of_other_day = self.request.config.session_mode == SessionMode::LastDateOnly
             && of_day.is_some_and(|day| Some(&day) < self.latest_date.as_ref());
-        let is_there = || self.root(Side::There).join(path).symlink_metadata().is_ok();
+        let is_there = || {
+            self.root(Side::Remote)
+                .join(path)
+                .symlink_metadata()
+                .is_ok()
+        };
         Ok(is_taken && !is_of_other_day && !is_there())
     }
 }
@@ -370,11 +377,11 @@ impl UndeliveredFile {
     }
 
     /// Whether any version has not arrived, where `there` is the digest of the file in the cloud folder.
-    pub(super) fn has_newer_than(&self, there: Option<Sha256Digest>) -> bool {
-        let is_other = |version: &Written| {
-            there.is_some_and(|there| {
-                let (newer, older) = (version.history(), History::first(&there));
-                descent((&newer, &version.digest), (&older, &there)) == Descent::Newer
+    pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
+        let is_other = |version: &ManifestEntry| {
+            remote.is_some_and(|remote| {
+                let (newer, older) = (version.history(), Ancestry::first(&remote));
+                causal_order((&newer, &version.digest), (&older, &remote)) == CausalOrder::Newer
             })
         };
         let mut versions = self.versions.iter();
@@ -382,7 +389,7 @@ impl UndeliveredFile {
     }
 }
 
-fn certain(versions: Vec<Written>) -> Vec<(Written, bool)> {
+fn certain(versions: Vec<ManifestEntry>) -> Vec<(ManifestEntry, bool)> {
     versions
         .into_iter()
         .map(|version| (version, true))
@@ -395,10 +402,10 @@ pub(super) fn newest<'a>(
     versions: impl Iterator<Item = &'a ListedVersion>,
 ) -> Vec<&'a ListedVersion> {
     let versions: Vec<_> = versions.collect();
-    let grows = rollouts::is_key(key) || lines::is_lines(key);
-    let is_newer = |a: &Written, b: &Written| {
+    let grows = rollouts::is_key(key) || line_merge::is_mergeable(key);
+    let is_newer = |a: &ManifestEntry, b: &ManifestEntry| {
         let (of_a, of_b) = (a.history(), b.history());
-        descent((&of_a, &a.digest), (&of_b, &b.digest)) == Descent::Newer
+        causal_order((&of_a, &a.digest), (&of_b, &b.digest)) == CausalOrder::Newer
     };
     let latest = versions.iter().filter(|version| {
         grows
@@ -422,44 +429,45 @@ pub(super) fn newest<'a>(
 
 /// Whether a version is, as far as can be told without reading, what the last sync left, or a first version, which
 /// came of nothing.
-fn is_known_version(version: &Written, last: &Last) -> bool {
+fn is_known_version(version: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_last = match last.contents {
         Some((_, text)) => version.digest == text,
-        None => version.size == last.there.stat.size,
+        None => version.size == last.remote.stat.size,
     };
     is_last || version.history.is_none()
 }
 
 /// The listed versions that came of all of these texts; all of them where there is none.
-fn newer_than(known: &[(History, Sha256Digest)], listed: &[Written]) -> Vec<Written> {
-    let is_newer = |version: &&Written| {
+fn newer_than(known: &[(Ancestry, Sha256Digest)], listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
+    let is_newer = |version: &&ManifestEntry| {
         known.iter().all(|(history, text)| {
             let of_version = version.history();
             *text != version.digest
-                && descent((&of_version, &version.digest), (history, text)) == Descent::Newer
+                && causal_order((&of_version, &version.digest), (history, text))
+                    == CausalOrder::Newer
         })
     };
     listed.iter().filter(is_newer).cloned().collect()
 }
 
 /// The listed versions of a file of lines that are longer and later than what is on both sides.
-fn longer_lines(group: Option<&FileGroup>, listed: &[Written]) -> Vec<Written> {
+fn longer_lines(group: Option<&FileGroup>, listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
     let files = || group.into_iter().flat_map(FileGroup::files);
     let longest = files().map(|found| found.stat.size).max();
     let latest = files().map(|found| found.stat.mtime_ns).max();
     let is_longer =
-        |version: &&Written| Some(version.size) > longest && Some(version.mtime_ns) > latest;
+        |version: &&ManifestEntry| Some(version.size) > longest && Some(version.mtime_ns) > latest;
     listed.iter().filter(is_longer).cloned().collect()
 }
 
-fn files_by_side(group: Option<&FileGroup>) -> impl Iterator<Item = (Side, &Found)> {
+fn files_by_side(group: Option<&FileGroup>) -> impl Iterator<Item = (Side, &ListedFile)> {
     group.into_iter().flat_map(|group| {
-        let here = group.here.iter().map(|found| (Side::Here, found));
-        here.chain(group.there.iter().map(|found| (Side::There, found)))
+        let local = group.local.iter().map(|found| (Side::Local, found));
+        local.chain(group.remote.iter().map(|found| (Side::Remote, found)))
     })
 }
 
-fn seen(side: Side, found: &Found) -> ObservedFile {
+fn seen(side: Side, found: &ListedFile) -> ObservedFile {
     ObservedFile {
         side,
         path: found.path.clone(),
@@ -472,5 +480,7 @@ fn reported(plan: &SyncPlan) -> HashSet<String> {
     let lists = [&plan.waiting, &plan.skipped, &plan.warnings];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
-    paths.map(|path| manifest::folded(&key_of(path))).collect()
+    paths
+        .map(|path| manifest::fold_name(&key_of(path)))
+        .collect()
 }

@@ -6,11 +6,11 @@ use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::decide::{Facts, Newer, Presence};
-use crate::sync::manifest::{self, Written};
-use crate::sync::scan::{Found, Side};
-use crate::sync::state::{Deletion, Last, Place};
-use crate::sync::unreadable;
+use crate::sync::decide::{FileFacts, NewerSide, Presence};
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::read_failure;
+use crate::sync::scan::{ListedFile, Side};
+use crate::sync::state::{Deletion, SideFile, SyncedFile};
 use std::path::Path;
 
 /// A version of a file that may be used.
@@ -26,16 +26,16 @@ pub(super) struct FileVersion {
 
 impl FileVersion {
     /// One that lies here: what is here and not blanked is whole.
-    pub(super) fn here(found: &Found) -> Self {
-        Self::found(Side::Here, found)
+    pub(super) fn local(found: &ListedFile) -> Self {
+        Self::found(Side::Local, found)
     }
 
     /// One in the cloud folder that is taken as it looks.
-    pub(super) fn there(found: &Found) -> Self {
-        Self::found(Side::There, found)
+    pub(super) fn remote(found: &ListedFile) -> Self {
+        Self::found(Side::Remote, found)
     }
 
-    fn found(side: Side, found: &Found) -> Self {
+    fn found(side: Side, found: &ListedFile) -> Self {
         Self {
             mtime_ns: found.stat.mtime_ns,
             seen: ObservedFile {
@@ -70,19 +70,20 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         match self.plan_group(key, group, parents) {
             Err(PlanError::Io(e)) => {
-                let roots = [Side::Here, Side::There].map(|side| self.root(side));
+                let roots = [Side::Local, Side::Remote].map(|side| self.root(side));
                 let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
-                let is_led_to =
-                    |found: &&Found| self.request.config.place(Side::Here, &found.path) == e.path;
+                let is_led_to = |found: &&ListedFile| {
+                    self.request.config.file_path(Side::Local, &found.path) == e.path
+                };
                 let linked = || {
                     group
-                        .here
+                        .local
                         .iter()
                         .find(is_led_to)
                         .map(|f| Path::new(&f.path))
                 };
                 let of_side = of_side.or_else(linked);
-                let ours = self.root(Side::There).join(manifest::OURS);
+                let ours = self.root(Side::Remote).join(manifest::MANAGER_FOLDER);
                 let Some(relative) = of_side.filter(|_| !e.path.starts_with(ours)) else {
                     // Without what machines say, nothing can be decided.
                     return Err(e.into());
@@ -90,7 +91,7 @@ impl Planner<'_> {
                 let path = relative.to_string_lossy().replace('\\', "/");
                 self.plan
                     .skipped
-                    .push((path, unreadable::reason(&e.source)));
+                    .push((path, read_failure::reason(&e.source)));
                 Ok(())
             }
             done => done,
@@ -102,12 +103,12 @@ impl Planner<'_> {
     pub(super) fn download_state(
         &self,
         key: &str,
-        found: &Found,
+        found: &ListedFile,
         of_lines: bool,
-        last: Option<&Last>,
+        last: Option<&SyncedFile>,
     ) -> Result<DownloadState, IoError> {
         let seen = ObservedFile {
-            side: Side::There,
+            side: Side::Remote,
             path: found.path.clone(),
             stat: found.stat,
         };
@@ -119,22 +120,22 @@ impl Planner<'_> {
             }))
         };
         if let Some(last) = last
-            && is_as_last_synced(found, &last.there)
+            && is_as_last_synced(found, &last.remote)
         {
-            return whole(last.here.stat.mtime_ns, None);
+            return whole(last.local.stat.mtime_ns, None);
         }
         let path = self.full(&seen);
         // Whoever vouches for it: text that is gone is nobody's newer version.
-        if contents::is_blanked(&path, of_lines, true).at("read", &path)? {
+        if contents::is_zero_filled(&path, of_lines, true).at("read", &path)? {
             return Ok(DownloadState::Incomplete(ZERO_FILLED));
         }
         let manifests = self.manifests()?;
-        let others = manifests.of_others(key);
+        let others = manifests.entries(key);
         let own = self.ledger_versions(key)?;
         let known = || others.iter().chain(own);
         if known().any(|version| version.size == found.stat.size) {
             let digest = contents::raw_digest(&path).at("read", &path)?;
-            let of_it = |version: &&Written| version.digest == digest;
+            let of_it = |version: &&ManifestEntry| version.digest == digest;
             if let Some(version) = known().find(of_it) {
                 return whole(version.mtime_ns, Some(digest));
             }
@@ -145,16 +146,16 @@ impl Planner<'_> {
         if self.request.accept_unlisted {
             return whole(found.stat.mtime_ns, None);
         }
-        if let Some(why) = contents::looks_torn(&path, of_lines).at("read", &path)? {
+        if let Some(why) = contents::torn_reason(&path, of_lines).at("read", &path)? {
             return Ok(DownloadState::Incomplete(why));
         }
-        let was_more = last.is_some_and(|last| last.there.stat.size > 0) || !others.is_empty();
+        let was_more = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
         if found.stat.size == 0 && was_more {
             return Ok(DownloadState::Incomplete("it is empty, and was not"));
         }
-        if manifests.machines == 0 && !self.state.has_peers {
+        if manifests.machines == 0 && !self.state.has_other_machines {
             // Nobody else vouches for anything: a tool that mirrors files, or a person.
-            if !of_lines && let Some(why) = contents::looks_cut(&path).at("read", &path)? {
+            if !of_lines && let Some(why) = contents::truncation_reason(&path).at("read", &path)? {
                 return Ok(DownloadState::Incomplete(why));
             }
             return whole(found.stat.mtime_ns, None);
@@ -177,20 +178,20 @@ impl Planner<'_> {
         &self,
         key: &str,
         group: &FileGroup,
-        found: &Found,
+        found: &ListedFile,
         of_lines: bool,
     ) -> Result<bool, IoError> {
-        let there = FileVersion::there(found).seen;
-        for own in group.here.iter().map(|own| FileVersion::here(own).seen) {
+        let remote = FileVersion::remote(found).seen;
+        for own in group.local.iter().map(|own| FileVersion::local(own).seen) {
             let is_in_it = if of_lines {
-                self.has_complete_lines(&there)?
-                    && match self.relation(&own, &there)? {
+                self.has_complete_lines(&remote)?
+                    && match self.relation(&own, &remote)? {
                         Relation::Equal => true,
                         Relation::FirstExtends => {
                             // Copies that clients made of it are versions, too.
-                            let beside = group.there.iter().chain(&group.client_copies);
+                            let beside = group.remote.iter().chain(&group.client_copies);
                             let beside = beside.filter(|file| file.path != found.path);
-                            let beside = beside.map(|file| FileVersion::there(file).seen);
+                            let beside = beside.map(|file| FileVersion::remote(file).seen);
                             let files: Vec<_> = std::iter::once(own).chain(beside).collect();
                             self.contain_all_attested(key, &files)?
                         }
@@ -201,7 +202,7 @@ impl Planner<'_> {
                     let path = self.full(seen);
                     contents::raw_digest(&path).at("read", &path)
                 };
-                own.stat.size == there.stat.size && digest(&own)? == digest(&there)?
+                own.stat.size == remote.stat.size && digest(&own)? == digest(&remote)?
             };
             if is_in_it {
                 return Ok(true);
@@ -216,20 +217,20 @@ impl Planner<'_> {
         let begins_with = |len, digest| {
             for path in files.iter().map(|seen| self.full(seen)) {
                 let contents = contents::read(&path, Some(len)).at("read", &path)?;
-                if contents.beginning == Some(digest) {
+                if contents.prefix == Some(digest) {
                     return Ok::<_, IoError>(true);
                 }
             }
             Ok(false)
         };
         let last = self.state.files.get(key);
-        for version in self.manifests()?.of_others(key) {
+        for version in self.manifests()?.entries(key) {
             if begins_with(version.size, version.digest)? {
                 continue;
             }
             let as_left = last
-                .filter(|last| last.there.path.ends_with(rollout::ZST))
-                .filter(|last| last.there.stat.size == version.size)
+                .filter(|last| last.remote.path.ends_with(rollout::ZST))
+                .filter(|last| last.remote.stat.size == version.size)
                 .and_then(|last| last.contents);
             let has_it = match as_left {
                 Some((len, digest)) => begins_with(len, digest)?,
@@ -254,29 +255,30 @@ impl Planner<'_> {
             return Ok(false);
         }
         let path = self.full(&half.seen);
-        if contents::ends_a_line(&path).at("read", &path)? {
+        if contents::ends_with_newline(&path).at("read", &path)? {
             return Ok(false);
         }
         let digest = contents::raw_digest(&path).at("read", &path)?;
         let path = self.full(&whole.seen);
         let mut file = file_open::open(&path).at("open", &path)?;
-        let contents = contents::of(&mut file, Some(size)).at("read", &path)?;
-        Ok(contents.beginning == Some(digest))
+        let contents = contents::read_from(&mut file, Some(size)).at("read", &path)?;
+        Ok(contents.prefix == Some(digest))
     }
 
     /// Leaves a file alone that has changed here into what a power cut leaves; whether it did.
     pub(super) fn skips_zero_filled(
         &mut self,
-        found: &Found,
+        found: &ListedFile,
         of_lines: bool,
-        last: Option<&Last>,
+        last: Option<&SyncedFile>,
     ) -> Result<bool, IoError> {
-        if last.is_some_and(|last| is_as_last_synced(found, &last.here)) {
+        if last.is_some_and(|last| is_as_last_synced(found, &last.local)) {
             return Ok(false);
         }
-        let path = self.root(Side::Here).join(&found.path);
+        let path = self.root(Side::Local).join(&found.path);
         // What no sync has seen may be all of a home: it is read when it is copied.
-        let is_blanked = contents::is_blanked(&path, of_lines, last.is_some()).at("read", &path)?;
+        let is_blanked =
+            contents::is_zero_filled(&path, of_lines, last.is_some()).at("read", &path)?;
         if is_blanked {
             let why = "zeros stand where its text was, as after a power cut; once it is removed or \
                        mended here, it is synced again";
@@ -290,7 +292,7 @@ impl Planner<'_> {
     pub(super) fn presence(
         &self,
         version: Option<&FileVersion>,
-        last: Option<&Last>,
+        last: Option<&SyncedFile>,
     ) -> Result<Presence, IoError> {
         let Some(version) = version else {
             return Ok(Presence::Absent);
@@ -299,8 +301,8 @@ impl Planner<'_> {
             return Ok(Presence::New);
         };
         let place = match version.seen.side {
-            Side::Here => &last.here,
-            Side::There => &last.there,
+            Side::Local => &last.local,
+            Side::Remote => &last.remote,
         };
         if version.seen.stat == place.stat {
             return Ok(Presence::Unchanged);
@@ -322,25 +324,25 @@ impl Planner<'_> {
     pub(super) fn check_interrupted_download(
         &self,
         key: &str,
-        facts: &mut Facts,
-        here: Option<&FileVersion>,
-    ) -> Result<Option<&Written>, IoError> {
+        facts: &mut FileFacts,
+        local: Option<&FileVersion>,
+    ) -> Result<Option<&ManifestEntry>, IoError> {
         let is_news = |presence| matches!(presence, Presence::New | Presence::Changed);
-        let Some(here) = here.filter(|_| is_news(facts.here) && is_news(facts.there)) else {
+        let Some(local) = local.filter(|_| is_news(facts.local) && is_news(facts.remote)) else {
             return Ok(None);
         };
-        let size = here.seen.stat.size;
-        let taken = self.ledger()?.taken.get(&manifest::folded(key));
+        let size = local.seen.stat.size;
+        let taken = self.ledger()?.taken.get(&manifest::fold_name(key));
         let alike = taken.into_iter().flatten().filter(|t| t.size == size);
         if alike.clone().next().is_none() {
             return Ok(None);
         }
-        let path = self.full(&here.seen);
+        let path = self.full(&local.seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
         // The one taken last.
         let taken = alike.rev().find(|taken| taken.digest == digest);
         if taken.is_some() {
-            (facts.here, facts.there) = (Presence::Unchanged, Presence::Changed);
+            (facts.local, facts.remote) = (Presence::Unchanged, Presence::Changed);
         }
         Ok(taken)
     }
@@ -351,7 +353,7 @@ impl Planner<'_> {
         key: &str,
     ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
         let asked = self.manifests()?.deletions(key);
-        Ok(asked.filter(|deletion| !self.state.resolved.contains(&deletion.id)))
+        Ok(asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id)))
     }
 
     /// To be called for what goes to the cloud folder where it is absent: whoever deleted it before
@@ -384,21 +386,21 @@ impl Planner<'_> {
     }
 
     /// Which of two versions is newer.
-    pub(super) fn newer(&self, here: &FileVersion, there: &FileVersion) -> Newer {
-        let apart = i128::from(here.mtime_ns) - i128::from(there.mtime_ns);
+    pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> NewerSide {
+        let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
         if apart.abs() <= self.request.config.tolerance_nanos {
-            Newer::Neither
+            NewerSide::Neither
         } else if apart > 0 {
-            Newer::Here
+            NewerSide::Local
         } else {
-            Newer::There
+            NewerSide::Remote
         }
     }
 
     /// Whether size and time alone say that two versions which no sync has seen are the same.
-    pub(super) fn stats_are_equal(&self, here: &FileVersion, there: &FileVersion) -> bool {
-        let same_size = here.seen.stat.size == there.seen.stat.size;
-        same_size && self.trusts_mtime() && self.newer(here, there) == Newer::Neither
+    pub(super) fn stats_are_equal(&self, local: &FileVersion, remote: &FileVersion) -> bool {
+        let same_size = local.seen.stat.size == remote.seen.stat.size;
+        same_size && self.trusts_mtime() && self.newer(local, remote) == NewerSide::Neither
     }
 
     /// The digest of a version's text.
@@ -410,7 +412,7 @@ impl Planner<'_> {
 }
 
 /// Whether a file looks as it did after the last sync.
-pub(super) fn is_as_last_synced(found: &Found, place: &Place) -> bool {
+pub(super) fn is_as_last_synced(found: &ListedFile, place: &SideFile) -> bool {
     found.stat == place.stat && found.path == place.path
 }
 
@@ -419,12 +421,12 @@ pub(super) fn is_as_last_synced(found: &Found, place: &Place) -> bool {
 fn extends_attested_version<'a>(
     path: &Path,
     size: u64,
-    known: impl Iterator<Item = &'a Written>,
+    known: impl Iterator<Item = &'a ManifestEntry>,
 ) -> Result<bool, IoError> {
     for version in known.filter(|version| version.size > 0 && version.size < size) {
         let mut file = file_open::open(path).at("open", path)?;
-        let contents = contents::of(&mut file, Some(version.size)).at("read", path)?;
-        if contents.beginning == Some(version.digest) {
+        let contents = contents::read_from(&mut file, Some(version.size)).at("read", path)?;
+        if contents.prefix == Some(version.digest) {
             return Ok(true);
         }
     }

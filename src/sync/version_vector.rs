@@ -5,27 +5,27 @@
 //! version vector), and which texts it took the place of. The first version of a file is named by its
 //! text, so that machines which have the same file from elsewhere agree about it without a word.
 
-use super::manifest::Written;
+use super::manifest::ManifestEntry;
 use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// How many of the texts that a version took the place of are remembered.
-const REPLACED: usize = 8;
+const MAX_REPLACED: usize = 8;
 /// How much of a digest names a change that no machine is known to have made.
-const NAME: usize = 12;
+const CONTENT_NAME_CHARS: usize = 12;
 
 /// How often each machine had changed a file when this version of it came to be. An empty one is that of
 /// a first version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Lineage(BTreeMap<String, u64>);
+pub struct VersionVector(BTreeMap<String, u64>);
 
-impl Lineage {
+impl VersionVector {
     /// That of a first version: its text names it.
     pub fn first(text: &Sha256Digest) -> Self {
-        Self(BTreeMap::from([(named_by(text), 1)]))
+        Self(BTreeMap::from([(content_name(text), 1)]))
     }
 
     /// Whether it is not written down: the text of a first version is enough.
@@ -35,7 +35,7 @@ impl Lineage {
 
     /// The changes of both.
     #[must_use]
-    pub fn with(mut self, other: &Self) -> Self {
+    pub fn merge(mut self, other: &Self) -> Self {
         for (name, count) in &other.0 {
             let own = self.0.entry(name.clone()).or_default();
             *own = (*own).max(*count);
@@ -44,7 +44,7 @@ impl Lineage {
     }
 
     /// Whether all of its changes are in `other`.
-    pub fn is_in(&self, other: &Self) -> bool {
+    pub fn is_included_in(&self, other: &Self) -> bool {
         self.0.iter().all(|(name, n)| *n <= other.count(name))
     }
 
@@ -55,7 +55,7 @@ impl Lineage {
 
     /// The version that comes of it by one more change, where `known` of that machine's have been.
     #[must_use]
-    pub fn changed_by(mut self, name: &str, known: u64) -> Self {
+    pub fn increment(mut self, name: &str, known: u64) -> Self {
         let count = self.0.entry(name.to_owned()).or_default();
         *count = (*count).max(known).saturating_add(1);
         self
@@ -63,15 +63,15 @@ impl Lineage {
 
     /// The version that comes of it when a text is put in its place and nobody knows by whom.
     #[must_use]
-    pub fn replaced_by(self, text: &Sha256Digest) -> Self {
-        self.changed_by(&named_by(text), 0)
+    pub fn increment_unknown(self, text: &Sha256Digest) -> Self {
+        self.increment(&content_name(text), 0)
     }
 }
 
 /// One that has all changes of another and more is greater.
-impl PartialOrd for Lineage {
+impl PartialOrd for VersionVector {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        match (self.is_in(other), other.is_in(self)) {
+        match (self.is_included_in(other), other.is_included_in(self)) {
             (true, true) => Some(Ordering::Equal),
             (true, false) => Some(Ordering::Less),
             (false, true) => Some(Ordering::Greater),
@@ -80,42 +80,47 @@ impl PartialOrd for Lineage {
     }
 }
 
-fn named_by(text: &Sha256Digest) -> String {
-    text.to_string()[..NAME].to_owned()
+fn content_name(text: &Sha256Digest) -> String {
+    text.to_string()[..CONTENT_NAME_CHARS].to_owned()
 }
 
 /// What came before a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
-    /// See [`Lineage`].
-    #[serde(default, skip_serializing_if = "Lineage::is_empty")]
-    pub lineage: Lineage,
+pub struct Ancestry {
+    /// See [`VersionVector`].
+    #[serde(
+        rename = "lineage",
+        default,
+        skip_serializing_if = "VersionVector::is_empty"
+    )]
+    pub vector: VersionVector,
     /// Texts that it took the place of, the newest last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub over: Vec<Sha256Digest>,
+    #[serde(rename = "over", default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Sha256Digest>,
 }
 
-impl History {
+impl Ancestry {
     /// That of a first version.
     pub fn first(text: &Sha256Digest) -> Self {
         Self {
-            lineage: Lineage::first(text),
-            over: Vec::new(),
+            vector: VersionVector::first(text),
+            replaced: Vec::new(),
         }
     }
 
     /// Whether there is nothing to be told of it.
     pub fn is_first(&self, text: &Sha256Digest) -> bool {
-        self.over.is_empty() && (self.lineage.is_empty() || self.lineage == Lineage::first(text))
+        self.replaced.is_empty()
+            && (self.vector.is_empty() || self.vector == VersionVector::first(text))
     }
 
     /// The same, with the lineage of a first version written out.
     #[must_use]
-    pub fn of(&self, text: &Sha256Digest) -> Self {
-        if self.lineage.is_empty() {
+    pub fn with_explicit_vector(&self, text: &Sha256Digest) -> Self {
+        if self.vector.is_empty() {
             Self {
-                lineage: Lineage::first(text),
-                over: self.over.clone(),
+                vector: VersionVector::first(text),
+                replaced: self.replaced.clone(),
             }
         } else {
             self.clone()
@@ -123,48 +128,48 @@ impl History {
     }
 
     /// All that is said of a text by those who vouch for it.
-    pub fn said<'a>(
+    pub fn from_entries<'a>(
         text: &Sha256Digest,
-        all: impl IntoIterator<Item = &'a Written>,
+        all: impl IntoIterator<Item = &'a ManifestEntry>,
     ) -> Option<Self> {
         let of_it = all.into_iter().filter(|written| written.digest == *text);
         of_it.fold(None, |before: Option<Self>, written| {
             let next = written.history();
-            Some(before.map_or(next.clone(), |before| before.with(&next, text)))
+            Some(before.map_or(next.clone(), |before| before.merge(&next, text)))
         })
     }
 
     /// What came before a version which has `text`, and in which both are.
     #[must_use]
-    pub fn with(mut self, other: &Self, text: &Sha256Digest) -> Self {
-        self.lineage = self.lineage.with(&other.lineage);
-        for digest in &other.over {
-            self = self.noting(Some(*digest), text);
+    pub fn merge(mut self, other: &Self, text: &Sha256Digest) -> Self {
+        self.vector = self.vector.merge(&other.vector);
+        for digest in &other.replaced {
+            self = self.record_replaced(Some(*digest), text);
         }
         self
     }
 
     /// Notes that a version which has `text` took the place of another.
     #[must_use]
-    pub fn noting(mut self, replaced: Option<Sha256Digest>, text: &Sha256Digest) -> Self {
-        self.over
+    pub fn record_replaced(mut self, replaced: Option<Sha256Digest>, text: &Sha256Digest) -> Self {
+        self.replaced
             .retain(|known| known != text && Some(*known) != replaced);
-        self.over
+        self.replaced
             .extend(replaced.filter(|replaced| replaced != text));
-        let old = self.over.len().saturating_sub(REPLACED);
-        self.over.drain(..old);
+        let old = self.replaced.len().saturating_sub(MAX_REPLACED);
+        self.replaced.drain(..old);
         self
     }
 
     /// Whether it took the place of this text.
-    pub fn is_over(&self, text: &Sha256Digest) -> bool {
-        self.over.contains(text)
+    pub fn replaces(&self, text: &Sha256Digest) -> bool {
+        self.replaced.contains(text)
     }
 }
 
 /// How the version in the cloud folder relates to the one that was here at the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Descent {
+pub enum CausalOrder {
     /// Nobody can tell.
     Unknown,
     /// It came of the one here.
@@ -172,28 +177,31 @@ pub enum Descent {
     /// The one here came of it.
     Older,
     /// Neither came of the other.
-    Apart,
+    Concurrent,
     /// It looks older, and nobody vouches for it: somebody may have put it there.
-    Doubtful,
+    OlderUnattested,
 }
 
 /// How `there` relates to `here`, each with the digest of its text.
-pub fn descent(there: (&History, &Sha256Digest), here: (&History, &Sha256Digest)) -> Descent {
+pub fn causal_order(
+    remote: (&Ancestry, &Sha256Digest),
+    local: (&Ancestry, &Sha256Digest),
+) -> CausalOrder {
     use Ordering::{Greater, Less};
-    let (is_over, is_under) = (there.0.is_over(here.1), here.0.is_over(there.1));
+    let (replaces, is_under) = (remote.0.replaces(local.1), local.0.replaces(remote.1));
     // What came of a text has that among those that it took the place of, unless these are too many.
-    let may_be_over = is_over || there.0.over.len() >= REPLACED;
-    let may_be_under = is_under || here.0.over.len() >= REPLACED;
-    match there.0.lineage.partial_cmp(&here.0.lineage) {
+    let may_be_over = replaces || remote.0.replaced.len() >= MAX_REPLACED;
+    let may_be_under = is_under || local.0.replaced.len() >= MAX_REPLACED;
+    match remote.0.vector.partial_cmp(&local.0.vector) {
         // Counts of a machine and of its copy are taken for those of one, until it is noticed. Where the texts
         // do not bear them out, somebody decides.
-        Some(Greater) if is_over || (may_be_over && !is_under) => Descent::Newer,
-        Some(Less) if is_under || (may_be_under && !is_over) => Descent::Older,
-        Some(Greater | Less) => Descent::Apart,
+        Some(Greater) if replaces || (may_be_over && !is_under) => CausalOrder::Newer,
+        Some(Less) if is_under || (may_be_under && !replaces) => CausalOrder::Older,
+        Some(Greater | Less) => CausalOrder::Concurrent,
         // What one machine called settled another one may have gone on from.
-        _ if is_over && !is_under => Descent::Newer,
-        _ if is_under && !is_over => Descent::Older,
-        _ => Descent::Apart,
+        _ if replaces && !is_under => CausalOrder::Newer,
+        _ if is_under && !replaces => CausalOrder::Older,
+        _ => CausalOrder::Concurrent,
     }
 }
 
@@ -208,44 +216,62 @@ mod tests {
     #[test]
     fn a_text_that_comes_back_on_purpose_is_newer_and_one_that_a_client_brings_is_older() {
         let (one, two) = (text("one"), text("two"));
-        let first = History::first(&one);
-        let mut second = first.clone().noting(Some(one), &two);
-        second.lineage = second.lineage.changed_by("a", 0);
-        assert_eq!(descent((&second, &two), (&first, &one)), Descent::Newer);
-        assert_eq!(descent((&first, &one), (&second, &two)), Descent::Older);
-        let mut again = second.clone().noting(Some(two), &one);
-        again.lineage = again.lineage.changed_by("b", 0);
-        assert_eq!(descent((&again, &one), (&second, &two)), Descent::Newer);
-        assert!(!again.is_over(&one));
+        let first = Ancestry::first(&one);
+        let mut second = first.clone().record_replaced(Some(one), &two);
+        second.vector = second.vector.increment("a", 0);
+        assert_eq!(
+            causal_order((&second, &two), (&first, &one)),
+            CausalOrder::Newer
+        );
+        assert_eq!(
+            causal_order((&first, &one), (&second, &two)),
+            CausalOrder::Older
+        );
+        let mut again = second.clone().record_replaced(Some(two), &one);
+        again.vector = again.vector.increment("b", 0);
+        assert_eq!(
+            causal_order((&again, &one), (&second, &two)),
+            CausalOrder::Newer
+        );
+        assert!(!again.replaces(&one));
     }
 
     #[test]
     fn versions_that_know_nothing_of_each_other_are_apart_until_one_is_over_the_other() {
         let (one, two, three) = (text("one"), text("two"), text("three"));
-        let by = |name: &str, over, text: &Sha256Digest| {
-            let mut history = History::first(&one).noting(Some(over), text);
-            history.lineage = history.lineage.changed_by(name, 0);
+        let by = |name: &str, replaced, text: &Sha256Digest| {
+            let mut history = Ancestry::first(&one).record_replaced(Some(replaced), text);
+            history.vector = history.vector.increment(name, 0);
             history
         };
         let (a, b) = (by("a", one, &two), by("b", one, &three));
-        assert_eq!(descent((&a, &two), (&b, &three)), Descent::Apart);
+        assert_eq!(
+            causal_order((&a, &two), (&b, &three)),
+            CausalOrder::Concurrent
+        );
         // The same change made on two machines, and one of them went on.
         let went_on = by("b", two, &three);
-        assert_eq!(descent((&went_on, &three), (&a, &two)), Descent::Newer);
-        assert_eq!(descent((&a, &two), (&went_on, &three)), Descent::Older);
+        assert_eq!(
+            causal_order((&went_on, &three), (&a, &two)),
+            CausalOrder::Newer
+        );
+        assert_eq!(
+            causal_order((&a, &two), (&went_on, &three)),
+            CausalOrder::Older
+        );
     }
 
     #[test]
     fn counts_that_a_machine_and_its_copy_share_decide_nothing() {
         let (one, two, other) = (text("one"), text("two"), text("other"));
-        let mut by_copy = History::first(&one).noting(Some(one), &two);
-        by_copy.lineage = by_copy.lineage.changed_by("a", 0);
+        let mut by_copy = Ancestry::first(&one).record_replaced(Some(one), &two);
+        by_copy.vector = by_copy.vector.increment("a", 0);
         // The machine has called its text settled, and counted as far.
-        let mut settled = History::first(&one).noting(Some(other), &one);
-        settled.lineage = settled.lineage.changed_by("a", 1);
+        let mut settled = Ancestry::first(&one).record_replaced(Some(other), &one);
+        settled.vector = settled.vector.increment("a", 1);
         let (a, copy) = ((&settled, &one), (&by_copy, &two));
-        assert_eq!(descent(copy, a), Descent::Apart);
-        assert_eq!(descent(a, copy), Descent::Apart);
+        assert_eq!(causal_order(copy, a), CausalOrder::Concurrent);
+        assert_eq!(causal_order(a, copy), CausalOrder::Concurrent);
     }
 
     #[test]
@@ -254,24 +280,26 @@ mod tests {
         let by = |texts: &[Sha256Digest], text: &Sha256Digest| {
             texts
                 .iter()
-                .fold(History::first(&one), |mut history, over| {
-                    history.lineage = history.lineage.changed_by("a", 0);
-                    history.noting(Some(*over), text)
+                .fold(Ancestry::first(&one), |mut history, replaced| {
+                    history.vector = history.vector.increment("a", 0);
+                    history.record_replaced(Some(*replaced), text)
                 })
         };
         let original = by(&[one], &two);
-        let other: Vec<_> = (0..REPLACED).map(|n| text(&format!("copy {n}"))).collect();
-        for count in 2..=REPLACED {
+        let other: Vec<_> = (0..MAX_REPLACED)
+            .map(|n| text(&format!("copy {n}")))
+            .collect();
+        for count in 2..=MAX_REPLACED {
             let now = text("copy");
             let copy = by(&other[..count], &now);
-            let (expected, reverse) = if count < REPLACED {
-                (Descent::Apart, Descent::Apart)
+            let (expected, reverse) = if count < MAX_REPLACED {
+                (CausalOrder::Concurrent, CausalOrder::Concurrent)
             } else {
-                (Descent::Newer, Descent::Older)
+                (CausalOrder::Newer, CausalOrder::Older)
             };
             let (copy, original) = ((&copy, &now), (&original, &two));
-            assert_eq!(descent(copy, original), expected, "{count}");
-            assert_eq!(descent(original, copy), reverse, "{count}");
+            assert_eq!(causal_order(copy, original), expected, "{count}");
+            assert_eq!(causal_order(original, copy), reverse, "{count}");
         }
     }
 
@@ -279,9 +307,9 @@ mod tests {
     fn only_so_many_texts_are_remembered() {
         let now = text("now");
         let all: Vec<_> = (0..20).map(|n| text(&n.to_string())).collect();
-        let history = all.iter().fold(History::first(&now), |history, replaced| {
-            history.noting(Some(*replaced), &now)
+        let history = all.iter().fold(Ancestry::first(&now), |history, replaced| {
+            history.record_replaced(Some(*replaced), &now)
         });
-        assert_eq!(history.over, all[20 - REPLACED..]);
+        assert_eq!(history.replaced, all[20 - MAX_REPLACED..]);
     }
 }

@@ -1,7 +1,7 @@
 //! `[paths]`: where the two sides and their backups are, each path absolute and written one way.
 
-use super::keys::Reader;
-use super::{ConfigError, Surroundings};
+use super::keys::KeyReader;
+use super::{ConfigContext, SyncConfigError};
 use crate::io::environment::Environment;
 use std::path::{Component, Path, PathBuf};
 use toml_edit::{Item, TableLike};
@@ -16,7 +16,7 @@ pub struct PathRule {
 }
 
 /// The folders of a configuration, and what other paths in it are relative to.
-pub(super) struct Places {
+pub(super) struct SyncPaths {
     anchor: PathBuf,
     workspace: Option<PathBuf>,
     env: Environment,
@@ -25,11 +25,14 @@ pub(super) struct Places {
     pub(super) backup_dir: PathBuf,
 }
 
-impl Places {
-    pub(super) fn read(r: &mut Reader<'_>, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+impl SyncPaths {
+    pub(super) fn read(
+        r: &mut KeyReader<'_>,
+        around: &ConfigContext<'_>,
+    ) -> Result<Self, SyncConfigError> {
         let folder = r.path.parent().unwrap_or(Path::new("."));
         let folder = around.env.current_dir.join(folder);
-        let mut places = Self {
+        let mut paths = Self {
             anchor: folder.clone(),
             workspace: None,
             env: around.env.clone(),
@@ -38,24 +41,24 @@ impl Places {
             backup_dir: around.manager_home.join("sync-backups"),
         };
         if let Some(workspace) = r.text("paths", "workspace_root_dir")? {
-            let workspace = places.absolute(&workspace);
-            places.anchor.clone_from(&workspace);
-            places.workspace = Some(workspace);
+            let workspace = paths.absolute(&workspace);
+            paths.anchor.clone_from(&workspace);
+            paths.workspace = Some(workspace);
         }
         if let Some(local) = r.text("paths", "local_state_dir")? {
-            places.local = places.absolute(&local);
+            paths.local = paths.absolute(&local);
         }
         let Some(cloud) = r.text("paths", "cloud_root_dir")? else {
             return Err(r.invalid("paths", "cloud_root_dir", "is missing"));
         };
-        places.cloud = places.absolute(&cloud);
+        paths.cloud = paths.absolute(&cloud);
         if let Some(backups) = r.text("paths", "backup_dir")? {
-            places.backup_dir = places.absolute(&backups);
+            paths.backup_dir = paths.absolute(&backups);
         }
         // A rename replaces a file in one step only within its folder.
         let no_effect = "temporary files are written next to the files that they replace";
         r.without_effect("paths", "temp_dir", no_effect);
-        Ok(places)
+        Ok(paths)
     }
 
     /// A path of the configuration, absolute.
@@ -86,7 +89,7 @@ impl Places {
 }
 
 /// `paths.map`, in either spelling of TOML.
-pub(super) fn path_rules(r: &mut Reader<'_>) -> Result<Vec<PathRule>, ConfigError> {
+pub(super) fn path_rules(r: &mut KeyReader<'_>) -> Result<Vec<PathRule>, SyncConfigError> {
     let Some(item) = r.take("paths", "map") else {
         return Ok(Vec::new());
     };

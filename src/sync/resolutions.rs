@@ -5,24 +5,24 @@
 //! machines keep and tell the highest of each kind. A version may go where the highest decision against it is above
 //! the highest one that brought it back: so a decision that did not know of that does not count.
 //!
-//! They stand among the words of a state and of a manifest ([`State::resolved`]), as texts that
+//! They stand among the words of a state and of a manifest ([`SyncState::resolved`]), as texts that
 //! programs which do not know them pass over: `<name>` is the first decision against a version, by the name that it has as a
 //! fork; `<name>+<number>` is a later one, and `<name>-<number>` brings it back.
 //!
-//! [`State::resolved`]: super::state::State::resolved
+//! [`SyncState::resolved`]: super::state::SyncState::resolved
 
-use super::forks;
+use super::conflict_copies;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// The highest numbers of the decisions about one version; 0 for none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Standing {
+struct Resolution {
     against: u64,
     wanted: u64,
 }
 
-impl Standing {
+impl Resolution {
     /// What all of these words say of a version.
     fn of<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> Self {
         let mut standing = Self::default();
@@ -46,7 +46,7 @@ impl Standing {
         }
     }
 
-    fn may_go(self) -> bool {
+    fn is_dropped(self) -> bool {
         self.against > self.wanted
     }
 
@@ -73,19 +73,19 @@ impl Standing {
 }
 
 /// Whether it was decided that a version may go, by what all of these words say.
-pub fn may_go<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
-    Standing::of(name, all).may_go()
+pub fn is_dropped<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
+    Resolution::of(name, all).is_dropped()
 }
 
 /// Whether anything was ever decided about a version, by what all of these words say.
-pub fn was_decided<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
-    Standing::of(name, all) != Standing::default()
+pub fn is_known<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
+    Resolution::of(name, all) != Resolution::default()
 }
 
 /// Decides that a version may go; `others` is what other machines say.
-pub fn decide_against(name: &str, words: &mut BTreeSet<String>, others: &BTreeSet<String>) {
-    let mut standing = Standing::of(name, [&*words, others]);
-    if !standing.may_go() {
+pub fn record_drop(name: &str, words: &mut BTreeSet<String>, others: &BTreeSet<String>) {
+    let mut standing = Resolution::of(name, [&*words, others]);
+    if !standing.is_dropped() {
         standing.against = standing.next();
     }
     standing.write(name, words);
@@ -93,13 +93,13 @@ pub fn decide_against(name: &str, words: &mut BTreeSet<String>, others: &BTreeSe
 
 /// Brings a version back: no decision counts that did not know of this. Returns what the words have to
 /// say from now on that they did not say.
-pub fn bring_back(
+pub fn record_keep(
     name: &str,
     words: &mut BTreeSet<String>,
     others: &BTreeSet<String>,
 ) -> Vec<String> {
-    let mut standing = Standing::of(name, [&*words, others]);
-    if standing.may_go() || standing.wanted == 0 {
+    let mut standing = Resolution::of(name, [&*words, others]);
+    if standing.is_dropped() || standing.wanted == 0 {
         standing.wanted = standing.next();
     }
     let mut told = BTreeSet::new();
@@ -111,30 +111,30 @@ pub fn bring_back(
 
 /// What others know better of the versions that these words tell of, or that are in `names`: for who tells it
 /// next, should they fall silent.
-pub fn news<'a>(
+pub fn newer_records<'a>(
     words: &'a BTreeSet<String>,
     others: &BTreeSet<String>,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Vec<String> {
     let own = words.iter().map(|word| name_of(word));
     let names: BTreeSet<&str> = own.chain(names).collect();
-    let mut news = Vec::new();
+    let mut newer_records = Vec::new();
     for name in names {
-        let known = Standing::of(name, [words]);
-        let all = Standing::of(name, [words, others]);
+        let known = Resolution::of(name, [words]);
+        let all = Resolution::of(name, [words, others]);
         if known != all {
             let mut told = BTreeSet::new();
             all.write(name, &mut told);
-            news.extend(told);
+            newer_records.extend(told);
         }
     }
-    news
+    newer_records
 }
 
 /// Takes a word; of decisions about one version the highest of each kind stays.
-pub fn take(word: &str, words: &mut BTreeSet<String>) {
+pub fn merge_record(word: &str, words: &mut BTreeSet<String>) {
     let name = name_of(word);
-    let mut standing = Standing::of(name, [&*words]);
+    let mut standing = Resolution::of(name, [&*words]);
     standing.take(&word[name.len()..]);
     standing.write(name, words);
 }
@@ -145,7 +145,7 @@ fn name_of(word: &str) -> &str {
     parts
         .filter(|(name, rest)| {
             let number = &rest[1..];
-            forks::is_name(name) && number.bytes().all(|b| b.is_ascii_digit())
+            conflict_copies::is_file_name(name) && number.bytes().all(|b| b.is_ascii_digit())
         })
         .map_or(word, |(name, _)| name)
 }
@@ -175,40 +175,40 @@ mod tests {
 
     #[test]
     fn a_decision_counts_until_the_version_is_brought_back_and_a_later_one_counts_again() {
-        let (mut here, mut there) = (BTreeSet::new(), BTreeSet::new());
-        decide_against(NAME, &mut here, &there);
+        let (mut local, mut remote) = (BTreeSet::new(), BTreeSet::new());
+        record_drop(NAME, &mut local, &remote);
         // As older programs write it.
-        assert_eq!(here, words(&[NAME]));
-        let learnt = news(&there, &here, [NAME]);
+        assert_eq!(local, words(&[NAME]));
+        let learnt = newer_records(&remote, &local, [NAME]);
         for word in &learnt {
-            take(word, &mut there);
+            merge_record(word, &mut remote);
         }
-        assert_eq!(there, here);
-        assert!(may_go(NAME, [&here, &there]));
+        assert_eq!(remote, local);
+        assert!(is_dropped(NAME, [&local, &remote]));
         // Whatever others go on saying.
-        let told = bring_back(NAME, &mut here, &there);
+        let told = record_keep(NAME, &mut local, &remote);
         assert_eq!(told, [format!("{NAME}-2")]);
-        assert!(!may_go(NAME, [&here, &there]));
-        assert_eq!(bring_back(NAME, &mut here, &there), [""; 0]);
-        for word in news(&there, &here, []) {
-            take(&word, &mut there);
+        assert!(!is_dropped(NAME, [&local, &remote]));
+        assert_eq!(record_keep(NAME, &mut local, &remote), [""; 0]);
+        for word in newer_records(&remote, &local, []) {
+            merge_record(&word, &mut remote);
         }
-        assert_eq!(there, here);
-        decide_against(NAME, &mut there, &here);
-        assert!(may_go(NAME, [&there, &here]));
-        assert!(!may_go(NAME, [&here]));
-        assert_eq!(there, words(&[&format!("{NAME}+3"), &format!("{NAME}-2")]));
+        assert_eq!(remote, local);
+        record_drop(NAME, &mut remote, &local);
+        assert!(is_dropped(NAME, [&remote, &local]));
+        assert!(!is_dropped(NAME, [&local]));
+        assert_eq!(remote, words(&[&format!("{NAME}+3"), &format!("{NAME}-2")]));
     }
 
     #[test]
     fn a_decision_that_did_not_know_that_a_version_was_brought_back_does_not_count() {
-        let (mut here, mut there) = (BTreeSet::new(), BTreeSet::new());
-        bring_back(NAME, &mut here, &BTreeSet::new());
-        decide_against(NAME, &mut there, &BTreeSet::new());
-        assert!(!may_go(NAME, [&here, &there]));
+        let (mut local, mut remote) = (BTreeSet::new(), BTreeSet::new());
+        record_keep(NAME, &mut local, &BTreeSet::new());
+        record_drop(NAME, &mut remote, &BTreeSet::new());
+        assert!(!is_dropped(NAME, [&local, &remote]));
         // Nor where it is found again after that was lost here.
-        take(NAME, &mut here);
-        assert!(!may_go(NAME, [&here]));
+        merge_record(NAME, &mut local);
+        assert!(!is_dropped(NAME, [&local]));
     }
 
     #[test]
@@ -216,12 +216,12 @@ mod tests {
         let odd = format!("{NAME}+x");
         let longer = format!("{NAME}f");
         let mut all = words(&["ffffffffffffffff", &odd, &longer, "-", ""]);
-        assert!(!may_go(NAME, [&all]));
-        assert!(may_go("ffffffffffffffff", [&all]));
-        take(&format!("{NAME}+18446744073709551615"), &mut all);
-        assert!(may_go(NAME, [&all]));
-        bring_back(NAME, &mut all, &BTreeSet::new());
-        assert!(!may_go(NAME, [&all]));
+        assert!(!is_dropped(NAME, [&all]));
+        assert!(is_dropped("ffffffffffffffff", [&all]));
+        merge_record(&format!("{NAME}+18446744073709551615"), &mut all);
+        assert!(is_dropped(NAME, [&all]));
+        record_keep(NAME, &mut all, &BTreeSet::new());
+        assert!(!is_dropped(NAME, [&all]));
         assert!(all.contains(&longer));
     }
 }

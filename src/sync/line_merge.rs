@@ -16,13 +16,13 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Whether a file consists of lines that can be merged.
-pub fn is_lines(path: &str) -> bool {
+pub fn is_mergeable(path: &str) -> bool {
     matches!(path, "history.jsonl" | "session_index.jsonl")
 }
 
 /// A line of one of the versions.
 #[derive(Debug, Clone)]
-struct Line {
+struct MergeLine {
     /// The time in it, in nanoseconds; those without one come first.
     time: i128,
     digest: [u8; 16],
@@ -35,9 +35,9 @@ struct Line {
 #[derive(Debug)]
 pub struct Merge {
     versions: Vec<PathBuf>,
-    lines: Vec<Line>,
+    lines: Vec<MergeLine>,
     /// For each version, its lines in its order, and its size.
-    orders: Vec<(Vec<[u8; 16]>, u64)>,
+    version_orders: Vec<(Vec<[u8; 16]>, u64)>,
     /// For each version, the earliest time in it.
     oldest: Vec<Option<i128>>,
     /// For each version, the digest of what was read of it.
@@ -51,16 +51,16 @@ pub struct Merge {
 /// # Errors
 /// One of them cannot be read.
 pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
-    let mut all: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
-    let mut orders = Vec::new();
+    let mut all: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
+    let mut version_orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
     for (version, path) in versions.iter().enumerate() {
         let (lines, size, digest) = read_lines(path, version).at("read", path)?;
         digests.push(digest);
         let times = lines.iter().map(|line| line.time);
         oldest.push(times.filter(|time| *time > i128::MIN).min());
-        orders.push((lines.iter().map(|line| line.digest).collect(), size));
-        let mut of_version: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
+        version_orders.push((lines.iter().map(|line| line.digest).collect(), size));
+        let mut of_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
         for line in lines {
             of_version.entry(line.digest).or_default().push(line);
         }
@@ -72,12 +72,12 @@ pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
             }
         }
     }
-    let mut lines: Vec<Line> = all.into_values().flatten().collect();
+    let mut lines: Vec<MergeLine> = all.into_values().flatten().collect();
     lines.sort_by_key(|line| (line.time, line.digest));
     let bytes = lines.iter().map(|line| line.len + 1).sum();
     Ok(Merge {
         versions: versions.to_vec(),
-        orders,
+        version_orders,
         oldest,
         lines,
         digests,
@@ -104,8 +104,8 @@ impl Merge {
     }
 
     /// Whether `version` is, byte by byte, what the lines from `first` on are.
-    pub fn is_from(&self, first: usize, version: usize) -> bool {
-        let (order, size) = &self.orders[version];
+    pub fn matches_version(&self, first: usize, version: usize) -> bool {
+        let (order, size) = &self.version_orders[version];
         let lines = &self.lines[first..];
         *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
     }
@@ -139,7 +139,7 @@ impl Merge {
 }
 
 /// The lines of a version, its size and the digest of all of it.
-fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<Line>, u64, Sha256Digest)> {
+fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, Sha256Digest)> {
     let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();
     let mut hasher = Hasher::default();
@@ -153,7 +153,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<Line>, u64, Sha256
         hasher.update(&text);
         let line = text.strip_suffix(b"\n").unwrap_or(&text);
         if !line.is_empty() {
-            lines.push(Line {
+            lines.push(MergeLine {
                 time: time_in(line).unwrap_or(i128::MIN),
                 digest: Sha256Digest::of(line).beginning(),
                 version,
@@ -210,7 +210,7 @@ mod tests {
             // A last line that is not ended like the others is another file.
             assert_eq!(
                 text.as_bytes() == out,
-                merge.is_from(0, version),
+                merge.matches_version(0, version),
                 "{text:?}"
             );
         }
@@ -219,10 +219,10 @@ mod tests {
 
     #[test]
     fn lines_of_both_come_in_the_order_of_time_and_once() {
-        let here = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":5,\"text\":\"c\"}\n";
-        let there = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n";
+        let local = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":5,\"text\":\"c\"}\n";
+        let remote = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n";
         assert_eq!(
-            merged(&[here, there]),
+            merged(&[local, remote]),
             "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n{\"ts\":5,\"text\":\"c\"}\n"
         );
     }
@@ -253,7 +253,11 @@ mod tests {
         merge.write(2, &mut kept).unwrap();
         assert_eq!(kept, (3..=6).map(line).collect::<String>().into_bytes());
         assert_eq!(merge.bytes_from(2), kept.len() as u64);
-        assert!(merge.is_from(0, 1) && !merge.is_from(2, 1) && !merge.is_from(2, 0));
+        assert!(
+            merge.matches_version(0, 1)
+                && !merge.matches_version(2, 1)
+                && !merge.matches_version(2, 0)
+        );
     }
 
     #[test]

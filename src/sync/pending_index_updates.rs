@@ -5,7 +5,7 @@
 //! `arrived.jsonl` in the folder of the state, a line for each conversation and for each name. It says what was to come, not
 //! what has: whoever reads it looks at the files.
 
-use super::register::Arrival;
+use super::index_updates::IndexUpdate;
 use super::state::Replica;
 use crate::history::names::SessionIndex;
 use crate::io::{IoContext, IoError, atomic, document, file_open};
@@ -16,11 +16,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-const NAME: &str = "arrived.jsonl";
+const PENDING_FILE: &str = "arrived.jsonl";
 
 /// A conversation whose name came from elsewhere.
 #[derive(Debug, Serialize, Deserialize)]
-struct Name {
+struct RenamedConversation {
     named: String,
 }
 
@@ -29,7 +29,7 @@ struct Name {
 ///
 /// # Errors
 /// One of them is there and cannot be read.
-pub fn renamed(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
+pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
     let (old, new) = (SessionIndex::open(old)?, SessionIndex::open(new)?);
     let mut ids = Vec::new();
     for id in new.ids() {
@@ -44,15 +44,15 @@ pub fn renamed(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
 
 /// The note of one pair; the caller holds the lock of its state.
 #[derive(Debug)]
-pub struct Arrivals {
+pub struct PendingIndexUpdates {
     path: PathBuf,
 }
 
-impl Arrivals {
+impl PendingIndexUpdates {
     /// The one beside this state.
     pub fn of(replica: &Replica) -> Self {
         Self {
-            path: replica.folder.join(NAME),
+            path: replica.folder.join(PENDING_FILE),
         }
     }
 
@@ -60,16 +60,19 @@ impl Arrivals {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn note(&self, arrivals: &[Arrival]) -> Result<(), IoError> {
-        self.add(arrivals)
+    pub fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
+        self.add(updates)
     }
 
     /// Adds conversations whose names come from elsewhere; durable on return.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn note_named(&self, ids: Vec<String>) -> Result<(), IoError> {
-        let lines: Vec<_> = ids.into_iter().map(|named| Name { named }).collect();
+    pub fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
+        let lines: Vec<_> = ids
+            .into_iter()
+            .map(|named| RenamedConversation { named })
+            .collect();
         self.add(&lines)
     }
 
@@ -96,17 +99,17 @@ impl Arrivals {
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub fn read(&self) -> Result<Vec<Arrival>, IoError> {
-        Ok(joined(self.lines()?))
+    pub fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
+        Ok(merge_updates(self.lines()?))
     }
 
     /// The conversations whose names came from elsewhere, each once.
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub fn named(&self) -> Result<BTreeSet<String>, IoError> {
+    pub fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
         let lines = self.lines()?.into_iter();
-        Ok(lines.map(|line: Name| line.named).collect())
+        Ok(lines.map(|line: RenamedConversation| line.named).collect())
     }
 
     fn lines<T: DeserializeOwned>(&self) -> Result<Vec<T>, IoError> {
@@ -124,7 +127,7 @@ impl Arrivals {
     ///
     /// # Errors
     /// It cannot be removed; it is made known once more then.
-    pub fn forget(&self) -> Result<(), IoError> {
+    pub fn clear(&self) -> Result<(), IoError> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
             _ => Ok(()),
@@ -133,18 +136,18 @@ impl Arrivals {
 }
 
 /// One arrival for each conversation: where it came to be last, and all that became of it on the way.
-pub fn joined(arrivals: impl IntoIterator<Item = Arrival>) -> Vec<Arrival> {
-    let mut all: Vec<Arrival> = Vec::new();
+pub fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
+    let mut all: Vec<IndexUpdate> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
-    for arrival in arrivals {
-        if let Some(&place) = places.get(&arrival.id) {
+    for update in updates {
+        if let Some(&place) = places.get(&update.id) {
             let known = &mut all[place];
-            known.change = known.change.max(arrival.change);
-            known.moved |= arrival.moved || known.path != arrival.path;
-            known.path = arrival.path;
+            known.change = known.change.max(update.change);
+            known.moved |= update.moved || known.path != update.path;
+            known.path = update.path;
         } else {
-            places.insert(arrival.id.clone(), all.len());
-            all.push(arrival);
+            places.insert(update.id.clone(), all.len());
+            all.push(update);
         }
     }
     all
@@ -153,45 +156,47 @@ pub fn joined(arrivals: impl IntoIterator<Item = Arrival>) -> Vec<Arrival> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::register::Change;
+    use crate::sync::index_updates::ContentChange;
 
     #[test]
     fn what_was_noted_is_there_until_it_is_forgotten_also_behind_a_torn_line() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
-        let arrivals = Arrivals::of(&replica);
-        let one = |id: &str, path: &str, change| Arrival {
+        let updates = PendingIndexUpdates::of(&replica);
+        let one = |id: &str, path: &str, change| IndexUpdate {
             id: id.into(),
             path: path.into(),
             change,
             moved: false,
         };
-        arrivals.forget().unwrap();
-        arrivals.note(&[]).unwrap();
-        assert!(!arrivals.path.exists());
-        arrivals
-            .note(&[one("x", "sessions/x", Change::Replaced)])
+        updates.clear().unwrap();
+        updates.record(&[]).unwrap();
+        assert!(!updates.path.exists());
+        updates
+            .record(&[one("x", "sessions/x", ContentChange::Replaced)])
             .unwrap();
-        let mut torn = fs::read(&arrivals.path).unwrap();
+        let mut torn = fs::read(&updates.path).unwrap();
         torn.extend(b"{\"id\":\"to");
-        fs::write(&arrivals.path, torn).unwrap();
-        arrivals.note_named(vec!["z".into(), "x".into()]).unwrap();
-        arrivals
-            .note(&[
-                one("y", "sessions/y", Change::New),
-                one("x", "archived_sessions/x", Change::Extended),
+        fs::write(&updates.path, torn).unwrap();
+        updates
+            .record_renamed(vec!["z".into(), "x".into()])
+            .unwrap();
+        updates
+            .record(&[
+                one("y", "sessions/y", ContentChange::New),
+                one("x", "archived_sessions/x", ContentChange::Extended),
             ])
             .unwrap();
-        let moved = Arrival {
+        let moved = IndexUpdate {
             moved: true,
-            ..one("x", "archived_sessions/x", Change::Replaced)
+            ..one("x", "archived_sessions/x", ContentChange::Replaced)
         };
-        let y = one("y", "sessions/y", Change::New);
-        assert_eq!(arrivals.read().unwrap(), [moved, y]);
-        let named = arrivals.named().unwrap();
+        let y = one("y", "sessions/y", ContentChange::New);
+        assert_eq!(updates.read().unwrap(), [moved, y]);
+        let named = updates.renamed_ids().unwrap();
         assert!(named.iter().eq(["x", "z"]), "{named:?}");
-        arrivals.forget().unwrap();
-        assert_eq!(arrivals.read().unwrap(), []);
-        assert!(arrivals.named().unwrap().is_empty());
+        updates.clear().unwrap();
+        assert_eq!(updates.read().unwrap(), []);
+        assert!(updates.renamed_ids().unwrap().is_empty());
     }
 }

@@ -7,9 +7,9 @@ use crate::codex::auth;
 use memchr::memmem;
 
 /// How a token begins, what it is, and whether the rest of its word is one.
-type Form = (&'static str, &'static str, fn(&[u8]) -> bool);
+type TokenPattern = (&'static str, &'static str, fn(&[u8]) -> bool);
 
-const FORMS: &[Form] = &[
+const TOKEN_PATTERNS: &[TokenPattern] = &[
     ("sk-", "an API key", |rest| {
         rest.len() >= 29 && is_random(rest)
     }),
@@ -46,8 +46,8 @@ const GITHUB: &str = "a token of GitHub";
 const SLACK: &str = "a token of Slack";
 
 /// What the first token or key in a text is.
-pub(super) fn found_in(text: &[u8]) -> Option<&'static str> {
-    let of_forms = FORMS.iter().find(|(begin, _, is_one)| {
+pub(super) fn find_token(text: &[u8]) -> Option<&'static str> {
+    let of_forms = TOKEN_PATTERNS.iter().find(|(begin, _, is_one)| {
         let mut words = words_after(text, begin.as_bytes());
         words.any(|rest| is_one(word(rest)))
     });
@@ -211,7 +211,7 @@ mod tests {
                 format!("key = \"{token}\""),
                 format!("{{\"a\": \"{token}\"}}"),
             ] {
-                let found = found_in(text.as_bytes());
+                let found = find_token(text.as_bytes());
                 assert!(
                     found.is_some_and(|found| found.contains(what)),
                     "{text}: {found:?}"
@@ -232,7 +232,7 @@ mod tests {
             "sk- ",
         ] {
             let text = part.repeat((4 << 20) / part.len());
-            assert_eq!(found_in(text.as_bytes()), None, "{part:?}");
+            assert_eq!(find_token(text.as_bytes()), None, "{part:?}");
         }
     }
 
@@ -255,11 +255,11 @@ mod tests {
             "commit 3f786850e387550fdab836ed7e6dc881de23001b",
             "a1b2C3/sk-",
         ] {
-            assert_eq!(found_in(text.as_bytes()), None, "{text}");
+            assert_eq!(find_token(text.as_bytes()), None, "{text}");
         }
         let inside = format!("task-{0}risk-{0}", random(40));
-        assert_eq!(found_in(inside.as_bytes()), None);
+        assert_eq!(find_token(inside.as_bytes()), None);
         let textbook = jwt("{\"sub\":\"1234567890\",\"name\":\"John Doe\",\"iat\":1516239022}");
-        assert_eq!(found_in(textbook.as_bytes()), None);
+        assert_eq!(find_token(textbook.as_bytes()), None);
     }
 }

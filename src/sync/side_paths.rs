@@ -2,8 +2,8 @@
 
 use super::config::SyncConfig;
 use super::scan::{Side, Stat};
-use super::state::Last;
-use super::travel;
+use super::scope;
+use super::state::SyncedFile;
 use crate::io::IoError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ impl SyncConfig {
     /// The folder of a side.
     pub fn root(&self, side: Side) -> &Path {
         match side {
-            Side::Here => &self.local,
-            Side::There => &self.cloud,
+            Side::Local => &self.local,
+            Side::Remote => &self.cloud,
         }
     }
 
     /// Where a file of a side is, or would be: what a link at the top of the home leads to, so that the
     /// link stays when the file is replaced.
-    pub fn place(&self, side: Side, path: &str) -> PathBuf {
+    pub fn file_path(&self, side: Side, path: &str) -> PathBuf {
         let full = self.root(side).join(path);
-        let may_lead = side == Side::Here && travel::is_followed(path, &self.roots);
+        let may_lead = side == Side::Local && scope::follows_link(path, &self.roots);
         if may_lead
             && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
-            && travel::why_not_followed(self.root(side), &full).is_none()
+            && scope::link_refusal(self.root(side), &full).is_none()
         {
             full.canonicalize().unwrap_or(full)
         } else {
@@ -33,11 +33,13 @@ impl SyncConfig {
     }
 }
 
-impl Last {
+impl SyncedFile {
     /// Whether both sides still look so.
-    pub fn is_still(&self, config: &SyncConfig) -> Result<bool, IoError> {
-        let stat = |side, path: &str| Stat::at(&config.place(side, path));
-        Ok(stat(Side::Here, &self.here.path)? == Some(self.here.stat)
-            && stat(Side::There, &self.there.path)? == Some(self.there.stat))
+    pub fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
+        let stat = |side, path: &str| Stat::at(&config.file_path(side, path));
+        Ok(
+            stat(Side::Local, &self.local.path)? == Some(self.local.stat)
+                && stat(Side::Remote, &self.remote.path)? == Some(self.remote.stat),
+        )
     }
 }

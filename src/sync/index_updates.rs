@@ -22,7 +22,7 @@ use std::path::Path;
 /// Codex's index could not be changed; the files are in place all the same, and `codex resume` by id
 /// finds them.
 #[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
+pub enum IndexUpdateError {
     /// Its database refused.
     #[error("the files are in place, but Codex's index could not be changed")]
     Database(#[from] DatabaseError),
@@ -34,9 +34,10 @@ pub enum RegisterError {
 /// What became of the text of a conversation here; what comes later says more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Change {
+pub enum ContentChange {
     /// It is as it was.
-    Same,
+    #[serde(rename = "same")]
+    Unchanged,
     /// It has grown: what Codex knows of it still holds.
     Extended,
     /// It is new here.
@@ -47,20 +48,20 @@ pub enum Change {
 
 /// A conversation that a sync has changed here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Arrival {
+pub struct IndexUpdate {
     /// Its id.
     pub id: String,
     /// Its file, relative to the Codex home.
     pub path: String,
     /// What became of its text.
-    pub change: Change,
+    pub change: ContentChange,
     /// Whether it lay elsewhere before: it was archived, or is no longer.
     pub moved: bool,
 }
 
-impl Arrival {
+impl IndexUpdate {
     /// A conversation that was written to this path, relative to the Codex home; `None` where that is none.
-    pub fn of(path: &str, change: Change) -> Option<Self> {
+    pub fn of(path: &str, change: ContentChange) -> Option<Self> {
         Some(Self {
             id: rollouts::id(&rollouts::key(path)?)?,
             path: path.to_owned(),
@@ -71,19 +72,19 @@ impl Arrival {
 }
 
 /// Makes arrivals known to Codex.
-pub trait Registry {
+pub trait IndexUpdater {
     /// Called while nobody uses the home, with what is in place or was to be: what is not is passed over.
     /// `named` are the conversations whose names in the index of names came from elsewhere. Returns what
     /// people should know.
     ///
     /// # Errors
     /// A database that cannot be written; the files are in place all the same.
-    fn register(
+    fn update_index(
         &self,
         home: &Path,
-        arrivals: &[Arrival],
+        updates: &[IndexUpdate],
         named: &BTreeSet<String>,
-    ) -> Result<Vec<String>, RegisterError>;
+    ) -> Result<Vec<String>, IndexUpdateError>;
 }
 
 /// Codex's own databases.
@@ -97,7 +98,7 @@ pub struct CodexIndex<'a> {
 
 impl CodexIndex<'_> {
     /// Gives rows the names that the index of names has for these; returns how many changed.
-    fn name(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, RegisterError> {
+    fn update_names(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
         let index = SessionIndex::read(home).map_err(HistoryError::from)?;
         let mut names = Vec::new();
         for id in ids {
@@ -117,37 +118,37 @@ impl CodexIndex<'_> {
     }
 }
 
-impl Registry for CodexIndex<'_> {
-    fn register(
+impl IndexUpdater for CodexIndex<'_> {
+    fn update_index(
         &self,
         home: &Path,
-        arrivals: &[Arrival],
+        updates: &[IndexUpdate],
         named: &BTreeSet<String>,
-    ) -> Result<Vec<String>, RegisterError> {
+    ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
         // A run that was killed has noted more than it did.
-        let is_there = |arrival: &&Arrival| home.join(&arrival.path).is_file();
-        let moved: Vec<_> = arrivals
+        let is_there = |update: &&IndexUpdate| home.join(&update.path).is_file();
+        let moved: Vec<_> = updates
             .iter()
-            .filter(|arrival| arrival.moved)
+            .filter(|update| update.moved)
             .filter(is_there)
-            .map(|arrival| {
-                let plain = arrival.path.strip_suffix(rollout::ZST);
+            .map(|update| {
+                let plain = update.path.strip_suffix(rollout::ZST);
                 Moved {
-                    id: &arrival.id,
-                    path: home.join(plain.unwrap_or(&arrival.path)),
-                    archived: rollouts::is_archived(&arrival.path),
+                    id: &update.id,
+                    path: home.join(plain.unwrap_or(&update.path)),
+                    archived: rollouts::is_archived(&update.path),
                 }
             })
             .collect();
-        let replaced: Vec<_> = arrivals
+        let replaced: Vec<_> = updates
             .iter()
-            .filter(|arrival| arrival.change == Change::Replaced)
-            .map(|arrival| arrival.id.as_str())
+            .filter(|update| update.change == ContentChange::Replaced)
+            .map(|update| update.id.as_str())
             .collect();
-        let files = arrivals
+        let files = updates
             .iter()
-            .filter_map(|arrival| files::at(Path::new(&arrival.path)));
+            .filter_map(|update| files::at(Path::new(&update.path)));
         let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
         if !files.is_empty() {
             let changes = repair::register(home, self.env, files)?;
@@ -157,14 +158,14 @@ impl Registry for CodexIndex<'_> {
             }
         }
         if !named.is_empty() {
-            let changed = self.name(home, named)?;
+            let changed = self.update_names(home, named)?;
             if changed > 0 {
                 notes.push(format!("named in Codex's lists: {changed}"));
             }
         }
         if !(moved.is_empty() && self.rules.is_empty()) {
             let databases = thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX);
-            if databases.is_empty() && !(self.rules.is_empty() || arrivals.is_empty()) {
+            if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
                 let why = "paths.map waits for Codex's first start here, which makes the index, and the \
                            sync after that";
                 notes.push(why.into());

@@ -14,7 +14,7 @@ const UNKNOWN: &str = "this system does not show who uses the Codex home";
 const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
 
 /// Does `work` with what closing Codex needs to know; `None` where Codex may run.
-fn with_closing<T>(
+fn with_shutdown_request<T>(
     context: &Context,
     config: &SyncConfig,
     work: impl FnOnce(&ShutdownRequest<'_>) -> T,
@@ -28,12 +28,12 @@ fn with_closing<T>(
         outside: &outside,
         codex_bin: context.settings.codex_bin.as_deref(),
         env: &context.env,
-        settings: &config.closing,
+        settings: &config.shutdown,
     }))
 }
 
 /// Nobody may use the home while files of it are copied or replaced: Codex is ended, with consent.
-pub(super) fn nobody_home(
+pub(super) fn shut_down_codex(
     context: &Context,
     config: &SyncConfig,
     args: &ShutdownArgs,
@@ -45,7 +45,7 @@ pub(super) fn nobody_home(
         }
         context.ui.warn(UNKNOWN);
     }
-    with_closing(context, config, |request| args.shut_down(context, request))
+    with_shutdown_request(context, config, |request| args.shut_down(context, request))
         .transpose()
         .map(|_| ())
 }
@@ -74,14 +74,14 @@ pub(super) fn check(
         };
     }
     let command = shared::command(context, path, "run --apply");
-    match plan_closing(context, config, args) {
+    match plan_shutdown(context, config, args) {
         None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
         Some(ShutdownPlan::Refuse(refusal)) => {
             let remedy = refusal.reason.remedy();
             let message = ShutdownError::Refused(refusal).to_string();
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
-        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.closing) => {
+        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
                 shutdown::named(&closing.processes)
@@ -108,17 +108,17 @@ fn in_use(closing: &ShutdownTargets) -> Check {
 }
 
 /// What would be done about those who use the home.
-pub(super) fn plan_closing(
+pub(super) fn plan_shutdown(
     context: &Context,
     config: &SyncConfig,
     args: &ShutdownArgs,
 ) -> Option<ShutdownPlan> {
-    with_closing(context, config, |request| args.plan(context, request))
+    with_shutdown_request(context, config, |request| args.plan(context, request))
 }
 
 /// Whether anybody uses the home who may not; under `--verbose` all of them are listed.
-pub(super) fn is_somebody_home(context: &Context, config: &SyncConfig) -> bool {
-    with_closing(context, config, |request| {
+pub(super) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
+    with_shutdown_request(context, config, |request| {
         let seen = request.scan();
         list(context, &seen);
         !seen.is_nobody()
@@ -127,8 +127,8 @@ pub(super) fn is_somebody_home(context: &Context, config: &SyncConfig) -> bool {
 }
 
 /// Those who use the home and may not, each as a line.
-pub(super) fn who_is_home(context: &Context, config: &SyncConfig) -> Vec<String> {
-    with_closing(context, config, |request| {
+pub(super) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
+    with_shutdown_request(context, config, |request| {
         let seen = request.scan();
         seen.holders().iter().map(ToString::to_string).collect()
     })
@@ -137,8 +137,8 @@ pub(super) fn who_is_home(context: &Context, config: &SyncConfig) -> Vec<String>
 
 /// Warns of those who began to use the home while files of it were replaced: what they read may be a
 /// mixture of old and new.
-pub(super) fn say_who_came(context: &Context, config: &SyncConfig) {
-    let holders = who_is_home(context, config);
+pub(super) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
+    let holders = home_users(context, config);
     if !holders.is_empty() {
         context.ui.warn(format_args!(
             "began to use the Codex home meanwhile, end it and start it again: {}",
@@ -148,7 +148,7 @@ pub(super) fn say_who_came(context: &Context, config: &SyncConfig) {
 }
 
 /// Says what would be done about those who use the home.
-pub(super) fn say_closing(context: &Context, plan: Option<&ShutdownPlan>) {
+pub(super) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}
         Some(ShutdownPlan::Ask(closing)) => context.ui.note(format_args!(

@@ -4,7 +4,7 @@
 //! beyond that is named and not read.
 
 use super::cloud_names;
-use super::manifest::{self, Manifest, Unusable, Written, folded, key_of};
+use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRejection, fold_name, key_of};
 use super::scan;
 use super::state::Deletion;
 use crate::codex::rollout;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// How much of what is said is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ManifestLimits {
     /// How many files are looked at in the folder of manifests.
     pub files: usize,
     /// Bytes of all manifests together.
@@ -32,7 +32,7 @@ pub struct Limits {
 
 /// Far beyond what homes reach: half a million files of ten machines have 1.2 million lines of 250 bytes, for
 /// nobody vouches for what another one does.
-pub const LIMITS: Limits = Limits {
+pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
     files: 10_000,
     bytes: 1 << 30,
     lines: 4_000_000,
@@ -41,23 +41,23 @@ pub const LIMITS: Limits = Limits {
 };
 
 /// What is said of a manifest that is not on this machine.
-pub const NOT_HERE: &str = "what another machine says, which is not downloaded to this machine: have the cloud client download it";
+pub const NOT_DOWNLOADED: &str = "what another machine says, which is not downloaded to this machine: have the cloud client download it";
 
 /// What all machines say.
 #[derive(Debug, Default)]
-pub struct Manifests {
+pub struct RemoteManifests {
     /// What the others say, by key.
-    others: HashMap<String, Vec<Written>>,
+    others: HashMap<String, Vec<ManifestEntry>>,
     /// The digests of those of them that are packed: their sizes are not those of their texts.
-    packed: HashSet<Sha256Digest>,
+    compressed: HashSet<Sha256Digest>,
     /// Deletions that others ask for, by key.
     deleted: HashMap<String, Vec<Deletion>>,
     /// What others call settled.
-    pub resolved: BTreeSet<String>,
+    pub resolutions: BTreeSet<String>,
     /// Names of manifests that have not arrived whole.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
-    pub not_here: Vec<String>,
+    pub not_downloaded: Vec<String>,
     /// What is not read because it is more than that, and why.
     pub refused: Vec<(String, String)>,
     /// How many other machines there are.
@@ -67,42 +67,44 @@ pub struct Manifests {
 }
 
 /// A file in the folder of manifests.
-struct Listed {
+struct ManifestFile {
     name: String,
     path: PathBuf,
     size: u64,
-    is_here: bool,
+    is_downloaded: bool,
 }
 
-impl Manifests {
+impl RemoteManifests {
     /// Reads them all. `own` is the path of this machine's; `former` are the ends of those that it wrote
     /// under other names.
     pub fn read(
         cloud: &Path,
         own: &Path,
         former: &[Sha256Digest],
-        limits: &Limits,
+        limits: &ManifestLimits,
     ) -> Result<Self, IoError> {
         let mut all = Self::default();
-        each(cloud, own, limits, |file, said| {
-            let is_ours = manifest::is_ours(&file.name);
+        for_each_manifest(cloud, own, limits, |file, said| {
+            let is_ours = manifest::is_manifest_name(&file.name);
             let mut is_former = false;
             match said {
-                Said::Whole(manifest) => {
+                ManifestRead::Complete(manifest) => {
                     is_former = manifest.end.is_some_and(|end| former.contains(&end));
                     if !all.take(*manifest, is_ours, limits.versions) {
                         all.refuse(&file.name, "it has too many versions of one file");
                     }
                 }
-                Said::Nothing if is_ours => all.incomplete.push(file.name.clone()),
-                Said::NotHere if is_ours => all.not_here.push(file.name.clone()),
-                Said::Nothing | Said::NotHere => {}
-                Said::TooMuch(why) => all.refuse(&file.name, why),
+                ManifestRead::Unusable if is_ours => all.incomplete.push(file.name.clone()),
+                ManifestRead::NotDownloaded if is_ours => {
+                    all.not_downloaded.push(file.name.clone())
+                }
+                ManifestRead::Unusable | ManifestRead::NotDownloaded => {}
+                ManifestRead::OverLimit(why) => all.refuse(&file.name, why),
             }
             if is_ours {
                 all.machines += usize::from(!is_former);
             } else if !file.name.is_empty() {
-                all.foreign.push(manifest::shown(&file.name));
+                all.foreign.push(manifest::display_name(&file.name));
             }
         })?;
         Ok(all)
@@ -112,12 +114,12 @@ impl Manifests {
         let why = format!(
             "{why}: it is not read; if no machine of yours wrote it, remove it from the cloud folder"
         );
-        self.refused.push((manifest::shown(name), why));
+        self.refused.push((manifest::display_name(name), why));
     }
 
     /// What a client has put aside under another name still tells which files are whole; what it asks
     /// for may be of yesterday. Whether all versions found room.
-    fn take(&mut self, manifest: Manifest, is_current: bool, most: usize) -> bool {
+    fn take(&mut self, manifest: MachineManifest, is_current: bool, most: usize) -> bool {
         let mut fits = true;
         for (path, written) in manifest.files {
             let versions = self.others.entry(key_of(&path)).or_default();
@@ -125,38 +127,38 @@ impl Manifests {
                 fits = false;
             } else if !versions.contains(&written) {
                 if path.ends_with(rollout::ZST) {
-                    self.packed.insert(written.digest);
+                    self.compressed.insert(written.digest);
                 }
                 versions.push(written);
             }
         }
         if is_current {
             for (path, deletion) in manifest.deleted {
-                let deletions = self.deleted.entry(folded(&path)).or_default();
+                let deletions = self.deleted.entry(fold_name(&path)).or_default();
                 if deletions.len() >= most {
                     fits = false;
                 } else {
                     deletions.push(deletion);
                 }
             }
-            self.resolved.extend(manifest.resolved);
+            self.resolutions.extend(manifest.resolved);
         }
         fits
     }
 
     /// The versions of a file that other machines say they wrote; `key` in any spelling.
-    pub fn of_others(&self, key: &str) -> &[Written] {
-        self.others.get(&folded(key)).map_or(&[], Vec::as_slice)
+    pub fn entries(&self, key: &str) -> &[ManifestEntry] {
+        self.others.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a version that another machine lists is packed.
-    pub fn is_packed(&self, version: &Written) -> bool {
-        self.packed.contains(&version.digest)
+    pub fn is_compressed(&self, version: &ManifestEntry) -> bool {
+        self.compressed.contains(&version.digest)
     }
 
     /// The key that other machines list a file under, where one does; `key` in any spelling.
     pub fn listed_key(&self, key: &str) -> Option<&str> {
-        let found = self.others.get_key_value(&folded(key));
+        let found = self.others.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
     }
 
@@ -167,8 +169,8 @@ impl Manifests {
 
     /// The deletions of a file that other machines ask for and nobody has called settled.
     pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let asked = self.deleted.get(&folded(key)).into_iter().flatten();
-        asked.filter(|deletion| !self.resolved.contains(&deletion.id))
+        let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
+        asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
 }
 
@@ -180,7 +182,7 @@ pub struct ListedVersion {
     /// The path in the cloud folder.
     pub path: String,
     /// The version.
-    pub written: Written,
+    pub written: ManifestEntry,
 }
 
 /// The versions of the files of these keys that other machines list, by key. `former` are the ends of manifests
@@ -188,19 +190,20 @@ pub struct ListedVersion {
 ///
 /// # Errors
 /// The folder of manifests cannot be listed.
-pub fn versions_of(
+pub fn listed_versions(
     cloud: &Path,
     own: &Path,
     former: &[Sha256Digest],
     wanted: &HashSet<String>,
-    limits: &Limits,
+    limits: &ManifestLimits,
 ) -> Result<HashMap<String, Vec<ListedVersion>>, IoError> {
     let mut versions: HashMap<String, Vec<ListedVersion>> = HashMap::new();
     if wanted.is_empty() {
         return Ok(versions);
     }
-    each(cloud, own, limits, |file, said| {
-        let (Said::Whole(manifest), Some(machine)) = (said, manifest::machine_of(&file.name))
+    for_each_manifest(cloud, own, limits, |file, said| {
+        let (ManifestRead::Complete(manifest), Some(machine)) =
+            (said, manifest::machine_name(&file.name))
         else {
             return;
         };
@@ -222,26 +225,27 @@ pub fn versions_of(
 }
 
 /// Names of manifests of other machines that are not downloaded to this one. Opens none.
-pub fn not_here(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
-    let (listed, _) = list(cloud, LIMITS.files)?;
+pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
+    let (listed, _) = list_manifests(cloud, MANIFEST_LIMITS.files)?;
     let others = listed.into_iter().filter(|file| file.path != own);
-    let others = others.filter(|file| !file.is_here && manifest::is_ours(&file.name));
+    let others =
+        others.filter(|file| !file.is_downloaded && manifest::is_manifest_name(&file.name));
     Ok(others.map(|file| file.name).collect())
 }
 
 /// Whether a file is there without being downloaded to this machine.
-pub fn is_not_here(path: &Path) -> bool {
+pub fn is_placeholder(path: &Path) -> bool {
     let meta = path.symlink_metadata();
     meta.as_ref().is_ok_and(scan::is_dataless)
-        || meta.is_err() && cloud_names::stand_ins_of(path).any(|path| path.exists())
+        || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
 }
 
 /// What this machine's manifest at `own` says, by key: the client may have brought back one of an earlier
 /// day. Nothing where it is not whole.
-pub fn own_there(own: &Path) -> HashMap<String, Vec<Written>> {
-    let mut by_key: HashMap<String, Vec<Written>> = HashMap::new();
-    let mut room = LIMITS;
-    if let Said::Whole(manifest) = read_one(own, &mut room) {
+pub fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
+    let mut by_key: HashMap<String, Vec<ManifestEntry>> = HashMap::new();
+    let mut room = MANIFEST_LIMITS;
+    if let ManifestRead::Complete(manifest) = read_manifest(own, &mut room) {
         for (path, written) in manifest.files {
             by_key.entry(key_of(&path)).or_default().push(written);
         }
@@ -250,53 +254,56 @@ pub fn own_there(own: &Path) -> HashMap<String, Vec<Written>> {
 }
 
 /// What one file says.
-enum Said {
-    Whole(Box<Manifest>),
+enum ManifestRead {
+    Complete(Box<MachineManifest>),
     /// It is not whole, or is none.
-    Nothing,
-    NotHere,
-    TooMuch(&'static str),
+    Unusable,
+    NotDownloaded,
+    OverLimit(&'static str),
 }
 
 /// Gives `take` each file but `own`, the small ones first: one that is absurd leaves room for those that are
 /// not. Where there are more files than are looked at, it is told so of a file without a name.
-fn each(
+fn for_each_manifest(
     cloud: &Path,
     own: &Path,
-    limits: &Limits,
-    mut take: impl FnMut(&Listed, Said),
+    limits: &ManifestLimits,
+    mut take: impl FnMut(&ManifestFile, ManifestRead),
 ) -> Result<(), IoError> {
-    let (mut listed, is_all) = list(cloud, limits.files)?;
+    let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
     listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
     let mut room = *limits;
     for file in listed.iter().filter(|file| file.path != own) {
-        let said = if file.is_here {
-            read_one(&file.path, &mut room)
+        let said = if file.is_downloaded {
+            read_manifest(&file.path, &mut room)
         } else {
-            Said::NotHere
+            ManifestRead::NotDownloaded
         };
         take(file, said);
     }
     if !is_all {
-        let rest = Listed {
+        let rest = ManifestFile {
             name: String::new(),
             path: PathBuf::new(),
             size: 0,
-            is_here: true,
+            is_downloaded: true,
         };
-        take(&rest, Said::TooMuch("more files are there than are read"));
+        take(
+            &rest,
+            ManifestRead::OverLimit("more files are there than are read"),
+        );
     }
     Ok(())
 }
 
 /// Reads a manifest, and takes what it needs from the room that is left.
-fn read_one(path: &Path, room: &mut Limits) -> Said {
+fn read_manifest(path: &Path, room: &mut ManifestLimits) -> ManifestRead {
     let read = || -> io::Result<_> {
         let file = file_open::open(path)?;
         let size = file.metadata()?.len();
         if size > room.bytes {
             let why = "it is larger than all that is read together";
-            return Ok((Err(Unusable::TooMuch(why)), size));
+            return Ok((Err(ManifestRejection::OverLimit(why)), size));
         }
         // It may grow meanwhile.
         let reader = BufReader::new(file.take(size));
@@ -306,15 +313,15 @@ fn read_one(path: &Path, room: &mut Limits) -> Said {
         Ok((Ok((manifest, lines)), size)) => {
             room.bytes = room.bytes.saturating_sub(size);
             room.lines = room.lines.saturating_sub(lines);
-            Said::Whole(Box::new(manifest))
+            ManifestRead::Complete(Box::new(manifest))
         }
-        Ok((Err(Unusable::TooMuch(why)), _)) => Said::TooMuch(why),
-        Ok((Err(Unusable::Partial), _)) | Err(_) => Said::Nothing,
+        Ok((Err(ManifestRejection::OverLimit(why)), _)) => ManifestRead::OverLimit(why),
+        Ok((Err(ManifestRejection::Incomplete), _)) | Err(_) => ManifestRead::Unusable,
     }
 }
 
 /// At most so many files of the folder of manifests, and whether these are all.
-fn list(cloud: &Path, most: usize) -> Result<(Vec<Listed>, bool), IoError> {
+fn list_manifests(cloud: &Path, most: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
     let folder = manifest::folder(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -330,7 +337,7 @@ fn list(cloud: &Path, most: usize) -> Result<(Vec<Listed>, bool), IoError> {
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
         };
-        let stands_for = cloud_names::stand_in(&name);
+        let stands_for = cloud_names::placeholder_target(&name);
         if stands_for.is_none() && name.starts_with('.') {
             continue;
         }
@@ -338,8 +345,8 @@ fn list(cloud: &Path, most: usize) -> Result<(Vec<Listed>, bool), IoError> {
         if stands_for.is_some() && path.exists() {
             continue;
         }
-        listed.push(Listed {
-            is_here: stands_for.is_none() && !scan::is_dataless(&meta),
+        listed.push(ManifestFile {
+            is_downloaded: stands_for.is_none() && !scan::is_dataless(&meta),
             name: stands_for.unwrap_or(name),
             size: meta.len(),
             path,
@@ -351,10 +358,10 @@ fn list(cloud: &Path, most: usize) -> Result<(Vec<Listed>, bool), IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::state::State;
+    use crate::sync::state::SyncState;
     use std::collections::BTreeMap;
 
-    const SMALL: Limits = Limits {
+    const SMALL: ManifestLimits = ManifestLimits {
         files: 8,
         bytes: 4096,
         lines: 12,
@@ -374,7 +381,7 @@ mod tests {
     }
 
     fn said(paths: &[&str]) -> Vec<u8> {
-        let written = |path: &&str| Written {
+        let written = |path: &&str| ManifestEntry {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(path.as_bytes()),
@@ -384,13 +391,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
         let files: BTreeMap<_, _> = files.collect();
-        let encoded = manifest::encode("x", &files, &State::default()).unwrap();
+        let encoded = manifest::encode("x", &files, &SyncState::default()).unwrap();
         encoded.write(folder.path(), &path).unwrap();
         file_open::read(&path).unwrap()
     }
 
-    fn read(cloud: &tempfile::TempDir) -> Manifests {
-        Manifests::read(cloud.path(), Path::new("own"), &[], &SMALL).unwrap()
+    fn read(cloud: &tempfile::TempDir) -> RemoteManifests {
+        RemoteManifests::read(cloud.path(), Path::new("own"), &[], &SMALL).unwrap()
     }
 
     #[test]
@@ -408,7 +415,7 @@ mod tests {
         ] {
             let cloud = cloud(&[honest.clone(), ("lap-00000001.jsonl", bytes)]);
             let all = read(&cloud);
-            assert_eq!(all.of_others("skills/a").len(), 1, "{told}");
+            assert_eq!(all.entries("skills/a").len(), 1, "{told}");
             let [(path, why)] = &*all.refused else {
                 panic!("{told}: {:?}", all.refused);
             };
@@ -441,19 +448,22 @@ mod tests {
             let stand_in = format!(".{name}.icloud");
             let cloud = cloud(&[(&stand_in, b"bplist".to_vec())]);
             let own = manifest::folder(cloud.path()).join(own);
-            let all = Manifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
             let is_other = !own.ends_with(name);
             let expected: &[&str] = if is_other { &[name] } else { &[] };
-            assert_eq!(all.not_here, expected);
+            assert_eq!(all.not_downloaded, expected);
             assert_eq!(all.machines, expected.len());
-            assert_eq!(not_here(cloud.path(), &own).unwrap(), expected);
-            assert_eq!(is_not_here(&own), !is_other);
+            assert_eq!(not_downloaded(cloud.path(), &own).unwrap(), expected);
+            assert_eq!(is_placeholder(&own), !is_other);
             assert_eq!(manifest::all_paths(cloud.path()).count(), 1);
             // When it has come, the stand-in says nothing.
-            let there = manifest::folder(cloud.path()).join(name);
-            fs::write(&there, said(&["skills/a"])).unwrap();
-            let all = Manifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
-            assert_eq!((all.not_here.len(), all.machines), (0, expected.len()));
+            let remote = manifest::folder(cloud.path()).join(name);
+            fs::write(&remote, said(&["skills/a"])).unwrap();
+            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            assert_eq!(
+                (all.not_downloaded.len(), all.machines),
+                (0, expected.len())
+            );
         }
     }
 }

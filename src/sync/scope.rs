@@ -10,10 +10,10 @@ use std::path::{Component, Path};
 ///
 /// `path` is relative to the Codex home, with `/`. Case is ignored: on many disks `Auth.JSON` is
 /// auth.json.
-pub fn stays(path: &str) -> Option<&'static str> {
+pub fn never_synced(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
-    if let Some(why) = secrets::by_name(&lower) {
+    if let Some(why) = secrets::refuse_by_name(&lower) {
         return Some(why);
     }
     let name = secrets::without_copy_marks(name);
@@ -54,7 +54,7 @@ pub fn stays(path: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn clean_root(entry: &str) -> Result<Option<String>, String> {
+pub fn normalize_root(entry: &str) -> Result<Option<String>, String> {
     let entry = entry.trim().replace('\\', "/");
     let mut parts = Vec::new();
     for part in Path::new(&entry).components() {
@@ -72,7 +72,7 @@ pub fn clean_root(entry: &str) -> Result<Option<String>, String> {
     }
     // A folder of databases or locks is named by what is in it.
     let inside = format!("{root}/x");
-    match stays(&root).or_else(|| stays(&inside).filter(|_| !root.contains('.'))) {
+    match never_synced(&root).or_else(|| never_synced(&inside).filter(|_| !root.contains('.'))) {
         Some(why) => Err(format!("may not name {entry:?}: {why}")),
         None => Ok(Some(root)),
     }
@@ -80,7 +80,7 @@ pub fn clean_root(entry: &str) -> Result<Option<String>, String> {
 
 /// What may be a link at the top of a home: what it leads to is synced, and the link stays. Settings are
 /// not among them, and what is not Codex's may lead to anything.
-pub const LINKED: &[&str] = &[
+pub const LINKABLE_NAMES: &[&str] = &[
     home::SESSIONS,
     home::ARCHIVED_SESSIONS,
     "session_index.jsonl",
@@ -95,14 +95,14 @@ pub const LINKED: &[&str] = &[
 ];
 
 /// Whether a link at this path of a home is gone through.
-pub fn is_followed(path: &str, roots: &[String]) -> bool {
+pub fn follows_link(path: &str, roots: &[String]) -> bool {
     let named = || roots.iter().any(|root| root == path) && !runs_commands(path);
-    !path.contains('/') && (LINKED.contains(&path) || named())
+    !path.contains('/') && (LINKABLE_NAMES.contains(&path) || named())
 }
 
 /// Why what a link in the home `root` leads to is not synced under the link's name, if so: it is, or holds,
 /// what never travels under its own.
-pub fn why_not_followed(root: &Path, link: &Path) -> Option<&'static str> {
+pub fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     let (root, real) = (root.canonicalize().ok()?, link.canonicalize().ok()?);
     if root.starts_with(&real) {
         return Some("a link to what holds the home is not followed");
@@ -114,18 +114,18 @@ pub fn why_not_followed(root: &Path, link: &Path) -> Option<&'static str> {
         Err(_) => Path::new(real.file_name()?),
     };
     let name = name.to_string_lossy().replace('\\', "/");
-    let stays = stays(&name).is_some() || runs_commands(&name);
-    stays.then_some("a link to what never travels is not followed")
+    let never_synced = never_synced(&name).is_some() || runs_commands(&name);
+    never_synced.then_some("a link to what never travels is not followed")
 }
 
 /// Whether one of the `roots` is `folder` or lies in it.
-pub fn holds_any(folder: &str, roots: &[String]) -> bool {
+pub fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
 /// Entries of `include_roots` that are there in another letter case alone, on either side, or that Codex
 /// would write so: each with what is to be said of it.
-pub fn misspelled(config: &SyncConfig) -> Vec<(String, String)> {
+pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
         if sides
@@ -143,7 +143,7 @@ pub fn misspelled(config: &SyncConfig) -> Vec<(String, String)> {
             .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
-        let of_codex = LINKED.iter().filter(|_| folder.is_empty());
+        let of_codex = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
         names.find(|other| is_like(other)).or_else(|| {
             of_codex
                 .map(|known| (*known).to_owned())
@@ -162,14 +162,14 @@ pub fn misspelled(config: &SyncConfig) -> Vec<(String, String)> {
 
 /// How a path belongs to what is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Take {
+pub enum ScopeMatch {
     /// It is synced.
-    Yes,
+    Synced,
     /// It is a conversation outside the roots: synced when it is one that the other side or the last
     /// sync has inside, or the parent of one.
     Companion,
     /// It is not.
-    No,
+    Excluded,
 }
 
 /// Which paths of a home or of the cloud folder are synced.
@@ -219,7 +219,7 @@ impl Scope {
     }
 
     /// The paths to begin a walk at; the empty one is the root itself.
-    pub fn starts(&self) -> Vec<&str> {
+    pub fn walk_roots(&self) -> Vec<&str> {
         if self.roots.is_empty() {
             return vec![""];
         }
@@ -236,28 +236,29 @@ impl Scope {
     }
 
     /// Why a file stays although it is below a root; `None` when it may travel.
-    pub fn keeps(&self, path: &str) -> Option<&'static str> {
+    pub fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
         let named = |path: &str| {
             self.roots
                 .iter()
                 .any(|root| root.eq_ignore_ascii_case(path))
         };
-        stays(path).or_else(|| {
+        never_synced(path).or_else(|| {
             (runs_commands(path) && !named(path))
                 .then_some("it can run commands: it travels only where include_roots names it")
         })
     }
 
     /// How a file belongs.
-    pub fn takes(&self, path: &str) -> Take {
+    pub fn classify(&self, path: &str) -> ScopeMatch {
         let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
         let companion = !below && self.conversations && super::rollouts::key(path).is_some();
-        if !(below || companion) || self.keeps(path).is_some() || self.is_excluded(path) {
-            Take::No
+        if !(below || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
+        {
+            ScopeMatch::Excluded
         } else if below {
-            Take::Yes
+            ScopeMatch::Synced
         } else {
-            Take::Companion
+            ScopeMatch::Companion
         }
     }
 
@@ -274,15 +275,15 @@ impl Scope {
         !self.exclude_folders.is_empty() && self.exclude_folders.is_match(name)
     }
 
-    /// See [`is_followed`].
-    pub fn follows(&self, path: &str) -> bool {
-        is_followed(path, &self.roots)
+    /// See [`follows_link`].
+    pub fn follows_link(&self, path: &str) -> bool {
+        follows_link(path, &self.roots)
     }
 
     /// Whether a folder may hold something that is synced.
-    pub fn enters(&self, folder: &str) -> bool {
+    pub fn may_enter(&self, folder: &str) -> bool {
         let name = folder.rsplit('/').next().unwrap_or(folder);
-        !self.is_excluded_folder(name) && stays(&format!("{folder}/x")).is_none()
+        !self.is_excluded_folder(name) && never_synced(&format!("{folder}/x")).is_none()
     }
 }
 
@@ -290,7 +291,7 @@ impl Scope {
 /// here. A copy of them holds the same, and may be put in their place.
 fn runs_commands(path: &str) -> bool {
     let lower = path.to_lowercase();
-    let is_like = |stem, end| secrets::is_like(&lower, stem, end);
+    let is_like = |stem, end| secrets::has_stem(&lower, stem, end);
     !lower.contains('/') && (is_like("config", ".toml") || is_like("hooks", ".json"))
 }
 
@@ -342,14 +343,14 @@ mod tests {
             "/etc",
             "sessions/../auth.json",
         ] {
-            assert!(clean_root(entry).is_err(), "{entry}");
+            assert!(normalize_root(entry).is_err(), "{entry}");
         }
     }
 
     #[test]
     fn what_may_travel_is_taken_and_a_dot_is_everything() {
         for entry in [".", "./", ""] {
-            assert_eq!(clean_root(entry), Ok(None), "{entry:?}");
+            assert_eq!(normalize_root(entry), Ok(None), "{entry:?}");
         }
         for (entry, root) in [
             ("sessions", "sessions"),
@@ -358,11 +359,11 @@ mod tests {
             ("session_index.jsonl", "session_index.jsonl"),
             ("skills\\mine", "skills/mine"),
         ] {
-            assert_eq!(clean_root(entry), Ok(Some(root.to_owned())), "{entry}");
+            assert_eq!(normalize_root(entry), Ok(Some(root.to_owned())), "{entry}");
         }
-        assert_eq!(stays("skills/mine/yarn.lock"), None);
-        assert_eq!(stays("history.jsonl"), None);
-        assert!(stays("skills/.system/x").is_some());
+        assert_eq!(never_synced("skills/mine/yarn.lock"), None);
+        assert_eq!(never_synced("history.jsonl"), None);
+        assert!(never_synced("skills/.system/x").is_some());
     }
 
     #[test]
