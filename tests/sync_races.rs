@@ -3,15 +3,15 @@
 use crate::support::injection::{can_inject, stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use codex_manager::context::Environment;
-use codex_manager::sync::apply::{self, ApplyError, Report, Work};
+use codex_manager::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use codex_manager::sync::config::{ConfigContext, SyncConfig};
-use codex_manager::sync::plan::{self, Request};
+use codex_manager::sync::plan::{self, PlanRequest};
 use codex_manager::sync::state::Replica;
 use std::fs;
 use std::path::Path;
 
 /// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
-fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> Report {
+fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> ApplyReport {
     try_after(pair, meanwhile, often).unwrap()
 }
 
@@ -20,7 +20,7 @@ fn try_after(
     pair: &Pair,
     meanwhile: impl FnOnce(),
     often: impl Fn(),
-) -> Result<Report, ApplyError> {
+) -> Result<ApplyReport, ApplyError> {
     let manager = pair.0.path("manager-a");
     let around = ConfigContext {
         env: &Environment::default(),
@@ -29,12 +29,12 @@ fn try_after(
     };
     let config = SyncConfig::read(&pair.0.path("a.toml"), &around).unwrap();
     let replica = Replica::of(&manager, &config.local, &config.cloud);
-    let (plan, state) = plan::plan(&Request::of(&config, &replica)).unwrap();
+    let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica)).unwrap();
     meanwhile();
-    let work = Work {
+    let work = ApplyRequest {
         config: &config,
         replica: &replica,
-        go_on: &|| {
+        keep_going: &|| {
             often();
             true
         },

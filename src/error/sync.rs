@@ -34,23 +34,23 @@ impl From<PlanError> for CommandError {
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
-            PlanError::Linked(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::LinkInCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("remove the link: folders of codex-manager are never links; nothing was changed"),
-            PlanError::InPlace(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NotAFolder(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("move it away: codex-manager keeps files of its own there; nothing was changed"),
-            PlanError::NoHome(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NoCodexHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or name another by --codex-home or paths.local_state_dir; nothing was changed"),
-            PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+            PlanError::MostFilesMissing { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill puts everything back there; nothing was changed",
             ),
             PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or start its client, and run the same command again"),
-            PlanError::Unmarked(_) => Self::wrap(ErrorKind::Refused, error).hint(
+            PlanError::NoManifest(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill goes on as a first sync; nothing was changed",
             ),
-            PlanError::NotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("have the cloud client download it, or keep the folder on this machine; nothing was changed"),
-            PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
+            PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, error),
             PlanError::Takeover(e @ CodexSyncStateError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
                     "without state.manifest_file the first sync goes by what it finds; nothing was changed",

@@ -4,12 +4,12 @@
 //! both sides and that no other machine attests. So a folder that was filled by other means, or by a machine
 //! that is gone, becomes usable for further machines once one machine with the same content has synced.
 
-use super::apply::{ApplyError, Work};
+use super::apply::{ApplyError, ApplyRequest};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
 use super::manifest::{self, ManifestEntry};
-use super::plan::Plan;
+use super::plan::SyncPlan;
 use super::remote_manifests::RemoteManifests;
 use super::scan::{Side, Stat};
 use super::state::{SyncState, SyncedFile};
@@ -23,7 +23,7 @@ use std::path::Path;
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,
-    work: &Work<'_>,
+    request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     let is_own = |last: &SyncedFile| {
         let entry = own.get(&last.remote.path);
@@ -34,7 +34,7 @@ pub(super) fn attest_unlisted(
     if unattested.is_empty() {
         return Ok(());
     }
-    let config = work.config;
+    let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
     let incomplete = incomplete_manifests(&others, config)?;
     let has_new_torn = incomplete.iter().any(|name| !state.torn_manifests.contains(name));
@@ -56,7 +56,7 @@ pub(super) fn attest_unlisted(
         {
             continue;
         }
-        if !(work.go_on)() {
+        if !(request.keep_going)() {
             return Err(ApplyError::Interrupted);
         }
         let entry = match verify_remote(last, config) {
@@ -76,7 +76,7 @@ pub(super) fn attest_unlisted(
 /// Entries of deleted files stay: they identify older versions.
 pub(super) fn remove_forgotten(
     files: &mut BTreeMap<String, ManifestEntry>,
-    plan: &Plan,
+    plan: &SyncPlan,
     state: &SyncState,
     cloud: &Path,
 ) {

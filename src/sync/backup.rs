@@ -4,10 +4,10 @@
 //! `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`: files under the paths they had, those of the cloud folder
 //! below `.cloud/`, and a list that marks the snapshot as ours. It gets its name when it is whole.
 
-use super::apply::Work;
+use super::apply::ApplyRequest;
 use super::apply::copying::set_time;
 use super::config::{Compression, SyncConfig};
-use super::plan::{Op, Plan, Seen};
+use super::plan::{ObservedFile, Op, SyncPlan};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
 use crate::io::file_open;
@@ -114,12 +114,15 @@ pub struct SnapshotResult {
 ///
 /// # Errors
 /// It could not be written; there is no snapshot then.
-pub fn back_up_plan(plan: &Plan, work: &Work<'_>) -> Result<SnapshotResult, BackupError> {
-    let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
+pub fn back_up_plan(
+    plan: &SyncPlan,
+    request: &ApplyRequest<'_>,
+) -> Result<SnapshotResult, BackupError> {
+    let mut victims: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
         victims.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
-    let config = work.config;
+    let config = request.config;
     let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
     let files: Vec<_> = victims
         .into_iter()
@@ -133,7 +136,7 @@ pub fn back_up_plan(plan: &Plan, work: &Work<'_>) -> Result<SnapshotResult, Back
             (roots(cloud).join(&kept.path), kept)
         })
         .collect();
-    back_up_readable(config, files, work.now)
+    back_up_readable(config, files, request.now)
 }
 
 /// Keeps all of these files, each given with where it is now.

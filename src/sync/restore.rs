@@ -139,7 +139,7 @@ pub fn plan(
         _ => Side::Local,
     });
     if target == Side::Remote {
-        plan::check_same_cloud(config, replica)?;
+        plan::check_cloud_identity(config, replica)?;
     }
     let mut files = match list {
         Some(list) => {

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Request};
+use crate::sync::plan::{self, PlanRequest};
 use crate::sync::state::Replica;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -51,12 +51,16 @@ pub(super) struct PlanFlags {
 
 impl PlanFlags {
     /// What a plan is made for, where nobody has decided about a single path.
-    pub(super) fn request<'a>(&self, config: &'a SyncConfig, replica: &'a Replica) -> Request<'a> {
-        Request {
+    pub(super) fn request<'a>(
+        &self,
+        config: &'a SyncConfig,
+        replica: &'a Replica,
+    ) -> PlanRequest<'a> {
+        PlanRequest {
             refill: self.refill,
             accept_unlisted: self.accept_unlisted,
             delete_many: self.delete_many,
-            ..Request::of(config, replica)
+            ..PlanRequest::new(config, replica)
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
-use crate::sync::plan::{self, NotArrived, Request};
+use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote_manifests;
 use crate::sync::resolutions;
 use crate::sync::scan::Stat;
@@ -118,18 +118,18 @@ pub(in crate::commands) fn checks(
     folders(&config, &mut checks);
     checks.push(codex_use::check(context, &config, path, args));
     state(context, &config, &mut checks);
-    not_arrived(context, &config, &mut checks);
+    undelivered(context, &config, &mut checks);
     Ok(checks)
 }
 
 /// Warns of newer versions that other machines list and that are on their way.
-fn not_arrived(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     // Why no plan can be made, a run reports, with what helps.
     let replica = replica(context, config);
-    let Ok((plan, _)) = plan::plan(&Request::of(config, &replica)) else {
+    let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
     };
-    for told in NotArrived::by_machine(&plan.not_arrived) {
+    for told in UndeliveredVersion::by_machine(&plan.undelivered) {
         let fix = "wait for the cloud client, then run codex-manager sync run --apply before you start Codex here";
         push(checks, "sync.arrival", Status::Warn, told, Some(fix));
     }

@@ -8,14 +8,14 @@ use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
-use crate::sync::apply::{self, Work};
+use crate::sync::apply::{self, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::contents;
 use crate::sync::identity;
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::manifest;
-use crate::sync::plan::{self, Conflict, Plan, Request, Seen};
+use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::rollouts;
@@ -101,7 +101,7 @@ impl ResolveArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let (plan, state) = plan::plan(&Request::of(&config, &replica))?;
+        let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica))?;
         let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(&config, &state)?.resolutions;
         let words = [&state.resolutions, &others];
@@ -172,7 +172,7 @@ impl ResolveArgs {
     fn list(
         &self,
         context: &Context,
-        plan: &Plan,
+        plan: &SyncPlan,
         open: &[ConflictCopy],
     ) -> Result<Outcome, CommandError> {
         if self.what.is_some() {
@@ -231,7 +231,11 @@ impl ResolveArgs {
     }
 }
 
-fn find(what: &str, plan: &Plan, forks: Vec<ConflictCopy>) -> Result<OpenDecision, CommandError> {
+fn find(
+    what: &str,
+    plan: &SyncPlan,
+    forks: Vec<ConflictCopy>,
+) -> Result<OpenDecision, CommandError> {
     let is_it = |path: &str| {
         let id = rollouts::key(path).and_then(|key| rollouts::id(&key));
         path == what || id.is_some_and(|id| what.len() >= 4 && id.starts_with(what))
@@ -303,25 +307,25 @@ fn decide(
     } else {
         (ConflictPolicy::PreferLocal, &conflict.remote)
     };
-    let (whole, mut state) = plan::plan(&Request {
-        chosen: Some((path, policy)),
-        ..Request::of(config, replica)
+    let (whole, mut state) = plan::plan(&PlanRequest {
+        policy_override: Some((path, policy)),
+        ..PlanRequest::new(config, replica)
     })?;
     let steps: Vec<_> = whole.steps.iter().filter(|s| s.path == path).collect();
     if steps.is_empty() {
         return report_undecided(config, conflict, &whole);
     }
-    let plan = Plan {
+    let plan = SyncPlan {
         steps: steps.into_iter().cloned().collect(),
-        cloud_holds: whole.cloud_holds,
-        ..Plan::default()
+        cloud_contents: whole.cloud_contents,
+        ..SyncPlan::default()
     };
     let forked: Vec<(String, Sha256Digest)> = plan
         .steps
         .iter()
         .flat_map(|step| &step.ops)
         .filter_map(|op| match op {
-            plan::Op::Fork { name, digest, .. } => Some((name.clone(), *digest)),
+            plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
             _ => None,
         })
         .collect();
@@ -352,10 +356,10 @@ fn decide(
     let report = apply::apply(
         &plan,
         state,
-        &Work {
+        &ApplyRequest {
             config,
             replica,
-            go_on: &|| !is_interrupted(),
+            keep_going: &|| !is_interrupted(),
             progress: &bar,
             now: context.now(),
         },
@@ -394,13 +398,13 @@ fn decide(
 fn report_undecided(
     config: &SyncConfig,
     conflict: &Conflict,
-    plan: &Plan,
+    plan: &SyncPlan,
 ) -> Result<DecisionOutcome, CommandError> {
     let key = manifest::key_of(&conflict.path);
     let reasons = [&plan.warnings, &plan.waiting, &plan.skipped, &plan.notes];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
-    let digest = |seen: &Option<Seen>| {
+    let digest = |seen: &Option<ObservedFile>| {
         let seen = seen.as_ref()?;
         let path = config.file_path(seen.side, &seen.path);
         contents::read(&path, None).ok().map(|read| read.digest)

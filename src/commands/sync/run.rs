@@ -10,9 +10,9 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
-use crate::sync::apply::{self, ApplyError, Work};
+use crate::sync::apply::{self, ApplyError, ApplyRequest};
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Op, Plan};
+use crate::sync::plan::{self, Op, SyncPlan};
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -98,10 +98,10 @@ impl RunArgs {
         let report = apply::apply(
             &plan,
             state,
-            &Work {
+            &ApplyRequest {
                 config,
                 replica: &replica,
-                go_on: &|| !is_interrupted(),
+                keep_going: &|| !is_interrupted(),
                 progress: &bar,
                 now: context.now(),
             },
@@ -147,7 +147,7 @@ impl RunArgs {
 }
 
 /// What ended a run, with the name of the snapshot that was made before.
-fn report_with_snapshot(context: &Context, plan: &Plan, error: ApplyError) -> CommandError {
+fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
     if let ApplyError::Stopped { snapshot, .. } = &error {
         let snapshot = &**snapshot;
         events::warn!(snapshot, "what was overwritten is kept");
@@ -157,7 +157,7 @@ fn report_with_snapshot(context: &Context, plan: &Plan, error: ApplyError) -> Co
 }
 
 /// The document of a run that ended early: which steps are done, only the next plan tells.
-fn show_stopped(context: &Context, plan: &Plan, snapshot: &str) {
+fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     let mut json = document(plan, |_| false);
     json.dry_run = false;
     json.snapshot = Some(snapshot);
@@ -165,7 +165,12 @@ fn show_stopped(context: &Context, plan: &Plan, snapshot: &str) {
 }
 
 /// Logs what was done and left, and says what became of old snapshots.
-fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
+fn log_report(
+    context: &Context,
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    report: &apply::ApplyReport,
+) {
     for step in report.done.iter().map(|index| &plan.steps[*index]) {
         let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
         events::info!(action, path, why, "synced");
@@ -186,10 +191,10 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "left alone");
     }
-    for file in &plan.not_arrived {
+    for file in &plan.undelivered {
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
-    if let Some(error) = &report.not_pruned {
+    if let Some(error) = &report.prune_error {
         let path = config.backup_dir.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
         context
@@ -208,8 +213,13 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
 }
 
 /// What was done, and the next step of the protocol.
-fn print_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
-    use plan::Action;
+fn print_done(
+    context: &Context,
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    report: &apply::ApplyReport,
+) {
+    use plan::SyncAction;
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
     if plan.steps.is_empty() {
@@ -223,26 +233,26 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         ));
         return;
     }
-    let count = |actions: &[Action]| done().filter(|s| actions.contains(&s.action)).count();
+    let count = |actions: &[SyncAction]| done().filter(|s| actions.contains(&s.action)).count();
     let others = done().filter(|step| {
         !matches!(
             step.action,
-            Action::CopyToCloud
-                | Action::CopyToLocal
-                | Action::Merge
-                | Action::DeleteCloud
-                | Action::DeleteLocal
+            SyncAction::CopyToCloud
+                | SyncAction::CopyToLocal
+                | SyncAction::Merge
+                | SyncAction::DeleteCloud
+                | SyncAction::DeleteLocal
         )
     });
-    let deleted = match count(&[Action::DeleteCloud, Action::DeleteLocal]) {
+    let deleted = match count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]) {
         0 => String::new(),
         n => format!("{n} deleted, "),
     };
     ui.prose(format_args!(
         "{} to the cloud folder, {} to this machine, {} merged, {deleted}{} ({})",
-        count(&[Action::CopyToCloud]),
-        count(&[Action::CopyToLocal]),
-        count(&[Action::Merge]),
+        count(&[SyncAction::CopyToCloud]),
+        count(&[SyncAction::CopyToLocal]),
+        count(&[SyncAction::Merge]),
         pluralize(others.count(), "other step"),
         bytes(done().map(|step| step.bytes).sum())
     ));
@@ -258,10 +268,10 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         }
     }
     let to_cloud = count(&[
-        Action::CopyToCloud,
-        Action::Merge,
-        Action::MoveCloud,
-        Action::DeleteCloud,
+        SyncAction::CopyToCloud,
+        SyncAction::Merge,
+        SyncAction::MoveCloud,
+        SyncAction::DeleteCloud,
     ]);
     if to_cloud > 0 {
         ui.note(
@@ -272,7 +282,7 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
     match (&*report.arrivals, &*config.path_rules) {
         ([], _) => {}
         // First what is on its way.
-        _ if !plan.not_arrived.is_empty() => {}
+        _ if !plan.undelivered.is_empty() => {}
         (_, []) => ui.note("next: start Codex here and continue with: codex resume"),
         // Codex 0.169 looks by the folder that the conversation names, whatever its index says.
         ([one], _) => ui.note(format_args!(

@@ -9,7 +9,7 @@ use crate::shutdown::ShutdownPlan;
 use crate::sync::config::{ConfigContext, SyncConfig};
 use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
 use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
-use crate::sync::plan::{NotArrived, Plan, Step};
+use crate::sync::plan::{SyncPlan, SyncStep, UndeliveredVersion};
 use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -184,7 +184,10 @@ pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
 }
 
 /// The conflicts that need a decision, and those that these steps end as `conflict.policy` has it.
-fn conflicts_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Vec<PathJson<'a>> {
+fn conflicts_of<'a>(
+    plan: &'a SyncPlan,
+    steps: impl Iterator<Item = &'a SyncStep>,
+) -> Vec<PathJson<'a>> {
     let open = plan.conflicts.iter();
     let open = open.map(|conflict| PathJson::of(&conflict.path, &conflict.reason));
     let ended = steps.filter_map(|step| Some(PathJson::of(&step.path, step.conflict.as_ref()?)));
@@ -192,14 +195,16 @@ fn conflicts_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Ve
 }
 
 /// Names of the versions that wait for a decision, with those that these steps set aside.
-fn forks_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Vec<&'a str> {
-    let known = plan.forks.iter().map(|(name, _)| &**name);
-    let names: BTreeSet<&str> = known.chain(steps.flat_map(Step::set_aside)).collect();
+fn forks_of<'a>(plan: &'a SyncPlan, steps: impl Iterator<Item = &'a SyncStep>) -> Vec<&'a str> {
+    let known = plan.conflict_copies.iter().map(|(name, _)| &**name);
+    let names: BTreeSet<&str> = known
+        .chain(steps.flat_map(SyncStep::new_conflict_copies))
+        .collect();
     names.into_iter().collect()
 }
 
 /// The document for the steps that `wants` takes.
-pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
+pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
     let steps = || {
         let numbered = plan.steps.iter().enumerate();
         numbered.filter(|(i, _)| wants(*i)).map(|(_, step)| step)
@@ -210,10 +215,10 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
     }
     let conflicts = conflicts_of(plan, steps());
     let forks = forks_of(plan, steps());
-    let not_arrived = plan.not_arrived.iter();
-    let not_arrived = not_arrived.map(|file| PathJson::of(&file.path, file.reason()));
+    let undelivered = plan.undelivered.iter();
+    let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = with_reasons(&plan.waiting);
-    waiting.extend(not_arrived);
+    waiting.extend(undelivered);
     PlanJson {
         summary: Summary {
             unchanged: plan.unchanged,
@@ -221,7 +226,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
             actions,
             conflicts: conflicts.len(),
             waiting: waiting.len(),
-            left_out: plan.left_out.len(),
+            left_out: plan.excluded.len(),
             forks: forks.len(),
         },
         actions: steps()
@@ -237,7 +242,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         skipped: with_reasons(&plan.skipped),
         warnings: with_reasons(&plan.warnings),
         notes: with_reasons(&plan.notes),
-        left_out: with_reasons(&plan.left_out),
+        left_out: with_reasons(&plan.excluded),
         forks,
         dry_run: true,
         snapshot: None,
@@ -247,12 +252,12 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
 
 /// Whether Codex has to be closed for a plan: not where there is nothing to do, nor where a conflict
 /// stops all of it. A file that only goes to the cloud folder needs it, too: half a turn would go over.
-pub(super) fn needs_shutdown(plan: &Plan, config: &SyncConfig) -> bool {
+pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
 }
 
 /// Shows what would be done, to people.
-pub(super) fn show_steps(context: &Context, plan: &Plan) {
+pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     let ui = &context.ui;
     let rows: Vec<_> = plan
         .steps
@@ -306,9 +311,9 @@ fn rollout_id(name: &str) -> Option<&str> {
 /// Says what has not arrived, was left alone, or needs somebody.
 pub(super) fn print_unsynced<'a>(
     context: &Context,
-    plan: &'a Plan,
+    plan: &'a SyncPlan,
     config: &SyncConfig,
-    steps: impl Iterator<Item = &'a Step> + Clone,
+    steps: impl Iterator<Item = &'a SyncStep> + Clone,
 ) {
     let ui = &context.ui;
     for (path, why) in &plan.warnings {
@@ -317,22 +322,22 @@ pub(super) fn print_unsynced<'a>(
     for (path, why) in limited(&plan.waiting) {
         ui.warn(format_args!("waiting for {path}: {why}"));
     }
-    if plan.may_accept {
+    if plan.may_accept_unlisted {
         ui.note(
             "--accept-unlisted takes files as they are of which no machine lists a newer version",
         );
     }
-    for told in NotArrived::by_machine(&plan.not_arrived) {
+    for told in UndeliveredVersion::by_machine(&plan.undelivered) {
         ui.warn(told);
     }
-    for file in &plan.not_arrived {
+    for file in &plan.undelivered {
         ui.detail(format_args!(
             "not arrived: {}: {}",
             file.path,
             file.reason()
         ));
     }
-    if !plan.not_arrived.is_empty() {
+    if !plan.undelivered.is_empty() {
         ui.note(
             "wait until the cloud client has brought that, and run codex-manager sync run --apply again before you \
              start Codex here: what you continue now becomes a conflict",
@@ -341,7 +346,7 @@ pub(super) fn print_unsynced<'a>(
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));
     }
-    if plan.held_back > 0 {
+    if plan.held_deletions > 0 {
         ui.note("--delete-many sends these deletions on; sync.delete_policy = \"never\" brings the files back");
     }
     if config.report_conflicts {
@@ -362,11 +367,11 @@ pub(super) fn print_unsynced<'a>(
 
 /// Prints what is left alone and needs nothing to be done. A run prints it when it differs from what the last
 /// run printed, or under `--verbose`.
-pub(super) fn print_notes(context: &Context, plan: &Plan) {
+pub(super) fn print_notes(context: &Context, plan: &SyncPlan) {
     for (path, why) in limited(&plan.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
-    print_left_out(context, &plan.left_out);
+    print_left_out(context, &plan.excluded);
 }
 
 /// Says what is in the home and does not travel: a few by name, all by number.
@@ -387,19 +392,19 @@ fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)>
 }
 
 /// "nothing to do: 1 file is the same on both sides".
-pub(super) fn nothing_to_do(plan: &Plan) -> String {
+pub(super) fn nothing_to_do(plan: &SyncPlan) -> String {
     format!("nothing to do: {}", same(plan))
 }
 
 /// "1 file is the same on both sides".
-pub(super) fn same(plan: &Plan) -> String {
+pub(super) fn same(plan: &SyncPlan) -> String {
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
     let files = pluralize(plan.unchanged, "file");
     format!("{files} {verb} the same on both sides")
 }
 
 /// The error for conflicts that need a decision, of a plan or of a run that they stopped.
-pub(super) fn undecided(plan: &Plan, config: &SyncConfig) -> CommandError {
+pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error =
         in_conflict(plan).hint("decide with: codex-manager sync resolve; nothing was changed");
     if plan.is_stopped(config.conflict) {
@@ -411,13 +416,13 @@ pub(super) fn undecided(plan: &Plan, config: &SyncConfig) -> CommandError {
 }
 
 /// The error for conflicts that need a decision, of a run that synced all else.
-pub(super) fn undecided_files(plan: &Plan) -> CommandError {
+pub(super) fn undecided_files(plan: &SyncPlan) -> CommandError {
     in_conflict(plan).hint(
         "decide with: codex-manager sync resolve; these files were left as they are on both sides",
     )
 }
 
-fn in_conflict(plan: &Plan) -> CommandError {
+fn in_conflict(plan: &SyncPlan) -> CommandError {
     let count = plan.conflicts.len();
     CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
 }

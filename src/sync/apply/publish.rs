@@ -1,28 +1,31 @@
 //! What a run leaves for the next one and tells other machines: what it is about to delete before that is
 //! done, all else at its end.
 
-use super::{ApplyError, Report, Work, cloud_check};
+use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
 use crate::io::atomic;
 use crate::sync::attestation;
 use crate::sync::identity;
 use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manifest;
-use crate::sync::plan::{After, Plan};
+use crate::sync::plan::{StateUpdate, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::restore_marker;
 use crate::sync::state::{Deletion, SyncState};
 
 /// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
 /// killed then, what is missing there is not taken for lost, neither here nor there.
-pub(super) fn announce(
-    plan: &Plan,
+pub(super) fn publish_deletions(
+    plan: &SyncPlan,
     state: &mut SyncState,
-    work: &Work<'_>,
+    request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    let deleted = plan.steps.iter().filter_map(|step| match &step.after {
-        After::Deleted(digest) => Some((&step.key, digest.to_string())),
-        _ => None,
-    });
+    let deleted = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.state_update {
+            StateUpdate::PublishDeletion(digest) => Some((&step.key, digest.to_string())),
+            _ => None,
+        });
     let deleted: Vec<_> = deleted.collect();
     if deleted.is_empty() {
         return Ok(());
@@ -37,32 +40,32 @@ pub(super) fn announce(
     }
     let LedgerContents {
         mut files, earlier, ..
-    } = Ledger::read(&work.replica.folder)?;
-    attestation::match_cloud_folder(&mut files, earlier, &work.config.cloud);
-    let said = identity::encode_next_manifest(&files, state, work.config)?;
+    } = Ledger::read(&request.replica.folder)?;
+    attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    let said = identity::encode_next_manifest(&files, state, request.config)?;
     if state.published_manifests != before {
-        work.replica.write(state)?;
+        request.replica.write(state)?;
     }
-    cloud_check::still_there(plan, &work.config.cloud)?;
-    let path = identity::own_manifest_path(work.config, state);
-    Ok(said.write(&work.config.cloud, &path)?)
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    let path = identity::own_manifest_path(request.config, state);
+    Ok(said.write(&request.config.cloud, &path)?)
 }
 
 /// What the run leaves for the next one and for other machines.
-pub(super) fn finish(
-    plan: &Plan,
-    report: &Report,
+pub(super) fn publish_manifest(
+    plan: &SyncPlan,
+    report: &ApplyReport,
     before: &SyncState,
     mut state: SyncState,
-    work: &Work<'_>,
+    request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    if !(work.go_on)() {
+    if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    for (key, last) in &plan.adopted {
+    for (key, last) in &plan.recorded_equal {
         // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
         // may be at work.
-        if !last.is_unchanged(work.config)? {
+        if !last.is_unchanged(request.config)? {
             continue;
         }
         // Both sides have it: it is not deleted any more.
@@ -70,7 +73,7 @@ pub(super) fn finish(
         state.files.insert(key.clone(), last.clone());
     }
     state.histories.extend(plan.histories.iter().cloned());
-    if plan.is_whole {
+    if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
@@ -82,16 +85,16 @@ pub(super) fn finish(
         let deletion = Deletion::of(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
-    for word in &plan.decided {
+    for word in &plan.learned_resolutions {
         resolutions::merge_record(word, &mut state.resolutions);
     }
     let LedgerContents {
         mut files, earlier, ..
-    } = Ledger::read(&work.replica.folder)?;
-    files.extend(plan.vouched.iter().cloned());
-    let earlier = attestation::match_cloud_folder(&mut files, earlier, &work.config.cloud);
-    attestation::remove_forgotten(&mut files, plan, &state, &work.config.cloud);
-    attestation::attest_unlisted(&mut state, &mut files, work)?;
+    } = Ledger::read(&request.replica.folder)?;
+    files.extend(plan.attested.iter().cloned());
+    let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
+    attestation::attest_unlisted(&mut state, &mut files, request)?;
     let changed = !before.exists
         || state.files != before.files
         || state.resolutions != before.resolutions
@@ -102,27 +105,30 @@ pub(super) fn finish(
         || state.has_gaps != before.has_gaps
         || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
-    let said = identity::encode_next_manifest(&files, &mut state, work.config)?;
+    let said = identity::encode_next_manifest(&files, &mut state, request.config)?;
     if changed || state.published_manifests != before.published_manifests {
-        work.replica.write(&mut state)?;
+        request.replica.write(&mut state)?;
     }
     if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
-        restore_marker::clear(&work.replica.folder, mark)?;
+        restore_marker::clear(&request.replica.folder, mark)?;
     }
-    Ledger::compact(&work.replica.folder, &files, &earlier)?;
-    if !(work.go_on)() {
+    Ledger::compact(&request.replica.folder, &files, &earlier)?;
+    if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    cloud_check::still_there(plan, &work.config.cloud)?;
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
     said.write(
-        &work.config.cloud,
-        &identity::own_manifest_path(work.config, &state),
+        &request.config.cloud,
+        &identity::own_manifest_path(request.config, &state),
     )?;
-    for temp in &plan.temps {
+    for temp in &plan.leftover_temps {
         atomic::sweep(atomic::parent_of(temp));
     }
-    let own = [work.replica.folder.clone(), work.replica.conflict_copies()];
-    for folder in manifest::folders(&work.config.cloud).iter().chain(&own) {
+    let own = [
+        request.replica.folder.clone(),
+        request.replica.conflict_copies(),
+    ];
+    for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
         atomic::sweep(folder);
     }
     Ok(())

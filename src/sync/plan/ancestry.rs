@@ -1,7 +1,7 @@
 //! How the two versions of a plain file came to be, and what is told of the one that goes over.
 
 use super::Planner;
-use super::versions::Version;
+use super::versions::FileVersion;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
@@ -13,43 +13,47 @@ use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A version with the digest of its text.
-type Known = (Ancestry, Sha256Digest);
+type KnownVersion = (Ancestry, Sha256Digest);
 
 /// What is known of where the versions of a file come from.
 #[derive(Debug, Default)]
-pub(super) struct Trace {
+pub(super) struct AncestryFacts {
     /// The version that both sides had at the last sync, or that is known to have been here since.
-    base: Option<Known>,
+    base: Option<KnownVersion>,
     /// The text in the cloud folder, where it is another one.
-    text_there: Option<Sha256Digest>,
+    remote_digest: Option<Sha256Digest>,
     /// What is said of that.
-    said_there: Option<Ancestry>,
+    remote_history: Option<Ancestry>,
 }
 
 impl Planner<'_> {
     /// All versions of a file that somebody vouches for: the others, this machine, and its own word of
     /// an earlier day where a client has brought that back.
-    pub(super) fn vouched<'a>(
+    pub(super) fn attested_versions<'a>(
         &'a self,
         key: &str,
     ) -> Result<impl Iterator<Item = &'a ManifestEntry>, IoError> {
         let others = self.manifests()?.entries(key);
-        Ok(others.iter().chain(self.own_versions(key)?))
+        Ok(others.iter().chain(self.ledger_versions(key)?))
     }
 
     /// What is said of a text of a file.
-    pub(super) fn said(&self, key: &str, text: &Sha256Digest) -> Result<Option<Ancestry>, IoError> {
-        let said = Ancestry::from_entries(text, self.vouched(key)?);
+    pub(super) fn attested_history(
+        &self,
+        key: &str,
+        text: &Sha256Digest,
+    ) -> Result<Option<Ancestry>, IoError> {
+        let said = Ancestry::from_entries(text, self.attested_versions(key)?);
         Ok(match said {
             Some(said) => Some(said),
-            None => Ancestry::from_entries(text, self.own_there(key)),
+            None => Ancestry::from_entries(text, self.own_published(key)),
         })
     }
 
     /// What this machine's manifest says in the cloud folder, which may be of an earlier day.
-    fn own_there(&self, key: &str) -> &[ManifestEntry] {
+    fn own_published(&self, key: &str) -> &[ManifestEntry] {
         let read = || remote_manifests::read_own_entries(&self.own_manifest());
-        let own = self.own_there.get_or_init(read);
+        let own = self.own_published.get_or_init(read);
         own.get(&manifest::fold_name(key))
             .map_or(&[], Vec::as_slice)
     }
@@ -57,23 +61,25 @@ impl Planner<'_> {
     /// The digest of a file of the cloud folder that nobody vouches for and that is known all the same: it
     /// was there before, whole, and something else has taken its place, here or elsewhere. One that is empty
     /// tells nothing where no other machine is: that a client has emptied it is likelier.
-    pub(super) fn known_of_old(
+    pub(super) fn superseded_digest(
         &self,
         key: &str,
         found: &ListedFile,
     ) -> Result<Option<Sha256Digest>, IoError> {
-        if found.stat.size == 0 && !self.has_others()? {
+        if found.stat.size == 0 && !self.has_other_machines()? {
             return Ok(None);
         }
         let noted = self.state.histories.get(key);
-        let told = self.vouched(key)?.filter_map(|w| w.history.as_deref());
+        let told = self
+            .attested_versions(key)?
+            .filter_map(|w| w.history.as_deref());
         let mut newer = noted.into_iter().chain(told).peekable();
-        let mut of_old = self.own_there(key).iter();
+        let mut of_old = self.own_published(key).iter();
         let is_alike = |written: &&ManifestEntry| written.size == found.stat.size;
         if newer.peek().is_none() && !of_old.clone().any(|written| is_alike(&written)) {
             return Ok(None);
         }
-        let path = self.full(&Version::remote(found).seen);
+        let path = self.full(&FileVersion::remote(found).seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
         let is_it = newer.any(|history| history.replaces(&digest))
             || of_old.any(|written| written.digest == digest);
@@ -81,7 +87,7 @@ impl Planner<'_> {
     }
 
     /// Whether other machines say what they put there.
-    fn has_others(&self) -> Result<bool, IoError> {
+    fn has_other_machines(&self) -> Result<bool, IoError> {
         Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
     }
 
@@ -91,12 +97,12 @@ impl Planner<'_> {
         &self,
         key: &str,
         facts: &mut FileFacts,
-        (local, remote): (Option<&Version>, Option<&Version>),
+        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
         last: Option<&SyncedFile>,
         taken: Option<&ManifestEntry>,
-    ) -> Result<Trace, IoError> {
+    ) -> Result<AncestryFacts, IoError> {
         use Presence::{Changed, New, Unchanged};
-        let mut trace = Trace::default();
+        let mut trace = AncestryFacts::default();
         if facts.kind != FileKind::Plain || (facts.local, facts.remote) == (Unchanged, Unchanged) {
             return Ok(trace);
         }
@@ -107,13 +113,13 @@ impl Planner<'_> {
         let Some(remote) = remote.filter(|_| matches!(facts.remote, Changed | New)) else {
             return Ok(trace);
         };
-        let text_there = match remote.digest {
+        let remote_digest = match remote.digest {
             Some(digest) => digest,
             None if local.is_none() && trace.base.is_none() => return Ok(trace),
             None => self.raw_digest(remote)?,
         };
-        trace.text_there = Some(text_there);
-        trace.said_there = self.said(key, &text_there)?;
+        trace.remote_digest = Some(remote_digest);
+        trace.remote_history = self.attested_history(key, &remote_digest)?;
         let Some(local) = local else {
             return Ok(trace);
         };
@@ -124,19 +130,19 @@ impl Planner<'_> {
         let may_tell = trace.base.is_some() || !self.state.has_gaps;
         if may_tell && matches!(facts.local, Changed | New) {
             let text = self.raw_digest(local)?;
-            if text == text_there {
+            if text == remote_digest {
                 return Ok(trace);
             }
-            if let Some(own) = self.put_there_from_here(key, &trace, &text_there)? {
+            if let Some(own) = self.history_of_killed_upload(key, &trace, &remote_digest)? {
                 (facts.local, facts.remote) = (Changed, Unchanged);
-                trace.base = Some((own, text_there));
+                trace.base = Some((own, remote_digest));
                 return Ok(trace);
             }
-            let said = self.said(key, &text)?;
-            if let Some(said) = said.filter(|said| trace.is_past_base(said)) {
-                let of_it = match &trace.said_there {
-                    Some(remote) => causal_order((remote, &text_there), (&said, &text)),
-                    None if said.replaces(&text_there) => CausalOrder::Older,
+            let said = self.attested_history(key, &text)?;
+            if let Some(said) = said.filter(|said| trace.is_newer_than_base(said)) {
+                let of_it = match &trace.remote_history {
+                    Some(remote) => causal_order((remote, &remote_digest), (&said, &text)),
+                    None if said.replaces(&remote_digest) => CausalOrder::Older,
                     None => CausalOrder::Unknown,
                 };
                 if matches!(of_it, CausalOrder::Newer | CausalOrder::Older) {
@@ -148,14 +154,16 @@ impl Planner<'_> {
             }
         }
         if let Some((base, text)) = &trace.base {
-            facts.causal_order = match &trace.said_there {
-                Some(said) => causal_order((said, &text_there), (base, text)),
-                None if base.replaces(&text_there) && self.has_others()? => CausalOrder::Older,
+            facts.causal_order = match &trace.remote_history {
+                Some(said) => causal_order((said, &remote_digest), (base, text)),
+                None if base.replaces(&remote_digest) && self.has_other_machines()? => {
+                    CausalOrder::Older
+                }
                 // Something has taken its place elsewhere, or, where nobody else is, here.
                 None if remote.digest.is_some() => CausalOrder::OlderUnattested,
                 None if self.request.accept_unlisted
                     && facts.newer == NewerSide::Local
-                    && self.has_others()? =>
+                    && self.has_other_machines()? =>
                 {
                     CausalOrder::OlderUnattested
                 }
@@ -163,29 +171,32 @@ impl Planner<'_> {
             };
         }
         if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
-            facts.causal_order = self.half_and_whole(&trace, local, remote)?;
+            facts.causal_order = self.order_by_prefix(&trace, local, remote)?;
         }
         Ok(trace)
     }
 
     /// Of two first versions the one that is half of the other is the older one: it was taken where nobody
     /// had said anything yet.
-    fn half_and_whole(
+    fn order_by_prefix(
         &self,
-        trace: &Trace,
-        local: &Version,
-        remote: &Version,
+        trace: &AncestryFacts,
+        local: &FileVersion,
+        remote: &FileVersion,
     ) -> Result<CausalOrder, IoError> {
         let is_first = |known: Option<(&Ancestry, &Sha256Digest)>| {
             known.is_some_and(|(history, text)| history.is_first(text))
         };
         let base = trace.base.as_ref().map(|(history, text)| (history, text));
-        let said = trace.said_there.as_ref().zip(trace.text_there.as_ref());
+        let said = trace
+            .remote_history
+            .as_ref()
+            .zip(trace.remote_digest.as_ref());
         Ok(if !is_first(base) || !is_first(said) {
             CausalOrder::Concurrent
-        } else if self.is_half_of(remote, local)? {
+        } else if self.is_truncated_prefix(remote, local)? {
             CausalOrder::Newer
-        } else if self.is_half_of(local, remote)? {
+        } else if self.is_truncated_prefix(local, remote)? {
             CausalOrder::Older
         } else {
             CausalOrder::Concurrent
@@ -197,9 +208,9 @@ impl Planner<'_> {
         &self,
         key: &str,
         facts: FileFacts,
-        (local, remote): (Option<&Version>, Option<&Version>),
+        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
         last: Option<&SyncedFile>,
-    ) -> Result<Option<Known>, IoError> {
+    ) -> Result<Option<KnownVersion>, IoError> {
         let Some(last) = last else {
             return Ok(None);
         };
@@ -221,35 +232,35 @@ impl Planner<'_> {
 
     /// What came before the version in the cloud folder, where a run that was killed put it there from
     /// here: what is here now came after it.
-    fn put_there_from_here(
+    fn history_of_killed_upload(
         &self,
         key: &str,
-        trace: &Trace,
-        text_there: &Sha256Digest,
+        trace: &AncestryFacts,
+        remote_digest: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
-        let Some(own) = Ancestry::from_entries(text_there, self.own_versions(key)?) else {
+        let Some(own) = Ancestry::from_entries(remote_digest, self.ledger_versions(key)?) else {
             return Ok(None);
         };
         let writer = &self.state.writer;
         let is_unnoted = match &trace.base {
             Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
-            None => own.is_first(text_there),
+            None => own.is_first(remote_digest),
         };
         Ok(is_unnoted.then_some(own))
     }
 
     /// What came before the version that goes to the cloud folder.
-    pub(super) fn history_to_cloud(
+    pub(super) fn history_for_upload(
         &self,
         key: &str,
         facts: FileFacts,
-        trace: &Trace,
-        local: &Version,
+        trace: &AncestryFacts,
+        local: &FileVersion,
     ) -> Result<Option<Box<Ancestry>>, IoError> {
         let before = self.state.histories.get(key);
         let is_new_there = facts.remote == Presence::Absent;
-        let is_alone = before.is_none() && trace.base.is_none() && trace.text_there.is_none();
-        if is_alone && !(is_new_there && self.has_deleted(key)?) {
+        let is_alone = before.is_none() && trace.base.is_none() && trace.remote_digest.is_none();
+        if is_alone && !(is_new_there && self.has_deleted_version(key)?) {
             return Ok(None);
         }
         let text = self.raw_digest(local)?;
@@ -257,13 +268,13 @@ impl Planner<'_> {
         let said = if is_as_it_was {
             None
         } else {
-            let said = self.said(key, &text)?;
-            said.filter(|said| trace.is_past_base(said))
+            let said = self.attested_history(key, &text)?;
+            said.filter(|said| trace.is_newer_than_base(said))
         };
         let is_told = is_as_it_was || said.is_some();
         let base = trace.base.as_ref().map(|(base, _)| base).or(before);
         let mut history = said.or_else(|| base.cloned()).unwrap_or_default();
-        let remote = trace.said_there.as_ref();
+        let remote = trace.remote_history.as_ref();
         // What is overcome is overcome by a decision that others have to learn of.
         let overcomes = remote.is_some_and(|remote| {
             facts.causal_order != CausalOrder::Older
@@ -275,35 +286,37 @@ impl Planner<'_> {
         if let Some((_, replaced)) = &trace.base {
             history = history.record_replaced(Some(*replaced), &text);
         }
-        history = history.record_replaced(trace.text_there, &text);
+        history = history.record_replaced(trace.remote_digest, &text);
         let mut is_revived = false;
         if is_new_there {
-            (history, is_revived) = self.after_deleted(key, history, &text)?;
+            (history, is_revived) = self.with_deleted_ancestors(key, history, &text)?;
         }
         if !is_told || overcomes || is_revived {
             let writer = &self.state.writer;
-            let counts = self.vouched(key)?.map(|w| w.history().vector.count(writer));
+            let counts = self
+                .attested_versions(key)?
+                .map(|w| w.history().vector.count(writer));
             let known = counts.max().unwrap_or(0);
             history.vector = history.vector.increment(writer, known);
         }
-        Ok(self.worth_telling(key, history, &text))
+        Ok(self.history_to_publish(key, history, &text))
     }
 
     /// What came before the version that comes here. Where nobody vouches for what is known of old, this
     /// machine does.
-    pub(super) fn history_to_here(
+    pub(super) fn history_for_download(
         &mut self,
         key: &str,
-        trace: &Trace,
+        trace: &AncestryFacts,
         is_absent: bool,
-        remote: &Version,
+        remote: &FileVersion,
     ) -> Option<Box<Ancestry>> {
         let before = self.state.histories.get(key);
         let base = trace.base.as_ref();
-        let Some(text) = trace.text_there else {
+        let Some(text) = trace.remote_digest else {
             return before.cloned().map(Box::new);
         };
-        let history = match (&trace.said_there, base.map(|(base, _)| base).or(before)) {
+        let history = match (&trace.remote_history, base.map(|(base, _)| base).or(before)) {
             (Some(said), _) if is_absent => said.clone(),
             (Some(said), Some(base)) => said.clone().merge(base, &text),
             (Some(said), None) => said.clone(),
@@ -315,26 +328,26 @@ impl Planner<'_> {
             (None, None) => return None,
         };
         let replaced = base.map(|(_, text)| *text).filter(|_| !is_absent);
-        let history = self.worth_telling(key, history.record_replaced(replaced, &text), &text);
-        if trace.said_there.is_none() && remote.digest.is_some() {
+        let history = self.history_to_publish(key, history.record_replaced(replaced, &text), &text);
+        if trace.remote_history.is_none() && remote.digest.is_some() {
             let written = ManifestEntry {
                 size: remote.seen.stat.size,
                 mtime_ns: remote.mtime_ns,
                 digest: text,
                 history: history.clone(),
             };
-            self.plan.vouched.push((remote.seen.path.clone(), written));
+            self.plan.attested.push((remote.seen.path.clone(), written));
         }
         history
     }
 
     /// What came before a version that both sides have got since the last sync, and whether others
     /// have to be told.
-    pub(super) fn history_of_both(
+    pub(super) fn history_for_equal(
         &self,
         key: &str,
         facts: FileFacts,
-        trace: &Trace,
+        trace: &AncestryFacts,
         text: &Sha256Digest,
     ) -> Result<(Option<Box<Ancestry>>, bool), IoError> {
         use Presence::Unchanged;
@@ -343,7 +356,7 @@ impl Planner<'_> {
         if same_text || facts.local == Unchanged || facts.remote == Unchanged {
             return Ok((before.cloned().map(Box::new), false));
         }
-        let said = self.said(key, text)?;
+        let said = self.attested_history(key, text)?;
         let base = trace.base.as_ref().map(|(base, _)| base).or(before);
         let (mut history, is_news) = match (said, base) {
             (Some(said), Some(base)) if said.vector.is_included_in(&base.vector) => {
@@ -358,12 +371,12 @@ impl Planner<'_> {
             history.vector = history.vector.increment_unknown(text);
         }
         let replaced = trace.base.as_ref().map(|(_, text)| *text);
-        let history = self.worth_telling(key, history.record_replaced(replaced, text), text);
+        let history = self.history_to_publish(key, history.record_replaced(replaced, text), text);
         Ok((history, is_news))
     }
 
     /// Nothing is told of a first version, unless another one was known before.
-    fn worth_telling(
+    fn history_to_publish(
         &self,
         key: &str,
         history: Ancestry,
@@ -373,15 +386,15 @@ impl Planner<'_> {
         is_told.then(|| Box::new(history))
     }
 
-    fn raw_digest(&self, version: &Version) -> Result<Sha256Digest, IoError> {
+    fn raw_digest(&self, version: &FileVersion) -> Result<Sha256Digest, IoError> {
         let path = self.full(&version.seen);
         contents::raw_digest(&path).at("read", &path)
     }
 }
 
-impl Trace {
+impl AncestryFacts {
     /// Whether a version has changes in it that the last sync did not see.
-    fn is_past_base(&self, said: &Ancestry) -> bool {
+    fn is_newer_than_base(&self, said: &Ancestry) -> bool {
         let base = self.base.as_ref();
         base.is_none_or(|(base, _)| said.vector > base.vector)
     }

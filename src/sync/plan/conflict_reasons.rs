@@ -9,25 +9,25 @@ use crate::sync::version_vector::CausalOrder;
 impl Planner<'_> {
     /// How a conflict between two versions of a plain file ends by `conflict.policy`: the one on `from`
     /// goes on.
-    pub(super) fn end_of_conflict(&self, facts: FileFacts, from: Side) -> String {
+    pub(super) fn policy_outcome(&self, facts: FileFacts, from: Side) -> String {
         let loser = if self.request.config.backup.before_overwrite {
             "the other one is in the snapshot"
         } else {
             "the other one is overwritten"
         };
-        format!("{}: {}, {loser}", reason_of_conflict(facts), goes_on(from))
+        format!("{}: {}, {loser}", conflict_reason(facts), winner(from))
     }
 }
 
 /// Which version of a conflict goes on.
-pub(super) fn goes_on(from: Side) -> &'static str {
+pub(super) fn winner(from: Side) -> &'static str {
     match from {
         Side::Local => "the version of this machine goes on",
         Side::Remote => "the version in the cloud folder goes on",
     }
 }
 
-pub(super) fn reason_of_conflict(facts: FileFacts) -> String {
+pub(super) fn conflict_reason(facts: FileFacts) -> String {
     let known = facts.local != Presence::New && facts.remote != Presence::New;
     match (facts.kind, known) {
         _ if facts.causal_order == CausalOrder::OlderUnattested => {

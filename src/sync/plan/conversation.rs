@@ -1,10 +1,11 @@
 //! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
 //! copies that clients made of them.
 
-use super::conflict_reasons::{goes_on, reason_of_conflict};
-use super::versions::{Arrival, Version};
+use super::conflict_reasons::{conflict_reason, winner};
+use super::versions::{DownloadState, FileVersion};
 use super::{
-    Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,
+    Conflict, CopyOp, FileGroup, ObservedFile, Op, Placement, PlanError, Planner, StateUpdate,
+    SyncAction, SyncStep, display_path,
 };
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
@@ -22,95 +23,99 @@ use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::CausalOrder;
 
 /// Why a version is set aside that is in a second file of the conversation.
-const IN_A_COPY: &str = "went on differently in a copy";
+const DIVERGED_COPY: &str = "went on differently in a copy";
 /// Why one is that both sides had.
 const REWRITTEN: &str = "was rewritten since the last sync, not continued";
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
-struct Versions {
+struct SideVersions {
     /// The one that counts.
-    main: Option<Version>,
+    main: Option<FileVersion>,
     /// Files whose contents are in the one that counts, or in a fork: they go.
-    duplicates: Vec<Seen>,
+    duplicates: Vec<ObservedFile>,
 }
 
 /// A plan for one conversation under way.
-struct Draft<'a> {
+struct ConversationDraft<'a> {
     key: &'a str,
     path: String,
     last: Option<&'a SyncedFile>,
     ops: Vec<Op>,
     /// Names of forks that the ops keep.
-    kept: Vec<String>,
+    new_copies: Vec<String>,
 }
 
 impl Planner<'_> {
-    pub(super) fn conversation(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
+    pub(super) fn plan_conversation(
+        &mut self,
+        key: &str,
+        group: &FileGroup,
+    ) -> Result<(), PlanError> {
         let state = self.state;
-        let mut draft = Draft {
+        let mut draft = ConversationDraft {
             key,
-            path: shown(key, group),
+            path: display_path(key, group),
             last: state.files.get(key),
             ops: Vec::new(),
-            kept: Vec::new(),
+            new_copies: Vec::new(),
         };
         for found in &group.local {
-            if self.leaves_blanked(found, true, draft.last)? {
+            if self.skips_zero_filled(found, true, draft.last)? {
                 return Ok(());
             }
         }
-        if self.looks_alike(&draft, group) {
+        if self.record_if_stats_equal(&draft, group) {
             return Ok(());
         }
-        let local: Vec<_> = group.local.iter().map(Version::local).collect();
+        let local: Vec<_> = group.local.iter().map(FileVersion::local).collect();
         let mut remote = Vec::new();
         for found in &group.remote {
-            match self.arrival(key, found, true, draft.last)? {
-                Arrival::Whole(version) => remote.push(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
-                    remote.push(Version::remote(found));
+            match self.download_state(key, found, true, draft.last)? {
+                DownloadState::Complete(version) => remote.push(version),
+                DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
+                    remote.push(FileVersion::remote(found));
                 }
                 // Nothing is decided while a part is missing.
-                Arrival::Waiting(why) => {
+                DownloadState::Incomplete(why) => {
                     self.wait_for_listing(&found.path, why);
                     return Ok(());
                 }
             }
         }
-        let local = self.settle(&mut draft, local)?;
-        let mut remote = self.settle(&mut draft, remote)?;
+        let local = self.fold_side(&mut draft, local)?;
+        let mut remote = self.fold_side(&mut draft, remote)?;
         let base = remote.main.as_ref().map(|version| version.seen.clone());
-        self.take_copies(&mut draft, &local, &mut remote, &group.copies)?;
-        self.decide_conversation(draft, local, remote, base.as_ref())
+        self.fold_client_copies(&mut draft, &local, &mut remote, &group.client_copies)?;
+        self.plan_conversation_sync(draft, local, remote, base.as_ref())
     }
 
     /// The quick way for what no sync has seen and looks the same on both sides.
-    fn looks_alike(&mut self, draft: &Draft<'_>, group: &Group) -> bool {
-        let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.copies) else {
+    fn record_if_stats_equal(&mut self, draft: &ConversationDraft<'_>, group: &FileGroup) -> bool {
+        let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
             return false;
         };
-        if draft.last.is_some() || local.path != remote.path || !self.trusts_looks() {
+        if draft.last.is_some() || local.path != remote.path || !self.trusts_mtime() {
             return false;
         }
-        let (local, mut remote) = (Version::local(local), Version::local(remote));
+        let (local, mut remote) = (FileVersion::local(local), FileVersion::local(remote));
         remote.seen.side = Side::Remote;
         // Two that grew by as much at one time are told apart by what they hold, unless even the
         // nanoseconds are the same.
         if local.seen.stat != remote.seen.stat {
             return false;
         }
-        self.adopt(draft.key, &local, &remote, None);
+        self.record_equal(draft.key, &local, &remote, None);
         true
     }
 
     /// Several files on one side are one conversation: what is in another one goes, and what is not is
     /// kept as a fork.
-    fn settle(
+    fn fold_side(
         &mut self,
-        draft: &mut Draft<'_>,
-        mut versions: Vec<Version>,
-    ) -> Result<Versions, PlanError> {
+        draft: &mut ConversationDraft<'_>,
+        mut versions: Vec<FileVersion>,
+    ) -> Result<SideVersions, PlanError> {
         // As Codex: the plain file counts before the packed one; and one that was moved since the last
         // sync before the one that it was moved from.
         versions.sort_by_key(|version| {
@@ -122,7 +127,7 @@ impl Planner<'_> {
             let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
             (path.ends_with(ZST), is_old, path.clone())
         });
-        let mut settled = Versions::default();
+        let mut settled = SideVersions::default();
         for version in versions {
             let Some(main) = &settled.main else {
                 settled.main = Some(version);
@@ -137,7 +142,7 @@ impl Planner<'_> {
                     settled.main = Some(version);
                 }
                 Relation::Diverged => {
-                    self.fork(draft, &version.seen)?;
+                    self.keep_conflict_copy(draft, &version.seen)?;
                     settled.duplicates.push(version.seen);
                 }
             }
@@ -148,15 +153,15 @@ impl Planner<'_> {
     /// Copies that clients made are versions of the cloud folder: one that has more counts, one that
     /// went on differently is kept as a fork, and all others hold nothing new. They stay where they
     /// are: they are their client's.
-    fn take_copies(
+    fn fold_client_copies(
         &mut self,
-        draft: &mut Draft<'_>,
-        local: &Versions,
-        remote: &mut Versions,
+        draft: &mut ConversationDraft<'_>,
+        local: &SideVersions,
+        remote: &mut SideVersions,
         copies: &[ListedFile],
     ) -> Result<(), PlanError> {
         for found in copies {
-            let seen = Seen {
+            let seen = ObservedFile {
                 side: Side::Remote,
                 path: found.path.clone(),
                 stat: found.stat,
@@ -179,25 +184,29 @@ impl Planner<'_> {
                     _ => {}
                 }
             }
-            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1)? {
+            if contained || self.is_kept_or_resolved(draft, &self.text_digest(&seen)?.1)? {
                 continue;
             }
-            match self.arrival(draft.key, found, true, None)? {
+            match self.download_state(draft.key, found, true, None)? {
                 // A client makes its copy of a version that nobody may ever vouch for: its lines are
                 // kept as they are, and what still arrives is another version.
-                Arrival::Waiting(_) if !extends_there && self.has_whole_lines(&seen)? => {
-                    self.fork(draft, &seen)?;
+                DownloadState::Incomplete(_)
+                    if !extends_there && self.has_complete_lines(&seen)? =>
+                {
+                    self.keep_conflict_copy(draft, &seen)?;
                 }
-                Arrival::Waiting(why) => self.wait_for_listing(&found.path, why),
-                Arrival::Whole(version) if extends_there => remote.main = Some(version),
-                Arrival::Whole(version) => self.fork(draft, &version.seen)?,
+                DownloadState::Incomplete(why) => self.wait_for_listing(&found.path, why),
+                DownloadState::Complete(version) if extends_there => remote.main = Some(version),
+                DownloadState::Complete(version) => {
+                    self.keep_conflict_copy(draft, &version.seen)?
+                }
             }
         }
         Ok(())
     }
 
     /// Whether a file of lines has some, and none is cut.
-    pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, IoError> {
+    pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
         let path = self.full(seen);
         let why = contents::torn_reason(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
@@ -208,18 +217,18 @@ impl Planner<'_> {
         clippy::too_many_lines,
         reason = "one arm for each decision, read together"
     )]
-    fn decide_conversation(
+    fn plan_conversation_sync(
         &mut self,
-        mut draft: Draft<'_>,
-        local: Versions,
-        remote: Versions,
-        base: Option<&Seen>,
+        mut draft: ConversationDraft<'_>,
+        local: SideVersions,
+        remote: SideVersions,
+        base: Option<&ObservedFile>,
     ) -> Result<(), PlanError> {
-        let facts = self.facts_of(&draft, local.main.as_ref(), remote.main.as_ref())?;
+        let facts = self.conversation_facts(&draft, local.main.as_ref(), remote.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
         let rebase = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
         let diverged = facts.relation == Some(Relation::Diverged);
-        let moved = Self::place(&draft, local.main.as_ref(), base);
+        let moved = Self::target_folder(&draft, local.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
@@ -229,42 +238,48 @@ impl Planner<'_> {
             (FileDecision::Conflict, Some(local), Some(remote)) => {
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
-                    reason: reason_of_conflict(facts),
+                    reason: conflict_reason(facts),
                     local: Some(local.seen.clone()),
                     remote: Some(remote.seen.clone()),
                 });
                 return Ok(());
             }
             (FileDecision::DeleteCloud, None, Some(version)) => {
-                let after = After::Deleted(self.text_digest(&version.seen)?.1);
-                self.push_delete(draft.key, &draft.path, Action::DeleteCloud, version, after);
+                let state_update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
+                self.push_delete(
+                    draft.key,
+                    &draft.path,
+                    SyncAction::DeleteCloud,
+                    version,
+                    state_update,
+                );
                 return Ok(());
             }
             (FileDecision::DeleteLocal, Some(version), None) => {
-                let action = Action::DeleteLocal;
-                self.push_delete(draft.key, &draft.path, action, version, After::Gone);
+                let action = SyncAction::DeleteLocal;
+                self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
                 return Ok(());
             }
             (FileDecision::CopyToCloud(why), Some(version), other) => {
                 if other.is_none() {
-                    self.mind_revival(draft.key)?;
+                    self.cancel_pending_deletions(draft.key)?;
                 }
                 if diverged && let Some(other) = other {
-                    self.fork(&mut draft, &other.seen)?;
+                    self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
-                action = Some(Action::CopyToCloud);
+                action = Some(SyncAction::CopyToCloud);
                 (reason, bytes) = (why.text(), version.seen.stat.size);
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.copy_over(&mut draft, version, Side::Remote, folder, base)?);
-                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+                there_at = Some(self.add_copy(&mut draft, version, Side::Remote, folder, base)?);
+                here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
             }
             (FileDecision::CopyToLocal(why), other, Some(version)) => {
                 if diverged && let Some(other) = other {
-                    self.fork(&mut draft, &other.seen)?;
+                    self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
-                action = Some(Action::CopyToLocal);
+                action = Some(SyncAction::CopyToLocal);
                 change = match (other, diverged) {
                     (None, _) => ContentChange::New,
                     (_, true) => ContentChange::Replaced,
@@ -277,35 +292,35 @@ impl Planner<'_> {
                     .unwrap_or(rollouts::folder(real))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
-                here_at = Some(self.copy_over(&mut draft, version, Side::Local, &folder, old)?);
+                here_at = Some(self.add_copy(&mut draft, version, Side::Local, &folder, old)?);
                 there_at = Some(if rebase {
-                    self.copy_over(&mut draft, version, Side::Remote, &folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, &folder, base)?
                 } else {
-                    Self::move_within(&mut draft, &version.seen, &folder)
+                    Self::add_move(&mut draft, &version.seen, &folder)
                 });
             }
             (FileDecision::RecordEqual | FileDecision::Nothing, Some(version), Some(other)) => {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+                here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
                 there_at = Some(if rebase {
-                    action = Some(Action::CopyToCloud);
+                    action = Some(SyncAction::CopyToCloud);
                     reason = "its cloud client had put it under another name";
                     bytes = version.seen.stat.size;
-                    self.copy_over(&mut draft, version, Side::Remote, folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, folder, base)?
                 } else {
-                    Self::move_within(&mut draft, &other.seen, folder)
+                    Self::add_move(&mut draft, &other.seen, folder)
                 });
             }
             _ => {}
         }
-        let duplicates: Vec<Seen> = local
+        let duplicates: Vec<ObservedFile> = local
             .duplicates
             .into_iter()
             .chain(remote.duplicates)
             .collect();
-        draft.move_over(&duplicates);
+        draft.replace_duplicates_by_moves(&duplicates);
         for seen in duplicates {
             let needed = draft.ops.iter().any(|op| op.writes(&seen));
             if !needed {
@@ -313,37 +328,37 @@ impl Planner<'_> {
             }
         }
         if draft.ops.is_empty() {
-            return self.adopt_conversation(&draft, facts, local.main, remote.main);
+            return self.record_equal_conversation(&draft, facts, local.main, remote.main);
         }
         let (action, reason) = match action {
             Some(action) => (action, reason),
-            None => draft.named(),
+            None => draft.action_without_copy(),
         };
-        let after = match (here_at, there_at) {
-            (Some(local), Some(remote)) => After::Both { local, remote },
-            _ => After::Nothing,
+        let state_update = match (here_at, there_at) {
+            (Some(local), Some(remote)) => StateUpdate::Synced { local, remote },
+            _ => StateUpdate::None,
         };
-        let conflict = draft.ended(decision, facts);
-        self.plan.steps.push(Step {
+        let conflict = draft.conflict_note(decision, facts);
+        self.plan.steps.push(SyncStep {
             key: draft.key.to_owned(),
             path: draft.path,
             action,
             reason: reason.to_owned(),
             bytes,
             ops: draft.ops,
-            after,
+            state_update,
             change,
             conflict,
         });
         Ok(())
     }
 
-    fn adopt_conversation(
+    fn record_equal_conversation(
         &mut self,
-        draft: &Draft<'_>,
+        draft: &ConversationDraft<'_>,
         facts: FileFacts,
-        local: Option<Version>,
-        remote: Option<Version>,
+        local: Option<FileVersion>,
+        remote: Option<FileVersion>,
     ) -> Result<(), PlanError> {
         let (Some(local), Some(remote)) = (local, remote) else {
             return Ok(());
@@ -353,17 +368,17 @@ impl Planner<'_> {
             _ => self.text_digest(&local.seen)?,
         };
         if facts.remote != Presence::Unchanged {
-            self.vouch(&remote, contents.1, None, false);
+            self.attest(&remote, contents.1, None, false);
         }
-        self.adopt(draft.key, &local, &remote, Some(contents));
+        self.record_equal(draft.key, &local, &remote, Some(contents));
         Ok(())
     }
 
-    fn facts_of(
+    fn conversation_facts(
         &self,
-        draft: &Draft<'_>,
-        local: Option<&Version>,
-        remote: Option<&Version>,
+        draft: &ConversationDraft<'_>,
+        local: Option<&FileVersion>,
+        remote: Option<&FileVersion>,
     ) -> Result<FileFacts, PlanError> {
         let mut facts = FileFacts {
             kind: FileKind::Rollout,
@@ -374,7 +389,7 @@ impl Planner<'_> {
             causal_order: CausalOrder::Unknown,
             deletion_requested: false,
         };
-        self.mind_taken(draft.key, &mut facts, local)?;
+        self.check_interrupted_download(draft.key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {
             facts.newer = self.newer(local, remote);
             if (facts.local, facts.remote) != (Presence::Unchanged, Presence::Unchanged) {
@@ -387,7 +402,11 @@ impl Planner<'_> {
 
     /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
     /// it was moved to since; where that is no answer, the one in which it is not archived.
-    fn place(draft: &Draft<'_>, local: Option<&Version>, remote: Option<&Seen>) -> Option<String> {
+    fn target_folder(
+        draft: &ConversationDraft<'_>,
+        local: Option<&FileVersion>,
+        remote: Option<&ObservedFile>,
+    ) -> Option<String> {
         let (local, remote) = (local?, remote?);
         let local = rollouts::folder(&local.seen.path);
         let remote = rollouts::folder(&remote.path);
@@ -408,14 +427,14 @@ impl Planner<'_> {
 
     /// Adds a copy of `from` to `side`, into `folder`, in the form that it has; what stood for it there
     /// goes. Returns what will be there.
-    fn copy_over(
+    fn add_copy(
         &self,
-        draft: &mut Draft<'_>,
-        from: &Version,
+        draft: &mut ConversationDraft<'_>,
+        from: &FileVersion,
         side: Side,
         folder: &str,
-        old: Option<&Seen>,
-    ) -> Result<Standing, PlanError> {
+        old: Option<&ObservedFile>,
+    ) -> Result<Placement, PlanError> {
         let packed = Self::is_packed_copy(&from.seen);
         let name = if packed {
             format!("{}{ZST}", rollouts::file_name(draft.key))
@@ -428,7 +447,7 @@ impl Planner<'_> {
             format!("{folder}/{name}")
         };
         let over = Stat::at(&self.root(side).join(&to))?;
-        draft.ops.push(Op::Copy(Copy {
+        draft.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
             to: (side, to.clone()),
             over,
@@ -442,16 +461,16 @@ impl Planner<'_> {
         {
             draft.ops.push(Op::Remove(old.clone()));
         }
-        Ok(Standing::put(to))
+        Ok(Placement::put(to))
     }
 
     /// A client may have put something behind `.zst`.
-    fn is_packed_copy(seen: &Seen) -> bool {
+    fn is_packed_copy(seen: &ObservedFile) -> bool {
         seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
     }
 
     /// Adds a move of a file into another folder of its side; returns what will be there.
-    fn move_within(draft: &mut Draft<'_>, seen: &Seen, folder: &str) -> Standing {
+    fn add_move(draft: &mut ConversationDraft<'_>, seen: &ObservedFile, folder: &str) -> Placement {
         let to = rollouts::in_folder(folder, &seen.path);
         if to != seen.path {
             draft.ops.push(Op::Rename {
@@ -459,30 +478,39 @@ impl Planner<'_> {
                 to: to.clone(),
             });
         }
-        Standing::seen(to, seen)
+        Placement::seen(to, seen)
     }
 
-    fn is_kept(&self, draft: &Draft<'_>, digest: &Sha256Digest) -> Result<bool, IoError> {
+    fn is_kept_or_resolved(
+        &self,
+        draft: &ConversationDraft<'_>,
+        digest: &Sha256Digest,
+    ) -> Result<bool, IoError> {
         let name = conflict_copies::file_name(draft.key, digest);
-        let is_kept = self.forks.all.contains_key(&name) || draft.kept.contains(&name);
-        Ok(is_kept || self.may_go(&name)?)
+        let is_kept =
+            self.conflict_copies.all.contains_key(&name) || draft.new_copies.contains(&name);
+        Ok(is_kept || self.may_drop(&name)?)
     }
 
     /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
     /// conversation now, no earlier decision counts.
-    fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
+    fn keep_conflict_copy(
+        &self,
+        draft: &mut ConversationDraft<'_>,
+        seen: &ObservedFile,
+    ) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
         let name = conflict_copies::file_name(draft.key, &digest);
-        let is_kept = if self.is_chosen(&draft.path) {
-            draft.kept.contains(&name)
+        let is_kept = if self.has_policy_override(&draft.path) {
+            draft.new_copies.contains(&name)
         } else {
-            self.is_kept(draft, &digest)?
+            self.is_kept_or_resolved(draft, &digest)?
         };
         if is_kept {
             return Ok(());
         }
-        draft.kept.push(name.clone());
-        draft.ops.push(Op::Fork {
+        draft.new_copies.push(name.clone());
+        draft.ops.push(Op::KeepConflictCopy {
             from: seen.clone(),
             name,
             digest,
@@ -491,10 +519,10 @@ impl Planner<'_> {
     }
 }
 
-impl Draft<'_> {
+impl ConversationDraft<'_> {
     /// A move to where a second file of the conversation stands takes the place of that one: what it
     /// holds is in the one that is moved, or kept.
-    fn move_over(&mut self, duplicates: &[Seen]) {
+    fn replace_duplicates_by_moves(&mut self, duplicates: &[ObservedFile]) {
         for op in std::mem::take(&mut self.ops) {
             let taken = match &op {
                 Op::Rename { from, to } => duplicates
@@ -504,7 +532,7 @@ impl Draft<'_> {
             };
             match (op, taken) {
                 (Op::Rename { from, to }, Some(taken)) => {
-                    self.ops.push(Op::Copy(Copy {
+                    self.ops.push(Op::Copy(CopyOp {
                         from: from.clone(),
                         to: (from.side, to),
                         over: Some(taken.stat),
@@ -520,30 +548,28 @@ impl Draft<'_> {
     }
 
     /// Why versions are set aside, and which one goes on; `None` where none is.
-    fn ended(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
-        if self.kept.is_empty() {
+    fn conflict_note(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
+        if self.new_copies.is_empty() {
             return None;
         }
         let diverged = facts.relation == Some(Relation::Diverged);
         let (why, goes_on) = match decision {
             FileDecision::CopyToCloud(CopyReason::Policy) => {
-                (reason_of_conflict(facts), goes_on(Side::Local))
+                (conflict_reason(facts), winner(Side::Local))
             }
             FileDecision::CopyToLocal(CopyReason::Policy) => {
-                (reason_of_conflict(facts), goes_on(Side::Remote))
+                (conflict_reason(facts), winner(Side::Remote))
             }
-            FileDecision::CopyToCloud(_) if diverged => {
-                (REWRITTEN.to_owned(), goes_on(Side::Local))
-            }
+            FileDecision::CopyToCloud(_) if diverged => (REWRITTEN.to_owned(), winner(Side::Local)),
             FileDecision::CopyToLocal(_) if diverged => {
-                (REWRITTEN.to_owned(), goes_on(Side::Remote))
+                (REWRITTEN.to_owned(), winner(Side::Remote))
             }
             _ => (
-                IN_A_COPY.to_owned(),
+                DIVERGED_COPY.to_owned(),
                 "the version under its own name goes on",
             ),
         };
-        let kept = match self.kept.len() {
+        let kept = match self.new_copies.len() {
             1 => "the other one is kept until you decide".to_owned(),
             n => format!("{n} others are kept until you decide"),
         };
@@ -551,33 +577,40 @@ impl Draft<'_> {
     }
 
     /// What a step without a copy is called, and why it is there.
-    fn named(&self) -> (Action, &'static str) {
+    fn action_without_copy(&self) -> (SyncAction, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
         });
         match moves {
-            Some(Side::Local) => (Action::MoveLocal, "moved in the cloud folder"),
-            Some(Side::Remote) => (Action::MoveCloud, "moved here"),
-            None if self.ops.iter().any(|op| matches!(op, Op::Fork { .. })) => {
-                (Action::KeepFork, IN_A_COPY)
+            Some(Side::Local) => (SyncAction::MoveLocal, "moved in the cloud folder"),
+            Some(Side::Remote) => (SyncAction::MoveCloud, "moved here"),
+            None if self
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::KeepConflictCopy { .. })) =>
+            {
+                (SyncAction::KeepConflictCopy, DIVERGED_COPY)
             }
-            None => (Action::RemoveDuplicate, "a second file of one conversation"),
+            None => (
+                SyncAction::RemoveDuplicate,
+                "a second file of one conversation",
+            ),
         }
     }
 }
 
 impl Op {
     /// Whether the op puts something at the place of `seen`, or reads it only to move it.
-    fn writes(&self, seen: &Seen) -> bool {
+    fn writes(&self, seen: &ObservedFile) -> bool {
         match self {
-            Self::Copy(Copy { to, .. }) => to.0 == seen.side && to.1 == seen.path,
+            Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,
             Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
             Self::Remove(other) => other == seen,
             Self::Merge { .. }
-            | Self::Fork { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. } => false,
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => false,
         }
     }
 }

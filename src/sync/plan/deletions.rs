@@ -1,8 +1,8 @@
 //! Texts that were deleted and have not come to life again since, and what is older than they are: a machine that
 //! missed an edit still has the text from before it when the deletion of the edited one arrives.
 
-use super::versions::Version;
-use super::{After, Planner};
+use super::versions::FileVersion;
+use super::{Planner, StateUpdate};
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
@@ -14,7 +14,7 @@ use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A text that was deleted.
 #[derive(Debug)]
-pub(super) struct Deleted {
+pub(super) struct DeletedVersion {
     text: Sha256Digest,
     /// What a machine lists of it.
     version: Option<ManifestEntry>,
@@ -27,7 +27,7 @@ impl Planner<'_> {
         &self,
         key: &str,
         facts: &mut FileFacts,
-        (local, remote): (Option<&Version>, Option<&Version>),
+        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
         last: Option<&SyncedFile>,
     ) -> Result<(), IoError> {
         if self.rules.delete != DeletePolicy::Propagate {
@@ -49,7 +49,9 @@ impl Planner<'_> {
             }
             // A client has brought back what was deleted before.
             (None, Some(remote))
-                if is_plain && !is_restored && self.is_older_than_deleted(key, remote, last)? =>
+                if is_plain
+                    && !is_restored
+                    && self.remote_predates_deletion(key, remote, last)? =>
             {
                 facts.remote = Presence::Unchanged;
             }
@@ -61,7 +63,7 @@ impl Planner<'_> {
                 let mut asked = self.open_deletions(key)?;
                 // The edit that was deleted may never have come here.
                 facts.deletion_requested = asked.any(|deletion| deletion.digest == digest)
-                    || is_plain && self.is_before_deleted(key, &text)?;
+                    || is_plain && self.predates_deletion(key, &text)?;
             }
             _ => {}
         }
@@ -73,13 +75,13 @@ impl Planner<'_> {
     }
 
     /// Whether a plain file of the cloud folder is older than what was deleted, here since the last sync or before.
-    fn is_older_than_deleted(
+    fn remote_predates_deletion(
         &self,
         key: &str,
-        remote: &Version,
+        remote: &FileVersion,
         last: Option<&SyncedFile>,
     ) -> Result<bool, IoError> {
-        if last.is_none() && !self.has_deleted(key)? {
+        if last.is_none() && !self.has_deleted_version(key)? {
             return Ok(false);
         }
         let text = self.text_digest(&remote.seen)?.1;
@@ -90,27 +92,29 @@ impl Planner<'_> {
                 return Ok(true);
             }
         }
-        self.is_before_deleted(key, &text)
+        self.predates_deletion(key, &text)
     }
 
     /// What the state learns when a file goes from the cloud folder that was deleted here.
-    pub(super) fn after_deletion(
+    pub(super) fn state_update_for_deletion(
         &self,
         key: &str,
-        remote: &Version,
+        remote: &FileVersion,
         last: Option<&SyncedFile>,
-    ) -> Result<After, IoError> {
+    ) -> Result<StateUpdate, IoError> {
         let text = self.text_digest(&remote.seen)?.1;
         // The deletion of what came after it goes on.
-        if self.is_before_deleted(key, &text)? {
-            return Ok(After::Gone);
+        if self.predates_deletion(key, &text)? {
+            return Ok(StateUpdate::Forget);
         }
         let was = last.and_then(|last| last.contents);
-        Ok(After::Deleted(was.map_or(text, |(_, was)| was)))
+        Ok(StateUpdate::PublishDeletion(
+            was.map_or(text, |(_, was)| was),
+        ))
     }
 
     /// What was deleted of a file, here or elsewhere.
-    pub(super) fn deleted_versions(&self, key: &str) -> Result<Vec<Deleted>, IoError> {
+    pub(super) fn deleted_versions(&self, key: &str) -> Result<Vec<DeletedVersion>, IoError> {
         let others = &self.manifests()?.resolutions;
         let own = self.state.deleted.get(key).filter(|deletion| {
             !self.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
@@ -121,15 +125,15 @@ impl Planner<'_> {
         let texts = known.chain(planned.map(|(_, text)| text.as_str()));
         let mut all = Vec::new();
         for text in texts.filter_map(Sha256Digest::parse) {
-            let mut listed = self.vouched(key)?;
+            let mut listed = self.attested_versions(key)?;
             let version = listed.find(|version| version.digest == text).cloned();
-            all.push(Deleted { text, version });
+            all.push(DeletedVersion { text, version });
         }
         Ok(all)
     }
 
     /// Whether anything of a file was deleted and has not come to life again.
-    pub(super) fn has_deleted(&self, key: &str) -> Result<bool, IoError> {
+    pub(super) fn has_deleted_version(&self, key: &str) -> Result<bool, IoError> {
         Ok(!self.deleted_versions(key)?.is_empty())
     }
 
@@ -139,14 +143,14 @@ impl Planner<'_> {
         let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *text));
         let known = self.state.histories.get(key).filter(|_| is_last);
         let history = known.map(|history| history.with_explicit_vector(text));
-        Ok(match self.said(key, text)? {
+        Ok(match self.attested_history(key, text)? {
             Some(said) => history.map_or(said.clone(), |history| history.merge(&said, text)),
             None => history.unwrap_or_else(|| Ancestry::first(text)),
         })
     }
 
     /// Whether a text of a plain file is older than one that was deleted.
-    pub(super) fn is_before_deleted(
+    pub(super) fn predates_deletion(
         &self,
         key: &str,
         text: &Sha256Digest,
@@ -156,7 +160,7 @@ impl Planner<'_> {
             return Ok(false);
         }
         let own = self.history_of(key, text)?;
-        let is_newer = |deleted: &Deleted| {
+        let is_newer = |deleted: &DeletedVersion| {
             let history = deleted.version.as_ref().map(ManifestEntry::history);
             history.is_some_and(|history| {
                 causal_order((&history, &deleted.text), (&own, text)) == CausalOrder::Newer
@@ -167,14 +171,14 @@ impl Planner<'_> {
 
     /// The history of a version that is put where others were deleted: it came after them, also where its text is
     /// one of theirs.
-    pub(super) fn after_deleted(
+    pub(super) fn with_deleted_ancestors(
         &self,
         key: &str,
         mut history: Ancestry,
         text: &Sha256Digest,
     ) -> Result<(Ancestry, bool), IoError> {
         let deleted = self.deleted_versions(key)?;
-        for Deleted {
+        for DeletedVersion {
             text: gone,
             version,
         } in &deleted
@@ -189,7 +193,7 @@ impl Planner<'_> {
 }
 
 /// Whether a version that a machine lists was deleted, or is older than one that was.
-pub(super) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[Deleted]) -> bool {
+pub(super) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
     let is_conversation = rollouts::is_key(key);
     deleted.iter().any(|deleted| match &deleted.version {
         _ if version.digest == deleted.text => true,

@@ -2,7 +2,7 @@
 //! take one as it is.
 
 use super::undelivered::newest;
-use super::versions::ZEROS;
+use super::versions::ZERO_FILLED;
 use super::{PlanError, Planner, key_of};
 use crate::sync::manifest;
 use crate::sync::remote_manifests;
@@ -20,13 +20,13 @@ impl Planner<'_> {
 
     /// Names the manifests that cannot be read, and the machine that has the newest version of each file that is
     /// waited for.
-    pub(super) fn name_machines(&mut self, scope: &Scope) -> Result<(), PlanError> {
+    pub(super) fn report_incomplete(&mut self, scope: &Scope) -> Result<(), PlanError> {
         let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
         let not_here = remote_manifests::not_downloaded(cloud, &own)?;
         if let Some(read) = self.manifests.get() {
             self.plan.skipped.extend(read.refused.iter().cloned());
         }
-        let ahead = std::mem::take(&mut self.ahead);
+        let ahead = std::mem::take(&mut self.undelivered);
         let keys = self
             .plan
             .waiting
@@ -41,24 +41,27 @@ impl Planner<'_> {
             &keys,
             &remote_manifests::MANIFEST_LIMITS,
         )?;
-        self.report_not_arrived(&ahead, &listed, scope)?;
+        self.report_undelivered(&ahead, &listed, scope)?;
         let mut waiting = std::mem::take(&mut self.plan.waiting);
         for (path, why) in &mut waiting {
             let key = manifest::key_of(path);
-            let is_ahead =
-                |version: &&_| ahead.get(&key).is_some_and(|ahead| ahead.may_lack(version));
+            let is_ahead = |version: &&_| {
+                ahead
+                    .get(&key)
+                    .is_some_and(|ahead| ahead.may_include(version))
+            };
             let versions = listed.get(&key).into_iter().flatten();
             let machines: Vec<&str> = newest(&key, versions.filter(is_ahead))
                 .into_iter()
                 .map(|version| &*version.machine)
                 .collect();
             let has_newest = match &*machines {
-                [] if self.has_here(path) => "this machine".to_owned(),
+                [] if self.has_local_version(path) => "this machine".to_owned(),
                 [] => String::new(),
                 machines => machines.join(" or "),
             };
-            self.plan.may_accept |= machines.is_empty() && self.unlisted.contains(path);
-            if why == ZEROS {
+            self.plan.may_accept_unlisted |= machines.is_empty() && self.unlisted.contains(path);
+            if why == ZERO_FILLED {
                 let on = if has_newest.is_empty() {
                     "the machine that has it"
                 } else {
@@ -80,7 +83,7 @@ impl Planner<'_> {
     }
 
     /// Whether this machine has a version of a file that is waited for in the cloud folder.
-    fn has_here(&self, path: &str) -> bool {
+    fn has_local_version(&self, path: &str) -> bool {
         let last = self.state.files.get(&key_of(path));
         let path = last.map_or(path, |last| &last.local.path);
         self.request.config.file_path(Side::Local, path).is_file()

@@ -17,11 +17,12 @@ mod steps;
 mod undelivered;
 mod versions;
 
-use grouping::{Group, key_of, shown};
+use grouping::{FileGroup, display_path, key_of};
 pub use steps::{
-    Action, After, CloudHolds, Conflict, Copy, MergeTo, Op, Plan, Seen, Standing, Step,
+    CloudContents, Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate,
+    SyncAction, SyncPlan, SyncStep,
 };
-pub use undelivered::NotArrived;
+pub use undelivered::UndeliveredVersion;
 
 use super::codexsync::{self, CodexSyncStateError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
@@ -42,7 +43,7 @@ use crate::io::quantity::pluralize;
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use undelivered::AllAhead;
+use undelivered::UndeliveredFiles;
 
 /// Why there is no plan. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -58,22 +59,22 @@ pub enum PlanError {
     NoCloud(PathBuf),
     /// A folder of ours in the cloud folder is a link.
     #[error("a link leads out of the cloud folder: {}", .0.display())]
-    Linked(PathBuf),
+    LinkInCloud(PathBuf),
     /// What is no folder stands where a folder of ours is to be.
     #[error("not a folder: {}", .0.display())]
-    InPlace(PathBuf),
+    NotAFolder(PathBuf),
     /// Nothing tells that the cloud folder is the one that it was.
     #[error("the state of the last sync is damaged, and no machine has left a word in the cloud folder, which looks not mounted or not downloaded: {}", .0.display())]
-    Unmarked(PathBuf),
+    NoManifest(PathBuf),
     /// The cloud folder is another one than the one that the plan was made for.
     #[error("the cloud folder has nothing of what was in it when the plan was made, and looks not mounted any more: {}", .0.display())]
     Unmounted(PathBuf),
     /// The Codex home is not there, and it was.
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
-    NoHome(PathBuf),
+    NoCodexHome(PathBuf),
     /// Much of what was in the cloud folder is not there.
     #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
-    Hollow {
+    MostFilesMissing {
         /// How many are missing.
         missing: usize,
         /// How many the last sync left there.
@@ -86,15 +87,15 @@ pub enum PlanError {
     Takeover(#[from] CodexSyncStateError),
     /// What this machine said last is not on it.
     #[error("what this machine said last is not downloaded to it: {}", .0.display())]
-    NotDownloaded(PathBuf),
+    ManifestNotDownloaded(PathBuf),
     /// A glob that means nothing.
     #[error("filters.exclude_globs: {0}")]
-    Glob(String),
+    InvalidGlob(String),
 }
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct PlanRequest<'a> {
     /// The configuration.
     pub config: &'a SyncConfig,
     /// The pair's state.
@@ -106,19 +107,19 @@ pub struct Request<'a> {
     /// Whether deletions are sent on even if they are many.
     pub delete_many: bool,
     /// Who decides about one path, instead of `conflict.policy`.
-    pub chosen: Option<(&'a str, ConflictPolicy)>,
+    pub policy_override: Option<(&'a str, ConflictPolicy)>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> PlanRequest<'a> {
     /// One without any wishes.
-    pub fn of(config: &'a SyncConfig, replica: &'a Replica) -> Self {
+    pub fn new(config: &'a SyncConfig, replica: &'a Replica) -> Self {
         Self {
             config,
             replica,
             refill: false,
             accept_unlisted: false,
             delete_many: false,
-            chosen: None,
+            policy_override: None,
         }
     }
 }
@@ -127,7 +128,7 @@ impl<'a> Request<'a> {
 /// it, and nothing of ours in it leads elsewhere.
 ///
 /// # Errors
-/// [`PlanError::NoCloud`], [`PlanError::Linked`], [`PlanError::InPlace`].
+/// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
 pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> {
     let cloud = &config.cloud;
     // A link that leads nowhere now, or a file, is nothing to be made a folder of.
@@ -136,8 +137,8 @@ pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> 
         return Err(PlanError::NoCloud(cloud.clone()));
     }
     match manifest::unusable_folder(cloud) {
-        Some(link) if link.is_symlink() => Err(PlanError::Linked(link)),
-        Some(taken) => Err(PlanError::InPlace(taken)),
+        Some(link) if link.is_symlink() => Err(PlanError::LinkInCloud(link)),
+        Some(taken) => Err(PlanError::NotAFolder(taken)),
         None => Ok(()),
     }
 }
@@ -146,15 +147,15 @@ pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> 
 /// in it tells; for who puts files there without a plan.
 ///
 /// # Errors
-/// Those of [`check_cloud`], [`PlanError::Unmarked`], [`PlanError::Hollow`].
-pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), PlanError> {
+/// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
+pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<(), PlanError> {
     check_cloud(config, false)?;
     let cloud = &config.cloud;
     let state = replica.read()?;
     if state.damage == Some(StateDamage::All) && manifest::all_paths(cloud).next().is_none() {
-        return Err(PlanError::Unmarked(cloud.clone()));
+        return Err(PlanError::NoManifest(cloud.clone()));
     }
-    check_own_word(config, &state)?;
+    check_own_manifest(config, &state)?;
     if identity::own_manifest_path(config, &state).exists() {
         return Ok(());
     }
@@ -162,7 +163,7 @@ pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), Pl
     let missing = known.filter(|last| !cloud.join(&last.remote.path).exists());
     match missing.count() {
         0 => Ok(()),
-        missing => Err(PlanError::Hollow {
+        missing => Err(PlanError::MostFilesMissing {
             missing,
             known: state.files.len(),
             cloud: cloud.clone(),
@@ -172,10 +173,10 @@ pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), Pl
 
 /// Who cannot read what stands under this machine's name cannot tell whether another one wrote it: it is not
 /// written over, and not taken for gone.
-fn check_own_word(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if remote_manifests::is_placeholder(&own) {
-        return Err(PlanError::NotDownloaded(own));
+        return Err(PlanError::ManifestNotDownloaded(own));
     }
     Ok(())
 }
@@ -184,17 +185,17 @@ fn check_own_word(config: &SyncConfig, state: &SyncState) -> Result<(), PlanErro
 ///
 /// # Errors
 /// See [`PlanError`].
-pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
+pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
     let config = request.config;
-    let scope = Scope::of(config).map_err(PlanError::Glob)?;
+    let scope = Scope::of(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
     let parent = config.cloud.parent().is_some_and(Path::is_dir);
     check_cloud(config, parent && state.files.is_empty())?;
-    let cloud_holds = CloudHolds::now(&config.cloud)?;
+    let cloud_contents = CloudContents::read(&config.cloud)?;
     if !state.files.is_empty() && !config.local.is_dir() {
-        return Err(PlanError::NoHome(config.local.clone()));
+        return Err(PlanError::NoCodexHome(config.local.clone()));
     }
-    check_own_word(config, &state)?;
+    check_own_manifest(config, &state)?;
     let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
     // Two disks, or two processors.
     let (remote, local) = parallel::both(
@@ -206,7 +207,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
     }
-    let manifests = stat_cache::look_for(&mut state, &remote, config);
+    let manifests = stat_cache::recheck_stats(&mut state, &remote, config);
     let mut planner = Planner {
         request,
         rules: DecisionRules {
@@ -223,29 +224,34 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
         state: &state,
         manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
         ledger: OnceCell::new(),
-        own_there: OnceCell::new(),
-        forks: ConflictCopies::read(&request.replica.folder, &config.cloud)?,
+        own_published: OnceCell::new(),
+        conflict_copies: ConflictCopies::read(&request.replica.folder, &config.cloud)?,
         is_renamed: renamed.is_some(),
         latest_date: None,
         unlisted: BTreeSet::new(),
-        ahead: AllAhead::new(),
-        plan: Plan::default(),
+        undelivered: UndeliveredFiles::new(),
+        plan: SyncPlan::default(),
     };
     planner.plan.warnings.extend(renamed);
     planner
         .plan
         .warnings
         .extend(scope::misspelled_roots(config));
-    planner.all(local, remote, &scope)?;
-    planner.name_machines(&scope)?;
+    planner.plan_all(local, remote, &scope)?;
+    planner.report_incomplete(&scope)?;
     let mut plan = planner.plan;
-    plan.is_whole = true;
-    plan.cloud_holds = cloud_holds;
-    secret_filter::leave_out(&mut plan, config);
-    path_conflicts::set_aside(&mut plan, config);
+    plan.is_complete = true;
+    plan.cloud_contents = cloud_contents;
+    secret_filter::drop_login_copies(&mut plan, config);
+    path_conflicts::drop_blocked_steps(&mut plan, config);
     // What goes makes room for what comes: a folder for a file of its name, and the other way round.
-    let deletes = |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
-    let order = |step: &Step| !deletes(step);
+    let deletes = |step: &SyncStep| {
+        matches!(
+            step.action,
+            SyncAction::DeleteLocal | SyncAction::DeleteCloud
+        )
+    };
+    let order = |step: &SyncStep| !deletes(step);
     plan.steps
         .sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.path.cmp(&b.path)));
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -254,7 +260,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
         &mut plan.skipped,
         &mut plan.warnings,
         &mut plan.notes,
-        &mut plan.left_out,
+        &mut plan.excluded,
     ] {
         list.sort();
     }
@@ -263,7 +269,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, SyncState), PlanError> {
 
 /// What this machine's ledger says, by key.
 #[derive(Debug, Default)]
-struct OwnVersions {
+struct LedgerVersions {
     /// What it vouches for.
     files: HashMap<String, Vec<ManifestEntry>>,
     /// What it took from the cloud folder and may not have noted in the state.
@@ -271,14 +277,14 @@ struct OwnVersions {
 }
 
 struct Planner<'a> {
-    request: &'a Request<'a>,
+    request: &'a PlanRequest<'a>,
     rules: DecisionRules,
     state: &'a SyncState,
     manifests: OnceCell<RemoteManifests>,
-    ledger: OnceCell<OwnVersions>,
+    ledger: OnceCell<LedgerVersions>,
     /// What our manifest in the cloud folder says, by key.
-    own_there: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
-    forks: ConflictCopies,
+    own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
+    conflict_copies: ConflictCopies,
     /// Whether our manifest was there, but for the name that it has from now on.
     is_renamed: bool,
     /// With `session_mode = "last_date_only"`, the date that is synced.
@@ -286,8 +292,8 @@ struct Planner<'a> {
     /// Files that are waited for because no machine lists them as they are.
     unlisted: BTreeSet<String>,
     /// What other machines list and has not arrived.
-    ahead: AllAhead,
-    plan: Plan,
+    undelivered: UndeliveredFiles,
+    plan: SyncPlan,
 }
 
 impl Planner<'_> {
@@ -295,7 +301,7 @@ impl Planner<'_> {
         self.request.config.root(side)
     }
 
-    fn full(&self, seen: &Seen) -> PathBuf {
+    fn full(&self, seen: &ObservedFile) -> PathBuf {
         self.request.config.file_path(seen.side, &seen.path)
     }
 
@@ -314,14 +320,14 @@ impl Planner<'_> {
 
     /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody
     /// has left a word there has to do.
-    fn mind_damage(&mut self) -> Result<(), PlanError> {
+    fn check_state_damage(&mut self) -> Result<(), PlanError> {
         let Some(damage) = self.state.damage else {
             return Ok(());
         };
         let cloud = &self.request.config.cloud;
         let is_marked = || manifest::all_paths(cloud).next().is_some();
         if damage == StateDamage::All && !self.request.refill && !is_marked() {
-            return Err(PlanError::Unmarked(cloud.clone()));
+            return Err(PlanError::NoManifest(cloud.clone()));
         }
         let file = self.request.replica.state_file();
         let what = match damage {
@@ -340,12 +346,12 @@ impl Planner<'_> {
     }
 
     /// What this machine's ledger says.
-    fn ledger(&self) -> Result<&OwnVersions, IoError> {
+    fn ledger(&self) -> Result<&LedgerVersions, IoError> {
         if let Some(read) = self.ledger.get() {
             return Ok(read);
         }
         let noted = Ledger::read(&self.request.replica.folder)?;
-        let mut own = OwnVersions::default();
+        let mut own = LedgerVersions::default();
         for (path, written) in noted.earlier.into_iter().chain(noted.files) {
             let of_key = own.files.entry(manifest::key_of(&path)).or_default();
             of_key.push(written);
@@ -358,26 +364,26 @@ impl Planner<'_> {
     }
 
     /// The versions that this machine vouches for.
-    fn own_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
+    fn ledger_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
         let own = self.ledger()?.files.get(&manifest::fold_name(key));
         Ok(own.map_or(&[], Vec::as_slice))
     }
 
-    fn all(
+    fn plan_all(
         &mut self,
         local: SideListing,
         remote: SideListing,
         scope: &Scope,
     ) -> Result<(), PlanError> {
-        self.mind_damage()?;
+        self.check_state_damage()?;
         if self.state.restore_marker.is_some() && self.rules.delete == DeletePolicy::Propagate {
             let home = self.root(Side::Local).to_string_lossy().into_owned();
             let why = "was put back from an archive: what it lacks comes back, and is not deleted";
             self.plan.notes.push((home, why.to_owned()));
         }
-        let groups = self.grouped(local, remote);
-        self.refuse_hollow(&groups, scope)?;
-        self.ahead = self.all_ahead(&groups)?;
+        let groups = self.group_listings(local, remote);
+        self.refuse_unmounted(&groups, scope)?;
+        self.undelivered = self.find_undelivered(&groups)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
         let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {
             group.files().any(|found| !found.companion)
@@ -385,7 +391,7 @@ impl Planner<'_> {
         });
         let mut parents = Vec::new();
         for (key, group) in inside {
-            self.try_one(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
+            self.plan_group_or_skip(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
         }
         // Parents travel with their children, and theirs with them.
         let mut by_id = HashMap::new();
@@ -397,33 +403,36 @@ impl Planner<'_> {
         }
         while let Some(id) = parents.pop() {
             if let Some((key, group)) = by_id.remove(&id) {
-                self.try_one(key, group, Some(&mut parents))?;
+                self.plan_group_or_skip(key, group, Some(&mut parents))?;
             }
         }
-        self.kept_forks()?;
-        self.hold_many_deletions();
+        self.plan_pending_conflicts()?;
+        self.hold_mass_deletions();
         Ok(())
     }
 
     /// `parents` takes the id of the conversation that this one continues.
-    fn one(
+    fn plan_group(
         &mut self,
         key: &str,
-        group: &Group,
+        group: &FileGroup,
         parents: Option<&mut Vec<String>>,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
         // Merges of two machines may have one size and one time; these two files are always read.
-        if last.is_some_and(|last| group.is_as(last)) && !line_merge::is_mergeable(key) {
+        if last.is_some_and(|last| group.matches_last_sync(last)) && !line_merge::is_mergeable(key)
+        {
             self.plan.unchanged += 1;
             return Ok(());
         }
-        if group.blocked {
+        if group.is_blocked {
             return Ok(());
         }
-        if group.stand_in {
+        if group.has_placeholder {
             let why = "it is not downloaded to this machine";
-            self.plan.waiting.push((shown(key, group), why.into()));
+            self.plan
+                .waiting
+                .push((display_path(key, group), why.into()));
             return Ok(());
         }
         if rollouts::is_key(key) {
@@ -433,19 +442,19 @@ impl Planner<'_> {
                     parents.extend(full.filter_map(|path| rollouts::parent(&path)));
                 }
             }
-            self.conversation(key, group)
+            self.plan_conversation(key, group)
         } else if line_merge::is_mergeable(key) {
-            self.lines(key, group)
+            self.plan_line_file(key, group)
         } else {
-            self.plain(key, group)
+            self.plan_plain_file(key, group)
         }
     }
 
     /// The rules for one path.
     fn rules_for(&self, path: &str) -> DecisionRules {
         let mut rules = self.rules;
-        if let Some((_, policy)) = self.request.chosen
-            && self.is_chosen(path)
+        if let Some((_, policy)) = self.request.policy_override
+            && self.has_policy_override(path)
         {
             rules.conflict = policy;
         }
@@ -453,14 +462,14 @@ impl Planner<'_> {
     }
 
     /// Whether it is this path that somebody decides about.
-    fn is_chosen(&self, path: &str) -> bool {
+    fn has_policy_override(&self, path: &str) -> bool {
         self.request
-            .chosen
+            .policy_override
             .is_some_and(|(chosen, _)| chosen == path)
     }
 
     /// Whether the modes allow to call two files equal that only look so.
-    fn trusts_looks(&self) -> bool {
+    fn trusts_mtime(&self) -> bool {
         self.rules.compare == Compare::Mtime
     }
 }

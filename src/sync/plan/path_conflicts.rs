@@ -1,7 +1,7 @@
 //! Files that cannot get their place: where one side has a file, the other one has a folder, or what is
 //! no file at all. An empty folder gives way.
 
-use super::{Copy, Op, Plan, Step};
+use super::{CopyOp, Op, SyncPlan, SyncStep};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;
@@ -11,8 +11,8 @@ use std::fs;
 
 /// Takes the steps out of a plan that cannot be done, and names what is in their way. What another step
 /// removes is in nobody's way.
-pub(super) fn set_aside(plan: &mut Plan, config: &SyncConfig) {
-    let mut places = Places {
+pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, config: &SyncConfig) {
+    let mut places = TargetCheck {
         config,
         removed: HashSet::new(),
         folders: HashMap::new(),
@@ -24,7 +24,7 @@ pub(super) fn set_aside(plan: &mut Plan, config: &SyncConfig) {
     }
     let mut blocked: Vec<(String, String)> = Vec::new();
     plan.steps.retain(|step| {
-        let why = new_places(step).find_map(|(side, path)| places.why_taken(side, path));
+        let why = new_targets(step).find_map(|(side, path)| places.obstruction(side, path));
         let is_free = why.is_none();
         blocked.extend(why.map(|why| (step.path.clone(), why)));
         is_free
@@ -33,10 +33,10 @@ pub(super) fn set_aside(plan: &mut Plan, config: &SyncConfig) {
 }
 
 /// Where a step puts files that are not there yet.
-fn new_places(step: &Step) -> impl Iterator<Item = (Side, &str)> {
+fn new_targets(step: &SyncStep) -> impl Iterator<Item = (Side, &str)> {
     step.ops.iter().flat_map(|op| {
         let places: Vec<(Side, &str)> = match op {
-            Op::Copy(Copy { to, over: None, .. }) => vec![(to.0, &*to.1)],
+            Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
             Op::Merge { to, .. } => {
                 let new = to.iter().filter(|to| to.over.is_none());
                 new.map(|to| (to.place.0, &*to.place.1)).collect()
@@ -49,23 +49,23 @@ fn new_places(step: &Step) -> impl Iterator<Item = (Side, &str)> {
 }
 
 /// What is known of the places of a plan.
-struct Places<'a> {
+struct TargetCheck<'a> {
     config: &'a SyncConfig,
     removed: HashSet<(Side, String)>,
     /// Whether files can be put below a path: it is a folder, or nothing.
     folders: HashMap<(Side, String), bool>,
 }
 
-impl Places<'_> {
+impl TargetCheck<'_> {
     /// What is in the way of a new file.
-    fn why_taken(&mut self, side: Side, path: &str) -> Option<String> {
+    fn obstruction(&mut self, side: Side, path: &str) -> Option<String> {
         let of_side = match side {
             Side::Local => "here",
             Side::Remote => "in the cloud folder",
         };
         let remedy = "rename or remove one of the two";
         for (end, _) in path.match_indices('/') {
-            if !self.may_hold(side, &path[..end]) {
+            if !self.is_usable_folder(side, &path[..end]) {
                 let above = &path[..end];
                 return Some(format!(
                     "{above} is no folder {of_side}, and is one on the other side; {remedy}"
@@ -106,7 +106,7 @@ impl Places<'_> {
         })
     }
 
-    fn may_hold(&mut self, side: Side, folder: &str) -> bool {
+    fn is_usable_folder(&mut self, side: Side, folder: &str) -> bool {
         let key = (side, folder.to_owned());
         if let Some(known) = self.folders.get(&key) {
             return *known;

@@ -1,7 +1,7 @@
 //! Plans for kept forks: each is on both sides until somebody decides, and goes when what it holds has
 //! come to be in its conversation.
 
-use super::{Action, After, Op, PlanError, Planner, Step};
+use super::{Op, PlanError, Planner, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::{IoError, file_open};
 use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
@@ -16,25 +16,25 @@ use std::path::{Path, PathBuf};
 
 impl Planner<'_> {
     /// To be called when all conversations are planned.
-    pub(super) fn kept_forks(&mut self) -> Result<(), PlanError> {
-        if self.forks.all.is_empty() {
+    pub(super) fn plan_pending_conflicts(&mut self) -> Result<(), PlanError> {
+        if self.conflict_copies.all.is_empty() {
             if let Some(manifests) = self.manifests.get() {
                 let news =
                     resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
-                self.plan.decided = news;
+                self.plan.learned_resolutions = news;
             }
             return Ok(());
         }
-        let forks = std::mem::take(&mut self.forks);
-        let named = Named::of(&forks, self.state, &self.plan.steps);
+        let forks = std::mem::take(&mut self.conflict_copies);
+        let named = ConversationIndex::of(&forks, self.state, &self.plan.steps);
         let mut settled = Vec::new();
         for (name, fork) in &forks.all {
-            let resolved = self.may_go(name)?;
+            let resolved = self.may_drop(name)?;
             let mut ops = Vec::new();
             let mut reason = "kept on both sides until somebody decides";
-            if !resolved && let Some(step) = self.incoming(fork, &named) {
+            if !resolved && let Some(step) = self.containing_step(fork, &named) {
                 // What comes here holds it: it goes when that has come.
-                let drops = dropping(fork);
+                let drops = drop_ops(fork);
                 self.plan.steps[step].ops.extend(drops);
                 continue;
             }
@@ -43,45 +43,45 @@ impl Planner<'_> {
                 if resolved {
                     settled.push(name.as_str());
                 }
-                ops = dropping(fork);
+                ops = drop_ops(fork);
             } else {
                 let size = fork.local.or(fork.remote).map_or(0, |stat| stat.size);
                 let source = if fork.is_placeholder {
-                    Source::Needless
+                    CopySource::NotNeeded
                 } else {
-                    self.source_of(fork)
+                    self.copy_source(fork)
                 };
                 match source {
                     // Whoever is to decide about it needs it here.
-                    Source::Needless if fork.local.is_none() => {
+                    CopySource::NotNeeded if fork.local.is_none() => {
                         let why = "it is not downloaded to this machine";
                         self.plan.waiting.push((fork.name.clone(), why.into()));
                     }
-                    Source::Needless => {}
-                    Source::Side(from) => {
+                    CopySource::NotNeeded => {}
+                    CopySource::Side(from) => {
                         if fork.local.is_some() && fork.remote.is_some() {
                             reason = "one of its two files is not what its name says";
                         }
                         let name = name.clone();
-                        ops.push(Op::CopyFork { from, name });
+                        ops.push(Op::ReplicateConflictCopy { from, name });
                     }
-                    Source::Missing => {
+                    CopySource::Unavailable => {
                         let why = "it is not yet what its name says";
                         self.plan.waiting.push((fork.name.clone(), why.into()));
                         continue;
                     }
                 }
-                self.plan.forks.push((fork.name.clone(), size));
+                self.plan.conflict_copies.push((fork.name.clone(), size));
             }
             if !ops.is_empty() {
-                self.plan.steps.push(Step {
+                self.plan.steps.push(SyncStep {
                     key: format!("fork:{name}"),
                     path: fork.name.clone(),
-                    action: Action::SettleFork,
+                    action: SyncAction::ResolveConflictCopy,
                     reason: reason.into(),
                     bytes: 0,
                     ops,
-                    after: After::Nothing,
+                    state_update: StateUpdate::None,
                     change: ContentChange::Unchanged,
                     conflict: None,
                 });
@@ -90,45 +90,45 @@ impl Planner<'_> {
         // What others have decided this machine tells as well: their word may be gone one day.
         let others = &self.manifests()?.resolutions;
         let decided = resolutions::newer_records(&self.state.resolutions, others, settled);
-        self.plan.decided = decided;
-        self.forks = forks;
+        self.plan.learned_resolutions = decided;
+        self.conflict_copies = forks;
         Ok(())
     }
 
     /// Whether somebody has decided that a version may go.
-    pub(super) fn may_go(&self, mark: &str) -> Result<bool, IoError> {
+    pub(super) fn may_drop(&self, mark: &str) -> Result<bool, IoError> {
         let words = [&self.state.resolutions, &self.manifests()?.resolutions];
         Ok(resolutions::is_dropped(mark, words))
     }
 
-    pub(super) fn fork_file(&self, side: Side, name: &str) -> PathBuf {
+    pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
         conflict_copies::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
     /// Where a fork is copied from. Two files that look alike are not read again.
-    fn source_of(&self, fork: &ConflictCopy) -> Source {
+    fn copy_source(&self, fork: &ConflictCopy) -> CopySource {
         let looks_sound = |side| {
-            let path = self.fork_file(side, &fork.name);
+            let path = self.conflict_copy_path(side, &fork.name);
             contents::is_zero_filled(&path, true, false).is_ok_and(|is_blanked| !is_blanked)
         };
         let look_alike = fork.local.is_some() && fork.local == fork.remote;
         if look_alike && looks_sound(Side::Local) && looks_sound(Side::Remote) {
-            return Source::Needless;
+            return CopySource::NotNeeded;
         }
-        let is_whole = |side, stat: Option<Stat>| stat.is_some() && self.fork_is_whole(side, fork);
+        let is_whole = |side, stat: Option<Stat>| stat.is_some() && self.is_intact(side, fork);
         let local = is_whole(Side::Local, fork.local);
         match (local, is_whole(Side::Remote, fork.remote)) {
-            (true, true) => Source::Needless,
-            (true, false) => Source::Side(Side::Local),
-            (false, true) => Source::Side(Side::Remote),
-            (false, false) => Source::Missing,
+            (true, true) => CopySource::NotNeeded,
+            (true, false) => CopySource::Side(Side::Local),
+            (false, true) => CopySource::Side(Side::Remote),
+            (false, false) => CopySource::Unavailable,
         }
     }
 
     /// What cannot be read is not whole, and nor is what is packed: forks are text.
-    fn fork_is_whole(&self, side: Side, fork: &ConflictCopy) -> bool {
-        let path = self.fork_file(side, &fork.name);
+    fn is_intact(&self, side: Side, fork: &ConflictCopy) -> bool {
+        let path = self.conflict_copy_path(side, &fork.name);
         let is_text = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
         let digest = || contents::raw_digest(&path);
         is_text.is_ok_and(|yes| yes)
@@ -136,9 +136,9 @@ impl Planner<'_> {
     }
 
     /// The step that brings a version here which holds all that the fork holds.
-    fn incoming(&self, fork: &ConflictCopy, named: &Named<'_>) -> Option<usize> {
+    fn containing_step(&self, fork: &ConflictCopy, named: &ConversationIndex<'_>) -> Option<usize> {
         fork.local?;
-        let path = self.fork_file(Side::Local, &fork.name);
+        let path = self.conflict_copy_path(Side::Local, &fork.name);
         for &index in named.steps(fork) {
             let step = &self.plan.steps[index];
             for op in &step.ops {
@@ -146,7 +146,7 @@ impl Planner<'_> {
                     && copy.to.0 == Side::Local
                 {
                     let from = self.full(&copy.from);
-                    if holds_all(&from, &path) && self.fork_is_whole(Side::Local, fork) {
+                    if contains_all(&from, &path) && self.is_intact(Side::Local, fork) {
                         return Some(index);
                     }
                 }
@@ -156,11 +156,11 @@ impl Planner<'_> {
     }
 
     /// Whether the conversation here has all that the fork has: somebody went on from it after all.
-    fn is_contained(&self, fork: &ConflictCopy, named: &Named<'_>) -> bool {
+    fn is_contained(&self, fork: &ConflictCopy, named: &ConversationIndex<'_>) -> bool {
         if fork.local.is_none() {
             return false;
         }
-        let path = self.fork_file(Side::Local, &fork.name);
+        let path = self.conflict_copy_path(Side::Local, &fork.name);
         // Only a conversation that both sides agree on can stand for its fork.
         let Some(last) = named.last.get(fork.conversation()) else {
             return false;
@@ -173,35 +173,35 @@ impl Planner<'_> {
             return false;
         }
         // The beginning of anything is in it: half a fork says nothing of the rest.
-        holds_all(&main, &path) && self.fork_is_whole(Side::Local, fork)
+        contains_all(&main, &path) && self.is_intact(Side::Local, fork)
     }
 }
 
 /// Whether a conversation has all that another has. One that cannot be read stands for nothing; whoever
 /// needs it says so.
-fn holds_all(conversation: &Path, other: &Path) -> bool {
+fn contains_all(conversation: &Path, other: &Path) -> bool {
     let relation = rollout::compare(conversation, other);
     relation.is_ok_and(|r| matches!(r, Relation::Equal | Relation::FirstExtends))
 }
 
 /// Where a fork is copied from.
-enum Source {
+enum CopySource {
     /// Both sides have it.
-    Needless,
+    NotNeeded,
     /// The side that has it whole.
     Side(Side),
     /// Neither has it whole.
-    Missing,
+    Unavailable,
 }
 
 /// What there is of the conversations that forks are of, by the name that forks have for them.
-struct Named<'a> {
+struct ConversationIndex<'a> {
     steps: HashMap<String, Vec<usize>>,
     last: HashMap<String, &'a SyncedFile>,
 }
 
-impl<'a> Named<'a> {
-    fn of(forks: &ConflictCopies, state: &'a SyncState, steps: &[Step]) -> Self {
+impl<'a> ConversationIndex<'a> {
+    fn of(forks: &ConflictCopies, state: &'a SyncState, steps: &[SyncStep]) -> Self {
         let wanted: HashSet<&str> = forks.all.values().map(ConflictCopy::conversation).collect();
         let conversation = |key: &str| {
             let label = rollouts::is_key(key).then(|| conflict_copies::conversation_label(key))?;
@@ -231,10 +231,10 @@ impl<'a> Named<'a> {
 }
 
 /// The ops by which a fork goes from where it is.
-fn dropping(fork: &ConflictCopy) -> Vec<Op> {
+fn drop_ops(fork: &ConflictCopy) -> Vec<Op> {
     let has = [(Side::Local, fork.local), (Side::Remote, fork.remote)];
     let on = has.into_iter().filter(|(_, stat)| stat.is_some());
-    on.map(|(side, _)| Op::DropFork {
+    on.map(|(side, _)| Op::DropConflictCopy {
         side,
         name: fork.name.clone(),
     })

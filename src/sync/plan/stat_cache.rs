@@ -3,7 +3,7 @@
 //! that is not the one of the last sync, the file is read.
 
 use super::grouping::key_of;
-use super::versions::is_as;
+use super::versions::is_as_last_synced;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};
@@ -17,7 +17,7 @@ use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::version_vector::{CausalOrder, causal_order};
 
 /// What was found out about a file by reading it.
-enum Learned {
+enum Recheck {
     /// Its bytes are these, and that is worth noting.
     Bytes(Sha256Digest),
     /// It is not the one that the last sync left.
@@ -26,7 +26,7 @@ enum Learned {
 
 /// Has the state forget how such files looked, and note what was read of others: they are not read
 /// again before they look different. Returns what all machines say, where that was read.
-pub(super) fn look_for(
+pub(super) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,
     config: &SyncConfig,
@@ -44,8 +44,8 @@ pub(super) fn look_for(
             continue;
         }
         if let Some(last) = state.files.get(&key)
-            && is_as(file, &last.remote)
-            && let Some(found) = looked_into(state, &key, last, &others, config)
+            && is_as_last_synced(file, &last.remote)
+            && let Some(found) = recheck(state, &key, last, &others, config)
         {
             learned.push((key, found));
         }
@@ -56,10 +56,10 @@ pub(super) fn look_for(
             continue;
         };
         match found {
-            Learned::Bytes(digest) => {
+            Recheck::Bytes(digest) => {
                 state.remote_digests.insert(key, (last.remote.stat, digest));
             }
-            Learned::Changed => {
+            Recheck::Changed => {
                 last.remote.stat.mtime_ns = Stat::NEVER;
                 state.remote_digests.remove(&key);
             }
@@ -68,16 +68,16 @@ pub(super) fn look_for(
     Some(others)
 }
 
-fn looked_into(
+fn recheck(
     state: &SyncState,
     key: &str,
     last: &SyncedFile,
     others: &RemoteManifests,
     config: &SyncConfig,
-) -> Option<Learned> {
+) -> Option<Recheck> {
     let said = others.entries(key);
     let mut alike = said.iter().filter(|w| w.size == last.remote.stat.size);
-    let known = known_bytes(state, key, last);
+    let known = last_synced_bytes(state, key, last);
     let is_other = |written: &ManifestEntry| match &known {
         Some(known) => written.digest != *known && !is_older(state, key, written, known),
         None => last.contents.is_some() || config.compare != Compare::Mtime,
@@ -89,21 +89,21 @@ fn looked_into(
     let path = config.file_path(Side::Remote, &last.remote.path);
     let bytes = contents::raw_digest(&path).ok()?;
     match (known, last.contents) {
-        (Some(known), _) => (bytes != known).then_some(Learned::Changed),
+        (Some(known), _) => (bytes != known).then_some(Recheck::Changed),
         (None, Some((_, text))) => {
             let is_same = contents::read(&path, None).ok()?.digest == text;
             Some(if is_same {
-                Learned::Bytes(bytes)
+                Recheck::Bytes(bytes)
             } else {
-                Learned::Changed
+                Recheck::Changed
             })
         }
-        (None, None) => Some(Learned::Bytes(bytes)),
+        (None, None) => Some(Recheck::Bytes(bytes)),
     }
 }
 
 /// The digest of the bytes that the last sync left in the cloud folder, where that is known.
-fn known_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
+fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let text = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
     text.or_else(|| {

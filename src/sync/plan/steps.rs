@@ -1,6 +1,6 @@
 //! What a plan says: files as they were seen, and what is done with them, in which order.
 
-use super::NotArrived;
+use super::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::ConflictPolicy;
@@ -15,7 +15,7 @@ use std::{fs, io};
 
 /// A file as it was seen on a side; looked at again before anything is done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObservedFile {
     /// Which side.
     pub side: Side,
     /// Relative to its root.
@@ -26,9 +26,9 @@ pub struct Seen {
 
 /// A copy of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
+pub struct CopyOp {
     /// The source.
-    pub from: Seen,
+    pub from: ObservedFile,
     /// The place.
     pub to: (Side, String),
     /// What is there now.
@@ -43,7 +43,7 @@ pub struct Copy {
 
 /// A place that lines of several versions go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MergeTo {
+pub struct MergeTarget {
     /// The place.
     pub place: (Side, String),
     /// What is there now.
@@ -56,101 +56,101 @@ pub struct MergeTo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// A whole copy takes the place of what is there, if anything.
-    Copy(Copy),
+    Copy(CopyOp),
     /// The lines of all versions take the place of what is there.
     Merge {
         /// The versions, each with the digest of what was read.
-        versions: Vec<(Seen, Sha256Digest)>,
+        versions: Vec<(ObservedFile, Sha256Digest)>,
         /// Where they go.
-        to: Vec<MergeTo>,
+        to: Vec<MergeTarget>,
         /// Whether both sides have all lines then.
         is_one_text: bool,
     },
     /// The file gets another name on its side.
     Rename {
         /// The file.
-        from: Seen,
+        from: ObservedFile,
         /// Its new path.
         to: String,
     },
     /// The version is kept as a fork on both sides.
-    Fork {
+    KeepConflictCopy {
         /// The version.
-        from: Seen,
+        from: ObservedFile,
         /// The name of the fork.
         name: String,
         /// The digest of its text.
         digest: Sha256Digest,
     },
     /// A fork is copied to the side that lacks it.
-    CopyFork {
+    ReplicateConflictCopy {
         /// The side that has it.
         from: Side,
         /// Its file name.
         name: String,
     },
     /// A fork that was decided about goes from a side.
-    DropFork {
+    DropConflictCopy {
         /// The side.
         side: Side,
         /// Its file name.
         name: String,
     },
     /// The file goes: what it holds is elsewhere, or its deletion was asked for.
-    Remove(Seen),
+    Remove(ObservedFile),
 }
 
 impl Op {
     /// The files whose text goes elsewhere.
-    pub fn sources(&self) -> Vec<&Seen> {
+    pub fn sources(&self) -> Vec<&ObservedFile> {
         match self {
-            Self::Copy(Copy { from, .. }) | Self::Fork { from, .. } => vec![from],
+            Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
             Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
             Self::Rename { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. }
             | Self::Remove(_) => Vec::new(),
         }
     }
 
     /// The files that this op overwrites or removes.
-    pub fn victims(&self) -> Vec<Seen> {
+    pub fn victims(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
-            over.map(|stat| Seen {
+            over.map(|stat| ObservedFile {
                 side: to.0,
                 path: to.1.clone(),
                 stat,
             })
         };
         match self {
-            Self::Copy(Copy { to, over, .. }) => at(to, over).into_iter().collect(),
+            Self::Copy(CopyOp { to, over, .. }) => at(to, over).into_iter().collect(),
             Self::Merge { to, .. } => to.iter().filter_map(|to| at(&to.place, &to.over)).collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
-            | Self::Fork { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. } => Vec::new(),
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => Vec::new(),
         }
     }
 }
 
 /// Where a side has a file when a step is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Placement {
     /// Relative to the side's root.
     pub path: String,
     /// What the plan saw of it, where it is not put there by the step.
     pub stat: Option<Stat>,
 }
 
-impl Standing {
+impl Placement {
     /// One that the step puts there.
     pub fn put(path: String) -> Self {
         Self { path, stat: None }
     }
 
     /// One that the plan saw, under the name that it has then.
-    pub fn seen(path: String, seen: &Seen) -> Self {
+    pub fn seen(path: String, seen: &ObservedFile) -> Self {
         Self {
             path,
             stat: Some(seen.stat),
@@ -160,26 +160,26 @@ impl Standing {
 
 /// What the state learns when a step is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum After {
+pub enum StateUpdate {
     /// Both sides have the file.
-    Both {
+    Synced {
         /// Here.
-        local: Standing,
+        local: Placement,
         /// In the cloud folder.
-        remote: Standing,
+        remote: Placement,
     },
     /// It was deleted here, and that is sent on with the digest of its text.
-    Deleted(Sha256Digest),
+    PublishDeletion(Sha256Digest),
     /// It is gone on both sides.
-    Gone,
+    Forget,
     /// Nothing.
-    Nothing,
+    None,
 }
 
 /// What a step is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub enum SyncAction {
     /// The version here goes to the cloud folder.
     CopyToCloud,
     /// The version in the cloud folder comes here.
@@ -191,9 +191,11 @@ pub enum Action {
     /// The same in the cloud folder.
     MoveCloud,
     /// A version is kept as a fork.
-    KeepFork,
+    #[serde(rename = "keep-fork")]
+    KeepConflictCopy,
     /// A fork goes to the side that lacks it, or goes when it was decided about.
-    SettleFork,
+    #[serde(rename = "settle-fork")]
+    ResolveConflictCopy,
     /// A second file of the same conversation goes.
     RemoveDuplicate,
     /// A deletion elsewhere is done here.
@@ -202,7 +204,7 @@ pub enum Action {
     DeleteCloud,
 }
 
-impl Action {
+impl SyncAction {
     /// Its name in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -211,8 +213,8 @@ impl Action {
             Self::Merge => "merge",
             Self::MoveLocal => "move-local",
             Self::MoveCloud => "move-cloud",
-            Self::KeepFork => "keep-fork",
-            Self::SettleFork => "settle-fork",
+            Self::KeepConflictCopy => "keep-fork",
+            Self::ResolveConflictCopy => "settle-fork",
             Self::RemoveDuplicate => "remove-duplicate",
             Self::DeleteLocal => "delete-local",
             Self::DeleteCloud => "delete-cloud",
@@ -222,13 +224,13 @@ impl Action {
 
 /// What is done about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct SyncStep {
     /// The file's key in the state.
     pub key: String,
     /// The path that people know it by.
     pub path: String,
     /// What it is called.
-    pub action: Action,
+    pub action: SyncAction,
     /// Why.
     pub reason: String,
     /// How many bytes are written.
@@ -236,18 +238,18 @@ pub struct Step {
     /// In order; the first that fails ends the step.
     pub ops: Vec<Op>,
     /// What the state learns.
-    pub after: After,
+    pub state_update: StateUpdate,
     /// What becomes of the text of a conversation here.
     pub change: ContentChange,
     /// The conflict that the step ends as `conflict.policy` has it, and which version goes on.
     pub conflict: Option<String>,
 }
 
-impl Step {
+impl SyncStep {
     /// Names of the versions that the step sets aside until the user decides.
-    pub fn set_aside(&self) -> impl Iterator<Item = &str> {
+    pub fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
         self.ops.iter().filter_map(|op| match op {
-            Op::Fork { name, .. } => Some(name.as_str()),
+            Op::KeepConflictCopy { name, .. } => Some(name.as_str()),
             _ => None,
         })
     }
@@ -262,43 +264,43 @@ pub struct Conflict {
     pub reason: String,
     /// The version here: bytes and time in nanoseconds.
     #[serde(skip)]
-    pub local: Option<Seen>,
+    pub local: Option<ObservedFile>,
     /// The version in the cloud folder.
     #[serde(skip)]
-    pub remote: Option<Seen>,
+    pub remote: Option<ObservedFile>,
 }
 
 /// What is in a cloud folder, as far as that tells a bare mount point from one that is mounted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CloudHolds {
+pub enum CloudContents {
     /// Nothing, or there is no such folder.
     #[default]
-    Nothing,
+    Empty,
     /// Something, but nobody has said anything there.
     Files,
     /// What machines say they wrote.
-    Words,
+    Manifests,
 }
 
-impl CloudHolds {
+impl CloudContents {
     /// What is in it now.
-    pub fn now(cloud: &Path) -> Result<Self, IoError> {
+    pub fn read(cloud: &Path) -> Result<Self, IoError> {
         if manifest::all_paths(cloud).next().is_some() {
-            return Ok(Self::Words);
+            return Ok(Self::Manifests);
         }
         match fs::read_dir(cloud) {
-            Ok(mut entries) => Ok(entries.next().map_or(Self::Nothing, |_| Self::Files)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Nothing),
+            Ok(mut entries) => Ok(entries.next().map_or(Self::Empty, |_| Self::Files)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Empty),
             Err(e) => Err(e).at("list", cloud),
         }
     }
 }
 
-impl Plan {
+impl SyncPlan {
     /// The digest of the notes and of what is left out; `None` where there is nothing of either.
     pub fn notes_digest(&self) -> Option<Sha256Digest> {
         let mut hasher = Hasher::default();
-        let mut all = self.notes.iter().chain(&self.left_out).peekable();
+        let mut all = self.notes.iter().chain(&self.excluded).peekable();
         all.peek()?;
         for (path, why) in all {
             for text in [path, why] {
@@ -311,7 +313,7 @@ impl Plan {
 
     /// Whether something has not arrived or is left alone.
     pub fn is_partial(&self) -> bool {
-        !(self.waiting.is_empty() && self.not_arrived.is_empty() && self.skipped.is_empty())
+        !(self.waiting.is_empty() && self.undelivered.is_empty() && self.skipped.is_empty())
     }
 
     /// Whether a conflict stops the whole run, as it does with codexSync.
@@ -322,21 +324,21 @@ impl Plan {
 
 /// What a sync would do.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct SyncPlan {
     /// Whether it is about all that is synced.
-    pub is_whole: bool,
+    pub is_complete: bool,
     /// What was in the cloud folder before it was looked through.
-    pub cloud_holds: CloudHolds,
+    pub cloud_contents: CloudContents,
     /// Only what would be done: deletions first, each ordered by path.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SyncStep>,
     /// What nobody has decided.
     pub conflicts: Vec<Conflict>,
     /// What has not arrived whole, and why it is thought so.
     pub waiting: Vec<(String, String)>,
     /// Whether `--accept-unlisted` takes something that is waited for, where no machine lists a newer version.
-    pub may_accept: bool,
+    pub may_accept_unlisted: bool,
     /// What other machines list and has not arrived.
-    pub not_arrived: Vec<NotArrived>,
+    pub undelivered: Vec<UndeliveredVersion>,
     /// What is left alone, and why.
     pub skipped: Vec<(String, String)>,
     /// What is not done as the configuration says, and why.
@@ -344,31 +346,31 @@ pub struct Plan {
     /// What people should know: nothing to do about it here and now.
     pub notes: Vec<(String, String)>,
     /// What is in the home and does not travel, and why.
-    pub left_out: Vec<(String, String)>,
+    pub excluded: Vec<(String, String)>,
     /// Kept versions that nobody has decided about: name and bytes.
-    pub forks: Vec<(String, u64)>,
+    pub conflict_copies: Vec<(String, u64)>,
     /// How many files are the same on both sides.
     pub unchanged: usize,
     /// What the state learns without anything being done.
-    pub adopted: Vec<(String, SyncedFile)>,
+    pub recorded_equal: Vec<(String, SyncedFile)>,
     /// Keys that neither side has any more.
     pub forgotten: Vec<String>,
     /// Files that neither side has any more and whose deletion is to be sent on, by key, with the digest of
     /// the text.
     pub deletions: Vec<(String, String)>,
     /// How many files of the state are outside what is synced now.
-    pub outside: usize,
+    pub out_of_scope: usize,
     /// Ids of deletions that are overtaken once a file is in the cloud folder again, by its key.
-    pub overtaken: BTreeMap<String, Vec<String>>,
+    pub cancelled_deletions: BTreeMap<String, Vec<String>>,
     /// What came before versions that the state learns of without anything being done, by key.
     pub histories: Vec<(String, Ancestry)>,
     /// How many deletions are held back.
-    pub held_back: usize,
+    pub held_deletions: usize,
     /// Versions in the cloud folder that this machine found to be its own.
-    pub vouched: Vec<(String, ManifestEntry)>,
+    pub attested: Vec<(String, ManifestEntry)>,
     /// What others have decided about versions of conversations and the state is to say as well, as
     /// [`resolutions`](crate::sync::resolutions) has it.
-    pub decided: Vec<String>,
+    pub learned_resolutions: Vec<String>,
     /// Temp files of killed runs.
-    pub temps: Vec<PathBuf>,
+    pub leftover_temps: Vec<PathBuf>,
 }

@@ -6,8 +6,8 @@
 //! which only ever grow, if it is longer than all that is here.
 
 use super::deletions::is_deleted;
-use super::versions::is_as;
-use super::{Group, Plan, PlanError, Planner, Seen, key_of};
+use super::versions::is_as_last_synced;
+use super::{FileGroup, ObservedFile, PlanError, Planner, SyncPlan, key_of};
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
@@ -29,7 +29,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A version that another machine lists and that has not arrived.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NotArrived {
+pub struct UndeliveredVersion {
     /// The machine that lists it.
     pub machine: String,
     /// Its path in the cloud folder.
@@ -40,7 +40,7 @@ pub struct NotArrived {
     pub is_new: bool,
 }
 
-impl NotArrived {
+impl UndeliveredVersion {
     /// The reason that is printed behind its path.
     pub fn reason(&self) -> String {
         let what = if self.is_new {
@@ -77,7 +77,7 @@ impl NotArrived {
 
 /// What others list of a file and may not have arrived.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct UndeliveredFile {
     /// Each with whether it is certain that it has not: a file in the cloud folder that no sync has seen may be
     /// it, and is read only when it is planned.
     versions: Vec<(ManifestEntry, bool)>,
@@ -88,12 +88,15 @@ pub(super) struct Ahead {
 }
 
 /// By the key of manifests.
-pub(super) type AllAhead = HashMap<String, Ahead>;
+pub(super) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl Planner<'_> {
     /// Finds all that is listed and has not arrived. To be called before the groups are planned.
-    pub(super) fn all_ahead(&self, groups: &HashMap<String, Group>) -> Result<AllAhead, PlanError> {
-        let mut all = AllAhead::new();
+    pub(super) fn find_undelivered(
+        &self,
+        groups: &HashMap<String, FileGroup>,
+    ) -> Result<UndeliveredFiles, PlanError> {
+        let mut all = UndeliveredFiles::new();
         let manifests = self.manifests()?;
         if manifests.machines == 0 {
             return Ok(all);
@@ -108,9 +111,9 @@ impl Planner<'_> {
                 continue;
             }
             // A file that cannot be read now is reported by the plan for it.
-            let versions = self.ahead(key, Some(group)).unwrap_or_default();
+            let versions = self.newer_listed(key, Some(group)).unwrap_or_default();
             if !versions.is_empty() {
-                let ahead = Ahead {
+                let ahead = UndeliveredFile {
                     versions,
                     is_new: group.local.is_empty(),
                     is_absent: false,
@@ -124,9 +127,9 @@ impl Planner<'_> {
             gone.map(|key| (manifest::fold_name(key), key)).collect();
         for listed_as in manifests.keys().filter(|key| !known.contains(key)) {
             let key = gone.get(listed_as).map_or(listed_as, |key| key.as_str());
-            let versions = self.ahead(key, None)?;
+            let versions = self.newer_listed(key, None)?;
             if !versions.is_empty() {
-                let ahead = Ahead {
+                let ahead = UndeliveredFile {
                     versions,
                     is_new: true,
                     is_absent: true,
@@ -139,10 +142,10 @@ impl Planner<'_> {
 
     /// The versions of a file that others list and that are newer than what is here, as in [`Ahead`]. `None` for
     /// the group where neither side has the file.
-    fn ahead(
+    fn newer_listed(
         &self,
         key: &str,
-        group: Option<&Group>,
+        group: Option<&FileGroup>,
     ) -> Result<Vec<(ManifestEntry, bool)>, IoError> {
         let listed = self.manifests()?.entries(key);
         if listed.is_empty() {
@@ -150,10 +153,12 @@ impl Planner<'_> {
         }
         let last = self.state.files.get(key);
         let mut ahead = if rollouts::is_key(key) {
-            self.longer(key, group, last, listed)?
+            self.longer_conversation_versions(key, group, last, listed)?
         } else if line_merge::is_mergeable(key) {
             certain(longer_lines(group, listed))
-        } else if last.is_some_and(|last| listed.iter().all(|version| is_no_news(version, last))) {
+        } else if last
+            .is_some_and(|last| listed.iter().all(|version| is_known_version(version, last)))
+        {
             Vec::new()
         } else if let ([version], Some(group)) = (listed, group)
             && last.is_none()
@@ -182,7 +187,7 @@ impl Planner<'_> {
     fn known_texts(
         &self,
         key: &str,
-        group: Option<&Group>,
+        group: Option<&FileGroup>,
         last: Option<&SyncedFile>,
         listed: &[ManifestEntry],
     ) -> Result<Vec<(Ancestry, Sha256Digest)>, IoError> {
@@ -191,12 +196,12 @@ impl Planner<'_> {
             .map(|(_, text)| text)
             .into_iter()
             .collect();
-        let own = self.own_versions(key)?;
+        let own = self.ledger_versions(key)?;
         let all = || listed.iter().chain(own);
         let is_quiet = last
             .zip(group)
-            .is_some_and(|(last, group)| group.is_as(last));
-        let files = sides_of(group.filter(|_| texts.is_empty() || !is_quiet));
+            .is_some_and(|(last, group)| group.matches_last_sync(last));
+        let files = files_by_side(group.filter(|_| texts.is_empty() || !is_quiet));
         for (side, found) in files {
             if all().any(|version| version.size == found.stat.size) {
                 let path = self.full(&seen(side, found));
@@ -214,19 +219,19 @@ impl Planner<'_> {
 
     /// The listed versions of a conversation that are longer than all that is here, without those that were set
     /// aside.
-    fn longer(
+    fn longer_conversation_versions(
         &self,
         key: &str,
-        group: Option<&Group>,
+        group: Option<&FileGroup>,
         last: Option<&SyncedFile>,
         listed: &[ManifestEntry],
     ) -> Result<Vec<(ManifestEntry, bool)>, IoError> {
         // A file that came to the cloud folder since may be half of what is listed.
         let is_new = |side, found: &ListedFile| {
-            side == Side::Remote && !last.is_some_and(|last| is_as(found, &last.remote))
+            side == Side::Remote && !last.is_some_and(|last| is_as_last_synced(found, &last.remote))
         };
         let (new, known): (Vec<_>, Vec<_>) =
-            sides_of(group).partition(|(side, found)| is_new(*side, found));
+            files_by_side(group).partition(|(side, found)| is_new(*side, found));
         let plain = known.iter().filter(|(_, found)| !found.path.ends_with(ZST));
         let of_last = last.map(|last| match last.contents {
             Some((length, _)) => length,
@@ -253,7 +258,7 @@ impl Planner<'_> {
             let path = self.full(&seen(side, found));
             longest = longest.max(contents::read(&path, None).at("read", &path)?.len);
         }
-        let copies = group.into_iter().flat_map(|group| &group.copies);
+        let copies = group.into_iter().flat_map(|group| &group.client_copies);
         let new: Vec<_> = new
             .into_iter()
             .map(|(_, found)| found)
@@ -266,7 +271,7 @@ impl Planner<'_> {
         let mut longer = Vec::new();
         let listed = listed.iter().filter(counts);
         for version in listed.filter(|version| version.size > longest) {
-            if !self.was_set_aside(key, version)? {
+            if !self.is_conflict_copy(key, version)? {
                 let certain = !may_be_in(version);
                 longer.push((version.clone(), certain));
             }
@@ -275,15 +280,15 @@ impl Planner<'_> {
     }
 
     /// Whether a version of a conversation is, or is the beginning of, one that is or was kept for a decision.
-    fn was_set_aside(&self, key: &str, version: &ManifestEntry) -> Result<bool, IoError> {
+    fn is_conflict_copy(&self, key: &str, version: &ManifestEntry) -> Result<bool, IoError> {
         let name = conflict_copies::file_name(key, &version.digest);
         let words = [&self.state.resolutions, &self.manifests()?.resolutions];
-        if self.forks.all.contains_key(&name) || resolutions::is_known(&name, words) {
+        if self.conflict_copies.all.contains_key(&name) || resolutions::is_known(&name, words) {
             return Ok(true);
         }
         let label = conflict_copies::conversation_label(key);
         let kept = self
-            .forks
+            .conflict_copies
             .all
             .values()
             .filter(|fork| fork.conversation() == label);
@@ -293,7 +298,7 @@ impl Planner<'_> {
             } else {
                 Side::Remote
             };
-            let path = self.fork_file(side, &fork.name);
+            let path = self.conflict_copy_path(side, &fork.name);
             let beginning = contents::read(&path, Some(version.size)).ok();
             if beginning.and_then(|read| read.prefix_digest) == Some(version.digest) {
                 return Ok(true);
@@ -304,42 +309,42 @@ impl Planner<'_> {
 
     /// Puts what has not arrived into the plan, with the machine that has it, unless the plan already says
     /// something of the file.
-    pub(super) fn report_not_arrived(
+    pub(super) fn report_undelivered(
         &mut self,
-        all: &AllAhead,
+        all: &UndeliveredFiles,
         listed: &HashMap<String, Vec<ListedVersion>>,
         scope: &Scope,
     ) -> Result<(), PlanError> {
         let reported = reported(&self.plan);
         for (key, ahead) in all {
             let versions = listed.get(key).into_iter().flatten();
-            let late = versions.filter(|version| ahead.has_not_arrived(version));
+            let late = versions.filter(|version| ahead.is_certain(version));
             let Some(newest) = newest(key, late).into_iter().next() else {
                 continue;
             };
             let path = &newest.path;
             // A manifest may say anything; what is printed has no control characters.
             let is_named = !path.chars().any(char::is_control) && !reported.contains(key);
-            if !is_named || ahead.is_absent && !self.is_expected(newest, scope)? {
+            if !is_named || ahead.is_absent && !self.would_be_downloaded(newest, scope)? {
                 continue;
             }
-            self.plan.not_arrived.push(NotArrived {
+            self.plan.undelivered.push(UndeliveredVersion {
                 machine: newest.machine.clone(),
                 path: path.clone(),
                 is_conversation: rollouts::key(path).is_some(),
                 is_new: ahead.is_new,
             });
         }
-        self.plan.not_arrived.sort();
+        self.plan.undelivered.sort();
         Ok(())
     }
 
     /// Whether a file that is not here would be taken if it were in the cloud folder.
-    fn is_expected(&self, version: &ListedVersion, scope: &Scope) -> Result<bool, IoError> {
+    fn would_be_downloaded(&self, version: &ListedVersion, scope: &Scope) -> Result<bool, IoError> {
         let path = &*version.path;
         // The key that it was found by has lost its letter case, which names of kept versions have.
         if let Some(key) = rollouts::key(path)
-            && self.was_set_aside(&key, &version.entry)?
+            && self.is_conflict_copy(&key, &version.entry)?
         {
             return Ok(false);
         }
@@ -358,21 +363,21 @@ impl Planner<'_> {
     }
 }
 
-impl Ahead {
+impl UndeliveredFile {
     /// Whether this version may not have arrived.
-    pub(super) fn may_lack(&self, version: &ListedVersion) -> bool {
+    pub(super) fn may_include(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
         versions.any(|(ahead, _)| ahead.digest == version.entry.digest)
     }
 
     /// Whether it is certain that this version has not arrived.
-    fn has_not_arrived(&self, version: &ListedVersion) -> bool {
+    fn is_certain(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
         versions.any(|(ahead, certain)| *certain && ahead.digest == version.entry.digest)
     }
 
     /// Whether any version has not arrived, where `there` is the digest of the file in the cloud folder.
-    pub(super) fn is_late(&self, remote: Option<Sha256Digest>) -> bool {
+    pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
         let is_other = |version: &ManifestEntry| {
             remote.is_some_and(|remote| {
                 let (newer, older) = (version.history(), Ancestry::first(&remote));
@@ -424,7 +429,7 @@ pub(super) fn newest<'a>(
 
 /// Whether a version is, as far as can be told without reading, what the last sync left, or a first version, which
 /// came of nothing.
-fn is_no_news(version: &ManifestEntry, last: &SyncedFile) -> bool {
+fn is_known_version(version: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_last = match last.contents {
         Some((_, text)) => version.digest == text,
         None => version.size == last.remote.stat.size,
@@ -446,8 +451,8 @@ fn newer_than(known: &[(Ancestry, Sha256Digest)], listed: &[ManifestEntry]) -> V
 }
 
 /// The listed versions of a file of lines that are longer and later than what is on both sides.
-fn longer_lines(group: Option<&Group>, listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
-    let files = || group.into_iter().flat_map(Group::files);
+fn longer_lines(group: Option<&FileGroup>, listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
+    let files = || group.into_iter().flat_map(FileGroup::files);
     let longest = files().map(|found| found.stat.size).max();
     let latest = files().map(|found| found.stat.mtime_ns).max();
     let is_longer =
@@ -455,15 +460,15 @@ fn longer_lines(group: Option<&Group>, listed: &[ManifestEntry]) -> Vec<Manifest
     listed.iter().filter(is_longer).cloned().collect()
 }
 
-fn sides_of(group: Option<&Group>) -> impl Iterator<Item = (Side, &ListedFile)> {
+fn files_by_side(group: Option<&FileGroup>) -> impl Iterator<Item = (Side, &ListedFile)> {
     group.into_iter().flat_map(|group| {
         let local = group.local.iter().map(|found| (Side::Local, found));
         local.chain(group.remote.iter().map(|found| (Side::Remote, found)))
     })
 }
 
-fn seen(side: Side, found: &ListedFile) -> Seen {
-    Seen {
+fn seen(side: Side, found: &ListedFile) -> ObservedFile {
+    ObservedFile {
         side,
         path: found.path.clone(),
         stat: found.stat,
@@ -471,7 +476,7 @@ fn seen(side: Side, found: &ListedFile) -> Seen {
 }
 
 /// The files of which a plan says already why they are not synced, by the key of manifests.
-fn reported(plan: &Plan) -> HashSet<String> {
+fn reported(plan: &SyncPlan) -> HashSet<String> {
     let lists = [&plan.waiting, &plan.skipped, &plan.warnings];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
