@@ -748,10 +748,7 @@ fn what_is_called_as_our_own_files_is_left_out_by_name() {
     assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
     let left = &json["left_out"][0];
     assert_eq!(left["path"], "skills/mine/.codex-manager", "{json}");
-    assert_eq!(
-        left["reason"],
-        "its name is reserved for codex-manager"
-    );
+    assert_eq!(left["reason"], "its name is reserved for codex-manager");
 }
 
 #[test]

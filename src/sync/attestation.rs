@@ -37,7 +37,9 @@ pub(super) fn attest_unlisted(
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
     let incomplete = incomplete_manifests(&others, config)?;
-    let has_new_torn = incomplete.iter().any(|name| !state.torn_manifests.contains(name));
+    let has_new_torn = incomplete
+        .iter()
+        .any(|name| !state.torn_manifests.contains(name));
     state.torn_manifests = incomplete;
     if has_new_torn || !others.not_downloaded.is_empty() {
         // The incomplete manifest may attest all of these files and know more of their ancestry. If it is
@@ -50,10 +52,7 @@ pub(super) fn attest_unlisted(
             continue;
         };
         let listed = others.entries(&manifest::key_of(&last.remote.path));
-        if listed
-            .iter()
-            .any(|entry| matches_last_sync(entry, last))
-        {
+        if listed.iter().any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
         if !(request.keep_going)() {

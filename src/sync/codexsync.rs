@@ -81,9 +81,7 @@ pub(super) fn import_state(
         serde_json::from_slice(&bytes).map_err(|e| invalid(format!("is damaged ({e})")))?;
     if manifest.data_version != DATA_VERSION {
         let found = manifest.data_version;
-        return Err(invalid(format!(
-            "has version {found}, not {DATA_VERSION}"
-        )));
+        return Err(invalid(format!("has version {found}, not {DATA_VERSION}")));
     }
     let mut known = HashMap::new();
     let cloud: HashSet<&str> = remote.files.iter().map(|found| &*found.path).collect();

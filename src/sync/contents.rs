@@ -267,7 +267,9 @@ mod tests {
             assert_eq!(contents.digest, Sha256Digest::of(&bytes));
         }
         assert_eq!(
-            read_from(&mut &bytes[..], Some(200_001)).unwrap().prefix_digest,
+            read_from(&mut &bytes[..], Some(200_001))
+                .unwrap()
+                .prefix_digest,
             None
         );
     }

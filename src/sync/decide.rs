@@ -455,7 +455,11 @@ mod tests {
                         };
                         let decide_by_mtime = kind == Plain && local == New;
                         let decision = decide(facts, rules);
-                        assert_eq!(decision == expected, decide_by_mtime, "{facts:?} {decision:?}");
+                        assert_eq!(
+                            decision == expected,
+                            decide_by_mtime,
+                            "{facts:?} {decision:?}"
+                        );
                     }
                 }
             }

@@ -175,9 +175,7 @@ impl IndexUpdater for CodexIndex<'_> {
                 let changed = thread_index::follow_moves(&database, &moved)?;
                 if changed > 0 {
                     let rows = pluralize(changed, "row");
-                    notes.push(format!(
-                        "updated in Codex's index: {rows} of moved files"
-                    ));
+                    notes.push(format!("updated in Codex's index: {rows} of moved files"));
                 }
                 for rule in self.rules {
                     let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;

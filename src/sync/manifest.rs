@@ -273,7 +273,9 @@ pub(super) fn parse(
                 parsed_manifest.files.insert(path, entry);
             }
             Ok(ManifestLine::Deleted(path, digest, id)) => {
-                parsed_manifest.deleted.insert(path, Deletion { digest, id });
+                parsed_manifest
+                    .deleted
+                    .insert(path, Deletion { digest, id });
             }
             Ok(ManifestLine::Resolved(digest)) => {
                 parsed_manifest.resolved.insert(digest);

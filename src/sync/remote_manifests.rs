@@ -41,7 +41,8 @@ pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
 };
 
 /// Message for a manifest that is not downloaded.
-pub const NOT_DOWNLOADED: &str = "the manifest of another machine is not downloaded; have the cloud client download it";
+pub const NOT_DOWNLOADED: &str =
+    "the manifest of another machine is not downloaded; have the cloud client download it";
 
 /// What all other machines list.
 #[derive(Debug, Default)]
@@ -308,7 +309,10 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
         }
         // The file may grow while it is read.
         let reader = BufReader::new(file.take(size));
-        Ok((manifest::parse(reader, remaining.lines, remaining.line_bytes)?, size))
+        Ok((
+            manifest::parse(reader, remaining.lines, remaining.line_bytes)?,
+            size,
+        ))
     };
     match read() {
         Ok((Ok((manifest, lines)), size)) => {
@@ -412,7 +416,10 @@ mod tests {
             (vec![b'x'; 3000], "longer than"),
             (long, "longer than"),
             (many, "more lines"),
-            (encoded(&["A/b", "a/B", "a/b", "A/B"]), "versions of one file"),
+            (
+                encoded(&["A/b", "a/B", "a/b", "A/B"]),
+                "versions of one file",
+            ),
         ] {
             let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
             let all = read(&cloud);

@@ -197,7 +197,10 @@ mod tests {
         record_drop(NAME, &mut remote, &local);
         assert!(is_dropped(NAME, [&remote, &local]));
         assert!(!is_dropped(NAME, [&local]));
-        assert_eq!(remote, records(&[&format!("{NAME}+3"), &format!("{NAME}-2")]));
+        assert_eq!(
+            remote,
+            records(&[&format!("{NAME}+3"), &format!("{NAME}-2")])
+        );
     }
 
     #[test]

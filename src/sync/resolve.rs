@@ -79,7 +79,8 @@ pub fn conversation_of(
     state: &SyncState,
 ) -> Option<String> {
     let belongs = |key: &str| {
-        rollouts::is_key(key) && conflict_copies::conversation_label(key) == conflict_copy.conversation()
+        rollouts::is_key(key)
+            && conflict_copies::conversation_label(key) == conflict_copy.conversation()
     };
     let known = state.files.iter().find(|(key, _)| belongs(key));
     let path = &known?.1.local.path;
@@ -114,8 +115,8 @@ pub fn back_up_dropped(
             } else {
                 Side::Remote
             };
-            let file =
-                conflict_copies::folder(side, &replica.folder, &config.cloud).join(&conflict_copy.name);
+            let file = conflict_copies::folder(side, &replica.folder, &config.cloud)
+                .join(&conflict_copy.name);
             let digest = contents::raw_digest(&file).at("read", &file)?;
             if conflict_copies::digest_prefix(&digest) != conflict_copy.digest_prefix() {
                 return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
@@ -140,12 +141,17 @@ pub fn back_up_dropped(
 }
 
 /// Returns true if the conflict copy is on this machine and its content matches its name.
-fn is_complete_locally(conflict_copy: &ConflictCopy, config: &SyncConfig, replica: &Replica) -> bool {
-    let file =
-        conflict_copies::folder(Side::Local, &replica.folder, &config.cloud).join(&conflict_copy.name);
+fn is_complete_locally(
+    conflict_copy: &ConflictCopy,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> bool {
+    let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
+        .join(&conflict_copy.name);
     conflict_copy.local.is_some()
-        && contents::raw_digest(&file)
-            .is_ok_and(|digest| conflict_copies::digest_prefix(&digest) == conflict_copy.digest_prefix())
+        && contents::raw_digest(&file).is_ok_and(|digest| {
+            conflict_copies::digest_prefix(&digest) == conflict_copy.digest_prefix()
+        })
 }
 
 /// Returns the path at which Codex would store the conversation.
@@ -169,8 +175,8 @@ pub fn apply_choice(
     let Some(conflict_copy) = all.all.get(name) else {
         return Err(ConflictCopyError::NotDownloaded(name.to_owned()));
     };
-    let file =
-        conflict_copies::folder(Side::Local, &replica.folder, &config.cloud).join(&conflict_copy.name);
+    let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
+        .join(&conflict_copy.name);
     let others = identity::read_remote_manifests(config, state)?.resolutions;
     let mut resolved = ResolvedCopy {
         written: None,
@@ -197,7 +203,11 @@ pub fn apply_choice(
             }
             // The decision is recorded only after the new version is in place. After a kill in between, the
             // old version comes back as a conflict copy, and the user decides again.
-            resolutions::record_drop(&conflict_copy.sibling_name(&digest), &mut state.resolutions, &others);
+            resolutions::record_drop(
+                &conflict_copy.sibling_name(&digest),
+                &mut state.resolutions,
+                &others,
+            );
             plain.to_owned()
         };
         resolved.written = Some(path);
@@ -210,7 +220,8 @@ pub fn apply_choice(
     }
     replica.write(state)?;
     for side in [Side::Local, Side::Remote] {
-        let path = conflict_copies::folder(side, &replica.folder, &config.cloud).join(&conflict_copy.name);
+        let path =
+            conflict_copies::folder(side, &replica.folder, &config.cloud).join(&conflict_copy.name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(IoError {
@@ -258,11 +269,15 @@ fn create_conversation(
     let old = rollouts::stem(name)
         .map(|stem| stem[stem.len() - 36..].to_owned())
         .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
-    let digest: Sha256Digest = contents::read(conflict_copy, None).at("read", conflict_copy)?.digest;
+    let digest: Sha256Digest = contents::read(conflict_copy, None)
+        .at("read", conflict_copy)?
+        .digest;
     let new = rollouts::derive_id(&old, &digest);
     let mut reader = BufReader::new(file_open::open(conflict_copy).at("open", conflict_copy)?);
     let mut line = Vec::new();
-    reader.read_until(b'\n', &mut line).at("read", conflict_copy)?;
+    reader
+        .read_until(b'\n', &mut line)
+        .at("read", conflict_copy)?;
     let first = rollouts::replace_id(&line, &old, &new).map_err(not_convertible)?;
     // The new conversation keeps the date of the original and is not archived.
     let date = name.get(8..18).unwrap_or_default().replace('-', "/");

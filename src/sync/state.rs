@@ -219,7 +219,8 @@ impl Replica {
 
     /// Returns the folder of local conflict copies.
     pub fn conflict_copies(&self) -> PathBuf {
-        self.folder.join(super::conflict_copies::CONFLICT_COPIES_FOLDER)
+        self.folder
+            .join(super::conflict_copies::CONFLICT_COPIES_FOLDER)
     }
 
     /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a

@@ -197,7 +197,9 @@ pub fn causal_order(
     match remote.0.vector.partial_cmp(&local.0.vector) {
         // A clone counts its changes under the same name until it is detected. If the replaced contents
         // contradict the counts, the user decides.
-        Some(Greater) if replaces || (may_replace_local && !replaced_by_remote) => CausalOrder::Newer,
+        Some(Greater) if replaces || (may_replace_local && !replaced_by_remote) => {
+            CausalOrder::Newer
+        }
         Some(Less) if replaced_by_remote || (may_be_replaced && !replaces) => CausalOrder::Older,
         Some(Greater | Less) => CausalOrder::Concurrent,
         // Another machine may have continued from a version that one machine recorded as equal.

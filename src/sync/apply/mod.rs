@@ -194,7 +194,7 @@ fn apply_steps(
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
         let made = backup::back_up_plan(plan, request)?;
-        (report.snapshot, not_backed_up) = (made.name, made.left);
+        (report.snapshot, not_backed_up) = (made.name, made.not_copied);
     }
     publish::publish_deletions(plan, &mut state, request)?;
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_from).collect();
