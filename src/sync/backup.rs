@@ -39,7 +39,7 @@ const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 /// A longer time between two snapshots is attributed to a wrong clock.
 const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
 
-/// Why a snapshot could not be made or read.
+/// An error of making or reading a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// Reading or writing a file failed.
@@ -48,7 +48,7 @@ pub enum BackupError {
     /// Writing or reading a `.zip` failed.
     #[error("cannot {action} the snapshot ({reason}): {}", path.display())]
     Zip {
-        /// What was tried, as a verb.
+        /// The failed operation, as a verb.
         action: &'static str,
         /// The message of the zip library.
         reason: String,
@@ -58,7 +58,7 @@ pub enum BackupError {
     /// The list of a snapshot is damaged or of a newer version.
     #[error("the list of the snapshot is unusable ({reason}): {}", path.display())]
     List {
-        /// What is wrong with it, as a clause.
+        /// The defect of the list, as a clause.
         reason: String,
         /// Path of the snapshot.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub struct SnapshotFile {
     pub path: String,
     /// Mtime in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub size: u64,
 }
 
@@ -252,7 +252,7 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-/// Why a file is not in a snapshot.
+/// The reason why a file is not in a snapshot.
 enum CopyFailure {
     /// The file cannot be read; the snapshot continues without it.
     Left(String),

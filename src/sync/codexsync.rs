@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The only `data_version` that codexSync has written so far.
 const DATA_VERSION: u64 = 1;
 
-/// Why codexSync's manifest cannot be used. codexSync itself refuses to run in this case, too.
+/// An error of reading codexSync's manifest. codexSync itself refuses to run in this case, too.
 #[derive(Debug, thiserror::Error)]
 pub enum CodexSyncStateError {
     /// The file is damaged, or of an unknown version.
@@ -24,7 +24,7 @@ pub enum CodexSyncStateError {
     Invalid {
         /// Path of codexSync's manifest.
         path: PathBuf,
-        /// What is wrong with it, as a clause.
+        /// The defect of the manifest, as a clause.
         reason: String,
     },
     /// Reading the manifest failed.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-/// How many bytes at the end of a file are checked for the traces of a crash or an incomplete download.
+/// Number of bytes at the end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;

@@ -51,11 +51,11 @@ pub struct FileFacts {
     pub local: Presence,
     /// The remote file compared with the last sync.
     pub remote: Presence,
-    /// How the contents relate, the local one first; `None` if they were not read.
+    /// Relation of the local content to the remote one; `None` if they were not read.
     pub relation: Option<Relation>,
     /// Which side has the later mtime.
     pub newer: NewerSide,
-    /// How the remote version relates to the local one by ancestry. Known only for plain files.
+    /// Relation of the remote version to the local one by ancestry. Known only for plain files.
     pub causal_order: CausalOrder,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
@@ -99,7 +99,7 @@ pub enum FileDecision {
     DeleteLocal,
 }
 
-/// Why one version is copied over the other.
+/// The reason for copying one version over the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyReason {
     /// Only this side has the file.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Why Codex's index could not be updated. The files are in place, and `codex resume <id>` finds them.
+/// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexUpdateError {
     /// Writing Codex's database failed.
@@ -30,7 +30,7 @@ pub enum IndexUpdateError {
     History(#[from] HistoryError),
 }
 
-/// How the text of a local conversation changed. Of two changes, the greater one describes both.
+/// The change of a local conversation's text. Of two changes, the greater one describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentChange {
@@ -52,7 +52,7 @@ pub struct IndexUpdate {
     pub id: String,
     /// Path of its file, relative to the Codex home.
     pub path: String,
-    /// How its text changed.
+    /// The kind of change of its text.
     pub change: ContentChange,
     /// True if the file was in another folder before, because it was archived or unarchived.
     pub moved: bool,

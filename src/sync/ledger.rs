@@ -134,7 +134,7 @@ fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
     Ok(end != *b"\n")
 }
 
-/// The parsed ledger.
+/// The parsed content of a ledger.
 #[derive(Debug, Default)]
 pub struct LedgerContents {
     /// The version of each file that was recorded last, by path in the cloud folder.

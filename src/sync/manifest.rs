@@ -214,7 +214,7 @@ pub fn encode(
     Ok(EncodedManifest { bytes, end })
 }
 
-/// Why a manifest is not used.
+/// The reason why a manifest is not used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ManifestRejection {
     /// It is incomplete, or has an unknown schema.

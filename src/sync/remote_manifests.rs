@@ -44,7 +44,7 @@ pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
 pub const NOT_DOWNLOADED: &str =
     "the manifest of another machine is not downloaded; have the cloud client download it";
 
-/// What all other machines list.
+/// The merged manifests of all other machines.
 #[derive(Debug, Default)]
 pub struct RemoteManifests {
     /// Versions that other machines list, by key.

@@ -24,7 +24,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// What the user keeps of a conversation with a conflict copy.
+/// The version that the user keeps of a conversation with a conflict copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepChoice {
     /// Keeps the conversation as it is and removes the conflict copy.
@@ -35,7 +35,7 @@ pub enum KeepChoice {
     Both,
 }
 
-/// Why a decision was not applied. The conflict copy stays.
+/// An error of applying a decision. The conflict copy stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ConflictCopyError {
     /// Reading or writing a file failed.
@@ -56,7 +56,7 @@ pub enum ConflictCopyError {
     /// The conflict copy cannot become a conversation of its own.
     #[error("cannot turn the conflict copy into a conversation ({reason}): {}", path.display())]
     NotConvertible {
-        /// What prevents it, as a clause.
+        /// The obstacle, as a clause.
         reason: &'static str,
         /// Path of the conflict copy.
         path: PathBuf,

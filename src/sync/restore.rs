@@ -29,7 +29,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Why a snapshot was not restored. Nothing was changed, except for [`SyncRestoreError::Stopped`].
+/// An error of restoring a snapshot. Nothing was changed, except for [`SyncRestoreError::Stopped`].
 #[derive(Debug, thiserror::Error)]
 pub enum SyncRestoreError {
     /// There is no such snapshot.
@@ -40,7 +40,7 @@ pub enum SyncRestoreError {
     Outside {
         /// Path of the backup folder.
         folder: PathBuf,
-        /// The given name.
+        /// The name as given on the command line.
         name: String,
     },
     /// The snapshot contains a path outside of itself, or one whose destination is blocked.
@@ -50,7 +50,7 @@ pub enum SyncRestoreError {
         snapshot: PathBuf,
         /// The path in it.
         path: String,
-        /// What is wrong with the path, as a clause.
+        /// The objection to the path, as a clause.
         why: String,
     },
     /// A file of the snapshot is missing or damaged.
@@ -58,7 +58,7 @@ pub enum SyncRestoreError {
     Damaged {
         /// Path of the file in the snapshot.
         path: PathBuf,
-        /// What is wrong with it, as a clause.
+        /// The defect of the file, as a clause.
         why: String,
     },
     /// The restore ended after some files were in place.
@@ -87,7 +87,7 @@ pub enum SyncRestoreError {
     Io(#[from] IoError),
 }
 
-/// What a restore would do.
+/// The files that a restore would write.
 #[derive(Debug)]
 pub struct SyncRestorePlan {
     /// The snapshot to restore.

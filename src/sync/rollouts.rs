@@ -11,7 +11,7 @@ use std::path::Path;
 /// Limit for the first line of a rollout; a longer one is not parsed.
 const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Length of `rollout-<time>-<uuid>`.
+/// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
 

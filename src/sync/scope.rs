@@ -164,7 +164,7 @@ pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
         .collect()
 }
 
-/// How a path relates to the scope of the sync.
+/// The relation of a path to the scope of the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeMatch {
     /// The file is inside the roots and synced.

@@ -23,7 +23,7 @@ const STATE_SCHEMA: u64 = 1;
 const STATE_FILE: &str = "state.jsonl";
 /// Suffix of the copy of a damaged state.
 const DAMAGED_SUFFIX: &str = ".damaged";
-/// How many published manifests the state remembers: one that was not written before a kill, and those that a
+/// Number of published manifests that the state remembers: one that was not written before a kill, and those that a
 /// client may restore.
 const MAX_PUBLISHED: usize = 8;
 
@@ -105,7 +105,7 @@ pub struct SyncState {
     pub has_other_machines: bool,
     /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
     pub notes_digest: Option<Sha256Digest>,
-    /// What could not be read. The next write keeps a copy of the damaged file.
+    /// The unreadable part of the file. The next write keeps a copy of the damaged file.
     pub damage: Option<StateDamage>,
     /// True if files outside of the state may have been synced: after damage or a restore of the home, until
     /// a run has processed all files.
@@ -144,7 +144,7 @@ pub enum StateDamage {
     Lines(usize),
 }
 
-/// Why the state cannot be used.
+/// An error of reading the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file was written by a newer version of this program.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// How many digests of replaced contents a version keeps.
+/// Number of digests of replaced contents that a version keeps.
 const MAX_REPLACED: usize = 8;
 /// Length of the digest prefix that names a change of unknown origin.
 const CONTENT_NAME_CHARS: usize = 12;
@@ -169,7 +169,7 @@ impl Ancestry {
     }
 }
 
-/// How the remote version of a file relates to the version of the last sync.
+/// The relation of the remote version of a file to the version of the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CausalOrder {
     /// The ancestry is unknown.

@@ -25,7 +25,7 @@ macro_rules! named {
 }
 
 named! {
-    /// How files are compared if there is no state of a last sync.
+    /// The comparison of files if there is no state of a last sync.
     Compare {
         /// By size and mtime; the newer file wins.
         Mtime = "mtime",
@@ -37,7 +37,7 @@ named! {
 }
 
 named! {
-    /// What happens to differing files with equal mtimes if there is no state of a last sync.
+    /// The treatment of differing files with equal mtimes if there is no state of a last sync.
     EqualMtime {
         /// Both files are left as they are.
         Skip = "skip",
@@ -77,7 +77,7 @@ named! {
 }
 
 named! {
-    /// What happens to a file that was deleted on one side.
+    /// The treatment of a file that was deleted on one side.
     DeletePolicy {
         /// It is copied back from the other side.
         Never = "never",
@@ -89,9 +89,9 @@ named! {
 named! {
     /// The form of the backup before overwriting.
     Compression {
-        /// A folder of plain files.
+        /// A folder of plain files per snapshot.
         None = "none",
-        /// One `.zip` file.
+        /// One `.zip` file per snapshot.
         Zip = "zip",
     }
 }

@@ -25,7 +25,7 @@ use crate::shutdown::{Confirmation, ShutdownSettings, Termination};
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
-/// Why a configuration cannot be used. Nothing was changed.
+/// An error of reading a configuration. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncConfigError {
     /// The file does not exist.
@@ -39,7 +39,7 @@ pub enum SyncConfigError {
     NotToml {
         /// Path of the configuration.
         path: PathBuf,
-        /// The parser's message.
+        /// The message of the TOML parser.
         reason: String,
     },
     /// A key has an invalid value.
@@ -49,7 +49,7 @@ pub enum SyncConfigError {
         path: PathBuf,
         /// Table and key, as `sync.compare`.
         key: String,
-        /// What is wrong with the value, as a clause.
+        /// The objection to the value, as a clause.
         reason: String,
     },
     /// Two folders overlap that must be separate.
@@ -71,7 +71,7 @@ pub struct BackupOptions {
     pub before_overwrite: bool,
     /// Age in days at which this program removes its snapshots; 0 keeps them.
     pub retention_days: u64,
-    /// How many of its snapshots this program keeps; 0 is no limit.
+    /// Number of its snapshots that this program keeps; 0 is no limit.
     pub max_backups: u64,
     /// The form of new snapshots.
     pub compression: Compression,
@@ -93,15 +93,15 @@ pub struct SyncConfig {
     pub path: PathBuf,
     /// Name of this machine in file names: letters, digits, `.`, `_`, `-`, at most 64 characters.
     pub machine_id: String,
-    /// How files without a last state are compared.
+    /// The comparison of files without a last state.
     pub compare: Compare,
     /// Mtimes that differ by at most this many nanoseconds are equal.
     pub tolerance_nanos: i128,
-    /// What happens to differing files with equal mtimes.
+    /// The treatment of differing files with equal mtimes.
     pub equal_mtime: EqualMtime,
     /// True if `sync run` without a flag only shows the plan.
     pub dry_run_default: bool,
-    /// What happens to deleted files.
+    /// The treatment of deleted files.
     pub delete: DeletePolicy,
     /// Which conversations are synced.
     pub session_mode: SessionMode,
@@ -111,7 +111,7 @@ pub struct SyncConfig {
     pub cloud: PathBuf,
     /// Folder of the snapshots.
     pub backup_dir: PathBuf,
-    /// Rules of `[[paths.map]]`.
+    /// Rules of `[[paths.map]]`, in file order.
     pub path_rules: Vec<PathRule>,
     /// Synced paths, relative to the home with `/`; empty for all that may be synced.
     pub roots: Vec<String>,
@@ -121,9 +121,9 @@ pub struct SyncConfig {
     pub conflict: ConflictPolicy,
     /// True if conflicts are listed.
     pub report_conflicts: bool,
-    /// The table `[backup]`.
+    /// The table `[backup]`: snapshots before overwriting.
     pub backup: BackupOptions,
-    /// The table `[safety]`.
+    /// The table `[safety]`: conditions for writing.
     pub safety: SafetyOptions,
     /// `[process_detection]`: which programs are Codex, and how they are ended.
     pub shutdown: ShutdownSettings,
@@ -140,7 +140,7 @@ pub struct SyncConfig {
 pub struct ConfigContext<'a> {
     /// Resolves `~` and the current folder.
     pub env: &'a Environment,
-    /// Default of `paths.local_state_dir`.
+    /// Default value of `paths.local_state_dir`.
     pub codex_home: &'a Path,
     /// The default of `paths.backup_dir` is below this folder.
     pub manager_home: &'a Path,
