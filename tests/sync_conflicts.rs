@@ -9,10 +9,10 @@ fn policy(name: &str) -> String {
 
 #[test]
 fn the_run_that_sets_a_version_aside_says_so() {
-    for (name, goes_on) in [
-        ("prefer_local", "the version of this machine goes on"),
-        ("prefer_cloud", "the version in the cloud folder goes on"),
-        ("prefer_newer_mtime", "goes on"),
+    for (name, winner) in [
+        ("prefer_local", "the version of this machine wins"),
+        ("prefer_cloud", "the version in the cloud folder wins"),
+        ("prefer_newer_mtime", " wins"),
     ] {
         for is_planned in [true, false] {
             let pair = Pair::new();
@@ -30,7 +30,7 @@ fn the_run_that_sets_a_version_aside_says_so() {
             let json = run.json();
             assert_eq!(json["conflicts"][0]["path"], ROLLOUT, "{run}");
             let reason = json["conflicts"][0]["reason"].as_str().unwrap();
-            assert!(reason.contains(goes_on), "{reason}");
+            assert!(reason.contains(winner), "{reason}");
             assert!(
                 reason.ends_with("the other one is kept until you decide"),
                 "{reason}"

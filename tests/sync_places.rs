@@ -698,7 +698,10 @@ fn a_home_behind_a_link_that_is_not_mounted_is_refused() {
     pair.apply("a");
     fs::rename(pair.0.path("disk/codex"), pair.0.path("off")).unwrap();
     let run = pair.run("a", &["run", "--apply"]).code(5);
-    assert!(run.stderr.contains("the Codex home is not there"), "{run}");
+    assert!(
+        run.stderr.contains("the Codex home does not exist"),
+        "{run}"
+    );
     assert!(!pair.0.path("disk/codex").exists());
 }
 
@@ -733,7 +736,7 @@ fn a_cloud_folder_that_is_a_file_is_refused_before_anything_is_planned() {
     for args in [&["plan"][..], &["run", "--apply"]] {
         let run = pair.run("a", args).code(5);
         assert!(
-            run.stderr.contains("the cloud folder is not there"),
+            run.stderr.contains("the cloud folder does not exist"),
             "{run}"
         );
     }

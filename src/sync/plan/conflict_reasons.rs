@@ -1,4 +1,4 @@
-//! What a conflict is called, and how it ends where `conflict.policy` decides it.
+//! Wording of conflicts: the reason, and the outcome if `conflict.policy` decides.
 
 use super::Planner;
 use crate::codex::rollout::Relation;
@@ -7,8 +7,7 @@ use crate::sync::scan::Side;
 use crate::sync::version_vector::CausalOrder;
 
 impl Planner<'_> {
-    /// How a conflict between two versions of a plain file ends by `conflict.policy`: the one on `from`
-    /// goes on.
+    /// Describes a conflict of a plain file that `conflict.policy` decides in favour of the version on `from`.
     pub(super) fn policy_outcome(&self, facts: FileFacts, from: Side) -> String {
         let loser = if self.request.config.backup.before_overwrite {
             "the other one is in the snapshot"
@@ -19,22 +18,23 @@ impl Planner<'_> {
     }
 }
 
-/// Which version of a conflict goes on.
+/// Names the version that wins a conflict.
 pub(super) fn winner(from: Side) -> &'static str {
     match from {
-        Side::Local => "the version of this machine goes on",
-        Side::Remote => "the version in the cloud folder goes on",
+        Side::Local => "the version of this machine wins",
+        Side::Remote => "the version in the cloud folder wins",
     }
 }
 
+/// Explains why two versions conflict; continues a sentence that begins with the path.
 pub(super) fn conflict_reason(facts: FileFacts) -> String {
     let known = facts.local != Presence::New && facts.remote != Presence::New;
     match (facts.kind, known) {
         _ if facts.causal_order == CausalOrder::OlderUnattested => {
-            "an older version is in the cloud folder, and nobody says that it was put there"
+            "an older version is in the cloud folder, and no machine lists it"
         }
-        (FileKind::Rollout, true) => "went on differently on both sides since the last sync",
-        (FileKind::Rollout, false) => "went on differently on both sides",
+        (FileKind::Rollout, true) => "was continued differently on both sides since the last sync",
+        (FileKind::Rollout, false) => "was continued differently on both sides",
         (_, true) => "changed on both sides since the last sync",
         (_, false) if facts.relation == Some(Relation::Diverged) => {
             "differs, and no sync has seen it before"

@@ -1,5 +1,10 @@
-//! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
-//! copies that clients made of them.
+//! Plans for conversations. One conversation can have several files on each side (plain or compressed, archived or
+//! not), and cloud clients make copies of them.
+//!
+//! 1. The files of one side are folded into one main version; what diverged becomes a conflict copy.
+//! 2. Clients' copies are folded into the remote side in the same way.
+//! 3. The two main versions are compared and decided about.
+//! 4. Duplicates are removed, and the file moves to the folder that both sides should have (archived or not).
 
 use super::conflict_reasons::{conflict_reason, winner};
 use super::versions::{DownloadState, FileVersion};
@@ -22,31 +27,32 @@ use crate::sync::scan::{ListedFile, Side, Stat};
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::CausalOrder;
 
-/// Why a version is set aside that is in a second file of the conversation.
-const DIVERGED_COPY: &str = "went on differently in a copy";
-/// Why one is that both sides had.
-const REWRITTEN: &str = "was rewritten since the last sync, not continued";
+/// Reason for a conflict copy of a second file of the conversation.
+const DIVERGED_COPY: &str = "was continued differently in a second file";
+/// Reason for a conflict copy of the version that both sides had at the last sync.
+const REWRITTEN: &str = "was rewritten since the last sync instead of continued";
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
 struct SideVersions {
-    /// The one that counts.
+    /// The version that represents this side.
     main: Option<FileVersion>,
-    /// Files whose contents are in the one that counts, or in a fork: they go.
+    /// Files to remove: the main version or a conflict copy contains all their lines.
     duplicates: Vec<ObservedFile>,
 }
 
-/// A plan for one conversation under way.
+/// The step for one conversation in the making.
 struct ConversationDraft<'a> {
     key: &'a str,
     path: String,
     last: Option<&'a SyncedFile>,
     ops: Vec<Op>,
-    /// Names of forks that the ops keep.
+    /// Names of the conflict copies that `ops` creates.
     new_copies: Vec<String>,
 }
 
 impl Planner<'_> {
+    /// Plans a conversation from all its files on both sides.
     pub(super) fn plan_conversation(
         &mut self,
         key: &str,
@@ -76,7 +82,7 @@ impl Planner<'_> {
                 DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
                     remote.push(FileVersion::remote(found));
                 }
-                // Nothing is decided while a part is missing.
+                // Any decision now could make a conflict of a version that is only half delivered.
                 DownloadState::Incomplete(why) => {
                     self.wait_for_listing(&found.path, why);
                     return Ok(());
@@ -90,7 +96,8 @@ impl Planner<'_> {
         self.plan_conversation_sync(draft, local, remote, base.as_ref())
     }
 
-    /// The quick way for what no sync has seen and looks the same on both sides.
+    /// Shortcut of a first sync with `compare = "mtime"`: records a conversation as equal without reading it, if both
+    /// sides have one file with equal path, size and time. Returns true if it did.
     fn record_if_stats_equal(&mut self, draft: &ConversationDraft<'_>, group: &FileGroup) -> bool {
         let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
             return false;
@@ -98,10 +105,9 @@ impl Planner<'_> {
         if draft.last.is_some() || local.path != remote.path || !self.trusts_mtime() {
             return false;
         }
-        let (local, mut remote) = (FileVersion::local(local), FileVersion::local(remote));
-        remote.seen.side = Side::Remote;
-        // Two that grew by as much at one time are told apart by what they hold, unless even the
-        // nanoseconds are the same.
+        let (local, remote) = (FileVersion::local(local), FileVersion::remote(remote));
+        // Without the tolerance for times: two diverged conversations can have equal size and almost equal times.
+        // Only times equal to the nanosecond show that one file is a copy of the other.
         if local.seen.stat != remote.seen.stat {
             return false;
         }
@@ -109,15 +115,15 @@ impl Planner<'_> {
         true
     }
 
-    /// Several files on one side are one conversation: what is in another one goes, and what is not is
-    /// kept as a fork.
+    /// Chooses the main version among the files of one side. The others become duplicates; of those that diverged, a
+    /// conflict copy is kept.
     fn fold_side(
         &mut self,
         draft: &mut ConversationDraft<'_>,
         mut versions: Vec<FileVersion>,
     ) -> Result<SideVersions, PlanError> {
-        // As Codex: the plain file counts before the packed one; and one that was moved since the last
-        // sync before the one that it was moved from.
+        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files; then the one
+        // in the new folder counts.
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
             let place = draft.last.map(|last| match version.seen.side {
@@ -127,32 +133,32 @@ impl Planner<'_> {
             let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
             (path.ends_with(ZST), is_old, path.clone())
         });
-        let mut settled = SideVersions::default();
+        let mut side = SideVersions::default();
         for version in versions {
-            let Some(main) = &settled.main else {
-                settled.main = Some(version);
+            let Some(main) = &side.main else {
+                side.main = Some(version);
                 continue;
             };
             match self.relation(&main.seen, &version.seen)? {
                 Relation::Equal | Relation::FirstExtends => {
-                    settled.duplicates.push(version.seen);
+                    side.duplicates.push(version.seen);
                 }
                 Relation::SecondExtends => {
-                    settled.duplicates.push(main.seen.clone());
-                    settled.main = Some(version);
+                    side.duplicates.push(main.seen.clone());
+                    side.main = Some(version);
                 }
                 Relation::Diverged => {
                     self.keep_conflict_copy(draft, &version.seen)?;
-                    settled.duplicates.push(version.seen);
+                    side.duplicates.push(version.seen);
                 }
             }
         }
-        Ok(settled)
+        Ok(side)
     }
 
-    /// Copies that clients made are versions of the cloud folder: one that has more counts, one that
-    /// went on differently is kept as a fork, and all others hold nothing new. They stay where they
-    /// are: they are their client's.
+    /// Treats the copies that cloud clients made of conflicts as remote versions: a copy that extends the remote main
+    /// version becomes the main version, a diverged one gets a conflict copy, and others have nothing new. The clients'
+    /// files themselves stay, because their client may still track them.
     fn fold_client_copies(
         &mut self,
         draft: &mut ConversationDraft<'_>,
@@ -173,30 +179,30 @@ impl Planner<'_> {
                 continue;
             }
             let mains = [&local.main, &remote.main];
-            let mut extends_there = remote.main.is_none();
-            let mut contained = false;
+            let mut extends_remote = remote.main.is_none();
+            let mut is_contained = false;
             for main in mains.into_iter().flatten() {
                 match self.relation(&main.seen, &seen)? {
-                    Relation::Equal | Relation::FirstExtends => contained = true,
+                    Relation::Equal | Relation::FirstExtends => is_contained = true,
                     Relation::SecondExtends if main.seen.side == Side::Remote => {
-                        extends_there = true;
+                        extends_remote = true;
                     }
                     _ => {}
                 }
             }
-            if contained || self.is_kept_or_resolved(draft, &self.text_digest(&seen)?.1)? {
+            if is_contained || self.is_kept_or_resolved(draft, &self.text_digest(&seen)?.1)? {
                 continue;
             }
             match self.download_state(draft.key, found, true, None)? {
-                // A client makes its copy of a version that nobody may ever vouch for: its lines are
-                // kept as they are, and what still arrives is another version.
+                // A client can copy a version that no machine will ever attest. If its lines are complete they are
+                // kept now; a longer version that arrives later is a version of its own.
                 DownloadState::Incomplete(_)
-                    if !extends_there && self.has_complete_lines(&seen)? =>
+                    if !extends_remote && self.has_complete_lines(&seen)? =>
                 {
                     self.keep_conflict_copy(draft, &seen)?;
                 }
                 DownloadState::Incomplete(why) => self.wait_for_listing(&found.path, why),
-                DownloadState::Complete(version) if extends_there => remote.main = Some(version),
+                DownloadState::Complete(version) if extends_remote => remote.main = Some(version),
                 DownloadState::Complete(version) => {
                     self.keep_conflict_copy(draft, &version.seen)?
                 }
@@ -205,14 +211,15 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether a file of lines has some, and none is cut.
+    /// Returns true if the file has at least one line and all its lines are complete.
     pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
         let path = self.full(seen);
         let why = contents::torn_reason(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
     }
 
-    /// `base` is the file of the cloud folder that others read; a copy of a client may hold more.
+    /// Decides about the two main versions and pushes the step. `base` is the remote file under the conversation's own
+    /// name, which other machines read; the remote main version can also be a client's copy that has more lines.
     #[allow(
         clippy::too_many_lines,
         reason = "one arm for each decision, read together"
@@ -226,14 +233,14 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let facts = self.conversation_facts(&draft, local.main.as_ref(), remote.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
-        let rebase = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
-        let diverged = facts.relation == Some(Relation::Diverged);
+        let main_is_client_copy = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
+        let is_diverged = facts.relation == Some(Relation::Diverged);
         let moved = Self::target_folder(&draft, local.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
         let mut change = ContentChange::Unchanged;
-        let (mut here_at, mut there_at) = (None, None);
+        let (mut local_placement, mut remote_placement) = (None, None);
         match (decision, &local.main, &remote.main) {
             (FileDecision::Conflict, Some(local), Some(remote)) => {
                 self.plan.conflicts.push(Conflict {
@@ -264,7 +271,7 @@ impl Planner<'_> {
                 if other.is_none() {
                     self.cancel_pending_deletions(draft.key)?;
                 }
-                if diverged && let Some(other) = other {
+                if is_diverged && let Some(other) = other {
                     self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
                 action = Some(SyncAction::CopyToCloud);
@@ -272,15 +279,16 @@ impl Planner<'_> {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.add_copy(&mut draft, version, Side::Remote, folder, base)?);
-                here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
+                remote_placement =
+                    Some(self.add_copy(&mut draft, version, Side::Remote, folder, base)?);
+                local_placement = Some(Self::add_move(&mut draft, &version.seen, folder));
             }
             (FileDecision::CopyToLocal(why), other, Some(version)) => {
-                if diverged && let Some(other) = other {
+                if is_diverged && let Some(other) = other {
                     self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
                 action = Some(SyncAction::CopyToLocal);
-                change = match (other, diverged) {
+                change = match (other, is_diverged) {
                     (None, _) => ContentChange::New,
                     (_, true) => ContentChange::Replaced,
                     _ => ContentChange::Extended,
@@ -292,8 +300,9 @@ impl Planner<'_> {
                     .unwrap_or(rollouts::folder(real))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
-                here_at = Some(self.add_copy(&mut draft, version, Side::Local, &folder, old)?);
-                there_at = Some(if rebase {
+                local_placement =
+                    Some(self.add_copy(&mut draft, version, Side::Local, &folder, old)?);
+                remote_placement = Some(if main_is_client_copy {
                     self.add_copy(&mut draft, version, Side::Remote, &folder, base)?
                 } else {
                     Self::add_move(&mut draft, &version.seen, &folder)
@@ -303,10 +312,10 @@ impl Planner<'_> {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                here_at = Some(Self::add_move(&mut draft, &version.seen, folder));
-                there_at = Some(if rebase {
+                local_placement = Some(Self::add_move(&mut draft, &version.seen, folder));
+                remote_placement = Some(if main_is_client_copy {
                     action = Some(SyncAction::CopyToCloud);
-                    reason = "its cloud client had put it under another name";
+                    reason = "the cloud client had renamed it";
                     bytes = version.seen.stat.size;
                     self.add_copy(&mut draft, version, Side::Remote, folder, base)?
                 } else {
@@ -322,7 +331,7 @@ impl Planner<'_> {
             .collect();
         draft.replace_duplicates_by_moves(&duplicates);
         for seen in duplicates {
-            let needed = draft.ops.iter().any(|op| op.writes(&seen));
+            let needed = draft.ops.iter().any(|op| op.occupies(&seen));
             if !needed {
                 draft.ops.push(Op::Remove(seen));
             }
@@ -334,7 +343,7 @@ impl Planner<'_> {
             Some(action) => (action, reason),
             None => draft.action_without_copy(),
         };
-        let state_update = match (here_at, there_at) {
+        let state_update = match (local_placement, remote_placement) {
             (Some(local), Some(remote)) => StateUpdate::Synced { local, remote },
             _ => StateUpdate::None,
         };
@@ -353,6 +362,7 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Records a conversation without ops as equal, and attests the remote file if no machine does.
     fn record_equal_conversation(
         &mut self,
         draft: &ConversationDraft<'_>,
@@ -374,6 +384,7 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Collects the facts for [`decide`]. The contents are compared unless both sides are as the last sync left them.
     fn conversation_facts(
         &self,
         draft: &ConversationDraft<'_>,
@@ -400,8 +411,8 @@ impl Planner<'_> {
         Ok(facts)
     }
 
-    /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
-    /// it was moved to since; where that is no answer, the one in which it is not archived.
+    /// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since
+    /// the last sync, else the one that is not the archive. `None` if both sides agree.
     fn target_folder(
         draft: &ConversationDraft<'_>,
         local: Option<&FileVersion>,
@@ -425,8 +436,8 @@ impl Planner<'_> {
         )
     }
 
-    /// Adds a copy of `from` to `side`, into `folder`, in the form that it has; what stood for it there
-    /// goes. Returns what will be there.
+    /// Adds ops that copy `from` into `folder` on `side`, compressed or not as it is, and that remove `old`, the former
+    /// file of that side. Returns the resulting placement.
     fn add_copy(
         &self,
         draft: &mut ConversationDraft<'_>,
@@ -435,8 +446,8 @@ impl Planner<'_> {
         folder: &str,
         old: Option<&ObservedFile>,
     ) -> Result<Placement, PlanError> {
-        let packed = Self::is_packed_copy(&from.seen);
-        let name = if packed {
+        let is_compressed = Self::is_compressed_copy(&from.seen);
+        let name = if is_compressed {
             format!("{}{ZST}", rollouts::file_name(draft.key))
         } else {
             rollouts::file_name(draft.key).to_owned()
@@ -461,15 +472,16 @@ impl Planner<'_> {
         {
             draft.ops.push(Op::Remove(old.clone()));
         }
-        Ok(Placement::put(to))
+        Ok(Placement::written(to))
     }
 
-    /// A client may have put something behind `.zst`.
-    fn is_packed_copy(seen: &ObservedFile) -> bool {
+    /// Returns true for compressed conversations. Clients append their mark to the complete name, so `.zst` can be in
+    /// the middle.
+    fn is_compressed_copy(seen: &ObservedFile) -> bool {
         seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
     }
 
-    /// Adds a move of a file into another folder of its side; returns what will be there.
+    /// Adds an op that moves a file into `folder` of its side, unless it is there. Returns the resulting placement.
     fn add_move(draft: &mut ConversationDraft<'_>, seen: &ObservedFile, folder: &str) -> Placement {
         let to = rollouts::in_folder(folder, &seen.path);
         if to != seen.path {
@@ -478,9 +490,10 @@ impl Planner<'_> {
                 to: to.clone(),
             });
         }
-        Placement::seen(to, seen)
+        Placement::existing(to, seen)
     }
 
+    /// Returns true if the version has a conflict copy, gets one in this step, or the user has decided to drop it.
     fn is_kept_or_resolved(
         &self,
         draft: &ConversationDraft<'_>,
@@ -492,8 +505,8 @@ impl Planner<'_> {
         Ok(is_kept || self.may_drop(&name)?)
     }
 
-    /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
-    /// conversation now, no earlier decision counts.
+    /// Adds an op that stores a version as a conflict copy, unless [`Self::is_kept_or_resolved`]. While `sync resolve`
+    /// decides about this conversation, earlier decisions do not count, so the losing version always gets a copy.
     fn keep_conflict_copy(
         &self,
         draft: &mut ConversationDraft<'_>,
@@ -520,22 +533,22 @@ impl Planner<'_> {
 }
 
 impl ConversationDraft<'_> {
-    /// A move to where a second file of the conversation stands takes the place of that one: what it
-    /// holds is in the one that is moved, or kept.
+    /// Replaces renames whose target is a duplicate by a copy over the duplicate and a removal: a rename never replaces
+    /// a file. The duplicate's lines are in the moved file or in a conflict copy.
     fn replace_duplicates_by_moves(&mut self, duplicates: &[ObservedFile]) {
         for op in std::mem::take(&mut self.ops) {
-            let taken = match &op {
+            let duplicate = match &op {
                 Op::Rename { from, to } => duplicates
                     .iter()
                     .find(|other| other.side == from.side && other.path == *to),
                 _ => None,
             };
-            match (op, taken) {
-                (Op::Rename { from, to }, Some(taken)) => {
+            match (op, duplicate) {
+                (Op::Rename { from, to }, Some(duplicate)) => {
                     self.ops.push(Op::Copy(CopyOp {
                         from: from.clone(),
                         to: (from.side, to),
-                        over: Some(taken.stat),
+                        over: Some(duplicate.stat),
                         mtime_ns: from.stat.mtime_ns,
                         expect: None,
                         history: None,
@@ -547,36 +560,38 @@ impl ConversationDraft<'_> {
         }
     }
 
-    /// Why versions are set aside, and which one goes on; `None` where none is.
+    /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
     fn conflict_note(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
         if self.new_copies.is_empty() {
             return None;
         }
-        let diverged = facts.relation == Some(Relation::Diverged);
-        let (why, goes_on) = match decision {
+        let is_diverged = facts.relation == Some(Relation::Diverged);
+        let (why, winner) = match decision {
             FileDecision::CopyToCloud(CopyReason::Policy) => {
                 (conflict_reason(facts), winner(Side::Local))
             }
             FileDecision::CopyToLocal(CopyReason::Policy) => {
                 (conflict_reason(facts), winner(Side::Remote))
             }
-            FileDecision::CopyToCloud(_) if diverged => (REWRITTEN.to_owned(), winner(Side::Local)),
-            FileDecision::CopyToLocal(_) if diverged => {
+            FileDecision::CopyToCloud(_) if is_diverged => {
+                (REWRITTEN.to_owned(), winner(Side::Local))
+            }
+            FileDecision::CopyToLocal(_) if is_diverged => {
                 (REWRITTEN.to_owned(), winner(Side::Remote))
             }
             _ => (
                 DIVERGED_COPY.to_owned(),
-                "the version under its own name goes on",
+                "the version under the conversation's own name wins",
             ),
         };
         let kept = match self.new_copies.len() {
             1 => "the other one is kept until you decide".to_owned(),
             n => format!("{n} others are kept until you decide"),
         };
-        Some(format!("{why}: {goes_on}, {kept}"))
+        Some(format!("{why}: {winner}, {kept}"))
     }
 
-    /// What a step without a copy is called, and why it is there.
+    /// Returns the action and the reason of a step that copies nothing from side to side.
     fn action_without_copy(&self) -> (SyncAction, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
@@ -584,7 +599,7 @@ impl ConversationDraft<'_> {
         });
         match moves {
             Some(Side::Local) => (SyncAction::MoveLocal, "moved in the cloud folder"),
-            Some(Side::Remote) => (SyncAction::MoveCloud, "moved here"),
+            Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine"),
             None if self
                 .ops
                 .iter()
@@ -601,8 +616,8 @@ impl ConversationDraft<'_> {
 }
 
 impl Op {
-    /// Whether the op puts something at the place of `seen`, or reads it only to move it.
-    fn writes(&self, seen: &ObservedFile) -> bool {
+    /// Returns true if the op writes to or removes the path of `seen`, so that the duplicate needs no op of its own.
+    fn occupies(&self, seen: &ObservedFile) -> bool {
         match self {
             Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,
             Self::Rename { from, to } => from.side == seen.side && *to == seen.path,

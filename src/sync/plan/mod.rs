@@ -1,4 +1,29 @@
-//! What a sync would do: computed by reading alone, and applied as it is shown.
+//! The plan of a sync: which file is copied, merged, renamed or removed, and why. Planning only reads;
+//! [`apply`](crate::sync::apply) then performs exactly the steps that were shown.
+//!
+//! [`plan`] runs these phases in this order:
+//!
+//! 1. **Scan.** Checks that the cloud folder may be used ([`check_cloud`], `check_own_manifest`) and lists both sides
+//!    ([`scan`](crate::sync::scan)). `stat_cache` finds remote files that changed although size and time did not.
+//!    `grouping` puts all files of one key into a `FileGroup`: a conversation has one key in all its forms (`.jsonl`,
+//!    `.jsonl.zst`, archived), other files have their path. `links` blocks groups behind a link that is not followed.
+//! 2. **Guard against a wrong folder.** `mass_change_guard::refuse_unmounted` fails if the cloud folder lacks so many
+//!    known files that it is probably not mounted. `undelivered` lists the versions of other machines' manifests that
+//!    the cloud client has not delivered.
+//! 3. **Facts and decision, for each group.** `versions` checks that a remote file arrived completely and compares each
+//!    side with the last sync. `deletions` and `ancestry` correct these facts: deletions of other machines, and which
+//!    version of a plain file descends from the other. [`decide`](crate::sync::decide) is the one table that maps facts
+//!    to a decision.
+//! 4. **Steps.** `conversation` and `plain` turn the decision into a [`SyncStep`] with its [`Op`]s, a [`Conflict`], or
+//!    an entry of one of the lists of [`SyncPlan`]. `conflict_reasons` words the conflicts. `pending_conflicts` plans
+//!    the conflict copies after all conversations.
+//! 5. **Guards over all steps.** `mass_change_guard::hold_mass_deletions` holds back many deletions at once.
+//!    `incomplete_files` names the machine that has the newest version of each file that the sync waits for.
+//!    `secret_filter` drops steps that would copy a login. `path_conflicts` drops steps whose target is blocked by a
+//!    folder. Finally the steps are sorted, deletions first.
+//!
+//! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
+//! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
 
 mod ancestry;
 mod conflict_reasons;
@@ -45,73 +70,73 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use undelivered::UndeliveredFiles;
 
-/// Why there is no plan. Nothing was changed.
+/// Errors that prevent a plan. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The file system refused.
+    /// A file or folder that all decisions depend on cannot be read.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// See [`StateError`].
+    /// The state of the last sync cannot be used; see [`StateError`].
     #[error(transparent)]
     State(#[from] StateError),
-    /// The cloud folder is not there.
-    #[error("the cloud folder is not there: {}", .0.display())]
+    /// The cloud folder does not exist.
+    #[error("the cloud folder does not exist: {}", .0.display())]
     NoCloud(PathBuf),
-    /// A folder of ours in the cloud folder is a link.
+    /// `.codex-manager`, or a folder in it, is a link: writing to it would leave the cloud folder.
     #[error("a link leads out of the cloud folder: {}", .0.display())]
     LinkInCloud(PathBuf),
-    /// What is no folder stands where a folder of ours is to be.
+    /// `.codex-manager`, or an entry that has to be a folder in it, is a file.
     #[error("not a folder: {}", .0.display())]
     NotAFolder(PathBuf),
-    /// Nothing tells that the cloud folder is the one that it was.
-    #[error("the state of the last sync is damaged, and no machine has left a word in the cloud folder, which looks not mounted or not downloaded: {}", .0.display())]
+    /// The state is unreadable and the cloud folder has no manifest, so nothing shows that it is mounted.
+    #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it looks not mounted or not downloaded: {}", .0.display())]
     NoManifest(PathBuf),
-    /// The cloud folder is another one than the one that the plan was made for.
-    #[error("the cloud folder has nothing of what was in it when the plan was made, and looks not mounted any more: {}", .0.display())]
+    /// The cloud folder lost its manifests, or all its content, after the plan was made.
+    #[error("the cloud folder no longer contains what it did when the plan was made; it looks not mounted: {}", .0.display())]
     Unmounted(PathBuf),
-    /// The Codex home is not there, and it was.
-    #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
+    /// The Codex home of a former sync does not exist.
+    #[error("the Codex home does not exist, but did at the last sync: {}", .0.display())]
     NoCodexHome(PathBuf),
-    /// Much of what was in the cloud folder is not there.
+    /// The cloud folder lacks most known files, or any known file together with this machine's manifest.
     #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
     MostFilesMissing {
-        /// How many are missing.
+        /// Number of known files that the cloud folder lacks.
         missing: usize,
-        /// How many the last sync left there.
+        /// Number of files that the last sync left in the cloud folder.
         known: usize,
-        /// The folder.
+        /// Path of the cloud folder.
         cloud: PathBuf,
     },
-    /// See [`CodexSyncStateError`].
+    /// The state of codexSync cannot be imported; see [`CodexSyncStateError`].
     #[error(transparent)]
     Takeover(#[from] CodexSyncStateError),
-    /// What this machine said last is not on it.
-    #[error("what this machine said last is not downloaded to it: {}", .0.display())]
+    /// This machine's manifest is a placeholder of the cloud client.
+    #[error("this machine's manifest is not downloaded to it: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),
-    /// A glob that means nothing.
+    /// A glob of the configuration cannot be parsed.
     #[error("filters.exclude_globs: {0}")]
     InvalidGlob(String),
 }
 
-/// What a plan is made for.
+/// The configuration and the flags that [`plan`] works from.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanRequest<'a> {
-    /// The configuration.
+    /// The configuration of this sync.
     pub config: &'a SyncConfig,
-    /// The pair's state.
+    /// The stored state for this pair of Codex home and cloud folder.
     pub replica: &'a Replica,
-    /// Whether what is missing in the cloud folder is put back even if it is most of it.
+    /// `--refill`: restores files that the cloud folder lacks, even if it lacks most of them.
     pub refill: bool,
-    /// Whether files that no machine vouches for are taken as they are.
+    /// `--accept-unlisted`: uses remote files that no machine attests.
     pub accept_unlisted: bool,
-    /// Whether deletions are sent on even if they are many.
+    /// `--delete-many`: copies deletions to the other side, however many.
     pub delete_many: bool,
-    /// Who decides about one path, instead of `conflict.policy`.
+    /// `sync resolve`: the policy for this one path, instead of `conflict.policy`.
     pub policy_override: Option<(&'a str, ConflictPolicy)>,
 }
 
 impl<'a> PlanRequest<'a> {
-    /// One without any wishes.
+    /// Creates a request without flags.
     pub fn new(config: &'a SyncConfig, replica: &'a Replica) -> Self {
         Self {
             config,
@@ -124,16 +149,16 @@ impl<'a> PlanRequest<'a> {
     }
 }
 
-/// Whether the cloud folder may be written to: it is there, unless `is_made` says that a first sync makes
-/// it, and nothing of ours in it leads elsewhere.
+/// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders. With
+/// `may_create`, the cloud folder may be absent, because a first sync creates it.
 ///
 /// # Errors
 /// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
-pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> {
+pub fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
     let cloud = &config.cloud;
-    // A link that leads nowhere now, or a file, is nothing to be made a folder of.
+    // A dangling link is probably the way to a disk that is not mounted now: no folder is created through it.
     let is_free = || cloud.symlink_metadata().is_err();
-    if !(cloud.is_dir() || is_made && is_free()) {
+    if !(cloud.is_dir() || may_create && is_free()) {
         return Err(PlanError::NoCloud(cloud.clone()));
     }
     match manifest::unusable_folder(cloud) {
@@ -143,8 +168,8 @@ pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> 
     }
 }
 
-/// Whether the cloud folder is there and the one that the last sync left, as far as this machine's word
-/// in it tells; for who puts files there without a plan.
+/// Checks that the cloud folder is mounted and is the one synced last, using this machine's manifest. For callers
+/// that write to the cloud folder without a plan, as `sync restore` does.
 ///
 /// # Errors
 /// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
@@ -171,8 +196,8 @@ pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<()
     }
 }
 
-/// Who cannot read what stands under this machine's name cannot tell whether another one wrote it: it is not
-/// written over, and not taken for gone.
+/// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
+/// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted folder.
 fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if remote_manifests::is_placeholder(&own) {
@@ -181,7 +206,7 @@ fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), Plan
     Ok(())
 }
 
-/// Makes the plan. Also returns the state that it was made from.
+/// Makes the plan, and returns it with the state that it is based on; [`apply`](crate::sync::apply::apply) needs both.
 ///
 /// # Errors
 /// See [`PlanError`].
@@ -197,7 +222,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     }
     check_own_manifest(config, &state)?;
     let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
-    // Two disks, or two processors.
+    // The two sides are often on two disks, and listing them uses two processors.
     let (remote, local) = parallel::both(
         || scan::scan(&config.cloud, &scope, Side::Remote),
         || scan::scan(&config.local, &scope, Side::Local),
@@ -211,7 +236,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let mut planner = Planner {
         request,
         rules: DecisionRules {
-            // What was known of a last sync and is known no more is not decided by times.
+            // The damaged state may have known which side changed. Times would guess, and a wrong guess overwrites
+            // the newer version; the three-way comparison reports a conflict instead.
             compare: if state.has_gaps {
                 Compare::ThreeWay
             } else {
@@ -244,7 +270,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.cloud_contents = cloud_contents;
     secret_filter::drop_login_copies(&mut plan, config);
     path_conflicts::drop_blocked_steps(&mut plan, config);
-    // What goes makes room for what comes: a folder for a file of its name, and the other way round.
+    // Deletions first: where a folder became a file or a file a folder, the old name must be free.
     let deletes = |step: &SyncStep| {
         matches!(
             step.action,
@@ -267,31 +293,35 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     Ok((plan, state))
 }
 
-/// What this machine's ledger says, by key.
+/// Entries of this machine's ledger, by key as in manifests.
 #[derive(Debug, Default)]
 struct LedgerVersions {
-    /// What it vouches for.
-    files: HashMap<String, Vec<ManifestEntry>>,
-    /// What it took from the cloud folder and may not have noted in the state.
-    taken: HashMap<String, Vec<ManifestEntry>>,
+    /// Versions that this machine attests.
+    attested: HashMap<String, Vec<ManifestEntry>>,
+    /// Versions that a killed run may have downloaded without recording them in the state; the newest one last.
+    downloaded: HashMap<String, Vec<ManifestEntry>>,
 }
 
+/// The plan in the making, with the inputs that all groups share. Its methods are spread over the modules of this
+/// folder, each with the rules that the module documentation names.
 struct Planner<'a> {
     request: &'a PlanRequest<'a>,
     rules: DecisionRules,
     state: &'a SyncState,
+    /// Manifests of other machines, read at first use: a sync without changes does not need them.
     manifests: OnceCell<RemoteManifests>,
+    /// This machine's ledger, read at first use.
     ledger: OnceCell<LedgerVersions>,
-    /// What our manifest in the cloud folder says, by key.
+    /// Entries of this machine's manifest in the cloud folder, by key, read at first use.
     own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
     conflict_copies: ConflictCopies,
-    /// Whether our manifest was there, but for the name that it has from now on.
+    /// True if this machine gets a new manifest name in this run, so its manifest does not exist yet.
     is_renamed: bool,
     /// With `session_mode = "last_date_only"`, the date that is synced.
     latest_date: Option<String>,
-    /// Files that are waited for because no machine lists them as they are.
+    /// Paths in `plan.waiting` of files that no machine attests as they are; `--accept-unlisted` could use them.
     unlisted: BTreeSet<String>,
-    /// What other machines list and has not arrived.
+    /// Versions that other machines list and that are not in the cloud folder yet.
     undelivered: UndeliveredFiles,
     plan: SyncPlan,
 }
@@ -305,7 +335,7 @@ impl Planner<'_> {
         self.request.config.file_path(seen.side, &seen.path)
     }
 
-    /// What all machines say; read when the first question needs it.
+    /// Returns the manifests of all other machines.
     fn manifests(&self) -> Result<&RemoteManifests, IoError> {
         if let Some(read) = self.manifests.get() {
             return Ok(read);
@@ -318,15 +348,15 @@ impl Planner<'_> {
         identity::own_manifest_path(self.request.config, self.state)
     }
 
-    /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody
-    /// has left a word there has to do.
+    /// Warns of a damaged state. If it is lost completely, missing files cannot reveal an unmounted cloud folder any
+    /// more, so the folder must contain at least one manifest.
     fn check_state_damage(&mut self) -> Result<(), PlanError> {
         let Some(damage) = self.state.damage else {
             return Ok(());
         };
         let cloud = &self.request.config.cloud;
-        let is_marked = || manifest::all_paths(cloud).next().is_some();
-        if damage == StateDamage::All && !self.request.refill && !is_marked() {
+        let has_manifest = || manifest::all_paths(cloud).next().is_some();
+        if damage == StateDamage::All && !self.request.refill && !has_manifest() {
             return Err(PlanError::NoManifest(cloud.clone()));
         }
         let file = self.request.replica.state_file();
@@ -336,8 +366,8 @@ impl Planner<'_> {
             StateDamage::Lines(n) => format!("has {n} lines that cannot be read"),
         };
         let why = format!(
-            "{what}: files that it does not know are compared as in a first sync, and no time decides \
-             between them; the next run keeps it as .damaged"
+            "{what}: files that it does not know are compared by content as in a first sync, never by time; \
+             the next run keeps the damaged file as .damaged"
         );
         self.plan
             .warnings
@@ -345,30 +375,31 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What this machine's ledger says.
+    /// Returns the ledger of this machine.
     fn ledger(&self) -> Result<&LedgerVersions, IoError> {
         if let Some(read) = self.ledger.get() {
             return Ok(read);
         }
-        let noted = Ledger::read(&self.request.replica.folder)?;
+        let contents = Ledger::read(&self.request.replica.folder)?;
         let mut own = LedgerVersions::default();
-        for (path, written) in noted.earlier.into_iter().chain(noted.files) {
-            let of_key = own.files.entry(manifest::key_of(&path)).or_default();
-            of_key.push(written);
+        for (path, entry) in contents.earlier.into_iter().chain(contents.files) {
+            let of_key = own.attested.entry(manifest::key_of(&path)).or_default();
+            of_key.push(entry);
         }
-        for (path, written) in noted.downloaded {
-            let of_key = own.taken.entry(manifest::key_of(&path)).or_default();
-            of_key.push(written);
+        for (path, entry) in contents.downloaded {
+            let of_key = own.downloaded.entry(manifest::key_of(&path)).or_default();
+            of_key.push(entry);
         }
         Ok(self.ledger.get_or_init(|| own))
     }
 
-    /// The versions that this machine vouches for.
+    /// Returns the versions of a file that this machine attests.
     fn ledger_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
-        let own = self.ledger()?.files.get(&manifest::fold_name(key));
+        let own = self.ledger()?.attested.get(&manifest::fold_name(key));
         Ok(own.map_or(&[], Vec::as_slice))
     }
 
+    /// Runs phases 2 to 4 and the guard against mass deletions; see the module documentation.
     fn plan_all(
         &mut self,
         local: SideListing,
@@ -378,7 +409,8 @@ impl Planner<'_> {
         self.check_state_damage()?;
         if self.state.restore_marker.is_some() && self.rules.delete == DeletePolicy::Propagate {
             let home = self.root(Side::Local).to_string_lossy().into_owned();
-            let why = "was put back from an archive: what it lacks comes back, and is not deleted";
+            let why =
+                "was restored from an archive: files that it lacks are copied back and not deleted";
             self.plan.notes.push((home, why.to_owned()));
         }
         let groups = self.group_listings(local, remote);
@@ -393,7 +425,8 @@ impl Planner<'_> {
         for (key, group) in inside {
             self.plan_group_or_skip(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
         }
-        // Parents travel with their children, and theirs with them.
+        // A conversation of the synced day cannot be resumed without those that it continues, so these are synced too,
+        // recursively, whatever their day.
         let mut by_id = HashMap::new();
         if !parents.is_empty() {
             by_id.extend(outside.iter().filter_map(|(key, group)| {
@@ -411,7 +444,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// `parents` takes the id of the conversation that this one continues.
+    /// Plans one group. Adds the id of the conversation that this one continues to `parents`.
     fn plan_group(
         &mut self,
         key: &str,
@@ -419,7 +452,7 @@ impl Planner<'_> {
         parents: Option<&mut Vec<String>>,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
-        // Merges of two machines may have one size and one time; these two files are always read.
+        // Merges on two machines can have equal size and time but different lines, so files of lines are always read.
         if last.is_some_and(|last| group.matches_last_sync(last)) && !line_merge::is_mergeable(key)
         {
             self.plan.unchanged += 1;
@@ -450,7 +483,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The rules for one path.
+    /// Returns the decision rules for one path, with the policy that `sync resolve` gives for it.
     fn rules_for(&self, path: &str) -> DecisionRules {
         let mut rules = self.rules;
         if let Some((_, policy)) = self.request.policy_override
@@ -461,14 +494,14 @@ impl Planner<'_> {
         rules
     }
 
-    /// Whether it is this path that somebody decides about.
+    /// Returns true if `sync resolve` decides about this path.
     fn has_policy_override(&self, path: &str) -> bool {
         self.request
             .policy_override
-            .is_some_and(|(chosen, _)| chosen == path)
+            .is_some_and(|(resolved, _)| resolved == path)
     }
 
-    /// Whether the modes allow to call two files equal that only look so.
+    /// Returns true if files with equal size and time count as equal without reading them.
     fn trusts_mtime(&self) -> bool {
         self.rules.compare == Compare::Mtime
     }

@@ -546,10 +546,10 @@ impl Planner<'_> {
             Side::Local => SyncAction::CopyToLocal,
             Side::Remote => SyncAction::CopyToCloud,
         };
-        let source = Placement::seen(from.seen.path.clone(), &from.seen);
+        let source = Placement::existing(from.seen.path.clone(), &from.seen);
         let (local, remote) = match to.0 {
-            Side::Local => (Placement::put(to.1.clone()), source),
-            Side::Remote => (source, Placement::put(to.1.clone())),
+            Side::Local => (Placement::written(to.1.clone()), source),
+            Side::Remote => (source, Placement::written(to.1.clone())),
         };
         self.plan.steps.push(SyncStep {
             key: key.to_owned(),

@@ -332,7 +332,7 @@ impl Planner<'_> {
             return Ok(None);
         };
         let size = local.seen.stat.size;
-        let taken = self.ledger()?.taken.get(&manifest::fold_name(key));
+        let taken = self.ledger()?.downloaded.get(&manifest::fold_name(key));
         let alike = taken.into_iter().flatten().filter(|t| t.size == size);
         if alike.clone().next().is_none() {
             return Ok(None);
