@@ -398,7 +398,7 @@ mod tests {
             ("[paths]\ncloud_root_dir = 5", "paths.cloud_root_dir"),
             (
                 "[paths]\ncloud_root_dir = \"~/.codex/x\"",
-                "lies in the Codex home",
+                "is inside the Codex home",
             ),
             ("[sync]\nmode = \"hot\"", "sync.mode"),
             ("[sync]\ncompare = \"size\"", "sync.compare"),

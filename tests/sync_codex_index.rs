@@ -2,7 +2,7 @@
 
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{Pair, actions};
-use crate::sync_closing::a_codex;
+use crate::sync_shutdown::a_codex;
 use rusqlite::{Connection, OptionalExtension};
 use std::fs;
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ fn named(n: u8, name: &str, minute: u8) -> String {
 }
 
 #[test]
-fn a_name_given_after_the_first_sync_reaches_the_lists_of_the_other_machine() {
+fn a_later_name_reaches_the_lists_of_the_other_machine() {
     let pair = Pair::new();
     pair.sync(&[
         (&path(1), &text(1, "")),
@@ -163,7 +163,7 @@ fn a_name_given_after_the_first_sync_reaches_the_lists_of_the_other_machine() {
 }
 
 #[test]
-fn what_a_killed_run_brought_is_made_known_by_the_next_one() {
+fn the_next_run_indexes_files_of_a_killed_run() {
     if !can_inject() {
         return;
     }
@@ -204,7 +204,7 @@ fn what_a_killed_run_brought_is_made_known_by_the_next_one() {
 }
 
 #[test]
-fn what_an_index_refused_is_made_known_when_it_does_no_longer() {
+fn a_failed_index_update_is_repeated_by_the_next_run() {
     let pair = Pair::new();
     pair.sync(&[(&path(1), &text(1, ""))]);
     let index = Index::of(&pair, "b", &[1]);
@@ -215,7 +215,7 @@ fn what_an_index_refused_is_made_known_when_it_does_no_longer() {
     );
     let refused = pair.run("b", &["run", "--apply"]).code(1);
     assert!(
-        refused.stderr.contains("index could not be changed"),
+        refused.stderr.contains("index could not be updated"),
         "{refused}"
     );
     assert_eq!(pair.text("b", &path(2)), text(2, ""));
@@ -234,7 +234,7 @@ fn what_an_index_refused_is_made_known_when_it_does_no_longer() {
 }
 
 #[test]
-fn what_a_killed_decision_wrote_is_made_known_by_the_next_run() {
+fn the_next_run_indexes_files_of_a_killed_decision() {
     if !can_inject() {
         return;
     }
@@ -263,7 +263,7 @@ fn what_a_killed_decision_wrote_is_made_known_by_the_next_run() {
 }
 
 #[test]
-fn folders_are_mapped_in_the_index_only_while_nobody_has_it_open() {
+fn folders_are_mapped_only_while_the_index_is_not_in_use() {
     let pair = Pair::new();
     pair.sync(&[(&path(1), &text(1, ""))]);
     let index = Index::of(&pair, "b", &[1]);

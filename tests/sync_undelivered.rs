@@ -30,7 +30,7 @@ fn only_manifests_arrived(pair: &Pair, day: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_another_machine_lists_and_has_not_arrived_is_reported_with_its_machine() {
+fn undelivered_files_are_reported_with_their_machine() {
     let pair = Pair::synced(&[
         (ROLLOUT, META),
         (SKILL, "one"),
@@ -71,7 +71,8 @@ fn what_another_machine_lists_and_has_not_arrived_is_reported_with_its_machine()
     }
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
-        run.stderr.contains("again before you start Codex here"),
+        run.stderr
+            .contains("again before you start Codex on this machine"),
         "{run}"
     );
     assert!(!run.stderr.contains("continue with"), "{run}");
@@ -99,7 +100,7 @@ fn what_another_machine_lists_and_has_not_arrived_is_reported_with_its_machine()
 }
 
 #[test]
-fn what_is_not_synced_here_or_gone_everywhere_is_not_waited_for() {
+fn excluded_and_deleted_files_are_not_awaited() {
     let pair = Pair::new();
     pair.configure("b", "[targets]\ninclude_roots = [\"sessions\"]\n");
     let day = pair.day();
@@ -128,7 +129,7 @@ fn what_is_not_synced_here_or_gone_everywhere_is_not_waited_for() {
 }
 
 #[test]
-fn a_version_that_was_set_aside_is_not_waited_for() {
+fn conflict_copies_are_not_awaited() {
     for keep in [None, Some("local"), Some("both")] {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"prefer_local\"\n");
@@ -153,7 +154,7 @@ fn a_version_that_was_set_aside_is_not_waited_for() {
 }
 
 #[test]
-fn the_flag_that_takes_unlisted_files_is_offered_only_where_nothing_newer_is_listed() {
+fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     let pair = Pair::synced(&[(SKILL, "one\n")]);
     for name in ["a", "b"] {
         pair.apply(name);
@@ -197,7 +198,7 @@ fn three(text: &str) -> Pair {
 }
 
 #[test]
-fn a_text_that_was_edited_and_deleted_elsewhere_does_not_come_back_as_it_was_before() {
+fn an_older_version_of_a_deleted_file_does_not_come_back() {
     let pair = three("one");
     pair.put("a", SKILL, "two");
     pair.apply("a");
@@ -225,7 +226,7 @@ fn a_text_that_was_edited_and_deleted_elsewhere_does_not_come_back_as_it_was_bef
 }
 
 #[test]
-fn an_older_text_does_not_take_the_place_of_an_edit_that_is_on_its_way() {
+fn an_older_text_does_not_replace_an_undelivered_edit() {
     let pair = three("one");
     pair.put("a", SKILL, "two");
     pair.apply("a");

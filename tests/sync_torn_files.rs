@@ -32,7 +32,7 @@ const WAYS: [(&str, Tear); 4] = [
 ];
 
 #[test]
-fn a_machine_writes_its_torn_word_again_and_what_is_found_is_vouched_for() {
+fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
     for (how, tear) in WAYS {
         let pair = Pair::new();
         pair.configure("c", "");
@@ -46,7 +46,9 @@ fn a_machine_writes_its_torn_word_again_and_what_is_found_is_vouched_for() {
         fs::write(&word, tear(&whole)).unwrap();
         let checks = pair.run("a", &["preflight"]).code(0);
         assert!(
-            checks.stdout.contains("what this machine says is torn"),
+            checks
+                .stdout
+                .contains("this machine's manifest in the cloud folder is incomplete"),
             "{how}: {checks}"
         );
         let json = pair.apply("a");
@@ -65,7 +67,7 @@ fn a_machine_writes_its_torn_word_again_and_what_is_found_is_vouched_for() {
 }
 
 /// Two machines with a version that waits for a decision; its file in the cloud folder and that of `b`.
-fn with_a_kept_version() -> (Pair, PathBuf, PathBuf) {
+fn with_conflict_copy() -> (Pair, PathBuf, PathBuf) {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
         pair.configure(name, "[conflict]\npolicy = \"prefer_local\"\n");
@@ -79,10 +81,10 @@ fn with_a_kept_version() -> (Pair, PathBuf, PathBuf) {
 }
 
 #[test]
-fn a_kept_version_that_is_torn_on_one_side_is_mended_from_the_other() {
+fn a_torn_conflict_copy_is_completed_from_the_other_side() {
     for (how, tear) in WAYS {
         for is_here in [false, true] {
-            let (pair, there, here) = with_a_kept_version();
+            let (pair, there, here) = with_conflict_copy();
             let whole = fs::read(&there).unwrap();
             let torn = if is_here { &here } else { &there };
             let time = torn.metadata().unwrap().modified().unwrap();
@@ -106,8 +108,8 @@ fn a_kept_version_that_is_torn_on_one_side_is_mended_from_the_other() {
 }
 
 #[test]
-fn half_a_kept_version_is_not_taken_for_one_that_the_conversation_holds() {
-    let (pair, there, here) = with_a_kept_version();
+fn a_partial_conflict_copy_is_not_redundant() {
+    let (pair, there, here) = with_conflict_copy();
     let whole = fs::read_to_string(&there).unwrap();
     assert!(whole.starts_with(META) && whole.len() > META.len());
     fs::write(&here, META).unwrap();
@@ -129,7 +131,7 @@ fn half_a_kept_version_is_not_taken_for_one_that_the_conversation_holds() {
 }
 
 #[test]
-fn half_a_word_of_a_machine_that_is_no_more_stops_nobody() {
+fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
     let pair = Pair::new();
     pair.configure("c", "");
     pair.put("a", SKILL, "one");
@@ -147,7 +149,12 @@ fn half_a_word_of_a_machine_that_is_no_more_stops_nobody() {
     }
     at(&word, 1_795_000_000);
     let checks = pair.run("c", &["preflight"]).code(0);
-    for said in ["whole: a\n", "since 2026-11-18", "/a-", "remove that"] {
+    for said in [
+        "the manifest of a has",
+        "since 2026-11-18",
+        "/a-",
+        "remove that",
+    ] {
         assert!(checks.stdout.contains(said), "{said}: {checks}");
     }
     for _ in 0..2 {

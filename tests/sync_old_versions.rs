@@ -25,7 +25,7 @@ fn reason(json: &serde_json::Value) -> &str {
 const OLDER: &str = "the cloud folder has an older version";
 
 #[test]
-fn an_old_text_that_a_machine_still_vouches_for_does_not_replace_a_newer_one() {
+fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
     let pair = Pair::new();
     pair.configure("c", "");
     fs::create_dir_all(pair.home("c")).unwrap();
@@ -53,7 +53,7 @@ fn an_old_text_that_a_machine_still_vouches_for_does_not_replace_a_newer_one() {
 }
 
 #[test]
-fn an_old_text_that_comes_back_before_others_have_synced_does_not_replace_a_newer_one() {
+fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
     let pair = Pair::new();
     writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     writes(&pair, "two", 1_795_000_010, &["a"]);
@@ -71,7 +71,7 @@ fn an_old_text_that_comes_back_before_others_have_synced_does_not_replace_a_newe
 }
 
 #[test]
-fn an_old_text_that_comes_back_goes_when_the_newer_one_was_edited_meanwhile() {
+fn an_old_text_is_replaced_by_a_local_edit_of_the_newer_one() {
     let pair = Pair::new();
     writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     writes(&pair, "two", 1_795_000_010, &["a", "b"]);
@@ -81,7 +81,7 @@ fn an_old_text_that_comes_back_goes_when_the_newer_one_was_edited_meanwhile() {
 }
 
 #[test]
-fn a_text_that_nobody_vouches_for_any_more_is_known_again() {
+fn an_unattested_old_text_is_recognized() {
     let pair = Pair::new();
     writes(&pair, "one", 1_795_000_000, &["a", "b"]);
     for n in 2..8 {
@@ -99,7 +99,7 @@ fn a_text_that_nobody_vouches_for_any_more_is_known_again() {
 }
 
 #[test]
-fn going_back_to_an_old_text_travels_whoever_does_it() {
+fn a_deliberate_return_to_an_old_text_is_synced() {
     let pair = Pair::new();
     writes(&pair, "one", 1_795_000_000, &["a", "b"]);
     writes(&pair, "two", 1_795_000_010, &["b", "a"]);
@@ -132,7 +132,7 @@ fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
 }
 
 #[test]
-fn a_folder_that_goes_back_to_an_earlier_day_is_brought_up_to_date() {
+fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
     // Our own word of that day is one that we know again, or none.
     for versions in [3, 12] {
         for more in [&[][..], &["--accept-unlisted"]] {
@@ -158,7 +158,7 @@ fn a_folder_that_goes_back_to_an_earlier_day_is_brought_up_to_date() {
 }
 
 #[test]
-fn the_beginning_of_a_conversation_that_comes_back_is_brought_up_to_date() {
+fn an_earlier_version_of_a_conversation_is_updated() {
     let line = |n: u32| format!("{{\"n\":{n}}}\n");
     let texts: Vec<_> = (0..3)
         .map(|n| format!("{META}{}", (0..n).map(line).collect::<String>()))
@@ -198,7 +198,7 @@ fn the_beginning_of_a_conversation_that_comes_back_is_brought_up_to_date() {
 }
 
 #[test]
-fn the_beginning_of_a_conversation_waits_while_more_of_another_machine_is_on_its_way() {
+fn a_prefix_of_a_conversation_waits_for_undelivered_turns() {
     let pair = Pair::new();
     pair.put("b", ROLLOUT, META);
     for name in ["b", "a", "b"] {
@@ -215,7 +215,7 @@ fn the_beginning_of_a_conversation_waits_while_more_of_another_machine_is_on_its
 }
 
 #[test]
-fn half_of_what_is_here_is_never_taken_and_the_whole_comes_over_it() {
+fn a_partial_copy_of_a_local_file_is_never_used() {
     let pair = Pair::new();
     writes(&pair, "one\ntwo\n", 1_795_000_000, &["a"]);
     let half = pair.put("cloud", SKILL, "one\ntw");
@@ -240,7 +240,7 @@ fn half_of_what_is_here_is_never_taken_and_the_whole_comes_over_it() {
 }
 
 #[test]
-fn half_of_a_text_that_was_taken_gives_way_to_the_whole_one() {
+fn a_partial_text_that_was_used_is_replaced_by_the_complete_one() {
     let pair = Pair::new();
     // Nobody has said anything yet.
     pair.put("cloud", SKILL, "one\ntw");
@@ -257,7 +257,7 @@ fn half_of_a_text_that_was_taken_gives_way_to_the_whole_one() {
 }
 
 #[test]
-fn without_another_machine_somebody_decides_about_an_old_text() {
+fn without_other_machines_an_old_text_is_a_conflict() {
     let pair = Pair::new();
     for (n, text) in ["one", "two"].into_iter().enumerate() {
         writes(&pair, text, 1_795_000_000 + n as u64, &["a"]);
@@ -281,7 +281,7 @@ fn without_another_machine_somebody_decides_about_an_old_text() {
 }
 
 #[test]
-fn versions_that_know_nothing_of_each_other_are_a_conflict() {
+fn concurrent_versions_are_a_conflict() {
     let pair = Pair::new();
     writes(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
     let before = pair.day();
@@ -312,7 +312,7 @@ fn versions_that_know_nothing_of_each_other_are_a_conflict() {
 }
 
 #[test]
-fn half_of_a_kept_version_is_mended_by_the_machine_that_has_it_whole() {
+fn a_partial_conflict_copy_is_completed_by_another_machine() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[conflict]\npolicy = \"prefer_local\"\n");

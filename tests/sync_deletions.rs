@@ -47,7 +47,7 @@ fn is_there(pair: &Pair, name: &str, n: usize) -> bool {
 }
 
 #[test]
-fn i2_a_few_deletions_amid_which_a_run_is_killed_go_over_all_the_same() {
+fn i2_a_few_deletions_of_a_killed_run_are_completed() {
     if !can_inject() {
         return;
     }
@@ -80,7 +80,7 @@ fn i2_a_few_deletions_amid_which_a_run_is_killed_go_over_all_the_same() {
 }
 
 #[test]
-fn i2_many_deletions_that_were_meant_go_on_where_a_killed_run_stopped() {
+fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
     if !can_inject() {
         return;
     }
@@ -111,7 +111,7 @@ fn i2_many_deletions_that_were_meant_go_on_where_a_killed_run_stopped() {
 }
 
 #[test]
-fn what_is_gone_from_both_sides_is_deleted_for_all_and_many_at_once_are_not() {
+fn files_gone_from_both_sides_are_deleted_everywhere_unless_many() {
     let pair = deleting(&["a", "b"], 40);
     let remove = |n: usize| {
         for root in [pair.home("a"), pair.cloud()] {
@@ -132,7 +132,7 @@ fn what_is_gone_from_both_sides_is_deleted_for_all_and_many_at_once_are_not() {
 }
 
 #[test]
-fn with_few_files_a_few_deletions_go_over_and_more_than_half_of_them_are_held_back() {
+fn with_few_files_only_deletions_of_more_than_half_are_held_back() {
     for (files, deleted, held) in [
         (12, 2, 0),
         (12, 5, 0),
@@ -159,7 +159,7 @@ fn with_few_files_a_few_deletions_go_over_and_more_than_half_of_them_are_held_ba
 }
 
 #[test]
-fn i2_a_file_that_came_to_life_again_ends_its_deletion_wherever_the_run_is_killed() {
+fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
     if !can_inject() {
         return;
     }

@@ -31,7 +31,7 @@ pub(crate) fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
 }
 
 #[test]
-fn a_running_codex_is_ended_with_consent_alone() {
+fn a_running_codex_is_ended_only_with_consent() {
     let pair = Pair::new();
     let detection = "[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);
@@ -45,13 +45,21 @@ fn a_running_codex_is_ended_with_consent_alone() {
         "a",
         &["run", "--dry-run", "--auto-terminate-without-confirmation"],
     );
-    assert!(told.code(0).stderr.contains("would be ended"));
+    assert!(
+        told.code(0)
+            .stderr
+            .contains("a run would end these processes")
+    );
     // As codexSync has it, the flag comes before the command.
     let told = pair.run(
         "a",
         &["--auto-terminate-without-confirmation", "sync", "--dry-run"],
     );
-    assert!(told.code(0).stderr.contains("would be ended"));
+    assert!(
+        told.code(0)
+            .stderr
+            .contains("a run would end these processes")
+    );
     assert_same_tree(&before, &pair.0.tree(""));
 
     let refused = pair.run("a", &["run", "--apply"]).code(3);
@@ -105,7 +113,7 @@ fn finding(pair: &Pair, args: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn a_preflight_fails_where_a_run_would_be_refused() {
+fn preflight_fails_if_a_run_would_be_refused() {
     const FLAG: &str = "--auto-terminate-without-confirmation";
     let pair = Pair::new();
     let detection = "[process_detection]\ngrace_period_seconds = 0\n";
@@ -174,7 +182,7 @@ fn a_preflight_fails_where_a_run_would_be_refused() {
 }
 
 #[test]
-fn codex_stays_where_nothing_is_to_be_done_or_may_be() {
+fn codex_keeps_running_if_nothing_is_to_be_done() {
     let pair = Pair::new();
     // By their times, one of two equal files may be newer.
     let detection =
@@ -207,7 +215,7 @@ fn codex_stays_where_nothing_is_to_be_done_or_may_be() {
 }
 
 #[test]
-fn what_codex_writes_when_it_is_told_to_end_goes_over_as_well() {
+fn what_codex_writes_when_it_ends_is_synced() {
     let pair = Pair::new();
     let detection = "[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);
@@ -224,7 +232,7 @@ fn what_codex_writes_when_it_is_told_to_end_goes_over_as_well() {
 }
 
 #[test]
-fn a_codex_that_does_not_end_when_told_stops_the_sync() {
+fn a_codex_that_does_not_end_stops_the_sync() {
     let pair = Pair::new();
     let detection =
         "[process_detection]\ngrace_period_seconds = 0\nterminate_timeout_seconds = 1\n";
@@ -270,7 +278,7 @@ fn answered(pair: &Pair, answer: &str, expected: i32) {
 }
 
 #[test]
-fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
+fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
     let pair = Pair::new();
     let wait_at_most = |secs: u64| {
         let detection = "[process_detection]\ngrace_period_seconds = 0\n\
@@ -301,7 +309,7 @@ fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
 }
 
 #[test]
-fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
+fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let Some(unknown) = without_processes(&pair.0, &RUN) else {
@@ -324,6 +332,9 @@ fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
         .expect("as before")
         .code(0);
     let told = without_processes(&pair.0, &RUN).expect("as before").code(0);
-    assert!(told.stderr.contains("does not show who uses"), "{told}");
+    assert!(
+        told.stderr.contains("does not show which programs use"),
+        "{told}"
+    );
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }

@@ -35,7 +35,7 @@ fn forks(pair: &Pair) -> Vec<String> {
 }
 
 #[test]
-fn a_decision_between_two_versions_leaves_a_third_one_for_a_decision_of_its_own() {
+fn a_third_version_needs_its_own_decision() {
     for keep in ["local", "cloud", "both"] {
         let pair = Pair::synced(&[(ROLLOUT, META)]);
         pair.configure("c", NO_BACKUP);
@@ -70,7 +70,7 @@ fn a_decision_between_two_versions_leaves_a_third_one_for_a_decision_of_its_own(
 }
 
 #[test]
-fn a_version_that_is_brought_back_is_kept_whoever_still_says_that_it_may_go() {
+fn a_restored_version_survives_earlier_decisions() {
     let pair = Pair::new();
     let policy = |name| format!("{NO_BACKUP}[conflict]\npolicy = \"{name}\"\n");
     pair.configure("b", &policy("prefer_local"));
@@ -109,7 +109,7 @@ fn a_version_that_is_brought_back_is_kept_whoever_still_says_that_it_may_go() {
 }
 
 #[test]
-fn i2_a_killed_decision_to_keep_both_drops_no_version_that_was_decided_against_before() {
+fn i2_a_killed_keep_both_drops_no_version() {
     if !can_inject() {
         return;
     }
@@ -146,7 +146,7 @@ fn i2_a_killed_decision_to_keep_both_drops_no_version_that_was_decided_against_b
 }
 
 #[test]
-fn i2_a_killed_decision_for_a_kept_version_leaves_the_living_one_undecided() {
+fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
     if !can_inject() {
         return;
     }

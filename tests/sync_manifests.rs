@@ -27,7 +27,7 @@ fn stand_in_of(path: &Path) -> PathBuf {
 }
 
 #[test]
-fn another_machine_s_list_that_is_not_downloaded_is_waited_for() {
+fn a_manifest_that_is_not_downloaded_is_awaited() {
     let pair = Pair::new();
     pair.put("a", SKILL, "whole, as it was written");
     pair.apply("a");
@@ -39,7 +39,7 @@ fn another_machine_s_list_that_is_not_downloaded_is_waited_for() {
     let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
     let waiting = run.json()["waiting"].to_string();
     assert!(waiting.contains(SKILL), "{run}");
-    assert!(waiting.contains("not downloaded to this machine"), "{run}");
+    assert!(waiting.contains("is not downloaded"), "{run}");
     assert!(
         waiting.contains(list.file_name().unwrap().to_str().unwrap()),
         "{run}"
@@ -57,7 +57,7 @@ fn another_machine_s_list_that_is_not_downloaded_is_waited_for() {
 }
 
 #[test]
-fn what_this_machine_said_is_not_written_over_where_it_is_not_downloaded() {
+fn an_own_manifest_that_is_not_downloaded_is_not_overwritten() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     let list = manifest_of(&pair, "b");
     let stand_in = stand_in_of(&list);
@@ -79,7 +79,7 @@ fn what_this_machine_said_is_not_written_over_where_it_is_not_downloaded() {
 }
 
 #[test]
-fn a_kept_version_that_is_not_downloaded_is_waited_for_and_not_written_beside_it() {
+fn a_conflict_copy_that_is_not_downloaded_is_awaited() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[conflict]\npolicy = \"prefer_cloud\"\n");
@@ -101,7 +101,7 @@ fn a_kept_version_that_is_not_downloaded_is_waited_for_and_not_written_beside_it
 }
 
 #[test]
-fn lists_that_no_machine_writes_cost_neither_memory_nor_the_sync() {
+fn oversized_manifests_are_ignored_with_little_memory() {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     pair.apply("a");
@@ -133,7 +133,7 @@ fn lists_that_no_machine_writes_cost_neither_memory_nor_the_sync() {
 }
 
 #[test]
-fn who_waits_for_half_a_conversation_is_told_whose_it_is() {
+fn a_partial_conversation_is_reported_with_its_machine() {
     let pair = Pair::new();
     let whole = format!("{META}{{\"n\":1}}\n");
     pair.put("a", ROLLOUT, &whole);
@@ -160,7 +160,7 @@ fn who_waits_for_half_a_conversation_is_told_whose_it_is() {
 }
 
 #[test]
-fn who_waits_for_what_zeros_took_the_place_of_is_told_what_brings_it_back() {
+fn a_zero_filled_file_is_reported_with_a_remedy() {
     let pair = Pair::new();
     let whole = format!("{META}{{\"n\":1}}\n");
     pair.put("a", ROLLOUT, &whole);
