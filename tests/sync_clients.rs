@@ -5,7 +5,7 @@ use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 
 #[test]
-fn copies_of_rclone_are_versions_of_conversations_and_prompts_and_other_files_are_left_alone() {
+fn rclone_copies_of_conversations_and_prompts_are_versions() {
     let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
     let pair = Pair::synced(&[(ROLLOUT, META), (SKILL, "one"), ("history.jsonl", &line(1))]);
     pair.apply("a");
@@ -37,7 +37,7 @@ fn copies_of_rclone_are_versions_of_conversations_and_prompts_and_other_files_ar
 }
 
 #[test]
-fn what_unison_is_copying_is_not_taken() {
+fn unison_temp_files_are_ignored() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     let temp = "skills/.unison.other.2b7c1f.unison.tmp";
     pair.put("cloud", &format!("{temp}/SKILL.md"), "half of a folder");
@@ -57,7 +57,7 @@ fn what_unison_is_copying_is_not_taken() {
 }
 
 #[test]
-fn a_file_that_a_client_takes_away_amid_a_run_is_named_with_a_plain_reason() {
+fn a_file_removed_during_a_run_is_reported_with_the_reason() {
     if !can_inject() {
         return;
     }

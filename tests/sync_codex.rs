@@ -67,7 +67,7 @@ fn cwd_of(home: &Path, id: &str) -> String {
 }
 
 #[test]
-fn a_conversation_goes_on_on_the_other_machine_and_again_on_the_first() {
+fn a_conversation_continues_on_both_machines() {
     let Some(two) = Two::new() else { return };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     // Codex has an index on B already: what arrives comes after its first look.
@@ -95,7 +95,7 @@ fn a_conversation_goes_on_on_the_other_machine_and_again_on_the_first() {
 }
 
 #[test]
-fn what_arrives_is_resumed_as_the_last_one_and_by_its_name_at_once() {
+fn synced_conversations_are_resumed_by_last_and_by_name() {
     let Some(two) = Two::new() else { return };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let own = lab.say_in(b, "at home on b");
@@ -138,7 +138,7 @@ fn what_arrives_is_resumed_as_the_last_one_and_by_its_name_at_once() {
 }
 
 #[test]
-fn archiving_on_one_machine_archives_on_the_other() {
+fn archiving_is_synced_to_codex() {
     let Some(two) = Two::new() else { return };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let id = lab.say("one");
@@ -165,7 +165,7 @@ fn archiving_on_one_machine_archives_on_the_other() {
 }
 
 #[test]
-fn two_that_went_on_differently_are_two_conversations_when_somebody_says_so() {
+fn keep_both_makes_two_conversations() {
     let Some(two) = Two::new() else { return };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let id = lab.say("one");
@@ -202,7 +202,7 @@ fn two_that_went_on_differently_are_two_conversations_when_somebody_says_so() {
 }
 
 #[test]
-fn project_folders_of_the_other_machine_are_mapped_in_the_index_alone() {
+fn project_folders_are_mapped_only_in_the_index() {
     let Some(two) = Two::new() else { return };
     let (lab, b) = (&two.lab, &two.b);
     let id = lab.say("one");
@@ -220,7 +220,7 @@ fn project_folders_of_the_other_machine_are_mapped_in_the_index_alone() {
 }
 
 #[test]
-fn in_a_mapped_folder_codex_finds_what_came_by_its_id_and_with_all() {
+fn in_a_mapped_folder_codex_finds_conversations_by_id_and_with_all() {
     let Some(two) = Two::new() else { return };
     let (lab, b) = (&two.lab, &two.b);
     lab.say_in(b, "at home on b");

@@ -8,11 +8,11 @@ fn policy(name: &str) -> String {
 }
 
 #[test]
-fn the_run_that_sets_a_version_aside_says_so() {
-    for (name, goes_on) in [
-        ("prefer_local", "the version of this machine goes on"),
-        ("prefer_cloud", "the version in the cloud folder goes on"),
-        ("prefer_newer_mtime", "goes on"),
+fn a_run_reports_the_conflict_copies_that_it_creates() {
+    for (name, winner) in [
+        ("prefer_local", "the version of this machine wins"),
+        ("prefer_cloud", "the version in the cloud folder wins"),
+        ("prefer_newer_mtime", " wins"),
     ] {
         for is_planned in [true, false] {
             let pair = Pair::new();
@@ -30,7 +30,7 @@ fn the_run_that_sets_a_version_aside_says_so() {
             let json = run.json();
             assert_eq!(json["conflicts"][0]["path"], ROLLOUT, "{run}");
             let reason = json["conflicts"][0]["reason"].as_str().unwrap();
-            assert!(reason.contains(goes_on), "{reason}");
+            assert!(reason.contains(winner), "{reason}");
             assert!(
                 reason.ends_with("the other one is kept until you decide"),
                 "{reason}"
@@ -59,7 +59,7 @@ fn the_run_that_sets_a_version_aside_says_so() {
 }
 
 #[test]
-fn a_plain_file_that_a_policy_decides_about_is_named_with_what_becomes_of_the_other_version() {
+fn a_conflict_decided_by_policy_is_reported() {
     for (backup, told) in [("true", "is in the snapshot"), ("false", "is overwritten")] {
         let pair = Pair::new();
         let more = policy("prefer_local");
@@ -83,7 +83,7 @@ fn a_plain_file_that_a_policy_decides_about_is_named_with_what_becomes_of_the_ot
 }
 
 #[test]
-fn a_conflict_stops_nothing_else_unless_the_policy_is_that_of_codexsync() {
+fn a_conflict_stops_the_run_only_with_manual_abort() {
     for name in ["manual", "manual_abort"] {
         let pair = Pair::new();
         pair.configure("b", &policy(name));
@@ -130,7 +130,7 @@ fn a_conflict_stops_nothing_else_unless_the_policy_is_that_of_codexsync() {
 }
 
 #[test]
-fn the_configuration_that_init_writes_syncs_all_else() {
+fn the_configuration_of_init_syncs_other_files_despite_a_conflict() {
     let pair = Pair::new();
     let cloud = pair.cloud().to_string_lossy().into_owned();
     let output = pair.0.path("new.toml").to_string_lossy().into_owned();

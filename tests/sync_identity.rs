@@ -64,7 +64,7 @@ fn acquainted() -> Pair {
 }
 
 #[test]
-fn a_machine_put_back_from_a_backup_takes_what_it_wrote_since() {
+fn a_machine_restored_from_a_backup_accepts_its_later_files() {
     for torn in [false, true] {
         let pair = acquainted();
         keep(&pair);
@@ -103,7 +103,7 @@ fn a_machine_put_back_from_a_backup_takes_what_it_wrote_since() {
 }
 
 #[test]
-fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
+fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
     for damaged in [false, true] {
         let pair = Pair::new();
         pair.put("a", SKILL, "one");
@@ -128,7 +128,7 @@ fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
 }
 
 #[test]
-fn two_machines_with_one_state_become_two() {
+fn a_cloned_machine_gets_its_own_manifest() {
     let pair = acquainted();
     keep(&pair);
     pair.put("a", "skills/s/first", "of the first");
@@ -137,7 +137,7 @@ fn two_machines_with_one_state_become_two() {
     pair.put("a", "skills/s/second", "of the second");
     let json = pair.apply("a");
     assert!(
-        warned(&json)[0].starts_with("was written by a copy of this machine"),
+        warned(&json)[0].starts_with("was written by a clone of this machine"),
         "{json}"
     );
     assert_eq!(manifests_of(&pair, "a").len(), 2);
@@ -159,7 +159,7 @@ fn two_machines_with_one_state_become_two() {
 }
 
 #[test]
-fn of_two_that_wrote_one_manifest_unseen_neither_word_is_lost() {
+fn no_entry_of_a_manifest_with_two_writers_is_lost() {
     let pair = acquainted();
     keep(&pair);
     let word = manifests_of(&pair, "a").remove(0);
@@ -198,7 +198,7 @@ fn state_of(pair: &Pair, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
+fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
     for all in [true, false] {
         let pair = Pair::new();
         pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
@@ -228,7 +228,7 @@ fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
         assert_eq!(json["conflicts"].as_array().unwrap().len(), 2, "{run}");
         assert!(warned(&json)[0].contains("cannot be read"), "{run}");
         let checks = pair.run("a", &["preflight"]).code(0);
-        assert!(checks.stdout.contains("cannot be read"), "{checks}");
+        assert!(checks.stdout.contains("unreadable"), "{checks}");
         assert!(pair.tree() == before);
         // Deciding one is not deciding all.
         let _ = pair
@@ -259,7 +259,7 @@ fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
 }
 
 #[test]
-fn with_a_damaged_state_an_unmounted_folder_is_not_filled() {
+fn an_unmounted_folder_is_refused_even_with_a_damaged_state() {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     pair.apply("a");
@@ -278,7 +278,7 @@ fn with_a_damaged_state_an_unmounted_folder_is_not_filled() {
 }
 
 #[test]
-fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
+fn files_removed_from_the_roots_stay_and_keep_their_state() {
     let pair = Pair::new();
     let all = "[targets]\ninclude_roots = [\"sessions\", \"skills\"]\n";
     pair.configure("a", all);
@@ -316,7 +316,7 @@ fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
 }
 
 #[test]
-fn a_manifest_of_long_ago_that_comes_back_for_a_while_makes_no_second_machine() {
+fn an_old_manifest_that_comes_back_is_not_another_machine() {
     let pair = Pair::new();
     pair.put("a", SKILL, "0");
     pair.apply("a");
@@ -338,7 +338,7 @@ fn a_manifest_of_long_ago_that_comes_back_for_a_while_makes_no_second_machine() 
 }
 
 #[test]
-fn what_a_machine_and_its_copy_both_wrote_is_for_somebody_to_decide() {
+fn edits_of_a_machine_and_its_clone_are_a_conflict() {
     let pair = acquainted();
     keep(&pair);
     let day = pair.day();

@@ -3,15 +3,15 @@
 use crate::support::injection::{can_inject, stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use codex_manager::context::Environment;
-use codex_manager::sync::apply::{self, ApplyError, Report, Work};
-use codex_manager::sync::config::{Surroundings, SyncConfig};
-use codex_manager::sync::plan::{self, Request};
+use codex_manager::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use codex_manager::sync::config::{ConfigContext, SyncConfig};
+use codex_manager::sync::plan::{self, PlanRequest};
 use codex_manager::sync::state::Replica;
 use std::fs;
 use std::path::Path;
 
 /// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
-fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> Report {
+fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> ApplyReport {
     try_after(pair, meanwhile, often).unwrap()
 }
 
@@ -20,21 +20,21 @@ fn try_after(
     pair: &Pair,
     meanwhile: impl FnOnce(),
     often: impl Fn(),
-) -> Result<Report, ApplyError> {
+) -> Result<ApplyReport, ApplyError> {
     let manager = pair.0.path("manager-a");
-    let around = Surroundings {
+    let around = ConfigContext {
         env: &Environment::default(),
         codex_home: &pair.home("a"),
         manager_home: &manager,
     };
     let config = SyncConfig::read(&pair.0.path("a.toml"), &around).unwrap();
     let replica = Replica::of(&manager, &config.local, &config.cloud);
-    let (plan, state) = plan::plan(&Request::of(&config, &replica)).unwrap();
+    let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica)).unwrap();
     meanwhile();
-    let work = Work {
+    let work = ApplyRequest {
         config: &config,
         replica: &replica,
-        go_on: &|| {
+        keep_going: &|| {
             often();
             true
         },
@@ -53,7 +53,7 @@ fn line(n: u8) -> String {
 }
 
 #[test]
-fn no_line_is_torn_when_a_file_is_cut_before_it_is_merged() {
+fn a_file_truncated_before_the_merge_is_not_merged() {
     for cut in ["a", "cloud"] {
         let pair = Pair::synced(&[("history.jsonl", &line(1))]);
         pair.put("b", "history.jsonl", &(line(1) + &line(3)));
@@ -82,7 +82,7 @@ fn no_line_is_torn_when_a_file_is_cut_before_it_is_merged() {
 }
 
 #[test]
-fn a_conversation_that_is_cut_before_it_goes_over_stays_where_it_is() {
+fn a_conversation_truncated_before_the_copy_is_not_copied() {
     let longer = format!("{META}{{\"n\":1}}\n");
     let pair = Pair::synced(&[(ROLLOUT, META)]);
     pair.put("b", ROLLOUT, &longer);
@@ -99,7 +99,7 @@ fn a_conversation_that_is_cut_before_it_goes_over_stays_where_it_is() {
 }
 
 #[test]
-fn what_a_client_puts_over_a_copy_at_once_is_not_taken_for_the_copy() {
+fn a_clients_replacement_right_after_a_copy_is_a_change() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     pair.apply("a");
     pair.put("a", SKILL, "two, of a");
@@ -118,7 +118,7 @@ fn what_a_client_puts_over_a_copy_at_once_is_not_taken_for_the_copy() {
 }
 
 #[test]
-fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to() {
+fn nothing_is_written_after_the_cloud_folder_was_unmounted() {
     for is_left_empty in [false, true] {
         let pair = Pair::synced(&[(SKILL, "one")]);
         pair.put("a", ROLLOUT, META);
@@ -142,7 +142,7 @@ fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to()
 }
 
 #[test]
-fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
+fn files_delivered_during_a_step_are_seen_by_the_next_run() {
     let text = format!("{META}{{\"n\":0}}\n");
     let longer = format!("{text}{{\"n\":1}}\n");
     let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
@@ -184,7 +184,7 @@ fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
 }
 
 #[test]
-fn nothing_goes_into_a_folder_that_is_unmounted_where_every_known_file_has_changed_or_amid_a_run() {
+fn nothing_is_written_if_the_cloud_folder_is_unmounted_during_a_run() {
     for is_amid in [false, true] {
         let pair = Pair::synced(&[(SKILL, "one")]);
         pair.put("a", SKILL, "two, longer");
@@ -213,7 +213,7 @@ fn nothing_goes_into_a_folder_that_is_unmounted_where_every_known_file_has_chang
 }
 
 #[test]
-fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
+fn files_that_cannot_be_backed_up_are_left_and_the_rest_is_synced() {
     let skill = |n: u8| format!("skills/s{n}.md");
     for compression in ["none", "zip"] {
         for comes_back in [false, true] {
@@ -245,9 +245,9 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
             assert_eq!(report.skipped.len(), 1, "{compression}: {report:?}");
             let why = &report.skipped[0].1;
             let expected = if comes_back {
-                "removed meanwhile: "
+                "removed in the meantime"
             } else {
-                "cannot be kept first"
+                "cannot be backed up"
             };
             assert!(why.contains(expected), "{why}");
             if comes_back {
@@ -270,7 +270,7 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
 }
 
 #[test]
-fn the_cloud_folder_is_not_made_anew_when_it_goes_at_the_end_of_a_run() {
+fn a_cloud_folder_that_disappears_is_not_created_again() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     pair.put("a", SKILL, "two, longer");
     let elsewhere = pair.0.path("elsewhere");
@@ -292,7 +292,7 @@ fn the_cloud_folder_is_not_made_anew_when_it_goes_at_the_end_of_a_run() {
 const STOPS: usize = 16;
 
 #[test]
-fn what_a_client_puts_over_a_file_while_its_successor_is_made_durable_stays() {
+fn a_clients_replacement_during_the_flush_stays() {
     if !can_inject() {
         return;
     }
@@ -312,7 +312,7 @@ fn what_a_client_puts_over_a_file_while_its_successor_is_made_durable_stays() {
 }
 
 #[test]
-fn what_is_written_while_a_snapshot_is_put_back_stays() {
+fn a_write_during_a_restore_stays() {
     if !can_inject() {
         return;
     }
@@ -348,7 +348,7 @@ fn what_is_written_while_a_snapshot_is_put_back_stays() {
             }
             if !output.status.success() {
                 let told = String::from_utf8_lossy(&output.stderr);
-                assert!(told.contains("changed meanwhile"), "{told}");
+                assert!(told.contains("changed during the restore"), "{told}");
             }
         }
     }

@@ -215,7 +215,7 @@ fn schedule(seed: u64) {
     if Fate::of(seed) == Fate::Nothing {
         for machine in &machines {
             assert_eq!(
-                machine.not_arrived,
+                machine.undelivered,
                 [],
                 "{} waits for it\n{}",
                 machine.name,

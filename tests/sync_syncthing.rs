@@ -79,7 +79,7 @@ fn texts(folder: &Path) -> String {
 }
 
 #[test]
-fn conversations_go_on_on_the_other_machine_and_no_line_is_lost_in_a_conflict() {
+fn conversations_are_synced_by_syncthing_without_losing_lines() {
     let env = TestEnv::new();
     let [a, b] = ["a", "b"].map(|name| Machine { env: &env, name });
     a.configure();

@@ -23,7 +23,7 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
-use crate::sync::restored::Marks;
+use crate::sync::restore_marker::RestoreMarkers;
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -143,15 +143,15 @@ impl RestoreArgs {
         // Before the exchange, so that a sync does not take files that the archive lacks for
         // deleted.
         let marks = match target {
-            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
-                Some(Marks::leave(&settings.manager_home, &request.folder)?)
-            }
+            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => Some(
+                RestoreMarkers::write(&settings.manager_home, &request.folder)?,
+            ),
             _ => None,
         };
         let applied = apply::apply(&request, &bar);
         drop(bar);
         if let (Err(RestoreError::Busy(_)), Some(marks)) = (&applied, marks) {
-            marks.take_back();
+            marks.remove();
         }
         let mut report = applied?;
         let is_recorded = record_result(context, target, &mut report);

@@ -3,22 +3,24 @@
 use super::{CommandError, ErrorKind};
 use crate::sync::apply::ApplyError;
 use crate::sync::backup::BackupError;
-use crate::sync::codexsync::TakeoverError;
-use crate::sync::config::ConfigError;
+use crate::sync::codexsync::CodexSyncStateError;
+use crate::sync::config::SyncConfigError;
+use crate::sync::index_updates::IndexUpdateError;
 use crate::sync::plan::PlanError;
-use crate::sync::register::RegisterError;
-use crate::sync::resolve::ResolveError;
-use crate::sync::restore::RestoreError;
+use crate::sync::resolve::ConflictCopyError;
+use crate::sync::restore::SyncRestoreError;
 use crate::sync::state::StateError;
 
-impl From<ConfigError> for CommandError {
-    fn from(error: ConfigError) -> Self {
+impl From<SyncConfigError> for CommandError {
+    fn from(error: SyncConfigError) -> Self {
         match error {
-            ConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
+            SyncConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
                 .hint("write one with: codex-manager sync init, or name one with -c FILE"),
-            ConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
+            SyncConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
                 .hint("give them folders that are apart; nothing was changed"),
-            ConfigError::Io(_) | ConfigError::NotToml { .. } | ConfigError::Invalid { .. } => {
+            SyncConfigError::Io(_)
+            | SyncConfigError::NotToml { .. }
+            | SyncConfigError::Invalid { .. } => {
                 Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
             }
         }
@@ -28,28 +30,28 @@ impl From<ConfigError> for CommandError {
 impl From<PlanError> for CommandError {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::Io(e) | PlanError::Takeover(TakeoverError::Io(e)) => e.into(),
+            PlanError::Io(e) | PlanError::Takeover(CodexSyncStateError::Io(e)) => e.into(),
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
-            PlanError::Linked(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::LinkInCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("remove the link: folders of codex-manager are never links; nothing was changed"),
-            PlanError::InPlace(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NotAFolder(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("move it away: codex-manager keeps files of its own there; nothing was changed"),
-            PlanError::NoHome(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NoCodexHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or name another by --codex-home or paths.local_state_dir; nothing was changed"),
-            PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+            PlanError::MostFilesMissing { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill puts everything back there; nothing was changed",
             ),
             PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or start its client, and run the same command again"),
-            PlanError::Unmarked(_) => Self::wrap(ErrorKind::Refused, error).hint(
+            PlanError::NoManifest(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill goes on as a first sync; nothing was changed",
             ),
-            PlanError::NotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("have the cloud client download it, or keep the folder on this machine; nothing was changed"),
-            PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
-            PlanError::Takeover(e @ TakeoverError::Invalid { .. }) => {
+            PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, error),
+            PlanError::Takeover(e @ CodexSyncStateError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
                     "without state.manifest_file the first sync goes by what it finds; nothing was changed",
                 )
@@ -97,44 +99,44 @@ impl From<BackupError> for CommandError {
     }
 }
 
-impl From<RestoreError> for CommandError {
-    fn from(error: RestoreError) -> Self {
+impl From<SyncRestoreError> for CommandError {
+    fn from(error: SyncRestoreError) -> Self {
         match error {
-            RestoreError::Io(e) => e.into(),
-            RestoreError::Backup(e) => e.into(),
-            RestoreError::Cloud(e) => e.into(),
-            RestoreError::None(_) | RestoreError::Changed(_) | RestoreError::Stopped { .. } => {
-                Self::wrap(ErrorKind::Failed, error)
-            }
-            RestoreError::Outside { .. } => {
+            SyncRestoreError::Io(e) => e.into(),
+            SyncRestoreError::Backup(e) => e.into(),
+            SyncRestoreError::Cloud(e) => e.into(),
+            SyncRestoreError::None(_)
+            | SyncRestoreError::Changed(_)
+            | SyncRestoreError::Stopped { .. } => Self::wrap(ErrorKind::Failed, error),
+            SyncRestoreError::Outside { .. } => {
                 Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
             }
-            RestoreError::Unsafe { .. } | RestoreError::Damaged { .. } => {
+            SyncRestoreError::Unsafe { .. } | SyncRestoreError::Damaged { .. } => {
                 Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
             }
         }
     }
 }
 
-impl From<ResolveError> for CommandError {
-    fn from(error: ResolveError) -> Self {
+impl From<ConflictCopyError> for CommandError {
+    fn from(error: ConflictCopyError) -> Self {
         match error {
-            ResolveError::Io(e) => e.into(),
-            ResolveError::Backup(e) => e.into(),
-            ResolveError::State(e) => e.into(),
-            ResolveError::NotHere(_) | ResolveError::NoConversation(_) => {
+            ConflictCopyError::Io(e) => e.into(),
+            ConflictCopyError::Backup(e) => e.into(),
+            ConflictCopyError::State(e) => e.into(),
+            ConflictCopyError::NotDownloaded(_) | ConflictCopyError::NoConversation(_) => {
                 Self::wrap(ErrorKind::Failed, error)
                     .hint("sync first: codex-manager sync run --apply; nothing was changed")
             }
-            ResolveError::NotSplit { .. } => {
+            ConflictCopyError::NotConvertible { .. } => {
                 Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
             }
         }
     }
 }
 
-impl From<RegisterError> for CommandError {
-    fn from(error: RegisterError) -> Self {
+impl From<IndexUpdateError> for CommandError {
+    fn from(error: IndexUpdateError) -> Self {
         Self::wrap(ErrorKind::Failed, error).hint("run the same command again when Codex is closed")
     }
 }

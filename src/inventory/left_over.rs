@@ -65,7 +65,8 @@ fn with_those_below(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
 /// alone; `now` is the time of the system's own clock.
 pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<PathBuf> {
     let mut found = staging::stale(&manager_home.join("tmp"));
-    found.extend(backup::stale(&manager_home.join(SYNC_BACKUPS), now).unwrap_or_default());
+    found
+        .extend(backup::list_unfinished(&manager_home.join(SYNC_BACKUPS), now).unwrap_or_default());
     for folder in folders(manager_home).iter().chain(others) {
         found.extend(atomic::stale(folder, now));
     }

@@ -1,226 +1,236 @@
-//! What is to be done about one file: a pure function of what is known of it.
+//! Chooses the action for one file: a pure function of the known facts.
 //!
-//! The state of the last sync tells who changed it. Times decide only where there is no such state, and
-//! only in the modes that say so.
+//! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
+//! and only in the modes `mtime` and `mtime_hash_fallback`.
 
 use super::config::{Compare, ConflictPolicy, DeletePolicy, EqualMtime};
-use super::lineage::Descent;
+use super::version_vector::CausalOrder;
 use crate::codex::rollout::Relation;
 
-/// What a file is, as far as decisions go.
+/// The kind of a file, as far as it affects the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// A conversation: it only ever grows.
+    /// A conversation, which Codex only appends to.
     Rollout,
-    /// Lines that can be merged.
+    /// A file whose lines can be merged.
     Lines,
-    /// Anything else.
+    /// Any other file, replaced as a whole.
     Plain,
 }
 
-/// One side of a file.
+/// The state of a file on one side, compared with the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It is not there.
+    /// The file does not exist on this side.
     Absent,
-    /// It is as the last sync left it.
+    /// The file equals the version of the last sync.
     Unchanged,
-    /// It is not.
+    /// The file differs from the version of the last sync.
     Changed,
-    /// It is there, and no sync has seen it.
+    /// The file exists, and no sync has recorded it.
     New,
 }
 
-/// How the two sides' times relate, tolerance allowed for.
+/// Which side has the later mtime, by more than the configured tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Newer {
-    /// Here.
-    Here,
-    /// In the cloud folder.
-    There,
-    /// Neither.
+pub enum NewerSide {
+    /// The local file is newer.
+    Local,
+    /// The remote file is newer.
+    Remote,
+    /// The times are equal within the tolerance.
     Neither,
 }
 
-/// All that a decision goes by.
+/// The input of a decision about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
-    /// See [`FileKind`].
+pub struct FileFacts {
+    /// Selects the rules for conversations, lines or other files.
     pub kind: FileKind,
-    /// Here.
-    pub here: Presence,
-    /// In the cloud folder.
-    pub there: Presence,
-    /// How the contents relate, here first; `None` where nobody has read them.
+    /// The local file compared with the last sync.
+    pub local: Presence,
+    /// The remote file compared with the last sync.
+    pub remote: Presence,
+    /// Relation of the local content to the remote one; `None` if they were not read.
     pub relation: Option<Relation>,
-    /// See [`Newer`].
-    pub newer: Newer,
-    /// See [`Descent`]; of plain files alone.
-    pub descent: Descent,
-    /// Whether another machine has asked for this version to be deleted.
-    pub delete_asked: bool,
+    /// Which side has the later mtime.
+    pub newer: NewerSide,
+    /// Relation of the remote version to the local one by ancestry. Known only for plain files.
+    pub causal_order: CausalOrder,
+    /// True if another machine requests the deletion of this version.
+    pub deletion_requested: bool,
 }
 
-/// What the configuration says about decisions.
+/// The configuration keys that affect decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// See [`Compare`].
+pub struct DecisionRules {
+    /// `sync.compare` of the configuration.
     pub compare: Compare,
-    /// See [`EqualMtime`].
+    /// `sync.equal_mtime_action` of the configuration.
     pub equal_mtime: EqualMtime,
-    /// See [`ConflictPolicy`].
+    /// `conflict.policy` of the configuration.
     pub conflict: ConflictPolicy,
-    /// See [`DeletePolicy`].
+    /// `sync.delete_policy` of the configuration.
     pub delete: DeletePolicy,
 }
 
-/// What is done.
+/// The action for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Nothing: both are as they were.
+pub enum FileDecision {
+    /// Does nothing, because both sides equal the last sync.
     Nothing,
-    /// Neither side has it any more.
+    /// Removes the file from the state, because neither side has it any more.
     Forget,
-    /// Both are the same; only the state has to learn it.
-    Adopt,
-    /// The version here goes to the cloud folder.
-    ToCloud(Why),
-    /// The version in the cloud folder comes here.
-    ToHere(Why),
-    /// Lines of both, on both sides.
+    /// Records both files as synced, because their contents are equal.
+    RecordEqual,
+    /// Copies the local version to the cloud folder.
+    CopyToCloud(CopyReason),
+    /// Copies the remote version to the home.
+    CopyToLocal(CopyReason),
+    /// Writes the merged lines of both versions to both sides.
     Merge,
-    /// They differ, and the configuration says to leave that alone.
+    /// Leaves differing files as they are, because the configuration says so.
     Skip,
-    /// Somebody has to choose.
+    /// Waits for the user's decision.
     Conflict,
-    /// It was deleted here: it goes from the cloud folder.
-    DeleteThere,
-    /// It was deleted elsewhere: it goes from here.
-    DeleteHere,
+    /// Deletes the remote file, because it was deleted locally.
+    DeleteCloud,
+    /// Deletes the local file, because another machine deleted it.
+    DeleteLocal,
 }
 
-/// Why a version goes over.
+/// The reason for copying one version over the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The other side has none.
+pub enum CopyReason {
+    /// Only this side has the file.
     OnlyOneSide,
-    /// The other side has lost it; absent is not deleted.
+    /// The other side lost the file, and absent is not deleted.
     AbsentIsNotDeleted,
-    /// It is the other one with more behind it.
+    /// This version continues the other one.
     Grew,
-    /// Only this side has changed.
-    ChangedHereAlone,
-    /// What the other side has is older than what was here already.
-    OlderThere,
-    /// It is the newer one, and there is no last state.
+    /// Only this side changed the file.
+    ChangedOneSide,
+    /// The remote version is older than the local one.
+    OlderCloud,
+    /// This version is newer by mtime, and no sync has recorded the file.
     Newer,
-    /// `equal_mtime_action` prefers it.
+    /// `equal_mtime_action` prefers this side.
     EqualTimes,
-    /// `conflict.policy` prefers it.
+    /// `conflict.policy` prefers this side.
     Policy,
 }
 
-impl Why {
-    /// In words, for `side`, the one that the version comes from.
+impl CopyReason {
+    /// Returns the reason as printed, seen from the side that is copied.
     pub fn text(self) -> &'static str {
         match self {
-            Self::OnlyOneSide => "only on this side",
-            Self::AbsentIsNotDeleted => "absent on the other side, which is not deleted",
+            Self::OnlyOneSide => "exists only on this side",
+            Self::AbsentIsNotDeleted => "absent on the other side; absent is not deleted",
             Self::Grew => "grew on this side",
-            Self::ChangedHereAlone => "changed on this side alone",
-            Self::OlderThere => "an older version has come back in the cloud folder",
+            Self::ChangedOneSide => "changed only on this side",
+            Self::OlderCloud => "the cloud folder has an older version",
             Self::Newer => "newer on this side",
-            Self::EqualTimes => "equal times: equal_mtime_action prefers this side",
-            Self::Policy => "changed on both sides: conflict.policy prefers this one",
+            Self::EqualTimes => "equal mtimes; equal_mtime_action prefers this side",
+            Self::Policy => "changed on both sides; conflict.policy prefers this side",
         }
     }
 }
 
-/// Decides.
-pub fn decide(facts: Facts, rules: Rules) -> Decision {
+/// Returns the action for a file; docs/sync.md has the table that this function implements.
+pub fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
-    match (facts.here, facts.there) {
-        (Absent, Absent) => Decision::Forget,
-        (Unchanged, Unchanged) => Decision::Nothing,
-        (Absent, New) => Decision::ToHere(Why::OnlyOneSide),
-        (New, Absent) => Decision::ToCloud(Why::OnlyOneSide),
-        (Absent, Unchanged) if propagate => Decision::DeleteThere,
-        (Unchanged, Absent) if propagate && facts.delete_asked => Decision::DeleteHere,
-        (Absent, Unchanged | Changed) => Decision::ToHere(Why::AbsentIsNotDeleted),
-        (Unchanged | Changed, Absent) => Decision::ToCloud(Why::AbsentIsNotDeleted),
-        _ => both_there(facts, rules),
+    match (facts.local, facts.remote) {
+        (Absent, Absent) => FileDecision::Forget,
+        (Unchanged, Unchanged) => FileDecision::Nothing,
+        (Absent, New) => FileDecision::CopyToLocal(CopyReason::OnlyOneSide),
+        (New, Absent) => FileDecision::CopyToCloud(CopyReason::OnlyOneSide),
+        (Absent, Unchanged) if propagate => FileDecision::DeleteCloud,
+        (Unchanged, Absent) if propagate && facts.deletion_requested => FileDecision::DeleteLocal,
+        (Absent, Unchanged | Changed) => FileDecision::CopyToLocal(CopyReason::AbsentIsNotDeleted),
+        (Unchanged | Changed, Absent) => FileDecision::CopyToCloud(CopyReason::AbsentIsNotDeleted),
+        _ => decide_both_present(facts, rules),
     }
 }
 
-fn both_there(facts: Facts, rules: Rules) -> Decision {
+fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Changed, Unchanged};
-    let unknown = facts.here == Presence::New || facts.there == Presence::New;
+    let unknown = facts.local == Presence::New || facts.remote == Presence::New;
     if facts.relation == Some(Relation::Equal) {
-        return Decision::Adopt;
+        return FileDecision::RecordEqual;
     }
     if facts.kind == FileKind::Plain && unknown && rules.compare != Compare::ThreeWay {
-        return by_time(facts, rules);
+        return decide_by_mtime(facts, rules);
     }
-    // An extension loses nothing, so it may go over whatever else is known. Of a plain file that is
-    // changed on both sides nobody knows that it was only ever added to.
+    // Copying a continuation loses nothing, so it is safe whatever else is known. For a plain file that
+    // changed on both sides, a common prefix does not prove that text was only appended.
     let may_grow = facts.kind != FileKind::Plain || unknown;
     match facts.relation {
-        Some(Relation::FirstExtends) if may_grow => return Decision::ToCloud(Why::Grew),
-        Some(Relation::SecondExtends) if may_grow => return Decision::ToHere(Why::Grew),
-        _ if facts.kind == FileKind::Lines => return Decision::Merge,
+        Some(Relation::FirstExtends) if may_grow => {
+            return FileDecision::CopyToCloud(CopyReason::Grew);
+        }
+        Some(Relation::SecondExtends) if may_grow => {
+            return FileDecision::CopyToLocal(CopyReason::Grew);
+        }
+        _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
         _ => {}
     }
-    match (facts.here, facts.there) {
-        (Changed, Unchanged) => Decision::ToCloud(Why::ChangedHereAlone),
-        (Unchanged | Changed, Changed) if facts.descent == Descent::Older => {
-            Decision::ToCloud(Why::OlderThere)
+    match (facts.local, facts.remote) {
+        (Changed, Unchanged) => FileDecision::CopyToCloud(CopyReason::ChangedOneSide),
+        (Unchanged | Changed, Changed) if facts.causal_order == CausalOrder::Older => {
+            FileDecision::CopyToCloud(CopyReason::OlderCloud)
         }
-        (Unchanged, Changed) if matches!(facts.descent, Descent::Unknown | Descent::Newer) => {
-            Decision::ToHere(Why::ChangedHereAlone)
+        (Unchanged, Changed)
+            if matches!(
+                facts.causal_order,
+                CausalOrder::Unknown | CausalOrder::Newer
+            ) =>
+        {
+            FileDecision::CopyToLocal(CopyReason::ChangedOneSide)
         }
         _ => conflict(facts, rules),
     }
 }
 
-/// The rules of codexSync for two files that no sync has seen.
-fn by_time(facts: Facts, rules: Rules) -> Decision {
+/// Decides by mtime, as codexSync does, between two plain files that no sync has recorded.
+fn decide_by_mtime(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match facts.newer {
-        Newer::Here => Decision::ToCloud(Why::Newer),
-        Newer::There => Decision::ToHere(Why::Newer),
-        Newer::Neither => match rules.equal_mtime {
-            EqualMtime::Skip => Decision::Skip,
-            EqualMtime::PreferLocal => Decision::ToCloud(Why::EqualTimes),
-            EqualMtime::PreferCloud => Decision::ToHere(Why::EqualTimes),
+        NewerSide::Local => FileDecision::CopyToCloud(CopyReason::Newer),
+        NewerSide::Remote => FileDecision::CopyToLocal(CopyReason::Newer),
+        NewerSide::Neither => match rules.equal_mtime {
+            EqualMtime::Skip => FileDecision::Skip,
+            EqualMtime::PreferLocal => FileDecision::CopyToCloud(CopyReason::EqualTimes),
+            EqualMtime::PreferCloud => FileDecision::CopyToLocal(CopyReason::EqualTimes),
             EqualMtime::ManualAbort => conflict(facts, rules),
         },
     }
 }
 
-fn conflict(facts: Facts, rules: Rules) -> Decision {
+fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match (rules.conflict, facts.newer) {
-        (ConflictPolicy::PreferLocal, _) | (ConflictPolicy::PreferNewerMtime, Newer::Here) => {
-            Decision::ToCloud(Why::Policy)
+        (ConflictPolicy::PreferLocal, _) | (ConflictPolicy::PreferNewerMtime, NewerSide::Local) => {
+            FileDecision::CopyToCloud(CopyReason::Policy)
         }
-        (ConflictPolicy::PreferCloud, _) | (ConflictPolicy::PreferNewerMtime, Newer::There) => {
-            Decision::ToHere(Why::Policy)
+        (ConflictPolicy::PreferCloud, _)
+        | (ConflictPolicy::PreferNewerMtime, NewerSide::Remote) => {
+            FileDecision::CopyToLocal(CopyReason::Policy)
         }
-        // With equal times, no version is the newer one.
+        // With equal times neither version is newer, so the user decides.
         (
             ConflictPolicy::ManualAbort | ConflictPolicy::Manual | ConflictPolicy::PreferNewerMtime,
             _,
-        ) => Decision::Conflict,
+        ) => FileDecision::Conflict,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Decision as D;
+    use FileDecision as D;
     use FileKind::{Lines, Plain, Rollout};
     use Presence::{Absent, Changed, New, Unchanged};
 
-    const RULES: Rules = Rules {
+    const RULES: DecisionRules = DecisionRules {
         compare: Compare::ThreeWay,
         equal_mtime: EqualMtime::Skip,
         conflict: ConflictPolicy::ManualAbort,
@@ -228,109 +238,138 @@ mod tests {
     };
     const KINDS: [FileKind; 3] = [Rollout, Lines, Plain];
 
-    fn facts(kind: FileKind, here: Presence, there: Presence, relation: Option<Relation>) -> Facts {
-        Facts {
+    fn facts(
+        kind: FileKind,
+        local: Presence,
+        remote: Presence,
+        relation: Option<Relation>,
+    ) -> FileFacts {
+        FileFacts {
             kind,
-            here,
-            there,
+            local,
+            remote,
             relation,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
-            delete_asked: false,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
+            deletion_requested: false,
         }
     }
 
-    /// The table of docs/sync.md.
+    /// Mirrors the table of docs/sync.md.
     #[allow(clippy::too_many_lines, reason = "a table")]
     #[test]
-    fn the_table_of_decisions_holds() {
+    fn decide_matches_the_documented_table() {
         use Relation::{Diverged, Equal, FirstExtends, SecondExtends};
         let table = [
             (&KINDS[..], Absent, Absent, None, D::Forget),
             (&KINDS, Unchanged, Unchanged, None, D::Nothing),
-            (&KINDS, New, Absent, None, D::ToCloud(Why::OnlyOneSide)),
-            (&KINDS, Absent, New, None, D::ToHere(Why::OnlyOneSide)),
+            (
+                &KINDS,
+                New,
+                Absent,
+                None,
+                D::CopyToCloud(CopyReason::OnlyOneSide),
+            ),
+            (
+                &KINDS,
+                Absent,
+                New,
+                None,
+                D::CopyToLocal(CopyReason::OnlyOneSide),
+            ),
             (
                 &KINDS,
                 Unchanged,
                 Absent,
                 None,
-                D::ToCloud(Why::AbsentIsNotDeleted),
+                D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             ),
             (
                 &KINDS,
                 Changed,
                 Absent,
                 None,
-                D::ToCloud(Why::AbsentIsNotDeleted),
+                D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             ),
             (
                 &KINDS,
                 Absent,
                 Unchanged,
                 None,
-                D::ToHere(Why::AbsentIsNotDeleted),
+                D::CopyToLocal(CopyReason::AbsentIsNotDeleted),
             ),
             (
                 &KINDS,
                 Absent,
                 Changed,
                 None,
-                D::ToHere(Why::AbsentIsNotDeleted),
+                D::CopyToLocal(CopyReason::AbsentIsNotDeleted),
             ),
-            (&KINDS, New, New, Some(Equal), D::Adopt),
-            (&KINDS, Changed, Changed, Some(Equal), D::Adopt),
-            (&KINDS, New, New, Some(FirstExtends), D::ToCloud(Why::Grew)),
-            (&KINDS, New, New, Some(SecondExtends), D::ToHere(Why::Grew)),
+            (&KINDS, New, New, Some(Equal), D::RecordEqual),
+            (&KINDS, Changed, Changed, Some(Equal), D::RecordEqual),
+            (
+                &KINDS,
+                New,
+                New,
+                Some(FirstExtends),
+                D::CopyToCloud(CopyReason::Grew),
+            ),
+            (
+                &KINDS,
+                New,
+                New,
+                Some(SecondExtends),
+                D::CopyToLocal(CopyReason::Grew),
+            ),
             (
                 &[Rollout, Lines],
                 Changed,
                 Changed,
                 Some(FirstExtends),
-                D::ToCloud(Why::Grew),
+                D::CopyToCloud(CopyReason::Grew),
             ),
             (
                 &[Rollout, Lines],
                 Changed,
                 Changed,
                 Some(SecondExtends),
-                D::ToHere(Why::Grew),
+                D::CopyToLocal(CopyReason::Grew),
             ),
             (
                 &[Rollout, Lines],
                 Changed,
                 Unchanged,
                 Some(FirstExtends),
-                D::ToCloud(Why::Grew),
+                D::CopyToCloud(CopyReason::Grew),
             ),
-            // It got shorter here: what is missing comes back.
+            // The local file got shorter, so the missing part comes back.
             (
                 &[Rollout, Lines],
                 Changed,
                 Unchanged,
                 Some(SecondExtends),
-                D::ToHere(Why::Grew),
+                D::CopyToLocal(CopyReason::Grew),
             ),
             (
                 &[Rollout, Lines],
                 Unchanged,
                 Changed,
                 Some(FirstExtends),
-                D::ToCloud(Why::Grew),
+                D::CopyToCloud(CopyReason::Grew),
             ),
             (
                 &[Plain],
                 Changed,
                 Unchanged,
                 Some(SecondExtends),
-                D::ToCloud(Why::ChangedHereAlone),
+                D::CopyToCloud(CopyReason::ChangedOneSide),
             ),
             (
                 &[Plain],
                 Unchanged,
                 Changed,
                 Some(FirstExtends),
-                D::ToHere(Why::ChangedHereAlone),
+                D::CopyToLocal(CopyReason::ChangedOneSide),
             ),
             (&[Plain], Changed, Changed, Some(FirstExtends), D::Conflict),
             (
@@ -338,14 +377,14 @@ mod tests {
                 Changed,
                 Unchanged,
                 Some(Diverged),
-                D::ToCloud(Why::ChangedHereAlone),
+                D::CopyToCloud(CopyReason::ChangedOneSide),
             ),
             (
                 &[Rollout, Plain],
                 Unchanged,
                 Changed,
                 Some(Diverged),
-                D::ToHere(Why::ChangedHereAlone),
+                D::CopyToLocal(CopyReason::ChangedOneSide),
             ),
             (
                 &[Rollout, Plain],
@@ -359,52 +398,68 @@ mod tests {
             (&[Lines], New, New, Some(Diverged), D::Merge),
             (&[Lines], Unchanged, Changed, Some(Diverged), D::Merge),
         ];
-        for (kinds, here, there, relation, expected) in table {
+        for (kinds, local, remote, relation, expected) in table {
             for kind in kinds {
-                let facts = facts(*kind, here, there, relation);
+                let facts = facts(*kind, local, remote, relation);
                 assert_eq!(decide(facts, RULES), expected, "{facts:?}");
             }
         }
     }
 
     #[test]
-    fn an_older_version_never_comes_back_and_one_that_came_of_another_is_a_conflict() {
-        let seen = |here, descent| Facts {
-            descent,
-            ..facts(Plain, here, Changed, Some(Relation::Diverged))
+    fn older_remote_versions_are_replaced_and_concurrent_ones_conflict() {
+        let seen = |local, causal_order| FileFacts {
+            causal_order,
+            ..facts(Plain, local, Changed, Some(Relation::Diverged))
         };
-        for (here, descent, expected) in [
-            (Unchanged, Descent::Newer, D::ToHere(Why::ChangedHereAlone)),
-            (Unchanged, Descent::Older, D::ToCloud(Why::OlderThere)),
-            (Unchanged, Descent::Apart, D::Conflict),
-            (Unchanged, Descent::Doubtful, D::Conflict),
-            (Changed, Descent::Newer, D::Conflict),
-            (Changed, Descent::Older, D::ToCloud(Why::OlderThere)),
-            (Changed, Descent::Apart, D::Conflict),
+        for (local, causal_order, expected) in [
+            (
+                Unchanged,
+                CausalOrder::Newer,
+                D::CopyToLocal(CopyReason::ChangedOneSide),
+            ),
+            (
+                Unchanged,
+                CausalOrder::Older,
+                D::CopyToCloud(CopyReason::OlderCloud),
+            ),
+            (Unchanged, CausalOrder::Concurrent, D::Conflict),
+            (Unchanged, CausalOrder::OlderUnattested, D::Conflict),
+            (Changed, CausalOrder::Newer, D::Conflict),
+            (
+                Changed,
+                CausalOrder::Older,
+                D::CopyToCloud(CopyReason::OlderCloud),
+            ),
+            (Changed, CausalOrder::Concurrent, D::Conflict),
         ] {
-            let facts = seen(here, descent);
+            let facts = seen(local, causal_order);
             assert_eq!(decide(facts, RULES), expected, "{facts:?}");
         }
     }
 
     #[test]
-    fn times_decide_only_between_plain_files_without_a_last_state() {
+    fn mtimes_decide_only_between_unrecorded_plain_files() {
         for compare in [Compare::Mtime, Compare::MtimeHashFallback] {
-            let rules = Rules { compare, ..RULES };
-            for newer in [Newer::Here, Newer::There] {
+            let rules = DecisionRules { compare, ..RULES };
+            for newer in [NewerSide::Local, NewerSide::Remote] {
                 let expected = match newer {
-                    Newer::Here => D::ToCloud(Why::Newer),
-                    _ => D::ToHere(Why::Newer),
+                    NewerSide::Local => D::CopyToCloud(CopyReason::Newer),
+                    _ => D::CopyToLocal(CopyReason::Newer),
                 };
                 for kind in KINDS {
-                    for (here, there) in [(New, New), (Changed, Changed)] {
-                        let facts = Facts {
+                    for (local, remote) in [(New, New), (Changed, Changed)] {
+                        let facts = FileFacts {
                             newer,
-                            ..facts(kind, here, there, Some(Relation::Diverged))
+                            ..facts(kind, local, remote, Some(Relation::Diverged))
                         };
-                        let by_time = kind == Plain && here == New;
+                        let decide_by_mtime = kind == Plain && local == New;
                         let decision = decide(facts, rules);
-                        assert_eq!(decision == expected, by_time, "{facts:?} {decision:?}");
+                        assert_eq!(
+                            decision == expected,
+                            decide_by_mtime,
+                            "{facts:?} {decision:?}"
+                        );
                     }
                 }
             }
@@ -412,14 +467,20 @@ mod tests {
     }
 
     #[test]
-    fn equal_times_do_what_the_configuration_says() {
+    fn equal_mtimes_follow_equal_mtime_action() {
         for (equal_mtime, expected) in [
             (EqualMtime::Skip, D::Skip),
-            (EqualMtime::PreferLocal, D::ToCloud(Why::EqualTimes)),
-            (EqualMtime::PreferCloud, D::ToHere(Why::EqualTimes)),
+            (
+                EqualMtime::PreferLocal,
+                D::CopyToCloud(CopyReason::EqualTimes),
+            ),
+            (
+                EqualMtime::PreferCloud,
+                D::CopyToLocal(CopyReason::EqualTimes),
+            ),
             (EqualMtime::ManualAbort, D::Conflict),
         ] {
-            let rules = Rules {
+            let rules = DecisionRules {
                 compare: Compare::Mtime,
                 equal_mtime,
                 ..RULES
@@ -429,19 +490,35 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_decides_conflicts_and_a_tie_of_times_decides_none() {
+    fn conflict_policy_decides_conflicts_unless_mtimes_tie() {
         use ConflictPolicy::{Manual, ManualAbort, PreferCloud, PreferLocal, PreferNewerMtime};
         for (conflict, newer, expected) in [
-            (ManualAbort, Newer::Here, D::Conflict),
-            (Manual, Newer::There, D::Conflict),
-            (PreferCloud, Newer::Here, D::ToHere(Why::Policy)),
-            (PreferLocal, Newer::There, D::ToCloud(Why::Policy)),
-            (PreferNewerMtime, Newer::Here, D::ToCloud(Why::Policy)),
-            (PreferNewerMtime, Newer::There, D::ToHere(Why::Policy)),
-            (PreferNewerMtime, Newer::Neither, D::Conflict),
+            (ManualAbort, NewerSide::Local, D::Conflict),
+            (Manual, NewerSide::Remote, D::Conflict),
+            (
+                PreferCloud,
+                NewerSide::Local,
+                D::CopyToLocal(CopyReason::Policy),
+            ),
+            (
+                PreferLocal,
+                NewerSide::Remote,
+                D::CopyToCloud(CopyReason::Policy),
+            ),
+            (
+                PreferNewerMtime,
+                NewerSide::Local,
+                D::CopyToCloud(CopyReason::Policy),
+            ),
+            (
+                PreferNewerMtime,
+                NewerSide::Remote,
+                D::CopyToLocal(CopyReason::Policy),
+            ),
+            (PreferNewerMtime, NewerSide::Neither, D::Conflict),
         ] {
-            let rules = Rules { conflict, ..RULES };
-            let facts = Facts {
+            let rules = DecisionRules { conflict, ..RULES };
+            let facts = FileFacts {
                 newer,
                 ..facts(Rollout, Changed, Changed, Some(Relation::Diverged))
             };
@@ -450,27 +527,33 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_goes_over_only_when_that_was_asked_for() {
-        let rules = Rules {
+    fn deletions_are_propagated_only_on_request() {
+        let rules = DecisionRules {
             delete: DeletePolicy::Propagate,
             ..RULES
         };
         assert_eq!(
             decide(facts(Plain, Absent, Unchanged, None), rules),
-            D::DeleteThere
+            D::DeleteCloud
         );
         let mut gone = facts(Plain, Unchanged, Absent, None);
         assert_eq!(
             decide(gone, rules),
-            D::ToCloud(Why::AbsentIsNotDeleted),
+            D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             "the folder may not have arrived"
         );
-        gone.delete_asked = true;
-        assert_eq!(decide(gone, rules), D::DeleteHere);
-        // What has changed since is not what was deleted.
-        gone.here = Changed;
-        assert_eq!(decide(gone, rules), D::ToCloud(Why::AbsentIsNotDeleted));
+        gone.deletion_requested = true;
+        assert_eq!(decide(gone, rules), D::DeleteLocal);
+        // A file that changed since is not the one that was deleted.
+        gone.local = Changed;
+        assert_eq!(
+            decide(gone, rules),
+            D::CopyToCloud(CopyReason::AbsentIsNotDeleted)
+        );
         let changed = facts(Plain, Absent, Changed, None);
-        assert_eq!(decide(changed, rules), D::ToHere(Why::AbsentIsNotDeleted));
+        assert_eq!(
+            decide(changed, rules),
+            D::CopyToLocal(CopyReason::AbsentIsNotDeleted)
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! `.codex-manager/machines/<machine>-<writer>.jsonl` in the cloud folder: what a machine has written
-//! there, with digests, so that others see what has arrived whole.
+//! Manifests: `.codex-manager/machines/<machine>-<writer>.jsonl` in the cloud folder lists what one machine
+//! wrote, with digests, so that other machines can tell which files arrived completely.
 //!
-//! One writer for each file, so that no client ever has two versions to choose from; a name that does
-//! not follow the grammar is nobody's. The first line is a header, the last one the digest of all
-//! lines before it: half a manifest is told from a whole one.
+//! Each manifest has one writer, so that a cloud client never has to choose between two versions. Names that
+//! do not follow the grammar are ignored. The first line is a header, the last one holds the digest of all
+//! lines before it, so an incomplete manifest is recognized.
 
 use super::cloud_names;
-use super::lineage::History;
 use super::rollouts;
-use super::state::{Deletion, State};
+use super::state::{Deletion, SyncState};
+use super::version_vector::Ancestry;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoError, atomic, document, file_open};
 use serde::{Deserialize, Serialize};
@@ -17,121 +17,123 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
-/// Our folder in the cloud folder.
-pub const OURS: &str = ".codex-manager";
-const MACHINES: &str = "machines";
-const SCHEMA: u64 = 1;
+/// Name of the folder in the cloud folder that belongs to this program.
+pub const MANAGER_FOLDER: &str = ".codex-manager";
+const MACHINES_FOLDER: &str = "machines";
+const MANIFEST_SCHEMA: u64 = 1;
 
-/// A version of a file that a machine wrote.
+/// A version of a file, as a manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// Bytes on the disk.
+pub struct ManifestEntry {
+    /// Size in bytes, compressed if the file is.
     pub size: u64,
-    /// The time that it has where it comes from: clients round times or make them anew.
+    /// Mtime on the machine of origin, in nanoseconds since 1970. Clients round mtimes or set new ones.
     pub mtime_ns: i64,
-    /// Of the bytes on the disk.
+    /// SHA-256 of the file's bytes, compressed if the file is.
     pub digest: Sha256Digest,
-    /// What came before a version of a plain file; not told of a first one. Programs that do not know
-    /// it pass over it.
+    /// Ancestry of a plain file; absent for a first version. Older programs skip the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<Box<History>>,
+    pub history: Option<Box<Ancestry>>,
 }
 
-impl Written {
-    /// What came before it.
-    pub fn history(&self) -> History {
+impl ManifestEntry {
+    /// Returns the ancestry, with the implied one of a first version filled in.
+    pub fn history(&self) -> Ancestry {
         match &self.history {
-            Some(history) => history.of(&self.digest),
-            None => History::first(&self.digest),
+            Some(history) => history.with_explicit_vector(&self.digest),
+            None => Ancestry::first(&self.digest),
         }
     }
 }
 
-/// What one machine says.
+/// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Manifest {
-    /// The digest at its end; there is one.
+pub(super) struct MachineManifest {
+    /// The digest in its last line; `None` only while it is parsed.
     pub(super) end: Option<Sha256Digest>,
-    /// By path in the cloud folder.
-    pub(super) files: BTreeMap<String, Written>,
-    /// Files whose deletion was asked for, by key.
+    /// Listed versions, by path in the cloud folder.
+    pub(super) files: BTreeMap<String, ManifestEntry>,
+    /// Requested deletions, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
-    /// See [`State::resolved`].
+    /// Published resolutions; see [`SyncState::resolutions`].
     pub(super) resolved: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct ManifestHeader {
     schema: u64,
     machine: String,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
-    File(String, Written),
-    /// Key, digest, id.
+enum ManifestLine {
+    File(String, ManifestEntry),
+    /// Key, digest of the deleted content, id of the deletion.
     Deleted(String, String, String),
     Resolved(String),
     End(Sha256Digest),
 }
 
-/// Where manifests of all machines are, whole or not, or would be if they were downloaded.
+/// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
 pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = folder(cloud);
     let entries = std::fs::read_dir(&folder);
     let entries = entries.into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let name = cloud_names::stand_in(&name).unwrap_or(name);
-        is_ours(&name).then(|| folder.join(name))
+        let name = cloud_names::placeholder_target(&name).unwrap_or(name);
+        is_manifest_name(&name).then(|| folder.join(name))
     })
 }
 
-/// The folder of manifests.
+/// Returns the folder of manifests.
 pub(super) fn folder(cloud: &Path) -> PathBuf {
-    cloud.join(OURS).join(MACHINES)
+    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
 }
 
-/// How a folder of ours is named to people.
-pub(super) fn shown(name: &str) -> String {
-    format!("{OURS}/{MACHINES}/{name}")
+/// Returns the path of a manifest as messages show it, relative to the cloud folder.
+pub(super) fn display_name(name: &str) -> String {
+    format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
 }
 
-/// Where the manifest of this name is.
-pub fn place_of(cloud: &Path, name: &str) -> PathBuf {
-    cloud.join(OURS).join(MACHINES).join(name)
+/// Returns the path of the manifest with this file name.
+pub fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
+    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER).join(name)
 }
 
-/// Where a machine's manifest is.
+/// Returns the path of a machine's manifest.
 pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
-/// What stands in the place of a folder of ours in the cloud folder, if anything does: a link, by which
-/// what is written there would land elsewhere, or a file.
+/// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
+/// link would put files elsewhere.
 pub fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
     let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
     folders(cloud).into_iter().find(is_other)
 }
 
-/// The folders of ours in the cloud folder, the outermost first.
+/// Returns the program's folders in the cloud folder, the outermost first.
 pub fn folders(cloud: &Path) -> [PathBuf; 3] {
-    let ours = cloud.join(OURS);
-    let (machines, forks) = (ours.join(MACHINES), ours.join(super::forks::FOLDER));
-    [ours, machines, forks]
+    let is_manifest = cloud.join(MANAGER_FOLDER);
+    let (machines, forks) = (
+        is_manifest.join(MACHINES_FOLDER),
+        is_manifest.join(super::conflict_copies::CONFLICT_COPIES_FOLDER),
+    );
+    [is_manifest, machines, forks]
 }
 
-/// A manifest as it will stand in the cloud folder.
+/// The bytes of a manifest, ready to be written.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedManifest {
     bytes: Vec<u8>,
     /// The digest of all lines but the last, which holds it.
     pub end: Sha256Digest,
 }
 
-impl Encoded {
-    /// Writes it, where it is not already there as it is. The cloud folder has to be there.
+impl EncodedManifest {
+    /// Writes the manifest durably, unless `path` already has these bytes. The cloud folder has to exist.
     pub fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
         let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
@@ -142,28 +144,28 @@ impl Encoded {
         atomic::write(path, &self.bytes)
     }
 
-    /// Its lines, without their ends.
+    /// Returns the lines without their newlines.
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.split(|byte| *byte == b'\n')
     }
 }
 
-/// Whether what is left of a torn manifest says nothing that none of `words` says: the last line may be
-/// cut, and zeros say nothing.
-pub fn says_only(torn: &[u8], words: &[Encoded]) -> bool {
+/// Returns true if the remainder of a torn manifest has no line that is in none of `manifests`. The last line
+/// may be cut; zeros are ignored.
+pub fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     let end = torn.iter().position(|byte| *byte == 0);
     let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
     let cut = left.next_back().unwrap_or_default();
-    let known: HashSet<&[u8]> = words.iter().flat_map(Encoded::lines).collect();
+    let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
     left.all(|line| known.contains(line)) && known.iter().any(|line| line.starts_with(cut))
 }
 
-/// The digest at the end of the manifest at `path`: that of its whole contents, where it is whole.
-/// `None` where the end is none.
+/// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
+/// last line is not an end line.
 ///
 /// # Errors
-/// It cannot be read; there is none.
-pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
+/// The file does not exist or cannot be read.
+pub fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -175,60 +177,64 @@ pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
         serde_json::from_slice(&tail[start..]).ok()
     });
     Ok(match line {
-        Some(Line::End(digest)) => Some(digest),
+        Some(ManifestLine::End(digest)) => Some(digest),
         _ => None,
     })
 }
 
-/// A machine's manifest: the files that it vouches for, and what its state has for others.
+/// Encodes the manifest of a machine: the attested files, and the deletions and resolutions of its state.
 pub fn encode(
     machine: &str,
-    files: &BTreeMap<String, Written>,
-    state: &State,
-) -> io::Result<Encoded> {
+    files: &BTreeMap<String, ManifestEntry>,
+    state: &SyncState,
+) -> io::Result<EncodedManifest> {
     let mut bytes = Vec::new();
-    let header = Header {
-        schema: SCHEMA,
+    let header = ManifestHeader {
+        schema: MANIFEST_SCHEMA,
         machine: machine.to_owned(),
     };
     document::push_line(&mut bytes, &header)?;
-    let mut push = |line: &Line| document::push_line(&mut bytes, line);
-    for (path, written) in files {
-        push(&Line::File(path.clone(), written.clone()))?;
+    let mut push = |line: &ManifestLine| document::push_line(&mut bytes, line);
+    for (path, entry) in files {
+        push(&ManifestLine::File(path.clone(), entry.clone()))?;
     }
     let deleted: BTreeMap<_, _> = state.deleted.iter().collect();
     for (path, Deletion { digest, id }) in deleted {
-        push(&Line::Deleted(path.clone(), digest.clone(), id.clone()))?;
+        push(&ManifestLine::Deleted(
+            path.clone(),
+            digest.clone(),
+            id.clone(),
+        ))?;
     }
-    for digest in &state.resolved {
-        push(&Line::Resolved(digest.clone()))?;
+    for digest in &state.resolutions {
+        push(&ManifestLine::Resolved(digest.clone()))?;
     }
     let end = Sha256Digest::of(&bytes);
-    document::push_line(&mut bytes, &Line::End(end))?;
-    Ok(Encoded { bytes, end })
+    document::push_line(&mut bytes, &ManifestLine::End(end))?;
+    Ok(EncodedManifest { bytes, end })
 }
 
-/// Why a manifest is of no use.
+/// The reason why a manifest is not used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
-    /// It is not whole, or of a version that is not known.
-    Partial,
-    /// It is more than is read, and why.
-    TooMuch(&'static str),
+pub(super) enum ManifestRejection {
+    /// It is incomplete, or has an unknown schema.
+    Incomplete,
+    /// It exceeds the named limit.
+    OverLimit(&'static str),
 }
 
-/// Parses a manifest of at most `lines` lines, none of which has more than `line_bytes` bytes; along with the
-/// number of its lines. What goes beyond that is not read.
+/// Parses a manifest of at most `lines` lines of at most `line_bytes` bytes, and returns it with the number
+/// of its lines. Stops reading at the limits.
 ///
 /// # Errors
-/// It cannot be read.
+/// The reader fails.
 pub(super) fn parse(
     mut from: impl BufRead,
     lines: usize,
     line_bytes: u64,
-) -> io::Result<Result<(Manifest, usize), Unusable>> {
+) -> io::Result<Result<(MachineManifest, usize), ManifestRejection>> {
     let mut hasher = Hasher::default();
-    let mut manifest: Option<Manifest> = None;
+    let mut manifest: Option<MachineManifest> = None;
     let mut line = Vec::new();
     let mut parsed = 0;
     for count in 0.. {
@@ -237,60 +243,68 @@ pub(super) fn parse(
             .take(line_bytes.saturating_add(1))
             .read_until(b'\n', &mut line)? as u64;
         let Some(text) = line.strip_suffix(b"\n") else {
-            // Zeros are what a power cut or a client leaves where the rest is to come.
+            // A power cut or a client leaves zeros where the rest of the file belongs.
             let is_long = read > line_bytes && line.last() != Some(&0);
             return Ok(Err(if is_long {
-                Unusable::TooMuch("a line of it is longer than any that is written")
+                ManifestRejection::OverLimit("one of its lines is longer than the limit")
             } else {
-                Unusable::Partial
+                ManifestRejection::Incomplete
             }));
         };
-        // The first and the last say nothing of files.
+        // The header and the end line do not count.
         if count > lines.saturating_add(1) {
-            return Ok(Err(Unusable::TooMuch("it has more lines than are read")));
+            return Ok(Err(ManifestRejection::OverLimit(
+                "it has more lines than the limit",
+            )));
         }
-        let Some(said) = &mut manifest else {
-            match serde_json::from_slice::<Header>(text) {
-                Ok(header) if header.schema <= SCHEMA => manifest = Some(Manifest::default()),
-                _ => return Ok(Err(Unusable::Partial)),
+        let Some(parsed_manifest) = &mut manifest else {
+            match serde_json::from_slice::<ManifestHeader>(text) {
+                Ok(header) if header.schema <= MANIFEST_SCHEMA => {
+                    manifest = Some(MachineManifest::default())
+                }
+                _ => return Ok(Err(ManifestRejection::Incomplete)),
             }
             hasher.update(&line);
             continue;
         };
         match serde_json::from_slice(text) {
             _ if text.is_empty() => {}
-            Ok(Line::File(path, written)) => {
-                said.files.insert(path, written);
+            Ok(ManifestLine::File(path, entry)) => {
+                parsed_manifest.files.insert(path, entry);
             }
-            Ok(Line::Deleted(path, digest, id)) => {
-                said.deleted.insert(path, Deletion { digest, id });
+            Ok(ManifestLine::Deleted(path, digest, id)) => {
+                parsed_manifest
+                    .deleted
+                    .insert(path, Deletion { digest, id });
             }
-            Ok(Line::Resolved(digest)) => {
-                said.resolved.insert(digest);
+            Ok(ManifestLine::Resolved(digest)) => {
+                parsed_manifest.resolved.insert(digest);
             }
-            Ok(Line::End(digest)) if digest == hasher.digest() && from.fill_buf()?.is_empty() => {
-                said.end = Some(digest);
+            Ok(ManifestLine::End(digest))
+                if digest == hasher.digest() && from.fill_buf()?.is_empty() =>
+            {
+                parsed_manifest.end = Some(digest);
                 break;
             }
-            Ok(Line::End(_)) | Err(_) => return Ok(Err(Unusable::Partial)),
+            Ok(ManifestLine::End(_)) | Err(_) => return Ok(Err(ManifestRejection::Incomplete)),
         }
         hasher.update(&line);
         parsed = count;
     }
     Ok(manifest
         .map(|manifest| (manifest, parsed))
-        .ok_or(Unusable::Partial))
+        .ok_or(ManifestRejection::Incomplete))
 }
 
-/// What the versions of a file are kept under: one key for all forms and places of a conversation, and
-/// for all spellings of a name.
+/// Returns the key under which versions of a file are grouped: one for all forms and places of a
+/// conversation, and for all spellings of a name.
 pub fn key_of(path: &str) -> String {
-    folded(rollouts::key(path).as_deref().unwrap_or(path))
+    fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
-/// One spelling for all that a client or a disk may make of a name: letter case, forms of Unicode. Two
-/// files whose names differ by that alone may share what is said of them: digests tell them apart.
-pub fn folded(key: &str) -> String {
+/// Folds letter case and Unicode forms, which clients and file systems change. Two files whose names differ
+/// only in those share their entries; the digests tell them apart.
+pub fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()
     } else {
@@ -298,13 +312,13 @@ pub fn folded(key: &str) -> String {
     }
 }
 
-/// Whether a name is one of a manifest: what a client adds to it makes it nobody's.
-pub(super) fn is_ours(name: &str) -> bool {
-    machine_of(name).is_some()
+/// Returns true for the name of a manifest. A name with a client's suffix is not one.
+pub(super) fn is_manifest_name(name: &str) -> bool {
+    machine_name(name).is_some()
 }
 
-/// The machine of `<machine>-<8 hex>.jsonl`.
-pub fn machine_of(name: &str) -> Option<&str> {
+/// Returns the machine of a name `<machine>-<8 hex>.jsonl`.
+pub fn machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -319,41 +333,41 @@ pub fn machine_of(name: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// A whole manifest, else nothing.
-    fn parsed(bytes: &[u8]) -> Option<Manifest> {
+    /// Parses a complete manifest.
+    fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
         let parsed = parse(bytes, 9, 1 << 10).unwrap();
         parsed.ok().map(|(manifest, _)| manifest)
     }
 
-    fn sample() -> Manifest {
-        let written = Written {
+    fn sample() -> MachineManifest {
+        let entry = ManifestEntry {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
             history: None,
         };
-        Manifest {
+        MachineManifest {
             end: None,
-            files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
+            files: BTreeMap::from([("sessions/a.jsonl".to_owned(), entry)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
         }
     }
 
     #[test]
-    fn half_a_manifest_is_none_wherever_it_ends() {
+    fn an_incomplete_manifest_is_never_parsed() {
         let mut sample = sample();
-        let state = State {
+        let state = SyncState {
             deleted: sample.deleted.clone().into_iter().collect(),
-            resolved: sample.resolved.clone(),
-            ..State::default()
+            resolutions: sample.resolved.clone(),
+            ..SyncState::default()
         };
-        let Encoded { bytes, end } = encode("desk", &sample.files, &state).unwrap();
+        let EncodedManifest { bytes, end } = encode("desk", &sample.files, &state).unwrap();
         sample.end = Some(end);
         assert_eq!(parsed(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
-        assert!(end_of(&path).is_err());
+        assert!(end_digest(&path).is_err());
         for (bytes, found) in [
             (&bytes[..], Some(end)),
             (&bytes[..bytes.len() - 1], None),
@@ -361,7 +375,7 @@ mod tests {
             (b"", None),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(end_of(&path).unwrap(), found, "{}", bytes.len());
+            assert_eq!(end_digest(&path).unwrap(), found, "{}", bytes.len());
         }
         for cut in 0..bytes.len() {
             assert_eq!(parsed(&bytes[..cut]), None, "{cut}");
@@ -372,40 +386,50 @@ mod tests {
     }
 
     #[test]
-    fn more_than_is_read_is_told_from_what_has_not_arrived() {
+    fn exceeding_a_limit_differs_from_being_incomplete() {
         let sample = sample();
-        let Encoded { bytes, .. } = encode("desk", &sample.files, &State::default()).unwrap();
-        let judge = |bytes: &[u8], lines, line_bytes| {
+        let EncodedManifest { bytes, .. } =
+            encode("desk", &sample.files, &SyncState::default()).unwrap();
+        let parse_with_limits = |bytes: &[u8], lines, line_bytes| {
             let parsed = parse(bytes, lines, line_bytes).unwrap();
             parsed.map(|(_, lines)| lines)
         };
         let lines = bytes.split(|byte| *byte == b'\n');
         let longest = lines.map(<[u8]>::len).max().unwrap() as u64;
-        assert_eq!(judge(&bytes, 1, longest), Ok(1));
-        let too_much = |judged| matches!(judged, Err(Unusable::TooMuch(_)));
-        assert!(too_much(judge(&bytes, 2, longest - 1)));
-        assert!(too_much(judge(&bytes, 0, longest)));
-        assert!(too_much(judge(&[b'x'; 4096], 2, longest)));
+        assert_eq!(parse_with_limits(&bytes, 1, longest), Ok(1));
+        let too_much = |result| matches!(result, Err(ManifestRejection::OverLimit(_)));
+        assert!(too_much(parse_with_limits(&bytes, 2, longest - 1)));
+        assert!(too_much(parse_with_limits(&bytes, 0, longest)));
+        assert!(too_much(parse_with_limits(&[b'x'; 4096], 2, longest)));
         for partial in [&[0; 4096][..], b"", b"{}", b"\n\n\n"] {
-            assert_eq!(judge(partial, 2, longest), Err(Unusable::Partial));
+            assert_eq!(
+                parse_with_limits(partial, 2, longest),
+                Err(ManifestRejection::Incomplete)
+            );
         }
-        // What stands behind the end, and an end of other lines.
+        // Bytes after the end line, and an end line of other lines.
         let twice = [&bytes[..], b"\n"].concat();
-        assert_eq!(judge(&twice, 9, longest), Err(Unusable::Partial));
+        assert_eq!(
+            parse_with_limits(&twice, 9, longest),
+            Err(ManifestRejection::Incomplete)
+        );
         let other = String::from_utf8(bytes)
             .unwrap()
             .replace("\"size\":3", "\"size\":4");
-        assert_eq!(judge(other.as_bytes(), 9, longest), Err(Unusable::Partial));
+        assert_eq!(
+            parse_with_limits(other.as_bytes(), 9, longest),
+            Err(ManifestRejection::Incomplete)
+        );
     }
 
     #[test]
-    fn what_is_left_of_a_word_is_told_from_what_another_one_said() {
+    fn a_torn_manifest_is_recognized_by_its_lines() {
         let sample = sample();
-        let state = State::default();
+        let state = SyncState::default();
         let word = |path: &str| {
-            let written = sample.files["sessions/a.jsonl"].clone();
-            let files = BTreeMap::from([("AGENTS.md".to_owned(), written.clone())]);
-            let other = BTreeMap::from([(path.to_owned(), written)]);
+            let entry = sample.files["sessions/a.jsonl"].clone();
+            let files = BTreeMap::from([("AGENTS.md".to_owned(), entry.clone())]);
+            let other = BTreeMap::from([(path.to_owned(), entry)]);
             encode("desk", &files.into_iter().chain(other).collect(), &state).unwrap()
         };
         let (own, other) = (word("skills/mine"), word("skills/other"));
@@ -415,18 +439,18 @@ mod tests {
             let mut zeros = own.bytes.clone();
             zeros[cut..].fill(0);
             for torn in [&own.bytes[..cut], &zeros] {
-                assert!(says_only(torn, &[word("skills/mine")]), "{cut}");
-                let is_known = says_only(torn, &[word("skills/other")]);
+                assert!(contains_only(torn, &[word("skills/mine")]), "{cut}");
+                let is_known = contains_only(torn, &[word("skills/other")]);
                 assert_eq!(is_known, cut <= shared, "{cut}");
             }
         }
         let torn = own.bytes[..shared + 3].to_vec();
-        assert!(says_only(&torn, &[other, own]));
+        assert!(contains_only(&torn, &[other, own]));
     }
 
     #[test]
-    fn a_clients_copy_of_a_manifest_is_no_second_machine() {
-        for (name, ours) in [
+    fn a_clients_copy_of_a_manifest_is_not_a_machine() {
+        for (name, is_manifest) in [
             ("desk-1-0123abcd.jsonl", true),
             ("desk-0123abcd (1).jsonl", false),
             ("desk-0123abcd-LAPTOP.jsonl", false),
@@ -436,7 +460,7 @@ mod tests {
             ),
             ("desk.jsonl", false),
         ] {
-            assert_eq!(is_ours(name), ours, "{name}");
+            assert_eq!(is_manifest_name(name), is_manifest, "{name}");
         }
     }
 }

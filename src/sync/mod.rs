@@ -1,36 +1,36 @@
-//! Codex's state on several machines, through a folder that something else replicates.
+//! Synchronizes Codex's state between machines through a folder that another program replicates.
 //!
-//! The design is in docs/sync.md. In short: [`scan`] lists both sides, [`plan`] compares them with the
-//! [`state`] of the last sync and lets [`decide`] say what is to be done, [`apply`] does it a file at a
-//! time, and every step leaves a whole file behind.
+//! docs/sync.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
+//! [`state`] of the last sync; [`decide`] returns the action for each file. [`apply`] performs the plan file
+//! by file, so that an interrupted run leaves only complete files.
 
 pub mod apply;
-pub mod arrivals;
+mod attestation;
 pub mod backup;
 pub mod cloud_names;
 pub mod codexsync;
 pub mod config;
+pub mod conflict_copies;
 pub mod contents;
 pub mod decide;
-pub mod decisions;
-pub mod forks;
 pub mod identity;
+pub mod index_updates;
 pub mod ledger;
-pub mod lineage;
-pub mod lines;
+pub mod line_merge;
 pub mod manifest;
-pub mod peers;
+pub mod pending_index_updates;
 pub mod plan;
-pub mod register;
+mod read_failure;
+pub mod remote_manifests;
+pub mod resolutions;
 pub mod resolve;
 pub mod restore;
-pub mod restored;
+pub mod restore_marker;
 pub mod rollouts;
 pub mod scan;
+pub mod scope;
 mod secrets;
-mod sides;
+mod side_paths;
 pub mod state;
-mod token_forms;
-pub mod travel;
-mod unreadable;
-mod vouching;
+mod token_patterns;
+pub mod version_vector;

@@ -8,9 +8,9 @@
 
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::Silent;
-use codex_manager::sync::apply::{self, ApplyError, Work};
-use codex_manager::sync::config::{DeletePolicy, Surroundings, SyncConfig};
-use codex_manager::sync::plan::{self, NotArrived, PlanError, Request};
+use codex_manager::sync::apply::{self, ApplyError, ApplyRequest};
+use codex_manager::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
+use codex_manager::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
 use codex_manager::sync::state::Replica;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -369,7 +369,7 @@ pub(crate) struct Machine {
     /// At rest the user takes what nobody vouches for.
     pub(crate) accepts_unlisted: bool,
     /// What its last run found listed by others and not arrived.
-    pub(crate) not_arrived: Vec<NotArrived>,
+    pub(crate) undelivered: Vec<UndeliveredVersion>,
     /// Whether its last run ended before it told the others what it wrote.
     pub(crate) is_untold: bool,
     runs: i64,
@@ -403,7 +403,7 @@ impl Machine {
             root.join("backups")
         );
         let env = Environment::default();
-        let around = Surroundings {
+        let around = ConfigContext {
             env: &env,
             codex_home: &home,
             manager_home: &root,
@@ -428,7 +428,7 @@ impl Machine {
             skills_deleted: BTreeSet::new(),
             skills_chosen: BTreeSet::new(),
             accepts_unlisted: false,
-            not_arrived: Vec::new(),
+            undelivered: Vec::new(),
             is_untold: false,
             runs: 0,
         }
@@ -502,18 +502,18 @@ impl Machine {
     /// Plans and applies; ended or killed before the given change of a file. Whether anything was done.
     pub(crate) fn sync(&mut self, killed_before: Option<usize>, rest: Rest) -> bool {
         self.runs += 1;
-        let request = Request {
+        let request = PlanRequest {
             config: &self.config,
             replica: &self.replica,
             refill: false,
             accept_unlisted: rest != Rest::None && self.accepts_unlisted,
             delete_many: rest != Rest::None,
-            chosen: None,
+            policy_override: None,
         };
         let planned = plan::plan(&request);
         let (plan, state) = match planned {
             Ok(planned) => planned,
-            Err(PlanError::Hollow { .. }) if rest == Rest::None => return false,
+            Err(PlanError::MostFilesMissing { .. }) if rest == Rest::None => return false,
             Err(error) => panic!("{}: {error}", self.name),
         };
         if !plan.conflicts.is_empty() {
@@ -531,7 +531,7 @@ impl Machine {
             let waiting: Vec<_> = waiting.collect();
             assert!(waiting.is_empty(), "{}: at rest {waiting:?}", self.name);
         }
-        self.not_arrived.clone_from(&plan.not_arrived);
+        self.undelivered.clone_from(&plan.undelivered);
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
         self.skills_chosen
             .extend(chosen.map(|step| step.path.clone()));
@@ -547,10 +547,10 @@ impl Machine {
             n > 0
         };
         let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
-        let work = Work {
+        let work = ApplyRequest {
             config: &self.config,
             replica: &self.replica,
-            go_on: &go_on,
+            keep_going: &go_on,
             progress: &Silent,
             now,
         };
@@ -792,7 +792,7 @@ impl Machine {
             .iter()
             .map(|path| plain_text(&self.home.join(path)))
             .collect();
-        let forks = self.replica.forks();
+        let forks = self.replica.conflict_copies();
         texts.extend(
             files_below(&forks)
                 .iter()
@@ -823,7 +823,7 @@ impl Machine {
             let text = String::from_utf8_lossy(&plain_text(&self.home.join(&path))).into_owned();
             all.insert(path.trim_end_matches(".zst").to_owned(), text);
         }
-        let forks = self.replica.forks();
+        let forks = self.replica.conflict_copies();
         for path in files_below(&forks) {
             let text = fs::read_to_string(forks.join(&path)).unwrap();
             all.insert(format!("forks/{path}"), text);
@@ -899,7 +899,7 @@ impl Machine {
         for (label, folder) in [
             ("home", self.home.clone()),
             ("cloud", self.cloud.clone()),
-            ("forks", self.replica.forks()),
+            ("forks", self.replica.conflict_copies()),
         ] {
             for path in files_below(&folder) {
                 let text = plain_text(&folder.join(&path));

@@ -1,13 +1,13 @@
-//! `sync plan`: what a sync would do.
+//! `sync plan`: shows what a sync would do.
 
-use super::closing;
+use super::codex_use;
 use super::shared::{self, document, read_config, replica};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Request};
+use crate::sync::plan::{self, PlanRequest};
 use crate::sync::state::Replica;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -20,7 +20,7 @@ use std::path::Path;
   codex-manager sync plan --json | jq .actions")]
 pub(super) struct PlanArgs {
     #[command(flatten)]
-    wishes: Wishes,
+    plan_flags: PlanFlags,
 }
 
 impl PlanArgs {
@@ -31,50 +31,54 @@ impl PlanArgs {
         flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
-        show(context, &config, &self.wishes, flags, "sync plan")
+        show(context, &config, &self.plan_flags, flags, "sync plan")
     }
 }
 
-/// What the flags of `plan` and `run` say about a plan.
+/// The flags that `plan` and `run` share.
 #[derive(Debug, Args)]
-pub(super) struct Wishes {
-    /// Put back what is missing in the cloud folder, even if it is most of it
+pub(super) struct PlanFlags {
+    /// Copy missing files to the cloud folder again, even if most of them are missing
     #[arg(long)]
     refill: bool,
-    /// Take files that no machine vouches for as they are
+    /// Use files that no machine lists as complete
     #[arg(long)]
     accept_unlisted: bool,
-    /// Send deletions on even if they are many
+    /// Send deletions even if there are many
     #[arg(long)]
     delete_many: bool,
 }
 
-impl Wishes {
-    /// What a plan is made for, where nobody has decided about a single path.
-    pub(super) fn request<'a>(&self, config: &'a SyncConfig, replica: &'a Replica) -> Request<'a> {
-        Request {
+impl PlanFlags {
+    /// Returns the request for a plan of all files.
+    pub(super) fn request<'a>(
+        &self,
+        config: &'a SyncConfig,
+        replica: &'a Replica,
+    ) -> PlanRequest<'a> {
+        PlanRequest {
             refill: self.refill,
             accept_unlisted: self.accept_unlisted,
             delete_many: self.delete_many,
-            ..Request::of(config, replica)
+            ..PlanRequest::new(config, replica)
         }
     }
 }
 
-/// Makes the plan and shows it.
+/// Makes the plan and prints it.
 pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
-    wishes: &Wishes,
+    plan_flags: &PlanFlags,
     flags: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let (plan, _) = plan::plan(&wishes.request(config, &replica))?;
-    let ending = if shared::needs_closing(&plan, config) {
-        closing::plan_closing(context, config, flags)
+    let (plan, _) = plan::plan(&plan_flags.request(config, &replica))?;
+    let ending = if shared::needs_shutdown(&plan, config) {
+        codex_use::plan_shutdown(context, config, flags)
     } else {
-        closing::is_somebody_home(context, config);
+        codex_use::is_home_in_use(context, config);
         None
     };
     let mut json = document(&plan, |_| true);
@@ -89,12 +93,12 @@ pub(super) fn show(
             "would do {} ({}); {}. Nothing was changed.",
             pluralize(plan.steps.len(), "step"),
             bytes(total),
-            shared::same(&plan)
+            shared::unchanged_summary(&plan)
         )
     });
-    closing::say_closing(context, ending.as_ref());
-    shared::say_notes(context, &plan);
-    shared::say_the_rest(context, &plan, config, plan.steps.iter());
+    codex_use::print_shutdown_plan(context, ending.as_ref());
+    shared::print_notes(context, &plan);
+    shared::print_unsynced(context, &plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
         return Err(shared::undecided(&plan, config));
     }

@@ -1,23 +1,23 @@
-//! `sync resolve`: decides what a sync could not.
+//! `sync resolve`: lists and decides conflicts.
 
-use super::closing::nobody_home;
-use super::shared::{lock, read_config, register, replica};
+use super::codex_use::shut_down_codex;
+use super::shared::{lock, read_config, replica, update_codex_index};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
-use crate::sync::apply::{self, Work};
+use crate::sync::apply::{self, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
+use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::contents;
-use crate::sync::decisions;
-use crate::sync::forks::{Fork, Forks};
 use crate::sync::identity;
+use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::manifest;
-use crate::sync::plan::{self, Conflict, Plan, Request, Seen};
-use crate::sync::register::{Arrival, Change};
-use crate::sync::resolve::{self, Choice};
+use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
+use crate::sync::resolutions;
+use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::rollouts;
 use crate::sync::state::Replica;
 use crate::ui::Style;
@@ -26,20 +26,20 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
 
-/// Decide about conflicts and kept versions of conversations
+/// Decide about conflicts and conflict copies of conversations
 ///
-/// Without arguments it lists them. A file that changed on both sides: keep `local` or `cloud`. A
-/// kept version of a conversation: keep `local` (the conversation as it is), `fork` (the kept version
-/// goes on), or `both` (the kept version becomes a conversation of its own, with a new id).
+/// Without arguments it lists them. For a file that changed on both sides, keep `local` or `cloud`. For a
+/// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
+/// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync resolve
   codex-manager sync resolve 01a1f78b --keep both
   codex-manager sync resolve skills/mine/SKILL.md --keep cloud")]
 pub(super) struct ResolveArgs {
-    /// A path, the id of a conversation or its beginning, or the name of a kept version
+    /// A path, the id of a conversation or its beginning, or the name of a conflict copy
     what: Option<String>,
-    /// What to keep
+    /// The version to keep
     #[arg(long, value_enum, requires = "what")]
     keep: Option<KeepArg>,
     /// Show what would be done; write nothing
@@ -47,49 +47,49 @@ pub(super) struct ResolveArgs {
     dry_run: bool,
 }
 
-/// What is kept, as it is typed.
+/// The version to keep, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum KeepArg {
-    /// What is on this machine
+    /// The version on this machine
     Local,
-    /// What is in the cloud folder
+    /// The version in the cloud folder
     Cloud,
-    /// The kept version
+    /// The conflict copy, in place of the conversation
     Fork,
-    /// Both: the other one becomes a conversation of its own
+    /// Both versions, one as a new conversation
     Both,
 }
 
 #[derive(Serialize)]
 struct ResolveJson<'a> {
     conflicts: &'a [Conflict],
-    forks: Vec<ForkJson>,
+    forks: Vec<ConflictCopyJson>,
     resolved: Option<String>,
     new_id: Option<String>,
     snapshot: Option<String>,
     dry_run: bool,
 }
 
-/// What a decision has led to.
+/// The result of a decision.
 #[derive(Default)]
-struct Resolved {
-    /// The id of the conversation that was made of the other version.
+struct DecisionOutcome {
+    /// Id of the conversation that was created, if any.
     new_id: Option<String>,
-    /// The snapshot of what was not kept.
+    /// Name of the snapshot with the version that was not kept, if any.
     snapshot: Option<String>,
 }
 
 #[derive(Serialize)]
-struct ForkJson {
+struct ConflictCopyJson {
     name: String,
     conversation: String,
     bytes: u64,
 }
 
-/// Something that needs a decision.
-enum Open {
+/// A conflict or a conflict copy that needs a decision.
+enum OpenDecision {
     Conflict(Conflict),
-    Fork(Fork),
+    ConflictCopy(ConflictCopy),
 }
 
 impl ResolveArgs {
@@ -101,14 +101,14 @@ impl ResolveArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let (plan, state) = plan::plan(&Request::of(&config, &replica))?;
-        let kept = Forks::read(&replica.folder, &config.cloud)?;
-        let others = identity::others(&config, &state)?.resolved;
-        let words = [&state.resolved, &others];
-        let open: Vec<Fork> = kept
+        let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica))?;
+        let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
+        let others = identity::read_remote_manifests(&config, &state)?.resolutions;
+        let words = [&state.resolutions, &others];
+        let open: Vec<ConflictCopy> = kept
             .all
             .into_iter()
-            .filter(|(name, _)| !decisions::may_go(name, words))
+            .filter(|(name, _)| !resolutions::is_dropped(name, words))
             .map(|(_, fork)| fork)
             .collect();
         let (Some(what), Some(keep)) = (&self.what, self.keep) else {
@@ -117,31 +117,41 @@ impl ResolveArgs {
         let found = find(what, &plan, open)?;
         let choice = choice(&found, keep)?;
         if self.dry_run {
-            return Ok(self.say(context, what, keep, Resolved::default()));
+            return Ok(self.say(context, what, keep, DecisionOutcome::default()));
         }
         let _lock = lock(&replica)?;
-        nobody_home(context, &config, closing)?;
+        shut_down_codex(context, &config, closing)?;
         let resolved = match found {
-            Open::Conflict(conflict) => decide(context, &config, &replica, &conflict, keep)?,
-            Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
+            OpenDecision::Conflict(conflict) => {
+                decide(context, &config, &replica, &conflict, keep)?
+            }
+            OpenDecision::ConflictCopy(fork) => settle(context, &config, &replica, &fork, choice)?,
         };
         Ok(self.say(context, what, keep, resolved))
     }
 
-    fn say(&self, context: &Context, what: &str, keep: KeepArg, resolved: Resolved) -> Outcome {
+    fn say(
+        &self,
+        context: &Context,
+        what: &str,
+        keep: KeepArg,
+        resolved: DecisionOutcome,
+    ) -> Outcome {
         let keep = format!("{keep:?}").to_lowercase();
         let verb = if self.dry_run { "would keep" } else { "kept" };
         context.ui.prose(format_args!("{verb} {keep}: {what}"));
         if let Some(id) = &resolved.new_id {
             context
                 .ui
-                .line(format_args!("the new conversation is {id}"));
+                .line(format_args!("the new conversation has the id {id}"));
         }
         if let Some(snapshot) = &resolved.snapshot {
             let ui = &context.ui;
-            ui.note(format_args!("what was not kept is in {snapshot}"));
             ui.note(format_args!(
-                "put it back with: codex-manager sync restore --from {snapshot} --target local --apply"
+                "the version that was not kept is in {snapshot}"
+            ));
+            ui.note(format_args!(
+                "restore it with: codex-manager sync restore --from {snapshot} --target local --apply"
             ));
         }
         if !self.dry_run {
@@ -161,7 +171,12 @@ impl ResolveArgs {
         Outcome::Done
     }
 
-    fn list(&self, context: &Context, plan: &Plan, open: &[Fork]) -> Result<Outcome, CommandError> {
+    fn list(
+        &self,
+        context: &Context,
+        plan: &SyncPlan,
+        open: &[ConflictCopy],
+    ) -> Result<Outcome, CommandError> {
         if self.what.is_some() {
             return Err(CommandError::usage("--keep is missing")
                 .hint("--keep local, cloud, fork or both; nothing was changed"));
@@ -171,10 +186,10 @@ impl ResolveArgs {
             conflicts: &plan.conflicts,
             forks: open
                 .iter()
-                .map(|fork| ForkJson {
+                .map(|fork| ConflictCopyJson {
                     name: fork.name.clone(),
                     conversation: fork.conversation().to_owned(),
-                    bytes: fork.here.or(fork.there).map_or(0, |stat| stat.size),
+                    bytes: fork.local.or(fork.remote).map_or(0, |stat| stat.size),
                 })
                 .collect(),
             resolved: None,
@@ -189,7 +204,7 @@ impl ResolveArgs {
         }
         let mut table = Table::new(ui, &["what", "why", "--keep"]);
         for conflict in &plan.conflicts {
-            let may = if rollouts::key(&conflict.path).is_some() {
+            let choices = if rollouts::key(&conflict.path).is_some() {
                 "local, cloud, both"
             } else {
                 "local, cloud"
@@ -199,7 +214,7 @@ impl ResolveArgs {
                 [
                     (Style::Strong, &*conflict.path),
                     (Style::Plain, &*conflict.reason),
-                    (Style::Dim, may),
+                    (Style::Dim, choices),
                 ],
             );
         }
@@ -208,7 +223,7 @@ impl ResolveArgs {
                 ui,
                 [
                     (Style::Strong, &*fork.name),
-                    (Style::Plain, "went on differently elsewhere"),
+                    (Style::Plain, "continued differently on another machine"),
                     (Style::Dim, "local, fork, both"),
                 ],
             );
@@ -218,17 +233,21 @@ impl ResolveArgs {
     }
 }
 
-fn find(what: &str, plan: &Plan, forks: Vec<Fork>) -> Result<Open, CommandError> {
+fn find(
+    what: &str,
+    plan: &SyncPlan,
+    forks: Vec<ConflictCopy>,
+) -> Result<OpenDecision, CommandError> {
     let is_it = |path: &str| {
         let id = rollouts::key(path).and_then(|key| rollouts::id(&key));
         path == what || id.is_some_and(|id| what.len() >= 4 && id.starts_with(what))
     };
-    let mut found: Vec<Open> = plan
+    let mut found: Vec<OpenDecision> = plan
         .conflicts
         .iter()
         .filter(|conflict| is_it(&conflict.path))
         .cloned()
-        .map(Open::Conflict)
+        .map(OpenDecision::Conflict)
         .collect();
     found.extend(
         forks
@@ -236,96 +255,106 @@ fn find(what: &str, plan: &Plan, forks: Vec<Fork>) -> Result<Open, CommandError>
             .filter(|fork| {
                 let id = rollouts::stem(fork.conversation());
                 fork.name == what
-                    || fork.mark() == what
+                    || fork.digest_prefix() == what
                     || id.is_some_and(|stem| {
                         what.len() >= 4 && stem[stem.len() - 36..].starts_with(what)
                     })
             })
-            .map(Open::Fork),
+            .map(OpenDecision::ConflictCopy),
     );
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => Err(
-            CommandError::failed(format!("nothing to decide about: {what}"))
-                .hint("list what there is with: codex-manager sync resolve"),
+            CommandError::failed(format!("no conflict or conflict copy matches: {what}"))
+                .hint("list them with: codex-manager sync resolve"),
         ),
-        n => Err(CommandError::failed(format!("{what:?} may be one of {n}"))
-            .hint("give the whole name, from: codex-manager sync resolve")),
+        n => Err(
+            CommandError::failed(format!("{what:?} matches {n} conflicts"))
+                .hint("give the full name, as listed by: codex-manager sync resolve"),
+        ),
     }
 }
 
-fn choice(found: &Open, keep: KeepArg) -> Result<Choice, CommandError> {
+fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandError> {
     match (found, keep) {
-        (_, KeepArg::Local) | (Open::Conflict(_), KeepArg::Cloud) => Ok(Choice::Current),
-        (Open::Fork(_), KeepArg::Fork) => Ok(Choice::Fork),
-        (Open::Fork(_), KeepArg::Both) => Ok(Choice::Both),
-        (Open::Conflict(conflict), KeepArg::Both) if rollouts::key(&conflict.path).is_some() => {
-            Ok(Choice::Both)
+        (_, KeepArg::Local) | (OpenDecision::Conflict(_), KeepArg::Cloud) => {
+            Ok(KeepChoice::Current)
         }
-        (Open::Conflict(_), _) => Err(CommandError::usage("of this one, keep local or cloud")),
-        (Open::Fork(_), KeepArg::Cloud) => Err(CommandError::usage(
-            "of a kept version, keep local, fork or both",
+        (OpenDecision::ConflictCopy(_), KeepArg::Fork) => Ok(KeepChoice::ConflictCopy),
+        (OpenDecision::ConflictCopy(_), KeepArg::Both) => Ok(KeepChoice::Both),
+        (OpenDecision::Conflict(conflict), KeepArg::Both)
+            if rollouts::key(&conflict.path).is_some() =>
+        {
+            Ok(KeepChoice::Both)
+        }
+        (OpenDecision::Conflict(_), _) => Err(CommandError::usage(
+            "this conflict needs --keep local or cloud",
+        )),
+        (OpenDecision::ConflictCopy(_), KeepArg::Cloud) => Err(CommandError::usage(
+            "a conflict copy needs --keep local, fork or both",
         )),
     }
 }
 
-/// Syncs one file as decided. The version of a conversation that was not kept is settled at once: dropped, or
-/// made a conversation of its own. Others that come up with it are kept until somebody decides about them, too.
+/// Syncs one file as decided. The version of a conversation that was not kept is dropped or becomes a
+/// conversation of its own at once. Further versions found on the way become conflict copies with a decision
+/// of their own.
 fn decide(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
     conflict: &Conflict,
     keep: KeepArg,
-) -> Result<Resolved, CommandError> {
+) -> Result<DecisionOutcome, CommandError> {
     let path = &*conflict.path;
     let (policy, not_kept) = if keep == KeepArg::Cloud {
-        (ConflictPolicy::PreferCloud, &conflict.here)
+        (ConflictPolicy::PreferCloud, &conflict.local)
     } else {
-        (ConflictPolicy::PreferLocal, &conflict.there)
+        (ConflictPolicy::PreferLocal, &conflict.remote)
     };
-    let (whole, mut state) = plan::plan(&Request {
-        chosen: Some((path, policy)),
-        ..Request::of(config, replica)
+    let (full_plan, mut state) = plan::plan(&PlanRequest {
+        policy_override: Some((path, policy)),
+        ..PlanRequest::new(config, replica)
     })?;
-    let steps: Vec<_> = whole.steps.iter().filter(|s| s.path == path).collect();
+    let steps: Vec<_> = full_plan.steps.iter().filter(|s| s.path == path).collect();
     if steps.is_empty() {
-        return left_open(config, conflict, &whole);
+        return report_undecided(config, conflict, &full_plan);
     }
-    let plan = Plan {
+    let plan = SyncPlan {
         steps: steps.into_iter().cloned().collect(),
-        cloud_holds: whole.cloud_holds,
-        ..Plan::default()
+        cloud_contents: full_plan.cloud_contents,
+        ..SyncPlan::default()
     };
-    let forked: Vec<(String, Sha256Digest)> = plan
+    let new_copies: Vec<(String, Sha256Digest)> = plan
         .steps
         .iter()
         .flat_map(|step| &step.ops)
         .filter_map(|op| match op {
-            plan::Op::Fork { name, digest, .. } => Some((name.clone(), *digest)),
+            plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
             _ => None,
         })
         .collect();
-    let loser = match not_kept {
-        Some(seen) if !forked.is_empty() => {
-            let file = config.place(seen.side, &seen.path);
+    let dropped_copy = match not_kept {
+        Some(seen) if !new_copies.is_empty() => {
+            let file = config.file_path(seen.side, &seen.path);
             let read = contents::read(&file, None).at("read", &file)?;
-            let mut forked = forked.iter();
-            let of_loser = forked.find(|(_, digest)| *digest == read.digest);
-            of_loser.map(|(name, _)| name.clone())
+            let mut new_copies = new_copies.iter();
+            let matching = new_copies.find(|(_, digest)| *digest == read.digest);
+            matching.map(|(name, _)| name.clone())
         }
         _ => None,
     };
-    if keep == KeepArg::Both && loser.is_none() {
-        let why = format!("there is no other version to keep: {path}");
+    if keep == KeepArg::Both && dropped_copy.is_none() {
+        let why = format!("there is no second version to keep: {path}");
         return Err(CommandError::failed(why)
-            .hint("see what there is with: codex-manager sync resolve; nothing was changed"));
+            .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
     }
-    if !forked.is_empty() {
-        // Whatever is killed now, what was decided of them before, by whom ever, does not drop them.
-        let others = identity::others(config, &state)?.resolved;
-        for (name, _) in &forked {
-            decisions::bring_back(name, &mut state.resolved, &others);
+    if !new_copies.is_empty() {
+        // Earlier decisions about these versions, of any machine, must not drop them if this process is
+        // killed now.
+        let others = identity::read_remote_manifests(config, &state)?.resolutions;
+        for (name, _) in &new_copies {
+            resolutions::record_keep(name, &mut state.resolutions, &others);
         }
         replica.write(&mut state)?;
     }
@@ -333,10 +362,10 @@ fn decide(
     let report = apply::apply(
         &plan,
         state,
-        &Work {
+        &ApplyRequest {
             config,
             replica,
-            go_on: &|| !is_interrupted(),
+            keep_going: &|| !is_interrupted(),
             progress: &bar,
             now: context.now(),
         },
@@ -348,52 +377,53 @@ fn decide(
         );
     }
     let mut arrivals = report.arrivals;
-    let mut resolved = Resolved {
+    let mut resolved = DecisionOutcome {
         new_id: None,
         snapshot: report.snapshot,
     };
     let choice = if keep == KeepArg::Both {
-        Choice::Both
+        KeepChoice::Both
     } else {
-        Choice::Current
+        KeepChoice::Current
     };
-    if let Some(name) = loser {
+    if let Some(name) = dropped_copy {
         if resolved.snapshot.is_none() {
             resolved.snapshot =
-                resolve::keep_dropped(&name, choice, config, replica, context.now())?;
+                resolve::back_up_dropped(&name, choice, config, replica, context.now())?;
         }
         let mut state = replica.read()?;
-        let settled = resolve::settle(&name, choice, config, replica, &mut state)?;
+        let settled = resolve::apply_choice(&name, choice, config, replica, &mut state)?;
         arrivals.extend(new_arrival(&settled));
         resolved.new_id = settled.new_id;
     }
-    register(context, config, replica, &arrivals)?;
+    update_codex_index(context, config, replica, &arrivals)?;
     Ok(resolved)
 }
 
-/// Where nothing can be done of what was decided: why, unless both sides have come to be alike.
-fn left_open(
+/// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
+/// become equal.
+fn report_undecided(
     config: &SyncConfig,
     conflict: &Conflict,
-    plan: &Plan,
-) -> Result<Resolved, CommandError> {
+    plan: &SyncPlan,
+) -> Result<DecisionOutcome, CommandError> {
     let key = manifest::key_of(&conflict.path);
     let reasons = [&plan.warnings, &plan.waiting, &plan.skipped, &plan.notes];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
-    let digest = |seen: &Option<Seen>| {
+    let digest = |seen: &Option<ObservedFile>| {
         let seen = seen.as_ref()?;
-        let path = config.place(seen.side, &seen.path);
+        let path = config.file_path(seen.side, &seen.path);
         contents::read(&path, None).ok().map(|read| read.digest)
     };
     let why = match reason {
         Some((_, why)) => why,
-        None if digest(&conflict.here) == digest(&conflict.there) => {
-            return Ok(Resolved::default());
+        None if digest(&conflict.local) == digest(&conflict.remote) => {
+            return Ok(DecisionOutcome::default());
         }
-        None => "it has changed meanwhile",
+        None => "it has changed in the meantime",
     };
-    let why = format!("not decided: {} {why}", conflict.path);
+    let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why).hint("see codex-manager sync plan; nothing was changed"))
 }
 
@@ -401,25 +431,25 @@ fn settle(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    fork: &Fork,
-    choice: Choice,
-) -> Result<Resolved, CommandError> {
-    let snapshot = resolve::keep_dropped(&fork.name, choice, config, replica, context.now())?;
+    fork: &ConflictCopy,
+    choice: KeepChoice,
+) -> Result<DecisionOutcome, CommandError> {
+    let snapshot = resolve::back_up_dropped(&fork.name, choice, config, replica, context.now())?;
     let mut state = replica.read()?;
-    let settled = resolve::settle(&fork.name, choice, config, replica, &mut state)?;
+    let settled = resolve::apply_choice(&fork.name, choice, config, replica, &mut state)?;
     let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
-    register(context, config, replica, &arrivals)?;
-    Ok(Resolved {
+    update_codex_index(context, config, replica, &arrivals)?;
+    Ok(DecisionOutcome {
         new_id: settled.new_id,
         snapshot,
     })
 }
 
-fn new_arrival(settled: &resolve::Settled) -> Option<Arrival> {
+fn new_arrival(settled: &resolve::ResolvedCopy) -> Option<IndexUpdate> {
     let change = if settled.new_id.is_some() {
-        Change::New
+        ContentChange::New
     } else {
-        Change::Replaced
+        ContentChange::Replaced
     };
-    Arrival::of(settled.written.as_deref()?, change)
+    IndexUpdate::of(settled.written.as_deref()?, change)
 }

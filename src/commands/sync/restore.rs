@@ -1,17 +1,17 @@
-//! `sync restore`: puts back what a sync has overwritten.
+//! `sync restore`: restores files that a sync overwrote.
 
-use super::closing::{self, nobody_home, say_who_came};
+use super::codex_use::{self, shut_down_codex, warn_of_new_users};
 use super::log;
-use super::shared::{PathJson, lock, read_config, register, replica, with_reasons};
+use super::shared::{PathJson, lock, read_config, replica, update_codex_index, with_reasons};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::quantity::pluralize;
-use crate::sync::arrivals::Arrivals;
 use crate::sync::config::SyncConfig;
-use crate::sync::register::{Arrival, Change};
-use crate::sync::restore::{self, RestorePlan};
+use crate::sync::index_updates::{ContentChange, IndexUpdate};
+use crate::sync::pending_index_updates::PendingIndexUpdates;
+use crate::sync::restore::{self, SyncRestorePlan};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
@@ -19,41 +19,41 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
 
-/// Put back what a sync has overwritten
+/// Restore files that a sync overwrote
 ///
-/// What that replaces is kept first as well. The next sync takes what it finds: a conversation that
-/// was only added to since grows again.
+/// Files that the restore replaces are backed up first. The next sync treats the restored files like any
+/// other: a conversation that was only appended to since is extended again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync restore --dry-run
   codex-manager sync restore --from desk-20261120T120000Z --apply
   codex-manager sync restore --target cloud --apply")]
-pub(super) struct RestoreArgs {
-    /// The name of a snapshot in the folder of backups [default: the latest]
+pub(super) struct SyncRestoreArgs {
+    /// The name of a snapshot in the backup folder [default: the latest]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
-    /// Where to [default: local, or cloud where the snapshot has nothing of this machine]
+    /// The side to restore to [default: local, or cloud if the snapshot has no files of this machine]
     #[arg(long, value_enum)]
     target: Option<TargetArg>,
     /// Show what would be done; write nothing
     #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
-    /// Do it
+    /// Restore the files; without it, `dry_run_default` decides
     #[arg(long)]
     apply: bool,
 }
 
-/// A side, as it is typed.
+/// A side, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TargetArg {
-    /// The Codex home
+    /// The Codex home of this machine
     Local,
-    /// The cloud folder
+    /// The replicated cloud folder
     Cloud,
 }
 
 #[derive(Serialize)]
-struct RestoreJson<'a> {
+struct SyncRestoreJson<'a> {
     snapshot: &'a str,
     target: &'static str,
     files: Vec<&'a str>,
@@ -63,8 +63,8 @@ struct RestoreJson<'a> {
     dry_run: bool,
 }
 
-impl RestoreArgs {
-    /// Whether it changes something, by its flags and the configuration.
+impl SyncRestoreArgs {
+    /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
         self.apply || !(self.dry_run || config.dry_run_default)
     }
@@ -80,19 +80,23 @@ impl RestoreArgs {
             let plan = self.plan(context, &config)?;
             Self::show(context, &plan, None, true);
             let side = plan.target;
-            if side == Side::Here {
-                let ending = closing::plan_closing(context, &config, flags);
-                closing::say_closing(context, ending.as_ref());
+            if side == Side::Local {
+                let ending = codex_use::plan_shutdown(context, &config, flags);
+                codex_use::print_shutdown_plan(context, ending.as_ref());
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
         log::logged(context, &config, || self.apply(context, &config, flags))
     }
 
-    fn plan(&self, context: &Context, config: &SyncConfig) -> Result<RestorePlan, CommandError> {
+    fn plan(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+    ) -> Result<SyncRestorePlan, CommandError> {
         let target = self.target.map(|target| match target {
-            TargetArg::Local => Side::Here,
-            TargetArg::Cloud => Side::There,
+            TargetArg::Local => Side::Local,
+            TargetArg::Cloud => Side::Remote,
         });
         let replica = replica(context, config);
         Ok(restore::plan(
@@ -113,76 +117,77 @@ impl RestoreArgs {
         let _lock = lock(&replica)?;
         let plan = self.plan(context, config)?;
         let side = plan.target;
-        if side == Side::Here {
-            nobody_home(context, config, flags)?;
+        if side == Side::Local {
+            shut_down_codex(context, config, flags)?;
         }
         let arrivals: Vec<_> = plan
             .files
             .iter()
             .filter_map(|kept| arrival(&kept.path))
             .collect();
-        if side == Side::Here {
-            Arrivals::of(&replica).note(&arrivals)?;
+        if side == Side::Local {
+            PendingIndexUpdates::of(&replica).record(&arrivals)?;
         }
-        let safety = restore::apply(&plan, config, &replica, context.now())?;
-        if side == Side::Here {
-            register(context, config, &replica, &arrivals)?;
-            say_who_came(context, config);
+        let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
+        if side == Side::Local {
+            update_codex_index(context, config, &replica, &arrivals)?;
+            warn_of_new_users(context, config);
         }
         for (path, why) in &plan.skipped {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
-        Self::show(context, &plan, safety, false);
+        Self::show(context, &plan, safety_snapshot, false);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    fn show(context: &Context, plan: &RestorePlan, safety: Option<String>, dry_run: bool) {
+    fn show(
+        context: &Context,
+        plan: &SyncRestorePlan,
+        safety_snapshot: Option<String>,
+        dry_run: bool,
+    ) {
         let total: u64 = plan.files.iter().map(|kept| kept.size).sum();
         let target = match plan.target {
-            Side::Here => "local",
-            Side::There => "cloud",
+            Side::Local => "local",
+            Side::Remote => "cloud",
         };
-        let verb = if dry_run {
-            "would put back"
-        } else {
-            "put back"
-        };
+        let verb = if dry_run { "would restore" } else { "restored" };
         let ui = &context.ui;
         for kept in plan.files.iter().take(40) {
             ui.line(&kept.path);
         }
         ui.prose(format_args!(
-            "{verb} {} ({}) of {} ({target})",
+            "{verb} {} ({}) from {} ({target})",
             pluralize(plan.files.len(), "file"),
             bytes(total),
             plan.snapshot.name
         ));
         for (path, why) in &plan.skipped {
-            ui.warn(format_args!("left out: {path}: {why}"));
+            ui.warn(format_args!("not restored: {path}: {why}"));
         }
-        if let Some(safety) = &safety {
-            ui.note(format_args!("what was there is in {safety}"));
+        if let Some(safety_snapshot) = &safety_snapshot {
+            ui.note(format_args!("the replaced files are in {safety_snapshot}"));
         }
-        let json = RestoreJson {
+        let json = SyncRestoreJson {
             snapshot: &plan.snapshot.name,
             target,
             files: plan.files.iter().map(|kept| &*kept.path).collect(),
             skipped: with_reasons(&plan.skipped),
             bytes: total,
-            safety_snapshot: safety,
+            safety_snapshot: safety_snapshot,
             dry_run,
         };
         ui.document("sync restore", &json);
     }
 }
 
-fn arrival(path: &str) -> Option<Arrival> {
+fn arrival(path: &str) -> Option<IndexUpdate> {
     let key = rollouts::key(path)?;
-    Some(Arrival {
+    Some(IndexUpdate {
         id: rollouts::id(&key)?,
         path: path.to_owned(),
-        change: Change::Replaced,
+        change: ContentChange::Replaced,
         moved: true,
     })
 }

@@ -1,8 +1,8 @@
-//! `sync run`: does it.
+//! `sync run`: applies a plan.
 
-use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
+use super::codex_use::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
 use super::log;
-use super::plan::Wishes;
+use super::plan::PlanFlags;
 use super::shared::{self, document, lock, read_config, replica};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
@@ -10,19 +10,19 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
-use crate::sync::apply::{self, ApplyError, Work};
+use crate::sync::apply::{self, ApplyError, ApplyRequest};
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Op, Plan};
+use crate::sync::plan::{self, Op, SyncPlan};
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
 use clap::Args;
 use std::iter;
 use std::path::Path;
 
-/// Sync: conversations, prompts and skills, both ways
+/// Sync conversations, prompts and skills in both directions
 ///
-/// Without a flag it does what `dry_run_default` of the configuration says. What is overwritten is
-/// kept first; two differing versions of a conversation are both kept.
+/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first; of
+/// a conversation, two differing versions are both kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -31,15 +31,15 @@ pub(super) struct RunArgs {
     /// Show what would be done; write nothing
     #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
-    /// Do it
+    /// Change files; without it, `dry_run_default` decides
     #[arg(long)]
     apply: bool,
     #[command(flatten)]
-    wishes: Wishes,
+    plan_flags: PlanFlags,
 }
 
 impl RunArgs {
-    /// Whether it changes something, by its flags and the configuration.
+    /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
         self.apply || !(self.dry_run || config.dry_run_default)
     }
@@ -48,48 +48,57 @@ impl RunArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return super::plan::show(context, &config, &self.wishes, closing, "sync run");
+            return super::plan::show(
+                context,
+                &config,
+                &self.plan_flags,
+                shutdown_args,
+                "sync run",
+            );
         }
-        log::logged(context, &config, || self.apply(context, &config, closing))
+        log::logged(context, &config, || {
+            self.apply(context, &config, shutdown_args)
+        })
     }
 
     fn apply(
         &self,
         context: &Context,
         config: &SyncConfig,
-        closing: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
-        let request = self.wishes.request(config, &replica);
-        let was_home = is_somebody_home(context, config);
+        let request = self.plan_flags.request(config, &replica);
+        let was_in_use = is_home_in_use(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
-        // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
-        let is_left = !plan.is_stopped(config.conflict) && shared::is_any_left(&replica);
-        let closed = shared::needs_closing(&plan, config) || is_left;
-        if closed {
-            nobody_home(context, config, closing)?;
-            shared::register_what_was_left(context, config, &replica);
-            if was_home {
-                // What Codex wrote at its end is to go over as well.
+        // Codex is not ended if there is nothing to do, or if a conflict stops the run.
+        let has_pending_updates =
+            !plan.is_stopped(config.conflict) && shared::has_pending_index_updates(&replica);
+        let must_shut_down = shared::needs_shutdown(&plan, config) || has_pending_updates;
+        if must_shut_down {
+            shut_down_codex(context, config, shutdown_args)?;
+            shared::flush_pending_index_updates(context, config, &replica);
+            if was_in_use {
+                // Plans again, to include what Codex wrote when it ended.
                 (plan, state) = plan::plan(&request)?;
-                nobody_home(context, config, closing)?;
+                shut_down_codex(context, config, shutdown_args)?;
             }
         }
         for conflict in &plan.conflicts {
             let (path, why) = (&*conflict.path, &*conflict.reason);
             events::warn!(path, why, "conflict");
         }
-        if context.ui.is_verbose() || plan.notes_digest() != state.notes {
-            shared::say_notes(context, &plan);
+        if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
+            shared::print_notes(context, &plan);
         }
         if plan.is_stopped(config.conflict) {
             context.ui.document("sync run", &document(&plan, |_| false));
-            shared::say_the_rest(context, &plan, config, iter::empty());
+            shared::print_unsynced(context, &plan, config, iter::empty());
             return Err(shared::undecided(&plan, config));
         }
         let total = plan.steps.iter().map(|step| step.bytes).sum();
@@ -97,29 +106,30 @@ impl RunArgs {
         let report = apply::apply(
             &plan,
             state,
-            &Work {
+            &ApplyRequest {
                 config,
                 replica: &replica,
-                go_on: &|| !is_interrupted(),
+                keep_going: &|| !is_interrupted(),
                 progress: &bar,
                 now: context.now(),
             },
         );
         drop(bar);
-        let report = report.map_err(|error| said_with_snapshot(context, &plan, error))?;
+        let report = report.map_err(|error| report_with_snapshot(context, &plan, error))?;
         log_report(context, config, &plan, &report);
         if !plan.steps.is_empty() {
-            say_who_came(context, config);
+            warn_of_new_users(context, config);
         }
-        // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
-        let may_register = closed || who_is_home(context, config).is_empty();
-        if may_register
-            && let Err(error) = shared::register(context, config, &replica, &report.arrivals)
+        // A running Codex owns its rows, so rules for project folders wait until it has ended.
+        let can_update_index = must_shut_down || home_users(context, config).is_empty();
+        if can_update_index
+            && let Err(error) =
+                shared::update_codex_index(context, config, &replica, &report.arrivals)
         {
             return Err(match &report.snapshot {
                 Some(snapshot) => {
                     show_stopped(context, &plan, snapshot);
-                    error.hint(format!("what was overwritten is in {snapshot}"))
+                    error.hint(format!("the overwritten files are in {snapshot}"))
                 }
                 None => error,
             });
@@ -135,8 +145,8 @@ impl RunArgs {
                 .warn(format_args!("left for the next run: {path}: {why}"));
         }
         let done = report.done.iter().map(|index| &plan.steps[*index]);
-        shared::say_the_rest(context, &plan, config, done);
-        say_done(context, config, &plan, &report);
+        shared::print_unsynced(context, &plan, config, done);
+        print_done(context, config, &plan, &report);
         if !plan.conflicts.is_empty() {
             return Err(shared::undecided_files(&plan));
         }
@@ -145,8 +155,8 @@ impl RunArgs {
     }
 }
 
-/// What ended a run, with the name of the snapshot that was made before.
-fn said_with_snapshot(context: &Context, plan: &Plan, error: ApplyError) -> CommandError {
+/// Prints the document and the snapshot of a run that failed.
+fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
     if let ApplyError::Stopped { snapshot, .. } = &error {
         let snapshot = &**snapshot;
         events::warn!(snapshot, "what was overwritten is kept");
@@ -155,16 +165,22 @@ fn said_with_snapshot(context: &Context, plan: &Plan, error: ApplyError) -> Comm
     error.into()
 }
 
-/// The document of a run that ended early: which steps are done, only the next plan tells.
-fn show_stopped(context: &Context, plan: &Plan, snapshot: &str) {
+/// Prints the document of a run that ended early. It lists no steps, because only the next plan knows which
+/// are done.
+fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     let mut json = document(plan, |_| false);
     json.dry_run = false;
     json.snapshot = Some(snapshot);
     context.ui.document("sync run", &json);
 }
 
-/// Logs what was done and left, and says what became of old snapshots.
-fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
+/// Logs the steps and the files left alone, and reports removed snapshots.
+fn log_report(
+    context: &Context,
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    report: &apply::ApplyReport,
+) {
     for step in report.done.iter().map(|index| &plan.steps[*index]) {
         let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
         events::info!(action, path, why, "synced");
@@ -185,15 +201,15 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "left alone");
     }
-    for file in &plan.not_arrived {
+    for file in &plan.undelivered {
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
-    if let Some(error) = &report.not_pruned {
+    if let Some(error) = &report.prune_error {
         let path = config.backup_dir.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
         context
             .ui
-            .warn(format_args!("old snapshots are left: {error}"));
+            .warn(format_args!("old snapshots were not removed: {error}"));
     }
     for name in &report.pruned {
         events::info!(name = &**name, "old snapshot removed");
@@ -201,14 +217,19 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
     if let [latest, ..] = &*report.pruned {
         let count = pluralize(report.pruned.len(), "old snapshot");
         context.ui.note(format_args!(
-            "removed {count} as [backup] says, the latest of them {latest}"
+            "removed {count} as [backup] configures, the newest of them {latest}"
         ));
     }
 }
 
-/// What was done, and the next step of the protocol.
-fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
-    use plan::Action;
+/// Prints what was done and what to do next.
+fn print_done(
+    context: &Context,
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    report: &apply::ApplyReport,
+) {
+    use plan::SyncAction;
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
     if plan.steps.is_empty() {
@@ -216,51 +237,51 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
         return;
     }
     if report.done.is_empty() {
-        let left = pluralize(plan.steps.len(), "step");
+        let remaining = pluralize(plan.steps.len(), "step");
         ui.prose(format_args!(
-            "nothing was done: {left} left for the next run"
+            "no step was done; {remaining} left for the next run"
         ));
         return;
     }
-    let count = |actions: &[Action]| done().filter(|s| actions.contains(&s.action)).count();
+    let count = |actions: &[SyncAction]| done().filter(|s| actions.contains(&s.action)).count();
     let others = done().filter(|step| {
         !matches!(
             step.action,
-            Action::CopyToCloud
-                | Action::CopyToLocal
-                | Action::Merge
-                | Action::DeleteCloud
-                | Action::DeleteLocal
+            SyncAction::CopyToCloud
+                | SyncAction::CopyToLocal
+                | SyncAction::Merge
+                | SyncAction::DeleteCloud
+                | SyncAction::DeleteLocal
         )
     });
-    let deleted = match count(&[Action::DeleteCloud, Action::DeleteLocal]) {
+    let deleted = match count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]) {
         0 => String::new(),
         n => format!("{n} deleted, "),
     };
     ui.prose(format_args!(
         "{} to the cloud folder, {} to this machine, {} merged, {deleted}{} ({})",
-        count(&[Action::CopyToCloud]),
-        count(&[Action::CopyToLocal]),
-        count(&[Action::Merge]),
+        count(&[SyncAction::CopyToCloud]),
+        count(&[SyncAction::CopyToLocal]),
+        count(&[SyncAction::Merge]),
         pluralize(others.count(), "other step"),
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {
-        ui.note(format_args!("what was overwritten is in {snapshot}"));
-        for (side, name) in [(Side::Here, "local"), (Side::There, "cloud")] {
+        ui.note(format_args!("the overwritten files are in {snapshot}"));
+        for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
             let ops = done().flat_map(|step| &step.ops);
             if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
                 ui.note(format_args!(
-                    "put it back with: codex-manager sync restore --from {snapshot} --target {name} --apply"
+                    "restore them with: codex-manager sync restore --from {snapshot} --target {name} --apply"
                 ));
             }
         }
     }
     let to_cloud = count(&[
-        Action::CopyToCloud,
-        Action::Merge,
-        Action::MoveCloud,
-        Action::DeleteCloud,
+        SyncAction::CopyToCloud,
+        SyncAction::Merge,
+        SyncAction::MoveCloud,
+        SyncAction::DeleteCloud,
     ]);
     if to_cloud > 0 {
         ui.note(
@@ -270,16 +291,16 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
     }
     match (&*report.arrivals, &*config.path_rules) {
         ([], _) => {}
-        // First what is on its way.
-        _ if !plan.not_arrived.is_empty() => {}
-        (_, []) => ui.note("next: start Codex here and continue with: codex resume"),
-        // Codex 0.169 looks by the folder that the conversation names, whatever its index says.
+        // Files that have not arrived come first.
+        _ if !plan.undelivered.is_empty() => {}
+        (_, []) => ui.note("next: start Codex and continue with: codex resume"),
+        // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
         ([one], _) => ui.note(format_args!(
-            "next: start Codex here and continue with: codex resume {}",
+            "next: start Codex and continue with: codex resume {}",
             one.id
         )),
         _ => ui.note(
-            "next: start Codex here and continue with: codex resume --all (of other folders, too)",
+            "next: start Codex and continue with: codex resume --all (lists conversations of all folders)",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! What all of `sync` needs: the configuration, its lock, how a plan is shown.
+//! Shared by the `sync` commands: the configuration, the lock, and the output of a plan.
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -6,10 +6,10 @@ use crate::io::lock::{FileLock, LockError};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, shell};
 use crate::shutdown::ShutdownPlan;
-use crate::sync::arrivals::{self, Arrivals};
-use crate::sync::config::{Surroundings, SyncConfig};
-use crate::sync::plan::{NotArrived, Plan, Step};
-use crate::sync::register::{Arrival, CodexIndex, Registry};
+use crate::sync::config::{ConfigContext, SyncConfig};
+use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
+use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
+use crate::sync::plan::{SyncPlan, SyncStep, UndeliveredVersion};
 use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -20,10 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How many rows of a table are shown before the rest is counted.
-const ROWS: usize = 40;
+/// Number of rows that a table shows; further ones are only counted.
+const MAX_TABLE_ROWS: usize = 40;
 
-/// Where the configuration is.
+/// Returns the path of the configuration.
 pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
     match given {
         Some(path) => context.env.absolute(path),
@@ -31,7 +31,7 @@ pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
     }
 }
 
-/// The command line `codex-manager sync …` for the configuration at `path`.
+/// Returns the command line `codex-manager sync …` for the configuration at `path`.
 pub(super) fn command(context: &Context, path: &Path, rest: &str) -> String {
     if path == config_path(context, None) {
         format!("codex-manager sync {rest}")
@@ -41,7 +41,7 @@ pub(super) fn command(context: &Context, path: &Path, rest: &str) -> String {
     }
 }
 
-/// Reads the configuration; warnings go to stderr.
+/// Reads the configuration and prints its warnings to stderr.
 pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
     let config = read_quietly(context, path)?;
     for warning in &config.warnings {
@@ -50,77 +50,83 @@ pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, 
     Ok(config)
 }
 
-/// Reads the configuration.
+/// Reads the configuration without printing its warnings.
 pub(super) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
-    Ok(SyncConfig::read(path, &surroundings(context))?)
+    Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
-/// What configurations are read against.
-pub(super) fn surroundings(context: &Context) -> Surroundings<'_> {
-    Surroundings {
+/// Returns the paths to which values of a configuration refer.
+pub(super) fn config_context(context: &Context) -> ConfigContext<'_> {
+    ConfigContext {
         env: &context.env,
         codex_home: &context.settings.codex_home,
         manager_home: &context.settings.manager_home,
     }
 }
 
-/// The state of this home and this cloud folder.
+/// Returns the replica of this home and this cloud folder.
 pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
     Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
 }
 
-/// How long a lock may be held by what is no run: a process that was begun while its parent held it has it
-/// until it is another program.
-const MOMENT: Duration = Duration::from_millis(300);
+/// Time to wait for a lock that is not held by a run: a process that forks holds it until the child calls
+/// `exec`.
+const LOCK_WAIT: Duration = Duration::from_millis(300);
 
-/// Two runs at once would each undo what the other plans.
+/// Locks the replica, because two runs at once would each undo what the other one plans.
 pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_durable_folder(&replica.folder)?;
-    FileLock::exclusive_within(&replica.lock(), MOMENT).map_err(|e| match e {
-        LockError::Held(_) => CommandError::failed("another sync of this folder is under way")
+    FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
+        LockError::Held(_) => CommandError::failed("another sync of this folder is running")
             .hint("wait for it to end; nothing was changed"),
         LockError::Io(e) => e.into(),
     })
 }
 
-/// Makes known to Codex what came, and what an earlier run left unsaid. The caller holds the lock of the
-/// state and has seen that nobody uses the home.
-pub(super) fn register(
+/// Updates Codex's index with the `updates` of this run and the pending ones of earlier runs. The caller
+/// holds the lock of the replica and has made sure that Codex does not use the home.
+pub(super) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    came: &[Arrival],
+    updates: &[IndexUpdate],
 ) -> Result<(), CommandError> {
-    let noted = Arrivals::of(replica);
-    let all = arrivals::joined(noted.read()?.into_iter().chain(came.iter().cloned()));
-    let registry = CodexIndex {
+    let noted = PendingIndexUpdates::of(replica);
+    let all = pending_index_updates::merge_updates(
+        noted.read()?.into_iter().chain(updates.iter().cloned()),
+    );
+    let updater = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
     };
-    for note in registry.register(&config.local, &all, &noted.named()?)? {
+    for note in updater.update_index(&config.local, &all, &noted.renamed_ids()?)? {
         context.ui.note(note);
     }
-    Ok(noted.forget()?)
+    Ok(noted.clear()?)
 }
 
-/// Whether an earlier run ended before Codex's index knew of all that had come.
-pub(super) fn is_any_left(replica: &Replica) -> bool {
-    let left = Arrivals::of(replica);
+/// Returns true if an earlier run ended before it updated Codex's index.
+pub(super) fn has_pending_index_updates(replica: &Replica) -> bool {
+    let left = PendingIndexUpdates::of(replica);
     left.read().is_ok_and(|left| !left.is_empty())
-        || left.named().is_ok_and(|named| !named.is_empty())
+        || left.renamed_ids().is_ok_and(|named| !named.is_empty())
 }
 
-/// What an earlier run left unsaid is said before anything else can end this one. An index that refuses
-/// now is tried again when this run's files are in place.
-pub(super) fn register_what_was_left(context: &Context, config: &SyncConfig, replica: &Replica) {
-    if is_any_left(replica)
-        && let Err(error) = register(context, config, replica, &[])
+/// Updates Codex's index with the updates of earlier runs, before anything can end this run. A failure is
+/// only printed, because the update is tried again after this run's files are in place.
+pub(super) fn flush_pending_index_updates(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+) {
+    if has_pending_index_updates(replica)
+        && let Err(error) = update_codex_index(context, config, replica, &[])
     {
         context.ui.warn(error);
     }
 }
 
-/// The JSON document of `plan` and `run`. Its keys are a contract.
+/// The JSON document of `plan` and `run`. Its keys are an interface.
 #[derive(Serialize)]
 pub(super) struct PlanJson<'a> {
     pub(super) actions: Vec<ActionJson<'a>>,
@@ -178,23 +184,31 @@ pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
         .collect()
 }
 
-/// The conflicts that need a decision, and those that these steps end as `conflict.policy` has it.
-fn conflicts_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Vec<PathJson<'a>> {
+/// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.
+fn conflicts_of<'a>(
+    plan: &'a SyncPlan,
+    steps: impl Iterator<Item = &'a SyncStep>,
+) -> Vec<PathJson<'a>> {
     let open = plan.conflicts.iter();
     let open = open.map(|conflict| PathJson::of(&conflict.path, &conflict.reason));
     let ended = steps.filter_map(|step| Some(PathJson::of(&step.path, step.conflict.as_ref()?)));
     open.chain(ended).collect()
 }
 
-/// Names of the versions that wait for a decision, with those that these steps set aside.
-fn forks_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Vec<&'a str> {
-    let known = plan.forks.iter().map(|(name, _)| &**name);
-    let names: BTreeSet<&str> = known.chain(steps.flat_map(Step::set_aside)).collect();
+/// Returns the names of conflict copies that wait for a decision, with those that these steps create.
+fn conflict_copies_of<'a>(
+    plan: &'a SyncPlan,
+    steps: impl Iterator<Item = &'a SyncStep>,
+) -> Vec<&'a str> {
+    let known = plan.conflict_copies.iter().map(|(name, _)| &**name);
+    let names: BTreeSet<&str> = known
+        .chain(steps.flat_map(SyncStep::new_conflict_copies))
+        .collect();
     names.into_iter().collect()
 }
 
-/// The document for the steps that `wants` takes.
-pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
+/// Builds the document for the steps whose index `wants` accepts.
+pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
     let steps = || {
         let numbered = plan.steps.iter().enumerate();
         numbered.filter(|(i, _)| wants(*i)).map(|(_, step)| step)
@@ -204,11 +218,11 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         *actions.entry(step.action.name()).or_default() += 1;
     }
     let conflicts = conflicts_of(plan, steps());
-    let forks = forks_of(plan, steps());
-    let not_arrived = plan.not_arrived.iter();
-    let not_arrived = not_arrived.map(|file| PathJson::of(&file.path, file.reason()));
+    let forks = conflict_copies_of(plan, steps());
+    let undelivered = plan.undelivered.iter();
+    let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = with_reasons(&plan.waiting);
-    waiting.extend(not_arrived);
+    waiting.extend(undelivered);
     PlanJson {
         summary: Summary {
             unchanged: plan.unchanged,
@@ -216,7 +230,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
             actions,
             conflicts: conflicts.len(),
             waiting: waiting.len(),
-            left_out: plan.left_out.len(),
+            left_out: plan.excluded.len(),
             forks: forks.len(),
         },
         actions: steps()
@@ -232,7 +246,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         skipped: with_reasons(&plan.skipped),
         warnings: with_reasons(&plan.warnings),
         notes: with_reasons(&plan.notes),
-        left_out: with_reasons(&plan.left_out),
+        left_out: with_reasons(&plan.excluded),
         forks,
         dry_run: true,
         snapshot: None,
@@ -240,14 +254,14 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
     }
 }
 
-/// Whether Codex has to be closed for a plan: not where there is nothing to do, nor where a conflict
-/// stops all of it. A file that only goes to the cloud folder needs it, too: half a turn would go over.
-pub(super) fn needs_closing(plan: &Plan, config: &SyncConfig) -> bool {
+/// Returns true if Codex has to end before the plan is applied: unless there is nothing to do, or a conflict
+/// stops the run. This includes files that only go to the cloud folder, because half a turn could be copied.
+pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
 }
 
-/// Shows what would be done, to people.
-pub(super) fn show_steps(context: &Context, plan: &Plan) {
+/// Prints the steps of the plan as a table.
+pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     let ui = &context.ui;
     let rows: Vec<_> = plan
         .steps
@@ -266,18 +280,21 @@ pub(super) fn show_steps(context: &Context, plan: &Plan) {
     }
     let mut table = Table::new(ui, &["action", "file", "size", "why"]);
     let count = rows.len();
-    for row in rows.into_iter().take(ROWS) {
+    for row in rows.into_iter().take(MAX_TABLE_ROWS) {
         table.row(ui, row);
     }
     table.keep_whole(0);
     table.keep_whole(2);
     ui.line(table.render());
-    if count > ROWS {
-        ui.line(format_args!("… and {} more; --json has all", count - ROWS));
+    if count > MAX_TABLE_ROWS {
+        ui.line(format_args!(
+            "… and {} more; --json has all",
+            count - MAX_TABLE_ROWS
+        ));
     }
 }
 
-/// The end of a long path says what it is.
+/// Shortens a long path to its end, or to the id of a conversation.
 fn short(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.chars().count() <= 32 {
@@ -295,12 +312,12 @@ fn rollout_id(name: &str) -> Option<&str> {
     stem.get(stem.len() - 36..)
 }
 
-/// Says what has not arrived, was left alone, or needs somebody.
-pub(super) fn say_the_rest<'a>(
+/// Prints what has not arrived, what was left alone, and what needs a decision.
+pub(super) fn print_unsynced<'a>(
     context: &Context,
-    plan: &'a Plan,
+    plan: &'a SyncPlan,
     config: &SyncConfig,
-    steps: impl Iterator<Item = &'a Step> + Clone,
+    steps: impl Iterator<Item = &'a SyncStep> + Clone,
 ) {
     let ui = &context.ui;
     for (path, why) in &plan.warnings {
@@ -309,42 +326,42 @@ pub(super) fn say_the_rest<'a>(
     for (path, why) in limited(&plan.waiting) {
         ui.warn(format_args!("waiting for {path}: {why}"));
     }
-    if plan.may_accept {
+    if plan.may_accept_unlisted {
         ui.note(
-            "--accept-unlisted takes files as they are of which no machine lists a newer version",
+            "--accept-unlisted uses files that no machine lists as complete, if no machine lists a newer version",
         );
     }
-    for told in NotArrived::by_machine(&plan.not_arrived) {
-        ui.warn(told);
+    for message in UndeliveredVersion::by_machine(&plan.undelivered) {
+        ui.warn(message);
     }
-    for file in &plan.not_arrived {
+    for file in &plan.undelivered {
         ui.detail(format_args!(
             "not arrived: {}: {}",
             file.path,
             file.reason()
         ));
     }
-    if !plan.not_arrived.is_empty() {
+    if !plan.undelivered.is_empty() {
         ui.note(
-            "wait until the cloud client has brought that, and run codex-manager sync run --apply again before you \
-             start Codex here: what you continue now becomes a conflict",
+            "wait until the cloud client has delivered them, and run codex-manager sync run --apply again before you \
+             start Codex on this machine: a conversation that you continue now becomes a conflict",
         );
     }
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));
     }
-    if plan.held_back > 0 {
-        ui.note("--delete-many sends these deletions on; sync.delete_policy = \"never\" brings the files back");
+    if plan.held_deletions > 0 {
+        ui.note("--delete-many sends these deletions; sync.delete_policy = \"never\" copies the files back");
     }
     if config.report_conflicts {
         for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
             ui.warn(format_args!("conflict: {path}: {reason}"));
         }
     }
-    let forks = forks_of(plan, steps);
+    let forks = conflict_copies_of(plan, steps);
     for name in &forks {
         ui.warn(format_args!(
-            "a version of a conversation is kept until you decide: {name}"
+            "a conflict copy of a conversation waits for your decision: {name}"
         ));
     }
     if !forks.is_empty() {
@@ -352,17 +369,17 @@ pub(super) fn say_the_rest<'a>(
     }
 }
 
-/// Prints what is left alone and needs nothing to be done. A run prints it when it differs from what the last
+/// Prints files that are left alone and need no action. A run prints them if they differ from what the last
 /// run printed, or under `--verbose`.
-pub(super) fn say_notes(context: &Context, plan: &Plan) {
+pub(super) fn print_notes(context: &Context, plan: &SyncPlan) {
     for (path, why) in limited(&plan.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
-    say_left_out(context, &plan.left_out);
+    print_left_out(context, &plan.excluded);
 }
 
-/// Says what is in the home and does not travel: a few by name, all by number.
-fn say_left_out(context: &Context, left_out: &[(String, String)]) {
+/// Prints the entries of the home that are not synced: the first ones by name, the rest by number.
+fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     const NAMED: usize = 10;
     let ui = &context.ui;
     for (path, why) in left_out.iter().take(NAMED) {
@@ -375,23 +392,23 @@ fn say_left_out(context: &Context, left_out: &[(String, String)]) {
 }
 
 fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
-    list.iter().take(ROWS)
+    list.iter().take(MAX_TABLE_ROWS)
 }
 
-/// "nothing to do: 1 file is the same on both sides".
-pub(super) fn nothing_to_do(plan: &Plan) -> String {
-    format!("nothing to do: {}", same(plan))
+/// Returns "nothing to do: 1 file is the same on both sides".
+pub(super) fn nothing_to_do(plan: &SyncPlan) -> String {
+    format!("nothing to do: {}", unchanged_summary(plan))
 }
 
-/// "1 file is the same on both sides".
-pub(super) fn same(plan: &Plan) -> String {
+/// Returns "1 file is the same on both sides".
+pub(super) fn unchanged_summary(plan: &SyncPlan) -> String {
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
     let files = pluralize(plan.unchanged, "file");
     format!("{files} {verb} the same on both sides")
 }
 
-/// The error for conflicts that need a decision, of a plan or of a run that they stopped.
-pub(super) fn undecided(plan: &Plan, config: &SyncConfig) -> CommandError {
+/// Returns the error for conflicts of a plan, or of a run that they stopped.
+pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error =
         in_conflict(plan).hint("decide with: codex-manager sync resolve; nothing was changed");
     if plan.is_stopped(config.conflict) {
@@ -402,20 +419,20 @@ pub(super) fn undecided(plan: &Plan, config: &SyncConfig) -> CommandError {
     }
 }
 
-/// The error for conflicts that need a decision, of a run that synced all else.
-pub(super) fn undecided_files(plan: &Plan) -> CommandError {
+/// Returns the error for conflicts of a run that synced all other files.
+pub(super) fn undecided_files(plan: &SyncPlan) -> CommandError {
     in_conflict(plan).hint(
         "decide with: codex-manager sync resolve; these files were left as they are on both sides",
     )
 }
 
-fn in_conflict(plan: &Plan) -> CommandError {
+fn in_conflict(plan: &SyncPlan) -> CommandError {
     let count = plan.conflicts.len();
     CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
 }
 
-/// Whether a folder can be listed and, as far as its permissions say, written to. Nothing is written: what
-/// appears in a replicated folder goes to all machines.
+/// Checks that a folder can be listed and that its permissions allow writing. Writes nothing, because cloud
+/// clients would replicate a test file.
 pub(super) fn is_writable(folder: &Path) -> Result<(), crate::io::IoError> {
     #[cfg(unix)]
     {

@@ -1,14 +1,14 @@
 //! Makes copies of files, whole and beside the places where they will stand. Several threads may.
 
-use super::{Obstacle, changed};
+use super::{StepFailure, changed_meanwhile};
 use crate::io::atomic::TempFile;
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
-use crate::sync::manifest::Written;
-use crate::sync::plan::{Copy, Seen};
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::{CopyOp, ObservedFile};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use std::fs::File;
@@ -24,32 +24,32 @@ pub(super) struct Copier<'a> {
 }
 
 /// A whole copy that has not got its name yet.
-pub(super) struct Staged {
+pub(super) struct StagedCopy {
     pub(super) temp: TempFile,
     /// Where it will stand.
     pub(super) target: PathBuf,
-    pub(super) written: Written,
-    pub(super) placed: Placed,
+    pub(super) written: ManifestEntry,
+    pub(super) placed: PlacedFile,
 }
 
 /// A file that was put into its place, as it was then: a client may replace it at once.
 #[derive(Debug, Clone)]
-pub(super) struct Placed {
+pub(super) struct PlacedFile {
     pub(super) to: (Side, String),
     pub(super) stat: Stat,
     /// Length and digest of its text, where that can be read.
     pub(super) text: Option<(u64, Sha256Digest)>,
 }
 
-impl Staged {
+impl StagedCopy {
     /// Gives the file its time.
     pub(super) fn new(
         mut temp: TempFile,
         target: PathBuf,
         to: (Side, String),
-        written: Written,
+        written: ManifestEntry,
         text: Option<(u64, Sha256Digest)>,
-    ) -> Result<Self, Obstacle> {
+    ) -> Result<Self, StepFailure> {
         let file = temp.file();
         set_time(file, written.mtime_ns).at("set time", &target)?;
         let stat = Stat::of(&file.metadata().at("look at", &target)?);
@@ -57,70 +57,72 @@ impl Staged {
             temp,
             target,
             written,
-            placed: Placed { to, stat, text },
+            placed: PlacedFile { to, stat, text },
         })
     }
 }
 
 impl Copier<'_> {
     /// The file, if it still is as it was seen.
-    pub(super) fn still(&self, seen: &Seen) -> Result<PathBuf, Obstacle> {
-        let path = self.config.place(seen.side, &seen.path);
+    pub(super) fn check_unchanged(&self, seen: &ObservedFile) -> Result<PathBuf, StepFailure> {
+        let path = self.config.file_path(seen.side, &seen.path);
         if Stat::at(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
-            Err(changed(&path))
+            Err(changed_meanwhile(&path))
         }
     }
 
     /// A new file beside `target`. Where a link leads out of the side's folder, as to settings that nobody
     /// may write to, that the file cannot be made concerns it alone.
-    pub(super) fn temp(&self, side: Side, target: &Path) -> Result<TempFile, Obstacle> {
+    pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
         TempFile::beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
                 e.into()
             } else {
-                Obstacle::Left(format!("{e}: {}", e.source))
+                StepFailure::Skip(format!("{e}: {}", e.source))
             }
         })
     }
 
     /// Copies a file beside `target`, with its mode and time. Not durable yet.
-    pub(super) fn stage(&self, copy: &Copy, target: PathBuf) -> Result<Staged, Obstacle> {
-        let source = self.still(&copy.from)?;
-        let mut temp = self.temp(copy.to.0, &target)?;
+    pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
+        let source = self.check_unchanged(&copy.from)?;
+        let mut temp = self.create_temp(copy.to.0, &target)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
-        let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
-        self.still(&copy.from)?;
+        let (digest, size) = self
+            .copy_bytes(&mut reader, temp.file())
+            .at("copy", &source)?;
+        self.check_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!("it is not what was expected: {}", source.display());
-            return Err(Obstacle::Left(why));
+            return Err(StepFailure::Skip(why));
         }
         let replaced = copy.over.map(|_| target.as_path());
-        set_like(temp.file(), &source, replaced).at("set mode", &target)?;
-        let text = if contents::is_plain(temp.file()).at("read", &target)? {
+        copy_mode(temp.file(), &source, replaced).at("set mode", &target)?;
+        let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             Some((size, digest))
         } else {
             match contents::read(temp.path(), None) {
                 Ok(read) => Some((read.len, read.digest)),
                 Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
                     let why = format!("it cannot be unpacked ({e}): {}", source.display());
-                    return Err(Obstacle::Left(why));
+                    return Err(StepFailure::Skip(why));
                 }
                 Err(_) => None,
             }
         };
-        let written = Written {
+        let written = ManifestEntry {
             size,
             mtime_ns: copy.mtime_ns,
             digest,
             history: copy.history.clone(),
         };
-        Staged::new(temp, target, copy.to.clone(), written, text)
+        StagedCopy::new(temp, target, copy.to.clone(), written, text)
     }
 
     /// Copies all that `from` gives.
-    pub(super) fn pour(
+    pub(super) fn copy_bytes(
         &self,
         from: &mut dyn Read,
         to: &mut File,
@@ -142,7 +144,7 @@ impl Copier<'_> {
 }
 
 /// The mode of what is replaced, else that of the source as far as it goes for its owner's files.
-pub(super) fn set_like(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
+pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::fs;

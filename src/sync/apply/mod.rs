@@ -6,26 +6,28 @@
 //! it is done; a run that is killed in between finds both sides equal next time.
 
 mod batch;
-mod cloud;
+mod cloud_check;
+mod conflict_copies;
 pub(super) mod copying;
-mod forks;
-mod telling;
+mod publish;
 
-use self::copying::{Copier, Placed, Staged, set_like};
-use super::arrivals::{self, Arrivals};
-use super::backup::{self, BackupError, Kept};
+use self::copying::{Copier, PlacedFile, StagedCopy, copy_mode};
+use super::backup::{self, BackupError, SnapshotFile};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
+use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
-use super::lines;
-use super::manifest::Written;
-use super::plan::{After, Copy, MergeTo, Op, Plan, PlanError, Seen, Standing, Step};
-use super::register::{Arrival, Change};
+use super::line_merge;
+use super::manifest::ManifestEntry;
+use super::pending_index_updates::{self, PendingIndexUpdates};
+use super::plan::{
+    CopyOp, MergeTarget, ObservedFile, Op, Placement, PlanError, StateUpdate, SyncPlan, SyncStep,
+};
 use super::rollouts;
 use super::scan::{Side, Stat};
-use super::state::{Journal, Last, Place, Replica, State};
-use super::travel;
+use super::scope;
+use super::state::{Replica, SideFile, StateJournal, SyncState, SyncedFile};
 use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -61,13 +63,13 @@ pub enum ApplyError {
 }
 
 /// What applying is given.
-pub struct Work<'a> {
+pub struct ApplyRequest<'a> {
     /// The configuration.
     pub config: &'a SyncConfig,
     /// The pair's state.
     pub replica: &'a Replica,
     /// Asked before every single change of a file; `false` ends the run there.
-    pub go_on: &'a dyn Fn() -> bool,
+    pub keep_going: &'a dyn Fn() -> bool,
     /// Told of bytes as they are written.
     pub progress: &'a dyn Progress,
     /// Names the backup.
@@ -76,77 +78,77 @@ pub struct Work<'a> {
 
 /// What was done.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct ApplyReport {
     /// Which steps of the plan, by index.
     pub done: Vec<usize>,
     /// Steps that were left for the next run, and why.
     pub skipped: Vec<(String, String)>,
-    /// Conversations that changed here. They are noted in [`Arrivals`] until the caller has made them
+    /// Conversations that changed here. They are noted in [`PendingIndexUpdates`] until the caller has made them
     /// known.
-    pub arrivals: Vec<Arrival>,
+    pub arrivals: Vec<IndexUpdate>,
     /// The name of the backup, where one was needed.
     pub snapshot: Option<String>,
     /// Old snapshots that were removed, by name.
     pub pruned: Vec<String>,
     /// Why old snapshots were left; the sync itself is done.
-    pub not_pruned: Option<BackupError>,
+    pub prune_error: Option<BackupError>,
 }
 
-impl Report {
+impl ApplyReport {
     /// Takes what became of a step.
-    fn take(
+    fn add(
         &mut self,
         index: usize,
-        step: &Step,
-        result: Result<(), Obstacle>,
+        step: &SyncStep,
+        result: Result<(), StepFailure>,
     ) -> Result<(), ApplyError> {
         match result {
             Ok(()) => self.done.push(index),
-            Err(Obstacle::Left(why)) => self.skipped.push((step.path.clone(), why)),
-            Err(Obstacle::Fatal(error)) => return Err(error),
+            Err(StepFailure::Skip(why)) => self.skipped.push((step.path.clone(), why)),
+            Err(StepFailure::Abort(error)) => return Err(error),
         }
         Ok(())
     }
 }
 
 /// Why an op was not done.
-enum Obstacle {
+enum StepFailure {
     /// The file is no longer as it was planned with, or cannot be used.
-    Left(String),
+    Skip(String),
     /// Nothing can go on.
-    Fatal(ApplyError),
+    Abort(ApplyError),
 }
 
-impl From<ApplyError> for Obstacle {
+impl From<ApplyError> for StepFailure {
     fn from(e: ApplyError) -> Self {
-        Self::Fatal(e)
+        Self::Abort(e)
     }
 }
 
-impl From<IoError> for Obstacle {
+impl From<IoError> for StepFailure {
     fn from(e: IoError) -> Self {
         if e.is_no_space() || e.source.kind() == io::ErrorKind::ReadOnlyFilesystem {
-            Self::Fatal(e.into())
+            Self::Abort(e.into())
         } else if e.is_not_found() {
             // A cloud client removes files at any moment.
-            Self::Left(format!("removed meanwhile: {}", e.path.display()))
+            Self::Skip(format!("removed meanwhile: {}", e.path.display()))
         } else {
-            Self::Left(format!("{e}: {}", e.source))
+            Self::Skip(format!("{e}: {}", e.source))
         }
     }
 }
 
 /// What is said of a file that is no longer as it was planned with.
-fn changed(path: &Path) -> Obstacle {
-    Obstacle::Left(format!("changed meanwhile: {}", path.display()))
+fn changed_meanwhile(path: &Path) -> StepFailure {
+    StepFailure::Skip(format!("changed meanwhile: {}", path.display()))
 }
 
 /// Gives a durable file its name in a place that was planned as empty: what a client puts there at the
 /// last moment is in no backup.
-fn name_new(file: TempFile, target: &Path) -> Result<(), Obstacle> {
+fn publish_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {
-            io::ErrorKind::AlreadyExists => changed(target),
+            io::ErrorKind::AlreadyExists => changed_meanwhile(target),
             _ => e.into(),
         })
 }
@@ -155,9 +157,13 @@ fn name_new(file: TempFile, target: &Path) -> Result<(), Obstacle> {
 ///
 /// # Errors
 /// See [`ApplyError`]; one that comes after something was kept is [`ApplyError::Stopped`].
-pub fn apply(plan: &Plan, state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
-    let mut report = Report::default();
-    match steps_of(plan, state, work, &mut report) {
+pub fn apply(
+    plan: &SyncPlan,
+    state: SyncState,
+    request: &ApplyRequest<'_>,
+) -> Result<ApplyReport, ApplyError> {
+    let mut report = ApplyReport::default();
+    match apply_steps(plan, state, request, &mut report) {
         Ok(()) => Ok(report),
         Err(cause) => Err(match report.snapshot {
             Some(snapshot) => ApplyError::Stopped {
@@ -169,158 +175,169 @@ pub fn apply(plan: &Plan, state: State, work: &Work<'_>) -> Result<Report, Apply
     }
 }
 
-fn steps_of(
-    plan: &Plan,
-    mut state: State,
-    work: &Work<'_>,
-    report: &mut Report,
+fn apply_steps(
+    plan: &SyncPlan,
+    mut state: SyncState,
+    request: &ApplyRequest<'_>,
+    report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
     let before = state.clone();
-    cloud::make(plan, &state, &work.config.cloud)?;
-    cloud::still_there(plan, &work.config.cloud)?;
+    cloud_check::create_at_first_sync(plan, &state, &request.config.cloud)?;
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
-    let met_peers = !state.has_peers && identity::has_others(work.config, &state);
-    state.has_peers |= met_peers;
-    if state.must_be_written || met_peers {
-        work.replica.write(&mut state)?;
+    let met_peers =
+        !state.has_other_machines && identity::has_remote_manifests(request.config, &state);
+    state.has_other_machines |= met_peers;
+    if state.needs_rewrite || met_peers {
+        request.replica.write(&mut state)?;
     }
-    let mut unkept = Vec::new();
-    if work.config.backup.before_overwrite {
-        let made = backup::make(plan, work)?;
-        (report.snapshot, unkept) = (made.name, made.left);
+    let mut not_backed_up = Vec::new();
+    if request.config.backup.before_overwrite {
+        let made = backup::back_up_plan(plan, request)?;
+        (report.snapshot, not_backed_up) = (made.name, made.not_copied);
     }
-    telling::announce(plan, &mut state, work)?;
-    let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
-    Arrivals::of(work.replica).note(&coming)?;
+    publish::publish_deletions(plan, &mut state, request)?;
+    let coming: Vec<_> = plan.steps.iter().filter_map(arrival_from).collect();
+    PendingIndexUpdates::of(request.replica).record(&coming)?;
     {
-        let mut run = Run {
-            work,
+        let mut run = ApplyRun {
+            request,
             copier: Copier {
-                config: work.config,
-                progress: work.progress,
+                config: request.config,
+                progress: request.progress,
             },
-            journal: work.replica.journal()?,
-            ledger: Ledger::open(&work.replica.folder)?,
+            journal: request.replica.journal()?,
+            ledger: Ledger::open(&request.replica.folder)?,
             state: &mut state,
-            unkept,
+            not_backed_up,
             plan,
             placed: Vec::new(),
         };
-        let ended = run.steps(&plan.steps, report);
+        let ended = run.apply_all(&plan.steps, report);
         let synced = run.journal.sync();
         ended?;
         synced?;
     }
-    telling::finish(plan, report, &before, state, work)?;
-    if work.config.backup.before_overwrite {
-        match backup::prune(work.config, work.now, report.snapshot.as_deref()) {
+    publish::publish_manifest(plan, report, &before, state, request)?;
+    if request.config.backup.before_overwrite {
+        match backup::prune(request.config, request.now, report.snapshot.as_deref()) {
             Ok(pruned) => report.pruned = pruned,
-            Err(error) => report.not_pruned = Some(error),
+            Err(error) => report.prune_error = Some(error),
         }
     }
     Ok(())
 }
 
 /// What a step changes of a conversation here.
-fn arrival_of(step: &Step) -> Option<Arrival> {
-    let After::Both { here, .. } = &step.after else {
+fn arrival_from(step: &SyncStep) -> Option<IndexUpdate> {
+    let StateUpdate::Synced { local, .. } = &step.state_update else {
         return None;
     };
     if !rollouts::is_key(&step.key) {
         return None;
     }
     let moved = step.ops.iter().any(|op| match op {
-        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Here,
+        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_one = moved || step.change != Change::Same;
+    let is_one = moved || step.change != ContentChange::Unchanged;
     is_one
         .then(|| rollouts::id(&step.key))
         .flatten()
-        .map(|id| Arrival {
+        .map(|id| IndexUpdate {
             id,
-            path: here.path.clone(),
+            path: local.path.clone(),
             change: step.change,
             moved,
         })
 }
 
-struct Run<'a> {
-    work: &'a Work<'a>,
+struct ApplyRun<'a> {
+    request: &'a ApplyRequest<'a>,
     copier: Copier<'a>,
-    journal: Journal,
+    journal: StateJournal,
     ledger: Ledger,
-    state: &'a mut State,
+    state: &'a mut SyncState,
     /// What is in no snapshot, and why: nothing takes its place.
-    unkept: Vec<(Kept, String)>,
-    plan: &'a Plan,
+    not_backed_up: Vec<(SnapshotFile, String)>,
+    plan: &'a SyncPlan,
     /// What the step under way has put into its places.
-    placed: Vec<Placed>,
+    placed: Vec<PlacedFile>,
 }
 
-impl Run<'_> {
-    fn go_on(&self) -> Result<(), ApplyError> {
-        if (self.work.go_on)() {
+impl ApplyRun<'_> {
+    fn check_interrupt(&self) -> Result<(), ApplyError> {
+        if (self.request.keep_going)() {
             Ok(())
         } else {
             Err(ApplyError::Interrupted)
         }
     }
 
-    fn steps(&mut self, steps: &[Step], report: &mut Report) -> Result<(), ApplyError> {
+    fn apply_all(
+        &mut self,
+        steps: &[SyncStep],
+        report: &mut ApplyReport,
+    ) -> Result<(), ApplyError> {
         let mut index = 0;
         while let Some(step) = steps.get(index) {
-            let together = batch::beginning(&steps[index..]);
+            let together = batch::batch_prefix(&steps[index..]);
             if together.is_empty() {
-                let result = self.step(step, report);
+                let result = self.apply_step(step, report);
                 if result.is_err() {
-                    self.call_off(step);
+                    self.withdraw_deletion(step);
                 }
-                report.take(index, step, result)?;
+                report.add(index, step, result)?;
                 index += 1;
             } else {
-                self.batch(index, together, report)?;
+                self.apply_batch(index, together, report)?;
                 index += together.len();
             }
         }
         Ok(())
     }
 
-    fn step(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
+    fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
         for seen in step.ops.iter().flat_map(Op::victims) {
-            let is_it =
-                |kept: &Kept| kept.cloud == (seen.side == Side::There) && kept.path == seen.path;
-            if let Some((_, why)) = self.unkept.iter().find(|(kept, _)| is_it(kept)) {
-                let path = self.work.config.place(seen.side, &seen.path);
-                return Err(Obstacle::Left(format!("{why}: {}", path.display())));
+            let is_it = |kept: &SnapshotFile| {
+                kept.cloud == (seen.side == Side::Remote) && kept.path == seen.path
+            };
+            if let Some((_, why)) = self.not_backed_up.iter().find(|(kept, _)| is_it(kept)) {
+                let path = self.request.config.file_path(seen.side, &seen.path);
+                return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
-        self.note_overtaken(step)?;
+        self.note_cancelled_deletions(step)?;
         for op in &step.ops {
-            self.go_on()?;
-            self.op(op)?;
+            self.check_interrupt()?;
+            self.apply_op(op)?;
         }
-        self.go_on()?;
-        self.learn(step, report)
+        self.check_interrupt()?;
+        self.record_step(step, report)
     }
 
     /// A file that could not be deleted is not called deleted. Should that not be written down, the file is
     /// compared anew, and what is found ends it.
-    fn call_off(&mut self, step: &Step) {
-        if matches!(step.after, After::Deleted(_)) {
+    fn withdraw_deletion(&mut self, step: &SyncStep) {
+        if matches!(step.state_update, StateUpdate::PublishDeletion(_)) {
             self.state.deleted.remove(&step.key);
         }
     }
 
     /// Notes that the deletions of a file are over before it is in the cloud folder again, durably when
     /// the journal is: once both sides have it, nobody would think of them any more.
-    fn note_overtaken(&mut self, step: &Step) -> Result<(), IoError> {
-        let ids = self.plan.overtaken.get(&step.key).into_iter().flatten();
+    fn note_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
+        let ids = self
+            .plan
+            .cancelled_deletions
+            .get(&step.key)
+            .into_iter()
+            .flatten();
         for id in ids.clone() {
-            self.journal.resolved(id)?;
+            self.journal.record_resolution(id)?;
         }
-        self.state.resolved.extend(ids.clone().cloned());
+        self.state.resolutions.extend(ids.clone().cloned());
         if ids.count() > 0 {
             self.journal.sync()?;
         }
@@ -328,52 +345,62 @@ impl Run<'_> {
     }
 
     /// The state and the report learn of a step that is done.
-    fn learn(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
-        match &step.after {
-            After::Both { here, there } => self.note(step, here, there)?,
-            After::Deleted(_) | After::Gone => {
-                self.journal.gone(&step.key)?;
+    fn record_step(
+        &mut self,
+        step: &SyncStep,
+        report: &mut ApplyReport,
+    ) -> Result<(), StepFailure> {
+        match &step.state_update {
+            StateUpdate::Synced { local, remote } => self.record_synced(step, local, remote)?,
+            StateUpdate::PublishDeletion(_) | StateUpdate::Forget => {
+                self.journal.record_gone(&step.key)?;
                 self.state.files.remove(&step.key);
             }
-            After::Nothing => {}
+            StateUpdate::None => {}
         }
-        report.arrivals.extend(arrival_of(step));
+        report.arrivals.extend(arrival_from(step));
         Ok(())
     }
 
     /// The state learns what both sides hold now. What has changed since the plan is not what was
     /// synced: what the step has not put into its place counts as it was planned with.
-    fn note(&mut self, step: &Step, here: &Standing, there: &Standing) -> Result<(), Obstacle> {
-        let place = |side, standing: &Standing| {
+    fn record_synced(
+        &mut self,
+        step: &SyncStep,
+        local: &Placement,
+        remote: &Placement,
+    ) -> Result<(), StepFailure> {
+        let place = |side, standing: &Placement| {
             let mut placed = self.placed.iter();
             let placed =
                 placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
             let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
-            Some(Place {
+            Some(SideFile {
                 path: standing.path.clone(),
                 stat,
             })
         };
-        let (Some(here), Some(there)) = (place(Side::Here, here), place(Side::There, there)) else {
+        let (Some(local), Some(remote)) = (place(Side::Local, local), place(Side::Remote, remote))
+        else {
             return Ok(());
         };
         let known = || {
             let last = self.state.files.get(&step.key)?;
             // Of what is another text on both sides than at the last sync nothing is known.
-            let is_it = last.here.stat == here.stat || last.there.stat == there.stat;
+            let is_it = last.local.stat == local.stat || last.remote.stat == remote.stat;
             last.contents.filter(|_| is_it)
         };
         let contents = self.placed.first().map_or_else(known, |placed| placed.text);
-        let last = Last {
-            here,
-            there,
+        let last = SyncedFile {
+            local,
+            remote,
             contents,
         };
         let history = step.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => copy.history.as_deref(),
             _ => None,
         });
-        self.journal.note(&step.key, &last, history)?;
+        self.journal.record(&step.key, &last, history)?;
         if let Some(history) = history {
             let key = step.key.clone();
             self.state.histories.insert(key, history.clone());
@@ -384,7 +411,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn op(&mut self, op: &Op) -> Result<(), Obstacle> {
+    fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
         match op {
             Op::Copy(copy) => self.copy(copy),
             Op::Merge {
@@ -393,54 +420,56 @@ impl Run<'_> {
                 is_one_text,
             } => self.merge(versions, to, *is_one_text),
             Op::Rename { from, to } => self.rename(from, to),
-            Op::Fork { from, name, digest } => self.fork(from, name, digest),
-            Op::CopyFork { from, name } => self.copy_fork(*from, name),
-            Op::DropFork { side, name } => self.drop_fork(*side, name),
+            Op::KeepConflictCopy { from, name, digest } => {
+                self.keep_conflict_copy(from, name, digest)
+            }
+            Op::ReplicateConflictCopy { from, name } => self.replicate_conflict_copy(*from, name),
+            Op::DropConflictCopy { side, name } => self.drop_conflict_copy(*side, name),
             Op::Remove(seen) => self.remove(seen),
         }
     }
 
     /// Whether the place still holds what was planned with.
-    fn still_over(path: &Path, over: Option<Stat>) -> Result<(), Obstacle> {
+    fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
         let taken = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
         if !taken && Stat::at(path)? == over {
             Ok(())
         } else {
-            Err(changed(path))
+            Err(changed_meanwhile(path))
         }
     }
 
-    fn copy(&mut self, copy: &Copy) -> Result<(), Obstacle> {
-        let target = self.place(&copy.to)?;
+    fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
+        let target = self.prepare_target(&copy.to)?;
         let staged = self.copier.stage(copy, target)?;
-        self.vouch(copy, &staged.written)?;
+        self.attest(copy, &staged.written)?;
         self.note_names(&staged)?;
-        self.put(staged, copy.over)
+        self.place(staged, copy.over)
     }
 
     /// Notes which conversations get other names by a file that is about to come here.
-    fn note_names(&self, staged: &Staged) -> Result<(), IoError> {
+    fn note_names(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
-        if *side == Side::There || path != names::FILE_NAME {
+        if *side == Side::Remote || path != names::FILE_NAME {
             return Ok(());
         }
-        let ids = arrivals::renamed(&staged.target, staged.temp.path())?;
-        Arrivals::of(self.work.replica).note_named(ids)
+        let ids = pending_index_updates::changed_names(&staged.target, staged.temp.path())?;
+        PendingIndexUpdates::of(self.request.replica).record_renamed(ids)
     }
 
     /// Notes in the ledger what is about to be copied.
-    fn vouch(&mut self, copy: &Copy, written: &Written) -> Result<(), IoError> {
-        if copy.from.side == Side::There {
+    fn attest(&mut self, copy: &CopyOp, written: &ManifestEntry) -> Result<(), IoError> {
+        if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
                 // Nobody vouched for it: from now on this machine does.
-                self.ledger.note(&copy.from.path, written)?;
+                self.ledger.record(&copy.from.path, written)?;
             }
-            if copy.to.0 == Side::Here {
-                self.ledger.note_taken(&copy.from.path, written)?;
+            if copy.to.0 == Side::Local {
+                self.ledger.record_download(&copy.from.path, written)?;
             }
         }
-        if copy.to.0 == Side::There {
-            self.ledger.note(&copy.to.1, written)?;
+        if copy.to.0 == Side::Remote {
+            self.ledger.record(&copy.to.1, written)?;
         }
         Ok(())
     }
@@ -449,93 +478,97 @@ impl Run<'_> {
     /// for the next run, and so are the others.
     fn merge(
         &mut self,
-        versions: &[(Seen, Sha256Digest)],
-        to: &[MergeTo],
+        versions: &[(ObservedFile, Sha256Digest)],
+        to: &[MergeTarget],
         is_one_text: bool,
-    ) -> Result<(), Obstacle> {
+    ) -> Result<(), StepFailure> {
         let still = |run: &Self| {
-            let each = versions.iter().map(|(seen, _)| run.copier.still(seen));
+            let each = versions
+                .iter()
+                .map(|(seen, _)| run.copier.check_unchanged(seen));
             each.collect::<Result<Vec<_>, _>>()
         };
         let paths = still(self)?;
-        let merge = lines::merge(&paths)?;
+        let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
-                return Err(changed(path));
+                return Err(changed_meanwhile(path));
             }
         }
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
         let mtime_ns = times.max().unwrap_or(0);
         let mut staged = Vec::new();
-        for MergeTo { place, over, first } in to {
-            let target = self.place(place)?;
-            let mut temp = self.copier.temp(place.0, &target)?;
+        for MergeTarget { place, over, first } in to {
+            let target = self.prepare_target(place)?;
+            let mut temp = self.copier.create_temp(place.0, &target)?;
             merge.write(*first, temp.file()).at("merge", &target)?;
             let size = merge.bytes_from(*first);
-            self.work.progress.add_bytes(size);
-            let written = Written {
+            self.request.progress.add_bytes(size);
+            let written = ManifestEntry {
                 size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
                 history: None,
             };
             let like = over.map(|_| target.as_path());
-            set_like(temp.file(), &target, like).at("set mode", &target)?;
+            copy_mode(temp.file(), &target, like).at("set mode", &target)?;
             let text = is_one_text.then_some((written.size, written.digest));
-            staged.push(Staged::new(temp, target, place.clone(), written, text)?);
+            staged.push(StagedCopy::new(temp, target, place.clone(), written, text)?);
         }
         still(self)?;
-        for (staged, MergeTo { place, over, .. }) in staged.into_iter().zip(to) {
-            if place.0 == Side::There {
-                self.ledger.note(&place.1, &staged.written)?;
+        for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
+            if place.0 == Side::Remote {
+                self.ledger.record(&place.1, &staged.written)?;
             }
             self.note_names(&staged)?;
-            self.put(staged, *over)?;
+            self.place(staged, *over)?;
         }
         Ok(())
     }
 
     /// Puts a whole file in its place, when what the ledger says of it is durable.
-    fn put(&mut self, staged: Staged, over: Option<Stat>) -> Result<(), Obstacle> {
-        self.go_on()?;
+    fn place(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
+        self.check_interrupt()?;
         self.ledger.sync()?;
-        self.go_on()?;
+        self.check_interrupt()?;
         staged.temp.sync()?;
         if over.is_some() {
             // Making it durable may have taken long.
-            Self::still_over(&staged.target, over)?;
+            Self::check_target_unchanged(&staged.target, over)?;
             staged.temp.replace_synced(&staged.target)?;
         } else {
-            name_new(staged.temp, &staged.target)?;
+            publish_new(staged.temp, &staged.target)?;
             atomic::sync_folder(atomic::parent_of(&staged.target))?;
         }
         self.placed.push(staged.placed);
         Ok(())
     }
 
-    fn rename(&mut self, from: &Seen, to: &str) -> Result<(), Obstacle> {
-        let source = self.copier.still(from)?;
+    fn rename(&mut self, from: &ObservedFile, to: &str) -> Result<(), StepFailure> {
+        let source = self.copier.check_unchanged(from)?;
         let to = (from.side, to.to_owned());
-        let target = self.place(&to)?;
-        Self::still_over(&target, None)?;
-        if from.side == Side::There {
+        let target = self.prepare_target(&to)?;
+        Self::check_target_unchanged(&target, None)?;
+        if from.side == Side::Remote {
             // The version is listed under its key; a machine that looks for it there finds it.
             let digest = contents::raw_digest(&source).at("read", &source)?;
-            let written = Written {
+            let written = ManifestEntry {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
                 digest,
                 history: None,
             };
-            self.copier.still(from)?;
-            self.ledger.note(&to.1, &written)?;
+            self.copier.check_unchanged(from)?;
+            self.ledger.record(&to.1, &written)?;
             self.ledger.sync()?;
         }
         match atomic::rename_new(&source, &target) {
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
-                self.carry(from, to, target)
+                self.move_across_disks(from, to, target)
             }
-            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => Err(changed(&target)),
+            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
+                Err(changed_meanwhile(&target))
+            }
             renamed => {
                 renamed?;
                 atomic::sync_folder(atomic::parent_of(&source))?;
@@ -546,8 +579,13 @@ impl Run<'_> {
 
     /// A rename to another disk: one of the two folders of conversations may be a link or a mount. A
     /// run that is killed in between leaves two files of one conversation.
-    fn carry(&mut self, from: &Seen, to: (Side, String), target: PathBuf) -> Result<(), Obstacle> {
-        let copy = Copy {
+    fn move_across_disks(
+        &mut self,
+        from: &ObservedFile,
+        to: (Side, String),
+        target: PathBuf,
+    ) -> Result<(), StepFailure> {
+        let copy = CopyOp {
             from: from.clone(),
             to,
             over: None,
@@ -556,15 +594,23 @@ impl Run<'_> {
             history: None,
         };
         let staged = self.copier.stage(&copy, target)?;
-        self.put(staged, None)?;
+        self.place(staged, None)?;
         self.remove(from)
     }
 
-    fn remove(&mut self, seen: &Seen) -> Result<(), Obstacle> {
-        let path = match self.copier.still(seen) {
+    fn remove(&mut self, seen: &ObservedFile) -> Result<(), StepFailure> {
+        let path = match self.copier.check_unchanged(seen) {
             Ok(path) => path,
             // It is gone already: as wished.
-            Err(_) if !self.work.config.place(seen.side, &seen.path).exists() => return Ok(()),
+            Err(_)
+                if !self
+                    .request
+                    .config
+                    .file_path(seen.side, &seen.path)
+                    .exists() =>
+            {
+                return Ok(());
+            }
             Err(left) => return Err(left),
         };
         fs::remove_file(&path).at("remove", &path)?;
@@ -574,31 +620,31 @@ impl Run<'_> {
 
     /// A path that may be written to, with its folders made: no link on the way leads elsewhere, but
     /// those that the owner of the home has at its top.
-    fn place(&self, to: &(Side, String)) -> Result<PathBuf, Obstacle> {
-        let config = self.work.config;
+    fn prepare_target(&self, to: &(Side, String)) -> Result<PathBuf, StepFailure> {
+        let config = self.request.config;
         let root = config.root(to.0);
-        if to.0 == Side::Here {
+        if to.0 == Side::Local {
             atomic::create_durable_folder(root)?;
         } else {
-            cloud::looks_there(self.plan, root).map_err(ApplyError::from)?;
+            cloud_check::check_mounted_quickly(self.plan, root).map_err(ApplyError::from)?;
         }
         for (end, _) in to.1.match_indices('/') {
             let relative = &to.1[..end];
             let folder = root.join(relative);
             let leads = || {
-                let owners = to.0 == Side::Here && travel::is_followed(relative, &config.roots);
+                let owners = to.0 == Side::Local && scope::follows_link(relative, &config.roots);
                 owners && folder.is_dir()
             };
             match fs::symlink_metadata(&folder) {
                 Ok(meta) if meta.is_dir() || leads() => {}
                 Ok(_) => {
                     let why = format!("in the way of a folder: {}", folder.display());
-                    return Err(Obstacle::Left(why));
+                    return Err(StepFailure::Skip(why));
                 }
                 Err(_) => atomic::create_durable_below(root, &folder)?,
             }
         }
-        let place = config.place(to.0, &to.1);
+        let place = config.file_path(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
             // One with files in it stays, and is in the way.
             tree::remove_hollow(&place);

@@ -1,48 +1,48 @@
-//! Keys of a configuration: values with their types, and which keys nobody asked for.
+//! Reads typed values from a configuration and finds unknown keys.
 
-use super::ConfigError;
+use super::SyncConfigError;
 use crate::shutdown::TargetOs;
 use std::path::Path;
 use std::time::Duration;
 use toml_edit::{DocumentMut, Item};
 
 /// An enum whose values have names in the configuration.
-pub(super) trait Named: Copy + 'static {
+pub(super) trait ConfigNames: Copy + 'static {
     fn names() -> &'static [(&'static str, Self)];
 }
 
-/// Takes values out of a document and remembers which.
-pub(super) struct Reader<'a> {
+/// Reads values from a document and records which keys were read.
+pub(super) struct KeyReader<'a> {
     pub(super) path: &'a Path,
     document: &'a DocumentMut,
-    taken: Vec<(&'static str, &'static str)>,
+    read_keys: Vec<(&'static str, &'static str)>,
     warnings: Vec<String>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> KeyReader<'a> {
     pub(super) fn new(path: &'a Path, document: &'a DocumentMut) -> Self {
         Self {
             path,
             document,
-            taken: Vec::new(),
+            read_keys: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    pub(super) fn invalid(&self, table: &str, key: &str, reason: &str) -> ConfigError {
-        ConfigError::Invalid {
+    pub(super) fn invalid(&self, table: &str, key: &str, reason: &str) -> SyncConfigError {
+        SyncConfigError::Invalid {
             path: self.path.to_path_buf(),
             key: format!("{table}.{key}"),
             reason: reason.to_owned(),
         }
     }
 
-    pub(super) fn ignore(&mut self, table: &'static str, key: &'static str) {
-        self.taken.push((table, key));
+    pub(super) fn accept_ignored(&mut self, table: &'static str, key: &'static str) {
+        self.read_keys.push((table, key));
     }
 
-    /// Warns where a key is set that codexSync obeys and this program does not, for the `reason`.
-    pub(super) fn without_effect(&mut self, table: &'static str, key: &'static str, reason: &str) {
+    /// Warns if a key is set that codexSync obeys and this program does not, with the `reason`.
+    pub(super) fn warn_if_set(&mut self, table: &'static str, key: &'static str, reason: &str) {
         if self.take(table, key).is_some() {
             let warning = format!("{table}.{key} has no effect: {reason}");
             self.warnings.push(warning);
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn take(&mut self, table: &'static str, key: &'static str) -> Option<&'a Item> {
-        self.taken.push((table, key));
+        self.read_keys.push((table, key));
         self.document.get(table)?.as_table_like()?.get(key)
     }
 
@@ -58,13 +58,13 @@ impl<'a> Reader<'a> {
         &mut self,
         table: &'static str,
         key: &'static str,
-    ) -> Result<Option<String>, ConfigError> {
+    ) -> Result<Option<String>, SyncConfigError> {
         match self.take(table, key).map(|item| item.as_str()) {
             None => Ok(None),
-            // codexSync takes an empty text for an absent one.
+            // codexSync treats an empty string as an absent one.
             Some(Some(text)) if text.trim().is_empty() => Ok(None),
             Some(Some(text)) => Ok(Some(text.to_owned())),
-            Some(None) => Err(self.invalid(table, key, "must be text")),
+            Some(None) => Err(self.invalid(table, key, "must be a string")),
         }
     }
 
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         default: bool,
-    ) -> Result<bool, ConfigError> {
+    ) -> Result<bool, SyncConfigError> {
         match self.take(table, key).map(Item::as_bool) {
             None => Ok(default),
             Some(Some(value)) => Ok(value),
@@ -86,13 +86,13 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         default: u64,
-    ) -> Result<u64, ConfigError> {
+    ) -> Result<u64, SyncConfigError> {
         let Some(item) = self.take(table, key) else {
             return Ok(default);
         };
         let number = item.as_integer().and_then(|n| u32::try_from(n).ok());
         number.map(u64::from).ok_or_else(|| {
-            let reason = "must be a whole number that is not negative";
+            let reason = "must be a non-negative integer";
             self.invalid(table, key, reason)
         })
     }
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         table: &'static str,
         key: &'static str,
         default: Duration,
-    ) -> Result<Duration, ConfigError> {
+    ) -> Result<Duration, SyncConfigError> {
         let seconds = self.number(table, key, default.as_secs())?;
         Ok(Duration::from_secs(seconds))
     }
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         &mut self,
         table: &'static str,
         key: &'static str,
-    ) -> Result<Option<Vec<String>>, ConfigError> {
+    ) -> Result<Option<Vec<String>>, SyncConfigError> {
         let Some(item) = self.take(table, key) else {
             return Ok(None);
         };
@@ -120,15 +120,15 @@ impl<'a> Reader<'a> {
             texts.collect::<Option<Vec<_>>>()
         });
         list.map(Some)
-            .ok_or_else(|| self.invalid(table, key, "must be a list of texts"))
+            .ok_or_else(|| self.invalid(table, key, "must be a list of strings"))
     }
 
-    pub(super) fn choice<T: Named>(
+    pub(super) fn choice<T: ConfigNames>(
         &mut self,
         table: &'static str,
         key: &'static str,
         default: T,
-    ) -> Result<T, ConfigError> {
+    ) -> Result<T, SyncConfigError> {
         let Some(text) = self.text(table, key)? else {
             return Ok(default);
         };
@@ -137,31 +137,31 @@ impl<'a> Reader<'a> {
             .find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
         found.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = T::names().iter().map(|(name, _)| *name).collect();
-            let reason = format!("is none of {}, but {text:?}", names.join(", "));
+            let reason = format!("must be one of {}, not {text:?}", names.join(", "));
             self.invalid(table, key, &reason)
         })
     }
 
-    pub(super) fn only(
+    pub(super) fn require_value(
         &mut self,
         table: &'static str,
         key: &'static str,
         value: &str,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), SyncConfigError> {
         match self.text(table, key)? {
             Some(text) if text != value => {
-                let reason = format!("can only be {value:?}, but is {text:?}");
+                let reason = format!("must be {value:?}, not {text:?}");
                 Err(self.invalid(table, key, &reason))
             }
             _ => Ok(()),
         }
     }
 
-    /// The names for this system, where any are given.
+    /// Returns the names listed for this operating system; `None` if the key is absent.
     pub(super) fn background_names(
         &mut self,
         table: &'static str,
-    ) -> Result<Option<Vec<String>>, ConfigError> {
+    ) -> Result<Option<Vec<String>>, SyncConfigError> {
         const KEY: &str = "background_process_names";
         let system = match TargetOs::of_this_build() {
             TargetOs::Windows => "windows",
@@ -186,22 +186,22 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| self.invalid(table, KEY, "must be a table of lists of names"))
     }
 
-    /// The keys that have no effect: a warning each.
+    /// Returns a warning for each key that has no effect.
     pub(super) fn warnings(self) -> Vec<String> {
         let mut warnings = self.warnings;
         for (name, item) in self.document.as_table() {
-            // codexSync's template carries a table of remarks.
+            // codexSync's template contains a table of remarks.
             if name == "assumptions" {
                 continue;
             }
-            let known = self.taken.iter().any(|(table, _)| *table == name);
+            let known = self.read_keys.iter().any(|(table, _)| *table == name);
             let table = item.as_table_like().filter(|_| known);
             let Some(table) = table else {
                 warnings.push(format!("unknown key in the configuration: {name}"));
                 continue;
             };
             for (key, _) in table.iter() {
-                if !self.taken.contains(&(name, key)) {
+                if !self.read_keys.contains(&(name, key)) {
                     warnings.push(format!("unknown key in the configuration: {name}.{key}"));
                 }
             }

@@ -1,272 +1,297 @@
-//! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
-//! copies that clients made of them.
+//! Plans for conversations. One conversation can have several files on each side (plain or compressed, archived or
+//! not), and cloud clients make copies of them.
+//!
+//! 1. The files of one side are folded into one main version; what diverged becomes a conflict copy.
+//! 2. Clients' copies are folded into the remote side in the same way.
+//! 3. The two main versions are compared and decided about.
+//! 4. Duplicates are removed, and the file moves to the folder that both sides should have (archived or not).
 
-use super::conflicts::{goes_on, reason_of_conflict};
-use super::versions::{Arrival, Version};
+use super::conflict_reasons::{conflict_reason, winner};
+use super::versions::{DownloadState, FileVersion};
 use super::{
-    Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,
+    Conflict, CopyOp, FileGroup, ObservedFile, Op, Placement, PlanError, Planner, StateUpdate,
+    SyncAction, SyncStep, display_path,
 };
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
-use crate::sync::forks;
-use crate::sync::lineage::Descent;
-use crate::sync::register::Change;
+use crate::sync::decide::{
+    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
+};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::read_failure;
 use crate::sync::rollouts;
-use crate::sync::scan::{Found, Side, Stat};
-use crate::sync::state::Last;
-use crate::sync::unreadable;
+use crate::sync::scan::{ListedFile, Side, Stat};
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::CausalOrder;
 
-/// Why a version is set aside that is in a second file of the conversation.
-const IN_A_COPY: &str = "went on differently in a copy";
-/// Why one is that both sides had.
-const REWRITTEN: &str = "was rewritten since the last sync, not continued";
+/// Reason for a conflict copy of a second file of the conversation.
+const DIVERGED_COPY: &str = "was continued differently in a second file";
+/// Reason for a conflict copy of the version that both sides had at the last sync.
+const REWRITTEN: &str = "was rewritten since the last sync instead of continued";
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
-struct Versions {
-    /// The one that counts.
-    main: Option<Version>,
-    /// Files whose contents are in the one that counts, or in a fork: they go.
-    duplicates: Vec<Seen>,
+struct SideVersions {
+    /// The version that represents this side.
+    main: Option<FileVersion>,
+    /// Files to remove: the main version or a conflict copy contains all their lines.
+    duplicates: Vec<ObservedFile>,
 }
 
-/// A plan for one conversation under way.
-struct Draft<'a> {
+/// The step for one conversation in the making.
+struct ConversationDraft<'a> {
     key: &'a str,
     path: String,
-    last: Option<&'a Last>,
+    last: Option<&'a SyncedFile>,
     ops: Vec<Op>,
-    /// Names of forks that the ops keep.
-    kept: Vec<String>,
+    /// Names of the conflict copies that `ops` creates.
+    new_copies: Vec<String>,
 }
 
 impl Planner<'_> {
-    pub(super) fn conversation(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
+    /// Plans a conversation from all its files on both sides.
+    pub(super) fn plan_conversation(
+        &mut self,
+        key: &str,
+        group: &FileGroup,
+    ) -> Result<(), PlanError> {
         let state = self.state;
-        let mut draft = Draft {
+        let mut draft = ConversationDraft {
             key,
-            path: shown(key, group),
+            path: display_path(key, group),
             last: state.files.get(key),
             ops: Vec::new(),
-            kept: Vec::new(),
+            new_copies: Vec::new(),
         };
-        for found in &group.here {
-            if self.leaves_blanked(found, true, draft.last)? {
+        for found in &group.local {
+            if self.skips_zero_filled(found, true, draft.last)? {
                 return Ok(());
             }
         }
-        if self.looks_alike(&draft, group) {
+        if self.record_if_stats_equal(&draft, group) {
             return Ok(());
         }
-        let here: Vec<_> = group.here.iter().map(Version::here).collect();
-        let mut there = Vec::new();
-        for found in &group.there {
-            match self.arrival(key, found, true, draft.last)? {
-                Arrival::Whole(version) => there.push(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
-                    there.push(Version::there(found));
+        let local: Vec<_> = group.local.iter().map(FileVersion::local).collect();
+        let mut remote = Vec::new();
+        for found in &group.remote {
+            match self.download_state(key, found, true, draft.last)? {
+                DownloadState::Complete(version) => remote.push(version),
+                DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
+                    remote.push(FileVersion::remote(found));
                 }
-                // Nothing is decided while a part is missing.
-                Arrival::Waiting(why) => {
+                // Any decision now could make a conflict of a version that is only half delivered.
+                DownloadState::Incomplete(why) => {
                     self.wait_for_listing(&found.path, why);
                     return Ok(());
                 }
             }
         }
-        let here = self.settle(&mut draft, here)?;
-        let mut there = self.settle(&mut draft, there)?;
-        let base = there.main.as_ref().map(|version| version.seen.clone());
-        self.take_copies(&mut draft, &here, &mut there, &group.copies)?;
-        self.decide_conversation(draft, here, there, base.as_ref())
+        let local = self.fold_side(&mut draft, local)?;
+        let mut remote = self.fold_side(&mut draft, remote)?;
+        let base = remote.main.as_ref().map(|version| version.seen.clone());
+        self.fold_client_copies(&mut draft, &local, &mut remote, &group.client_copies)?;
+        self.plan_conversation_sync(draft, local, remote, base.as_ref())
     }
 
-    /// The quick way for what no sync has seen and looks the same on both sides.
-    fn looks_alike(&mut self, draft: &Draft<'_>, group: &Group) -> bool {
-        let ([here], [there], []) = (&*group.here, &*group.there, &*group.copies) else {
+    /// Shortcut of a first sync with `compare = "mtime"`: records a conversation as equal without reading it, if both
+    /// sides have one file with equal path, size and time. Returns true if it did.
+    fn record_if_stats_equal(&mut self, draft: &ConversationDraft<'_>, group: &FileGroup) -> bool {
+        let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
             return false;
         };
-        if draft.last.is_some() || here.path != there.path || !self.trusts_looks() {
+        if draft.last.is_some() || local.path != remote.path || !self.trusts_mtime() {
             return false;
         }
-        let (here, mut there) = (Version::here(here), Version::here(there));
-        there.seen.side = Side::There;
-        // Two that grew by as much at one time are told apart by what they hold, unless even the
-        // nanoseconds are the same.
-        if here.seen.stat != there.seen.stat {
+        let (local, remote) = (FileVersion::local(local), FileVersion::remote(remote));
+        // Without the tolerance for times: two diverged conversations can have equal size and almost equal times.
+        // Only times equal to the nanosecond show that one file is a copy of the other.
+        if local.seen.stat != remote.seen.stat {
             return false;
         }
-        self.adopt(draft.key, &here, &there, None);
+        self.record_equal(draft.key, &local, &remote, None);
         true
     }
 
-    /// Several files on one side are one conversation: what is in another one goes, and what is not is
-    /// kept as a fork.
-    fn settle(
+    /// Chooses the main version among the files of one side. The others become duplicates; of those that diverged, a
+    /// conflict copy is kept.
+    fn fold_side(
         &mut self,
-        draft: &mut Draft<'_>,
-        mut versions: Vec<Version>,
-    ) -> Result<Versions, PlanError> {
-        // As Codex: the plain file counts before the packed one; and one that was moved since the last
-        // sync before the one that it was moved from.
+        draft: &mut ConversationDraft<'_>,
+        mut versions: Vec<FileVersion>,
+    ) -> Result<SideVersions, PlanError> {
+        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files; then the one
+        // in the new folder counts.
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
             let place = draft.last.map(|last| match version.seen.side {
-                Side::Here => &last.here,
-                Side::There => &last.there,
+                Side::Local => &last.local,
+                Side::Remote => &last.remote,
             });
             let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
             (path.ends_with(ZST), is_old, path.clone())
         });
-        let mut settled = Versions::default();
+        let mut side = SideVersions::default();
         for version in versions {
-            let Some(main) = &settled.main else {
-                settled.main = Some(version);
+            let Some(main) = &side.main else {
+                side.main = Some(version);
                 continue;
             };
             match self.relation(&main.seen, &version.seen)? {
                 Relation::Equal | Relation::FirstExtends => {
-                    settled.duplicates.push(version.seen);
+                    side.duplicates.push(version.seen);
                 }
                 Relation::SecondExtends => {
-                    settled.duplicates.push(main.seen.clone());
-                    settled.main = Some(version);
+                    side.duplicates.push(main.seen.clone());
+                    side.main = Some(version);
                 }
                 Relation::Diverged => {
-                    self.fork(draft, &version.seen)?;
-                    settled.duplicates.push(version.seen);
+                    self.keep_conflict_copy(draft, &version.seen)?;
+                    side.duplicates.push(version.seen);
                 }
             }
         }
-        Ok(settled)
+        Ok(side)
     }
 
-    /// Copies that clients made are versions of the cloud folder: one that has more counts, one that
-    /// went on differently is kept as a fork, and all others hold nothing new. They stay where they
-    /// are: they are their client's.
-    fn take_copies(
+    /// Treats the copies that cloud clients made of conflicts as remote versions: a copy that extends the remote main
+    /// version becomes the main version, a diverged one gets a conflict copy, and others have nothing new. The clients'
+    /// files themselves stay, because their client may still track them.
+    fn fold_client_copies(
         &mut self,
-        draft: &mut Draft<'_>,
-        here: &Versions,
-        there: &mut Versions,
-        copies: &[Found],
+        draft: &mut ConversationDraft<'_>,
+        local: &SideVersions,
+        remote: &mut SideVersions,
+        copies: &[ListedFile],
     ) -> Result<(), PlanError> {
         for found in copies {
-            let seen = Seen {
-                side: Side::There,
+            let seen = ObservedFile {
+                side: Side::Remote,
                 path: found.path.clone(),
                 stat: found.stat,
             };
             let path = self.full(&seen);
             if let Err(e) = contents::read(&path, None) {
-                let why = unreadable::reason(&e);
+                let why = read_failure::reason(&e);
                 self.plan.waiting.push((found.path.clone(), why));
                 continue;
             }
-            let mains = [&here.main, &there.main];
-            let mut extends_there = there.main.is_none();
-            let mut contained = false;
+            let mains = [&local.main, &remote.main];
+            let mut extends_remote = remote.main.is_none();
+            let mut is_contained = false;
             for main in mains.into_iter().flatten() {
                 match self.relation(&main.seen, &seen)? {
-                    Relation::Equal | Relation::FirstExtends => contained = true,
-                    Relation::SecondExtends if main.seen.side == Side::There => {
-                        extends_there = true;
+                    Relation::Equal | Relation::FirstExtends => is_contained = true,
+                    Relation::SecondExtends if main.seen.side == Side::Remote => {
+                        extends_remote = true;
                     }
                     _ => {}
                 }
             }
-            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1)? {
+            if is_contained || self.is_kept_or_resolved(draft, &self.text_digest(&seen)?.1)? {
                 continue;
             }
-            match self.arrival(draft.key, found, true, None)? {
-                // A client makes its copy of a version that nobody may ever vouch for: its lines are
-                // kept as they are, and what still arrives is another version.
-                Arrival::Waiting(_) if !extends_there && self.has_whole_lines(&seen)? => {
-                    self.fork(draft, &seen)?;
+            match self.download_state(draft.key, found, true, None)? {
+                // A client can copy a version that no machine will ever attest. If its lines are complete they are
+                // kept now; a longer version that arrives later is a version of its own.
+                DownloadState::Incomplete(_)
+                    if !extends_remote && self.has_complete_lines(&seen)? =>
+                {
+                    self.keep_conflict_copy(draft, &seen)?;
                 }
-                Arrival::Waiting(why) => self.wait_for_listing(&found.path, why),
-                Arrival::Whole(version) if extends_there => there.main = Some(version),
-                Arrival::Whole(version) => self.fork(draft, &version.seen)?,
+                DownloadState::Incomplete(why) => self.wait_for_listing(&found.path, why),
+                DownloadState::Complete(version) if extends_remote => remote.main = Some(version),
+                DownloadState::Complete(version) => {
+                    self.keep_conflict_copy(draft, &version.seen)?
+                }
             }
         }
         Ok(())
     }
 
-    /// Whether a file of lines has some, and none is cut.
-    pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, IoError> {
+    /// Returns true if the file has at least one line and all its lines are complete.
+    pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
         let path = self.full(seen);
-        let why = contents::looks_torn(&path, true).at("read", &path)?;
+        let why = contents::torn_reason(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
     }
 
-    /// `base` is the file of the cloud folder that others read; a copy of a client may hold more.
+    /// Decides about the two main versions and pushes the step. `base` is the remote file under the conversation's own
+    /// name, which other machines read; the remote main version can also be a client's copy that has more lines.
     #[allow(
         clippy::too_many_lines,
         reason = "one arm for each decision, read together"
     )]
-    fn decide_conversation(
+    fn plan_conversation_sync(
         &mut self,
-        mut draft: Draft<'_>,
-        here: Versions,
-        there: Versions,
-        base: Option<&Seen>,
+        mut draft: ConversationDraft<'_>,
+        local: SideVersions,
+        remote: SideVersions,
+        base: Option<&ObservedFile>,
     ) -> Result<(), PlanError> {
-        let facts = self.facts_of(&draft, here.main.as_ref(), there.main.as_ref())?;
+        let facts = self.conversation_facts(&draft, local.main.as_ref(), remote.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
-        let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
-        let diverged = facts.relation == Some(Relation::Diverged);
-        let moved = Self::place(&draft, here.main.as_ref(), base);
+        let main_is_client_copy = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
+        let is_diverged = facts.relation == Some(Relation::Diverged);
+        let moved = Self::target_folder(&draft, local.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
-        let mut change = Change::Same;
-        let (mut here_at, mut there_at) = (None, None);
-        match (decision, &here.main, &there.main) {
-            (Decision::Conflict, Some(here), Some(there)) => {
+        let mut change = ContentChange::Unchanged;
+        let (mut local_placement, mut remote_placement) = (None, None);
+        match (decision, &local.main, &remote.main) {
+            (FileDecision::Conflict, Some(local), Some(remote)) => {
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
-                    reason: reason_of_conflict(facts),
-                    here: Some(here.seen.clone()),
-                    there: Some(there.seen.clone()),
+                    reason: conflict_reason(facts),
+                    local: Some(local.seen.clone()),
+                    remote: Some(remote.seen.clone()),
                 });
                 return Ok(());
             }
-            (Decision::DeleteThere, None, Some(version)) => {
-                let after = After::Deleted(self.text_digest(&version.seen)?.1);
-                self.push_delete(draft.key, &draft.path, Action::DeleteCloud, version, after);
+            (FileDecision::DeleteCloud, None, Some(version)) => {
+                let state_update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
+                self.push_delete(
+                    draft.key,
+                    &draft.path,
+                    SyncAction::DeleteCloud,
+                    version,
+                    state_update,
+                );
                 return Ok(());
             }
-            (Decision::DeleteHere, Some(version), None) => {
-                let action = Action::DeleteLocal;
-                self.push_delete(draft.key, &draft.path, action, version, After::Gone);
+            (FileDecision::DeleteLocal, Some(version), None) => {
+                let action = SyncAction::DeleteLocal;
+                self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
                 return Ok(());
             }
-            (Decision::ToCloud(why), Some(version), other) => {
+            (FileDecision::CopyToCloud(why), Some(version), other) => {
                 if other.is_none() {
-                    self.mind_revival(draft.key)?;
+                    self.cancel_pending_deletions(draft.key)?;
                 }
-                if diverged && let Some(other) = other {
-                    self.fork(&mut draft, &other.seen)?;
+                if is_diverged && let Some(other) = other {
+                    self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
-                action = Some(Action::CopyToCloud);
+                action = Some(SyncAction::CopyToCloud);
                 (reason, bytes) = (why.text(), version.seen.stat.size);
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.copy_over(&mut draft, version, Side::There, folder, base)?);
-                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+                remote_placement =
+                    Some(self.add_copy(&mut draft, version, Side::Remote, folder, base)?);
+                local_placement = Some(Self::add_move(&mut draft, &version.seen, folder));
             }
-            (Decision::ToHere(why), other, Some(version)) => {
-                if diverged && let Some(other) = other {
-                    self.fork(&mut draft, &other.seen)?;
+            (FileDecision::CopyToLocal(why), other, Some(version)) => {
+                if is_diverged && let Some(other) = other {
+                    self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
-                action = Some(Action::CopyToLocal);
-                change = match (other, diverged) {
-                    (None, _) => Change::New,
-                    (_, true) => Change::Replaced,
-                    _ => Change::Extended,
+                action = Some(SyncAction::CopyToLocal);
+                change = match (other, is_diverged) {
+                    (None, _) => ContentChange::New,
+                    (_, true) => ContentChange::Replaced,
+                    _ => ContentChange::Extended,
                 };
                 (reason, bytes) = (why.text(), version.seen.stat.size);
                 let real = base.map_or(&version.seen.path, |base| &base.path);
@@ -275,147 +300,154 @@ impl Planner<'_> {
                     .unwrap_or(rollouts::folder(real))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
-                here_at = Some(self.copy_over(&mut draft, version, Side::Here, &folder, old)?);
-                there_at = Some(if rebase {
-                    self.copy_over(&mut draft, version, Side::There, &folder, base)?
+                local_placement =
+                    Some(self.add_copy(&mut draft, version, Side::Local, &folder, old)?);
+                remote_placement = Some(if main_is_client_copy {
+                    self.add_copy(&mut draft, version, Side::Remote, &folder, base)?
                 } else {
-                    Self::move_within(&mut draft, &version.seen, &folder)
+                    Self::add_move(&mut draft, &version.seen, &folder)
                 });
             }
-            (Decision::Adopt | Decision::Nothing, Some(version), Some(other)) => {
+            (FileDecision::RecordEqual | FileDecision::Nothing, Some(version), Some(other)) => {
                 let folder = moved
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
-                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
-                there_at = Some(if rebase {
-                    action = Some(Action::CopyToCloud);
-                    reason = "its cloud client had put it under another name";
+                local_placement = Some(Self::add_move(&mut draft, &version.seen, folder));
+                remote_placement = Some(if main_is_client_copy {
+                    action = Some(SyncAction::CopyToCloud);
+                    reason = "the cloud client had renamed it";
                     bytes = version.seen.stat.size;
-                    self.copy_over(&mut draft, version, Side::There, folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, folder, base)?
                 } else {
-                    Self::move_within(&mut draft, &other.seen, folder)
+                    Self::add_move(&mut draft, &other.seen, folder)
                 });
             }
             _ => {}
         }
-        let duplicates: Vec<Seen> = here
+        let duplicates: Vec<ObservedFile> = local
             .duplicates
             .into_iter()
-            .chain(there.duplicates)
+            .chain(remote.duplicates)
             .collect();
-        draft.move_over(&duplicates);
+        draft.replace_duplicates_by_moves(&duplicates);
         for seen in duplicates {
-            let needed = draft.ops.iter().any(|op| op.writes(&seen));
+            let needed = draft.ops.iter().any(|op| op.occupies(&seen));
             if !needed {
                 draft.ops.push(Op::Remove(seen));
             }
         }
         if draft.ops.is_empty() {
-            return self.adopt_conversation(&draft, facts, here.main, there.main);
+            return self.record_equal_conversation(&draft, facts, local.main, remote.main);
         }
         let (action, reason) = match action {
             Some(action) => (action, reason),
-            None => draft.named(),
+            None => draft.action_without_copy(),
         };
-        let after = match (here_at, there_at) {
-            (Some(here), Some(there)) => After::Both { here, there },
-            _ => After::Nothing,
+        let state_update = match (local_placement, remote_placement) {
+            (Some(local), Some(remote)) => StateUpdate::Synced { local, remote },
+            _ => StateUpdate::None,
         };
-        let conflict = draft.ended(decision, facts);
-        self.plan.steps.push(Step {
+        let conflict = draft.conflict_note(decision, facts);
+        self.plan.steps.push(SyncStep {
             key: draft.key.to_owned(),
             path: draft.path,
             action,
             reason: reason.to_owned(),
             bytes,
             ops: draft.ops,
-            after,
+            state_update,
             change,
             conflict,
         });
         Ok(())
     }
 
-    fn adopt_conversation(
+    /// Records a conversation without ops as equal, and attests the remote file if no machine does.
+    fn record_equal_conversation(
         &mut self,
-        draft: &Draft<'_>,
-        facts: Facts,
-        here: Option<Version>,
-        there: Option<Version>,
+        draft: &ConversationDraft<'_>,
+        facts: FileFacts,
+        local: Option<FileVersion>,
+        remote: Option<FileVersion>,
     ) -> Result<(), PlanError> {
-        let (Some(here), Some(there)) = (here, there) else {
+        let (Some(local), Some(remote)) = (local, remote) else {
             return Ok(());
         };
         let contents = match draft.last.and_then(|last| last.contents) {
             Some(contents) if facts.relation.is_none() => contents,
-            _ => self.text_digest(&here.seen)?,
+            _ => self.text_digest(&local.seen)?,
         };
-        if facts.there != Presence::Unchanged {
-            self.vouch(&there, contents.1, None, false);
+        if facts.remote != Presence::Unchanged {
+            self.attest(&remote, contents.1, None, false);
         }
-        self.adopt(draft.key, &here, &there, Some(contents));
+        self.record_equal(draft.key, &local, &remote, Some(contents));
         Ok(())
     }
 
-    fn facts_of(
+    /// Collects the facts for [`decide`]. The contents are compared unless both sides are as the last sync left them.
+    fn conversation_facts(
         &self,
-        draft: &Draft<'_>,
-        here: Option<&Version>,
-        there: Option<&Version>,
-    ) -> Result<Facts, PlanError> {
-        let mut facts = Facts {
+        draft: &ConversationDraft<'_>,
+        local: Option<&FileVersion>,
+        remote: Option<&FileVersion>,
+    ) -> Result<FileFacts, PlanError> {
+        let mut facts = FileFacts {
             kind: FileKind::Rollout,
-            here: self.presence(here, draft.last)?,
-            there: self.presence(there, draft.last)?,
+            local: self.presence(local, draft.last)?,
+            remote: self.presence(remote, draft.last)?,
             relation: None,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
-            delete_asked: false,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
+            deletion_requested: false,
         };
-        self.mind_taken(draft.key, &mut facts, here)?;
-        if let (Some(here), Some(there)) = (here, there) {
-            facts.newer = self.newer(here, there);
-            if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {
-                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+        self.check_interrupted_download(draft.key, &mut facts, local)?;
+        if let (Some(local), Some(remote)) = (local, remote) {
+            facts.newer = self.newer(local, remote);
+            if (facts.local, facts.remote) != (Presence::Unchanged, Presence::Unchanged) {
+                facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
         }
-        self.check_deletion(draft.key, &mut facts, (here, there), draft.last)?;
+        self.check_deletion(draft.key, &mut facts, (local, remote), draft.last)?;
         Ok(facts)
     }
 
-    /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
-    /// it was moved to since; where that is no answer, the one in which it is not archived.
-    fn place(draft: &Draft<'_>, here: Option<&Version>, there: Option<&Seen>) -> Option<String> {
-        let (here, there) = (here?, there?);
-        let here = rollouts::folder(&here.seen.path);
-        let there = rollouts::folder(&there.path);
-        if here == there {
+    /// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since
+    /// the last sync, else the one that is not the archive. `None` if both sides agree.
+    fn target_folder(
+        draft: &ConversationDraft<'_>,
+        local: Option<&FileVersion>,
+        remote: Option<&ObservedFile>,
+    ) -> Option<String> {
+        let (local, remote) = (local?, remote?);
+        let local = rollouts::folder(&local.seen.path);
+        let remote = rollouts::folder(&remote.path);
+        if local == remote {
             return None;
         }
-        let last = draft.last.map(|last| rollouts::folder(&last.here.path));
+        let last = draft.last.map(|last| rollouts::folder(&last.local.path));
         Some(
             match last {
-                Some(last) if last == there => here,
-                Some(last) if last == here => there,
-                _ if rollouts::is_archived(here) || here == "archived_sessions" => there,
-                _ => here,
+                Some(last) if last == remote => local,
+                Some(last) if last == local => remote,
+                _ if rollouts::is_archived(local) || local == "archived_sessions" => remote,
+                _ => local,
             }
             .to_owned(),
         )
     }
 
-    /// Adds a copy of `from` to `side`, into `folder`, in the form that it has; what stood for it there
-    /// goes. Returns what will be there.
-    fn copy_over(
+    /// Adds ops that copy `from` into `folder` on `side`, compressed or not as it is, and that remove `old`, the former
+    /// file of that side. Returns the resulting placement.
+    fn add_copy(
         &self,
-        draft: &mut Draft<'_>,
-        from: &Version,
+        draft: &mut ConversationDraft<'_>,
+        from: &FileVersion,
         side: Side,
         folder: &str,
-        old: Option<&Seen>,
-    ) -> Result<Standing, PlanError> {
-        let packed = Self::is_packed_copy(&from.seen);
-        let name = if packed {
+        old: Option<&ObservedFile>,
+    ) -> Result<Placement, PlanError> {
+        let is_compressed = Self::is_compressed_copy(&from.seen);
+        let name = if is_compressed {
             format!("{}{ZST}", rollouts::file_name(draft.key))
         } else {
             rollouts::file_name(draft.key).to_owned()
@@ -426,7 +458,7 @@ impl Planner<'_> {
             format!("{folder}/{name}")
         };
         let over = Stat::at(&self.root(side).join(&to))?;
-        draft.ops.push(Op::Copy(Copy {
+        draft.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
             to: (side, to.clone()),
             over,
@@ -440,16 +472,17 @@ impl Planner<'_> {
         {
             draft.ops.push(Op::Remove(old.clone()));
         }
-        Ok(Standing::put(to))
+        Ok(Placement::written(to))
     }
 
-    /// A client may have put something behind `.zst`.
-    fn is_packed_copy(seen: &Seen) -> bool {
+    /// Returns true for compressed conversations. Clients append their mark to the complete name, so `.zst` can be in
+    /// the middle.
+    fn is_compressed_copy(seen: &ObservedFile) -> bool {
         seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
     }
 
-    /// Adds a move of a file into another folder of its side; returns what will be there.
-    fn move_within(draft: &mut Draft<'_>, seen: &Seen, folder: &str) -> Standing {
+    /// Adds an op that moves a file into `folder` of its side, unless it is there. Returns the resulting placement.
+    fn add_move(draft: &mut ConversationDraft<'_>, seen: &ObservedFile, folder: &str) -> Placement {
         let to = rollouts::in_folder(folder, &seen.path);
         if to != seen.path {
             draft.ops.push(Op::Rename {
@@ -457,30 +490,40 @@ impl Planner<'_> {
                 to: to.clone(),
             });
         }
-        Standing::seen(to, seen)
+        Placement::existing(to, seen)
     }
 
-    fn is_kept(&self, draft: &Draft<'_>, digest: &Sha256Digest) -> Result<bool, IoError> {
-        let name = forks::name(draft.key, digest);
-        let is_kept = self.forks.all.contains_key(&name) || draft.kept.contains(&name);
-        Ok(is_kept || self.may_go(&name)?)
+    /// Returns true if the version has a conflict copy, gets one in this step, or the user has decided to drop it.
+    fn is_kept_or_resolved(
+        &self,
+        draft: &ConversationDraft<'_>,
+        digest: &Sha256Digest,
+    ) -> Result<bool, IoError> {
+        let name = conflict_copies::file_name(draft.key, digest);
+        let is_kept =
+            self.conflict_copies.all.contains_key(&name) || draft.new_copies.contains(&name);
+        Ok(is_kept || self.may_drop(&name)?)
     }
 
-    /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
-    /// conversation now, no earlier decision counts.
-    fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
+    /// Adds an op that stores a version as a conflict copy, unless [`Self::is_kept_or_resolved`]. While `sync resolve`
+    /// decides about this conversation, earlier decisions do not count, so the losing version always gets a copy.
+    fn keep_conflict_copy(
+        &self,
+        draft: &mut ConversationDraft<'_>,
+        seen: &ObservedFile,
+    ) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
-        let name = forks::name(draft.key, &digest);
-        let is_kept = if self.is_chosen(&draft.path) {
-            draft.kept.contains(&name)
+        let name = conflict_copies::file_name(draft.key, &digest);
+        let is_kept = if self.has_policy_override(&draft.path) {
+            draft.new_copies.contains(&name)
         } else {
-            self.is_kept(draft, &digest)?
+            self.is_kept_or_resolved(draft, &digest)?
         };
         if is_kept {
             return Ok(());
         }
-        draft.kept.push(name.clone());
-        draft.ops.push(Op::Fork {
+        draft.new_copies.push(name.clone());
+        draft.ops.push(Op::KeepConflictCopy {
             from: seen.clone(),
             name,
             digest,
@@ -489,23 +532,23 @@ impl Planner<'_> {
     }
 }
 
-impl Draft<'_> {
-    /// A move to where a second file of the conversation stands takes the place of that one: what it
-    /// holds is in the one that is moved, or kept.
-    fn move_over(&mut self, duplicates: &[Seen]) {
+impl ConversationDraft<'_> {
+    /// Replaces renames whose target is a duplicate by a copy over the duplicate and a removal: a rename never replaces
+    /// a file. The duplicate's lines are in the moved file or in a conflict copy.
+    fn replace_duplicates_by_moves(&mut self, duplicates: &[ObservedFile]) {
         for op in std::mem::take(&mut self.ops) {
-            let taken = match &op {
+            let duplicate = match &op {
                 Op::Rename { from, to } => duplicates
                     .iter()
                     .find(|other| other.side == from.side && other.path == *to),
                 _ => None,
             };
-            match (op, taken) {
-                (Op::Rename { from, to }, Some(taken)) => {
-                    self.ops.push(Op::Copy(Copy {
+            match (op, duplicate) {
+                (Op::Rename { from, to }, Some(duplicate)) => {
+                    self.ops.push(Op::Copy(CopyOp {
                         from: from.clone(),
                         to: (from.side, to),
-                        over: Some(taken.stat),
+                        over: Some(duplicate.stat),
                         mtime_ns: from.stat.mtime_ns,
                         expect: None,
                         history: None,
@@ -517,57 +560,72 @@ impl Draft<'_> {
         }
     }
 
-    /// Why versions are set aside, and which one goes on; `None` where none is.
-    fn ended(&self, decision: Decision, facts: Facts) -> Option<String> {
-        if self.kept.is_empty() {
+    /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
+    fn conflict_note(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
+        if self.new_copies.is_empty() {
             return None;
         }
-        let diverged = facts.relation == Some(Relation::Diverged);
-        let (why, goes_on) = match decision {
-            Decision::ToCloud(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::Here)),
-            Decision::ToHere(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::There)),
-            Decision::ToCloud(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::Here)),
-            Decision::ToHere(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::There)),
+        let is_diverged = facts.relation == Some(Relation::Diverged);
+        let (why, winner) = match decision {
+            FileDecision::CopyToCloud(CopyReason::Policy) => {
+                (conflict_reason(facts), winner(Side::Local))
+            }
+            FileDecision::CopyToLocal(CopyReason::Policy) => {
+                (conflict_reason(facts), winner(Side::Remote))
+            }
+            FileDecision::CopyToCloud(_) if is_diverged => {
+                (REWRITTEN.to_owned(), winner(Side::Local))
+            }
+            FileDecision::CopyToLocal(_) if is_diverged => {
+                (REWRITTEN.to_owned(), winner(Side::Remote))
+            }
             _ => (
-                IN_A_COPY.to_owned(),
-                "the version under its own name goes on",
+                DIVERGED_COPY.to_owned(),
+                "the version under the conversation's own name wins",
             ),
         };
-        let kept = match self.kept.len() {
+        let kept = match self.new_copies.len() {
             1 => "the other one is kept until you decide".to_owned(),
             n => format!("{n} others are kept until you decide"),
         };
-        Some(format!("{why}: {goes_on}, {kept}"))
+        Some(format!("{why}: {winner}, {kept}"))
     }
 
-    /// What a step without a copy is called, and why it is there.
-    fn named(&self) -> (Action, &'static str) {
+    /// Returns the action and the reason of a step that copies nothing from side to side.
+    fn action_without_copy(&self) -> (SyncAction, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
         });
         match moves {
-            Some(Side::Here) => (Action::MoveLocal, "moved in the cloud folder"),
-            Some(Side::There) => (Action::MoveCloud, "moved here"),
-            None if self.ops.iter().any(|op| matches!(op, Op::Fork { .. })) => {
-                (Action::KeepFork, IN_A_COPY)
+            Some(Side::Local) => (SyncAction::MoveLocal, "moved in the cloud folder"),
+            Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine"),
+            None if self
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::KeepConflictCopy { .. })) =>
+            {
+                (SyncAction::KeepConflictCopy, DIVERGED_COPY)
             }
-            None => (Action::RemoveDuplicate, "a second file of one conversation"),
+            None => (
+                SyncAction::RemoveDuplicate,
+                "a second file of one conversation",
+            ),
         }
     }
 }
 
 impl Op {
-    /// Whether the op puts something at the place of `seen`, or reads it only to move it.
-    fn writes(&self, seen: &Seen) -> bool {
+    /// Returns true if the op writes to or removes the path of `seen`, so that the duplicate needs no op of its own.
+    fn occupies(&self, seen: &ObservedFile) -> bool {
         match self {
-            Self::Copy(Copy { to, .. }) => to.0 == seen.side && to.1 == seen.path,
+            Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,
             Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
             Self::Remove(other) => other == seen,
             Self::Merge { .. }
-            | Self::Fork { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. } => false,
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => false,
         }
     }
 }

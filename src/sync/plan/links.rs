@@ -1,20 +1,20 @@
 //! Links that are not followed, and what they are in the way of.
 
-use super::{Group, Planner, key_of};
+use super::{FileGroup, Planner, key_of};
 use crate::sync::scan::{NOT_FOLLOWED, Side};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 impl Planner<'_> {
     /// Of links that are not synced under their own name: those that something synced is below.
-    pub(super) fn in_way(
+    pub(super) fn blocking_links(
         links: Vec<(Side, String)>,
-        groups: &HashMap<String, Group>,
+        groups: &HashMap<String, FileGroup>,
     ) -> Vec<(Side, (String, &'static str))> {
         if links.is_empty() {
             return Vec::new();
         }
-        let files = groups.values().flat_map(Group::files);
+        let files = groups.values().flat_map(FileGroup::files);
         let folders: HashSet<&Path> = files
             .flat_map(|found| Path::new(&found.path).ancestors().skip(1))
             .collect();
@@ -27,10 +27,10 @@ impl Planner<'_> {
 
     /// A link that is not followed keeps what the other side has at or below its place from coming: that
     /// is said once for each link. One in nobody's way is left out, or noted.
-    pub(super) fn mind_links(
+    pub(super) fn check_links(
         &mut self,
         links: Vec<(Side, (String, &'static str))>,
-        groups: &mut HashMap<String, Group>,
+        groups: &mut HashMap<String, FileGroup>,
     ) {
         let places: HashMap<&str, usize> = links
             .iter()
@@ -49,22 +49,22 @@ impl Planner<'_> {
                 above.find_map(|folder| places.get(folder.to_str()?).copied())
             });
             if let Some(index) = below.or_else(|| by_key.get(key).copied()) {
-                group.blocked = true;
+                group.is_blocked = true;
                 in_way[index] += 1;
             }
         }
         for ((side, (path, why)), files) in links.into_iter().zip(in_way) {
             let list = match (files, side) {
-                (0, Side::Here) => &mut self.plan.left_out,
-                (0, Side::There) => &mut self.plan.notes,
+                (0, Side::Local) => &mut self.plan.excluded,
+                (0, Side::Remote) => &mut self.plan.notes,
                 _ => &mut self.plan.skipped,
             };
             let why = match (files, side) {
                 (0, _) => why.to_owned(),
-                (_, Side::Here) => {
+                (_, Side::Local) => {
                     format!("{why}; in the cloud folder it is no link, and stays there")
                 }
-                (_, Side::There) => format!("{why}; here it is no link, and stays here"),
+                (_, Side::Remote) => format!("{why}; here it is no link, and stays here"),
             };
             list.push((path, why));
         }

@@ -1,10 +1,11 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
-use super::conflicts::reason_of_conflict;
-use super::descent::Trace;
-use super::versions::{Arrival, Version};
+use super::ancestry::AncestryFacts;
+use super::conflict_reasons::conflict_reason;
+use super::versions::{DownloadState, FileVersion};
 use super::{
-    Action, After, Conflict, Copy, Group, MergeTo, Op, PlanError, Planner, Standing, Step, shown,
+    Conflict, CopyOp, FileGroup, MergeTarget, Op, Placement, PlanError, Planner, StateUpdate,
+    SyncAction, SyncStep, display_path,
 };
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::{self, Relation};
@@ -13,17 +14,19 @@ use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::contents;
-use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
-use crate::sync::lineage::{Descent, History};
-use crate::sync::lines::{self, Merge};
-use crate::sync::manifest::{self, Written};
-use crate::sync::register::Change;
-use crate::sync::scan::{Found, Side};
+use crate::sync::decide::{
+    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
+};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::line_merge::{self, Merge};
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::scan::{ListedFile, Side};
 use crate::sync::secrets;
-use crate::sync::state::{Last, Place};
+use crate::sync::state::{SideFile, SyncedFile};
+use crate::sync::version_vector::{Ancestry, CausalOrder};
 
 /// The file of lines that Codex keeps below a size.
-const HISTORY: &str = "history.jsonl";
+const PROMPT_HISTORY: &str = "history.jsonl";
 
 /// A merge, and the sides that need it: from which line on.
 struct PlannedMerge {
@@ -35,91 +38,95 @@ struct PlannedMerge {
 
 impl Planner<'_> {
     /// A file that is copied as a whole or not at all.
-    pub(super) fn plain(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
-        let path = shown(key, group);
-        if group.here.len() > 1 || group.there.len() > 1 {
+    pub(super) fn plan_plain_file(
+        &mut self,
+        key: &str,
+        group: &FileGroup,
+    ) -> Result<(), PlanError> {
+        let path = display_path(key, group);
+        if group.local.len() > 1 || group.remote.len() > 1 {
             let why = "two names on one side that are one elsewhere";
             self.plan.skipped.push((path, why.into()));
             return Ok(());
         }
-        for copy in &group.copies {
+        for copy in &group.client_copies {
             let why = "a copy that a cloud client made of a conflict";
             self.plan.notes.push((copy.path.clone(), why.into()));
         }
-        self.pair(key, &path, FileKind::Plain, group)
+        self.plan_pair(key, &path, FileKind::Plain, group)
     }
 
     /// A file of lines, with the copies that clients made of it.
-    pub(super) fn lines(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
+    pub(super) fn plan_line_file(&mut self, key: &str, group: &FileGroup) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
-        if let Some(found) = group.here.first()
-            && self.leaves_blanked(found, true, last)?
+        if let Some(found) = group.local.first()
+            && self.skips_zero_filled(found, true, last)?
         {
             return Ok(());
         }
-        let mut there = None;
-        if let Some(found) = group.there.first() {
-            match self.arrival(key, found, true, last)? {
-                Arrival::Whole(version) => there = Some(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
-                    there = Some(Version::there(found));
+        let mut remote = None;
+        if let Some(found) = group.remote.first() {
+            match self.download_state(key, found, true, last)? {
+                DownloadState::Complete(version) => remote = Some(version),
+                DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
+                    remote = Some(FileVersion::remote(found));
                 }
-                Arrival::Waiting(why) => {
+                DownloadState::Incomplete(why) => {
                     self.wait_for_listing(key, why);
                     return Ok(());
                 }
             }
         }
         let mut copies = Vec::new();
-        for copy in &group.copies {
-            match self.arrival(key, copy, true, None)? {
-                Arrival::Whole(version) => copies.push(version),
-                Arrival::Waiting(why) => match self.unlisted_lines(copy)? {
+        for copy in &group.client_copies {
+            match self.download_state(key, copy, true, None)? {
+                DownloadState::Complete(version) => copies.push(version),
+                DownloadState::Incomplete(why) => match self.complete_unlisted_lines(copy)? {
                     Some(version) => copies.push(version),
                     None => self.wait_for_listing(&copy.path, why),
                 },
             }
         }
-        let here = group.here.first().map(Version::here);
+        let local = group.local.first().map(FileVersion::local);
         if copies.is_empty() {
-            return self.pair(key, key, FileKind::Lines, group);
+            return self.plan_pair(key, key, FileKind::Lines, group);
         }
-        let mut versions: Vec<&Version> = here.iter().chain(&there).collect();
+        let mut versions: Vec<&FileVersion> = local.iter().chain(&remote).collect();
         let own = versions.len();
         versions.extend(&copies);
-        let merge = self.merge(key, &versions, own)?;
+        let merge = self.plan_merge(key, &versions, own)?;
         if merge.sides.is_empty() {
-            return self.pair(key, key, FileKind::Lines, group);
+            return self.plan_pair(key, key, FileKind::Lines, group);
         }
         self.push_merge(key, &versions, &merge);
         Ok(())
     }
 
     /// A merge of these versions, of which the first `own` are the files of the two sides.
-    fn merge(
+    fn plan_merge(
         &self,
         key: &str,
-        versions: &[&Version],
+        versions: &[&FileVersion],
         own: usize,
     ) -> Result<PlannedMerge, PlanError> {
         let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
-        let merge = lines::merge(&paths)?;
+        let merge = line_merge::merge(&paths)?;
         let at = |side| versions[..own].iter().position(|v| v.seen.side == side);
-        let limit = if key == HISTORY {
-            CodexConfig::read(self.root(Side::Here))
+        let limit = if key == PROMPT_HISTORY {
+            CodexConfig::read(self.root(Side::Local))
                 .history_max_bytes
                 .ok()
                 .flatten()
         } else {
             None
         };
-        let first_here = match (limit, at(Side::Here)) {
+        let first_here = match (limit, at(Side::Local)) {
             (Some(limit), Some(version)) => merge.first_within(limit, version),
             _ => 0,
         };
-        let sides = [(Side::Here, first_here), (Side::There, 0)].into_iter();
+        let sides = [(Side::Local, first_here), (Side::Remote, 0)].into_iter();
         let needed = sides.filter(|(side, first)| {
-            at(*side).is_none_or(|version| !merge.is_from(*first, version))
+            at(*side).is_none_or(|version| !merge.matches_version(*first, version))
         });
         Ok(PlannedMerge {
             sides: needed.collect(),
@@ -130,23 +137,23 @@ impl Planner<'_> {
 
     /// A client makes its copy of a version that nobody may ever vouch for; whole lines of it can be
     /// taken all the same, for a merge loses none of the others.
-    fn unlisted_lines(&self, copy: &Found) -> Result<Option<Version>, PlanError> {
-        let seen = super::Seen {
-            side: Side::There,
+    fn complete_unlisted_lines(&self, copy: &ListedFile) -> Result<Option<FileVersion>, PlanError> {
+        let seen = super::ObservedFile {
+            side: Side::Remote,
             path: copy.path.clone(),
             stat: copy.stat,
         };
         let path = self.full(&seen);
-        let is_whole = self.has_whole_lines(&seen)?
-            && !contents::is_blanked(&path, true, true).at("read", &path)?;
-        Ok(is_whole.then_some(Version {
+        let is_whole = self.has_complete_lines(&seen)?
+            && !contents::is_zero_filled(&path, true, true).at("read", &path)?;
+        Ok(is_whole.then_some(FileVersion {
             mtime_ns: copy.stat.mtime_ns,
             seen,
             digest: None,
         }))
     }
 
-    fn push_merge(&mut self, key: &str, versions: &[&Version], planned: &PlannedMerge) {
+    fn push_merge(&mut self, key: &str, versions: &[&FileVersion], planned: &PlannedMerge) {
         let PlannedMerge {
             merge,
             sides,
@@ -164,7 +171,7 @@ impl Planner<'_> {
             let found = seen.find(|seen| seen.side == side && seen.path == key);
             found.map(|seen| seen.stat)
         };
-        let standing = |side| Standing {
+        let standing = |side| Placement {
             path: key.to_owned(),
             stat: over(side).filter(|_| !sides.iter().any(|(written, _)| *written == side)),
         };
@@ -172,7 +179,7 @@ impl Planner<'_> {
             versions: all().map(|(v, read)| (v.seen.clone(), *read)).collect(),
             to: sides
                 .iter()
-                .map(|(side, first)| MergeTo {
+                .map(|(side, first)| MergeTarget {
                     place: (*side, key.to_owned()),
                     over: over(*side),
                     first: *first,
@@ -180,21 +187,21 @@ impl Planner<'_> {
                 .collect(),
             is_one_text: *is_one_text,
         };
-        self.plan.steps.push(Step {
+        self.plan.steps.push(SyncStep {
             key: key.to_owned(),
             path: key.to_owned(),
-            action: Action::Merge,
+            action: SyncAction::Merge,
             reason: "lines of all versions, in the order of time".into(),
             bytes: sides
                 .iter()
                 .map(|(_, first)| merge.bytes_from(*first))
                 .sum(),
             ops: vec![op],
-            after: After::Both {
-                here: standing(Side::Here),
-                there: standing(Side::There),
+            state_update: StateUpdate::Synced {
+                local: standing(Side::Local),
+                remote: standing(Side::Remote),
             },
-            change: Change::Same,
+            change: ContentChange::Unchanged,
             conflict: None,
         });
     }
@@ -204,69 +211,78 @@ impl Planner<'_> {
         clippy::too_many_lines,
         reason = "one arm for each decision, read together"
     )]
-    fn pair(
+    fn plan_pair(
         &mut self,
         key: &str,
         path: &str,
         kind: FileKind,
-        group: &Group,
+        group: &FileGroup,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
         let is_lines = kind == FileKind::Lines;
         if kind == FileKind::Plain
-            && let Some(found) = group.here.first()
-            && self.leaves_blanked(found, false, last)?
+            && let Some(found) = group.local.first()
+            && self.skips_zero_filled(found, false, last)?
         {
             return Ok(());
         }
-        let here = group.here.first().map(Version::here);
-        let looks = group.there.first();
+        let local = group.local.first().map(FileVersion::local);
+        let looks = group.remote.first();
         // What both sides have alike need not be vouched for.
         if last.is_none()
             && kind == FileKind::Plain
-            && let (Some(here), Some(found)) = (&here, looks)
+            && let (Some(local), Some(found)) = (&local, looks)
         {
-            let there = Version::there(found);
-            if self.look_equal(here, &there) {
-                self.adopt(key, here, &there, None);
+            let remote = FileVersion::remote(found);
+            if self.stats_are_equal(local, &remote) {
+                self.record_equal(key, local, &remote, None);
                 return Ok(());
             }
         }
-        let there = match looks {
+        let remote = match looks {
             None => None,
-            Some(found) => match self.arrival(key, found, is_lines, last)? {
-                Arrival::Whole(version) => Some(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, is_lines)? => {
-                    Some(Version::there(found))
+            Some(found) => match self.download_state(key, found, is_lines, last)? {
+                DownloadState::Complete(version) => Some(version),
+                DownloadState::Incomplete(_)
+                    if self.adds_nothing(key, group, found, is_lines)? =>
+                {
+                    Some(FileVersion::remote(found))
                 }
-                Arrival::Waiting(_) if here.is_none() && last.is_none() && self.beside(found) => {
+                DownloadState::Incomplete(_)
+                    if local.is_none() && last.is_none() && self.is_beside_original(found) =>
+                {
                     let why = "looks like a copy that a cloud client made; left alone";
                     self.plan.notes.push((path.to_owned(), why.into()));
                     return Ok(());
                 }
-                Arrival::Waiting(why) => {
+                DownloadState::Incomplete(why) => {
                     self.wait_for_listing(path, why);
                     return Ok(());
                 }
             },
         };
-        let (facts, trace) = self.facts(key, kind, here.as_ref(), there.as_ref(), last)?;
+        let (facts, trace) = self.pair_facts(key, kind, local.as_ref(), remote.as_ref(), last)?;
         let mut rules = self.rules_for(path);
         if is_lines {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
-        let is_sent = matches!(decision, Decision::ToCloud(_) | Decision::ToHere(_));
-        let digest = there.as_ref().and_then(|there| there.digest);
-        if is_sent && !is_lines && self.waits_for_newer(key, facts, digest) {
+        let is_sent = matches!(
+            decision,
+            FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
+        );
+        let digest = remote.as_ref().and_then(|remote| remote.digest);
+        if is_sent && !is_lines && self.has_undelivered_newer(key, facts, digest) {
             let why = "another machine has changed it, and that has not arrived";
             self.plan.waiting.push((path.to_owned(), why.into()));
             return Ok(());
         }
-        if let (Decision::ToHere(_), Some(here), Some(there)) = (decision, &here, &there) {
-            let why = if self.is_emptied(here, there, last) {
+        if let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
+            (decision, &local, &remote)
+        {
+            let why = if self.is_emptied(local, remote, last) {
                 Some("it is empty, and nobody vouches for it")
-            } else if !is_lines && self.is_cut(here, there)? {
+            } else if !is_lines && self.is_truncated(local, remote)? {
                 Some(
                     "it is half of what is here, cut in the midst of a line; once it is removed there, \
                      what is here goes over again",
@@ -281,83 +297,91 @@ impl Planner<'_> {
         }
         // Somebody could choose either.
         let sources = match decision {
-            Decision::ToCloud(_) => [&here, &None],
-            Decision::ToHere(_) => [&None, &there],
-            Decision::Conflict => [&here, &there],
+            FileDecision::CopyToCloud(_) => [&local, &None],
+            FileDecision::CopyToLocal(_) => [&None, &remote],
+            FileDecision::Conflict => [&local, &remote],
             _ => [&None, &None],
         };
         // Prompts are what somebody wrote, and are merged whatever is in them.
         for source in sources.into_iter().flatten().filter(|_| !is_lines) {
-            if let Some(why) = self.holds_secret(&source.seen)? {
+            if let Some(why) = self.secret_reason(&source.seen)? {
                 self.plan.warnings.push((path.to_owned(), why));
                 return Ok(());
             }
         }
-        match (decision, &here, &there) {
-            (Decision::Nothing, Some(here), Some(there)) => {
-                self.adopt(key, here, there, last.and_then(|last| last.contents));
+        match (decision, &local, &remote) {
+            (FileDecision::Nothing, Some(local), Some(remote)) => {
+                self.record_equal(key, local, remote, last.and_then(|last| last.contents));
             }
-            (Decision::Adopt, Some(here), Some(there)) => {
-                let contents = self.text_digest(&here.seen)?;
-                let (history, is_news) = self.history_of_both(key, facts, &trace, &contents.1)?;
-                self.vouch(there, contents.1, history.clone(), is_news);
+            (FileDecision::RecordEqual, Some(local), Some(remote)) => {
+                let contents = self.text_digest(&local.seen)?;
+                let (history, is_news) = self.history_for_equal(key, facts, &trace, &contents.1)?;
+                self.attest(remote, contents.1, history.clone(), is_news);
                 if let Some(history) = history
                     && self.state.histories.get(key) != Some(&*history)
                 {
                     self.plan.histories.push((key.to_owned(), *history));
                 }
-                self.adopt(key, here, there, Some(contents));
+                self.record_equal(key, local, remote, Some(contents));
             }
-            (Decision::ToCloud(why), Some(here), _) => {
-                if there.is_none() {
-                    self.mind_revival(key)?;
+            (FileDecision::CopyToCloud(why), Some(local), _) => {
+                if remote.is_none() {
+                    self.cancel_pending_deletions(key)?;
                 }
-                let to = there
+                let to = remote
                     .as_ref()
-                    .map_or(&here.seen.path, |t| &t.seen.path)
+                    .map_or(&local.seen.path, |t| &t.seen.path)
                     .clone();
-                let history = self.history_to_cloud(key, facts, &trace, here)?;
-                let to = (Side::There, to);
-                let ended = (why == Why::Policy).then(|| self.end_of_conflict(facts, Side::Here));
+                let history = self.history_for_upload(key, facts, &trace, local)?;
+                let to = (Side::Remote, to);
+                let ended =
+                    (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Local));
                 let why = (why, ended);
-                self.push_copy(key, path, here, to, there.as_ref(), why, history);
+                self.push_copy(key, path, local, to, remote.as_ref(), why, history);
             }
-            (Decision::ToHere(why), _, Some(there)) => {
-                let to = here
+            (FileDecision::CopyToLocal(why), _, Some(remote)) => {
+                let to = local
                     .as_ref()
-                    .map_or(&there.seen.path, |h| &h.seen.path)
+                    .map_or(&remote.seen.path, |h| &h.seen.path)
                     .clone();
-                let history = self.history_to_here(key, &trace, here.is_none(), there);
-                let to = (Side::Here, to);
-                let ended = (why == Why::Policy).then(|| self.end_of_conflict(facts, Side::There));
+                let history = self.history_for_download(key, &trace, local.is_none(), remote);
+                let to = (Side::Local, to);
+                let ended =
+                    (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Remote));
                 let why = (why, ended);
-                self.push_copy(key, path, there, to, here.as_ref(), why, history);
+                self.push_copy(key, path, remote, to, local.as_ref(), why, history);
             }
-            (Decision::Merge, Some(here), Some(there)) => {
-                let merge = self.merge(key, &[here, there], 2)?;
+            (FileDecision::Merge, Some(local), Some(remote)) => {
+                let merge = self.plan_merge(key, &[local, remote], 2)?;
                 if merge.sides.is_empty() {
                     // Codex has dropped what is only there.
-                    self.adopt(key, here, there, None);
+                    self.record_equal(key, local, remote, None);
                 } else {
-                    self.push_merge(key, &[here, there], &merge);
+                    self.push_merge(key, &[local, remote], &merge);
                 }
             }
-            (Decision::Skip, ..) => {
+            (FileDecision::Skip, ..) => {
                 let why = "differs, and equal_mtime_action is skip";
                 self.plan.skipped.push((path.to_owned(), why.into()));
             }
-            (Decision::Conflict, ..) => self.plan.conflicts.push(Conflict {
+            (FileDecision::Conflict, ..) => self.plan.conflicts.push(Conflict {
                 path: path.to_owned(),
-                reason: reason_of_conflict(facts),
-                here: here.map(|v| v.seen),
-                there: there.map(|v| v.seen),
+                reason: conflict_reason(facts),
+                local: local.map(|v| v.seen),
+                remote: remote.map(|v| v.seen),
             }),
-            (Decision::DeleteThere, _, Some(there)) => {
-                let after = self.after_deletion(key, there, last)?;
-                self.push_delete(key, path, Action::DeleteCloud, there, after);
+            (FileDecision::DeleteCloud, _, Some(remote)) => {
+                let state_update = self.state_update_for_deletion(key, remote, last)?;
+                self.push_delete(key, path, SyncAction::DeleteCloud, remote, state_update);
             }
-            (Decision::DeleteHere, Some(here), _) => {
-                self.push_delete(key, path, Action::DeleteLocal, here, After::Gone);
+            (FileDecision::DeleteLocal, Some(local), _) => {
+                self.push_delete(
+                    key,
+                    path,
+                    SyncAction::DeleteLocal,
+                    local,
+                    StateUpdate::Forget,
+                );
             }
             _ => {}
         }
@@ -366,135 +390,145 @@ impl Planner<'_> {
 
     /// Whether the only version of a file would go to the side that has none although another machine has changed
     /// it since: what was deleted there would come back as it was before that.
-    fn waits_for_newer(&self, key: &str, facts: Facts, there: Option<Sha256Digest>) -> bool {
+    fn has_undelivered_newer(
+        &self,
+        key: &str,
+        facts: FileFacts,
+        remote: Option<Sha256Digest>,
+    ) -> bool {
         use Presence::{Absent, Changed, New};
-        let is_alone = match (facts.here, facts.there) {
-            (Absent, there) => there != Absent,
-            (here, Absent) => !matches!(here, Changed | New),
+        let is_alone = match (facts.local, facts.remote) {
+            (Absent, remote) => remote != Absent,
+            (local, Absent) => !matches!(local, Changed | New),
             _ => false,
         };
         let is_late = || {
-            let ahead = self.ahead.get(&manifest::folded(key));
-            ahead.is_some_and(|ahead| ahead.is_late(there))
+            let ahead = self.undelivered.get(&manifest::fold_name(key));
+            ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
         };
         is_alone && !self.request.accept_unlisted && is_late()
     }
 
     /// Why what is in a file keeps it where it is.
-    fn holds_secret(&self, seen: &super::Seen) -> Result<Option<String>, PlanError> {
+    fn secret_reason(&self, seen: &super::ObservedFile) -> Result<Option<String>, PlanError> {
         let path = self.full(seen);
-        let found = secrets::by_contents(&path).at("read", &path)?;
+        let found = secrets::find_in_file(&path).at("read", &path)?;
         Ok(found.map(|what| format!("is not synced: what is in it looks like {what}")))
     }
 
     /// Whether a file that no sync has seen may be empty for the reason alone that it has not arrived.
-    fn is_emptied(&self, here: &Version, there: &Version, last: Option<&Last>) -> bool {
-        let is_empty = there.seen.stat.size == 0 && here.seen.stat.size > 0;
-        let is_known = last.is_some() || there.digest.is_some() || self.request.accept_unlisted;
+    fn is_emptied(
+        &self,
+        local: &FileVersion,
+        remote: &FileVersion,
+        last: Option<&SyncedFile>,
+    ) -> bool {
+        let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+        let is_known = last.is_some() || remote.digest.is_some() || self.request.accept_unlisted;
         is_empty && !is_known
     }
 
     /// Whether a file that nobody vouches for is half of what is here. That nothing more comes, a folder
     /// cannot say, nor can who takes what nobody vouches for; who chose that file can.
-    fn is_cut(&self, here: &Version, there: &Version) -> Result<bool, PlanError> {
-        let may_be = there.digest.is_none() && self.request.chosen.is_none();
-        Ok(may_be && self.is_half_of(here, there)?)
+    fn is_truncated(&self, local: &FileVersion, remote: &FileVersion) -> Result<bool, PlanError> {
+        let may_be = remote.digest.is_none() && self.request.policy_override.is_none();
+        Ok(may_be && self.is_truncated_prefix(local, remote)?)
     }
 
     /// Whether a file that nobody vouches for stands beside the one that its name says it is of.
-    fn beside(&self, found: &Found) -> bool {
+    fn is_beside_original(&self, found: &ListedFile) -> bool {
         cloud_names::maybe_copy_of(&found.path)
-            .is_some_and(|real| self.root(Side::There).join(real).exists())
+            .is_some_and(|real| self.root(Side::Remote).join(real).exists())
     }
 
-    fn facts(
+    fn pair_facts(
         &self,
         key: &str,
         kind: FileKind,
-        here: Option<&Version>,
-        there: Option<&Version>,
-        last: Option<&Last>,
-    ) -> Result<(Facts, Trace), PlanError> {
-        let mut facts = Facts {
+        local: Option<&FileVersion>,
+        remote: Option<&FileVersion>,
+        last: Option<&SyncedFile>,
+    ) -> Result<(FileFacts, AncestryFacts), PlanError> {
+        let mut facts = FileFacts {
             kind,
-            here: self.presence(here, last)?,
-            there: self.presence(there, last)?,
+            local: self.presence(local, last)?,
+            remote: self.presence(remote, last)?,
             relation: None,
-            newer: Newer::Neither,
-            descent: Descent::Unknown,
-            delete_asked: false,
+            newer: NewerSide::Neither,
+            causal_order: CausalOrder::Unknown,
+            deletion_requested: false,
         };
-        let taken = self.mind_taken(key, &mut facts, here)?;
-        if let (Some(here), Some(there)) = (here, there) {
-            facts.newer = self.newer(here, there);
-            let quiet = (facts.here, facts.there) == (Presence::Unchanged, Presence::Unchanged);
+        let taken = self.check_interrupted_download(key, &mut facts, local)?;
+        if let (Some(local), Some(remote)) = (local, remote) {
+            facts.newer = self.newer(local, remote);
+            let quiet = (facts.local, facts.remote) == (Presence::Unchanged, Presence::Unchanged);
             let of_lines = kind == FileKind::Lines;
-            if of_lines || (!quiet && self.reads(facts, here, there)) {
-                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+            if of_lines || (!quiet && self.must_read(facts, local, remote)) {
+                facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
             if of_lines && quiet && facts.relation != Some(Relation::Equal) {
-                (facts.here, facts.there) = (Presence::Changed, Presence::Changed);
+                (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
             }
         }
-        let trace = self.trace(key, &mut facts, (here, there), last, taken)?;
-        self.check_deletion(key, &mut facts, (here, there), last)?;
+        let trace = self.trace(key, &mut facts, (local, remote), last, taken)?;
+        self.check_deletion(key, &mut facts, (local, remote), last)?;
         Ok((facts, trace))
     }
 
     /// Whether contents have to be read: not where the mode goes by size and time alone.
-    fn reads(&self, facts: Facts, here: &Version, there: &Version) -> bool {
-        let by_looks = facts.kind == FileKind::Plain && facts.here == Presence::New;
-        let same_size = here.seen.stat.size == there.seen.stat.size;
+    fn must_read(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
+        let by_looks = facts.kind == FileKind::Plain && facts.local == Presence::New;
+        let same_size = local.seen.stat.size == remote.seen.stat.size;
         match self.rules.compare {
             _ if !by_looks => true,
             Compare::ThreeWay => true,
             Compare::Mtime => false,
-            Compare::MtimeHashFallback => same_size && facts.newer == Newer::Neither,
+            Compare::MtimeHashFallback => same_size && facts.newer == NewerSide::Neither,
         }
     }
 
-    pub(super) fn adopt(
+    pub(super) fn record_equal(
         &mut self,
         key: &str,
-        here: &Version,
-        there: &Version,
+        local: &FileVersion,
+        remote: &FileVersion,
         contents: Option<(u64, Sha256Digest)>,
     ) {
-        let place = |version: &Version| Place {
+        let place = |version: &FileVersion| SideFile {
             path: version.seen.path.clone(),
             stat: version.seen.stat,
         };
-        let last = Last {
-            here: place(here),
-            there: place(there),
+        let last = SyncedFile {
+            local: place(local),
+            remote: place(remote),
             contents,
         };
         self.plan.unchanged += 1;
         if self.state.files.get(key) != Some(&last) {
-            self.plan.adopted.push((key.to_owned(), last));
+            self.plan.recorded_equal.push((key.to_owned(), last));
         }
     }
 
     /// A version in the cloud folder that turned out to be what is here: this machine vouches for it.
     /// Where others have to learn what came before it, it does so even if somebody else does.
-    pub(super) fn vouch(
+    pub(super) fn attest(
         &mut self,
-        there: &Version,
+        remote: &FileVersion,
         digest: Sha256Digest,
-        history: Option<Box<History>>,
+        history: Option<Box<Ancestry>>,
         is_news: bool,
     ) {
-        let is_asserted = there.digest.is_some() && !is_news;
-        if is_asserted || there.seen.path.ends_with(rollout::ZST) {
+        let is_asserted = remote.digest.is_some() && !is_news;
+        if is_asserted || remote.seen.path.ends_with(rollout::ZST) {
             return;
         }
-        let written = Written {
-            size: there.seen.stat.size,
-            mtime_ns: there.mtime_ns,
+        let written = ManifestEntry {
+            size: remote.seen.stat.size,
+            mtime_ns: remote.mtime_ns,
             digest,
             history,
         };
-        self.plan.vouched.push((there.seen.path.clone(), written));
+        self.plan.attested.push((remote.seen.path.clone(), written));
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
@@ -502,28 +536,28 @@ impl Planner<'_> {
         &mut self,
         key: &str,
         path: &str,
-        from: &Version,
+        from: &FileVersion,
         to: (Side, String),
-        over: Option<&Version>,
-        (why, conflict): (Why, Option<String>),
-        history: Option<Box<History>>,
+        over: Option<&FileVersion>,
+        (why, conflict): (CopyReason, Option<String>),
+        history: Option<Box<Ancestry>>,
     ) {
         let action = match to.0 {
-            Side::Here => Action::CopyToLocal,
-            Side::There => Action::CopyToCloud,
+            Side::Local => SyncAction::CopyToLocal,
+            Side::Remote => SyncAction::CopyToCloud,
         };
-        let source = Standing::seen(from.seen.path.clone(), &from.seen);
-        let (here, there) = match to.0 {
-            Side::Here => (Standing::put(to.1.clone()), source),
-            Side::There => (source, Standing::put(to.1.clone())),
+        let source = Placement::existing(from.seen.path.clone(), &from.seen);
+        let (local, remote) = match to.0 {
+            Side::Local => (Placement::written(to.1.clone()), source),
+            Side::Remote => (source, Placement::written(to.1.clone())),
         };
-        self.plan.steps.push(Step {
+        self.plan.steps.push(SyncStep {
             key: key.to_owned(),
             path: path.to_owned(),
             action,
             reason: why.text().into(),
             bytes: from.seen.stat.size,
-            ops: vec![Op::Copy(Copy {
+            ops: vec![Op::Copy(CopyOp {
                 from: from.seen.clone(),
                 to,
                 over: over.map(|version| version.seen.stat),
@@ -531,8 +565,8 @@ impl Planner<'_> {
                 expect: from.digest,
                 history,
             })],
-            after: After::Both { here, there },
-            change: Change::Same,
+            state_update: StateUpdate::Synced { local, remote },
+            change: ContentChange::Unchanged,
             conflict,
         });
     }
@@ -541,23 +575,23 @@ impl Planner<'_> {
         &mut self,
         key: &str,
         path: &str,
-        action: Action,
-        victim: &Version,
-        after: After,
+        action: SyncAction,
+        victim: &FileVersion,
+        state_update: StateUpdate,
     ) {
         let reason = match action {
-            Action::DeleteCloud => "deleted here, and delete_policy is propagate",
+            SyncAction::DeleteCloud => "deleted here, and delete_policy is propagate",
             _ => "deleted on another machine, and delete_policy is propagate",
         };
-        self.plan.steps.push(Step {
+        self.plan.steps.push(SyncStep {
             key: key.to_owned(),
             path: path.to_owned(),
             action,
             reason: reason.into(),
             bytes: 0,
             ops: vec![Op::Remove(victim.seen.clone())],
-            after,
-            change: Change::Same,
+            state_update,
+            change: ContentChange::Unchanged,
             conflict: None,
         });
     }

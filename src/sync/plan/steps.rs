@@ -1,156 +1,159 @@
-//! What a plan says: files as they were seen, and what is done with them, in which order.
+//! Data of a plan: the files as the scan observed them, and the steps for each file with their file operations.
+//!
+//! [`apply`](crate::sync::apply) compares each observed file with the disk again right before it reads or replaces
+//! it, so a plan may be out of date without doing damage.
 
-use super::NotArrived;
+use super::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::ConflictPolicy;
-use crate::sync::lineage::History;
-use crate::sync::manifest::{self, Written};
-use crate::sync::register::Change;
+use crate::sync::index_updates::ContentChange;
+use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::Last;
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::Ancestry;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// A file as it was seen on a side; looked at again before anything is done with it.
+/// A file with the size and time that the plan observed. An op skips it if these have changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Which side.
+pub struct ObservedFile {
+    /// The side that has the file.
     pub side: Side,
-    /// Relative to its root.
+    /// Path relative to the root of the side, with `/`.
     pub path: String,
-    /// What it looked like.
+    /// Size and modification time at the scan.
     pub stat: Stat,
 }
 
-/// A copy of one file.
+/// The copy of one complete file within a side or to the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// The source.
-    pub from: Seen,
-    /// The place.
+pub struct CopyOp {
+    /// The file that is read.
+    pub from: ObservedFile,
+    /// Side and relative path of the target.
     pub to: (Side, String),
-    /// What is there now.
+    /// Size and time of the file that the copy replaces; `None` for a new file, which never replaces anything.
     pub over: Option<Stat>,
-    /// The time that the copy gets.
+    /// Modification time of the copy, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// What its bytes must be, where that is known.
+    /// Digest of the bytes, if a machine attests the source; other bytes are not copied.
     pub expect: Option<Sha256Digest>,
-    /// What came before the version, where that is to be told.
-    pub history: Option<Box<History>>,
+    /// Ancestry to publish with the copy; `None` if there is nothing to publish.
+    pub history: Option<Box<Ancestry>>,
 }
 
-/// A place that lines of several versions go to.
+/// One file that receives the merged lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MergeTo {
-    /// The place.
+pub struct MergeTarget {
+    /// Side and relative path of the file.
     pub place: (Side, String),
-    /// What is there now.
+    /// Size and time of the file that is replaced; `None` for a new file.
     pub over: Option<Stat>,
-    /// The first line that goes there, by its index.
+    /// Index of the first merged line that this side keeps: Codex drops old prompts beyond `history.max_bytes`.
     pub first: usize,
 }
 
-/// One thing that is done to one file.
+/// One change of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// A whole copy takes the place of what is there, if anything.
-    Copy(Copy),
-    /// The lines of all versions take the place of what is there.
+    /// Copies a complete file, which replaces the target if there is one.
+    Copy(CopyOp),
+    /// Replaces the targets by the union of the lines of all versions.
     Merge {
-        /// The versions, each with the digest of what was read.
-        versions: Vec<(Seen, Sha256Digest)>,
-        /// Where they go.
-        to: Vec<MergeTo>,
-        /// Whether both sides have all lines then.
+        /// The files to merge, each with the digest of the bytes that the plan read.
+        versions: Vec<(ObservedFile, Sha256Digest)>,
+        /// The files to write.
+        to: Vec<MergeTarget>,
+        /// True if both sides have the same lines afterwards; false if the local file lacks old prompts.
         is_one_text: bool,
     },
-    /// The file gets another name on its side.
+    /// Renames the file within its side.
     Rename {
-        /// The file.
-        from: Seen,
-        /// Its new path.
+        /// The file to rename.
+        from: ObservedFile,
+        /// The new relative path.
         to: String,
     },
-    /// The version is kept as a fork on both sides.
-    Fork {
-        /// The version.
-        from: Seen,
-        /// The name of the fork.
+    /// Stores the version as a conflict copy on both sides.
+    KeepConflictCopy {
+        /// The file that has the version.
+        from: ObservedFile,
+        /// File name of the conflict copy.
         name: String,
-        /// The digest of its text.
+        /// Digest of the uncompressed text.
         digest: Sha256Digest,
     },
-    /// A fork is copied to the side that lacks it.
-    CopyFork {
-        /// The side that has it.
+    /// Copies a conflict copy to the side that lacks it or has a damaged one.
+    ReplicateConflictCopy {
+        /// The side with the intact file.
         from: Side,
-        /// Its file name.
+        /// File name of the conflict copy.
         name: String,
     },
-    /// A fork that was decided about goes from a side.
-    DropFork {
-        /// The side.
+    /// Removes a conflict copy that was resolved, from one side.
+    DropConflictCopy {
+        /// The side that loses the file.
         side: Side,
-        /// Its file name.
+        /// File name of the conflict copy.
         name: String,
     },
-    /// The file goes: what it holds is elsewhere, or its deletion was asked for.
-    Remove(Seen),
+    /// Removes the file: its content is in another file, or a user deleted it on another side.
+    Remove(ObservedFile),
 }
 
 impl Op {
-    /// The files whose text goes elsewhere.
-    pub fn sources(&self) -> Vec<&Seen> {
+    /// Returns the files whose content the op copies.
+    pub fn sources(&self) -> Vec<&ObservedFile> {
         match self {
-            Self::Copy(Copy { from, .. }) | Self::Fork { from, .. } => vec![from],
+            Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
             Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
             Self::Rename { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. }
             | Self::Remove(_) => Vec::new(),
         }
     }
 
-    /// The files that this op overwrites or removes.
-    pub fn victims(&self) -> Vec<Seen> {
+    /// Returns the files that this op overwrites or removes; these are backed up first.
+    pub fn victims(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
-            over.map(|stat| Seen {
+            over.map(|stat| ObservedFile {
                 side: to.0,
                 path: to.1.clone(),
                 stat,
             })
         };
         match self {
-            Self::Copy(Copy { to, over, .. }) => at(to, over).into_iter().collect(),
+            Self::Copy(CopyOp { to, over, .. }) => at(to, over).into_iter().collect(),
             Self::Merge { to, .. } => to.iter().filter_map(|to| at(&to.place, &to.over)).collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
-            | Self::Fork { .. }
-            | Self::CopyFork { .. }
-            | Self::DropFork { .. } => Vec::new(),
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => Vec::new(),
         }
     }
 }
 
-/// Where a side has a file when a step is done.
+/// Path of a file on one side after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// Relative to the side's root.
+pub struct Placement {
+    /// Path relative to the root of the side.
     pub path: String,
-    /// What the plan saw of it, where it is not put there by the step.
+    /// Size and time that the plan observed; `None` if the step writes the file.
     pub stat: Option<Stat>,
 }
 
-impl Standing {
-    /// One that the step puts there.
-    pub fn put(path: String) -> Self {
+impl Placement {
+    /// A file that the step writes.
+    pub fn written(path: String) -> Self {
         Self { path, stat: None }
     }
 
-    /// One that the plan saw, under the name that it has then.
-    pub fn seen(path: String, seen: &Seen) -> Self {
+    /// A file that the step leaves or only renames to `path`.
+    pub fn existing(path: String, seen: &ObservedFile) -> Self {
         Self {
             path,
             stat: Some(seen.stat),
@@ -158,52 +161,55 @@ impl Standing {
     }
 }
 
-/// What the state learns when a step is done.
+/// Change of the recorded state after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum After {
-    /// Both sides have the file.
-    Both {
-        /// Here.
-        here: Standing,
-        /// In the cloud folder.
-        there: Standing,
+pub enum StateUpdate {
+    /// Records that both sides have the same version.
+    Synced {
+        /// The file in the Codex home.
+        local: Placement,
+        /// The file in the cloud folder.
+        remote: Placement,
     },
-    /// It was deleted here, and that is sent on with the digest of its text.
-    Deleted(Sha256Digest),
-    /// It is gone on both sides.
-    Gone,
-    /// Nothing.
-    Nothing,
+    /// Forgets the file. Its deletion on this machine, with the digest of the deleted text, was published before the
+    /// step.
+    PublishDeletion(Sha256Digest),
+    /// Forgets the file, which neither side has any more.
+    Forget,
+    /// Leaves the state as it is.
+    None,
 }
 
-/// What a step is called.
+/// The kind of a step, as tables and JSON show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// The version here goes to the cloud folder.
+pub enum SyncAction {
+    /// Copies the local version to the cloud folder.
     CopyToCloud,
-    /// The version in the cloud folder comes here.
+    /// Copies the remote version to this machine.
     CopyToLocal,
-    /// Lines of both, on both sides.
+    /// Writes the lines of both versions to both sides.
     Merge,
-    /// The file gets another name here: archived, or no longer.
+    /// Renames the local file: the conversation was archived or unarchived on another machine.
     MoveLocal,
-    /// The same in the cloud folder.
+    /// Renames the remote file: the conversation was archived or unarchived on this machine.
     MoveCloud,
-    /// A version is kept as a fork.
-    KeepFork,
-    /// A fork goes to the side that lacks it, or goes when it was decided about.
-    SettleFork,
-    /// A second file of the same conversation goes.
+    /// Stores a version as a conflict copy.
+    #[serde(rename = "keep-fork")]
+    KeepConflictCopy,
+    /// Copies a conflict copy to the side that lacks it, or removes a resolved one.
+    #[serde(rename = "settle-fork")]
+    ResolveConflictCopy,
+    /// Removes a second file of the same conversation.
     RemoveDuplicate,
-    /// A deletion elsewhere is done here.
+    /// Deletes the local file, which a user deleted on another machine.
     DeleteLocal,
-    /// A deletion here is done in the cloud folder.
+    /// Deletes the remote file, which the user deleted on this machine.
     DeleteCloud,
 }
 
-impl Action {
-    /// Its name in tables and JSON.
+impl SyncAction {
+    /// Returns the name that tables and JSON show; part of the JSON contract.
     pub fn name(self) -> &'static str {
         match self {
             Self::CopyToCloud => "copy-to-cloud",
@@ -211,8 +217,8 @@ impl Action {
             Self::Merge => "merge",
             Self::MoveLocal => "move-local",
             Self::MoveCloud => "move-cloud",
-            Self::KeepFork => "keep-fork",
-            Self::SettleFork => "settle-fork",
+            Self::KeepConflictCopy => "keep-fork",
+            Self::ResolveConflictCopy => "settle-fork",
             Self::RemoveDuplicate => "remove-duplicate",
             Self::DeleteLocal => "delete-local",
             Self::DeleteCloud => "delete-cloud",
@@ -220,85 +226,87 @@ impl Action {
     }
 }
 
-/// What is done about one file.
+/// All changes for one file, applied as a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// The file's key in the state.
+pub struct SyncStep {
+    /// Key of the file in the state; see `key_of` in `plan::grouping`.
     pub key: String,
-    /// The path that people know it by.
+    /// Relative path for output.
     pub path: String,
-    /// What it is called.
-    pub action: Action,
-    /// Why.
+    /// The kind of the step.
+    pub action: SyncAction,
+    /// Explanation of the action for output.
     pub reason: String,
-    /// How many bytes are written.
+    /// Number of bytes that the step copies, for progress.
     pub bytes: u64,
-    /// In order; the first that fails ends the step.
+    /// The changes, in order; the first one that fails ends the step.
     pub ops: Vec<Op>,
-    /// What the state learns.
-    pub after: After,
-    /// What becomes of the text of a conversation here.
-    pub change: Change,
-    /// The conflict that the step ends as `conflict.policy` has it, and which version goes on.
+    /// Change of the state once all ops are done.
+    pub state_update: StateUpdate,
+    /// Effect on the text of a local conversation, for Codex's index.
+    pub change: ContentChange,
+    /// Explanation of the conflict that `conflict.policy` resolves by this step, with the version that wins.
     pub conflict: Option<String>,
 }
 
-impl Step {
-    /// Names of the versions that the step sets aside until the user decides.
-    pub fn set_aside(&self) -> impl Iterator<Item = &str> {
+impl SyncStep {
+    /// Returns the names of the conflict copies that the step creates.
+    pub fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
         self.ops.iter().filter_map(|op| match op {
-            Op::Fork { name, .. } => Some(name.as_str()),
+            Op::KeepConflictCopy { name, .. } => Some(name.as_str()),
             _ => None,
         })
     }
 }
 
-/// A file that somebody has to choose a version of.
+/// A file of which the user has to choose a version.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Conflict {
-    /// The path that people know it by.
+    /// Relative path for output.
     pub path: String,
-    /// What is wrong.
+    /// Explanation of the conflict for output.
     pub reason: String,
-    /// The version here: bytes and time in nanoseconds.
+    /// The local version, if there is one.
     #[serde(skip)]
-    pub here: Option<Seen>,
-    /// The version in the cloud folder.
+    pub local: Option<ObservedFile>,
+    /// The remote version, if there is one.
     #[serde(skip)]
-    pub there: Option<Seen>,
+    pub remote: Option<ObservedFile>,
 }
 
-/// What is in a cloud folder, as far as that tells a bare mount point from one that is mounted.
+/// Content of a cloud folder, as far as it distinguishes a mounted folder from a bare mount point. A later value in
+/// this order is stronger evidence of a mounted folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CloudHolds {
-    /// Nothing, or there is no such folder.
+pub enum CloudContents {
+    /// The folder is empty or does not exist.
     #[default]
-    Nothing,
-    /// Something, but nobody has said anything there.
+    Empty,
+    /// The folder has entries, but no manifest of any machine.
     Files,
-    /// What machines say they wrote.
-    Words,
+    /// The folder has at least one manifest.
+    Manifests,
 }
 
-impl CloudHolds {
-    /// What is in it now.
-    pub fn now(cloud: &Path) -> Result<Self, IoError> {
+impl CloudContents {
+    /// Examines the folder as it is now.
+    pub fn read(cloud: &Path) -> Result<Self, IoError> {
         if manifest::all_paths(cloud).next().is_some() {
-            return Ok(Self::Words);
+            return Ok(Self::Manifests);
         }
         match fs::read_dir(cloud) {
-            Ok(mut entries) => Ok(entries.next().map_or(Self::Nothing, |_| Self::Files)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Nothing),
+            Ok(mut entries) => Ok(entries.next().map_or(Self::Empty, |_| Self::Files)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Empty),
             Err(e) => Err(e).at("list", cloud),
         }
     }
 }
 
-impl Plan {
-    /// The digest of the notes and of what is left out; `None` where there is nothing of either.
+impl SyncPlan {
+    /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
+    /// if the digest differs from that of the last run.
     pub fn notes_digest(&self) -> Option<Sha256Digest> {
         let mut hasher = Hasher::default();
-        let mut all = self.notes.iter().chain(&self.left_out).peekable();
+        let mut all = self.notes.iter().chain(&self.excluded).peekable();
         all.peek()?;
         for (path, why) in all {
             for text in [path, why] {
@@ -309,66 +317,66 @@ impl Plan {
         Some(hasher.digest())
     }
 
-    /// Whether something has not arrived or is left alone.
+    /// Returns true if files are incomplete, undelivered or skipped; the run then ends with exit code 6.
     pub fn is_partial(&self) -> bool {
-        !(self.waiting.is_empty() && self.not_arrived.is_empty() && self.skipped.is_empty())
+        !(self.waiting.is_empty() && self.undelivered.is_empty() && self.skipped.is_empty())
     }
 
-    /// Whether a conflict stops the whole run, as it does with codexSync.
+    /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does.
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
         !self.conflicts.is_empty() && policy == ConflictPolicy::ManualAbort
     }
 }
 
-/// What a sync would do.
+/// All decisions of one sync, computed without writing. Pairs of strings are a relative path and the reason, for
+/// output.
 #[derive(Debug, Default)]
-pub struct Plan {
-    /// Whether it is about all that is synced.
-    pub is_whole: bool,
-    /// What was in the cloud folder before it was looked through.
-    pub cloud_holds: CloudHolds,
-    /// Only what would be done: deletions first, each ordered by path.
-    pub steps: Vec<Step>,
-    /// What nobody has decided.
+pub struct SyncPlan {
+    /// True if the plan covers all synced files; false for the one file that `sync resolve` syncs.
+    pub is_complete: bool,
+    /// Content of the cloud folder before the scan.
+    pub cloud_contents: CloudContents,
+    /// The changes to make: deletions first, then all others, both in order of path.
+    pub steps: Vec<SyncStep>,
+    /// Files that wait for a decision of the user.
     pub conflicts: Vec<Conflict>,
-    /// What has not arrived whole, and why it is thought so.
+    /// Files of the cloud folder that look incomplete or are not attested, which the sync waits for.
     pub waiting: Vec<(String, String)>,
-    /// Whether `--accept-unlisted` takes something that is waited for, where no machine lists a newer version.
-    pub may_accept: bool,
-    /// What other machines list and has not arrived.
-    pub not_arrived: Vec<NotArrived>,
-    /// What is left alone, and why.
+    /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
+    pub may_accept_unlisted: bool,
+    /// Versions that other machines list and that are not in the cloud folder yet.
+    pub undelivered: Vec<UndeliveredVersion>,
+    /// Files that stay as they are on both sides.
     pub skipped: Vec<(String, String)>,
-    /// What is not done as the configuration says, and why.
+    /// Files that cannot be handled as the configuration says.
     pub warnings: Vec<(String, String)>,
-    /// What people should know: nothing to do about it here and now.
+    /// Facts that need no action of the user.
     pub notes: Vec<(String, String)>,
-    /// What is in the home and does not travel, and why.
-    pub left_out: Vec<(String, String)>,
-    /// Kept versions that nobody has decided about: name and bytes.
-    pub forks: Vec<(String, u64)>,
-    /// How many files are the same on both sides.
+    /// Entries of the Codex home that are never synced or that the configuration excludes.
+    pub excluded: Vec<(String, String)>,
+    /// Conflict copies that wait for a decision: file name and size in bytes.
+    pub conflict_copies: Vec<(String, u64)>,
+    /// Number of files that are equal on both sides.
     pub unchanged: usize,
-    /// What the state learns without anything being done.
-    pub adopted: Vec<(String, Last)>,
-    /// Keys that neither side has any more.
+    /// Files found equal on both sides and not yet recorded so in the state, by key.
+    pub recorded_equal: Vec<(String, SyncedFile)>,
+    /// Keys of the state whose files neither side has any more.
     pub forgotten: Vec<String>,
-    /// Files that neither side has any more and whose deletion is to be sent on, by key, with the digest of
-    /// the text.
+    /// Deletions to publish of files that neither side has any more: key and digest of the deleted text in hex.
     pub deletions: Vec<(String, String)>,
-    /// How many files of the state are outside what is synced now.
-    pub outside: usize,
-    /// Ids of deletions that are overtaken once a file is in the cloud folder again, by its key.
-    pub overtaken: BTreeMap<String, Vec<String>>,
-    /// What came before versions that the state learns of without anything being done, by key.
-    pub histories: Vec<(String, History)>,
-    /// How many deletions are held back.
-    pub held_back: usize,
-    /// Versions in the cloud folder that this machine found to be its own.
-    pub vouched: Vec<(String, Written)>,
-    /// What others have decided about versions of conversations and the state is to say as well, as
-    /// [`decisions`](crate::sync::decisions) has it.
-    pub decided: Vec<String>,
-    /// Temp files of killed runs.
-    pub temps: Vec<PathBuf>,
+    /// Number of files in the state that the configuration no longer includes.
+    pub out_of_scope: usize,
+    /// Ids of published deletions that a step cancels because it creates the file again, by key.
+    pub cancelled_deletions: BTreeMap<String, Vec<String>>,
+    /// Ancestries to record for files that need no step, by key.
+    pub histories: Vec<(String, Ancestry)>,
+    /// Number of deletions that wait for `--delete-many`.
+    pub held_deletions: usize,
+    /// Remote files that this machine attests from now on: path and manifest entry.
+    pub attested: Vec<(String, ManifestEntry)>,
+    /// Resolutions of conflict copies by other machines, to add to the state, in the form of
+    /// [`resolutions`](crate::sync::resolutions).
+    pub learned_resolutions: Vec<String>,
+    /// Temp files that killed runs left.
+    pub leftover_temps: Vec<PathBuf>,
 }

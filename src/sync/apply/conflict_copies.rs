@@ -1,0 +1,115 @@
+//! Versions that are kept aside: written, copied from side to side, dropped.
+
+use super::copying::set_time;
+use super::{ApplyError, ApplyRun, StepFailure, changed_meanwhile, cloud_check};
+use crate::codex::rollout;
+use crate::io::atomic::{self, TempFile};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
+use crate::sync::contents;
+use crate::sync::plan::ObservedFile;
+use crate::sync::scan::{Side, Stat};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+impl ApplyRun<'_> {
+    fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
+        conflict_copies::folder(
+            side,
+            &self.request.replica.folder,
+            &self.request.config.cloud,
+        )
+        .join(name)
+    }
+
+    /// Keeps a version on both sides, under the name of a fork.
+    pub(super) fn keep_conflict_copy(
+        &mut self,
+        from: &ObservedFile,
+        name: &str,
+        digest: &Sha256Digest,
+    ) -> Result<(), StepFailure> {
+        let source = self.copier.check_unchanged(from)?;
+        for side in [Side::Local, Side::Remote] {
+            self.check_interrupt()?;
+            self.write_conflict_copy(&source, (side, name), digest, from.stat.mtime_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a kept version to the side that has not got it, if it is what its name says.
+    pub(super) fn replicate_conflict_copy(
+        &mut self,
+        from: Side,
+        name: &str,
+    ) -> Result<(), StepFailure> {
+        let source = self.conflict_copy_path(from, name);
+        let to = match from {
+            Side::Local => Side::Remote,
+            Side::Remote => Side::Local,
+        };
+        let Some(stat) = Stat::at(&source)? else {
+            return Err(StepFailure::Skip(format!(
+                "gone meanwhile: {}",
+                source.display()
+            )));
+        };
+        let digest = contents::raw_digest(&source).at("read", &source)?;
+        if !name.contains(&conflict_copies::digest_prefix(&digest)) {
+            let why = format!("it is not what its name says: {}", source.display());
+            return Err(StepFailure::Skip(why));
+        }
+        self.write_conflict_copy(&source, (to, name), &digest, stat.mtime_ns)
+    }
+
+    /// Writes the text of a version under the name of a fork, unless it is there.
+    fn write_conflict_copy(
+        &self,
+        source: &Path,
+        (side, name): (Side, &str),
+        digest: &Sha256Digest,
+        mtime_ns: i64,
+    ) -> Result<(), StepFailure> {
+        let target = &self.conflict_copy_path(side, name);
+        if contents::raw_digest(target).is_ok_and(|remote| remote == *digest) {
+            return Ok(());
+        }
+        let root = match side {
+            Side::Local => &self.request.replica.folder,
+            Side::Remote => {
+                let cloud = &self.request.config.cloud;
+                cloud_check::check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
+                cloud
+            }
+        };
+        atomic::create_durable_below(root, atomic::parent_of(target))?;
+        let mut temp = TempFile::beside(target)?;
+        let mut reader = rollout::open_plain(source).at("open", source)?;
+        let (copied, _) = self
+            .copier
+            .copy_bytes(&mut *reader, temp.file())
+            .at("copy", source)?;
+        if copied != *digest {
+            return Err(changed_meanwhile(source));
+        }
+        set_time(temp.file(), mtime_ns).at("set time", target)?;
+        temp.replace(target)?;
+        Ok(())
+    }
+
+    /// A kept version goes; one that is gone already is as wished.
+    pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
+        let path = self.conflict_copy_path(side, name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IoError {
+                action: "remove",
+                path,
+                source: e,
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}

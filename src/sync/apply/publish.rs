@@ -1,0 +1,135 @@
+//! What a run leaves for the next one and tells other machines: what it is about to delete before that is
+//! done, all else at its end.
+
+use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
+use crate::io::atomic;
+use crate::sync::attestation;
+use crate::sync::identity;
+use crate::sync::ledger::{Ledger, LedgerContents};
+use crate::sync::manifest;
+use crate::sync::plan::{StateUpdate, SyncPlan};
+use crate::sync::resolutions;
+use crate::sync::restore_marker;
+use crate::sync::state::{Deletion, SyncState};
+
+/// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
+/// killed then, what is missing there is not taken for lost, neither here nor there.
+pub(super) fn publish_deletions(
+    plan: &SyncPlan,
+    state: &mut SyncState,
+    request: &ApplyRequest<'_>,
+) -> Result<(), ApplyError> {
+    let deleted = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.state_update {
+            StateUpdate::PublishDeletion(digest) => Some((&step.key, digest.to_string())),
+            _ => None,
+        });
+    let deleted: Vec<_> = deleted.collect();
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let before = state.published_manifests.clone();
+    for (key, digest) in deleted {
+        let known = state.deleted.get(key);
+        // A run that was killed has told of it already.
+        if known.is_none_or(|known| known.digest != digest) {
+            state.deleted.insert(key.clone(), Deletion::of(digest));
+        }
+    }
+    let LedgerContents {
+        mut files, earlier, ..
+    } = Ledger::read(&request.replica.folder)?;
+    attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    let said = identity::encode_next_manifest(&files, state, request.config)?;
+    if state.published_manifests != before {
+        request.replica.write(state)?;
+    }
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    let path = identity::own_manifest_path(request.config, state);
+    Ok(said.write(&request.config.cloud, &path)?)
+}
+
+/// What the run leaves for the next one and for other machines.
+pub(super) fn publish_manifest(
+    plan: &SyncPlan,
+    report: &ApplyReport,
+    before: &SyncState,
+    mut state: SyncState,
+    request: &ApplyRequest<'_>,
+) -> Result<(), ApplyError> {
+    if !(request.keep_going)() {
+        return Err(ApplyError::Interrupted);
+    }
+    for (key, last) in &plan.recorded_equal {
+        // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
+        // may be at work.
+        if !last.is_unchanged(request.config)? {
+            continue;
+        }
+        // Both sides have it: it is not deleted any more.
+        state.deleted.remove(key);
+        state.files.insert(key.clone(), last.clone());
+    }
+    state.histories.extend(plan.histories.iter().cloned());
+    if plan.is_complete {
+        state.notes_digest = plan.notes_digest();
+        let left = [&plan.waiting, &plan.skipped, &report.skipped];
+        state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
+    }
+    for key in &plan.forgotten {
+        state.files.remove(key);
+    }
+    for (key, digest) in &plan.deletions {
+        let deletion = Deletion::of(digest.clone());
+        state.deleted.insert(key.clone(), deletion);
+    }
+    for word in &plan.learned_resolutions {
+        resolutions::merge_record(word, &mut state.resolutions);
+    }
+    let LedgerContents {
+        mut files, earlier, ..
+    } = Ledger::read(&request.replica.folder)?;
+    files.extend(plan.attested.iter().cloned());
+    let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
+    attestation::attest_unlisted(&mut state, &mut files, request)?;
+    let changed = !before.exists
+        || state.files != before.files
+        || state.resolutions != before.resolutions
+        || state.deleted != before.deleted
+        || state.histories != before.histories
+        || state.has_other_machines != before.has_other_machines
+        || state.notes_digest != before.notes_digest
+        || state.has_gaps != before.has_gaps
+        || state.torn_manifests != before.torn_manifests
+        || !plan.steps.is_empty();
+    let said = identity::encode_next_manifest(&files, &mut state, request.config)?;
+    if changed || state.published_manifests != before.published_manifests {
+        request.replica.write(&mut state)?;
+    }
+    if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
+        restore_marker::clear(&request.replica.folder, mark)?;
+    }
+    Ledger::compact(&request.replica.folder, &files, &earlier)?;
+    if !(request.keep_going)() {
+        return Err(ApplyError::Interrupted);
+    }
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    said.write(
+        &request.config.cloud,
+        &identity::own_manifest_path(request.config, &state),
+    )?;
+    for temp in &plan.leftover_temps {
+        atomic::sweep(atomic::parent_of(temp));
+    }
+    let own = [
+        request.replica.folder.clone(),
+        request.replica.conflict_copies(),
+    ];
+    for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
+        atomic::sweep(folder);
+    }
+    Ok(())
+}

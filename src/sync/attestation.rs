@@ -1,0 +1,227 @@
+//! Decides which files this machine attests in its manifest.
+//!
+//! These are the versions that it wrote and that are still in the cloud folder, and files that are equal on
+//! both sides and that no other machine attests. So a folder that was filled by other means, or by a machine
+//! that is gone, becomes usable for further machines once one machine with the same content has synced.
+
+use super::apply::{ApplyError, ApplyRequest};
+use super::config::SyncConfig;
+use super::contents;
+use super::identity;
+use super::manifest::{self, ManifestEntry};
+use super::plan::SyncPlan;
+use super::remote_manifests::RemoteManifests;
+use super::scan::{Side, Stat};
+use super::state::{SyncState, SyncedFile};
+use crate::codex::rollout;
+use crate::io::{IoContext, IoError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Adds to `own` the files that no machine attests, and records in the state what was read for that. A file
+/// that changed since the last sync is left for the next run.
+pub(super) fn attest_unlisted(
+    state: &mut SyncState,
+    own: &mut BTreeMap<String, ManifestEntry>,
+    request: &ApplyRequest<'_>,
+) -> Result<(), ApplyError> {
+    let is_own = |last: &SyncedFile| {
+        let entry = own.get(&last.remote.path);
+        entry.is_some_and(|entry| matches_last_sync(entry, last))
+    };
+    let unattested = state.files.iter().filter(|(_, last)| !is_own(last));
+    let mut unattested: Vec<String> = unattested.map(|(key, _)| key.clone()).collect();
+    if unattested.is_empty() {
+        return Ok(());
+    }
+    let config = request.config;
+    let others = identity::read_remote_manifests(config, state)?;
+    let incomplete = incomplete_manifests(&others, config)?;
+    let has_new_torn = incomplete
+        .iter()
+        .any(|name| !state.torn_manifests.contains(name));
+    state.torn_manifests = incomplete;
+    if has_new_torn || !others.not_downloaded.is_empty() {
+        // The incomplete manifest may attest all of these files and know more of their ancestry. If it is
+        // unchanged since the previous run, sync stops waiting, because its machine may be gone.
+        return Ok(());
+    }
+    unattested.sort();
+    for key in unattested {
+        let Some(last) = state.files.get_mut(&key) else {
+            continue;
+        };
+        let listed = others.entries(&manifest::key_of(&last.remote.path));
+        if listed.iter().any(|entry| matches_last_sync(entry, last)) {
+            continue;
+        }
+        if !(request.keep_going)() {
+            return Err(ApplyError::Interrupted);
+        }
+        let entry = match verify_remote(last, config) {
+            // The file was removed in the meantime; the next run looks again.
+            Err(e) if e.is_not_found() => None,
+            entry => entry?,
+        };
+        if let Some(mut entry) = entry {
+            entry.history = state.histories.get(&key).cloned().map(Box::new);
+            own.insert(last.remote.path.clone(), entry);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the entries of files that neither side has any more, because other machines would wait for them.
+/// Entries of deleted files stay: they identify older versions.
+pub(super) fn remove_forgotten(
+    files: &mut BTreeMap<String, ManifestEntry>,
+    plan: &SyncPlan,
+    state: &SyncState,
+    cloud: &Path,
+) {
+    let gone = plan
+        .forgotten
+        .iter()
+        .filter(|key| !state.deleted.contains_key(*key));
+    let gone: BTreeSet<String> = gone.map(|key| manifest::fold_name(key)).collect();
+    if !gone.is_empty() {
+        files.retain(|path, _| {
+            !gone.contains(&manifest::key_of(path)) || cloud.join(path).symlink_metadata().is_ok()
+        });
+    }
+}
+
+/// Returns the incomplete manifests, each with its size and mtime.
+fn incomplete_manifests(
+    others: &RemoteManifests,
+    config: &SyncConfig,
+) -> Result<Vec<String>, IoError> {
+    let mut incomplete = Vec::new();
+    for name in &others.incomplete {
+        let path = manifest::path_of_name(&config.cloud, name);
+        if let Some(Stat { size, mtime_ns }) = Stat::at(&path)? {
+            incomplete.push(format!("{name} {size} {mtime_ns}"));
+        }
+    }
+    incomplete.sort();
+    Ok(incomplete)
+}
+
+/// Makes `files` match the cloud folder where this machine recorded several versions of a file. A killed run
+/// may have recorded a version that it never wrote. Returns the earlier versions that may still appear,
+/// because the folder has none of the recorded ones.
+pub(super) fn match_cloud_folder(
+    files: &mut BTreeMap<String, ManifestEntry>,
+    earlier: Vec<(String, ManifestEntry)>,
+    cloud: &Path,
+) -> Vec<(String, ManifestEntry)> {
+    let mut by_path: BTreeMap<String, Vec<ManifestEntry>> = BTreeMap::new();
+    for (path, entry) in earlier {
+        by_path.entry(path).or_default().push(entry);
+    }
+    let mut unattested = Vec::new();
+    for (path, versions) in by_path {
+        let Some(last) = files.get_mut(&path) else {
+            continue;
+        };
+        let full = cloud.join(&path);
+        // A file that cannot be read matches no version.
+        let size = Stat::at(&full).ok().flatten().map(|stat| stat.size);
+        let has_size = |entry: &ManifestEntry| size == Some(entry.size);
+        if has_size(last) && !versions.iter().any(has_size) {
+            continue;
+        }
+        let any = has_size(last) || versions.iter().any(has_size);
+        let digest = any.then(|| contents::raw_digest(&full).ok()).flatten();
+        if Some(last.digest) == digest {
+            continue;
+        }
+        match versions.iter().find(|w| Some(w.digest) == digest) {
+            Some(found) => *last = found.clone(),
+            None => unattested.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
+        }
+    }
+    unattested
+}
+
+/// Returns true if the entry describes the file of the last sync, as far as size and recorded digest tell.
+fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
+    let is_text = !last.remote.path.ends_with(rollout::ZST);
+    let digest = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
+    entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
+}
+
+/// Returns an entry for the remote file if it is complete and unchanged since the last sync.
+fn verify_remote(
+    last: &mut SyncedFile,
+    config: &SyncConfig,
+) -> Result<Option<ManifestEntry>, IoError> {
+    let local = config.file_path(Side::Local, &last.local.path);
+    let remote = config.file_path(Side::Remote, &last.remote.path);
+    if !last.is_unchanged(config)? {
+        return Ok(None);
+    }
+    let text = |path: &Path| {
+        let read = contents::read(path, None).at("read", path)?;
+        Ok::<_, IoError>((read.len, read.digest))
+    };
+    let is_packed = last.remote.path.ends_with(rollout::ZST);
+    let raw = match last.contents {
+        Some((len, digest)) if !is_packed && len == last.remote.stat.size => digest,
+        _ => contents::raw_digest(&remote).at("read", &remote)?,
+    };
+    if last.contents.is_none() {
+        let found = text(&remote)?;
+        if found == text(&local)? {
+            last.contents = Some(found);
+        } else if contents::torn_reason(&remote, false)
+            .at("read", &remote)?
+            .is_some()
+        {
+            // The files were equal by size and mtime only, and the remote one may be incomplete.
+            return Ok(None);
+        }
+    }
+    Ok(last.is_unchanged(config)?.then_some(ManifestEntry {
+        size: last.remote.stat.size,
+        mtime_ns: last.local.stat.mtime_ns,
+        digest: raw,
+        history: None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::hash::Sha256Digest;
+
+    #[test]
+    fn a_recorded_version_that_was_never_written_is_not_attested() {
+        let version = |text: &str| ManifestEntry {
+            size: text.len() as u64,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(text.as_bytes()),
+            history: None,
+        };
+        // The content of the cloud folder, the version attested then, and the number of versions that may
+        // still appear.
+        for (remote, expected, unattested) in [
+            (Some("new"), "new", 0),
+            (Some("old"), "old", 0),
+            (Some("older"), "older", 0),
+            (Some("\0\0\0"), "new", 2),
+            (Some("of another"), "new", 2),
+            (None, "new", 2),
+        ] {
+            let cloud = tempfile::tempdir().unwrap();
+            if let Some(text) = remote {
+                std::fs::write(cloud.path().join("a"), text).unwrap();
+            }
+            let mut files = BTreeMap::from([("a".to_owned(), version("new"))]);
+            let earlier = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
+            let left = match_cloud_folder(&mut files, earlier.to_vec(), cloud.path());
+            assert_eq!(files["a"], version(expected), "{remote:?}");
+            assert_eq!(left, earlier[..unattested], "{remote:?}");
+        }
+    }
+}

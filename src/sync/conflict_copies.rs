@@ -1,0 +1,193 @@
+//! Conflict copies: versions of conversations that diverged, stored under names that Codex does not read
+//! until the user decides.
+//!
+//! Their files are `<conversation>.<16 hex of the digest of its text>.copy`, in the folder of the state and
+//! in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
+//! several machines that store the same version write the same file. The files are never changed.
+
+use super::cloud_names;
+use super::manifest::MANAGER_FOLDER;
+use super::remote_manifests;
+use super::rollouts;
+use super::scan::{Side, Stat};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Name of the folder of conflict copies, in the state folder and in the cloud folder.
+pub const CONFLICT_COPIES_FOLDER: &str = "forks";
+const EXTENSION: &str = ".fork";
+const DIGEST_PREFIX_CHARS: usize = 16;
+/// Lengths of the path digest and of the stem in a file name. The whole has to stay below 255 bytes, the
+/// limit of common file systems.
+const PATH_DIGEST_CHARS: usize = 8;
+const STEM_BYTES: usize = 120;
+
+/// A conflict copy, on one side or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictCopy {
+    /// File name, the same on both sides.
+    pub name: String,
+    /// Size and mtime of the local file, if there is one.
+    pub local: Option<Stat>,
+    /// Size and mtime of the remote file, if it is downloaded.
+    pub remote: Option<Stat>,
+    /// True if the remote file exists but is not downloaded to this machine.
+    pub is_placeholder: bool,
+}
+
+impl ConflictCopy {
+    /// Returns the [`conversation_label`] of its conversation.
+    pub fn conversation(&self) -> &str {
+        parse(&self.name).map_or("", |(conversation, _)| conversation)
+    }
+
+    /// Returns the first 16 hex digits of its digest, which distinguish it from other versions of the
+    /// conversation.
+    pub fn digest_prefix(&self) -> &str {
+        parse(&self.name).map_or("", |(_, prefix)| prefix)
+    }
+
+    /// Returns the name of another version of the same conversation.
+    pub fn sibling_name(&self, digest: &Sha256Digest) -> String {
+        format_name(self.conversation(), digest)
+    }
+}
+
+/// All conflict copies of one replica.
+#[derive(Debug, Default)]
+pub struct ConflictCopies {
+    /// Conflict copies by file name. The key is not the digest, because two conversations may have the same
+    /// text.
+    pub all: BTreeMap<String, ConflictCopy>,
+}
+
+/// Returns the folder of conflict copies on one side.
+pub fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
+    match side {
+        Side::Local => state.join(CONFLICT_COPIES_FOLDER),
+        Side::Remote => cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER),
+    }
+}
+
+/// Returns the first 16 hex digits of a digest, as used in file names.
+pub fn digest_prefix(digest: &Sha256Digest) -> String {
+    digest.to_string()[..DIGEST_PREFIX_CHARS].to_owned()
+}
+
+/// Returns the file name of a version of the conversation with this key.
+pub fn file_name(key: &str, digest: &Sha256Digest) -> String {
+    format_name(&conversation_label(key), digest)
+}
+
+fn format_name(label: &str, digest: &Sha256Digest) -> String {
+    format!("{label}.{}{EXTENSION}", digest_prefix(digest))
+}
+
+/// Returns the part of the file name that identifies the conversation: the name of its file without `.jsonl`.
+/// If that has no id, a digest of its path is added, because files of the same name in two folders are two
+/// conversations.
+pub fn conversation_label(key: &str) -> String {
+    let file = rollouts::file_name(key);
+    let stem = file.strip_suffix(".jsonl").unwrap_or(file);
+    if rollouts::id(key).is_some() {
+        return stem.to_owned();
+    }
+    let mut ends = (0..=STEM_BYTES.min(stem.len())).rev();
+    let end = ends.find(|end| stem.is_char_boundary(*end));
+    let begin = &stem[..end.unwrap_or_default()];
+    let place = Sha256Digest::of(key.as_bytes()).to_string();
+    format!("{begin}-{}", &place[..PATH_DIGEST_CHARS])
+}
+
+/// Returns true if this is the file name of a conflict copy.
+pub fn is_file_name(name: &str) -> bool {
+    parse(name).is_some()
+}
+
+fn parse(name: &str) -> Option<(&str, &str)> {
+    let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
+    let fits = prefix.len() == DIGEST_PREFIX_CHARS
+        && prefix
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let plain = !conversation.chars().any(char::is_control);
+    (fits && plain && !conversation.is_empty() && !conversation.starts_with('.'))
+        .then_some((conversation, prefix))
+}
+
+impl ConflictCopies {
+    /// Lists the conflict copies of both sides. Names that do not follow the grammar are skipped.
+    pub fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
+        let mut copies = Self::default();
+        for side in [Side::Local, Side::Remote] {
+            let folder = folder(side, state, cloud);
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e).at("list", &folder),
+            };
+            for entry in entries {
+                let entry = entry.at("list", &folder)?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let target =
+                    cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
+                let is_client_placeholder = target.is_some();
+                let name = target.unwrap_or(name);
+                if parse(&name).is_none() {
+                    continue;
+                }
+                let Some(stat) = Stat::at(&entry.path())? else {
+                    continue;
+                };
+                let copy = copies.all.entry(name.clone()).or_insert(ConflictCopy {
+                    name,
+                    local: None,
+                    remote: None,
+                    is_placeholder: false,
+                });
+                if is_client_placeholder
+                    || side == Side::Remote && remote_manifests::is_placeholder(&entry.path())
+                {
+                    copy.is_placeholder = true;
+                    continue;
+                }
+                match side {
+                    Side::Local => copy.local = Some(stat),
+                    Side::Remote => copy.remote = Some(stat),
+                }
+            }
+        }
+        Ok(copies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_identifies_conversation_and_version() {
+        let digest = Sha256Digest::of(b"x");
+        let key = "conversation:sessions/a/rollout-1.jsonl";
+        let own = file_name(key, &digest);
+        assert_eq!(
+            parse(&own),
+            Some((&*conversation_label(key), &*digest_prefix(&digest)))
+        );
+        assert!(own.starts_with("rollout-1-"), "{own}");
+        let elsewhere = file_name("conversation:sessions/b/rollout-1.jsonl", &digest);
+        assert_ne!(own, elsewhere);
+        let long = format!("conversation:sessions/{}.jsonl", "\u{e9}".repeat(124));
+        assert!(file_name(&long, &digest).len() < 255);
+        for foreign in [
+            "rollout-1.0123456789abcdef (1).fork",
+            "rollout-1.0123.fork",
+            ".0123456789abcdef.fork",
+            "x.0123456789abcdef.fork.tmp",
+        ] {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+    }
+}

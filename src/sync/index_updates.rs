@@ -1,0 +1,199 @@
+//! Makes synced conversations known to Codex's index on this machine.
+//!
+//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of its
+//! database. It does not notice that a conversation was moved, or that a file was replaced after Codex
+//! indexed it. Rows of conversations that were not synced stay as they are.
+
+use super::config::PathRule;
+use super::rollouts;
+use crate::codex::database::DatabaseError;
+use crate::codex::thread_index::{self, Moved};
+use crate::codex::{home, rollout};
+use crate::history::id::ConversationId;
+use crate::history::names::SessionIndex;
+use crate::history::repair::{self, Action};
+use crate::history::{HistoryError, check, files};
+use crate::io::environment::Environment;
+use crate::io::quantity::pluralize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexUpdateError {
+    /// Writing Codex's database failed.
+    #[error("the files are in place, but Codex's index could not be updated")]
+    Database(#[from] DatabaseError),
+    /// Reading the conversations failed.
+    #[error("the files are in place, but Codex's index could not be updated")]
+    History(#[from] HistoryError),
+}
+
+/// The change of a local conversation's text. Of two changes, the greater one describes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentChange {
+    /// The text is the same.
+    #[serde(rename = "same")]
+    Unchanged,
+    /// Text was appended, so Codex's index of the file stays valid.
+    Extended,
+    /// The conversation is new on this machine.
+    New,
+    /// The text was replaced, so Codex's offsets into it are invalid.
+    Replaced,
+}
+
+/// A conversation that a sync changed on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexUpdate {
+    /// Conversation id, a UUID.
+    pub id: String,
+    /// Path of its file, relative to the Codex home.
+    pub path: String,
+    /// The kind of change of its text.
+    pub change: ContentChange,
+    /// True if the file was in another folder before, because it was archived or unarchived.
+    pub moved: bool,
+}
+
+impl IndexUpdate {
+    /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
+    /// files.
+    pub fn of(path: &str, change: ContentChange) -> Option<Self> {
+        Some(Self {
+            id: rollouts::id(&rollouts::key(path)?)?,
+            path: path.to_owned(),
+            change,
+            moved: false,
+        })
+    }
+}
+
+/// Updates Codex's lists of conversations.
+pub trait IndexUpdater {
+    /// Updates the lists while Codex does not run. `updates` may contain files that a killed run never wrote;
+    /// those are skipped. `named` are the ids of conversations whose names came from another machine. Returns
+    /// notes for the user.
+    ///
+    /// # Errors
+    /// A database cannot be written. The files are in place.
+    fn update_index(
+        &self,
+        home: &Path,
+        updates: &[IndexUpdate],
+        named: &BTreeSet<String>,
+    ) -> Result<Vec<String>, IndexUpdateError>;
+}
+
+/// The databases of the installed Codex.
+#[derive(Debug)]
+pub struct CodexIndex<'a> {
+    /// Environment that determines where the databases are.
+    pub env: &'a Environment,
+    /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.
+    pub rules: &'a [PathRule],
+}
+
+impl CodexIndex<'_> {
+    /// Copies the names of these conversations from the index of names to Codex's rows; returns the number of
+    /// changed rows.
+    fn update_names(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
+        let index = SessionIndex::read(home).map_err(HistoryError::from)?;
+        let mut names = Vec::new();
+        for id in ids {
+            let line = index.get(&ConversationId::of(id));
+            if let Some(line) = line.map_err(HistoryError::from)? {
+                names.push((id.clone(), line.thread_name));
+            }
+        }
+        let is_given = |id: &str, name: &str, row_texts: [&str; 2]| {
+            check::is_given(name, &ConversationId::of(id), row_texts)
+        };
+        let mut changed = 0;
+        for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+            changed += thread_index::name(&database, &names, is_given)?;
+        }
+        Ok(changed)
+    }
+}
+
+impl IndexUpdater for CodexIndex<'_> {
+    fn update_index(
+        &self,
+        home: &Path,
+        updates: &[IndexUpdate],
+        named: &BTreeSet<String>,
+    ) -> Result<Vec<String>, IndexUpdateError> {
+        let mut notes = Vec::new();
+        // A killed run recorded more files than it wrote.
+        let exists = |update: &&IndexUpdate| home.join(&update.path).is_file();
+        let moved: Vec<_> = updates
+            .iter()
+            .filter(|update| update.moved)
+            .filter(exists)
+            .map(|update| {
+                let plain = update.path.strip_suffix(rollout::ZST);
+                Moved {
+                    id: &update.id,
+                    path: home.join(plain.unwrap_or(&update.path)),
+                    archived: rollouts::is_archived(&update.path),
+                }
+            })
+            .collect();
+        let replaced: Vec<_> = updates
+            .iter()
+            .filter(|update| update.change == ContentChange::Replaced)
+            .map(|update| update.id.as_str())
+            .collect();
+        let files = updates
+            .iter()
+            .filter_map(|update| files::at(Path::new(&update.path)));
+        let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
+        if !files.is_empty() {
+            let changes = repair::register(home, self.env, files)?;
+            let rows = changes.iter().filter(|c| c.action == Action::Row).count();
+            if rows > 0 {
+                notes.push(format!("added to Codex's index: {rows}"));
+            }
+        }
+        if !named.is_empty() {
+            let changed = self.update_names(home, named)?;
+            if changed > 0 {
+                notes.push(format!("renamed in Codex's lists: {changed}"));
+            }
+        }
+        if !(moved.is_empty() && self.rules.is_empty()) {
+            let databases = thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX);
+            if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
+                let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
+                           next sync";
+                notes.push(why.into());
+            }
+            for database in databases {
+                let changed = thread_index::follow_moves(&database, &moved)?;
+                if changed > 0 {
+                    let rows = pluralize(changed, "row");
+                    notes.push(format!("updated in Codex's index: {rows} of moved files"));
+                }
+                for rule in self.rules {
+                    let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
+                    if changed > 0 {
+                        let conversations = pluralize(changed, "conversation");
+                        notes.push(format!(
+                            "mapped in Codex's index: {conversations} from {} to {}",
+                            rule.from, rule.to
+                        ));
+                    }
+                }
+            }
+        }
+        if !replaced.is_empty() {
+            for database in thread_index::databases(home, self.env, home::HISTORY_DATABASE_PREFIX) {
+                thread_index::forget(&database, &replaced)?;
+            }
+        }
+        Ok(notes)
+    }
+}

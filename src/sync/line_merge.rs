@@ -1,0 +1,286 @@
+//! Merges files of lines, `history.jsonl` and `session_index.jsonl`, without losing or duplicating a line.
+//!
+//! A merge has every line as often as the version that has it most often, ordered by the times in the lines.
+//! The order is total and symmetric: two machines that merge the same versions write the same bytes. Memory
+//! is bounded by the number of lines, not by their length.
+//!
+//! If `history.max_bytes` makes Codex drop the oldest lines of `history.jsonl`, those stay in the cloud
+//! folder and are not copied back.
+
+use crate::io::file_open;
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{IoContext, IoError};
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Returns true if the file at this relative path consists of lines that can be merged.
+pub fn is_mergeable(path: &str) -> bool {
+    matches!(path, "history.jsonl" | "session_index.jsonl")
+}
+
+/// A line of one of the versions.
+#[derive(Debug, Clone)]
+struct MergeLine {
+    /// Time in the line, in nanoseconds since 1970; lines without a time come first.
+    time: i128,
+    digest: [u8; 16],
+    version: usize,
+    offset: u64,
+    len: u64,
+}
+
+/// The result of a merge: where each line is.
+#[derive(Debug)]
+pub struct Merge {
+    versions: Vec<PathBuf>,
+    lines: Vec<MergeLine>,
+    /// For each version, the digests of its lines in their order, and its size.
+    version_orders: Vec<(Vec<[u8; 16]>, u64)>,
+    /// For each version, the earliest time in a line.
+    oldest: Vec<Option<i128>>,
+    /// For each version, the digest of the bytes that were read.
+    pub digests: Vec<Sha256Digest>,
+    /// Size of the merge in bytes.
+    pub bytes: u64,
+}
+
+/// Merges versions of one file.
+///
+/// # Errors
+/// A version cannot be read.
+pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
+    let mut all: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
+    let mut version_orders = Vec::new();
+    let (mut oldest, mut digests) = (Vec::new(), Vec::new());
+    for (version, path) in versions.iter().enumerate() {
+        let (lines, size, digest) = read_lines(path, version).at("read", path)?;
+        digests.push(digest);
+        let times = lines.iter().map(|line| line.time);
+        oldest.push(times.filter(|time| *time > i128::MIN).min());
+        version_orders.push((lines.iter().map(|line| line.digest).collect(), size));
+        let mut of_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
+        for line in lines {
+            of_version.entry(line.digest).or_default().push(line);
+        }
+        for (digest, found) in of_version {
+            let known = all.entry(digest).or_default();
+            // The version with the most copies of a line decides how often the line was written.
+            if found.len() > known.len() {
+                *known = found;
+            }
+        }
+    }
+    let mut lines: Vec<MergeLine> = all.into_values().flatten().collect();
+    lines.sort_by_key(|line| (line.time, line.digest));
+    let bytes = lines.iter().map(|line| line.len + 1).sum();
+    Ok(Merge {
+        versions: versions.to_vec(),
+        version_orders,
+        oldest,
+        lines,
+        digests,
+        bytes,
+    })
+}
+
+impl Merge {
+    /// Returns the index of the first line for a home in which Codex limits the file to `max_bytes`. If the
+    /// merge exceeds the limit, lines older than all lines of `version`, the one of that home, are left out.
+    /// Lines of the home itself stay, because Codex drops the excess.
+    pub fn first_within(&self, max_bytes: u64, version: usize) -> usize {
+        if self.bytes <= max_bytes {
+            return 0;
+        }
+        let oldest = self.oldest.get(version).copied().flatten();
+        let Some(oldest) = oldest else { return 0 };
+        self.lines.partition_point(|line| line.time < oldest)
+    }
+
+    /// Returns the size in bytes of the lines from `first` on.
+    pub fn bytes_from(&self, first: usize) -> u64 {
+        self.lines[first..].iter().map(|line| line.len + 1).sum()
+    }
+
+    /// Returns true if `version` has exactly the bytes of the lines from `first` on.
+    pub fn matches_version(&self, first: usize, version: usize) -> bool {
+        let (order, size) = &self.version_orders[version];
+        let lines = &self.lines[first..];
+        *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
+    }
+
+    /// Writes the lines from `first` on.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
+    pub fn write(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
+        let mut files = self
+            .versions
+            .iter()
+            .map(file_open::open)
+            .collect::<io::Result<Vec<_>>>()?;
+        let mut to = BufWriter::new(to);
+        let mut text = Vec::new();
+        for line in &self.lines[first..] {
+            let file = &mut files[line.version];
+            file.seek(SeekFrom::Start(line.offset))?;
+            text.clear();
+            file.take(line.len).read_to_end(&mut text)?;
+            if Sha256Digest::of(&text).beginning() != line.digest {
+                let why = "one of its lines changed while it was read";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            text.push(b'\n');
+            to.write_all(&text)?;
+        }
+        to.flush()
+    }
+}
+
+/// Reads the lines of a version, its size and the digest of its bytes.
+fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, Sha256Digest)> {
+    let mut reader = BufReader::new(file_open::open(path)?);
+    let mut lines = Vec::new();
+    let mut hasher = Hasher::default();
+    let (mut text, mut offset) = (Vec::new(), 0);
+    loop {
+        text.clear();
+        let read = reader.read_until(b'\n', &mut text)? as u64;
+        if read == 0 {
+            return Ok((lines, offset, hasher.digest()));
+        }
+        hasher.update(&text);
+        let line = text.strip_suffix(b"\n").unwrap_or(&text);
+        if !line.is_empty() {
+            lines.push(MergeLine {
+                time: time_in(line).unwrap_or(i128::MIN),
+                digest: Sha256Digest::of(line).beginning(),
+                version,
+                offset,
+                len: line.len() as u64,
+            });
+        }
+        offset += read;
+    }
+}
+
+/// Parses the time in a line, in nanoseconds since 1970: `ts` in seconds, or `updated_at` as RFC 3339.
+fn time_in(line: &[u8]) -> Option<i128> {
+    #[derive(serde::Deserialize)]
+    struct Times<'a> {
+        ts: Option<f64>,
+        #[serde(borrow)]
+        updated_at: Option<std::borrow::Cow<'a, str>>,
+    }
+    let times: Times<'_> = serde_json::from_slice(line).ok()?;
+    if let Some(at) = times.updated_at {
+        let at = chrono::DateTime::parse_from_rfc3339(&at).ok()?;
+        return at.timestamp_nanos_opt().map(i128::from);
+    }
+    let secs = times.ts.filter(|ts| ts.abs() < 1e12)?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the range was checked; parts of a microsecond order nothing"
+    )]
+    Some((secs * 1e6) as i128 * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn merged(versions: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = versions
+            .iter()
+            .enumerate()
+            .map(|(i, text)| {
+                let path = folder.path().join(i.to_string());
+                std::fs::write(&path, text).unwrap();
+                path
+            })
+            .collect();
+        let merge = merge(&paths).unwrap();
+        let mut out = Vec::new();
+        merge.write(0, &mut out).unwrap();
+        assert_eq!(out.len() as u64, merge.bytes);
+        for (version, text) in versions.iter().enumerate() {
+            // A version without a final newline differs from the merge.
+            assert_eq!(
+                text.as_bytes() == out,
+                merge.matches_version(0, version),
+                "{text:?}"
+            );
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn merged_lines_are_ordered_by_time_and_unique() {
+        let local = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":5,\"text\":\"c\"}\n";
+        let remote = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n";
+        assert_eq!(
+            merged(&[local, remote]),
+            "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n{\"ts\":5,\"text\":\"c\"}\n"
+        );
+    }
+
+    #[test]
+    fn repeated_and_torn_lines_are_kept() {
+        assert_eq!(
+            merged(&["{\"ts\":1}\n{\"ts\":1}\n", "{\"ts\":1}\n{\"ts\""]),
+            "{\"ts\"\n{\"ts\":1}\n{\"ts\":1}\n"
+        );
+    }
+
+    #[test]
+    fn lines_dropped_by_max_bytes_do_not_come_back() {
+        let line = |n: u8| format!("{{\"ts\":{n}}}\n");
+        let all: String = (1..=6).map(line).collect();
+        let own: String = [3, 5].map(line).concat();
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["own", "there"].map(|name| folder.path().join(name));
+        std::fs::write(&paths[0], &own).unwrap();
+        std::fs::write(&paths[1], &all).unwrap();
+        let merge = merge(&paths).unwrap();
+        let size = all.len() as u64;
+        for (max_bytes, first) in [(size, 0), (size - 1, 2), (1, 2)] {
+            assert_eq!(merge.first_within(max_bytes, 0), first, "{max_bytes}");
+        }
+        let mut kept = Vec::new();
+        merge.write(2, &mut kept).unwrap();
+        assert_eq!(kept, (3..=6).map(line).collect::<String>().into_bytes());
+        assert_eq!(merge.bytes_from(2), kept.len() as u64);
+        assert!(
+            merge.matches_version(0, 1)
+                && !merge.matches_version(2, 1)
+                && !merge.matches_version(2, 0)
+        );
+    }
+
+    #[test]
+    fn names_are_ordered_by_updated_at() {
+        let early =
+            "{\"id\":\"x\",\"thread_name\":\"old\",\"updated_at\":\"2026-11-20T06:00:51.5Z\"}\n";
+        let late =
+            "{\"id\":\"x\",\"thread_name\":\"new\",\"updated_at\":\"2026-11-20T08:00:51+01:00\"}\n";
+        assert_eq!(merged(&[late, early]), format!("{early}{late}"));
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_symmetric_and_idempotent(
+            a in proptest::collection::vec(0u8..12, 0..12),
+            b in proptest::collection::vec(0u8..12, 0..12),
+        ) {
+            let line = |n: &u8| format!("{{\"ts\":{},\"n\":{n}}}\n", n / 3);
+            let text = |lines: &[u8]| lines.iter().map(line).collect::<Vec<_>>().concat();
+            let (a, b) = (text(&a), text(&b));
+            let once = merged(&[&a, &b]);
+            prop_assert_eq!(&once, &merged(&[&b, &a]));
+            prop_assert_eq!(&once, &merged(&[&once, &a]));
+            prop_assert_eq!(&once, &merged(&[&b, &once]));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `arrived.jsonl` in the folder of the state: conversations and names that Codex's index may not have yet.
+//!
+//! They are recorded before the first file is written and cleared after the index was updated. If a run is
+//! killed in between, the next one finds both sides equal and would have nothing to update without this file.
+//! It has a line for each conversation and each name. A recorded file may never have been written, so readers
+//! check the file.
+
+use super::index_updates::IndexUpdate;
+use super::state::Replica;
+use crate::history::names::SessionIndex;
+use crate::io::{IoContext, IoError, atomic, document, file_open};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const PENDING_FILE: &str = "arrived.jsonl";
+
+/// A conversation that was renamed on another machine.
+#[derive(Debug, Serialize, Deserialize)]
+struct RenamedConversation {
+    named: String,
+}
+
+/// Returns the ids whose last line differs between two indexes of names; Codex uses the last line of an id. A
+/// missing `old` counts as empty.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
+    let (old, new) = (SessionIndex::open(old)?, SessionIndex::open(new)?);
+    let mut ids = Vec::new();
+    for id in new.ids() {
+        let name = |index: &SessionIndex| Ok(index.get(id)?.map(|line| line.thread_name));
+        if name(&old)? != name(&new)? {
+            ids.push(id.to_string());
+        }
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+/// The pending updates of one replica. The caller holds the lock of its state.
+#[derive(Debug)]
+pub struct PendingIndexUpdates {
+    path: PathBuf,
+}
+
+impl PendingIndexUpdates {
+    /// Returns the pending updates beside this state.
+    pub fn of(replica: &Replica) -> Self {
+        Self {
+            path: replica.folder.join(PENDING_FILE),
+        }
+    }
+
+    /// Adds conversations; durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
+        self.add(updates)
+    }
+
+    /// Adds conversations that were renamed on another machine; durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
+        let lines: Vec<_> = ids
+            .into_iter()
+            .map(|named| RenamedConversation { named })
+            .collect();
+        self.add(&lines)
+    }
+
+    fn add(&self, lines: &[impl Serialize]) -> Result<(), IoError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        // Starts with a newline to end a line that a kill may have torn.
+        let mut bytes = vec![b'\n'];
+        for line in lines {
+            document::push_line(&mut bytes, line).at("encode", &self.path)?;
+        }
+        let folder = atomic::parent_of(&self.path);
+        atomic::create_durable_folder(folder)?;
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).open(&self.path);
+        let mut file = file.at("open", &self.path)?;
+        file.write_all(&bytes).at("write", &self.path)?;
+        file.sync_all().at("fsync", &self.path)?;
+        atomic::sync_folder(folder)
+    }
+
+    /// Returns the pending updates, one per conversation. Unreadable lines are skipped.
+    ///
+    /// # Errors
+    /// The file exists but cannot be read.
+    pub fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
+        Ok(merge_updates(self.lines()?))
+    }
+
+    /// Returns the ids of conversations that were renamed on another machine.
+    ///
+    /// # Errors
+    /// The file exists but cannot be read.
+    pub fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
+        let lines = self.lines()?.into_iter();
+        Ok(lines.map(|line: RenamedConversation| line.named).collect())
+    }
+
+    fn lines<T: DeserializeOwned>(&self) -> Result<Vec<T>, IoError> {
+        let text = match file_open::read(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).at("read", &self.path),
+        };
+        let lines = text.split(|byte| *byte == b'\n');
+        let noted = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(noted.collect())
+    }
+
+    /// Removes the file after Codex's index was updated.
+    ///
+    /// # Errors
+    /// The file cannot be removed; the index is then updated once more.
+    pub fn clear(&self) -> Result<(), IoError> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Combines the updates of each conversation: its last path and the greatest change.
+pub fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
+    let mut all: Vec<IndexUpdate> = Vec::new();
+    let mut positions: HashMap<String, usize> = HashMap::new();
+    for update in updates {
+        if let Some(&position) = positions.get(&update.id) {
+            let known = &mut all[position];
+            known.change = known.change.max(update.change);
+            known.moved |= update.moved || known.path != update.path;
+            known.path = update.path;
+        } else {
+            positions.insert(update.id.clone(), all.len());
+            all.push(update);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::index_updates::ContentChange;
+
+    #[test]
+    fn updates_are_pending_until_cleared_even_after_a_torn_line() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
+        let updates = PendingIndexUpdates::of(&replica);
+        let one = |id: &str, path: &str, change| IndexUpdate {
+            id: id.into(),
+            path: path.into(),
+            change,
+            moved: false,
+        };
+        updates.clear().unwrap();
+        updates.record(&[]).unwrap();
+        assert!(!updates.path.exists());
+        updates
+            .record(&[one("x", "sessions/x", ContentChange::Replaced)])
+            .unwrap();
+        let mut torn = fs::read(&updates.path).unwrap();
+        torn.extend(b"{\"id\":\"to");
+        fs::write(&updates.path, torn).unwrap();
+        updates
+            .record_renamed(vec!["z".into(), "x".into()])
+            .unwrap();
+        updates
+            .record(&[
+                one("y", "sessions/y", ContentChange::New),
+                one("x", "archived_sessions/x", ContentChange::Extended),
+            ])
+            .unwrap();
+        let moved = IndexUpdate {
+            moved: true,
+            ..one("x", "archived_sessions/x", ContentChange::Replaced)
+        };
+        let y = one("y", "sessions/y", ContentChange::New);
+        assert_eq!(updates.read().unwrap(), [moved, y]);
+        let named = updates.renamed_ids().unwrap();
+        assert!(named.iter().eq(["x", "z"]), "{named:?}");
+        updates.clear().unwrap();
+        assert_eq!(updates.read().unwrap(), []);
+        assert!(updates.renamed_ids().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,45 @@
+//! Wording of conflicts: the reason, and the outcome if `conflict.policy` decides.
+
+use super::Planner;
+use crate::codex::rollout::Relation;
+use crate::sync::decide::{FileFacts, FileKind, Presence};
+use crate::sync::scan::Side;
+use crate::sync::version_vector::CausalOrder;
+
+impl Planner<'_> {
+    /// Describes a conflict of a plain file that `conflict.policy` decides in favour of the version on `from`.
+    pub(super) fn policy_outcome(&self, facts: FileFacts, from: Side) -> String {
+        let loser = if self.request.config.backup.before_overwrite {
+            "the other one is in the snapshot"
+        } else {
+            "the other one is overwritten"
+        };
+        format!("{}: {}, {loser}", conflict_reason(facts), winner(from))
+    }
+}
+
+/// Names the version that wins a conflict.
+pub(super) fn winner(from: Side) -> &'static str {
+    match from {
+        Side::Local => "the version of this machine wins",
+        Side::Remote => "the version in the cloud folder wins",
+    }
+}
+
+/// Explains why two versions conflict; continues a sentence that begins with the path.
+pub(super) fn conflict_reason(facts: FileFacts) -> String {
+    let known = facts.local != Presence::New && facts.remote != Presence::New;
+    match (facts.kind, known) {
+        _ if facts.causal_order == CausalOrder::OlderUnattested => {
+            "an older version is in the cloud folder, and no machine lists it"
+        }
+        (FileKind::Rollout, true) => "was continued differently on both sides since the last sync",
+        (FileKind::Rollout, false) => "was continued differently on both sides",
+        (_, true) => "changed on both sides since the last sync",
+        (_, false) if facts.relation == Some(Relation::Diverged) => {
+            "differs, and no sync has seen it before"
+        }
+        (_, false) => "differs at equal times, and no sync has seen it before",
+    }
+    .into()
+}

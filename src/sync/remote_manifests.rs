@@ -1,0 +1,477 @@
+//! Reads the manifests of the other machines from the cloud folder.
+//!
+//! Every machine with access to the folder can write anything into it. So the amount that is read is limited,
+//! and a file beyond the limits is reported and not read.
+
+use super::cloud_names;
+use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRejection, fold_name, key_of};
+use super::scan;
+use super::state::Deletion;
+use crate::codex::rollout;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, file_open};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// Limits for reading manifests.
+#[derive(Debug, Clone, Copy)]
+pub struct ManifestLimits {
+    /// Number of files in the folder of manifests.
+    pub files: usize,
+    /// Bytes of all manifests together.
+    pub bytes: u64,
+    /// Lines of all manifests together.
+    pub lines: usize,
+    /// Bytes of one line, which holds a path and the ancestry of a file.
+    pub line_bytes: u64,
+    /// Number of versions of one file.
+    pub versions: usize,
+}
+
+/// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
+/// bytes, because no file is attested twice.
+pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
+    files: 10_000,
+    bytes: 1 << 30,
+    lines: 4_000_000,
+    line_bytes: 64 << 10,
+    versions: 1_000,
+};
+
+/// Message for a manifest that is not downloaded.
+pub const NOT_DOWNLOADED: &str =
+    "the manifest of another machine is not downloaded; have the cloud client download it";
+
+/// The merged manifests of all other machines.
+#[derive(Debug, Default)]
+pub struct RemoteManifests {
+    /// Versions that other machines list, by key.
+    others: HashMap<String, Vec<ManifestEntry>>,
+    /// Digests of the listed versions that are compressed: their size is not that of their text.
+    compressed: HashSet<Sha256Digest>,
+    /// Deletions that other machines request, by key.
+    deleted: HashMap<String, Vec<Deletion>>,
+    /// Resolutions that other machines publish; see [`super::resolutions`].
+    pub resolutions: BTreeSet<String>,
+    /// Names of manifests that have not arrived completely.
+    pub incomplete: Vec<String>,
+    /// Names of manifests that are not downloaded to this machine.
+    pub not_downloaded: Vec<String>,
+    /// Manifests beyond the limits, each with the reason.
+    pub refused: Vec<(String, String)>,
+    /// Number of other machines.
+    pub machines: usize,
+    /// Names in the folder of manifests that do not follow the grammar.
+    pub foreign: Vec<String>,
+}
+
+/// A file in the folder of manifests.
+struct ManifestFile {
+    name: String,
+    path: PathBuf,
+    size: u64,
+    is_downloaded: bool,
+}
+
+impl RemoteManifests {
+    /// Reads all manifests but `own`. `former` are the end digests of manifests that this machine wrote under
+    /// other names.
+    pub fn read(
+        cloud: &Path,
+        own: &Path,
+        former: &[Sha256Digest],
+        limits: &ManifestLimits,
+    ) -> Result<Self, IoError> {
+        let mut all = Self::default();
+        for_each_manifest(cloud, own, limits, |file, read| {
+            let is_ours = manifest::is_manifest_name(&file.name);
+            let mut is_former = false;
+            match read {
+                ManifestRead::Complete(manifest) => {
+                    is_former = manifest.end.is_some_and(|end| former.contains(&end));
+                    if !all.take(*manifest, is_ours, limits.versions) {
+                        all.refuse(&file.name, "it lists too many versions of one file");
+                    }
+                }
+                ManifestRead::Unusable if is_ours => all.incomplete.push(file.name.clone()),
+                ManifestRead::NotDownloaded if is_ours => {
+                    all.not_downloaded.push(file.name.clone())
+                }
+                ManifestRead::Unusable | ManifestRead::NotDownloaded => {}
+                ManifestRead::OverLimit(why) => all.refuse(&file.name, why),
+            }
+            if is_ours {
+                all.machines += usize::from(!is_former);
+            } else if !file.name.is_empty() {
+                all.foreign.push(manifest::display_name(&file.name));
+            }
+        })?;
+        Ok(all)
+    }
+
+    fn refuse(&mut self, name: &str, why: &str) {
+        let why = format!(
+            "{why}; it is ignored. If none of your machines wrote it, remove it from the cloud folder"
+        );
+        self.refused.push((manifest::display_name(name), why));
+    }
+
+    /// Adds a manifest. A client's copy under another name still attests files, but its requests may be
+    /// outdated, so they are dropped if `is_current` is false. Returns false if a file had more versions than
+    /// `limit`.
+    fn take(&mut self, manifest: MachineManifest, is_current: bool, limit: usize) -> bool {
+        let mut fits = true;
+        for (path, entry) in manifest.files {
+            let versions = self.others.entry(key_of(&path)).or_default();
+            if versions.len() >= limit {
+                fits = false;
+            } else if !versions.contains(&entry) {
+                if path.ends_with(rollout::ZST) {
+                    self.compressed.insert(entry.digest);
+                }
+                versions.push(entry);
+            }
+        }
+        if is_current {
+            for (path, deletion) in manifest.deleted {
+                let deletions = self.deleted.entry(fold_name(&path)).or_default();
+                if deletions.len() >= limit {
+                    fits = false;
+                } else {
+                    deletions.push(deletion);
+                }
+            }
+            self.resolutions.extend(manifest.resolved);
+        }
+        fits
+    }
+
+    /// Returns the versions of a file that other machines list; `key` in any letter case and Unicode form.
+    pub fn entries(&self, key: &str) -> &[ManifestEntry] {
+        self.others.get(&fold_name(key)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns true if the listed version is compressed.
+    pub fn is_compressed(&self, version: &ManifestEntry) -> bool {
+        self.compressed.contains(&version.digest)
+    }
+
+    /// Returns the key under which other machines list a file; `key` in any letter case and Unicode form.
+    pub fn listed_key(&self, key: &str) -> Option<&str> {
+        let found = self.others.get_key_value(&fold_name(key));
+        found.map(|(key, _)| key.as_str())
+    }
+
+    /// Returns the keys of all files that other machines list.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.others.keys().map(String::as_str)
+    }
+
+    /// Returns the deletions of a file that other machines request and that no machine has cancelled.
+    pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+        let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
+        asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
+    }
+}
+
+/// A version of a file, with the machine that lists it.
+#[derive(Debug, Clone)]
+pub struct ListedVersion {
+    /// Name of the machine, from the file name of its manifest.
+    pub machine: String,
+    /// Path in the cloud folder.
+    pub path: String,
+    /// Size, mtime, digest and ancestry.
+    pub entry: ManifestEntry,
+}
+
+/// Returns the versions that other machines list for the `wanted` keys, by key. `former` are the end digests
+/// of manifests that this machine wrote under other names; those are skipped.
+///
+/// # Errors
+/// The folder of manifests cannot be listed.
+pub fn listed_versions(
+    cloud: &Path,
+    own: &Path,
+    former: &[Sha256Digest],
+    wanted: &HashSet<String>,
+    limits: &ManifestLimits,
+) -> Result<HashMap<String, Vec<ListedVersion>>, IoError> {
+    let mut versions: HashMap<String, Vec<ListedVersion>> = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(versions);
+    }
+    for_each_manifest(cloud, own, limits, |file, read| {
+        let (ManifestRead::Complete(manifest), Some(machine)) =
+            (read, manifest::machine_name(&file.name))
+        else {
+            return;
+        };
+        if manifest.end.is_some_and(|end| former.contains(&end)) {
+            return;
+        }
+        for (path, entry) in manifest.files {
+            let key = key_of(&path);
+            if wanted.contains(&key) {
+                versions.entry(key).or_default().push(ListedVersion {
+                    machine: machine.to_owned(),
+                    path,
+                    entry,
+                });
+            }
+        }
+    })?;
+    Ok(versions)
+}
+
+/// Returns the names of other machines' manifests that are not downloaded. Opens no file.
+pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
+    let (listed, _) = list_manifests(cloud, MANIFEST_LIMITS.files)?;
+    let others = listed.into_iter().filter(|file| file.path != own);
+    let others =
+        others.filter(|file| !file.is_downloaded && manifest::is_manifest_name(&file.name));
+    Ok(others.map(|file| file.name).collect())
+}
+
+/// Returns true if the file at `path` exists only as a placeholder.
+pub fn is_placeholder(path: &Path) -> bool {
+    let meta = path.symlink_metadata();
+    meta.as_ref().is_ok_and(scan::is_dataless)
+        || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
+}
+
+/// Reads this machine's own manifest at `own`, by key. A client may have restored an earlier one. Empty if
+/// the manifest is incomplete.
+pub fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
+    let mut by_key: HashMap<String, Vec<ManifestEntry>> = HashMap::new();
+    let mut remaining = MANIFEST_LIMITS;
+    if let ManifestRead::Complete(manifest) = read_manifest(own, &mut remaining) {
+        for (path, entry) in manifest.files {
+            by_key.entry(key_of(&path)).or_default().push(entry);
+        }
+    }
+    by_key
+}
+
+/// The result of reading one manifest.
+enum ManifestRead {
+    Complete(Box<MachineManifest>),
+    /// The manifest is incomplete, or not a manifest.
+    Unusable,
+    NotDownloaded,
+    OverLimit(&'static str),
+}
+
+/// Calls `take` for each file but `own`, small files first, so that a huge one does not use up the limits of
+/// the others. If there are more files than the limit, `take` gets a file without a name at the end.
+fn for_each_manifest(
+    cloud: &Path,
+    own: &Path,
+    limits: &ManifestLimits,
+    mut take: impl FnMut(&ManifestFile, ManifestRead),
+) -> Result<(), IoError> {
+    let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
+    listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+    let mut remaining = *limits;
+    for file in listed.iter().filter(|file| file.path != own) {
+        let read = if file.is_downloaded {
+            read_manifest(&file.path, &mut remaining)
+        } else {
+            ManifestRead::NotDownloaded
+        };
+        take(file, read);
+    }
+    if !is_all {
+        let rest = ManifestFile {
+            name: String::new(),
+            path: PathBuf::new(),
+            size: 0,
+            is_downloaded: true,
+        };
+        take(
+            &rest,
+            ManifestRead::OverLimit("there are more files than the limit"),
+        );
+    }
+    Ok(())
+}
+
+/// Reads a manifest and subtracts its size from the remaining limits.
+fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
+    let read = || -> io::Result<_> {
+        let file = file_open::open(path)?;
+        let size = file.metadata()?.len();
+        if size > remaining.bytes {
+            let why = "it is larger than the limit for all manifests";
+            return Ok((Err(ManifestRejection::OverLimit(why)), size));
+        }
+        // The file may grow while it is read.
+        let reader = BufReader::new(file.take(size));
+        Ok((
+            manifest::parse(reader, remaining.lines, remaining.line_bytes)?,
+            size,
+        ))
+    };
+    match read() {
+        Ok((Ok((manifest, lines)), size)) => {
+            remaining.bytes = remaining.bytes.saturating_sub(size);
+            remaining.lines = remaining.lines.saturating_sub(lines);
+            ManifestRead::Complete(Box::new(manifest))
+        }
+        Ok((Err(ManifestRejection::OverLimit(why)), _)) => ManifestRead::OverLimit(why),
+        Ok((Err(ManifestRejection::Incomplete), _)) | Err(_) => ManifestRead::Unusable,
+    }
+}
+
+/// Lists at most `limit` files of the folder of manifests; the flag is true if these are all.
+fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
+    let folder = manifest::folder(cloud);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
+        Err(e) => return Err(e).at("list", &folder),
+    };
+    let mut listed = Vec::new();
+    for (index, entry) in entries.flatten().enumerate() {
+        if index == limit {
+            return Ok((listed, false));
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
+            continue;
+        };
+        let stands_for = cloud_names::placeholder_target(&name);
+        if stands_for.is_none() && name.starts_with('.') {
+            continue;
+        }
+        let path = folder.join(stands_for.as_deref().unwrap_or(&name));
+        if stands_for.is_some() && path.exists() {
+            continue;
+        }
+        listed.push(ManifestFile {
+            is_downloaded: stands_for.is_none() && !scan::is_dataless(&meta),
+            name: stands_for.unwrap_or(name),
+            size: meta.len(),
+            path,
+        });
+    }
+    Ok((listed, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::state::SyncState;
+    use std::collections::BTreeMap;
+
+    const SMALL: ManifestLimits = ManifestLimits {
+        files: 8,
+        bytes: 4096,
+        lines: 12,
+        line_bytes: 512,
+        versions: 3,
+    };
+
+    /// Returns a cloud folder with these manifests.
+    fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
+        let cloud = tempfile::tempdir().unwrap();
+        let folder = manifest::folder(cloud.path());
+        fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in manifests {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        cloud
+    }
+
+    fn encoded(paths: &[&str]) -> Vec<u8> {
+        let entry = |path: &&str| ManifestEntry {
+            size: 3,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(path.as_bytes()),
+            history: None,
+        };
+        let files = paths.iter().map(|path| ((*path).to_owned(), entry(path)));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        let files: BTreeMap<_, _> = files.collect();
+        let encoded = manifest::encode("x", &files, &SyncState::default()).unwrap();
+        encoded.write(folder.path(), &path).unwrap();
+        file_open::read(&path).unwrap()
+    }
+
+    fn read(cloud: &tempfile::TempDir) -> RemoteManifests {
+        RemoteManifests::read(cloud.path(), Path::new("own"), &[], &SMALL).unwrap()
+    }
+
+    #[test]
+    fn a_manifest_over_a_limit_is_reported_and_the_others_are_read() {
+        let valid = ("desk-00000000.jsonl", encoded(&["skills/a"]));
+        let long = encoded(&[&*"d/".repeat(300)]);
+        let many: Vec<String> = (0..12).map(|n| format!("skills/{n}")).collect();
+        let many = encoded(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        for (bytes, reason) in [
+            (vec![0; 8192], "larger than"),
+            (vec![b'x'; 3000], "longer than"),
+            (long, "longer than"),
+            (many, "more lines"),
+            (
+                encoded(&["A/b", "a/B", "a/b", "A/B"]),
+                "versions of one file",
+            ),
+        ] {
+            let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
+            let all = read(&cloud);
+            assert_eq!(all.entries("skills/a").len(), 1, "{reason}");
+            let [(path, why)] = &*all.refused else {
+                panic!("{reason}: {:?}", all.refused);
+            };
+            assert!(path.ends_with("machines/lap-00000001.jsonl"), "{path}");
+            assert!(why.contains(reason), "{why}");
+            // The machine counts, whatever its manifest contains.
+            assert_eq!((all.machines, all.incomplete.len()), (2, 0));
+        }
+    }
+
+    #[test]
+    fn limits_apply_to_all_manifests_together() {
+        let names: Vec<_> = (0..9).map(|n| format!("desk-0000000{n}.jsonl")).collect();
+        let read_first = |count: usize, paths: &[&str]| {
+            let first = names.iter().take(count);
+            let all: Vec<_> = first.map(|name| (&**name, encoded(paths))).collect();
+            read(&cloud(&all))
+        };
+        assert!(read_first(8, &["skills/a"]).refused.is_empty());
+        let over = read_first(9, &["skills/a"]).refused;
+        assert!(over[0].1.contains("more files"), "{over:?}");
+        let over = read_first(4, &["skills/a", "skills/b", "skills/c", "skills/d"]).refused;
+        assert_eq!(over.len(), 1, "{over:?}");
+    }
+
+    #[test]
+    fn a_placeholder_manifest_counts_as_a_machine() {
+        let own = "desk-00000000.jsonl";
+        for name in ["lap-00000001.jsonl", own] {
+            let stand_in = format!(".{name}.icloud");
+            let cloud = cloud(&[(&stand_in, b"bplist".to_vec())]);
+            let own = manifest::folder(cloud.path()).join(own);
+            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            let is_other = !own.ends_with(name);
+            let expected: &[&str] = if is_other { &[name] } else { &[] };
+            assert_eq!(all.not_downloaded, expected);
+            assert_eq!(all.machines, expected.len());
+            assert_eq!(not_downloaded(cloud.path(), &own).unwrap(), expected);
+            assert_eq!(is_placeholder(&own), !is_other);
+            assert_eq!(manifest::all_paths(cloud.path()).count(), 1);
+            // Once the manifest is downloaded, its placeholder is ignored.
+            let remote = manifest::folder(cloud.path()).join(name);
+            fs::write(&remote, encoded(&["skills/a"])).unwrap();
+            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            assert_eq!(
+                (all.not_downloaded.len(), all.machines),
+                (0, expected.len())
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Marks that a home was restored from an archive, so that files missing since then do not count as deleted.
+//!
+//! The marker is the file `restored` in the folder of a state. It is written before the home is exchanged and
+//! removed by the run that has processed all files.
+
+use super::state::{Replica, random_id};
+use crate::io::{IoContext, IoError, atomic, file_open};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MARKER_FILE: &str = "restored";
+
+/// The markers of one restore, in all states of the home.
+#[derive(Debug)]
+pub struct RestoreMarkers {
+    /// Markers that did not exist before.
+    paths: Vec<PathBuf>,
+    id: String,
+}
+
+impl RestoreMarkers {
+    /// Marks all states of this home, for every cloud folder; durable on return.
+    ///
+    /// # Errors
+    /// A marker cannot be written. Without it, a sync would treat what the archive lacks as deleted.
+    pub fn write(manager_home: &Path, home: &Path) -> Result<Self, IoError> {
+        let mut marks = Self {
+            paths: Vec::new(),
+            id: random_id(),
+        };
+        for folder in Replica::folders_of(manager_home, home)? {
+            let path = folder.join(MARKER_FILE);
+            let is_first = read(&folder)?.is_none();
+            atomic::write(&path, marks.id.as_bytes())?;
+            if is_first {
+                marks.paths.push(path);
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Removes the new markers, because nothing was exchanged. A marker of an earlier restore stays.
+    pub fn remove(self) {
+        for path in self.paths {
+            let _ = remove_marker(&path, &self.id);
+        }
+    }
+}
+
+/// Reads the marker in the folder of a state.
+pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
+    let path = folder.join(MARKER_FILE);
+    match file_open::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).at("read", &path),
+    }
+}
+
+/// Removes the marker after a run has processed all files, unless a later restore has replaced it.
+pub(super) fn clear(folder: &Path, marker: &str) -> Result<(), IoError> {
+    remove_marker(&folder.join(MARKER_FILE), marker)
+}
+
+fn remove_marker(path: &Path, marker: &str) -> Result<(), IoError> {
+    if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
+        return Ok(());
+    }
+    fs::remove_file(path).at("remove", path)?;
+    atomic::sync_folder(atomic::parent_of(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::state::SyncState;
+
+    #[test]
+    fn a_marker_is_removed_only_with_its_own_restore_and_home() {
+        let manager = tempfile::tempdir().unwrap();
+        let (home, other) = (Path::new("/home"), Path::new("/other"));
+        let [first, second, others] = [(home, "/x"), (home, "/y"), (other, "/x")]
+            .map(|(home, cloud)| Replica::of(manager.path(), home, Path::new(cloud)));
+        for replica in [&first, &second, &others] {
+            replica.write(&mut SyncState::default()).unwrap();
+        }
+        let marker = |replica: &Replica| read(&replica.folder).unwrap();
+        RestoreMarkers::write(manager.path(), home)
+            .unwrap()
+            .remove();
+        assert_eq!(marker(&first), None);
+        let _restored = RestoreMarkers::write(manager.path(), home).unwrap();
+        assert!(marker(&first).is_some() && marker(&second).is_some());
+        assert_eq!(marker(&others), None);
+        let planned_with = marker(&first).unwrap();
+        RestoreMarkers::write(manager.path(), home)
+            .unwrap()
+            .remove();
+        assert!(marker(&first).is_some());
+        clear(&first.folder, &planned_with).unwrap();
+        assert!(marker(&first).is_some_and(|marker| marker != planned_with));
+        clear(&first.folder, &marker(&first).unwrap()).unwrap();
+        assert_eq!(marker(&first), None);
+    }
+}

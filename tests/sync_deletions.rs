@@ -1,0 +1,190 @@
+//! Deletions that go over, and runs that are killed amid them.
+
+use crate::support::injection::{can_inject, killed_at};
+use crate::support::pair::{Pair, actions};
+use std::fs;
+
+/// At how many calls of a name a run is killed, at most.
+const KILLS: usize = 12;
+const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
+
+/// Machines that send deletions on and have so many skills alike.
+fn deleting(names: &[&str], count: usize) -> Pair {
+    let pair = Pair::new();
+    for name in names {
+        pair.configure(name, PROPAGATE);
+    }
+    for n in 0..count {
+        pair.put("a", &skill(n), "one");
+    }
+    for _ in 0..2 {
+        for name in names {
+            pair.apply(name);
+        }
+    }
+    pair
+}
+
+fn skill(n: usize) -> String {
+    format!("skills/s/{n}")
+}
+
+fn run_of(name: &str, more: &[&'static str]) -> Vec<String> {
+    let manager = format!("manager-{name}");
+    let config = format!("{name}.toml");
+    let args = ["--manager-home", &manager, "sync", "-c", &config];
+    let args = args.iter().chain(&["run", "--apply"]).chain(more);
+    args.map(|arg| (*arg).to_owned()).collect()
+}
+
+fn is_there(pair: &Pair, name: &str, n: usize) -> bool {
+    let root = if name == "cloud" {
+        pair.cloud()
+    } else {
+        pair.home(name)
+    };
+    root.join(skill(n)).exists()
+}
+
+#[test]
+fn i2_a_few_deletions_of_a_killed_run_are_completed() {
+    if !can_inject() {
+        return;
+    }
+    // Whoever comes first then.
+    for names in [["a", "b"], ["b", "a"]] {
+        for call in ["unlink", "fsync"] {
+            for number in 1..=KILLS {
+                let pair = deleting(&["a", "b"], 40);
+                for n in 0..3 {
+                    fs::remove_file(pair.home("a").join(skill(n))).unwrap();
+                }
+                let args = run_of("a", &[]);
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let ended = killed_at(&pair.0, &args, call, number);
+                for name in names.iter().chain(&names) {
+                    pair.apply(name);
+                }
+                for name in ["a", "b", "cloud"] {
+                    for n in 0..3 {
+                        assert!(!is_there(&pair, name, n), "{call} {number} {name} {n}");
+                    }
+                    assert!(is_there(&pair, name, 3), "{call} {number} {name}");
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
+    if !can_inject() {
+        return;
+    }
+    for number in [2, 12, 25] {
+        let pair = deleting(&["a", "b"], 60);
+        for n in 0..30 {
+            fs::remove_file(pair.home("a").join(skill(n))).unwrap();
+        }
+        let args = run_of("a", &["--delete-many"]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        assert!(!killed_at(&pair.0, &args, "unlink", number), "{number}");
+        let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
+        let gone = (0..30).filter(is_gone).count();
+        assert!((1..30).contains(&gone), "{number}: {gone}");
+        // Neither takes the folder for one that is not mounted, and nothing comes back.
+        let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
+        pair.apply("a");
+        let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
+        for n in 0..60 {
+            for name in ["a", "b", "cloud"] {
+                assert_eq!(is_there(&pair, name, n), n >= 30, "{number} {name} {n}");
+            }
+        }
+        for name in ["a", "b"] {
+            assert_eq!(actions(&pair.apply(name)), [""; 0], "{number}");
+        }
+    }
+}
+
+#[test]
+fn files_gone_from_both_sides_are_deleted_everywhere_unless_many() {
+    let pair = deleting(&["a", "b"], 40);
+    let remove = |n: usize| {
+        for root in [pair.home("a"), pair.cloud()] {
+            fs::remove_file(root.join(skill(n))).unwrap();
+        }
+    };
+    remove(7);
+    pair.apply("a");
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("delete-local {}", skill(7))]
+    );
+    for n in 20..26 {
+        remove(n);
+    }
+    pair.apply("a");
+    assert_eq!(pair.apply("b")["summary"]["copy-to-cloud"], 6);
+}
+
+#[test]
+fn with_few_files_only_deletions_of_more_than_half_are_held_back() {
+    for (files, deleted, held) in [
+        (12, 2, 0),
+        (12, 5, 0),
+        (12, 6, 6),
+        (4, 2, 0),
+        (3, 2, 2),
+        (1, 1, 0),
+    ] {
+        let pair = deleting(&["a", "b"], files);
+        for n in 0..deleted {
+            fs::remove_file(pair.home("a").join(skill(n))).unwrap();
+        }
+        let told = format!("{deleted} of {files}");
+        let code = if held > 0 { 6 } else { 0 };
+        let json = pair
+            .run("a", &["run", "--apply", "--json"])
+            .code(code)
+            .json();
+        assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{told}");
+        for n in 0..deleted {
+            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{told}");
+        }
+    }
+}
+
+#[test]
+fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
+    if !can_inject() {
+        return;
+    }
+    let gone = skill(7);
+    for call in ["fsync", "renameat2", "rename"] {
+        for number in 1..=KILLS {
+            let pair = deleting(&["a", "b", "c"], 12);
+            fs::remove_file(pair.home("b").join(&gone)).unwrap();
+            for name in ["b", "a", "c"] {
+                pair.apply(name);
+                assert!(!pair.home(name).join(&gone).exists(), "{name}");
+            }
+            pair.put("c", &gone, "one");
+            let args = run_of("c", &[]);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let ended = killed_at(&pair.0, &args, call, number);
+            pair.apply("c");
+            pair.apply("a");
+            // `b` is off, and the file is gone from the folder for a while.
+            fs::remove_file(pair.cloud().join(&gone)).unwrap();
+            let expected = [format!("copy-to-cloud {gone}")];
+            assert_eq!(actions(&pair.apply("a")), expected, "{call} {number}");
+            if ended {
+                break;
+            }
+        }
+    }
+}

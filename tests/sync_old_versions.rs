@@ -1,0 +1,330 @@
+//! Versions that come back: because a client brought them, or because somebody wanted them.
+
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use std::fs;
+
+/// Writes a version on a machine, each at a time of its own, and syncs there and on the others.
+fn writes(pair: &Pair, text: &str, time: u64, names: &[&str]) {
+    at(&pair.put(names[0], SKILL, text), time);
+    for name in names {
+        pair.apply(name);
+    }
+}
+
+/// The text of both machines and of the cloud folder.
+fn everywhere(pair: &Pair, text: &str) {
+    for side in ["a", "b", "cloud"] {
+        assert_eq!(pair.text(side, SKILL), text, "{side}");
+    }
+}
+
+fn reason(json: &serde_json::Value) -> &str {
+    json["actions"][0]["reason"].as_str().unwrap()
+}
+
+const OLDER: &str = "the cloud folder has an older version";
+
+#[test]
+fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
+    let pair = Pair::new();
+    pair.configure("c", "");
+    fs::create_dir_all(pair.home("c")).unwrap();
+    // `c` is off from then on, and vouches for what it wrote.
+    writes(&pair, "one", 1_795_000_000, &["c", "a", "b"]);
+    for n in 2..5 {
+        writes(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
+    }
+    for (name, time) in [("a", 1_795_000_000), ("b", 1_795_000_100)] {
+        at(&pair.put("cloud", SKILL, "one"), time);
+        let json = pair.apply(name);
+        assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
+        assert_eq!(reason(&json), OLDER);
+        assert!(json["snapshot"].is_string(), "{json}");
+        for other in ["a", "b"] {
+            assert_eq!(actions(&pair.apply(other)), [""; 0], "{other}");
+        }
+        everywhere(&pair, "text 4");
+    }
+    // One that was away all the time gets what is new.
+    assert_eq!(
+        actions(&pair.apply("c")),
+        [format!("copy-to-local {SKILL}")]
+    );
+}
+
+#[test]
+fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
+    let pair = Pair::new();
+    writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
+    writes(&pair, "two", 1_795_000_010, &["a"]);
+    at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
+    // To `b` nothing has changed: `a` has to say that it has.
+    let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(actions(&json), [""; 0]);
+    assert_eq!(
+        json["waiting"][0]["reason"],
+        "a has a newer version, which has not arrived yet"
+    );
+    assert_eq!(reason(&pair.apply("a")), OLDER);
+    pair.apply("b");
+    everywhere(&pair, "two");
+}
+
+#[test]
+fn an_old_text_is_replaced_by_a_local_edit_of_the_newer_one() {
+    let pair = Pair::new();
+    writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
+    writes(&pair, "two", 1_795_000_010, &["a", "b"]);
+    at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
+    writes(&pair, "three", 1_795_000_020, &["a", "b"]);
+    everywhere(&pair, "three");
+}
+
+#[test]
+fn an_unattested_old_text_is_recognized() {
+    let pair = Pair::new();
+    writes(&pair, "one", 1_795_000_000, &["a", "b"]);
+    for n in 2..8 {
+        writes(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
+    }
+    for more in [&[][..], &["--accept-unlisted"]] {
+        at(&pair.put("cloud", SKILL, "text 3"), 1_795_000_003);
+        let mut args = vec!["run", "--apply", "--json"];
+        args.extend(more);
+        let json = pair.run("b", &args).code(0).json();
+        assert_eq!(reason(&json), OLDER);
+        pair.apply("a");
+        everywhere(&pair, "text 7");
+    }
+}
+
+#[test]
+fn a_deliberate_return_to_an_old_text_is_synced() {
+    let pair = Pair::new();
+    writes(&pair, "one", 1_795_000_000, &["a", "b"]);
+    writes(&pair, "two", 1_795_000_010, &["b", "a"]);
+    // Checked out again, with the time that it had.
+    writes(&pair, "one", 1_795_000_000, &["b", "a"]);
+    everywhere(&pair, "one");
+    writes(&pair, "two", 1_795_000_010, &["a", "b"]);
+    everywhere(&pair, "two");
+    // What was put back is older than what follows, like any other.
+    at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
+    assert_eq!(reason(&pair.apply("b")), OLDER);
+    everywhere(&pair, "two");
+}
+
+#[test]
+fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
+    let pair = Pair::new();
+    writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
+    writes(&pair, "two", 1_795_000_010, &["a", "b"]);
+    let args = ["restore", "--target", "cloud", "--apply"];
+    let _ = pair.run("a", &args).code(0);
+    assert_eq!(pair.text("cloud", SKILL), "one");
+    for name in ["b", "a"] {
+        assert_eq!(
+            actions(&pair.apply(name)),
+            [format!("copy-to-local {SKILL}")]
+        );
+    }
+    everywhere(&pair, "one");
+}
+
+#[test]
+fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
+    // Our own word of that day is one that we know again, or none.
+    for versions in [3, 12] {
+        for more in [&[][..], &["--accept-unlisted"]] {
+            let pair = Pair::new();
+            writes(&pair, "one", 1_795_000_000, &["a", "b", "a", "b"]);
+            let day = pair.day();
+            for n in 0..versions {
+                writes(&pair, &format!("text {n}"), 1_795_000_010 + n, &["a"]);
+            }
+            pair.apply("b");
+            pair.back_to(&day);
+            let newest = format!("text {}", versions - 1);
+            let mut args = vec!["run", "--apply", "--json"];
+            args.extend(more);
+            for name in ["b", "a", "b", "a"] {
+                let json = pair.run(name, &args).code(0).json();
+                assert_eq!(json["waiting"].as_array().unwrap().len(), 0, "{json}");
+            }
+            everywhere(&pair, &newest);
+            assert_eq!(actions(&pair.apply("a")), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn an_earlier_version_of_a_conversation_is_updated() {
+    let line = |n: u32| format!("{{\"n\":{n}}}\n");
+    let texts: Vec<_> = (0..3)
+        .map(|n| format!("{META}{}", (0..n).map(line).collect::<String>()))
+        .collect();
+    // What the other one vouches for is in what is here, as a text or packed.
+    for is_packed in [false, true] {
+        let pair = Pair::new();
+        pair.put("b", ROLLOUT, &texts[0]);
+        for name in ["b", "a", "b"] {
+            pair.apply(name);
+        }
+        let old = pair.cloud().join(ROLLOUT);
+        if is_packed {
+            fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+            let level = ruzstd::encoding::CompressionLevel::Fastest;
+            let packed = ruzstd::encoding::compress_to_vec(texts[1].as_bytes(), level);
+            fs::write(pair.home("b").join(format!("{ROLLOUT}.zst")), packed).unwrap();
+        } else {
+            pair.put("b", ROLLOUT, &texts[1]);
+        }
+        for name in ["b", "a"] {
+            pair.apply(name);
+        }
+        let _ = fs::remove_file(pair.cloud().join(format!("{ROLLOUT}.zst")));
+        fs::write(&old, &texts[0]).unwrap();
+        let here = pair.home("a").join(ROLLOUT);
+        let _ = fs::remove_file(pair.home("a").join(format!("{ROLLOUT}.zst")));
+        fs::write(here, &texts[2]).unwrap();
+        assert_eq!(
+            actions(&pair.apply("a")),
+            [format!("copy-to-cloud {ROLLOUT}")],
+            "{is_packed}"
+        );
+        pair.apply("b");
+        assert_eq!(pair.text("b", ROLLOUT), texts[2]);
+    }
+}
+
+#[test]
+fn a_prefix_of_a_conversation_waits_for_undelivered_turns() {
+    let pair = Pair::new();
+    pair.put("b", ROLLOUT, META);
+    for name in ["b", "a", "b"] {
+        pair.apply(name);
+    }
+    pair.put("b", ROLLOUT, &format!("{META}{{\"by\":\"b\"}}\n"));
+    pair.apply("b");
+    // Its word has come, its conversation has not.
+    pair.put("cloud", ROLLOUT, META);
+    pair.put("a", ROLLOUT, &format!("{META}{{\"by\":\"a\"}}\n"));
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(json["waiting"][0]["path"], ROLLOUT, "{json}");
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn a_partial_copy_of_a_local_file_is_never_used() {
+    let pair = Pair::new();
+    writes(&pair, "one\ntwo\n", 1_795_000_000, &["a"]);
+    let half = pair.put("cloud", SKILL, "one\ntw");
+    for more in [&[][..], &["--accept-unlisted"]] {
+        let mut args = vec!["run", "--apply", "--json"];
+        args.extend(more);
+        let json = pair.run("a", &args).code(6).json();
+        assert_eq!(json["waiting"][0]["path"], SKILL, "{json}");
+        assert_eq!(pair.text("a", SKILL), "one\ntwo\n");
+    }
+    fs::remove_file(half).unwrap();
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [format!("copy-to-cloud {SKILL}")]
+    );
+    // Somebody has taken its last line out.
+    pair.put("cloud", SKILL, "one\n");
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [format!("copy-to-local {SKILL}")]
+    );
+}
+
+#[test]
+fn a_partial_text_that_was_used_is_replaced_by_the_complete_one() {
+    let pair = Pair::new();
+    // Nobody has said anything yet.
+    pair.put("cloud", SKILL, "one\ntw");
+    pair.apply("a");
+    assert_eq!(pair.text("a", SKILL), "one\ntw");
+    pair.put("b", SKILL, "one\ntwo\n");
+    pair.put("cloud", SKILL, "one\ntwo\n");
+    pair.apply("b");
+    // Half of it comes back, for which `a` vouches by now.
+    pair.put("cloud", SKILL, "one\ntw");
+    assert_eq!(reason(&pair.apply("b")), OLDER);
+    pair.apply("a");
+    everywhere(&pair, "one\ntwo\n");
+}
+
+#[test]
+fn without_other_machines_an_old_text_is_a_conflict() {
+    let pair = Pair::new();
+    for (n, text) in ["one", "two"].into_iter().enumerate() {
+        writes(&pair, text, 1_795_000_000 + n as u64, &["a"]);
+    }
+    // By a client, or by somebody who has no codex-manager there.
+    at(&pair.put("cloud", SKILL, "one"), 1_795_000_100);
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
+    assert_eq!(json["conflicts"][0]["path"], SKILL, "{json}");
+    assert_eq!(pair.text("a", SKILL), "two");
+    let _ = pair
+        .run("a", &["resolve", SKILL, "--keep", "cloud"])
+        .code(0);
+    assert_eq!(pair.text("a", SKILL), "one");
+    // What it replaced is what comes back now.
+    at(&pair.put("cloud", SKILL, "two"), 1_795_000_101);
+    let _ = pair.run("a", &["run", "--apply"]).code(2);
+    let _ = pair
+        .run("a", &["resolve", SKILL, "--keep", "local"])
+        .code(0);
+    assert_eq!(pair.text("cloud", SKILL), "one");
+}
+
+#[test]
+fn concurrent_versions_are_a_conflict() {
+    let pair = Pair::new();
+    writes(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
+    let before = pair.day();
+    writes(&pair, "by a", 1_795_000_010, &["a"]);
+    let by_a = fs::read_dir(pair.cloud().join(".codex-manager/machines")).unwrap();
+    let words: Vec<_> = by_a
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("a-"))
+        .map(|entry| (entry.path(), fs::read(entry.path()).unwrap()))
+        .collect();
+    // The folder of `b`, to which that has not come yet.
+    pair.back_to(&before);
+    writes(&pair, "by b", 1_795_000_020, &["b"]);
+    // The client takes the one of `b`.
+    for (path, word) in words {
+        fs::write(path, word).unwrap();
+    }
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
+    assert_eq!(json["conflicts"][0]["path"], SKILL, "{json}");
+    let _ = pair
+        .run("a", &["resolve", SKILL, "--keep", "local"])
+        .code(0);
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("copy-to-local {SKILL}")]
+    );
+    everywhere(&pair, "by a");
+}
+
+#[test]
+fn a_partial_conflict_copy_is_completed_by_another_machine() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[conflict]\npolicy = \"prefer_local\"\n");
+    }
+    pair.diverge();
+    pair.apply("b");
+    let forks = fs::read_dir(pair.cloud().join(".codex-manager/forks")).unwrap();
+    let fork = forks.map(|entry| entry.unwrap().path()).next().unwrap();
+    let whole = fs::read(&fork).unwrap();
+    fs::write(&fork, &whole[..whole.len() / 2]).unwrap();
+    let json = pair.apply("b");
+    assert_eq!(json["actions"][0]["action"], "settle-fork", "{json}");
+    assert_eq!(fs::read(&fork).unwrap(), whole);
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+}

@@ -1,0 +1,642 @@
+//! What a sync overwrites: kept, put back, and for how long.
+
+use crate::support::env::assert_same_tree;
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, at};
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+/// The names of snapshots, and a time for each.
+fn snapshot_at(pair: &Pair, name: &str, secs: u64) {
+    let path = pair.0.path("backups-b").join(name);
+    let folder = fs::File::open(path).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+    folder.set_modified(time).unwrap();
+}
+
+#[test]
+fn overwritten_files_are_backed_up_and_restored() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure(
+            "b",
+            &format!("[backup]\ncompression = \"{compression}\"\nmax_backups = 1\n"),
+        );
+        let file = pair.put("a", SKILL, "one");
+        at(&file, 1_795_000_000);
+        pair.apply("a");
+        pair.apply("b");
+        pair.put("a", SKILL, "two");
+        pair.apply("a");
+        // Foreign things in the folder of backups are nobody's to remove.
+        let foreign = pair.0.write("backups-b/other-20200101T000000Z/x", "mine");
+        let json = pair.apply("b");
+        let snapshot = json["snapshot"].as_str().unwrap().to_owned();
+        assert_eq!(snapshot.contains(".zip"), compression == "zip");
+        assert_eq!(pair.text("b", SKILL), "two");
+        let _ = pair
+            .run("b", &["restore", "--from", "../codex-b", "--apply"])
+            .code(4);
+        let _ = pair
+            .run("b", &["restore", "--from", &snapshot, "--dry-run"])
+            .code(0);
+        assert_eq!(pair.text("b", SKILL), "two");
+        let run = pair
+            .run("b", &["restore", "--from", &snapshot, "--apply", "--json"])
+            .code(0);
+        assert_eq!(run.json()["files"][0], SKILL);
+        let back = pair.home("b").join(SKILL);
+        assert_eq!(fs::read_to_string(&back).unwrap(), "one");
+        assert_eq!(
+            back.metadata().unwrap().modified().unwrap(),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
+        );
+        assert!(foreign.exists());
+    }
+}
+
+#[test]
+fn overwritten_cloud_files_are_restored_as_the_hint_says() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "one");
+    pair.apply("b");
+    pair.put("b", SKILL, "two, newer");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 to the cloud folder"), "{run}");
+    assert!(run.stderr.contains("--target cloud --apply"), "{run}");
+    assert!(!run.stderr.contains("--target local"), "{run}");
+    let json = pair.run("b", &["restore", "--dry-run", "--json"]).code(0);
+    assert_eq!(json.json()["target"], "cloud");
+    let run = pair.run("b", &["restore", "--apply"]).code(0);
+    assert!(run.stdout.contains("restored 1 file ("), "{run}");
+    assert_eq!(pair.text("cloud", SKILL), "one");
+    assert_eq!(pair.text("b", SKILL), "two, newer");
+    let _ = pair
+        .run("b", &["restore", "--target", "cloud", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("cloud", SKILL), "two, newer");
+}
+
+#[test]
+fn a_missing_or_linked_cloud_folder_is_not_restored_to() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "one");
+    pair.apply("b");
+    pair.put("b", SKILL, "two, newer");
+    pair.apply("b");
+    let refused = || {
+        for mode in ["--dry-run", "--apply"] {
+            let args = ["restore", "--target", "cloud", mode];
+            let run = pair.run("b", &args).code(5);
+            assert!(run.stderr.contains("nothing was changed"), "{run}");
+        }
+    };
+    let (cloud, off) = (pair.cloud(), pair.0.path("cloud.off"));
+    fs::rename(&cloud, &off).unwrap();
+    refused();
+    assert!(!cloud.exists());
+    fs::rename(&off, &cloud).unwrap();
+    let (ours, elsewhere) = (cloud.join(".codex-manager"), pair.0.path("elsewhere"));
+    fs::rename(&ours, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &ours).unwrap();
+    let before = pair.tree();
+    refused();
+    assert_same_tree(&before, &pair.tree());
+    assert_eq!(pair.text("cloud", SKILL), "two, newer");
+}
+
+#[test]
+fn the_latest_snapshot_is_chosen_by_mtime() {
+    let pair = Pair::new();
+    for (name, text) in [
+        ("b-20261101T000000Z", "first"),
+        ("b-20261102T000000Z", "second"),
+    ] {
+        pair.0
+            .write(&format!("backups-b/{name}/skills/mine/SKILL.md"), text);
+    }
+    pair.0.write("outside/skills/mine/SKILL.md", "outside");
+    snapshot_at(&pair, "b-20261101T000000Z", 1_795_000_060);
+    snapshot_at(&pair, "b-20261102T000000Z", 1_795_000_000);
+    let _ = pair.run("b", &["restore", "--apply"]).code(0);
+    assert_eq!(pair.text("b", SKILL), "first");
+    let outside = pair.0.path("outside").to_string_lossy().into_owned();
+    for name in ["../outside", &*outside, "..", ".", "a/../../outside"] {
+        let _ = pair
+            .run("b", &["restore", "--from", name, "--apply"])
+            .code(4);
+    }
+    let _ = pair
+        .run("b", &["restore", "--from", "none", "--apply"])
+        .code(1);
+    assert_eq!(pair.text("b", SKILL), "first");
+}
+
+#[test]
+fn a_zip_with_outside_paths_or_a_login_is_not_restored() {
+    use std::io::Write;
+    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
+        let pair = Pair::new();
+        let path = pair.0.write("backups-b/b-20261101T000000Z.zip", "");
+        let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+        for name in [SKILL, name] {
+            let options = zip::write::SimpleFileOptions::default();
+            zip.start_file(name, options).unwrap();
+            zip.write_all(b"planted").unwrap();
+        }
+        zip.finish().unwrap();
+        let run = pair.run("b", &["restore", "--apply"]).code(code);
+        assert_eq!(pair.home("b").join("skills").exists(), code == 0, "{run}");
+        assert!(!pair.home("b").join("auth.json").exists(), "{name}");
+        assert!(!pair.0.path("escaped").exists(), "{name}");
+    }
+}
+
+#[test]
+fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
+    for (more, left) in [
+        ("max_backups = 2", 2),
+        ("retention_days = 30", 2),
+        ("retention_days = 0", 3),
+    ] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\n{more}\n"));
+        for text in ["one", "two and", "three and more"] {
+            pair.put("b", SKILL, text);
+            pair.apply("b");
+        }
+        let backups = pair.0.path("backups-b");
+        let ours = || {
+            let entries = fs::read_dir(&backups).unwrap().flatten();
+            let names = entries.map(|e| e.file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.filter(|name| name.starts_with("b-20")).collect();
+            names.sort();
+            names
+        };
+        // Both have the time of the clock of the tests; the first one is made old.
+        let old = backups.join("b-20261001T000000Z");
+        fs::rename(backups.join(&ours()[0]), &old).unwrap();
+        let foreign = pair
+            .0
+            .write("backups-b/b-20190101T000000Z/skills/x", "not ours");
+        let other = pair
+            .0
+            .write("backups-b/desk-20190101T000000Z/x", "not ours");
+        pair.put("b", SKILL, "four, and then some");
+        let run = pair.run("b", &["run", "--apply"]).code(0);
+        let is_asserted = run.stderr.contains("removed 1 old snapshot");
+        assert_eq!(is_asserted, left == 2, "{more}: {run}");
+        assert!(foreign.exists() && other.exists(), "{more}");
+        let ours = ours()
+            .into_iter()
+            .filter(|n| n != "b-20190101T000000Z")
+            .count();
+        assert_eq!(ours, left, "{more}");
+    }
+}
+
+#[test]
+fn a_dropped_version_can_be_restored() {
+    // In conflict, and kept as a fork by a policy.
+    for (policy, keep, compression, before_overwrite) in [
+        ("manual_abort", "local", "none", true),
+        ("manual_abort", "cloud", "zip", false),
+        ("prefer_cloud", "local", "zip", true),
+        ("prefer_cloud", "local", "none", false),
+        ("prefer_local", "fork", "none", true),
+    ] {
+        let backup = format!(
+            "[backup]\ncompression = \"{compression}\"\nbackup_before_overwrite = {before_overwrite}\n"
+        );
+        let pair = Pair::new();
+        let more = format!("{backup}[conflict]\npolicy = \"{policy}\"\n");
+        pair.configure("b", &more);
+        let [of_a, of_b] = pair.diverge();
+        let dropped = match (policy, keep) {
+            ("manual_abort", "local") => &of_a,
+            _ => &of_b,
+        };
+        if policy != "manual_abort" {
+            pair.apply("b");
+        }
+        let run = pair
+            .run("b", &["resolve", ID, "--keep", keep, "--json"])
+            .code(0);
+        let json = run.json();
+        let snapshot = json["snapshot"].as_str().expect("a snapshot").to_owned();
+        assert!(
+            run.stderr.contains(&format!("restore --from {snapshot}")),
+            "{run}"
+        );
+        pair.apply("b");
+        assert_ne!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
+        assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+        let back = [
+            "restore", "--from", &snapshot, "--target", "local", "--apply",
+        ];
+        let _ = pair.run("b", &back).code(0);
+        assert_eq!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
+        // It goes on, and what it replaces is a version like any other.
+        let json = pair.apply("b");
+        assert_eq!(pair.text("b", ROLLOUT), *dropped, "{json}");
+        assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
+        assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn unfinished_snapshots_of_killed_runs_are_removed() {
+    let pair = Pair::new();
+    let backups = pair.0.path("backups-b");
+    let left = |name: &str, is_locked: bool, secs: u64| {
+        let folder = backups.join(format!(".codex-manager-unfinished-{name}"));
+        fs::create_dir_all(folder.join("snapshot/skills")).unwrap();
+        if is_locked {
+            fs::write(folder.join(".lock"), "").unwrap();
+        }
+        let file = fs::File::open(&folder).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+        file.set_modified(time).unwrap();
+        folder
+    };
+    let (long_ago, in_a_while) = (1_600_000_000, 2_000_000_000);
+    let gone = [
+        left("old", false, long_ago),
+        left("killed", true, in_a_while),
+    ];
+    let stay = [
+        left("about-to-be", false, in_a_while),
+        left("under-way", true, long_ago),
+        pair.0
+            .write("backups-b/.codex-manager-unfinished-file", "x"),
+    ];
+    let lock = codex_manager::io::lock::FileLock::exclusive(&stay[1].join(".lock"));
+    pair.apply("b");
+    assert_eq!(gone.map(|path| path.exists()), [false; 2]);
+    assert_eq!(stay.map(|path| path.exists()), [true; 3]);
+    drop(lock.unwrap());
+}
+
+#[test]
+fn an_unmounted_cloud_folder_is_not_restored_to() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "one");
+    pair.apply("b");
+    pair.put("b", SKILL, "two, newer");
+    pair.apply("b");
+    let (cloud, off) = (pair.cloud(), pair.0.path("cloud.off"));
+    fs::rename(&cloud, &off).unwrap();
+    fs::create_dir(&cloud).unwrap();
+    let before = pair.tree();
+    for mode in ["--dry-run", "--apply"] {
+        let run = pair
+            .run("b", &["restore", "--target", "cloud", mode])
+            .code(5);
+        assert!(run.stderr.contains("looks not mounted"), "{run}");
+        assert!(run.stderr.contains("sync run --refill"), "{run}");
+    }
+    assert_same_tree(&before, &pair.tree());
+    let _ = pair.run("b", &["run", "--apply", "--refill"]).code(0);
+    let _ = pair
+        .run("b", &["restore", "--target", "cloud", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("cloud", SKILL), "one");
+}
+
+#[test]
+fn a_snapshot_with_a_blocked_destination_restores_nothing() {
+    let kept = "backups-b/b-20261101T000000Z";
+    for (there, told) in [
+        ("skills/x", "a file blocks"),
+        ("skills/x/y/z", "a folder blocks"),
+    ] {
+        let pair = Pair::new();
+        pair.0.write(&format!("{kept}/AGENTS.md"), "kept");
+        pair.0.write(&format!("{kept}/skills/x/y"), "kept");
+        pair.put("b", there, "mine");
+        for mode in ["--dry-run", "--apply"] {
+            let run = pair.run("b", &["restore", mode]).code(5);
+            assert!(run.stderr.contains(told), "{run}");
+            assert!(run.stderr.contains("nothing was changed"), "{run}");
+        }
+        assert_eq!(pair.text("b", there), "mine");
+        assert!(!pair.home("b").join("AGENTS.md").exists());
+    }
+}
+
+#[test]
+fn a_snapshot_with_an_unusable_list_is_refused() {
+    for (list, why) in [
+        ("{\"schema\":1,\"fil", "EOF"),
+        ("{\"schema\":9,\"things\":[]}", "newer codex-manager"),
+    ] {
+        let pair = Pair::new();
+        let folder = "backups-b/b-20261101T000000Z";
+        pair.0
+            .write(&format!("{folder}/.cloud/{SKILL}"), "of the cloud");
+        let file = format!("{folder}/.codex-manager-snapshot.json");
+        pair.0.write(&file, list);
+        for mode in ["--dry-run", "--apply"] {
+            let run = pair.run("b", &["restore", mode]).code(5);
+            assert!(run.stderr.contains(why), "{run}");
+        }
+        assert!(!pair.home("b").join(".cloud").exists());
+    }
+}
+
+#[test]
+fn temp_files_of_killed_runs_are_removed_in_the_managers_folders() {
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    let replicas = fs::read_dir(pair.0.path("manager-b/sync")).unwrap();
+    let replica = replicas.map(|entry| entry.unwrap().path()).next().unwrap();
+    let ours = pair.cloud().join(".codex-manager");
+    let folders = [ours.join("machines"), ours.join("forks"), replica];
+    let temps = folders.map(|folder| {
+        fs::create_dir_all(&folder).unwrap();
+        let temp = folder.join(".codex-manager-tmp-abc");
+        fs::write(&temp, "half").unwrap();
+        temp
+    });
+    pair.apply("b");
+    assert_eq!(temps.map(|temp| temp.exists()), [false; 3]);
+}
+
+#[test]
+fn an_unreadable_old_snapshot_stays_and_fails_no_run() {
+    use std::io::Write;
+    let pair = Pair::new();
+    pair.configure("b", "[backup]\nmax_backups = 1\n");
+    let path = pair.0.write("backups-b/b-20200101T000000Z.zip", "");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file(".codex-manager-snapshot.json", stored)
+        .unwrap();
+    zip.write_all(b"{\"schema\":1,\"files\":[]}").unwrap();
+    zip.finish().unwrap();
+    let text = fs::read(&path).unwrap();
+    let at = text.windows(6).position(|part| part == b"schema").unwrap();
+    let mut damaged = text.clone();
+    damaged[at] = b'S';
+    fs::write(&path, damaged).unwrap();
+    for text in ["one", "two, and longer"] {
+        pair.put("b", SKILL, text);
+        pair.apply("b");
+    }
+    assert_eq!(pair.text("cloud", SKILL), "two, and longer");
+    assert!(path.exists());
+}
+
+#[test]
+fn a_conversation_that_quotes_a_token_is_restored() {
+    let pair = Pair::new();
+    let quoting = format!("{META}{{\"access_token\":\"quoted\"}}\n");
+    pair.sync(&[(ROLLOUT, &quoting)]);
+    let longer = format!("{quoting}{{\"n\":1}}\n");
+    pair.put("a", ROLLOUT, &longer);
+    pair.apply("a");
+    pair.apply("b");
+    assert_eq!(pair.text("b", ROLLOUT), longer);
+    let _ = pair.run("b", &["restore", "--apply"]).code(0);
+    assert_eq!(pair.text("b", ROLLOUT), quoting);
+}
+
+#[test]
+fn a_conversation_of_a_killed_decision_is_not_created_twice() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    let _ = pair.diverge();
+    pair.apply("b");
+    let (sync, ours) = (
+        pair.0.path("manager-b/sync"),
+        pair.cloud().join(".codex-manager"),
+    );
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let done = std::process::Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status();
+        assert!(done.unwrap().success());
+    };
+    let kept = [pair.0.path("kept-sync"), pair.0.path("kept-ours")];
+    copy(&sync, &kept[0]);
+    copy(&ours, &kept[1]);
+    let both = ["resolve", ID, "--keep", "both", "--json"];
+    let new = pair.run("b", &both).code(0).json()["new_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let made = pair.home("b").join(ROLLOUT.replace(ID, &new));
+    // As it was before the decision was noted.
+    for (from, to) in [(&kept[0], &sync), (&kept[1], &ours)] {
+        fs::remove_dir_all(to).unwrap();
+        copy(from, to);
+    }
+    let grown = fs::read_to_string(&made).unwrap() + "{\"n\":\"further\"}\n";
+    fs::write(&made, &grown).unwrap();
+    let again = pair.run("b", &both).code(0).json();
+    assert_eq!(again["new_id"], *new);
+    assert_eq!(fs::read_to_string(&made).unwrap(), grown);
+}
+
+#[test]
+fn an_mtime_before_1970_is_restored() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
+        pair.sync(&[(SKILL, "one")]);
+        let file = pair.home("b").join(SKILL);
+        let old = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400);
+        fs::File::open(&file).unwrap().set_modified(old).unwrap();
+        pair.put("a", SKILL, "two, and more");
+        pair.apply("a");
+        pair.apply("b");
+        let back = ["restore", "--target", "local", "--apply"];
+        let _ = pair.run("b", &back).code(0);
+        assert_eq!(pair.text("b", SKILL), "one");
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), old);
+    }
+}
+
+#[test]
+fn an_unreadable_conversation_with_a_conflict_copy_does_not_stop_the_run() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    pair.diverge();
+    pair.apply("b");
+    assert_eq!(pair.apply("b")["summary"]["forks"], 1);
+    let home = pair.home("b");
+    fs::remove_file(home.join(ROLLOUT)).unwrap();
+    // A frame that ends too early.
+    let broken = [0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x40, 0xff];
+    fs::write(home.join(format!("{ROLLOUT}.zst")), broken).unwrap();
+    pair.put("b", SKILL, "mine");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(pair.text("cloud", SKILL), "mine", "{run}");
+    assert_eq!(run.json()["summary"]["forks"], 1);
+}
+
+#[test]
+fn a_file_that_looks_like_a_login_is_not_restored() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        let more = format!("[backup]\ncompression = \"{compression}\"\n");
+        pair.configure("b", &more);
+        let other = "skills/mine/notes.json";
+        let login = "{\"refresh_token\":\"kept where it is\"}";
+        pair.sync(&[(SKILL, "one"), (other, "{}")]);
+        // It became one here, and is replaced all the same: what is overwritten is kept.
+        pair.put("a", SKILL, "two");
+        pair.put("a", other, "{\"two\":2}");
+        pair.apply("a");
+        pair.apply("b");
+        let backups = pair.0.path("backups-b");
+        let snapshot = fs::read_dir(&backups).unwrap().next().unwrap().unwrap();
+        put_into(&snapshot.path(), other, login);
+        for mode in ["--dry-run", "--apply"] {
+            let run = pair.run("b", &["restore", mode, "--json"]).code(6);
+            let json = run.json();
+            assert_eq!(json["files"], serde_json::json!([SKILL]), "{run}");
+            assert_eq!(json["skipped"][0]["path"], other, "{run}");
+            assert!(run.stderr.contains("looks like a login"), "{run}");
+            assert!(!run.to_string().contains("kept where it is"), "{run}");
+        }
+        assert_eq!(pair.text("b", SKILL), "one");
+        assert_eq!(pair.text("b", other), "{\"two\":2}");
+        let log = fs::read_dir(pair.0.path("manager-b/logs")).unwrap();
+        let log = log.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let log = log.collect::<String>();
+        assert!(log.contains("left alone") && log.contains(other), "{log}");
+    }
+}
+
+/// Replaces a file of a snapshot, and what its list says of the size.
+fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
+    use std::io::{Read, Write};
+    let list = ".codex-manager-snapshot.json";
+    let with_size = |old: &str| {
+        let mut json: serde_json::Value = serde_json::from_str(old).unwrap();
+        let files = json["files"].as_array_mut().unwrap();
+        let file = files.iter_mut().find(|file| file["path"] == name).unwrap();
+        file["size"] = text.len().into();
+        json.to_string()
+    };
+    if snapshot.is_dir() {
+        let old = fs::read_to_string(snapshot.join(list)).unwrap();
+        fs::write(snapshot.join(list), with_size(&old)).unwrap();
+        fs::write(snapshot.join(name), text).unwrap();
+        return;
+    }
+    let mut old = zip::ZipArchive::new(fs::File::open(snapshot).unwrap()).unwrap();
+    let mut files = Vec::new();
+    for index in 0..old.len() {
+        let mut file = old.by_index(index).unwrap();
+        let path = file.name().unwrap().into_owned();
+        let mut bytes = String::new();
+        file.read_to_string(&mut bytes).unwrap();
+        let bytes = match &*path {
+            path if path == list => with_size(&bytes),
+            path if path == name => text.to_owned(),
+            _ => bytes,
+        };
+        files.push((path, bytes));
+    }
+    let mut new = zip::ZipWriter::new(fs::File::create(snapshot).unwrap());
+    for (path, bytes) in files {
+        let options = zip::write::SimpleFileOptions::default();
+        new.start_file(&*path, options).unwrap();
+        new.write_all(bytes.as_bytes()).unwrap();
+    }
+    new.finish().unwrap();
+}
+
+#[test]
+fn conflict_copies_of_two_files_with_one_name_are_distinct() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    let paths = ["x", "y"].map(|folder| format!("sessions/{folder}/rollout-mine.jsonl"));
+    let text = |of: &str| format!("{{\"n\":0}}\n{{\"n\":\"{of}\"}}\n");
+    for path in &paths {
+        pair.sync(&[(path, "{\"n\":0}\n")]);
+    }
+    // The same text is kept of both.
+    for path in &paths {
+        pair.put("a", path, &text("a"));
+        pair.put("b", path, &text("b, which is longer"));
+    }
+    pair.apply("a");
+    pair.apply("b");
+    let json = pair.apply("b");
+    let mut forks: Vec<_> = json["forks"].as_array().unwrap().clone();
+    assert_eq!(forks.len(), 2, "{json}");
+    // They are the same on the other machine, which knows whose they are.
+    let json = pair.apply("a");
+    assert_eq!(*json["forks"].as_array().unwrap(), forks, "{json}");
+    let first = forks.remove(0);
+    let keep = ["resolve", first.as_str().unwrap(), "--keep", "fork"];
+    let _ = pair.run("b", &keep).code(0);
+    let went_on = |name| {
+        paths
+            .iter()
+            .filter(|path| pair.text(name, path) == text("b, which is longer"))
+            .count()
+    };
+    assert_eq!(went_on("b"), 1);
+    assert_eq!(*pair.apply("b")["forks"].as_array().unwrap(), forks);
+    let keep = ["resolve", forks[0].as_str().unwrap(), "--keep", "fork"];
+    let _ = pair.run("b", &keep).code(0);
+    assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+    assert_eq!(went_on("b"), 2);
+    assert_eq!(pair.apply("a")["forks"].as_array().unwrap().len(), 0);
+    assert_eq!(went_on("a"), 2);
+}
+
+#[test]
+fn a_wrong_clock_makes_no_snapshot_old() {
+    for (off, right) in [
+        ("1996-11-27T12:00:00Z", "2026-11-20T12:00:00Z"),
+        ("2056-11-12T12:00:00Z", "2026-11-20T12:00:00Z"),
+    ] {
+        for is_off_first in [true, false] {
+            let mut pair = Pair::new();
+            let days = "[backup]\nretention_days = 30\nmax_backups = 4\n";
+            pair.configure("b", days);
+            pair.put("b", SKILL, "0");
+            pair.apply("b");
+            let mut texts = vec!["0".to_owned()];
+            let clocks = if is_off_first {
+                [off, off, right, right]
+            } else {
+                [right, right, off, off]
+            };
+            let kept = |pair: &Pair| {
+                let entries = fs::read_dir(pair.0.path("backups-b")).unwrap().flatten();
+                let mut kept: Vec<_> = entries
+                    .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+                    .map(|entry| {
+                        fs::read_to_string(entry.path().join(".cloud").join(SKILL)).unwrap()
+                    })
+                    .collect();
+                kept.sort();
+                kept
+            };
+            for (n, clock) in clocks.iter().enumerate() {
+                pair.0.set("CODEX_MANAGER_NOW", clock);
+                let text = format!("{}", n + 1);
+                // Another length: nothing goes by time.
+                pair.put("b", SKILL, &text.repeat(n + 2));
+                pair.apply("b");
+                assert_eq!(kept(&pair), texts, "{clocks:?} {n}");
+                texts.push(text.repeat(n + 2));
+            }
+            for clock in [right, off] {
+                pair.0.set("CODEX_MANAGER_NOW", clock);
+                pair.apply("b");
+                assert_eq!(kept(&pair).len(), 4, "{clocks:?} {clock}");
+            }
+            // The one that was made first goes first, whatever its name says.
+            pair.put("b", SKILL, "the last one");
+            pair.apply("b");
+            assert_eq!(kept(&pair), texts[1..], "{clocks:?}");
+        }
+    }
+}

@@ -1,0 +1,683 @@
+//! What `sync` keeps from doing harm: logins that would travel, damage that would spread.
+
+use crate::support::env::TestEnv;
+use crate::support::memory;
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+#[test]
+fn files_that_look_like_logins_or_keys_are_not_synced() {
+    for side in ["a", "cloud"] {
+        let pair = Pair::new();
+        for path in [
+            ".credentials.json",
+            "auth.json.bak",
+            "auth.json~",
+            "auth-work.json",
+            "auth (1).json",
+            "me_auth.json.bak",
+            ".env",
+            ".netrc",
+            "key.age",
+            "skills/x/id.pem",
+            "mcp-oauth/tokens.json",
+            "state_5.sqlite.backup",
+            "backups/2026-11-01-100000-me@x.com-codex.tar.gz",
+            "config.toml",
+            "hooks.json",
+        ] {
+            pair.put(side, path, "x");
+        }
+        pair.put(side, "skills/x/notes.json", "{\"refresh_token\": \"rt\"}");
+        pair.put(side, SKILL, "x");
+        let json = pair.apply("a");
+        let action = if side == "a" { "cloud" } else { "local" };
+        assert_eq!(actions(&json), [format!("copy-to-{action} {SKILL}")]);
+        assert_eq!(json["warnings"][0]["path"], "skills/x/notes.json");
+    }
+}
+
+#[test]
+fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
+    let login = "{\n  \"tokens\": {\"access_token\": \"a\", \"refresh_token\": \"r\"}\n}\n";
+    for side in ["a", "cloud"] {
+        let pair = Pair::new();
+        let disguised = [
+            ROLLOUT,
+            "sessions/2026/11/18/notes.jsonl",
+            "history.jsonl",
+            "session_index.jsonl",
+        ];
+        for path in disguised {
+            pair.put(side, path, login);
+        }
+        pair.put("b", "history.jsonl", "{\"ts\":1,\"text\":\"of b\"}\n");
+        // Who speaks of tokens is no login.
+        let talk = "archived_sessions/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b456.jsonl";
+        let said = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
+        pair.put(side, talk, &said);
+        for name in ["a", "b", "a"] {
+            let run = pair.run(name, &["run", "--apply", "--json"]);
+            let other = if side == "a" {
+                pair.cloud()
+            } else {
+                pair.home("a")
+            };
+            for path in disguised {
+                let there = fs::read_to_string(other.join(path)).unwrap_or_default();
+                assert!(!there.contains("access_token"), "{path}: {run}");
+                assert_eq!(pair.text(side, path), login, "{run}");
+                if name == side {
+                    assert!(run.json()["warnings"].to_string().contains(path), "{run}");
+                }
+            }
+        }
+        assert_eq!(pair.text("b", talk), said);
+    }
+}
+
+#[test]
+fn a_text_with_a_token_is_not_synced_but_prompts_are() {
+    // Put together here, so that nothing that looks for tokens finds one in this file.
+    let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
+    for side in ["a", "cloud"] {
+        let pair = Pair::new();
+        pair.put(
+            side,
+            "skills/x/setup.md",
+            &format!("# Setup\n\n`{token}`\n"),
+        );
+        pair.put(side, "skills/x/deploy.sh", &format!("export T={token}\n"));
+        pair.put(side, "skills/x/words.md", "set `GITHUB_TOKEN=ghp_xxxx…`\n");
+        let prompt = format!("{{\"session_id\":\"s\",\"ts\":1,\"text\":\"{token}\"}}\n");
+        pair.put(side, "history.jsonl", &prompt);
+        let json = pair.apply("a");
+        let to = if side == "a" { "cloud" } else { "local" };
+        assert_eq!(
+            actions(&json),
+            ["history.jsonl", "skills/x/words.md"].map(|path| format!("copy-to-{to} {path}"))
+        );
+        let warnings = json["warnings"].as_array().unwrap();
+        let paths: Vec<_> = warnings
+            .iter()
+            .map(|w| w["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(paths, ["skills/x/deploy.sh", "skills/x/setup.md"]);
+        let why = "is not synced: what is in it looks like a GitHub token";
+        assert_eq!(warnings[0]["reason"], why);
+        assert!(!json.to_string().contains(&token));
+    }
+}
+
+#[test]
+fn a_text_with_a_token_is_not_restored_to_the_cloud_but_a_conversation_is() {
+    let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
+    let pair = Pair::new();
+    let kept = "backups-a/a-20261101T000000Z";
+    let conversation = format!("{META}{{\"n\":\"{token}\"}}\n");
+    pair.0.write(&format!("{kept}/{ROLLOUT}"), &conversation);
+    for target in ["local", "cloud"] {
+        let args = ["restore", "--target", target, "--apply"];
+        let _ = pair.run("a", &args).code(0);
+    }
+    assert_eq!(pair.text("cloud", ROLLOUT), conversation);
+    pair.0.write(&format!("{kept}/{SKILL}"), &token);
+    let args = ["restore", "--target", "cloud", "--apply", "--json"];
+    let left = pair.run("a", &args).code(6);
+    assert!(left.stderr.contains("GitHub token"), "{left}");
+    assert!(!left.to_string().contains(&token));
+    assert_eq!(left.json()["skipped"][0]["path"], SKILL, "{left}");
+    assert_eq!(left.json()["files"][0], ROLLOUT, "{left}");
+    assert!(!pair.cloud().join(SKILL).exists());
+    let _ = pair
+        .run("a", &["restore", "--from", "a-20261101T000000Z", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("a", SKILL), token);
+}
+
+#[test]
+fn settings_that_run_commands_are_synced_only_if_named() {
+    let pair = Pair::new();
+    pair.put("cloud", "config.toml", "notify = [\"sh\"]\n");
+    assert!(actions(&pair.apply("a")).is_empty());
+    pair.configure("a", "[targets]\ninclude_roots = [\"config.toml\"]\n");
+    assert_eq!(actions(&pair.apply("a")), ["copy-to-local config.toml"]);
+    assert!(fs::exists(pair.home("a").join("config.toml")).unwrap());
+}
+
+#[test]
+fn copies_of_settings_that_run_commands_are_synced_only_if_named() {
+    let pair = Pair::new();
+    let paths = [
+        "config.toml.bak",
+        "config.toml~",
+        "config (1).toml",
+        "config.toml.2026-11-20",
+        "config-old.toml",
+        ".config.toml.swp",
+        "work.config.toml",
+        "hooks.json.bak",
+        "hooks.json~",
+        "Hooks-old.json",
+    ];
+    pair.put_all("a", &paths);
+    pair.put("a", "configure.toml", "x");
+    pair.put("a", "skills/x/config.toml", "x");
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [
+            "copy-to-cloud configure.toml",
+            "copy-to-cloud skills/x/config.toml"
+        ]
+    );
+    pair.configure("a", "[targets]\ninclude_roots = [\"config-old.toml\"]\n");
+    assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud config-old.toml"]);
+}
+
+const ROOTS: &str =
+    "[targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"skills\", \"AGENTS.md\"]\n";
+
+#[test]
+fn client_copies_and_placeholders_beside_the_roots_are_found() {
+    let pair = Pair::new();
+    pair.configure("a", ROOTS);
+    pair.put("a", "history.jsonl", "{\"ts\":1}\n");
+    pair.put("a", "AGENTS.md", "x");
+    pair.apply("a");
+    pair.put("cloud", "history (1).jsonl", "{\"ts\":2}\n");
+    pair.put("cloud", "AGENTS (1).md", "y");
+    pair.put("cloud", "sessions (Selective Sync Conflict)/x", "x");
+    let json = pair.apply("a");
+    assert_eq!(pair.text("a", "history.jsonl"), "{\"ts\":1}\n{\"ts\":2}\n");
+    let notes = json["notes"].as_array().unwrap();
+    let named: Vec<_> = notes.iter().map(|n| n["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        named,
+        ["AGENTS (1).md", "sessions (Selective Sync Conflict)"]
+    );
+    fs::remove_file(pair.cloud().join("history (1).jsonl")).unwrap();
+    fs::remove_file(pair.cloud().join("history.jsonl")).unwrap();
+    pair.put("cloud", ".history.jsonl.icloud", "x");
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["waiting"][0]["path"], "history.jsonl");
+    assert!(!fs::exists(pair.cloud().join("history.jsonl")).unwrap());
+}
+
+#[test]
+fn zero_filled_files_never_win() {
+    let files = [ROLLOUT, "history.jsonl", "AGENTS.md", SKILL];
+    for side in ["a", "cloud"] {
+        for whole in [true, false] {
+            let pair = Pair::new();
+            let text = format!("{META}{{\"ts\":1}}\n");
+            for file in files {
+                pair.put("a", file, &text);
+            }
+            pair.apply("a");
+            pair.apply("b");
+            pair.apply("a");
+            for file in files {
+                let zeros = if whole {
+                    "\0".repeat(text.len())
+                } else {
+                    format!("{META}{}", "\0".repeat(100))
+                };
+                at(&pair.put(side, file, &zeros), 1_900_000_000);
+            }
+            let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+            let json = run.json();
+            assert!(actions(&json).is_empty(), "{run}");
+            let list = if side == "a" { "skipped" } else { "waiting" };
+            assert_eq!(json[list].as_array().unwrap().len(), files.len(), "{run}");
+            let code = if side == "a" { 0 } else { 6 };
+            let _ = pair.run("b", &["run", "--apply"]).code(code);
+            for file in files {
+                assert_eq!(pair.text("b", file), text, "{file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_compressed_file_does_not_stop_the_run() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    pair.put("a", SKILL, "x");
+    let garbage = b"\x28\xb5\x2f\xfd\x04garbage garbage";
+    let copy = format!("{ROLLOUT} (1).zst");
+    fs::write(pair.cloud().join(&copy), garbage).unwrap();
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
+    assert_eq!(run.json()["waiting"][0]["path"], copy.as_str());
+    // And one here, beside its plain form.
+    fs::remove_file(pair.cloud().join(&copy)).unwrap();
+    let packed = format!("{ROLLOUT}.zst");
+    fs::write(pair.home("a").join(&packed), garbage).unwrap();
+    pair.put("a", SKILL, "again");
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
+    assert_eq!(run.json()["skipped"][0]["path"], packed.as_str());
+}
+
+/// A file of `a` in two versions, the first of which is in a snapshot of the cloud folder.
+fn overwritten(compression: &str) -> Pair {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(
+            name,
+            &format!("[backup]\ncompression = \"{compression}\"\n"),
+        );
+    }
+    for n in 1..=3 {
+        let file = pair.put("a", &format!("skills/s/f{n}"), &"one ".repeat(200));
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    pair.apply("a");
+    pair.apply("b");
+    pair.apply("a");
+    for n in 1..=3 {
+        pair.put("a", &format!("skills/s/f{n}"), "two");
+    }
+    pair.apply("a");
+    pair.apply("b");
+    pair
+}
+
+fn snapshot(pair: &Pair) -> PathBuf {
+    let mut entries = fs::read_dir(pair.0.path("backups-a")).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+#[test]
+fn a_file_restored_to_the_cloud_reaches_all_machines_with_its_mode() {
+    for compression in ["none", "zip"] {
+        let pair = overwritten(compression);
+        let _ = pair
+            .run("a", &["restore", "--target", "cloud", "--apply"])
+            .code(0);
+        for name in ["a", "b", "a", "b"] {
+            pair.apply(name);
+        }
+        for side in ["a", "b", "cloud"] {
+            assert_eq!(pair.text(side, "skills/s/f2"), "one ".repeat(200), "{side}");
+        }
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&pair.cloud().join("skills/s/f2")), 0o755);
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_or_one_with_a_link_restores_nothing() {
+    for compression in ["none", "zip"] {
+        let pair = overwritten(compression);
+        let kept = snapshot(&pair);
+        if compression == "zip" {
+            let mut bytes = fs::read(&kept).unwrap();
+            let name = b".cloud/skills/s/f2";
+            let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+            let extra = u16::from_le_bytes([bytes[at - 2], bytes[at - 1]]);
+            let data = at + name.len() + usize::from(extra);
+            for byte in &mut bytes[data + 2..data + 6] {
+                *byte ^= 0x55;
+            }
+            fs::write(&kept, bytes).unwrap();
+        } else {
+            fs::write(kept.join(".cloud/skills/s/f2"), "cut").unwrap();
+        }
+        let _ = pair
+            .run("a", &["restore", "--target", "cloud", "--apply"])
+            .code(5);
+        if compression == "none" {
+            fs::remove_file(kept.join(".cloud/skills/s/f2")).unwrap();
+            pair.put("a", "auth.json", &"x".repeat(800));
+            symlink(
+                pair.home("a").join("auth.json"),
+                kept.join(".cloud/skills/s/f2"),
+            )
+            .unwrap();
+            let _ = pair
+                .run("a", &["restore", "--target", "cloud", "--apply"])
+                .code(5);
+        }
+        assert_eq!(pair.text("cloud", "skills/s/f1"), "two");
+    }
+}
+
+#[test]
+fn the_newest_snapshot_stays_if_the_clock_goes_back() {
+    let pair = Pair::new();
+    pair.configure("a", "[backup]\nmax_backups = 1\n");
+    let backups = pair.0.path("backups-a");
+    for text in ["one", "two two", "three"] {
+        pair.put("a", SKILL, text);
+        let made = pair.apply("a")["snapshot"].as_str().map(str::to_owned);
+        if let Some(made) = made {
+            assert!(backups.join(&made).exists(), "{made}");
+            let later = backups.join(made.replace("-2026", "-2027"));
+            if !later.exists() {
+                fs::rename(backups.join(made), later).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn control_characters_in_remote_names_are_not_printed() {
+    let pair = Pair::new();
+    pair.put("cloud", "skills/a\nerror: gone\u{1b}[2J", "x");
+    let fork = ".codex-manager/forks/rollout-\u{1b}[31mz.0123456789abcdef.fork";
+    pair.put("cloud", fork, "x");
+    for args in [&["plan"][..], &["run", "--apply"], &["resolve"]] {
+        let run = pair.run("a", args).code(0);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(
+            !said.contains('\u{1b}') && !said.contains("\nerror"),
+            "{said}"
+        );
+    }
+    assert!(!pair.home("a").join("skills").exists());
+}
+
+/// A packed file of a few kilobytes that unpacks to this many MB.
+fn bomb(megabytes: usize) -> Vec<u8> {
+    // Magic; no checksum, a window of 128 KB; then blocks that say "so many times this byte".
+    let mut bytes = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
+    let blocks = megabytes * 8;
+    for block in 1..=blocks {
+        let is_last = u32::from(block == blocks);
+        let header = (128 << 10 << 3) | (1 << 1) | is_last;
+        bytes.extend(&u32::to_le_bytes(header)[..3]);
+        bytes.push(b'x');
+    }
+    bytes
+}
+
+#[test]
+fn a_decompression_bomb_fills_neither_memory_nor_disk() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "x");
+    let packed = format!("{ROLLOUT}.zst");
+    fs::create_dir_all(pair.cloud().join(ROLLOUT).parent().unwrap()).unwrap();
+    let bytes = bomb(4000);
+    fs::write(pair.cloud().join(&packed), &bytes).unwrap();
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
+    let waiting = &run.json()["waiting"][0];
+    assert_eq!(waiting["path"], packed.as_str());
+    assert!(
+        waiting["reason"].as_str().unwrap().contains("far more"),
+        "{run}"
+    );
+    // Whoever vouches for it.
+    let run = pair.run("a", &["run", "--apply", "--accept-unlisted", "--json"]);
+    let json = run.code(6).json();
+    let skipped = &json["skipped"][0];
+    assert_eq!(skipped["path"], packed.as_str(), "{json}");
+    assert!(
+        skipped["reason"].as_str().unwrap().contains("256 MB"),
+        "{json}"
+    );
+    assert!(
+        !pair.home("a").join("sessions").join("2026").exists() || {
+            let folder = pair.home("a").join(ROLLOUT);
+            fs::read_dir(folder.parent().unwrap()).unwrap().count() == 0
+        }
+    );
+    // As a kept version, it is not what its name says.
+    fs::remove_file(pair.cloud().join(&packed)).unwrap();
+    let forks = pair.cloud().join(".codex-manager/forks");
+    fs::create_dir_all(&forks).unwrap();
+    let conversation = ROLLOUT
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .trim_end_matches(".jsonl");
+    let digest = codex_manager::io::hash::Sha256Digest::of(&bytes).to_string();
+    for mark in ["0123456789abcdef", &digest[..16]] {
+        fs::write(forks.join(format!("{conversation}.{mark}.fork")), &bytes).unwrap();
+    }
+    pair.put("a", "AGENTS.md", "x");
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(json["waiting"].as_array().unwrap().len(), 2, "{json}");
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
+}
+
+/// Three machines that send deletions on and have twelve skills alike.
+fn deleting() -> Pair {
+    let pair = Pair::new();
+    for name in ["a", "b", "c"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    for n in 0..12 {
+        pair.put("a", &format!("skills/s/{n}"), "one");
+    }
+    for name in ["a", "b", "c", "a", "b", "c"] {
+        pair.apply(name);
+    }
+    pair
+}
+
+const GONE: &str = "skills/s/7";
+
+#[test]
+fn an_old_deletion_does_not_affect_a_recreated_file() {
+    let pair = deleting();
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    for name in ["b", "a", "c"] {
+        pair.apply(name);
+        assert!(!pair.home(name).join(GONE).exists(), "{name}");
+    }
+    pair.put("c", GONE, "one");
+    pair.apply("c");
+    pair.apply("a");
+    // `b` is off, and the file has not arrived in the folder of `a`.
+    fs::remove_file(pair.cloud().join(GONE)).unwrap();
+    assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
+    // Deleted once more, that is a deletion of its own.
+    pair.apply("b");
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    for name in ["b", "a", "c"] {
+        pair.apply(name);
+        assert!(!pair.home(name).join(GONE).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_deletion_affects_only_the_deleted_content() {
+    let changed = |pair: &Pair, side: &str| {
+        let root = if side == "cloud" {
+            pair.cloud()
+        } else {
+            pair.home(side)
+        };
+        let path = root.join(GONE);
+        let before = path.metadata().unwrap().modified().unwrap();
+        fs::write(&path, "two").unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(before).unwrap();
+    };
+    // On the machine that is asked to delete it: size and time are as they were.
+    let pair = deleting();
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    pair.apply("b");
+    changed(&pair, "a");
+    assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
+    // And in the folder.
+    let pair = deleting();
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    changed(&pair, "cloud");
+    let run = pair.run("b", &["run", "--apply", "--json"]);
+    assert!(!run.stdout.contains("delete-cloud"), "{run}");
+    assert_eq!(pair.text("cloud", GONE), "two");
+}
+
+#[test]
+fn a_deletion_is_not_synced_if_equality_was_inferred_from_mtime() {
+    let pair = Pair::new();
+    for (name, text) in [("a", "AAAA"), ("b", "BBBB")] {
+        let more = "[sync]\ndelete_policy = \"propagate\"\ncompare = \"mtime\"\n";
+        pair.configure(name, more);
+        at(&pair.put(name, SKILL, text), 1_795_000_000);
+    }
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    assert_eq!(pair.text("b", SKILL), "BBBB");
+    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("copy-to-local {SKILL}")]
+    );
+    pair.apply("a");
+    for name in ["a", "b", "cloud"] {
+        assert_eq!(pair.text(name, SKILL), "AAAA", "{name}");
+    }
+}
+
+#[test]
+fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
+    let pair = Pair::new();
+    pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
+    pair.put("a", "skills/s/empty.md", "text");
+    let cut = "x".repeat(4096);
+    let hole = format!("{}{}tail\n", "text\n".repeat(900), "\0".repeat(600));
+    for (path, text) in [
+        ("skills/s/whole.md", "no newline"),
+        ("skills/s/nothing.py", ""),
+        ("skills/s/cut.md", &cut),
+        ("skills/s/hole.md", &hole),
+        ("skills/s/half.json", "{\"a\": [1,"),
+        ("skills/s/empty.md", ""),
+    ] {
+        at(&pair.put("cloud", path, text), 1_900_000_000);
+    }
+    at(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
+    pair.put("a", "skills/s/same.md", &cut);
+    let run = pair.run("a", &["run", "--apply"]).code(6);
+    assert!(run.stderr.contains("--accept-unlisted"), "{run}");
+    for path in ["skills/s/whole.md", "skills/s/nothing.py"] {
+        assert_eq!(pair.text("a", path), pair.text("cloud", path));
+    }
+    let waiting = pair.run("a", &["plan", "--json"]).code(6).json();
+    let waiting = waiting["waiting"].as_array().unwrap();
+    let paths: Vec<_> = waiting
+        .iter()
+        .map(|w| w["path"].as_str().unwrap())
+        .collect();
+    let expected = ["cut.md", "empty.md", "half.json", "hole.md"];
+    assert_eq!(paths, expected.map(|name| format!("skills/s/{name}")));
+    assert_eq!(pair.text("a", "skills/s/empty.md"), "text");
+    let _ = pair
+        .run("a", &["run", "--apply", "--accept-unlisted"])
+        .code(0);
+    assert_eq!(pair.text("a", "skills/s/half.json"), "{\"a\": [1,");
+}
+
+#[test]
+fn a_plan_of_many_files_uses_little_memory() {
+    const FILES: usize = 20_000;
+    const BOUND: u64 = 64 << 20;
+    let pair = Pair(TestEnv::in_memory());
+    pair.configure("a", "");
+    for n in 0..FILES {
+        let folder = pair.home("a").join(format!("skills/{:03}", n % 200));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{n:05}.md")), "text\n").unwrap();
+    }
+    let args = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "plan",
+        "--json",
+    ];
+    let (run, peak) = memory::peak_of(&pair.0, &args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.json()["actions"].as_array().unwrap().len(), FILES);
+    assert!(peak < BOUND, "{} MB", peak >> 20);
+}
+
+#[test]
+fn files_missing_after_a_restore_from_an_archive_are_not_deleted() {
+    let conversation = |n: u32| {
+        let id = format!("01a1f78b-4d30-7ef3-b0ee-{n:012}");
+        let meta = format!(
+            "{{\"timestamp\":\"2026-11-18T10:00:00.000Z\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\",\"timestamp\":\"2026-11-18T10:00:00.000Z\",\"cwd\":\"/p\"}}}}\n"
+        );
+        let path = format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl");
+        (path, meta)
+    };
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    let put = |name: &str, numbers: std::ops::Range<u32>| {
+        for (path, meta) in numbers.map(conversation) {
+            pair.put(name, &path, &meta);
+        }
+    };
+    let home = pair.home("a");
+    let manager = |args: &[&str]| {
+        let home = home.to_str().unwrap();
+        let mut all = vec!["--manager-home", "manager-a", "--codex-home", home, "-y"];
+        all.extend(args);
+        pair.0.run(all)
+    };
+    put("a", 0..40);
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    let _ = manager(&["backup"]).code(0);
+    put("a", 40..42);
+    put("b", 42..44);
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    let _ = manager(&["restore", "latest"]).code(0);
+    assert!(!home.join(conversation(43).0).exists());
+    let json = pair.apply("a");
+    assert_eq!(actions(&json).len(), 4, "{json}");
+    pair.apply("b");
+    for (path, meta) in (0..44).map(conversation) {
+        for name in ["a", "b", "cloud"] {
+            assert_eq!(pair.text(name, &path), meta, "{name}");
+        }
+    }
+    // What somebody deletes after that is deleted.
+    fs::remove_file(home.join(conversation(1).0)).unwrap();
+    let run = pair.run("a", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
+    assert!(!pair.home("b").join(conversation(1).0).exists());
+}
+
+#[test]
+fn a_changed_file_with_a_token_is_no_conflict() {
+    let pair = Pair::synced(&[("AGENTS.md", "one")]);
+    pair.put("a", "AGENTS.md", "two, of a");
+    pair.apply("a");
+    let token = ["sk", "-proj-", &"Ab3dEf6hIj9k".repeat(4)].concat();
+    let mine = format!("three, of b\n{token}\n");
+    pair.put("b", "AGENTS.md", &mine);
+    pair.put("b", SKILL, "new");
+    let run = pair.run("b", &["run", "--apply", "--json"]);
+    let json = run.json();
+    assert_eq!(json["conflicts"].as_array().unwrap().len(), 0, "{json}");
+    assert_eq!(json["warnings"][0]["path"], "AGENTS.md", "{json}");
+    assert_eq!(pair.text("cloud", SKILL), "new");
+    assert_eq!(pair.text("b", "AGENTS.md"), mine);
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "two, of a");
+    // Nobody is told that something was decided when nothing was.
+    let keep = ["resolve", "AGENTS.md", "--keep", "local"];
+    let _ = pair.run("b", &keep).code(1);
+    pair.put("b", "AGENTS.md", "three, of b");
+    let _ = pair.run("b", &["run", "--apply"]).code(2);
+    let _ = pair.run("b", &keep).code(0);
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "three, of b");
+}

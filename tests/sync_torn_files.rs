@@ -1,0 +1,166 @@
+//! What a client or a power cut has torn in the cloud folder, and who puts it right.
+
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The one entry of a folder whose name begins so.
+fn only(folder: &Path, begin: &str) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with(begin)
+    });
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    paths.remove(0)
+}
+
+/// Makes of a whole file what is left of it.
+type Tear = fn(&[u8]) -> Vec<u8>;
+
+/// Ways in which a file is no longer what it was.
+const WAYS: [(&str, Tear); 4] = [
+    ("cut", |whole| whole[..whole.len() / 2].to_vec()),
+    ("empty", |_| Vec::new()),
+    ("zeros", |whole| vec![0; whole.len()]),
+    ("half zeros", |whole| {
+        let mut torn = whole.to_vec();
+        torn[whole.len() / 2..].fill(0);
+        torn
+    }),
+];
+
+#[test]
+fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
+    for (how, tear) in WAYS {
+        let pair = Pair::new();
+        pair.configure("c", "");
+        pair.put("a", SKILL, "one");
+        for name in ["a", "b", "a", "b"] {
+            pair.apply(name);
+        }
+        let machines = pair.cloud().join(".codex-manager/machines");
+        let word = only(&machines, "a-");
+        let whole = fs::read(&word).unwrap();
+        fs::write(&word, tear(&whole)).unwrap();
+        let checks = pair.run("a", &["preflight"]).code(0);
+        assert!(
+            checks
+                .stdout
+                .contains("this machine's manifest in the cloud folder is incomplete"),
+            "{how}: {checks}"
+        );
+        let json = pair.apply("a");
+        assert_eq!(json["warnings"].as_array().unwrap().len(), 0, "{json}");
+        assert_eq!(fs::read(only(&machines, "a-")).unwrap(), whole, "{how}");
+        // A file that was laid out by hand, everywhere but on the third machine.
+        for name in ["a", "b", "cloud"] {
+            pair.put(name, "skills/s/hand", "by hand");
+        }
+        for name in ["a", "b", "a", "b"] {
+            pair.apply(name);
+        }
+        pair.apply("c");
+        assert_eq!(pair.text("c", "skills/s/hand"), "by hand", "{how}");
+    }
+}
+
+/// Two machines with a version that waits for a decision; its file in the cloud folder and that of `b`.
+fn with_conflict_copy() -> (Pair, PathBuf, PathBuf) {
+    let pair = Pair::new();
+    for name in ["a", "b", "c"] {
+        pair.configure(name, "[conflict]\npolicy = \"prefer_local\"\n");
+    }
+    pair.diverge();
+    pair.apply("b");
+    let there = only(&pair.cloud().join(".codex-manager/forks"), "rollout-");
+    let replica = only(&pair.0.path("manager-b/sync"), "");
+    let here = only(&replica.join("forks"), "rollout-");
+    (pair, there, here)
+}
+
+#[test]
+fn a_torn_conflict_copy_is_completed_from_the_other_side() {
+    for (how, tear) in WAYS {
+        for is_here in [false, true] {
+            let (pair, there, here) = with_conflict_copy();
+            let whole = fs::read(&there).unwrap();
+            let torn = if is_here { &here } else { &there };
+            let time = torn.metadata().unwrap().modified().unwrap();
+            fs::write(torn, tear(&whole)).unwrap();
+            let file = fs::File::options().write(true).open(torn).unwrap();
+            file.set_modified(time).unwrap();
+            if !is_here {
+                let _ = pair.run("c", &["run", "--apply"]).code(6);
+            }
+            let planned = pair.run("b", &["plan", "--json"]).code(0).json();
+            let json = pair.apply("b");
+            assert_eq!(planned["actions"], json["actions"]);
+            assert_eq!(actions(&json).len(), 1, "{how} {is_here}: {json}");
+            for path in [&there, &here] {
+                assert_eq!(fs::read(path).unwrap(), whole, "{how} {is_here}");
+            }
+            assert_eq!(actions(&pair.apply("b")), [""; 0]);
+            pair.apply("c");
+        }
+    }
+}
+
+#[test]
+fn a_partial_conflict_copy_is_not_redundant() {
+    let (pair, there, here) = with_conflict_copy();
+    let whole = fs::read_to_string(&there).unwrap();
+    assert!(whole.starts_with(META) && whole.len() > META.len());
+    fs::write(&here, META).unwrap();
+    pair.apply("b");
+    assert_eq!(fs::read_to_string(&here).unwrap(), whole);
+    // Where no whole one is left, what there is stays, and nobody goes on from it.
+    for (torn, secs) in [(&here, 1_795_000_000), (&there, 1_795_000_060)] {
+        fs::write(torn, META).unwrap();
+        at(torn, secs);
+    }
+    let before = pair.text("b", ROLLOUT);
+    let _ = pair.run("b", &["run", "--apply"]).code(6);
+    let name = there.file_name().unwrap().to_str().unwrap();
+    for keep in ["fork", "both"] {
+        let _ = pair.run("b", &["resolve", name, "--keep", keep]).code(1);
+    }
+    assert_eq!(pair.text("b", ROLLOUT), before);
+    assert!(here.exists() && there.exists());
+}
+
+#[test]
+fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
+    let pair = Pair::new();
+    pair.configure("c", "");
+    pair.put("a", SKILL, "one");
+    pair.put("a", ROLLOUT, META);
+    for name in ["a", "b", "b"] {
+        pair.apply(name);
+    }
+    let word = only(&pair.cloud().join(".codex-manager/machines"), "a-");
+    let whole = fs::read(&word).unwrap();
+    // One that is still arriving may say all of it.
+    for left in [20, 10] {
+        fs::write(&word, &whole[..whole.len() - left]).unwrap();
+        pair.apply("b");
+        let _ = pair.run("c", &["run", "--apply"]).code(6);
+    }
+    at(&word, 1_795_000_000);
+    let checks = pair.run("c", &["preflight"]).code(0);
+    for said in [
+        "the manifest of a has",
+        "since 2026-11-18",
+        "/a-",
+        "remove that",
+    ] {
+        assert!(checks.stdout.contains(said), "{said}: {checks}");
+    }
+    for _ in 0..2 {
+        pair.apply("b");
+    }
+    pair.apply("c");
+    assert_eq!(pair.text("c", SKILL), "one");
+    assert_eq!(pair.text("c", ROLLOUT), META);
+}

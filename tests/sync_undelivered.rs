@@ -1,0 +1,261 @@
+//! Versions that another machine lists and that have not arrived: they are reported, and nothing older takes their
+//! place.
+
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
+
+/// Another conversation: its path and its first line.
+fn second() -> (String, String) {
+    let id = ID.replace("455", "456");
+    (ROLLOUT.replace(ID, &id), META.replace(ID, &id))
+}
+
+/// The cloud folder becomes what it was on a day, but for the manifests: they have arrived already.
+fn only_manifests_arrived(pair: &Pair, day: &Path) -> PathBuf {
+    let manifests = ".codex-manager/machines";
+    let all = pair.0.path("all");
+    fs::rename(pair.cloud(), &all).unwrap();
+    fs::rename(day, pair.cloud()).unwrap();
+    let _ = fs::remove_dir_all(pair.cloud().join(manifests));
+    fs::create_dir_all(pair.cloud().join(manifests)).unwrap();
+    for entry in fs::read_dir(all.join(manifests)).unwrap() {
+        let entry = entry.unwrap();
+        let to = pair.cloud().join(manifests).join(entry.file_name());
+        fs::copy(entry.path(), to).unwrap();
+    }
+    all
+}
+
+#[test]
+fn undelivered_files_are_reported_with_their_machine() {
+    let pair = Pair::synced(&[
+        (ROLLOUT, META),
+        (SKILL, "one"),
+        ("history.jsonl", "{\"ts\":1}\n"),
+    ]);
+    pair.apply("a");
+    let day = pair.day();
+    let longer = format!("{META}{{\"n\":1}}\n");
+    let (other, meta) = second();
+    pair.put("a", ROLLOUT, &longer);
+    pair.put("a", &other, &meta);
+    pair.put("a", SKILL, "two");
+    pair.put("a", "skills/new/SKILL.md", "new");
+    pair.put("a", "history.jsonl", "{\"ts\":1}\n{\"ts\":2}\n");
+    pair.apply("a");
+    let all = only_manifests_arrived(&pair, &day);
+    let told = "a has 2 conversations and 3 files that have not arrived yet";
+    for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
+        let run = pair.run("b", args).code(6);
+        assert!(run.stderr.contains(told), "{run}");
+        let json = run.json();
+        assert_eq!(actions(&json), [""; 0]);
+        assert_eq!(json["summary"]["waiting"], 5, "{json}");
+        let waiting = json["waiting"].as_array().unwrap();
+        let reason = |path: &str| {
+            let of_it = waiting.iter().find(|file| file["path"] == path);
+            of_it.unwrap_or_else(|| panic!("{path}: {json}"))["reason"].clone()
+        };
+        for path in [ROLLOUT, SKILL, "history.jsonl"] {
+            assert_eq!(
+                reason(path),
+                "a has a newer version, which has not arrived yet"
+            );
+        }
+        for path in [&*other, "skills/new/SKILL.md"] {
+            assert_eq!(reason(path), "a has it, which has not arrived yet");
+        }
+    }
+    let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("again before you start Codex on this machine"),
+        "{run}"
+    );
+    assert!(!run.stderr.contains("continue with"), "{run}");
+    let json = pair.run("b", &["preflight", "--json"]).code(0).json();
+    let checks = json["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == "sync.arrival");
+    let check = check.unwrap_or_else(|| panic!("{json}"));
+    assert_eq!(
+        (&check["status"], &check["message"]),
+        (&"warn".into(), &told.into())
+    );
+    // What is there by then is taken, and the rest is waited for.
+    fs::copy(all.join(SKILL), pair.cloud().join(SKILL)).unwrap();
+    let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("a has 2 conversations and 2 files that"),
+        "{run}"
+    );
+    assert_eq!(pair.text("b", SKILL), "two");
+    pair.back_to(&all);
+    assert_eq!(actions(&pair.apply("b")).len(), 4);
+    assert_eq!(pair.text("b", ROLLOUT), longer);
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+}
+
+#[test]
+fn excluded_and_deleted_files_are_not_awaited() {
+    let pair = Pair::new();
+    pair.configure("b", "[targets]\ninclude_roots = [\"sessions\"]\n");
+    let day = pair.day();
+    pair.put("a", SKILL, "one");
+    pair.apply("a");
+    let all = only_manifests_arrived(&pair, &day);
+    pair.apply("b");
+    // By hand, on both machines and in the folder.
+    pair.back_to(&all);
+    let (other, meta) = second();
+    pair.configure("b", "");
+    pair.sync(&[(ROLLOUT, META), (&other, &meta)]);
+    for name in ["a", "b", "cloud"] {
+        for path in [ROLLOUT, SKILL] {
+            let root = if name == "cloud" {
+                pair.cloud()
+            } else {
+                pair.home(name)
+            };
+            fs::remove_file(root.join(path)).unwrap();
+        }
+    }
+    for name in ["a", "b", "a", "b"] {
+        assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn conflict_copies_are_not_awaited() {
+    for keep in [None, Some("local"), Some("both")] {
+        let pair = Pair::new();
+        pair.configure("b", "[conflict]\npolicy = \"prefer_local\"\n");
+        pair.sync(&[(ROLLOUT, META)]);
+        // The longer one of `a`, which it lists, is set aside by `b`.
+        pair.put(
+            "a",
+            ROLLOUT,
+            &format!("{META}{{\"n\":\"a, and longer\"}}\n"),
+        );
+        pair.apply("a");
+        pair.put("b", ROLLOUT, &format!("{META}{{\"n\":\"b\"}}\n"));
+        pair.apply("b");
+        pair.apply("b");
+        if let Some(keep) = keep {
+            let _ = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        }
+        for name in ["b", "a", "b", "a"] {
+            pair.apply(name);
+        }
+    }
+}
+
+#[test]
+fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
+    let pair = Pair::synced(&[(SKILL, "one\n")]);
+    for name in ["a", "b"] {
+        pair.apply(name);
+    }
+    // Put there by hand: all that is listed is what both have.
+    pair.put("cloud", SKILL, "by hand\n");
+    let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("; this machine has the newest version\n"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("--accept-unlisted"), "{run}");
+    pair.put("cloud", SKILL, "one\n");
+    pair.apply("b");
+    // The one of `c` is newer than that of `a`, and half of it has arrived.
+    pair.configure("c", "");
+    pair.apply("c");
+    pair.put("c", SKILL, "two, of c\n");
+    pair.apply("c");
+    pair.put("cloud", SKILL, "two, o");
+    let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(run.stderr.contains("; c has the newest version\n"), "{run}");
+    assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
+}
+
+/// Three machines that send deletions on, and have a skill.
+fn three(text: &str) -> Pair {
+    let pair = Pair::new();
+    for name in ["a", "b", "c"] {
+        pair.configure(name, PROPAGATE);
+    }
+    pair.put("a", SKILL, text);
+    for other in 0..8 {
+        pair.put("a", &format!("skills/other/{other}"), "x");
+    }
+    for name in ["a", "b", "c", "a"] {
+        pair.apply(name);
+    }
+    pair
+}
+
+#[test]
+fn an_older_version_of_a_deleted_file_does_not_come_back() {
+    let pair = three("one");
+    pair.put("a", SKILL, "two");
+    pair.apply("a");
+    pair.apply("b");
+    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
+    pair.apply("b");
+    // Neither the edit nor its file has come to `c`, which has the text from before.
+    assert_eq!(actions(&pair.apply("c")), [format!("delete-local {SKILL}")]);
+    pair.apply("a");
+    // A client brings that back: it goes again.
+    pair.put("cloud", SKILL, "one");
+    assert_eq!(actions(&pair.apply("b")), [format!("delete-cloud {SKILL}")]);
+    for name in ["a", "c", "b"] {
+        assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
+        assert!(!pair.home(name).join(SKILL).exists(), "{name}");
+    }
+    // What a user writes there, be it the same, is new.
+    pair.put("c", SKILL, "one");
+    for name in ["c", "b", "a", "c"] {
+        pair.apply(name);
+    }
+    for name in ["a", "b", "cloud"] {
+        assert_eq!(pair.text(name, SKILL), "one", "{name}");
+    }
+}
+
+#[test]
+fn an_older_text_does_not_replace_an_undelivered_edit() {
+    let pair = three("one");
+    pair.put("a", SKILL, "two");
+    pair.apply("a");
+    let newer = fs::read(pair.cloud().join(SKILL)).unwrap();
+    // Deleted on `b` before the edit came there; the edit wins.
+    pair.put("cloud", SKILL, "one");
+    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
+    let _ = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(!pair.cloud().join(SKILL).exists());
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [format!("copy-to-cloud {SKILL}")]
+    );
+    // All manifests have come to `c`, the file has not.
+    fs::remove_file(pair.cloud().join(SKILL)).unwrap();
+    let run = pair.run("c", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [""; 0]);
+    assert_eq!(run.json()["waiting"][0]["path"], SKILL);
+    assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
+    assert!(!pair.cloud().join(SKILL).exists());
+    // Nor does it come to one that has none, where a client has brought it back.
+    pair.configure("d", "");
+    pair.put("cloud", SKILL, "one");
+    let json = pair.run("d", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(json["waiting"][0]["path"], SKILL, "{json}");
+    assert!(!pair.home("d").join(SKILL).exists());
+    fs::write(pair.cloud().join(SKILL), newer).unwrap();
+    for name in ["c", "d", "b", "a"] {
+        pair.apply(name);
+        assert_eq!(pair.text(name, SKILL), "two", "{name}");
+    }
+}
