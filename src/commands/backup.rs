@@ -29,7 +29,7 @@ use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::{atomic, time_format};
-use crate::quota::moment;
+use crate::quota::reset_time;
 use crate::quota::window::Observation;
 use crate::ui::time::duration;
 use chrono::Duration;
@@ -270,7 +270,7 @@ impl BackupArgs {
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
-                moment::parse(text, &now, settings.zone)
+                reset_time::parse(text, &now, settings.zone)
                     .map_err(|e| CommandError::usage("--reset-at is no time").because(e))?
                     .to_utc(),
             ),

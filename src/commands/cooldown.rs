@@ -11,7 +11,7 @@ use crate::inventory::accounts::Account;
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LoginState};
 use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
-use crate::quota::moment;
+use crate::quota::reset_time;
 use crate::quota::state::{self, Cause, State, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;
@@ -95,7 +95,7 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, C
     let (Some(account), Some(text)) = (&args.set, &args.until) else {
         return Ok(None);
     };
-    let until = moment::parse(text, &context.now(), context.settings.zone)
+    let until = reset_time::parse(text, &context.now(), context.settings.zone)
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
     if until <= context.now() {
         return Err(CommandError::usage(format!(

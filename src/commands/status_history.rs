@@ -8,7 +8,7 @@ use crate::inventory::observations;
 use crate::inventory::resolve::resolve;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
-use crate::quota::drift::{Change, Course, Moved, Point};
+use crate::quota::reset_history::{Change, Course, Moved, Point};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;

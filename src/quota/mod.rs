@@ -2,10 +2,10 @@
 //!
 //! Pure: no files, no clock; `now` is a parameter.
 
-pub mod drift;
 pub mod legacy;
-pub mod moment;
 pub mod recommend;
+pub mod reset_history;
+pub mod reset_time;
 pub mod session_usage;
 pub mod state;
 pub mod window;
