@@ -8,7 +8,7 @@
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
 use super::lease::{AccountLocks, LeaseError, key};
-use super::profile::{Owner, Profile, ProfileError, Profiles, canonical};
+use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
 use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
@@ -121,7 +121,7 @@ impl Profiles {
             is_beneath(home, &self.folder.join(ISOLATED)) && users_of(home).is_empty()
         }) {
             profile.file.live_home = None;
-            profile.file.owner = Owner::Profile;
+            profile.file.owner = LoginOwner::Profile;
         }
         profile
     }

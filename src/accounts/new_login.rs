@@ -306,7 +306,7 @@ pub(crate) fn renew_live(
     {
         return Ok(LiveHomeUpdate::No);
     }
-    let _lock = match LoginLock::take(home, patience) {
+    let _lock = match LoginLock::acquire(home, patience) {
         Ok(lock) => lock,
         Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),

@@ -5,7 +5,7 @@ use crate::archive::manifest::FileEntry;
 use crate::archive::reader::Archive;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, position};
 use std::fs::File;
@@ -78,7 +78,7 @@ struct LoginOf<'a>(&'a File);
 
 impl Sink for LoginOf<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::Auth
+        kind_of(entry.path.as_path()) == HomeEntryKind::Auth
     }
 
     fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {

@@ -5,7 +5,7 @@ use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::manifest::{FolderEntry, LinkEntry, Manifest, OUTSIDE_DATABASES};
 use super::name_table::NameSet;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Component, Path, PathBuf};
@@ -39,7 +39,7 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
             && name
                 .as_path()
                 .file_name()
-                .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
+                .is_some_and(|n| kind_of(Path::new(n)) == HomeEntryKind::Database);
         if name.is_own() && !outside_database {
             return Err(ArchiveError::unsafe_entry(
                 path,
@@ -49,7 +49,7 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
         }
         // Folded into the database by whoever made the archive. SQLite believes what stands beside
         // a database, down to removing files that a journal names.
-        if kind == Kind::DatabaseSidecar {
+        if kind == HomeEntryKind::DatabaseSidecar {
             return Err(ArchiveError::unsafe_entry(
                 path,
                 &name,
@@ -246,8 +246,8 @@ fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
 /// user's.
 pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
-        Kind::Auth | Kind::Config | Kind::InstallationId => true,
-        Kind::Database => home::is_versioned_database(path),
+        HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,
+        HomeEntryKind::Database => home::is_versioned_database(path),
         _ => false,
     };
     let is_top = path.components().count() == 1;

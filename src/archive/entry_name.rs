@@ -75,7 +75,7 @@ impl EntryName {
 
     /// Whether its first component is a name of ours.
     pub fn is_own(&self) -> bool {
-        crate::codex::home::is_ours(self.top())
+        crate::codex::home::is_manager_name(self.top())
     }
 
     /// The form that two names share when a disk that ignores letter case cannot hold both.

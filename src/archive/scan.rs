@@ -8,7 +8,7 @@ use super::manifest::{FileEntry, FolderEntry, OUTSIDE_DATABASES, Stamp};
 use super::name_table::NameTable;
 use super::scope::CaptureScope;
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, long_path, space, tree};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -271,8 +271,8 @@ impl Walk<'_> {
         let kind = kind_of(relative);
         if kind.is_excluded(self.scope.include_tmp) {
             let reason = match kind {
-                Kind::DatabaseSidecar => "folded into the database's snapshot",
-                Kind::Tmp => "temporary files (--include-tmp takes them)",
+                HomeEntryKind::DatabaseSidecar => "folded into the database's snapshot",
+                HomeEntryKind::Tmp => "temporary files (--include-tmp takes them)",
                 _ => "Codex makes it again, or it belongs to this machine",
             };
             self.exclude(relative, reason);
@@ -280,7 +280,7 @@ impl Walk<'_> {
         }
         let holds_databases = meta.is_dir()
             && relative == Path::new(home::SQLITE_FOLDER)
-            && self.scope.captures(Kind::Database);
+            && self.scope.captures(HomeEntryKind::Database);
         if !self.scope.captures(kind) && !holds_databases {
             return false;
         }
@@ -340,7 +340,7 @@ impl Walk<'_> {
         match kind {
             // Known by its head, not by its name: an empty or foreign file is taken as it is. One in
             // the place of Codex's own is said, or a wreck would pass for a good archive.
-            Kind::Database => match database::begins_as_sqlite(source) {
+            HomeEntryKind::Database => match database::begins_as_sqlite(source) {
                 Ok(true) => self.scan.databases.push(file),
                 Ok(false) => {
                     if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
@@ -352,7 +352,7 @@ impl Walk<'_> {
                 }
                 Err(e) => self.skip(file.path.as_path(), e.to_string()),
             },
-            Kind::Auth => self.scan.login = Some(file),
+            HomeEntryKind::Auth => self.scan.login = Some(file),
             _ => self.scan.files.push(&file),
         }
     }
@@ -370,7 +370,7 @@ impl Walk<'_> {
     }
 
     fn outside_databases(&mut self, folder: &Path) {
-        if !self.scope.captures(Kind::Database) {
+        if !self.scope.captures(HomeEntryKind::Database) {
             return;
         }
         let entries = match tree::list(folder) {
@@ -383,7 +383,7 @@ impl Walk<'_> {
                 continue;
             };
             let relative = Path::new(OUTSIDE_DATABASES).join(file_name);
-            let named = kind_of(Path::new(file_name)) == Kind::Database;
+            let named = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
             if !named || !self.scope.wants(&relative) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use super::entry_name::EntryName;
 use super::metadata::Mode;
 use super::name_table::NameSet;
-use crate::codex::home::Kind;
+use crate::codex::home::HomeEntryKind;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ impl CaptureScope {
     }
 
     /// Whether a path of this kind is captured.
-    pub fn captures(&self, kind: Kind) -> bool {
+    pub fn captures(&self, kind: HomeEntryKind) -> bool {
         if kind.is_excluded(self.include_tmp) {
             return false;
         }

@@ -12,7 +12,7 @@
 
 mod rate_limits;
 
-pub use self::rate_limits::Limits;
+pub use self::rate_limits::AccountLimits;
 
 use super::auth::AuthFile;
 use super::home::AUTH_JSON;
@@ -29,22 +29,22 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a probe may take, unless the caller knows better.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long Codex may take to renew a login. Longer than the deadline on purpose: a slow answer is
 /// a nuisance, a lost login is lost.
-pub const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
+pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long app-server may take to end by itself, out of the deadline; four times that when it
 /// has answered everything.
-const GRACE: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often a wait looks whether the user wants to stop.
-const SLICE: Duration = Duration::from_millis(50);
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-const INITIALIZE: u64 = 0;
-const ACCOUNT: u64 = 1;
-const LIMITS: u64 = 2;
+const INITIALIZE_ID: u64 = 0;
+const ACCOUNT_ID: u64 = 1;
+const LIMITS_ID: u64 = 2;
 
 /// What to ask, and how.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ pub struct ProbeOptions<'a> {
     /// For everything, the end of the child included. Where the login is due to be renewed it
     /// counts from the end of that.
     pub deadline: Duration,
-    /// How long that may take by itself; usually [`RENEWAL_PATIENCE`].
+    /// How long that may take by itself; usually [`RENEWAL_TIMEOUT`].
     pub renewal: Duration,
 }
 
@@ -73,7 +73,7 @@ pub struct ProbeReport {
     /// could not renew.
     pub account: Result<Option<ProbedAccount>, ProbeFailure>,
     /// Its windows.
-    pub limits: Result<Limits, ProbeFailure>,
+    pub limits: Result<AccountLimits, ProbeFailure>,
 }
 
 impl ProbeReport {
@@ -86,7 +86,7 @@ impl ProbeReport {
 
     /// Whether the server no longer takes the login: Codex could not renew it, and the token it
     /// has is refused. A refused token alone is no such proof.
-    pub fn login_is_spent(&self) -> bool {
+    pub fn is_login_revoked(&self) -> bool {
         self.account == Ok(None) && matches!(self.limits, Err(ProbeFailure::Unauthorized(_)))
     }
 }
@@ -180,7 +180,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         Ok(child) => child,
         Err(e) => return ProbeReport::failed(ProbeFailure::Crashed(printable(&e.to_string()))),
     };
-    let mut conversation = Conversation {
+    let mut session = ProbeSession {
         child,
         account: None,
         limits: None,
@@ -189,14 +189,18 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         renewal: options.renewal,
         end: started + options.deadline,
     };
-    let failure = conversation.hold().err();
+    let failure = session.run().err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
-    let grace = if failure.is_some() { GRACE } else { GRACE * 4 };
-    if conversation.renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
-        conversation.child.leave();
+    let grace = if failure.is_some() {
+        EXIT_TIMEOUT
     } else {
-        let end = conversation.end.min(Instant::now() + grace);
-        conversation.child.finish(end);
+        EXIT_TIMEOUT * 4
+    };
+    if session.renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
+        session.child.leave();
+    } else {
+        let end = session.end.min(Instant::now() + grace);
+        session.child.finish(end);
     }
     let answer = |reply: Option<Reply>| match (reply, &failure) {
         (Some(reply), _) => reply.map_err(|error| classify(&error)),
@@ -204,9 +208,9 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
     };
     ProbeReport {
-        account: answer(conversation.account).map(|result| account_of(&result)),
-        limits: answer(conversation.limits)
-            .and_then(|result| Limits::read(&result, options.now, options.zone)),
+        account: answer(session.account).map(|result| account_of(&result)),
+        limits: answer(session.limits)
+            .and_then(|result| AccountLimits::read(&result, options.now, options.zone)),
     }
 }
 
@@ -225,7 +229,7 @@ struct RpcError {
     message: String,
 }
 
-struct Conversation {
+struct ProbeSession {
     child: ChildGroup,
     account: Option<Reply>,
     limits: Option<Reply>,
@@ -237,20 +241,20 @@ struct Conversation {
     end: Instant,
 }
 
-impl Conversation {
-    fn hold(&mut self) -> Result<(), ProbeFailure> {
+impl ProbeSession {
+    fn run(&mut self) -> Result<(), ProbeFailure> {
         let info = json!({
             "name": "codex-manager",
             "title": "codex-manager",
             "version": env!("CARGO_PKG_VERSION"),
         });
-        self.request(INITIALIZE, "initialize", &json!({ "clientInfo": info }))?;
+        self.request(INITIALIZE_ID, "initialize", &json!({ "clientInfo": info }))?;
         if self.renewing {
             self.end = self.end.max(Instant::now() + self.renewal);
         }
         loop {
             let (id, reply) = self.next_reply()?;
-            if id != INITIALIZE {
+            if id != INITIALIZE_ID {
                 continue;
             }
             match reply {
@@ -263,12 +267,16 @@ impl Conversation {
             self.end = Instant::now() + self.deadline;
         }
         self.send(&json!({ "method": "initialized" }))?;
-        self.request(ACCOUNT, "account/read", &json!({ "refreshToken": false }))?;
-        self.send(&json!({ "id": LIMITS, "method": "account/rateLimits/read" }))?;
+        self.request(
+            ACCOUNT_ID,
+            "account/read",
+            &json!({ "refreshToken": false }),
+        )?;
+        self.send(&json!({ "id": LIMITS_ID, "method": "account/rateLimits/read" }))?;
         while self.account.is_none() || self.limits.is_none() {
             match self.next_reply()? {
-                (ACCOUNT, reply) if self.account.is_none() => self.account = Some(reply),
-                (LIMITS, reply) if self.limits.is_none() => self.limits = Some(reply),
+                (ACCOUNT_ID, reply) if self.account.is_none() => self.account = Some(reply),
+                (LIMITS_ID, reply) if self.limits.is_none() => self.limits = Some(reply),
                 _ => {}
             }
         }
@@ -292,13 +300,16 @@ impl Conversation {
             if is_interrupted() && !self.renewing {
                 return Err(ProbeFailure::Interrupted);
             }
-            let limit = self.end.checked_sub(GRACE.min(self.deadline / 5));
+            let limit = self.end.checked_sub(EXIT_TIMEOUT.min(self.deadline / 5));
             let limit = limit.unwrap_or(self.end);
             let now = Instant::now();
             if now >= limit {
                 return Err(ProbeFailure::TimedOut(self.deadline));
             }
-            match self.child.read_line(limit.min(now + SLICE)) {
+            match self
+                .child
+                .read_line(limit.min(now + INTERRUPT_POLL_INTERVAL))
+            {
                 ChildOutput::TimedOut => {}
                 ChildOutput::Closed => return Err(self.crashed()),
                 ChildOutput::Line(line) => {
@@ -312,7 +323,8 @@ impl Conversation {
 
     /// Codex ended; what it said on standard error is the reason.
     fn crashed(&mut self) -> ProbeFailure {
-        self.child.finish(self.end.min(Instant::now() + GRACE));
+        self.child
+            .finish(self.end.min(Instant::now() + EXIT_TIMEOUT));
         let text = self.child.stderr();
         let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(3)..];

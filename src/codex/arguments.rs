@@ -37,13 +37,13 @@ const VALUE_OPTIONS: [&str; 29] = [
 ];
 
 /// Subcommands that open the terminal interface. Without a subcommand Codex opens it as well.
-const INTERACTIVE: [&str; 3] = ["resume", "fork", "agents"];
+const INTERACTIVE_SUBCOMMANDS: [&str; 3] = ["resume", "fork", "agents"];
 
 /// Subcommands that run conversations in their own process, without the background daemon.
-const BATCH: [&str; 3] = ["exec", "e", "review"];
+const BATCH_SUBCOMMANDS: [&str; 3] = ["exec", "e", "review"];
 
 /// Subcommands that run no conversation.
-const ADMINISTRATIVE: [&str; 26] = [
+const ADMINISTRATIVE_SUBCOMMANDS: [&str; 26] = [
     "a",
     "app-server",
     "apply",
@@ -77,7 +77,7 @@ pub const NO_DAEMON: &str = "--no-daemon";
 
 /// What an invocation of Codex runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum InvocationMode {
     /// The terminal interface, which may hand the conversation to the background daemon.
     Interactive,
     /// `exec` or `review`: a conversation in the process itself.
@@ -92,7 +92,7 @@ pub struct Arguments<'a> {
     all: &'a [OsString],
     /// The positions in `all` of what is neither an option nor the value of one.
     positional: Vec<usize>,
-    mode: Mode,
+    mode: InvocationMode,
     /// How many of `positional` name the mode: 2 for `exec resume`.
     subcommands: usize,
 }
@@ -106,14 +106,18 @@ impl<'a> Arguments<'a> {
         let is_information = options(all)
             .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")));
         let (mode, subcommands) = match word(0) {
-            _ if is_information => (Mode::Administrative, 0),
-            Some(first) if INTERACTIVE.contains(&first) => (Mode::Interactive, 1),
-            Some(first) if BATCH.contains(&first) => {
-                let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
-                (Mode::Batch, 1 + usize::from(is_nested))
+            _ if is_information => (InvocationMode::Administrative, 0),
+            Some(first) if INTERACTIVE_SUBCOMMANDS.contains(&first) => {
+                (InvocationMode::Interactive, 1)
             }
-            Some(first) if ADMINISTRATIVE.contains(&first) => (Mode::Administrative, 1),
-            _ => (Mode::Interactive, 0),
+            Some(first) if BATCH_SUBCOMMANDS.contains(&first) => {
+                let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
+                (InvocationMode::Batch, 1 + usize::from(is_nested))
+            }
+            Some(first) if ADMINISTRATIVE_SUBCOMMANDS.contains(&first) => {
+                (InvocationMode::Administrative, 1)
+            }
+            _ => (InvocationMode::Interactive, 0),
         };
         Self {
             all,
@@ -124,7 +128,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// What the invocation runs.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> InvocationMode {
         self.mode
     }
 
@@ -225,22 +229,30 @@ mod tests {
     #[test]
     fn the_first_positional_selects_the_mode() {
         for (line, mode, resumed) in [
-            ("", Mode::Interactive, None),
-            ("-m gpt-6 fix", Mode::Interactive, None),
-            ("-m exec", Mode::Interactive, None),
-            ("--model=x resume abc", Mode::Interactive, Some("abc")),
-            ("resume --last", Mode::Interactive, None),
-            ("resume --last prompt", Mode::Interactive, None),
-            ("-C resume fork abc", Mode::Interactive, None),
-            ("exec hello", Mode::Batch, None),
-            ("e -c a=b resume --json id-1 go", Mode::Batch, Some("id-1")),
-            ("exec review", Mode::Batch, None),
-            ("review", Mode::Batch, None),
-            ("login status", Mode::Administrative, None),
-            ("-c a=b logout", Mode::Administrative, None),
-            ("exec --help", Mode::Administrative, None),
-            ("--version", Mode::Administrative, None),
-            ("-- --version", Mode::Interactive, None),
+            ("", InvocationMode::Interactive, None),
+            ("-m gpt-6 fix", InvocationMode::Interactive, None),
+            ("-m exec", InvocationMode::Interactive, None),
+            (
+                "--model=x resume abc",
+                InvocationMode::Interactive,
+                Some("abc"),
+            ),
+            ("resume --last", InvocationMode::Interactive, None),
+            ("resume --last prompt", InvocationMode::Interactive, None),
+            ("-C resume fork abc", InvocationMode::Interactive, None),
+            ("exec hello", InvocationMode::Batch, None),
+            (
+                "e -c a=b resume --json id-1 go",
+                InvocationMode::Batch,
+                Some("id-1"),
+            ),
+            ("exec review", InvocationMode::Batch, None),
+            ("review", InvocationMode::Batch, None),
+            ("login status", InvocationMode::Administrative, None),
+            ("-c a=b logout", InvocationMode::Administrative, None),
+            ("exec --help", InvocationMode::Administrative, None),
+            ("--version", InvocationMode::Administrative, None),
+            ("-- --version", InvocationMode::Interactive, None),
         ] {
             let words = words(line);
             let parsed = Arguments::parse(&words);

@@ -37,7 +37,7 @@ pub struct Freshness {
 
 /// How far `last_refresh` may be ahead of the tokens that were got then, before the clock that it
 /// was read from is taken to have been wrong. It is that of this machine, theirs is the server's.
-const CLOCK_SLACK: TimeDelta = TimeDelta::hours(1);
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 
 impl Freshness {
     /// Newer is `Greater`. An absent figure is older than any.
@@ -55,16 +55,16 @@ impl Freshness {
 
     /// Whether the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens of
     /// that moment say that it was earlier.
-    pub fn is_dated_ahead(&self) -> bool {
+    pub fn has_clock_skew(&self) -> bool {
         let (refreshed, issued) = (self.last_refresh, self.issued_at);
         refreshed
             .zip(issued)
-            .is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_SLACK)
+            .is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_TOLERANCE)
     }
 
     /// When it was renewed: `last_refresh`, or what its tokens say where that is ahead of them.
     pub fn renewed_at(&self) -> Option<DateTime<Utc>> {
-        if self.is_dated_ahead() {
+        if self.has_clock_skew() {
             self.issued_at
         } else {
             self.last_refresh
@@ -126,7 +126,7 @@ pub enum AuthFile {
 
 impl AuthFile {
     /// What stands at a path that could not be read, for whoever only wants to know of a login.
-    pub fn not_read(error: &IoError) -> Self {
+    pub fn from_read_error(error: &IoError) -> Self {
         Self::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
             reason: match error.source.raw_os_error() {
@@ -139,16 +139,16 @@ impl AuthFile {
     /// Reads `path`, following a link: Codex does so too.
     ///
     /// # Errors
-    /// The file system refuses; what stands there can be no login, see [`AuthFile::is_no_login`].
+    /// The file system refuses; what stands there can be no login, see [`AuthFile::cannot_be_login`].
     pub fn read(path: &Path) -> Result<Self, IoError> {
         let bytes = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
             Err(e) => return Err(e).at("read", path),
             Ok(meta) if !meta.is_file() => {
-                return Err(no_login("not a regular file")).at("read", path);
+                return Err(invalid_data("not a regular file")).at("read", path);
             }
             Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(no_login("too large for a login")).at("read", path);
+                return Err(invalid_data("too large for a login")).at("read", path);
             }
             Ok(_) => file_open::read(path).at("read", path)?,
         };
@@ -160,7 +160,7 @@ impl AuthFile {
 
     /// Whether [`AuthFile::read`] found what can be no login, whoever reads it: a folder, a pipe, a file
     /// far too large.
-    pub fn is_no_login(error: &IoError) -> bool {
+    pub fn cannot_be_login(error: &IoError) -> bool {
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
@@ -178,7 +178,7 @@ impl AuthFile {
     }
 }
 
-fn no_login(why: &'static str) -> std::io::Error {
+fn invalid_data(why: &'static str) -> std::io::Error {
     std::io::Error::new(ErrorKind::InvalidData, why)
 }
 

@@ -79,7 +79,7 @@ pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
 }
 
 /// The settings by which a Codex reaches its servers, and what it tells them of itself.
-const SERVERS: [&str; 9] = [
+const SERVER_KEYS: [&str; 9] = [
     "chatgpt_base_url",
     "openai_base_url",
     "model_provider",
@@ -103,8 +103,8 @@ const SIGN_IN_KEYS: [&str; 5] = [
 /// A `config.toml` for a scratch home that asks the servers of `home`, with its login in auth.json.
 ///
 /// What would have effects elsewhere stays out: where databases are, who may sign in, tools.
-pub fn servers_of(home: &Path) -> String {
-    with_keys_of(home, &SERVERS)
+pub fn scratch_config(home: &Path) -> String {
+    with_keys_of(home, &SERVER_KEYS)
 }
 
 /// A `config.toml` with these keys of the one in `home`, and the login in auth.json. One that is
@@ -152,7 +152,7 @@ impl Default for CodexConfig {
 impl CodexConfig {
     /// The folder that Codex looks for databases in, where it is told one: `sqlite_home` of this
     /// configuration of `home`, else `CODEX_SQLITE_HOME`. It may be the home itself.
-    pub fn databases(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
+    pub fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         let configured = self.sqlite_home.as_deref();
         configured
             .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
@@ -231,7 +231,7 @@ mod tests {
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = servers_of(home.path());
+        let servers = scratch_config(home.path());
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -246,7 +246,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(servers_of(Path::new("/nonexistent")).contains("file"));
+        assert!(scratch_config(Path::new("/nonexistent")).contains("file"));
     }
 
     #[test]

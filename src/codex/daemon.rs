@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the daemon may take to disappear after it was told to.
-const POLL: Duration = Duration::from_millis(20);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A daemon that is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum DaemonError {
     #[error("cannot run: {}", .0.display())]
     NotStarted(std::path::PathBuf, #[source] std::io::Error),
     /// The daemon is still there. The text is safe to print.
-    #[error("the background daemon (PID {pid}) is still running{}", answered(.answer))]
+    #[error("the background daemon (PID {pid}) is still running{}", answer_suffix(.answer))]
     StillRunning {
         /// Its process.
         pid: u32,
@@ -43,7 +43,7 @@ pub enum DaemonError {
     },
 }
 
-fn answered(answer: &str) -> String {
+fn answer_suffix(answer: &str) -> String {
     if answer.is_empty() {
         String::new()
     } else {
@@ -75,17 +75,17 @@ pub fn find(home: &Path) -> Option<Daemon> {
 /// Stops the daemon of `home` by Codex's own command and makes sure that it is gone. Turns that it
 /// is running are cut off.
 ///
-/// `false` where there was none; then nothing is started. The deadline is for everything.
+/// `false` where there was none; then nothing is started. The timeout is for everything.
 ///
 /// # Errors
-/// Codex could not be run, or the daemon is still there at the deadline.
+/// Codex could not be run, or the daemon is still there at the timeout.
 pub fn stop(
     program: &Program,
     home: &Path,
     env: &Environment,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<bool, DaemonError> {
-    let end = Instant::now() + deadline;
+    let end = Instant::now() + timeout;
     let Some(daemon) = find(home) else {
         return Ok(false);
     };
@@ -101,19 +101,19 @@ pub fn stop(
     }
     child.finish(end);
     while daemon.is_alive() && Instant::now() < end {
-        std::thread::sleep(POLL);
+        std::thread::sleep(EXIT_POLL_INTERVAL);
     }
     // Another client may have started the next one already.
     match find(home).or_else(|| daemon.is_alive().then_some(daemon)) {
         None => Ok(true),
         Some(left) => Err(DaemonError::StillRunning {
             pid: left.pid,
-            answer: said(&answer, &child.stderr()),
+            answer: answer_text(&answer, &child.stderr()),
         }),
     }
 }
 
-fn said(answer: &[u8], stderr: &str) -> String {
+fn answer_text(answer: &[u8], stderr: &str) -> String {
     let status = serde_json::from_slice::<Value>(answer)
         .ok()
         .and_then(|answer| Some(answer.get("status")?.as_str()?.to_owned()));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a snapshot waits for a writer that is not in WAL mode.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A database that could not be used, with its path.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum DatabaseError {
 
 impl DatabaseError {
     /// Whether the database at `source` itself is what is wrong: it is damaged, or cannot be read.
-    pub fn is_of_content(&self, source: &Path) -> bool {
+    pub fn is_source_defect(&self, source: &Path) -> bool {
         use rusqlite::ffi;
         // What a copy is written with are other codes.
         const READING: [i32; 6] = [
@@ -99,7 +99,7 @@ impl DatabaseError {
     }
 
     /// The same of the database that this one is a copy of.
-    fn of(self, source: &Path) -> Self {
+    fn with_path_of(self, source: &Path) -> Self {
         match self {
             Self::Damaged { detail, .. } => Self::Damaged {
                 path: source.to_path_buf(),
@@ -157,7 +157,7 @@ pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
 pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
-        let quiet = quiet_state(source).filter(|_| attempt < ATTEMPTS);
+        let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
         let connection = match &quiet {
             Some(_) => open_immutable(source),
             None => open_read_only(source),
@@ -165,15 +165,17 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
         .on("open", source)?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
-        if quiet.is_some() && quiet != quiet_state(source) {
+        if quiet.is_some() && quiet != state_without_wal(source) {
             continue;
         }
         let copied = result
             .and_then(|()| check(target))
-            .map_err(|e| e.of(source));
+            .map_err(|e| e.with_path_of(source));
         return match copied {
             // A call that fails under SQLite may look the same in a copy.
-            Err(DatabaseError::Damaged { detail, .. }) => Err(why_damaged(source, &detail)),
+            Err(DatabaseError::Damaged { detail, .. }) => {
+                Err(diagnose_damaged_copy(source, &detail))
+            }
             copied => copied,
         };
     }
@@ -181,8 +183,8 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
 }
 
 /// What is wrong where the copy of `source` is damaged: the source itself, or the copying.
-fn why_damaged(source: &Path, detail: &str) -> DatabaseError {
-    let opened = match quiet_state(source) {
+fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
+    let opened = match state_without_wal(source) {
         Some(_) => open_immutable(source),
         None => open_read_only(source),
     };
@@ -203,7 +205,7 @@ fn why_damaged(source: &Path, detail: &str) -> DatabaseError {
 }
 
 /// Size and time of a database that has nothing beside it; `None` when a WAL or journal exists.
-pub(super) fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+pub(super) fn state_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
@@ -247,13 +249,13 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
-    from.busy_timeout(PATIENCE).on("open", source)?;
+    from.busy_timeout(WRITER_TIMEOUT).on("open", source)?;
     let mut to = Connection::open(target).on("create", target)?;
     // The copy is ours alone until it is renamed into place: it needs no journal of its own.
     to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
         .on("create", target)?;
     let backup = Backup::new(from, &mut to).on("copy", source)?;
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
         // All pages in one step: one read transaction, so one moment in time.
         match backup.step(-1).on("copy", source)? {
@@ -291,7 +293,7 @@ fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError>
 }
 
 /// Folds the `-wal` beside a database that is ours alone into it, and removes what is beside it.
-pub fn fold_wal(path: &Path) -> Result<(), DatabaseError> {
+pub fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection
         .execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")

@@ -1,6 +1,8 @@
 //! Reading a database where it stands, without leaving a trace of having looked.
 
-use super::database::{DatabaseError, SqliteContext, check_is_file, open_immutable, quiet_state};
+use super::database::{
+    DatabaseError, SqliteContext, check_is_file, open_immutable, state_without_wal,
+};
 use super::home;
 use crate::io::file_open;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -10,25 +12,25 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a look waits for somebody who holds the whole database.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a query waits for somebody who holds the whole database.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often a database that changes under the eyes is looked at as a quiet one.
-const ATTEMPTS: u32 = 4;
+const MAX_IMMUTABLE_READS: u32 = 4;
 
-/// Lets `look` read the database at `path` in one read transaction, with what is in its `-wal`.
+/// Lets `query` read the database at `path` in one read transaction, with what is in its `-wal`.
 ///
 /// Nothing beside it is made or changed, also where a WAL exists: its index is then read without
 /// being written, or, where nobody has made one, from a copy that nobody can be writing.
 pub fn read<T>(
     path: &Path,
-    mut look: impl FnMut(&Connection) -> rusqlite::Result<T>,
+    mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
     for attempt in 1.. {
-        let quiet = quiet_state(path).filter(|_| attempt < ATTEMPTS);
+        let quiet = state_without_wal(path).filter(|_| attempt < MAX_IMMUTABLE_READS);
         if quiet.is_some() {
-            let result = open_immutable(path).and_then(|connection| look(&connection));
-            if quiet != quiet_state(path) {
+            let result = open_immutable(path).and_then(|connection| query(&connection));
+            if quiet != state_without_wal(path) {
                 continue;
             }
             return result.on("read", path);
@@ -42,9 +44,9 @@ pub fn read<T>(
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = check_is_file(path).and_then(|()| Connection::open_with_flags(uri, flags));
         let result = connection.and_then(|connection| {
-            connection.busy_timeout(PATIENCE)?;
+            connection.busy_timeout(LOCK_TIMEOUT)?;
             let transaction = connection.unchecked_transaction()?;
-            look(&transaction)
+            query(&transaction)
         });
         let [wal, shm, _] = home::database_sidecars(path);
         let has_no_index = result
@@ -61,7 +63,7 @@ pub fn read<T>(
             source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
         })?;
         return Connection::open(folder.path().join("database"))
-            .and_then(|connection| look(&connection))
+            .and_then(|connection| query(&connection))
             .on("read", path);
     }
     unreachable!("the loop above has no end")

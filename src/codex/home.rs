@@ -28,7 +28,7 @@ pub const THREAD_LOCKS: &str = "thread-writer-locks";
 
 /// What a path below a Codex home is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum HomeEntryKind {
     /// auth.json.
     Auth,
     /// config.toml.
@@ -65,7 +65,7 @@ pub enum Kind {
     Unknown,
 }
 
-impl Kind {
+impl HomeEntryKind {
     /// Whether it is never captured, and left alone by a restore.
     pub fn is_excluded(self, include_tmp: bool) -> bool {
         match self {
@@ -101,7 +101,7 @@ impl Kind {
     }
 
     /// Whether a link in its place counts as what it leads to, wherever that is.
-    pub fn is_behind_links(self) -> bool {
+    pub fn is_followed_through_links(self) -> bool {
         matches!(self, Self::Auth | Self::Config | Self::Database)
     }
 
@@ -127,13 +127,13 @@ impl Kind {
 
 /// The kind of a path relative to the home. Databases are recognised by name here; whether the
 /// file really is one is for whoever opens it.
-pub fn kind_of(relative: &Path) -> Kind {
+pub fn kind_of(relative: &Path) -> HomeEntryKind {
     let mut parts = relative.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name),
         _ => None,
     });
     let Some(top) = parts.next() else {
-        return Kind::Unknown;
+        return HomeEntryKind::Unknown;
     };
     let second = parts.next();
     // Where a file system of its own is mounted on a top-level folder, a restore works in there.
@@ -143,27 +143,27 @@ pub fn kind_of(relative: &Path) -> Kind {
         let name = name.as_encoded_bytes();
         ours.iter().any(|begin| name.starts_with(begin))
     };
-    if is_ours(top) || second.is_some_and(is_of_restore) {
-        return Kind::Transient;
+    if is_manager_name(top) || second.is_some_and(is_of_restore) {
+        return HomeEntryKind::Transient;
     }
     let Some(top) = top.to_str() else {
-        return Kind::Unknown;
+        return HomeEntryKind::Unknown;
     };
     match (top, second) {
-        (AUTH_JSON, None) => Kind::Auth,
-        (CONFIG_TOML, None) => Kind::Config,
-        ("installation_id", None) => Kind::InstallationId,
-        ("version.json", None) => Kind::Version,
-        ("models_cache.json", None) => Kind::ModelsCache,
-        ("history.jsonl", None) => Kind::History,
-        ("session_index.jsonl", None) => Kind::SessionIndex,
-        ("AGENTS.md" | "AGENTS.override.md", None) => Kind::UserContent,
-        ("rules", _) => Kind::Rules,
-        (SESSIONS, _) => Kind::Sessions,
-        (ARCHIVED_SESSIONS, _) => Kind::ArchivedSessions,
-        ("skills", Some(name)) if name == OsStr::new(".system") => Kind::Transient,
-        ("skills" | "prompts" | "memories" | "plugins", _) => Kind::UserContent,
-        ("tmp" | ".tmp", _) => Kind::Tmp,
+        (AUTH_JSON, None) => HomeEntryKind::Auth,
+        (CONFIG_TOML, None) => HomeEntryKind::Config,
+        ("installation_id", None) => HomeEntryKind::InstallationId,
+        ("version.json", None) => HomeEntryKind::Version,
+        ("models_cache.json", None) => HomeEntryKind::ModelsCache,
+        ("history.jsonl", None) => HomeEntryKind::History,
+        ("session_index.jsonl", None) => HomeEntryKind::SessionIndex,
+        ("AGENTS.md" | "AGENTS.override.md", None) => HomeEntryKind::UserContent,
+        ("rules", _) => HomeEntryKind::Rules,
+        (SESSIONS, _) => HomeEntryKind::Sessions,
+        (ARCHIVED_SESSIONS, _) => HomeEntryKind::ArchivedSessions,
+        ("skills", Some(name)) if name == OsStr::new(".system") => HomeEntryKind::Transient,
+        ("skills" | "prompts" | "memories" | "plugins", _) => HomeEntryKind::UserContent,
+        ("tmp" | ".tmp", _) => HomeEntryKind::Tmp,
         (
             "packages"
             | DB_BACKUPS
@@ -174,12 +174,12 @@ pub fn kind_of(relative: &Path) -> Kind {
             | THREAD_LOCKS
             | "tui-thread-reference-capabilities",
             _,
-        ) => Kind::Transient,
+        ) => HomeEntryKind::Transient,
         (SQLITE_FOLDER, Some(name)) if parts.next().is_none() => {
-            name.to_str().map_or(Kind::Unknown, database_kind)
+            name.to_str().map_or(HomeEntryKind::Unknown, database_kind)
         }
         (name, None) => top_level_file(name),
-        _ => Kind::Unknown,
+        _ => HomeEntryKind::Unknown,
     }
 }
 
@@ -188,53 +188,57 @@ pub fn is_codex_name(top: &OsStr) -> bool {
     top.to_str().is_some_and(|name| {
         !matches!(
             kind_of(Path::new(&name.to_lowercase())),
-            Kind::Unknown | Kind::LegacyAuth
+            HomeEntryKind::Unknown | HomeEntryKind::LegacyAuth
         )
     })
 }
 
 /// Whether a top-level name is one of those that this program gives to its own files and folders in
 /// a home, in any spelling: what stands there is believed.
-pub fn is_ours(top: &OsStr) -> bool {
+pub fn is_manager_name(top: &OsStr) -> bool {
     const OURS: &[u8] = b".codex-manager";
     top.as_encoded_bytes()
         .get(..OURS.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
-fn top_level_file(name: &str) -> Kind {
+fn top_level_file(name: &str) -> HomeEntryKind {
     let database = database_kind(name);
-    if database != Kind::Unknown {
+    if database != HomeEntryKind::Unknown {
         return database;
     }
     if name.starts_with(".auth-") {
-        return Kind::Transient;
+        return HomeEntryKind::Transient;
     }
     if let Some(locked) = name.strip_suffix(".lock") {
         let own = locked == "auth"
             || !matches!(
                 kind_of(Path::new(locked)),
-                Kind::Unknown | Kind::UserContent
+                HomeEntryKind::Unknown | HomeEntryKind::UserContent
             );
-        return if own { Kind::Transient } else { Kind::Unknown };
+        return if own {
+            HomeEntryKind::Transient
+        } else {
+            HomeEntryKind::Unknown
+        };
     }
     if name.ends_with("_auth.json") {
-        Kind::LegacyAuth
+        HomeEntryKind::LegacyAuth
     } else {
-        Kind::Unknown
+        HomeEntryKind::Unknown
     }
 }
 
-fn database_kind(name: &str) -> Kind {
+fn database_kind(name: &str) -> HomeEntryKind {
     if name.ends_with(".sqlite") {
-        Kind::Database
+        HomeEntryKind::Database
     } else if SIDECAR_SUFFIXES.iter().any(|suffix| {
         name.strip_suffix(suffix)
             .is_some_and(|base| base.ends_with(".sqlite"))
     }) {
-        Kind::DatabaseSidecar
+        HomeEntryKind::DatabaseSidecar
     } else {
-        Kind::Unknown
+        HomeEntryKind::Unknown
     }
 }
 
@@ -270,34 +274,40 @@ mod tests {
     #[test]
     fn rules_for_transient_files_hold_for_codex_paths_alone() {
         for (path, kind) in [
-            ("auth.json", Kind::Auth),
-            ("auth.json.lock", Kind::Transient),
-            ("auth.lock", Kind::Transient),
-            ("session_index.jsonl.lock", Kind::Transient),
-            (".auth-a1b2c3", Kind::Transient),
-            ("yarn.lock", Kind::Unknown),
-            ("skills/mine/yarn.lock", Kind::UserContent),
-            ("skills/mine/tmp/x", Kind::UserContent),
-            ("skills/.system/x", Kind::Transient),
-            ("prompts/packages/x", Kind::UserContent),
-            ("plugins/x/state.sqlite-wal", Kind::UserContent),
-            ("state_5.sqlite", Kind::Database),
-            ("state_77.sqlite-wal", Kind::DatabaseSidecar),
-            ("sqlite/state_5.sqlite", Kind::Database),
-            ("sqlite/state_5.sqlite-shm", Kind::DatabaseSidecar),
-            ("sqlite/deep/state_5.sqlite", Kind::Unknown),
-            ("sessions/2026/11/01/x.jsonl", Kind::Sessions),
-            ("21apr_a@b.c_auth.json", Kind::LegacyAuth),
-            ("tmp/x", Kind::Tmp),
-            ("packages/x", Kind::Transient),
-            ("notes.txt", Kind::Unknown),
-            ("projects/tmp/x", Kind::Unknown),
-            (".codex-manager-restore/journal.json", Kind::Transient),
-            (".Codex-Manager/x", Kind::Transient),
-            ("sessions/.codex-manager-restore/new/x", Kind::Transient),
+            ("auth.json", HomeEntryKind::Auth),
+            ("auth.json.lock", HomeEntryKind::Transient),
+            ("auth.lock", HomeEntryKind::Transient),
+            ("session_index.jsonl.lock", HomeEntryKind::Transient),
+            (".auth-a1b2c3", HomeEntryKind::Transient),
+            ("yarn.lock", HomeEntryKind::Unknown),
+            ("skills/mine/yarn.lock", HomeEntryKind::UserContent),
+            ("skills/mine/tmp/x", HomeEntryKind::UserContent),
+            ("skills/.system/x", HomeEntryKind::Transient),
+            ("prompts/packages/x", HomeEntryKind::UserContent),
+            ("plugins/x/state.sqlite-wal", HomeEntryKind::UserContent),
+            ("state_5.sqlite", HomeEntryKind::Database),
+            ("state_77.sqlite-wal", HomeEntryKind::DatabaseSidecar),
+            ("sqlite/state_5.sqlite", HomeEntryKind::Database),
+            ("sqlite/state_5.sqlite-shm", HomeEntryKind::DatabaseSidecar),
+            ("sqlite/deep/state_5.sqlite", HomeEntryKind::Unknown),
+            ("sessions/2026/11/01/x.jsonl", HomeEntryKind::Sessions),
+            ("21apr_a@b.c_auth.json", HomeEntryKind::LegacyAuth),
+            ("tmp/x", HomeEntryKind::Tmp),
+            ("packages/x", HomeEntryKind::Transient),
+            ("notes.txt", HomeEntryKind::Unknown),
+            ("projects/tmp/x", HomeEntryKind::Unknown),
+            (
+                ".codex-manager-restore/journal.json",
+                HomeEntryKind::Transient,
+            ),
+            (".Codex-Manager/x", HomeEntryKind::Transient),
+            (
+                "sessions/.codex-manager-restore/new/x",
+                HomeEntryKind::Transient,
+            ),
             (
                 "sessions/.codex-manager-restore.old-1/new/x",
-                Kind::Transient,
+                HomeEntryKind::Transient,
             ),
         ] {
             assert_eq!(kind_of(Path::new(path)), kind, "{path}");

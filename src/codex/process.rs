@@ -72,12 +72,12 @@ pub enum Role {
     /// One of the programs that work in the background and must not be ended.
     Background,
     /// Started by Codex, with a file of the home open.
-    Offspring {
+    CodexChild {
         /// One such file, relative to the folder that holds it.
         open: PathBuf,
     },
     /// Somebody else with a file of the home open.
-    Stranger {
+    OtherProgram {
         /// One such file, relative to the folder that holds it.
         open: PathBuf,
     },
@@ -90,7 +90,7 @@ impl fmt::Display for Role {
             Self::Codex => f.write_str("codex process"),
             Self::Launcher => f.write_str("launcher of codex"),
             Self::Background => f.write_str("background process of codex"),
-            Self::Offspring { open } | Self::Stranger { open } => {
+            Self::CodexChild { open } | Self::OtherProgram { open } => {
                 write!(f, "holds {} open", open.display())
             }
         }
@@ -132,7 +132,7 @@ impl fmt::Display for HomeProcess {
 
 /// Who uses a home, as seen at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct HomeUsage {
     /// The processes, by id.
     pub processes: Vec<HomeProcess>,
     /// The conversations that somebody is writing, whoever it is.
@@ -140,12 +140,12 @@ pub struct Seen {
     /// Those of them that none of the processes is seen to write.
     pub unexplained: Vec<String>,
     /// The Codex that started this very command, directly or by others.
-    pub around_us: Option<u32>,
+    pub codex_ancestor: Option<u32>,
 }
 
-impl Seen {
+impl HomeUsage {
     /// Whether nobody uses the home. A launcher alone does not.
-    pub fn is_nobody(&self) -> bool {
+    pub fn is_unused(&self) -> bool {
         self.holders().is_empty()
     }
 
@@ -173,7 +173,7 @@ impl Seen {
 /// The folders outside `home` that hold its data: where a linked `sessions/` or
 /// `archived_sessions/` leads, and the folder of the databases.
 pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
-    let databases = CodexConfig::read(home).databases(home, env);
+    let databases = CodexConfig::read(home).database_folder(home, env);
     let home = canonical(home);
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
@@ -188,7 +188,7 @@ pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
 /// `outside` folders open, ordered by process id; then the conversations that somebody unknown
 /// writes.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
-    look(home, outside, &ProgramNames::default()).holders()
+    inspect_home(home, outside, &ProgramNames::default()).holders()
 }
 
 /// The Codex programs that were started on `home`, except for its daemon and the helper of that.
@@ -216,15 +216,15 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
 /// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
 /// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
 /// for its user, too (0.169).
-pub fn turns_of_daemon(home: &Path) -> Vec<String> {
+pub fn running_daemon_turns(home: &Path) -> Vec<String> {
     let home = canonical(home);
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
     let open = daemon.map(|daemon| daemon.open_beneath(&[&home]));
     let open = open.unwrap_or_default();
-    writers(&home)
+    held_thread_locks(&home)
         .iter()
-        .map(|lock| name_of(lock))
+        .map(|lock| conversation_of(lock))
         .filter(|id| {
             let rollout = open
                 .iter()
@@ -254,13 +254,13 @@ pub fn kill(holder: &Holder) {
 }
 
 /// Whether this system shows processes at all: one that does not even show us shows nobody.
-pub fn can_tell() -> bool {
+pub fn can_list_processes() -> bool {
     ProcessTable::read().get(std::process::id()).is_some()
 }
 
 /// Looks who uses `home`: programs of these names with that home, and whoever but this process has
 /// a file beneath it or beneath one of the `outside` folders open.
-pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
+pub fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
     let home = canonical(home);
     let table = ProcessTable::read();
     let this = std::process::id();
@@ -283,7 +283,7 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
             Role::Codex
         } else if let Some(file) = open.first() {
             let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
-            Role::Stranger {
+            Role::OtherProgram {
                 open: relative.unwrap_or(file).to_path_buf(),
             }
         } else {
@@ -294,44 +294,44 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
         }
         let held = home.join(THREAD_LOCKS);
         locks.extend(open.into_iter().filter(|file| file.starts_with(&held)));
-        found.push(described(process, &name, role));
+        found.push(describe(process, &name, role));
     }
     if let Some(pid) = daemon.filter(|pid| found.iter().all(|process| process.pid != *pid)) {
-        found.push(unseen_daemon(pid));
+        found.push(daemon_from_pid_file(pid));
     }
-    settle_kinship(&table, &mut found);
-    let writing = writers(&home);
+    assign_relations(&table, &mut found);
+    let writing = held_thread_locks(&home);
     let around = table.ancestors(this);
-    Seen {
-        around_us: around.into_iter().find(|pid| {
+    HomeUsage {
+        codex_ancestor: around.into_iter().find(|pid| {
             let is_codex = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon);
             found.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
-        conversations: writing.iter().map(|lock| name_of(lock)).collect(),
+        conversations: writing.iter().map(|lock| conversation_of(lock)).collect(),
         unexplained: writing
             .iter()
             .filter(|lock| !locks.contains(*lock))
-            .map(|lock| name_of(lock))
+            .map(|lock| conversation_of(lock))
             .collect(),
         processes: found,
     }
 }
 
 /// Adds the launchers of what was found, and tells what Codex started from strangers.
-fn settle_kinship(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
+fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
     let codex: Vec<u32> = found
         .iter()
         .filter(|process| matches!(process.role, Role::Codex | Role::Daemon))
         .map(|process| process.pid)
         .collect();
     for process in found.iter_mut() {
-        if let Role::Stranger { open } = &process.role
+        if let Role::OtherProgram { open } = &process.role
             && table
                 .ancestors(process.pid)
                 .iter()
                 .any(|pid| codex.contains(pid))
         {
-            process.role = Role::Offspring { open: open.clone() };
+            process.role = Role::CodexChild { open: open.clone() };
         }
     }
     for pid in codex {
@@ -341,7 +341,7 @@ fn settle_kinship(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
             && let Some(name) = parent.name()
         {
             found.retain(|process| process.pid != parent.pid());
-            found.push(described(parent, &name, Role::Launcher));
+            found.push(describe(parent, &name, Role::Launcher));
         }
     }
     found.sort_by_key(|process| process.pid);
@@ -368,12 +368,12 @@ fn is_update_loop(process: &Process) -> bool {
 }
 
 /// The conversation that a lock is for.
-fn name_of(lock: &Path) -> String {
+fn conversation_of(lock: &Path) -> String {
     let name = lock.file_stem().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-fn described(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
+fn describe(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
     HomeProcess {
         pid: process.pid(),
         started: process.started(),
@@ -386,7 +386,7 @@ fn described(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
 }
 
 /// The daemon, where only its pid file tells of it.
-fn unseen_daemon(pid: u32) -> HomeProcess {
+fn daemon_from_pid_file(pid: u32) -> HomeProcess {
     HomeProcess {
         pid,
         started: processes::started(pid),
@@ -406,17 +406,17 @@ fn is_named(name: &OsStr, names: &[String]) -> bool {
 
 /// The Codex home that a process runs with, as far as its environment tells.
 fn home_of(process: &Process) -> Option<PathBuf> {
-    let by_default = || {
+    let default_home = || {
         let home = process.variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
         home.map(|home| Path::new(&home).join(".codex").into_os_string())
     };
-    let home: OsString = process.variable("CODEX_HOME").or_else(by_default)?;
+    let home: OsString = process.variable("CODEX_HOME").or_else(default_home)?;
     let folder = process.working_folder().unwrap_or_default();
     Some(canonical(&folder.join(home)))
 }
 
 /// The locks on conversations that are held.
-fn writers(home: &Path) -> Vec<PathBuf> {
+fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
     let folder = home.join(THREAD_LOCKS);
     let mut locks: Vec<_> = std::fs::read_dir(&folder)
         .into_iter()

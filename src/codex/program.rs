@@ -79,9 +79,9 @@ impl Program {
         command
     }
 
-    /// The version it names, such as "0.169.0", if it does so within `patience`.
-    pub fn version(&self, env: &Environment, patience: Duration) -> Option<String> {
-        let deadline = Instant::now() + patience;
+    /// The version it names, such as "0.169.0", if it does so within `timeout`.
+    pub fn version(&self, env: &Environment, timeout: Duration) -> Option<String> {
+        let deadline = Instant::now() + timeout;
         let mut command = Command::new(&self.path);
         command.env_clear().envs(env.variables()).arg("--version");
         let mut child = ChildGroup::spawn(&mut command).ok()?;

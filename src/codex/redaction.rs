@@ -37,7 +37,7 @@ static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// What a token is replaced with; what only looks like one is kept.
-fn unless_harmless(found: &Captures<'_>) -> String {
+fn redact_unless_harmless(found: &Captures<'_>) -> String {
     let word = &found[0];
     let is_harmless = HARMLESS
         .as_ref()
@@ -61,7 +61,9 @@ pub fn printable(text: &str) -> String {
         pattern.replace_all(&line, "${1}[redacted]").into_owned()
     });
     line = SHAPED.as_ref().map_or(String::new(), |pattern| {
-        pattern.replace_all(&line, unless_harmless).into_owned()
+        pattern
+            .replace_all(&line, redact_unless_harmless)
+            .into_owned()
     });
     if line.chars().count() > MAX_CHARS {
         line = line.chars().take(MAX_CHARS).collect();

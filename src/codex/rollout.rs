@@ -85,9 +85,9 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
     let size = file.metadata()?.len();
     let mut file = BufReader::with_capacity(128 * 1024, file);
     if file.fill_buf()?.starts_with(&ZST_MAGIC) {
-        let limit = (size.saturating_mul(UNPACKED_RATIO)).max(UNPACKED_BYTES);
-        Ok(Box::new(Bounded {
-            reader: plain(file)?,
+        let limit = (size.saturating_mul(MAX_UNPACKED_RATIO)).max(MIN_UNPACKED_LIMIT);
+        Ok(Box::new(SizeLimitedReader {
+            reader: decompress(file)?,
             limit,
             left: limit,
         }))
@@ -97,38 +97,38 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
 }
 
 /// How many bytes any compressed rollout may unpack to.
-const UNPACKED_BYTES: u64 = 256 << 20;
+const MIN_UNPACKED_LIMIT: u64 = 256 << 20;
 /// A large one may unpack to so many times its size: text with times in it comes to a tenth of that.
-const UNPACKED_RATIO: u64 = 1000;
+const MAX_UNPACKED_RATIO: u64 = 1000;
 
 /// A compressed file that unpacks to more than a conversation of its size could have: a few kilobytes can
 /// be made to unpack to terabytes.
 #[derive(Debug, thiserror::Error)]
 #[error("unpacks to more than {} MB, as no conversation of its size does", .limit >> 20)]
-struct Oversized {
+struct OversizedRollout {
     limit: u64,
 }
 
 /// Whether reading ended because a compressed file unpacks to more than a conversation could have.
 pub fn is_oversized(error: &io::Error) -> bool {
-    matches!(error.get_ref(), Some(inner) if inner.is::<Oversized>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<OversizedRollout>())
 }
 
 /// What a compressed file unpacks to, up to a limit.
-struct Bounded<R> {
+struct SizeLimitedReader<R> {
     reader: R,
     limit: u64,
     left: u64,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for SizeLimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buffer)?;
         let Some(left) = self.left.checked_sub(n as u64) else {
             let limit = self.limit;
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                Oversized { limit },
+                OversizedRollout { limit },
             ));
         };
         self.left = left;
@@ -137,7 +137,7 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 /// The text of a compressed rollout.
-pub fn plain(compressed: impl Read) -> io::Result<impl Read> {
+pub fn decompress(compressed: impl Read) -> io::Result<impl Read> {
     ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
 }
 
@@ -187,7 +187,7 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// The length of `file`'s first `len` bytes up to and including their last newline; zero if there
 /// is none.
-pub fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
+pub fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
     let mut end = len;
     while end > 0 {
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_packed_file_gives_what_it_may_and_no_more() {
         let read = |bytes: &[u8], left| {
-            let mut reader = Bounded {
+            let mut reader = SizeLimitedReader {
                 reader: bytes,
                 limit: left,
                 left,
@@ -247,8 +247,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one\n").unwrap();
         file.write_all(&vec![b'x'; 200_000]).unwrap();
-        assert_eq!(whole_lines(&mut file, 200_004).unwrap(), 4);
-        assert_eq!(whole_lines(&mut file, 3).unwrap(), 0);
-        assert_eq!(whole_lines(&mut file, 4).unwrap(), 4);
+        assert_eq!(complete_lines_len(&mut file, 200_004).unwrap(), 4);
+        assert_eq!(complete_lines_len(&mut file, 3).unwrap(), 0);
+        assert_eq!(complete_lines_len(&mut file, 4).unwrap(), 4);
     }
 }

@@ -8,7 +8,7 @@
 //! kept under that name.
 //!
 //! Three steps: [`decode()`] makes text of bytes, `fields` joins lines to labelled values, and the
-//! `Reader` gives them a meaning. A value has to follow its grammar to the end: text that is cut off
+//! `StatusReader` gives them a meaning. A value has to follow its grammar to the end: text that is cut off
 //! or torn is refused, because a wrong figure is worse than none.
 
 mod decode;
@@ -17,8 +17,8 @@ mod figures;
 
 pub use self::decode::decode;
 
-use self::fields::{Field, Label, LimitLabel};
-use self::figures::{Clock, Reading, excerpt};
+use self::fields::{Label, LimitLabel, StatusField};
+use self::figures::{ResetContext, WindowFigure, excerpt};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, WEEKLY_MINUTES, Window};
 use crate::io::ansi;
 use crate::io::clock::Zone;
@@ -83,32 +83,32 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
     if text.len() > MAX_BYTES {
         return Err(StatusTextError::TooLong(text.len()));
     }
-    let mut reader = Reader {
-        found: StatusText::default(),
+    let mut reader = StatusReader {
+        status: StatusText::default(),
         slots: Vec::new(),
         earlier: 0,
         heading: CODEX_LIMIT.to_owned(),
-        clock: Clock { now, zone },
+        context: ResetContext { now, zone },
     };
     for field in fields::split(&ansi::strip(text)) {
         reader.field(&field)?;
     }
-    let found = reader.found;
-    if found.email.is_none() && found.windows.is_empty() && found.spend_cap.is_none() {
+    let status = reader.status;
+    if status.email.is_none() && status.windows.is_empty() && status.spend_cap.is_none() {
         return Err(StatusTextError::Nothing);
     }
-    Ok(found)
+    Ok(status)
 }
 
-struct Reader {
-    found: StatusText,
-    /// The slot of each window in `found`.
+struct StatusReader {
+    status: StatusText,
+    /// The slot of each window in `status`.
     slots: Vec<Slot>,
     /// The number of windows that an earlier screen of the text shows.
     earlier: usize,
     /// The limit id of the last heading.
     heading: String,
-    clock: Clock,
+    context: ResetContext,
 }
 
 /// The place of a window on the screen. Codex labels all windows of an unusual length alike, the
@@ -120,12 +120,12 @@ struct Slot {
     is_secondary: bool,
 }
 
-impl Reader {
-    fn field(&mut self, field: &Field) -> Result<(), StatusTextError> {
+impl StatusReader {
+    fn field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         match &field.label {
             Label::Account => self.account(field),
             Label::Plan => {
-                self.found.plan = Some(field.value()).filter(|plan| !plan.is_empty());
+                self.status.plan = Some(field.value()).filter(|plan| !plan.is_empty());
                 Ok(())
             }
             Label::Quota => {
@@ -140,26 +140,26 @@ impl Reader {
         }
     }
 
-    fn account(&mut self, field: &Field) -> Result<(), StatusTextError> {
+    fn account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // A screen begins with its account.
         self.heading = CODEX_LIMIT.into();
-        self.earlier = self.found.windows.len();
-        self.found.spend_cap = None;
+        self.earlier = self.status.windows.len();
+        self.status.spend_cap = None;
         let Some((email, plan)) = address(&field.lines) else {
-            self.found.unreadable_account = Some(excerpt(&field.value()));
+            self.status.unreadable_account = Some(excerpt(&field.value()));
             return Ok(());
         };
-        if let Some(known) = &self.found.email
+        if let Some(known) = &self.status.email
             && known.to_lowercase() != email.to_lowercase()
         {
             return Err(StatusTextError::TwoAccounts(known.clone(), email));
         }
-        self.found.email = Some(email);
-        self.found.plan = plan.or(self.found.plan.take());
+        self.status.email = Some(email);
+        self.status.plan = plan.or(self.status.plan.take());
         Ok(())
     }
 
-    fn limit(&mut self, limit: &LimitLabel, field: &Field) -> Result<(), StatusTextError> {
+    fn limit(&mut self, limit: &LimitLabel, field: &StatusField) -> Result<(), StatusTextError> {
         if field.lines.is_empty() {
             // A heading, whose windows follow.
             if limit.is_window() || limit.name.is_empty() {
@@ -179,10 +179,10 @@ impl Reader {
             return Ok(());
         }
         if limit.is_monthly_credit() {
-            let reading = self.clock.read(&field.lines, None)?;
-            self.found.spend_cap = (reading.used_percent >= 100.0).then_some(SpendCap {
+            let figure = self.context.read(&field.lines, None)?;
+            self.status.spend_cap = (figure.used_percent >= 100.0).then_some(SpendCap {
                 kind: CapKind::SpendLimit,
-                resets_at: reading.resets_at,
+                resets_at: figure.resets_at,
             });
             return Ok(());
         }
@@ -199,11 +199,11 @@ impl Reader {
         self.window(slot, field)
     }
 
-    fn window(&mut self, slot: Slot, field: &Field) -> Result<(), StatusTextError> {
-        let Reading {
+    fn window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
+        let WindowFigure {
             used_percent,
             resets_at,
-        } = self.clock.read(&field.lines, slot.minutes)?;
+        } = self.context.read(&field.lines, slot.minutes)?;
         let window = Window {
             limit_id: slot.limit_id.clone(),
             minutes: slot.minutes,
@@ -212,11 +212,11 @@ impl Reader {
         };
         match self.slots.iter().position(|known| *known == slot) {
             None => {
-                self.found.windows.push(window);
+                self.status.windows.push(window);
                 self.slots.push(slot);
             }
-            Some(i) if i < self.earlier || self.found.windows[i] == window => {
-                self.found.windows[i] = window;
+            Some(i) if i < self.earlier || self.status.windows[i] == window => {
+                self.status.windows[i] = window;
             }
             Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
         }

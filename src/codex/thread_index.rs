@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long another program may hold a database.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The databases of a home whose names begin with `prefix`.
-pub fn databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
-    let elsewhere = CodexConfig::read(home).databases(home, env);
+pub fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
+    let elsewhere = CodexConfig::read(home).database_folder(home, env);
     let folder = elsewhere.unwrap_or_else(|| home.to_path_buf());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
@@ -31,13 +31,13 @@ pub fn databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
 fn open(path: &Path) -> Result<Connection, DatabaseError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(PATIENCE).on("open", path)?;
+    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
     Ok(connection)
 }
 
 /// Where a conversation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved<'a> {
+pub struct RolloutMove<'a> {
     /// Its id.
     pub id: &'a str,
     /// The absolute path of its plain file.
@@ -48,7 +48,10 @@ pub struct Moved<'a> {
 
 /// Makes the rows of conversations say where they are; conversations without a row are Codex's to
 /// find. Returns how many rows changed.
-pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, DatabaseError> {
+pub fn update_locations(
+    database: &Path,
+    moved: &[RolloutMove<'_>],
+) -> Result<usize, DatabaseError> {
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
     let mut changed = 0;
@@ -76,7 +79,11 @@ pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, Datab
 ///
 /// # Errors
 /// SQLite refuses, or another process holds the database for more than five seconds.
-pub fn move_rollouts(database: &Path, from: &Path, to: &Path) -> Result<usize, DatabaseError> {
+pub fn rebase_rollout_paths(
+    database: &Path,
+    from: &Path,
+    to: &Path,
+) -> Result<usize, DatabaseError> {
     let beginning = |folder: &Path| format!("{}/", folder.display());
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
@@ -94,7 +101,7 @@ pub fn move_rollouts(database: &Path, from: &Path, to: &Path) -> Result<usize, D
 /// Gives rows these names, by id. Only paginated conversations are listed by the name in their row. A name
 /// of which `is_given` says, by id, name, and what the row knows of the conversation, that nobody gave it
 /// is none. Returns how many rows changed.
-pub fn name(
+pub fn set_names(
     database: &Path,
     names: &[(String, String)],
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
@@ -123,7 +130,7 @@ pub fn name(
 }
 
 /// Drops what a projection database remembers of conversations whose text is another one now.
-pub fn forget(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
+pub fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
     for table in thread_rows::tables_of_threads(&transaction).on("read", database)? {
@@ -141,7 +148,7 @@ pub fn forget(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
 
 /// Rewrites the project folders of conversations: a path that is `from` or lies below it begins with
 /// `to` instead. Returns how many rows changed.
-pub fn map_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
+pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
     let mut connection = open(database)?;
@@ -182,9 +189,15 @@ mod tests {
                 .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
                 .unwrap();
         }
-        assert_eq!(map_folders(&path, "/Users/me/", "/home/me").unwrap(), 2);
-        assert_eq!(map_folders(&path, "/Users/me", "/home/me").unwrap(), 0);
-        assert_eq!(map_folders(&path, "C:\\w", "/w").unwrap(), 1);
+        assert_eq!(
+            map_project_folders(&path, "/Users/me/", "/home/me").unwrap(),
+            2
+        );
+        assert_eq!(
+            map_project_folders(&path, "/Users/me", "/home/me").unwrap(),
+            0
+        );
+        assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 1);
         let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
         let rows: Vec<String> = query
             .query_map([], |row| row.get(0))

@@ -1,4 +1,4 @@
-//! Rows of conversations in databases that are staged: where their rollouts are, what is taken over from
+//! RowGroup of conversations in databases that are staged: where their rollouts are, what is taken over from
 //! another database, and what is forgotten.
 
 use super::database::{DatabaseError, SqliteContext as _, open_immutable, open_private};
@@ -36,15 +36,15 @@ pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError
 
 /// What becomes of rows whose conversation is not at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strays {
+pub enum UnmatchedRows {
     /// They stay, and so do rows that agree with their file on all but the home's name.
-    Kept,
+    Keep,
     /// They point below the home like all others.
-    TakenIn,
+    Rebase,
 }
 
 /// Where the files of conversations are.
-pub trait Rollouts {
+pub trait RolloutLocations {
     /// That of a conversation, relative to the home.
     fn path_of(&self, id: &str) -> Option<PathBuf>;
 
@@ -61,11 +61,11 @@ pub trait Rollouts {
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
-    rollouts: &dyn Rollouts,
-    strays: Strays,
+    rollouts: &dyn RolloutLocations,
+    unmatched: UnmatchedRows,
 ) -> Result<usize, DatabaseError> {
     let update = |id: &str, old: &str| {
-        let (relative, moved) = place_of(id, Path::new(old), rollouts, strays)?;
+        let (relative, moved) = target_path(id, Path::new(old), rollouts, unmatched)?;
         let new = home.join(&relative);
         let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
         (Path::new(old) != new).then_some((new, archived))
@@ -133,13 +133,13 @@ fn each_thread(
 
 /// Where below the home a row should point, and whether its file was found by the thread's id;
 /// `None` when the row stays as it is.
-fn place_of(
+fn target_path(
     id: &str,
     old: &Path,
-    rollouts: &dyn Rollouts,
-    strays: Strays,
+    rollouts: &dyn RolloutLocations,
+    unmatched: UnmatchedRows,
 ) -> Option<(PathBuf, bool)> {
-    // Rows name the plain file, also while it is compressed.
+    // RowGroup name the plain file, also while it is compressed.
     let plain = |path: PathBuf| {
         let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
         text.map(PathBuf::from).unwrap_or(path)
@@ -151,12 +151,12 @@ fn place_of(
         is_plain && (rollouts.has(path) || rollouts.has(Path::new(&zst)))
     };
     match (home_tail(old), rollouts.path_of(id)) {
-        (Some(tail), _) if is_known(&tail) => match strays {
-            Strays::Kept => None,
-            Strays::TakenIn => Some((tail, false)),
+        (Some(tail), _) if is_known(&tail) => match unmatched {
+            UnmatchedRows::Keep => None,
+            UnmatchedRows::Rebase => Some((tail, false)),
         },
         (_, Some(by_id)) => Some((plain(by_id), true)),
-        (None | Some(_), None) if strays == Strays::Kept => None,
+        (None | Some(_), None) if unmatched == UnmatchedRows::Keep => None,
         (Some(tail), None) => Some((tail, false)),
         // A row without any rollout: it must not point outside, and names no file.
         (None, None) => {
@@ -189,7 +189,7 @@ fn home_tail(path: &Path) -> Option<PathBuf> {
 
 /// Which rows of a live database are taken over into a staged one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
+pub enum RowGroup {
     /// Those of `threads`, where the staged database has none of that thread.
     Threads,
     /// All that is remembered of a rollout, instead of what the staged database remembers.
@@ -198,11 +198,11 @@ pub enum Rows {
 
 /// Takes over rows of `live`, which is nobody's, into a staged database, for the conversations in
 /// `ids`. Columns that both know are copied. Returns how many came over.
-pub fn adopt_rows(
+pub fn copy_rows(
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
-    rows: Rows,
+    rows: RowGroup,
 ) -> Result<usize, DatabaseError> {
     let mut connection = open_private(staged)?;
     connection
@@ -210,13 +210,13 @@ pub fn adopt_rows(
         .on("open", live)?;
     let transaction = connection.transaction().on("change", staged)?;
     let (tables, key) = match rows {
-        Rows::Threads => (vec!["threads".to_owned()], "id"),
-        Rows::Projections => (
+        RowGroup::Threads => (vec!["threads".to_owned()], "id"),
+        RowGroup::Projections => (
             tables_of_threads(&transaction).on("read", staged)?,
             "thread_id",
         ),
     };
-    let mut adopted = 0;
+    let mut copied = 0;
     for table in tables {
         let list = common_columns(&transaction, &table).on("read", staged)?;
         if !list.contains(&quoted(key)) {
@@ -233,11 +233,11 @@ pub fn adopt_rows(
             ))
             .on("change", staged)?;
         for id in ids {
-            if rows == Rows::Projections {
+            if rows == RowGroup::Projections {
                 delete.execute([id]).on("change", staged)?;
             }
             // A row that the staged schema refuses is one that Codex makes again from the rollout.
-            adopted += insert.execute([id]).unwrap_or(0);
+            copied += insert.execute([id]).unwrap_or(0);
         }
     }
     transaction.commit().on("change", staged)?;
@@ -245,7 +245,7 @@ pub fn adopt_rows(
         .execute_batch("DETACH DATABASE live")
         .on("close", live)?;
     connection.close().map_err(|(_, e)| e).on("close", staged)?;
-    Ok(adopted)
+    Ok(copied)
 }
 
 /// The columns of `table`, quoted, that the database and the one attached as `live` both have.
@@ -276,7 +276,7 @@ fn quoted(name: &str) -> String {
 
 /// Drops what a staged projection database remembers of the conversations in `ids`: their byte
 /// offsets no longer fit the rollouts. Codex projects them anew when they are next resumed.
-pub fn forget_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
+pub fn delete_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
     for table in tables_of_threads(&transaction).on("read", database)? {

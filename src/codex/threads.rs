@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a change waits for somebody else's to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One conversation as the database knows it. What a column does not say, or says as another type
 /// than expected, is empty.
@@ -72,8 +72,8 @@ pub fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
 
 /// The folder in which Codex keeps the databases of `home`.
 pub fn state_folder(home: &Path, env: &Environment) -> PathBuf {
-    let told = CodexConfig::read(home).databases(home, env);
-    told.unwrap_or_else(|| home.to_path_buf())
+    let configured = CodexConfig::read(home).database_folder(home, env);
+    configured.unwrap_or_else(|| home.to_path_buf())
 }
 
 fn newest_state(folder: &Path) -> Option<PathBuf> {
@@ -97,12 +97,12 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
 /// from the last to the first: a table may be larger than memory. What they are gathered in begins
 /// as `start`, once more where the database changed under the eyes. `None` when it has no such
 /// table. Leaves nothing beside it.
-pub fn fold<T>(
+pub fn fold_rows<T>(
     path: &Path,
     start: impl Fn() -> T,
     each: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
-    fold_some(path, None, start, each)
+    fold_selected_rows(path, None, start, each)
 }
 
 /// The rows of these ids. Ids without a row are left out; so are all where there is no such table.
@@ -113,11 +113,11 @@ pub fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseEr
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = fold_some(path, Some(ids), Vec::new, Vec::push)?;
+    let rows = fold_selected_rows(path, Some(ids), Vec::new, Vec::push)?;
     Ok(rows.unwrap_or_default())
 }
 
-fn fold_some<T>(
+fn fold_selected_rows<T>(
     path: &Path,
     ids: Option<&[String]>,
     start: impl Fn() -> T,
@@ -211,7 +211,7 @@ fn millis(millis: Option<i64>, seconds: Option<i64>) -> Option<i64> {
 struct Column {
     name: String,
     /// A row must say something here.
-    is_needed: bool,
+    is_required: bool,
 }
 
 fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
@@ -221,7 +221,7 @@ fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
         let (not_null, default): (bool, Option<String>) = (row.get(1)?, row.get(2)?);
         Ok(Column {
             name: row.get(0)?,
-            is_needed: (not_null && default.is_none()) || row.get::<_, i64>(3)? > 0,
+            is_required: (not_null && default.is_none()) || row.get::<_, i64>(3)? > 0,
         })
     })?;
     rows.collect()
@@ -269,13 +269,13 @@ pub enum RowChange {
 /// # Errors
 /// That of `changes`, or the table wants something of a new row that is not known: a schema newer
 /// than this program.
-pub fn change<E: From<DatabaseError>>(
+pub fn apply_changes<E: From<DatabaseError>>(
     path: &Path,
     changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut connection =
         database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(PATIENCE).on("open", path)?;
+    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;
@@ -314,7 +314,7 @@ fn apply(connection: &Connection, columns: &[Column], change: &RowChange) -> rus
                 .collect();
             if let Some(missing) = columns
                 .iter()
-                .find(|c| c.is_needed && !row.contains_key(&c.name))
+                .find(|c| c.is_required && !row.contains_key(&c.name))
             {
                 return Err(rusqlite::Error::InvalidColumnName(missing.name.clone()));
             }

@@ -21,7 +21,7 @@ pub struct TokenCount {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct RolloutLine {
     timestamp: String,
     payload: Payload,
 }
@@ -61,7 +61,7 @@ struct RateLimitWindow {
 pub fn parse(line: &[u8]) -> Option<TokenCount> {
     let start = &line[..line.len().min(TYPE_BYTES)];
     memmem::find(start, b"\"token_count\"")?;
-    let line: Line = serde_json::from_slice(line).ok()?;
+    let line: RolloutLine = serde_json::from_slice(line).ok()?;
     if line.payload.kind != "token_count" {
         return None;
     }

@@ -77,7 +77,8 @@ impl CurrentArgs {
         let home = &context.settings.codex_home;
         let is_fresh = !self.refresh || refresh::live(context)?;
         let store = CodexConfig::read(home).store;
-        let auth = AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
+        let auth =
+            AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let usages = SessionUsages::read(context);
         let (accounts, _) = with_profiles(context)?;
         let counts = store.reads_auth_json();

@@ -5,7 +5,7 @@ use crate::archive::manifest::FileEntry;
 use crate::archive::reader::Archive;
 use crate::archive::restore::RestoreError;
 use crate::archive::sink::{Extent, Sink};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::error::CommandError;
 use crate::history::rollout;
@@ -161,7 +161,7 @@ struct SessionIndex<'a>(&'a File);
 
 impl Sink for SessionIndex<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::SessionIndex
+        kind_of(entry.path.as_path()) == HomeEntryKind::SessionIndex
     }
 
     fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {

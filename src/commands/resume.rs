@@ -149,7 +149,7 @@ fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return Ok(Vec::new());
     };
-    let rows = threads::fold(&database, Vec::new, Vec::push)
+    let rows = threads::fold_rows(&database, Vec::new, Vec::push)
         .map_err(|e| CommandError::failed("cannot read the conversations of Codex").because(e))?;
     let mut rows = rows.unwrap_or_default();
     rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));

@@ -3,11 +3,11 @@
 //! Observed with Codex 0.169 in such a home: rollouts, names, prompts and settings are written
 //! through the links (`config.toml` and `session_index.jsonl` too: the link stays); archive and
 //! unarchive move files between the linked folders; `threads.rollout_path` is recorded through the
-//! link, so [`crate::codex::thread_index::move_rollouts`] puts it right afterwards. Databases are
+//! link, so [`crate::codex::thread_index::rebase_rollout_paths`] puts it right afterwards. Databases are
 //! never linked: SQLite would keep `-wal` files beside the link. `CODEX_SQLITE_HOME` shares them.
 
 use crate::codex::home::{
-    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, Kind, SESSIONS, THREAD_LOCKS, kind_of,
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS, kind_of,
 };
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::fs;
@@ -74,16 +74,16 @@ fn is_shared(name: &Path) -> bool {
         return true;
     }
     match kind_of(name) {
-        Kind::Config
-        | Kind::InstallationId
-        | Kind::Rules
-        | Kind::Sessions
-        | Kind::ArchivedSessions
-        | Kind::SessionIndex
-        | Kind::History
-        | Kind::UserContent => true,
+        HomeEntryKind::Config
+        | HomeEntryKind::InstallationId
+        | HomeEntryKind::Rules
+        | HomeEntryKind::Sessions
+        | HomeEntryKind::ArchivedSessions
+        | HomeEntryKind::SessionIndex
+        | HomeEntryKind::History
+        | HomeEntryKind::UserContent => true,
         // Files such as `work.config.toml` and hooks. Codex's own hidden files stay apart.
-        Kind::Unknown => !name.as_os_str().as_encoded_bytes().starts_with(b"."),
+        HomeEntryKind::Unknown => !name.as_os_str().as_encoded_bytes().starts_with(b"."),
         _ => false,
     }
 }

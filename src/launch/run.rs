@@ -101,7 +101,7 @@ impl Launch<'_> {
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
             // Where that fails the next lock on the account does it.
-            let _ = isolated.release(&profiles, now, login_lock::PATIENCE);
+            let _ = isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT);
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Launch<'_> {
         note(registry.compact(), warnings);
         match self.isolated.take() {
             Some(isolated) => note(
-                isolated.release(&profiles, now, login_lock::PATIENCE),
+                isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT),
                 warnings,
             ),
             None => note(self.save_live_login(&profiles, now), warnings),
@@ -157,7 +157,7 @@ impl Launch<'_> {
     ) -> Result<(), crate::accounts::lease::LeaseError> {
         let home = self.request.codex_home;
         let account = &self.record.identity;
-        let _held = profiles.lock_accounts(&[account], now, login_lock::PATIENCE)?;
+        let _held = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
         if let AuthFile::Present(snapshot) = AuthFile::read(&home.join(AUTH_JSON))?
             && let Some(login) = &snapshot.login
             && login.identity.is_same(account)

@@ -10,7 +10,7 @@ use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::switch::{
     self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
 };
-use crate::codex::arguments::{Arguments, Mode, NO_DAEMON};
+use crate::codex::arguments::{Arguments, InvocationMode, NO_DAEMON};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
@@ -149,7 +149,7 @@ fn plan_with(
     knows_no_daemon: bool,
 ) -> Result<LaunchPlan, LaunchError> {
     let arguments = Arguments::parse(request.args);
-    if arguments.mode() == Mode::Administrative {
+    if arguments.mode() == InvocationMode::Administrative {
         let shown = arguments.subcommand().unwrap_or("--help").to_owned();
         return Err(LaunchError::NoConversation(shown));
     }
@@ -170,7 +170,7 @@ fn plan_with(
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
     let daemon = daemon::find(request.codex_home).filter(|_| !is_isolated);
-    let is_in_daemon = arguments.mode() == Mode::Interactive
+    let is_in_daemon = arguments.mode() == InvocationMode::Interactive
         && !Arguments::parse(&args).has(NO_DAEMON)
         && !arguments.has("--remote");
     if let Some(daemon) = daemon
@@ -204,7 +204,7 @@ fn codex_args(
     args: &[OsString],
     knows_no_daemon: bool,
 ) -> Vec<OsString> {
-    let is_wanted = arguments.mode() == Mode::Interactive
+    let is_wanted = arguments.mode() == InvocationMode::Interactive
         && knows_no_daemon
         && !arguments.has(NO_DAEMON)
         && !arguments.has("--remote");
@@ -223,7 +223,7 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
         force_stale: false,
         daemon,
         now: request.now,
-        patience: login_lock::PATIENCE,
+        patience: login_lock::REFRESH_TIMEOUT,
     }
 }
 
@@ -238,14 +238,15 @@ pub fn prepare<'a>(
 ) -> Result<Launch<'a>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
-    let knows_flag = arguments.mode() == Mode::Interactive
+    let knows_flag = arguments.mode() == InvocationMode::Interactive
         && program::has_no_daemon(&program, request.env, request.manager_home);
     let plan = plan_with(&request, &program, knows_flag)?;
     let args = codex_args(&arguments, request.args, knows_flag);
     let (mut isolated, mut held, mut report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
-        let lock = profiles.lock_accounts(&[request.account], request.now, login_lock::PATIENCE)?;
+        let lock =
+            profiles.lock_accounts(&[request.account], request.now, login_lock::REFRESH_TIMEOUT)?;
         isolated_home::prepare(
             &profiles.isolated_home(request.account)?,
             request.codex_home,
@@ -290,7 +291,7 @@ pub fn prepare<'a>(
         .args(&args);
     if isolated.is_some() {
         let databases =
-            CodexConfig::read(request.codex_home).databases(request.codex_home, request.env);
+            CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
         let databases = databases.unwrap_or_else(|| request.codex_home.to_path_buf());
         command.env("CODEX_SQLITE_HOME", databases);
     }

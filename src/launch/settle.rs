@@ -163,7 +163,7 @@ pub fn repoint_rollouts(record: &LaunchRecord, env: &Environment) -> Result<(), 
         return Ok(());
     };
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
-        thread_index::move_rollouts(&database, &isolated.join(folder), &real.join(folder))?;
+        thread_index::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
     }
     Ok(())
 }

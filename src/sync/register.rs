@@ -7,7 +7,7 @@
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
-use crate::codex::thread_index::{self, Moved};
+use crate::codex::thread_index::{self, RolloutMove};
 use crate::codex::{home, rollout};
 use crate::history::id::ConversationId;
 use crate::history::names::SessionIndex;
@@ -110,8 +110,8 @@ impl CodexIndex<'_> {
             check::is_given(name, &ConversationId::of(id), said)
         };
         let mut changed = 0;
-        for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
-            changed += thread_index::name(&database, &names, is_given)?;
+        for database in thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+            changed += thread_index::set_names(&database, &names, is_given)?;
         }
         Ok(changed)
     }
@@ -133,7 +133,7 @@ impl Registry for CodexIndex<'_> {
             .filter(is_there)
             .map(|arrival| {
                 let plain = arrival.path.strip_suffix(rollout::ZST);
-                Moved {
+                RolloutMove {
                     id: &arrival.id,
                     path: home.join(plain.unwrap_or(&arrival.path)),
                     archived: rollouts::is_archived(&arrival.path),
@@ -163,14 +163,15 @@ impl Registry for CodexIndex<'_> {
             }
         }
         if !(moved.is_empty() && self.rules.is_empty()) {
-            let databases = thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX);
+            let databases =
+                thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
             if databases.is_empty() && !(self.rules.is_empty() || arrivals.is_empty()) {
                 let why = "paths.map waits for Codex's first start here, which makes the index, and the \
                            sync after that";
                 notes.push(why.into());
             }
             for database in databases {
-                let changed = thread_index::follow_moves(&database, &moved)?;
+                let changed = thread_index::update_locations(&database, &moved)?;
                 if changed > 0 {
                     let rows = pluralize(changed, "row");
                     notes.push(format!(
@@ -178,7 +179,8 @@ impl Registry for CodexIndex<'_> {
                     ));
                 }
                 for rule in self.rules {
-                    let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
+                    let changed =
+                        thread_index::map_project_folders(&database, &rule.from, &rule.to)?;
                     if changed > 0 {
                         let conversations = pluralize(changed, "conversation");
                         notes.push(format!(
@@ -190,8 +192,10 @@ impl Registry for CodexIndex<'_> {
             }
         }
         if !replaced.is_empty() {
-            for database in thread_index::databases(home, self.env, home::HISTORY_DATABASE_PREFIX) {
-                thread_index::forget(&database, &replaced)?;
+            for database in
+                thread_index::find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX)
+            {
+                thread_index::delete_projections(&database, &replaced)?;
             }
         }
         Ok(notes)

@@ -3,7 +3,7 @@
 use super::cloud_names::{self, CloudName};
 use super::rollouts;
 use super::travel::{self, Scope, Take};
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeSet;
@@ -388,7 +388,7 @@ impl Walk<'_> {
                     why
                 };
                 self.note(&path, why);
-            } else if kind_of(Path::new(real)) == Kind::UserContent
+            } else if kind_of(Path::new(real)) == HomeEntryKind::UserContent
                 && let Some(why) = travel::stays(real)
             {
                 self.note(&path, why);
@@ -423,7 +423,7 @@ impl Walk<'_> {
             && self.scope.takes(path) == Take::Yes
             && !cloud_names::is_junk(full)
         {
-            let is_ours = home::is_ours(full.file_name().unwrap_or_default());
+            let is_ours = home::is_manager_name(full.file_name().unwrap_or_default());
             self.note(
                 path,
                 if is_ours {

@@ -2,7 +2,7 @@
 
 use super::config::SyncConfig;
 use super::secrets;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
@@ -36,12 +36,14 @@ pub fn stays(path: &str) -> Option<&'static str> {
     }
     let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
-        Kind::Auth | Kind::LegacyAuth => Some("a login never travels"),
-        Kind::InstallationId => Some("the id of an installation never travels"),
-        Kind::Database | Kind::DatabaseSidecar => Some("a database never travels"),
-        Kind::Transient if is_lock => Some("a lock never travels"),
-        Kind::Transient => Some("what is bound to this machine never travels"),
-        Kind::Tmp | Kind::ModelsCache | Kind::Version => {
+        HomeEntryKind::Auth | HomeEntryKind::LegacyAuth => Some("a login never travels"),
+        HomeEntryKind::InstallationId => Some("the id of an installation never travels"),
+        HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
+            Some("a database never travels")
+        }
+        HomeEntryKind::Transient if is_lock => Some("a lock never travels"),
+        HomeEntryKind::Transient => Some("what is bound to this machine never travels"),
+        HomeEntryKind::Tmp | HomeEntryKind::ModelsCache | HomeEntryKind::Version => {
             Some("what Codex makes again does not travel")
         }
         // The user's own lock files (yarn.lock) are content; at the top they are nobody's.

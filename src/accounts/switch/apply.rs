@@ -4,13 +4,13 @@ use super::note::remember;
 use super::plan::{plan, plan_switch};
 use super::{DaemonPolicy, SwitchError, SwitchReport, SwitchRequest};
 use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::{Owner, Profiles};
+use crate::accounts::profile::{LoginOwner, Profiles};
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::AuthFile;
 use crate::codex::daemon::{self, Daemon};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock::LoginLock;
-use crate::codex::process::{Holder, find_codex, turns_of_daemon};
+use crate::codex::process::{Holder, find_codex, running_daemon_turns};
 use crate::codex::program::Program;
 use crate::io::atomic;
 use crate::io::lock::LockError;
@@ -40,7 +40,7 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
         DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
         DaemonPolicy::Stop { force, .. } => force,
     };
-    let turns = turns_of_daemon(request.codex_home);
+    let turns = running_daemon_turns(request.codex_home);
     if turns.is_empty() || force {
         Ok(())
     } else {
@@ -108,7 +108,7 @@ pub fn apply(
             return Err(SwitchError::NoProfile(request.to.clone()));
         };
         // What a killed probe left has been brought back by now.
-        if target.is_some_and(|p| p.file.owner == Owner::Probe) {
+        if target.is_some_and(|p| p.file.owner == LoginOwner::Probe) {
             return Err(LeaseError::AlreadyLeased(report.plan.profile).into());
         }
         save_back(request, &profiles, &live, &mut report)?;
@@ -203,7 +203,7 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
     else {
         return Err(SwitchError::Daemon(daemon.pid));
     };
-    let turns = turns_of_daemon(request.codex_home);
+    let turns = running_daemon_turns(request.codex_home);
     if !turns.is_empty() && !force {
         let pid = daemon.pid;
         return Err(SwitchError::DaemonAtWork { pid, turns });
@@ -239,7 +239,7 @@ fn lock_when_idle(
     let home = request.codex_home;
     loop {
         let rest = end.saturating_duration_since(Instant::now());
-        let lock = LoginLock::take(home, rest).map_err(|e| match e {
+        let lock = LoginLock::acquire(home, rest).map_err(|e| match e {
             LockError::Io(e) => e.into(),
             LockError::Held(path) => SwitchError::Locked(path),
         })?;
@@ -248,7 +248,9 @@ fn lock_when_idle(
         let stays = is_current && live.login().is_some_and(|l| l.identity.is_same(request.to));
         if !stays && may_be_renewed(&live, request) {
             holders = find_codex(home);
-            if let Some(daemon) = daemon::find(home).filter(|_| !turns_of_daemon(home).is_empty()) {
+            if let Some(daemon) =
+                daemon::find(home).filter(|_| !running_daemon_turns(home).is_empty())
+            {
                 holders.push(Holder {
                     pid: Some(daemon.pid),
                     name: "codex".into(),

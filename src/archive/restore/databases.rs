@@ -13,9 +13,9 @@ use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::reader::Layout;
 use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, DatabaseError};
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::codex::thread_rows::{self, Rows, Strays};
+use crate::codex::thread_rows::{self, RowGroup, UnmatchedRows};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ impl Work<'_> {
             .iter()
             .filter(|name| {
                 name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
-                    || kind_of(name.as_path()) == Kind::Database
+                    || kind_of(name.as_path()) == HomeEntryKind::Database
             })
             .map(|name| {
                 let path = self.stage.place(name.as_path());
@@ -69,7 +69,7 @@ impl Work<'_> {
                 .into());
             }
             tree::remove(&journal)?;
-            let sound = database::fold_wal(&path).and_then(|()| database::check(&path));
+            let sound = database::checkpoint_wal(&path).and_then(|()| database::check(&path));
             if let Err(e) = sound {
                 return Err(ArchiveError::Damaged {
                     archive: self.request.archive.path().to_path_buf(),
@@ -82,7 +82,7 @@ impl Work<'_> {
             .plan
             .writes
             .iter()
-            .filter(|n| kind_of(n.as_path()) == Kind::DatabaseSidecar)
+            .filter(|n| kind_of(n.as_path()) == HomeEntryKind::DatabaseSidecar)
             .collect();
         for name in beside {
             tree::remove(&self.stage.place(name.as_path()))?;
@@ -101,14 +101,14 @@ impl Work<'_> {
         for (name, path) in self.staged_databases() {
             let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
             if self.plan.merge && is_history {
-                self.adopt(&name, &path, &self.merged.kept, Rows::Projections)?;
+                self.adopt(&name, &path, &self.merged.kept, RowGroup::Projections)?;
             }
             if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
                 continue;
             }
             if self.plan.merge {
                 let ids = self.merged.only_here.ids();
-                self.adopt(&name, &path, &ids, Rows::Threads)?;
+                self.adopt(&name, &path, &ids, RowGroup::Threads)?;
             }
             let live = if self.plan.partial {
                 Rollouts::among(&self.live.names)
@@ -119,9 +119,9 @@ impl Work<'_> {
             // In the same home a row is wrong only when its conversation moved between the capture
             // of the database and its own.
             let strays = if same_home && !self.plan.merge {
-                Strays::Kept
+                UnmatchedRows::Keep
             } else {
-                Strays::TakenIn
+                UnmatchedRows::Rebase
             };
             let home = self.folder_for_rows();
             let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
@@ -133,7 +133,7 @@ impl Work<'_> {
         }
         self.settle_live_rows()?;
         self.bring_names()?;
-        self.forget_projections()
+        self.delete_projections()
     }
 
     /// Where the live state database stays: rows follow conversations that are put back under
@@ -168,7 +168,7 @@ impl Work<'_> {
         if let Some(of) = &returning {
             // They may come from another home.
             let here = FirstOf(vec![&self.stage.rollouts]);
-            thread_rows::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
+            thread_rows::rewrite_rollout_paths(&of.database, &home, &here, UnmatchedRows::Rebase)?;
         }
         for found in found {
             // A damaged one is Codex's to set aside and make again.
@@ -176,7 +176,7 @@ impl Work<'_> {
                 continue;
             }
             let came = returning.as_ref().map(|of| {
-                thread_rows::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
+                thread_rows::copy_rows(&found.staged, &of.database, &of.ids, RowGroup::Threads)
             });
             if came.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&found.staged)?;
@@ -186,7 +186,7 @@ impl Work<'_> {
                 &found.staged,
                 &home,
                 &FirstOf(vec![&moved, &self.stage.rollouts]),
-                Strays::Kept,
+                UnmatchedRows::Keep,
             )?;
             self.replace_live(found);
         }
@@ -198,7 +198,8 @@ impl Work<'_> {
         let mut found = Vec::new();
         for name in self.live.names.iter() {
             let path = name.as_path();
-            let is_it = kind_of(path) == Kind::Database && home::is_database_named(path, prefix);
+            let is_it =
+                kind_of(path) == HomeEntryKind::Database && home::is_database_named(path, prefix);
             if is_it && !self.plan.writes.contains(path) && !self.plan.removed.contains(path) {
                 found.push(LiveDatabase {
                     live: self.folder.join(path),
@@ -271,7 +272,7 @@ impl Work<'_> {
         name: &EntryName,
         staged: &Path,
         ids: &HashSet<String>,
-        rows: Rows,
+        rows: RowGroup,
     ) -> Result<(), RestoreError> {
         let is_outside = self
             .outside_restored
@@ -289,7 +290,7 @@ impl Work<'_> {
         let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
         if copy_if_sound(&live, &copy)? {
-            thread_rows::adopt_rows(staged, &copy, ids, rows)?;
+            thread_rows::copy_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
@@ -335,7 +336,7 @@ impl Work<'_> {
             .into_iter()
             .chain(by_env)
             .collect();
-        let wanted = config.databases(&self.folder, self.request.env);
+        let wanted = config.database_folder(&self.folder, self.request.env);
         let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
         let wanted = wanted
             .map(|p| real(&p))
@@ -467,7 +468,7 @@ impl Work<'_> {
     /// Where the live projection database stays, what it remembers of rollouts that are replaced
     /// by something that is not an extension has to go. One that comes from the archive was taken
     /// before the archive's rollouts and fits them.
-    fn forget_projections(&mut self) -> Result<(), RestoreError> {
+    fn delete_projections(&mut self) -> Result<(), RestoreError> {
         if self.plan.target == Target::Elsewhere {
             return Ok(());
         }
@@ -483,7 +484,7 @@ impl Work<'_> {
         for found in projections {
             // One that cannot be mended goes: Codex makes it again.
             if self.copy_live(&found)?
-                && thread_rows::forget_projections(&found.staged, &stale).is_err()
+                && thread_rows::delete_projections(&found.staged, &stale).is_err()
             {
                 tree::remove(&found.staged)?;
             }
@@ -527,7 +528,7 @@ pub(super) fn outside_folder(request: &RestoreRequest<'_>, folder: &Path) -> Opt
         return None;
     }
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
-    let databases = CodexConfig::read(folder).databases(folder, request.env)?;
+    let databases = CodexConfig::read(folder).database_folder(folder, request.env)?;
     Some(real(&databases)).filter(|databases| *databases != real(folder))
 }
 
@@ -571,7 +572,7 @@ fn drop_sqlite_home(path: &Path) -> Result<(), IoError> {
 fn copy_if_sound(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     match database::snapshot(live, copy) {
         Ok(()) => Ok(true),
-        Err(e) if e.is_of_content(live) || !live.exists() => {
+        Err(e) if e.is_source_defect(live) || !live.exists() => {
             tree::remove(copy)?;
             Ok(false)
         }

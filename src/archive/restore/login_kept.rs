@@ -51,9 +51,9 @@ impl Guard for Keeping<'_> {
 
     fn holders(&self, home: &Path) -> Vec<Holder> {
         let outside = process::outside_folders(home, self.env);
-        let mut seen = process::look(home, &outside, &ProgramNames::default());
+        let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
         // Other commands of ours look for an interrupted restore, too.
-        let is_look = |role: &Role| matches!(role, Role::Stranger { open } if open.starts_with(FOLDER_SUFFIX));
+        let is_look = |role: &Role| matches!(role, Role::OtherProgram { open } if open.starts_with(FOLDER_SUFFIX));
         seen.processes.retain(|process| !is_look(&process.role));
         seen.holders()
     }

@@ -11,7 +11,7 @@ use crate::archive::metadata::Mode;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::{Archive, Listing};
 use crate::archive::scope::Excludes;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -110,20 +110,24 @@ pub fn plan_restore(
             continue;
         }
         match kind {
-            Kind::Auth => {
+            HomeEntryKind::Auth => {
                 plan.wants_login = true;
                 plan.bytes = plan.bytes.saturating_add(size);
                 continue;
             }
             // Bound to one installation, or the user's own original: put back only where there is
             // none.
-            Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
+            HomeEntryKind::InstallationId | HomeEntryKind::LegacyAuth
+                if standing.contains(path) =>
+            {
+                continue;
+            }
             // Named by foreign archives alone; a `-wal` there is folded into its database.
-            Kind::Transient if !name.is_own() => continue,
+            HomeEntryKind::Transient if !name.is_own() => continue,
             _ => {}
         }
         plan.bytes = plan.bytes.saturating_add(size);
-        let is_sidecar = kind == Kind::DatabaseSidecar;
+        let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
         if !is_sidecar && !name.is_own() && !standing.contains(path) {
             plan.added.insert(&name);
         }
@@ -157,7 +161,7 @@ pub fn plan_restore(
                 && !excludes.matches(path);
             let undo = !plan.partial
                 && undone.contains(path)
-                && !matches!(kind, Kind::Auth | Kind::LegacyAuth);
+                && !matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth);
             if lacking || undo {
                 plan.removed.insert(&name);
             }
@@ -211,7 +215,7 @@ impl RestorePlan {
     fn remove_beside_databases(&mut self, standing: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
         let beside: Vec<_> = changed
-            .filter(|name| kind_of(name.as_path()) == Kind::Database)
+            .filter(|name| kind_of(name.as_path()) == HomeEntryKind::Database)
             .flat_map(|name| home::database_sidecars(name.as_path()))
             .filter(|path| standing.contains(path))
             .filter_map(|path| EntryName::of_path(&path).ok())
@@ -261,17 +265,17 @@ impl RestorePlan {
 }
 
 /// Whether a file of this kind goes when an archive of this mode lacks it.
-fn removes(mode: Mode, kind: Kind) -> bool {
+fn removes(mode: Mode, kind: HomeEntryKind) -> bool {
     match kind {
         // Never by absence: the login has rules of its own, the id stays, the rest is the user's
         // or not known.
-        Kind::Auth
-        | Kind::InstallationId
-        | Kind::LegacyAuth
-        | Kind::Unknown
-        | Kind::Tmp
-        | Kind::Transient
-        | Kind::DatabaseSidecar => false,
+        HomeEntryKind::Auth
+        | HomeEntryKind::InstallationId
+        | HomeEntryKind::LegacyAuth
+        | HomeEntryKind::Unknown
+        | HomeEntryKind::Tmp
+        | HomeEntryKind::Transient
+        | HomeEntryKind::DatabaseSidecar => false,
         _ => match mode {
             Mode::Full => true,
             Mode::Auth => kind.is_account(),

@@ -9,7 +9,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::history::id::ConversationId;
 use crate::history::names::{self, SessionIndex};
 use crate::io::file_open;
@@ -124,7 +124,7 @@ impl Work<'_> {
 /// The version of the state database that an archive holds under this name; `None` for other files.
 fn state_version(name: &Path) -> Option<u64> {
     let is_outside = name.parent() == Some(Path::new(OUTSIDE_DATABASES));
-    if !is_outside && kind_of(name) != Kind::Database {
+    if !is_outside && kind_of(name) != HomeEntryKind::Database {
         return None;
     }
     let name = name.file_name()?.to_str()?;

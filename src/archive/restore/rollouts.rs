@@ -79,7 +79,7 @@ pub(super) fn conversation_of(path: &Path) -> Option<ConversationFile> {
 /// Several lists of rollouts: the first that knows a conversation counts.
 pub(super) struct FirstOf<'a>(pub(super) Vec<&'a Rollouts>);
 
-impl thread_rows::Rollouts for FirstOf<'_> {
+impl thread_rows::RolloutLocations for FirstOf<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let found = self.0.iter().find_map(|rollouts| rollouts.get(id));
         found.map(|name| name.as_path().to_path_buf())

@@ -6,7 +6,7 @@ use super::stage::Root;
 use crate::archive::ArchiveError;
 use crate::archive::manifest::{Holds, OUTSIDE_DATABASES};
 use crate::archive::reader::Archive;
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::space;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ pub(super) fn needs(
         if from_outside {
             path.starts_with(OUTSIDE_DATABASES)
         } else {
-            kind_of(path) == Kind::Database
+            kind_of(path) == HomeEntryKind::Database
         }
     };
     let mut beyond = 0_u64;

@@ -16,7 +16,7 @@ use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
 use crate::archive::scan::LeftOut;
 use crate::archive::scope::{CaptureScope, Part};
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, Progress, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
@@ -46,7 +46,7 @@ impl Work<'_> {
             .plan
             .writes
             .iter()
-            .any(|n| kind_of(n.as_path()) == Kind::Tmp);
+            .any(|n| kind_of(n.as_path()) == HomeEntryKind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
         scope.set_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
@@ -141,7 +141,7 @@ impl Work<'_> {
     ) -> HashSet<PathBuf> {
         let mut damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |s| {
-                (kind_of(&s.path) == Kind::Database || replaced_outside.contains(&s.path))
+                (kind_of(&s.path) == HomeEntryKind::Database || replaced_outside.contains(&s.path))
                     && !self.is_folder(&s.path)
                     && !unreadable.contains(&s.path)
             })

@@ -10,7 +10,7 @@ use crate::archive::format::OWNERS_MODE;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::reader::Listing;
 use crate::archive::sink::Sink;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::long_path;
 use crate::io::position;
 use crate::io::secret::SecretBytes;
@@ -207,7 +207,7 @@ impl Stage {
 }
 
 fn is_restored(path: &Path) -> bool {
-    !matches!(kind_of(path), Kind::Transient)
+    !matches!(kind_of(path), HomeEntryKind::Transient)
 }
 
 /// Takes the planned files out of an archive.
@@ -239,7 +239,7 @@ impl<'a> Extract<'a> {
     }
 
     fn is_login(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::Auth && self.plan.wants_login
+        kind_of(entry.path.as_path()) == HomeEntryKind::Auth && self.plan.wants_login
     }
 }
 
@@ -353,7 +353,7 @@ impl Carry<'_> {
     /// Whether this is what SQLite kept beside a database that is replaced or removed. It would
     /// not fit the new one; it may have come after the plan was made.
     fn is_beside_replaced(&self, relative: &Path) -> bool {
-        kind_of(relative) == Kind::DatabaseSidecar
+        kind_of(relative) == HomeEntryKind::DatabaseSidecar
             && relative.to_str().is_some_and(|text| {
                 home::SIDECAR_SUFFIXES
                     .iter()
@@ -377,7 +377,8 @@ impl Carry<'_> {
             || self.is_beside_replaced(relative)
             || self.skip.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
-            || (kind_of(relative) == Kind::Transient && remains::is_named_remains(relative))
+            || (kind_of(relative) == HomeEntryKind::Transient
+                && remains::is_named_remains(relative))
     }
 
     /// Whether the live file `relative` is replaced or goes.
@@ -444,7 +445,7 @@ impl Carry<'_> {
             let captured = self.exact
                 && !matches!(
                     kind_of(relative),
-                    Kind::Unknown | Kind::Transient | Kind::Tmp
+                    HomeEntryKind::Unknown | HomeEntryKind::Transient | HomeEntryKind::Tmp
                 );
             if !captured {
                 atomic::create_private_folder(staged)?;

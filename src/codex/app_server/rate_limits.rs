@@ -15,7 +15,7 @@ const WINDOWS_REACHED: &str = "rate_limit_reached";
 
 /// The quota of an account as the server declares it now.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Limits {
+pub struct AccountLimits {
     /// The windows of all limits.
     pub windows: Vec<Window>,
     /// `ordinaryUsageAllowed`, if the server sends it; false where it names a window as reached.
@@ -27,10 +27,10 @@ pub struct Limits {
     /// The workspace account id of the figures, if the server sends it.
     pub account_id: Option<String>,
     /// The number of windows that make no sense.
-    pub not_understood: usize,
+    pub unreadable_windows: usize,
 }
 
-impl Limits {
+impl AccountLimits {
     /// Reads an answer that was given at `now`.
     pub(super) fn read(
         result: &Value,
@@ -81,7 +81,7 @@ impl Limits {
             }
             match window_of(limit_id, part, now, zone) {
                 Some(window) => self.windows.push(window),
-                None => self.not_understood += 1,
+                None => self.unreadable_windows += 1,
             }
         }
     }

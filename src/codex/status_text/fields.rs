@@ -12,7 +12,7 @@ const MAX_LINES: usize = 128;
 
 /// A labelled value.
 #[derive(Debug)]
-pub(super) struct Field<'a> {
+pub(super) struct StatusField<'a> {
     pub(super) label: Label<'a>,
     /// The label as it is written.
     pub(super) text: &'a str,
@@ -45,8 +45,8 @@ pub(super) struct LimitLabel<'a> {
 }
 
 /// Splits a text into its fields.
-pub(super) fn split(text: &str) -> Vec<Field<'_>> {
-    let mut fields: Vec<Field> = Vec::new();
+pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
+    let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
     let mut after_blank = false;
     for line in text.lines() {
@@ -60,7 +60,7 @@ pub(super) fn split(text: &str) -> Vec<Field<'_>> {
             continue;
         }
         if let Some((label, text, value)) = label_of(content) {
-            fields.push(Field {
+            fields.push(StatusField {
                 label,
                 text,
                 lines: Some(value).filter(|v| !v.is_empty()).into_iter().collect(),
@@ -78,7 +78,7 @@ pub(super) fn split(text: &str) -> Vec<Field<'_>> {
     fields
 }
 
-impl Field<'_> {
+impl StatusField<'_> {
     /// The value on one line.
     pub(super) fn value(&self) -> String {
         self.lines.join(" ")
@@ -213,7 +213,7 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let fields = split(text);
-        let line = |field: &Field| format!("{}={}", field.text, field.lines.join("|"));
+        let line = |field: &StatusField| format!("{}={}", field.text, field.lines.join("|"));
         fields.iter().map(line).collect()
     }
 

@@ -9,19 +9,19 @@ use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
 
 /// The value of a window.
 #[derive(Debug, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct WindowFigure {
     pub(super) used_percent: f64,
     pub(super) resets_at: Option<Timestamp>,
 }
 
 /// What completes the times of a text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(super) struct ResetContext {
     pub(super) now: DateTime<Utc>,
     pub(super) zone: Zone,
 }
 
-impl Clock {
+impl ResetContext {
     /// Reads the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
     ///
     /// Lines of a value may end inside a word. The end of a line is first taken for a blank; where
@@ -30,7 +30,7 @@ impl Clock {
         self,
         lines: &[&str],
         minutes: Option<u32>,
-    ) -> Result<Reading, StatusTextError> {
+    ) -> Result<WindowFigure, StatusTextError> {
         self.read_value(&lines.join(" "), minutes).or_else(|error| {
             let is_wrapped = lines.len() > 1;
             let unbroken = is_wrapped.then(|| with_blanks(&lines.concat()));
@@ -40,13 +40,17 @@ impl Clock {
         })
     }
 
-    fn read_value(self, value: &str, minutes: Option<u32>) -> Result<Reading, StatusTextError> {
+    fn read_value(
+        self,
+        value: &str,
+        minutes: Option<u32>,
+    ) -> Result<WindowFigure, StatusTextError> {
         let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
         let (used_percent, rest) =
             used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
         let time = reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
         let instant = |time| self.instant(time, minutes).ok_or_else(|| bad_time(time));
-        Ok(Reading {
+        Ok(WindowFigure {
             used_percent,
             resets_at: time.map(instant).transpose()?,
         })

@@ -10,7 +10,7 @@ mod disk;
 pub use disk::{Loaded, Updated, load, update};
 
 use super::records::{ArchiveRecord, InventoryFile};
-use crate::accounts::profile::{Owner, Profile};
+use crate::accounts::profile::{LoginOwner, Profile};
 use crate::archive::metadata::Mode;
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::Timestamp;
@@ -312,7 +312,7 @@ impl CooldownFile {
         let renewed = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
-            (Owner::Moved, _) => LoginState::Moved,
+            (LoginOwner::Moved, _) => LoginState::Moved,
             // Missing, no login, somebody else's, or written by a newer version.
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
@@ -322,7 +322,7 @@ impl CooldownFile {
             {
                 LoginState::Expired
             }
-            (Owner::Live | Owner::Profile | Owner::Probe, _) => LoginState::Ok,
+            (LoginOwner::Live | LoginOwner::Profile | LoginOwner::Probe, _) => LoginState::Ok,
         };
     }
 

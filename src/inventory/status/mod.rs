@@ -204,7 +204,8 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let config = CodexConfig::read(home);
     let path = home.join(AUTH_JSON);
     let read = || AuthFile::read(&path);
-    let or_none = |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::not_read(&e));
+    let or_none =
+        |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
     let before = read();
     let problem = obstacle(&path, config.store, before.as_ref());
     let before = or_none(before);
@@ -454,7 +455,7 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         now: inquiry.now,
         zone: inquiry.zone,
         deadline: inquiry.deadline,
-        renewal: app_server::RENEWAL_PATIENCE,
+        renewal: app_server::RENEWAL_TIMEOUT,
     }))
 }
 

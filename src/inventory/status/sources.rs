@@ -2,7 +2,7 @@
 //! the reset that the user names.
 
 use super::{StatusProblem, StatusReport};
-use crate::codex::app_server::{Limits, ProbeFailure, ProbeReport, ProbedAccount};
+use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
 use crate::codex::identity::Identity;
 use crate::codex::status_text::StatusText;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
@@ -18,7 +18,7 @@ pub(super) fn take_live(
     now: DateTime<Utc>,
     zone: Zone,
 ) {
-    let spent = answer.login_is_spent();
+    let spent = answer.is_login_revoked();
     let account = answer.account.ok().flatten();
     let live = account.as_ref().and_then(ProbedAccount::identity);
     if report.store.reads_auth_json() {
@@ -42,8 +42,8 @@ pub(super) fn take_live(
         report.plan = Some(plan);
     }
     match answer.limits {
-        Ok(limits) if limits.windows.is_empty() && limits.not_understood > 0 => {
-            report.problem = Some(StatusProblem::NotUnderstood(limits.not_understood));
+        Ok(limits) if limits.windows.is_empty() && limits.unreadable_windows > 0 => {
+            report.problem = Some(StatusProblem::NotUnderstood(limits.unreadable_windows));
         }
         Ok(limits) => take_limits(report, limits, zone.at(&now)),
         // With auth.json as `{}` Codex 0.169 takes itself for signed in and asks without a token.
@@ -58,11 +58,11 @@ pub(super) fn take_live(
     }
 }
 
-fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
-    if limits.not_understood > 0 {
+fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
+    if limits.unreadable_windows > 0 {
         report.notes.push(format!(
             "the server named {} more windows that are not understood",
-            limits.not_understood
+            limits.unreadable_windows
         ));
     }
     if limits.plan.is_some() {

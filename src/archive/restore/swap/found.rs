@@ -2,7 +2,7 @@
 //! beside the live name.
 
 use super::super::step::{Step, move_beside, rename};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::file_id::look;
 use crate::io::{IoContext, IoError, atomic, tree};
 use serde::{Deserialize, Serialize};
@@ -153,8 +153,8 @@ impl Finder<'_> {
         let transient = |name: &Path| {
             let is_index = name.as_os_str().as_encoded_bytes().ends_with(b"-shm");
             match kind_of(name) {
-                Kind::Transient | Kind::Tmp => true,
-                Kind::DatabaseSidecar => is_index,
+                HomeEntryKind::Transient | HomeEntryKind::Tmp => true,
+                HomeEntryKind::DatabaseSidecar => is_index,
                 _ => false,
             }
         };
