@@ -32,8 +32,8 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
         env: &env,
         now: Clock::System.now(),
         zone: Zone::UTC,
-        deadline,
-        renewal: RENEWAL_TIMEOUT,
+        timeout: deadline,
+        renewal_timeout: RENEWAL_TIMEOUT,
     });
     let took = started.elapsed();
     assert!(
@@ -368,8 +368,8 @@ fn a_login_that_is_being_renewed_gets_more_time() {
             env: &env,
             now: Clock::System.now(),
             zone: Zone::UTC,
-            deadline: SHORT,
-            renewal: RENEWAL_TIMEOUT,
+            timeout: SHORT,
+            renewal_timeout: RENEWAL_TIMEOUT,
         })
     };
     assert_eq!(
@@ -446,8 +446,8 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         env: &env,
         now: Clock::System.now(),
         zone: Zone::UTC,
-        deadline: Duration::from_secs(2),
-        renewal: RENEWAL_TIMEOUT,
+        timeout: Duration::from_secs(2),
+        renewal_timeout: RENEWAL_TIMEOUT,
     });
     // The backend has spent the first token: had Codex been killed, the login would be lost.
     assert_eq!(backend.refreshes().len(), 1);
@@ -481,9 +481,9 @@ fn real_codex_that_renews_for_too_long_is_left_to_finish_that() {
         env: &env,
         now: Clock::System.now(),
         zone: Zone::UTC,
-        deadline: SHORT,
+        timeout: SHORT,
         // Enough to start on a busy machine, not enough for the server.
-        renewal: Duration::from_secs(5),
+        renewal_timeout: Duration::from_secs(5),
     };
     let report = std::thread::scope(|scope| {
         let asked = scope.spawn(|| probe(&options));

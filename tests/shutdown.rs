@@ -7,7 +7,7 @@ use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::codex::process::{ProgramNames, Role, HomeUsage, find_holders};
+use codex_manager::codex::process::{HomeUsage, ProgramNames, Role, find_holders};
 use codex_manager::commands::shutdown::ShutdownArgs;
 use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};

@@ -61,9 +61,9 @@ pub struct ProbeOptions<'a> {
     pub zone: Zone,
     /// For everything, the end of the child included. Where the login is due to be renewed it
     /// counts from the end of that.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// How long that may take by itself; usually [`RENEWAL_TIMEOUT`].
-    pub renewal: Duration,
+    pub renewal_timeout: Duration,
 }
 
 /// What Codex answered.
@@ -168,9 +168,9 @@ fn after_colon(text: &str) -> String {
 }
 
 /// Asks the Codex of `options` once. The program and all it started in its process group are gone
-/// when this returns, unless it is still renewing the login: then it is left to finish that.
+/// when this returns, unless it is still is_renewing the login: then it is left to finish that.
 ///
-/// The answer waits for the deadline at most; see [`ProbeOptions::deadline`]. What Codex wrote into
+/// The answer waits for the deadline at most; see [`ProbeOptions::timeout`]. What Codex wrote into
 /// the home meanwhile stays: read auth.json again afterwards.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
     let started = Instant::now();
@@ -184,10 +184,10 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         child,
         account: None,
         limits: None,
-        renewing: is_renewal_due(options.home, &options.now),
-        deadline: options.deadline,
-        renewal: options.renewal,
-        end: started + options.deadline,
+        is_renewing: is_renewal_due(options.home, &options.now),
+        timeout: options.timeout,
+        renewal_timeout: options.renewal_timeout,
+        deadline: started + options.timeout,
     };
     let failure = session.run().err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
@@ -196,10 +196,10 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
     } else {
         EXIT_TIMEOUT * 4
     };
-    if session.renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
+    if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
         session.child.leave();
     } else {
-        let end = session.end.min(Instant::now() + grace);
+        let end = session.deadline.min(Instant::now() + grace);
         session.child.finish(end);
     }
     let answer = |reply: Option<Reply>| match (reply, &failure) {
@@ -234,11 +234,11 @@ struct ProbeSession {
     account: Option<Reply>,
     limits: Option<Reply>,
     /// Codex may be spending the refresh token right now.
-    renewing: bool,
-    deadline: Duration,
-    renewal: Duration,
+    is_renewing: bool,
+    timeout: Duration,
+    renewal_timeout: Duration,
     /// When the child must be gone.
-    end: Instant,
+    deadline: Instant,
 }
 
 impl ProbeSession {
@@ -249,8 +249,8 @@ impl ProbeSession {
             "version": env!("CARGO_PKG_VERSION"),
         });
         self.request(INITIALIZE_ID, "initialize", &json!({ "clientInfo": info }))?;
-        if self.renewing {
-            self.end = self.end.max(Instant::now() + self.renewal);
+        if self.is_renewing {
+            self.deadline = self.deadline.max(Instant::now() + self.renewal_timeout);
         }
         loop {
             let (id, reply) = self.next_reply()?;
@@ -262,9 +262,9 @@ impl ProbeSession {
                 Err(error) => return Err(classify(&error)),
             }
         }
-        if self.renewing {
-            self.renewing = false;
-            self.end = Instant::now() + self.deadline;
+        if self.is_renewing {
+            self.is_renewing = false;
+            self.deadline = Instant::now() + self.timeout;
         }
         self.send(&json!({ "method": "initialized" }))?;
         self.request(
@@ -297,14 +297,16 @@ impl ProbeSession {
     /// The next reply to some request. Anything else that comes is passed over.
     fn next_reply(&mut self) -> Result<(u64, Reply), ProbeFailure> {
         loop {
-            if is_interrupted() && !self.renewing {
+            if is_interrupted() && !self.is_renewing {
                 return Err(ProbeFailure::Interrupted);
             }
-            let limit = self.end.checked_sub(EXIT_TIMEOUT.min(self.deadline / 5));
-            let limit = limit.unwrap_or(self.end);
+            let limit = self
+                .deadline
+                .checked_sub(EXIT_TIMEOUT.min(self.timeout / 5));
+            let limit = limit.unwrap_or(self.deadline);
             let now = Instant::now();
             if now >= limit {
-                return Err(ProbeFailure::TimedOut(self.deadline));
+                return Err(ProbeFailure::TimedOut(self.timeout));
             }
             match self
                 .child
@@ -324,7 +326,7 @@ impl ProbeSession {
     /// Codex ended; what it said on standard error is the reason.
     fn crashed(&mut self) -> ProbeFailure {
         self.child
-            .finish(self.end.min(Instant::now() + EXIT_TIMEOUT));
+            .finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
         let text = self.child.stderr();
         let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(3)..];

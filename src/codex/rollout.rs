@@ -53,7 +53,7 @@ impl ConversationFile {
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// How much of the end of a rollout is looked at for the end of a turn.
-const TAIL_BYTES: u64 = 1024 * 1024;
+const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Whether no turn is under way in a plain rollout: the last word about a turn in its last MiB is
 /// that one ended.
@@ -61,9 +61,9 @@ pub fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(end.saturating_sub(TAIL_BYTES)))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(TURN_TAIL_BYTES)))?;
         let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let tail = tail().unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
-use crate::launch::registry::Registry;
+use crate::launch::registry::LaunchRegistry;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -235,7 +235,7 @@ fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, 
 /// Whose conversation it is: that of the launch that ran it, else the creator that its rollout names.
 fn owner(conversation: &Conversation, context: &Context) -> Result<Owner, CommandError> {
     let manager_home = &context.settings.manager_home;
-    let launches = Registry::of(manager_home).read()?;
+    let launches = LaunchRegistry::of(manager_home).read()?;
     if let Some(record) = launches.of_session(&conversation.id) {
         return Ok(Owner::Known(record.identity));
     }

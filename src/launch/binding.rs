@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 const CODEX: &str = "codex";
 
 /// Codex names day folders by its local date, which differs from UTC by this much at most.
-const ZONE_SPREAD: TimeDelta = TimeDelta::hours(14);
+const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
 /// How far the clock may step between the launch and the id that Codex gives a conversation.
-pub const CLOCK_STEP: TimeDelta = TimeDelta::seconds(1);
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
 
 /// Watches the rollouts that a launched Codex has open.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl OpenRollouts {
 
     /// The rollouts that are open now, as paths in the Codex home. Empty where the system does not
     /// show the open files of a process.
-    pub fn look(&mut self) -> Vec<PathBuf> {
+    pub fn list(&mut self) -> Vec<PathBuf> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             self.codex = find_codex(&table, self.child);
@@ -134,7 +134,7 @@ pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundC
         .filter(|path| {
             let file = ConversationFile::of(path);
             let created = file.as_ref().and_then(|f| f.id()).and_then(created_at);
-            created.is_some_and(|at| at >= from - CLOCK_STEP && at <= until + CLOCK_STEP)
+            created.is_some_and(|at| at >= from - CLOCK_TOLERANCE && at <= until + CLOCK_TOLERANCE)
         })
         .filter(|path| {
             let meta = rollout::head(path).ok().flatten();
@@ -192,8 +192,8 @@ pub fn created_at(session_id: &str) -> Option<DateTime<Utc>> {
 
 /// The local dates that any part of this span may have had.
 fn days(from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<NaiveDate> {
-    let first = (from - ZONE_SPREAD).date_naive();
-    let last = (until + ZONE_SPREAD).date_naive();
+    let first = (from - MAX_UTC_OFFSET).date_naive();
+    let last = (until + MAX_UTC_OFFSET).date_naive();
     let next = |day: &NaiveDate| day.checked_add_days(Days::new(1));
     std::iter::successors(Some(first), next)
         .take_while(|day| *day <= last)
@@ -246,14 +246,14 @@ pub fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
 }
 
 /// How much of the end of a running rollout is searched for its newest token count.
-const TAIL_BYTES: u64 = 1 << 20;
+const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
 /// The same for a launch that still runs, whose rollout may be large: only the newest figures, from the
 /// last MiB.
 pub fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
-    let start = length.saturating_sub(TAIL_BYTES);
+    let start = length.saturating_sub(USAGE_TAIL_BYTES);
     conversation.start_offset = conversation.start_offset.max(start);
     read_usage(conversation, since);
 }
@@ -273,7 +273,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let Some(count) = token_count::parse(line) else {
             continue;
         };
-        if count.at.to_utc() < since - CLOCK_STEP {
+        if count.at.to_utc() < since - CLOCK_TOLERANCE {
             continue;
         }
         conversation.first_token_count_at.get_or_insert(count.at);

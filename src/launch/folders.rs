@@ -178,7 +178,7 @@ fn chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
 }
 
 /// A setting with one value per folder.
-struct Entry<'a, T> {
+struct FolderSetting<'a, T> {
     /// As the user typed it.
     folder: &'a str,
     /// The folder as an absolute path, and with symbolic links resolved if it exists.
@@ -189,12 +189,12 @@ struct Entry<'a, T> {
 fn resolved<'a, T>(
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
-) -> Vec<Entry<'a, T>> {
+) -> Vec<FolderSetting<'a, T>> {
     let entry = |(folder, value): (&'a String, &'a T)| {
         let path = absolute(folder, home_dir)?;
         let real = path.canonicalize().ok();
         let paths = [Some(path), real].into_iter().flatten().collect();
-        Some(Entry {
+        Some(FolderSetting {
             folder,
             paths,
             value,
@@ -204,7 +204,7 @@ fn resolved<'a, T>(
 }
 
 /// The setting that applies to the first folder of a chain.
-struct Nearest<'a, T> {
+struct NearestSetting<'a, T> {
     folder: &'a str,
     /// How far up the chain the folder of the setting is.
     steps: usize,
@@ -212,10 +212,13 @@ struct Nearest<'a, T> {
 }
 
 /// The entry for the folder of `chain` that comes first.
-fn nearest<'a, T>(chain: &[PathBuf], entries: &[Entry<'a, T>]) -> Option<Nearest<'a, T>> {
+fn nearest<'a, T>(
+    chain: &[PathBuf],
+    entries: &[FolderSetting<'a, T>],
+) -> Option<NearestSetting<'a, T>> {
     chain.iter().enumerate().find_map(|(steps, folder)| {
         let entry = entries.iter().find(|entry| entry.paths.contains(folder))?;
-        Some(Nearest {
+        Some(NearestSetting {
             folder: entry.folder,
             steps,
             value: entry.value,
@@ -225,7 +228,7 @@ fn nearest<'a, T>(chain: &[PathBuf], entries: &[Entry<'a, T>]) -> Option<Nearest
 
 /// Whether the user trusts the folder of `file`. Only the path without symbolic links counts: a link
 /// in a trusted folder may lead anywhere.
-fn is_trusted(file: &Path, trusted: &[Entry<'_, bool>]) -> bool {
+fn is_trusted(file: &Path, trusted: &[FolderSetting<'_, bool>]) -> bool {
     let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
     let chain: Vec<_> = folder
         .iter()

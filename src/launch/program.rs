@@ -22,7 +22,7 @@ const HELP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is known of one program file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct KnownProgram {
+struct CachedProgram {
     path: String,
     bytes: u64,
     /// The change time, which no installer sets back, in nanoseconds since 1970.
@@ -30,16 +30,16 @@ struct KnownProgram {
     has_no_daemon: bool,
 }
 
-impl Document for KnownProgram {
+impl Document for CachedProgram {
     const SCHEMA: u64 = 1;
 }
 
 /// Whether the terminal interface of `program` has `--no-daemon`, if Codex was asked before.
-pub fn known_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
+pub fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
     let current = stamp(program.path())?;
-    let known = document::read::<KnownProgram>(&manager_home.join(FILE_NAME)).ok()?;
+    let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;
-    let is_same = KnownProgram {
+    let is_same = CachedProgram {
         has_no_daemon: known.has_no_daemon,
         ..current
     } == known;
@@ -49,12 +49,12 @@ pub fn known_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
 /// Whether the terminal interface of `program` has `--no-daemon`. Asks Codex when the program file
 /// changed; an answer that cannot be stored is asked for again.
 pub fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
-    if let Some(known) = known_no_daemon(program, manager_home) {
+    if let Some(known) = cached_no_daemon(program, manager_home) {
         return known;
     }
     let has_no_daemon = help_names(NO_DAEMON, program, env);
     if let Some(current) = stamp(program.path()) {
-        let known = KnownProgram {
+        let known = CachedProgram {
             has_no_daemon,
             ..current
         };
@@ -64,7 +64,7 @@ pub fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) 
     has_no_daemon
 }
 
-fn stamp(path: &Path) -> Option<KnownProgram> {
+fn stamp(path: &Path) -> Option<CachedProgram> {
     let meta = path.metadata().ok()?;
     #[cfg(unix)]
     let changed_ns = {
@@ -77,7 +77,7 @@ fn stamp(path: &Path) -> Option<KnownProgram> {
         .ok()
         .and_then(|at| chrono::DateTime::<chrono::Utc>::from(at).timestamp_nanos_opt())
         .unwrap_or_default();
-    Some(KnownProgram {
+    Some(CachedProgram {
         path: path.to_string_lossy().into_owned(),
         bytes: meta.len(),
         changed_ns,

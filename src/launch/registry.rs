@@ -21,23 +21,23 @@ pub const FILE_NAME: &str = "launches.jsonl";
 const LINE_START: &[u8] = b"{\"launch_id\":\"";
 
 /// What follows the launch id in a line of ours.
-const SETTLED: &[u8] = b"\",\"settled\":true,";
-const UNSETTLED: &[u8] = b"\",\"settled\":false,";
+const SETTLED_FIELD: &[u8] = b"\",\"settled\":true,";
+const UNSETTLED_FIELD: &[u8] = b"\",\"settled\":false,";
 
 /// What follows that in a line of [`SCHEMA`].
 const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
 
 /// How many superseded lines are kept at least.
-const KEPT_SUPERSEDED: usize = 1_000;
+const MIN_SUPERSEDED_TO_COMPACT: usize = 1_000;
 
 /// The registry of a manager home.
 #[derive(Debug, Clone)]
-pub struct Registry {
+pub struct LaunchRegistry {
     path: PathBuf,
     lock: PathBuf,
 }
 
-impl Registry {
+impl LaunchRegistry {
     /// The one of `manager_home`.
     pub fn of(manager_home: &Path) -> Self {
         Self {
@@ -62,12 +62,12 @@ impl Registry {
     /// The same for several launches.
     ///
     /// # Errors
-    /// See [`Registry::append`].
+    /// See [`LaunchRegistry::append`].
     pub fn append_all(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
         if records.is_empty() {
             return Ok(());
         }
-        let _held = self.lock()?;
+        let _lock = self.lock()?;
         self.append_locked(records)
     }
 
@@ -75,9 +75,9 @@ impl Registry {
     /// they were read. Returns what was appended.
     ///
     /// # Errors
-    /// See [`Registry::append`].
+    /// See [`LaunchRegistry::append`].
     pub fn settle(&self, mut records: Vec<LaunchRecord>) -> Result<Vec<LaunchRecord>, IoError> {
-        let _held = self.lock()?;
+        let _lock = self.lock()?;
         let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
         records.retain(|record| open.contains(&record.launch_id));
         if !records.is_empty() {
@@ -119,12 +119,13 @@ impl Registry {
     /// # Errors
     /// The file system refuses; the file is as it was then.
     pub fn compact(&self) -> Result<(), IoError> {
-        let is_worth_it =
-            |launches: &Launches| launches.superseded > launches.len().max(KEPT_SUPERSEDED);
-        if !is_worth_it(&self.read()?) {
+        let needs_compaction = |launches: &Launches| {
+            launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
+        };
+        if !needs_compaction(&self.read()?) {
             return Ok(());
         }
-        let _held = FileLock::exclusive(&self.lock)?;
+        let _lock = FileLock::exclusive(&self.lock)?;
         let launches = self.read()?;
         let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
         kept.extend(&launches.damaged);
@@ -295,9 +296,9 @@ fn own_head(line: &[u8]) -> Option<(&[u8], bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;
     let (id, rest) = rest.split_at(end);
-    let (rest, is_settled) = match rest.strip_prefix(SETTLED) {
+    let (rest, is_settled) = match rest.strip_prefix(SETTLED_FIELD) {
         Some(rest) => (rest, true),
-        None => (rest.strip_prefix(UNSETTLED)?, false),
+        None => (rest.strip_prefix(UNSETTLED_FIELD)?, false),
     };
     let is_plain = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     let is_whole = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
@@ -346,7 +347,7 @@ mod tests {
     #[test]
     fn the_last_line_of_a_launch_counts_whatever_surrounds_it() {
         let home = tempfile::tempdir().unwrap();
-        let registry = Registry::of(home.path());
+        let registry = LaunchRegistry::of(home.path());
         assert!(registry.read().unwrap().is_empty());
         registry.append(&record("20260101-a", false)).unwrap();
         registry.append(&record("20260102-b", false)).unwrap();
@@ -379,7 +380,7 @@ mod tests {
     #[test]
     fn a_launch_that_was_settled_meanwhile_stays_as_it_was_settled() {
         let home = tempfile::tempdir().unwrap();
-        let registry = Registry::of(home.path());
+        let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();
         registry.append(&record("20260102-b", false)).unwrap();
         let late: Vec<_> = registry.read().unwrap().unsettled().collect();
@@ -401,7 +402,7 @@ mod tests {
     #[test]
     fn compaction_keeps_what_counts_and_what_is_not_understood() {
         let home = tempfile::tempdir().unwrap();
-        let registry = Registry::of(home.path());
+        let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();
         let mut text = fs::read_to_string(registry.path()).unwrap();
         text.push_str("torn\n");
@@ -412,7 +413,7 @@ mod tests {
             text,
             "few lines stay"
         );
-        let many: Vec<_> = (0..=KEPT_SUPERSEDED)
+        let many: Vec<_> = (0..=MIN_SUPERSEDED_TO_COMPACT)
             .map(|_| record("20260102-b", false))
             .collect();
         registry.append_all(&many).unwrap();

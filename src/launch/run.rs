@@ -2,9 +2,9 @@
 
 use super::binding::{self, OpenRollouts};
 use super::record::{LaunchRecord, ProcessId};
-use super::registry::Registry;
+use super::registry::LaunchRegistry;
 use super::session::Launch;
-use super::settle::{self, Ending, OtherLaunches};
+use super::settle::{self, LaunchEnd, OtherLaunches};
 use crate::accounts::profile::Profiles;
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::AuthFile;
@@ -22,13 +22,13 @@ use std::time::Duration;
 
 /// How often the open files of Codex are read while its conversation is not known yet. `codex exec`
 /// may be done after a third of a second.
-const FIRST_POLL: Duration = Duration::from_millis(20);
+const BINDING_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often later, for conversations that the user starts in the same interface.
-const LATER_POLL: Duration = Duration::from_secs(1);
+const LATER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many times to look at the first rate, after which Codex is waiting for its user.
-const FIRST_POLLS: u32 = 500;
+const BINDING_POLL_COUNT: u32 = 500;
 
 /// What a launch did.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Launch<'_> {
         zone: Zone,
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<LaunchReport, IoError> {
-        let registry = Registry::of(self.request.manager_home);
+        let registry = LaunchRegistry::of(self.request.manager_home);
         registry.append(&self.record)?;
         let program = PathBuf::from(self.command.get_program());
         let child = Attached::start(&mut self.command).at("start", &program);
@@ -69,16 +69,16 @@ impl Launch<'_> {
         };
         let mut warnings = Vec::new();
         self.record.child = Some(ProcessId::now(child.id()));
-        note(registry.append(&self.record), &mut warnings);
+        warn_on_error(registry.append(&self.record), &mut warnings);
         // From here on the Codex process itself marks the isolated home as used.
-        self.held = None;
+        self.account_locks = None;
         let watcher = Watcher::start(&self.record, registry.clone());
         let started = self.record.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
                 file.used(&self.record.identity, started);
             });
-        note(noted, &mut warnings);
+        warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
         if let Some(seen) = watcher.finish() {
             self.record.conversations = seen.conversations;
@@ -93,11 +93,11 @@ impl Launch<'_> {
     }
 
     /// Codex did not start.
-    fn abandon(mut self, registry: &Registry, now: Timestamp) -> Result<(), IoError> {
+    fn abandon(mut self, registry: &LaunchRegistry, now: Timestamp) -> Result<(), IoError> {
         self.record.settled = true;
         self.record.ended_at = Some(now);
         registry.append(&self.record)?;
-        self.held = None;
+        self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
             // Where that fails the next lock on the account does it.
@@ -109,7 +109,7 @@ impl Launch<'_> {
     fn finish(
         &mut self,
         exit: AttachedExit,
-        registry: &Registry,
+        registry: &LaunchRegistry,
         zone: Zone,
         now: Timestamp,
         warnings: &mut Vec<String>,
@@ -118,34 +118,34 @@ impl Launch<'_> {
         // The launcher of npm may have been killed; Codex itself goes on then.
         let is_over = !self.record.has_codex();
         if is_over {
-            let ending = Ending {
+            let end = LaunchEnd {
                 at: now,
                 exit_code: Some(i32::from(exit.code())),
             };
             // Unreadable, it says nothing of other launches; the append below reports that.
             let launches = registry.read().unwrap_or_default();
             let others = OtherLaunches::of(&launches, &self.record);
-            settle::conclude(&mut self.record, ending, &others);
-            note(
-                settle::repoint_rollouts(&self.record, self.request.env),
+            settle::complete_record(&mut self.record, end, &others);
+            warn_on_error(
+                settle::rebase_isolated_rollouts(&self.record, self.request.env),
                 warnings,
             );
         }
-        note(registry.append(&self.record), warnings);
-        note(registry.compact(), warnings);
+        warn_on_error(registry.append(&self.record), warnings);
+        warn_on_error(registry.compact(), warnings);
         match self.isolated.take() {
-            Some(isolated) => note(
+            Some(isolated) => warn_on_error(
                 isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT),
                 warnings,
             ),
-            None => note(self.save_live_login(&profiles, now), warnings),
+            None => warn_on_error(self.save_live_login(&profiles, now), warnings),
         }
         let record = &self.record;
         let noted =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
                 settle::note_usage(file, record);
             });
-        note(noted, warnings);
+        warn_on_error(noted, warnings);
     }
 
     /// Saves the live login to its profile, if it is still that of the launch: Codex may have renewed
@@ -157,7 +157,7 @@ impl Launch<'_> {
     ) -> Result<(), crate::accounts::lease::LeaseError> {
         let home = self.request.codex_home;
         let account = &self.record.identity;
-        let _held = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
+        let _lock = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
         if let AuthFile::Present(snapshot) = AuthFile::read(&home.join(AUTH_JSON))?
             && let Some(login) = &snapshot.login
             && login.identity.is_same(account)
@@ -168,7 +168,7 @@ impl Launch<'_> {
     }
 }
 
-fn note<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
+fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
     if let Err(e) = result {
         let mut text = e.to_string();
         let mut cause = e.source();
@@ -188,7 +188,7 @@ struct Watcher {
 
 impl Watcher {
     /// Watches `record.child`, and appends the record when its conversation becomes known.
-    fn start(record: &LaunchRecord, registry: Registry) -> Self {
+    fn start(record: &LaunchRecord, registry: LaunchRegistry) -> Self {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
@@ -199,15 +199,15 @@ impl Watcher {
             let mut polls = 0;
             loop {
                 let is_found = !record.conversations.is_empty();
-                if add_new(&mut record, open.look()) {
+                if add_opened(&mut record, open.list()) {
                     // Codex has the terminal: a failure is reported when it ends.
                     let _ = registry.append(&record);
                 }
                 polls += 1;
-                let pause = if is_found || polls > FIRST_POLLS {
-                    LATER_POLL
+                let pause = if is_found || polls > BINDING_POLL_COUNT {
+                    LATER_POLL_INTERVAL
                 } else {
-                    FIRST_POLL
+                    BINDING_POLL_INTERVAL
                 };
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return record;
@@ -229,7 +229,7 @@ impl Watcher {
 }
 
 /// Adds the conversations of rollouts that are open for the first time; whether there are any.
-fn add_new(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
+fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
     let before = record.conversations.len();
     for path in open {
         let text = path.to_string_lossy();

@@ -69,7 +69,7 @@ pub struct LaunchPlan {
     pub isolated_home: Option<PathBuf>,
     /// Whether `--isolated` was given for the account that is live: it runs in the real home, because
     /// a second copy of its login would be a second owner.
-    pub is_live_instead: bool,
+    pub is_live_account: bool,
     /// The switch of the real home; absent where none is needed.
     pub switch: Option<SwitchPlan>,
     /// The background daemon that keeps another account, by its process id.
@@ -118,7 +118,7 @@ pub struct Launch<'a> {
     /// The login in the isolated home.
     pub(super) isolated: Option<IsolatedLogin>,
     /// Held until Codex has started; see [`Profiles::isolate`].
-    pub(super) held: Option<AccountLocks>,
+    pub(super) account_locks: Option<AccountLocks>,
     /// What switching the real home did.
     pub switch: Option<SwitchReport>,
     /// Variables that name another login and are not passed on.
@@ -139,7 +139,7 @@ impl Launch<'_> {
 /// It cannot be done; see [`LaunchError`].
 pub fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
-    let knows_flag = program::known_no_daemon(&program, request.manager_home);
+    let knows_flag = program::cached_no_daemon(&program, request.manager_home);
     plan_with(request, &program, knows_flag.unwrap_or(true))
 }
 
@@ -189,7 +189,7 @@ fn plan_with(
         email: request.account.email.to_string(),
         account_id: request.account.account_id.clone(),
         isolated_home,
-        is_live_instead: request.isolated && is_live,
+        is_live_account: request.isolated && is_live,
         switch,
         daemon: daemon.map(|daemon| daemon.pid),
         command: words
@@ -242,7 +242,7 @@ pub fn prepare<'a>(
         && program::has_no_daemon(&program, request.env, request.manager_home);
     let plan = plan_with(&request, &program, knows_flag)?;
     let args = codex_args(&arguments, request.args, knows_flag);
-    let (mut isolated, mut held, mut report) = (None, None, None);
+    let (mut isolated, mut account_locks, mut report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
         let lock =
@@ -254,7 +254,7 @@ pub fn prepare<'a>(
         let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
         on_step("moved the login to the isolated home");
         let fingerprint = login.fingerprint().to_owned();
-        (isolated, held) = (Some(login), Some(lock));
+        (isolated, account_locks) = (Some(login), Some(lock));
         fingerprint
     } else {
         let policy = if request.stop_daemon {
@@ -301,7 +301,7 @@ pub fn prepare<'a>(
         command,
         record,
         isolated,
-        held,
+        account_locks,
         switch: report,
         dropped_variables,
     })

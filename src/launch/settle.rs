@@ -2,7 +2,7 @@
 
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
-use super::registry::{Launches, Registry};
+use super::registry::{LaunchRegistry, Launches};
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
@@ -31,7 +31,7 @@ pub enum SettleError {
 
 /// How a launch ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending {
+pub struct LaunchEnd {
     /// When.
     pub at: Timestamp,
     /// The exit code of Codex, where it is known.
@@ -75,7 +75,7 @@ impl<'a> OtherLaunches<'a> {
         let created = binding::created_at(session_id);
         let mut others = self.unsettled.iter();
         others.any(|other| {
-            let since = other.started_at.to_utc() - binding::CLOCK_STEP;
+            let since = other.started_at.to_utc() - binding::CLOCK_TOLERANCE;
             created.is_none_or(|created| created >= since)
         })
     }
@@ -87,21 +87,21 @@ impl<'a> OtherLaunches<'a> {
 /// conversation that the arguments name, the one conversation that was created in the time of the
 /// launch with its folder and account, and that no other launch may have started. Of several, none is
 /// taken.
-pub fn conclude(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunches<'_>) {
+pub fn complete_record(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.conversations.is_empty() {
         let resumed = record.resumed.clone();
         match resumed.filter(has_grown) {
             Some(resumed) => record.conversations.push(resumed),
-            None => bind_created(record, ending, others),
+            None => bind_created(record, end, others),
         }
     }
     let since = record.started_at.to_utc();
     for conversation in &mut record.conversations {
-        follow_archiving(conversation, &record.codex_home);
+        update_if_archived(conversation, &record.codex_home);
         binding::read_usage(conversation, since);
     }
-    record.ended_at = Some(ending.at);
-    record.exit_code = ending.exit_code;
+    record.ended_at = Some(end.at);
+    record.exit_code = end.exit_code;
     record.settled = true;
 }
 
@@ -110,11 +110,11 @@ fn has_grown(conversation: &BoundConversation) -> bool {
     meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
 }
 
-fn bind_created(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunches<'_>) {
+fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.resumed.is_some() || record.unbound_because.is_some() {
         return;
     }
-    let mut created = binding::created_during(record, ending.at.to_utc());
+    let mut created = binding::created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     match created.as_slice() {
@@ -137,7 +137,7 @@ fn bind_created(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunche
 }
 
 /// A conversation that was archived meanwhile is among the archived ones, under the same name.
-fn follow_archiving(conversation: &mut BoundConversation, codex_home: &str) {
+fn update_if_archived(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
     if path.exists() {
         return;
@@ -154,7 +154,10 @@ fn follow_archiving(conversation: &mut BoundConversation, codex_home: &str) {
 ///
 /// # Errors
 /// The database cannot be changed; the rows lead through the links of the isolated home then.
-pub fn repoint_rollouts(record: &LaunchRecord, env: &Environment) -> Result<(), DatabaseError> {
+pub fn rebase_isolated_rollouts(
+    record: &LaunchRecord,
+    env: &Environment,
+) -> Result<(), DatabaseError> {
     let Some(isolated) = record.isolated_home.as_deref().map(Path::new) else {
         return Ok(());
     };
@@ -208,7 +211,7 @@ pub fn settle_ended(
     now: Timestamp,
     zone: Zone,
 ) -> Result<(Launches, Vec<String>), SettleError> {
-    let registry = Registry::of(manager_home);
+    let registry = LaunchRegistry::of(manager_home);
     let launches = registry.read()?;
     let mut settled = Vec::new();
     let mut warnings = Vec::new();
@@ -216,13 +219,13 @@ pub fn settle_ended(
         if record.is_running() {
             continue;
         }
-        let ending = Ending {
+        let end = LaunchEnd {
             at: now,
             exit_code: None,
         };
         let others = OtherLaunches::of(&launches, &record);
-        conclude(&mut record, ending, &others);
-        if let Err(e) = repoint_rollouts(&record, env) {
+        complete_record(&mut record, end, &others);
+        if let Err(e) = rebase_isolated_rollouts(&record, env) {
             warnings.push(format!(
                 "rows of an isolated launch still lead through {}: {e}",
                 record.home().display()

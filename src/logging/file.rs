@@ -1,6 +1,6 @@
 //! Where logs are and how their files are called.
 
-use super::{LogSettings, LogWorld};
+use super::{LogContext, LogSettings};
 use crate::io::{IoContext, IoError, atomic};
 use chrono::NaiveDate;
 use std::fs::File;
@@ -14,7 +14,7 @@ pub const FOLDER: &str = "logs";
 
 /// The folder, and the part of the names that all our logs share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPlace {
+pub struct LogLocation {
     folder: PathBuf,
     /// `<stem>-<machine>-`.
     prefix: String,
@@ -33,23 +33,26 @@ pub struct LogName {
     pub is_zip: bool,
 }
 
-impl LogPlace {
+impl LogLocation {
     /// Where the log with these settings is.
-    pub fn of(settings: &LogSettings, world: &LogWorld) -> Self {
+    pub fn of(settings: &LogSettings, context: &LogContext) -> Self {
         let default = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
-            world.manager_home.join(FOLDER).join(name)
+            context.manager_home.join(FOLDER).join(name)
         };
         let file = settings.file.clone().unwrap_or_else(default);
         let part = |part: Option<&std::ffi::OsStr>, default: &str| {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())
         };
         let stem = part(file.file_stem(), DEFAULT_STEM);
-        let machine = in_a_name(&world.machine);
+        let machine = file_name_part(&context.machine);
         Self {
             folder: atomic::parent_of(&file).to_path_buf(),
-            prefix: format!("{}-{machine}-", in_a_name(&stem)),
-            suffix: format!(".{}", in_a_name(&part(file.extension(), DEFAULT_EXTENSION))),
+            prefix: format!("{}-{machine}-", file_name_part(&stem)),
+            suffix: format!(
+                ".{}",
+                file_name_part(&part(file.extension(), DEFAULT_EXTENSION))
+            ),
         }
     }
 
@@ -124,7 +127,7 @@ impl LogPlace {
     }
 
     /// The lock under which old logs are tidied up.
-    pub(super) fn tidy_lock(&self) -> PathBuf {
+    pub(super) fn retention_lock(&self) -> PathBuf {
         self.folder.join(format!(".{}tidy.lock", self.prefix))
     }
 
@@ -146,7 +149,7 @@ impl LogPlace {
 }
 
 /// `text` as part of a file name on every system.
-fn in_a_name(text: &str) -> String {
+fn file_name_part(text: &str) -> String {
     let name: String = text
         .chars()
         .map(|c| {

@@ -11,13 +11,13 @@ mod line;
 pub mod retention;
 mod writer;
 
-pub use file::{FOLDER, LogName, LogPlace};
-pub use line::Format;
+pub use file::{FOLDER, LogLocation, LogName};
+pub use line::LogFormat;
 pub use writer::LogWriter;
 
 use crate::io::clock::{Clock, Zone};
 use crate::io::lock::FileLock;
-use retention::Archive;
+use retention::LogArchiving;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
@@ -78,11 +78,11 @@ pub struct LogSettings {
     /// The file that names folder and stem; without it `logs/codex-manager.log` of the manager home.
     pub file: Option<PathBuf>,
     /// The form of a line.
-    pub format: Format,
+    pub format: LogFormat,
     /// How many days a log is kept; 0 for ever.
     pub retention_days: u32,
     /// What becomes of a log that is written no more.
-    pub archive: Archive,
+    pub archive: LogArchiving,
     /// The size at which a new file is begun; 0 for never.
     pub max_file_bytes: u64,
 }
@@ -93,17 +93,17 @@ impl Default for LogSettings {
         Self {
             level: Severity::Info,
             file: None,
-            format: Format::Text,
+            format: LogFormat::Text,
             retention_days: 7,
-            archive: Archive::Zip,
+            archive: LogArchiving::Zip,
             max_file_bytes: 10 * 1024 * 1024,
         }
     }
 }
 
-/// What a log needs to know of the world.
+/// What a log needs to know of the context.
 #[derive(Debug, Clone)]
-pub struct LogWorld {
+pub struct LogContext {
     /// The manager home.
     pub manager_home: PathBuf,
     /// This machine, as it is called in the configuration.
@@ -119,8 +119,8 @@ pub struct LogWorld {
 pub struct LogLayer {
     writer: Arc<LogWriter>,
     level: Severity,
-    format: Format,
-    world: LogWorld,
+    format: LogFormat,
+    context: LogContext,
 }
 
 /// A log that was opened.
@@ -136,14 +136,14 @@ impl Log {
     /// Has the events of this process written from now on.
     ///
     /// Once in a process; a second log is not listened to, and that is said by `false`.
-    pub fn listen(self) -> (LogHandle, bool) {
+    pub fn install(self) -> (LogHandle, bool) {
         let subscriber = tracing_subscriber::registry().with(self.layer);
         let is_first = tracing::subscriber::set_global_default(subscriber).is_ok();
         (LogHandle(self.writer), is_first)
     }
 
     /// Has the events of `work` in this thread written.
-    pub fn listen_during<T>(self, work: impl FnOnce() -> T) -> (T, LogHandle) {
+    pub fn record_during<T>(self, work: impl FnOnce() -> T) -> (T, LogHandle) {
         let subscriber = tracing_subscriber::registry().with(self.layer);
         let result = tracing::subscriber::with_default(subscriber, work);
         (result, LogHandle(self.writer))
@@ -162,34 +162,34 @@ impl LogHandle {
 }
 
 /// Opens the log and tidies up old ones: nothing here fails the job.
-pub fn start(settings: &LogSettings, world: LogWorld) -> Log {
-    let place = LogPlace::of(settings, &world);
-    let today = world.zone.at(&world.clock.now()).date_naive();
+pub fn start(settings: &LogSettings, context: LogContext) -> Log {
+    let location = LogLocation::of(settings, &context);
+    let today = context.zone.at(&context.clock.now()).date_naive();
     let mut warnings = Vec::new();
-    match place.create_folder() {
+    match location.create_folder() {
         Err(e) => warnings.push(format!("no log is kept: {e}")),
         Ok(()) => {
-            // Whoever else is tidying does it for us too.
-            if let Ok(_tidying) = FileLock::try_exclusive(&place.tidy_lock()) {
-                let tidied = retention::plan(
-                    &place.list(),
+            // Whoever else is action does it for us too.
+            if let Ok(_lock) = FileLock::try_exclusive(&location.retention_lock()) {
+                let actions = retention::plan(
+                    &location.list(),
                     today,
                     settings.retention_days,
                     settings.archive,
                 );
-                for problem in retention::apply(&tidied, &place) {
+                for problem in retention::apply(&actions, &location) {
                     warnings.push(format!("an old log could not be tidied up: {problem}"));
                 }
             }
         }
     }
-    let writer = Arc::new(LogWriter::new(place, settings.max_file_bytes));
+    let writer = Arc::new(LogWriter::new(location, settings.max_file_bytes));
     Log {
         layer: LogLayer {
             writer: Arc::clone(&writer),
             level: settings.level,
             format: settings.format,
-            world,
+            context,
         },
         writer,
         warnings,
@@ -206,13 +206,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
-        let at = self.world.zone.at(&self.world.clock.now());
-        let record = line::Record {
+        let at = self.context.zone.at(&self.context.clock.now());
+        let record = line::LogRecord {
             at,
             severity: Severity::of(*event.metadata().level()),
-            machine: &self.world.machine,
+            machine: &self.context.machine,
             pid: std::process::id(),
             message: &fields.message,
             fields: &fields.others,
@@ -224,13 +224,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 
 /// What an event says, as text that is fit to be kept.
 #[derive(Debug, Default)]
-struct Fields {
+struct EventFields {
     message: String,
-    others: Vec<(&'static str, line::Value)>,
+    others: Vec<(&'static str, line::FieldValue)>,
 }
 
-impl Fields {
-    fn take(&mut self, field: &Field, value: line::Value) {
+impl EventFields {
+    fn take(&mut self, field: &Field, value: line::FieldValue) {
         if field.name() == "message" {
             self.message = value.into_text();
         } else {
@@ -239,25 +239,25 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, line::Value::text(field.name(), value));
+        self.take(field, line::FieldValue::text(field.name(), value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.take(field, line::Value::Integer(value.into()));
+        self.take(field, line::FieldValue::Integer(value.into()));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.take(field, line::Value::Integer(value.into()));
+        self.take(field, line::FieldValue::Integer(value.into()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.take(field, line::Value::Truth(value));
+        self.take(field, line::FieldValue::Boolean(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let text = format!("{value:?}");
-        self.take(field, line::Value::text(field.name(), &text));
+        self.take(field, line::FieldValue::text(field.name(), &text));
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of old logs. Only files whose whole name is one of ours are ever touched.
 
-use super::file::{LogName, LogPlace};
-use super::writer::PATIENCE;
+use super::file::{LogLocation, LogName};
+use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::file_open;
 use crate::io::hash::sha256_of;
 use crate::io::lock::{FileLock, LockError};
@@ -15,7 +15,7 @@ use zip::write::SimpleFileOptions;
 
 /// What becomes of a log that is written no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Archive {
+pub enum LogArchiving {
     /// It is put into a zip of its own.
     #[default]
     Zip,
@@ -25,9 +25,9 @@ pub enum Archive {
 
 /// What is done with a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tidying {
+pub enum RetentionAction {
     /// It is put into a zip.
-    Pack(LogName),
+    Compress(LogName),
     /// It is removed.
     Remove(LogName),
 }
@@ -37,8 +37,8 @@ pub fn plan(
     logs: &[LogName],
     today: NaiveDate,
     retention_days: u32,
-    archive: Archive,
-) -> Vec<Tidying> {
+    archive: LogArchiving,
+) -> Vec<RetentionAction> {
     let oldest = match retention_days {
         0 => NaiveDate::MIN,
         days => today
@@ -48,12 +48,12 @@ pub fn plan(
     logs.iter()
         .filter_map(|log| {
             if log.date < oldest {
-                Some(Tidying::Remove(*log))
-            } else if archive == Archive::Zip
+                Some(RetentionAction::Remove(*log))
+            } else if archive == LogArchiving::Zip
                 && !log.is_zip
                 && (log.date < today || (log.date == today && log.number > 0))
             {
-                Some(Tidying::Pack(*log))
+                Some(RetentionAction::Compress(*log))
             } else {
                 None
             }
@@ -62,10 +62,10 @@ pub fn plan(
 }
 
 /// Does as planned; what could not be done, each with its path.
-pub fn apply(tidyings: &[Tidying], place: &LogPlace) -> Vec<String> {
-    let results = tidyings.iter().map(|tidying| match tidying {
-        Tidying::Remove(log) => tree::remove(&place.path(*log)),
-        Tidying::Pack(log) => pack(*log, place),
+pub fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
+    let results = actions.iter().map(|action| match action {
+        RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
+        RetentionAction::Compress(log) => pack(*log, location),
     });
     results
         .filter_map(Result::err)
@@ -74,16 +74,16 @@ pub fn apply(tidyings: &[Tidying], place: &LogPlace) -> Vec<String> {
 }
 
 /// Puts a log into a zip. The log goes only when the whole zip is on disk.
-fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
+fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     // Who still writes to yesterday's log is between two lines at the most.
-    let _writing = match FileLock::exclusive_within(&place.write_lock(), PATIENCE) {
+    let _lock = match FileLock::exclusive_within(&location.write_lock(), WRITE_LOCK_TIMEOUT) {
         Ok(lock) => lock,
         // The next run packs it.
         Err(LockError::Held(_)) => return Ok(()),
         Err(LockError::Io(e)) => return Err(e),
     };
-    let path = place.path(log);
-    let zip = place.path(LogName {
+    let path = location.path(log);
+    let zip = location.path(LogName {
         is_zip: true,
         ..log
     });
@@ -94,8 +94,8 @@ fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
         // Cut off between the two, or written to again after it was packed: nothing is lost.
         Err(_) if is_packed(&path, &zip) => tree::remove(&path),
         Err(_) => {
-            let number = place.free_number(log.date);
-            let free = place.path(LogName { number, ..log });
+            let number = location.free_number(log.date);
+            let free = location.path(LogName { number, ..log });
             atomic::rename(&path, &free)
         }
     }

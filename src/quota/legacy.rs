@@ -4,7 +4,7 @@
 //! the account is available again seven days of 24 hours after that. The day in the name only
 //! validates: evidence is never rewritten to fit.
 
-use super::window::{Observation, Source};
+use super::window::{Observation, QuotaSource};
 use crate::archive::metadata::ValidationStatus;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
@@ -62,7 +62,7 @@ pub struct LegacyOptions {
 
 /// What follows from a legacy name and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inference {
+pub struct LegacyInference {
     /// The time of the file, in whole seconds.
     pub quota_end_detected_at: Timestamp,
     /// That minus the assumed duration.
@@ -87,7 +87,7 @@ pub fn infer(
     options: &LegacyOptions,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Inference {
+) -> LegacyInference {
     let ended = modified_at.trunc_subsecs(0);
     let start = ended - options.session_duration;
     let next_available_at = zone.at(&(start + Duration::days(7)));
@@ -100,7 +100,7 @@ pub fn infer(
     } else {
         available_on.year()
     };
-    Inference {
+    LegacyInference {
         quota_end_detected_at: zone.at(&ended),
         session_start_at: zone.at(&start),
         next_available_at,
@@ -114,10 +114,10 @@ pub fn infer(
     }
 }
 
-/// The look at an account's quota that a legacy file amounts to: the weekly window, exhausted.
+/// The observation at an account's quota that a legacy file amounts to: the weekly window, exhausted.
 pub fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
     Observation {
-        source: Source::Legacy,
+        source: QuotaSource::Legacy,
         observed_at: detected_at,
         usage_allowed: None,
         spend_cap: None,
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    struct Case {
+    struct LegacyCase {
         name: &'static str,
         mtime: &'static str,
         now: &'static str,
@@ -143,7 +143,7 @@ mod tests {
         year: Option<i32>,
     }
 
-    const CASE: Case = Case {
+    const CASE: LegacyCase = LegacyCase {
         name: "21apr_drdpsbose023@gmail.com_auth.json",
         mtime: "2026-04-14T17:55:00+05:30",
         now: "2026-04-19T15:30:00+05:30",
@@ -151,7 +151,7 @@ mod tests {
         year: None,
     };
 
-    fn run(case: &Case) -> Inference {
+    fn run(case: &LegacyCase) -> LegacyInference {
         let utc = |text| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
         infer(
             &LegacyName::parse(case.name).unwrap(),
@@ -165,7 +165,7 @@ mod tests {
         )
     }
 
-    fn status(case: &Case) -> (ValidationStatus, i32) {
+    fn status(case: &LegacyCase) -> (ValidationStatus, i32) {
         let inference = run(case);
         (inference.validation, inference.legacy_year)
     }
@@ -223,7 +223,7 @@ mod tests {
             "21abc_a@x.com_auth.json",
             "22apr_a@x.com_auth.json",
         ] {
-            let inference = run(&Case { name, ..CASE });
+            let inference = run(&LegacyCase { name, ..CASE });
             assert_eq!(inference.validation, Mismatch, "{name}");
             assert!(inference.decides, "{name}");
             assert_eq!(inference.next_available_at, run(&CASE).next_available_at);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_29th_of_february_exists_in_leap_years_alone() {
-        let leap = Case {
+        let leap = LegacyCase {
             name: "29feb_a@x.com_auth.json",
             mtime: "2028-02-22T12:00:00Z",
             now: "2028-02-23T00:00:00Z",
@@ -240,19 +240,19 @@ mod tests {
             year: None,
         };
         assert_eq!(status(&leap), (Match, 2028));
-        let old = Case {
+        let old = LegacyCase {
             now: "2029-02-23T00:00:00Z",
             ..leap
         };
         assert_eq!(status(&old), (Match, 2028), "misses only by the year");
-        let common = Case {
+        let common = LegacyCase {
             mtime: "2027-02-22T12:00:00Z",
             now: "2027-02-23T00:00:00Z",
             ..leap
         };
         assert_eq!(status(&common), (Mismatch, 2027));
         assert_eq!(
-            status(&Case {
+            status(&LegacyCase {
                 year: Some(2027),
                 ..leap
             }),
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn new_year_and_old_dumps_take_the_year_of_the_evidence() {
-        let new_year = Case {
+        let new_year = LegacyCase {
             name: "1jan_a@x.com_auth.json",
             mtime: "2026-12-25T12:00:00Z",
             now: "2026-12-26T00:00:00Z",
@@ -270,14 +270,14 @@ mod tests {
             year: None,
         };
         assert_eq!(status(&new_year), (Match, 2027));
-        let last_day = Case {
+        let last_day = LegacyCase {
             name: "31dec_a@x.com_auth.json",
             mtime: "2026-12-24T12:00:00Z",
             now: "2027-01-02T00:00:00Z",
             ..new_year
         };
         assert_eq!(status(&last_day), (Match, 2026));
-        let old = Case {
+        let old = LegacyCase {
             mtime: "2019-12-25T12:00:00Z",
             ..new_year
         };
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_given_year_must_match_in_full() {
         let with = |year| {
-            status(&Case {
+            status(&LegacyCase {
                 year: Some(year),
                 ..CASE
             })
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn the_day_is_the_local_one_and_the_week_has_168_hours() {
         // 2 h after midnight UTC is still the day before in New York.
-        let case = Case {
+        let case = LegacyCase {
             name: "7nov_a@x.com_auth.json",
             mtime: "2026-10-31T22:30:00-04:00",
             now: "2026-11-02T00:00:00Z",
@@ -312,7 +312,7 @@ mod tests {
             "2026-11-07T19:30:00-05:00"
         );
         assert_eq!(inference.validation, Match);
-        let berlin = run(&Case {
+        let berlin = run(&LegacyCase {
             name: "30mar_a@x.com_auth.json",
             mtime: "2026-03-23T01:30:00+01:00",
             zone: "Europe/Berlin",
@@ -323,7 +323,7 @@ mod tests {
             "2026-03-30T00:30:00+02:00"
         );
         assert_eq!(berlin.validation, Match);
-        let lord_howe = run(&Case {
+        let lord_howe = run(&LegacyCase {
             name: "11oct_a@x.com_auth.json",
             mtime: "2026-10-04T01:45:00+10:30",
             zone: "Australia/Lord_Howe",
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_file_from_the_future_decides_nothing() {
-        let inference = run(&Case {
+        let inference = run(&LegacyCase {
             now: "2026-04-14T17:54:59+05:30",
             ..CASE
         });

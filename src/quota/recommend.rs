@@ -1,7 +1,7 @@
 //! Which account to use now.
 
-use super::state::{self, Cause, State, Verdict};
-use super::window::Source;
+use super::state::{self, AccountState, Cause, Verdict};
+use super::window::QuotaSource;
 use crate::codex::identity::LoginKind;
 use crate::inventory::accounts::Account;
 use crate::inventory::cooldown::LoginState;
@@ -25,7 +25,7 @@ pub enum Strategy {
 
 /// An account in the order in which it should be taken.
 #[derive(Debug, Clone)]
-pub struct Candidate<'a> {
+pub struct RankedAccount<'a> {
     /// The account.
     pub account: &'a Account,
     /// Its state.
@@ -38,9 +38,9 @@ pub struct Candidate<'a> {
 #[derive(Debug, Clone)]
 pub struct Ranking<'a> {
     /// Those that may be recommended, best first.
-    pub candidates: Vec<Candidate<'a>>,
+    pub candidates: Vec<RankedAccount<'a>>,
     /// Those that may not, by label.
-    pub excluded: Vec<Candidate<'a>>,
+    pub excluded: Vec<RankedAccount<'a>>,
     strategy: Strategy,
 }
 
@@ -61,7 +61,7 @@ pub fn rank<'a>(
     let with_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
     let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
         .iter()
-        .map(|account| Candidate {
+        .map(|account| RankedAccount {
             account,
             verdict: state::judge(&account.entry, now),
             weekly_left: state::weekly_left(&account.entry, now),
@@ -76,11 +76,11 @@ pub fn rank<'a>(
     }
 }
 
-impl Candidate<'_> {
+impl RankedAccount<'_> {
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
         let by_turn = || match (self.verdict.state, strategy) {
-            (State::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
+            (AccountState::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
             (_, Strategy::Lru) => self.by_last_use(other),
             (_, Strategy::ExpiringFirst) => self
                 .loses_at(now)
@@ -128,16 +128,17 @@ impl Candidate<'_> {
 
     /// When the weekly quota that is left will be lost.
     fn loses_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let look = self.account.entry.observation.as_ref()?;
-        look.weekly()?
+        let observation = self.account.entry.observation.as_ref()?;
+        observation
+            .weekly()?
             .resets_at
             .filter(|at| *at > *now && self.weekly_left.is_some_and(|left| left > 0.0))
     }
 
     /// Where its figures come from, and when they were seen.
-    pub fn seen(&self) -> Option<(Source, Timestamp)> {
-        let look = self.account.entry.observation.as_ref()?;
-        Some((look.source, look.observed_at))
+    pub fn evidence(&self) -> Option<(QuotaSource, Timestamp)> {
+        let observation = self.account.entry.observation.as_ref()?;
+        Some((observation.source, observation.observed_at))
     }
 }
 
@@ -146,7 +147,7 @@ impl Ranking<'_> {
     /// long ago or from now a time is, `when` names it in full.
     pub fn reason(
         &self,
-        candidate: &Candidate<'_>,
+        candidate: &RankedAccount<'_>,
         ago: impl Fn(&Timestamp) -> String,
         when: impl Fn(&Timestamp) -> String,
     ) -> String {
@@ -171,7 +172,7 @@ impl Ranking<'_> {
             || "never used".into(),
             |at| format!("last used {}", ago(&at)),
         );
-        let figure = match (candidate.weekly_left, candidate.seen()) {
+        let figure = match (candidate.weekly_left, candidate.evidence()) {
             (Some(left), Some((source, at))) => format!(
                 "; {left:.0} % of the weekly quota left ({}, {})",
                 source.name(),
@@ -180,13 +181,13 @@ impl Ranking<'_> {
             _ => String::new(),
         };
         match (candidate.verdict.state, &candidate.verdict.cause) {
-            (State::Ready, _) => match self.strategy {
+            (AccountState::Ready, _) => match self.strategy {
                 Strategy::Lru => format!("ready, {used}{figure}"),
                 Strategy::MostLeft => format!("ready{figure}; {used}"),
                 Strategy::ExpiringFirst => match entry
                     .observation
                     .as_ref()
-                    .and_then(|look| look.weekly()?.resets_at)
+                    .and_then(|observation| observation.weekly()?.resets_at)
                 {
                     Some(at) if !figure.is_empty() => {
                         format!("ready{figure}, reset {}; {used}", ago(&at))
@@ -194,14 +195,16 @@ impl Ranking<'_> {
                     _ => format!("ready, {used}{figure}"),
                 },
             },
-            (State::Cooldown, cause) => {
+            (AccountState::Cooldown, cause) => {
                 let until = candidate.verdict.next_available_at.map_or_else(
                     || "; no reset known".into(),
                     |at| format!(" until {}", when(&at)),
                 );
-                let source = candidate.seen().map_or_else(String::new, |(source, at)| {
-                    format!(" ({}, {})", source.name(), ago(&at))
-                });
+                let source = candidate
+                    .evidence()
+                    .map_or_else(String::new, |(source, at)| {
+                        format!(" ({}, {})", source.name(), ago(&at))
+                    });
                 match cause {
                     Some(Cause::Held) => format!("held back by hand{until}"),
                     Some(Cause::Exhausted(label)) => {
@@ -212,10 +215,10 @@ impl Ranking<'_> {
                     Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
                 }
             }
-            (State::Unknown, _) if is_key => {
+            (AccountState::Unknown, _) if is_key => {
                 format!("an API key, billed by use; {used}")
             }
-            (State::Unknown, _) => format!("its quota is not known; {used}"),
+            (AccountState::Unknown, _) => format!("its quota is not known; {used}"),
         }
     }
 }
@@ -239,7 +242,7 @@ mod tests {
         Account {
             entry: AccountEntry {
                 observation: used.map(|used_percent| Observation {
-                    source: Source::Live,
+                    source: QuotaSource::Live,
                     observed_at: at("2026-11-20T11:00:00Z"),
                     usage_allowed: None,
                     spend_cap: None,

@@ -6,41 +6,42 @@ use crate::io::clock::Timestamp;
 use chrono::Duration;
 use serde::Serialize;
 
-/// What became of a window between two looks.
+/// What became of a window between two observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Change {
+pub enum WindowChange {
     /// Nothing: the same window.
     None,
     /// It ended, and the next one began.
     NewWindow,
     /// Its reset is another than was said, without its having ended.
-    Moved,
+    #[serde(rename = "moved")]
+    ResetMoved,
 }
 
 /// One window as it was seen at one time, and what had become of it since the time before.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub struct WindowSample {
     /// When it was seen so first.
     pub observed_at: Timestamp,
     /// And last.
     pub until: Timestamp,
     /// The window.
     pub window: Window,
-    /// Since the time before; [`Change::None`] for the first.
-    pub change: Change,
+    /// Since the time before; [`WindowChange::None`] for the first.
+    pub change: WindowChange,
 }
 
-/// The course of one window.
+/// The history of one window.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Course {
-    /// What was seen, the oldest first; looks that show the same as the one before are left out.
-    pub points: Vec<Point>,
+pub struct WindowHistory {
+    /// What was seen, the oldest first; observations that show the same as the one before are left out.
+    pub samples: Vec<WindowSample>,
 }
 
 /// A reset that moved.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Moved {
+pub struct ResetShift {
     /// The window as it was seen first.
     pub before: Window,
     /// When it was so last.
@@ -51,63 +52,65 @@ pub struct Moved {
     pub seen_after: Timestamp,
 }
 
-/// The courses of all windows in `looks`, which are ordered by time, each with when it was so last.
+/// The histories of all windows in `observations`, which are ordered by time, each with when it was so last.
 /// Ordered by limit and length.
-pub fn courses<'a>(looks: impl IntoIterator<Item = (&'a Observation, Timestamp)>) -> Vec<Course> {
-    let mut courses: Vec<Course> = Vec::new();
-    for (look, until) in looks {
-        for (i, window) in look.windows.iter().enumerate() {
-            let is_own = |course: &&mut Course| {
-                let known = course.points.last().map(|point| &point.window);
+pub fn window_histories<'a>(
+    observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
+) -> Vec<WindowHistory> {
+    let mut histories: Vec<WindowHistory> = Vec::new();
+    for (observation, until) in observations {
+        for (i, window) in observation.windows.iter().enumerate() {
+            let is_own = |history: &&mut WindowHistory| {
+                let known = history.samples.last().map(|point| &point.window);
                 known.is_some_and(|known| is_same_kind(known, window))
             };
             // A text shows several windows of unknown length, always in the same order.
-            let before = look.windows[..i].iter();
+            let before = observation.windows[..i].iter();
             let nth = before.filter(|other| is_same_kind(other, window)).count();
-            let point = Point {
-                observed_at: look.observed_at,
+            let point = WindowSample {
+                observed_at: observation.observed_at,
                 until,
                 window: window.clone(),
-                change: Change::None,
+                change: WindowChange::None,
             };
-            let Some(course) = courses.iter_mut().filter(is_own).nth(nth) else {
-                courses.push(Course {
-                    points: vec![point],
+            let Some(history) = histories.iter_mut().filter(is_own).nth(nth) else {
+                histories.push(WindowHistory {
+                    samples: vec![point],
                 });
                 continue;
             };
-            let Some(last) = course.points.last_mut() else {
+            let Some(last) = history.samples.last_mut() else {
                 continue;
             };
-            let change = change(last, &point);
-            let is_same = change == Change::None
+            let change = classify(last, &point);
+            let is_same = change == WindowChange::None
                 && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
             if is_same {
                 last.until = until;
             } else {
-                course.points.push(Point { change, ..point });
+                history.samples.push(WindowSample { change, ..point });
             }
         }
     }
-    courses.sort_by_key(|course| {
-        course
-            .points
+    histories.sort_by_key(|history| {
+        history
+            .samples
             .last()
             .map(|point| (point.window.limit_id.clone(), point.window.minutes))
     });
-    courses
+    histories
 }
 
 fn is_same_kind(a: &Window, b: &Window) -> bool {
     a.limit_id == b.limit_id && a.minutes == b.minutes
 }
 
-fn change(before: &Point, after: &Point) -> Change {
+fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
     let (Some(was), Some(is)) = (before.window.resets_at, after.window.resets_at) else {
-        return Change::None;
+        return WindowChange::None;
     };
     if (is - was).abs() <= SAME_WINDOW {
-        return Change::None;
+        return WindowChange::None;
     }
     let has_ended = after.observed_at >= was - SAME_WINDOW;
     let began = after
@@ -116,19 +119,19 @@ fn change(before: &Point, after: &Point) -> Change {
         .map(|minutes| is - Duration::minutes(i64::from(minutes)));
     // The next one begins at the reset, or with the first use after it.
     if has_ended && began.is_none_or(|began| began >= was - SAME_WINDOW) {
-        Change::NewWindow
+        WindowChange::NewWindow
     } else {
-        Change::Moved
+        WindowChange::ResetMoved
     }
 }
 
-impl Course {
+impl WindowHistory {
     /// Each time that the reset moved, the newest last.
-    pub fn moved(&self) -> impl Iterator<Item = Moved> {
-        self.points
+    pub fn reset_shifts(&self) -> impl Iterator<Item = ResetShift> {
+        self.samples
             .windows(2)
-            .filter(|pair| pair[1].change == Change::Moved)
-            .map(|pair| Moved {
+            .filter(|pair| pair[1].change == WindowChange::ResetMoved)
+            .map(|pair| ResetShift {
                 before: pair[0].window.clone(),
                 seen_before: pair[0].until,
                 after: pair[1].window.clone(),
@@ -140,15 +143,15 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::window::Source;
+    use crate::quota::window::QuotaSource;
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse_from_rfc3339(&format!("2026-11-{text}:00Z")).unwrap()
     }
 
-    fn look(seen: &str, minutes: u32, used: f64, resets: &str) -> Observation {
+    fn observation(seen: &str, minutes: u32, used: f64, resets: &str) -> Observation {
         Observation {
-            source: Source::Live,
+            source: QuotaSource::Live,
             observed_at: at(seen),
             usage_allowed: None,
             spend_cap: None,
@@ -161,16 +164,20 @@ mod tests {
         }
     }
 
-    fn changes(looks: &[Observation]) -> Vec<Change> {
-        let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
-        assert_eq!(courses.len(), 1);
-        courses[0].points.iter().map(|p| p.change).collect()
+    fn changes(observations: &[Observation]) -> Vec<WindowChange> {
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        assert_eq!(histories.len(), 1);
+        histories[0].samples.iter().map(|p| p.change).collect()
     }
 
     #[test]
     fn a_reset_that_moved_is_told_from_a_window_that_ended() {
-        use Change::{Moved, NewWindow, None};
-        let weekly = |seen, used, resets| look(seen, 10_080, used, resets);
+        use WindowChange::{NewWindow, None, ResetMoved};
+        let weekly = |seen, used, resets| observation(seen, 10_080, used, resets);
         let first = || weekly("17T12:00", 10.0, "24T15:55");
         // The same, but for the server's jitter.
         let jitter = weekly("18T12:00", 20.0, "24T16:04");
@@ -202,45 +209,70 @@ mod tests {
             ("25T12:00", "27T15:55"),
         ] {
             let moved = weekly(seen, 10.0, resets);
-            assert_eq!(changes(&[first(), moved]), [None, Moved], "{seen} {resets}");
+            assert_eq!(
+                changes(&[first(), moved]),
+                [None, ResetMoved],
+                "{seen} {resets}"
+            );
         }
         let five = [
-            look("17T10:00", 300, 5.0, "17T14:00"),
-            look("17T16:00", 300, 5.0, "17T20:30"),
+            observation("17T10:00", 300, 5.0, "17T14:00"),
+            observation("17T16:00", 300, 5.0, "17T20:30"),
         ];
         assert_eq!(changes(&five), [None, NewWindow]);
     }
 
     #[test]
     fn looks_that_show_the_same_are_one_point_and_windows_are_followed_apart() {
-        let mut both = look("17T12:00", 300, 5.0, "17T14:00");
+        let mut both = observation("17T12:00", 300, 5.0, "17T14:00");
         both.windows
-            .extend(look("17T12:00", 10_080, 5.0, "24T15:55").windows);
+            .extend(observation("17T12:00", 10_080, 5.0, "24T15:55").windows);
         let mut later = both.clone();
         later.observed_at = at("17T13:00");
         later.windows[0].used_percent = 9.0;
-        let looks = [both, later];
-        let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
-        let lengths: Vec<_> = courses.iter().map(|c| c.points.len()).collect();
+        let observations = [both, later];
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        let lengths: Vec<_> = histories.iter().map(|c| c.samples.len()).collect();
         assert_eq!(lengths, [2, 1]);
-        assert_eq!(courses.iter().flat_map(Course::moved).count(), 0);
+        assert_eq!(
+            histories
+                .iter()
+                .flat_map(WindowHistory::reset_shifts)
+                .count(),
+            0
+        );
     }
 
     #[test]
     fn windows_of_unknown_length_are_followed_by_their_order() {
         let two = |seen, first, second| {
-            let mut both = look(seen, 300, 5.0, first);
-            both.windows.extend(look(seen, 300, 9.0, second).windows);
+            let mut both = observation(seen, 300, 5.0, first);
+            both.windows
+                .extend(observation(seen, 300, 9.0, second).windows);
             both.windows.iter_mut().for_each(|w| w.minutes = None);
             both
         };
-        let looks = [
+        let observations = [
             two("17T12:00", "18T12:00", "24T15:55"),
             two("17T13:00", "18T12:00", "24T15:55"),
         ];
-        let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
-        let lengths: Vec<_> = courses.iter().map(|c| c.points.len()).collect();
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        let lengths: Vec<_> = histories.iter().map(|c| c.samples.len()).collect();
         assert_eq!(lengths, [1, 1]);
-        assert_eq!(courses.iter().flat_map(Course::moved).count(), 0);
+        assert_eq!(
+            histories
+                .iter()
+                .flat_map(WindowHistory::reset_shifts)
+                .count(),
+            0
+        );
     }
 }

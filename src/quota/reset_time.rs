@@ -9,14 +9,14 @@ use chrono::{DateTime, Datelike, NaiveTime, Utc};
 #[error(
     "not a time: {0:?}; write 15:55, \"tue 15:55\", \"2026-11-24 15:55\", +3d, \"3d 4h\" or RFC 3339"
 )]
-pub struct MomentError(String);
+pub struct ResetTimeError(String);
 
 /// The instant that `text` means at `now` in `zone`.
 ///
 /// RFC 3339 as it stands; a span is counted from `now`; a date without a year, a day of the week or
 /// a bare time is the next such. Of a time that clocks show twice the earlier one is taken.
-pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, MomentError> {
-    let fail = || MomentError(text.to_owned());
+pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, ResetTimeError> {
+    let fail = || ResetTimeError(text.to_owned());
     let trimmed = text.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(trimmed) {
         return Ok(zone.at(&at));

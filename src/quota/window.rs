@@ -1,4 +1,4 @@
-//! One look at an account's quota windows.
+//! One observation at an account's quota windows.
 
 use crate::codex::window::{SpendCap, Window};
 use crate::io::clock::Timestamp;
@@ -11,7 +11,7 @@ pub const SAME_WINDOW: Duration = Duration::minutes(10);
 /// Where a figure comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum QuotaSource {
     /// Codex itself was asked.
     Live,
     /// Pasted `/status` text.
@@ -28,7 +28,7 @@ pub enum Source {
     LaunchWrapper,
 }
 
-impl Source {
+impl QuotaSource {
     /// The name used in documents and output.
     pub fn name(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Who said so.
-    pub source: Source,
+    pub source: QuotaSource,
     /// When it was seen.
     pub observed_at: Timestamp,
     /// `ordinaryUsageAllowed` of the server, where it was said.

@@ -21,7 +21,7 @@ const MARKER: &str = "made by codex-manager schedule: ";
 /// What can be run by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Job {
+pub enum JobKind {
     /// `sync run`.
     Sync,
     /// `backup`.
@@ -30,7 +30,7 @@ pub enum Job {
     Status,
 }
 
-impl Job {
+impl JobKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Sync, Self::Backup, Self::Status];
 
@@ -47,16 +47,16 @@ impl Job {
 /// When a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum When {
+pub enum Trigger {
     /// Again and again, that many seconds apart.
     Every(u32),
     /// Once a day at this hour and minute, by the clock of the system.
     Daily(u8, u8),
 }
 
-impl When {
+impl Trigger {
     /// How far two runs are apart, in seconds.
-    fn distance(self) -> u32 {
+    fn period_seconds(self) -> u32 {
         match self {
             Self::Every(secs) => secs,
             Self::Daily(..) => 24 * 60 * 60,
@@ -68,9 +68,9 @@ impl When {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOptions {
     /// What runs.
-    pub job: Job,
+    pub job: JobKind,
     /// When.
-    pub when: When,
+    pub when: Trigger,
     /// Whether `sync` changes anything; else it only says what it would do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub apply: bool,
@@ -119,7 +119,7 @@ impl Scheduler {
 
 /// Where a job runs: paths, all absolute.
 #[derive(Debug, Clone)]
-pub struct Place<'a> {
+pub struct JobContext<'a> {
     /// Whose files are written.
     pub scheduler: Scheduler,
     /// This program.
@@ -162,7 +162,7 @@ pub enum ScheduleError {
 
 /// A job as text: what every format is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct JobDefinition {
     /// What it was made from.
     pub options: JobOptions,
     /// The program and its arguments.
@@ -171,44 +171,48 @@ pub struct Entry {
     pub environment: Vec<(String, String)>,
 }
 
-impl Entry {
-    /// The job with these options at this place.
+impl JobDefinition {
+    /// The job with these options at this context.
     ///
     /// # Errors
     /// A path is no text, or holds a character that none of the formats can hold.
-    pub fn new(options: JobOptions, place: &Place<'_>) -> Result<Self, ScheduleError> {
-        let path = |path: &Path| text(path.as_os_str(), place.scheduler);
-        let mut command = vec![path(&place.program)?];
+    pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
+        let path = |path: &Path| text(path.as_os_str(), context.scheduler);
+        let mut command = vec![path(&context.program)?];
         let mut environment = Vec::new();
         let homes = [
-            ("--codex-home", "CODEX_HOME", &place.codex_home),
-            ("--manager-home", "CODEX_MANAGER_HOME", &place.manager_home),
+            ("--codex-home", "CODEX_HOME", &context.codex_home),
+            (
+                "--manager-home",
+                "CODEX_MANAGER_HOME",
+                &context.manager_home,
+            ),
         ];
         for (flag, variable, home) in homes {
             // A Windows task has no variables of its own.
-            if place.scheduler == Scheduler::Windows {
+            if context.scheduler == Scheduler::Windows {
                 command.extend([flag.into(), path(home)?]);
             } else {
                 environment.push((variable.into(), path(home)?));
             }
         }
-        if let Some(bin) = &place.codex_bin {
+        if let Some(bin) = &context.codex_bin {
             command.extend(["--codex-bin".into(), path(bin)?]);
         }
-        if place.scheduler != Scheduler::Windows {
-            if let Some(folder) = place.env.get("CODEX_SQLITE_HOME") {
-                let folder = place.env.absolute(Path::new(folder));
+        if context.scheduler != Scheduler::Windows {
+            if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
+                let folder = context.env.absolute(Path::new(folder));
                 environment.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
             }
             if let Some(folders) = &options.search_path {
-                environment.push(("PATH".into(), text(folders.as_ref(), place.scheduler)?));
+                environment.push(("PATH".into(), text(folders.as_ref(), context.scheduler)?));
             }
-            if let Some(zone) = place.env.get("TZ") {
-                environment.push(("TZ".into(), text(zone, place.scheduler)?));
+            if let Some(zone) = context.env.get("TZ") {
+                environment.push(("TZ".into(), text(zone, context.scheduler)?));
             }
         }
         match options.job {
-            Job::Sync => {
+            JobKind::Sync => {
                 command.extend(["sync".into(), "run".into()]);
                 if let Some(config) = &options.config {
                     command.extend(["--config".into(), path(config)?]);
@@ -222,10 +226,10 @@ impl Entry {
                     .into(),
                 );
             }
-            Job::Backup => {
+            JobKind::Backup => {
                 // Half the distance: a run that comes a little early still makes one, and one that
                 // was made by hand just before is enough.
-                let minutes = (options.when.distance() / 120).max(1);
+                let minutes = (options.when.period_seconds() / 120).max(1);
                 command.extend([
                     "backup".into(),
                     "--if-older".into(),
@@ -233,10 +237,10 @@ impl Entry {
                     "--quiet".into(),
                 ]);
             }
-            Job::Status => command.extend(["status".into(), "--quiet".into()]),
+            JobKind::Status => command.extend(["status".into(), "--quiet".into()]),
         }
         // sync keeps the log that its configuration asks for.
-        if options.job != Job::Sync {
+        if options.job != JobKind::Sync {
             command.push("--log".into());
         }
         Ok(Self {
@@ -317,11 +321,11 @@ impl JobFile {
 ///
 /// # Errors
 /// The home folder is not known.
-pub fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
-    match place.scheduler {
-        Scheduler::Systemd => systemd::paths(job, place),
-        Scheduler::Launchd => launchd::paths(job, place),
-        Scheduler::Windows => Ok(windows::paths(job, place)),
+pub fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    match context.scheduler {
+        Scheduler::Systemd => systemd::paths(job, context),
+        Scheduler::Launchd => launchd::paths(job, context),
+        Scheduler::Windows => Ok(windows::paths(job, context)),
     }
 }
 
@@ -329,13 +333,16 @@ pub fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError>
 ///
 /// # Errors
 /// The home folder is not known.
-pub fn render(entry: &Entry, place: &Place<'_>) -> Result<Vec<JobFile>, ScheduleError> {
-    let texts = match place.scheduler {
-        Scheduler::Systemd => systemd::render(entry),
-        Scheduler::Launchd => vec![launchd::render(entry, place)],
-        Scheduler::Windows => vec![windows::render(entry)],
+pub fn render(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<JobFile>, ScheduleError> {
+    let texts = match context.scheduler {
+        Scheduler::Systemd => systemd::render(definition),
+        Scheduler::Launchd => vec![launchd::render(definition, context)],
+        Scheduler::Windows => vec![windows::render(definition)],
     };
-    let paths = paths(entry.options.job, place)?;
+    let paths = paths(definition.options.job, context)?;
     Ok(paths
         .into_iter()
         .zip(texts)
@@ -345,14 +352,14 @@ pub fn render(entry: &Entry, place: &Place<'_>) -> Result<Vec<JobFile>, Schedule
 
 /// A command of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct SchedulerCommand {
     /// The program and its arguments.
     pub words: Vec<String>,
     /// Whether it may fail: there may be nothing to undo.
     pub may_fail: bool,
 }
 
-impl Step {
+impl SchedulerCommand {
     fn new(words: &[&str]) -> Self {
         Self {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
@@ -360,7 +367,7 @@ impl Step {
         }
     }
 
-    fn that_may_fail(words: &[&str]) -> Self {
+    fn may_fail(words: &[&str]) -> Self {
         Self {
             may_fail: true,
             ..Self::new(words)
@@ -372,20 +379,23 @@ impl Step {
 ///
 /// # Errors
 /// The home folder is not known.
-pub fn enabling(job: Job, place: &Place<'_>) -> Result<Vec<Step>, ScheduleError> {
-    Ok(match place.scheduler {
-        Scheduler::Systemd => systemd::enabling(job),
-        Scheduler::Launchd => launchd::enabling(job, place)?,
-        Scheduler::Windows => windows::enabling(job, place),
+pub fn enable_commands(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<SchedulerCommand>, ScheduleError> {
+    Ok(match context.scheduler {
+        Scheduler::Systemd => systemd::enable_commands(job),
+        Scheduler::Launchd => launchd::enable_commands(job, context)?,
+        Scheduler::Windows => windows::enable_commands(job, context),
     })
 }
 
 /// What makes the scheduler forget a job: before its files are removed.
-pub fn disabling(job: Job, place: &Place<'_>) -> Vec<Step> {
-    match place.scheduler {
-        Scheduler::Systemd => systemd::disabling(job),
-        Scheduler::Launchd => launchd::disabling(job, place),
-        Scheduler::Windows => windows::disabling(job),
+pub fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
+    match context.scheduler {
+        Scheduler::Systemd => systemd::disable_commands(job),
+        Scheduler::Launchd => launchd::disable_commands(job, context),
+        Scheduler::Windows => windows::disable_commands(job),
     }
 }
 
@@ -407,7 +417,7 @@ pub enum FileAction {
 
 /// A file and what is done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedFile {
+pub struct PlannedJobFile {
     /// The file; without text where it is removed.
     pub file: JobFile,
     /// What is done.
@@ -418,17 +428,20 @@ pub struct PlannedFile {
 ///
 /// # Errors
 /// One of that name is not ours, or cannot be read.
-pub fn plan_install(entry: &Entry, place: &Place<'_>) -> Result<Vec<PlannedFile>, ScheduleError> {
-    render(entry, place)?
+pub fn plan_install(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    render(definition, context)?
         .into_iter()
         .map(|file| {
             let action = match read(&file.path)? {
                 None => FileAction::Create,
-                Some(bytes) if bytes == file.bytes(place.scheduler) => FileAction::Keep,
-                Some(bytes) if options_of(&bytes).is_some() => FileAction::Update,
+                Some(bytes) if bytes == file.bytes(context.scheduler) => FileAction::Keep,
+                Some(bytes) if parse_marker(&bytes).is_some() => FileAction::Update,
                 Some(_) => return Err(ScheduleError::Foreign(file.path)),
             };
-            Ok(PlannedFile { file, action })
+            Ok(PlannedJobFile { file, action })
         })
         .collect()
 }
@@ -437,17 +450,20 @@ pub fn plan_install(entry: &Entry, place: &Place<'_>) -> Result<Vec<PlannedFile>
 ///
 /// # Errors
 /// One of that name is not ours, or cannot be read.
-pub fn plan_remove(job: Job, place: &Place<'_>) -> Result<Vec<PlannedFile>, ScheduleError> {
-    paths(job, place)?
+pub fn plan_remove(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    paths(job, context)?
         .into_iter()
         .map(|path| {
             let action = match read(&path)? {
                 None => FileAction::Absent,
-                Some(bytes) if options_of(&bytes).is_some() => FileAction::Remove,
+                Some(bytes) if parse_marker(&bytes).is_some() => FileAction::Remove,
                 Some(_) => return Err(ScheduleError::Foreign(path)),
             };
             let text = String::new();
-            Ok(PlannedFile {
+            Ok(PlannedJobFile {
                 file: JobFile { path, text },
                 action,
             })
@@ -460,8 +476,8 @@ pub fn plan_remove(job: Job, place: &Place<'_>) -> Result<Vec<PlannedFile>, Sche
 ///
 /// # Errors
 /// One could not be written or removed.
-pub fn apply(files: &[PlannedFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
-    for PlannedFile { file, action } in files {
+pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
+    for PlannedJobFile { file, action } in files {
         match action {
             FileAction::Create | FileAction::Update => {
                 atomic::create_private_folder(atomic::parent_of(&file.path))?;
@@ -479,7 +495,7 @@ pub fn apply(files: &[PlannedFile], scheduler: Scheduler) -> Result<(), Schedule
 
 /// A job as it is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
+pub struct InstalledJob {
     /// What it was made from.
     pub options: JobOptions,
     /// Whether its files are what they would be made now.
@@ -492,25 +508,26 @@ pub struct Installed {
 ///
 /// # Errors
 /// A file of that name is not ours, or cannot be read.
-pub fn find(job: Job, place: &Place<'_>) -> Result<Option<Installed>, ScheduleError> {
+pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
     let mut options = None;
-    for path in paths(job, place)? {
+    for path in paths(job, context)? {
         if let Some(bytes) = read(&path)? {
-            let found = options_of(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            let found = parse_marker(&bytes).ok_or(ScheduleError::Foreign(path))?;
             options.get_or_insert(found);
         }
     }
     let Some(options) = options else {
         return Ok(None);
     };
-    let files = Entry::new(options.clone(), place).and_then(|entry| plan_install(&entry, place));
-    Ok(Some(Installed {
+    let files = JobDefinition::new(options.clone(), context)
+        .and_then(|definition| plan_install(&definition, context));
+    Ok(Some(InstalledJob {
         // Options that were edited may name another job, and a path may not be writable any more.
         is_current: options.job == job
             && files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
         options,
-        is_enabled: match place.scheduler {
-            Scheduler::Systemd => Some(systemd::is_enabled(job, place)?),
+        is_enabled: match context.scheduler {
+            Scheduler::Systemd => Some(systemd::is_enabled(job, context)?),
             Scheduler::Launchd | Scheduler::Windows => None,
         },
     }))
@@ -527,7 +544,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
 }
 
 /// The options that a file of ours was made from; `None` for a file that is not ours.
-fn options_of(bytes: &[u8]) -> Option<JobOptions> {
+fn parse_marker(bytes: &[u8]) -> Option<JobOptions> {
     let text = windows::decode(bytes).or_else(|| String::from_utf8(bytes.to_vec()).ok())?;
     let (_, rest) = text.split_once(MARKER)?;
     let line = rest.lines().next()?;

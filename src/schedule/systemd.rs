@@ -2,18 +2,18 @@
 //!
 //! The format is that of systemd.unit(5), systemd.service(5) and systemd.timer(5).
 
-use super::{Entry, Job, Place, ScheduleError, Step, When};
+use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-fn unit(job: Job, kind: &str) -> String {
+fn unit(job: JobKind, kind: &str) -> String {
     format!("codex-manager-{}.{kind}", job.name())
 }
 
-fn folder(place: &Place<'_>) -> Result<PathBuf, ScheduleError> {
-    let config = match place.env.get("XDG_CONFIG_HOME") {
+fn folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
+    let config = match context.env.get("XDG_CONFIG_HOME") {
         Some(folder) if Path::new(folder).is_absolute() => PathBuf::from(folder),
-        _ => place
+        _ => context
             .env
             .home_dir
             .as_ref()
@@ -23,24 +23,24 @@ fn folder(place: &Place<'_>) -> Result<PathBuf, ScheduleError> {
     Ok(config.join("systemd/user"))
 }
 
-pub(super) fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
-    let folder = folder(place)?;
+pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    let folder = folder(context)?;
     Ok(["service", "timer"]
         .map(|kind| folder.join(unit(job, kind)))
         .into())
 }
 
 /// Whether the timer is wanted by the user's session.
-pub(super) fn is_enabled(job: Job, place: &Place<'_>) -> Result<bool, ScheduleError> {
-    let link = folder(place)?
+pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
+    let link = folder(context)?
         .join("timers.target.wants")
         .join(unit(job, "timer"));
     Ok(link.symlink_metadata().is_ok())
 }
 
-pub(super) fn render(entry: &Entry) -> Vec<String> {
-    let name = entry.options.job.name();
-    let marker = entry.marker();
+pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
+    let name = definition.options.job.name();
+    let marker = definition.marker();
     let mut service = format!(
         "# {marker}\n\
          # Changes are lost when the job is installed again.\n\
@@ -52,17 +52,19 @@ pub(super) fn render(entry: &Entry) -> Vec<String> {
          Type=oneshot\n\
          Nice=10\n"
     );
-    for (variable, value) in &entry.environment {
+    for (variable, value) in &definition.environment {
         let _ = writeln!(
             service,
             "Environment={}",
             quoted(&format!("{variable}={value}"))
         );
     }
-    let _ = writeln!(service, "ExecStart={}", exec_start(&entry.command));
-    let when = match entry.options.when {
-        When::Every(secs) => format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n"),
-        When::Daily(hour, minute) => {
+    let _ = writeln!(service, "ExecStart={}", exec_start(&definition.command));
+    let when = match definition.options.when {
+        Trigger::Every(secs) => {
+            format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n")
+        }
+        Trigger::Daily(hour, minute) => {
             format!("OnCalendar=*-*-* {hour:02}:{minute:02}:00\nPersistent=true\n")
         }
     };
@@ -116,19 +118,19 @@ fn quoted(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-pub(super) fn enabling(job: Job) -> Vec<Step> {
+pub(super) fn enable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     let timer = unit(job, "timer");
     vec![
-        Step::new(&["systemctl", "--user", "daemon-reload"]),
-        Step::new(&["systemctl", "--user", "enable", &timer]),
+        SchedulerCommand::new(&["systemctl", "--user", "daemon-reload"]),
+        SchedulerCommand::new(&["systemctl", "--user", "enable", &timer]),
         // One that runs already keeps its old times otherwise.
-        Step::new(&["systemctl", "--user", "restart", &timer]),
+        SchedulerCommand::new(&["systemctl", "--user", "restart", &timer]),
     ]
 }
 
-pub(super) fn disabling(job: Job) -> Vec<Step> {
+pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     let timer = unit(job, "timer");
-    vec![Step::new(&[
+    vec![SchedulerCommand::new(&[
         "systemctl",
         "--user",
         "disable",
@@ -138,7 +140,7 @@ pub(super) fn disabling(job: Job) -> Vec<Step> {
 }
 
 /// The command that tells when the timer runs next, as JSON.
-pub fn asking_next(job: Job) -> Vec<String> {
+pub fn next_run_query(job: JobKind) -> Vec<String> {
     let timer = unit(job, "timer");
     let words = [
         "systemctl",
@@ -151,8 +153,8 @@ pub fn asking_next(job: Job) -> Vec<String> {
     words.map(str::to_owned).into()
 }
 
-/// When the timer runs next, in microseconds since 1970, of the answer to [`asking_next`].
-pub fn parse_next(answer: &[u8]) -> Option<i64> {
+/// Trigger the timer runs next, in microseconds since 1970, of the answer to [`next_run_query`].
+pub fn parse_next_run(answer: &[u8]) -> Option<i64> {
     let timers: serde_json::Value = serde_json::from_slice(answer).ok()?;
     timers
         .get(0)?

@@ -17,7 +17,7 @@ use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use crate::quota::legacy;
 use crate::quota::session_usage::SessionUsage;
-use crate::quota::window::{Observation, SAME_WINDOW, Source};
+use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use serde::{Deserialize, Serialize};
 
 /// The name of the document in the manager home.
@@ -380,7 +380,7 @@ impl CooldownFile {
             self.observe(
                 &identity,
                 Observation {
-                    source: Source::Archive,
+                    source: QuotaSource::Archive,
                     observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
                     usage_allowed: None,
                     spend_cap: None,
@@ -407,7 +407,7 @@ mod tests {
 
     fn look(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
         Observation {
-            source: Source::Live,
+            source: QuotaSource::Live,
             observed_at: at(observed_at),
             usage_allowed: None,
             spend_cap: None,

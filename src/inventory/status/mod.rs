@@ -40,7 +40,7 @@ pub struct Inquiry<'a> {
     pub now: DateTime<Utc>,
     /// The zone of times.
     pub zone: Zone,
-    /// How long Codex may take for each account; see [`ProbeOptions::deadline`].
+    /// How long Codex may take for each account; see [`ProbeOptions::timeout`].
     pub deadline: Duration,
     /// What is known already.
     pub known: &'a CooldownFile,
@@ -454,8 +454,8 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         env: inquiry.env,
         now: inquiry.now,
         zone: inquiry.zone,
-        deadline: inquiry.deadline,
-        renewal: app_server::RENEWAL_TIMEOUT,
+        timeout: inquiry.deadline,
+        renewal_timeout: app_server::RENEWAL_TIMEOUT,
     }))
 }
 

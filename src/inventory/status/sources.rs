@@ -8,7 +8,7 @@ use crate::codex::status_text::StatusText;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::inventory::cooldown::{CooldownFile, LoginState};
 use crate::io::clock::{Timestamp, Zone};
-use crate::quota::window::{Observation, SAME_WINDOW, Source};
+use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use chrono::{DateTime, Utc};
 
 /// Takes Codex's answer over, if it is about the account of the home.
@@ -70,7 +70,7 @@ fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp)
     }
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: Source::Live,
+        source: QuotaSource::Live,
         observed_at: now,
         usage_allowed: limits.usage_allowed,
         spend_cap: limits.spend_cap,
@@ -128,7 +128,7 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
     }
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: Source::StatusFile,
+        source: QuotaSource::StatusFile,
         observed_at: now,
         usage_allowed: None,
         spend_cap: text.spend_cap,
@@ -181,7 +181,7 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
     });
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: Source::Manual,
+        source: QuotaSource::Manual,
         observed_at: now,
         usage_allowed,
         spend_cap,
@@ -212,7 +212,7 @@ mod tests {
 
     fn seen(windows: Vec<Window>) -> Observation {
         Observation {
-            source: Source::Live,
+            source: QuotaSource::Live,
             observed_at: at("2026-11-20T11:00:00Z"),
             usage_allowed: Some(true),
             spend_cap: None,
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_reset_by_hand_never_invents_an_exhaustion() {
         let only = |observation: Observation| {
-            assert_eq!(observation.source, Source::Manual);
+            assert_eq!(observation.source, QuotaSource::Manual);
             assert_eq!(observation.observed_at, at(NOW));
             assert_eq!(observation.windows.len(), 1);
             observation.windows[0].clone()
