@@ -1,6 +1,6 @@
-//! Quota windows, what state they put an account into, and which account to recommend.
+//! Derives the state of an account from its quota windows, and ranks accounts.
 //!
-//! Pure: no files, no clock; `now` is a parameter.
+//! Pure: no files and no clock; `now` is a parameter.
 
 pub mod legacy;
 pub mod recommend;

@@ -1,4 +1,4 @@
-//! Windows over time: did a reset move, or did a window only end and the next begin? Pure.
+//! The history of quota windows: tells a reset that moved from a window that ended. Pure.
 
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::window::Window;
@@ -6,54 +6,54 @@ use crate::io::clock::Timestamp;
 use chrono::Duration;
 use serde::Serialize;
 
-/// What became of a window between two observations.
+/// The change of a window between two observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WindowChange {
-    /// Nothing: the same window.
+    /// No change of the reset; the use may differ.
     None,
-    /// It ended, and the next one began.
+    /// The window ended, and the next one began.
     NewWindow,
-    /// Its reset is another than was said, without its having ended.
+    /// The server changed the reset of a window that has not ended. "moved" in JSON.
     #[serde(rename = "moved")]
     ResetMoved,
 }
 
-/// One window as it was seen at one time, and what had become of it since the time before.
+/// A window as one or more equal observations show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowSample {
-    /// When it was seen so first.
+    /// The time of the first such observation.
     pub observed_at: Timestamp,
-    /// And last.
+    /// The time of the last such observation.
     pub until: Timestamp,
-    /// The window.
+    /// The window with its use and reset.
     pub window: Window,
-    /// Since the time before; [`WindowChange::None`] for the first.
+    /// The change since the sample before; [`WindowChange::None`] for the first sample.
     pub change: WindowChange,
 }
 
 /// The history of one window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowHistory {
-    /// What was seen, the oldest first; observations that show the same as the one before are left out.
+    /// The samples, the oldest first. Equal observations in a row are one sample.
     pub samples: Vec<WindowSample>,
 }
 
-/// A reset that moved.
+/// A reset that the server changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResetShift {
-    /// The window as it was seen first.
+    /// The window before the change.
     pub before: Window,
-    /// When it was so last.
+    /// The time of the last observation before the change.
     pub seen_before: Timestamp,
-    /// The window as it was seen then.
+    /// The window after the change.
     pub after: Window,
-    /// When it was so first.
+    /// The time of the first observation after the change.
     pub seen_after: Timestamp,
 }
 
-/// The histories of all windows in `observations`, which are ordered by time, each with when it was so last.
-/// Ordered by limit and length.
+/// Returns the history of each window in `observations`, ordered by limit and length. The observations
+/// are ordered by time; each has the time at which it was last confirmed.
 pub fn window_histories<'a>(
     observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
 ) -> Vec<WindowHistory> {
@@ -64,7 +64,7 @@ pub fn window_histories<'a>(
                 let known = history.samples.last().map(|point| &point.window);
                 known.is_some_and(|known| is_same_kind(known, window))
             };
-            // A text shows several windows of unknown length, always in the same order.
+            // A status screen may show several windows of unknown length, always in the same order.
             let before = observation.windows[..i].iter();
             let nth = before.filter(|other| is_same_kind(other, window)).count();
             let point = WindowSample {
@@ -117,7 +117,7 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
         .window
         .minutes
         .map(|minutes| is - Duration::minutes(i64::from(minutes)));
-    // The next one begins at the reset, or with the first use after it.
+    // The next window begins at the reset, or with the first use after it.
     if has_ended && began.is_none_or(|began| began >= was - SAME_WINDOW) {
         WindowChange::NewWindow
     } else {
@@ -126,7 +126,7 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
 }
 
 impl WindowHistory {
-    /// Each time that the reset moved, the newest last.
+    /// Returns the changes of the reset, the oldest first.
     pub fn reset_shifts(&self) -> impl Iterator<Item = ResetShift> {
         self.samples
             .windows(2)
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_that_moved_is_told_from_a_window_that_ended() {
+    fn a_moved_reset_differs_from_a_new_window() {
         use WindowChange::{NewWindow, None, ResetMoved};
         let weekly = |seen, used, resets| observation(seen, 10_080, used, resets);
         let first = || weekly("17T12:00", 10.0, "24T15:55");
-        // The same, but for the server's jitter.
+        // The same reset, apart from the server's jitter.
         let jitter = weekly("18T12:00", 20.0, "24T16:04");
         assert_eq!(changes(&[first(), jitter]), [None, None]);
-        // Rolled over by its length.
+        // The next window follows without a gap.
         let next = weekly("25T12:00", 1.0, "30T23:59");
         let rolled = Observation {
             windows: vec![Window {
@@ -192,7 +192,7 @@ mod tests {
             ..next
         };
         assert_eq!(changes(&[first(), rolled]), [None, NewWindow]);
-        // Begun with the first use, two days after.
+        // The next window began with the first use, two days after the reset.
         let late = Observation {
             observed_at: at("27T12:00"),
             windows: vec![Window {
@@ -202,7 +202,7 @@ mod tests {
             ..first()
         };
         assert_eq!(changes(&[first(), late]), [None, NewWindow]);
-        // Put off, brought forward, and, after its end, to a time that no new window can have.
+        // Later, earlier, and after the end of the window: a reset that no new window can have.
         for (seen, resets) in [
             ("18T12:00", "27T15:55"),
             ("18T12:00", "21T15:55"),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_that_show_the_same_are_one_point_and_windows_are_followed_apart() {
+    fn equal_observations_are_one_sample_and_windows_have_separate_histories() {
         let mut both = observation("17T12:00", 300, 5.0, "17T14:00");
         both.windows
             .extend(observation("17T12:00", 10_080, 5.0, "24T15:55").windows);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_unknown_length_are_followed_by_their_order() {
+    fn windows_of_unknown_length_are_matched_by_their_order() {
         let two = |seen, first, second| {
             let mut both = observation(seen, 300, 5.0, first);
             both.windows

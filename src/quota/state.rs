@@ -1,4 +1,4 @@
-//! What state an account is in.
+//! Computes the state of an account: ready, in cooldown, or unknown.
 
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
@@ -7,20 +7,20 @@ use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
-/// Whether an account can be used now.
+/// The availability of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountState {
     /// No window of Codex is known to be exhausted.
     Ready,
-    /// Nothing is known that decides.
+    /// No observation of Codex's windows exists.
     Unknown,
     /// Exhausted, capped, or held back by the user.
     Cooldown,
 }
 
 impl AccountState {
-    /// The name used in output.
+    /// Returns the name in output and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -30,38 +30,39 @@ impl AccountState {
     }
 }
 
-/// Why an account is not ready.
+/// The reason why an account is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The user holds it back.
+    /// The user holds the account back (`cooldown --set`).
     Held,
-    /// This window is used up; its label.
+    /// The window with this label is used up.
     Exhausted(String),
-    /// A limit on spending is used up.
+    /// This limit on spending is used up.
     Capped(SpendCap),
     /// The server refuses use and names no window with a reset.
     Refused,
-    /// Nobody has looked yet.
+    /// The quota of the account was never observed.
     NeverSeen,
 }
 
-/// The state of an account at one time, and what it rests on.
+/// The state of an account at one time, with the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The state.
+    /// The availability at that time.
     pub state: AccountState,
-    /// The time at which a cooldown ends; `None` where that is not known, and outside of one.
+    /// The end of a cooldown; `None` if it is unknown, or the account is in no cooldown.
     pub next_available_at: Option<Timestamp>,
-    /// When the weekly window that is known began, also where it is over by now.
+    /// The start of the last known weekly window, even if that window has ended.
     pub session_start_at: Option<Timestamp>,
-    /// The first time that very window was seen at 100 %.
+    /// The time of the first observation of that window at 100 %.
     pub quota_end_detected_at: Option<Timestamp>,
-    /// Why it is not ready.
+    /// The reason for any state but ready.
     pub cause: Option<Cause>,
 }
 
 impl Verdict {
-    /// Sorts accounts by when they can be used: an end that is not known comes last.
+    /// Returns a sort key: accounts that can be used earlier come first, cooldowns without a known end
+    /// last.
     pub fn order(&self) -> impl Ord + use<> {
         let next = self.next_available_at;
         let is_open = self.state == AccountState::Cooldown && next.is_none();
@@ -72,9 +73,9 @@ impl Verdict {
 /// A reason why an account is not ready.
 struct Blocker {
     cause: Cause,
-    /// The time at which it ends, if that is known.
+    /// The time of its end, if known.
     ends_at: Option<Timestamp>,
-    /// The latest time at which it can end; `None` where it may last for ever.
+    /// The latest possible time of its end; `None` if it may last forever.
     latest_end: Option<Timestamp>,
 }
 
@@ -93,20 +94,20 @@ impl Blocker {
     }
 }
 
-/// Judges `entry` at `now`.
+/// Computes the state of `entry` at `now`.
 ///
-/// What was seen last decides; a window whose reset has passed counts as free. Where the server
-/// refuses use, the windows at 100 % are the exhausted ones, and if there is none, all windows of
-/// Codex whose reset lies ahead. An exhausted window without a reset keeps the account in cooldown for
-/// at most the length of the window, a spend cap without one until the next observation: no time is invented.
+/// The last observation decides. A window whose reset has passed counts as unused. If the server refuses
+/// use, the windows at 100 % are exhausted; if there is none, all windows of Codex with a future reset
+/// are. An exhausted window without a reset means a cooldown of at most the length of the window, a
+/// spend cap without a reset a cooldown until the next observation. Neither has a known end.
 pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let ahead = |at: &Timestamp| *at > *now;
     let weekly_reset = observation
         .and_then(Observation::weekly)
         .and_then(|window| window.resets_at);
-    // A observation that shows no weekly window (text with missing lines) does not overrule an earlier
-    // one that saw it exhausted, unless the server itself says that all is well.
+    // An observation without a weekly window (text with missing lines) does not override an earlier one
+    // at 100 %, unless the server explicitly allows use.
     let unseen_end = entry.quota_end.as_ref().filter(|_| {
         observation.is_none_or(|observation| {
             observation.weekly().is_none() && observation.usage_allowed != Some(true)
@@ -121,11 +122,11 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     if let Some(until) = entry.held_until.filter(ahead) {
         blockers.push(Blocker::until(until, Cause::Held));
     }
-    // Of equals the first is named: a real exhaustion before a hold.
+    // Of blockers with the same end the first one is the cause: an exhausted window before a hold.
     let last = blockers
         .into_iter()
         .reduce(|a, b| if b.outlasts(&a) { b } else { a });
-    // A server that declares no windows and lets the account work has said enough.
+    // Without windows, an explicit permission of the server is evidence enough.
     let says = |observation: &Observation| {
         codex(observation).next().is_some() || observation.usage_allowed == Some(true)
     };
@@ -149,12 +150,12 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     }
 }
 
-/// How much of the weekly quota is left in percent. All of it once its reset has passed.
+/// Returns the remaining weekly quota in percent; 100 once its reset has passed.
 pub fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
     left(entry.observation.as_ref()?.weekly()?, now).into()
 }
 
-/// How much of a window is left in percent at `now`.
+/// Returns the remaining quota of a window at `now`, in percent from 0 to 100.
 pub fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
     if window.is_over(now) {
         100.0
@@ -170,7 +171,7 @@ fn codex(observation: &Observation) -> impl Iterator<Item = &Window> {
         .filter(|w| w.limit_id == CODEX_LIMIT)
 }
 
-/// What a observation shows that keeps the account from being ready at `now`.
+/// Returns the reasons in an observation why the account is not ready at `now`.
 fn blockers_of(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
     let of_window = |window: &Window| Blocker {
         cause: Cause::Exhausted(window.label()),
@@ -199,7 +200,7 @@ fn blockers_of(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
     blockers
 }
 
-/// The windows that were exhausted when they were looked at.
+/// Returns the windows that were exhausted at the time of the observation.
 fn exhausted<'a>(
     observation: &'a Observation,
     now: &'a DateTime<Utc>,
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_at_30_percent_is_no_cooldown() {
+    fn an_account_at_30_percent_is_ready() {
         let entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 30.0, Some("2026-11-24T12:00:00Z"))],
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_reset_of_the_exhausted_windows_counts() {
+    fn the_latest_reset_of_the_exhausted_windows_counts() {
         let entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_whose_reset_has_passed_is_free() {
+    fn a_window_whose_reset_has_passed_counts_as_unused() {
         let entry = seen(vec![observation(
             "2026-11-10T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some(NOW))],
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_other_limits_decide_nothing() {
+    fn windows_of_other_limits_are_ignored() {
         let mut other = window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"));
         other.limit_id = "spark".into();
         let entry = seen(vec![observation(
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_look_overrules_a_legacy_file_and_an_older_one_does_not() {
+    fn only_a_newer_observation_overrides_a_legacy_file() {
         let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let free = |observed_at| {
             observation(
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_without_the_weekly_window_leaves_its_exhaustion_in_force() {
+    fn an_observation_without_the_weekly_window_keeps_its_exhaustion() {
         let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let short = observation(
             "2026-11-20T11:00:00Z",
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_refused_by_the_server_is_put_on_the_right_windows() {
+    fn a_refusal_of_the_server_exhausts_the_right_windows() {
         let refused = |windows| {
             seen(vec![Observation {
                 usage_allowed: Some(false),
@@ -383,7 +384,7 @@ mod tests {
         assert_eq!(
             state(&refused(vec![window(300, 50.0, Some(NOW))])),
             (AccountState::Ready, None),
-            "what it was refused for is over"
+            "the refused window has reset"
         );
     }
 
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_cooldown_is_known_if_that_of_its_last_cause_is() {
+    fn the_end_of_a_cooldown_is_known_if_its_longest_cause_has_an_end() {
         let with = |windows| seen(vec![observation("2026-11-20T11:00:00Z", windows)]);
         let soon = Some("2026-11-20T14:00:00Z");
         let later = "2026-11-24T12:00:00Z";
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spend_cap_is_a_cooldown_until_its_reset_whatever_is_left_of_the_windows() {
+    fn a_spend_cap_is_a_cooldown_until_its_reset_even_with_quota_left() {
         let capped = |kind, resets_at: Option<&str>| {
             let free = window(WEEKLY_MINUTES, 12.0, Some("2026-11-21T12:00:00Z"));
             seen(vec![Observation {
@@ -462,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_lasts_whatever_is_observed() {
+    fn a_hold_lasts_regardless_of_observations() {
         let mut entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"))],
@@ -476,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_unknown() {
+    fn an_account_without_observed_windows_is_unknown() {
         assert_eq!(
             state(&AccountEntry::new(Identity::of_email("a@x.com"))),
             (AccountState::Unknown, None)
