@@ -124,7 +124,7 @@ pub struct LaunchRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LaunchState {
-    /// Codex still runs.
+    /// Codex, or the codex-manager that started it, still runs.
     Running,
     /// Codex has ended, and its conversation is known.
     Bound,

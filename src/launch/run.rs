@@ -1,4 +1,4 @@
-//! Codex runs: from its start to the login that it leaves behind.
+//! Runs the Codex of a launch: starts it, watches it, records its end, saves its login.
 
 use super::binding::{self, OpenRollouts};
 use super::record::{LaunchRecord, ProcessId};
@@ -20,37 +20,37 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often the open files of Codex are read while its conversation is not known yet. `codex exec`
-/// may be done after a third of a second.
+/// The interval of reading the open files of Codex until its conversation is known. `codex exec` may
+/// end after a third of a second.
 const BINDING_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often later, for conversations that the user starts in the same interface.
+/// The interval after that, for further conversations that the user starts in the same terminal interface.
 const LATER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many times to look at the first rate, after which Codex is waiting for its user.
+/// The number of reads at the first interval. After that Codex is waiting for the user.
 const BINDING_POLL_COUNT: u32 = 500;
 
-/// What a launch did.
+/// The result of a launch.
 #[derive(Debug)]
 pub struct LaunchReport {
-    /// How Codex ended.
+    /// The exit code or signal of Codex.
     pub exit: AttachedExit,
-    /// The record, settled unless a Codex of the launch still runs.
+    /// The record; settled unless a Codex of the launch still runs.
     pub record: LaunchRecord,
-    /// What could not be recorded or saved.
+    /// Errors of recording or saving, which did not stop the launch.
     pub warnings: Vec<String>,
 }
 
 impl Launch<'_> {
     /// Records the launch, starts Codex with the terminal, waits for its end, and binds the
-    /// conversation. `clock` gives the time when Codex ends.
+    /// conversation. `clock` returns the time at the end of Codex.
     ///
-    /// Killed at any point, the next command that lists launches completes the record, and the next
-    /// lock on the account returns an isolated login.
+    /// If this process is killed, the next command that lists launches completes the record, and the next
+    /// command that locks the account returns an isolated login to its profile.
     ///
     /// # Errors
-    /// The launch cannot be recorded, or Codex cannot be started. What goes wrong after the start is
-    /// a warning of the report.
+    /// The launch cannot be recorded, or Codex cannot be started. Errors after the start are warnings in
+    /// the report.
     pub fn run(
         mut self,
         zone: Zone,
@@ -70,7 +70,8 @@ impl Launch<'_> {
         let mut warnings = Vec::new();
         self.record.child = Some(ProcessId::now(child.id()));
         warn_on_error(registry.append(&self.record), &mut warnings);
-        // From here on the Codex process itself marks the isolated home as used.
+        // From now on the running Codex itself shows that the isolated home is in use, so other commands
+        // may lock the account.
         self.account_locks = None;
         let watcher = Watcher::start(&self.record, registry.clone());
         let started = self.record.started_at;
@@ -92,7 +93,7 @@ impl Launch<'_> {
         })
     }
 
-    /// Codex did not start.
+    /// Settles the record of a Codex that did not start, and returns the isolated login.
     fn abandon(mut self, registry: &LaunchRegistry, now: Timestamp) -> Result<(), IoError> {
         self.record.settled = true;
         self.record.ended_at = Some(now);
@@ -100,7 +101,7 @@ impl Launch<'_> {
         self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
-            // Where that fails the next lock on the account does it.
+            // On failure the next command that locks the account returns the login.
             let _ = isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT);
         }
         Ok(())
@@ -115,14 +116,14 @@ impl Launch<'_> {
         warnings: &mut Vec<String>,
     ) {
         let profiles = Profiles::of(self.request.manager_home);
-        // The launcher of npm may have been killed; Codex itself goes on then.
+        // If npm's launcher was killed, Codex itself still runs.
         let is_over = !self.record.has_codex();
         if is_over {
             let end = LaunchEnd {
                 at: now,
                 exit_code: Some(i32::from(exit.code())),
             };
-            // Unreadable, it says nothing of other launches; the append below reports that.
+            // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
             let others = OtherLaunches::of(&launches, &self.record);
             settle::complete_record(&mut self.record, end, &others);
@@ -148,8 +149,8 @@ impl Launch<'_> {
         warn_on_error(noted, warnings);
     }
 
-    /// Saves the live login to its profile, if it is still that of the launch: Codex may have renewed
-    /// it. After a switch it is another one, which the switch has taken care of.
+    /// Saves the live login, which Codex may have renewed, to its profile. Does nothing if the user has
+    /// switched accounts meanwhile: the switch has saved the login.
     fn save_live_login(
         &self,
         profiles: &Profiles,
@@ -187,7 +188,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `record.child`, and appends the record when its conversation becomes known.
+    /// Watches `record.child`, and appends the record once its conversation is known.
     fn start(record: &LaunchRecord, registry: LaunchRegistry) -> Self {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
@@ -200,7 +201,7 @@ impl Watcher {
             loop {
                 let is_found = !record.conversations.is_empty();
                 if add_opened(&mut record, open.list()) {
-                    // Codex has the terminal: a failure is reported when it ends.
+                    // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
                 }
                 polls += 1;
@@ -216,19 +217,19 @@ impl Watcher {
         };
         Self {
             stop,
-            // Without a thread the other evidence is left.
+            // If no thread can be started, the conversation is bound by the other evidence.
             thread: thread::Builder::new().spawn(watch).ok(),
         }
     }
 
-    /// The record with what was found, unless no thread could be started.
+    /// Stops watching. Returns the record with the conversations; `None` if no thread could be started.
     fn finish(self) -> Option<LaunchRecord> {
         drop(self.stop);
         self.thread.and_then(|thread| thread.join().ok())
     }
 }
 
-/// Adds the conversations of rollouts that are open for the first time; whether there are any.
+/// Adds the conversations of newly opened rollouts to the record. Returns true if there are any.
 fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
     let before = record.conversations.len();
     for path in open {
@@ -239,7 +240,7 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
         let resumed = record.resumed.as_ref();
         let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
             Some(resumed) => resumed.start_offset,
-            // One that is older than the launch goes on from where it is now.
+            // A conversation that is older than the launch is resumed at its current end.
             None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
             None => match binding::other_creator(&path, record) {
                 Some(other) => {

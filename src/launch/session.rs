@@ -1,4 +1,4 @@
-//! A launch from its plan to the moment before Codex starts.
+//! Plans a launch and prepares it, up to the start of Codex.
 
 use super::binding;
 use super::isolated_home::{self, IsolationError};
@@ -27,61 +27,62 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Variables that name a login other than that of the home. `OPENAI_API_KEY` stays: Codex does not
-/// sign in with it (0.169), and projects need it.
+/// Environment variables that name a login other than that of the home. `OPENAI_API_KEY` is passed on:
+/// Codex does not sign in with it (0.169), and projects need it.
 const LOGIN_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
-/// What is to be launched.
+/// The parameters of a launch.
 #[derive(Debug, Clone, Copy)]
 pub struct LaunchRequest<'a> {
     /// The real Codex home.
     pub codex_home: &'a Path,
-    /// The manager home.
+    /// The folder with the profiles and the launch records.
     pub manager_home: &'a Path,
-    /// The Codex program; sought on `PATH` where there is none.
+    /// The configured Codex program; `None` to search `PATH`.
     pub codex_bin: Option<&'a Path>,
-    /// The environment that Codex is given.
+    /// The environment of Codex.
     pub env: &'a Environment,
-    /// The account.
+    /// The account to use.
     pub account: &'a Identity,
     /// The arguments of Codex.
     pub args: &'a [OsString],
-    /// The id of the conversation that goes on, where the caller knows it.
+    /// The id of the conversation to resume, if the caller knows it.
     pub session_id: Option<&'a str>,
-    /// Use an isolated home.
+    /// True to run in the isolated home of the account.
     pub isolated: bool,
-    /// Stop the background daemon of Codex.
+    /// True to stop Codex's background daemon.
     pub stop_daemon: bool,
-    /// Now.
+    /// The time of the launch.
     pub now: Timestamp,
 }
 
-/// What a launch will do. Computed without writing anything.
+/// The planned steps of a launch. Planning writes nothing.
 #[derive(Debug, Clone)]
 pub struct LaunchPlan {
-    /// The profile of the account.
+    /// The name of the account's profile; the email if it has none.
     pub profile: String,
-    /// The account.
+    /// The email of the account.
     pub email: String,
     /// The workspace account id.
     pub account_id: Option<String>,
-    /// The isolated home; absent where Codex runs in the real one.
+    /// The isolated home; `None` if Codex runs in the real home.
     pub isolated_home: Option<PathBuf>,
-    /// Whether `--isolated` was given for the account that is live: it runs in the real home, because
-    /// a second copy of its login would be a second owner.
+    /// True if `--isolated` was given for the live account. It runs in the real home, because a login
+    /// must not have two owners.
     pub is_live_account: bool,
-    /// The switch of the real home; absent where none is needed.
+    /// The switch of the real home; `None` if none is needed.
     pub switch: Option<SwitchPlan>,
-    /// The background daemon that keeps another account, by its process id.
+    /// The process id of a running background daemon, which keeps its account.
     pub daemon: Option<u32>,
-    /// What is run: the program, then its arguments.
+    /// The program and its arguments.
     pub command: Vec<String>,
 }
 
-/// Why nothing was launched. Nothing was changed, except that the login may have been switched.
+/// The reason why Codex was not started. Nothing was changed, except that the login may have been
+/// switched.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// There is no Codex to run.
+    /// No Codex program was found.
     #[error("cannot start Codex")]
     Program(#[from] ProgramError),
     /// The login cannot go live.
@@ -96,10 +97,10 @@ pub enum LaunchError {
     /// The isolated home cannot be prepared.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
-    /// The file system refused.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The arguments run no conversation.
+    /// The subcommand in the arguments runs no conversation.
     #[error("codex {0} runs no conversation")]
     NoConversation(String),
     /// The daemon would run the conversation under the account that it was started with.
@@ -109,7 +110,7 @@ pub enum LaunchError {
     Daemon(u32),
 }
 
-/// A launch that is about to start Codex.
+/// A prepared launch, before the start of Codex.
 #[derive(Debug)]
 pub struct Launch<'a> {
     pub(super) request: LaunchRequest<'a>,
@@ -119,15 +120,15 @@ pub struct Launch<'a> {
     pub(super) isolated: Option<IsolatedLogin>,
     /// Held until Codex has started; see [`Profiles::isolate`].
     pub(super) account_locks: Option<AccountLocks>,
-    /// What switching the real home did.
+    /// The result of the switch of the real home; `None` for an isolated launch.
     pub switch: Option<SwitchReport>,
-    /// Variables that name another login and are not passed on.
+    /// The variables that name another login and are removed from the environment.
     pub dropped_variables: Vec<&'static str>,
 }
 
 impl Launch<'_> {
-    /// Whether Codex itself will choose a conversation to go on: it hides those of other accounts
-    /// from its picker and from `--last` (0.169).
+    /// Returns true if Codex itself chooses the conversation to resume. Its picker and `--last` hide
+    /// conversations of other accounts (0.169).
     pub fn codex_chooses(&self) -> bool {
         self.record.codex_chose
     }
@@ -136,7 +137,7 @@ impl Launch<'_> {
 /// Plans a launch. Writes nothing and starts nothing.
 ///
 /// # Errors
-/// It cannot be done; see [`LaunchError`].
+/// The launch is not possible; see [`LaunchError`].
 pub fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let knows_flag = program::cached_no_daemon(&program, request.manager_home);
@@ -198,7 +199,7 @@ fn plan_with(
     })
 }
 
-/// The arguments with the flag that keeps the conversation out of the daemon, where Codex has one.
+/// Returns the arguments, with `--no-daemon` if Codex has it and the mode needs it.
 fn codex_args(
     arguments: &Arguments<'_>,
     args: &[OsString],
@@ -227,8 +228,8 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
     }
 }
 
-/// Puts the login where Codex will find it, and prepares the command. `on_step` is called with each
-/// step for `--verbose`.
+/// Switches the login or moves it to the isolated home, and prepares the command. Calls `on_step` with
+/// each step, for `--verbose`.
 ///
 /// # Errors
 /// See [`LaunchError`].
@@ -348,9 +349,9 @@ fn new_record(
     }
 }
 
-/// An id that sorts by time and that no other launch has.
+/// Returns a unique id that sorts by time.
 fn new_launch_id(now: Timestamp) -> String {
-    // The standard library seeds its hash maps from the system's randomness.
+    // `RandomState` is seeded from the system's randomness: no extra dependency is needed.
     let random = RandomState::new().build_hasher().finish();
     let time = now.to_utc().format("%Y%m%dT%H%M%S%3fZ");
     format!("{time}-{:08x}", random >> 32)

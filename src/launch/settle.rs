@@ -1,4 +1,4 @@
-//! The end of a launch: which conversation it ran, and what it used.
+//! Completes the record of a launch that ended: binds its conversation, reads its usage.
 
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
@@ -15,10 +15,10 @@ use crate::io::environment::Environment;
 use crate::quota::session_usage::SessionUsage;
 use std::path::Path;
 
-/// Why what is known of launches could not be brought up to date.
+/// The reason why ended launches could not be settled.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
-    /// The file system refused.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A profile cannot be read.
@@ -29,12 +29,12 @@ pub enum SettleError {
     Document(#[from] DocumentError),
 }
 
-/// How a launch ended.
+/// The end of a launch.
 #[derive(Debug, Clone, Copy)]
 pub struct LaunchEnd {
-    /// When.
+    /// The time at which Codex ended, or its end was noticed.
     pub at: Timestamp,
-    /// The exit code of Codex, where it is known.
+    /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
 }
 
@@ -47,7 +47,7 @@ pub struct OtherLaunches<'a> {
 }
 
 impl<'a> OtherLaunches<'a> {
-    /// Those in `launches` beside `record`.
+    /// Selects the launches in `launches` other than `record`.
     pub fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
         let unsettled = launches.unsettled().filter(|other| {
             other.launch_id != record.launch_id
@@ -61,7 +61,7 @@ impl<'a> OtherLaunches<'a> {
         }
     }
 
-    /// Whether the registry says that one of them started the conversation.
+    /// Returns true if the registry records that another launch started the conversation.
     fn have_started(&self, session_id: &str) -> bool {
         self.launches.of_session(session_id).is_some_and(|other| {
             let mut bound = other.conversations.iter();
@@ -70,7 +70,8 @@ impl<'a> OtherLaunches<'a> {
         })
     }
 
-    /// Whether one of them ran when the conversation was created, and may have started it.
+    /// Returns true if another launch ran at the creation of the conversation, so that it may have
+    /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
         let created = binding::created_at(session_id);
         let mut others = self.unsettled.iter();
@@ -83,10 +84,10 @@ impl<'a> OtherLaunches<'a> {
 
 /// Completes the record of a launch that ended.
 ///
-/// The evidence, in this order: conversations that the process had open (in the record already), the
-/// conversation that the arguments name, the one conversation that was created in the time of the
-/// launch with its folder and account, and that no other launch may have started. Of several, none is
-/// taken.
+/// The evidence, in this order: the conversations that the process had open (already in the record); the
+/// conversation that the arguments name; the only conversation that was created during the launch, in its
+/// folder, by its account, and that no other launch may have started. With several candidates none is
+/// bound.
 pub fn complete_record(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.conversations.is_empty() {
         let resumed = record.resumed.clone();
@@ -136,7 +137,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     }
 }
 
-/// A conversation that was archived meanwhile is among the archived ones, under the same name.
+/// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
 fn update_if_archived(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
     if path.exists() {
@@ -150,10 +151,10 @@ fn update_if_archived(conversation: &mut BoundConversation, codex_home: &str) {
     }
 }
 
-/// Makes the rows of conversations that ran in an isolated home name their rollouts in the real one.
+/// Rewrites the rollout paths of conversations that ran in an isolated home to the real home.
 ///
 /// # Errors
-/// The database cannot be changed; the rows lead through the links of the isolated home then.
+/// The database cannot be changed. Its paths then still lead through the links of the isolated home.
 pub fn rebase_isolated_rollouts(
     record: &LaunchRecord,
     env: &Environment,
@@ -171,7 +172,7 @@ pub fn rebase_isolated_rollouts(
     Ok(())
 }
 
-/// The newest usage of a launch.
+/// Returns the newest usage of a launch.
 pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
     let newest = record
         .conversations
@@ -186,7 +187,7 @@ pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
     })
 }
 
-/// Notes the use of the account of a launch, and its newest usage.
+/// Records the time of use of a launch's account, and its newest usage.
 pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     file.used(&record.identity, record.started_at);
     let Some(usage) = usage_of(record) else {
@@ -200,8 +201,8 @@ pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     }
 }
 
-/// Settles the launches that ended without their wrapper: it was killed. Each is looked at once.
-/// Returns the registry as it is afterwards, and warnings.
+/// Settles launches that ended after their codex-manager was killed. Each is processed only once.
+/// Returns the updated registry, and warnings.
 ///
 /// # Errors
 /// The registry or `cooldown.json` cannot be read or written.
@@ -227,7 +228,7 @@ pub fn settle_ended(
         complete_record(&mut record, end, &others);
         if let Err(e) = rebase_isolated_rollouts(&record, env) {
             warnings.push(format!(
-                "rows of an isolated launch still lead through {}: {e}",
+                "Codex's list still names conversations by their path in the isolated home {}: {e}",
                 record.home().display()
             ));
         }
@@ -236,7 +237,7 @@ pub fn settle_ended(
     if settled.is_empty() {
         return Ok((launches, warnings));
     }
-    // The wrapper may have ended, and written its own line, since the registry was read.
+    // Another process may have settled a launch since the registry was read.
     let settled = registry.settle(settled)?;
     let noted = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {
