@@ -1,19 +1,19 @@
-//! A line of a log, in each format. One event is one line, whatever it holds.
+//! Formats a line of a log. Each event is one line, even if its values contain line breaks.
 
 use super::Severity;
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
 use std::fmt::Write;
 
-/// The form of a line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text, followed by `key=value` pairs.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// `key=value` pairs.
+    /// `key=value` pairs only (logfmt).
     Logfmt,
 }
 
@@ -26,9 +26,9 @@ pub(super) enum FieldValue {
 }
 
 impl FieldValue {
-    /// Text that is fit to be kept: no secret, no control character, no end.
+    /// Creates a text value without possible tokens and control characters, of limited length.
     pub(super) fn text(name: &str, text: &str) -> Self {
-        // A name may say that the value is secret, as in `token=…`.
+        // The name may mark the value as secret, as in `token=…`.
         let prefix = format!("{name}=");
         let shown = redaction::printable(&format!("{prefix}{text}"));
         Self::Text(match shown.strip_prefix(&prefix) {
@@ -46,7 +46,7 @@ impl FieldValue {
     }
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug)]
 pub(super) struct LogRecord<'a> {
     pub(super) at: Timestamp,
@@ -57,7 +57,7 @@ pub(super) struct LogRecord<'a> {
     pub(super) fields: &'a [(&'static str, FieldValue)],
 }
 
-/// The line with its end.
+/// Formats a line, with its newline.
 pub(super) fn render(record: &LogRecord<'_>, format: LogFormat) -> String {
     let mut line = match format {
         LogFormat::Text => text(record),
@@ -125,7 +125,7 @@ fn json(record: &LogRecord<'_>) -> String {
     Json::Object(object).to_string()
 }
 
-/// A field's name, apart from those that every line has.
+/// Returns the name of a field, with a prefix if it equals a field that every line has.
 fn unreserved_name(name: &str, message: &str) -> String {
     if ["time", "level", "machine", "pid", message].contains(&name) {
         format!("event_{name}")
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_formats() {
+    fn each_format_writes_one_line_with_all_fields() {
         let fields = [
             ("path", FieldValue::text("path", "a b=\\é")),
             ("bytes", FieldValue::Integer(12)),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn no_format_lets_a_token_or_a_second_line_through() {
+    fn every_format_redacts_tokens_and_line_breaks() {
         let secret = "sk-proj-0123456789";
         let fields = [
             ("token", FieldValue::text("token", "short")),

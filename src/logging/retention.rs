@@ -1,4 +1,4 @@
-//! What becomes of old logs. Only files whose whole name is one of ours are ever touched.
+//! Compresses and removes old logs. Touches only files whose whole name is that of a log.
 
 use super::file::{LogLocation, LogName};
 use super::writer::WRITE_LOCK_TIMEOUT;
@@ -13,26 +13,27 @@ use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// What becomes of a log that is written no more.
+/// The treatment of a log that is no longer written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogArchiving {
-    /// It is put into a zip of its own.
+    /// Compress it into a zip file of its own.
     #[default]
     Zip,
-    /// It stays as it is.
+    /// Leave it uncompressed.
     Text,
 }
 
-/// What is done with a log.
+/// A planned action on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetentionAction {
-    /// It is put into a zip.
+    /// Compress it into a zip file, and remove the plain file.
     Compress(LogName),
-    /// It is removed.
+    /// Remove it, because it is older than `retention_days`.
     Remove(LogName),
 }
 
-/// Decides what becomes of each log. Those of today stay; `retention_days` of 0 removes none.
+/// Plans the actions on old logs. The log that is written today stays. A `retention_days` of 0 removes
+/// none.
 pub fn plan(
     logs: &[LogName],
     today: NaiveDate,
@@ -61,7 +62,7 @@ pub fn plan(
         .collect()
 }
 
-/// Does as planned; what could not be done, each with its path.
+/// Runs the planned actions. Returns the errors, with their paths.
 pub fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
     let results = actions.iter().map(|action| match action {
         RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
@@ -73,12 +74,12 @@ pub fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String>
         .collect()
 }
 
-/// Puts a log into a zip. The log goes only when the whole zip is on disk.
+/// Compresses a log. Removes it only after the complete zip file is on disk.
 fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
-    // Who still writes to yesterday's log is between two lines at the most.
+    // A process may still append a line to yesterday's log at midnight.
     let _lock = match FileLock::exclusive_within(&location.write_lock(), WRITE_LOCK_TIMEOUT) {
         Ok(lock) => lock,
-        // The next run packs it.
+        // The next run compresses it.
         Err(LockError::Held(_)) => return Ok(()),
         Err(LockError::Io(e)) => return Err(e),
     };
@@ -91,7 +92,8 @@ fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     compress(&path, temp.file()).at("pack", &path)?;
     match temp.publish(&zip)? {
         Ok(()) => tree::remove(&path),
-        // Cut off between the two, or written to again after it was packed: nothing is lost.
+        // The zip file exists. If it has the same content, an earlier run was killed before removing the
+        // log. Otherwise the log got new lines after its compression, and is kept under a new number.
         Err(_) if is_packed(&path, &zip) => tree::remove(&path),
         Err(_) => {
             let number = location.free_number(log.date);
@@ -114,7 +116,7 @@ fn compress(path: &Path, to: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the zip holds the very bytes of the log.
+/// Returns true if the zip file contains exactly the bytes of the log.
 fn is_packed(path: &Path, zip: &Path) -> bool {
     let compare = || -> io::Result<bool> {
         let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;

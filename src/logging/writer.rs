@@ -1,4 +1,4 @@
-//! Appending lines, and moving a file away that has become too large.
+//! Appends lines to the log, and renames a full file.
 
 use super::file::{LogLocation, LogName};
 use crate::io::lock::{FileLock, LockError};
@@ -9,7 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long others may keep us from writing a line. A log holds up no job.
+/// The time limit for the lock that another process holds while it writes a line. After that the line is
+/// dropped, so that the log does not delay the job.
 pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes lines to the log of the day.
@@ -17,12 +18,12 @@ pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct LogWriter {
     location: LogLocation,
     max_bytes: u64,
-    /// The first thing that went wrong. Held while a line is written.
+    /// The first error. The mutex is held while a line is written.
     problem: Mutex<Option<String>>,
 }
 
 impl LogWriter {
-    /// A writer that has opened nothing yet. `max_bytes` of 0 is no limit.
+    /// Creates a writer without opening a file. A `max_bytes` of 0 means no limit.
     pub(super) fn new(location: LogLocation, max_bytes: u64) -> Self {
         Self {
             location,
@@ -31,13 +32,14 @@ impl LogWriter {
         }
     }
 
-    /// Why a line is missing, if one is.
+    /// Returns the first error of writing a line, if any.
     pub(super) fn problem(&self) -> Option<String> {
         let problem = self.problem.lock();
         problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Appends a line with its end to the log of that day. What goes wrong is kept for whoever asks.
+    /// Appends a line, with its newline, to the log of that day. The first error is stored for
+    /// [`LogWriter::problem`].
     pub(super) fn write(&self, line: &str, date: NaiveDate) {
         let problem = self.problem.lock();
         let mut problem = problem.unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +58,7 @@ impl LogWriter {
             is_zip: false,
         };
         let path = self.location.path(name);
-        // Under the lock nobody else writes, and the file of this name is the one that is written.
+        // Open the file only under the lock: before, another process may rename it.
         let _lock = FileLock::exclusive_within(&self.location.write_lock(), WRITE_LOCK_TIMEOUT)?;
         let mut file = LogLocation::open(&path)?;
         let size = file.metadata().at("look at", &path)?.len();
@@ -73,7 +75,7 @@ impl LogWriter {
     }
 }
 
-/// A process that was killed, or a full disk, may have left half a line: the next one begins anew.
+/// Ends a partial line that a killed process or a full disk has left, so that the next line is complete.
 fn end_partial_line(file: &mut File) -> io::Result<()> {
     let mut last = [b'\n'];
     if file.metadata()?.len() > 0 {

@@ -1,4 +1,4 @@
-//! A launchd agent of macOS: a property list, as launchd.plist(5) has it.
+//! Writes a launchd agent of macOS: a property list, see launchd.plist(5).
 
 use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
 use crate::logging;
@@ -53,7 +53,7 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
             );
         }
     }
-    // What goes wrong would be said to nobody else. The path is one of those that were checked.
+    // launchd discards standard error otherwise. `JobDefinition::new` has checked the manager home.
     let errors = context
         .manager_home
         .join(logging::FOLDER)
@@ -77,7 +77,7 @@ fn pair(text: &mut String, depth: usize, key: &str, value: &str) {
     );
 }
 
-/// `text` as the content of an element of XML.
+/// Escapes `text` for the content of an XML element.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

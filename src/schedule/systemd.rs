@@ -1,6 +1,6 @@
-//! systemd user units: a service that runs the job, and a timer that starts it.
+//! Writes systemd user units: a service that runs the job, and a timer that starts it.
 //!
-//! The format is that of systemd.unit(5), systemd.service(5) and systemd.timer(5).
+//! See systemd.unit(5), systemd.service(5) and systemd.timer(5).
 
 use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
 use std::fmt::Write;
@@ -30,7 +30,7 @@ pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBu
         .into())
 }
 
-/// Whether the timer is wanted by the user's session.
+/// Returns true if the timer is enabled: the link in `timers.target.wants` exists.
 pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
     let link = folder(context)?
         .join("timers.target.wants")
@@ -84,11 +84,11 @@ pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
     vec![service, timer]
 }
 
-/// The command as the line `ExecStart=` wants it.
+/// Formats the command for `ExecStart=`.
 fn exec_start(command: &[String]) -> String {
     let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, a)| (p, a));
     let mut words = Vec::new();
-    // systemd takes no program whose path holds one of these, however it is written.
+    // systemd rejects a program path with one of these characters, even escaped, so a shell runs it.
     if program.contains(['"', '\'', '\\']) {
         words.extend([
             quoted("/bin/sh"),
@@ -97,19 +97,19 @@ fn exec_start(command: &[String]) -> String {
         ]);
         words.push(argument(program));
     } else {
-        // In the path itself a dollar stands for nothing.
+        // systemd does not expand `$` in the program path.
         words.push(quoted(program));
     }
     words.extend(arguments.iter().map(|word| argument(word)));
     words.join(" ")
 }
 
-/// An argument: a dollar would be a variable.
+/// Quotes an argument, and escapes `$`, which would begin a variable.
 fn argument(text: &str) -> String {
     quoted(text).replace('$', "$$")
 }
 
-/// In double quotes; a percent sign would be a specifier.
+/// Quotes a word with double quotes, and escapes `%`, which would begin a specifier.
 fn quoted(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\\\")
@@ -123,7 +123,7 @@ pub(super) fn enable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     vec![
         SchedulerCommand::new(&["systemctl", "--user", "daemon-reload"]),
         SchedulerCommand::new(&["systemctl", "--user", "enable", &timer]),
-        // One that runs already keeps its old times otherwise.
+        // Without a restart a running timer keeps its old times.
         SchedulerCommand::new(&["systemctl", "--user", "restart", &timer]),
     ]
 }
@@ -139,7 +139,7 @@ pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     ])]
 }
 
-/// The command that tells when the timer runs next, as JSON.
+/// Returns the command that prints the next run of the timer as JSON.
 pub fn next_run_query(job: JobKind) -> Vec<String> {
     let timer = unit(job, "timer");
     let words = [
@@ -153,7 +153,8 @@ pub fn next_run_query(job: JobKind) -> Vec<String> {
     words.map(str::to_owned).into()
 }
 
-/// Trigger the timer runs next, in microseconds since 1970, of the answer to [`next_run_query`].
+/// Parses the output of [`next_run_query`]. Returns the next run in microseconds since 1970; `None` if the
+/// timer is not enabled.
 pub fn parse_next_run(answer: &[u8]) -> Option<i64> {
     let timers: serde_json::Value = serde_json::from_slice(answer).ok()?;
     timers

@@ -1,4 +1,4 @@
-//! A task of the Windows Task Scheduler: its XML, in UTF-16 as that program writes it itself.
+//! Writes a task of the Windows Task Scheduler: XML in UTF-16, as the Task Scheduler itself writes it.
 
 use super::launchd::escaped;
 use super::{JobContext, JobDefinition, JobKind, SchedulerCommand, Trigger};
@@ -19,7 +19,7 @@ pub(super) fn render(definition: &JobDefinition) -> String {
         .split_first()
         .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
     let arguments: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
-    // A start in the past: it counts from there.
+    // The start is in the past: the interval and the time of day count from there.
     let trigger = match definition.options.when {
         Trigger::Every(secs) => format!(
             "    <TimeTrigger>\n\
@@ -78,7 +78,7 @@ pub(super) fn render(definition: &JobDefinition) -> String {
     )
 }
 
-/// An argument as programs of Windows take their command line apart.
+/// Quotes an argument by the rules with which Windows programs split their command line.
 fn quoted(word: &str) -> String {
     if !word.is_empty() && !word.contains([' ', '\t', '"']) {
         return word.to_owned();
@@ -89,7 +89,7 @@ fn quoted(word: &str) -> String {
         match c {
             '\\' => backslashes += 1,
             '"' => {
-                // Those before a quote are halved, and the quote itself takes one.
+                // Windows halves the backslashes before a quote, and the quote itself needs one.
                 text.push_str(&"\\".repeat(backslashes * 2 + 1));
                 text.push('"');
                 backslashes = 0;
@@ -106,7 +106,7 @@ fn quoted(word: &str) -> String {
     text
 }
 
-/// UTF-16, little end first, with its mark.
+/// Encodes `text` in UTF-16 (little endian) with a byte order mark and CRLF.
 pub(super) fn encode(text: &str) -> Vec<u8> {
     std::iter::once(0xfeff)
         .chain(text.replace('\n', "\r\n").encode_utf16())
@@ -114,7 +114,7 @@ pub(super) fn encode(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The reverse of [`encode`], but for the ends of lines; `None` for what is not in UTF-16.
+/// Decodes UTF-16 (little endian) with a byte order mark; keeps CRLF. `None` for other encodings.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(&[0xff, 0xfe])?;
     let units: Vec<u16> = bytes
