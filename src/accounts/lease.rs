@@ -1,4 +1,4 @@
-//! Leases: a profile's login moves into a scratch home while Codex is asked about it.
+//! Leases: a profile's login moves into a scratch home for the duration of a probe.
 //!
 //! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore
 //! runs in a scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for
@@ -45,7 +45,7 @@ pub enum LeaseError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// Another codex-manager process holds the lock on the account.
@@ -88,7 +88,7 @@ pub enum LeaseError {
     Isolated {
         /// The name of the profile.
         profile: String,
-        /// The home.
+        /// The scratch home of the account.
         home: PathBuf,
         /// The Codex programs that run there.
         holders: Vec<Holder>,

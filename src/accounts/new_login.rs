@@ -1,6 +1,6 @@
 //! New logins: Codex signs in in a home of its own, then the login is adopted into a profile.
 //!
-//! That home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
+//! The home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
 //! when Codex has written it: if the manager is killed before it adopts the login, the next
 //! `profile` command does.
 

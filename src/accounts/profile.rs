@@ -237,7 +237,7 @@ impl Profile {
 /// The reason why a profile cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// `profile.json` could not be used.
@@ -246,7 +246,7 @@ pub enum ProfileError {
     /// The text is not a valid profile name.
     #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
-        /// The rejected text.
+        /// The rejected name of a profile.
         name: String,
         /// The parse error or the violated rule.
         reason: &'static str,
@@ -254,7 +254,7 @@ pub enum ProfileError {
     /// Another account's profile has this name.
     #[error("the profile {name} belongs to {of}")]
     Taken {
-        /// The requested name.
+        /// The requested profile name.
         name: String,
         /// The account of the login.
         of: String,
@@ -262,7 +262,7 @@ pub enum ProfileError {
     /// The name is the email of another account.
     #[error("{name} is the email of another account, {of}")]
     EmailOfAnother {
-        /// The requested name.
+        /// The requested profile name.
         name: String,
         /// The account with that email.
         of: String,

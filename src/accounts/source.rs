@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// The reason why a file yields no login.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The archive cannot be read.
@@ -27,7 +27,7 @@ pub enum SourceError {
     /// The file is not a valid auth.json.
     #[error("not a valid auth.json ({reason}): {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The file with the login.
         path: PathBuf,
         /// The parse error or the violated rule.
         reason: String,

@@ -19,7 +19,7 @@ pub enum LogArchiving {
     /// Compress it into a zip file of its own.
     #[default]
     Zip,
-    /// Leave it uncompressed.
+    /// Leave it as plain text.
     Text,
 }
 

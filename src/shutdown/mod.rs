@@ -14,7 +14,7 @@ use crate::codex::program::ProgramError;
 use serde::Serialize;
 use std::time::Duration;
 
-/// The place where the user is asked whether Codex may be ended.
+/// The place of the question whether Codex may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
@@ -53,7 +53,7 @@ pub struct ShutdownSettings {
     pub termination: Termination,
     /// The need for the user's consent.
     pub confirmation: Confirmation,
-    /// The place where the user is asked.
+    /// The place of the question to the user.
     pub channel: PromptChannel,
     /// The time limit for Codex to end after it was asked to.
     pub terminate_timeout: Duration,
@@ -257,7 +257,7 @@ pub enum ShutdownError {
     NotGone {
         /// The remaining processes, one text each.
         left: Vec<String>,
-        /// The time limit.
+        /// The time limit that has passed.
         limit: Duration,
     },
     /// No Codex program was found to stop the daemon with.
