@@ -3,18 +3,18 @@
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
 use codex_manager::io::events;
-use codex_manager::logging::retention::Archive;
+use codex_manager::logging::retention::LogArchiving;
 use codex_manager::logging::{
-    Format, LogHandle, LogName, LogPlace, LogSettings, LogWorld, Severity, start,
+    LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity, start,
 };
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-fn world(root: &Path, day: &str) -> LogWorld {
+fn world(root: &Path, day: &str) -> LogContext {
     let now = format!("{day}T23:30:00Z");
     let now = chrono::DateTime::parse_from_rfc3339(&now).expect("a time");
-    LogWorld {
+    LogContext {
         manager_home: root.join("manager"),
         machine: "desk 1/é".into(),
         clock: Clock::Fixed(now.to_utc()),
@@ -22,10 +22,10 @@ fn world(root: &Path, day: &str) -> LogWorld {
     }
 }
 
-fn logged(settings: &LogSettings, world: &LogWorld, work: impl FnOnce()) -> LogHandle {
+fn logged(settings: &LogSettings, world: &LogContext, work: impl FnOnce()) -> LogHandle {
     let log = start(settings, world.clone());
     assert_eq!(log.warnings, Vec::<String>::new());
-    log.listen_during(work).1
+    log.record_during(work).1
 }
 
 fn folder(root: &Path) -> PathBuf {
@@ -56,7 +56,7 @@ fn text_of(path: &Path) -> String {
 #[test]
 fn every_format_holds_the_same_facts_and_no_token() {
     let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln";
-    for format in [Format::Text, Format::Json, Format::Logfmt] {
+    for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
         let settings = LogSettings {
             format,
@@ -89,7 +89,7 @@ fn every_format_holds_the_same_facts_and_no_token() {
             assert!(lines[0].contains(wanted), "{wanted}: {text}");
         }
         assert!(lines[1].contains("WARNING"), "{text}");
-        if format == Format::Json {
+        if format == LogFormat::Json {
             for line in lines {
                 let _: serde_json::Value = serde_json::from_str(line).expect("JSON");
             }
@@ -123,12 +123,12 @@ fn the_level_decides_what_is_kept() {
 
 #[test]
 fn a_day_and_a_size_begin_a_new_file_in_every_format() {
-    for format in [Format::Text, Format::Json, Format::Logfmt] {
+    for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
         let settings = LogSettings {
             file: Some(root.path().join("my logs/sync.txt")),
             max_file_bytes: 1000,
-            archive: Archive::Text,
+            archive: LogArchiving::Text,
             format,
             ..LogSettings::default()
         };
@@ -230,7 +230,7 @@ fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
 #[test]
 fn names_are_read_back_as_they_are_written() {
     let root = tempfile::tempdir().expect("a folder");
-    let place = LogPlace::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
+    let place = LogLocation::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
     for number in [0, 1, 27] {
         for is_zip in [false, true] {
             let date = chrono::NaiveDate::from_ymd_opt(2026, 11, 20).expect("a day");
@@ -253,8 +253,8 @@ fn many_writers_at_once_lose_no_line_and_no_file() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = LogSettings {
         max_file_bytes: 2000,
-        archive: Archive::Text,
-        format: Format::Json,
+        archive: LogArchiving::Text,
+        format: LogFormat::Json,
         ..LogSettings::default()
     };
     // Each with its own files and locks: to the system they are as apart as processes.
@@ -263,7 +263,7 @@ fn many_writers_at_once_lose_no_line_and_no_file() {
             let (settings, world) = (&settings, world(root.path(), "2026-11-20"));
             scope.spawn(move || {
                 let log = start(settings, world);
-                let ((), handle) = log.listen_during(|| {
+                let ((), handle) = log.record_during(|| {
                     for line in 0..LINES {
                         events::info!(writer, line, "a line of some length");
                     }
@@ -316,7 +316,7 @@ fn a_log_that_cannot_be_written_is_said_and_stops_nothing() {
     };
     let log = start(&inside, world(root.path(), "2026-11-20"));
     assert_eq!(log.warnings.len(), 1, "{:?}", log.warnings);
-    let (done, handle) = log.listen_during(|| {
+    let (done, handle) = log.record_during(|| {
         events::info!("lost");
         true
     });
@@ -336,7 +336,7 @@ fn a_log_that_cannot_be_written_is_said_and_stops_nothing() {
             ..LogSettings::default()
         };
         let log = start(&settings, world(root.path(), "2026-11-20"));
-        let handle = log.listen_during(|| events::info!("lost")).1;
+        let handle = log.record_during(|| events::info!("lost")).1;
         let problem = handle.problem().expect("a problem");
         assert!(problem.contains(name), "{problem}");
     }

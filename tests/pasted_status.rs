@@ -157,7 +157,7 @@ fn the_screen_of_a_narrow_terminal_names_the_archive_and_the_end_of_the_cooldown
         let run = env.run_with_input([command, "--status-file", "-"], &cut);
         let run = run.code(1);
         assert!(
-            run.stderr.contains("not a time of reset: (resets 06:41 on"),
+            run.stderr.contains("not a reset time: (resets 06:41 on"),
             "{run}"
         );
     }

@@ -6,7 +6,7 @@ use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, read_refresh_token, signed_in_home, write_auth};
 use codex_manager::codex::app_server::{
-    Limits, ProbeFailure, ProbeOptions, ProbeReport, RENEWAL_PATIENCE, probe,
+    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, RENEWAL_TIMEOUT, probe,
 };
 use codex_manager::codex::identity::LoginKind;
 use codex_manager::codex::process::{find_codex, find_holders};
@@ -32,8 +32,8 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
         env: &env,
         now: Clock::System.now(),
         zone: Zone::UTC,
-        deadline,
-        renewal: RENEWAL_PATIENCE,
+        timeout: deadline,
+        renewal_timeout: RENEWAL_TIMEOUT,
     });
     let took = started.elapsed();
     assert!(
@@ -53,14 +53,14 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The limits of one answer to `account/rateLimits/read`.
-fn limits_of(answer: &Value) -> Limits {
+fn limits_of(answer: &Value) -> AccountLimits {
     let folder = tempfile::tempdir().expect("a folder");
     let fake = fake(&folder).answer("account/rateLimits/read", answer);
     ask(&fake, LONG).limits.expect("limits")
 }
 
 /// What a window is called and how much of it is used.
-fn shown(limits: &Limits) -> Vec<String> {
+fn shown(limits: &AccountLimits) -> Vec<String> {
     let windows = limits.windows.iter();
     windows
         .map(|w| format!("{} {} {}", w.limit_id, w.label(), w.used_percent))
@@ -179,7 +179,7 @@ fn none_one_or_many_windows_are_what_the_server_declares() {
 
     answer["rateLimits"]["secondary"] = Value::Null;
     let none = limits_of(&answer);
-    assert_eq!((none.windows.len(), none.not_understood), (0, 0));
+    assert_eq!((none.windows.len(), none.unreadable_windows), (0, 0));
 
     for (name, minutes) in [
         ("primary", 300),
@@ -218,7 +218,7 @@ fn a_window_of_nonsense_is_left_out_and_the_others_stay() {
         answer["rateLimits"]["primary"][key] = nonsense.clone();
         let limits = limits_of(&answer);
         assert_eq!(shown(&limits), ["codex weekly 91"], "{key}: {nonsense}");
-        assert_eq!(limits.not_understood, 1, "{key}: {nonsense}");
+        assert_eq!(limits.unreadable_windows, 1, "{key}: {nonsense}");
     }
     let mut over = rate_limits_read("acct-alice", 100, 91);
     over["rateLimits"]["primary"]["usedPercent"] = json!(104.5);
@@ -368,8 +368,8 @@ fn a_login_that_is_being_renewed_gets_more_time() {
             env: &env,
             now: Clock::System.now(),
             zone: Zone::UTC,
-            deadline: SHORT,
-            renewal: RENEWAL_PATIENCE,
+            timeout: SHORT,
+            renewal_timeout: RENEWAL_TIMEOUT,
         })
     };
     assert_eq!(
@@ -446,8 +446,8 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         env: &env,
         now: Clock::System.now(),
         zone: Zone::UTC,
-        deadline: Duration::from_secs(2),
-        renewal: RENEWAL_PATIENCE,
+        timeout: Duration::from_secs(2),
+        renewal_timeout: RENEWAL_TIMEOUT,
     });
     // The backend has spent the first token: had Codex been killed, the login would be lost.
     assert_eq!(backend.refreshes().len(), 1);
@@ -481,9 +481,9 @@ fn real_codex_that_renews_for_too_long_is_left_to_finish_that() {
         env: &env,
         now: Clock::System.now(),
         zone: Zone::UTC,
-        deadline: SHORT,
+        timeout: SHORT,
         // Enough to start on a busy machine, not enough for the server.
-        renewal: Duration::from_secs(5),
+        renewal_timeout: Duration::from_secs(5),
     };
     let report = std::thread::scope(|scope| {
         let asked = scope.spawn(|| probe(&options));

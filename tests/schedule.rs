@@ -4,12 +4,14 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::write_program;
 use codex_manager::context::Environment;
-use codex_manager::schedule::{self, Entry, Job, JobOptions, Place, Scheduler, When, systemd};
+use codex_manager::schedule::{
+    self, JobContext, JobDefinition, JobKind, JobOptions, Scheduler, Trigger, systemd,
+};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn options(job: Job, when: When) -> JobOptions {
+fn options(job: JobKind, when: Trigger) -> JobOptions {
     JobOptions {
         job,
         when,
@@ -25,8 +27,8 @@ fn environment(home: &Path) -> Environment {
     env
 }
 
-fn place<'a>(scheduler: Scheduler, words: &[String; 3], env: &'a Environment) -> Place<'a> {
-    Place {
+fn place<'a>(scheduler: Scheduler, words: &[String; 3], env: &'a Environment) -> JobContext<'a> {
+    JobContext {
         scheduler,
         program: Path::new("/opt").join(&words[0]).join("codex-manager"),
         codex_home: Path::new("/home").join(&words[1]),
@@ -57,21 +59,21 @@ fn names() -> impl Strategy<Value = [String; 3]> {
     [name(), name(), name()]
 }
 
-fn when() -> impl Strategy<Value = When> {
+fn when() -> impl Strategy<Value = Trigger> {
     prop_oneof![
-        (60u32..2_678_400).prop_map(When::Every),
-        (0u8..24, 0u8..60).prop_map(|(hour, minute)| When::Daily(hour, minute)),
+        (60u32..2_678_400).prop_map(Trigger::Every),
+        (0u8..24, 0u8..60).prop_map(|(hour, minute)| Trigger::Daily(hour, minute)),
     ]
 }
 
-fn entry(words: &[String; 3], when: When, place: &Place<'_>) -> Entry {
+fn entry(words: &[String; 3], when: Trigger, place: &JobContext<'_>) -> JobDefinition {
     let config = Path::new("/etc").join(&words[1]).join("config.toml");
     let options = JobOptions {
         apply: true,
         config: Some(config),
-        ..options(Job::Sync, when)
+        ..options(JobKind::Sync, when)
     };
-    Entry::new(options, place).expect("an entry")
+    JobDefinition::new(options, place).expect("an entry")
 }
 
 /// A line of a unit taken apart as systemd.syntax(7) and systemd.service(5) say.
@@ -239,8 +241,8 @@ proptest! {
             .map(|(_, text)| text.parse().expect("a number"))
             .collect();
         match when {
-            When::Every(secs) => prop_assert_eq!(integers[0], secs),
-            When::Daily(hour, minute) => {
+            Trigger::Every(secs) => prop_assert_eq!(integers[0], secs),
+            Trigger::Daily(hour, minute) => {
                 prop_assert_eq!(&integers[..2], [u32::from(hour), u32::from(minute)]);
             }
         }
@@ -254,9 +256,9 @@ proptest! {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Windows, &words, &env);
         let config = Path::new("/etc").join(&words[1]);
-        let options = JobOptions { config: Some(config), ..options(Job::Sync, when) };
+        let options = JobOptions { config: Some(config), ..options(JobKind::Sync, when) };
         let is_replaced = |word: &String| word.matches('%').count() > 1 || word.contains("$(");
-        let entry = match Entry::new(options, &place) {
+        let entry = match JobDefinition::new(options, &place) {
             Ok(entry) => entry,
             Err(e) => {
                 prop_assert!(words.iter().any(is_replaced), "{}", e);
@@ -293,16 +295,16 @@ proptest! {
             let options = JobOptions {
                 apply: true,
                 config: Some(config),
-                ..options(Job::Sync, when)
+                ..options(JobKind::Sync, when)
             };
-            let Ok(entry) = Entry::new(options.clone(), &place) else { continue };
+            let Ok(entry) = JobDefinition::new(options.clone(), &place) else { continue };
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
             schedule::apply(&plan, scheduler).expect("written");
-            let found = schedule::find(Job::Sync, &place).expect("read").expect("there");
+            let found = schedule::find(JobKind::Sync, &place).expect("read").expect("there");
             prop_assert_eq!(found.options, options);
             prop_assert!(found.is_current);
             place.codex_home = "/elsewhere".into();
-            let found = schedule::find(Job::Sync, &place).expect("read").expect("there");
+            let found = schedule::find(JobKind::Sync, &place).expect("read").expect("there");
             prop_assert!(!found.is_current);
         }
     }
@@ -315,7 +317,7 @@ fn what_no_format_can_hold_is_refused() {
     for bytes in [&b"/a\nb"[..], b"/a\x7fb", b"/a\xffb"] {
         let mut place = place(Scheduler::Systemd, &Default::default(), &env);
         place.codex_home = PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
-        let refused = Entry::new(options(Job::Backup, When::Daily(3, 30)), &place);
+        let refused = JobDefinition::new(options(JobKind::Backup, Trigger::Daily(3, 30)), &place);
         assert!(refused.is_err(), "{bytes:?}");
     }
 }
@@ -348,10 +350,10 @@ fn systemd_itself_finds_nothing_wrong() {
     write_program(&odd_program, "#!/bin/sh\n");
     for program in [program, odd_program] {
         for (job, when) in [
-            (Job::Backup, When::Daily(3, 30)),
-            (Job::Sync, When::Every(1800)),
+            (JobKind::Backup, Trigger::Daily(3, 30)),
+            (JobKind::Sync, Trigger::Every(1800)),
         ] {
-            let place = Place {
+            let place = JobContext {
                 scheduler: Scheduler::Systemd,
                 program: program.clone(),
                 codex_home: folder.join("\"q\" \\ home"),
@@ -365,7 +367,7 @@ fn systemd_itself_finds_nothing_wrong() {
                 ..options(job, when)
             };
             assert_eq!(options.search_path.as_deref(), Some("/usr/bin:/bin"));
-            let entry = Entry::new(options, &place).expect("an entry");
+            let entry = JobDefinition::new(options, &place).expect("an entry");
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
             schedule::apply(&plan, place.scheduler).expect("written");
             let files: Vec<_> = plan.into_iter().map(|planned| planned.file.path).collect();
@@ -379,7 +381,7 @@ fn systemd_itself_finds_nothing_wrong() {
 #[test]
 fn the_next_run_is_read_from_the_answer_of_systemd() {
     let answer = br#"[{"next":1795230000000000,"left":1,"last":null,"unit":"x","activates":"y"}]"#;
-    assert_eq!(systemd::parse_next(answer), Some(1_795_230_000_000_000));
+    assert_eq!(systemd::parse_next_run(answer), Some(1_795_230_000_000_000));
     for none in [
         &b"[]"[..],
         b"",
@@ -387,7 +389,7 @@ fn the_next_run_is_read_from_the_answer_of_systemd() {
         b"[{\"next\":0}]",
         b"{}",
     ] {
-        assert_eq!(systemd::parse_next(none), None);
+        assert_eq!(systemd::parse_next_run(none), None);
     }
 }
 

@@ -258,7 +258,7 @@ fn failures_of_the_server_are_told_apart() {
     world.alice(|alice| alice.usage_status = Some(429));
     let run = world.status().code(6);
     assert!(
-        problem(&run).starts_with("the server limits how often"),
+        problem(&run).starts_with("the server received too many requests"),
         "{run}"
     );
 
@@ -292,7 +292,7 @@ fn offline_the_newest_figure_is_shown_with_its_age() {
     drop(backend);
     let run = env.run(["status", "--json"]).code(6);
     assert!(
-        problem(&run).starts_with("the server was not reached: "),
+        problem(&run).starts_with("cannot reach the server: "),
         "{run}"
     );
     let said = run.json();
@@ -499,7 +499,7 @@ fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
     codex_other 1d  [░░░░░░░░░░░░]  free again, was 0.5 % used, reset Fri 20 Nov 12:30, 4 h 30 min ago
     source: live, seen Fri 20 Nov 12:00, 5 h ago
     --- stderr
-    warning: no live figure: the server was not reached: error sending request for url (x)
+    warning: no live figure: cannot reach the server: error sending request for url (x)
     hint: try again later, or give pasted /status text with --status-file FILE
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");

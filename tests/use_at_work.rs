@@ -7,7 +7,7 @@ use crate::support::mock_backend::Request;
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
 use crate::support::terminal::Terminal;
-use codex_manager::codex::process::turns_of_daemon;
+use codex_manager::codex::process::running_daemon_turns;
 use codex_manager::io::lock::FileLock;
 use std::fs;
 use std::io::Write as _;
@@ -95,7 +95,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
     // Until Codex has written down that a turn began, nobody can know.
     let end = Instant::now() + LIMIT;
-    while turns_of_daemon(&home).is_empty() {
+    while running_daemon_turns(&home).is_empty() {
         assert!(Instant::now() < end, "the turn is nowhere");
         std::thread::yield_now();
     }

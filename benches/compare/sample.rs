@@ -11,7 +11,7 @@ use codex_manager::inventory::cooldown::{self, AccountEntry, CooldownFile, Login
 use codex_manager::inventory::store;
 use codex_manager::io::clock::Timestamp;
 use codex_manager::io::document;
-use codex_manager::quota::window::{Observation, Source};
+use codex_manager::quota::window::{Observation, QuotaSource};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use serde_json::{Value, json};
@@ -301,7 +301,7 @@ fn observation(number: u32, at: Timestamp) -> Observation {
         resets_at: Some(at + chrono::Duration::hours(hours)),
     };
     Observation {
-        source: Source::Live,
+        source: QuotaSource::Live,
         observed_at: at - chrono::Duration::minutes(i64::from(number)),
         usage_allowed: None,
         spend_cap: None,

@@ -3,12 +3,12 @@
 //! `profiles/.isolated/<account>/home` holds its own auth.json; everything else in it links to the
 //! real Codex home (`launch::isolated_home` makes those links). For the rules of ownership it is a
 //! Codex home like any other: `profile.json` names it as the live home, and the auth.json in it
-//! decides. While a launch runs it holds `launch.lock` shared. Whoever takes the lock exclusively
+//! decides. While a launch runs it holds `launch.lock` shared. A process that gets the lock exclusively
 //! and finds no Codex on the home returns the login to the profile. [`Profiles::lock_accounts`] does that
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
 use super::lease::{AccountLocks, LeaseError, key};
-use super::profile::{Owner, Profile, ProfileError, Profiles, canonical};
+use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
 use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
@@ -121,7 +121,7 @@ impl Profiles {
             is_beneath(home, &self.folder.join(ISOLATED)) && users_of(home).is_empty()
         }) {
             profile.file.live_home = None;
-            profile.file.owner = Owner::Profile;
+            profile.file.owner = LoginOwner::Profile;
         }
         profile
     }

@@ -1,4 +1,4 @@
-//! Leases: a profile's login moves into a scratch home while Codex is asked about it.
+//! Leases: a profile's login moves into a scratch home for the duration of a probe.
 //!
 //! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore
 //! runs in a scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for
@@ -7,7 +7,7 @@
 //! account waits for that Codex, then recovers the login. One lock file per account keeps `use`,
 //! `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
-use super::profile::{Owner, Profile, ProfileError, Profiles, write_profile_json};
+use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
 use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{self, CodexConfig, CredentialStore};
@@ -45,7 +45,7 @@ pub enum LeaseError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// Another codex-manager process holds the lock on the account.
@@ -88,7 +88,7 @@ pub enum LeaseError {
     Isolated {
         /// The name of the profile.
         profile: String,
-        /// The home.
+        /// The scratch home of the account.
         home: PathBuf,
         /// The Codex programs that run there.
         holders: Vec<Holder>,
@@ -273,7 +273,7 @@ impl Profiles {
             // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
-            file.owner = Owner::Probe;
+            file.owner = LoginOwner::Probe;
             file.live_home = None;
             write_profile_json(&self.folder.join(&profile.name), &file)?;
             bytes
@@ -281,7 +281,7 @@ impl Profiles {
         let home = self.scratch(account);
         atomic::write(
             &home.join(CONFIG_TOML),
-            config::servers_of(codex_home).as_bytes(),
+            config::scratch_config(codex_home).as_bytes(),
         )?;
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
@@ -351,10 +351,10 @@ impl Profiles {
     fn mark_as_owner(&self, account: &Identity) -> Result<(), LeaseError> {
         let _lock = FileLock::exclusive(&self.lock)?;
         if let Some(profile) = self.find(account)?
-            && profile.file.owner == Owner::Probe
+            && profile.file.owner == LoginOwner::Probe
         {
             let mut file = profile.file;
-            file.owner = Owner::Profile;
+            file.owner = LoginOwner::Profile;
             write_profile_json(&self.folder.join(&profile.name), &file)?;
         }
         Ok(())
@@ -372,7 +372,7 @@ impl Profiles {
             let profile = name();
             return Err(LeaseError::Damaged { profile, reason });
         }
-        if profile.file.owner == Owner::Moved {
+        if profile.file.owner == LoginOwner::Moved {
             return Err(LeaseError::Moved(name()));
         }
         if let Some(home) = profile.live_in(codex_home) {
@@ -391,7 +391,7 @@ impl Profiles {
             return Err(LeaseError::HomeUnreadable { profile, home });
         }
         if let Some(home) = &profile.file.live_home
-            && profile.file.owner == Owner::Live
+            && profile.file.owner == LoginOwner::Live
             && !CodexConfig::read(home).store.reads_auth_json()
         {
             let (profile, home) = (name(), home.clone());
@@ -523,12 +523,12 @@ mod tests {
         let lease = fixture.lease().unwrap();
         fs::remove_file(lease.home().join(AUTH_JSON)).unwrap();
         drop(lease);
-        assert_eq!(fixture.profile().file.owner, Owner::Probe);
+        assert_eq!(fixture.profile().file.owner, LoginOwner::Probe);
         let _held = fixture
             .profiles
             .lock_accounts(&[&fixture.who], now(), Duration::ZERO)
             .unwrap();
-        assert_eq!(fixture.profile().file.owner, Owner::Profile);
+        assert_eq!(fixture.profile().file.owner, LoginOwner::Profile);
     }
 
     #[test]
@@ -550,7 +550,7 @@ mod tests {
         drop(lock().unwrap());
         let profile = fixture.profile();
         assert_eq!(profile.snapshot().unwrap().bytes.expose(), login(2));
-        assert_eq!(profile.file.owner, Owner::Profile);
+        assert_eq!(profile.file.owner, LoginOwner::Profile);
     }
 
     #[test]
@@ -558,12 +558,12 @@ mod tests {
         let fixture = fixture();
         let home = fixture.folder.path().join("disk/codex");
         fixture.note(|file| {
-            file.owner = Owner::Live;
+            file.owner = LoginOwner::Live;
             file.live_home = Some(home.clone());
         });
         let refused = fixture.lease().unwrap_err().to_string();
         assert!(refused.contains("disk/codex"), "{refused}");
-        assert_eq!(fixture.profile().file.owner, Owner::Live);
+        assert_eq!(fixture.profile().file.owner, LoginOwner::Live);
         fs::create_dir_all(home.join(AUTH_JSON)).unwrap();
         let refused = fixture.lease().unwrap_err().to_string();
         assert!(refused.contains("disk/codex"), "{refused}");
@@ -580,7 +580,7 @@ mod tests {
         let config = home.join(CONFIG_TOML);
         fs::write(&config, "cli_auth_credentials_store = \"keyring\"\n").unwrap();
         fixture.note(|file| {
-            file.owner = Owner::Live;
+            file.owner = LoginOwner::Live;
             file.live_home = Some(home.clone());
         });
         let refused = fixture.lease().unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use crate::codex::auth::{AuthSnapshot, Freshness, Login};
 use serde::Serialize;
 
-/// What the user wants of the archived login.
+/// The user's choice of the login that a restore puts into the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum AuthPolicy {
     /// The newest login of the archive's account that is known

@@ -1,6 +1,6 @@
 //! New logins: Codex signs in in a home of its own, then the login is adopted into a profile.
 //!
-//! That home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
+//! The home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
 //! when Codex has written it: if the manager is killed before it adopts the login, the next
 //! `profile` command does.
 
@@ -306,7 +306,7 @@ pub(crate) fn renew_live(
     {
         return Ok(LiveHomeUpdate::No);
     }
-    let _lock = match LoginLock::take(home, patience) {
+    let _lock = match LoginLock::acquire(home, patience) {
         Ok(lock) => lock,
         Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),

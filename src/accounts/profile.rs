@@ -25,7 +25,7 @@ pub(super) const HISTORY: &str = "history";
 /// The location of the owner copy of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Owner {
+pub enum LoginOwner {
     /// In the Codex home that [`ProfileFile::live_home`] names.
     Live,
     /// In the profile itself.
@@ -50,7 +50,7 @@ pub struct ProfileFile {
     pub newest: Freshness,
     /// The location of the owner copy.
     #[serde(default)]
-    pub owner: Owner,
+    pub owner: LoginOwner,
     /// The Codex home that had the owner copy last.
     #[serde(default)]
     pub live_home: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub struct ProfileFile {
     #[serde(default)]
     pub saved_at: Option<Timestamp>,
     /// The export that is moving the login away, or that was killed while it did. The owner is
-    /// [`Owner::Moved`] from this moment on.
+    /// [`LoginOwner::Moved`] from this moment on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<PendingMove>,
     /// The id of the export that moved the login away. Only this export can bring the same login
@@ -200,7 +200,7 @@ impl Profile {
     /// The recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
     /// disk. The login may be live there. A readable home without a login is not returned.
     pub fn unreadable_home(&self) -> Option<&Path> {
-        let is_live = self.file.owner == Owner::Live;
+        let is_live = self.file.owner == LoginOwner::Live;
         let home = self.file.live_home.as_deref().filter(|_| is_live)?;
         let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
         (!is_seen).then_some(home)
@@ -212,7 +212,7 @@ impl Profile {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
         let may_have_it = || self.live_in(noted).is_some() || self.unreadable_home().is_some();
-        (self.file.owner == Owner::Live && !is_it && may_have_it()).then_some(noted)
+        (self.file.owner == LoginOwner::Live && !is_it && may_have_it()).then_some(noted)
     }
 
     /// Returns true if another Codex home than that of `owner` may have the login. An asserted
@@ -237,7 +237,7 @@ impl Profile {
 /// The reason why a profile cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// `profile.json` could not be used.
@@ -246,7 +246,7 @@ pub enum ProfileError {
     /// The text is not a valid profile name.
     #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
-        /// The rejected text.
+        /// The rejected name of a profile.
         name: String,
         /// The parse error or the violated rule.
         reason: &'static str,
@@ -254,7 +254,7 @@ pub enum ProfileError {
     /// Another account's profile has this name.
     #[error("the profile {name} belongs to {of}")]
     Taken {
-        /// The requested name.
+        /// The requested profile name.
         name: String,
         /// The account of the login.
         of: String,
@@ -262,7 +262,7 @@ pub enum ProfileError {
     /// The name is the email of another account.
     #[error("{name} is the email of another account, {of}")]
     EmailOfAnother {
-        /// The requested name.
+        /// The requested profile name.
         name: String,
         /// The account with that email.
         of: String,
@@ -410,8 +410,8 @@ impl Profiles {
             found => found?,
         };
         // One profile that cannot be read is no reason not to show the others.
-        let auth =
-            AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
+        let auth = AuthFile::read(&folder.join(AUTH_JSON))
+            .unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let (file, damaged) = match file {
             DocumentState::Good(file) => (file, None),
             DocumentState::Absent => (ProfileFile::default(), None),

@@ -1,7 +1,7 @@
 //! Operations on profiles by name: save, rename, restore a login from the history.
 
 use super::profile::{
-    HISTORY, Owner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
+    HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
     write_profile_json,
 };
 use super::save::{OwnerLocation, SaveOutcome, SaveReport, keep_in_history, save_outcome};
@@ -100,7 +100,7 @@ pub fn plan_save(
     check_no_email(profiles, name, &login.identity)?;
     let has_left = |p: &&Profile| {
         let kept = p.snapshot().map(AuthSnapshot::fingerprint);
-        p.file.owner == Owner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
+        p.file.owner == LoginOwner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
     };
     let outcome = save_outcome(own, snapshot, login);
     if let Some(moved) = own.filter(has_left)

@@ -1,7 +1,7 @@
 //! Saves a login into the profile of its account: the newest stays, and no login is lost.
 
 use super::profile::{
-    HISTORY, Owner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
+    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
     write_profile_json,
 };
 use crate::archive::names::safe_label;
@@ -136,7 +136,7 @@ impl Profiles {
         };
         // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
         // profile after it. A kill in between never makes a copy count as the owner.
-        let is_elsewhere = note.owner != Owner::Profile;
+        let is_elsewhere = note.owner != LoginOwner::Profile;
         if is_elsewhere {
             tell()?;
         }
@@ -229,7 +229,7 @@ fn note_after(
     let is_newer = is_behind || login.freshness.is_newer_than(&seen);
     let own = snapshot.fingerprint();
     let is_same = kept.is_some_and(|(kept, _)| kept.fingerprint() == own);
-    let is_moved = before.owner == Owner::Moved;
+    let is_moved = before.owner == LoginOwner::Moved;
     // A copy, or an older login, that turns up does not bring back the one that was moved, nor take
     // over from the one that is live.
     let stays = found.is_some_and(|p| match outcome {
@@ -254,11 +254,11 @@ fn note_after(
     match owner {
         _ if stays => {}
         OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
-            note.owner = Owner::Live;
+            note.owner = LoginOwner::Live;
             note.live_home = Some(canonical(home));
         }
         OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
-            note.owner = Owner::Profile;
+            note.owner = LoginOwner::Profile;
             note.live_home = None;
         }
     }

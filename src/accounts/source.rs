@@ -5,7 +5,7 @@ use crate::archive::manifest::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, position};
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// The reason why a file yields no login.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The archive cannot be read.
@@ -27,7 +27,7 @@ pub enum SourceError {
     /// The file is not a valid auth.json.
     #[error("not a valid auth.json ({reason}): {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The file with the login.
         path: PathBuf,
         /// The parse error or the violated rule.
         reason: String,
@@ -78,7 +78,7 @@ struct LoginOf<'a>(&'a File);
 
 impl Sink for LoginOf<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::Auth
+        kind_of(entry.path.as_path()) == HomeEntryKind::Auth
     }
 
     fn write_chunk(

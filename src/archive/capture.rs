@@ -482,7 +482,7 @@ impl HomePacker<'_, '_> {
         let read = AuthFile::read(&path);
         let meta = path.metadata();
         drop(lock);
-        let snapshot = match read.unwrap_or_else(|e| AuthFile::not_read(&e)) {
+        let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
             AuthFile::Missing => return Ok(None),
             AuthFile::Unreadable { reason, .. } => {
                 self.skipped.push(PathNote::new(home::AUTH_JSON, reason));
@@ -513,7 +513,7 @@ impl HomePacker<'_, '_> {
 /// either.
 fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
     use crate::io::lock::LockError;
-    match LoginLock::take(home, login_lock::PATIENCE) {
+    match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
         Err(LockError::Io(e)) => Err(e.into()),

@@ -64,7 +64,7 @@ impl DatabaseSnapshots {
                 Err(_) if !source.exists() => {
                     let _ = fs::remove_file(&copy);
                 }
-                Err(error) if error.is_of_content(&source) => {
+                Err(error) if error.is_source_defect(&source) => {
                     let _ = fs::remove_file(&copy);
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());

@@ -77,7 +77,7 @@ impl EntryName {
     /// Returns true if the first component starts with `.codex-manager`, which is reserved for this
     /// program.
     pub fn is_reserved(&self) -> bool {
-        crate::codex::home::is_ours(self.top())
+        crate::codex::home::is_manager_name(self.top())
     }
 
     /// Returns the name in lower case. Two names with the same result collide on a disk that

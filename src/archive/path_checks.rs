@@ -5,7 +5,7 @@ use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER, FolderEntry, LinkEntry};
 use super::name_table::NameSet;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Component, Path, PathBuf};
@@ -49,7 +49,7 @@ pub(super) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<
             && name
                 .as_path()
                 .file_name()
-                .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
+                .is_some_and(|n| kind_of(Path::new(n)) == HomeEntryKind::Database);
         if name.is_reserved() && !outside_database {
             return Err(ArchiveError::unsafe_entry(
                 path,
@@ -60,7 +60,7 @@ pub(super) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<
         // Archives of this program have no SQLite journals: their content is in the database's
         // snapshot. SQLite trusts a journal beside a database, and even removes files that it
         // names.
-        if kind == Kind::DatabaseSidecar {
+        if kind == HomeEntryKind::DatabaseSidecar {
             return Err(ArchiveError::unsafe_entry(
                 path,
                 &name,
@@ -265,8 +265,8 @@ fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
 /// a file of Codex. A folder whose name only ends like a database is allowed.
 pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
-        Kind::Auth | Kind::Config | Kind::InstallationId => true,
-        Kind::Database => home::is_versioned_database(path),
+        HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,
+        HomeEntryKind::Database => home::is_versioned_database(path),
         _ => false,
     };
     let is_top = path.components().count() == 1;

@@ -9,7 +9,7 @@ use super::name_table::NameTable;
 use super::path_checks::{misplaced_folder, misplaced_link, portable_target};
 use super::scope::CaptureScope;
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, long_path, space, tree};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -284,8 +284,8 @@ impl HomeWalk<'_> {
         let kind = kind_of(relative);
         if kind.is_excluded(self.scope.include_tmp) {
             let reason = match kind {
-                Kind::DatabaseSidecar => "included in the database's snapshot",
-                Kind::Tmp => "temporary files (--include-tmp archives them)",
+                HomeEntryKind::DatabaseSidecar => "included in the database's snapshot",
+                HomeEntryKind::Tmp => "temporary files (--include-tmp archives them)",
                 _ => "Codex creates it again, or it belongs to this machine",
             };
             self.exclude(relative, reason);
@@ -293,7 +293,7 @@ impl HomeWalk<'_> {
         }
         let holds_databases = meta.is_dir()
             && relative == Path::new(home::SQLITE_FOLDER)
-            && self.scope.captures(Kind::Database);
+            && self.scope.captures(HomeEntryKind::Database);
         if !self.scope.captures(kind) && !holds_databases {
             return false;
         }
@@ -354,7 +354,7 @@ impl HomeWalk<'_> {
             // A database is recognized by its header, not by its name: an empty or foreign file is
             // archived as a plain file. A file with a name of Codex's databases is reported,
             // because otherwise a backup of a destroyed database would look complete.
-            Kind::Database => match database::begins_as_sqlite(source) {
+            HomeEntryKind::Database => match database::begins_as_sqlite(source) {
                 Ok(true) => self.scan.databases.push(file),
                 Ok(false) => {
                     if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
@@ -366,7 +366,7 @@ impl HomeWalk<'_> {
                 }
                 Err(e) => self.skip(file.path.as_path(), e.to_string()),
             },
-            Kind::Auth => self.scan.login = Some(file),
+            HomeEntryKind::Auth => self.scan.login = Some(file),
             _ => self.scan.files.push(&file),
         }
     }
@@ -384,7 +384,7 @@ impl HomeWalk<'_> {
     }
 
     fn outside_databases(&mut self, folder: &Path) {
-        if !self.scope.captures(Kind::Database) {
+        if !self.scope.captures(HomeEntryKind::Database) {
             return;
         }
         let entries = match tree::list(folder) {
@@ -397,7 +397,7 @@ impl HomeWalk<'_> {
                 continue;
             };
             let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
-            let named = kind_of(Path::new(file_name)) == Kind::Database;
+            let named = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
             if !named || !self.scope.selects(&relative) {
                 continue;
             }

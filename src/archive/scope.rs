@@ -3,7 +3,7 @@
 use super::entry_name::EntryName;
 use super::metadata::BackupMode;
 use super::name_table::NameSet;
-use crate::codex::home::Kind;
+use crate::codex::home::HomeEntryKind;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,7 @@ impl CaptureScope {
     }
 
     /// Returns true if files of this kind are captured.
-    pub fn captures(&self, kind: Kind) -> bool {
+    pub fn captures(&self, kind: HomeEntryKind) -> bool {
         if kind.is_excluded(self.include_tmp) {
             return false;
         }

@@ -2,7 +2,7 @@
 //! wait.
 
 use super::manifest::FileEntry;
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -34,7 +34,9 @@ pub(super) fn is_append_only(planned: &FileEntry) -> bool {
     let path = planned.path.as_path();
     let jsonl = path.extension().is_some_and(|e| e == "jsonl");
     let kind = kind_of(path);
-    jsonl && (kind.is_rollout_folder() || matches!(kind, Kind::History | Kind::SessionIndex))
+    jsonl
+        && (kind.is_rollout_folder()
+            || matches!(kind, HomeEntryKind::History | HomeEntryKind::SessionIndex))
 }
 
 /// Waits until a file has grown, or has not been written for [`PARTIAL_LINE_TIMEOUT`].
@@ -65,10 +67,10 @@ pub(super) fn decide_read(
             return Ok(ReadDecision::Defer);
         }
         if grew {
-            size = rollout::whole_lines(file, size)?;
+            size = rollout::complete_lines_len(file, size)?;
         }
     }
-    if kind_of(planned.path.as_path()) == Kind::Config && is_nul_filled(file)? {
+    if kind_of(planned.path.as_path()) == HomeEntryKind::Config && is_nul_filled(file)? {
         return Ok(ReadDecision::Skip("filled with NUL bytes"));
     }
     file.seek(SeekFrom::Start(0))?;

@@ -7,7 +7,7 @@ use super::reader::{ArchiveReader, Layout};
 use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::staging::Staging;
@@ -149,7 +149,7 @@ fn check_database(
 ) -> Result<Result<(), DatabaseError>, ArchiveError> {
     let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
     let folded = if has_wal {
-        database::fold_wal(copy)
+        database::checkpoint_wal(copy)
     } else {
         Ok(())
     };
@@ -280,7 +280,7 @@ impl Sink for Checker {
 
 /// Returns true if the entry is a rollback journal beside a database.
 fn is_journal(entry: &FileEntry) -> bool {
-    kind_of(entry.path.as_path()) == Kind::DatabaseSidecar
+    kind_of(entry.path.as_path()) == HomeEntryKind::DatabaseSidecar
         && entry.path.to_string().ends_with("-journal")
 }
 
@@ -288,7 +288,7 @@ fn is_journal(entry: &FileEntry) -> bool {
 /// databases.
 pub(super) fn is_database(entry: &FileEntry) -> bool {
     let path = entry.path.as_path();
-    kind_of(path) == Kind::Database
+    kind_of(path) == HomeEntryKind::Database
         || path.parent() == Some(Path::new(super::manifest::EXTERNAL_DATABASES_FOLDER))
 }
 

@@ -1,18 +1,19 @@
-//! Asking Codex itself for the account and the quota windows of a home.
+//! Probes: asks Codex itself for the account and the quota windows of a home.
 //!
 //! A private `codex app-server` speaks JSON lines over its standard streams: requests
 //! `{"id","method","params"}`, replies `{"id","result"}` or `{"id","error":{"code","message"}}`, and
 //! notifications in between. It reads auth.json afresh and does not attach to a running daemon.
 //!
-//! Such a probe is no mere look. Codex 0.169 creates its databases in the home, and it renews a
-//! login whose access token ends within about five minutes before it answers `initialize`; the new
-//! login then stands in the home's auth.json. Killed in that moment, the login would be lost: its
-//! refresh token spent, the new one nowhere. Codex holds no lock meanwhile, so we go by the age of
-//! the token and wait longer; beyond that it is left alone, never killed.
+//! A probe writes. Codex 0.169 creates its databases in the home. Before it answers `initialize` it
+//! renews a login whose access token ends within about five minutes, and stores the new login in the
+//! home's auth.json. If Codex were killed in that moment, the login would be lost: the old refresh
+//! token is spent, and the new one is not stored yet. Codex holds no lock during the renewal, so the
+//! probe decides by the age of the token and then waits longer. A Codex that takes longer still keeps
+//! running; it is never killed.
 
 mod rate_limits;
 
-pub use self::rate_limits::Limits;
+pub use self::rate_limits::AccountLimits;
 
 use super::auth::AuthFile;
 use super::home::AUTH_JSON;
@@ -28,52 +29,52 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a probe may take, unless the caller knows better.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+/// The default time limit of a probe.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long Codex may take to renew a login. Longer than the deadline on purpose: a slow answer is
-/// a nuisance, a lost login is lost.
-pub const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit for Codex to renew a login. Longer than [`PROBE_TIMEOUT`], because a slow answer is
+/// an inconvenience, but an interrupted renewal loses the login.
+pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long app-server may take to end by itself, out of the deadline; four times that when it
-/// has answered everything.
-const GRACE: Duration = Duration::from_millis(500);
+/// The part of the time limit that is reserved for app-server to end by itself. After a complete
+/// answer it may take four times as long.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a wait looks whether the user wants to stop.
-const SLICE: Duration = Duration::from_millis(50);
+/// The interval at which a wait checks for an interruption by the user.
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-const INITIALIZE: u64 = 0;
-const ACCOUNT: u64 = 1;
-const LIMITS: u64 = 2;
+const INITIALIZE_ID: u64 = 0;
+const ACCOUNT_ID: u64 = 1;
+const LIMITS_ID: u64 = 2;
 
-/// What to ask, and how.
+/// The parameters of a [`probe`].
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeOptions<'a> {
-    /// The program.
+    /// The Codex program to run.
     pub program: &'a Program,
-    /// The home whose account is asked about. Codex writes into it.
+    /// The home of the account. Codex writes into it.
     pub home: &'a Path,
-    /// The environment that Codex is given, except for what would name another home or login.
+    /// The environment of Codex. Variables that name another home or login are removed.
     pub env: &'a Environment,
-    /// The current instant, to know whether the login is due to be renewed.
+    /// The current time, which decides whether the login is due for renewal.
     pub now: DateTime<Utc>,
-    /// The zone that times are given in.
+    /// The zone of the times in the report.
     pub zone: Zone,
-    /// For everything, the end of the child included. Where the login is due to be renewed it
-    /// counts from the end of that.
-    pub deadline: Duration,
-    /// How long that may take by itself; usually [`RENEWAL_PATIENCE`].
-    pub renewal: Duration,
+    /// The time limit for the whole probe, including the end of the child process. If a renewal is
+    /// due, it starts after the renewal.
+    pub timeout: Duration,
+    /// The time limit of a renewal; usually [`RENEWAL_TIMEOUT`].
+    pub renewal_timeout: Duration,
 }
 
-/// What Codex answered.
+/// The answers of Codex to a [`probe`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeReport {
-    /// The account; `None` where Codex says there is none, which it also says of a login that it
-    /// could not renew.
+    /// The account. `None` if Codex reports no account, which it also does if it could not renew the
+    /// login.
     pub account: Result<Option<ProbedAccount>, ProbeFailure>,
-    /// Its windows.
-    pub limits: Result<Limits, ProbeFailure>,
+    /// The quota windows and the limit on spending.
+    pub limits: Result<AccountLimits, ProbeFailure>,
 }
 
 impl ProbeReport {
@@ -84,30 +85,30 @@ impl ProbeReport {
         }
     }
 
-    /// Whether the server no longer takes the login: Codex could not renew it, and the token it
-    /// has is refused. A refused token alone is no such proof.
-    pub fn login_is_spent(&self) -> bool {
+    /// Returns true if the server no longer accepts the login: Codex could not renew it, and the
+    /// server refuses the old token. A refused token alone proves nothing, it may just have expired.
+    pub fn is_login_revoked(&self) -> bool {
         self.account == Ok(None) && matches!(self.limits, Err(ProbeFailure::Unauthorized(_)))
     }
 }
 
-/// An account as Codex names it. Nothing of it is sure to be there.
+/// An account as Codex reports it. Every part may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbedAccount {
-    /// How it is signed in; `None` for a way this program does not know.
+    /// The kind of its login; `None` for a kind that is unknown to this program.
     pub kind: Option<LoginKind>,
-    /// Its email.
+    /// The email of the account.
     pub email: Option<String>,
-    /// Its plan.
+    /// The subscription plan, such as "plus".
     pub plan: Option<String>,
-    /// Its user id.
+    /// The user id (`chatgpt_user_id`).
     pub user_id: Option<String>,
-    /// Its workspace account id.
+    /// The workspace account id (`chatgpt_account_id`).
     pub account_id: Option<String>,
 }
 
 impl ProbedAccount {
-    /// Who it is, if it is a ChatGPT login with an email.
+    /// Returns the identity, if this is a ChatGPT login with an email.
     pub fn identity(&self) -> Option<Identity> {
         if self.kind != Some(LoginKind::Chatgpt) {
             return None;
@@ -121,10 +122,10 @@ impl ProbedAccount {
     }
 }
 
-/// Why Codex could not say. The texts are safe to print.
+/// The reason why a probe has no answer. The texts are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeFailure {
-    /// There is no Codex.
+    /// No Codex program was found.
     #[error(transparent)]
     NoProgram(#[from] ProgramError),
     /// The home has no login.
@@ -136,23 +137,23 @@ pub enum ProbeFailure {
     /// The server refused the token (401).
     #[error("the server refused the login: {0}")]
     Unauthorized(String),
-    /// The server asked to be left alone for now (429).
-    #[error("the server limits how often it is asked: {0}")]
+    /// The server asks for fewer requests (429).
+    #[error("the server received too many requests: {0}")]
     RateLimited(String),
-    /// The server failed (5xx, or a status that is not named here).
+    /// The server failed: 5xx, or any other error status.
     #[error("the server failed: {0}")]
     Server(String),
-    /// The server was not reached.
-    #[error("the server was not reached: {0}")]
+    /// No connection to the server.
+    #[error("cannot reach the server: {0}")]
     Network(String),
-    /// No answer in time.
+    /// No answer within the time limit.
     #[error("no answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// Codex ended without an answer.
     #[error("codex app-server ended without an answer{}", after_colon(.0))]
     Crashed(String),
-    /// Codex answered something else than was asked.
-    #[error("codex app-server gave an answer that is not understood: {0}")]
+    /// An answer that this program cannot parse.
+    #[error("codex app-server gave an unexpected answer: {0}")]
     Protocol(String),
     /// The user stopped it.
     #[error("interrupted")]
@@ -167,11 +168,11 @@ fn after_colon(text: &str) -> String {
     }
 }
 
-/// Asks the Codex of `options` once. The program and all it started in its process group are gone
-/// when this returns, unless it is still renewing the login: then it is left to finish that.
+/// Runs one probe. On return Codex and its process group have ended, unless Codex is still renewing
+/// the login: then it keeps running until the renewal is complete.
 ///
-/// The answer waits for the deadline at most; see [`ProbeOptions::deadline`]. What Codex wrote into
-/// the home meanwhile stays: read auth.json again afterwards.
+/// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the
+/// caller has to read it again.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
     let started = Instant::now();
     let mut command = options.program.command(options.home, options.env);
@@ -180,23 +181,27 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         Ok(child) => child,
         Err(e) => return ProbeReport::failed(ProbeFailure::Crashed(printable(&e.to_string()))),
     };
-    let mut conversation = Conversation {
+    let mut session = ProbeSession {
         child,
         account: None,
         limits: None,
-        renewing: is_renewal_due(options.home, &options.now),
-        deadline: options.deadline,
-        renewal: options.renewal,
-        end: started + options.deadline,
+        is_renewing: is_renewal_due(options.home, &options.now),
+        timeout: options.timeout,
+        renewal_timeout: options.renewal_timeout,
+        deadline: started + options.timeout,
     };
-    let failure = conversation.hold().err();
+    let failure = session.run().err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
-    let grace = if failure.is_some() { GRACE } else { GRACE * 4 };
-    if conversation.renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
-        conversation.child.leave();
+    let grace = if failure.is_some() {
+        EXIT_TIMEOUT
     } else {
-        let end = conversation.end.min(Instant::now() + grace);
-        conversation.child.finish(end);
+        EXIT_TIMEOUT * 4
+    };
+    if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
+        session.child.leave();
+    } else {
+        let end = session.deadline.min(Instant::now() + grace);
+        session.child.finish(end);
     }
     let answer = |reply: Option<Reply>| match (reply, &failure) {
         (Some(reply), _) => reply.map_err(|error| classify(&error)),
@@ -204,19 +209,19 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
     };
     ProbeReport {
-        account: answer(conversation.account).map(|result| account_of(&result)),
-        limits: answer(conversation.limits)
-            .and_then(|result| Limits::read(&result, options.now, options.zone)),
+        account: answer(session.account).map(|result| account_of(&result)),
+        limits: answer(session.limits)
+            .and_then(|result| AccountLimits::read(&result, options.now, options.zone)),
     }
 }
 
-/// Whether Codex will renew the login of `home` when it starts.
+/// Returns true if Codex will renew the login of `home` when it starts.
 fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
     AuthFile::read(&home.join(AUTH_JSON))
         .is_ok_and(|auth| auth.login().is_some_and(|login| login.is_renewal_due(now)))
 }
 
-/// What came back for one request: its result, or its error.
+/// The reply to one request: its `result`, or its `error`.
 type Reply = Result<Value, RpcError>;
 
 #[derive(Debug)]
@@ -225,32 +230,32 @@ struct RpcError {
     message: String,
 }
 
-struct Conversation {
+struct ProbeSession {
     child: ChildGroup,
     account: Option<Reply>,
     limits: Option<Reply>,
-    /// Codex may be spending the refresh token right now.
-    renewing: bool,
-    deadline: Duration,
-    renewal: Duration,
-    /// When the child must be gone.
-    end: Instant,
+    /// True while Codex may be spending the refresh token: it must not be killed then.
+    is_renewing: bool,
+    timeout: Duration,
+    renewal_timeout: Duration,
+    /// The time at which the child process must have ended.
+    deadline: Instant,
 }
 
-impl Conversation {
-    fn hold(&mut self) -> Result<(), ProbeFailure> {
+impl ProbeSession {
+    fn run(&mut self) -> Result<(), ProbeFailure> {
         let info = json!({
             "name": "codex-manager",
             "title": "codex-manager",
             "version": env!("CARGO_PKG_VERSION"),
         });
-        self.request(INITIALIZE, "initialize", &json!({ "clientInfo": info }))?;
-        if self.renewing {
-            self.end = self.end.max(Instant::now() + self.renewal);
+        self.request(INITIALIZE_ID, "initialize", &json!({ "clientInfo": info }))?;
+        if self.is_renewing {
+            self.deadline = self.deadline.max(Instant::now() + self.renewal_timeout);
         }
         loop {
             let (id, reply) = self.next_reply()?;
-            if id != INITIALIZE {
+            if id != INITIALIZE_ID {
                 continue;
             }
             match reply {
@@ -258,17 +263,21 @@ impl Conversation {
                 Err(error) => return Err(classify(&error)),
             }
         }
-        if self.renewing {
-            self.renewing = false;
-            self.end = Instant::now() + self.deadline;
+        if self.is_renewing {
+            self.is_renewing = false;
+            self.deadline = Instant::now() + self.timeout;
         }
         self.send(&json!({ "method": "initialized" }))?;
-        self.request(ACCOUNT, "account/read", &json!({ "refreshToken": false }))?;
-        self.send(&json!({ "id": LIMITS, "method": "account/rateLimits/read" }))?;
+        self.request(
+            ACCOUNT_ID,
+            "account/read",
+            &json!({ "refreshToken": false }),
+        )?;
+        self.send(&json!({ "id": LIMITS_ID, "method": "account/rateLimits/read" }))?;
         while self.account.is_none() || self.limits.is_none() {
             match self.next_reply()? {
-                (ACCOUNT, reply) if self.account.is_none() => self.account = Some(reply),
-                (LIMITS, reply) if self.limits.is_none() => self.limits = Some(reply),
+                (ACCOUNT_ID, reply) if self.account.is_none() => self.account = Some(reply),
+                (LIMITS_ID, reply) if self.limits.is_none() => self.limits = Some(reply),
                 _ => {}
             }
         }
@@ -286,19 +295,24 @@ impl Conversation {
         }
     }
 
-    /// The next reply to some request. Anything else that comes is passed over.
+    /// Waits for the next reply to any request. Other lines are skipped.
     fn next_reply(&mut self) -> Result<(u64, Reply), ProbeFailure> {
         loop {
-            if is_interrupted() && !self.renewing {
+            if is_interrupted() && !self.is_renewing {
                 return Err(ProbeFailure::Interrupted);
             }
-            let limit = self.end.checked_sub(GRACE.min(self.deadline / 5));
-            let limit = limit.unwrap_or(self.end);
+            let limit = self
+                .deadline
+                .checked_sub(EXIT_TIMEOUT.min(self.timeout / 5));
+            let limit = limit.unwrap_or(self.deadline);
             let now = Instant::now();
             if now >= limit {
-                return Err(ProbeFailure::TimedOut(self.deadline));
+                return Err(ProbeFailure::TimedOut(self.timeout));
             }
-            match self.child.read_line(limit.min(now + SLICE)) {
+            match self
+                .child
+                .read_line(limit.min(now + INTERRUPT_POLL_INTERVAL))
+            {
                 ChildOutput::TimedOut => {}
                 ChildOutput::Closed => return Err(self.crashed()),
                 ChildOutput::Line(line) => {
@@ -310,9 +324,10 @@ impl Conversation {
         }
     }
 
-    /// Codex ended; what it said on standard error is the reason.
+    /// Returns the failure of a Codex that has ended, with its last lines on standard error.
     fn crashed(&mut self) -> ProbeFailure {
-        self.child.finish(self.end.min(Instant::now() + GRACE));
+        self.child
+            .finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
         let text = self.child.stderr();
         let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(3)..];
@@ -320,7 +335,7 @@ impl Conversation {
     }
 }
 
-/// A line as a reply: an object with a number as id, without a method, with a result or an error.
+/// Parses a reply: an object with a number as `id`, no `method`, and a `result` or `error`.
 fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
@@ -337,8 +352,8 @@ fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
     Some((id, Ok(message.get_mut("result")?.take())))
 }
 
-/// Tells the kinds of failure apart by what Codex 0.169 says. -32600 is about the login, all else
-/// comes as -32603 with the status and body of the failed request in its text.
+/// Classifies an error of Codex 0.169 by its code and text. -32600 is about the login. All other
+/// errors have the code -32603, and the status and body of the failed request in their text.
 fn classify(error: &RpcError) -> ProbeFailure {
     let said = error.message.to_lowercase();
     let detail = printable(&error.message);
@@ -359,7 +374,7 @@ fn classify(error: &RpcError) -> ProbeFailure {
         Some(400..) => return ProbeFailure::Server(detail),
         _ => {}
     }
-    // Neither the digits of an address nor those within a longer number are a status.
+    // Digits in a URL or within a longer number are no HTTP status.
     let plain: Vec<_> = said
         .split_whitespace()
         .filter(|w| !w.contains("://"))
@@ -431,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_no_status() {
+    fn digits_in_a_url_are_not_read_as_a_status() {
         for port in ["40199", "42947", "401", "429", "50300"] {
             let said = format!(
                 "failed to fetch codex rate limits: error sending request for url \
@@ -446,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_told_wherever_it_stands() {
+    fn a_status_is_recognized_anywhere_in_the_text() {
         let unauthorized = kind_of("GET http://127.0.0.1:42947/x failed: 401 Unauthorized");
         assert!(matches!(unauthorized, ProbeFailure::Unauthorized(_)));
         let limited = kind_of("the server said (429)");

@@ -1,9 +1,9 @@
-//! The command line of Codex (0.169): which mode its arguments select, and where flags belong.
+//! Parses the command line of Codex (0.169): the selected mode, and the position for flags.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-/// Options of any conversation mode that take their value as the next argument.
+/// Options of any mode that take their value as the next argument.
 const VALUE_OPTIONS: [&str; 29] = [
     "-C",
     "-a",
@@ -37,13 +37,13 @@ const VALUE_OPTIONS: [&str; 29] = [
 ];
 
 /// Subcommands that open the terminal interface. Without a subcommand Codex opens it as well.
-const INTERACTIVE: [&str; 3] = ["resume", "fork", "agents"];
+const INTERACTIVE_SUBCOMMANDS: [&str; 3] = ["resume", "fork", "agents"];
 
 /// Subcommands that run conversations in their own process, without the background daemon.
-const BATCH: [&str; 3] = ["exec", "e", "review"];
+const BATCH_SUBCOMMANDS: [&str; 3] = ["exec", "e", "review"];
 
 /// Subcommands that run no conversation.
-const ADMINISTRATIVE: [&str; 26] = [
+const ADMINISTRATIVE_SUBCOMMANDS: [&str; 26] = [
     "a",
     "app-server",
     "apply",
@@ -75,12 +75,12 @@ const ADMINISTRATIVE: [&str; 26] = [
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.
 pub const NO_DAEMON: &str = "--no-daemon";
 
-/// What an invocation of Codex runs.
+/// The mode of an invocation of Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum InvocationMode {
     /// The terminal interface, which may hand the conversation to the background daemon.
     Interactive,
-    /// `exec` or `review`: a conversation in the process itself.
+    /// `exec` or `review`: a conversation in the process itself, without the daemon.
     Batch,
     /// A subcommand without a conversation, such as `login`; also `--help` and `--version`.
     Administrative,
@@ -90,30 +90,34 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub struct Arguments<'a> {
     all: &'a [OsString],
-    /// The positions in `all` of what is neither an option nor the value of one.
+    /// The positions in `all` of the positional arguments.
     positional: Vec<usize>,
-    mode: Mode,
-    /// How many of `positional` name the mode: 2 for `exec resume`.
+    mode: InvocationMode,
+    /// The number of positional arguments that are subcommands: 2 for `exec resume`.
     subcommands: usize,
 }
 
 impl<'a> Arguments<'a> {
-    /// Parses as clap does in Codex: the first positional selects the mode when it names a
-    /// subcommand, and is a prompt otherwise.
+    /// Parses the arguments as clap does in Codex: the first positional argument selects the mode if it
+    /// is a subcommand, and is a prompt otherwise.
     pub fn parse(all: &'a [OsString]) -> Self {
         let positional = positional(all);
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
         let is_information = options(all)
             .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")));
         let (mode, subcommands) = match word(0) {
-            _ if is_information => (Mode::Administrative, 0),
-            Some(first) if INTERACTIVE.contains(&first) => (Mode::Interactive, 1),
-            Some(first) if BATCH.contains(&first) => {
-                let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
-                (Mode::Batch, 1 + usize::from(is_nested))
+            _ if is_information => (InvocationMode::Administrative, 0),
+            Some(first) if INTERACTIVE_SUBCOMMANDS.contains(&first) => {
+                (InvocationMode::Interactive, 1)
             }
-            Some(first) if ADMINISTRATIVE.contains(&first) => (Mode::Administrative, 1),
-            _ => (Mode::Interactive, 0),
+            Some(first) if BATCH_SUBCOMMANDS.contains(&first) => {
+                let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
+                (InvocationMode::Batch, 1 + usize::from(is_nested))
+            }
+            Some(first) if ADMINISTRATIVE_SUBCOMMANDS.contains(&first) => {
+                (InvocationMode::Administrative, 1)
+            }
+            _ => (InvocationMode::Interactive, 0),
         };
         Self {
             all,
@@ -123,19 +127,19 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// What the invocation runs.
-    pub fn mode(&self) -> Mode {
+    /// Returns the mode that the arguments select.
+    pub fn mode(&self) -> InvocationMode {
         self.mode
     }
 
-    /// The subcommand, where the arguments name one: `resume`, `exec`, `login`.
+    /// Returns the subcommand, if there is one: `resume`, `exec`, `login`.
     pub fn subcommand(&self) -> Option<&'a str> {
         let first = self.positional.first().filter(|_| self.subcommands > 0)?;
         self.all[*first].to_str()
     }
 
-    /// The conversation that `resume` or `exec resume` names, an id or a name. `None` for `--last`
-    /// and the picker, where Codex itself chooses one.
+    /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
+    /// `--last` and the picker, where Codex itself chooses one.
     pub fn resumed(&self) -> Option<&'a str> {
         let last = self.subcommands.checked_sub(1)?;
         let is_resume = self.all[*self.positional.get(last)?] == *"resume";
@@ -146,13 +150,13 @@ impl<'a> Arguments<'a> {
             .flatten()
     }
 
-    /// Whether an existing conversation goes on, whichever one.
+    /// Returns true if the invocation resumes an existing conversation, named or not.
     pub fn is_resume(&self) -> bool {
         let words = &self.positional[..self.subcommands];
         words.iter().any(|i| self.all[*i] == *"resume")
     }
 
-    /// The folder of `-C`/`--cd`, as it was typed.
+    /// Returns the folder of the last `-C` or `--cd`, as it was typed.
     pub fn working_root(&self) -> Option<PathBuf> {
         let mut found = None;
         let mut rest = self.all.iter();
@@ -167,7 +171,7 @@ impl<'a> Arguments<'a> {
         found
     }
 
-    /// Whether this option is among the arguments.
+    /// Returns true if the arguments contain this option, with or without `=value`.
     pub fn has(&self, option: &str) -> bool {
         options(self.all).any(|given| {
             let text = given.to_string_lossy();
@@ -175,7 +179,8 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    /// The same arguments with `flag` behind the subcommand, where Codex accepts the flags of a mode.
+    /// Returns the arguments with `flag` inserted after the subcommand, where Codex accepts the flags of
+    /// a mode.
     pub fn with_flag(&self, flag: &str) -> Vec<OsString> {
         let at = match self.subcommands {
             0 => 0,
@@ -187,7 +192,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// The options, up to a `--`.
+/// Returns the options before a `--`.
 fn options(all: &[OsString]) -> impl Iterator<Item = &OsStr> {
     all.iter()
         .map(OsString::as_os_str)
@@ -225,22 +230,30 @@ mod tests {
     #[test]
     fn the_first_positional_selects_the_mode() {
         for (line, mode, resumed) in [
-            ("", Mode::Interactive, None),
-            ("-m gpt-6 fix", Mode::Interactive, None),
-            ("-m exec", Mode::Interactive, None),
-            ("--model=x resume abc", Mode::Interactive, Some("abc")),
-            ("resume --last", Mode::Interactive, None),
-            ("resume --last prompt", Mode::Interactive, None),
-            ("-C resume fork abc", Mode::Interactive, None),
-            ("exec hello", Mode::Batch, None),
-            ("e -c a=b resume --json id-1 go", Mode::Batch, Some("id-1")),
-            ("exec review", Mode::Batch, None),
-            ("review", Mode::Batch, None),
-            ("login status", Mode::Administrative, None),
-            ("-c a=b logout", Mode::Administrative, None),
-            ("exec --help", Mode::Administrative, None),
-            ("--version", Mode::Administrative, None),
-            ("-- --version", Mode::Interactive, None),
+            ("", InvocationMode::Interactive, None),
+            ("-m gpt-6 fix", InvocationMode::Interactive, None),
+            ("-m exec", InvocationMode::Interactive, None),
+            (
+                "--model=x resume abc",
+                InvocationMode::Interactive,
+                Some("abc"),
+            ),
+            ("resume --last", InvocationMode::Interactive, None),
+            ("resume --last prompt", InvocationMode::Interactive, None),
+            ("-C resume fork abc", InvocationMode::Interactive, None),
+            ("exec hello", InvocationMode::Batch, None),
+            (
+                "e -c a=b resume --json id-1 go",
+                InvocationMode::Batch,
+                Some("id-1"),
+            ),
+            ("exec review", InvocationMode::Batch, None),
+            ("review", InvocationMode::Batch, None),
+            ("login status", InvocationMode::Administrative, None),
+            ("-c a=b logout", InvocationMode::Administrative, None),
+            ("exec --help", InvocationMode::Administrative, None),
+            ("--version", InvocationMode::Administrative, None),
+            ("-- --version", InvocationMode::Interactive, None),
         ] {
             let words = words(line);
             let parsed = Arguments::parse(&words);

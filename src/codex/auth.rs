@@ -1,8 +1,9 @@
-//! `auth.json`: kept verbatim, parsed only to identify the account and the age of its login.
+//! Reads `auth.json`. The bytes are kept verbatim; they are parsed only for the account and the age of
+//! its login.
 //!
 //! Format as Codex 0.169 writes it: `{"auth_mode","OPENAI_API_KEY","tokens":{"id_token",
 //! "access_token","refresh_token","account_id"},"last_refresh"}`. Codex drops unknown keys when it
-//! refreshes, so nothing of ours may be put into it.
+//! renews the login, so codex-manager cannot store anything in this file.
 
 use super::identity::{Email, Identity, LoginKind};
 use crate::io::file_open;
@@ -18,29 +19,30 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The largest auth.json that is looked at. Real ones are below 10 kB.
+/// The largest auth.json that is read, in bytes. Real ones are below 10 kB.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How new a login is. Codex writes `last_refresh` at every rotation; the token times break ties.
+/// The age of a login. Codex writes `last_refresh` at every renewal; the token times break ties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Freshness {
-    /// `last_refresh` of auth.json.
+    /// `last_refresh` of auth.json, by the clock of the machine.
     #[serde(default)]
     pub last_refresh: Option<DateTime<Utc>>,
-    /// `iat` of the access token, else of the id token.
+    /// `iat` of the access token, else of the id token, by the clock of the server.
     #[serde(default)]
     pub issued_at: Option<DateTime<Utc>>,
-    /// `exp` of the access token.
+    /// `exp` of the access token, by the clock of the server.
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// How far `last_refresh` may be ahead of the tokens that were got then, before the clock that it
-/// was read from is taken to have been wrong. It is that of this machine, theirs is the server's.
-const CLOCK_SLACK: TimeDelta = TimeDelta::hours(1);
+/// The accepted difference between `last_refresh`, by the clock of the machine, and the times of the
+/// tokens, by the clock of the server. If `last_refresh` is further ahead, the machine's clock was
+/// wrong.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 
 impl Freshness {
-    /// Newer is `Greater`. An absent figure is older than any.
+    /// Compares two logins; the newer one is `Greater`. An absent time is older than any time.
     pub fn compare(&self, other: &Self) -> Ordering {
         let figures = |of: &Self| {
             let Self {
@@ -53,25 +55,26 @@ impl Freshness {
         figures(self).cmp(&figures(other))
     }
 
-    /// Whether the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens of
-    /// that moment say that it was earlier.
-    pub fn is_dated_ahead(&self) -> bool {
+    /// Returns true if the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens
+    /// of that renewal are more than an hour older.
+    pub fn has_clock_skew(&self) -> bool {
         let (refreshed, issued) = (self.last_refresh, self.issued_at);
         refreshed
             .zip(issued)
-            .is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_SLACK)
+            .is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_TOLERANCE)
     }
 
-    /// When it was renewed: `last_refresh`, or what its tokens say where that is ahead of them.
+    /// Returns the time of the last renewal: `last_refresh`, or the time of its tokens if the clock of
+    /// the machine was ahead.
     pub fn renewed_at(&self) -> Option<DateTime<Utc>> {
-        if self.is_dated_ahead() {
+        if self.has_clock_skew() {
             self.issued_at
         } else {
             self.last_refresh
         }
     }
 
-    /// Whether this login is newer than `other`.
+    /// Returns true if this login is newer than `other`; see [`Freshness::compare`].
     pub fn is_newer_than(&self, other: &Self) -> bool {
         self.compare(other) == Ordering::Greater
     }
@@ -80,53 +83,55 @@ impl Freshness {
 /// A login read from an auth.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// Whose it is.
+    /// The account of the login.
     pub identity: Identity,
     /// The plan that the id token names.
     pub plan: Option<String>,
-    /// How new it is.
+    /// The age of the login.
     pub freshness: Freshness,
 }
 
-/// A token that ends this soon is renewed. Codex 0.169 does so from five minutes on.
+/// The remaining lifetime of an access token below which a renewal is expected. Codex 0.169 renews
+/// below five minutes; the extra minute allows for the start of Codex.
 const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
 
 impl Login {
-    /// Whether Codex will renew it when it starts, or is doing so.
+    /// Returns true if Codex will renew the login at its next start, or is renewing it now.
     pub fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
         let ends_soon = |at: DateTime<Utc>| at - now < RENEWAL_MARGIN;
         self.identity.kind == LoginKind::Chatgpt && self.freshness.expires_at.is_none_or(ends_soon)
     }
 }
 
-/// The bytes of one auth.json, and what they say.
+/// The bytes of one auth.json, and the login in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthSnapshot {
-    /// Verbatim.
+    /// The content of the file, verbatim.
     pub bytes: SecretBytes,
-    /// Absent where the file is good JSON without a login, such as `{}`.
+    /// The login; `None` if the file is a JSON object without one, such as `{}`.
     pub login: Option<Login>,
 }
 
-/// What stands at the path of an auth.json.
+/// The state of the path of an auth.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthFile {
-    /// Nothing: signed out, or the login is in the keyring.
+    /// No file: signed out, or the login is in the keyring.
     Missing,
-    /// Bytes that are no auth.json: empty, NUL-filled, truncated, not JSON.
+    /// A file that is no auth.json: empty, filled with NUL bytes, truncated, not JSON.
     Unreadable {
-        /// The bytes, to be kept beside before they are replaced.
+        /// The content, which the caller has to save before it replaces the file.
         bytes: SecretBytes,
-        /// What is wrong with them.
+        /// The defect, for messages.
         reason: String,
     },
-    /// A good file.
+    /// A valid file, with or without a login.
     Present(AuthSnapshot),
 }
 
 impl AuthFile {
-    /// What stands at a path that could not be read, for whoever only wants to know of a login.
-    pub fn not_read(error: &IoError) -> Self {
+    /// Converts a read error to [`AuthFile::Unreadable`] without bytes, for callers that only need the
+    /// login.
+    pub fn from_read_error(error: &IoError) -> Self {
         Self::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
             reason: match error.source.raw_os_error() {
@@ -136,19 +141,20 @@ impl AuthFile {
         }
     }
 
-    /// Reads `path`, following a link: Codex does so too.
+    /// Reads `path`. Follows a link, as Codex does.
     ///
     /// # Errors
-    /// The file system refuses; what stands there can be no login, see [`AuthFile::is_no_login`].
+    /// The path cannot be read, or is no regular file of a plausible size; see
+    /// [`AuthFile::cannot_be_login`].
     pub fn read(path: &Path) -> Result<Self, IoError> {
         let bytes = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
             Err(e) => return Err(e).at("read", path),
             Ok(meta) if !meta.is_file() => {
-                return Err(no_login("not a regular file")).at("read", path);
+                return Err(invalid_data("not a regular file")).at("read", path);
             }
             Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(no_login("too large for a login")).at("read", path);
+                return Err(invalid_data("too large for a login")).at("read", path);
             }
             Ok(_) => file_open::read(path).at("read", path)?,
         };
@@ -158,18 +164,18 @@ impl AuthFile {
         })
     }
 
-    /// Whether [`AuthFile::read`] found what can be no login, whoever reads it: a folder, a pipe, a file
-    /// far too large.
-    pub fn is_no_login(error: &IoError) -> bool {
+    /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
+    /// pipe, a file that is far too large. Other errors may be gone at the next read.
+    pub fn cannot_be_login(error: &IoError) -> bool {
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
-    /// The login, where there is one.
+    /// Returns the login of a valid file that has one.
     pub fn login(&self) -> Option<&Login> {
         self.snapshot().and_then(|snapshot| snapshot.login.as_ref())
     }
 
-    /// The snapshot, where the file is good.
+    /// Returns the snapshot of a valid file.
     pub fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
             Self::Present(snapshot) => Some(snapshot),
@@ -178,12 +184,12 @@ impl AuthFile {
     }
 }
 
-fn no_login(why: &'static str) -> std::io::Error {
+fn invalid_data(why: &'static str) -> std::io::Error {
     std::io::Error::new(ErrorKind::InvalidData, why)
 }
 
 impl AuthSnapshot {
-    /// Parses the bytes of an auth.json; gives them back with the reason when they are none.
+    /// Parses the bytes of an auth.json. An error returns the bytes, with the defect.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, (SecretBytes, String)> {
         let reason = if bytes.is_empty() {
             "empty"
@@ -207,13 +213,13 @@ impl AuthSnapshot {
         Err((SecretBytes::new(bytes), reason.to_owned()))
     }
 
-    /// The SHA-256 of the bytes.
+    /// Returns the SHA-256 of the bytes in hex.
     pub fn sha256(&self) -> String {
         hash::sha256(self.bytes.expose())
     }
 
-    /// What tells this login from any other of its account: a digest of its refresh token, which is
-    /// another one after each renewal; of the bytes where there is none. It gives no token away.
+    /// Returns a digest that identifies this login among all logins of its account: of its refresh
+    /// token, which changes at every renewal, or of the bytes if there is none. It reveals no token.
     pub fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
@@ -310,7 +316,8 @@ fn text(value: &Value, key: &str) -> Option<String> {
         .map(Into::into)
 }
 
-/// The claims of a JWT. Codex does not check the signature, and neither do we: it is our own file.
+/// Decodes the claims of a JWT without checking its signature. Codex does not check it either, because
+/// the file belongs to the user.
 pub fn claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;

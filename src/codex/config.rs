@@ -1,4 +1,4 @@
-//! The few keys of Codex's `config.toml` that decide where things are.
+//! Reads the keys of Codex's `config.toml` that decide where logins, databases and servers are.
 
 use super::auth::AuthFile;
 use super::home::AUTH_JSON;
@@ -7,37 +7,37 @@ use crate::io::environment::Environment;
 use crate::io::file_open;
 use std::path::{Path, PathBuf};
 
-/// The key that says where Codex keeps a login.
+/// The key of the store in which Codex keeps a login.
 pub const STORE_KEY: &str = "cli_auth_credentials_store";
 
-/// No settings take more. What is larger is a file like any other: parsed it would take many times its
-/// size of memory.
+/// The largest `config.toml` that is read, in bytes. Parsing takes many times the size of the file in
+/// memory, and no real settings are larger.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// The text of a `config.toml`.
+/// Reads the text of a `config.toml`.
 ///
 /// # Errors
-/// It cannot be read, is no text, or is larger than settings are.
+/// The file cannot be read, is not UTF-8, or is larger than 1 MiB.
 pub fn read_text(path: &Path) -> std::io::Result<String> {
     file_open::read_small_to_string(path, MAX_BYTES)
 }
 
-/// Where Codex keeps a login (`cli_auth_credentials_store`).
+/// The store in which Codex keeps a login (`cli_auth_credentials_store`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialStore {
-    /// auth.json. Codex's default.
+    /// The file auth.json; Codex's default.
     #[default]
     File,
     /// The system's keyring; auth.json is deleted on save.
     Keyring,
-    /// The keyring where there is one, else auth.json.
+    /// The keyring if the system has one, else auth.json.
     Auto,
-    /// Memory alone.
+    /// Memory only; the login ends with the process.
     Ephemeral,
 }
 
 impl CredentialStore {
-    /// The name that the configuration uses.
+    /// Returns the value of the key in `config.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -47,15 +47,15 @@ impl CredentialStore {
         }
     }
 
-    /// Whether Codex surely reads auth.json.
+    /// Returns true if Codex certainly reads auth.json. False for `auto`, which depends on the system.
     pub fn reads_auth_json(self) -> bool {
         self == Self::File
     }
 
-    /// That of a home. A configuration that is not spelled out or cannot be read is the default's.
+    /// Reads the store of a home. A missing key and an unreadable file mean the default.
     pub fn of(home: &Path) -> Self {
         let text = read_text(&home.join("config.toml"));
-        // Most name no store, and prompts wait for the answer.
+        // Shell prompts wait for this, and most files do not contain the key: skip the TOML parser.
         if text.is_ok_and(|text| text.contains(STORE_KEY)) {
             CodexConfig::read(home).store
         } else {
@@ -64,8 +64,8 @@ impl CredentialStore {
     }
 }
 
-/// The auth.json by which a home is signed in: none where Codex keeps its login elsewhere, or may do so,
-/// and what lies there does not say who is.
+/// Reads the auth.json by which a home is signed in. [`AuthFile::Missing`] if Codex keeps its login in
+/// another store, or may do so: an auth.json that lies there anyway does not identify the account.
 ///
 /// # Errors
 /// See [`AuthFile::read`].
@@ -78,8 +78,8 @@ pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
     })
 }
 
-/// The settings by which a Codex reaches its servers, and what it tells them of itself.
-const SERVERS: [&str; 9] = [
+/// The keys that decide which servers Codex contacts, and the telemetry that it sends.
+const SERVER_KEYS: [&str; 9] = [
     "chatgpt_base_url",
     "openai_base_url",
     "model_provider",
@@ -91,7 +91,7 @@ const SERVERS: [&str; 9] = [
     "otel",
 ];
 
-/// The keys of a configuration that decide how and where one signs in (0.169).
+/// The keys that decide how and where Codex signs in (0.169).
 const SIGN_IN_KEYS: [&str; 5] = [
     "chatgpt_base_url",
     "forced_chatgpt_workspace_id",
@@ -100,15 +100,17 @@ const SIGN_IN_KEYS: [&str; 5] = [
     "check_for_update_on_startup",
 ];
 
-/// A `config.toml` for a scratch home that asks the servers of `home`, with its login in auth.json.
+/// Returns a `config.toml` for a scratch home that contacts the servers of `home` and keeps its login
+/// in auth.json.
 ///
-/// What would have effects elsewhere stays out: where databases are, who may sign in, tools.
-pub fn servers_of(home: &Path) -> String {
-    with_keys_of(home, &SERVERS)
+/// Keys with effects outside of the scratch home are left out: the folder of the databases, rules for
+/// signing in, tools.
+pub fn scratch_config(home: &Path) -> String {
+    with_keys_of(home, &SERVER_KEYS)
 }
 
-/// A `config.toml` with these keys of the one in `home`, and the login in auth.json. One that is
-/// missing or broken has none.
+/// Returns a `config.toml` with these keys of the one in `home`, and with the login in auth.json. A
+/// missing or invalid file contributes no keys.
 fn with_keys_of(home: &Path, keys: &[&str]) -> String {
     let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
@@ -122,18 +124,18 @@ fn with_keys_of(home: &Path, keys: &[&str]) -> String {
     config.to_string()
 }
 
-/// What the configuration of a home says.
+/// The settings of a home that this program uses.
 #[derive(Debug, Clone)]
 pub struct CodexConfig {
-    /// Where logins are kept.
+    /// The store of logins.
     pub store: CredentialStore,
-    /// `sqlite_home`: where the databases are, if not in the home.
+    /// `sqlite_home`: the folder of the databases; `None` for the home itself.
     pub sqlite_home: Option<PathBuf>,
-    /// The provider of models, where one is named.
+    /// `model_provider`, if it is set.
     pub model_provider: Option<String>,
-    /// `[history].max_bytes`, or why there is no limit although something is set.
+    /// `[history].max_bytes`; `Err` with the reason if the value is invalid, so that no limit applies.
     pub history_max_bytes: Result<Option<u64>, String>,
-    /// Why the file could not be understood, if so; the defaults stand in.
+    /// The reason why the file could not be read or parsed; all other fields have their defaults then.
     pub problem: Option<String>,
 }
 
@@ -150,23 +152,23 @@ impl Default for CodexConfig {
 }
 
 impl CodexConfig {
-    /// The folder that Codex looks for databases in, where it is told one: `sqlite_home` of this
-    /// configuration of `home`, else `CODEX_SQLITE_HOME`. It may be the home itself.
-    pub fn databases(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
+    /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of
+    /// `home`, else `CODEX_SQLITE_HOME`. It may be the home itself. `None` if neither is set.
+    pub fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         let configured = self.sqlite_home.as_deref();
         configured
             .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
             .map(|folder| home.join(env.absolute(folder)))
     }
 
-    /// A `config.toml` with which Codex signs in as it would in `home`, but always into auth.json.
-    /// Of a file that is not understood nothing is taken.
+    /// Returns a `config.toml` with which Codex signs in as in `home`, but always into auth.json. An
+    /// invalid file contributes no keys.
     pub fn for_sign_in(home: &Path) -> String {
         with_keys_of(home, &SIGN_IN_KEYS)
     }
 
-    /// Reads `config.toml` of `home`. A missing file is the default; a broken one is too, with the
-    /// problem named (Codex itself would not start with it).
+    /// Reads `config.toml` of `home`. A missing file means the defaults. So does an invalid one, with
+    /// `problem` set; Codex itself would not start with it.
     pub fn read(home: &Path) -> Self {
         let path = home.join("config.toml");
         let text = match read_text(&path) {
@@ -214,7 +216,7 @@ fn history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, S
     match limit.filter(|n| *n > 0) {
         Some(limit) => Ok(Some(limit)),
         None => Err(format!(
-            "history.max_bytes is no positive whole number: {}",
+            "history.max_bytes is not a positive whole number: {}",
             set.to_string().trim()
         )),
     }
@@ -225,13 +227,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scratch_home_asks_the_same_servers_and_has_no_effects_elsewhere() {
+    fn a_scratch_home_uses_the_same_servers_without_outside_effects() {
         let home = tempfile::tempdir().unwrap();
         let text = "model_provider = \"p\"\nchatgpt_base_url = \"https://x\"\nsqlite_home = \"/data\"\n\
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = servers_of(home.path());
+        let servers = scratch_config(home.path());
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -246,11 +248,11 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(servers_of(Path::new("/nonexistent")).contains("file"));
+        assert!(scratch_config(Path::new("/nonexistent")).contains("file"));
     }
 
     #[test]
-    fn a_sign_in_takes_over_where_to_and_never_where_into() {
+    fn a_sign_in_copies_the_servers_but_not_the_credential_store() {
         let home = tempfile::tempdir().unwrap();
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";

@@ -1,9 +1,10 @@
-//! The background app-server that Codex's terminal interface leaves behind for its home.
+//! Finds and stops the background daemon: the app-server that Codex's terminal interface leaves
+//! running for its home.
 //!
-//! It keeps the account it was started with, whatever stands in auth.json later: replacing that file
-//! under a live daemon switches nothing. Codex notes it in `app-server-daemon/daemon.pid`:
-//! `{"pid","processIdentity":{"bootId","startTicks"},…}` (0.169). A process id comes back, so it
-//! counts only together with the time at which that process was started.
+//! The daemon keeps the account it was started with. Replacing auth.json while it runs switches
+//! nothing. Codex records it in `app-server-daemon/daemon.pid`:
+//! `{"pid","processIdentity":{"bootId","startTicks"},…}` (0.169). The system reuses process ids, so the
+//! id counts only together with the start time of the process.
 
 use super::program::Program;
 use super::redaction::printable;
@@ -15,46 +16,46 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the daemon may take to disappear after it was told to.
-const POLL: Duration = Duration::from_millis(20);
+/// The interval at which [`stop`] checks whether the daemon has ended.
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A daemon that is alive.
+/// A running background daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Daemon {
-    /// Its process.
+    /// The process id of the daemon.
     pub pid: u32,
-    /// When it was started, in clock ticks since the machine was.
+    /// The start time in clock ticks since boot.
     start_ticks: Option<u64>,
 }
 
-/// Why the daemon was not stopped.
+/// The reason why the daemon was not stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Codex could not be started.
     #[error("cannot run: {}", .0.display())]
     NotStarted(std::path::PathBuf, #[source] std::io::Error),
-    /// The daemon is still there. The text is safe to print.
-    #[error("the background daemon (PID {pid}) is still running{}", answered(.answer))]
+    /// The daemon still runs after Codex's own stop command. The text is safe to print.
+    #[error("the background daemon (PID {pid}) is still running{}", answer_suffix(.answer))]
     StillRunning {
-        /// Its process.
+        /// The process id of the daemon.
         pid: u32,
-        /// What Codex said about it.
+        /// The answer of Codex's stop command; may be empty.
         answer: String,
     },
 }
 
-fn answered(answer: &str) -> String {
+fn answer_suffix(answer: &str) -> String {
     if answer.is_empty() {
         String::new()
     } else {
-        format!("; codex says: {answer}")
+        format!("; codex answered: {answer}")
     }
 }
 
-/// The daemon of `home`, if it is alive.
+/// Finds the running daemon of `home`.
 ///
-/// Where the start of a process cannot be asked for (other than Linux), that there is a process of
-/// that id is taken as proof.
+/// Systems other than Linux do not show the start time in Codex's unit. There any process with the
+/// recorded id counts as the daemon.
 pub fn find(home: &Path) -> Option<Daemon> {
     let bytes = file_open::read(home.join("app-server-daemon/daemon.pid")).ok()?;
     let note: Value = serde_json::from_slice(&bytes).ok()?;
@@ -72,20 +73,20 @@ pub fn find(home: &Path) -> Option<Daemon> {
     (is_this_boot(boot) && daemon.is_alive()).then_some(daemon)
 }
 
-/// Stops the daemon of `home` by Codex's own command and makes sure that it is gone. Turns that it
-/// is running are cut off.
+/// Stops the daemon of `home` with Codex's own command, and checks that it has ended. Running turns are
+/// cut off.
 ///
-/// `false` where there was none; then nothing is started. The deadline is for everything.
+/// Returns `false` without starting Codex if there is no daemon. `timeout` limits the whole operation.
 ///
 /// # Errors
-/// Codex could not be run, or the daemon is still there at the deadline.
+/// Codex cannot be run, or the daemon still runs at the end of the time limit.
 pub fn stop(
     program: &Program,
     home: &Path,
     env: &Environment,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<bool, DaemonError> {
-    let end = Instant::now() + deadline;
+    let end = Instant::now() + timeout;
     let Some(daemon) = find(home) else {
         return Ok(false);
     };
@@ -94,26 +95,26 @@ pub fn stop(
     let mut child = ChildGroup::spawn(&mut command)
         .map_err(|e| DaemonError::NotStarted(program.path().to_path_buf(), e))?;
     child.close_input();
-    // The answer is the last line; an installation notice may come before it.
+    // The answer is the last line; Codex may print an installation notice before it.
     let mut answer = Vec::new();
     while let ChildOutput::Line(line) = child.read_line(end) {
         answer = line;
     }
     child.finish(end);
     while daemon.is_alive() && Instant::now() < end {
-        std::thread::sleep(POLL);
+        std::thread::sleep(EXIT_POLL_INTERVAL);
     }
-    // Another client may have started the next one already.
+    // Another Codex may have started a new daemon already.
     match find(home).or_else(|| daemon.is_alive().then_some(daemon)) {
         None => Ok(true),
         Some(left) => Err(DaemonError::StillRunning {
             pid: left.pid,
-            answer: said(&answer, &child.stderr()),
+            answer: answer_text(&answer, &child.stderr()),
         }),
     }
 }
 
-fn said(answer: &[u8], stderr: &str) -> String {
+fn answer_text(answer: &[u8], stderr: &str) -> String {
     let status = serde_json::from_slice::<Value>(answer)
         .ok()
         .and_then(|answer| Some(answer.get("status")?.as_str()?.to_owned()));
@@ -123,7 +124,7 @@ fn said(answer: &[u8], stderr: &str) -> String {
 impl Daemon {
     fn is_alive(&self) -> bool {
         let started = processes::started(self.pid);
-        // Elsewhere Codex notes the start in another unit than the system tells it.
+        // On other systems Codex records the start time in another unit than the system shows.
         started.is_some() && (!cfg!(target_os = "linux") || started == self.start_ticks)
     }
 }
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_is_alive_only_with_its_pid_and_its_start() {
+    fn a_daemon_is_identified_by_pid_and_start_time() {
         let pid = std::process::id();
         let ticks = ticks_of(pid);
         let note = |pid: u32, ticks: u64| {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_daemon_is_nothing_is_started() {
+    fn stop_starts_nothing_without_a_daemon() {
         let home = tempfile::tempdir().unwrap();
         let env = Environment::default();
         let program = Program::find(Some(Path::new("/bin/false")), &env).unwrap();

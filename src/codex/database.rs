@@ -1,7 +1,7 @@
-//! Codex's SQLite databases: consistent snapshots, and checks.
+//! Takes consistent snapshots of Codex's SQLite databases, and checks them.
 //!
-//! All are in WAL mode; a `.sqlite` file alone may be an empty page while its rows are in the
-//! `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
+//! All are in WAL mode. The `.sqlite` file may be an empty page while all rows are in the `-wal`, even
+//! when no Codex runs. So a live database is never copied byte by byte.
 
 use super::home;
 use crate::io::file_open;
@@ -13,38 +13,38 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a snapshot waits for a writer that is not in WAL mode.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit for a writer that blocks a snapshot because the database is not in WAL mode.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A database that could not be used, with its path.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// SQLite says that its content is broken.
+    /// SQLite reports that the content is damaged.
     #[error("the database is damaged ({detail}): {}", path.display())]
     Damaged {
-        /// The database.
+        /// The path of the database.
         path: PathBuf,
-        /// SQLite's words.
+        /// The message of SQLite's integrity check.
         detail: String,
     },
-    /// SQLite could not do its work.
+    /// An operation of SQLite failed for another reason.
     #[error("cannot {action} the database: {}", path.display())]
     Sqlite {
-        /// What was tried.
+        /// The operation as a verb for the message: "open", "copy".
         action: &'static str,
-        /// The database.
+        /// The path of the database.
         path: PathBuf,
-        /// SQLite's answer.
+        /// The error that SQLite returned.
         #[source]
         source: rusqlite::Error,
     },
 }
 
 impl DatabaseError {
-    /// Whether the database at `source` itself is what is wrong: it is damaged, or cannot be read.
-    pub fn is_of_content(&self, source: &Path) -> bool {
+    /// Returns true if the database at `source` itself is the cause: it is damaged, or cannot be read.
+    pub fn is_source_defect(&self, source: &Path) -> bool {
         use rusqlite::ffi;
-        // What a copy is written with are other codes.
+        // Errors of writing a copy have other codes.
         const READING: [i32; 6] = [
             ffi::SQLITE_IOERR_READ,
             ffi::SQLITE_IOERR_SHORT_READ,
@@ -64,8 +64,8 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the machine is what is wrong (its disk, its memory, rights, another process), and
-    /// nothing was learned of the database.
+    /// Returns true if the machine is the cause (disk, memory, permissions, another process), so that
+    /// the error proves nothing about the database.
     pub fn is_of_machine(&self) -> bool {
         use rusqlite::ErrorCode as Code;
         match self {
@@ -88,7 +88,7 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the disk that was written to is full.
+    /// Returns true if the disk of the written file is full.
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::Damaged { .. } => false,
@@ -98,8 +98,8 @@ impl DatabaseError {
         }
     }
 
-    /// The same of the database that this one is a copy of.
-    fn of(self, source: &Path) -> Self {
+    /// Replaces the path of a damaged copy by that of its source.
+    fn with_path_of(self, source: &Path) -> Self {
         match self {
             Self::Damaged { detail, .. } => Self::Damaged {
                 path: source.to_path_buf(),
@@ -132,13 +132,13 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
     }
 }
 
-/// Whether the file begins as a SQLite database does, or cannot be read: then whoever goes on with
-/// it as one learns why.
+/// Returns true if the file begins like a SQLite database, or cannot be read: the caller then opens it
+/// as a database and gets the error.
 pub fn is_sqlite(path: &Path) -> bool {
     begins_as_sqlite(path).unwrap_or(true)
 }
 
-/// Whether the file begins as a SQLite database does. One that is not there does not.
+/// Returns true if the file begins like a SQLite database; false if it does not exist.
 pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
@@ -149,15 +149,15 @@ pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Writes a consistent copy of the database at `source` to the new file `target`, with what was in
-/// its `-wal`, and checks it. One read transaction; a writer at work is not disturbed.
+/// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its
+/// `-wal`, and checks the copy. Uses one read transaction, which does not block a writer.
 ///
-/// Leaves no file beside `source` that was not there: where there is no `-wal` the file is read as
-/// immutable and the copy is thrown away if a writer appeared meanwhile.
+/// Creates no file beside `source`: a database without a `-wal` is read as immutable, and the copy is
+/// repeated if a writer appeared meanwhile.
 pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
-        let quiet = quiet_state(source).filter(|_| attempt < ATTEMPTS);
+        let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
         let connection = match &quiet {
             Some(_) => open_immutable(source),
             None => open_read_only(source),
@@ -165,24 +165,26 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
         .on("open", source)?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
-        if quiet.is_some() && quiet != quiet_state(source) {
+        if quiet.is_some() && quiet != state_without_wal(source) {
             continue;
         }
         let copied = result
             .and_then(|()| check(target))
-            .map_err(|e| e.of(source));
+            .map_err(|e| e.with_path_of(source));
         return match copied {
-            // A call that fails under SQLite may look the same in a copy.
-            Err(DatabaseError::Damaged { detail, .. }) => Err(why_damaged(source, &detail)),
+            // A read or write error below SQLite can also damage the copy: check the source itself.
+            Err(DatabaseError::Damaged { detail, .. }) => {
+                Err(diagnose_damaged_copy(source, &detail))
+            }
             copied => copied,
         };
     }
     unreachable!("the loop above has no end")
 }
 
-/// What is wrong where the copy of `source` is damaged: the source itself, or the copying.
-fn why_damaged(source: &Path, detail: &str) -> DatabaseError {
-    let opened = match quiet_state(source) {
+/// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
+fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
+    let opened = match state_without_wal(source) {
         Some(_) => open_immutable(source),
         None => open_read_only(source),
     };
@@ -195,15 +197,17 @@ fn why_damaged(source: &Path, detail: &str) -> DatabaseError {
             path: source.to_path_buf(),
             source: rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
-                Some(format!("the copy is not like it: {detail}")),
+                Some(format!(
+                    "the database is sound, but its copy is damaged: {detail}"
+                )),
             ),
         },
         Err(error) => error,
     }
 }
 
-/// Size and time of a database that has nothing beside it; `None` when a WAL or journal exists.
-pub(super) fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+/// Returns size and time of a database without a WAL or journal; `None` if one of them has content.
+pub(super) fn state_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
@@ -211,7 +215,7 @@ pub(super) fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemT
     Some((meta.len(), meta.modified().ok()))
 }
 
-/// Opens what is a file: SQLite waits for the other end of a pipe without end.
+/// Opens a regular file. SQLite would wait forever at a pipe.
 pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     check_is_file(path)?;
     Connection::open_with_flags(path, flags)
@@ -238,7 +242,7 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     )
 }
 
-/// Opens a database that somebody may be writing to.
+/// Opens a database that another process may be writing to.
 fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     open(
         path,
@@ -247,15 +251,15 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
-    from.busy_timeout(PATIENCE).on("open", source)?;
+    from.busy_timeout(WRITER_TIMEOUT).on("open", source)?;
     let mut to = Connection::open(target).on("create", target)?;
-    // The copy is ours alone until it is renamed into place: it needs no journal of its own.
+    // No other process sees the copy before it is renamed into place, so it needs no journal.
     to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
         .on("create", target)?;
     let backup = Backup::new(from, &mut to).on("copy", source)?;
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
-        // All pages in one step: one read transaction, so one moment in time.
+        // All pages in one step are one read transaction, so the copy shows one moment in time.
         match backup.step(-1).on("copy", source)? {
             StepResult::Done => break,
             StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
@@ -271,7 +275,7 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
     to.close().map_err(|(_, e)| e).on("close", target)
 }
 
-/// SQLite's full check of a database that nobody else uses.
+/// Runs SQLite's full integrity check on a database that no other process uses.
 pub fn check(path: &Path) -> Result<(), DatabaseError> {
     check_open(&open_immutable(path).on("open", path)?, path)
 }
@@ -290,8 +294,8 @@ fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError>
     }
 }
 
-/// Folds the `-wal` beside a database that is ours alone into it, and removes what is beside it.
-pub fn fold_wal(path: &Path) -> Result<(), DatabaseError> {
+/// Writes the `-wal` of a private database into the database, and removes its sidecar files.
+pub fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection
         .execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")
@@ -303,11 +307,11 @@ pub fn fold_wal(path: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// Opens a database of ours alone for change, without a journal beside it.
+/// Opens a private (staged) database for writing, without a journal file beside it.
 pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    // Memory journal: the file is staged, a crash throws it away as a whole. Setting it also takes
-    // the file out of WAL mode; Codex sets WAL again when it opens it.
+    // A journal in memory is enough, because a crash discards the staged file as a whole. It also takes
+    // the file out of WAL mode; Codex sets WAL mode again when it opens the database.
     connection
         .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
         .on("open", path)?;
@@ -337,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_holds_what_is_only_in_the_wal_and_keeps_the_wal() {
+    fn a_snapshot_contains_the_rows_of_the_wal_and_keeps_the_wal() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("state_5.sqlite");
         let writer = Connection::open(&source).unwrap();
@@ -355,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_named_damaged() {
+    fn garbage_after_the_header_is_reported_as_damage() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("state_5.sqlite");
         let mut bytes = b"SQLite format 3\0".to_vec();

@@ -1,6 +1,8 @@
-//! Reading a database where it stands, without leaving a trace of having looked.
+//! Reads a live database in place, without creating or changing any file.
 
-use super::database::{DatabaseError, SqliteContext, check_is_file, open_immutable, quiet_state};
+use super::database::{
+    DatabaseError, SqliteContext, check_is_file, open_immutable, state_without_wal,
+};
 use super::home;
 use crate::io::file_open;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -10,25 +12,25 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a look waits for somebody who holds the whole database.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The time limit for another process that locks the whole database.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often a database that changes under the eyes is looked at as a quiet one.
-const ATTEMPTS: u32 = 4;
+/// The number of attempts to read a database without a WAL as immutable, while it keeps changing.
+const MAX_IMMUTABLE_READS: u32 = 4;
 
-/// Lets `look` read the database at `path` in one read transaction, with what is in its `-wal`.
+/// Runs `query` on the database at `path` in one read transaction, with the rows of its `-wal`.
 ///
-/// Nothing beside it is made or changed, also where a WAL exists: its index is then read without
-/// being written, or, where nobody has made one, from a copy that nobody can be writing.
+/// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
+/// there is none, `query` runs on a temporary copy. `query` may run several times.
 pub fn read<T>(
     path: &Path,
-    mut look: impl FnMut(&Connection) -> rusqlite::Result<T>,
+    mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
     for attempt in 1.. {
-        let quiet = quiet_state(path).filter(|_| attempt < ATTEMPTS);
+        let quiet = state_without_wal(path).filter(|_| attempt < MAX_IMMUTABLE_READS);
         if quiet.is_some() {
-            let result = open_immutable(path).and_then(|connection| look(&connection));
-            if quiet != quiet_state(path) {
+            let result = open_immutable(path).and_then(|connection| query(&connection));
+            if quiet != state_without_wal(path) {
                 continue;
             }
             return result.on("read", path);
@@ -42,9 +44,9 @@ pub fn read<T>(
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = check_is_file(path).and_then(|()| Connection::open_with_flags(uri, flags));
         let result = connection.and_then(|connection| {
-            connection.busy_timeout(PATIENCE)?;
+            connection.busy_timeout(LOCK_TIMEOUT)?;
             let transaction = connection.unchecked_transaction()?;
-            look(&transaction)
+            query(&transaction)
         });
         let [wal, shm, _] = home::database_sidecars(path);
         let has_no_index = result
@@ -53,21 +55,21 @@ pub fn read<T>(
         if !has_no_index || shm.exists() || !wal.exists() {
             return result.on("read", path);
         }
-        // Whoever has a log open has made its index or holds the whole database, which would have
-        // been said: nobody has this one.
+        // A process with the WAL open would have created its index or locked the whole database, which
+        // is another error. So no process uses this WAL, and copying both files is safe.
         let folder = copy_unused(path, &wal).map_err(|e| DatabaseError::Sqlite {
             action: "copy",
             path: path.to_path_buf(),
             source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
         })?;
         return Connection::open(folder.path().join("database"))
-            .and_then(|connection| look(&connection))
+            .and_then(|connection| query(&connection))
             .on("read", path);
     }
     unreachable!("the loop above has no end")
 }
 
-/// The database and its `-wal` in a folder of the system's for temporary files.
+/// Copies the database and its `-wal` to a temporary folder.
 fn copy_unused(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     for (from, to) in [(path, "database"), (wal, "database-wal")] {

@@ -1,7 +1,8 @@
-//! What the files of a Codex home are.
+//! Classifies the files of a Codex home.
 //!
-//! The one list of Codex's own names (0.169). Rules for transient files apply to Codex's own paths
-//! only: inside `skills/`, `prompts/`, `rules/`, `memories/` and `plugins/` everything is the user's.
+//! This is the only list of Codex's own names (0.169). Rules for transient files apply to Codex's own
+//! paths only: inside `skills/`, `prompts/`, `rules/`, `memories/` and `plugins/` everything belongs to
+//! the user.
 
 use crate::io::atomic::with_suffix;
 use std::ffi::OsStr;
@@ -13,60 +14,60 @@ pub const AUTH_JSON: &str = "auth.json";
 pub const CONFIG_TOML: &str = "config.toml";
 /// The folder of conversations.
 pub const SESSIONS: &str = "sessions";
-/// The folder of archived conversations: flat.
+/// The folder of archived conversations, which has no subfolders.
 pub const ARCHIVED_SESSIONS: &str = "archived_sessions";
 /// The folder inside a home that may hold databases.
 pub const SQLITE_FOLDER: &str = "sqlite";
-/// The database of threads. Its number changes with Codex's versions.
+/// The name prefix of the database of threads; a number follows, which changes with Codex's versions.
 pub const STATE_DATABASE_PREFIX: &str = "state_";
-/// The database that projects rollouts.
+/// The name prefix of the database with the projections (parsed contents) of rollouts.
 pub const HISTORY_DATABASE_PREFIX: &str = "thread_history_";
-/// Where Codex moves databases that it cannot read.
+/// The folder to which Codex moves databases that it cannot read.
 pub const DB_BACKUPS: &str = "db-backups";
 /// The folder of locks that Codex holds while it writes a conversation.
 pub const THREAD_LOCKS: &str = "thread-writer-locks";
 
-/// What a path below a Codex home is.
+/// The kind of a path below a Codex home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// auth.json.
+pub enum HomeEntryKind {
+    /// `auth.json`: the login, unless it is in the keyring.
     Auth,
-    /// config.toml.
+    /// `config.toml`: the user's settings.
     Config,
-    /// The id of this installation: never cloned over another.
+    /// `installation_id`: never copied over that of another installation.
     InstallationId,
-    /// version.json.
+    /// `version.json`: Codex's record of its newest version.
     Version,
-    /// rules.
+    /// `rules/`: the user's rules for commands.
     Rules,
-    /// sessions/.
+    /// `sessions/`: the conversations, in folders by day.
     Sessions,
-    /// `archived_sessions/`.
+    /// `archived_sessions/`: the archived conversations.
     ArchivedSessions,
-    /// `session_index.jsonl`: names of conversations.
+    /// `session_index.jsonl`: the names of conversations.
     SessionIndex,
-    /// history.jsonl: prompts typed.
+    /// `history.jsonl`: the prompts that the user typed.
     History,
     /// A SQLite database of Codex.
     Database,
-    /// What SQLite keeps beside a database: folded into its snapshot.
+    /// A file that SQLite keeps beside a database. A snapshot of the database contains its rows.
     DatabaseSidecar,
-    /// `models_cache.json`.
+    /// `models_cache.json`: a cache that Codex creates again.
     ModelsCache,
     /// The user's skills, prompts, memories, plugins and AGENTS.md.
     UserContent,
     /// A `*_auth.json` that the user keeps in the home.
     LegacyAuth,
-    /// `tmp/` and `.tmp/`.
+    /// `tmp/` and `.tmp/`: in archives with `--include-tmp` only.
     Tmp,
-    /// What Codex makes again, or what is bound to the running machine.
+    /// A file that Codex creates again, that belongs to running processes, or that is codex-manager's.
     Transient,
-    /// Anything else: the user's, or of a version that is not known here.
+    /// Any other path: of the user, or of an unknown version of Codex.
     Unknown,
 }
 
-impl Kind {
-    /// Whether it is never captured, and left alone by a restore.
+impl HomeEntryKind {
+    /// Returns true if a backup leaves the path out, and a restore leaves it unchanged.
     pub fn is_excluded(self, include_tmp: bool) -> bool {
         match self {
             Self::Transient | Self::DatabaseSidecar => true,
@@ -75,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// Whether it belongs to the login and the settings.
+    /// Returns true if the path belongs to the login and the settings.
     pub fn is_account(self) -> bool {
         matches!(
             self,
@@ -83,7 +84,7 @@ impl Kind {
         )
     }
 
-    /// Whether it belongs to the conversations.
+    /// Returns true if the path belongs to the conversations.
     pub fn is_conversation(self) -> bool {
         matches!(
             self,
@@ -95,18 +96,18 @@ impl Kind {
         )
     }
 
-    /// Whether it is part of what somebody would miss, and can only be files and folders.
+    /// Returns true if losing the path would lose user data, and it can only be a file or folder.
     pub fn is_expected_file(self) -> bool {
         self.is_account() || self.is_conversation() || self == Self::LegacyAuth
     }
 
-    /// Whether a link in its place counts as what it leads to, wherever that is.
-    pub fn is_behind_links(self) -> bool {
+    /// Returns true if a link at this path is replaced by the content of its target, wherever that is.
+    pub fn is_followed_through_links(self) -> bool {
         matches!(self, Self::Auth | Self::Config | Self::Database)
     }
 
-    /// Whether a link in its place may be kept as one. What Codex writes through such a link would
-    /// land in another file.
+    /// Returns true if a link at this path may be kept as a link. False for files that Codex writes:
+    /// through a link it would change the file of another home.
     pub fn can_be_link(self) -> bool {
         !matches!(
             self,
@@ -119,51 +120,51 @@ impl Kind {
         )
     }
 
-    /// Whether it is a folder or file of rollouts.
+    /// Returns true for the two folders of rollouts and the paths below them.
     pub fn is_rollout_folder(self) -> bool {
         matches!(self, Self::Sessions | Self::ArchivedSessions)
     }
 }
 
-/// The kind of a path relative to the home. Databases are recognised by name here; whether the
-/// file really is one is for whoever opens it.
-pub fn kind_of(relative: &Path) -> Kind {
+/// Returns the kind of a path relative to the home. Databases are recognized by name only; a caller
+/// that opens one has to check its content.
+pub fn kind_of(relative: &Path) -> HomeEntryKind {
     let mut parts = relative.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name),
         _ => None,
     });
     let Some(top) = parts.next() else {
-        return Kind::Unknown;
+        return HomeEntryKind::Unknown;
     };
     let second = parts.next();
-    // Where a file system of its own is mounted on a top-level folder, a restore works in there.
+    // If a top-level folder is a mount point, a restore has its working folder inside it.
     let is_of_restore = |name: &OsStr| {
-        // The second under several names: what cannot be removed is set aside.
+        // Any suffix: a restore renames a working folder that it cannot remove.
         let ours = [&b".codex-manager-undone-"[..], b".codex-manager-restore"];
         let name = name.as_encoded_bytes();
         ours.iter().any(|begin| name.starts_with(begin))
     };
-    if is_ours(top) || second.is_some_and(is_of_restore) {
-        return Kind::Transient;
+    if is_manager_name(top) || second.is_some_and(is_of_restore) {
+        return HomeEntryKind::Transient;
     }
     let Some(top) = top.to_str() else {
-        return Kind::Unknown;
+        return HomeEntryKind::Unknown;
     };
     match (top, second) {
-        (AUTH_JSON, None) => Kind::Auth,
-        (CONFIG_TOML, None) => Kind::Config,
-        ("installation_id", None) => Kind::InstallationId,
-        ("version.json", None) => Kind::Version,
-        ("models_cache.json", None) => Kind::ModelsCache,
-        ("history.jsonl", None) => Kind::History,
-        ("session_index.jsonl", None) => Kind::SessionIndex,
-        ("AGENTS.md" | "AGENTS.override.md", None) => Kind::UserContent,
-        ("rules", _) => Kind::Rules,
-        (SESSIONS, _) => Kind::Sessions,
-        (ARCHIVED_SESSIONS, _) => Kind::ArchivedSessions,
-        ("skills", Some(name)) if name == OsStr::new(".system") => Kind::Transient,
-        ("skills" | "prompts" | "memories" | "plugins", _) => Kind::UserContent,
-        ("tmp" | ".tmp", _) => Kind::Tmp,
+        (AUTH_JSON, None) => HomeEntryKind::Auth,
+        (CONFIG_TOML, None) => HomeEntryKind::Config,
+        ("installation_id", None) => HomeEntryKind::InstallationId,
+        ("version.json", None) => HomeEntryKind::Version,
+        ("models_cache.json", None) => HomeEntryKind::ModelsCache,
+        ("history.jsonl", None) => HomeEntryKind::History,
+        ("session_index.jsonl", None) => HomeEntryKind::SessionIndex,
+        ("AGENTS.md" | "AGENTS.override.md", None) => HomeEntryKind::UserContent,
+        ("rules", _) => HomeEntryKind::Rules,
+        (SESSIONS, _) => HomeEntryKind::Sessions,
+        (ARCHIVED_SESSIONS, _) => HomeEntryKind::ArchivedSessions,
+        ("skills", Some(name)) if name == OsStr::new(".system") => HomeEntryKind::Transient,
+        ("skills" | "prompts" | "memories" | "plugins", _) => HomeEntryKind::UserContent,
+        ("tmp" | ".tmp", _) => HomeEntryKind::Tmp,
         (
             "packages"
             | DB_BACKUPS
@@ -174,79 +175,83 @@ pub fn kind_of(relative: &Path) -> Kind {
             | THREAD_LOCKS
             | "tui-thread-reference-capabilities",
             _,
-        ) => Kind::Transient,
+        ) => HomeEntryKind::Transient,
         (SQLITE_FOLDER, Some(name)) if parts.next().is_none() => {
-            name.to_str().map_or(Kind::Unknown, database_kind)
+            name.to_str().map_or(HomeEntryKind::Unknown, database_kind)
         }
         (name, None) => top_level_file(name),
-        _ => Kind::Unknown,
+        _ => HomeEntryKind::Unknown,
     }
 }
 
-/// Whether a top-level name is, in any spelling, one of Codex's own.
+/// Returns true if a top-level name is one of Codex's own, in any letter case.
 pub fn is_codex_name(top: &OsStr) -> bool {
     top.to_str().is_some_and(|name| {
         !matches!(
             kind_of(Path::new(&name.to_lowercase())),
-            Kind::Unknown | Kind::LegacyAuth
+            HomeEntryKind::Unknown | HomeEntryKind::LegacyAuth
         )
     })
 }
 
-/// Whether a top-level name is one of those that this program gives to its own files and folders in
-/// a home, in any spelling: what stands there is believed.
-pub fn is_ours(top: &OsStr) -> bool {
+/// Returns true if a top-level name is reserved for the files and folders that this program creates in
+/// a home, in any letter case. Their content is trusted, so nothing else may get such a name.
+pub fn is_manager_name(top: &OsStr) -> bool {
     const OURS: &[u8] = b".codex-manager";
     top.as_encoded_bytes()
         .get(..OURS.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
-fn top_level_file(name: &str) -> Kind {
+fn top_level_file(name: &str) -> HomeEntryKind {
     let database = database_kind(name);
-    if database != Kind::Unknown {
+    if database != HomeEntryKind::Unknown {
         return database;
     }
     if name.starts_with(".auth-") {
-        return Kind::Transient;
+        return HomeEntryKind::Transient;
     }
     if let Some(locked) = name.strip_suffix(".lock") {
         let own = locked == "auth"
             || !matches!(
                 kind_of(Path::new(locked)),
-                Kind::Unknown | Kind::UserContent
+                HomeEntryKind::Unknown | HomeEntryKind::UserContent
             );
-        return if own { Kind::Transient } else { Kind::Unknown };
+        return if own {
+            HomeEntryKind::Transient
+        } else {
+            HomeEntryKind::Unknown
+        };
     }
     if name.ends_with("_auth.json") {
-        Kind::LegacyAuth
+        HomeEntryKind::LegacyAuth
     } else {
-        Kind::Unknown
+        HomeEntryKind::Unknown
     }
 }
 
-fn database_kind(name: &str) -> Kind {
+fn database_kind(name: &str) -> HomeEntryKind {
     if name.ends_with(".sqlite") {
-        Kind::Database
+        HomeEntryKind::Database
     } else if SIDECAR_SUFFIXES.iter().any(|suffix| {
         name.strip_suffix(suffix)
             .is_some_and(|base| base.ends_with(".sqlite"))
     }) {
-        Kind::DatabaseSidecar
+        HomeEntryKind::DatabaseSidecar
     } else {
-        Kind::Unknown
+        HomeEntryKind::Unknown
     }
 }
 
-/// What SQLite appends to a database's name for the files beside it.
+/// The suffixes that SQLite appends to the name of a database for its sidecar files.
 pub const SIDECAR_SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// The files that SQLite may keep beside the database at `path`.
+/// Returns the paths of the sidecar files that SQLite may keep beside the database at `path`.
 pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
     SIDECAR_SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 
-/// Whether the file name is one that Codex gives to its databases: a name and a version, as in
+/// Returns true if the file name has the form of Codex's databases: a name and a version number, as in
 /// `state_5.sqlite`.
 pub fn is_versioned_database(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
@@ -256,7 +261,7 @@ pub fn is_versioned_database(path: &Path) -> bool {
     })
 }
 
-/// Whether the file name is that of a database whose name begins with `prefix`.
+/// Returns true if the file name begins with `prefix` and is that of a database.
 pub fn is_database_named(path: &Path, prefix: &str) -> bool {
     path.file_name()
         .and_then(OsStr::to_str)
@@ -268,36 +273,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_for_transient_files_hold_for_codex_paths_alone() {
+    fn transient_rules_apply_to_codex_paths_only() {
         for (path, kind) in [
-            ("auth.json", Kind::Auth),
-            ("auth.json.lock", Kind::Transient),
-            ("auth.lock", Kind::Transient),
-            ("session_index.jsonl.lock", Kind::Transient),
-            (".auth-a1b2c3", Kind::Transient),
-            ("yarn.lock", Kind::Unknown),
-            ("skills/mine/yarn.lock", Kind::UserContent),
-            ("skills/mine/tmp/x", Kind::UserContent),
-            ("skills/.system/x", Kind::Transient),
-            ("prompts/packages/x", Kind::UserContent),
-            ("plugins/x/state.sqlite-wal", Kind::UserContent),
-            ("state_5.sqlite", Kind::Database),
-            ("state_77.sqlite-wal", Kind::DatabaseSidecar),
-            ("sqlite/state_5.sqlite", Kind::Database),
-            ("sqlite/state_5.sqlite-shm", Kind::DatabaseSidecar),
-            ("sqlite/deep/state_5.sqlite", Kind::Unknown),
-            ("sessions/2026/11/01/x.jsonl", Kind::Sessions),
-            ("21apr_a@b.c_auth.json", Kind::LegacyAuth),
-            ("tmp/x", Kind::Tmp),
-            ("packages/x", Kind::Transient),
-            ("notes.txt", Kind::Unknown),
-            ("projects/tmp/x", Kind::Unknown),
-            (".codex-manager-restore/journal.json", Kind::Transient),
-            (".Codex-Manager/x", Kind::Transient),
-            ("sessions/.codex-manager-restore/new/x", Kind::Transient),
+            ("auth.json", HomeEntryKind::Auth),
+            ("auth.json.lock", HomeEntryKind::Transient),
+            ("auth.lock", HomeEntryKind::Transient),
+            ("session_index.jsonl.lock", HomeEntryKind::Transient),
+            (".auth-a1b2c3", HomeEntryKind::Transient),
+            ("yarn.lock", HomeEntryKind::Unknown),
+            ("skills/mine/yarn.lock", HomeEntryKind::UserContent),
+            ("skills/mine/tmp/x", HomeEntryKind::UserContent),
+            ("skills/.system/x", HomeEntryKind::Transient),
+            ("prompts/packages/x", HomeEntryKind::UserContent),
+            ("plugins/x/state.sqlite-wal", HomeEntryKind::UserContent),
+            ("state_5.sqlite", HomeEntryKind::Database),
+            ("state_77.sqlite-wal", HomeEntryKind::DatabaseSidecar),
+            ("sqlite/state_5.sqlite", HomeEntryKind::Database),
+            ("sqlite/state_5.sqlite-shm", HomeEntryKind::DatabaseSidecar),
+            ("sqlite/deep/state_5.sqlite", HomeEntryKind::Unknown),
+            ("sessions/2026/11/01/x.jsonl", HomeEntryKind::Sessions),
+            ("21apr_a@b.c_auth.json", HomeEntryKind::LegacyAuth),
+            ("tmp/x", HomeEntryKind::Tmp),
+            ("packages/x", HomeEntryKind::Transient),
+            ("notes.txt", HomeEntryKind::Unknown),
+            ("projects/tmp/x", HomeEntryKind::Unknown),
+            (
+                ".codex-manager-restore/journal.json",
+                HomeEntryKind::Transient,
+            ),
+            (".Codex-Manager/x", HomeEntryKind::Transient),
+            (
+                "sessions/.codex-manager-restore/new/x",
+                HomeEntryKind::Transient,
+            ),
             (
                 "sessions/.codex-manager-restore.old-1/new/x",
-                Kind::Transient,
+                HomeEntryKind::Transient,
             ),
         ] {
             assert_eq!(kind_of(Path::new(path)), kind, "{path}");

@@ -1,25 +1,25 @@
-//! Who an account is.
+//! The identity of an account: ids, email, kind of login.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An email as it was written; compares without regard to letter case.
+/// An email in its original spelling. Comparison ignores letter case.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(String);
 
 impl Email {
-    /// Takes the text as it is.
+    /// Stores the text without checking it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// As it was written.
+    /// Returns the original spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The form to compare and to sort by.
+    /// Returns the lower-case form for comparing and sorting.
     pub fn key(&self) -> String {
         self.0.to_lowercase()
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Email {
     }
 }
 
-/// How an account is signed in.
+/// The kind of login of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginKind {
@@ -52,8 +52,8 @@ pub enum LoginKind {
 
 /// One account. Its identity is the pair (user id, workspace account id); the email is its label.
 ///
-/// The ids are absent where only a file name told of the account. An API key has as its label
-/// `api-key-` and the first six hex digits of the key's SHA-256.
+/// The ids are absent if only a file name names the account. The label of an API key is `api-key-` and
+/// the first six hex digits of the SHA-256 of the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The label: an email, or `api-key-…`.
@@ -64,13 +64,13 @@ pub struct Identity {
     /// The user id (`chatgpt_user_id`).
     #[serde(default)]
     pub user_id: Option<String>,
-    /// How it is signed in.
+    /// The kind of its login.
     #[serde(default)]
     pub kind: LoginKind,
 }
 
 impl Identity {
-    /// An account known by its email alone.
+    /// Creates the identity of an account of which only the email is known.
     pub fn of_email(email: impl Into<String>) -> Self {
         Self {
             email: Email::new(email),
@@ -80,13 +80,13 @@ impl Identity {
         }
     }
 
-    /// Whether the pair of ids is known.
+    /// Returns true if an id is known, or none is needed (API key).
     pub fn is_known(&self) -> bool {
         self.kind == LoginKind::ApiKey || self.account_id.is_some() || self.user_id.is_some()
     }
 
-    /// Whether both are surely the same account: equal pairs of ids; where an id is missing on one
-    /// side, what remains must agree, and so must the email.
+    /// Returns true if both are certainly the same account: both ids are equal. If an id is missing on
+    /// one side, the other id and the email have to be equal.
     pub fn is_same(&self, other: &Self) -> bool {
         fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pair_of_ids_decides_not_the_email() {
+    fn ids_decide_even_if_the_emails_differ() {
         let a = account("a@x.com", Some("team"), Some("u1"));
         assert!(a.is_same(&account("other@x.com", Some("team"), Some("u1"))));
         assert!(
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn emails_compare_without_case_where_ids_are_missing() {
+    fn emails_are_compared_without_case_if_ids_are_missing() {
         let a = account("User@X.com", None, None);
         assert!(a.is_same(&account("user@x.COM", Some("acct"), Some("u"))));
         assert!(!a.is_same(&account("other@x.com", Some("acct"), Some("u"))));

@@ -1,33 +1,34 @@
 //! Codex's own locks on a login.
 //!
-//! Codex 0.169 takes `flock` on `auth.lock`, then on `auth.json.lock`, re-reads auth.json and
-//! replaces it by one rename. Whoever holds both keeps it from refreshing meanwhile.
+//! To renew a login, Codex 0.169 takes `flock` on `auth.lock`, then on `auth.json.lock`, reads
+//! auth.json again and replaces it by one rename. While this program holds both locks, Codex cannot
+//! renew the login.
 
 use crate::io::lock::{FileLock, LockError};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long we wait for Codex to finish a refresh.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit for Codex to finish a renewal and release its locks.
+pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Both locks of one home, released when dropped.
 #[derive(Debug)]
 pub struct LoginLock {
-    _json: FileLock,
-    _outer: FileLock,
+    _auth_json_lock: FileLock,
+    _auth_lock: FileLock,
 }
 
 impl LoginLock {
-    /// Takes both locks of `home`, in Codex's order, within `patience` for the two together.
-    /// The lock files are created where missing and stay, as with Codex.
-    pub fn take(home: &Path, patience: Duration) -> Result<Self, LockError> {
+    /// Takes both locks of `home` in Codex's order; `timeout` limits the two together. Missing lock
+    /// files are created, and stay, as Codex leaves them.
+    pub fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
         let started = std::time::Instant::now();
-        let outer = FileLock::exclusive_within(&home.join("auth.lock"), patience)?;
-        let rest = patience.saturating_sub(started.elapsed());
-        let json = FileLock::exclusive_within(&home.join("auth.json.lock"), rest)?;
+        let auth_lock = FileLock::exclusive_within(&home.join("auth.lock"), timeout)?;
+        let remaining = timeout.saturating_sub(started.elapsed());
+        let auth_json_lock = FileLock::exclusive_within(&home.join("auth.json.lock"), remaining)?;
         Ok(Self {
-            _json: json,
-            _outer: outer,
+            _auth_json_lock: auth_json_lock,
+            _auth_lock: auth_lock,
         })
     }
 }

@@ -1,7 +1,8 @@
-//! Codex's own formats and habits, as observed on Codex CLI 0.169. No policy of ours.
+//! The formats and the behaviour of Codex, as observed on Codex CLI 0.169. Contains no policy of
+//! codex-manager.
 //!
-//! Formats change: what is needed is parsed, the rest is kept verbatim, and each trap is held by a
-//! test, with the real program where it can be shown there.
+//! Formats change between versions, so the modules parse what they need and keep the rest verbatim.
+//! Each quirk has a test, against the real Codex where it can be reproduced there.
 
 pub mod app_server;
 pub mod arguments;

@@ -1,10 +1,9 @@
-//! Who uses a Codex home right now.
+//! Finds the processes that use a Codex home.
 //!
-//! Asked of the table of processes: Codex programs whose home it is, what started them and what they
-//! started, and any process that has a file of the home open. Where open files are not told (other
-//! than on Linux), Codex's own marks are known too: the daemon's pid file and the locks on
-//! conversations that are being written. What belongs to other users and cannot be looked into is
-//! passed over.
+//! The process table shows the Codex programs that run with this home, their parents and children,
+//! and every process that has a file of the home open. Open files are visible on Linux only, so
+//! Codex's own marks count as well: the pid file of the daemon and the held locks on conversations.
+//! Processes of other users that cannot be inspected are ignored.
 
 use super::config::CodexConfig;
 use super::daemon;
@@ -20,14 +19,14 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Somebody who uses a home.
+/// A user of a home, for messages: a process, or an unknown process that holds a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The process, where it is known.
+    /// The process id; `None` if only a held conversation lock proves the process.
     pub pid: Option<u32>,
     /// The name of its program.
     pub name: String,
-    /// What gives it away: "codex process", "background daemon", "holds … open", "is writing the
+    /// The evidence, as text: "codex process", "background daemon", "holds … open", "is writing the
     /// conversation …".
     pub why: String,
 }
@@ -41,13 +40,12 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The names that programs of Codex go by, in lower case: file names of programs, where `.exe` may
-/// be left out.
+/// The file names of Codex's programs, in lower case. An `.exe` extension is optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramNames {
-    /// Codex itself.
+    /// The names of Codex itself; `codex` by default.
     pub codex: Vec<String>,
-    /// What works for Codex in the background and must not be ended.
+    /// The names of background helpers of Codex, which must not be ended. Empty by default.
     pub background: Vec<String>,
 }
 
@@ -60,24 +58,24 @@ impl Default for ProgramNames {
     }
 }
 
-/// What a process is to a home.
+/// The relation of a process to a home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// The background daemon.
+    /// The background daemon of the home, named by its pid file.
     Daemon,
-    /// A Codex with this home.
+    /// A Codex program that runs with this home.
     Codex,
-    /// The launcher of npm that waits for a Codex with this home. It touches no data itself.
+    /// The npm launcher that waits for a Codex with this home. It touches no data itself.
     Launcher,
     /// One of the programs that work in the background and must not be ended.
     Background,
-    /// Started by Codex, with a file of the home open.
-    Offspring {
+    /// A descendant of Codex or the daemon that has a file of the home open.
+    CodexChild {
         /// One such file, relative to the folder that holds it.
         open: PathBuf,
     },
-    /// Somebody else with a file of the home open.
-    Stranger {
+    /// Any other process that has a file of the home open.
+    OtherProgram {
         /// One such file, relative to the folder that holds it.
         open: PathBuf,
     },
@@ -90,7 +88,7 @@ impl fmt::Display for Role {
             Self::Codex => f.write_str("codex process"),
             Self::Launcher => f.write_str("launcher of codex"),
             Self::Background => f.write_str("background process of codex"),
-            Self::Offspring { open } | Self::Stranger { open } => {
+            Self::CodexChild { open } | Self::OtherProgram { open } => {
                 write!(f, "holds {} open", open.display())
             }
         }
@@ -100,22 +98,22 @@ impl fmt::Display for Role {
 /// A process that uses a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HomeProcess {
-    /// Its id.
+    /// The process id, which the system may reuse; `started` tells two processes apart.
     pub pid: u32,
-    /// When it was started; see [`processes::started`].
+    /// The start time, in the unit of [`processes::started`].
     #[serde(skip)]
     pub started: Option<u64>,
-    /// Whether it runs for the user that we run for.
+    /// True if it runs for the same user as this program.
     #[serde(skip)]
     pub is_own: bool,
     /// The name of its program.
     pub name: String,
-    /// What it was called with, fit to print: secrets and prompts are left out.
+    /// The command line, safe to print: without secrets and prompts.
     pub command_line: String,
-    /// The program it runs.
+    /// The path of the program file, if the system shows it.
     #[serde(skip)]
     pub program: Option<PathBuf>,
-    /// What it is to the home.
+    /// The relation to the home; in JSON the text of its `Display`.
     #[serde(serialize_with = "as_text")]
     pub role: Role,
 }
@@ -130,27 +128,27 @@ impl fmt::Display for HomeProcess {
     }
 }
 
-/// Who uses a home, as seen at one moment.
+/// The processes that use a home, at the time of [`inspect_home`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The processes, by id.
+pub struct HomeUsage {
+    /// The processes, ordered by id.
     pub processes: Vec<HomeProcess>,
-    /// The conversations that somebody is writing, whoever it is.
+    /// The ids of the conversations whose writer lock is held.
     pub conversations: Vec<String>,
-    /// Those of them that none of the processes is seen to write.
+    /// The ids among `conversations` whose lock none of the `processes` has open.
     pub unexplained: Vec<String>,
-    /// The Codex that started this very command, directly or by others.
-    pub around_us: Option<u32>,
+    /// The process id of the Codex that started this program, directly or through other programs.
+    pub codex_ancestor: Option<u32>,
 }
 
-impl Seen {
-    /// Whether nobody uses the home. A launcher alone does not.
-    pub fn is_nobody(&self) -> bool {
+impl HomeUsage {
+    /// Returns true if no process uses the home. A launcher alone does not count.
+    pub fn is_unused(&self) -> bool {
         self.holders().is_empty()
     }
 
-    /// Everybody who uses the home: the processes, then the conversations that somebody unknown
-    /// writes.
+    /// Lists the processes that use the home without launchers, then one unknown process for each
+    /// unexplained conversation.
     pub fn holders(&self) -> Vec<Holder> {
         let known = self
             .processes
@@ -170,10 +168,10 @@ impl Seen {
     }
 }
 
-/// The folders outside `home` that hold its data: where a linked `sessions/` or
-/// `archived_sessions/` leads, and the folder of the databases.
+/// Returns the folders outside `home` that hold its data: the targets of a linked `sessions/` or
+/// `archived_sessions/`, and the folder of the databases.
 pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
-    let databases = CodexConfig::read(home).databases(home, env);
+    let databases = CodexConfig::read(home).database_folder(home, env);
     let home = canonical(home);
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
@@ -184,15 +182,15 @@ pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Everybody but this process who uses `home` or has a file beneath it or beneath one of the
-/// `outside` folders open, ordered by process id; then the conversations that somebody unknown
-/// writes.
+/// Finds the other processes that use `home` or have a file below it or below one of the `outside`
+/// folders open, ordered by process id; then one entry for each conversation that an unknown process
+/// is writing.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
-    look(home, outside, &ProgramNames::default()).holders()
+    inspect_home(home, outside, &ProgramNames::default()).holders()
 }
 
-/// The Codex programs that were started on `home`, except for its daemon and the helper of that.
-/// The npm wrapper counts as long as it stays: it may be about to start the program.
+/// Finds the Codex programs that were started on `home`, without its daemon and the daemon's update
+/// loop. The npm launcher counts while it runs, because it may be about to start Codex.
 pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = canonical(home);
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
@@ -213,18 +211,18 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
-/// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
-/// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
-/// for its user, too (0.169).
-pub fn turns_of_daemon(home: &Path) -> Vec<String> {
+/// Returns the ids of the conversations in which the daemon of `home` runs a turn: their locks are
+/// held and their rollouts show a turn without an end. The lock alone proves nothing, because the
+/// daemon also keeps the locks of conversations that wait for the user (0.169).
+pub fn running_daemon_turns(home: &Path) -> Vec<String> {
     let home = canonical(home);
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
     let open = daemon.map(|daemon| daemon.open_beneath(&[&home]));
     let open = open.unwrap_or_default();
-    writers(&home)
+    held_thread_locks(&home)
         .iter()
-        .map(|lock| name_of(lock))
+        .map(|lock| conversation_of(lock))
         .filter(|id| {
             let rollout = open
                 .iter()
@@ -234,12 +232,13 @@ pub fn turns_of_daemon(home: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Kills the Codex programs that were started on `home`: one of ours that is to end with us.
+/// Kills the Codex programs that were started on `home`. Only for scratch homes, whose Codex must not
+/// outlive this program.
 pub fn kill_codex(home: &Path) {
     find_codex(home).iter().for_each(kill);
 }
 
-/// Ends a process at once; nothing happens where it is gone, or is not known by its id.
+/// Kills a process with SIGKILL. Does nothing if it has ended, if its id is unknown, or on Windows.
 pub fn kill(holder: &Holder) {
     #[cfg(unix)]
     {
@@ -253,14 +252,15 @@ pub fn kill(holder: &Holder) {
     let _ = holder;
 }
 
-/// Whether this system shows processes at all: one that does not even show us shows nobody.
-pub fn can_tell() -> bool {
+/// Returns true if the system lets this program list processes. The test is whether its own process is
+/// listed: some sandboxes show an empty table.
+pub fn can_list_processes() -> bool {
     ProcessTable::read().get(std::process::id()).is_some()
 }
 
-/// Looks who uses `home`: programs of these names with that home, and whoever but this process has
-/// a file beneath it or beneath one of the `outside` folders open.
-pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
+/// Finds the other processes that use `home`: programs with these names and that home, and processes
+/// that have a file below it or below one of the `outside` folders open.
+pub fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
     let home = canonical(home);
     let table = ProcessTable::read();
     let this = std::process::id();
@@ -271,7 +271,7 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
     let mut locks = BTreeSet::new();
     let mut found = Vec::new();
     for process in table.iter().filter(|process| process.pid() != this) {
-        // Zombies, kernel threads, and processes of others do not tell their program.
+        // Zombies, kernel threads and processes of other users show no program name.
         let Some(name) = process.name() else { continue };
         let open = process.open_beneath(&folders);
         let role = if daemon == Some(process.pid()) {
@@ -283,7 +283,7 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
             Role::Codex
         } else if let Some(file) = open.first() {
             let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
-            Role::Stranger {
+            Role::OtherProgram {
                 open: relative.unwrap_or(file).to_path_buf(),
             }
         } else {
@@ -294,44 +294,45 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
         }
         let held = home.join(THREAD_LOCKS);
         locks.extend(open.into_iter().filter(|file| file.starts_with(&held)));
-        found.push(described(process, &name, role));
+        found.push(describe(process, &name, role));
     }
     if let Some(pid) = daemon.filter(|pid| found.iter().all(|process| process.pid != *pid)) {
-        found.push(unseen_daemon(pid));
+        found.push(daemon_from_pid_file(pid));
     }
-    settle_kinship(&table, &mut found);
-    let writing = writers(&home);
+    assign_relations(&table, &mut found);
+    let writing = held_thread_locks(&home);
     let around = table.ancestors(this);
-    Seen {
-        around_us: around.into_iter().find(|pid| {
+    HomeUsage {
+        codex_ancestor: around.into_iter().find(|pid| {
             let is_codex = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon);
             found.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
-        conversations: writing.iter().map(|lock| name_of(lock)).collect(),
+        conversations: writing.iter().map(|lock| conversation_of(lock)).collect(),
         unexplained: writing
             .iter()
             .filter(|lock| !locks.contains(*lock))
-            .map(|lock| name_of(lock))
+            .map(|lock| conversation_of(lock))
             .collect(),
         processes: found,
     }
 }
 
-/// Adds the launchers of what was found, and tells what Codex started from strangers.
-fn settle_kinship(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
+/// Adds the npm launchers of the Codex processes in `found`, and marks their descendants as
+/// [`Role::CodexChild`].
+fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
     let codex: Vec<u32> = found
         .iter()
         .filter(|process| matches!(process.role, Role::Codex | Role::Daemon))
         .map(|process| process.pid)
         .collect();
     for process in found.iter_mut() {
-        if let Role::Stranger { open } = &process.role
+        if let Role::OtherProgram { open } = &process.role
             && table
                 .ancestors(process.pid)
                 .iter()
                 .any(|pid| codex.contains(pid))
         {
-            process.role = Role::Offspring { open: open.clone() };
+            process.role = Role::CodexChild { open: open.clone() };
         }
     }
     for pid in codex {
@@ -341,19 +342,19 @@ fn settle_kinship(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
             && let Some(name) = parent.name()
         {
             found.retain(|process| process.pid != parent.pid());
-            found.push(described(parent, &name, Role::Launcher));
+            found.push(describe(parent, &name, Role::Launcher));
         }
     }
     found.sort_by_key(|process| process.pid);
 }
 
-/// Whether a process runs Codex, or is npm's launcher, which may be about to start it.
+/// Returns true if a process runs Codex, or is npm's launcher, which may be about to start it.
 pub fn is_codex(process: &Process) -> bool {
     let name = process.name().unwrap_or_default();
     name == "codex" || (name == "node" && is_launcher(process))
 }
 
-/// npm's `codex` is a script that Node runs; below Node 22.15 it stays and waits for the program.
+/// Returns true for npm's `codex` script in Node. Below Node 22.15 it keeps running beside Codex.
 fn is_launcher(process: &Process) -> bool {
     process
         .arguments()
@@ -362,18 +363,19 @@ fn is_launcher(process: &Process) -> bool {
         .is_some_and(|name| name == "codex" || name == "codex.js")
 }
 
-/// The loop that updates the daemon's package outlives `daemon stop` and touches no data.
+/// Returns true for the loop that updates the daemon's package. It survives `daemon stop` and touches
+/// no data, so it never counts as a user of the home.
 fn is_update_loop(process: &Process) -> bool {
     process.arguments().iter().any(|a| a == "pid-update-loop")
 }
 
-/// The conversation that a lock is for.
-fn name_of(lock: &Path) -> String {
+/// Returns the id of the conversation that a lock file protects.
+fn conversation_of(lock: &Path) -> String {
     let name = lock.file_stem().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-fn described(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
+fn describe(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
     HomeProcess {
         pid: process.pid(),
         started: process.started(),
@@ -385,8 +387,8 @@ fn described(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
     }
 }
 
-/// The daemon, where only its pid file tells of it.
-fn unseen_daemon(pid: u32) -> HomeProcess {
+/// Describes a daemon that is known from its pid file only.
+fn daemon_from_pid_file(pid: u32) -> HomeProcess {
     HomeProcess {
         pid,
         started: processes::started(pid),
@@ -404,26 +406,27 @@ fn is_named(name: &OsStr, names: &[String]) -> bool {
     names.iter().any(|wanted| bare(wanted) == bare(&name))
 }
 
-/// The Codex home that a process runs with, as far as its environment tells.
+/// Returns the Codex home of a process: its `CODEX_HOME`, else `.codex` in its home folder. `None` if
+/// its environment cannot be read.
 fn home_of(process: &Process) -> Option<PathBuf> {
-    let by_default = || {
+    let default_home = || {
         let home = process.variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
         home.map(|home| Path::new(&home).join(".codex").into_os_string())
     };
-    let home: OsString = process.variable("CODEX_HOME").or_else(by_default)?;
+    let home: OsString = process.variable("CODEX_HOME").or_else(default_home)?;
     let folder = process.working_folder().unwrap_or_default();
     Some(canonical(&folder.join(home)))
 }
 
-/// The locks on conversations that are held.
-fn writers(home: &Path) -> Vec<PathBuf> {
+/// Returns the paths of the held locks on conversations, sorted.
+fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
     let folder = home.join(THREAD_LOCKS);
     let mut locks: Vec<_> = std::fs::read_dir(&folder)
         .into_iter()
         .flatten()
         .flatten()
         .map(|entry| entry.file_name())
-        // `.coordination.lock` is held for moments only.
+        // Codex holds `.coordination.lock` only briefly, for no conversation in particular.
         .filter(|name| !name.as_encoded_bytes().starts_with(b"."))
         .map(|name| folder.join(name))
         .filter(|path| path.extension().is_some_and(|e| e == "lock"))
@@ -433,7 +436,7 @@ fn writers(home: &Path) -> Vec<PathBuf> {
     locks
 }
 
-/// `path` without links, as far as it exists.
+/// Resolves the links in `path`; returns it unchanged if it does not exist.
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }

@@ -1,4 +1,4 @@
-//! The Codex program: where it is, what it is called with.
+//! Finds the Codex program and prepares its command lines.
 
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Variables that name a login other than the home's own.
+/// Environment variables that name a login other than that of the home.
 ///
-/// Codex 0.169 takes `CODEX_ACCESS_TOKEN` before auth.json in every command, also in `app-server`;
-/// there it ignores `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` takes the latter). Whoever
-/// asks about a home means the login in that home, so a child of ours is given none of them.
+/// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, also in `app-server`, where
+/// it ignores `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the
+/// login in the home, so Codex gets none of these variables.
 pub const LOGIN_VARIABLES: [&str; 3] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"];
 
-/// There is no Codex to run.
+/// The reason why no Codex program was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
-    /// No folder of `PATH` has it.
+    /// No folder of `PATH` contains the program.
     #[error("no program on PATH: {0}")]
     NotOnPath(String),
-    /// The path that was given is no program.
+    /// The configured path is not an executable file.
     #[error("not a program: {}", .0.display())]
     NotAProgram(PathBuf),
 }
 
-/// A Codex program that exists.
+/// The path of an existing Codex program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
 }
 
 impl Program {
-    /// The program `configured`, a path or a bare name, else `codex`; bare names are sought on the
+    /// Finds the program `configured`, a path or a name; `codex` by default. Names are searched on the
     /// `PATH` of `env`.
     ///
     /// # Errors
-    /// There is none.
+    /// The program does not exist or is not executable.
     pub fn find(configured: Option<&Path>, env: &Environment) -> Result<Self, ProgramError> {
         let wanted = configured.unwrap_or(Path::new("codex"));
         if wanted.components().count() > 1 || wanted.is_absolute() {
@@ -50,7 +50,7 @@ impl Program {
         folders
             .into_iter()
             .flatten()
-            // An empty entry means the current folder: nobody wants a login handed to that.
+            // An empty entry means the current folder. A program there must not get a login.
             .filter(|folder| !folder.as_os_str().is_empty())
             .flat_map(|folder| {
                 let folder = env.absolute(&folder);
@@ -61,14 +61,15 @@ impl Program {
             .ok_or_else(|| ProgramError::NotOnPath(wanted.display().to_string()))
     }
 
-    /// Where it is.
+    /// Returns the path of the program, which is absolute.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The program about to run on `home`, in the environment `env` without [`LOGIN_VARIABLES`].
+    /// Returns a command that runs Codex on `home`, with the environment `env` without
+    /// [`LOGIN_VARIABLES`].
     ///
-    /// It starts in `home`, so that no project's own `.codex/config.toml` has a say.
+    /// The current folder is `home`, so that no `.codex/config.toml` of a project applies.
     pub fn command(&self, home: &Path, env: &Environment) -> Command {
         let mut command = Command::new(&self.path);
         command.env_clear().envs(env.variables());
@@ -79,9 +80,10 @@ impl Program {
         command
     }
 
-    /// The version it names, such as "0.169.0", if it does so within `patience`.
-    pub fn version(&self, env: &Environment, patience: Duration) -> Option<String> {
-        let deadline = Instant::now() + patience;
+    /// Returns the version that the program prints, such as "0.169.0"; `None` if it prints none within
+    /// `timeout`.
+    pub fn version(&self, env: &Environment, timeout: Duration) -> Option<String> {
+        let deadline = Instant::now() + timeout;
         let mut command = Command::new(&self.path);
         command.env_clear().envs(env.variables()).arg("--version");
         let mut child = ChildGroup::spawn(&mut command).ok()?;
@@ -103,7 +105,7 @@ fn names_of(name: &Path) -> Vec<PathBuf> {
     vec![name.to_path_buf()]
 }
 
-/// npm installs a `.cmd` beside a script that Windows cannot run.
+/// Returns the file names of a program. npm installs a `.cmd` beside a script that Windows cannot run.
 #[cfg(windows)]
 fn names_of(name: &Path) -> Vec<PathBuf> {
     ["exe", "cmd", "bat"]

@@ -1,18 +1,19 @@
-//! Text of others made fit to print: no token, no control character, no end of page.
+//! Makes text of Codex and servers safe to print: removes tokens and control characters, limits the
+//! length.
 //!
-//! Codex puts the body of a failed request into its error message, and a server may echo there
-//! what it was sent.
+//! Codex includes the body of a failed request in its error message, and that body may repeat the
+//! token of the request.
 
 use regex::{Captures, Regex};
 use std::ffi::OsString;
 use std::sync::LazyLock;
 
-/// What is left of a message, in characters.
+/// The longest printed message, in characters.
 const MAX_CHARS: usize = 300;
 
 const REPLACEMENT: &str = "[redacted]";
 
-/// A name that says its value is secret, up to the value.
+/// Matches a name that marks its value as secret, and the value.
 static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r#"(?i)((?:token|secret|password|passwd|api[_-]?key|authorization|cookie)\\?"?\s*[:=]\s*\\?"?(?:bearer\s+|basic\s+)?|bearer\s+)[^\s"'\\,;}&]+"#,
@@ -20,7 +21,7 @@ static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// What looks like a token by itself: a JWT, an API key, a refresh token, a long opaque word.
+/// Matches words that look like tokens: a JWT, an API key, a refresh token, any long opaque word.
 static SHAPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"\beyJ[A-Za-z0-9_.+/=-]{6,}|\b(?:sk|rt|at|sess)[-_.][A-Za-z0-9_.+/=-]{6,}|[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*",
@@ -28,7 +29,7 @@ static SHAPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Long words that are no tokens: the names of conversations, and words joined by hyphens.
+/// Matches long words that are no tokens: names of rollouts, and words joined by hyphens.
 static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$",
@@ -36,8 +37,8 @@ static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// What a token is replaced with; what only looks like one is kept.
-fn unless_harmless(found: &Captures<'_>) -> String {
+/// Returns the replacement of a match of [`SHAPED`]: the word itself if it is harmless.
+fn redact_unless_harmless(found: &Captures<'_>) -> String {
     let word = &found[0];
     let is_harmless = HARMLESS
         .as_ref()
@@ -49,19 +50,21 @@ fn unless_harmless(found: &Captures<'_>) -> String {
     }
 }
 
-/// `text` on one line, without anything that may be a token, cut to a readable length.
+/// Returns `text` on one line, without possible tokens, cut at 300 characters.
 pub fn printable(text: &str) -> String {
     let line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    // Unreachable with patterns that the tests use; nothing is the safe answer.
+    // The patterns are constant and tested, so this does not happen. An empty text is the safe result.
     line = NAMED.as_ref().map_or(String::new(), |pattern| {
         pattern.replace_all(&line, "${1}[redacted]").into_owned()
     });
     line = SHAPED.as_ref().map_or(String::new(), |pattern| {
-        pattern.replace_all(&line, unless_harmless).into_owned()
+        pattern
+            .replace_all(&line, redact_unless_harmless)
+            .into_owned()
     });
     if line.chars().count() > MAX_CHARS {
         line = line.chars().take(MAX_CHARS).collect();
@@ -70,17 +73,17 @@ pub fn printable(text: &str) -> String {
     line
 }
 
-/// A word that says its value is secret.
+/// Matches an option whose value is secret, such as `--api-key`.
 static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?i)^-+[a-z_-]*(?:token|secret|password|passwd|key|authorization|header|cookie)$")
         .ok()
 });
 
-/// A user and a password in an address.
+/// Matches the user and password in a URL.
 static USER_INFO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"://[^/\s@]+@").ok());
 
-/// A command line on one line: without what may be a token, and without what is likely a prompt (an
-/// argument of several words), which is kept as `[text]`.
+/// Formats a command line without possible tokens. An argument of several words is likely a prompt, and
+/// is shown as `[text]`.
 pub fn command_line(arguments: &[OsString]) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut value_is_secret = false;
@@ -94,7 +97,7 @@ pub fn command_line(arguments: &[OsString]) -> String {
         } else {
             text.clone().into_owned()
         });
-        // A pattern that cannot be had makes every value a secret.
+        // Without the pattern every value counts as secret.
         value_is_secret = SECRET_WORD
             .as_ref()
             .is_none_or(|pattern| pattern.is_match(&text));
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_kind_of_token_comes_through() {
+    fn every_kind_of_token_is_redacted() {
         for token in [
             "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln",
             "sk-proj-0123456789",
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helps_is_kept() {
+    fn harmless_text_is_kept() {
         let text = "GET http://127.0.0.1:1/backend-api/wham/usage failed: 401 Unauthorized; \
                     body={\"error\":{\"code\":\"token_expired\"}}";
         assert_eq!(printable(text), text);
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_one_line_of_bounded_length() {
+    fn output_is_one_line_of_limited_length() {
         assert_eq!(printable("a\n\u{1b}[31mb\tc"), "a [31mb c");
         assert_eq!(
             printable(&"ab ".repeat(1000)).chars().count(),

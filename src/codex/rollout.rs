@@ -1,7 +1,7 @@
-//! Rollouts: one file for each conversation.
+//! Rollouts: the file of each conversation.
 //!
-//! `rollout-<local time>-<uuid>.jsonl`, or the same with `.zst` behind it; both are one
-//! conversation, and the plain file wins while both exist, as it does for Codex.
+//! Named `rollout-<local time>-<uuid>.jsonl`, or the same with `.zst` if compressed. Both names mean the
+//! same conversation. If both exist, the plain file counts, as in Codex.
 
 use crate::io::file_open;
 use std::ffi::OsStr;
@@ -9,21 +9,21 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The end of a compressed rollout's name.
+/// The file name suffix of a compressed rollout.
 pub const ZST: &str = ".zst";
 
-/// Which conversation a file is of.
+/// The name of a rollout, which identifies its conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConversationFile {
-    /// The name without `.zst`: the same for the plain and the compressed form, and in `sessions/`
-    /// and `archived_sessions/`.
+    /// The file name without `.zst`. It is the same for the plain and the compressed form, in
+    /// `sessions/` and `archived_sessions/`.
     pub name: String,
-    /// Whether this is the compressed form.
+    /// True for the compressed form.
     pub compressed: bool,
 }
 
 impl ConversationFile {
-    /// Recognises a rollout by its file name.
+    /// Parses the file name of `path`; `None` if it is not that of a rollout.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
         let (plain, compressed) = match name.strip_suffix(ZST) {
@@ -37,7 +37,7 @@ impl ConversationFile {
         })
     }
 
-    /// The conversation's id, where the name ends in one: 36 characters before `.jsonl`.
+    /// Returns the conversation's id: the UUID before `.jsonl`, if there is one.
     pub fn id(&self) -> Option<&str> {
         let stem = self.name.strip_suffix(".jsonl")?;
         let id = stem.get(stem.len().checked_sub(36)?..)?;
@@ -49,21 +49,21 @@ impl ConversationFile {
     }
 }
 
-/// How a compressed file begins.
+/// The first bytes of a compressed file.
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// How much of the end of a rollout is looked at for the end of a turn.
-const TAIL_BYTES: u64 = 1024 * 1024;
+/// The part of the end of a rollout, in bytes, in which [`is_idle`] searches for the end of a turn.
+const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
-/// Whether no turn is under way in a plain rollout: the last word about a turn in its last MiB is
-/// that one ended.
+/// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
+/// end of a turn.
 pub fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(end.saturating_sub(TAIL_BYTES)))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(TURN_TAIL_BYTES)))?;
         let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let tail = tail().unwrap_or_default();
@@ -78,16 +78,16 @@ pub fn is_idle(path: &Path) -> bool {
     last.unwrap_or(false)
 }
 
-/// Opens a rollout for reading as plain text, whichever form it has. The form is told by how the file
-/// begins: others may have put something behind its name.
+/// Opens a plain or compressed rollout for reading as plain text. The first bytes decide the form, not
+/// the name: other programs may have appended something to it.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     let mut file = BufReader::with_capacity(128 * 1024, file);
     if file.fill_buf()?.starts_with(&ZST_MAGIC) {
-        let limit = (size.saturating_mul(UNPACKED_RATIO)).max(UNPACKED_BYTES);
-        Ok(Box::new(Bounded {
-            reader: plain(file)?,
+        let limit = (size.saturating_mul(MAX_UNPACKED_RATIO)).max(MIN_UNPACKED_LIMIT);
+        Ok(Box::new(SizeLimitedReader {
+            reader: decompress(file)?,
             limit,
             left: limit,
         }))
@@ -96,39 +96,39 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
     }
 }
 
-/// How many bytes any compressed rollout may unpack to.
-const UNPACKED_BYTES: u64 = 256 << 20;
-/// A large one may unpack to so many times its size: text with times in it comes to a tenth of that.
-const UNPACKED_RATIO: u64 = 1000;
+/// The size in bytes to which any compressed rollout may unpack.
+const MIN_UNPACKED_LIMIT: u64 = 256 << 20;
+/// The factor by which a large compressed rollout may unpack. Real ones reach a tenth of it.
+const MAX_UNPACKED_RATIO: u64 = 1000;
 
-/// A compressed file that unpacks to more than a conversation of its size could have: a few kilobytes can
-/// be made to unpack to terabytes.
+/// The error for a compressed file that unpacks to an implausible size. A decompression bomb turns a few
+/// kilobytes into terabytes.
 #[derive(Debug, thiserror::Error)]
-#[error("unpacks to more than {} MB, as no conversation of its size does", .limit >> 20)]
-struct Oversized {
+#[error("unpacks to more than {} MB, which is implausible for a conversation of its size", .limit >> 20)]
+struct OversizedRollout {
     limit: u64,
 }
 
-/// Whether reading ended because a compressed file unpacks to more than a conversation could have.
+/// Returns true if reading failed because a compressed file unpacks to an implausible size.
 pub fn is_oversized(error: &io::Error) -> bool {
-    matches!(error.get_ref(), Some(inner) if inner.is::<Oversized>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<OversizedRollout>())
 }
 
-/// What a compressed file unpacks to, up to a limit.
-struct Bounded<R> {
+/// A reader that fails after `limit` bytes.
+struct SizeLimitedReader<R> {
     reader: R,
     limit: u64,
     left: u64,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for SizeLimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buffer)?;
         let Some(left) = self.left.checked_sub(n as u64) else {
             let limit = self.limit;
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                Oversized { limit },
+                OversizedRollout { limit },
             ));
         };
         self.left = left;
@@ -136,25 +136,25 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// The text of a compressed rollout.
-pub fn plain(compressed: impl Read) -> io::Result<impl Read> {
+/// Decompresses a rollout, without a limit on its size.
+pub fn decompress(compressed: impl Read) -> io::Result<impl Read> {
     ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
 }
 
-/// How two rollouts of one conversation relate.
+/// The relation of two rollouts of one conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// The same text.
+    /// Both have the same text.
     Equal,
-    /// The second is the first with more behind it.
+    /// The first is a prefix of the second.
     SecondExtends,
-    /// The first is the second with more behind it.
+    /// The second is a prefix of the first.
     FirstExtends,
-    /// Neither is a beginning of the other.
+    /// Neither is a prefix of the other.
     Diverged,
 }
 
-/// Compares two rollouts as text, in constant memory.
+/// Compares the plain text of two rollouts, in constant memory.
 pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
@@ -173,7 +173,7 @@ pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     }
 }
 
-/// Reads until `buffer` is full or the end.
+/// Reads until `buffer` is full or the file ends; returns the number of bytes.
 fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -185,9 +185,9 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The length of `file`'s first `len` bytes up to and including their last newline; zero if there
-/// is none.
-pub fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
+/// Returns the length of the complete lines in the first `len` bytes of `file`; zero if there is no
+/// newline.
+pub fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
     let mut end = len;
     while end > 0 {
@@ -210,7 +210,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn both_forms_are_one_conversation() {
+    fn plain_and_compressed_names_mean_the_same_conversation() {
         let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
         let plain = ConversationFile::of(Path::new(&format!(
             "a/rollout-2026-11-20T01-02-03-{id}.jsonl"
@@ -227,9 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_file_gives_what_it_may_and_no_more() {
+    fn the_reader_fails_beyond_its_limit() {
         let read = |bytes: &[u8], left| {
-            let mut reader = Bounded {
+            let mut reader = SizeLimitedReader {
                 reader: bytes,
                 limit: left,
                 left,
@@ -243,12 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn whole_lines_finds_the_last_newline_across_chunks() {
+    fn complete_lines_len_finds_the_last_newline_across_chunks() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one\n").unwrap();
         file.write_all(&vec![b'x'; 200_000]).unwrap();
-        assert_eq!(whole_lines(&mut file, 200_004).unwrap(), 4);
-        assert_eq!(whole_lines(&mut file, 3).unwrap(), 0);
-        assert_eq!(whole_lines(&mut file, 4).unwrap(), 4);
+        assert_eq!(complete_lines_len(&mut file, 200_004).unwrap(), 4);
+        assert_eq!(complete_lines_len(&mut file, 3).unwrap(), 0);
+        assert_eq!(complete_lines_len(&mut file, 4).unwrap(), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! `codex login` in a home of its own.
+//! Runs `codex login` in a scratch home.
 
 use super::config::CodexConfig;
 use super::process;
@@ -10,22 +10,23 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-/// Makes the empty folder `home` (0700) one in which Codex signs in as it would in `like`, and
-/// keeps the login in auth.json whatever `like` does.
+/// Creates the scratch home `home` (mode 0700) with the sign-in settings of the Codex home `like`.
+/// Codex stores the new login in auth.json there, even if `like` uses the keyring.
 ///
 /// # Errors
-/// The file system refuses.
+/// The folder or its `config.toml` cannot be created.
 pub fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
     let config = CodexConfig::for_sign_in(like);
     atomic::write(&home.join("config.toml"), config.as_bytes())
 }
 
-/// Runs `codex login` with these arguments on `home`, with the terminal. `codex logout` is never
-/// run: it would end the login on the server, too.
+/// Runs `codex login` with these arguments on `home`, attached to the terminal.
+///
+/// `codex logout` is never run: it would revoke the login on the server, too.
 ///
 /// # Errors
-/// It cannot be started.
+/// Codex cannot be started.
 pub fn run(
     program: &Program,
     home: &Path,

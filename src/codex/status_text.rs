@@ -1,15 +1,15 @@
-//! `/status` as it is pasted from a terminal: the account, and the quota windows with their resets.
+//! Parses `/status` text that the user pasted from a terminal: the account, and the quota windows with
+//! their resets.
 //!
 //! Accepted forms: the table of Codex 0.169 at any width, the same in the box (`│ … │`) of older
 //! versions, `Email: …` with `Quota: 40% left (resets 15:55 on 24 Nov)`, which the Python
 //! codex-manager reads, and the limits of the usage page (`5 hour usage limit`, `89% remaining`).
-//! Times are local; within 24 hours they lack the day, and always the year. A named limit has a
-//! heading of its own (`X limit:`), with its windows below, or one line (`X 5h limit: …`); both are
-//! kept under that name.
+//! Times are local. They never have a year, and within 24 hours no day. A named limit has a heading
+//! (`X limit:`) with its windows below, or one line (`X 5h limit: …`). Both get the limit id `X`.
 //!
-//! Three steps: [`decode()`] makes text of bytes, `fields` joins lines to labelled values, and the
-//! `Reader` gives them a meaning. A value has to follow its grammar to the end: text that is cut off
-//! or torn is refused, because a wrong figure is worse than none.
+//! There are three steps: [`decode()`] converts bytes to text, `fields` joins lines to labelled values,
+//! and the `StatusReader` interprets them. A value has to follow its grammar to the end. Text that is
+//! cut off or garbled is refused, because a wrong figure is worse than none.
 
 mod decode;
 mod fields;
@@ -17,27 +17,27 @@ mod figures;
 
 pub use self::decode::decode;
 
-use self::fields::{Field, Label, LimitLabel};
-use self::figures::{Clock, Reading, excerpt};
+use self::fields::{Label, LimitLabel, StatusField};
+use self::figures::{ResetContext, WindowFigure, excerpt};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, WEEKLY_MINUTES, Window};
 use crate::io::ansi;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 
-/// The longest text that is looked at. A screen of `/status` is below 4 kB.
+/// The longest text that is parsed, in bytes. A screen of `/status` is below 4 kB.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// The contents of a status text.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StatusText {
-    /// The account's email.
+    /// The email of the account, if an account line shows it.
     pub email: Option<String>,
-    /// The value of an account line that holds no readable address. The figures may be of any
-    /// account then, whatever `email` says.
+    /// The value of an account line without a readable email. The figures then may belong to any
+    /// account, even if `email` is set.
     pub unreadable_account: Option<String>,
-    /// The plan.
+    /// The subscription plan, as shown.
     pub plan: Option<String>,
-    /// The windows in the order of the text, those of Codex under the limit id `codex`.
+    /// The windows in the order of the text. Codex's own windows have the limit id `codex`.
     pub windows: Vec<Window>,
     /// The monthly credit limit, if it is used up.
     pub spend_cap: Option<SpendCap>,
@@ -46,22 +46,22 @@ pub struct StatusText {
 /// The reason why a status text is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatusTextError {
-    /// Too long to be one screen.
+    /// The text is longer than 256 KiB.
     #[error("the status text is too long: {0} bytes")]
     TooLong(usize),
-    /// Neither an account nor a quota.
+    /// The text shows neither an account nor a quota.
     #[error("the status text names no account and no quota")]
     Nothing,
     /// A limit whose figure is no percentage from 0 to 100.
     #[error("not a percentage from 0 to 100: {0}")]
     BadFigure(String),
-    /// A reset that names no time, or whose end is missing.
-    #[error("not a time of reset: {0}")]
+    /// A reset without a time, or with an incomplete one.
+    #[error("not a reset time: {0}")]
     BadTime(String),
     /// A limit whose value is missing.
     #[error("the status text is cut off at {0}")]
     CutOff(String),
-    /// One screen with two figures for one window: a heading between them is lost.
+    /// One screen with two figures for one window: the heading between them is missing.
     #[error("the status text shows two different figures for one window: {0}")]
     TwoFigures(String),
     /// Two accounts in one text, so the owner of the figures is unknown.
@@ -69,50 +69,49 @@ pub enum StatusTextError {
     TwoAccounts(String, String),
 }
 
-/// Reads pasted `/status` text; `now` and `zone` complete its times.
+/// Parses pasted `/status` text; `now` and `zone` complete its times.
 ///
-/// A time without a day is the next such time, except that of a window shorter than a day that
-/// cannot reset so late: that one has just passed. A date without a year is the next such date that
-/// the window can reset on; where there is none (text pasted late) it is the last one before. Of a
-/// time that clocks show twice the earlier one that lies ahead is taken. Of several screens the last
-/// one counts.
+/// A time without a day means the next such time. If a window shorter than a day cannot reset that
+/// late, it means the last such time. A date without a year means the next such date on which the
+/// window can reset; if there is none (text pasted late), the last one before `now`. If daylight saving
+/// repeats a time, the first one after `now` counts. Of several screens the last one counts.
 ///
 /// # Errors
-/// The text is no `/status` text, or one of its values cannot be read completely.
+/// The text is no `/status` text, or one of its values is incomplete or invalid.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, StatusTextError> {
     if text.len() > MAX_BYTES {
         return Err(StatusTextError::TooLong(text.len()));
     }
-    let mut reader = Reader {
-        found: StatusText::default(),
+    let mut reader = StatusReader {
+        status: StatusText::default(),
         slots: Vec::new(),
         earlier: 0,
         heading: CODEX_LIMIT.to_owned(),
-        clock: Clock { now, zone },
+        context: ResetContext { now, zone },
     };
     for field in fields::split(&ansi::strip(text)) {
         reader.field(&field)?;
     }
-    let found = reader.found;
-    if found.email.is_none() && found.windows.is_empty() && found.spend_cap.is_none() {
+    let status = reader.status;
+    if status.email.is_none() && status.windows.is_empty() && status.spend_cap.is_none() {
         return Err(StatusTextError::Nothing);
     }
-    Ok(found)
+    Ok(status)
 }
 
-struct Reader {
-    found: StatusText,
-    /// The slot of each window in `found`.
+struct StatusReader {
+    status: StatusText,
+    /// The slot of each window in `status`.
     slots: Vec<Slot>,
-    /// The number of windows that an earlier screen of the text shows.
+    /// The number of windows that come from earlier screens of the text.
     earlier: usize,
     /// The limit id of the last heading.
     heading: String,
-    clock: Clock,
+    context: ResetContext,
 }
 
-/// The place of a window on the screen. Codex labels all windows of an unusual length alike, the
-/// second one as the secondary.
+/// The identity of a window on the screen. Codex gives all windows of an unusual length the same label,
+/// and marks the second one as secondary.
 #[derive(Debug, PartialEq)]
 struct Slot {
     limit_id: String,
@@ -120,12 +119,12 @@ struct Slot {
     is_secondary: bool,
 }
 
-impl Reader {
-    fn field(&mut self, field: &Field) -> Result<(), StatusTextError> {
+impl StatusReader {
+    fn field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         match &field.label {
             Label::Account => self.account(field),
             Label::Plan => {
-                self.found.plan = Some(field.value()).filter(|plan| !plan.is_empty());
+                self.status.plan = Some(field.value()).filter(|plan| !plan.is_empty());
                 Ok(())
             }
             Label::Quota => {
@@ -140,28 +139,28 @@ impl Reader {
         }
     }
 
-    fn account(&mut self, field: &Field) -> Result<(), StatusTextError> {
-        // A screen begins with its account.
+    fn account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
+        // The account line is the first of a screen.
         self.heading = CODEX_LIMIT.into();
-        self.earlier = self.found.windows.len();
-        self.found.spend_cap = None;
+        self.earlier = self.status.windows.len();
+        self.status.spend_cap = None;
         let Some((email, plan)) = address(&field.lines) else {
-            self.found.unreadable_account = Some(excerpt(&field.value()));
+            self.status.unreadable_account = Some(excerpt(&field.value()));
             return Ok(());
         };
-        if let Some(known) = &self.found.email
+        if let Some(known) = &self.status.email
             && known.to_lowercase() != email.to_lowercase()
         {
             return Err(StatusTextError::TwoAccounts(known.clone(), email));
         }
-        self.found.email = Some(email);
-        self.found.plan = plan.or(self.found.plan.take());
+        self.status.email = Some(email);
+        self.status.plan = plan.or(self.status.plan.take());
         Ok(())
     }
 
-    fn limit(&mut self, limit: &LimitLabel, field: &Field) -> Result<(), StatusTextError> {
+    fn limit(&mut self, limit: &LimitLabel, field: &StatusField) -> Result<(), StatusTextError> {
         if field.lines.is_empty() {
-            // A heading, whose windows follow.
+            // A heading; its windows follow.
             if limit.is_window() || limit.name.is_empty() {
                 return Err(StatusTextError::CutOff(excerpt(field.text)));
             }
@@ -179,10 +178,10 @@ impl Reader {
             return Ok(());
         }
         if limit.is_monthly_credit() {
-            let reading = self.clock.read(&field.lines, None)?;
-            self.found.spend_cap = (reading.used_percent >= 100.0).then_some(SpendCap {
+            let figure = self.context.read(&field.lines, None)?;
+            self.status.spend_cap = (figure.used_percent >= 100.0).then_some(SpendCap {
                 kind: CapKind::SpendLimit,
-                resets_at: reading.resets_at,
+                resets_at: figure.resets_at,
             });
             return Ok(());
         }
@@ -199,11 +198,11 @@ impl Reader {
         self.window(slot, field)
     }
 
-    fn window(&mut self, slot: Slot, field: &Field) -> Result<(), StatusTextError> {
-        let Reading {
+    fn window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
+        let WindowFigure {
             used_percent,
             resets_at,
-        } = self.clock.read(&field.lines, slot.minutes)?;
+        } = self.context.read(&field.lines, slot.minutes)?;
         let window = Window {
             limit_id: slot.limit_id.clone(),
             minutes: slot.minutes,
@@ -212,11 +211,11 @@ impl Reader {
         };
         match self.slots.iter().position(|known| *known == slot) {
             None => {
-                self.found.windows.push(window);
+                self.status.windows.push(window);
                 self.slots.push(slot);
             }
-            Some(i) if i < self.earlier || self.found.windows[i] == window => {
-                self.found.windows[i] = window;
+            Some(i) if i < self.earlier || self.status.windows[i] == window => {
+                self.status.windows[i] = window;
             }
             Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
         }
@@ -224,10 +223,10 @@ impl Reader {
     }
 }
 
-/// The address and the plan in the value of an account line: `alice@example.com (Plus)`.
+/// Parses the email and the plan in the value of an account line: `alice@example.com (Plus)`.
 ///
-/// Codex breaks a long address anywhere. Its end is certain only where the plan follows, so an
-/// address on several lines needs one; the plan of such a value is not read.
+/// Codex breaks a long email at any character. Its end is certain only if the plan follows, so an email
+/// on several lines needs one. The plan of such a value is not returned.
 fn address(lines: &[&str]) -> Option<(String, Option<String>)> {
     let [line] = lines else {
         let value: String = lines.concat().split_whitespace().collect();

@@ -1,7 +1,8 @@
-//! Small changes to what Codex's live databases say of conversations.
+//! Changes single columns of conversations in Codex's live databases.
 //!
-//! Nobody may use the home meanwhile. Each change is one transaction of SQLite's own, in the mode that
-//! Codex keeps the database in, so that a crash leaves the old rows or the new ones.
+//! The caller makes sure that no process uses the home, except for [`rebase_rollout_paths`]. Each change
+//! is one SQLite transaction in the database's own journal mode, so a crash leaves the old rows or the
+//! new ones.
 
 use super::config::CodexConfig;
 use super::database::{self, DatabaseError, SqliteContext as _};
@@ -12,12 +13,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long another program may hold a database.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for another process that locks a database.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The databases of a home whose names begin with `prefix`.
-pub fn databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
-    let elsewhere = CodexConfig::read(home).databases(home, env);
+/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
+pub fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
+    let elsewhere = CodexConfig::read(home).database_folder(home, env);
     let folder = elsewhere.unwrap_or_else(|| home.to_path_buf());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
@@ -31,24 +32,27 @@ pub fn databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
 fn open(path: &Path) -> Result<Connection, DatabaseError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(PATIENCE).on("open", path)?;
+    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
     Ok(connection)
 }
 
-/// Where a conversation is.
+/// The new location of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved<'a> {
-    /// Its id.
+pub struct RolloutMove<'a> {
+    /// The id of the conversation.
     pub id: &'a str,
-    /// The absolute path of its plain file.
+    /// The absolute path of its rollout, in its plain form.
     pub path: PathBuf,
-    /// Whether it is archived.
+    /// True if it is archived.
     pub archived: bool,
 }
 
-/// Makes the rows of conversations say where they are; conversations without a row are Codex's to
-/// find. Returns how many rows changed.
-pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, DatabaseError> {
+/// Records the new locations of conversations in their rows. Conversations without a row are skipped:
+/// Codex finds them itself. Returns the number of changed rows.
+pub fn update_locations(
+    database: &Path,
+    moved: &[RolloutMove<'_>],
+) -> Result<usize, DatabaseError> {
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
     let mut changed = 0;
@@ -60,7 +64,7 @@ pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, Datab
                 params![conversation.id, path],
             )
             .on("change", database)?;
-        // A schema without these columns has no such flag.
+        // Fails on a schema without these columns, which has no such flag.
         let _ = transaction.execute(
             "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
              coalesce(archived_at, updated_at) END WHERE id=?1 AND archived<>?2",
@@ -72,11 +76,15 @@ pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, Datab
 }
 
 /// Rewrites the rollout paths below the folder `from` to the same paths below `to`. Codex may have the
-/// database open: the change is one transaction. Returns how many rows changed.
+/// database open: the change is one transaction. Returns the number of changed rows.
 ///
 /// # Errors
-/// SQLite refuses, or another process holds the database for more than five seconds.
-pub fn move_rollouts(database: &Path, from: &Path, to: &Path) -> Result<usize, DatabaseError> {
+/// SQLite fails, or another process locks the database for more than five seconds.
+pub fn rebase_rollout_paths(
+    database: &Path,
+    from: &Path,
+    to: &Path,
+) -> Result<usize, DatabaseError> {
     let beginning = |folder: &Path| format!("{}/", folder.display());
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
@@ -91,10 +99,10 @@ pub fn move_rollouts(database: &Path, from: &Path, to: &Path) -> Result<usize, D
     Ok(changed)
 }
 
-/// Gives rows these names, by id. Only paginated conversations are listed by the name in their row. A name
-/// of which `is_given` says, by id, name, and what the row knows of the conversation, that nobody gave it
-/// is none. Returns how many rows changed.
-pub fn name(
+/// Stores these names in the rows of paginated conversations, by id. Other conversations are not listed
+/// by the name in their row. `is_given` gets the id, the name, and the row's title and first message;
+/// names that it rejects as not chosen by the user are skipped. Returns the number of changed rows.
+pub fn set_names(
     database: &Path,
     names: &[(String, String)],
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
@@ -103,7 +111,7 @@ pub fn name(
     let transaction = connection.transaction().on("change", database)?;
     let known = "SELECT title, first_user_message FROM threads \
                  WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
-    // A schema without these columns takes names from the index of names alone.
+    // On a schema without these columns Codex reads names from `session_index.jsonl` only.
     let Ok(mut known) = transaction.prepare(known) else {
         return Ok(0);
     };
@@ -122,8 +130,8 @@ pub fn name(
     Ok(changed)
 }
 
-/// Drops what a projection database remembers of conversations whose text is another one now.
-pub fn forget(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
+/// Deletes the projections of conversations whose rollouts were replaced.
+pub fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
     for table in thread_rows::tables_of_threads(&transaction).on("read", database)? {
@@ -139,14 +147,14 @@ pub fn forget(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
     transaction.commit().on("change", database)
 }
 
-/// Rewrites the project folders of conversations: a path that is `from` or lies below it begins with
-/// `to` instead. Returns how many rows changed.
-pub fn map_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
+/// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, at a
+/// separator. Returns the number of changed rows.
+pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
-    // Other systems write other separators; what lies below is written as it is here.
+    // The path may come from Windows: the rest gets the separators of this system.
     let changed = transaction
         .execute(
             "UPDATE threads SET cwd = ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') \
@@ -164,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_mapped_at_their_borders_and_once() {
+    fn folders_are_mapped_at_separators_and_only_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state_5.sqlite");
         let connection = Connection::open(&path).unwrap();
@@ -182,9 +190,15 @@ mod tests {
                 .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
                 .unwrap();
         }
-        assert_eq!(map_folders(&path, "/Users/me/", "/home/me").unwrap(), 2);
-        assert_eq!(map_folders(&path, "/Users/me", "/home/me").unwrap(), 0);
-        assert_eq!(map_folders(&path, "C:\\w", "/w").unwrap(), 1);
+        assert_eq!(
+            map_project_folders(&path, "/Users/me/", "/home/me").unwrap(),
+            2
+        );
+        assert_eq!(
+            map_project_folders(&path, "/Users/me", "/home/me").unwrap(),
+            0
+        );
+        assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 1);
         let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
         let rows: Vec<String> = query
             .query_map([], |row| row.get(0))

@@ -1,5 +1,5 @@
-//! Rows of conversations in databases that are staged: where their rollouts are, what is taken over from
-//! another database, and what is forgotten.
+//! Changes the rows of conversations in staged databases: rewrites the paths of rollouts, copies rows
+//! from a live database, deletes projections.
 
 use super::database::{DatabaseError, SqliteContext as _, open_immutable, open_private};
 use super::{home, rollout};
@@ -17,7 +17,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
         .map(|n| n > 0)
 }
 
-/// Where each thread's rollout is, as a state database says. Empty when it has no such table.
+/// Returns the id and rollout path of each thread in a state database. Empty if it has no such table.
 pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
     let connection = open_immutable(path).on("open", path)?;
     if !has_table(&connection, "threads").on("read", path)? {
@@ -34,38 +34,38 @@ pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError
     rows.collect::<rusqlite::Result<_>>().on("read", path)
 }
 
-/// What becomes of rows whose conversation is not at hand.
+/// The treatment of rows whose conversation has no rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strays {
-    /// They stay, and so do rows that agree with their file on all but the home's name.
-    Kept,
-    /// They point below the home like all others.
-    TakenIn,
+pub enum UnmatchedRows {
+    /// They keep their path, as do rows whose path differs from their rollout in the home only.
+    Keep,
+    /// They get a path below the home, like all other rows.
+    Rebase,
 }
 
-/// Where the files of conversations are.
-pub trait Rollouts {
-    /// That of a conversation, relative to the home.
+/// The locations of rollouts in a home.
+pub trait RolloutLocations {
+    /// Returns the path of a conversation's rollout, relative to the home.
     fn path_of(&self, id: &str) -> Option<PathBuf>;
 
-    /// Whether a path relative to the home is one of them.
+    /// Returns true if a path relative to the home is one of the rollouts.
     fn has(&self, path: &Path) -> bool;
 }
 
-/// Makes the rows of a staged state database point at their rollouts below `home`; returns how
-/// many changed.
+/// Rewrites the rollout paths in a staged state database to rollouts below `home`. Returns the number
+/// of changed rows.
 ///
-/// A row's path is taken by its part from `sessions/` or `archived_sessions/` on. Where that file
-/// is not among `rollouts`, the thread's id decides, and whether it counts as archived goes by where
-/// the file is.
+/// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
+/// Otherwise the rollout is found by the thread's id, and its folder decides whether the thread is
+/// archived.
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
-    rollouts: &dyn Rollouts,
-    strays: Strays,
+    rollouts: &dyn RolloutLocations,
+    unmatched: UnmatchedRows,
 ) -> Result<usize, DatabaseError> {
     let update = |id: &str, old: &str| {
-        let (relative, moved) = place_of(id, Path::new(old), rollouts, strays)?;
+        let (relative, moved) = target_path(id, Path::new(old), rollouts, unmatched)?;
         let new = home.join(&relative);
         let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
         (Path::new(old) != new).then_some((new, archived))
@@ -88,18 +88,18 @@ pub fn rewrite_rollout_paths(
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
     let mut changed = 0;
-    // A row that is changed stays where it is: neither its key nor the order of this walk changes.
+    // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
     each_thread(&transaction, |id, old| {
         let Some((new, archived)) = update(id, old) else {
             return Ok(());
         };
         changed += 1;
-        // Codex stores text; a home whose path is no text cannot be written there.
+        // Codex stores paths as text, so a home path that is not UTF-8 cannot be stored exactly.
         transaction
             .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
             .execute(params![id, new.to_string_lossy()])?;
         if let Some(archived) = archived {
-            // A schema without this column has no such flag.
+            // Fails on a schema without this column, which has no such flag.
             let _ = transaction.execute(
                 "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
                  coalesce(archived_at, updated_at) END WHERE id=?1",
@@ -117,7 +117,7 @@ pub fn rewrite_rollout_paths(
     Ok(changed)
 }
 
-/// Gives every thread's id and path of its rollout.
+/// Calls `visit` with the id and rollout path of each thread.
 fn each_thread(
     connection: &Connection,
     mut visit: impl FnMut(&str, &str) -> rusqlite::Result<()>,
@@ -131,15 +131,15 @@ fn each_thread(
     Ok(())
 }
 
-/// Where below the home a row should point, and whether its file was found by the thread's id;
-/// `None` when the row stays as it is.
-fn place_of(
+/// Returns the new rollout path of a row, relative to the home, and true if the rollout was found by the
+/// thread's id. `None` if the row stays unchanged.
+fn target_path(
     id: &str,
     old: &Path,
-    rollouts: &dyn Rollouts,
-    strays: Strays,
+    rollouts: &dyn RolloutLocations,
+    unmatched: UnmatchedRows,
 ) -> Option<(PathBuf, bool)> {
-    // Rows name the plain file, also while it is compressed.
+    // Codex records the name of the plain file, even while the rollout is compressed.
     let plain = |path: PathBuf| {
         let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
         text.map(PathBuf::from).unwrap_or(path)
@@ -151,14 +151,14 @@ fn place_of(
         is_plain && (rollouts.has(path) || rollouts.has(Path::new(&zst)))
     };
     match (home_tail(old), rollouts.path_of(id)) {
-        (Some(tail), _) if is_known(&tail) => match strays {
-            Strays::Kept => None,
-            Strays::TakenIn => Some((tail, false)),
+        (Some(tail), _) if is_known(&tail) => match unmatched {
+            UnmatchedRows::Keep => None,
+            UnmatchedRows::Rebase => Some((tail, false)),
         },
         (_, Some(by_id)) => Some((plain(by_id), true)),
-        (None | Some(_), None) if strays == Strays::Kept => None,
+        (None | Some(_), None) if unmatched == UnmatchedRows::Keep => None,
         (Some(tail), None) => Some((tail, false)),
-        // A row without any rollout: it must not point outside, and names no file.
+        // A row without any rollout must not point outside of the home: it gets the name of no file.
         (None, None) => {
             let name = format!("missing-{}.jsonl", file_safe(id));
             Some((Path::new(home::SESSIONS).join(name), false))
@@ -172,8 +172,8 @@ fn file_safe(id: &str) -> String {
         .collect()
 }
 
-/// The part of a rollout's path from `sessions/` or `archived_sessions/` on; the last such part
-/// counts, because a home may lie below a folder of that name.
+/// Returns the part of a rollout's path from `sessions/` or `archived_sessions/` on. The last such folder
+/// counts, because the home may itself be below a folder of that name.
 fn home_tail(path: &Path) -> Option<PathBuf> {
     let parts: Vec<_> = path.components().collect();
     let at = parts.iter().rposition(|part| {
@@ -187,22 +187,22 @@ fn home_tail(path: &Path) -> Option<PathBuf> {
     stays.then_some(tail)
 }
 
-/// Which rows of a live database are taken over into a staged one.
+/// The rows that [`copy_rows`] copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
-    /// Those of `threads`, where the staged database has none of that thread.
+pub enum RowGroup {
+    /// The rows of the table `threads`, for threads without a row in the staged database.
     Threads,
-    /// All that is remembered of a rollout, instead of what the staged database remembers.
+    /// All rows of the projection of a rollout; they replace those of the staged database.
     Projections,
 }
 
-/// Takes over rows of `live`, which is nobody's, into a staged database, for the conversations in
-/// `ids`. Columns that both know are copied. Returns how many came over.
-pub fn adopt_rows(
+/// Copies rows of the conversations in `ids` from `live` to a staged database. No process may use
+/// `live`. Columns that both databases have are copied. Returns the number of copied rows.
+pub fn copy_rows(
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
-    rows: Rows,
+    rows: RowGroup,
 ) -> Result<usize, DatabaseError> {
     let mut connection = open_private(staged)?;
     connection
@@ -210,13 +210,13 @@ pub fn adopt_rows(
         .on("open", live)?;
     let transaction = connection.transaction().on("change", staged)?;
     let (tables, key) = match rows {
-        Rows::Threads => (vec!["threads".to_owned()], "id"),
-        Rows::Projections => (
+        RowGroup::Threads => (vec!["threads".to_owned()], "id"),
+        RowGroup::Projections => (
             tables_of_threads(&transaction).on("read", staged)?,
             "thread_id",
         ),
     };
-    let mut adopted = 0;
+    let mut copied = 0;
     for table in tables {
         let list = common_columns(&transaction, &table).on("read", staged)?;
         if !list.contains(&quoted(key)) {
@@ -233,11 +233,11 @@ pub fn adopt_rows(
             ))
             .on("change", staged)?;
         for id in ids {
-            if rows == Rows::Projections {
+            if rows == RowGroup::Projections {
                 delete.execute([id]).on("change", staged)?;
             }
-            // A row that the staged schema refuses is one that Codex makes again from the rollout.
-            adopted += insert.execute([id]).unwrap_or(0);
+            // If the staged schema rejects a row, Codex creates it again from the rollout.
+            copied += insert.execute([id]).unwrap_or(0);
         }
     }
     transaction.commit().on("change", staged)?;
@@ -245,22 +245,22 @@ pub fn adopt_rows(
         .execute_batch("DETACH DATABASE live")
         .on("close", live)?;
     connection.close().map_err(|(_, e)| e).on("close", staged)?;
-    Ok(adopted)
+    Ok(copied)
 }
 
-/// The columns of `table`, quoted, that the database and the one attached as `live` both have.
+/// Returns the quoted names of the columns of `table` that the database and the attached `live` share.
 fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     let columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
         let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
         let rows = statement.query_map([table, schema], |row| row.get::<_, String>(0))?;
         rows.collect()
     };
-    let (ours, theirs) = (columns("main")?, columns("live")?);
-    let common = ours.iter().filter(|c| theirs.contains(c));
+    let (staged, live) = (columns("main")?, columns("live")?);
+    let common = staged.iter().filter(|c| live.contains(c));
     Ok(common.map(|c| quoted(c)).collect())
 }
 
-/// The tables that have rows of a conversation by `thread_id`.
+/// Returns the names of the tables with a column `thread_id`.
 pub(super) fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
@@ -274,9 +274,9 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Drops what a staged projection database remembers of the conversations in `ids`: their byte
-/// offsets no longer fit the rollouts. Codex projects them anew when they are next resumed.
-pub fn forget_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
+/// Deletes the projections of the conversations in `ids` from a staged database, because their byte
+/// offsets no longer match the rollouts. Codex creates them again at the next resume.
+pub fn delete_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
     for table in tables_of_threads(&transaction).on("read", database)? {
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tails_begin_at_the_last_folder_of_conversations() {
+    fn home_tails_begin_at_the_last_conversation_folder() {
         for (path, tail) in [
             (
                 "/old/.codex/sessions/2026/11/20/r.jsonl",

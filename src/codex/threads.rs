@@ -1,7 +1,7 @@
-//! The table `threads` of the state database: what Codex lists.
+//! Reads and changes the table `threads` of the state database, from which Codex lists conversations.
 //!
-//! Its columns grow with Codex's versions (0.169 has 47), so only those that are there are read and
-//! written. Rows of other tables are never touched.
+//! Codex's versions add columns (0.169 has 47), so only existing columns are read and written. Other
+//! tables are never changed.
 
 use super::config::CodexConfig;
 use super::database::{self, DatabaseError, SqliteContext};
@@ -13,45 +13,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a change waits for somebody else's to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for a transaction of another process.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One conversation as the database knows it. What a column does not say, or says as another type
-/// than expected, is empty.
+/// One row of the table. Fields are empty if the column is missing, NULL, or of an unexpected type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ThreadRow {
-    /// Its id, as it is written there.
+    /// The conversation's id in its original spelling.
     pub id: String,
-    /// Where its rollout is: absolute, the plain form's name.
+    /// The absolute path of its rollout, in its plain form.
     pub rollout_path: String,
-    /// When it was made, in milliseconds.
+    /// The time of its creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
-    /// When it was last changed, in milliseconds.
+    /// The time of its last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
-    /// Its title: the first message, or for old conversations the name that the user gave.
+    /// The first message, or for old conversations the name that the user chose.
     pub title: String,
-    /// The name that the user gave a conversation of the paginated kind.
+    /// The name that the user chose, for paginated conversations.
     pub name: String,
-    /// The first thing that the user said.
+    /// The first message of the user.
     pub first_user_message: String,
-    /// Whether it is archived.
+    /// True if the conversation is archived.
     pub archived: bool,
-    /// Whether it is of the paginated kind, which keeps its name here.
+    /// True for paginated conversations, whose name is in `name` and not in `title`.
     pub is_paginated: bool,
-    /// The folder it works in.
+    /// The folder that the conversation works in.
     pub cwd: String,
-    /// The workspace account that made it; empty for none, or where that is not kept.
+    /// The id of the workspace account that created it; empty if Codex recorded none.
     pub account_id: String,
 }
 
 impl ThreadRow {
-    /// Whether somebody chose what the conversation is called.
+    /// Returns the name that the user chose; `None` if the conversation is listed by its first message.
     pub fn given_name(&self) -> Option<&str> {
         let name = self.name.trim();
         if !name.is_empty() {
             return Some(&self.name);
         }
-        // Old conversations have no name of their own: a title that is not the first message is one.
+        // Old conversations have no name column: a title that differs from the first message is a name.
         let is_name = !self.is_paginated
             && !self.title.trim().is_empty()
             && !self.first_user_message.is_empty()
@@ -63,17 +62,17 @@ impl ThreadRow {
     }
 }
 
-/// The state database of `home`: the one with the highest number in the folder that Codex looks
-/// in, else in the home's `sqlite/`.
+/// Finds the state database of `home`: the one with the highest number in the folder that Codex uses,
+/// else in the home's `sqlite/`.
 pub fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
     let folder = state_folder(home, env);
     newest_state(&folder).or_else(|| newest_state(&home.join(home::SQLITE_FOLDER)))
 }
 
-/// The folder in which Codex keeps the databases of `home`.
+/// Returns the folder in which Codex keeps the databases of `home`.
 pub fn state_folder(home: &Path, env: &Environment) -> PathBuf {
-    let told = CodexConfig::read(home).databases(home, env);
-    told.unwrap_or_else(|| home.to_path_buf())
+    let configured = CodexConfig::read(home).database_folder(home, env);
+    configured.unwrap_or_else(|| home.to_path_buf())
 }
 
 fn newest_state(folder: &Path) -> Option<PathBuf> {
@@ -93,19 +92,18 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
         .map(|(_, path)| path)
 }
 
-/// Gives the rows of the table of the database at `path` to `each`, one after another, by their ids
-/// from the last to the first: a table may be larger than memory. What they are gathered in begins
-/// as `start`, once more where the database changed under the eyes. `None` when it has no such
-/// table. Leaves nothing beside it.
-pub fn fold<T>(
+/// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,
+/// because a table may be larger than memory. The fold starts with `start()`, and starts again if the
+/// database changed meanwhile. `None` if it has no such table. Creates no file beside the database.
+pub fn fold_rows<T>(
     path: &Path,
     start: impl Fn() -> T,
     each: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
-    fold_some(path, None, start, each)
+    fold_selected_rows(path, None, start, each)
 }
 
-/// The rows of these ids. Ids without a row are left out; so are all where there is no such table.
+/// Returns the rows with these ids. Ids without a row are skipped; empty if there is no such table.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -113,11 +111,11 @@ pub fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseEr
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = fold_some(path, Some(ids), Vec::new, Vec::push)?;
+    let rows = fold_selected_rows(path, Some(ids), Vec::new, Vec::push)?;
     Ok(rows.unwrap_or_default())
 }
 
-fn fold_some<T>(
+fn fold_selected_rows<T>(
     path: &Path,
     ids: Option<&[String]>,
     start: impl Fn() -> T,
@@ -201,7 +199,7 @@ fn number(value: ValueRef<'_>) -> Option<i64> {
     }
 }
 
-/// Milliseconds where they are kept, else the seconds. Zero is no time.
+/// Returns the milliseconds if the column exists, else converts the seconds. Zero means no time.
 fn millis(millis: Option<i64>, seconds: Option<i64>) -> Option<i64> {
     let seconds = seconds.and_then(|s| s.checked_mul(1000));
     millis.filter(|n| *n > 0).or(seconds.filter(|n| *n > 0))
@@ -210,8 +208,8 @@ fn millis(millis: Option<i64>, seconds: Option<i64>) -> Option<i64> {
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// A row must say something here.
-    is_needed: bool,
+    /// True if a new row needs a value in this column.
+    is_required: bool,
 }
 
 fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
@@ -221,61 +219,61 @@ fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
         let (not_null, default): (bool, Option<String>) = (row.get(1)?, row.get(2)?);
         Ok(Column {
             name: row.get(0)?,
-            is_needed: (not_null && default.is_none()) || row.get::<_, i64>(3)? > 0,
+            is_required: (not_null && default.is_none()) || row.get::<_, i64>(3)? > 0,
         })
     })?;
     rows.collect()
 }
 
-/// A row to be made: column → value. Columns that the database does not have are left out.
+/// The values of a new row by column. Columns that the database does not have are skipped.
 pub type NewRow = BTreeMap<String, NewValue>;
 
-/// What a column of a new row is given.
+/// A value of a new row.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
 pub enum NewValue {
-    /// Text.
+    /// A value of SQLite type TEXT.
     Text(String),
-    /// A whole number.
+    /// A value of SQLite type INTEGER.
     Number(i64),
 }
 
 /// A change of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowChange {
-    /// A row points at its rollout again. Whether it counts as archived follows the place.
+    /// Sets the rollout path of a row, and its archived flag.
     Path {
-        /// The row.
+        /// The id of the row.
         id: String,
         /// The absolute path of the rollout, in its plain form.
         path: String,
-        /// Whether the rollout lies among the archived ones.
+        /// True if the rollout is in `archived_sessions/`.
         archived: bool,
     },
-    /// A conversation gets a row. One that has a row meanwhile keeps it.
+    /// Adds a row. Does nothing if the conversation has a row by now.
     Insert(NewRow),
-    /// A conversation gets its name back, in the column in which Codex looks for it.
+    /// Sets the name of a conversation, in the column from which Codex reads it.
     Name {
-        /// The row.
+        /// The id of the row.
         id: String,
-        /// The name.
+        /// The name to store.
         name: String,
     },
 }
 
-/// Makes changes in one transaction, all or none: those that `changes` gives to the function that it
-/// is given. The database must be nobody's; what is in its `-wal` is folded into it.
+/// Applies changes in one transaction, all or none. `changes` calls the given function with each of them.
+/// No other process may use the database. SQLite also merges its `-wal` into it on closing.
 ///
 /// # Errors
-/// That of `changes`, or the table wants something of a new row that is not known: a schema newer
-/// than this program.
-pub fn change<E: From<DatabaseError>>(
+/// `changes` returns an error, SQLite fails, or the table requires a column that a new row does not have:
+/// its schema is newer than this program.
+pub fn apply_changes<E: From<DatabaseError>>(
     path: &Path,
     changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut connection =
         database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(PATIENCE).on("open", path)?;
+    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;
@@ -314,7 +312,7 @@ fn apply(connection: &Connection, columns: &[Column], change: &RowChange) -> rus
                 .collect();
             if let Some(missing) = columns
                 .iter()
-                .find(|c| c.is_needed && !row.contains_key(&c.name))
+                .find(|c| c.is_required && !row.contains_key(&c.name))
             {
                 return Err(rusqlite::Error::InvalidColumnName(missing.name.clone()));
             }
@@ -332,7 +330,7 @@ fn apply(connection: &Connection, columns: &[Column], change: &RowChange) -> rus
                 .execute(params_from_iter(values))?;
         }
         RowChange::Name { id, name } => {
-            // An old conversation is listed by its title, a paginated one by its name (0.169).
+            // Codex lists an old conversation by its title, a paginated one by its name (0.169).
             let mode: Option<String> = if has("history_mode") {
                 connection.query_row(
                     "SELECT history_mode FROM threads WHERE id=?1",

@@ -1,6 +1,6 @@
-//! `token_count` events of rollouts: when tokens were counted, and the quota windows seen then.
+//! Parses `token_count` events of rollouts: their time, and the quota windows at that time.
 //!
-//! The windows name no account (0.169), so a caller attributes them by other evidence.
+//! The windows name no account (0.169), so a caller has to attribute them by other evidence.
 
 use super::window::Window;
 use crate::io::clock::Timestamp;
@@ -8,20 +8,20 @@ use chrono::{DateTime, TimeDelta};
 use memchr::memmem;
 use serde::Deserialize;
 
-/// How far into a line Codex writes the type of its event.
+/// The start of a line, in bytes, that contains the type of its event.
 const TYPE_BYTES: usize = 256;
 
-/// One `token_count` event.
+/// One `token_count` event of a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenCount {
-    /// When it was written.
+    /// The time at which Codex wrote the line.
     pub at: Timestamp,
-    /// The windows of its `rate_limits`; empty where the server named none.
+    /// The windows of its `rate_limits`; empty if the server sent none.
     pub windows: Vec<Window>,
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct RolloutLine {
     timestamp: String,
     payload: Payload,
 }
@@ -49,7 +49,7 @@ struct RateLimitWindow {
     used_percent: f64,
     #[serde(default)]
     window_minutes: Option<u32>,
-    /// Seconds since 1970.
+    /// The reset in seconds since 1970.
     #[serde(default)]
     resets_at: Option<i64>,
     /// Written before 0.50 instead of `resets_at`.
@@ -57,11 +57,11 @@ struct RateLimitWindow {
     resets_in_seconds: Option<i64>,
 }
 
-/// Parses a line of a rollout; `None` for every other kind of line.
+/// Parses a line of a rollout; `None` if it is no `token_count` event.
 pub fn parse(line: &[u8]) -> Option<TokenCount> {
     let start = &line[..line.len().min(TYPE_BYTES)];
     memmem::find(start, b"\"token_count\"")?;
-    let line: Line = serde_json::from_slice(line).ok()?;
+    let line: RolloutLine = serde_json::from_slice(line).ok()?;
     if line.payload.kind != "token_count" {
         return None;
     }

@@ -4,18 +4,19 @@ use crate::io::clock::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The limit id of Codex's own windows. Windows of other limits are shown and decide nothing.
+/// The limit id of Codex's own windows. Windows of other limits are shown, but do not affect the state
+/// of an account.
 pub const CODEX_LIMIT: &str = "codex";
 
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
 
-/// A limit on spending that is used up: Codex refuses the account although its windows have quota left.
+/// A used-up limit on spending. Codex refuses the account although its windows have quota left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendCap {
-    /// The limit.
+    /// The kind of the limit.
     pub kind: CapKind,
-    /// The time at which it starts anew; `None` where the server names none.
+    /// The time of its reset; `None` if the server names none.
     #[serde(default)]
     pub resets_at: Option<Timestamp>,
 }
@@ -24,9 +25,9 @@ pub struct SpendCap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CapKind {
-    /// The amount that an administrator or the user allows.
+    /// The maximum that an administrator or the user has set.
     SpendLimit,
-    /// The credits that were bought.
+    /// The balance of bought credits.
     Credits,
 }
 
@@ -41,7 +42,7 @@ impl CapKind {
 }
 
 impl SpendCap {
-    /// What happened, in words.
+    /// Describes the reached limit in a few words, for messages.
     pub fn describe(&self) -> &'static str {
         match self.kind {
             CapKind::SpendLimit => "spend limit reached",
@@ -49,29 +50,29 @@ impl SpendCap {
         }
     }
 
-    /// Whether its reset has passed, so that it no longer counts.
+    /// Returns true if its reset has passed, so that it no longer counts.
     pub fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
     }
 }
 
-/// One quota window.
+/// One quota window, as the server or a status screen shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    /// Which limit it belongs to.
+    /// The id of its limit; [`CODEX_LIMIT`] for Codex's own windows.
     pub limit_id: String,
-    /// Its length, if the server says so.
+    /// Its length in minutes, if the server names it.
     #[serde(default)]
     pub minutes: Option<u32>,
-    /// How much of it is used, in percent.
+    /// The used part in percent. Some servers report slightly more than 100.
     pub used_percent: f64,
-    /// When it starts anew.
+    /// The time of its reset, if known.
     #[serde(default)]
     pub resets_at: Option<Timestamp>,
 }
 
 impl Window {
-    /// The label by length: "5h", "weekly", else minutes, hours or days.
+    /// Names the window by its length: "5h", "weekly", "3d", "90min"; "window" if it is unknown.
     pub fn label(&self) -> String {
         match self.minutes {
             None => "window".into(),
@@ -82,12 +83,12 @@ impl Window {
         }
     }
 
-    /// Whether it is the weekly window of Codex's own limit.
+    /// Returns true for the weekly window of Codex's own limit.
     pub fn is_weekly(&self) -> bool {
         self.limit_id == CODEX_LIMIT && self.minutes == Some(WEEKLY_MINUTES)
     }
 
-    /// Whether its reset has passed, so that its figure is no longer evidence.
+    /// Returns true if its reset has passed, so that `used_percent` is out of date.
     pub fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
     }

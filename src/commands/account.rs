@@ -9,8 +9,8 @@ use crate::error::CommandError;
 use crate::inventory::accounts::{self, Account};
 use crate::inventory::cooldown::{self, CooldownFile, LoginState};
 use crate::io::clock::Timestamp;
-use crate::quota::state::{self, Cause, State, Verdict};
-use crate::quota::window::Source;
+use crate::quota::state::{self, AccountState, Cause, Verdict};
+use crate::quota::window::QuotaSource;
 use crate::ui::time;
 use crate::ui::windows::{SpendCapJson, WindowJson};
 use crate::ui::{Style, Ui};
@@ -26,7 +26,7 @@ pub struct AccountView {
     /// The profile that holds its login.
     pub profile: Option<String>,
     /// Ready, unknown or cooldown.
-    pub state: State,
+    pub state: AccountState,
     /// Whether its login is at hand.
     pub login: LoginState,
     /// In cooldown: until when.
@@ -40,7 +40,7 @@ pub struct AccountView {
     /// When the figures were seen, or when the user held the account back.
     pub observed_at: Option<String>,
     /// Who said so.
-    pub source: Option<Source>,
+    pub source: Option<QuotaSource>,
     /// The windows as they were seen.
     pub windows: Vec<WindowJson>,
     /// The limit on spending that was used up.
@@ -54,7 +54,7 @@ impl AccountView {
         let look = entry.observation.as_ref();
         let held = verdict.cause == Some(Cause::Held);
         let (source, observed_at) = if held {
-            (Some(Source::Manual), entry.held_since)
+            (Some(QuotaSource::Manual), entry.held_since)
         } else {
             (look.map(|l| l.source), look.map(|l| l.observed_at))
         };
@@ -137,11 +137,11 @@ pub fn shortened(text: &str, longest: usize) -> String {
 }
 
 /// The colour of a state.
-pub fn style_of(state: State) -> Style {
+pub fn style_of(state: AccountState) -> Style {
     match state {
-        State::Ready => Style::Good,
-        State::Unknown => Style::Plain,
-        State::Cooldown => Style::Warn,
+        AccountState::Ready => Style::Good,
+        AccountState::Unknown => Style::Plain,
+        AccountState::Cooldown => Style::Warn,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::{atomic, time_format};
-use crate::quota::moment;
+use crate::quota::reset_time;
 use crate::quota::window::Observation;
 use crate::ui::time::duration;
 use chrono::Duration;
@@ -270,7 +270,7 @@ impl BackupArgs {
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
-                moment::parse(text, &now, settings.zone)
+                reset_time::parse(text, &now, settings.zone)
                     .map_err(|e| CommandError::usage("--reset-at is no time").because(e))?
                     .to_utc(),
             ),
@@ -343,7 +343,7 @@ impl BackupArgs {
         let records = store::archives(manager)?;
         let home = context.settings.codex_home.display().to_string();
         let identity = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))
-            .unwrap_or_else(|e| AuthFile::not_read(&e))
+            .unwrap_or_else(|e| AuthFile::from_read_error(&e))
             .login()
             .map(|l| l.identity.clone());
         let newest = store::newest(&records, |m| {
@@ -404,7 +404,7 @@ fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
 
 /// The folder of databases, if it is not the home itself: `sqlite_home`, else `CODEX_SQLITE_HOME`.
 pub fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
-    let configured = CodexConfig::read(home).databases(home, &context.env)?;
+    let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     (real(&configured) != real(home)).then_some(configured)
 }

@@ -11,8 +11,8 @@ use crate::inventory::accounts::Account;
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LoginState};
 use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
-use crate::quota::moment;
-use crate::quota::state::{self, Cause, State, Verdict};
+use crate::quota::reset_time;
+use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -95,7 +95,7 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, C
     let (Some(account), Some(text)) = (&args.set, &args.until) else {
         return Ok(None);
     };
-    let until = moment::parse(text, &context.now(), context.settings.zone)
+    let until = reset_time::parse(text, &context.now(), context.settings.zone)
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
     if until <= context.now() {
         return Err(CommandError::usage(format!(
@@ -257,7 +257,7 @@ pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context
     if let Some(Cause::Capped(cap)) = &verdict.cause {
         lines.push(cap.describe().into());
     }
-    if verdict.state == State::Cooldown && verdict.next_available_at.is_none() {
+    if verdict.state == AccountState::Cooldown && verdict.next_available_at.is_none() {
         lines.push("no reset known".into());
     }
     if verdict.cause == Some(Cause::Held) {
@@ -357,13 +357,13 @@ fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         format!("{:name_width$}  {}", "", head.trim_end()),
     ));
     for ((account, verdict), name) in rows.iter().zip(names) {
-        let line = if verdict.state == State::Unknown {
+        let line = if verdict.state == AccountState::Unknown {
             "?".repeat(cells)
         } else {
             let until = verdict.next_available_at;
             let is_blocked = |start: &Timestamp| match until {
                 Some(until) => until - *start > Duration::minutes(1),
-                None => verdict.state == State::Cooldown,
+                None => verdict.state == AccountState::Cooldown,
             };
             let blocked = starts[..cells].iter().filter(|s| is_blocked(s)).count();
             let until_cell = |at: Timestamp| starts[..cells].iter().filter(|s| **s < at).count();

@@ -15,7 +15,7 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
 use crate::io::clock::Timestamp;
 use crate::io::processes;
-use crate::quota::window::Source;
+use crate::quota::window::QuotaSource;
 use crate::ui::Style;
 use crate::ui::windows::{self, SpendCapJson, WindowJson};
 use clap::Args;
@@ -48,7 +48,7 @@ struct CurrentView {
     processes: Vec<ProcessView>,
     windows: Vec<WindowJson>,
     spend_cap: Option<SpendCapJson>,
-    source: Option<Source>,
+    source: Option<QuotaSource>,
     observed_at: Option<String>,
     session: Option<SessionView>,
     problem: Option<String>,
@@ -77,7 +77,8 @@ impl CurrentArgs {
         let home = &context.settings.codex_home;
         let is_fresh = !self.refresh || refresh::live(context)?;
         let store = CodexConfig::read(home).store;
-        let auth = AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
+        let auth =
+            AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let usages = SessionUsages::read(context);
         let (accounts, _) = with_profiles(context)?;
         let counts = store.reads_auth_json();

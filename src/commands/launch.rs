@@ -3,7 +3,7 @@
 use super::account::{bar, judged, label, printable, with_profiles};
 use super::launching::StartArgs;
 use super::recommend::best_login;
-use crate::codex::arguments::{Arguments, Mode};
+use crate::codex::arguments::{Arguments, InvocationMode};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
 use crate::context::Context;
@@ -70,7 +70,8 @@ impl LaunchArgs {
     /// What the shell function `codex` runs. The account of a folder never changes which account is
     /// signed in: another folder, with another account, may be in use in the next window.
     fn run_for_folder(self, context: &Context) -> Result<Outcome, CommandError> {
-        let runs_conversation = Arguments::parse(&self.args).mode() != Mode::Administrative;
+        let runs_conversation =
+            Arguments::parse(&self.args).mode() != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.of_folder(context)? {
             return self
                 .start

@@ -102,7 +102,7 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
         "starting Codex with {name} ({}){place}",
         printable(&plan.email)
     ));
-    if plan.is_live_instead {
+    if plan.is_live_account {
         ui.note(format_args!(
             "{name} is signed in in the real home: it runs there, not in an isolated one"
         ));

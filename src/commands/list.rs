@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
 use crate::inventory::cooldown::LoginState;
-use crate::quota::state::{State, Verdict};
+use crate::quota::state::{AccountState, Verdict};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::windows::{SpendCapJson, WindowJson};
@@ -37,7 +37,7 @@ struct ProfileView {
     email: String,
     account_id: Option<String>,
     current: bool,
-    state: State,
+    state: AccountState,
     login: LoginState,
     windows: Vec<WindowJson>,
     spend_cap: Option<SpendCapJson>,

@@ -13,7 +13,7 @@ use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
-use crate::quota::state::{State, Verdict};
+use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
 use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes};
@@ -80,7 +80,7 @@ struct BackupRow {
     archive_bytes: Option<u64>,
     files: u64,
     label: Option<String>,
-    state: State,
+    state: AccountState,
     problem: Option<String>,
 }
 
@@ -102,7 +102,7 @@ impl ListBackupsArgs {
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
         }
         if self.ready {
-            records.retain(|r| state_of(&r.metadata, &accounts) == State::Ready);
+            records.retain(|r| state_of(&r.metadata, &accounts) == AccountState::Ready);
         }
         self.order(&mut records);
         if self.latest {
@@ -157,7 +157,7 @@ pub fn entries_of(accounts: &[(Account, Verdict)], records: &[ArchiveRecord]) ->
     entries
 }
 
-fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> State {
+fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountState {
     metadata
         .identity()
         .and_then(|identity| {
@@ -165,7 +165,7 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> State {
                 .iter()
                 .find(|(a, _)| a.entry.identity.is_same(&identity))
         })
-        .map_or(State::Unknown, |(_, verdict)| verdict.state)
+        .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
 /// Keeps the newest of each account and mode that can be put back; the newest of any kind where none can.
@@ -191,7 +191,7 @@ fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     });
 }
 
-fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {
+fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> BackupRow {
     let metadata = &record.metadata;
     let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
     let path = store::backups(&context.settings.manager_home).join(&record.path);
@@ -292,7 +292,7 @@ fn by_account(records: &[ArchiveRecord]) -> Vec<Vec<&ArchiveRecord>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn heading(record: &ArchiveRecord, accounts: &[(Account, Verdict)]) -> (String, State) {
+fn heading(record: &ArchiveRecord, accounts: &[(Account, Verdict)]) -> (String, AccountState) {
     let who = record.metadata.email.as_deref().unwrap_or("signed out");
     (printable(who), state_of(&record.metadata, accounts))
 }

@@ -4,7 +4,7 @@ use crate::codex::redaction;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{events, machine};
-use crate::logging::{self, LogHandle, LogSettings, LogWorld};
+use crate::logging::{self, LogContext, LogHandle, LogSettings};
 
 /// A run whose events are written to a log.
 #[derive(Debug)]
@@ -19,17 +19,17 @@ impl RunLog {
         let name = machine
             .map(str::to_owned)
             .or_else(|| machine::name(&context.env));
-        let world = LogWorld {
+        let log_context = LogContext {
             manager_home: context.settings.manager_home.clone(),
             machine: name.unwrap_or_else(|| "unknown-machine".into()),
             clock: context.clock,
             zone: context.settings.zone,
         };
-        let log = logging::start(settings, world);
+        let log = logging::start(settings, log_context);
         for warning in &log.warnings {
             context.ui.warn(warning);
         }
-        let (handle, is_first) = log.listen();
+        let (handle, is_first) = log.install();
         if is_first {
             let arguments: Vec<_> = std::env::args_os().collect();
             let command = redaction::command_line(&arguments);

@@ -9,7 +9,7 @@ use super::profile_remove::RemoveArgs;
 use super::profile_save::SaveArgs;
 use crate::accounts::isolated::is_isolated;
 use crate::accounts::lease::AccountLocks;
-use crate::accounts::profile::{Owner, ProfileError, Profiles};
+use crate::accounts::profile::{LoginOwner, ProfileError, Profiles};
 use crate::accounts::profile_ops::RestoredLogin;
 use crate::codex::auth::{Freshness, Login};
 use crate::codex::config::CodexConfig;
@@ -197,7 +197,7 @@ pub(super) fn renewed_at(freshness: &Freshness) -> Option<chrono::DateTime<chron
 
 /// What `last_refresh` says, where the clock was ahead when Codex wrote it.
 pub(super) fn dated_ahead(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
-    let is_ahead = freshness.is_dated_ahead();
+    let is_ahead = freshness.has_clock_skew();
     freshness.last_refresh.filter(|_| is_ahead)
 }
 
@@ -295,10 +295,10 @@ impl ShowArgs {
             current: account.current,
             owner: match (profile.file.owner, &live_in) {
                 (_, Some(_)) => "live",
-                (Owner::Moved, None) if profile.file.moving.is_some() => "moving",
-                (Owner::Moved, None) => "moved",
-                (Owner::Probe, None) => "probe",
-                (Owner::Live | Owner::Profile, None) => "profile",
+                (LoginOwner::Moved, None) if profile.file.moving.is_some() => "moving",
+                (LoginOwner::Moved, None) => "moved",
+                (LoginOwner::Probe, None) => "probe",
+                (LoginOwner::Live | LoginOwner::Profile, None) => "profile",
             },
             saved_at: profile
                 .file
@@ -410,7 +410,7 @@ pub(super) fn lock_account(
     if dry_run {
         return Ok(None);
     }
-    Ok(profiles.lock_account_named(name, context.local_now(), login_lock::PATIENCE)?)
+    Ok(profiles.lock_account_named(name, context.local_now(), login_lock::REFRESH_TIMEOUT)?)
 }
 
 impl RestoreLoginArgs {

@@ -102,7 +102,7 @@ impl ExportArgs {
         let usable = all.iter().filter(|p| !is_newer(p));
         let accounts: Vec<_> = usable.filter_map(Profile::identity).collect();
         let _account_locks =
-            profiles.lock_accounts(&accounts, options.now, login_lock::PATIENCE)?;
+            profiles.lock_accounts(&accounts, options.now, login_lock::REFRESH_TIMEOUT)?;
         let plan = {
             let bar = context.ui.bar("reading", 0);
             export::plan(&options, &bar)?

@@ -76,7 +76,7 @@ impl ImportArgs {
             codex_home: &settings.codex_home,
             now: context.local_now(),
             zone: settings.zone,
-            patience: login_lock::PATIENCE,
+            patience: login_lock::REFRESH_TIMEOUT,
         };
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;

@@ -91,7 +91,7 @@ impl LoginArgs {
         let found = home.finish(
             &settings.manager_home,
             context.local_now(),
-            login_lock::PATIENCE,
+            login_lock::REFRESH_TIMEOUT,
         )?;
         let ended = ended?;
         match found {
@@ -242,7 +242,7 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
     let recovered = new_login::recover(
         &settings.manager_home,
         context.local_now(),
-        login_lock::PATIENCE,
+        login_lock::REFRESH_TIMEOUT,
     )?;
     for found in recovered {
         match found {

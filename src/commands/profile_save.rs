@@ -66,7 +66,7 @@ impl SaveArgs {
         let _account_locks = if self.dry_run {
             None
         } else {
-            let (now, patience) = (context.local_now(), login_lock::PATIENCE);
+            let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
             let held = profiles.lock_accounts(&[&login.identity], now, patience)?;
             let before = login.identity;
             (snapshot, login) = self.login(context)?;

@@ -10,8 +10,8 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::{Account, distrust};
 use crate::inventory::cooldown::LoginState;
 use crate::io::deadline;
-use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
-use crate::quota::state::{self, State};
+use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
+use crate::quota::state::{self, AccountState};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
@@ -132,7 +132,7 @@ impl RecommendArgs {
             .candidates
             .iter()
             .find(|c| !self.switch || c.account.login == LoginState::Ok)
-            .filter(|best| !self.ready_only || best.verdict.state == State::Ready)
+            .filter(|best| !self.ready_only || best.verdict.state == AccountState::Ready)
         else {
             return Err(nothing(&self, &ranking, context));
         };
@@ -232,7 +232,7 @@ fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> Co
     }
 }
 
-fn reason(candidate: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+fn reason(candidate: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
     ranking.reason(
         candidate,
         |at| relative(at, context),
@@ -240,14 +240,14 @@ fn reason(candidate: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -
     )
 }
 
-fn view(candidate: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> CandidateView {
+fn view(candidate: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> CandidateView {
     CandidateView {
         account: AccountView::of(candidate.account, &candidate.verdict, context),
         reason: reason(candidate, ranking, context),
     }
 }
 
-fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
+fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     let ui = &context.ui;
     let entry = &best.account.entry;
     let email = printable(entry.identity.email.as_str());
@@ -403,7 +403,7 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    fn fill(&self, best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+    fn fill(&self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         self.0
             .iter()
             .map(|piece| match piece {
@@ -415,7 +415,7 @@ impl Template {
 }
 
 impl Field {
-    fn value(self, best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+    fn value(self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         let entry = &best.account.entry;
         let next = best.verdict.next_available_at;
         let percent = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
@@ -430,7 +430,7 @@ impl Field {
             Self::NextAvailableAt => next.map_or(String::new(), |at| local(&at, context)),
             Self::NextIn => match (next, best.verdict.state) {
                 (Some(at), _) => relative(&at, context),
-                (None, State::Ready) => "now".into(),
+                (None, AccountState::Ready) => "now".into(),
                 (None, _) => String::new(),
             },
             Self::WeeklyLeft => percent(best.weekly_left),

@@ -20,7 +20,7 @@ pub(super) fn inquiry<'a>(
         codex_bin: context.settings.codex_bin.as_deref(),
         now: context.now(),
         zone: context.settings.zone,
-        deadline: app_server::DEADLINE,
+        deadline: app_server::PROBE_TIMEOUT,
         known,
         ask_codex,
     }

@@ -5,7 +5,7 @@ use crate::archive::manifest::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::restore::RestoreError;
 use crate::archive::sink::{Extent, Sink};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::error::CommandError;
 use crate::history::rollout;
@@ -171,7 +171,7 @@ struct SessionIndexSink<'a>(&'a File);
 
 impl Sink for SessionIndexSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::SessionIndex
+        kind_of(entry.path.as_path()) == HomeEntryKind::SessionIndex
     }
 
     fn write_chunk(

@@ -10,7 +10,7 @@ use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
-use crate::launch::registry::Registry;
+use crate::launch::registry::LaunchRegistry;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return Ok(Vec::new());
     };
-    let rows = threads::fold(&database, Vec::new, Vec::push)
+    let rows = threads::fold_rows(&database, Vec::new, Vec::push)
         .map_err(|e| CommandError::failed("cannot read the conversations of Codex").because(e))?;
     let mut rows = rows.unwrap_or_default();
     rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
@@ -235,7 +235,7 @@ fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, 
 /// Whose conversation it is: that of the launch that ran it, else the creator that its rollout names.
 fn owner(conversation: &Conversation, context: &Context) -> Result<Owner, CommandError> {
     let manager_home = &context.settings.manager_home;
-    let launches = Registry::of(manager_home).read()?;
+    let launches = LaunchRegistry::of(manager_home).read()?;
     if let Some(record) = launches.of_session(&conversation.id) {
         return Ok(Owner::Known(record.identity));
     }

@@ -8,7 +8,7 @@ use crate::launch::binding;
 use crate::launch::record::LaunchRecord;
 use crate::launch::settle;
 use crate::quota::session_usage::SessionUsage;
-use crate::quota::window::Source;
+use crate::quota::window::QuotaSource;
 use crate::ui::windows::WindowJson;
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub(super) struct SessionView {
     rollout_path: String,
     session_id: String,
     captured_at: String,
-    source: Source,
+    source: QuotaSource,
     windows: Vec<WindowJson>,
 }
 
@@ -75,7 +75,7 @@ impl SessionView {
             rollout_path: usage.rollout_path.clone(),
             session_id: usage.session_id.clone(),
             captured_at: local(&usage.captured_at, context),
-            source: Source::LaunchWrapper,
+            source: QuotaSource::LaunchWrapper,
             windows: usage.windows.iter().map(WindowJson::from).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! What commands that need a closed Codex share: their flags, the list under `--verbose`, and the
 //! question.
 
-use crate::codex::process::Seen;
+use crate::codex::process::HomeUsage;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::shutdown::{
@@ -73,7 +73,7 @@ impl ShutdownArgs {
 }
 
 /// The processes that use the home, under `--verbose`.
-pub fn list(context: &Context, seen: &Seen) {
+pub fn list(context: &Context, seen: &HomeUsage) {
     if seen.holders().is_empty() {
         context.ui.detail("codex is not running on this home");
     }
@@ -102,7 +102,7 @@ struct UserPrompter<'a> {
 }
 
 impl Prompter for UserPrompter<'_> {
-    fn show(&mut self, seen: &Seen) {
+    fn show(&mut self, seen: &HomeUsage) {
         list(self.context, seen);
     }
 

@@ -146,8 +146,8 @@ impl StatusArgs {
             CommandError::usage(format!("--if-older is no duration: {text:?}"))
                 .hint("write 30min, 12h or 1d")
         })?;
-        let live =
-            read_login(&context.settings.codex_home).unwrap_or_else(|e| AuthFile::not_read(&e));
+        let live = read_login(&context.settings.codex_home)
+            .unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let seen = live
             .login()
             .and_then(|login| known.find(&login.identity))

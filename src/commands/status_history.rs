@@ -8,7 +8,7 @@ use crate::inventory::observations;
 use crate::inventory::resolve::resolve;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
-use crate::quota::drift::{Change, Course, Moved, Point};
+use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
@@ -41,7 +41,7 @@ struct PointView {
     until: String,
     used_percent: f64,
     resets_at: Option<String>,
-    change: Change,
+    change: WindowChange,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,24 +72,27 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     let file = observations::load(&context.settings.manager_home, &entry.identity)?;
     let courses = file.courses();
     let time = |at: &Timestamp| local(at, context);
-    let point = |point: &Point| PointView {
+    let point = |point: &WindowSample| PointView {
         observed_at: time(&point.observed_at),
         until: time(&point.until),
         used_percent: point.window.used_percent,
         resets_at: point.window.resets_at.as_ref().map(time),
         change: point.change,
     };
-    let window = |course: &Course| {
-        let last = &course.points.last()?.window;
+    let window = |course: &WindowHistory| {
+        let last = &course.samples.last()?.window;
         Some(CourseView {
             limit_id: last.limit_id.clone(),
             label: last.label(),
             minutes: last.minutes,
-            points: course.points.iter().map(point).collect(),
+            points: course.samples.iter().map(point).collect(),
         })
     };
-    let all_moved: Vec<_> = courses.iter().flat_map(Course::moved).collect();
-    let moved_view = |moved: &Moved| MovedView {
+    let all_moved: Vec<_> = courses
+        .iter()
+        .flat_map(WindowHistory::reset_shifts)
+        .collect();
+    let moved_view = |moved: &ResetShift| MovedView {
         limit_id: moved.after.limit_id.clone(),
         label: moved.after.label(),
         minutes: moved.after.minutes,
@@ -126,9 +129,9 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     Ok(Outcome::Done)
 }
 
-fn draw(course: &Course, context: &Context) {
+fn draw(course: &WindowHistory, context: &Context) {
     let ui = &context.ui;
-    let Some(last) = course.points.last() else {
+    let Some(last) = course.samples.last() else {
         return;
     };
     ui.line(format_args!(
@@ -136,7 +139,7 @@ fn draw(course: &Course, context: &Context) {
         ui.paint(Style::Strong, name(&last.window))
     ));
     let mut table = Table::new(ui, &["SEEN", "USED", "RESETS", ""]);
-    for point in course.points.iter().rev().take(SHOWN) {
+    for point in course.samples.iter().rev().take(SHOWN) {
         let used = point.window.used_percent;
         let style = match used {
             used if used >= 100.0 => Style::Bad,
@@ -145,9 +148,9 @@ fn draw(course: &Course, context: &Context) {
         };
         let resets = point.window.resets_at.as_ref();
         let (note_style, note) = match point.change {
-            Change::None => (Style::Plain, ""),
-            Change::NewWindow => (Style::Dim, "new window"),
-            Change::Moved => (Style::Warn, "moved"),
+            WindowChange::None => (Style::Plain, ""),
+            WindowChange::NewWindow => (Style::Dim, "new window"),
+            WindowChange::ResetMoved => (Style::Warn, "moved"),
         };
         table.row(
             ui,
@@ -164,7 +167,7 @@ fn draw(course: &Course, context: &Context) {
     }
     (0..=2).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
-    if let Some(older) = course.points.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+    if let Some(older) = course.samples.len().checked_sub(SHOWN).filter(|n| *n > 0) {
         ui.note(format_args!("{older} older ones: --json has them"));
     }
 }
@@ -179,7 +182,7 @@ fn name(window: &Window) -> String {
 }
 
 /// "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday".
-fn say(moved: &Moved, context: &Context) -> String {
+fn say(moved: &ResetShift, context: &Context) -> String {
     let zone = context.settings.zone;
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
     let day = |at: &Timestamp| zone.at(at).date_naive();
@@ -213,7 +216,10 @@ pub(super) fn say_moved(report: &StatusReport, context: &Context) -> Result<(), 
     };
     let file = observations::load(&context.settings.manager_home, identity)?;
     for course in file.courses() {
-        for moved in course.moved().filter(|m| m.seen_after == seen.observed_at) {
+        for moved in course
+            .reset_shifts()
+            .filter(|m| m.seen_after == seen.observed_at)
+        {
             context.ui.note(say(&moved, context));
         }
     }

@@ -50,7 +50,7 @@ impl StorageArgs {
                     .hint("start codex once, or name the folder with --codex-home DIR"),
             );
         }
-        let databases = CodexConfig::read(home).databases(home, &context.env);
+        let databases = CodexConfig::read(home).database_folder(home, &context.env);
         let state = threads::find_state_database(home, &context.env);
         let report = storage::look(home, databases.as_deref(), state.as_deref(), context.now());
         let free_bytes = space::free_bytes(home);

@@ -163,7 +163,7 @@ impl SwitchArgs {
                 DaemonPolicy::Refuse
             },
             now: context.local_now(),
-            patience: login_lock::PATIENCE,
+            patience: login_lock::REFRESH_TIMEOUT,
         };
         let plan = switch::plan(&request)?;
         if self.dry_run {

@@ -237,7 +237,7 @@ fn other_files(home: &Path) -> Vec<Check> {
 fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
     let home = world.codex_home;
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
-    folders.extend(config.databases(home, world.env));
+    folders.extend(config.database_folder(home, world.env));
     folders.sort();
     folders.dedup();
     let mut found: Vec<_> = folders
@@ -360,7 +360,7 @@ fn conversations(world: &World<'_>) -> Check {
             .because("Codex cannot show or resume what is in no list")
             .advised("see codex-manager history check, which names what mends it")
     };
-    match threads::fold(&database, || 0_usize, |rows, _| *rows += 1) {
+    match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
         Ok(Some(1..)) => Check::ok(ID, "there are conversations, and a database of them"),
         Ok(_) => unlisted(format!(
             "there are conversations, and none is listed in {}",

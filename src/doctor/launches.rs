@@ -5,13 +5,13 @@ use super::{Check, World};
 use crate::codex::config::read_login;
 use crate::io::quantity::pluralize;
 use crate::launch::record::LaunchRecord;
-use crate::launch::registry::Registry;
+use crate::launch::registry::LaunchRegistry;
 
 const ID: &str = "manager.launches";
 
 /// Looks at the registry. Nothing where no launch is recorded.
 pub fn examine(world: &World<'_>) -> Option<Check> {
-    let launches = match Registry::of(world.manager_home).read() {
+    let launches = match LaunchRegistry::of(world.manager_home).read() {
         Ok(launches) => launches,
         Err(e) => {
             return Some(

@@ -60,7 +60,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let system = DateTime::<Utc>::from(SystemTime::now());
     let live = AuthFile::read(&world.codex_home.join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
-    let ahead = live.is_some_and(|login| login.freshness.is_dated_ahead());
+    let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
     checks.push(clock(system, newest, ahead));
     // What was set here wins over it.
     let tz = world.env.text("TZ").filter(|_| !world.zone_is_set);

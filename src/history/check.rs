@@ -125,7 +125,7 @@ pub fn look_at(
     };
     let folded = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
-        threads::fold(path, start, |rows, row| rows.add(&sides, &row))
+        threads::fold_rows(path, start, |rows, row| rows.add(&sides, &row))
     });
     let (rows, problem) = match folded {
         None => (None, None),
@@ -183,7 +183,7 @@ fn on_disk(
     })?;
     damaged.extend(nothing.into_iter().map(|i| {
         let path = home.join(paths[i]);
-        let reason = why_damaged(&path);
+        let reason = diagnose_damaged_copy(&path);
         Skipped { path, reason }
     }));
     drop(paths);
@@ -208,7 +208,7 @@ pub fn with_cause(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn why_damaged(path: &Path) -> String {
+fn diagnose_damaged_copy(path: &Path) -> String {
     match path.metadata() {
         Ok(meta) if meta.len() == 0 => "it is empty".into(),
         _ => "it does not begin with what the conversation is".into(),

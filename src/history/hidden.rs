@@ -23,7 +23,7 @@ pub struct HiddenFrom {
 /// The database cannot be read.
 pub fn of(database: &Path, account_id: &str) -> Result<Option<HiddenFrom>, DatabaseError> {
     let start = || (Says::Nothing, 0, Vec::<(Option<i64>, String)>::new());
-    let found = threads::fold(database, start, |(says, count, latest), row: ThreadRow| {
+    let found = threads::fold_rows(database, start, |(says, count, latest), row: ThreadRow| {
         *says = match (*says, row.account_id.is_empty()) {
             (Says::Who, _) | (_, false) => Says::Who,
             _ => Says::NotWho,

@@ -286,7 +286,7 @@ const BATCH: usize = 256;
 fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
-    threads::change(database, |apply| {
+    threads::apply_changes(database, |apply| {
         for changes in plan.changes.chunks(BATCH) {
             let mut rows = new_rows(changes, &plan.provider, &mut skipped)?;
             for (i, change) in changes.iter().enumerate() {
@@ -404,7 +404,7 @@ fn make_database(
         places.env,
         &plan.conversations,
     )?;
-    threads::change(&made.database, |apply| {
+    threads::apply_changes(&made.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(Change::of_row);
         changes.try_for_each(|change| apply(&change))
     })?;

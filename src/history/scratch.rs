@@ -12,7 +12,7 @@ use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::program::Program;
 use crate::codex::redaction::printable;
-use crate::codex::thread_rows::{self, Strays};
+use crate::codex::thread_rows::{self, UnmatchedRows};
 use crate::codex::{database_view, threads};
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
@@ -45,7 +45,7 @@ struct Places<'a> {
     all: HashSet<&'a Path>,
 }
 
-impl thread_rows::Rollouts for Places<'_> {
+impl thread_rows::RolloutLocations for Places<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let files = self.conversations.of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
@@ -81,12 +81,12 @@ pub fn make(
     run(&scratch, program, env)?;
     let database = threads::find_state_database(&scratch, &Environment::default())
         .ok_or_else(|| HistoryError::NotRebuilt("it left none".into()))?;
-    database::fold_wal(&database)?;
+    database::checkpoint_wal(&database)?;
     let places = Places {
         conversations,
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
-    thread_rows::rewrite_rollout_paths(&database, rows_home, &places, Strays::TakenIn)?;
+    thread_rows::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
     database::check(&database)?;
     Ok(Made {
         database,

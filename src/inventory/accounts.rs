@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::codex::auth::Freshness;
     use crate::codex::identity::Identity;
-    use crate::quota::window::{Observation, Source};
+    use crate::quota::window::{Observation, QuotaSource};
 
     #[test]
     fn a_login_that_is_no_longer_live_is_still_in_its_archive() {
@@ -181,7 +181,7 @@ mod tests {
         let entry = AccountEntry {
             login: LoginState::Expired,
             observation: Some(Observation {
-                source: Source::Live,
+                source: QuotaSource::Live,
                 observed_at: at("2026-11-20T12:00:00Z"),
                 usage_allowed: None,
                 spend_cap: None,

@@ -10,7 +10,7 @@ use crate::io::atomic;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::hash;
-use crate::quota::drift::{self, Course};
+use crate::quota::reset_history::{self, WindowHistory};
 use crate::quota::window::{Observation, SAME_WINDOW};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ pub struct Look {
 
 impl ObservationsFile {
     /// What became of each window.
-    pub fn courses(&self) -> Vec<Course> {
-        drift::courses(self.looks.iter().map(|look| (&look.seen, look.until)))
+    pub fn courses(&self) -> Vec<WindowHistory> {
+        reset_history::window_histories(self.looks.iter().map(|look| (&look.seen, look.until)))
     }
 
     /// Adds a look. One that shows the same as its neighbour only makes that last longer. The oldest

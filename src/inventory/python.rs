@@ -8,7 +8,7 @@ use super::cooldown::{CooldownFile, LoginState};
 use crate::codex::identity::Identity;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
-use crate::quota::window::{Observation, Source};
+use crate::quota::window::{Observation, QuotaSource};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -84,7 +84,7 @@ fn add(
         (Some(left), Some(observed_at)) => file.observe(
             &identity,
             Observation {
-                source: Source::Python,
+                source: QuotaSource::Python,
                 observed_at: observed_at.min(zone.at(now)),
                 usage_allowed: None,
                 spend_cap: None,
@@ -128,7 +128,7 @@ fn has_archive(manager_home: &Path, email: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::state::{State, judge};
+    use crate::quota::state::{AccountState, judge};
 
     fn read(text: &str) -> Option<(CooldownFile, Vec<String>)> {
         let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
@@ -152,7 +152,7 @@ mod tests {
         let entry = &file.accounts[0];
         let look = entry.observation.as_ref().unwrap();
         assert!((look.windows[0].used_percent - 60.0).abs() < 1e-9);
-        assert_eq!(look.source, Source::Python);
+        assert_eq!(look.source, QuotaSource::Python);
         assert_eq!(entry.plan.as_deref(), Some("plus"));
         assert!(entry.last_used_at.unwrap() > look.observed_at);
     }
@@ -167,7 +167,7 @@ mod tests {
         let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
         assert_eq!(
             judge(&file.accounts[0], &now.to_utc()).state,
-            State::Unknown
+            AccountState::Unknown
         );
     }
 

@@ -1,7 +1,7 @@
 //! The command that mends a login that cannot be used, by what is at hand: one that fails is no help.
 
 use super::store;
-use crate::accounts::profile::{Owner, Profile, Profiles};
+use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::archive::metadata::BackupMode;
 use crate::codex::auth::Login;
 use crate::io::shell;
@@ -30,7 +30,7 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
     profile.damaged.is_none()
         && profile.login().is_some_and(is_newest)
         && !profile.is_superseded()
-        && matches!(profile.file.owner, Owner::Live | Owner::Profile)
+        && matches!(profile.file.owner, LoginOwner::Live | LoginOwner::Profile)
         && profile.live_apart_from(Some(codex_home)).is_none()
 }
 

@@ -84,7 +84,7 @@ impl TempFile {
         self.0.as_file_mut()
     }
 
-    /// The temporary path.
+    /// Returns the path of the temporary file.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -172,7 +172,7 @@ impl TempFile {
 /// A failure to publish a temp file.
 #[derive(Debug)]
 pub struct PublishError {
-    /// The I/O error.
+    /// The error of the failed step.
     pub error: IoError,
     /// The unpublished file; `None` if it has its name, though perhaps not durably.
     pub file: Option<TempFile>,

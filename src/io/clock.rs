@@ -19,7 +19,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The current instant.
+    /// Returns the current time, or the fixed time.
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the one place that asks the system"
@@ -42,7 +42,7 @@ pub struct Zone(&'static TimeZone);
 static UTC: TimeZone = TimeZone::UTC;
 
 impl Zone {
-    /// Coordinated universal time.
+    /// The zone UTC, without daylight saving.
     pub const UTC: Self = Self(&UTC);
 
     /// The zone of an IANA name, in any letter case; `None` for an unknown one.

@@ -1,9 +1,9 @@
-//! A limit on how long the process may live.
+//! Limits the run time of this process.
 
-/// Lets the system end the process, without a word, when it is still there after `seconds`. For what
-/// draws a prompt: nothing is better than late. Replaces a limit that was set before.
+/// Makes the system end this process silently after `seconds` (SIGALRM). For output in a shell prompt,
+/// where no output is better than a delay. Replaces an earlier limit.
 ///
-/// Where the system has no such call there is no limit.
+/// Does nothing on Windows.
 pub fn end_within(seconds: u32) {
     #[cfg(unix)]
     nix::unistd::alarm::set(seconds);

@@ -55,7 +55,7 @@ pub enum DocumentError {
         /// The newest one known here.
         known: u64,
     },
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

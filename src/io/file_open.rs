@@ -44,7 +44,7 @@ pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 ///
 /// # Errors
 /// The file cannot be opened.
-#[allow(clippy::disallowed_methods, reason = "a pipe is waited for on purpose")]
+#[allow(clippy::disallowed_methods, reason = "blocks on a pipe on purpose")]
 pub fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
     File::open(path)
 }

@@ -20,7 +20,7 @@ impl Sha256Digest {
         parse_hex(text.as_bytes())
     }
 
-    /// Its bytes.
+    /// Returns the digest as 32 bytes.
     pub fn into_bytes(self) -> [u8; 32] {
         self.0
     }

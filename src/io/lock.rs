@@ -111,7 +111,7 @@ impl FileLock {
     }
 
     /// Returns true if `path` still names the locked file. False if an earlier holder removed the
-    /// file: then the lock excludes no one.
+    /// file: then the lock excludes no other process.
     pub fn is_current(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {

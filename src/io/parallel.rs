@@ -65,13 +65,14 @@ impl<J, R> Submitter<'_, J, R> {
     }
 }
 
-/// Lets `produce` give jobs, does them by `work` on [`threads`] threads, and gives the results to
+/// Runs the jobs that `produce` submits with `work` on [`threads`] threads, and passes the results to
 /// `take` in the order of the jobs. At most `in_flight` jobs and results exist at a time.
 ///
-/// Where the system gives fewer threads, on those; where it gives none, all is done by the caller's.
+/// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
 ///
 /// # Errors
-/// That of `take`, else that of `produce`. `produce` learns of the former by [`ConsumerFailed`].
+/// Returns the error of `take`, else that of `produce`, which gets [`ConsumerFailed`] after an error of
+/// `take`.
 pub fn ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,

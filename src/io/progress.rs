@@ -11,7 +11,7 @@ pub trait Progress: Sync {
     fn add_bytes(&self, bytes: u64);
 }
 
-/// Discards progress.
+/// A progress receiver that discards all reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 

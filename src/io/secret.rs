@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Bytes that hold a secret: their `Debug` form says only how many there are.
+/// Secret bytes. Their `Debug` form shows only their number.
 ///
-/// There is deliberately no `Display`, no `Serialize` and no `Deref`: whoever needs the bytes says
-/// so with [`SecretBytes::expose`], which is easy to find in a review.
+/// There is deliberately no `Display`, no `Serialize` and no `Deref`: reading the bytes takes a call of
+/// [`SecretBytes::expose`], which is easy to find in a review.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretBytes(Vec<u8>);
 

@@ -34,7 +34,7 @@ struct SpilledRuns {
 }
 
 impl Sorter {
-    /// Adds a record.
+    /// Adds a record to be sorted.
     ///
     /// # Errors
     /// The temp file cannot be written.

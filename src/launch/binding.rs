@@ -1,5 +1,5 @@
-//! Which conversations a launch ran: by the files that its process has open, else by what was created
-//! in its time.
+//! Finds the conversations of a launch: by the files that its process has open, else by the rollouts
+//! that were created during the launch.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
@@ -17,26 +17,26 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// The program whose open files count. The npm launcher may stay as its parent.
+/// The name of the program whose open files count. The npm launcher may still run as its parent.
 const CODEX: &str = "codex";
 
-/// Codex names day folders by its local date, which differs from UTC by this much at most.
-const ZONE_SPREAD: TimeDelta = TimeDelta::hours(14);
+/// The largest offset of a local time from UTC. Codex names day folders by its local date.
+const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
-/// How far the clock may step between the launch and the id that Codex gives a conversation.
-pub const CLOCK_STEP: TimeDelta = TimeDelta::seconds(1);
+/// The tolerance for a clock step between the start of a launch and the time in a conversation's id.
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
 
-/// Watches the rollouts that a launched Codex has open.
+/// Lists the rollouts that a launched Codex has open.
 #[derive(Debug)]
 pub struct OpenRollouts {
     child: ProcessId,
-    /// The process that is Codex itself, once it is known.
+    /// The process of Codex itself, once it is known.
     codex: Option<ProcessId>,
     codex_home: PathBuf,
 }
 
 impl OpenRollouts {
-    /// Those of `child`, the process that was started, or of the Codex below it.
+    /// Observes `child`, the started process, or the Codex below it.
     pub fn of(child: ProcessId, codex_home: &Path) -> Self {
         Self {
             child,
@@ -45,9 +45,9 @@ impl OpenRollouts {
         }
     }
 
-    /// The rollouts that are open now, as paths in the Codex home. Empty where the system does not
-    /// show the open files of a process.
-    pub fn look(&mut self) -> Vec<PathBuf> {
+    /// Returns the paths in the Codex home of the rollouts that are open for writing now. Empty if the
+    /// system does not show the open files of a process.
+    pub fn list(&mut self) -> Vec<PathBuf> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             self.codex = find_codex(&table, self.child);
@@ -57,7 +57,7 @@ impl OpenRollouts {
             return Vec::new();
         };
         let process = table.get(codex.pid);
-        // For writing: when it starts, Codex also reads rollouts of others to fill its database.
+        // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.map(|process| process.written_beneath(&[&real]));
         open.into_iter()
             .flatten()
@@ -78,7 +78,7 @@ fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     if is_codex(child.pid) {
         return Some(child);
     }
-    // A Codex that the agent starts in turn is further below than the launcher's own.
+    // The closest descendant: the agent may itself start a Codex, which is further below.
     table
         .iter()
         .map(Process::pid)
@@ -94,15 +94,15 @@ fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
         .map(|(_, pid)| ProcessId::now(pid))
 }
 
-/// Whether a rollout is a conversation of the user's, and not one of a subagent.
+/// Returns true if a rollout is a conversation of the user, and not one of a subagent.
 fn is_main_thread(meta: &Meta) -> bool {
     let source = meta.payload.get("source");
     source.is_none_or(|source| source.get("subagent").is_none())
         && meta.text("thread_source") != Some("subagent")
 }
 
-/// The open rollout at `path` as a conversation, from `start_offset` on. `None` for a subagent's, and
-/// for one whose first line is not there yet.
+/// Describes the open rollout at `path` as a conversation that begins at `start_offset`. `None` for a
+/// subagent, and while the first line is incomplete.
 pub fn conversation_at(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     let meta = rollout::head(path).ok().flatten()?;
     is_main_thread(&meta).then(|| conversation(path, start_offset))?
@@ -120,8 +120,8 @@ fn conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     })
 }
 
-/// The rollouts that were created between the start of a launch and `until`, in its folder and by its
-/// account. Opens only those whose id says that they were created in that time.
+/// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by
+/// its account. Opens only rollouts with a creation time in that range, according to their id.
 pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundConversation> {
     let sessions = Path::new(&record.codex_home).join(SESSIONS);
     let from = record.started_at.to_utc();
@@ -134,7 +134,7 @@ pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundC
         .filter(|path| {
             let file = ConversationFile::of(path);
             let created = file.as_ref().and_then(|f| f.id()).and_then(created_at);
-            created.is_some_and(|at| at >= from - CLOCK_STEP && at <= until + CLOCK_STEP)
+            created.is_some_and(|at| at >= from - CLOCK_TOLERANCE && at <= until + CLOCK_TOLERANCE)
         })
         .filter(|path| {
             let meta = rollout::head(path).ok().flatten();
@@ -147,8 +147,8 @@ pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundC
     found
 }
 
-/// The account that created the rollout at `path`, where that is not the one of the launch: the user
-/// signed in to another while Codex ran, or before it read the login.
+/// Returns the account that created the rollout at `path`, if it is not the account of the launch. The
+/// user may have signed in to another account while Codex ran, or before it read the login.
 pub fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
@@ -167,7 +167,8 @@ fn is_by_account(meta: &Meta, record: &LaunchRecord) -> bool {
         )
 }
 
-/// Whether a rollout was made in the folder of the launch, by its account where it names one.
+/// Returns true if a rollout was created in the folder of the launch, and by its account if it names
+/// one.
 fn fits(meta: &Meta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => is_same_folder(Path::new(root), Path::new(cwd)),
@@ -180,7 +181,7 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// When a conversation was created, by its id: a UUID of version 7 begins with milliseconds.
+/// Returns the creation time in a conversation's id: a UUID of version 7 begins with milliseconds.
 pub fn created_at(session_id: &str) -> Option<DateTime<Utc>> {
     let digits: String = session_id.chars().filter(|c| *c != '-').collect();
     if digits.as_bytes().get(12) != Some(&b'7') {
@@ -190,10 +191,10 @@ pub fn created_at(session_id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(millis)
 }
 
-/// The local dates that any part of this span may have had.
+/// Returns all local dates, in any time zone, of this range of times.
 fn days(from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<NaiveDate> {
-    let first = (from - ZONE_SPREAD).date_naive();
-    let last = (until + ZONE_SPREAD).date_naive();
+    let first = (from - MAX_UTC_OFFSET).date_naive();
+    let last = (until + MAX_UTC_OFFSET).date_naive();
     let next = |day: &NaiveDate| day.checked_add_days(Days::new(1));
     std::iter::successors(Some(first), next)
         .take_while(|day| *day <= last)
@@ -204,8 +205,8 @@ fn day_folder(sessions: &Path, day: NaiveDate) -> PathBuf {
     sessions.join(day.format("%Y/%m/%d").to_string())
 }
 
-/// The rollout of a conversation: in the day folder that its id names, else among the archived ones.
-/// Lists at most four folders.
+/// Finds the rollout of a conversation in the day folders that match its id, else in
+/// `archived_sessions/`. Lists at most four folders.
 pub fn find_rollout(codex_home: &Path, session_id: &str) -> Option<PathBuf> {
     let created = created_at(session_id)?;
     let sessions = codex_home.join(SESSIONS);
@@ -227,33 +228,33 @@ pub fn find_rollout(codex_home: &Path, session_id: &str) -> Option<PathBuf> {
     })
 }
 
-/// The conversation `session_id` as it stands before it goes on. `None` without a plain rollout.
+/// Describes the conversation `session_id` before it is resumed. `None` if it has no rollout.
 pub fn resumed_conversation(codex_home: &Path, session_id: &str) -> Option<BoundConversation> {
     let path = find_rollout(codex_home, session_id)?;
-    // Resuming a compressed rollout writes the plain file anew, so its bytes cannot be told apart
-    // by their place; the times of the token counts still can.
+    // To resume a compressed rollout, Codex first writes the plain file. So offsets cannot separate its
+    // old bytes from new ones, but the times of the token counts can.
     let is_plain = path.extension().is_none_or(|e| e != "zst");
     let length = path.metadata().map_or(0, |meta| meta.len());
     let plain = path.with_file_name(ConversationFile::of(&path)?.name);
     conversation(&plain, if is_plain { length } else { 0 })
 }
 
-/// Reads the token counts of a launch: those between its offsets that were written since it started.
-/// A rollout that is gone or compressed leaves what is known as it is.
+/// Reads the token counts of a launch: those between its offsets and after its start. Leaves
+/// `conversation` unchanged if its rollout is missing or compressed.
 pub fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
-    // Unreadable figures are no reason to lose the binding.
+    // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
 }
 
-/// How much of the end of a running rollout is searched for its newest token count.
-const TAIL_BYTES: u64 = 1 << 20;
+/// The part of the end of a running rollout, in bytes, that is searched for its newest token count.
+const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
-/// The same for a launch that still runs, whose rollout may be large: only the newest figures, from the
-/// last MiB.
+/// Reads the newest token counts of a running launch, from the last MiB of its rollout, which may be
+/// large.
 pub fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
-    let start = length.saturating_sub(TAIL_BYTES);
+    let start = length.saturating_sub(USAGE_TAIL_BYTES);
     conversation.start_offset = conversation.start_offset.max(start);
     read_usage(conversation, since);
 }
@@ -273,7 +274,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let Some(count) = token_count::parse(line) else {
             continue;
         };
-        if count.at.to_utc() < since - CLOCK_STEP {
+        if count.at.to_utc() < since - CLOCK_TOLERANCE {
             continue;
         }
         conversation.first_token_count_at.get_or_insert(count.at);
@@ -286,7 +287,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     Ok(())
 }
 
-/// The user and workspace ids of whoever created a conversation, where its rollout names them.
+/// Returns the user id and workspace id of the creator of a conversation, if its rollout has them.
 pub fn creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::head(path).ok().flatten()?;
     let id = |key| {
@@ -304,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_of_version_7_says_when_the_conversation_was_created() {
+    fn a_version_7_id_contains_the_creation_time() {
         let at = created_at("01a1fd26-1481-7d60-a846-d943381f26dc").unwrap();
         assert_eq!(at.format("%Y-%m-%d %H:%M").to_string(), "2026-11-21 08:08");
         assert_eq!(created_at("01a1fd26-1481-4d60-a846-d943381f26dc"), None);
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn day_folders_cover_every_zone_and_no_more() {
+    fn day_folders_cover_exactly_all_time_zones() {
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         let noon = at("2026-11-21T12:00:00Z");
         let names: Vec<_> = days(noon, noon).iter().map(NaiveDate::to_string).collect();
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_read_from_the_bytes_of_the_launch_alone() {
+    fn usage_is_read_only_from_the_bytes_of_the_launch() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder
             .path()

@@ -1,8 +1,8 @@
-//! The account of a folder: from the settings `folders.PATH`, or from a `.codex-account` file in a
-//! folder that the user trusts.
+//! Finds the account of a folder: from the settings `folders.PATH`, or from a `.codex-account` file in
+//! a folder that the user trusts.
 //!
-//! Folders are compared by path components, once as the path is given and once with symbolic links
-//! resolved. Reads no file but `.codex-account`, and writes nothing.
+//! Folders are compared by path components, both as given and with symbolic links resolved. Reads no
+//! file except `.codex-account`, and writes nothing.
 
 use crate::accounts::profile_ops::name_problem;
 use crate::io::{IoContext, IoError, file_open, shell};
@@ -25,12 +25,12 @@ pub struct FolderAccounts {
     pub trusted: BTreeMap<String, bool>,
 }
 
-/// What decides about the account of a folder.
+/// The account of a folder, and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderAccount {
-    /// The name of the profile. It has the form of one, but may not exist.
+    /// The name of the profile. It is a valid name, but the profile may not exist.
     pub profile: String,
-    /// Where the name comes from.
+    /// The setting or file with the name.
     pub source: AccountSource,
 }
 
@@ -48,7 +48,7 @@ pub enum AccountSource {
 pub struct FolderChoice {
     /// The account of the folder, if it has one.
     pub account: Option<FolderAccount>,
-    /// The `.codex-account` file that would have decided, were its folder trusted.
+    /// The `.codex-account` file that would have decided if its folder were trusted.
     pub ignored: Option<PathBuf>,
 }
 
@@ -56,8 +56,8 @@ impl FolderChoice {
     /// One line for the user about the ignored file, with the command that trusts its folder.
     pub fn hint(&self) -> Option<String> {
         let folder = self.ignored.as_deref()?.parent()?;
-        // A name that is not Unicode cannot be a setting, and one with control characters would
-        // reach the terminal.
+        // A path that is not Unicode cannot be a setting, and control characters must not reach the
+        // terminal.
         let is_plain = |folder: &&str| !folder.contains(char::is_control);
         let Some(folder) = folder.to_str().filter(is_plain) else {
             return Some(format!("ignored {FILE_NAME}: its folder is not trusted"));
@@ -79,9 +79,9 @@ pub enum AccountFileError {
     /// The first line that is not blank is not the name of a profile.
     #[error("no profile name in the first line ({reason}): {}", path.display())]
     BadName {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with the line.
+        /// The defect of the line.
         reason: &'static str,
     },
 }
@@ -91,7 +91,7 @@ pub fn is_absolute(folder: &str) -> bool {
     Path::new(folder).is_absolute() || Path::new(folder).starts_with("~")
 }
 
-/// `folder` with a leading `~` replaced; `None` if it is relative, or the home folder is unknown.
+/// Replaces a leading `~` of `folder`; `None` if it is relative, or the home folder is unknown.
 pub fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     let folder = Path::new(folder);
     match folder.strip_prefix("~") {
@@ -100,8 +100,8 @@ pub fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// The current folder as the shell names it (`PWD`), if that leads to `current_dir`; the kernel
-/// knows only the path without symbolic links.
+/// Returns the current folder as the shell names it (`PWD`), if that is the same folder as
+/// `current_dir`. The kernel only knows the path without symbolic links.
 pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     let is_same = |pwd: &&Path| {
         let real = pwd.canonicalize().ok();
@@ -111,13 +111,13 @@ pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     pwd.unwrap_or(current_dir).to_path_buf()
 }
 
-/// The account of the folder `cwd`, which is absolute.
+/// Returns the account of the folder `cwd`, which is absolute.
 ///
 /// The setting of the nearest folder counts, unless a `.codex-account` file in a trusted folder is
-/// nearer. Files in folders that are not trusted are not read.
+/// nearer. Files in untrusted folders are not read.
 ///
 /// # Errors
-/// The file that decides names no profile: the caller must not go on with another account.
+/// The deciding file names no profile. The caller must not continue with another account.
 pub fn account_of(
     cwd: &Path,
     home_dir: Option<&Path>,
@@ -125,12 +125,12 @@ pub fn account_of(
 ) -> Result<FolderChoice, AccountFileError> {
     let settings = resolved(&accounts.folders, home_dir);
     let mut trusted = resolved(&accounts.trusted, home_dir);
-    // Where two spellings of one folder disagree, it is not trusted.
+    // If two spellings of one folder disagree, it is not trusted: `false` sorts first.
     trusted.sort_by_key(|entry| *entry.value);
     let chains = chains(cwd);
     let by_chain = chains.iter().map(|chain| nearest(chain, &settings));
     let setting = by_chain.flatten().min_by_key(|found| found.steps);
-    // A file beside the setting is not nearer than it.
+    // A file in the folder of the setting is not nearer than the setting.
     let limit = setting.as_ref().map_or(usize::MAX, |found| found.steps);
     let mut files: Vec<_> = chains
         .iter()
@@ -156,8 +156,8 @@ pub fn account_of(
     Ok(FolderChoice { account, ignored })
 }
 
-/// `cwd` and the folders above it, nearest first: as given, and with symbolic links resolved where
-/// that differs.
+/// Returns `cwd` and the folders above it, nearest first: once as given, and once with symbolic links
+/// resolved if that differs.
 fn chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     let above = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
     let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);
@@ -165,7 +165,7 @@ fn chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
         return Vec::new();
     }
     let mut chains = Vec::new();
-    // The parent of `a/..` is not `a`.
+    // `Path::ancestors` would take `a` for the parent of `a/..`.
     if !has_parent_dir {
         chains.push(above(cwd));
     }
@@ -178,8 +178,8 @@ fn chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
 }
 
 /// A setting with one value per folder.
-struct Entry<'a, T> {
-    /// As the user typed it.
+struct FolderSetting<'a, T> {
+    /// The folder as the user typed it.
     folder: &'a str,
     /// The folder as an absolute path, and with symbolic links resolved if it exists.
     paths: Vec<PathBuf>,
@@ -189,12 +189,12 @@ struct Entry<'a, T> {
 fn resolved<'a, T>(
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
-) -> Vec<Entry<'a, T>> {
+) -> Vec<FolderSetting<'a, T>> {
     let entry = |(folder, value): (&'a String, &'a T)| {
         let path = absolute(folder, home_dir)?;
         let real = path.canonicalize().ok();
         let paths = [Some(path), real].into_iter().flatten().collect();
-        Some(Entry {
+        Some(FolderSetting {
             folder,
             paths,
             value,
@@ -204,18 +204,21 @@ fn resolved<'a, T>(
 }
 
 /// The setting that applies to the first folder of a chain.
-struct Nearest<'a, T> {
+struct NearestSetting<'a, T> {
     folder: &'a str,
-    /// How far up the chain the folder of the setting is.
+    /// The number of folders in the chain before the folder of the setting.
     steps: usize,
     value: &'a T,
 }
 
-/// The entry for the folder of `chain` that comes first.
-fn nearest<'a, T>(chain: &[PathBuf], entries: &[Entry<'a, T>]) -> Option<Nearest<'a, T>> {
+/// Finds the entry for the first folder of `chain` that has one.
+fn nearest<'a, T>(
+    chain: &[PathBuf],
+    entries: &[FolderSetting<'a, T>],
+) -> Option<NearestSetting<'a, T>> {
     chain.iter().enumerate().find_map(|(steps, folder)| {
         let entry = entries.iter().find(|entry| entry.paths.contains(folder))?;
-        Some(Nearest {
+        Some(NearestSetting {
             folder: entry.folder,
             steps,
             value: entry.value,
@@ -223,9 +226,9 @@ fn nearest<'a, T>(chain: &[PathBuf], entries: &[Entry<'a, T>]) -> Option<Nearest
     })
 }
 
-/// Whether the user trusts the folder of `file`. Only the path without symbolic links counts: a link
-/// in a trusted folder may lead anywhere.
-fn is_trusted(file: &Path, trusted: &[Entry<'_, bool>]) -> bool {
+/// Returns true if the user trusts the folder of `file`. Only the path without symbolic links counts,
+/// because a link in a trusted folder may lead anywhere.
+fn is_trusted(file: &Path, trusted: &[FolderSetting<'_, bool>]) -> bool {
     let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
     let chain: Vec<_> = folder
         .iter()
@@ -235,7 +238,7 @@ fn is_trusted(file: &Path, trusted: &[Entry<'_, bool>]) -> bool {
     nearest(&chain, trusted).is_some_and(|found| *found.value)
 }
 
-/// The profile that `file` names: its first line that is not blank.
+/// Reads the profile name in `file`: its first line that is not blank.
 fn read_profile(file: &Path) -> Result<String, AccountFileError> {
     let text = file_open::read_small_to_string(file, MAX_FILE_BYTES).at("read", file)?;
     let text = text.trim_start_matches('\u{feff}');
@@ -278,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Profile and source, the root and home as `/` and `~`.
+    /// Returns profile and source. Folders in the settings are relative to `root`, `~` is `root/home`.
     fn found(root: &Path, cwd: &str, accounts: &FolderAccounts) -> (String, String) {
         let under = |path: &str| match path {
             "~" => root.join("home"),
@@ -343,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_counts_only_where_the_user_trusts_the_folder() {
+    fn a_file_counts_only_in_a_trusted_folder() {
         let (_keep, root) = root();
         write(
             &root.join("home/work/.codex-account"),
@@ -377,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearer_of_file_and_setting_wins_and_the_setting_beside_a_file() {
+    fn the_nearer_of_file_and_setting_wins_and_the_setting_in_the_same_folder() {
         let (_keep, root) = root();
         write(&root.join("a/.codex-account"), "outer");
         write(&root.join("a/b/c/.codex-account"), "inner");
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linked_folder_is_compared_by_both_of_its_paths() {
+    fn a_linked_folder_is_matched_by_both_of_its_paths() {
         let (_keep, root) = root();
         fs::create_dir_all(root.join("disk/project/src")).unwrap();
         fs::create_dir_all(root.join("home/clients")).unwrap();
@@ -427,7 +430,7 @@ mod tests {
             let settings = accounts(&[(folder, "work")], &[]);
             assert_eq!(found(&root, cwd, &settings).0, expected, "{folder} {cwd}");
         }
-        // The link is in a trusted folder, what it leads to is not.
+        // The link is in a trusted folder, its target is not.
         write(&root.join("disk/project/.codex-account"), "other");
         let settings = accounts(&[], &[("~/clients", true)]);
         let ignored = "home/clients/acme/.codex-account".to_owned();
@@ -464,7 +467,7 @@ mod tests {
             assert!(error.ends_with(".codex-account"), "{error}");
             assert!(!error.contains('\x1b'), "{error}");
         }
-        // What is no file is not there, and is not opened.
+        // A path that is no regular file is ignored and not opened.
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         let choice = account_of(&root, None, &trusted).unwrap();
@@ -475,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_names_a_command_that_a_shell_takes() {
+    fn the_hint_contains_a_valid_shell_command() {
         let hint = |folder: &str| {
             let ignored = Some(Path::new(folder).join(FILE_NAME));
             let choice = FolderChoice {
@@ -493,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shells_name_of_the_folder_counts_if_it_leads_there() {
+    fn pwd_counts_if_it_is_the_current_folder() {
         let (_keep, root) = root();
         fs::create_dir_all(root.join("real/sub")).unwrap();
         symlink(root.join("real"), root.join("link")).unwrap();
@@ -505,8 +508,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain rule: of all settings whose components the folder begins with, the one
-        /// with the most.
+        /// Compares with the simple rule: of all settings whose components are a prefix of the folder,
+        /// the longest wins.
         #[test]
         fn the_longest_prefix_of_components_wins(
             cwd in path(),

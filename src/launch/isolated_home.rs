@@ -1,21 +1,21 @@
-//! The content of an isolated home: links to the real Codex home for everything but the login.
+//! Creates the content of an isolated home: links to the real Codex home for everything but the login.
 //!
-//! Observed with Codex 0.169 in such a home: rollouts, names, prompts and settings are written
-//! through the links (`config.toml` and `session_index.jsonl` too: the link stays); archive and
-//! unarchive move files between the linked folders; `threads.rollout_path` is recorded through the
-//! link, so [`crate::codex::thread_index::move_rollouts`] puts it right afterwards. Databases are
-//! never linked: SQLite would keep `-wal` files beside the link. `CODEX_SQLITE_HOME` shares them.
+//! Observed with Codex 0.169 in such a home: it writes rollouts, names, prompts and settings through the
+//! links, and keeps the links of `config.toml` and `session_index.jsonl`. Archive and unarchive move
+//! files between the linked folders. `threads.rollout_path` gets a path through the link, so
+//! [`crate::codex::thread_index::rebase_rollout_paths`] corrects it afterwards. Databases are never
+//! linked, because SQLite would keep `-wal` files beside the link; `CODEX_SQLITE_HOME` shares them.
 
 use crate::codex::home::{
-    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, Kind, SESSIONS, THREAD_LOCKS, kind_of,
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS, kind_of,
 };
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Folders that Codex makes when it needs them. Made in the real home first, so that it does not
-/// make its own in the isolated one.
+/// Folders that Codex creates on demand. They are created in the real home in advance, so that Codex
+/// does not create them in the isolated home.
 const SHARED_FOLDERS: [&str; 7] = [
     SESSIONS,
     ARCHIVED_SESSIONS,
@@ -26,8 +26,7 @@ const SHARED_FOLDERS: [&str; 7] = [
     "plugins",
 ];
 
-/// Files that Codex writes or locks, and makes when it needs them. A link to nothing makes it create
-/// the file in the real home.
+/// Files that Codex creates on demand. Through a dangling link Codex creates the file in the real home.
 const SHARED_FILES: [&str; 4] = [
     CONFIG_TOML,
     "history.jsonl",
@@ -35,33 +34,33 @@ const SHARED_FILES: [&str; 4] = [
     "session_index.jsonl.lock",
 ];
 
-/// Logins of MCP servers (0.169): their tokens rotate too, so one copy serves all homes.
+/// The logins of MCP servers (0.169). Their tokens rotate too, so all homes share one copy.
 const MCP_CREDENTIALS: &str = ".credentials.json";
 
-/// Why an isolated home cannot be prepared.
+/// The reason why an isolated home cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    /// The file system refused.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// Conversations would be written to a place that nothing else knows.
+    /// A folder of the isolated home is no link, so conversations in it would be invisible elsewhere.
     #[error("not a link to {}: {}", real.display(), path.display())]
     NotALink {
         /// The path in the isolated home.
         path: PathBuf,
-        /// Where it should lead.
+        /// The required target of the link.
         real: PathBuf,
     },
-    /// A Codex that runs there would go on in another home.
-    #[error("a Codex runs in the isolated home beside another Codex home: {}", .0.display())]
+    /// A Codex runs there with the files of another Codex home, which the new links would replace.
+    #[error("a Codex runs in the isolated home with the files of another Codex home: {}", .0.display())]
     OtherHome(PathBuf),
-    /// Links for every user do not exist here.
-    #[error("isolated homes need symbolic links, which this system does not give to every user")]
+    /// The system has no symbolic links for every user (Windows).
+    #[error("isolated homes need symbolic links, which not every user may create on this system")]
     Unsupported,
 }
 
-/// Whether an entry at the top of the real home is shared with isolated homes. The user's own files
-/// are; logins, databases, caches and what belongs to running processes are not.
+/// Returns true if an entry at the top of the real home is shared with isolated homes. The user's own
+/// files are shared; logins, databases, caches and files of running processes are not.
 fn is_shared(name: &Path) -> bool {
     if SHARED_FOLDERS
         .iter()
@@ -74,26 +73,26 @@ fn is_shared(name: &Path) -> bool {
         return true;
     }
     match kind_of(name) {
-        Kind::Config
-        | Kind::InstallationId
-        | Kind::Rules
-        | Kind::Sessions
-        | Kind::ArchivedSessions
-        | Kind::SessionIndex
-        | Kind::History
-        | Kind::UserContent => true,
+        HomeEntryKind::Config
+        | HomeEntryKind::InstallationId
+        | HomeEntryKind::Rules
+        | HomeEntryKind::Sessions
+        | HomeEntryKind::ArchivedSessions
+        | HomeEntryKind::SessionIndex
+        | HomeEntryKind::History
+        | HomeEntryKind::UserContent => true,
         // Files such as `work.config.toml` and hooks. Codex's own hidden files stay apart.
-        Kind::Unknown => !name.as_os_str().as_encoded_bytes().starts_with(b"."),
+        HomeEntryKind::Unknown => !name.as_os_str().as_encoded_bytes().starts_with(b"."),
         _ => false,
     }
 }
 
-/// Links everything that is shared from `isolated` to `real`. What is linked already stays; a link
-/// to another home is replaced while no login is in the isolated one.
+/// Creates the links of the shared entries from `isolated` to `real`. Correct links stay. Links to
+/// another home are replaced if no login is in the isolated home.
 ///
 /// # Errors
-/// The file system refuses, a folder stands where a link belongs, or a Codex runs there that shares
-/// the files of another home.
+/// A link cannot be created, a folder is at the path of a link, or the isolated home has a login and
+/// links to another Codex home.
 pub fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError> {
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
@@ -129,7 +128,7 @@ fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
         Ok(current) if current == target => return Ok(()),
         Ok(_) => fs::remove_file(path).at("remove", path)?,
         Err(e) if e.kind() == ErrorKind::NotFound => {}
-        // Codex replaced a link by a file of its own: that file is what this home uses now.
+        // Codex has replaced the link by a file, which this home uses from then on.
         Err(_) if path.is_file() => return Ok(()),
         Err(_) => {
             return Err(IsolationError::NotALink {
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_isolated_home_shares_conversations_and_settings_but_no_login_and_no_database() {
+    fn conversations_and_settings_are_shared_but_not_login_and_database() {
         let folder = tempfile::tempdir().unwrap();
         let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
         for name in ["skills/mine", "packages", "tmp", "app-server-daemon"] {
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_codex_makes_in_an_isolated_home_is_made_in_the_real_one() {
+    fn files_created_in_an_isolated_home_are_created_in_the_real_one() {
         let folder = tempfile::tempdir().unwrap();
         let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
         fs::create_dir(&real).unwrap();
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codex_that_runs_keeps_the_home_whose_files_it_shares() {
+    fn links_are_not_replaced_while_a_login_is_in_the_isolated_home() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for real in ["first", "second"] {

@@ -1,10 +1,10 @@
-//! Conversations that were started through this program, and the account of each.
+//! Starts Codex under a chosen account, and records the account of each conversation.
 //!
-//! A launch switches the login (or uses an isolated home), records what it is about to do in
-//! `launches.jsonl`, starts Codex with the terminal, and binds the conversation to the account
-//! afterwards. The binding rests on files that the launched process had open, else on rollouts that
-//! were created in its time with its folder and account. Rate limits are never evidence, and no
-//! rollout is opened that is neither bound nor a candidate of a launch that just ended.
+//! A launch switches the login (or uses an isolated home), appends a record to `launches.jsonl`, starts
+//! Codex with the terminal, and then binds the conversation to the account. The evidence is the files
+//! that the process had open, else rollouts that were created during the launch in its folder by its
+//! account. Rate limits are never evidence. Only bound rollouts and candidates of a launch that just
+//! ended are opened.
 
 pub mod binding;
 pub mod folders;

@@ -1,7 +1,8 @@
-//! Whether the installed Codex can keep a conversation out of its background daemon.
+//! Detects whether the installed Codex has `--no-daemon`, which keeps a conversation out of the
+//! background daemon.
 //!
-//! Only Codex itself knows, and asking takes longer than everything else that a launch does. So the
-//! answer is kept for as long as the program file is the same.
+//! Only the help text of Codex shows it, and running Codex takes longer than everything else in a
+//! launch. So the answer is cached until the program file changes.
 
 use crate::codex::arguments::NO_DAEMON;
 use crate::codex::program::Program;
@@ -17,44 +18,44 @@ use std::time::{Duration, Instant};
 /// The name of the document in the manager home.
 pub const FILE_NAME: &str = "codex-program.json";
 
-/// How long Codex may take to print its help.
+/// The time limit for Codex to print its help.
 const HELP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is known of one program file.
+/// The cached answer for one program file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct KnownProgram {
+struct CachedProgram {
     path: String,
     bytes: u64,
-    /// The change time, which no installer sets back, in nanoseconds since 1970.
+    /// The ctime in nanoseconds since 1970. Unlike the mtime, no installer can set it back.
     changed_ns: i64,
     has_no_daemon: bool,
 }
 
-impl Document for KnownProgram {
+impl Document for CachedProgram {
     const SCHEMA: u64 = 1;
 }
 
-/// Whether the terminal interface of `program` has `--no-daemon`, if Codex was asked before.
-pub fn known_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
+/// Returns the cached answer whether `program` has `--no-daemon`. Runs nothing.
+pub fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
     let current = stamp(program.path())?;
-    let known = document::read::<KnownProgram>(&manager_home.join(FILE_NAME)).ok()?;
+    let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;
-    let is_same = KnownProgram {
+    let is_same = CachedProgram {
         has_no_daemon: known.has_no_daemon,
         ..current
     } == known;
     is_same.then_some(known.has_no_daemon)
 }
 
-/// Whether the terminal interface of `program` has `--no-daemon`. Asks Codex when the program file
-/// changed; an answer that cannot be stored is asked for again.
+/// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
+/// program file has changed. A failure to store the answer is ignored.
 pub fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
-    if let Some(known) = known_no_daemon(program, manager_home) {
+    if let Some(known) = cached_no_daemon(program, manager_home) {
         return known;
     }
     let has_no_daemon = help_names(NO_DAEMON, program, env);
     if let Some(current) = stamp(program.path()) {
-        let known = KnownProgram {
+        let known = CachedProgram {
             has_no_daemon,
             ..current
         };
@@ -64,7 +65,7 @@ pub fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) 
     has_no_daemon
 }
 
-fn stamp(path: &Path) -> Option<KnownProgram> {
+fn stamp(path: &Path) -> Option<CachedProgram> {
     let meta = path.metadata().ok()?;
     #[cfg(unix)]
     let changed_ns = {
@@ -77,7 +78,7 @@ fn stamp(path: &Path) -> Option<KnownProgram> {
         .ok()
         .and_then(|at| chrono::DateTime::<chrono::Utc>::from(at).timestamp_nanos_opt())
         .unwrap_or_default();
-    Some(KnownProgram {
+    Some(CachedProgram {
         path: path.to_string_lossy().into_owned(),
         bytes: meta.len(),
         changed_ns,

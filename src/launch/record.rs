@@ -1,4 +1,4 @@
-//! One launch, as a line of `launches.jsonl` records it.
+//! The record of one launch: a line of `launches.jsonl`.
 
 use crate::codex::identity::Identity;
 use crate::codex::process::is_codex;
@@ -11,21 +11,21 @@ use std::path::Path;
 /// The schema of the lines that this version writes.
 pub const SCHEMA: u64 = 1;
 
-/// The variable that names the launch in the environment of Codex. It finds a Codex whose launcher, or
-/// whose wrapper, was killed before its process id was recorded.
+/// The environment variable that carries the launch id in every Codex of a launch. It identifies a Codex
+/// whose npm launcher, or whose codex-manager, was killed before its process id was recorded.
 pub const LAUNCH_VARIABLE: &str = "CODEX_MANAGER_LAUNCH";
 
-/// A process that cannot be confused with a later one of the same id.
+/// A process id with a start time, so that a later process with the same id is not the same process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
-    /// The id.
+    /// The id that the system assigned.
     pub pid: u32,
-    /// When it started, in the unit of [`processes::started`].
+    /// The start time, in the unit of [`processes::started`].
     pub started: Option<u64>,
 }
 
 impl ProcessId {
-    /// The process that has this id now.
+    /// Returns the process that has this id now.
     pub fn now(pid: u32) -> Self {
         Self {
             pid,
@@ -33,107 +33,109 @@ impl ProcessId {
         }
     }
 
-    /// Whether it still runs.
+    /// Returns true if this very process still runs.
     pub fn is_alive(self) -> bool {
         let started = processes::started(self.pid);
         started.is_some() && started == self.started
     }
 }
 
-/// A conversation that a launch ran.
+/// A conversation that a launch started or resumed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BoundConversation {
-    /// Its id.
+    /// The id of the conversation.
     pub session_id: String,
-    /// Its rollout in the real Codex home.
+    /// The path of its rollout in the real Codex home.
     pub rollout_path: String,
-    /// Where the bytes of this launch begin in the rollout.
+    /// The offset in the rollout of the first byte that this launch wrote.
     pub start_offset: u64,
-    /// Where they end; `None` while the launch runs. What follows belongs to others.
+    /// The offset behind the last byte of this launch; `None` while it runs. Later bytes belong to other
+    /// launches.
     #[serde(default)]
     pub end_offset: Option<u64>,
-    /// The first token count of this launch.
+    /// The time of the first token count of this launch.
     #[serde(default)]
     pub first_token_count_at: Option<Timestamp>,
-    /// The last token count of this launch.
+    /// The time of the last token count of this launch.
     #[serde(default)]
     pub last_token_count_at: Option<Timestamp>,
-    /// The quota windows of the last token count that had any.
+    /// The quota windows of the last token count with windows.
     #[serde(default)]
     pub windows: Vec<Window>,
 }
 
-/// One launch. Holds no token.
+/// The state of one launch. Contains no token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LaunchRecord {
-    /// Begins with the time of the launch in UTC, so that ids sort by time.
+    /// The id. It begins with the time of the launch in UTC, so that ids sort by time.
     pub launch_id: String,
-    /// Whether everything that will ever be known is recorded.
+    /// True if the record is complete and will not change any more.
     pub settled: bool,
-    /// The schema of the line.
+    /// The schema of the line; see [`SCHEMA`].
     pub schema: u64,
-    /// The profile, by its name at that time.
+    /// The name of the profile at that time.
     pub profile: String,
-    /// The account.
+    /// The account of the launch.
     pub identity: Identity,
-    /// When it was recorded, before Codex started.
+    /// The time of the first record, before Codex started.
     pub started_at: Timestamp,
-    /// When Codex ended; for a launch whose wrapper was killed, when that was noticed.
+    /// The end of Codex. If this program was killed meanwhile, the time at which a later command noticed
+    /// the end.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
     /// The exit code of Codex, as a shell would report it.
     #[serde(default)]
     pub exit_code: Option<i32>,
-    /// The folder that it was started in.
+    /// The current folder of the launch.
     pub cwd: String,
     /// The folder that Codex works in (`--cd`); `None` for a new worktree.
     #[serde(default)]
     pub working_root: Option<String>,
-    /// The arguments of Codex, without anything that may be a token.
+    /// The arguments of Codex, with possible tokens redacted.
     #[serde(default)]
     pub args: Vec<String>,
-    /// The real Codex home.
+    /// The path of the real Codex home.
     pub codex_home: String,
-    /// The isolated home, where there is one.
+    /// The path of the isolated home, if Codex ran in one.
     #[serde(default)]
     pub isolated_home: Option<String>,
-    /// The process of this program that waits for Codex.
+    /// The codex-manager process that waits for Codex.
     pub wrapper: ProcessId,
-    /// The process that it started. `None` in the line that precedes the start.
+    /// The process that the wrapper started. `None` in the line before the start.
     #[serde(default)]
     pub child: Option<ProcessId>,
-    /// Digest of the login's refresh token when Codex started.
+    /// A digest of the login's refresh token at the start of Codex.
     pub auth_fingerprint: String,
-    /// The conversation that was to go on, where the arguments name it.
+    /// The conversation to resume, if the arguments name one.
     #[serde(default)]
     pub resumed: Option<BoundConversation>,
-    /// Whether the arguments left the choice of a conversation to Codex (`resume --last`, its picker).
+    /// True if the arguments left the choice of a conversation to Codex (`resume --last`, its picker).
     #[serde(default)]
     pub codex_chose: bool,
-    /// The conversations that it ran, the latest last.
+    /// The conversations of the launch, the latest last.
     #[serde(default)]
     pub conversations: Vec<BoundConversation>,
-    /// Why no conversation could be bound, for a launch that had several candidates.
+    /// The reason why no conversation could be bound, if there were candidates.
     #[serde(default)]
     pub unbound_because: Option<String>,
 }
 
-/// What is known of a launch now.
+/// The state of a launch, derived from its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LaunchState {
-    /// Codex runs.
+    /// Codex, or the codex-manager that started it, still runs.
     Running,
-    /// It ended, and its conversation is known.
+    /// Codex has ended, and its conversation is known.
     Bound,
-    /// It ended, and its conversation could not be told from others.
+    /// Codex has ended, and its conversation could not be identified.
     Unbound,
-    /// It ended without a conversation.
+    /// Codex has ended without a conversation.
     Ended,
 }
 
 impl LaunchState {
-    /// The name used in output.
+    /// Returns the name in output and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -145,7 +147,7 @@ impl LaunchState {
 }
 
 impl LaunchRecord {
-    /// Whether Codex or the wrapper still runs.
+    /// Returns true if Codex or the wrapper still runs.
     pub fn is_running(&self) -> bool {
         !self.settled
             && (self.wrapper.is_alive()
@@ -153,8 +155,8 @@ impl LaunchRecord {
                 || self.has_codex())
     }
 
-    /// Whether a Codex of this launch runs or is being started by npm's launcher, whatever became of
-    /// the process that was started.
+    /// Returns true if a Codex of this launch runs, or npm's launcher is starting it, even if the process
+    /// that the wrapper started has ended.
     pub fn has_codex(&self) -> bool {
         ProcessTable::read().iter().any(|process| {
             is_codex(process)
@@ -164,7 +166,7 @@ impl LaunchRecord {
         })
     }
 
-    /// The state, given whether it still runs.
+    /// Returns the state; `is_running` is the result of [`LaunchRecord::is_running`].
     pub fn state(&self, is_running: bool) -> LaunchState {
         match (is_running, self.conversations.is_empty()) {
             (true, _) => LaunchState::Running,
@@ -174,18 +176,18 @@ impl LaunchRecord {
         }
     }
 
-    /// The conversation that ran last.
+    /// Returns the latest conversation.
     pub fn conversation(&self) -> Option<&BoundConversation> {
         self.conversations.last()
     }
 
-    /// Whether it ran the conversation of this id.
+    /// Returns true if the launch ran the conversation with this id.
     pub fn has_conversation(&self, session_id: &str) -> bool {
         let mut all = self.conversations.iter();
         all.any(|conversation| conversation.session_id == session_id)
     }
 
-    /// The home that Codex ran on.
+    /// Returns the home that Codex ran on: the isolated one, else the real one.
     pub fn home(&self) -> &Path {
         Path::new(self.isolated_home.as_ref().unwrap_or(&self.codex_home))
     }

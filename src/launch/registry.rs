@@ -1,7 +1,8 @@
-//! `launches.jsonl`: one line for each state of a launch; the last line of a launch id counts.
+//! Reads and writes `launches.jsonl`. Each line is a state of a launch; the last line of a launch id
+//! counts.
 //!
-//! Lines are appended under a lock and fsynced. A line that a crash cut off is skipped, and the
-//! next one begins on a line of its own. Now and then the lines that others superseded are dropped.
+//! Lines are appended under a lock and fsynced. A line that a crash cut off is skipped, and the next
+//! append begins a new line. [`LaunchRegistry::compact`] drops superseded lines.
 
 use super::record::{LaunchRecord, SCHEMA};
 use crate::inventory::cooldown::LOCK_NAME;
@@ -17,28 +18,28 @@ use std::path::{Path, PathBuf};
 /// The name of the registry in the manager home.
 pub const FILE_NAME: &str = "launches.jsonl";
 
-/// How a line of ours begins; the launch id follows.
+/// The beginning of a line that this program writes; the launch id follows.
 const LINE_START: &[u8] = b"{\"launch_id\":\"";
 
-/// What follows the launch id in a line of ours.
-const SETTLED: &[u8] = b"\",\"settled\":true,";
-const UNSETTLED: &[u8] = b"\",\"settled\":false,";
+/// The field after the launch id, in a line that this program writes.
+const SETTLED_FIELD: &[u8] = b"\",\"settled\":true,";
+const UNSETTLED_FIELD: &[u8] = b"\",\"settled\":false,";
 
-/// What follows that in a line of [`SCHEMA`].
+/// The field after `settled`, in a line of [`SCHEMA`].
 const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
 
-/// How many superseded lines are kept at least.
-const KEPT_SUPERSEDED: usize = 1_000;
+/// The number of superseded lines below which the file is not compacted.
+const MIN_SUPERSEDED_TO_COMPACT: usize = 1_000;
 
 /// The registry of a manager home.
 #[derive(Debug, Clone)]
-pub struct Registry {
+pub struct LaunchRegistry {
     path: PathBuf,
     lock: PathBuf,
 }
 
-impl Registry {
-    /// The one of `manager_home`.
+impl LaunchRegistry {
+    /// Returns the registry of `manager_home`. The file need not exist.
     pub fn of(manager_home: &Path) -> Self {
         Self {
             path: manager_home.join(FILE_NAME),
@@ -46,38 +47,38 @@ impl Registry {
         }
     }
 
-    /// Where it is.
+    /// Returns the path of `launches.jsonl`.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Appends the state of a launch; it is on disk on return.
+    /// Appends the state of a launch and fsyncs it.
     ///
     /// # Errors
-    /// The file system refuses; a part of the line may be there, which readers skip.
+    /// The line cannot be written. A partial line may remain, which readers skip.
     pub fn append(&self, record: &LaunchRecord) -> Result<(), IoError> {
         self.append_all(std::slice::from_ref(record))
     }
 
-    /// The same for several launches.
+    /// Appends the states of several launches and fsyncs them.
     ///
     /// # Errors
-    /// See [`Registry::append`].
+    /// See [`LaunchRegistry::append`].
     pub fn append_all(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
         if records.is_empty() {
             return Ok(());
         }
-        let _held = self.lock()?;
+        let _lock = self.lock()?;
         self.append_locked(records)
     }
 
-    /// Appends the records of launches that ended, except of those that another process settled since
-    /// they were read. Returns what was appended.
+    /// Appends the settled records of launches, except for launches that another process has settled
+    /// since they were read. Returns the appended records.
     ///
     /// # Errors
-    /// See [`Registry::append`].
+    /// See [`LaunchRegistry::append`].
     pub fn settle(&self, mut records: Vec<LaunchRecord>) -> Result<Vec<LaunchRecord>, IoError> {
-        let _held = self.lock()?;
+        let _lock = self.lock()?;
         let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
         records.retain(|record| open.contains(&record.launch_id));
         if !records.is_empty() {
@@ -113,18 +114,19 @@ impl Registry {
         Ok(())
     }
 
-    /// Drops superseded lines, once there are more of them than launches. Lines that this version
-    /// does not understand stay.
+    /// Drops superseded lines once there are more of them than launches, and at least a thousand. Keeps
+    /// lines that this version cannot parse.
     ///
     /// # Errors
-    /// The file system refuses; the file is as it was then.
+    /// The file cannot be read or replaced; it is unchanged then.
     pub fn compact(&self) -> Result<(), IoError> {
-        let is_worth_it =
-            |launches: &Launches| launches.superseded > launches.len().max(KEPT_SUPERSEDED);
-        if !is_worth_it(&self.read()?) {
+        let needs_compaction = |launches: &Launches| {
+            launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
+        };
+        if !needs_compaction(&self.read()?) {
             return Ok(());
         }
-        let _held = FileLock::exclusive(&self.lock)?;
+        let _lock = FileLock::exclusive(&self.lock)?;
         let launches = self.read()?;
         let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
         kept.extend(&launches.damaged);
@@ -151,10 +153,10 @@ impl Registry {
         read().at("read", &self.path)
     }
 
-    /// Every launch. Takes no lock.
+    /// Reads all launches, without a lock. A missing file has no launches.
     ///
     /// # Errors
-    /// The file cannot be read. A missing one has no launches.
+    /// The file cannot be read.
     pub fn read(&self) -> Result<Launches, IoError> {
         let bytes = match file_open::read(&self.path) {
             Ok(bytes) => bytes,
@@ -165,16 +167,16 @@ impl Registry {
     }
 }
 
-/// The last line of each launch. Lines are parsed when they are asked for: listing the newest of
-/// ten thousand launches parses a few.
+/// An index of the last line of each launch. Lines are parsed on demand, so that listing the newest of
+/// ten thousand launches parses only a few.
 #[derive(Debug, Default)]
 pub struct Launches {
     bytes: Vec<u8>,
-    /// By launch id, which sorts by time.
+    /// Sorted by launch id, and so by time.
     lines: Vec<IndexedLine>,
-    /// The lines that are no launch that this version knows.
+    /// The lines that this version cannot parse.
     damaged: Vec<Range<usize>>,
-    /// How many lines a later one of the same launch replaces.
+    /// The number of lines that a later line of the same launch replaces.
     superseded: usize,
 }
 
@@ -184,7 +186,7 @@ struct IndexedLine {
     is_settled: bool,
 }
 
-/// The beginning of a line that another program may have written in another order.
+/// The indexed fields of a line with another order of fields, which another program has written.
 #[derive(Deserialize)]
 struct LineHead {
     launch_id: String,
@@ -221,7 +223,7 @@ impl Launches {
                 damaged.push(range);
             }
         }
-        // Of one id in both forms the later line counts.
+        // If an id has lines in both forms, the later line counts.
         let mut by_id: Vec<(Vec<u8>, IndexedLine)> = last
             .into_iter()
             .map(|(id, line)| (id.to_vec(), line))
@@ -252,33 +254,33 @@ impl Launches {
         serde_json::from_slice(&self.bytes[line.range.clone()]).ok()
     }
 
-    /// How many launches there are.
+    /// Returns the number of launches.
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no launches.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// How many lines could not be understood.
+    /// Returns the number of lines that this version cannot parse.
     pub fn damaged_lines(&self) -> usize {
         self.damaged.len()
     }
 
-    /// The launches, the newest first.
+    /// Iterates over the launches, the newest first.
     pub fn newest(&self) -> impl Iterator<Item = LaunchRecord> {
         self.lines.iter().rev().filter_map(|line| self.parse(line))
     }
 
-    /// The launches of which more may become known, the oldest first.
+    /// Iterates over the launches that are not settled, the oldest first.
     pub fn unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
         let open = self.lines.iter().filter(|line| !line.is_settled);
         open.filter_map(|line| self.parse(line))
     }
 
-    /// The newest launch that ran the conversation of this id.
+    /// Returns the newest launch that ran the conversation with this id.
     pub fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
         let finder = memmem::Finder::new(session_id.as_bytes());
         let mut newest = self.lines.iter().rev();
@@ -290,14 +292,14 @@ impl Launches {
     }
 }
 
-/// The launch id of a line as this program writes it, without parsing the rest.
+/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest.
 fn own_head(line: &[u8]) -> Option<(&[u8], bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;
     let (id, rest) = rest.split_at(end);
-    let (rest, is_settled) = match rest.strip_prefix(SETTLED) {
+    let (rest, is_settled) = match rest.strip_prefix(SETTLED_FIELD) {
         Some(rest) => (rest, true),
-        None => (rest.strip_prefix(UNSETTLED)?, false),
+        None => (rest.strip_prefix(UNSETTLED_FIELD)?, false),
     };
     let is_plain = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     let is_whole = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
@@ -344,9 +346,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_a_launch_counts_whatever_surrounds_it() {
+    fn the_last_line_of_a_launch_counts_despite_damaged_and_foreign_lines() {
         let home = tempfile::tempdir().unwrap();
-        let registry = Registry::of(home.path());
+        let registry = LaunchRegistry::of(home.path());
         assert!(registry.read().unwrap().is_empty());
         registry.append(&record("20260101-a", false)).unwrap();
         registry.append(&record("20260102-b", false)).unwrap();
@@ -377,9 +379,9 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_that_was_settled_meanwhile_stays_as_it_was_settled() {
+    fn settle_skips_launches_that_are_settled_meanwhile() {
         let home = tempfile::tempdir().unwrap();
-        let registry = Registry::of(home.path());
+        let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();
         registry.append(&record("20260102-b", false)).unwrap();
         let late: Vec<_> = registry.read().unwrap().unsettled().collect();
@@ -399,9 +401,9 @@ mod tests {
     }
 
     #[test]
-    fn compaction_keeps_what_counts_and_what_is_not_understood() {
+    fn compaction_keeps_last_lines_and_damaged_lines() {
         let home = tempfile::tempdir().unwrap();
-        let registry = Registry::of(home.path());
+        let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();
         let mut text = fs::read_to_string(registry.path()).unwrap();
         text.push_str("torn\n");
@@ -412,7 +414,7 @@ mod tests {
             text,
             "few lines stay"
         );
-        let many: Vec<_> = (0..=KEPT_SUPERSEDED)
+        let many: Vec<_> = (0..=MIN_SUPERSEDED_TO_COMPACT)
             .map(|_| record("20260102-b", false))
             .collect();
         registry.append_all(&many).unwrap();
@@ -427,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_this_version_is_indexed_without_parsing_it() {
+    fn own_lines_are_indexed_without_a_json_parser() {
         let line = serde_json::to_vec(&record("20260101-a", false)).unwrap();
         assert_eq!(own_head(&line), Some((&b"20260101-a"[..], false)));
         let line = serde_json::to_vec(&record("20260101-a", true)).unwrap();

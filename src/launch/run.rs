@@ -1,10 +1,10 @@
-//! Codex runs: from its start to the login that it leaves behind.
+//! Runs the Codex of a launch: starts it, watches it, records its end, saves its login.
 
 use super::binding::{self, OpenRollouts};
 use super::record::{LaunchRecord, ProcessId};
-use super::registry::Registry;
+use super::registry::LaunchRegistry;
 use super::session::Launch;
-use super::settle::{self, Ending, OtherLaunches};
+use super::settle::{self, LaunchEnd, OtherLaunches};
 use crate::accounts::profile::Profiles;
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::AuthFile;
@@ -20,43 +20,43 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often the open files of Codex are read while its conversation is not known yet. `codex exec`
-/// may be done after a third of a second.
-const FIRST_POLL: Duration = Duration::from_millis(20);
+/// The interval of reading the open files of Codex until its conversation is known. `codex exec` may
+/// end after a third of a second.
+const BINDING_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often later, for conversations that the user starts in the same interface.
-const LATER_POLL: Duration = Duration::from_secs(1);
+/// The interval after that, for further conversations that the user starts in the same terminal interface.
+const LATER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many times to look at the first rate, after which Codex is waiting for its user.
-const FIRST_POLLS: u32 = 500;
+/// The number of reads at the first interval. After that Codex is waiting for the user.
+const BINDING_POLL_COUNT: u32 = 500;
 
-/// What a launch did.
+/// The result of a launch.
 #[derive(Debug)]
 pub struct LaunchReport {
-    /// How Codex ended.
+    /// The exit code or signal of Codex.
     pub exit: AttachedExit,
-    /// The record, settled unless a Codex of the launch still runs.
+    /// The record; settled unless a Codex of the launch still runs.
     pub record: LaunchRecord,
-    /// What could not be recorded or saved.
+    /// Errors of recording or saving, which did not stop the launch.
     pub warnings: Vec<String>,
 }
 
 impl Launch<'_> {
     /// Records the launch, starts Codex with the terminal, waits for its end, and binds the
-    /// conversation. `clock` gives the time when Codex ends.
+    /// conversation. `clock` returns the time at the end of Codex.
     ///
-    /// Killed at any point, the next command that lists launches completes the record, and the next
-    /// lock on the account returns an isolated login.
+    /// If this process is killed, the next command that lists launches completes the record, and the next
+    /// command that locks the account returns an isolated login to its profile.
     ///
     /// # Errors
-    /// The launch cannot be recorded, or Codex cannot be started. What goes wrong after the start is
-    /// a warning of the report.
+    /// The launch cannot be recorded, or Codex cannot be started. Errors after the start are warnings in
+    /// the report.
     pub fn run(
         mut self,
         zone: Zone,
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<LaunchReport, IoError> {
-        let registry = Registry::of(self.request.manager_home);
+        let registry = LaunchRegistry::of(self.request.manager_home);
         registry.append(&self.record)?;
         let program = PathBuf::from(self.command.get_program());
         let child = Attached::start(&mut self.command).at("start", &program);
@@ -69,16 +69,17 @@ impl Launch<'_> {
         };
         let mut warnings = Vec::new();
         self.record.child = Some(ProcessId::now(child.id()));
-        note(registry.append(&self.record), &mut warnings);
-        // From here on the Codex process itself marks the isolated home as used.
-        self.held = None;
+        warn_on_error(registry.append(&self.record), &mut warnings);
+        // From now on the running Codex itself shows that the isolated home is in use, so other commands
+        // may lock the account.
+        self.account_locks = None;
         let watcher = Watcher::start(&self.record, registry.clone());
         let started = self.record.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
                 file.used(&self.record.identity, started);
             });
-        note(noted, &mut warnings);
+        warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
         if let Some(seen) = watcher.finish() {
             self.record.conversations = seen.conversations;
@@ -92,16 +93,16 @@ impl Launch<'_> {
         })
     }
 
-    /// Codex did not start.
-    fn abandon(mut self, registry: &Registry, now: Timestamp) -> Result<(), IoError> {
+    /// Settles the record of a Codex that did not start, and returns the isolated login.
+    fn abandon(mut self, registry: &LaunchRegistry, now: Timestamp) -> Result<(), IoError> {
         self.record.settled = true;
         self.record.ended_at = Some(now);
         registry.append(&self.record)?;
-        self.held = None;
+        self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
-            // Where that fails the next lock on the account does it.
-            let _ = isolated.release(&profiles, now, login_lock::PATIENCE);
+            // On failure the next command that locks the account returns the login.
+            let _ = isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT);
         }
         Ok(())
     }
@@ -109,47 +110,47 @@ impl Launch<'_> {
     fn finish(
         &mut self,
         exit: AttachedExit,
-        registry: &Registry,
+        registry: &LaunchRegistry,
         zone: Zone,
         now: Timestamp,
         warnings: &mut Vec<String>,
     ) {
         let profiles = Profiles::of(self.request.manager_home);
-        // The launcher of npm may have been killed; Codex itself goes on then.
+        // If npm's launcher was killed, Codex itself still runs.
         let is_over = !self.record.has_codex();
         if is_over {
-            let ending = Ending {
+            let end = LaunchEnd {
                 at: now,
                 exit_code: Some(i32::from(exit.code())),
             };
-            // Unreadable, it says nothing of other launches; the append below reports that.
+            // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
             let others = OtherLaunches::of(&launches, &self.record);
-            settle::conclude(&mut self.record, ending, &others);
-            note(
-                settle::repoint_rollouts(&self.record, self.request.env),
+            settle::complete_record(&mut self.record, end, &others);
+            warn_on_error(
+                settle::rebase_isolated_rollouts(&self.record, self.request.env),
                 warnings,
             );
         }
-        note(registry.append(&self.record), warnings);
-        note(registry.compact(), warnings);
+        warn_on_error(registry.append(&self.record), warnings);
+        warn_on_error(registry.compact(), warnings);
         match self.isolated.take() {
-            Some(isolated) => note(
-                isolated.release(&profiles, now, login_lock::PATIENCE),
+            Some(isolated) => warn_on_error(
+                isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT),
                 warnings,
             ),
-            None => note(self.save_live_login(&profiles, now), warnings),
+            None => warn_on_error(self.save_live_login(&profiles, now), warnings),
         }
         let record = &self.record;
         let noted =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
                 settle::note_usage(file, record);
             });
-        note(noted, warnings);
+        warn_on_error(noted, warnings);
     }
 
-    /// Saves the live login to its profile, if it is still that of the launch: Codex may have renewed
-    /// it. After a switch it is another one, which the switch has taken care of.
+    /// Saves the live login, which Codex may have renewed, to its profile. Does nothing if the user has
+    /// switched accounts meanwhile: the switch has saved the login.
     fn save_live_login(
         &self,
         profiles: &Profiles,
@@ -157,7 +158,7 @@ impl Launch<'_> {
     ) -> Result<(), crate::accounts::lease::LeaseError> {
         let home = self.request.codex_home;
         let account = &self.record.identity;
-        let _held = profiles.lock_accounts(&[account], now, login_lock::PATIENCE)?;
+        let _lock = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
         if let AuthFile::Present(snapshot) = AuthFile::read(&home.join(AUTH_JSON))?
             && let Some(login) = &snapshot.login
             && login.identity.is_same(account)
@@ -168,7 +169,7 @@ impl Launch<'_> {
     }
 }
 
-fn note<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
+fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
     if let Err(e) = result {
         let mut text = e.to_string();
         let mut cause = e.source();
@@ -187,8 +188,8 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `record.child`, and appends the record when its conversation becomes known.
-    fn start(record: &LaunchRecord, registry: Registry) -> Self {
+    /// Watches `record.child`, and appends the record once its conversation is known.
+    fn start(record: &LaunchRecord, registry: LaunchRegistry) -> Self {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
@@ -199,15 +200,15 @@ impl Watcher {
             let mut polls = 0;
             loop {
                 let is_found = !record.conversations.is_empty();
-                if add_new(&mut record, open.look()) {
-                    // Codex has the terminal: a failure is reported when it ends.
+                if add_opened(&mut record, open.list()) {
+                    // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
                 }
                 polls += 1;
-                let pause = if is_found || polls > FIRST_POLLS {
-                    LATER_POLL
+                let pause = if is_found || polls > BINDING_POLL_COUNT {
+                    LATER_POLL_INTERVAL
                 } else {
-                    FIRST_POLL
+                    BINDING_POLL_INTERVAL
                 };
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return record;
@@ -216,20 +217,20 @@ impl Watcher {
         };
         Self {
             stop,
-            // Without a thread the other evidence is left.
+            // If no thread can be started, the conversation is bound by the other evidence.
             thread: thread::Builder::new().spawn(watch).ok(),
         }
     }
 
-    /// The record with what was found, unless no thread could be started.
+    /// Stops watching. Returns the record with the conversations; `None` if no thread could be started.
     fn finish(self) -> Option<LaunchRecord> {
         drop(self.stop);
         self.thread.and_then(|thread| thread.join().ok())
     }
 }
 
-/// Adds the conversations of rollouts that are open for the first time; whether there are any.
-fn add_new(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
+/// Adds the conversations of newly opened rollouts to the record. Returns true if there are any.
+fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
     let before = record.conversations.len();
     for path in open {
         let text = path.to_string_lossy();
@@ -239,7 +240,7 @@ fn add_new(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
         let resumed = record.resumed.as_ref();
         let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
             Some(resumed) => resumed.start_offset,
-            // One that is older than the launch goes on from where it is now.
+            // A conversation that is older than the launch is resumed at its current end.
             None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
             None => match binding::other_creator(&path, record) {
                 Some(other) => {

@@ -1,4 +1,4 @@
-//! A launch from its plan to the moment before Codex starts.
+//! Plans a launch and prepares it, up to the start of Codex.
 
 use super::binding;
 use super::isolated_home::{self, IsolationError};
@@ -10,7 +10,7 @@ use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::switch::{
     self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
 };
-use crate::codex::arguments::{Arguments, Mode, NO_DAEMON};
+use crate::codex::arguments::{Arguments, InvocationMode, NO_DAEMON};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
@@ -27,61 +27,62 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Variables that name a login other than that of the home. `OPENAI_API_KEY` stays: Codex does not
-/// sign in with it (0.169), and projects need it.
+/// Environment variables that name a login other than that of the home. `OPENAI_API_KEY` is passed on:
+/// Codex does not sign in with it (0.169), and projects need it.
 const LOGIN_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
-/// What is to be launched.
+/// The parameters of a launch.
 #[derive(Debug, Clone, Copy)]
 pub struct LaunchRequest<'a> {
     /// The real Codex home.
     pub codex_home: &'a Path,
-    /// The manager home.
+    /// The folder with the profiles and the launch records.
     pub manager_home: &'a Path,
-    /// The Codex program; sought on `PATH` where there is none.
+    /// The configured Codex program; `None` to search `PATH`.
     pub codex_bin: Option<&'a Path>,
-    /// The environment that Codex is given.
+    /// The environment of Codex.
     pub env: &'a Environment,
-    /// The account.
+    /// The account to use.
     pub account: &'a Identity,
     /// The arguments of Codex.
     pub args: &'a [OsString],
-    /// The id of the conversation that goes on, where the caller knows it.
+    /// The id of the conversation to resume, if the caller knows it.
     pub session_id: Option<&'a str>,
-    /// Use an isolated home.
+    /// True to run in the isolated home of the account.
     pub isolated: bool,
-    /// Stop the background daemon of Codex.
+    /// True to stop Codex's background daemon.
     pub stop_daemon: bool,
-    /// Now.
+    /// The time of the launch.
     pub now: Timestamp,
 }
 
-/// What a launch will do. Computed without writing anything.
+/// The planned steps of a launch. Planning writes nothing.
 #[derive(Debug, Clone)]
 pub struct LaunchPlan {
-    /// The profile of the account.
+    /// The name of the account's profile; the email if it has none.
     pub profile: String,
-    /// The account.
+    /// The email of the account.
     pub email: String,
     /// The workspace account id.
     pub account_id: Option<String>,
-    /// The isolated home; absent where Codex runs in the real one.
+    /// The isolated home; `None` if Codex runs in the real home.
     pub isolated_home: Option<PathBuf>,
-    /// Whether `--isolated` was given for the account that is live: it runs in the real home, because
-    /// a second copy of its login would be a second owner.
-    pub is_live_instead: bool,
-    /// The switch of the real home; absent where none is needed.
+    /// True if `--isolated` was given for the live account. It runs in the real home, because a login
+    /// must not have two owners.
+    pub is_live_account: bool,
+    /// The switch of the real home; `None` if none is needed.
     pub switch: Option<SwitchPlan>,
-    /// The background daemon that keeps another account, by its process id.
+    /// The process id of a running background daemon, which keeps its account.
     pub daemon: Option<u32>,
-    /// What is run: the program, then its arguments.
+    /// The program and its arguments.
     pub command: Vec<String>,
 }
 
-/// Why nothing was launched. Nothing was changed, except that the login may have been switched.
+/// The reason why Codex was not started. Nothing was changed, except that the login may have been
+/// switched.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// There is no Codex to run.
+    /// No Codex program was found.
     #[error("cannot start Codex")]
     Program(#[from] ProgramError),
     /// The login cannot go live.
@@ -96,10 +97,10 @@ pub enum LaunchError {
     /// The isolated home cannot be prepared.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
-    /// The file system refused.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The arguments run no conversation.
+    /// The subcommand in the arguments runs no conversation.
     #[error("codex {0} runs no conversation")]
     NoConversation(String),
     /// The daemon would run the conversation under the account that it was started with.
@@ -109,7 +110,7 @@ pub enum LaunchError {
     Daemon(u32),
 }
 
-/// A launch that is about to start Codex.
+/// A prepared launch, before the start of Codex.
 #[derive(Debug)]
 pub struct Launch<'a> {
     pub(super) request: LaunchRequest<'a>,
@@ -118,16 +119,16 @@ pub struct Launch<'a> {
     /// The login in the isolated home.
     pub(super) isolated: Option<IsolatedLogin>,
     /// Held until Codex has started; see [`Profiles::isolate`].
-    pub(super) held: Option<AccountLocks>,
-    /// What switching the real home did.
+    pub(super) account_locks: Option<AccountLocks>,
+    /// The result of the switch of the real home; `None` for an isolated launch.
     pub switch: Option<SwitchReport>,
-    /// Variables that name another login and are not passed on.
+    /// The variables that name another login and are removed from the environment.
     pub dropped_variables: Vec<&'static str>,
 }
 
 impl Launch<'_> {
-    /// Whether Codex itself will choose a conversation to go on: it hides those of other accounts
-    /// from its picker and from `--last` (0.169).
+    /// Returns true if Codex itself chooses the conversation to resume. Its picker and `--last` hide
+    /// conversations of other accounts (0.169).
     pub fn codex_chooses(&self) -> bool {
         self.record.codex_chose
     }
@@ -136,10 +137,10 @@ impl Launch<'_> {
 /// Plans a launch. Writes nothing and starts nothing.
 ///
 /// # Errors
-/// It cannot be done; see [`LaunchError`].
+/// The launch is not possible; see [`LaunchError`].
 pub fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
-    let knows_flag = program::known_no_daemon(&program, request.manager_home);
+    let knows_flag = program::cached_no_daemon(&program, request.manager_home);
     plan_with(request, &program, knows_flag.unwrap_or(true))
 }
 
@@ -149,7 +150,7 @@ fn plan_with(
     knows_no_daemon: bool,
 ) -> Result<LaunchPlan, LaunchError> {
     let arguments = Arguments::parse(request.args);
-    if arguments.mode() == Mode::Administrative {
+    if arguments.mode() == InvocationMode::Administrative {
         let shown = arguments.subcommand().unwrap_or("--help").to_owned();
         return Err(LaunchError::NoConversation(shown));
     }
@@ -170,7 +171,7 @@ fn plan_with(
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
     let daemon = daemon::find(request.codex_home).filter(|_| !is_isolated);
-    let is_in_daemon = arguments.mode() == Mode::Interactive
+    let is_in_daemon = arguments.mode() == InvocationMode::Interactive
         && !Arguments::parse(&args).has(NO_DAEMON)
         && !arguments.has("--remote");
     if let Some(daemon) = daemon
@@ -189,7 +190,7 @@ fn plan_with(
         email: request.account.email.to_string(),
         account_id: request.account.account_id.clone(),
         isolated_home,
-        is_live_instead: request.isolated && is_live,
+        is_live_account: request.isolated && is_live,
         switch,
         daemon: daemon.map(|daemon| daemon.pid),
         command: words
@@ -198,13 +199,13 @@ fn plan_with(
     })
 }
 
-/// The arguments with the flag that keeps the conversation out of the daemon, where Codex has one.
+/// Returns the arguments, with `--no-daemon` if Codex has it and the mode needs it.
 fn codex_args(
     arguments: &Arguments<'_>,
     args: &[OsString],
     knows_no_daemon: bool,
 ) -> Vec<OsString> {
-    let is_wanted = arguments.mode() == Mode::Interactive
+    let is_wanted = arguments.mode() == InvocationMode::Interactive
         && knows_no_daemon
         && !arguments.has(NO_DAEMON)
         && !arguments.has("--remote");
@@ -223,12 +224,12 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
         force_stale: false,
         daemon,
         now: request.now,
-        patience: login_lock::PATIENCE,
+        patience: login_lock::REFRESH_TIMEOUT,
     }
 }
 
-/// Puts the login where Codex will find it, and prepares the command. `on_step` is called with each
-/// step for `--verbose`.
+/// Switches the login or moves it to the isolated home, and prepares the command. Calls `on_step` with
+/// each step, for `--verbose`.
 ///
 /// # Errors
 /// See [`LaunchError`].
@@ -238,14 +239,15 @@ pub fn prepare<'a>(
 ) -> Result<Launch<'a>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
-    let knows_flag = arguments.mode() == Mode::Interactive
+    let knows_flag = arguments.mode() == InvocationMode::Interactive
         && program::has_no_daemon(&program, request.env, request.manager_home);
     let plan = plan_with(&request, &program, knows_flag)?;
     let args = codex_args(&arguments, request.args, knows_flag);
-    let (mut isolated, mut held, mut report) = (None, None, None);
+    let (mut isolated, mut account_locks, mut report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
-        let lock = profiles.lock_accounts(&[request.account], request.now, login_lock::PATIENCE)?;
+        let lock =
+            profiles.lock_accounts(&[request.account], request.now, login_lock::REFRESH_TIMEOUT)?;
         isolated_home::prepare(
             &profiles.isolated_home(request.account)?,
             request.codex_home,
@@ -253,7 +255,7 @@ pub fn prepare<'a>(
         let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
         on_step("moved the login to the isolated home");
         let fingerprint = login.fingerprint().to_owned();
-        (isolated, held) = (Some(login), Some(lock));
+        (isolated, account_locks) = (Some(login), Some(lock));
         fingerprint
     } else {
         let policy = if request.stop_daemon {
@@ -290,7 +292,7 @@ pub fn prepare<'a>(
         .args(&args);
     if isolated.is_some() {
         let databases =
-            CodexConfig::read(request.codex_home).databases(request.codex_home, request.env);
+            CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
         let databases = databases.unwrap_or_else(|| request.codex_home.to_path_buf());
         command.env("CODEX_SQLITE_HOME", databases);
     }
@@ -300,7 +302,7 @@ pub fn prepare<'a>(
         command,
         record,
         isolated,
-        held,
+        account_locks,
         switch: report,
         dropped_variables,
     })
@@ -347,9 +349,9 @@ fn new_record(
     }
 }
 
-/// An id that sorts by time and that no other launch has.
+/// Returns a unique id that sorts by time.
 fn new_launch_id(now: Timestamp) -> String {
-    // The standard library seeds its hash maps from the system's randomness.
+    // `RandomState` is seeded from the system's randomness: no extra dependency is needed.
     let random = RandomState::new().build_hasher().finish();
     let time = now.to_utc().format("%Y%m%dT%H%M%S%3fZ");
     format!("{time}-{:08x}", random >> 32)

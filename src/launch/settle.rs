@@ -1,8 +1,8 @@
-//! The end of a launch: which conversation it ran, and what it used.
+//! Completes the record of a launch that ended: binds its conversation, reads its usage.
 
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
-use super::registry::{Launches, Registry};
+use super::registry::{LaunchRegistry, Launches};
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
@@ -15,10 +15,10 @@ use crate::io::environment::Environment;
 use crate::quota::session_usage::SessionUsage;
 use std::path::Path;
 
-/// Why what is known of launches could not be brought up to date.
+/// The reason why ended launches could not be settled.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
-    /// The file system refused.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A profile cannot be read.
@@ -29,12 +29,12 @@ pub enum SettleError {
     Document(#[from] DocumentError),
 }
 
-/// How a launch ended.
+/// The end of a launch.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending {
-    /// When.
+pub struct LaunchEnd {
+    /// The time at which Codex ended, or its end was noticed.
     pub at: Timestamp,
-    /// The exit code of Codex, where it is known.
+    /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
 }
 
@@ -47,7 +47,7 @@ pub struct OtherLaunches<'a> {
 }
 
 impl<'a> OtherLaunches<'a> {
-    /// Those in `launches` beside `record`.
+    /// Selects the launches in `launches` other than `record`.
     pub fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
         let unsettled = launches.unsettled().filter(|other| {
             other.launch_id != record.launch_id
@@ -61,7 +61,7 @@ impl<'a> OtherLaunches<'a> {
         }
     }
 
-    /// Whether the registry says that one of them started the conversation.
+    /// Returns true if the registry records that another launch started the conversation.
     fn have_started(&self, session_id: &str) -> bool {
         self.launches.of_session(session_id).is_some_and(|other| {
             let mut bound = other.conversations.iter();
@@ -70,12 +70,13 @@ impl<'a> OtherLaunches<'a> {
         })
     }
 
-    /// Whether one of them ran when the conversation was created, and may have started it.
+    /// Returns true if another launch ran at the creation of the conversation, so that it may have
+    /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
         let created = binding::created_at(session_id);
         let mut others = self.unsettled.iter();
         others.any(|other| {
-            let since = other.started_at.to_utc() - binding::CLOCK_STEP;
+            let since = other.started_at.to_utc() - binding::CLOCK_TOLERANCE;
             created.is_none_or(|created| created >= since)
         })
     }
@@ -83,25 +84,25 @@ impl<'a> OtherLaunches<'a> {
 
 /// Completes the record of a launch that ended.
 ///
-/// The evidence, in this order: conversations that the process had open (in the record already), the
-/// conversation that the arguments name, the one conversation that was created in the time of the
-/// launch with its folder and account, and that no other launch may have started. Of several, none is
-/// taken.
-pub fn conclude(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunches<'_>) {
+/// The evidence, in this order: the conversations that the process had open (already in the record); the
+/// conversation that the arguments name; the only conversation that was created during the launch, in its
+/// folder, by its account, and that no other launch may have started. With several candidates none is
+/// bound.
+pub fn complete_record(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.conversations.is_empty() {
         let resumed = record.resumed.clone();
         match resumed.filter(has_grown) {
             Some(resumed) => record.conversations.push(resumed),
-            None => bind_created(record, ending, others),
+            None => bind_created(record, end, others),
         }
     }
     let since = record.started_at.to_utc();
     for conversation in &mut record.conversations {
-        follow_archiving(conversation, &record.codex_home);
+        update_if_archived(conversation, &record.codex_home);
         binding::read_usage(conversation, since);
     }
-    record.ended_at = Some(ending.at);
-    record.exit_code = ending.exit_code;
+    record.ended_at = Some(end.at);
+    record.exit_code = end.exit_code;
     record.settled = true;
 }
 
@@ -110,11 +111,11 @@ fn has_grown(conversation: &BoundConversation) -> bool {
     meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
 }
 
-fn bind_created(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunches<'_>) {
+fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.resumed.is_some() || record.unbound_because.is_some() {
         return;
     }
-    let mut created = binding::created_during(record, ending.at.to_utc());
+    let mut created = binding::created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     match created.as_slice() {
@@ -136,8 +137,8 @@ fn bind_created(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunche
     }
 }
 
-/// A conversation that was archived meanwhile is among the archived ones, under the same name.
-fn follow_archiving(conversation: &mut BoundConversation, codex_home: &str) {
+/// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
+fn update_if_archived(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
     if path.exists() {
         return;
@@ -150,11 +151,14 @@ fn follow_archiving(conversation: &mut BoundConversation, codex_home: &str) {
     }
 }
 
-/// Makes the rows of conversations that ran in an isolated home name their rollouts in the real one.
+/// Rewrites the rollout paths of conversations that ran in an isolated home to the real home.
 ///
 /// # Errors
-/// The database cannot be changed; the rows lead through the links of the isolated home then.
-pub fn repoint_rollouts(record: &LaunchRecord, env: &Environment) -> Result<(), DatabaseError> {
+/// The database cannot be changed. Its paths then still lead through the links of the isolated home.
+pub fn rebase_isolated_rollouts(
+    record: &LaunchRecord,
+    env: &Environment,
+) -> Result<(), DatabaseError> {
     let Some(isolated) = record.isolated_home.as_deref().map(Path::new) else {
         return Ok(());
     };
@@ -163,12 +167,12 @@ pub fn repoint_rollouts(record: &LaunchRecord, env: &Environment) -> Result<(), 
         return Ok(());
     };
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
-        thread_index::move_rollouts(&database, &isolated.join(folder), &real.join(folder))?;
+        thread_index::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
     }
     Ok(())
 }
 
-/// The newest usage of a launch.
+/// Returns the newest usage of a launch.
 pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
     let newest = record
         .conversations
@@ -183,7 +187,7 @@ pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
     })
 }
 
-/// Notes the use of the account of a launch, and its newest usage.
+/// Records the time of use of a launch's account, and its newest usage.
 pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     file.used(&record.identity, record.started_at);
     let Some(usage) = usage_of(record) else {
@@ -197,8 +201,8 @@ pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     }
 }
 
-/// Settles the launches that ended without their wrapper: it was killed. Each is looked at once.
-/// Returns the registry as it is afterwards, and warnings.
+/// Settles launches that ended after their codex-manager was killed. Each is processed only once.
+/// Returns the updated registry, and warnings.
 ///
 /// # Errors
 /// The registry or `cooldown.json` cannot be read or written.
@@ -208,7 +212,7 @@ pub fn settle_ended(
     now: Timestamp,
     zone: Zone,
 ) -> Result<(Launches, Vec<String>), SettleError> {
-    let registry = Registry::of(manager_home);
+    let registry = LaunchRegistry::of(manager_home);
     let launches = registry.read()?;
     let mut settled = Vec::new();
     let mut warnings = Vec::new();
@@ -216,15 +220,15 @@ pub fn settle_ended(
         if record.is_running() {
             continue;
         }
-        let ending = Ending {
+        let end = LaunchEnd {
             at: now,
             exit_code: None,
         };
         let others = OtherLaunches::of(&launches, &record);
-        conclude(&mut record, ending, &others);
-        if let Err(e) = repoint_rollouts(&record, env) {
+        complete_record(&mut record, end, &others);
+        if let Err(e) = rebase_isolated_rollouts(&record, env) {
             warnings.push(format!(
-                "rows of an isolated launch still lead through {}: {e}",
+                "Codex's list still names conversations by their path in the isolated home {}: {e}",
                 record.home().display()
             ));
         }
@@ -233,7 +237,7 @@ pub fn settle_ended(
     if settled.is_empty() {
         return Ok((launches, warnings));
     }
-    // The wrapper may have ended, and written its own line, since the registry was read.
+    // Another process may have settled a launch since the registry was read.
     let settled = registry.settle(settled)?;
     let noted = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {

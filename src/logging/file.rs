@@ -1,6 +1,6 @@
-//! Where logs are and how their files are called.
+//! The location and the file names of logs.
 
-use super::{LogSettings, LogWorld};
+use super::{LogContext, LogSettings};
 use crate::io::{IoContext, IoError, atomic};
 use chrono::NaiveDate;
 use std::fs::File;
@@ -9,51 +9,54 @@ use std::path::{Path, PathBuf};
 const DEFAULT_STEM: &str = "codex-manager";
 const DEFAULT_EXTENSION: &str = "log";
 
-/// The folder of the manager home where logs stand.
+/// The name of the default folder of logs in the manager home.
 pub const FOLDER: &str = "logs";
 
-/// The folder, and the part of the names that all our logs share.
+/// The folder of a log, and the parts of its file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPlace {
+pub struct LogLocation {
     folder: PathBuf,
-    /// `<stem>-<machine>-`.
+    /// The part before the date: `<stem>-<machine>-`.
     prefix: String,
-    /// `.log`, or what the configured file has.
+    /// `.log`, or the extension of the configured file.
     suffix: String,
 }
 
-/// What the name of one of our logs says.
+/// A parsed file name of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogName {
-    /// Its day.
+    /// The local day of its lines.
     pub date: NaiveDate,
-    /// Which it is of those that were moved away that day; 0 is the one that is written to.
+    /// 0 for the file that is written to; from 1 on for full files of that day.
     pub number: u32,
-    /// Whether it is a zip.
+    /// True for a compressed log.
     pub is_zip: bool,
 }
 
-impl LogPlace {
-    /// Where the log with these settings is.
-    pub fn of(settings: &LogSettings, world: &LogWorld) -> Self {
+impl LogLocation {
+    /// Returns the location of the log with these settings.
+    pub fn of(settings: &LogSettings, context: &LogContext) -> Self {
         let default = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
-            world.manager_home.join(FOLDER).join(name)
+            context.manager_home.join(FOLDER).join(name)
         };
         let file = settings.file.clone().unwrap_or_else(default);
         let part = |part: Option<&std::ffi::OsStr>, default: &str| {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())
         };
         let stem = part(file.file_stem(), DEFAULT_STEM);
-        let machine = in_a_name(&world.machine);
+        let machine = file_name_part(&context.machine);
         Self {
             folder: atomic::parent_of(&file).to_path_buf(),
-            prefix: format!("{}-{machine}-", in_a_name(&stem)),
-            suffix: format!(".{}", in_a_name(&part(file.extension(), DEFAULT_EXTENSION))),
+            prefix: format!("{}-{machine}-", file_name_part(&stem)),
+            suffix: format!(
+                ".{}",
+                file_name_part(&part(file.extension(), DEFAULT_EXTENSION))
+            ),
         }
     }
 
-    /// The folder, made where it is missing.
+    /// Creates the folder with mode 0700, unless it exists.
     pub(super) fn create_folder(&self) -> Result<(), IoError> {
         if self.folder.is_dir() {
             return Ok(());
@@ -61,12 +64,12 @@ impl LogPlace {
         atomic::create_private_folder(&self.folder)
     }
 
-    /// The folder.
+    /// Returns the folder of the log files.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The path of a log.
+    /// Returns the path of a log file.
     pub fn path(&self, name: LogName) -> PathBuf {
         let number = match name.number {
             0 => String::new(),
@@ -78,7 +81,7 @@ impl LogPlace {
             .join(format!("{}{date}{number}{}{zip}", self.prefix, self.suffix))
     }
 
-    /// What a file name says, if it is one of ours.
+    /// Parses a file name; `None` if this log would never write a file of that name.
     pub fn parse(&self, name: &str) -> Option<LogName> {
         let rest = name.strip_prefix(&self.prefix)?;
         let (rest, is_zip) = match rest.strip_suffix(".zip") {
@@ -95,12 +98,12 @@ impl LogPlace {
             number,
             is_zip,
         };
-        // Only what we would have written ourselves: not `2026-1-2`, not `.007`.
+        // The name has to be exactly as written by `path`: not `2026-1-2`, not `.007`.
         let written = self.path(parsed);
         (written.file_name()?.to_str()? == name).then_some(parsed)
     }
 
-    /// Our logs in the folder, those of plain files alone, oldest first.
+    /// Lists the files of this log in the folder, the oldest first. Links and folders are skipped.
     pub(super) fn list(&self) -> Vec<LogName> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
         let mut names: Vec<_> = entries
@@ -112,24 +115,24 @@ impl LogPlace {
         names
     }
 
-    /// The first number that no log of that day has.
+    /// Returns the next free number of that day.
     pub(super) fn free_number(&self, date: NaiveDate) -> u32 {
         let taken = self.list().into_iter().filter(|name| name.date == date);
         taken.map(|name| name.number).max().unwrap_or(0) + 1
     }
 
-    /// The lock under which lines are appended and files moved away.
+    /// Returns the path of the lock for appending lines and renaming files.
     pub(super) fn write_lock(&self) -> PathBuf {
         self.folder.join(format!(".{}write.lock", self.prefix))
     }
 
-    /// The lock under which old logs are tidied up.
-    pub(super) fn tidy_lock(&self) -> PathBuf {
+    /// Returns the path of the lock for cleaning up old logs.
+    pub(super) fn retention_lock(&self) -> PathBuf {
         self.folder.join(format!(".{}tidy.lock", self.prefix))
     }
 
-    /// The log, open for appending; made readable by its owner alone where it is missing. A link is
-    /// not followed: it may lead anywhere.
+    /// Opens a log for appending. A missing file is created with mode 0600. A link is not followed,
+    /// because it may lead anywhere.
     pub(super) fn open(path: &Path) -> Result<File, IoError> {
         let mut options = File::options();
         options.read(true).append(true).create(true);
@@ -145,8 +148,8 @@ impl LogPlace {
     }
 }
 
-/// `text` as part of a file name on every system.
-fn in_a_name(text: &str) -> String {
+/// Makes `text` valid as part of a file name on every system: other characters become `-`.
+fn file_name_part(text: &str) -> String {
     let name: String = text
         .chars()
         .map(|c| {

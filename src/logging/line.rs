@@ -1,34 +1,34 @@
-//! A line of a log, in each format. One event is one line, whatever it holds.
+//! Formats a line of a log. Each event is one line, even if its values contain line breaks.
 
 use super::Severity;
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
 use std::fmt::Write;
 
-/// The form of a line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// For people.
+pub enum LogFormat {
+    /// Readable text, followed by `key=value` pairs.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// `key=value` pairs.
+    /// `key=value` pairs only (logfmt).
     Logfmt,
 }
 
 /// A value of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum FieldValue {
     Text(String),
     Integer(i128),
-    Truth(bool),
+    Boolean(bool),
 }
 
-impl Value {
-    /// Text that is fit to be kept: no secret, no control character, no end.
+impl FieldValue {
+    /// Creates a text value without possible tokens and control characters, of limited length.
     pub(super) fn text(name: &str, text: &str) -> Self {
-        // A name may say that the value is secret, as in `token=…`.
+        // The name may mark the value as secret, as in `token=…`.
         let prefix = format!("{name}=");
         let shown = redaction::printable(&format!("{prefix}{text}"));
         Self::Text(match shown.strip_prefix(&prefix) {
@@ -41,40 +41,40 @@ impl Value {
         match self {
             Self::Text(text) => text,
             Self::Integer(number) => number.to_string(),
-            Self::Truth(truth) => truth.to_string(),
+            Self::Boolean(boolean) => boolean.to_string(),
         }
     }
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug)]
-pub(super) struct Record<'a> {
+pub(super) struct LogRecord<'a> {
     pub(super) at: Timestamp,
     pub(super) severity: Severity,
     pub(super) machine: &'a str,
     pub(super) pid: u32,
     pub(super) message: &'a str,
-    pub(super) fields: &'a [(&'static str, Value)],
+    pub(super) fields: &'a [(&'static str, FieldValue)],
 }
 
-/// The line with its end.
-pub(super) fn render(record: &Record<'_>, format: Format) -> String {
+/// Formats a line, with its newline.
+pub(super) fn render(record: &LogRecord<'_>, format: LogFormat) -> String {
     let mut line = match format {
-        Format::Text => text(record),
-        Format::Json => json(record),
-        Format::Logfmt => logfmt(record),
+        LogFormat::Text => text(record),
+        LogFormat::Json => json(record),
+        LogFormat::Logfmt => logfmt(record),
     };
     line.push('\n');
     line
 }
 
-fn time(record: &Record<'_>) -> String {
+fn time(record: &LogRecord<'_>) -> String {
     record
         .at
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
 }
 
-fn text(record: &Record<'_>) -> String {
+fn text(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "{} {:<7} [{} {}] {}",
         time(record),
@@ -89,22 +89,22 @@ fn text(record: &Record<'_>) -> String {
     line
 }
 
-fn logfmt(record: &Record<'_>) -> String {
+fn logfmt(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "time={} level={} machine={} pid={} msg={}",
         time(record),
         record.severity.name(),
-        quoted(&Value::Text(record.machine.to_owned())),
+        quoted(&FieldValue::Text(record.machine.to_owned())),
         record.pid,
-        quoted(&Value::Text(record.message.to_owned()))
+        quoted(&FieldValue::Text(record.message.to_owned()))
     );
     for (name, value) in record.fields {
-        let _ = write!(line, " {}={}", own_name(name, "msg"), quoted(value));
+        let _ = write!(line, " {}={}", unreserved_name(name, "msg"), quoted(value));
     }
     line
 }
 
-fn json(record: &Record<'_>) -> String {
+fn json(record: &LogRecord<'_>) -> String {
     use serde_json::{Map, Value as Json};
     let mut object = Map::new();
     object.insert("time".into(), time(record).into());
@@ -114,19 +114,19 @@ fn json(record: &Record<'_>) -> String {
     object.insert("message".into(), record.message.into());
     for (name, value) in record.fields {
         let value = match value {
-            Value::Text(text) => Json::from(text.as_str()),
-            Value::Integer(number) => {
+            FieldValue::Text(text) => Json::from(text.as_str()),
+            FieldValue::Integer(number) => {
                 i64::try_from(*number).map_or_else(|_| Json::from(number.to_string()), Json::from)
             }
-            Value::Truth(truth) => Json::from(*truth),
+            FieldValue::Boolean(boolean) => Json::from(*boolean),
         };
-        object.insert(own_name(name, "message"), value);
+        object.insert(unreserved_name(name, "message"), value);
     }
     Json::Object(object).to_string()
 }
 
-/// A field's name, apart from those that every line has.
-fn own_name(name: &str, message: &str) -> String {
+/// Returns the name of a field, with a prefix if it equals a field that every line has.
+fn unreserved_name(name: &str, message: &str) -> String {
     if ["time", "level", "machine", "pid", message].contains(&name) {
         format!("event_{name}")
     } else {
@@ -134,9 +134,9 @@ fn own_name(name: &str, message: &str) -> String {
     }
 }
 
-fn quoted(value: &Value) -> String {
+fn quoted(value: &FieldValue) -> String {
     match value {
-        Value::Text(text) => {
+        FieldValue::Text(text) => {
             let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=\\".contains(c);
             if !text.is_empty() && text.chars().all(is_plain) {
                 return text.clone();
@@ -152,9 +152,9 @@ fn quoted(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn record(fields: &[(&'static str, Value)], format: Format) -> String {
+    fn record(fields: &[(&'static str, FieldValue)], format: LogFormat) -> String {
         render(
-            &Record {
+            &LogRecord {
                 at: chrono::DateTime::parse_from_rfc3339("2026-11-20T13:00:00.25+01:00").unwrap(),
                 severity: Severity::Warning,
                 machine: "desk-1",
@@ -167,29 +167,29 @@ mod tests {
     }
 
     #[test]
-    fn the_three_formats() {
+    fn each_format_writes_one_line_with_all_fields() {
         let fields = [
-            ("path", Value::text("path", "a b=\\é")),
-            ("bytes", Value::Integer(12)),
-            ("ok", Value::Truth(true)),
-            ("level", Value::text("level", "x\ny")),
+            ("path", FieldValue::text("path", "a b=\\é")),
+            ("bytes", FieldValue::Integer(12)),
+            ("ok", FieldValue::Boolean(true)),
+            ("level", FieldValue::text("level", "x\ny")),
         ];
-        insta::assert_snapshot!(record(&fields, Format::Text), @r##"2026-11-20T13:00:00.250+01:00 WARNING [desk-1 7] copied a "file" path="a b=\\é" bytes=12 ok=true level="x y""##);
-        insta::assert_snapshot!(record(&fields, Format::Json), @r##"{"bytes":12,"event_level":"x y","level":"WARNING","machine":"desk-1","message":"copied a \"file\"","ok":true,"path":"a b=\\é","pid":7,"time":"2026-11-20T13:00:00.250+01:00"}"##);
-        insta::assert_snapshot!(record(&fields, Format::Logfmt), @r##"time=2026-11-20T13:00:00.250+01:00 level=WARNING machine=desk-1 pid=7 msg="copied a \"file\"" path="a b=\\é" bytes=12 ok=true event_level="x y""##);
+        insta::assert_snapshot!(record(&fields, LogFormat::Text), @r##"2026-11-20T13:00:00.250+01:00 WARNING [desk-1 7] copied a "file" path="a b=\\é" bytes=12 ok=true level="x y""##);
+        insta::assert_snapshot!(record(&fields, LogFormat::Json), @r##"{"bytes":12,"event_level":"x y","level":"WARNING","machine":"desk-1","message":"copied a \"file\"","ok":true,"path":"a b=\\é","pid":7,"time":"2026-11-20T13:00:00.250+01:00"}"##);
+        insta::assert_snapshot!(record(&fields, LogFormat::Logfmt), @r##"time=2026-11-20T13:00:00.250+01:00 level=WARNING machine=desk-1 pid=7 msg="copied a \"file\"" path="a b=\\é" bytes=12 ok=true event_level="x y""##);
     }
 
     #[test]
-    fn no_format_lets_a_token_or_a_second_line_through() {
+    fn every_format_redacts_tokens_and_line_breaks() {
         let secret = "sk-proj-0123456789";
         let fields = [
-            ("token", Value::text("token", "short")),
+            ("token", FieldValue::text("token", "short")),
             (
                 "why",
-                Value::text("why", &format!("401; body={secret}\nERROR forged")),
+                FieldValue::text("why", &format!("401; body={secret}\nERROR forged")),
             ),
         ];
-        for format in [Format::Text, Format::Json, Format::Logfmt] {
+        for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
             let line = record(&fields, format);
             assert!(!line.contains("short") && !line.contains(secret), "{line}");
             assert_eq!(line.matches('\n').count(), 1, "{line}");

@@ -1,23 +1,22 @@
-//! The log of runs that nobody watches: sync and scheduled jobs.
+//! Writes the log of unattended runs: sync and scheduled jobs.
 //!
-//! Files are named `<stem>-<machine>-YYYY-MM-DD[.N].log`, UTF-8, readable by their owner alone. A day
-//! begins a new one, and so does a size. Two processes may write at once: each line is appended as a
-//! whole under a lock, and whoever is about to pass the size moves the file away under the same lock.
-//! Nothing that looks like a token is written, in whatever format. A log that cannot be written fails
-//! no job.
+//! Files are named `<stem>-<machine>-YYYY-MM-DD[.N].log`, in UTF-8, with mode 0600. Each day begins a new
+//! file. A file that would exceed the maximum size is renamed to the next free number. Several processes
+//! may write at once: each appends a whole line, and renames the file, under one lock. Possible tokens
+//! are redacted in all formats. An error of the log never fails the job.
 
 mod file;
 mod line;
 pub mod retention;
 mod writer;
 
-pub use file::{FOLDER, LogName, LogPlace};
-pub use line::Format;
+pub use file::{FOLDER, LogLocation, LogName};
+pub use line::LogFormat;
 pub use writer::LogWriter;
 
 use crate::io::clock::{Clock, Zone};
 use crate::io::lock::FileLock;
-use retention::Archive;
+use retention::LogArchiving;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
@@ -26,22 +25,22 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What is noted at least.
+/// The severity of an event, or the lowest severity that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Severity {
-    /// Everything.
+    /// Details for finding the cause of a problem.
     Debug,
-    /// What was done.
+    /// The steps of a run and their results.
     #[default]
     Info,
-    /// What went not as wished.
+    /// Problems that did not stop the run.
     Warning,
-    /// What failed.
+    /// Failures of the run.
     Error,
 }
 
 impl Severity {
-    /// Its name in a log.
+    /// Returns the name in a log line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
@@ -70,20 +69,21 @@ impl Severity {
     }
 }
 
-/// How a log is kept.
+/// The settings of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// What is noted at least.
+    /// The lowest severity that is logged.
     pub level: Severity,
-    /// The file that names folder and stem; without it `logs/codex-manager.log` of the manager home.
+    /// A path that names folder, stem and extension; `None` for `logs/codex-manager.log` in the manager
+    /// home.
     pub file: Option<PathBuf>,
-    /// The form of a line.
-    pub format: Format,
-    /// How many days a log is kept; 0 for ever.
+    /// The format of a line.
+    pub format: LogFormat,
+    /// The number of days after which a log is removed; 0 for never.
     pub retention_days: u32,
-    /// What becomes of a log that is written no more.
-    pub archive: Archive,
-    /// The size at which a new file is begun; 0 for never.
+    /// The treatment of a log that is no longer written.
+    pub archive: LogArchiving,
+    /// The maximum size of a file in bytes; 0 for no limit.
     pub max_file_bytes: u64,
 }
 
@@ -93,103 +93,103 @@ impl Default for LogSettings {
         Self {
             level: Severity::Info,
             file: None,
-            format: Format::Text,
+            format: LogFormat::Text,
             retention_days: 7,
-            archive: Archive::Zip,
+            archive: LogArchiving::Zip,
             max_file_bytes: 10 * 1024 * 1024,
         }
     }
 }
 
-/// What a log needs to know of the world.
+/// The environment of a log.
 #[derive(Debug, Clone)]
-pub struct LogWorld {
-    /// The manager home.
+pub struct LogContext {
+    /// The manager home, which contains the default folder of logs.
     pub manager_home: PathBuf,
-    /// This machine, as it is called in the configuration.
+    /// The name of this machine in the configuration.
     pub machine: String,
-    /// The clock.
+    /// The source of the times in the log.
     pub clock: Clock,
-    /// The zone whose days are counted and whose times are written.
+    /// The time zone of the times, and of the days that begin new files.
     pub zone: Zone,
 }
 
-/// Listens to events and writes them. Made by [`start`].
+/// The `tracing` layer that writes events to the log. Created by [`start`].
 #[derive(Debug)]
 pub struct LogLayer {
     writer: Arc<LogWriter>,
     level: Severity,
-    format: Format,
-    world: LogWorld,
+    format: LogFormat,
+    context: LogContext,
 }
 
-/// A log that was opened.
+/// An opened log, which does not receive events yet.
 #[derive(Debug)]
 pub struct Log {
     layer: LogLayer,
     writer: Arc<LogWriter>,
-    /// What went wrong with it so far; a person is to be told, and the job goes on.
+    /// Problems while opening it, for the user. They do not stop the job.
     pub warnings: Vec<String>,
 }
 
 impl Log {
-    /// Has the events of this process written from now on.
+    /// Writes all later events of this process to the log.
     ///
-    /// Once in a process; a second log is not listened to, and that is said by `false`.
-    pub fn listen(self) -> (LogHandle, bool) {
+    /// Works once in a process. Returns `false` for a second log, which receives no events.
+    pub fn install(self) -> (LogHandle, bool) {
         let subscriber = tracing_subscriber::registry().with(self.layer);
         let is_first = tracing::subscriber::set_global_default(subscriber).is_ok();
         (LogHandle(self.writer), is_first)
     }
 
-    /// Has the events of `work` in this thread written.
-    pub fn listen_during<T>(self, work: impl FnOnce() -> T) -> (T, LogHandle) {
+    /// Runs `work`, and writes its events in this thread to the log.
+    pub fn record_during<T>(self, work: impl FnOnce() -> T) -> (T, LogHandle) {
         let subscriber = tracing_subscriber::registry().with(self.layer);
         let result = tracing::subscriber::with_default(subscriber, work);
         (result, LogHandle(self.writer))
     }
 }
 
-/// What is left of a log to ask.
+/// A handle to ask an installed log for problems.
 #[derive(Debug, Clone)]
 pub struct LogHandle(Arc<LogWriter>);
 
 impl LogHandle {
-    /// Why the log is not complete, if it is not.
+    /// Returns the first error of writing the log, if any.
     pub fn problem(&self) -> Option<String> {
         self.0.problem()
     }
 }
 
-/// Opens the log and tidies up old ones: nothing here fails the job.
-pub fn start(settings: &LogSettings, world: LogWorld) -> Log {
-    let place = LogPlace::of(settings, &world);
-    let today = world.zone.at(&world.clock.now()).date_naive();
+/// Opens the log and cleans up old ones. Errors become warnings and do not stop the job.
+pub fn start(settings: &LogSettings, context: LogContext) -> Log {
+    let location = LogLocation::of(settings, &context);
+    let today = context.zone.at(&context.clock.now()).date_naive();
     let mut warnings = Vec::new();
-    match place.create_folder() {
-        Err(e) => warnings.push(format!("no log is kept: {e}")),
+    match location.create_folder() {
+        Err(e) => warnings.push(format!("this run is not logged: {e}")),
         Ok(()) => {
-            // Whoever else is tidying does it for us too.
-            if let Ok(_tidying) = FileLock::try_exclusive(&place.tidy_lock()) {
-                let tidied = retention::plan(
-                    &place.list(),
+            // If another process holds the lock, it is cleaning up already.
+            if let Ok(_lock) = FileLock::try_exclusive(&location.retention_lock()) {
+                let actions = retention::plan(
+                    &location.list(),
                     today,
                     settings.retention_days,
                     settings.archive,
                 );
-                for problem in retention::apply(&tidied, &place) {
-                    warnings.push(format!("an old log could not be tidied up: {problem}"));
+                for problem in retention::apply(&actions, &location) {
+                    warnings.push(format!("cannot clean up an old log: {problem}"));
                 }
             }
         }
     }
-    let writer = Arc::new(LogWriter::new(place, settings.max_file_bytes));
+    let writer = Arc::new(LogWriter::new(location, settings.max_file_bytes));
     Log {
         layer: LogLayer {
             writer: Arc::clone(&writer),
             level: settings.level,
             format: settings.format,
-            world,
+            context,
         },
         writer,
         warnings,
@@ -206,13 +206,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
-        let at = self.world.zone.at(&self.world.clock.now());
-        let record = line::Record {
+        let at = self.context.zone.at(&self.context.clock.now());
+        let record = line::LogRecord {
             at,
             severity: Severity::of(*event.metadata().level()),
-            machine: &self.world.machine,
+            machine: &self.context.machine,
             pid: std::process::id(),
             message: &fields.message,
             fields: &fields.others,
@@ -222,15 +222,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 }
 
-/// What an event says, as text that is fit to be kept.
+/// The message and the fields of an event, redacted.
 #[derive(Debug, Default)]
-struct Fields {
+struct EventFields {
     message: String,
-    others: Vec<(&'static str, line::Value)>,
+    others: Vec<(&'static str, line::FieldValue)>,
 }
 
-impl Fields {
-    fn take(&mut self, field: &Field, value: line::Value) {
+impl EventFields {
+    fn take(&mut self, field: &Field, value: line::FieldValue) {
         if field.name() == "message" {
             self.message = value.into_text();
         } else {
@@ -239,25 +239,25 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, line::Value::text(field.name(), value));
+        self.take(field, line::FieldValue::text(field.name(), value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.take(field, line::Value::Integer(value.into()));
+        self.take(field, line::FieldValue::Integer(value.into()));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.take(field, line::Value::Integer(value.into()));
+        self.take(field, line::FieldValue::Integer(value.into()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.take(field, line::Value::Truth(value));
+        self.take(field, line::FieldValue::Boolean(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let text = format!("{value:?}");
-        self.take(field, line::Value::text(field.name(), &text));
+        self.take(field, line::FieldValue::text(field.name(), &text));
     }
 }

@@ -1,7 +1,7 @@
-//! What becomes of old logs. Only files whose whole name is one of ours are ever touched.
+//! Compresses and removes old logs. Touches only files whose whole name is that of a log.
 
-use super::file::{LogName, LogPlace};
-use super::writer::PATIENCE;
+use super::file::{LogLocation, LogName};
+use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::file_open;
 use crate::io::hash::sha256_of;
 use crate::io::lock::{FileLock, LockError};
@@ -13,32 +13,33 @@ use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// What becomes of a log that is written no more.
+/// The treatment of a log that is no longer written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Archive {
-    /// It is put into a zip of its own.
+pub enum LogArchiving {
+    /// Compress it into a zip file of its own.
     #[default]
     Zip,
-    /// It stays as it is.
+    /// Leave it as plain text.
     Text,
 }
 
-/// What is done with a log.
+/// A planned action on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tidying {
-    /// It is put into a zip.
-    Pack(LogName),
-    /// It is removed.
+pub enum RetentionAction {
+    /// Compress it into a zip file, and remove the plain file.
+    Compress(LogName),
+    /// Remove it, because it is older than `retention_days`.
     Remove(LogName),
 }
 
-/// Decides what becomes of each log. Those of today stay; `retention_days` of 0 removes none.
+/// Plans the actions on old logs. The log that is written today stays. A `retention_days` of 0 removes
+/// none.
 pub fn plan(
     logs: &[LogName],
     today: NaiveDate,
     retention_days: u32,
-    archive: Archive,
-) -> Vec<Tidying> {
+    archive: LogArchiving,
+) -> Vec<RetentionAction> {
     let oldest = match retention_days {
         0 => NaiveDate::MIN,
         days => today
@@ -48,12 +49,12 @@ pub fn plan(
     logs.iter()
         .filter_map(|log| {
             if log.date < oldest {
-                Some(Tidying::Remove(*log))
-            } else if archive == Archive::Zip
+                Some(RetentionAction::Remove(*log))
+            } else if archive == LogArchiving::Zip
                 && !log.is_zip
                 && (log.date < today || (log.date == today && log.number > 0))
             {
-                Some(Tidying::Pack(*log))
+                Some(RetentionAction::Compress(*log))
             } else {
                 None
             }
@@ -61,11 +62,11 @@ pub fn plan(
         .collect()
 }
 
-/// Does as planned; what could not be done, each with its path.
-pub fn apply(tidyings: &[Tidying], place: &LogPlace) -> Vec<String> {
-    let results = tidyings.iter().map(|tidying| match tidying {
-        Tidying::Remove(log) => tree::remove(&place.path(*log)),
-        Tidying::Pack(log) => pack(*log, place),
+/// Runs the planned actions. Returns the errors, with their paths.
+pub fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
+    let results = actions.iter().map(|action| match action {
+        RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
+        RetentionAction::Compress(log) => pack(*log, location),
     });
     results
         .filter_map(Result::err)
@@ -73,17 +74,17 @@ pub fn apply(tidyings: &[Tidying], place: &LogPlace) -> Vec<String> {
         .collect()
 }
 
-/// Puts a log into a zip. The log goes only when the whole zip is on disk.
-fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
-    // Who still writes to yesterday's log is between two lines at the most.
-    let _writing = match FileLock::exclusive_within(&place.write_lock(), PATIENCE) {
+/// Compresses a log. Removes it only after the complete zip file is on disk.
+fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
+    // A process may still append a line to yesterday's log at midnight.
+    let _lock = match FileLock::exclusive_within(&location.write_lock(), WRITE_LOCK_TIMEOUT) {
         Ok(lock) => lock,
-        // The next run packs it.
+        // The next run compresses it.
         Err(LockError::Held(_)) => return Ok(()),
         Err(LockError::Io(e)) => return Err(e),
     };
-    let path = place.path(log);
-    let zip = place.path(LogName {
+    let path = location.path(log);
+    let zip = location.path(LogName {
         is_zip: true,
         ..log
     });
@@ -91,11 +92,12 @@ fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
     compress(&path, temp.file()).at("pack", &path)?;
     match temp.publish(&zip)? {
         Ok(()) => tree::remove(&path),
-        // Cut off between the two, or written to again after it was packed: nothing is lost.
+        // The zip file exists. If it has the same content, an earlier run was killed before removing the
+        // log. Otherwise the log got new lines after its compression, and is kept under a new number.
         Err(_) if is_packed(&path, &zip) => tree::remove(&path),
         Err(_) => {
-            let number = place.free_number(log.date);
-            let free = place.path(LogName { number, ..log });
+            let number = location.free_number(log.date);
+            let free = location.path(LogName { number, ..log });
             atomic::rename(&path, &free)
         }
     }
@@ -114,7 +116,7 @@ fn compress(path: &Path, to: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the zip holds the very bytes of the log.
+/// Returns true if the zip file contains exactly the bytes of the log.
 fn is_packed(path: &Path, zip: &Path) -> bool {
     let compare = || -> io::Result<bool> {
         let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;

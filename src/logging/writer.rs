@@ -1,6 +1,6 @@
-//! Appending lines, and moving a file away that has become too large.
+//! Appends lines to the log, and renames a full file.
 
-use super::file::{LogName, LogPlace};
+use super::file::{LogLocation, LogName};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, atomic};
 use chrono::NaiveDate;
@@ -9,35 +9,37 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long others may keep us from writing a line. A log holds up no job.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for the lock that another process holds while it writes a line. After that the line is
+/// dropped, so that the log does not delay the job.
+pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes lines to the log of the day.
 #[derive(Debug)]
 pub struct LogWriter {
-    place: LogPlace,
+    location: LogLocation,
     max_bytes: u64,
-    /// The first thing that went wrong. Held while a line is written.
+    /// The first error. The mutex is held while a line is written.
     problem: Mutex<Option<String>>,
 }
 
 impl LogWriter {
-    /// A writer that has opened nothing yet. `max_bytes` of 0 is no limit.
-    pub(super) fn new(place: LogPlace, max_bytes: u64) -> Self {
+    /// Creates a writer without opening a file. A `max_bytes` of 0 means no limit.
+    pub(super) fn new(location: LogLocation, max_bytes: u64) -> Self {
         Self {
-            place,
+            location,
             max_bytes,
             problem: Mutex::default(),
         }
     }
 
-    /// Why a line is missing, if one is.
+    /// Returns the first error of writing a line, if any.
     pub(super) fn problem(&self) -> Option<String> {
         let problem = self.problem.lock();
         problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Appends a line with its end to the log of that day. What goes wrong is kept for whoever asks.
+    /// Appends a line, with its newline, to the log of that day. The first error is stored for
+    /// [`LogWriter::problem`].
     pub(super) fn write(&self, line: &str, date: NaiveDate) {
         let problem = self.problem.lock();
         let mut problem = problem.unwrap_or_else(PoisonError::into_inner);
@@ -55,26 +57,26 @@ impl LogWriter {
             number: 0,
             is_zip: false,
         };
-        let path = self.place.path(name);
-        // Under the lock nobody else writes, and the file of this name is the one that is written.
-        let _writing = FileLock::exclusive_within(&self.place.write_lock(), PATIENCE)?;
-        let mut file = LogPlace::open(&path)?;
+        let path = self.location.path(name);
+        // Open the file only under the lock: before, another process may rename it.
+        let _lock = FileLock::exclusive_within(&self.location.write_lock(), WRITE_LOCK_TIMEOUT)?;
+        let mut file = LogLocation::open(&path)?;
         let size = file.metadata().at("look at", &path)?.len();
         let line = line.as_bytes();
         let is_full = size > 0 && size.saturating_add(line.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && is_full {
-            let number = self.place.free_number(date);
-            atomic::rename(&path, &self.place.path(LogName { number, ..name }))?;
-            file = LogPlace::open(&path)?;
+            let number = self.location.free_number(date);
+            atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
+            file = LogLocation::open(&path)?;
         }
-        mend(&mut file).at("write the log", &path)?;
+        end_partial_line(&mut file).at("write the log", &path)?;
         file.write_all(line).at("write the log", &path)?;
         Ok(())
     }
 }
 
-/// A process that was killed, or a full disk, may have left half a line: the next one begins anew.
-fn mend(file: &mut File) -> io::Result<()> {
+/// Ends a partial line that a killed process or a full disk has left, so that the next line is complete.
+fn end_partial_line(file: &mut File) -> io::Result<()> {
     let mut last = [b'\n'];
     if file.metadata()?.len() > 0 {
         file.seek(SeekFrom::End(-1))?;

@@ -1,30 +1,30 @@
-//! What the name and the time of a legacy `21apr_me@x.com_auth.json` say about quota.
+//! Infers quota from the name and the time of a legacy `21apr_me@x.com_auth.json`.
 //!
-//! The time of the file is when the quota ended; the session began an assumed duration before, and
-//! the account is available again seven days of 24 hours after that. The day in the name only
-//! validates: evidence is never rewritten to fit.
+//! The time of the file is the end of the quota. The session began an assumed duration before that, and
+//! the account is available again seven days of 24 hours after that start. The day in the name only
+//! validates the result; it never changes it.
 
-use super::window::{Observation, Source};
+use super::window::{Observation, QuotaSource};
 use crate::archive::metadata::ValidationStatus;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
 
-/// The end of every legacy name.
+/// The suffix of every legacy name.
 const SUFFIX: &str = "_auth.json";
 
-/// What a legacy file name says: `^(?P<day>\d{1,2})(?P<month>[a-z]{3})_(?P<email>.+)_auth\.json$`.
+/// A parsed legacy file name: `^(?P<day>\d{1,2})(?P<month>[a-z]{3})_(?P<email>.+)_auth\.json$`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegacyName<'a> {
-    /// Day and month as they stand in the name: "21apr", "0apr", "21abc".
+    /// Day and month in their original spelling, even if invalid: "21apr", "0apr", "21abc".
     pub token: &'a str,
-    /// The label of the account.
+    /// The email in the name: the label of the account.
     pub email: &'a str,
 }
 
 impl<'a> LegacyName<'a> {
-    /// Reads a file name; `None` for any other form. Letter case counts, as in the expression.
+    /// Parses a file name; `None` for any other form. Letter case matters, as in the expression.
     pub fn parse(name: &'a str) -> Option<Self> {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
         let letters = name.get(digits..digits + 3)?;
@@ -38,8 +38,8 @@ impl<'a> LegacyName<'a> {
         })
     }
 
-    /// The month and the day of the token; `None` where there is no such month. The day may be
-    /// one that no month has.
+    /// Returns the month and the day of the token; `None` if there is no such month. The day may be
+    /// invalid.
     fn month_and_day(&self) -> Option<(u32, u32)> {
         let (day, month) = self.token.split_at(self.token.len() - 3);
         Some((time_format::month(month)?, day.parse().ok()?))
@@ -51,43 +51,43 @@ impl<'a> LegacyName<'a> {
     }
 }
 
-/// How legacy files are to be read.
+/// The assumptions for reading legacy files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegacyOptions {
-    /// How long the weekly quota is assumed to have lasted.
+    /// The assumed time from the start of the weekly window to the end of its quota.
     pub session_duration: Duration,
     /// The year of the token, if the user knows it.
     pub year: Option<i32>,
 }
 
-/// What follows from a legacy name and time.
+/// The facts inferred from a legacy name and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inference {
+pub struct LegacyInference {
     /// The time of the file, in whole seconds.
     pub quota_end_detected_at: Timestamp,
-    /// That minus the assumed duration.
+    /// `quota_end_detected_at` minus the assumed duration.
     pub session_start_at: Timestamp,
-    /// `session_start_at` plus 168 hours, whatever clocks are set to meanwhile.
+    /// `session_start_at` plus 168 hours, also across changes of daylight saving.
     pub next_available_at: Timestamp,
-    /// The year that the token was read with.
+    /// The year that completes the token.
     pub legacy_year: i32,
-    /// Whether the token names the calendar day of `next_available_at`.
+    /// `Match` if the token names the calendar day of `next_available_at`.
     pub validation: ValidationStatus,
-    /// Whether the record says anything about quota. A file from the future does not.
+    /// True if the file counts as evidence about quota. False if its time is in the future.
     pub decides: bool,
 }
 
-/// Infers what a file of that name and time says at `now`; calendar days are those of `zone`.
+/// Infers the quota from a legacy name and time at `now`; calendar days are those of `zone`.
 ///
-/// Without a year in `options` the token's year is the current one; where the token misses only by
-/// the year (old dumps, New Year) it is the year of `next_available_at`.
+/// Without a year in `options` the token means the current year. If it does not match only because of
+/// the year (old files, New Year), it means the year of `next_available_at`.
 pub fn infer(
     name: &LegacyName<'_>,
     modified_at: &DateTime<Utc>,
     options: &LegacyOptions,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Inference {
+) -> LegacyInference {
     let ended = modified_at.trunc_subsecs(0);
     let start = ended - options.session_duration;
     let next_available_at = zone.at(&(start + Duration::days(7)));
@@ -100,7 +100,7 @@ pub fn infer(
     } else {
         available_on.year()
     };
-    Inference {
+    LegacyInference {
         quota_end_detected_at: zone.at(&ended),
         session_start_at: zone.at(&start),
         next_available_at,
@@ -114,10 +114,10 @@ pub fn infer(
     }
 }
 
-/// The look at an account's quota that a legacy file amounts to: the weekly window, exhausted.
+/// Returns the observation that a legacy file stands for: an exhausted weekly window.
 pub fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
     Observation {
-        source: Source::Legacy,
+        source: QuotaSource::Legacy,
         observed_at: detected_at,
         usage_allowed: None,
         spend_cap: None,
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    struct Case {
+    struct LegacyCase {
         name: &'static str,
         mtime: &'static str,
         now: &'static str,
@@ -143,7 +143,7 @@ mod tests {
         year: Option<i32>,
     }
 
-    const CASE: Case = Case {
+    const CASE: LegacyCase = LegacyCase {
         name: "21apr_drdpsbose023@gmail.com_auth.json",
         mtime: "2026-04-14T17:55:00+05:30",
         now: "2026-04-19T15:30:00+05:30",
@@ -151,7 +151,7 @@ mod tests {
         year: None,
     };
 
-    fn run(case: &Case) -> Inference {
+    fn run(case: &LegacyCase) -> LegacyInference {
         let utc = |text| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
         infer(
             &LegacyName::parse(case.name).unwrap(),
@@ -165,7 +165,7 @@ mod tests {
         )
     }
 
-    fn status(case: &Case) -> (ValidationStatus, i32) {
+    fn status(case: &LegacyCase) -> (ValidationStatus, i32) {
         let inference = run(case);
         (inference.validation, inference.legacy_year)
     }
@@ -173,7 +173,7 @@ mod tests {
     use ValidationStatus::{Match, Mismatch};
 
     #[test]
-    fn the_worked_example_comes_out() {
+    fn the_documented_example_is_inferred_exactly() {
         let inference = run(&CASE);
         assert_eq!(
             inference.session_start_at.to_rfc3339(),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_form_is_a_legacy_name() {
+    fn only_the_exact_form_is_accepted_as_a_legacy_name() {
         let name = LegacyName::parse("1jan_müller_jr@exämple.de_auth.json").unwrap();
         assert_eq!((name.token, name.email), ("1jan", "müller_jr@exämple.de"));
         assert_eq!(
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_day_is_a_mismatch_that_keeps_its_evidence() {
+    fn an_impossible_day_is_a_mismatch_and_the_times_still_count() {
         for name in [
             "31jun_a@x.com_auth.json",
             "0apr_a@x.com_auth.json",
@@ -223,7 +223,7 @@ mod tests {
             "21abc_a@x.com_auth.json",
             "22apr_a@x.com_auth.json",
         ] {
-            let inference = run(&Case { name, ..CASE });
+            let inference = run(&LegacyCase { name, ..CASE });
             assert_eq!(inference.validation, Mismatch, "{name}");
             assert!(inference.decides, "{name}");
             assert_eq!(inference.next_available_at, run(&CASE).next_available_at);
@@ -231,8 +231,8 @@ mod tests {
     }
 
     #[test]
-    fn the_29th_of_february_exists_in_leap_years_alone() {
-        let leap = Case {
+    fn february_29_matches_in_leap_years_only() {
+        let leap = LegacyCase {
             name: "29feb_a@x.com_auth.json",
             mtime: "2028-02-22T12:00:00Z",
             now: "2028-02-23T00:00:00Z",
@@ -240,19 +240,19 @@ mod tests {
             year: None,
         };
         assert_eq!(status(&leap), (Match, 2028));
-        let old = Case {
+        let old = LegacyCase {
             now: "2029-02-23T00:00:00Z",
             ..leap
         };
-        assert_eq!(status(&old), (Match, 2028), "misses only by the year");
-        let common = Case {
+        assert_eq!(status(&old), (Match, 2028), "only the year differs");
+        let common = LegacyCase {
             mtime: "2027-02-22T12:00:00Z",
             now: "2027-02-23T00:00:00Z",
             ..leap
         };
         assert_eq!(status(&common), (Mismatch, 2027));
         assert_eq!(
-            status(&Case {
+            status(&LegacyCase {
                 year: Some(2027),
                 ..leap
             }),
@@ -261,8 +261,8 @@ mod tests {
     }
 
     #[test]
-    fn new_year_and_old_dumps_take_the_year_of_the_evidence() {
-        let new_year = Case {
+    fn new_year_and_old_files_use_the_inferred_year() {
+        let new_year = LegacyCase {
             name: "1jan_a@x.com_auth.json",
             mtime: "2026-12-25T12:00:00Z",
             now: "2026-12-26T00:00:00Z",
@@ -270,14 +270,14 @@ mod tests {
             year: None,
         };
         assert_eq!(status(&new_year), (Match, 2027));
-        let last_day = Case {
+        let last_day = LegacyCase {
             name: "31dec_a@x.com_auth.json",
             mtime: "2026-12-24T12:00:00Z",
             now: "2027-01-02T00:00:00Z",
             ..new_year
         };
         assert_eq!(status(&last_day), (Match, 2026));
-        let old = Case {
+        let old = LegacyCase {
             mtime: "2019-12-25T12:00:00Z",
             ..new_year
         };
@@ -285,9 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn a_given_year_must_match_in_full() {
+    fn a_given_year_has_to_match() {
         let with = |year| {
-            status(&Case {
+            status(&LegacyCase {
                 year: Some(year),
                 ..CASE
             })
@@ -297,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn the_day_is_the_local_one_and_the_week_has_168_hours() {
+    fn days_are_local_and_a_week_has_168_hours() {
         // 2 h after midnight UTC is still the day before in New York.
-        let case = Case {
+        let case = LegacyCase {
             name: "7nov_a@x.com_auth.json",
             mtime: "2026-10-31T22:30:00-04:00",
             now: "2026-11-02T00:00:00Z",
@@ -312,7 +312,7 @@ mod tests {
             "2026-11-07T19:30:00-05:00"
         );
         assert_eq!(inference.validation, Match);
-        let berlin = run(&Case {
+        let berlin = run(&LegacyCase {
             name: "30mar_a@x.com_auth.json",
             mtime: "2026-03-23T01:30:00+01:00",
             zone: "Europe/Berlin",
@@ -323,7 +323,7 @@ mod tests {
             "2026-03-30T00:30:00+02:00"
         );
         assert_eq!(berlin.validation, Match);
-        let lord_howe = run(&Case {
+        let lord_howe = run(&LegacyCase {
             name: "11oct_a@x.com_auth.json",
             mtime: "2026-10-04T01:45:00+10:30",
             zone: "Australia/Lord_Howe",
@@ -336,8 +336,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_the_future_decides_nothing() {
-        let inference = run(&Case {
+    fn a_file_from_the_future_is_no_evidence() {
+        let inference = run(&LegacyCase {
             now: "2026-04-14T17:54:59+05:30",
             ..CASE
         });
@@ -346,7 +346,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_and_time_is_inferred_without_panic(
+        fn arbitrary_names_and_times_do_not_panic(
             day in 0u32..100, month in "[a-z]{3}", secs in any::<i32>(), hours in 0i64..168,
             year in proptest::option::of(any::<i32>()),
         ) {

@@ -1,11 +1,11 @@
-//! Quota windows, what state they put an account into, and which account to recommend.
+//! Derives the state of an account from its quota windows, and ranks accounts.
 //!
-//! Pure: no files, no clock; `now` is a parameter.
+//! Pure: no files and no clock; `now` is a parameter.
 
-pub mod drift;
 pub mod legacy;
-pub mod moment;
 pub mod recommend;
+pub mod reset_history;
+pub mod reset_time;
 pub mod session_usage;
 pub mod state;
 pub mod window;

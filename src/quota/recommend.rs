@@ -1,7 +1,7 @@
-//! Which account to use now.
+//! Ranks accounts by which one to use next.
 
-use super::state::{self, Cause, State, Verdict};
-use super::window::Source;
+use super::state::{self, AccountState, Cause, Verdict};
+use super::window::QuotaSource;
 use crate::codex::identity::LoginKind;
 use crate::inventory::accounts::Account;
 use crate::inventory::cooldown::LoginState;
@@ -10,46 +10,46 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 
-/// What decides among accounts that are equally available.
+/// The order of accounts that are equally available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// The least recently used one.
+    /// The least recently used account.
     #[default]
     Lru,
-    /// The one whose weekly quota would be lost soonest: the earliest weekly reset with quota left.
+    /// The account with the earliest weekly reset that has quota left, before that quota expires.
     ExpiringFirst,
-    /// The one with most weekly quota left.
+    /// The account with the most weekly quota left.
     MostLeft,
 }
 
-/// An account in the order in which it should be taken.
+/// An account with the figures that decide its rank.
 #[derive(Debug, Clone)]
-pub struct Candidate<'a> {
-    /// The account.
+pub struct RankedAccount<'a> {
+    /// The account, with its login state.
     pub account: &'a Account,
-    /// Its state.
+    /// The state of the account.
     pub verdict: Verdict,
-    /// Percent of the weekly quota left, where that is known.
+    /// The remaining weekly quota in percent, if known.
     pub weekly_left: Option<f64>,
 }
 
-/// All accounts, ranked.
+/// All accounts in the order of recommendation.
 #[derive(Debug, Clone)]
 pub struct Ranking<'a> {
-    /// Those that may be recommended, best first.
-    pub candidates: Vec<Candidate<'a>>,
-    /// Those that may not, by label.
-    pub excluded: Vec<Candidate<'a>>,
+    /// The accounts that may be recommended, best first.
+    pub candidates: Vec<RankedAccount<'a>>,
+    /// The accounts that may not be recommended, ordered by label.
+    pub excluded: Vec<RankedAccount<'a>>,
     strategy: Strategy,
 }
 
 /// Ranks `accounts` at `now`.
 ///
-/// Ready before unknown before cooldown. Among the ready and the unknown the strategy decides, then
-/// the least recent use; among those in cooldown the earliest to be available. Ties: a login at hand
-/// before an archived one before the rest, more weekly quota left, then the label. Expired and moved
-/// logins are left out; API keys too, unless asked for or nothing else is there.
+/// Order: ready, unknown, cooldown. Ready and unknown accounts are ordered by the strategy, then by the
+/// least recent use; accounts in cooldown by their end. Ties: a usable login, then an archived login,
+/// then the rest; then more weekly quota left; then the label. Accounts with expired or moved logins are
+/// excluded. So are API keys, unless `include_api_key` is set or there is no other account.
 pub fn rank<'a>(
     accounts: &'a [Account],
     strategy: Strategy,
@@ -61,7 +61,7 @@ pub fn rank<'a>(
     let with_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
     let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
         .iter()
-        .map(|account| Candidate {
+        .map(|account| RankedAccount {
             account,
             verdict: state::judge(&account.entry, now),
             weekly_left: state::weekly_left(&account.entry, now),
@@ -76,15 +76,15 @@ pub fn rank<'a>(
     }
 }
 
-impl Candidate<'_> {
+impl RankedAccount<'_> {
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
         let by_turn = || match (self.verdict.state, strategy) {
-            (State::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
+            (AccountState::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
             (_, Strategy::Lru) => self.by_last_use(other),
             (_, Strategy::ExpiringFirst) => self
                 .loses_at(now)
-                // Those with nothing to lose come last.
+                // Accounts without expiring quota come last.
                 .map_or((1, None), |at| (0, Some(at)))
                 .cmp(&other.loses_at(now).map_or((1, None), |at| (0, Some(at))))
                 .then_with(|| self.by_last_use(other)),
@@ -114,39 +114,40 @@ impl Candidate<'_> {
     }
 
     fn by_last_use(&self, other: &Self) -> Ordering {
-        // An absent time is the smallest: never used comes first.
+        // `None` sorts before any time, so accounts that were never used come first.
         let used = |c: &Self| c.account.entry.last_used_at;
         used(self).cmp(&used(other))
     }
 
     fn by_weekly_left(&self, other: &Self) -> Ordering {
-        // Figures are shown in whole percents and compared so: servers jitter.
+        // Servers report with jitter, so the figures are compared as they are shown: in whole percent.
         #[allow(clippy::cast_possible_truncation, reason = "0 to 100")]
         let left = |c: &Self| Reverse(c.weekly_left.map(|left| left.round() as i32));
         left(self).cmp(&left(other))
     }
 
-    /// When the weekly quota that is left will be lost.
+    /// Returns the time at which the remaining weekly quota expires.
     fn loses_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let look = self.account.entry.observation.as_ref()?;
-        look.weekly()?
+        let observation = self.account.entry.observation.as_ref()?;
+        observation
+            .weekly()?
             .resets_at
             .filter(|at| *at > *now && self.weekly_left.is_some_and(|left| left > 0.0))
     }
 
-    /// Where its figures come from, and when they were seen.
-    pub fn seen(&self) -> Option<(Source, Timestamp)> {
-        let look = self.account.entry.observation.as_ref()?;
-        Some((look.source, look.observed_at))
+    /// Returns the source and time of its figures.
+    pub fn evidence(&self) -> Option<(QuotaSource, Timestamp)> {
+        let observation = self.account.entry.observation.as_ref()?;
+        Some((observation.source, observation.observed_at))
     }
 }
 
 impl Ranking<'_> {
-    /// Why a candidate stands where it does, or why it is left out: one sentence. `ago` says how
-    /// long ago or from now a time is, `when` names it in full.
+    /// Explains the rank of an account, or its exclusion, in one sentence. `ago` formats a time relative
+    /// to now, `when` in full.
     pub fn reason(
         &self,
-        candidate: &Candidate<'_>,
+        candidate: &RankedAccount<'_>,
         ago: impl Fn(&Timestamp) -> String,
         when: impl Fn(&Timestamp) -> String,
     ) -> String {
@@ -171,7 +172,7 @@ impl Ranking<'_> {
             || "never used".into(),
             |at| format!("last used {}", ago(&at)),
         );
-        let figure = match (candidate.weekly_left, candidate.seen()) {
+        let figure = match (candidate.weekly_left, candidate.evidence()) {
             (Some(left), Some((source, at))) => format!(
                 "; {left:.0} % of the weekly quota left ({}, {})",
                 source.name(),
@@ -180,13 +181,13 @@ impl Ranking<'_> {
             _ => String::new(),
         };
         match (candidate.verdict.state, &candidate.verdict.cause) {
-            (State::Ready, _) => match self.strategy {
+            (AccountState::Ready, _) => match self.strategy {
                 Strategy::Lru => format!("ready, {used}{figure}"),
                 Strategy::MostLeft => format!("ready{figure}; {used}"),
                 Strategy::ExpiringFirst => match entry
                     .observation
                     .as_ref()
-                    .and_then(|look| look.weekly()?.resets_at)
+                    .and_then(|observation| observation.weekly()?.resets_at)
                 {
                     Some(at) if !figure.is_empty() => {
                         format!("ready{figure}, reset {}; {used}", ago(&at))
@@ -194,14 +195,16 @@ impl Ranking<'_> {
                     _ => format!("ready, {used}{figure}"),
                 },
             },
-            (State::Cooldown, cause) => {
+            (AccountState::Cooldown, cause) => {
                 let until = candidate.verdict.next_available_at.map_or_else(
                     || "; no reset known".into(),
                     |at| format!(" until {}", when(&at)),
                 );
-                let source = candidate.seen().map_or_else(String::new, |(source, at)| {
-                    format!(" ({}, {})", source.name(), ago(&at))
-                });
+                let source = candidate
+                    .evidence()
+                    .map_or_else(String::new, |(source, at)| {
+                        format!(" ({}, {})", source.name(), ago(&at))
+                    });
                 match cause {
                     Some(Cause::Held) => format!("held back by hand{until}"),
                     Some(Cause::Exhausted(label)) => {
@@ -212,10 +215,10 @@ impl Ranking<'_> {
                     Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
                 }
             }
-            (State::Unknown, _) if is_key => {
+            (AccountState::Unknown, _) if is_key => {
                 format!("an API key, billed by use; {used}")
             }
-            (State::Unknown, _) => format!("its quota is not known; {used}"),
+            (AccountState::Unknown, _) => format!("its quota is not known; {used}"),
         }
     }
 }
@@ -239,7 +242,7 @@ mod tests {
         Account {
             entry: AccountEntry {
                 observation: used.map(|used_percent| Observation {
-                    source: Source::Live,
+                    source: QuotaSource::Live,
                     observed_at: at("2026-11-20T11:00:00Z"),
                     usage_allowed: None,
                     spend_cap: None,
@@ -281,7 +284,7 @@ mod tests {
     const LATE: &str = "2026-11-26T12:00:00Z";
 
     #[test]
-    fn ready_comes_before_unknown_before_the_earliest_of_those_in_cooldown() {
+    fn the_order_is_ready_unknown_then_cooldown_by_end() {
         let accounts = [
             account("late", Some(100.0), LATE, None),
             account("soon", Some(100.0), SOON, None),
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn among_the_ready_the_least_recently_used_is_taken_and_never_used_is_first() {
+    fn lru_prefers_never_used_then_least_recently_used() {
         let accounts = [
             account("today", Some(1.0), SOON, Some("2026-11-20T01:00:00Z")),
             account("long-ago", Some(90.0), SOON, Some("2026-11-01T01:00:00Z")),
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn ties_go_to_the_login_at_hand_then_to_more_quota_then_to_the_label() {
+    fn ties_are_broken_by_login_quota_and_label() {
         let accounts = [
             with_login(LoginState::None, account("none", Some(0.0), LATE, None)),
             with_login(
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn expired_and_moved_logins_are_never_candidates() {
+    fn expired_and_moved_logins_are_excluded() {
         let accounts = [
             with_login(
                 LoginState::Expired,
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_is_taken_when_asked_for_or_when_nothing_else_is_there() {
+    fn an_api_key_is_a_candidate_on_request_or_without_alternative() {
         let both = [api_key(), account("a", Some(100.0), LATE, None)];
         assert_eq!(order(&both, Strategy::Lru), ["a"]);
         assert_eq!(
@@ -357,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn expiring_first_takes_quota_that_would_be_lost_soonest() {
+    fn expiring_first_prefers_the_earliest_reset_with_quota_left() {
         let accounts = [
             account("over", Some(50.0), "2026-11-19T12:00:00Z", None),
             account("late", Some(50.0), LATE, None),
@@ -370,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn most_left_takes_the_fullest_week() {
+    fn most_left_prefers_the_most_weekly_quota() {
         let accounts = [
             account("half", Some(50.0), LATE, None),
             account("over", Some(100.0), "2026-11-19T12:00:00Z", Some(NOW)),

@@ -1,20 +1,20 @@
-//! Quota windows as a launched conversation saw them last.
+//! The quota windows that a launched conversation recorded last.
 
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The newest usage that the rollouts of an account's launches hold. Shown beside the figures of
-/// the server; it decides nothing.
+/// The newest usage in the rollouts of an account's launches. It is shown beside the figures of the
+/// server, and does not affect the state of the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionUsage {
-    /// The rollout that it was read from.
+    /// The path of the rollout that contains it.
     pub rollout_path: String,
-    /// The conversation's id.
+    /// The id of the conversation.
     pub session_id: String,
-    /// When the tokens were counted.
+    /// The time of the `token_count` event.
     pub captured_at: Timestamp,
-    /// The windows; empty where Codex wrote none.
+    /// The windows of the event; empty if Codex wrote none.
     #[serde(default)]
     pub windows: Vec<Window>,
 }

@@ -1,4 +1,4 @@
-//! What state an account is in.
+//! Computes the state of an account: ready, in cooldown, or unknown.
 
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
@@ -7,20 +7,20 @@ use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
-/// Whether an account can be used now.
+/// The availability of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum AccountState {
     /// No window of Codex is known to be exhausted.
     Ready,
-    /// Nothing is known that decides.
+    /// No observation of Codex's windows exists.
     Unknown,
     /// Exhausted, capped, or held back by the user.
     Cooldown,
 }
 
-impl State {
-    /// The name used in output.
+impl AccountState {
+    /// Returns the name in output and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -30,55 +30,56 @@ impl State {
     }
 }
 
-/// Why an account is not ready.
+/// The reason why an account is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The user holds it back.
+    /// The user holds the account back (`cooldown --set`).
     Held,
-    /// This window is used up; its label.
+    /// The window with this label is used up.
     Exhausted(String),
-    /// A limit on spending is used up.
+    /// This limit on spending is used up.
     Capped(SpendCap),
     /// The server refuses use and names no window with a reset.
     Refused,
-    /// Nobody has looked yet.
+    /// The quota of the account was never observed.
     NeverSeen,
 }
 
-/// The state of an account at one time, and what it rests on.
+/// The state of an account at one time, with the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The state.
-    pub state: State,
-    /// The time at which a cooldown ends; `None` where that is not known, and outside of one.
+    /// The availability at that time.
+    pub state: AccountState,
+    /// The end of a cooldown; `None` if it is unknown, or the account is in no cooldown.
     pub next_available_at: Option<Timestamp>,
-    /// When the weekly window that is known began, also where it is over by now.
+    /// The start of the last known weekly window, even if that window has ended.
     pub session_start_at: Option<Timestamp>,
-    /// The first time that very window was seen at 100 %.
+    /// The time of the first observation of that window at 100 %.
     pub quota_end_detected_at: Option<Timestamp>,
-    /// Why it is not ready.
+    /// The reason for any state but ready.
     pub cause: Option<Cause>,
 }
 
 impl Verdict {
-    /// Sorts accounts by when they can be used: an end that is not known comes last.
+    /// Returns a sort key: accounts that can be used earlier come first, cooldowns without a known end
+    /// last.
     pub fn order(&self) -> impl Ord + use<> {
         let next = self.next_available_at;
-        let is_open = self.state == State::Cooldown && next.is_none();
+        let is_open = self.state == AccountState::Cooldown && next.is_none();
         (self.state, is_open, next)
     }
 }
 
 /// A reason why an account is not ready.
-struct Block {
+struct Blocker {
     cause: Cause,
-    /// The time at which it ends, if that is known.
+    /// The time of its end, if known.
     ends_at: Option<Timestamp>,
-    /// The latest time at which it can end; `None` where it may last for ever.
+    /// The latest possible time of its end; `None` if it may last forever.
     latest_end: Option<Timestamp>,
 }
 
-impl Block {
+impl Blocker {
     fn until(ends_at: Timestamp, cause: Cause) -> Self {
         Self {
             cause,
@@ -88,48 +89,52 @@ impl Block {
     }
 
     fn outlasts(&self, other: &Self) -> bool {
-        let end = |block: &Self| (block.latest_end.is_none(), block.latest_end);
+        let end = |blocker: &Self| (blocker.latest_end.is_none(), blocker.latest_end);
         end(self) > end(other)
     }
 }
 
-/// Judges `entry` at `now`.
+/// Computes the state of `entry` at `now`.
 ///
-/// What was seen last decides; a window whose reset has passed counts as free. Where the server
-/// refuses use, the windows at 100 % are the exhausted ones, and if there is none, all windows of
-/// Codex whose reset lies ahead. An exhausted window without a reset keeps the account in cooldown for
-/// at most the length of the window, a spend cap without one until the next look: no time is invented.
+/// The last observation decides. A window whose reset has passed counts as unused. If the server refuses
+/// use, the windows at 100 % are exhausted; if there is none, all windows of Codex with a future reset
+/// are. An exhausted window without a reset means a cooldown of at most the length of the window, a
+/// spend cap without a reset a cooldown until the next observation. Neither has a known end.
 pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
-    let look = entry.observation.as_ref();
+    let observation = entry.observation.as_ref();
     let ahead = |at: &Timestamp| *at > *now;
-    let weekly_reset = look
+    let weekly_reset = observation
         .and_then(Observation::weekly)
         .and_then(|window| window.resets_at);
-    // A look that shows no weekly window (text with missing lines) does not overrule an earlier
-    // one that saw it exhausted, unless the server itself says that all is well.
+    // An observation without a weekly window (text with missing lines) does not override an earlier one
+    // at 100 %, unless the server explicitly allows use.
     let unseen_end = entry.quota_end.as_ref().filter(|_| {
-        look.is_none_or(|look| look.weekly().is_none() && look.usage_allowed != Some(true))
+        observation.is_none_or(|observation| {
+            observation.weekly().is_none() && observation.usage_allowed != Some(true)
+        })
     });
-    let mut blocks = look.map_or_else(Vec::new, |look| blocks_of(look, now));
+    let mut blockers =
+        observation.map_or_else(Vec::new, |observation| blockers_of(observation, now));
     if let Some(end) = unseen_end.filter(|end| ahead(&end.resets_at)) {
         let cause = Cause::Exhausted("weekly".into());
-        blocks.push(Block::until(end.resets_at, cause));
+        blockers.push(Blocker::until(end.resets_at, cause));
     }
     if let Some(until) = entry.held_until.filter(ahead) {
-        blocks.push(Block::until(until, Cause::Held));
+        blockers.push(Blocker::until(until, Cause::Held));
     }
-    // Of equals the first is named: a real exhaustion before a hold.
-    let last = blocks
+    // Of blockers with the same end the first one is the cause: an exhausted window before a hold.
+    let last = blockers
         .into_iter()
         .reduce(|a, b| if b.outlasts(&a) { b } else { a });
-    // A server that declares no windows and lets the account work has said enough.
-    let says =
-        |look: &Observation| codex(look).next().is_some() || look.usage_allowed == Some(true);
-    let known = look.is_some_and(says) || unseen_end.is_some();
+    // Without windows, an explicit permission of the server is evidence enough.
+    let says = |observation: &Observation| {
+        codex(observation).next().is_some() || observation.usage_allowed == Some(true)
+    };
+    let known = observation.is_some_and(says) || unseen_end.is_some();
     let (state, next_available_at, cause) = match last {
-        Some(block) => (State::Cooldown, block.ends_at, Some(block.cause)),
-        None if known => (State::Ready, None, None),
-        None => (State::Unknown, None, Some(Cause::NeverSeen)),
+        Some(blocker) => (AccountState::Cooldown, blocker.ends_at, Some(blocker.cause)),
+        None if known => (AccountState::Ready, None, None),
+        None => (AccountState::Unknown, None, Some(Cause::NeverSeen)),
     };
     let reset = weekly_reset.or(unseen_end.map(|end| end.resets_at));
     Verdict {
@@ -145,12 +150,12 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     }
 }
 
-/// How much of the weekly quota is left in percent. All of it once its reset has passed.
+/// Returns the remaining weekly quota in percent; 100 once its reset has passed.
 pub fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
     left(entry.observation.as_ref()?.weekly()?, now).into()
 }
 
-/// How much of a window is left in percent at `now`.
+/// Returns the remaining quota of a window at `now`, in percent from 0 to 100.
 pub fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
     if window.is_over(now) {
         100.0
@@ -159,47 +164,50 @@ pub fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
     }
 }
 
-fn codex(look: &Observation) -> impl Iterator<Item = &Window> {
-    look.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT)
+fn codex(observation: &Observation) -> impl Iterator<Item = &Window> {
+    observation
+        .windows
+        .iter()
+        .filter(|w| w.limit_id == CODEX_LIMIT)
 }
 
-/// What a look shows that keeps the account from being ready at `now`.
-fn blocks_of(look: &Observation, now: &DateTime<Utc>) -> Vec<Block> {
-    let of_window = |window: &Window| Block {
+/// Returns the reasons in an observation why the account is not ready at `now`.
+fn blockers_of(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
+    let of_window = |window: &Window| Blocker {
         cause: Cause::Exhausted(window.label()),
         ends_at: window.resets_at,
         latest_end: window.resets_at.or_else(|| {
             let length = Duration::minutes(i64::from(window.minutes?));
-            Some(look.observed_at + length)
+            Some(observation.observed_at + length)
         }),
     };
-    let of_cap = |cap: SpendCap| Block {
+    let of_cap = |cap: SpendCap| Blocker {
         cause: Cause::Capped(cap),
         ends_at: cap.resets_at,
         latest_end: cap.resets_at,
     };
-    let windows = exhausted(look, now).map(of_window);
-    let mut blocks: Vec<_> = windows.chain(look.spend_cap.map(of_cap)).collect();
-    blocks.retain(|block| block.latest_end.is_none_or(|at| at > *now));
-    let has_reset = codex(look).any(|window| window.resets_at.is_some());
-    if blocks.is_empty() && look.usage_allowed == Some(false) && !has_reset {
-        blocks.push(Block {
+    let windows = exhausted(observation, now).map(of_window);
+    let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
+    blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
+    let has_reset = codex(observation).any(|window| window.resets_at.is_some());
+    if blockers.is_empty() && observation.usage_allowed == Some(false) && !has_reset {
+        blockers.push(Blocker {
             cause: Cause::Refused,
             ends_at: None,
             latest_end: None,
         });
     }
-    blocks
+    blockers
 }
 
-/// The windows that were exhausted when they were looked at.
+/// Returns the windows that were exhausted at the time of the observation.
 fn exhausted<'a>(
-    look: &'a Observation,
+    observation: &'a Observation,
     now: &'a DateTime<Utc>,
 ) -> impl Iterator<Item = &'a Window> {
     let is_full = |window: &Window| window.used_percent >= 100.0;
-    let is_refused = look.usage_allowed == Some(false) && !codex(look).any(is_full);
-    codex(look).filter(move |window| {
+    let is_refused = observation.usage_allowed == Some(false) && !codex(observation).any(is_full);
+    codex(observation).filter(move |window| {
         let is_ahead = window.resets_at.is_some_and(|at| at > *now);
         is_full(window) || (is_refused && is_ahead)
     })
@@ -212,7 +220,7 @@ mod tests {
     use crate::codex::window::{CapKind, WEEKLY_MINUTES};
     use crate::inventory::cooldown::CooldownFile;
     use crate::quota::legacy;
-    use crate::quota::window::Source;
+    use crate::quota::window::QuotaSource;
 
     const NOW: &str = "2026-11-20T12:00:00Z";
 
@@ -229,9 +237,9 @@ mod tests {
         }
     }
 
-    fn look(observed_at: &str, windows: Vec<Window>) -> Observation {
+    fn observation(observed_at: &str, windows: Vec<Window>) -> Observation {
         Observation {
-            source: Source::Live,
+            source: QuotaSource::Live,
             observed_at: at(observed_at),
             usage_allowed: None,
             spend_cap: None,
@@ -239,15 +247,15 @@ mod tests {
         }
     }
 
-    fn seen(looks: Vec<Observation>) -> AccountEntry {
+    fn seen(observations: Vec<Observation>) -> AccountEntry {
         let mut file = CooldownFile::default();
-        for look in looks {
-            file.observe(&Identity::of_email("a@x.com"), look);
+        for observation in observations {
+            file.observe(&Identity::of_email("a@x.com"), observation);
         }
         file.accounts.remove(0)
     }
 
-    fn state(entry: &AccountEntry) -> (State, Option<String>) {
+    fn state(entry: &AccountEntry) -> (AccountState, Option<String>) {
         let verdict = judge(entry, &at(NOW).to_utc());
         (
             verdict.state,
@@ -255,22 +263,22 @@ mod tests {
         )
     }
 
-    fn cooldown(until: &str) -> (State, Option<String>) {
-        (State::Cooldown, Some(at(until).to_rfc3339()))
+    fn cooldown(until: &str) -> (AccountState, Option<String>) {
+        (AccountState::Cooldown, Some(at(until).to_rfc3339()))
     }
 
     #[test]
-    fn a_backup_at_30_percent_is_no_cooldown() {
-        let entry = seen(vec![look(
+    fn an_account_at_30_percent_is_ready() {
+        let entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 30.0, Some("2026-11-24T12:00:00Z"))],
         )]);
-        assert_eq!(state(&entry), (State::Ready, None));
+        assert_eq!(state(&entry), (AccountState::Ready, None));
     }
 
     #[test]
-    fn the_last_reset_of_the_exhausted_windows_counts() {
-        let entry = seen(vec![look(
+    fn the_latest_reset_of_the_exhausted_windows_counts() {
+        let entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![
                 window(300, 100.0, Some("2026-11-20T14:00:00Z")),
@@ -287,33 +295,36 @@ mod tests {
     }
 
     #[test]
-    fn a_window_whose_reset_has_passed_is_free() {
-        let entry = seen(vec![look(
+    fn a_window_whose_reset_has_passed_counts_as_unused() {
+        let entry = seen(vec![observation(
             "2026-11-10T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some(NOW))],
         )]);
-        assert_eq!(state(&entry), (State::Ready, None));
+        assert_eq!(state(&entry), (AccountState::Ready, None));
         assert_eq!(weekly_left(&entry, &at(NOW).to_utc()), Some(100.0));
     }
 
     #[test]
-    fn windows_of_other_limits_decide_nothing() {
+    fn windows_of_other_limits_are_ignored() {
         let mut other = window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"));
         other.limit_id = "spark".into();
-        let entry = seen(vec![look("2026-11-20T11:00:00Z", vec![other.clone()])]);
-        assert_eq!(state(&entry), (State::Unknown, None));
-        let entry = seen(vec![look(
+        let entry = seen(vec![observation(
+            "2026-11-20T11:00:00Z",
+            vec![other.clone()],
+        )]);
+        assert_eq!(state(&entry), (AccountState::Unknown, None));
+        let entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![other, window(300, 1.0, Some("2026-11-20T14:00:00Z"))],
         )]);
-        assert_eq!(state(&entry), (State::Ready, None));
+        assert_eq!(state(&entry), (AccountState::Ready, None));
     }
 
     #[test]
-    fn a_newer_look_overrules_a_legacy_file_and_an_older_one_does_not() {
+    fn only_a_newer_observation_overrides_a_legacy_file() {
         let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let free = |observed_at| {
-            look(
+            observation(
                 observed_at,
                 vec![window(WEEKLY_MINUTES, 10.0, Some("2026-11-26T12:00:00Z"))],
             )
@@ -324,7 +335,7 @@ mod tests {
         );
         assert_eq!(
             state(&seen(vec![free("2026-11-19T12:00:00Z"), ended.clone()])),
-            (State::Ready, None)
+            (AccountState::Ready, None)
         );
         assert_eq!(
             state(&seen(vec![ended, free("2026-11-17T12:00:00Z")])),
@@ -333,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn a_look_without_the_weekly_window_leaves_its_exhaustion_in_force() {
+    fn an_observation_without_the_weekly_window_keeps_its_exhaustion() {
         let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
-        let short = look(
+        let short = observation(
             "2026-11-20T11:00:00Z",
             vec![window(300, 10.0, Some("2026-11-20T14:00:00Z"))],
         );
@@ -345,15 +356,18 @@ mod tests {
             usage_allowed: Some(true),
             ..short
         };
-        assert_eq!(state(&seen(vec![ended, allowed])), (State::Ready, None));
+        assert_eq!(
+            state(&seen(vec![ended, allowed])),
+            (AccountState::Ready, None)
+        );
     }
 
     #[test]
-    fn usage_refused_by_the_server_is_put_on_the_right_windows() {
+    fn a_refusal_of_the_server_exhausts_the_right_windows() {
         let refused = |windows| {
             seen(vec![Observation {
                 usage_allowed: Some(false),
-                ..look("2026-11-20T11:00:00Z", windows)
+                ..observation("2026-11-20T11:00:00Z", windows)
             }])
         };
         let short = |used| window(300, used, Some("2026-11-20T14:00:00Z"));
@@ -366,27 +380,35 @@ mod tests {
             state(&refused(vec![short(99.0), week(50.0)])),
             cooldown("2026-11-24T12:00:00Z")
         );
-        assert_eq!(state(&refused(vec![])), (State::Cooldown, None));
+        assert_eq!(state(&refused(vec![])), (AccountState::Cooldown, None));
         assert_eq!(
             state(&refused(vec![window(300, 50.0, Some(NOW))])),
-            (State::Ready, None),
-            "what it was refused for is over"
+            (AccountState::Ready, None),
+            "the refused window has reset"
         );
     }
 
     #[test]
     fn an_exhausted_window_without_a_reset_is_in_cooldown_for_its_length() {
-        let entry = |observed_at| seen(vec![look(observed_at, vec![window(300, 100.0, None)])]);
+        let entry = |observed_at| {
+            seen(vec![observation(
+                observed_at,
+                vec![window(300, 100.0, None)],
+            )])
+        };
         assert_eq!(
             state(&entry("2026-11-20T11:00:00Z")),
-            (State::Cooldown, None)
+            (AccountState::Cooldown, None)
         );
-        assert_eq!(state(&entry("2026-11-20T06:00:00Z")), (State::Ready, None));
+        assert_eq!(
+            state(&entry("2026-11-20T06:00:00Z")),
+            (AccountState::Ready, None)
+        );
     }
 
     #[test]
-    fn the_end_of_a_cooldown_is_known_if_that_of_its_last_cause_is() {
-        let with = |windows| seen(vec![look("2026-11-20T11:00:00Z", windows)]);
+    fn the_end_of_a_cooldown_is_known_if_its_longest_cause_has_an_end() {
+        let with = |windows| seen(vec![observation("2026-11-20T11:00:00Z", windows)]);
         let soon = Some("2026-11-20T14:00:00Z");
         let later = "2026-11-24T12:00:00Z";
         assert_eq!(
@@ -394,7 +416,7 @@ mod tests {
                 window(300, 100.0, soon),
                 window(WEEKLY_MINUTES, 100.0, None)
             ])),
-            (State::Cooldown, None),
+            (AccountState::Cooldown, None),
             "the week may end after the 5 hours"
         );
         assert_eq!(
@@ -409,11 +431,11 @@ mod tests {
         unusual.minutes = None;
         let mut held = with(vec![unusual]);
         held.held_until = Some(at(later));
-        assert_eq!(state(&held), (State::Cooldown, None));
+        assert_eq!(state(&held), (AccountState::Cooldown, None));
     }
 
     #[test]
-    fn a_spend_cap_is_a_cooldown_until_its_reset_whatever_is_left_of_the_windows() {
+    fn a_spend_cap_is_a_cooldown_until_its_reset_even_with_quota_left() {
         let capped = |kind, resets_at: Option<&str>| {
             let free = window(WEEKLY_MINUTES, 12.0, Some("2026-11-21T12:00:00Z"));
             seen(vec![Observation {
@@ -422,7 +444,7 @@ mod tests {
                     kind,
                     resets_at: resets_at.map(at),
                 }),
-                ..look("2026-11-20T11:00:00Z", vec![free])
+                ..observation("2026-11-20T11:00:00Z", vec![free])
             }])
         };
         let later = "2026-12-01T00:00:00Z";
@@ -431,14 +453,18 @@ mod tests {
         let verdict = judge(&entry, &at(NOW).to_utc());
         assert!(matches!(verdict.cause, Some(Cause::Capped(_))));
         let entry = capped(CapKind::Credits, None);
-        assert_eq!(state(&entry), (State::Cooldown, None));
+        assert_eq!(state(&entry), (AccountState::Cooldown, None));
         let entry = capped(CapKind::SpendLimit, Some(NOW));
-        assert_eq!(state(&entry), (State::Ready, None), "its reset has passed");
+        assert_eq!(
+            state(&entry),
+            (AccountState::Ready, None),
+            "its reset has passed"
+        );
     }
 
     #[test]
-    fn a_hold_lasts_whatever_is_observed() {
-        let mut entry = seen(vec![look(
+    fn a_hold_lasts_regardless_of_observations() {
+        let mut entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"))],
         )]);
@@ -451,17 +477,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_unknown() {
+    fn an_account_without_observed_windows_is_unknown() {
         assert_eq!(
             state(&AccountEntry::new(Identity::of_email("a@x.com"))),
-            (State::Unknown, None)
+            (AccountState::Unknown, None)
         );
-        let empty = look("2026-11-20T11:00:00Z", vec![]);
-        assert_eq!(state(&seen(vec![empty.clone()])), (State::Unknown, None));
+        let empty = observation("2026-11-20T11:00:00Z", vec![]);
+        assert_eq!(
+            state(&seen(vec![empty.clone()])),
+            (AccountState::Unknown, None)
+        );
         let allowed = Observation {
             usage_allowed: Some(true),
             ..empty
         };
-        assert_eq!(state(&seen(vec![allowed])), (State::Ready, None));
+        assert_eq!(state(&seen(vec![allowed])), (AccountState::Ready, None));
     }
 }

@@ -1,35 +1,35 @@
-//! One look at an account's quota windows.
+//! Observations: the quota windows of an account at one time.
 
 use crate::codex::window::{SpendCap, Window};
 use crate::io::clock::Timestamp;
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
-/// Resets this near to each other are the same window: servers jitter.
+/// The largest difference between two resets of the same window. Servers report resets with jitter.
 pub const SAME_WINDOW: Duration = Duration::minutes(10);
 
-/// Where a figure comes from.
+/// The source of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// Codex itself was asked.
+pub enum QuotaSource {
+    /// A probe of Codex.
     Live,
-    /// Pasted `/status` text.
+    /// Text of `/status` that the user pasted.
     StatusFile,
-    /// Said by hand (`--reset-at`, `cooldown --set`).
+    /// A time that the user typed (`--reset-at`, `cooldown --set`).
     Manual,
     /// The name and time of a legacy `*_auth.json`.
     Legacy,
-    /// An archive's sidecar.
+    /// The sidecar of an archive.
     Archive,
-    /// What the Python codex-manager left behind.
+    /// A file of the Python codex-manager.
     Python,
     /// A rollout of a session that `launch` bound.
     LaunchWrapper,
 }
 
-impl Source {
-    /// The name used in documents and output.
+impl QuotaSource {
+    /// Returns the name in documents and output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -43,31 +43,31 @@ impl Source {
     }
 }
 
-/// The windows of one account as they were seen at one time.
+/// The quota windows of one account at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// Who said so.
-    pub source: Source,
-    /// When it was seen.
+    /// The source of the figures.
+    pub source: QuotaSource,
+    /// The time of the observation.
     pub observed_at: Timestamp,
-    /// `ordinaryUsageAllowed` of the server, where it was said.
+    /// `ordinaryUsageAllowed`, if the server sent it.
     #[serde(default)]
     pub usage_allowed: Option<bool>,
-    /// The limit on spending that is used up.
+    /// The used-up limit on spending, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spend_cap: Option<SpendCap>,
-    /// The windows: none, one or many.
+    /// The windows of all limits; may be empty.
     #[serde(default)]
     pub windows: Vec<Window>,
 }
 
 impl Observation {
-    /// The weekly window of Codex's own limit.
+    /// Returns the weekly window of Codex's own limit.
     pub fn weekly(&self) -> Option<&Window> {
         self.windows.iter().find(|w| w.is_weekly())
     }
 
-    /// When the weekly window began: its reset minus seven days of 24 hours.
+    /// Returns the start of the weekly window: its reset minus seven days of 24 hours.
     pub fn session_start_at(&self) -> Option<Timestamp> {
         self.weekly()?.resets_at.map(|at| at - Duration::days(7))
     }

@@ -1,21 +1,21 @@
-//! A launchd agent of macOS: a property list, as launchd.plist(5) has it.
+//! Writes a launchd agent of macOS: a property list, see launchd.plist(5).
 
-use super::{Entry, Job, Place, ScheduleError, Step, When};
+use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
 use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-fn label(job: Job) -> String {
+fn label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
 }
 
-pub(super) fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
-    let home = place.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
+pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    let home = context.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
     let name = format!("{}.plist", label(job));
     Ok(vec![home.join("Library/LaunchAgents").join(name)])
 }
 
-pub(super) fn render(entry: &Entry, place: &Place<'_>) -> String {
+pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> String {
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
@@ -24,27 +24,27 @@ pub(super) fn render(entry: &Entry, place: &Place<'_>) -> String {
          <!-- Changes are lost when the job is installed again. -->\n\
          <plist version=\"1.0\">\n\
          <dict>\n",
-        entry.marker()
+        definition.marker()
     );
-    let job = entry.options.job;
+    let job = definition.options.job;
     pair(&mut text, 1, "Label", &label(job));
     text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
-    for word in &entry.command {
+    for word in &definition.command {
         let _ = writeln!(text, "\t\t<string>{}</string>", escaped(word));
     }
     text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
-    for (variable, value) in &entry.environment {
+    for (variable, value) in &definition.environment {
         pair(&mut text, 2, variable, value);
     }
     text.push_str("\t</dict>\n");
-    match entry.options.when {
-        When::Every(secs) => {
+    match definition.options.when {
+        Trigger::Every(secs) => {
             let _ = write!(
                 text,
                 "\t<key>StartInterval</key>\n\t<integer>{secs}</integer>\n"
             );
         }
-        When::Daily(hour, minute) => {
+        Trigger::Daily(hour, minute) => {
             let _ = write!(
                 text,
                 "\t<key>StartCalendarInterval</key>\n\t<dict>\n\
@@ -53,8 +53,8 @@ pub(super) fn render(entry: &Entry, place: &Place<'_>) -> String {
             );
         }
     }
-    // What goes wrong would be said to nobody else. The path is one of those that were checked.
-    let errors = place
+    // launchd discards standard error otherwise. `JobDefinition::new` has checked the manager home.
+    let errors = context
         .manager_home
         .join(logging::FOLDER)
         .join(format!("schedule-{}.err", job.name()));
@@ -77,24 +77,36 @@ fn pair(text: &mut String, depth: usize, key: &str, value: &str) {
     );
 }
 
-/// `text` as the content of an element of XML.
+/// Escapes `text` for the content of an XML element.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
 }
 
-pub(super) fn enabling(job: Job, place: &Place<'_>) -> Result<Vec<Step>, ScheduleError> {
-    let mut steps = disabling(job, place);
-    let domain = format!("gui/{}", place.user_id);
-    for path in paths(job, place)? {
+pub(super) fn enable_commands(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<SchedulerCommand>, ScheduleError> {
+    let mut commands = disable_commands(job, context);
+    let domain = format!("gui/{}", context.user_id);
+    for path in paths(job, context)? {
         let path = path.to_string_lossy();
-        steps.push(Step::new(&["launchctl", "bootstrap", &domain, &path]));
+        commands.push(SchedulerCommand::new(&[
+            "launchctl",
+            "bootstrap",
+            &domain,
+            &path,
+        ]));
     }
-    Ok(steps)
+    Ok(commands)
 }
 
-pub(super) fn disabling(job: Job, place: &Place<'_>) -> Vec<Step> {
-    let target = format!("gui/{}/{}", place.user_id, label(job));
-    vec![Step::that_may_fail(&["launchctl", "bootout", &target])]
+pub(super) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
+    let target = format!("gui/{}/{}", context.user_id, label(job));
+    vec![SchedulerCommand::may_fail(&[
+        "launchctl",
+        "bootout",
+        &target,
+    ])]
 }

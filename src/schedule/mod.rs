@@ -1,9 +1,8 @@
-//! Jobs that the system's own scheduler runs: systemd user timers, launchd agents, Windows tasks.
+//! Installs jobs for the system's own scheduler: systemd user timers, launchd agents, Windows tasks.
 //!
-//! What runs is this program with absolute paths; nothing of ours stays in memory in between. The
-//! files that describe a job carry a line by which they are known as ours, with the options they
-//! were made from: a file of the same name without it is somebody else's, and is neither replaced
-//! nor removed.
+//! A job runs this program with absolute paths; no process stays in memory between two runs. The files of
+//! a job contain a marker line with the options of the job. A file of the same name without the marker
+//! belongs to the user, and is neither replaced nor removed.
 
 pub mod launchd;
 pub mod systemd;
@@ -15,26 +14,26 @@ use crate::io::{IoContext, IoError, atomic, tree};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The line by which our files are known, up to the options.
+/// The beginning of the marker line; the options follow as JSON.
 const MARKER: &str = "made by codex-manager schedule: ";
 
-/// What can be run by itself.
+/// The command that a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Job {
-    /// `sync run`.
+pub enum JobKind {
+    /// The command `codex-manager sync run`.
     Sync,
-    /// `backup`.
+    /// The command `codex-manager backup`.
     Backup,
-    /// `status`.
+    /// The command `codex-manager status`.
     Status,
 }
 
-impl Job {
-    /// All of them.
+impl JobKind {
+    /// The kinds of jobs in the order of output.
     pub const ALL: [Self; 3] = [Self::Sync, Self::Backup, Self::Status];
 
-    /// Its name on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -44,19 +43,19 @@ impl Job {
     }
 }
 
-/// When a job runs.
+/// The times at which a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum When {
-    /// Again and again, that many seconds apart.
+pub enum Trigger {
+    /// At an interval of this many seconds.
     Every(u32),
-    /// Once a day at this hour and minute, by the clock of the system.
+    /// Once a day at this hour and minute of local time.
     Daily(u8, u8),
 }
 
-impl When {
-    /// How far two runs are apart, in seconds.
-    fn distance(self) -> u32 {
+impl Trigger {
+    /// Returns the time between two runs, in seconds.
+    fn period_seconds(self) -> u32 {
         match self {
             Self::Every(secs) => secs,
             Self::Daily(..) => 24 * 60 * 60,
@@ -64,30 +63,30 @@ impl When {
     }
 }
 
-/// What was asked for when a job was installed. Kept in its files.
+/// The options of a job. They are stored in the marker line of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOptions {
-    /// What runs.
-    pub job: Job,
-    /// When.
-    pub when: When,
-    /// Whether `sync` changes anything; else it only says what it would do.
+    /// The command that the job runs.
+    pub job: JobKind,
+    /// The times of its runs.
+    pub when: Trigger,
+    /// True for `sync run --apply`, false for `sync run --dry-run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub apply: bool,
-    /// The configuration of `sync`, absolute.
+    /// The absolute path of the configuration of `sync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
-    /// Where programs are looked for. Kept here, because it is another one in many a shell, which
-    /// does not make the job out of date.
+    /// The `PATH` of the job. It is stored here because it differs between shells, and another `PATH` of
+    /// the current shell must not make an installed job out of date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_path: Option<String>,
 }
 
-/// A scheduler of a system.
+/// The scheduler of an operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheduler {
-    /// systemd user timers.
+    /// The timers of the systemd user instance.
     Systemd,
     /// launchd agents of macOS.
     Launchd,
@@ -96,7 +95,7 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
-    /// The one of the system that this program was built for.
+    /// Returns the scheduler of the system that this program was built for.
     pub fn of_this_build() -> Self {
         if cfg!(windows) {
             Self::Windows
@@ -107,7 +106,7 @@ impl Scheduler {
         }
     }
 
-    /// Its name for people.
+    /// Returns the name of one of its jobs, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd user timer",
@@ -117,98 +116,102 @@ impl Scheduler {
     }
 }
 
-/// Where a job runs: paths, all absolute.
+/// The environment of a job. All paths are absolute.
 #[derive(Debug, Clone)]
-pub struct Place<'a> {
-    /// Whose files are written.
+pub struct JobContext<'a> {
+    /// The scheduler that runs the job.
     pub scheduler: Scheduler,
-    /// This program.
+    /// The path of this program.
     pub program: PathBuf,
-    /// The Codex home.
+    /// The Codex home that the job works on.
     pub codex_home: PathBuf,
-    /// The manager home.
+    /// The manager home that the job works on.
     pub manager_home: PathBuf,
-    /// The Codex program, where one is configured.
+    /// The configured Codex program, if any.
     pub codex_bin: Option<PathBuf>,
-    /// The environment, of which some variables are carried over.
+    /// The current environment; the job gets some of its variables.
     pub env: &'a Environment,
-    /// The user's number, where users have one.
+    /// The numeric id of the user on Unix; used by launchd only.
     pub user_id: u32,
 }
 
-/// Why a job cannot be installed, removed or looked at.
+/// The reason why a job cannot be installed, removed or shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    /// A file of the name stands there and is not ours.
-    #[error("a file of that name is there that codex-manager did not make: {}", .0.display())]
+    /// A file at the path of a job has no marker line.
+    #[error("a file exists that codex-manager did not create: {}", .0.display())]
     Foreign(PathBuf),
-    /// A path or variable that the scheduler's format cannot hold.
-    #[error("cannot be written into a {format} ({why}): {text:?}")]
+    /// A path or variable that the scheduler's file format cannot represent.
+    #[error("a {format} cannot contain this text ({why}): {text:?}")]
     Unwritable {
-        /// The format.
+        /// The name of the scheduler's jobs; see [`Scheduler::name`].
         format: &'static str,
-        /// Why not.
+        /// The reason, for the message.
         why: &'static str,
-        /// The text.
+        /// The path or value of the variable.
         text: String,
     },
-    /// The user's own folder is not known.
-    #[error("no home folder is known")]
+    /// The user's home folder is unknown.
+    #[error("the home folder of the user is unknown")]
     NoHome,
-    /// A file could not be read, written or removed.
+    /// A file cannot be read, written or removed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
 
-/// A job as text: what every format is made from.
+/// The content of a job, independent of the scheduler's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// What it was made from.
+pub struct JobDefinition {
+    /// The options for the marker line.
     pub options: JobOptions,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Variables that the program is given.
+    /// The environment variables of the program. Empty for Windows.
     pub environment: Vec<(String, String)>,
 }
 
-impl Entry {
-    /// The job with these options at this place.
+impl JobDefinition {
+    /// Creates the job with these options.
     ///
     /// # Errors
-    /// A path is no text, or holds a character that none of the formats can hold.
-    pub fn new(options: JobOptions, place: &Place<'_>) -> Result<Self, ScheduleError> {
-        let path = |path: &Path| text(path.as_os_str(), place.scheduler);
-        let mut command = vec![path(&place.program)?];
+    /// A path is not UTF-8, or contains a character that the scheduler's format cannot represent.
+    pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
+        let path = |path: &Path| text(path.as_os_str(), context.scheduler);
+        let mut command = vec![path(&context.program)?];
         let mut environment = Vec::new();
         let homes = [
-            ("--codex-home", "CODEX_HOME", &place.codex_home),
-            ("--manager-home", "CODEX_MANAGER_HOME", &place.manager_home),
+            ("--codex-home", "CODEX_HOME", &context.codex_home),
+            (
+                "--manager-home",
+                "CODEX_MANAGER_HOME",
+                &context.manager_home,
+            ),
         ];
         for (flag, variable, home) in homes {
             // A Windows task has no variables of its own.
-            if place.scheduler == Scheduler::Windows {
+            if context.scheduler == Scheduler::Windows {
                 command.extend([flag.into(), path(home)?]);
             } else {
                 environment.push((variable.into(), path(home)?));
             }
         }
-        if let Some(bin) = &place.codex_bin {
+        if let Some(bin) = &context.codex_bin {
             command.extend(["--codex-bin".into(), path(bin)?]);
         }
-        if place.scheduler != Scheduler::Windows {
-            if let Some(folder) = place.env.get("CODEX_SQLITE_HOME") {
-                let folder = place.env.absolute(Path::new(folder));
+        if context.scheduler != Scheduler::Windows {
+            if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
+                let folder = context.env.absolute(Path::new(folder));
                 environment.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
             }
             if let Some(folders) = &options.search_path {
-                environment.push(("PATH".into(), text(folders.as_ref(), place.scheduler)?));
+                environment.push(("PATH".into(), text(folders.as_ref(), context.scheduler)?));
             }
-            if let Some(zone) = place.env.get("TZ") {
-                environment.push(("TZ".into(), text(zone, place.scheduler)?));
+            if let Some(zone) = context.env.get("TZ") {
+                environment.push(("TZ".into(), text(zone, context.scheduler)?));
             }
         }
         match options.job {
-            Job::Sync => {
+            JobKind::Sync => {
                 command.extend(["sync".into(), "run".into()]);
                 if let Some(config) = &options.config {
                     command.extend(["--config".into(), path(config)?]);
@@ -222,10 +225,10 @@ impl Entry {
                     .into(),
                 );
             }
-            Job::Backup => {
-                // Half the distance: a run that comes a little early still makes one, and one that
-                // was made by hand just before is enough.
-                let minutes = (options.when.distance() / 120).max(1);
+            JobKind::Backup => {
+                // Half the time between two runs: a run that starts a little early still makes an archive,
+                // and an archive that the user made shortly before is enough.
+                let minutes = (options.when.period_seconds() / 120).max(1);
                 command.extend([
                     "backup".into(),
                     "--if-older".into(),
@@ -233,10 +236,10 @@ impl Entry {
                     "--quiet".into(),
                 ]);
             }
-            Job::Status => command.extend(["status".into(), "--quiet".into()]),
+            JobKind::Status => command.extend(["status".into(), "--quiet".into()]),
         }
-        // sync keeps the log that its configuration asks for.
-        if options.job != Job::Sync {
+        // The configuration of sync decides about its log.
+        if options.job != JobKind::Sync {
             command.push("--log".into());
         }
         Ok(Self {
@@ -246,18 +249,18 @@ impl Entry {
         })
     }
 
-    /// The line by which the file is known as ours, and read again. Fit for a comment of XML.
+    /// Returns the marker line. It has no `--`, so that it is valid in an XML comment.
     fn marker(&self) -> String {
         let options = serde_json::to_string(&self.options).unwrap_or_default();
         format!("{MARKER}{}", options.replace("--", "-\\u002d"))
     }
 }
 
-/// Where a job looks for programs: the absolute folders of `PATH`, as a job starts in another folder
-/// than we do. None for a Windows task, which has no variables of its own.
+/// Returns the `PATH` of a job: the absolute folders of the current `PATH`. Relative folders are dropped,
+/// because a job runs in another current folder. `None` for a Windows task, which has no variables.
 ///
 /// # Errors
-/// It is no text, or holds a character that the format cannot hold.
+/// A folder is not UTF-8, or contains a character that the scheduler's format cannot represent.
 pub fn search_path(
     env: &Environment,
     scheduler: Scheduler,
@@ -268,29 +271,29 @@ pub fn search_path(
     let folders = std::env::split_paths(folders).filter(|folder| folder.is_absolute());
     match std::env::join_paths(folders) {
         Ok(folders) => text(&folders, scheduler).map(Some),
-        // What was split can be joined.
+        // Does not happen: the folders come from splitting.
         Err(_) => Ok(None),
     }
 }
 
-/// `text` as every format can hold it.
+/// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
 fn text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
         format: scheduler.name(),
         why,
         text: text.to_string_lossy().into_owned(),
     };
-    let plain = text.to_str().ok_or_else(|| unwritable("it is no UTF-8"))?;
+    let plain = text.to_str().ok_or_else(|| unwritable("not UTF-8"))?;
     if plain
         .chars()
         .any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
     {
-        return Err(unwritable("it holds a control character"));
+        return Err(unwritable("a control character"));
     }
-    // There is no way to write these so that the Task Scheduler does not replace them.
+    // The Task Scheduler expands `%NAME%` and `$(NAME)`, and there is no way to escape them.
     let is_replaced = plain.matches('%').count() > 1 || plain.contains("$(");
     if scheduler == Scheduler::Windows && is_replaced {
-        return Err(unwritable("it would be taken for a variable"));
+        return Err(unwritable("Windows would expand it as a variable"));
     }
     Ok(plain.to_owned())
 }
@@ -298,9 +301,9 @@ fn text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, Schedule
 /// A file that a scheduler reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFile {
-    /// Where.
+    /// The absolute path of the file.
     pub path: PathBuf,
-    /// What.
+    /// The content; in UTF-16 on disk for Windows.
     pub text: String,
 }
 
@@ -313,29 +316,32 @@ impl JobFile {
     }
 }
 
-/// Where the files of a job are.
+/// Returns the paths of the files of a job.
 ///
 /// # Errors
-/// The home folder is not known.
-pub fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
-    match place.scheduler {
-        Scheduler::Systemd => systemd::paths(job, place),
-        Scheduler::Launchd => launchd::paths(job, place),
-        Scheduler::Windows => Ok(windows::paths(job, place)),
+/// The home folder of the user is unknown.
+pub fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    match context.scheduler {
+        Scheduler::Systemd => systemd::paths(job, context),
+        Scheduler::Launchd => launchd::paths(job, context),
+        Scheduler::Windows => Ok(windows::paths(job, context)),
     }
 }
 
-/// The files of a job, in the order of [`paths`].
+/// Returns the files of a job, in the order of [`paths`].
 ///
 /// # Errors
-/// The home folder is not known.
-pub fn render(entry: &Entry, place: &Place<'_>) -> Result<Vec<JobFile>, ScheduleError> {
-    let texts = match place.scheduler {
-        Scheduler::Systemd => systemd::render(entry),
-        Scheduler::Launchd => vec![launchd::render(entry, place)],
-        Scheduler::Windows => vec![windows::render(entry)],
+/// The home folder of the user is unknown.
+pub fn render(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<JobFile>, ScheduleError> {
+    let texts = match context.scheduler {
+        Scheduler::Systemd => systemd::render(definition),
+        Scheduler::Launchd => vec![launchd::render(definition, context)],
+        Scheduler::Windows => vec![windows::render(definition)],
     };
-    let paths = paths(entry.options.job, place)?;
+    let paths = paths(definition.options.job, context)?;
     Ok(paths
         .into_iter()
         .zip(texts)
@@ -343,16 +349,16 @@ pub fn render(entry: &Entry, place: &Place<'_>) -> Result<Vec<JobFile>, Schedule
         .collect())
 }
 
-/// A command of the scheduler.
+/// A command that changes the state of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct SchedulerCommand {
     /// The program and its arguments.
     pub words: Vec<String>,
-    /// Whether it may fail: there may be nothing to undo.
+    /// True if an error is ignored, because the job may not be enabled.
     pub may_fail: bool,
 }
 
-impl Step {
+impl SchedulerCommand {
     fn new(words: &[&str]) -> Self {
         Self {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
@@ -360,7 +366,7 @@ impl Step {
         }
     }
 
-    fn that_may_fail(words: &[&str]) -> Self {
+    fn may_fail(words: &[&str]) -> Self {
         Self {
             may_fail: true,
             ..Self::new(words)
@@ -368,86 +374,95 @@ impl Step {
     }
 }
 
-/// What makes the scheduler take up a job whose files are there.
+/// Returns the commands that enable a job after its files are written.
 ///
 /// # Errors
-/// The home folder is not known.
-pub fn enabling(job: Job, place: &Place<'_>) -> Result<Vec<Step>, ScheduleError> {
-    Ok(match place.scheduler {
-        Scheduler::Systemd => systemd::enabling(job),
-        Scheduler::Launchd => launchd::enabling(job, place)?,
-        Scheduler::Windows => windows::enabling(job, place),
+/// The home folder of the user is unknown.
+pub fn enable_commands(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<SchedulerCommand>, ScheduleError> {
+    Ok(match context.scheduler {
+        Scheduler::Systemd => systemd::enable_commands(job),
+        Scheduler::Launchd => launchd::enable_commands(job, context)?,
+        Scheduler::Windows => windows::enable_commands(job, context),
     })
 }
 
-/// What makes the scheduler forget a job: before its files are removed.
-pub fn disabling(job: Job, place: &Place<'_>) -> Vec<Step> {
-    match place.scheduler {
-        Scheduler::Systemd => systemd::disabling(job),
-        Scheduler::Launchd => launchd::disabling(job, place),
-        Scheduler::Windows => windows::disabling(job),
+/// Returns the commands that disable a job, to be run before its files are removed.
+pub fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
+    match context.scheduler {
+        Scheduler::Systemd => systemd::disable_commands(job),
+        Scheduler::Launchd => launchd::disable_commands(job, context),
+        Scheduler::Windows => windows::disable_commands(job),
     }
 }
 
-/// What is done with a file.
+/// The planned action on a file of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileAction {
-    /// It is new.
+    /// Create a new file.
     Create,
-    /// Ours is replaced.
+    /// Replace an older file of the job.
     Update,
-    /// It is as it should be.
+    /// Leave an up-to-date file unchanged.
     Keep,
-    /// Ours is removed.
+    /// Remove a file of the job.
     Remove,
-    /// There is none.
+    /// Nothing to remove: the file does not exist.
     Absent,
 }
 
-/// A file and what is done with it.
+/// A file of a job with its planned action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedFile {
-    /// The file; without text where it is removed.
+pub struct PlannedJobFile {
+    /// The file; its text is empty if it is removed.
     pub file: JobFile,
-    /// What is done.
+    /// The action on the file.
     pub action: FileAction,
 }
 
-/// Compares the files of a job with those that are there.
+/// Plans the installation of a job: compares its files with the existing ones.
 ///
 /// # Errors
-/// One of that name is not ours, or cannot be read.
-pub fn plan_install(entry: &Entry, place: &Place<'_>) -> Result<Vec<PlannedFile>, ScheduleError> {
-    render(entry, place)?
+/// An existing file has no marker line, or cannot be read.
+pub fn plan_install(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    render(definition, context)?
         .into_iter()
         .map(|file| {
             let action = match read(&file.path)? {
                 None => FileAction::Create,
-                Some(bytes) if bytes == file.bytes(place.scheduler) => FileAction::Keep,
-                Some(bytes) if options_of(&bytes).is_some() => FileAction::Update,
+                Some(bytes) if bytes == file.bytes(context.scheduler) => FileAction::Keep,
+                Some(bytes) if parse_marker(&bytes).is_some() => FileAction::Update,
                 Some(_) => return Err(ScheduleError::Foreign(file.path)),
             };
-            Ok(PlannedFile { file, action })
+            Ok(PlannedJobFile { file, action })
         })
         .collect()
 }
 
-/// Finds the files of a job that are ours.
+/// Plans the removal of a job: finds its existing files.
 ///
 /// # Errors
-/// One of that name is not ours, or cannot be read.
-pub fn plan_remove(job: Job, place: &Place<'_>) -> Result<Vec<PlannedFile>, ScheduleError> {
-    paths(job, place)?
+/// An existing file has no marker line, or cannot be read.
+pub fn plan_remove(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    paths(job, context)?
         .into_iter()
         .map(|path| {
             let action = match read(&path)? {
                 None => FileAction::Absent,
-                Some(bytes) if options_of(&bytes).is_some() => FileAction::Remove,
+                Some(bytes) if parse_marker(&bytes).is_some() => FileAction::Remove,
                 Some(_) => return Err(ScheduleError::Foreign(path)),
             };
             let text = String::new();
-            Ok(PlannedFile {
+            Ok(PlannedJobFile {
                 file: JobFile { path, text },
                 action,
             })
@@ -455,13 +470,12 @@ pub fn plan_remove(job: Job, place: &Place<'_>) -> Result<Vec<PlannedFile>, Sche
         .collect()
 }
 
-/// Writes and removes as planned; each file is there as a whole or not at all, readable by its
-/// owner alone.
+/// Writes and removes the planned files. Each write is atomic, with mode 0600.
 ///
 /// # Errors
-/// One could not be written or removed.
-pub fn apply(files: &[PlannedFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
-    for PlannedFile { file, action } in files {
+/// A file cannot be written or removed; the actions before it are done.
+pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
+    for PlannedJobFile { file, action } in files {
         match action {
             FileAction::Create | FileAction::Update => {
                 atomic::create_private_folder(atomic::parent_of(&file.path))?;
@@ -477,40 +491,42 @@ pub fn apply(files: &[PlannedFile], scheduler: Scheduler) -> Result<(), Schedule
     Ok(())
 }
 
-/// A job as it is installed.
+/// A job whose files exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// What it was made from.
+pub struct InstalledJob {
+    /// The options in the marker line.
     pub options: JobOptions,
-    /// Whether its files are what they would be made now.
+    /// True if installing it again would not change its files.
     pub is_current: bool,
-    /// Whether the scheduler has taken it up, where the files tell.
+    /// True if the scheduler runs the job; `None` if the files do not show it (launchd, Windows).
     pub is_enabled: Option<bool>,
 }
 
-/// Looks whether a job is installed; `None` where it is not.
+/// Finds an installed job; `None` if it is not installed.
 ///
 /// # Errors
-/// A file of that name is not ours, or cannot be read.
-pub fn find(job: Job, place: &Place<'_>) -> Result<Option<Installed>, ScheduleError> {
+/// A file at its path has no marker line, or cannot be read.
+pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
     let mut options = None;
-    for path in paths(job, place)? {
+    for path in paths(job, context)? {
         if let Some(bytes) = read(&path)? {
-            let found = options_of(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            let found = parse_marker(&bytes).ok_or(ScheduleError::Foreign(path))?;
             options.get_or_insert(found);
         }
     }
     let Some(options) = options else {
         return Ok(None);
     };
-    let files = Entry::new(options.clone(), place).and_then(|entry| plan_install(&entry, place));
-    Ok(Some(Installed {
-        // Options that were edited may name another job, and a path may not be writable any more.
+    let files = JobDefinition::new(options.clone(), context)
+        .and_then(|definition| plan_install(&definition, context));
+    Ok(Some(InstalledJob {
+        // The user may have edited the marker line to another job, or to a path that cannot be
+        // represented; both mean out of date.
         is_current: options.job == job
             && files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
         options,
-        is_enabled: match place.scheduler {
-            Scheduler::Systemd => Some(systemd::is_enabled(job, place)?),
+        is_enabled: match context.scheduler {
+            Scheduler::Systemd => Some(systemd::is_enabled(job, context)?),
             Scheduler::Launchd | Scheduler::Windows => None,
         },
     }))
@@ -520,14 +536,14 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
     match file_open::read(path).at("read", path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if !e.is_not_found() => Err(e.into()),
-        // A link that leads nowhere is somebody's too.
+        // A dangling link belongs to the user, too.
         Err(_) if path.is_symlink() => Err(ScheduleError::Foreign(path.to_path_buf())),
         Err(_) => Ok(None),
     }
 }
 
-/// The options that a file of ours was made from; `None` for a file that is not ours.
-fn options_of(bytes: &[u8]) -> Option<JobOptions> {
+/// Parses the options in the marker line of a file; `None` if there is no valid marker line.
+fn parse_marker(bytes: &[u8]) -> Option<JobOptions> {
     let text = windows::decode(bytes).or_else(|| String::from_utf8(bytes.to_vec()).ok())?;
     let (_, rest) = text.split_once(MARKER)?;
     let line = rest.lines().next()?;

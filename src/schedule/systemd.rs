@@ -1,19 +1,19 @@
-//! systemd user units: a service that runs the job, and a timer that starts it.
+//! Writes systemd user units: a service that runs the job, and a timer that starts it.
 //!
-//! The format is that of systemd.unit(5), systemd.service(5) and systemd.timer(5).
+//! See systemd.unit(5), systemd.service(5) and systemd.timer(5).
 
-use super::{Entry, Job, Place, ScheduleError, Step, When};
+use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-fn unit(job: Job, kind: &str) -> String {
+fn unit(job: JobKind, kind: &str) -> String {
     format!("codex-manager-{}.{kind}", job.name())
 }
 
-fn folder(place: &Place<'_>) -> Result<PathBuf, ScheduleError> {
-    let config = match place.env.get("XDG_CONFIG_HOME") {
+fn folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
+    let config = match context.env.get("XDG_CONFIG_HOME") {
         Some(folder) if Path::new(folder).is_absolute() => PathBuf::from(folder),
-        _ => place
+        _ => context
             .env
             .home_dir
             .as_ref()
@@ -23,24 +23,24 @@ fn folder(place: &Place<'_>) -> Result<PathBuf, ScheduleError> {
     Ok(config.join("systemd/user"))
 }
 
-pub(super) fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
-    let folder = folder(place)?;
+pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    let folder = folder(context)?;
     Ok(["service", "timer"]
         .map(|kind| folder.join(unit(job, kind)))
         .into())
 }
 
-/// Whether the timer is wanted by the user's session.
-pub(super) fn is_enabled(job: Job, place: &Place<'_>) -> Result<bool, ScheduleError> {
-    let link = folder(place)?
+/// Returns true if the timer is enabled: the link in `timers.target.wants` exists.
+pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
+    let link = folder(context)?
         .join("timers.target.wants")
         .join(unit(job, "timer"));
     Ok(link.symlink_metadata().is_ok())
 }
 
-pub(super) fn render(entry: &Entry) -> Vec<String> {
-    let name = entry.options.job.name();
-    let marker = entry.marker();
+pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
+    let name = definition.options.job.name();
+    let marker = definition.marker();
     let mut service = format!(
         "# {marker}\n\
          # Changes are lost when the job is installed again.\n\
@@ -52,17 +52,19 @@ pub(super) fn render(entry: &Entry) -> Vec<String> {
          Type=oneshot\n\
          Nice=10\n"
     );
-    for (variable, value) in &entry.environment {
+    for (variable, value) in &definition.environment {
         let _ = writeln!(
             service,
             "Environment={}",
             quoted(&format!("{variable}={value}"))
         );
     }
-    let _ = writeln!(service, "ExecStart={}", exec_start(&entry.command));
-    let when = match entry.options.when {
-        When::Every(secs) => format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n"),
-        When::Daily(hour, minute) => {
+    let _ = writeln!(service, "ExecStart={}", exec_start(&definition.command));
+    let when = match definition.options.when {
+        Trigger::Every(secs) => {
+            format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n")
+        }
+        Trigger::Daily(hour, minute) => {
             format!("OnCalendar=*-*-* {hour:02}:{minute:02}:00\nPersistent=true\n")
         }
     };
@@ -82,11 +84,11 @@ pub(super) fn render(entry: &Entry) -> Vec<String> {
     vec![service, timer]
 }
 
-/// The command as the line `ExecStart=` wants it.
+/// Formats the command for `ExecStart=`.
 fn exec_start(command: &[String]) -> String {
     let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, a)| (p, a));
     let mut words = Vec::new();
-    // systemd takes no program whose path holds one of these, however it is written.
+    // systemd rejects a program path with one of these characters, even escaped, so a shell runs it.
     if program.contains(['"', '\'', '\\']) {
         words.extend([
             quoted("/bin/sh"),
@@ -95,19 +97,19 @@ fn exec_start(command: &[String]) -> String {
         ]);
         words.push(argument(program));
     } else {
-        // In the path itself a dollar stands for nothing.
+        // systemd does not expand `$` in the program path.
         words.push(quoted(program));
     }
     words.extend(arguments.iter().map(|word| argument(word)));
     words.join(" ")
 }
 
-/// An argument: a dollar would be a variable.
+/// Quotes an argument, and escapes `$`, which would begin a variable.
 fn argument(text: &str) -> String {
     quoted(text).replace('$', "$$")
 }
 
-/// In double quotes; a percent sign would be a specifier.
+/// Quotes a word with double quotes, and escapes `%`, which would begin a specifier.
 fn quoted(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\\\")
@@ -116,19 +118,19 @@ fn quoted(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-pub(super) fn enabling(job: Job) -> Vec<Step> {
+pub(super) fn enable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     let timer = unit(job, "timer");
     vec![
-        Step::new(&["systemctl", "--user", "daemon-reload"]),
-        Step::new(&["systemctl", "--user", "enable", &timer]),
-        // One that runs already keeps its old times otherwise.
-        Step::new(&["systemctl", "--user", "restart", &timer]),
+        SchedulerCommand::new(&["systemctl", "--user", "daemon-reload"]),
+        SchedulerCommand::new(&["systemctl", "--user", "enable", &timer]),
+        // Without a restart a running timer keeps its old times.
+        SchedulerCommand::new(&["systemctl", "--user", "restart", &timer]),
     ]
 }
 
-pub(super) fn disabling(job: Job) -> Vec<Step> {
+pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     let timer = unit(job, "timer");
-    vec![Step::new(&[
+    vec![SchedulerCommand::new(&[
         "systemctl",
         "--user",
         "disable",
@@ -137,8 +139,8 @@ pub(super) fn disabling(job: Job) -> Vec<Step> {
     ])]
 }
 
-/// The command that tells when the timer runs next, as JSON.
-pub fn asking_next(job: Job) -> Vec<String> {
+/// Returns the command that prints the next run of the timer as JSON.
+pub fn next_run_query(job: JobKind) -> Vec<String> {
     let timer = unit(job, "timer");
     let words = [
         "systemctl",
@@ -151,8 +153,9 @@ pub fn asking_next(job: Job) -> Vec<String> {
     words.map(str::to_owned).into()
 }
 
-/// When the timer runs next, in microseconds since 1970, of the answer to [`asking_next`].
-pub fn parse_next(answer: &[u8]) -> Option<i64> {
+/// Parses the output of [`next_run_query`]. Returns the next run in microseconds since 1970; `None` if the
+/// timer is not enabled.
+pub fn parse_next_run(answer: &[u8]) -> Option<i64> {
     let timers: serde_json::Value = serde_json::from_slice(answer).ok()?;
     timers
         .get(0)?

@@ -1,27 +1,27 @@
-//! A task of the Windows Task Scheduler: its XML, in UTF-16 as that program writes it itself.
+//! Writes a task of the Windows Task Scheduler: XML in UTF-16, as the Task Scheduler itself writes it.
 
 use super::launchd::escaped;
-use super::{Entry, Job, Place, Step, When};
+use super::{JobContext, JobDefinition, JobKind, SchedulerCommand, Trigger};
 use std::path::PathBuf;
 
-fn task(job: Job) -> String {
+fn task(job: JobKind) -> String {
     format!("codex-manager-{}", job.name())
 }
 
-pub(super) fn paths(job: Job, place: &Place<'_>) -> Vec<PathBuf> {
+pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Vec<PathBuf> {
     let name = format!("{}.xml", task(job));
-    vec![place.manager_home.join("schedule").join(name)]
+    vec![context.manager_home.join("schedule").join(name)]
 }
 
-pub(super) fn render(entry: &Entry) -> String {
-    let (program, arguments) = entry
+pub(super) fn render(definition: &JobDefinition) -> String {
+    let (program, arguments) = definition
         .command
         .split_first()
         .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
     let arguments: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
-    // A start in the past: it counts from there.
-    let trigger = match entry.options.when {
-        When::Every(secs) => format!(
+    // The start is in the past: the interval and the time of day count from there.
+    let trigger = match definition.options.when {
+        Trigger::Every(secs) => format!(
             "    <TimeTrigger>\n\
              \x20     <Repetition>\n\
              \x20       <Interval>PT{secs}S</Interval>\n\
@@ -30,7 +30,7 @@ pub(super) fn render(entry: &Entry) -> String {
              \x20     <Enabled>true</Enabled>\n\
              \x20   </TimeTrigger>"
         ),
-        When::Daily(hour, minute) => format!(
+        Trigger::Daily(hour, minute) => format!(
             "    <CalendarTrigger>\n\
              \x20     <StartBoundary>2026-01-01T{hour:02}:{minute:02}:00</StartBoundary>\n\
              \x20     <Enabled>true</Enabled>\n\
@@ -71,14 +71,14 @@ pub(super) fn render(entry: &Entry) -> String {
          \x20   </Exec>\n\
          \x20 </Actions>\n\
          </Task>\n",
-        marker = entry.marker(),
-        name = entry.options.job.name(),
+        marker = definition.marker(),
+        name = definition.options.job.name(),
         program = escaped(program),
         arguments = escaped(&arguments.join(" ")),
     )
 }
 
-/// An argument as programs of Windows take their command line apart.
+/// Quotes an argument by the rules with which Windows programs split their command line.
 fn quoted(word: &str) -> String {
     if !word.is_empty() && !word.contains([' ', '\t', '"']) {
         return word.to_owned();
@@ -89,7 +89,7 @@ fn quoted(word: &str) -> String {
         match c {
             '\\' => backslashes += 1,
             '"' => {
-                // Those before a quote are halved, and the quote itself takes one.
+                // Windows halves the backslashes before a quote, and the quote itself needs one.
                 text.push_str(&"\\".repeat(backslashes * 2 + 1));
                 text.push('"');
                 backslashes = 0;
@@ -106,7 +106,7 @@ fn quoted(word: &str) -> String {
     text
 }
 
-/// UTF-16, little end first, with its mark.
+/// Encodes `text` in UTF-16 (little endian) with a byte order mark and CRLF.
 pub(super) fn encode(text: &str) -> Vec<u8> {
     std::iter::once(0xfeff)
         .chain(text.replace('\n', "\r\n").encode_utf16())
@@ -114,7 +114,7 @@ pub(super) fn encode(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The reverse of [`encode`], but for the ends of lines; `None` for what is not in UTF-16.
+/// Decodes UTF-16 (little endian) with a byte order mark; keeps CRLF. `None` for other encodings.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(&[0xff, 0xfe])?;
     let units: Vec<u16> = bytes
@@ -124,19 +124,19 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-pub(super) fn enabling(job: Job, place: &Place<'_>) -> Vec<Step> {
+pub(super) fn enable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
     let task = task(job);
-    paths(job, place)
+    paths(job, context)
         .iter()
         .map(|path| {
             let path = path.to_string_lossy();
-            Step::new(&["schtasks", "/Create", "/TN", &task, "/XML", &path, "/F"])
+            SchedulerCommand::new(&["schtasks", "/Create", "/TN", &task, "/XML", &path, "/F"])
         })
         .collect()
 }
 
-pub(super) fn disabling(job: Job) -> Vec<Step> {
-    vec![Step::that_may_fail(&[
+pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
+    vec![SchedulerCommand::may_fail(&[
         "schtasks",
         "/Delete",
         "/TN",

@@ -9,7 +9,7 @@ use super::{
     must_ask, plan,
 };
 use crate::codex::daemon;
-use crate::codex::process::{self, HomeProcess, Role, Seen};
+use crate::codex::process::{self, HomeProcess, HomeUsage, Role};
 use crate::codex::program::Program;
 use crate::io::environment::Environment;
 use crate::io::events;
@@ -45,8 +45,8 @@ pub struct ShutdownReport {
 
 impl ShutdownRequest<'_> {
     /// Finds the processes that use the home now.
-    pub fn scan(&self) -> Seen {
-        process::look(self.home, self.outside, &self.settings.names)
+    pub fn scan(&self) -> HomeUsage {
+        process::inspect_home(self.home, self.outside, &self.settings.names)
     }
 }
 
@@ -55,9 +55,12 @@ impl ShutdownRequest<'_> {
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
-pub fn wait_grace_period(request: &ShutdownRequest<'_>, seen: Seen) -> Result<Seen, ShutdownError> {
+pub fn wait_grace_period(
+    request: &ShutdownRequest<'_>,
+    seen: HomeUsage,
+) -> Result<HomeUsage, ShutdownError> {
     let grace = request.settings.grace_period;
-    if seen.is_nobody() || grace.is_zero() {
+    if seen.is_unused() || grace.is_zero() {
         return Ok(seen);
     }
     wait(&seen.processes, |_| false, Instant::now() + grace)?;
@@ -67,7 +70,7 @@ pub fn wait_grace_period(request: &ShutdownRequest<'_>, seen: Seen) -> Result<Se
 /// Shows the processes to the user and asks for consent.
 pub trait Prompter {
     /// Shows the processes that use the home.
-    fn show(&mut self, seen: &Seen);
+    fn show(&mut self, seen: &HomeUsage);
     /// Asks for consent to end these processes; `None` if there is no way to ask.
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
 }
@@ -140,7 +143,7 @@ pub fn apply(
         return Err(not_gone(left));
     }
     let seen = request.scan();
-    if seen.is_nobody() {
+    if seen.is_unused() {
         events::info!(processes = targets.processes.len(), "codex was ended");
         Ok(ShutdownReport {
             ended: targets.processes.clone(),

@@ -9,12 +9,12 @@ mod apply;
 pub use apply::{Prompter, ShutdownReport, ShutdownRequest, apply, shut_down, wait_grace_period};
 
 use crate::codex::daemon::DaemonError;
-use crate::codex::process::{HomeProcess, ProgramNames, Role, Seen};
+use crate::codex::process::{HomeProcess, HomeUsage, ProgramNames, Role};
 use crate::codex::program::ProgramError;
 use serde::Serialize;
 use std::time::Duration;
 
-/// The place where the user is asked whether Codex may be ended.
+/// The place of the question whether Codex may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
@@ -53,7 +53,7 @@ pub struct ShutdownSettings {
     pub termination: Termination,
     /// The need for the user's consent.
     pub confirmation: Confirmation,
-    /// The place where the user is asked.
+    /// The place of the question to the user.
     pub channel: PromptChannel,
     /// The time limit for Codex to end after it was asked to.
     pub terminate_timeout: Duration,
@@ -177,7 +177,7 @@ pub enum RefusalReason {
     /// Codex runs for another user.
     AnotherUser,
     /// A program other than Codex has a file of the home open.
-    Stranger,
+    OtherProgram,
     /// A conversation is being written by an unknown process.
     Unexplained,
     /// The configuration forbids to end Codex.
@@ -190,7 +190,9 @@ impl RefusalReason {
         match self {
             Self::Background => "wait for it to end, or end Codex yourself",
             Self::InsideCodex => "run the command in a separate terminal",
-            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these processes first",
+            Self::AnotherUser | Self::OtherProgram | Self::Unexplained => {
+                "end these processes first"
+            }
             Self::Forbidden => {
                 "end Codex yourself, or set process_detection.allow_terminate_if_running = true"
             }
@@ -199,8 +201,8 @@ impl RefusalReason {
 }
 
 /// Plans the action for the processes that use the home. Pure.
-pub fn plan(seen: &Seen, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
-    if seen.is_nobody() {
+pub fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
+    if seen.is_unused() {
         return ShutdownPlan::Nothing;
     }
     if let Some(reason) = reason_against(seen, settings) {
@@ -218,17 +220,17 @@ pub fn plan(seen: &Seen, settings: &ShutdownSettings, must_ask: bool) -> Shutdow
     }
 }
 
-fn reason_against(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalReason> {
+fn reason_against(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
     let is_told = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon | Role::Launcher);
     if any(|p| p.role == Role::Background) {
         Some(RefusalReason::Background)
-    } else if seen.around_us.is_some() {
+    } else if seen.codex_ancestor.is_some() {
         Some(RefusalReason::InsideCodex)
     } else if seen.processes.iter().any(|p| is_told(p) && !p.is_own) {
         Some(RefusalReason::AnotherUser)
-    } else if any(|p| matches!(p.role, Role::Stranger { .. })) {
-        Some(RefusalReason::Stranger)
+    } else if any(|p| matches!(p.role, Role::OtherProgram { .. })) {
+        Some(RefusalReason::OtherProgram)
     } else if !seen.unexplained.is_empty() {
         Some(RefusalReason::Unexplained)
     } else if settings.termination == Termination::Forbidden {
@@ -255,7 +257,7 @@ pub enum ShutdownError {
     NotGone {
         /// The remaining processes, one text each.
         left: Vec<String>,
-        /// The time limit.
+        /// The time limit that has passed.
         limit: Duration,
     },
     /// No Codex program was found to stop the daemon with.
@@ -282,7 +284,7 @@ fn refused(reason: RefusalReason) -> &'static str {
         }
         RefusalReason::InsideCodex => "codex itself started this command and cannot be ended by it",
         RefusalReason::AnotherUser => "codex runs for another user",
-        RefusalReason::Stranger => "a program other than codex uses the home",
+        RefusalReason::OtherProgram => "a program other than codex uses the home",
         RefusalReason::Unexplained => "an unknown process is writing in the home",
         RefusalReason::Forbidden => "codex is running, and the configuration forbids ending it",
     }
@@ -311,14 +313,14 @@ mod tests {
         }
     }
 
-    fn seen(processes: Vec<HomeProcess>) -> Seen {
-        Seen {
+    fn seen(processes: Vec<HomeProcess>) -> HomeUsage {
+        HomeUsage {
             processes,
-            ..Seen::default()
+            ..HomeUsage::default()
         }
     }
 
-    fn reason(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalReason> {
+    fn reason(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
         // Neither a flag nor a yes changes a refusal.
         let plans = [plan(seen, settings, true), plan(seen, settings, false)];
         let reasons: Vec<_> = plans
@@ -368,21 +370,21 @@ mod tests {
             reason(&with(others), &settings),
             Some(RefusalReason::AnotherUser)
         );
-        let stranger = process(5, Role::Stranger { open: open() });
+        let stranger = process(5, Role::OtherProgram { open: open() });
         assert_eq!(
             reason(&with(stranger), &settings),
-            Some(RefusalReason::Stranger)
+            Some(RefusalReason::OtherProgram)
         );
-        let offspring = process(5, Role::Offspring { open: open() });
+        let offspring = process(5, Role::CodexChild { open: open() });
         assert_eq!(reason(&with(offspring), &settings), None);
-        let inside = Seen {
-            around_us: Some(4),
+        let inside = HomeUsage {
+            codex_ancestor: Some(4),
             ..seen(vec![codex()])
         };
         assert_eq!(reason(&inside, &settings), Some(RefusalReason::InsideCodex));
-        let unexplained = Seen {
+        let unexplained = HomeUsage {
             unexplained: vec!["abc".into()],
-            ..Seen::default()
+            ..HomeUsage::default()
         };
         assert_eq!(
             reason(&unexplained, &settings),

@@ -1,7 +1,7 @@
 //! The kinds of things in a home, and what each could give back.
 
 use crate::codex::database_view;
-use crate::codex::home::{DB_BACKUPS, Kind};
+use crate::codex::home::{DB_BACKUPS, HomeEntryKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ pub struct Usage {
 
 impl Usage {
     /// Adds a file.
-    pub(super) fn add(&mut self, kind: Kind, relative: &Path, path: &Path, bytes: u64) {
+    pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
         let name = name_of(kind, relative);
         let (sum, files) = self.kinds.entry(name).or_default();
         *sum += bytes;
         *files += 1;
-        if name == "databases" && kind == Kind::Database {
+        if name == "databases" && kind == HomeEntryKind::Database {
             self.databases.push(path.to_path_buf());
         }
     }
@@ -96,20 +96,20 @@ fn shown(path: &Path) -> String {
     }
 }
 
-fn name_of(kind: Kind, relative: &Path) -> &'static str {
+fn name_of(kind: HomeEntryKind, relative: &Path) -> &'static str {
     let top = relative.iter().next().and_then(|top| top.to_str());
     let name = relative.file_name().and_then(|name| name.to_str());
     match kind {
-        Kind::Sessions => "rollouts",
-        Kind::ArchivedSessions => "archived",
-        Kind::Database | Kind::DatabaseSidecar => {
+        HomeEntryKind::Sessions => "rollouts",
+        HomeEntryKind::ArchivedSessions => "archived",
+        HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
             if name.is_some_and(|name| name.starts_with("logs_")) {
                 "logs"
             } else {
                 "databases"
             }
         }
-        Kind::Tmp => "caches",
+        HomeEntryKind::Tmp => "caches",
         _ => match top {
             Some("packages") => "packages",
             Some(DB_BACKUPS) => "set aside",

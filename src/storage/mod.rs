@@ -9,7 +9,7 @@ mod kinds;
 pub use growth::Growth;
 pub use kinds::{KindUsage, Usage};
 
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::codex::threads;
 use crate::history::id::ConversationId;
@@ -118,7 +118,12 @@ pub fn look(
             };
             let relative = entry.path().strip_prefix(top).unwrap_or(entry.path());
             let kind = kind_of(relative);
-            if top != home && !matches!(kind, Kind::Database | Kind::DatabaseSidecar) {
+            if top != home
+                && !matches!(
+                    kind,
+                    HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar
+                )
+            {
                 continue;
             }
             files += 1;
@@ -132,7 +137,7 @@ pub fn look(
                     began: day_of(&conversation.name),
                     changed: meta.modified().ok().map(Into::into),
                     bytes: meta.len(),
-                    archived: kind == Kind::ArchivedSessions,
+                    archived: kind == HomeEntryKind::ArchivedSessions,
                     path: entry.into_path().into(),
                 });
             }
@@ -203,7 +208,7 @@ fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageRep
         .filter_map(|found| found.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
     let folded = state.map(|path| {
-        threads::fold(path, Known::default, |known, row| {
+        threads::fold_rows(path, Known::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
                 let title = row.given_name().unwrap_or(&row.title);

@@ -7,7 +7,7 @@
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
-use crate::codex::thread_index::{self, Moved};
+use crate::codex::thread_index::{self, RolloutMove};
 use crate::codex::{home, rollout};
 use crate::history::id::ConversationId;
 use crate::history::names::SessionIndex;
@@ -112,8 +112,8 @@ impl CodexIndex<'_> {
             check::is_given(name, &ConversationId::of(id), row_texts)
         };
         let mut changed = 0;
-        for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
-            changed += thread_index::name(&database, &names, is_given)?;
+        for database in thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+            changed += thread_index::set_names(&database, &names, is_given)?;
         }
         Ok(changed)
     }
@@ -135,7 +135,7 @@ impl IndexUpdater for CodexIndex<'_> {
             .filter(exists)
             .map(|update| {
                 let plain = update.path.strip_suffix(rollout::ZST);
-                Moved {
+                RolloutMove {
                     id: &update.id,
                     path: home.join(plain.unwrap_or(&update.path)),
                     archived: rollouts::is_archived(&update.path),
@@ -165,20 +165,22 @@ impl IndexUpdater for CodexIndex<'_> {
             }
         }
         if !(moved.is_empty() && self.rules.is_empty()) {
-            let databases = thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX);
+            let databases =
+                thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
             if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
                 let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
                            next sync";
                 notes.push(why.into());
             }
             for database in databases {
-                let changed = thread_index::follow_moves(&database, &moved)?;
+                let changed = thread_index::update_locations(&database, &moved)?;
                 if changed > 0 {
                     let rows = pluralize(changed, "row");
                     notes.push(format!("updated in Codex's index: {rows} of moved files"));
                 }
                 for rule in self.rules {
-                    let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
+                    let changed =
+                        thread_index::map_project_folders(&database, &rule.from, &rule.to)?;
                     if changed > 0 {
                         let conversations = pluralize(changed, "conversation");
                         notes.push(format!(
@@ -190,8 +192,10 @@ impl IndexUpdater for CodexIndex<'_> {
             }
         }
         if !replaced.is_empty() {
-            for database in thread_index::databases(home, self.env, home::HISTORY_DATABASE_PREFIX) {
-                thread_index::forget(&database, &replaced)?;
+            for database in
+                thread_index::find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX)
+            {
+                thread_index::delete_projections(&database, &replaced)?;
             }
         }
         Ok(notes)

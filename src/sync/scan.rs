@@ -3,7 +3,7 @@
 use super::cloud_names::{self, CloudName};
 use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeSet;
@@ -393,7 +393,7 @@ impl SideWalk<'_> {
                     why
                 };
                 self.note(&path, why);
-            } else if kind_of(Path::new(real)) == Kind::UserContent
+            } else if kind_of(Path::new(real)) == HomeEntryKind::UserContent
                 && let Some(why) = scope::never_synced(real)
             {
                 self.note(&path, why);
@@ -430,7 +430,7 @@ impl SideWalk<'_> {
             && self.scope.classify(path) == ScopeMatch::Synced
             && !cloud_names::is_junk(full)
         {
-            let is_ours = home::is_ours(full.file_name().unwrap_or_default());
+            let is_ours = home::is_manager_name(full.file_name().unwrap_or_default());
             self.note(
                 path,
                 if is_ours {

@@ -2,7 +2,7 @@
 
 use super::config::SyncConfig;
 use super::secrets;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
@@ -36,12 +36,14 @@ pub fn never_synced(path: &str) -> Option<&'static str> {
     }
     let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
-        Kind::Auth | Kind::LegacyAuth => Some("a login is never synced"),
-        Kind::InstallationId => Some("the id of an installation is never synced"),
-        Kind::Database | Kind::DatabaseSidecar => Some("a database is never synced"),
-        Kind::Transient if is_lock => Some("a lock is never synced"),
-        Kind::Transient => Some("a file bound to this machine is never synced"),
-        Kind::Tmp | Kind::ModelsCache | Kind::Version => {
+        HomeEntryKind::Auth | HomeEntryKind::LegacyAuth => Some("a login is never synced"),
+        HomeEntryKind::InstallationId => Some("the id of an installation is never synced"),
+        HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
+            Some("a database is never synced")
+        }
+        HomeEntryKind::Transient if is_lock => Some("a lock is never synced"),
+        HomeEntryKind::Transient => Some("a file bound to this machine is never synced"),
+        HomeEntryKind::Tmp | HomeEntryKind::ModelsCache | HomeEntryKind::Version => {
             Some("a file that Codex regenerates is not synced")
         }
         // The user's own lock files, such as yarn.lock, are content. At the top level, only Codex writes lock

@@ -7,7 +7,7 @@ use super::manifest::{
     PROFILES, Part,
 };
 use super::seal::{SealFor, Sealed};
-use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles};
+use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::entry_name::EntryName;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;
@@ -188,7 +188,7 @@ fn add_profile(
     let note = ProfileFile {
         identity: profile.identity().cloned(),
         newest: profile.newest(),
-        owner: Owner::Profile,
+        owner: LoginOwner::Profile,
         live_home: None,
         moving: None,
         moved_with: None,

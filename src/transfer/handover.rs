@@ -8,7 +8,7 @@
 //! back unasked.
 
 use super::TransferError;
-use crate::accounts::profile::{Owner, PendingMove, Profile, ProfileFile, Profiles};
+use crate::accounts::profile::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::atomic::{PublishError, TempFile};
 use crate::io::clock::Timestamp;
@@ -53,9 +53,9 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
         ));
     }
     match profile.file.owner {
-        Owner::Moved => Some("its login was moved to another machine".into()),
-        Owner::Probe => Some("Codex is being asked about it".into()),
-        Owner::Live | Owner::Profile => None,
+        LoginOwner::Moved => Some("its login was moved to another machine".into()),
+        LoginOwner::Probe => Some("Codex is being asked about it".into()),
+        LoginOwner::Live | LoginOwner::Profile => None,
     }
 }
 
@@ -79,7 +79,7 @@ pub fn publish(
     }
     // Whoever puts a login live holds these, before the lock on profiles.
     let _live = if codex_home.is_dir() {
-        let lock = LoginLock::take(codex_home, login_lock::PATIENCE);
+        let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT);
         Some(lock.map_err(|e| match e {
             LockError::Io(e) => TransferError::Io(e),
             LockError::Held(path) => TransferError::Locked(path),
@@ -104,7 +104,7 @@ pub fn publish(
         since: now,
     };
     let moving = |profile: &Profile| ProfileFile {
-        owner: Owner::Moved,
+        owner: LoginOwner::Moved,
         live_home: None,
         moving: Some(note.clone()),
         moved_with: Some(export.to_owned()),
@@ -185,14 +185,14 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
         };
         let end = how_it_ended(note);
         let owner = match &end {
-            Settled::Moved(_) => Owner::Moved,
-            Settled::TakenBack => Owner::Profile,
+            Settled::Moved(_) => LoginOwner::Moved,
+            Settled::TakenBack => LoginOwner::Profile,
             Settled::Unknown(_) => {
                 settled.push((profile.name.clone(), end));
                 continue;
             }
         };
-        let is_back = owner == Owner::Profile;
+        let is_back = owner == LoginOwner::Profile;
         let file = ProfileFile {
             owner,
             moving: None,

@@ -11,7 +11,7 @@ use super::export::Left;
 use super::merge::ImportOptions;
 use super::reading::{Package, PackedProfile};
 use crate::accounts::new_login::{self, LiveHomeUpdate};
-use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles, is_unfinished};
+use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::accounts::profile_ops::check_no_email;
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness};
@@ -133,7 +133,7 @@ impl Known {
             // What is noted of a login that never was here says nothing.
             let was_here = note.moved_with.is_some() || note.newest != Freshness::default();
             let is_its = note.moved_with.as_deref() == Some(export);
-            note.owner == Owner::Moved && was_here && !is_its
+            note.owner == LoginOwner::Moved && was_here && !is_its
         });
         if is_here {
             return if is_damaged || has_left {
@@ -244,7 +244,7 @@ pub(super) fn apply(
         if planned.created {
             let _held = FileLock::exclusive(&profiles.lock_path())?;
             let note = ProfileFile {
-                owner: Owner::Moved,
+                owner: LoginOwner::Moved,
                 live_home: None,
                 moving: None,
                 moved_with: None,

@@ -22,20 +22,20 @@ use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// When to colour.
+/// The choice of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ColorChoice {
     /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
-    /// Always.
+    /// Always, even if output is piped.
     Always,
-    /// Never.
+    /// Never, not even on a terminal.
     Never,
 }
 
 impl ColorChoice {
-    /// The word for it.
+    /// Returns the value on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -60,17 +60,17 @@ pub enum Verbosity {
 /// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// No colour.
+    /// Ordinary text, without colour.
     Plain,
-    /// Success: green.
+    /// Success, shown in green.
     Good,
-    /// A warning: yellow.
+    /// A warning, shown in yellow.
     Warn,
-    /// A failure: red.
+    /// A failure, shown in red.
     Bad,
-    /// Secondary text: dim.
+    /// Secondary text, shown dim.
     Dim,
-    /// Emphasis: bold.
+    /// Emphasis, shown in bold.
     Strong,
 }
 

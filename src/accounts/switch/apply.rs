@@ -5,11 +5,11 @@ use super::note::remember;
 use super::plan::plan;
 use super::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::{Owner, Profiles};
+use crate::accounts::profile::{LoginOwner, Profiles};
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::daemon::{self, Daemon};
-use crate::codex::process::{find_codex, turns_of_daemon};
+use crate::codex::process::{find_codex, running_daemon_turns};
 use crate::codex::program::Program;
 use crate::io::atomic;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
         DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
         DaemonPolicy::Stop { force, .. } => force,
     };
-    let turns = turns_of_daemon(request.codex_home);
+    let turns = running_daemon_turns(request.codex_home);
     if turns.is_empty() || force {
         Ok(())
     } else {
@@ -139,7 +139,7 @@ fn login_of_target<'i>(
     let login = target.and_then(|p| Some((p.snapshot()?, p.login()?)));
     let login = login.ok_or_else(|| SwitchError::NoProfile(request.to.clone()))?;
     // Locking the account returned what a killed probe left, so this probe is alive.
-    if target.is_some_and(|p| p.file.owner == Owner::Probe) {
+    if target.is_some_and(|p| p.file.owner == LoginOwner::Probe) {
         return Err(LeaseError::AlreadyLeased(name.clone()).into());
     }
     Ok(login)
@@ -210,7 +210,7 @@ fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, S
     else {
         return Err(SwitchError::Daemon(daemon.pid));
     };
-    let turns = turns_of_daemon(request.codex_home);
+    let turns = running_daemon_turns(request.codex_home);
     if !turns.is_empty() && !force {
         let pid = daemon.pid;
         return Err(SwitchError::DaemonAtWork { pid, turns });

@@ -7,7 +7,7 @@ use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock::LoginLock;
-use crate::codex::process::{Holder, find_codex, turns_of_daemon};
+use crate::codex::process::{Holder, find_codex, running_daemon_turns};
 use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, atomic};
@@ -65,7 +65,7 @@ impl<'a> IdleLogin<'a> {
 
     fn lock(request: &SwitchRequest<'a>, deadline: Instant) -> Result<Self, SwitchError> {
         let time_left = deadline.saturating_duration_since(Instant::now());
-        let lock = LoginLock::take(request.codex_home, time_left).map_err(|e| match e {
+        let lock = LoginLock::acquire(request.codex_home, time_left).map_err(|e| match e {
             LockError::Io(e) => e.into(),
             LockError::Held(path) => SwitchError::Locked(path),
         })?;
@@ -107,7 +107,7 @@ impl<'a> IdleLogin<'a> {
 /// Returns the Codex processes that may be renewing the login of `codex_home`.
 fn possible_renewers(codex_home: &Path) -> Vec<Holder> {
     let mut holders = find_codex(codex_home);
-    let daemon = daemon::find(codex_home).filter(|_| !turns_of_daemon(codex_home).is_empty());
+    let daemon = daemon::find(codex_home).filter(|_| !running_daemon_turns(codex_home).is_empty());
     holders.extend(daemon.map(|daemon| Holder {
         pid: Some(daemon.pid),
         name: "codex".into(),

@@ -30,7 +30,7 @@ use std::time::Duration;
 /// The action for a running background daemon of Codex, which keeps the old account after a switch.
 #[derive(Debug, Clone, Copy)]
 pub enum DaemonPolicy<'a> {
-    /// Refuse to switch.
+    /// Refuse to switch while the daemon runs.
     Refuse,
     /// Switch and leave the daemon alone: the Codex that is about to start does not use it.
     Leave,
@@ -58,7 +58,7 @@ pub struct SwitchRequest<'a> {
     pub force_stale: bool,
     /// The action for a running daemon.
     pub daemon: DaemonPolicy<'a>,
-    /// The current time.
+    /// The time of the switch.
     pub now: Timestamp,
     /// The longest wait for the locks of Codex and of other codex-manager processes.
     pub patience: Duration,
@@ -108,7 +108,7 @@ pub enum SwitchError {
     /// The login is in use by another process or leased to a probe.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// An I/O error.
+    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// No profile holds a login of this account.

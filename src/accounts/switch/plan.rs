@@ -2,7 +2,7 @@
 
 use super::{SwitchError, SwitchPlan, SwitchRequest};
 use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::{Owner, Profile, Profiles, canonical, own_profile};
+use crate::accounts::profile::{LoginOwner, Profile, Profiles, canonical, own_profile};
 use crate::accounts::save::save_outcome;
 use crate::codex::auth::{AuthFile, Freshness};
 use crate::codex::home::AUTH_JSON;
@@ -55,7 +55,7 @@ pub fn plan_switch(
         let profile = profile();
         return Err(LeaseError::Damaged { profile, reason }.into());
     }
-    if target.file.owner == Owner::Moved {
+    if target.file.owner == LoginOwner::Moved {
         return Err(SwitchError::Moved(profile()));
     }
     let Some(login) = target.login() else {
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn what_cannot_go_live_is_said() {
         let mut moved = profile("a", 2, 2);
-        moved.file.owner = Owner::Moved;
+        moved.file.owner = LoginOwner::Moved;
         let mut mixed = profile("b", 2, 2);
         mixed.auth = auth("c", 9);
         let mut empty = profile("d", 2, 2);
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_login_whose_home_cannot_be_looked_at_needs_force() {
         let mut lost = profile("a", 2, 2);
-        lost.file.owner = Owner::Live;
+        lost.file.owner = LoginOwner::Live;
         lost.file.live_home = Some("/nonexistent/disk".into());
         let all = [lost];
         let error = plan(&AuthFile::Missing, &all, "a", false).unwrap_err();

@@ -13,9 +13,9 @@ use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::reader::Layout;
 use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, DatabaseError};
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::codex::thread_rows::{self, Rows, Strays};
+use crate::codex::thread_rows::{self, RowGroup, UnmatchedRows};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::HashSet;
@@ -41,7 +41,7 @@ impl RestoreRun<'_> {
             .iter()
             .filter(|name| {
                 name.as_path().parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
-                    || kind_of(name.as_path()) == Kind::Database
+                    || kind_of(name.as_path()) == HomeEntryKind::Database
             })
             .map(|name| {
                 let path = self.stage.staged_path(name.as_path());
@@ -73,7 +73,7 @@ impl RestoreRun<'_> {
                 .into());
             }
             tree::remove(&journal)?;
-            let sound = database::fold_wal(&path).and_then(|()| database::check(&path));
+            let sound = database::checkpoint_wal(&path).and_then(|()| database::check(&path));
             if let Err(e) = sound {
                 return Err(ArchiveError::Damaged {
                     archive: self.request.archive.path().to_path_buf(),
@@ -86,7 +86,7 @@ impl RestoreRun<'_> {
             .plan
             .writes
             .iter()
-            .filter(|n| kind_of(n.as_path()) == Kind::DatabaseSidecar)
+            .filter(|n| kind_of(n.as_path()) == HomeEntryKind::DatabaseSidecar)
             .collect();
         for name in sidecars {
             tree::remove(&self.stage.staged_path(name.as_path()))?;
@@ -105,14 +105,14 @@ impl RestoreRun<'_> {
         for (name, path) in self.staged_databases() {
             let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
             if self.plan.merge && is_history {
-                self.import_live_rows(&name, &path, &self.merged.kept_ids, Rows::Projections)?;
+                self.import_live_rows(&name, &path, &self.merged.kept_ids, RowGroup::Projections)?;
             }
             if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
                 continue;
             }
             if self.plan.merge {
                 let ids = self.merged.local_only.ids();
-                self.import_live_rows(&name, &path, &ids, Rows::Threads)?;
+                self.import_live_rows(&name, &path, &ids, RowGroup::Threads)?;
             }
             let live = if self.plan.partial {
                 RolloutIndex::of_files(&self.live.names)
@@ -124,9 +124,9 @@ impl RestoreRun<'_> {
             // In the same home a row is wrong only if its conversation moved between the capture of
             // the database and that of the rollout.
             let strays = if same_home && !self.plan.merge {
-                Strays::Kept
+                UnmatchedRows::Keep
             } else {
-                Strays::TakenIn
+                UnmatchedRows::Rebase
             };
             let home = self.home_path_in_rows();
             let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
@@ -138,7 +138,7 @@ impl RestoreRun<'_> {
         }
         self.update_live_rows()?;
         self.reinstate_names()?;
-        self.forget_projections()
+        self.delete_projections()
     }
 
     /// Updates the live state database, if it stays: rows follow conversations that were archived
@@ -172,7 +172,7 @@ impl RestoreRun<'_> {
         if let Some(of) = &reinstated {
             // The rows may come from another home.
             let here = RolloutOverlay(vec![&self.stage.rollouts]);
-            thread_rows::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
+            thread_rows::rewrite_rollout_paths(&of.database, &home, &here, UnmatchedRows::Rebase)?;
         }
         for found in found {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
@@ -180,7 +180,7 @@ impl RestoreRun<'_> {
                 continue;
             }
             let imported = reinstated.as_ref().map(|of| {
-                thread_rows::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
+                thread_rows::copy_rows(&found.staged, &of.database, &of.ids, RowGroup::Threads)
             });
             if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&found.staged)?;
@@ -190,7 +190,7 @@ impl RestoreRun<'_> {
                 &found.staged,
                 &home,
                 &RolloutOverlay(vec![&moved, &self.stage.rollouts]),
-                Strays::Kept,
+                UnmatchedRows::Keep,
             )?;
             self.plan_live_replacement(found);
         }
@@ -203,7 +203,7 @@ impl RestoreRun<'_> {
         for name in self.live.names.iter() {
             let path = name.as_path();
             let matches_prefix =
-                kind_of(path) == Kind::Database && home::is_database_named(path, prefix);
+                kind_of(path) == HomeEntryKind::Database && home::is_database_named(path, prefix);
             if matches_prefix
                 && !self.plan.writes.contains(path)
                 && !self.plan.removed.contains(path)
@@ -280,7 +280,7 @@ impl RestoreRun<'_> {
         name: &EntryName,
         staged: &Path,
         ids: &HashSet<String>,
-        rows: Rows,
+        rows: RowGroup,
     ) -> Result<(), RestoreError> {
         let is_outside = self
             .outside_restored
@@ -298,7 +298,7 @@ impl RestoreRun<'_> {
         let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
-            thread_rows::adopt_rows(staged, &copy, ids, rows)?;
+            thread_rows::copy_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
@@ -344,7 +344,7 @@ impl RestoreRun<'_> {
             .into_iter()
             .chain(by_env)
             .collect();
-        let wanted = config.databases(&self.folder, self.request.env);
+        let wanted = config.database_folder(&self.folder, self.request.env);
         let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
         let wanted = wanted
             .map(|p| real(&p))
@@ -482,7 +482,7 @@ impl RestoreRun<'_> {
     /// Removes projections of rollouts that are replaced by anything but a continuation, if the
     /// live projection database stays. A database from the archive needs no change: it was captured
     /// before the archive's rollouts.
-    fn forget_projections(&mut self) -> Result<(), RestoreError> {
+    fn delete_projections(&mut self) -> Result<(), RestoreError> {
         if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
@@ -498,7 +498,7 @@ impl RestoreRun<'_> {
         for found in projections {
             // A database that cannot be changed is removed: Codex creates it again.
             if self.copy_live(&found)?
-                && thread_rows::forget_projections(&found.staged, &stale).is_err()
+                && thread_rows::delete_projections(&found.staged, &stale).is_err()
             {
                 tree::remove(&found.staged)?;
             }
@@ -546,7 +546,7 @@ pub(super) fn outside_database_folder(
         return None;
     }
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
-    let databases = CodexConfig::read(folder).databases(folder, request.env)?;
+    let databases = CodexConfig::read(folder).database_folder(folder, request.env)?;
     Some(real(&databases)).filter(|databases| *databases != real(folder))
 }
 
@@ -593,7 +593,7 @@ fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
 fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     match database::snapshot(live, copy) {
         Ok(()) => Ok(true),
-        Err(e) if e.is_of_content(live) || !live.exists() => {
+        Err(e) if e.is_source_defect(live) || !live.exists() => {
             tree::remove(copy)?;
             Ok(false)
         }

@@ -6,7 +6,7 @@ use super::stage::StageRoot;
 use crate::archive::ArchiveError;
 use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
 use crate::archive::reader::ArchiveReader;
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::space;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ pub(super) fn needs(
         if from_outside {
             path.starts_with(EXTERNAL_DATABASES_FOLDER)
         } else {
-            kind_of(path) == Kind::Database
+            kind_of(path) == HomeEntryKind::Database
         }
     };
     let mut outside_bytes = 0_u64;

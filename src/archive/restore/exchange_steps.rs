@@ -126,7 +126,7 @@ pub(super) fn linked_roots(
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
-        let is_name = kind_of(&prefix).is_behind_links();
+        let is_name = kind_of(&prefix).is_followed_through_links();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
         if !(is_link || is_mount) || is_name || !plan.changes_below(&prefix) {

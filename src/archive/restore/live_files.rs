@@ -3,7 +3,7 @@
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
 use crate::archive::path_checks::{misplaced_link, portable_target};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, long_path, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
@@ -70,7 +70,7 @@ fn visit(
     kind: FileType,
     files: &mut LiveFiles,
 ) -> Result<(), IoError> {
-    if kind_of(relative) == Kind::Transient {
+    if kind_of(relative) == HomeEntryKind::Transient {
         return Ok(());
     }
     if kind.is_dir() {

@@ -8,7 +8,7 @@ use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
     self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
 };
-use crate::accounts::profile::{Owner, Profile, Profiles};
+use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::accounts::save::OwnerLocation;
 use crate::archive::metadata::BackupMode;
 use crate::archive::reader::ArchiveReader;
@@ -60,7 +60,7 @@ impl AuthJsonState {
     /// Reads auth.json, or what is at its path.
     pub(super) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
-            Err(e) if AuthFile::is_no_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
+            Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
             auth => auth.map(Self::File),
         }
     }
@@ -107,7 +107,8 @@ impl RestoreRun<'_> {
             Vec::new()
         };
         let profiles = Profiles::of(self.request.manager_home);
-        let claimed = profiles.lock_accounts(&accounts, self.request.now, login_lock::PATIENCE)?;
+        let claimed =
+            profiles.lock_accounts(&accounts, self.request.now, login_lock::REFRESH_TIMEOUT)?;
         let lock = if self.folder.exists() {
             Some(acquire_login_lock(&self.folder)?)
         } else {
@@ -250,7 +251,9 @@ impl RestoreRun<'_> {
             ));
             return Ok(None);
         }
-        let moved = profile.as_ref().filter(|p| p.file.owner == Owner::Moved);
+        let moved = profile
+            .as_ref()
+            .filter(|p| p.file.owner == LoginOwner::Moved);
         if let Some(moved) = moved
             && !needs_no_owner
             && !login.freshness.is_newer_than(&moved.newest())
@@ -371,7 +374,7 @@ impl StagedLogin {
 }
 
 fn acquire_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
-    LoginLock::take(home, login_lock::PATIENCE).map_err(|e| match e {
+    LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT).map_err(|e| match e {
         LockError::Io(e) => e.into(),
         LockError::Held(path) => RestoreError::Io(IoError {
             action: "lock",

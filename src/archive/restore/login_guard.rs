@@ -51,10 +51,10 @@ impl RecoveryGuard for LoginGuard<'_> {
 
     fn holders(&self, home: &Path) -> Vec<Holder> {
         let outside = process::outside_folders(home, self.env);
-        let mut seen = process::look(home, &outside, &ProgramNames::default());
+        let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
         // Other codex-manager commands open the journal's folder to look for an interrupted
         // restore. They do not use the home.
-        let is_recovery_check = |role: &Role| matches!(role, Role::Stranger { open } if open.starts_with(FOLDER_SUFFIX));
+        let is_recovery_check = |role: &Role| matches!(role, Role::OtherProgram { open } if open.starts_with(FOLDER_SUFFIX));
         seen.processes
             .retain(|process| !is_recovery_check(&process.role));
         seen.holders()

@@ -7,7 +7,7 @@ use super::stage::{Stage, set_attributes};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::{IoContext, IoError};
 use crate::io::{file_open, long_path};
@@ -85,7 +85,10 @@ pub(super) fn merge(
     }
     for file in live.iter() {
         let staged = stage.staged_path(file.as_path());
-        let has_lines = matches!(kind_of(file.as_path()), Kind::History | Kind::SessionIndex);
+        let has_lines = matches!(
+            kind_of(file.as_path()),
+            HomeEntryKind::History | HomeEntryKind::SessionIndex
+        );
         if has_lines && staged.symlink_metadata().is_ok_and(|m| m.is_file()) {
             append_missing_lines(&home.join(file.as_path()), &staged)?;
         }

@@ -8,7 +8,7 @@ use super::RestoreError;
 use super::apply::{RestoreRun, is_access_denied};
 use super::stage::{HardLinker, StageRoot, lstat};
 use super::step::ExchangeStep;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, atomic, long_path, space, tree};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -104,7 +104,7 @@ impl RestoreRun<'_> {
         // Folders in which only mode and time change.
         for folder in self.contents.folders.iter().filter(|_| !self.plan.partial) {
             let path = folder.path.as_path();
-            if kind_of(path) != Kind::Transient {
+            if kind_of(path) != HomeEntryKind::Transient {
                 movable.add(self.stage.root_of(path), path);
             }
         }

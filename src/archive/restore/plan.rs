@@ -11,7 +11,7 @@ use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::AncestorLookup;
 use crate::archive::reader::{ArchiveListing, ArchiveReader};
 use crate::archive::scope::Excludes;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -110,21 +110,25 @@ pub fn plan_restore(
             continue;
         }
         match kind {
-            Kind::Auth => {
+            HomeEntryKind::Auth => {
                 plan.wants_login = true;
                 plan.bytes = plan.bytes.saturating_add(size);
                 continue;
             }
             // Bound to one installation, or the user's own original: restored only if the home has
             // none.
-            Kind::InstallationId | Kind::LegacyAuth if live_names.contains(path) => continue,
+            HomeEntryKind::InstallationId | HomeEntryKind::LegacyAuth
+                if live_names.contains(path) =>
+            {
+                continue;
+            }
             // Only foreign archives hold such files. A `-wal` among them is merged into its
             // database.
-            Kind::Transient if !name.is_reserved() => continue,
+            HomeEntryKind::Transient if !name.is_reserved() => continue,
             _ => {}
         }
         plan.bytes = plan.bytes.saturating_add(size);
-        let is_sidecar = kind == Kind::DatabaseSidecar;
+        let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
         if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
             plan.added.insert(&name);
         }
@@ -158,7 +162,7 @@ pub fn plan_restore(
                 && !excludes.matches(path);
             let is_undone = !plan.partial
                 && undo_removes.contains(path)
-                && !matches!(kind, Kind::Auth | Kind::LegacyAuth);
+                && !matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth);
             if is_missing || is_undone {
                 plan.removed.insert(&name);
             }
@@ -213,7 +217,7 @@ impl RestorePlan {
     fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
         let sidecars: Vec<_> = changed
-            .filter(|name| kind_of(name.as_path()) == Kind::Database)
+            .filter(|name| kind_of(name.as_path()) == HomeEntryKind::Database)
             .flat_map(|name| home::database_sidecars(name.as_path()))
             .filter(|path| live_names.contains(path))
             .filter_map(|path| EntryName::of_path(&path).ok())
@@ -266,17 +270,17 @@ impl RestorePlan {
 }
 
 /// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
-fn removes_absent(mode: BackupMode, kind: Kind) -> bool {
+fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
     match kind {
         // Never removed because of absence: the login has its own rules, the id stays, the rest
         // belongs to the user or is unknown.
-        Kind::Auth
-        | Kind::InstallationId
-        | Kind::LegacyAuth
-        | Kind::Unknown
-        | Kind::Tmp
-        | Kind::Transient
-        | Kind::DatabaseSidecar => false,
+        HomeEntryKind::Auth
+        | HomeEntryKind::InstallationId
+        | HomeEntryKind::LegacyAuth
+        | HomeEntryKind::Unknown
+        | HomeEntryKind::Tmp
+        | HomeEntryKind::Transient
+        | HomeEntryKind::DatabaseSidecar => false,
         _ => match mode {
             BackupMode::Full => true,
             BackupMode::Auth => kind.is_account(),

@@ -9,7 +9,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::history::id::ConversationId;
 use crate::history::names::{self, SessionIndex};
 use crate::io::file_open;
@@ -129,7 +129,7 @@ impl RestoreRun<'_> {
 /// Returns the version in the name of a state database; `None` for other files.
 fn state_version(name: &Path) -> Option<u64> {
     let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
-    if !is_outside && kind_of(name) != Kind::Database {
+    if !is_outside && kind_of(name) != HomeEntryKind::Database {
         return None;
     }
     let name = name.file_name()?.to_str()?;

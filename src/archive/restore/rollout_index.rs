@@ -81,7 +81,7 @@ pub(super) fn conversation_of(path: &Path) -> Option<ConversationFile> {
 /// Several indexes as one. The first that has a conversation wins.
 pub(super) struct RolloutOverlay<'a>(pub(super) Vec<&'a RolloutIndex>);
 
-impl thread_rows::Rollouts for RolloutOverlay<'_> {
+impl thread_rows::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let found = self.0.iter().find_map(|rollouts| rollouts.get(id));
         found.map(|name| name.as_path().to_path_buf())

@@ -16,7 +16,7 @@ use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::archive::scan::PathNote;
 use crate::archive::scope::{CaptureScope, HomeSubset};
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, Progress, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
@@ -49,7 +49,7 @@ impl RestoreRun<'_> {
             .plan
             .writes
             .iter()
-            .any(|n| kind_of(n.as_path()) == Kind::Tmp);
+            .any(|n| kind_of(n.as_path()) == HomeEntryKind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
@@ -145,7 +145,7 @@ impl RestoreRun<'_> {
     ) -> HashSet<PathBuf> {
         let mut damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |s| {
-                (kind_of(&s.path) == Kind::Database || replaced_outside.contains(&s.path))
+                (kind_of(&s.path) == HomeEntryKind::Database || replaced_outside.contains(&s.path))
                     && !self.is_folder(&s.path)
                     && !unreadable.contains(&s.path)
             })

@@ -10,7 +10,7 @@ use crate::archive::format::OWNER_ACCESS_MODE;
 use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
 use crate::archive::reader::ArchiveListing;
 use crate::archive::sink::Sink;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::long_path;
 use crate::io::position;
 use crate::io::secret::SecretBytes;
@@ -212,7 +212,7 @@ impl Stage {
 }
 
 fn is_restored(path: &Path) -> bool {
-    !matches!(kind_of(path), Kind::Transient)
+    !matches!(kind_of(path), HomeEntryKind::Transient)
 }
 
 /// Writes the planned files of an archive into the stage.
@@ -244,7 +244,7 @@ impl<'a> ExtractSink<'a> {
     }
 
     fn is_login(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::Auth && self.plan.wants_login
+        kind_of(entry.path.as_path()) == HomeEntryKind::Auth && self.plan.wants_login
     }
 }
 
@@ -363,7 +363,7 @@ impl HardLinker<'_> {
     /// Returns true for a `-wal`, `-shm` or `-journal` of a database that is replaced or removed.
     /// It would not fit the new database; SQLite may have created it after the plan was made.
     fn is_stale_sidecar(&self, relative: &Path) -> bool {
-        kind_of(relative) == Kind::DatabaseSidecar
+        kind_of(relative) == HomeEntryKind::DatabaseSidecar
             && relative.to_str().is_some_and(|text| {
                 home::SIDECAR_SUFFIXES
                     .iter()
@@ -387,7 +387,8 @@ impl HardLinker<'_> {
             || self.is_stale_sidecar(relative)
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
-            || (kind_of(relative) == Kind::Transient && leftovers::is_leftover_name(relative))
+            || (kind_of(relative) == HomeEntryKind::Transient
+                && leftovers::is_leftover_name(relative))
     }
 
     /// Returns true if the live file `relative` is replaced or removed.
@@ -461,7 +462,7 @@ impl HardLinker<'_> {
             let captured = self.drop_empty_folders
                 && !matches!(
                     kind_of(relative),
-                    Kind::Unknown | Kind::Transient | Kind::Tmp
+                    HomeEntryKind::Unknown | HomeEntryKind::Transient | HomeEntryKind::Tmp
                 );
             if !captured {
                 atomic::create_private_folder(staged)?;

@@ -1,4 +1,4 @@
-//! Reads the answer to `account/rateLimits/read`.
+//! Parses the answer to `account/rateLimits/read`.
 
 use super::{ProbeFailure, text};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, Window};
@@ -7,31 +7,32 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 use std::ops::RangeInclusive;
 
-/// The end of the year 2199.
+/// The latest accepted time in seconds since 1970: the end of the year 2199. Larger numbers are
+/// milliseconds.
 const LAST_SECOND: f64 = 7_258_118_399.0;
 
 /// The `rateLimitReachedType` of the windows; other types name a limit on spending.
 const WINDOWS_REACHED: &str = "rate_limit_reached";
 
-/// The quota of an account as the server declares it now.
+/// The quota windows and limits of an account as the server reports them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Limits {
+pub struct AccountLimits {
     /// The windows of all limits.
     pub windows: Vec<Window>,
-    /// `ordinaryUsageAllowed`, if the server sends it; false where it names a window as reached.
+    /// `ordinaryUsageAllowed`, if the server sends it; false if the server names a window as reached.
     pub usage_allowed: Option<bool>,
-    /// The limit on spending that is used up.
+    /// The used-up limit on spending, if any.
     pub spend_cap: Option<SpendCap>,
     /// The plan, if the server sends it.
     pub plan: Option<String>,
     /// The workspace account id of the figures, if the server sends it.
     pub account_id: Option<String>,
-    /// The number of windows that make no sense.
-    pub not_understood: usize,
+    /// The number of windows with invalid figures, which are not in `windows`.
+    pub unreadable_windows: usize,
 }
 
-impl Limits {
-    /// Reads an answer that was given at `now`.
+impl AccountLimits {
+    /// Parses an answer that arrived at `now`.
     pub(super) fn read(
         result: &Value,
         now: DateTime<Utc>,
@@ -56,7 +57,7 @@ impl Limits {
             .chain(others.map(|(id, limit)| (id.as_str(), limit)));
         for (id, limit) in all {
             let id = text(limit, "limitId").unwrap_or_else(|| id.to_owned());
-            // `rateLimits` is repeated among those by id.
+            // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
             if seen.contains(&id) {
                 continue;
             }
@@ -72,8 +73,8 @@ impl Limits {
         Ok(limits)
     }
 
-    /// Adds the windows of one limit: whatever looks like one, by whatever name; "primary" and
-    /// "secondary" come first because they sort so.
+    /// Adds the windows of one limit: every field that has the keys of a window. The names of the
+    /// fields do not matter, so that new ones are read; "primary" sorts before "secondary".
     fn add_windows(&mut self, limit_id: &str, limit: &Value, now: DateTime<Utc>, zone: Zone) {
         for part in limit.as_object().into_iter().flat_map(|o| o.values()) {
             if part.get("usedPercent").is_none() || part.get("windowDurationMins").is_none() {
@@ -81,17 +82,17 @@ impl Limits {
             }
             match window_of(limit_id, part, now, zone) {
                 Some(window) => self.windows.push(window),
-                None => self.not_understood += 1,
+                None => self.unreadable_windows += 1,
             }
         }
     }
 }
 
-/// `None` where a figure is no number or no sensible one. Some servers count a little beyond 100 %,
-/// which is kept; milliseconds taken for seconds would lie far beyond the last time allowed here.
+/// Parses one window; `None` if a figure is no number or out of range. Slightly more than 100 % used is
+/// valid, because some servers report it. Times in milliseconds are out of range.
 fn window_of(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
     let minutes = optional(part, "windowDurationMins", 1.0..=5_256_000.0)?;
-    // Codex 0.4x sends a span.
+    // Codex 0.4x sends the time until the reset.
     let in_seconds = optional(part, "resetsInSeconds", 0.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
@@ -112,8 +113,8 @@ fn window_of(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Op
     })
 }
 
-/// The limit on spending that is used up. `individualLimit` is the amount that an administrator or the
-/// user allows; credits that were bought have no reset.
+/// Returns the used-up limit on spending, if any. `individualLimit` is the maximum that an
+/// administrator or the user has set. Bought credits have no reset.
 fn spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     let reached = text(limit, "rateLimitReachedType").unwrap_or_default();
     let individual = limit.get("individualLimit");
@@ -133,8 +134,8 @@ fn spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     })
 }
 
-/// `Some(None)` where there is no reset, `None` where it makes no sense.
-#[allow(clippy::option_option, reason = "the three cases are three")]
+/// Parses `resetsAt`: `Some(None)` if it is absent, `None` if it is invalid.
+#[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
 fn resets_at(part: &Value, zone: Zone) -> Option<Option<Timestamp>> {
     let seconds = optional(part, "resetsAt", 1.0..=LAST_SECOND)?;
     #[allow(
@@ -145,9 +146,9 @@ fn resets_at(part: &Value, zone: Zone) -> Option<Option<Timestamp>> {
     Some(at.map(|at| zone.at(&at)))
 }
 
-/// The figure `key`, which may be absent or null: `Some(None)`. `None` where it is something else
-/// than a number within `range`.
-#[allow(clippy::option_option, reason = "the three cases are three")]
+/// Parses the number `key`: `Some(None)` if it is absent or null, `None` if it is no number within
+/// `range`.
+#[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
 fn optional(part: &Value, key: &str, range: RangeInclusive<f64>) -> Option<Option<f64>> {
     match part.get(key) {
         None | Some(Value::Null) => Some(None),

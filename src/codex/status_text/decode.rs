@@ -1,7 +1,7 @@
-//! The encodings in which terminals and shells save text.
+//! Decodes the encodings in which terminals and shells save text.
 
-/// Decodes UTF-8, or UTF-16 with a byte order mark as `>` of Windows `PowerShell` 5 writes it. What
-/// cannot be decoded becomes U+FFFD.
+/// Decodes UTF-8, or UTF-16 with a byte order mark, which `>` of Windows `PowerShell` 5 writes. Invalid
+/// bytes become U+FFFD.
 pub fn decode(bytes: &[u8]) -> String {
     match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_orders_of_utf16_are_decoded_by_their_mark() {
+    fn utf16_of_both_byte_orders_is_decoded_by_its_mark() {
         let text = "Account: ä@x.com (Plus)\r\n│ 5h limit: [██] 88% left │\u{1f600}";
         let little = text.encode_utf16().flat_map(u16::to_le_bytes);
         let little: Vec<u8> = [0xff, 0xfe].into_iter().chain(little).collect();

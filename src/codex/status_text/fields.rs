@@ -1,20 +1,20 @@
 //! Joins the lines of a status text to labelled values.
 //!
-//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, inside words if
-//! need be and with blank lines in between. A value therefore ends where it is complete or where the
-//! next label begins, not at the end of its line.
+//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, even inside words
+//! and with blank lines in between. So a value ends when it is complete or when the next label begins,
+//! not at the end of its line.
 
 use super::figures::window_minutes;
 
-/// The longest value in lines: that of the longest address in a column of three characters. It bounds
+/// The largest number of lines of a value: the longest email in a column of three characters. It limits
 /// the work on a bracket that is never closed.
 const MAX_LINES: usize = 128;
 
-/// A labelled value.
+/// A label and its value, of one or more lines.
 #[derive(Debug)]
-pub(super) struct Field<'a> {
+pub(super) struct StatusField<'a> {
     pub(super) label: Label<'a>,
-    /// The label as it is written.
+    /// The label in its original spelling.
     pub(super) text: &'a str,
     /// The lines of the value, none of them empty.
     pub(super) lines: Vec<&'a str>,
@@ -22,7 +22,7 @@ pub(super) struct Field<'a> {
     column: usize,
 }
 
-/// The labels that are read. Those of Codex's other lines end a value and are ignored.
+/// The labels that are used. Other labels of Codex end a value and are ignored.
 #[derive(Debug, PartialEq)]
 pub(super) enum Label<'a> {
     Account,
@@ -39,14 +39,14 @@ pub(super) struct LimitLabel<'a> {
     pub(super) name: Vec<&'a str>,
     /// The length of the window.
     pub(super) minutes: Option<u32>,
-    /// Whether it is the second window of unknown length: `Secondary usage limit`.
+    /// True for the second window of unknown length: `Secondary usage limit`.
     pub(super) is_secondary: bool,
     is_usage: bool,
 }
 
 /// Splits a text into its fields.
-pub(super) fn split(text: &str) -> Vec<Field<'_>> {
-    let mut fields: Vec<Field> = Vec::new();
+pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
+    let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
     let mut after_blank = false;
     for line in text.lines() {
@@ -55,12 +55,12 @@ pub(super) fn split(text: &str) -> Vec<Field<'_>> {
             after_blank = true;
             continue;
         }
-        // A notice ("⚠ weekly limit: 9% left"), which is no part of the table.
+        // A notice ("⚠ weekly limit: 9% left") does not belong to the table.
         if content.starts_with('⚠') {
             continue;
         }
         if let Some((label, text, value)) = label_of(content) {
-            fields.push(Field {
+            fields.push(StatusField {
                 label,
                 text,
                 lines: Some(value).filter(|v| !v.is_empty()).into_iter().collect(),
@@ -78,20 +78,20 @@ pub(super) fn split(text: &str) -> Vec<Field<'_>> {
     fields
 }
 
-impl Field<'_> {
+impl StatusField<'_> {
     /// The value on one line.
     pub(super) fn value(&self) -> String {
         self.lines.join(" ")
     }
 
-    /// Whether the value has any part of a figure, or one of its brackets.
+    /// Returns true if the value contains any part of a figure, or one of its brackets.
     pub(super) fn has_part_of_figure(&self) -> bool {
         let is_of_figure = |c: char| c.is_ascii_digit() || "%[(".contains(c);
         self.lines.iter().any(|line| line.contains(is_of_figure))
     }
 
-    /// Whether a line without a label belongs to this value: by what the value still lacks, else by
-    /// its column.
+    /// Returns true if a line without a label belongs to this value: because a part of the value is
+    /// missing, or by its column.
     fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
         let is_too_long = self.lines.len() >= MAX_LINES;
         if is_too_long || (column <= self.column && has_other_label(line)) {
@@ -109,7 +109,7 @@ impl Field<'_> {
         let lacks_figure = is_limit && !value.contains('%');
         let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
         let is_reset = line.starts_with('(') || strip_word(line, "resets").is_some();
-        // The address may be broken anywhere.
+        // Codex may break an email at any character, so its rest may begin in any column.
         let is_within = column > self.column || self.label == Label::Account;
         (is_within && !after_blank)
             || is_reset
@@ -119,24 +119,24 @@ impl Field<'_> {
 }
 
 impl LimitLabel<'_> {
-    /// Whether the label is that of a window, so that a figure has to follow.
+    /// Returns true if the label is that of a window, so that a figure has to follow.
     pub(super) fn is_window(&self) -> bool {
         self.minutes.is_some() || self.is_usage
     }
 
-    /// Whether it is the limit on credits that an administrator sets. It is no window of Codex's quota.
+    /// Returns true for the limit on credits that an administrator sets. It is no quota window.
     pub(super) fn is_monthly_credit(&self) -> bool {
         self.name.join(" ").eq_ignore_ascii_case("monthly credit")
     }
 }
 
-/// The text behind `word`, without regard to letter case, if `text` begins with it.
+/// Removes the prefix `word` in any letter case; `None` if `text` does not begin with it.
 pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(word.len())?;
     head.eq_ignore_ascii_case(word).then_some(rest)
 }
 
-/// The column in which the content of a line begins, and the content without borders.
+/// Returns the column in which the content of a line begins, and the content without borders.
 fn content_of(line: &str) -> (usize, &str) {
     let is_border = |c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c);
     let line = line.trim_end_matches(is_border);
@@ -145,9 +145,9 @@ fn content_of(line: &str) -> (usize, &str) {
     (indent.chars().count(), content)
 }
 
-/// The label that a line begins with, as read and as written, and the rest of the line.
+/// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
 fn label_of(content: &str) -> Option<(Label<'_>, &str, &str)> {
-    // The marks of a list item, which the rest of a broken word may begin with, too.
+    // Marks of a list item. The rest of a broken word may begin with one, too.
     let content = content.trim_start_matches(['•', '*', '-', ' ']);
     let Some((text, value)) = content.split_once(':') else {
         // The usage page has no colons.
@@ -165,8 +165,8 @@ fn label_of(content: &str) -> Option<(Label<'_>, &str, &str)> {
     Some((label, text, value.trim_start_matches(['*', ' ']).trim_end()))
 }
 
-/// Whether a line begins with a label that is not read, such as `Session:`. Before the colon of a time
-/// there is a digit.
+/// Returns true if a line begins with an unused label, such as `Session:`. A digit before the colon means
+/// a time, not a label.
 fn has_other_label(line: &str) -> bool {
     let text = line.split_once(':').map_or("", |(text, _)| text);
     let is_of_label = |c: char| is_of_label(c) && !c.is_numeric();
@@ -177,8 +177,8 @@ fn is_of_label(c: char) -> bool {
     c.is_alphanumeric() || " ._-+/()&'".contains(c)
 }
 
-/// Reads `5h limit`, `Weekly usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
-/// and has a figure or a comma in it is no label.
+/// Parses `5h limit`, `Weekly usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
+/// and contains a percentage or a comma is no label.
 fn limit_label(text: &str) -> Option<LimitLabel<'_>> {
     if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_of_label) {
         return None;
@@ -213,12 +213,12 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let fields = split(text);
-        let line = |field: &Field| format!("{}={}", field.text, field.lines.join("|"));
+        let line = |field: &StatusField| format!("{}={}", field.text, field.lines.join("|"));
         fields.iter().map(line).collect()
     }
 
     #[test]
-    fn a_value_goes_on_until_it_is_complete() {
+    fn a_value_continues_until_it_is_complete() {
         let wrapped = "
   Account:
              alice@exampl
@@ -251,7 +251,7 @@ on 24 Nov)
     }
 
     #[test]
-    fn without_indentation_a_line_belongs_to_what_lacks_it() {
+    fn a_line_without_indentation_completes_the_last_incomplete_value() {
         assert_eq!(
             shown("Weekly usage limit\n82%\nremaining\nResets 3:05 PM\nCredits\n5"),
             ["Weekly usage limit=82%|remaining|Resets 3:05 PM"]
@@ -266,14 +266,14 @@ on 24 Nov)
     }
 
     #[test]
-    fn a_bracket_that_is_never_closed_takes_no_more_than_the_longest_value() {
+    fn an_unclosed_bracket_takes_at_most_the_longest_value() {
         let text = format!("Weekly limit: (\n{}", "x\n".repeat(100_000));
         let fields = split(&text);
         assert_eq!((fields.len(), fields[0].lines.len()), (1, MAX_LINES));
     }
 
     #[test]
-    fn labels_of_limits_name_a_limit_and_a_window() {
+    fn limit_labels_are_parsed_into_name_and_window() {
         let read = |text: &str| {
             let label = limit_label(text)?;
             let length = match (label.minutes, label.is_usage, label.is_secondary) {

@@ -1,4 +1,4 @@
-//! The figures in a status text: percentages, lengths of windows, dates of resets.
+//! Parses the figures in a status text: percentages, lengths of windows, reset times.
 
 use super::StatusTextError;
 use super::fields::strip_word;
@@ -7,30 +7,30 @@ use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
 
-/// The value of a window.
+/// The parsed value of a window.
 #[derive(Debug, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct WindowFigure {
     pub(super) used_percent: f64,
     pub(super) resets_at: Option<Timestamp>,
 }
 
-/// What completes the times of a text.
+/// The current time and zone, which complete the reset times of a text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(super) struct ResetContext {
     pub(super) now: DateTime<Utc>,
     pub(super) zone: Zone,
 }
 
-impl Clock {
-    /// Reads the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
+impl ResetContext {
+    /// Parses the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
     ///
-    /// Lines of a value may end inside a word. The end of a line is first taken for a blank; where
-    /// that gives no value it is taken for nothing.
+    /// Lines of a value may end inside a word. The lines are first joined by blanks; if that gives no
+    /// valid value, they are joined without blanks.
     pub(super) fn read(
         self,
         lines: &[&str],
         minutes: Option<u32>,
-    ) -> Result<Reading, StatusTextError> {
+    ) -> Result<WindowFigure, StatusTextError> {
         self.read_value(&lines.join(" "), minutes).or_else(|error| {
             let is_wrapped = lines.len() > 1;
             let unbroken = is_wrapped.then(|| with_blanks(&lines.concat()));
@@ -40,13 +40,17 @@ impl Clock {
         })
     }
 
-    fn read_value(self, value: &str, minutes: Option<u32>) -> Result<Reading, StatusTextError> {
+    fn read_value(
+        self,
+        value: &str,
+        minutes: Option<u32>,
+    ) -> Result<WindowFigure, StatusTextError> {
         let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
         let (used_percent, rest) =
             used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
         let time = reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
         let instant = |time| self.instant(time, minutes).ok_or_else(|| bad_time(time));
-        Ok(Reading {
+        Ok(WindowFigure {
             used_percent,
             resets_at: time.map(instant).transpose()?,
         })
@@ -84,7 +88,7 @@ impl Clock {
     }
 }
 
-/// Reads `[bar] 88% left` or `12 % used`: the percentage that is used, and the rest of the value.
+/// Parses `[bar] 88% left` or `12 % used`. Returns the used percentage and the rest of the value.
 fn used_percent(value: &str) -> Option<(f64, &str)> {
     let is_block = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
     let figure = match value.strip_prefix('[') {
@@ -104,7 +108,8 @@ fn used_percent(value: &str) -> Option<(f64, &str)> {
     (0.0..=100.0).contains(&percent).then_some((used, rest))
 }
 
-/// Reads `(resets 09:08)` or `resets 09:08`: its time, if there is one.
+/// Parses `(resets 09:08)` or `resets 09:08` and returns the time: `Some(None)` if there is no reset,
+/// `None` if the text is invalid.
 #[allow(
     clippy::option_option,
     reason = "no reset and no grammar are two cases"
@@ -118,7 +123,7 @@ fn reset_time(rest: &str) -> Option<Option<&str>> {
     let inner = match rest.strip_prefix('(') {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
-            // What another program drew behind it is harmless, a second figure is not.
+            // Text of another program behind the bracket is harmless, but a second figure is not.
             (!after.contains('%')).then_some(inner)?
         }
         None => rest,
@@ -127,8 +132,8 @@ fn reset_time(rest: &str) -> Option<Option<&str>> {
     Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
 }
 
-/// The instant of a date: with its year as it stands, else the first in reach of the window, else
-/// the last one that has passed.
+/// Returns the instant of a date. Without a year it is the first such date on which the window can
+/// reset, else the last one before now.
 fn date_instant(
     year: Option<i32>,
     (month, day): (u32, u32),
@@ -149,7 +154,7 @@ fn date_instant(
     if year.is_some() {
         return candidates.first().copied();
     }
-    // Two days of slack: clocks differ, and a zone may have changed since the text was made.
+    // Two days of tolerance: clocks differ, and the zone may have changed since the user copied the text.
     let latest = *now + length + Duration::days(2);
     let mut in_reach = candidates
         .iter()
@@ -158,7 +163,7 @@ fn date_instant(
     in_reach.next().or(passed).copied()
 }
 
-/// The length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
+/// Returns the length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
 pub(super) fn window_minutes(word: &str) -> Option<u32> {
     match word.to_lowercase().as_str() {
         "weekly" => Some(WEEKLY_MINUTES),
@@ -179,7 +184,7 @@ pub(super) fn window_minutes(word: &str) -> Option<u32> {
     .filter(|minutes| (1..=5_256_000).contains(minutes))
 }
 
-/// Separates letters from digits, as in `resets08:06on24Nov`.
+/// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.
 fn with_blanks(text: &str) -> String {
     let mut separated = String::with_capacity(text.len() * 2);
     let mut before = ' ';
@@ -195,7 +200,7 @@ fn with_blanks(text: &str) -> String {
     separated
 }
 
-/// The beginning of `text`, for an error.
+/// Returns the first 60 characters of `text`, for an error message.
 pub(super) fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(60).collect();
     if short.len() < text.len() {

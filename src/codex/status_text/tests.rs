@@ -1,4 +1,4 @@
-//! Reading pasted `/status` text.
+//! Tests of parsing pasted `/status` text.
 
 use super::*;
 use chrono::Duration;
@@ -49,7 +49,7 @@ fn shown(status: &StatusText) -> Vec<String> {
 }
 
 #[test]
-fn the_current_screen_is_read() {
+fn the_screen_of_codex_0_169_is_parsed() {
     let status = parse_now(CURRENT).unwrap();
     assert_eq!(status.email.as_deref(), Some("alice@example.com"));
     assert_eq!(status.plan.as_deref(), Some("Plus"));
@@ -63,7 +63,7 @@ fn the_current_screen_is_read() {
 }
 
 #[test]
-fn a_box_colours_and_line_ends_make_no_difference() {
+fn borders_colours_and_line_ends_are_ignored() {
     let boxed: Vec<_> = CURRENT
         .lines()
         .map(|line| format!("\x1b[2m│\x1b[0m {line:<78}\x1b[38;5;8m│\x1b[m\r\n"))
@@ -74,7 +74,7 @@ fn a_box_colours_and_line_ends_make_no_difference() {
 }
 
 #[test]
-fn lines_may_be_missing_or_broken_by_a_narrow_terminal() {
+fn lines_may_be_missing_or_wrapped() {
     let status = parse_now("Weekly limit: [█░] 9% left\n      (resets 07:08 on 23 Nov)").unwrap();
     assert_eq!(status.email, None);
     assert_eq!(
@@ -88,7 +88,7 @@ fn lines_may_be_missing_or_broken_by_a_narrow_terminal() {
 }
 
 #[test]
-fn a_reset_on_several_lines_is_read_to_its_end_or_refused() {
+fn a_reset_on_several_lines_is_read_completely_or_refused() {
     let text = "
   Account:             a@x.com (Plus)
   5h limit:            88% left
@@ -110,13 +110,13 @@ fn a_reset_on_several_lines_is_read_to_its_end_or_refused() {
         parse_now(&cut),
         Err(StatusTextError::BadTime("(resets 06:41 on".into()))
     );
-    // As a terminal breaks lines, without regard to words and columns.
+    // A terminal breaks lines at any character.
     let torn = "Weekly limit:   0% left (resets 0\n6:41 on 2\n4 Nov)\nSession: 1";
     assert_eq!(shown(&parse_now(torn).unwrap()), shown(&status)[1..]);
 }
 
 #[test]
-fn an_address_on_several_lines_is_joined_and_never_cut() {
+fn an_email_on_several_lines_is_joined_and_never_truncated() {
     let account = |lines: &str| {
         let status = parse_now(&format!("{lines}\n  5h limit:  1% left\n")).unwrap();
         (status.email, status.unreadable_account)
@@ -157,7 +157,7 @@ fn the_notice_in_the_footer_is_no_window() {
 }
 
 #[test]
-fn what_stands_around_the_screen_is_ignored() {
+fn text_around_the_screen_is_ignored() {
     let text = "
 • Set the rate limit: 100 per minute (burst 20).
   Tip: Hourly limit: a hint
@@ -176,7 +176,7 @@ fn what_stands_around_the_screen_is_ignored() {
 }
 
 #[test]
-fn windows_of_unusual_length_are_windows_of_codex() {
+fn windows_of_unusual_length_belong_to_codex() {
     let status = parse_now(
         "Usage limit: [░░] 0% left (resets 12:36 on 22 Nov)\nSecondary usage limit: 40% left\n\
          Spark Usage limit: 90% left\n",
@@ -193,7 +193,7 @@ fn windows_of_unusual_length_are_windows_of_codex() {
 }
 
 #[test]
-fn the_forms_of_the_usage_page_are_read() {
+fn text_of_the_usage_page_is_parsed() {
     let expected = ["codex 5h 11 2026-11-20T08:41:00+00:00", "codex weekly 18 -"];
     for text in [
         "5 hour usage limit: 89% remaining, resets 8:41 AM\nWeekly usage limit: 82% remaining",
@@ -207,7 +207,7 @@ fn the_forms_of_the_usage_page_are_read() {
 }
 
 #[test]
-fn decimal_commas_are_read_and_other_digits_before_the_figure_are_not() {
+fn decimal_commas_are_accepted_and_other_digits_before_the_figure_refused() {
     assert_eq!(
         shown(&parse_now("Weekly limit: 39,5% left").unwrap()),
         ["codex weekly 60.5 -"]
@@ -235,7 +235,7 @@ fn a_figure_on_a_line_of_its_own_is_read() {
 }
 
 #[test]
-fn what_is_cut_off_or_torn_is_refused() {
+fn truncated_and_garbled_text_is_refused() {
     for (text, expected) in [
         // Older versions cut a line at the width of the terminal.
         (
@@ -250,7 +250,7 @@ fn what_is_cut_off_or_torn_is_refused() {
             "  GPT-5.3-Codex-Spark\n  limit:\n  5h limit: 1% left",
             "the status text is cut off at limit",
         ),
-        // A terminal that is resized while Codex draws.
+        // The terminal was resized while Codex drew the screen.
         (
             "  Weekly limit:-Spark limit:     ░                   9% left (resets 08:14 on 24 Nov)",
             "not a percentage from 0 to 100: -Spark limit:     ░                   9% left (resets 08:14 …",
@@ -261,9 +261,9 @@ fn what_is_cut_off_or_torn_is_refused() {
         ),
         (
             "5h limit: 12% left (resets 09:00) Weekly limit: 0% left",
-            "not a time of reset: (resets 09:00) Weekly limit: 0% left",
+            "not a reset time: (resets 09:00) Weekly limit: 0% left",
         ),
-        // The heading between them is lost.
+        // The heading between them is missing.
         (
             "5h limit: 12% left\n5h limit: 97% left",
             "the status text shows two different figures for one window: 5h",
@@ -274,7 +274,7 @@ fn what_is_cut_off_or_torn_is_refused() {
 }
 
 #[test]
-fn of_several_screens_the_last_one_counts() {
+fn the_last_of_several_screens_counts() {
     let later = CURRENT.replace("88%", "70%").replace("9% left", "0% left");
     let both = parse_now(&format!("{CURRENT}\n› /status\n{later}")).unwrap();
     assert_eq!(shown(&both), shown(&parse_now(&later).unwrap()));
@@ -307,7 +307,7 @@ fn a_monthly_credit_limit_counts_only_when_it_is_used_up() {
 }
 
 #[test]
-fn the_form_of_the_python_tool_is_read() {
+fn the_format_of_the_python_tool_is_parsed() {
     let status =
         parse_now("Email: user1@example.com\nQuota: 40% left (resets 15:55 on 24 Nov)\n").unwrap();
     assert_eq!(status.email.as_deref(), Some("user1@example.com"));
@@ -318,7 +318,7 @@ fn the_form_of_the_python_tool_is_read() {
 }
 
 #[test]
-fn named_limits_are_kept_under_their_own_id() {
+fn named_limits_get_their_own_limit_id() {
     let status = parse_now(
         "5h limit: 88% left\nGPT-6-Spark limit:\n  5h limit: 50% left\n  Weekly limit: 40% left\n\
          Review Weekly limit: 1% used\n",
@@ -336,7 +336,7 @@ fn named_limits_are_kept_under_their_own_id() {
 }
 
 #[test]
-fn a_time_alone_is_the_next_such_time() {
+fn a_time_without_a_day_is_the_next_such_time() {
     let reset = |text, now| reset(text, now, "America/New_York");
     assert_eq!(
         reset("00:30", "2026-11-20T23:50:00-05:00"),
@@ -357,13 +357,13 @@ fn a_time_alone_is_the_next_such_time() {
 }
 
 #[test]
-fn five_hours_cannot_reset_tomorrow_so_late_text_is_over() {
+fn a_five_hour_window_that_would_reset_tomorrow_has_already_reset() {
     let status = parse_now("5h limit: 0% left (resets 07:08)").unwrap();
     assert_eq!(shown(&status), ["codex 5h 100 2026-11-20T07:08:00+00:00"]);
 }
 
 #[test]
-fn a_date_without_a_year_is_the_nearest_that_the_window_can_reset_on() {
+fn a_date_without_a_year_is_the_next_possible_reset() {
     let reset = |text, now| reset(text, now, "UTC");
     let new_year = "2027-01-02T12:00:00Z";
     assert_eq!(
@@ -388,12 +388,12 @@ fn a_date_without_a_year_is_the_nearest_that_the_window_can_reset_on() {
     );
     assert_eq!(
         reset("10:00 on 29 Feb", "2026-02-25T12:00:00Z"),
-        "not a time of reset: 10:00 on 29 Feb"
+        "not a reset time: 10:00 on 29 Feb"
     );
 }
 
 #[test]
-fn the_offset_is_that_of_the_reset_not_of_now() {
+fn the_offset_is_the_one_at_the_reset() {
     let ny = "America/New_York";
     assert_eq!(
         reset("09:00 on 3 Nov", "2026-10-30T12:00:00-04:00", ny),
@@ -406,13 +406,13 @@ fn the_offset_is_that_of_the_reset_not_of_now() {
     assert_eq!(
         reset("02:30 on 29 Mar", "2026-03-27T12:00:00Z", "Europe/Berlin"),
         "2026-03-29T03:30:00+02:00",
-        "a time that is skipped"
+        "a time that daylight saving skips"
     );
     let fold = "01:45 on 5 Apr";
     assert_eq!(
         reset(fold, "2026-04-03T12:00:00Z", "Australia/Lord_Howe"),
         "2026-04-05T01:45:00+11:00",
-        "a time that comes twice"
+        "a time that daylight saving repeats"
     );
     assert_eq!(
         reset(fold, "2026-04-05T01:50:00+11:00", "Australia/Lord_Howe"),
@@ -421,7 +421,7 @@ fn the_offset_is_that_of_the_reset_not_of_now() {
 }
 
 #[test]
-fn nonsense_is_refused_with_what_was_not_understood() {
+fn invalid_text_is_refused_with_the_invalid_part() {
     for (text, expected) in [
         ("", "the status text names no account and no quota"),
         ("garbage", "the status text names no account and no quota"),
@@ -438,17 +438,14 @@ fn nonsense_is_refused_with_what_was_not_understood() {
             "Weekly limit: 1.2.3% left",
             "not a percentage from 0 to 100: 1.2.3% left",
         ),
-        (
-            "Quota: 40% left (resets 25:99)",
-            "not a time of reset: 25:99",
-        ),
+        ("Quota: 40% left (resets 25:99)", "not a reset time: 25:99"),
         (
             "Quota: 40% left (resets 24 Foo)",
-            "not a time of reset: 24 Foo",
+            "not a reset time: 24 Foo",
         ),
         (
             "Quota: 40% left (resets 9:00 on 31 Jun)",
-            "not a time of reset: 9:00 on 31 Jun",
+            "not a reset time: 9:00 on 31 Jun",
         ),
         (
             "Email: a@x.com\nAccount: b@x.com",
@@ -461,7 +458,7 @@ fn nonsense_is_refused_with_what_was_not_understood() {
     assert_eq!(parse_now(&long), Err(StatusTextError::TooLong(long.len())));
 }
 
-/// A value as Codex 0.169 wraps it: between words, and inside a word that is longer than the column.
+/// Wraps a value as Codex 0.169 does: between words, and inside a word that is longer than the column.
 fn wrapped(value: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in value.split(' ') {
@@ -479,7 +476,7 @@ fn wrapped(value: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A row of the table, with its value in a column of `width` characters.
+/// Formats a row of the table, with its value in a column of `width` characters.
 fn row(label: &str, value: &str, width: usize) -> String {
     let lines = wrapped(value, width);
     let rows = lines.iter().enumerate().map(|(i, line)| {
@@ -495,14 +492,14 @@ fn row(label: &str, value: &str, width: usize) -> String {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_panic(text in "\\PC{0,200}", tail in ".{0,40}") {
+    fn arbitrary_text_does_not_panic(text in "\\PC{0,200}", tail in ".{0,40}") {
         let _ = parse_now(&text);
         let _ = parse_now(&format!("Weekly limit: {tail}"));
         let _ = parse_now(&format!("{tail} limit: 5% left (resets {text})\n(resets {tail})"));
     }
 
     #[test]
-    fn every_figure_and_reset_that_codex_prints_is_read(
+    fn every_figure_and_reset_that_codex_prints_is_parsed(
         left in 0u8..=100, ahead in 0i64..10_000, start in 1_600_000_000i64..2_000_000_000,
         zone in prop::sample::select(vec!["America/New_York", "Europe/Berlin", "Asia/Kolkata"]),
     ) {
@@ -514,12 +511,12 @@ proptest! {
         let window = &status.windows[0];
         prop_assert!((window.used_percent - f64::from(100 - left)).abs() < 1e-9);
         let error = window.resets_at.unwrap() - at;
-        // The text has no seconds, and does not say which of two equal wall-clock times it means.
+        // The text has no seconds, and is ambiguous if daylight saving repeats the time.
         prop_assert!(error.abs() < Duration::minutes(1) || (error.abs() - Duration::hours(1)).abs() < Duration::minutes(1), "{}", error);
     }
 
     #[test]
-    fn at_every_width_of_the_value_all_of_it_is_read(
+    fn values_are_parsed_at_every_column_width(
         width in 3usize..60, left in 0u8..=100, ahead in 0i64..10_000, has_blank in any::<bool>(),
         email in "[a-z0-9][a-z0-9._%+'=-]{0,25}@[a-z0-9.-]{1,25}",
     ) {

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, atomic, time_format};
 use crate::logging;
-use crate::schedule::{self, Entry, Job, JobOptions, Scheduler, When};
+use crate::schedule::{self, JobDefinition, JobKind, JobOptions, Scheduler, Trigger};
 use chrono::Timelike;
 use clap::Args;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ const DISTANCE_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
   codex-manager schedule install status --every 1h --dry-run")]
 pub(super) struct InstallArgs {
     /// What is to run
-    job: Job,
+    job: JobKind,
     /// Again and again, such as 30min or 12h [default: 1h for sync, 24h for backup, 1h for status]
     #[arg(long, value_name = "DUR", conflicts_with = "daily")]
     every: Option<String>,
@@ -51,9 +51,9 @@ impl InstallArgs {
         let options = self.options(context)?;
         let (job, when) = (options.job, options.when);
         let place = place(context, self.common.scheduler(), codex_bin(context)?)?;
-        let entry = Entry::new(options, &place)?;
+        let entry = JobDefinition::new(options, &place)?;
         let files = schedule::plan_install(&entry, &place)?;
-        let steps = schedule::enabling(job, &place)?;
+        let steps = schedule::enable_commands(job, &place)?;
         let dry_run = self.common.dry_run;
         if !dry_run {
             if place.scheduler == Scheduler::Launchd {
@@ -83,14 +83,14 @@ impl InstallArgs {
         show_files(context, &files, dry_run);
         let done = if dry_run { "would run" } else { "runs" };
         ui.note(format_args!("{} {done} {}", job.name(), shown_when(when)));
-        if job == Job::Sync
+        if job == JobKind::Sync
             && let Err(e) =
                 crate::commands::sync::check_config(context, entry.options.config.as_deref())
         {
             ui.warn(format_args!("every run will end with exit code 4: {e}"));
             ui.note("codex-manager sync init --cloud FOLDER writes a configuration");
         }
-        if job == Job::Sync && !entry.options.apply {
+        if job == JobKind::Sync && !entry.options.apply {
             ui.note(
                 "sync is installed as a dry run; when you like what it says, install it with --apply",
             );
@@ -108,7 +108,7 @@ impl InstallArgs {
     }
 
     fn options(&self, context: &Context) -> Result<JobOptions, CommandError> {
-        if self.job != Job::Sync && (self.apply || self.config.is_some()) {
+        if self.job != JobKind::Sync && (self.apply || self.config.is_some()) {
             return Err(CommandError::usage(
                 "--apply and --config belong to schedule install sync alone",
             ));
@@ -131,18 +131,18 @@ impl InstallArgs {
         })
     }
 
-    fn when(&self) -> Result<When, CommandError> {
+    fn when(&self) -> Result<Trigger, CommandError> {
         if let Some(text) = &self.daily {
             let time = time_format::parse(text)
                 .filter(|time| time.day.is_none())
                 .and_then(|time| time.time)
                 .ok_or_else(|| CommandError::usage(format!("--daily is no time: {text:?}")))?;
             let small = |number: u32| u8::try_from(number).unwrap_or_default();
-            return Ok(When::Daily(small(time.hour()), small(time.minute())));
+            return Ok(Trigger::Daily(small(time.hour()), small(time.minute())));
         }
         let default = match self.job {
-            Job::Sync | Job::Status => "1h",
-            Job::Backup => "24h",
+            JobKind::Sync | JobKind::Status => "1h",
+            JobKind::Backup => "24h",
         };
         let text = self.every.as_deref().unwrap_or(default);
         let span = time_format::parse_span(text)
@@ -150,7 +150,7 @@ impl InstallArgs {
         u32::try_from(span.num_seconds())
             .ok()
             .filter(|secs| DISTANCE_SECS.contains(&i64::from(*secs)))
-            .map(When::Every)
+            .map(Trigger::Every)
             .ok_or_else(|| {
                 CommandError::usage(format!(
                     "--every is to be from one minute to 31 days: {text:?}"

@@ -9,7 +9,9 @@ use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::shell;
-use crate::schedule::{FileAction, Job, Place, PlannedFile, Scheduler, Step, When};
+use crate::schedule::{
+    FileAction, JobContext, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
+};
 use crate::ui::time;
 use clap::{Args, Subcommand};
 use install::InstallArgs;
@@ -73,9 +75,9 @@ impl ScheduleArgs {
 /// The JSON document of install and remove. Its keys are a contract.
 #[derive(Debug, Serialize)]
 struct ChangeJson<'a> {
-    job: Job,
+    job: JobKind,
     scheduler: Scheduler,
-    when: Option<When>,
+    when: Option<Trigger>,
     runs: &'a [String],
     files: Vec<FileJson<'a>>,
     commands: Vec<&'a [String]>,
@@ -91,8 +93,8 @@ struct FileJson<'a> {
     text: &'a str,
 }
 
-impl<'a> From<&'a PlannedFile> for FileJson<'a> {
-    fn from(planned: &'a PlannedFile) -> Self {
+impl<'a> From<&'a PlannedJobFile> for FileJson<'a> {
+    fn from(planned: &'a PlannedJobFile) -> Self {
         Self {
             path: &planned.file.path,
             action: planned.action,
@@ -122,9 +124,9 @@ fn place(
     context: &Context,
     scheduler: Scheduler,
     codex_bin: Option<PathBuf>,
-) -> Result<Place<'_>, CommandError> {
+) -> Result<JobContext<'_>, CommandError> {
     let settings = &context.settings;
-    Ok(Place {
+    Ok(JobContext {
         scheduler,
         program: this_program(context)?,
         codex_home: settings.codex_home.clone(),
@@ -158,8 +160,8 @@ fn user_id() -> u32 {
     0
 }
 
-fn show_files(context: &Context, files: &[PlannedFile], dry_run: bool) {
-    for PlannedFile { file, action } in files {
+fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: bool) {
+    for PlannedJobFile { file, action } in files {
         let (done, planned) = match action {
             FileAction::Create => ("created", "would create"),
             FileAction::Update => ("updated", "would update"),
@@ -180,7 +182,7 @@ fn show_files(context: &Context, files: &[PlannedFile], dry_run: bool) {
     }
 }
 
-fn show_steps(context: &Context, steps: &[Step], scheduler: Scheduler) {
+fn show_steps(context: &Context, steps: &[SchedulerCommand], scheduler: Scheduler) {
     for step in steps {
         let words: Vec<_> = step
             .words
@@ -195,12 +197,12 @@ fn show_steps(context: &Context, steps: &[Step], scheduler: Scheduler) {
     }
 }
 
-fn shown_when(when: When) -> String {
+fn shown_when(when: Trigger) -> String {
     match when {
-        When::Every(secs) => {
+        Trigger::Every(secs) => {
             let span = chrono::Duration::seconds(i64::from(secs));
             format!("every {}", time::duration(span))
         }
-        When::Daily(hour, minute) => format!("daily at {hour:02}:{minute:02}"),
+        Trigger::Daily(hour, minute) => format!("daily at {hour:02}:{minute:02}"),
     }
 }

@@ -4,7 +4,7 @@ use super::running::run_all;
 use super::{ChangeJson, CommonArgs, codex_bin, place, show_files};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::schedule::{self, FileAction, Job};
+use crate::schedule::{self, FileAction, JobKind};
 use clap::Args;
 
 /// Have the scheduler forget a job and remove its files
@@ -14,7 +14,7 @@ use clap::Args;
   codex-manager schedule remove sync --dry-run")]
 pub(super) struct RemoveArgs {
     /// What is to run no more
-    job: Job,
+    job: JobKind,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -27,7 +27,7 @@ impl RemoveArgs {
         let files = schedule::plan_remove(self.job, &place)?;
         let is_there = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_there {
-            schedule::disabling(self.job, &place)
+            schedule::disable_commands(self.job, &place)
         } else {
             Vec::new()
         };

@@ -4,7 +4,7 @@ use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::child::{ChildGroup, ChildOutput};
-use crate::schedule::Step;
+use crate::schedule::SchedulerCommand;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,7 +13,11 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the steps; `so_far` says what holds where one of them fails.
-pub(super) fn run_all(steps: &[Step], context: &Context, so_far: &str) -> Result<(), CommandError> {
+pub(super) fn run_all(
+    steps: &[SchedulerCommand],
+    context: &Context,
+    so_far: &str,
+) -> Result<(), CommandError> {
     for step in steps {
         let said = match run(&step.words, context) {
             Ok((_, None)) => continue,

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::from_unix_nanos;
 use crate::io::shell;
-use crate::schedule::{self, Installed, Job, Scheduler, When, systemd};
+use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
 use crate::ui::time;
 use crate::ui::{Style, table::Table};
 use chrono::{DateTime, Utc};
@@ -21,7 +21,7 @@ use std::path::PathBuf;
   codex-manager schedule show backup --json")]
 pub(super) struct ShowArgs {
     /// One job alone
-    job: Option<Job>,
+    job: Option<JobKind>,
 }
 
 /// The JSON document of show. Its keys are a contract.
@@ -33,11 +33,11 @@ struct ShowJson {
 
 #[derive(Debug, Serialize)]
 struct JobJson {
-    job: Job,
+    job: JobKind,
     installed: bool,
     up_to_date: Option<bool>,
     enabled: Option<bool>,
-    when: Option<When>,
+    when: Option<Trigger>,
     apply: Option<bool>,
     next_run: Option<String>,
     files: Vec<PathBuf>,
@@ -48,7 +48,7 @@ impl ShowArgs {
         // Also where Codex is gone: a job that names another is not up to date.
         let bin = codex_bin(context).unwrap_or_default();
         let place = place(context, Scheduler::of_this_build(), bin)?;
-        let jobs = self.job.map_or(Job::ALL.to_vec(), |job| vec![job]);
+        let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
         let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
         let mut table = Table::new(ui, &["JOB", "STATE", "RUNS", "NEXT"]);
         let mut documents = Vec::new();
@@ -61,7 +61,7 @@ impl ShowArgs {
                 hints.extend(hint(found));
             }
             let runs = found.as_ref().map_or("-".into(), |job| {
-                let is_dry = job.options.job == Job::Sync && !job.options.apply;
+                let is_dry = job.options.job == JobKind::Sync && !job.options.apply;
                 let when = shown_when(job.options.when);
                 if is_dry {
                     format!("{when}, dry run")
@@ -106,15 +106,15 @@ impl ShowArgs {
     }
 }
 
-fn state_of(found: Option<&Installed>) -> (Style, &'static str) {
+fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
     match found {
         None => (Style::Dim, "not installed"),
         Some(job) if !job.is_current => (Style::Warn, "out of date"),
-        Some(Installed {
+        Some(InstalledJob {
             is_enabled: Some(false),
             ..
         }) => (Style::Warn, "not taken up"),
-        Some(Installed {
+        Some(InstalledJob {
             is_enabled: None, ..
         }) => (Style::Good, "installed"),
         Some(_) => (Style::Good, "enabled"),
@@ -122,14 +122,14 @@ fn state_of(found: Option<&Installed>) -> (Style, &'static str) {
 }
 
 /// The command that makes a job what it should be.
-fn hint(found: &Installed) -> Option<String> {
+fn hint(found: &InstalledJob) -> Option<String> {
     let options = &found.options;
     if found.is_current && found.is_enabled != Some(false) {
         return None;
     }
     let when = match options.when {
-        When::Every(secs) => format!("--every {secs}s"),
-        When::Daily(hour, minute) => format!("--daily {hour:02}:{minute:02}"),
+        Trigger::Every(secs) => format!("--every {secs}s"),
+        Trigger::Daily(hour, minute) => format!("--daily {hour:02}:{minute:02}"),
     };
     let apply = if options.apply { " --apply" } else { "" };
     let config = options
@@ -144,12 +144,12 @@ fn hint(found: &Installed) -> Option<String> {
 }
 
 /// When a job runs next, where the scheduler can say.
-fn next_run(found: &Installed, context: &Context) -> Option<DateTime<Utc>> {
+fn next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
     if found.is_enabled != Some(true) {
         return None;
     }
-    let words = systemd::asking_next(found.options.job);
+    let words = systemd::next_run_query(found.options.job);
     let (answer, _) = run(&words, context).ok()?;
-    let micros = systemd::parse_next(&answer)?;
+    let micros = systemd::parse_next_run(&answer)?;
     Some(from_unix_nanos(i128::from(micros) * 1000))
 }

@@ -40,7 +40,7 @@ pub(super) fn shut_down_codex(
     config: &SyncConfig,
     args: &ShutdownArgs,
 ) -> Result<(), CommandError> {
-    if config.safety.require_codex_stopped && !process::can_tell() {
+    if config.safety.require_codex_stopped && !process::can_list_processes() {
         if config.safety.fail_on_unknown {
             return Err(CommandError::refused(UNKNOWN)
                 .hint(format!("{UNKNOWN_REMEDY}; nothing was changed")));
@@ -66,7 +66,7 @@ pub(super) fn check(
         let message = "Codex may run during a sync: safety.require_codex_stopped = false";
         return Check::ok(ID, message);
     }
-    if !process::can_tell() {
+    if !process::can_list_processes() {
         return if config.safety.fail_on_unknown {
             Check::fail(ID, UNKNOWN)
                 .because(WHY)
@@ -123,7 +123,7 @@ pub(super) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
         let seen = request.scan();
         list(context, &seen);
-        !seen.is_nobody()
+        !seen.is_unused()
     })
     .unwrap_or_default()
 }

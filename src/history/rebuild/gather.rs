@@ -46,7 +46,7 @@ struct Row {
 /// # Errors
 /// The database is damaged, or somebody holds it.
 pub fn read_table(path: &Path) -> Result<Option<Table>, DatabaseError> {
-    let rows = threads::fold(path, Vec::new, |rows, row: ThreadRow| {
+    let rows = threads::fold_rows(path, Vec::new, |rows, row: ThreadRow| {
         rows.push(Row {
             times: Times {
                 created_ms: row.created_ms.unwrap_or(0),

@@ -66,7 +66,7 @@ impl IndexLines {
             problem: None,
         };
         let with_rows = database.map(|path| {
-            threads::fold(path, new, |pass, row| {
+            threads::fold_rows(path, new, |pass, row| {
                 if pass.problem.is_none() {
                     pass.problem = pass.row(gathered, index, titles, &row).err();
                 }

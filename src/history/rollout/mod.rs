@@ -149,7 +149,7 @@ pub fn head(path: &Path) -> io::Result<Option<Meta>> {
 /// The same of the beginning of a rollout that would have the name `name`.
 pub fn head_in(beginning: &[u8], name: &Path) -> io::Result<Option<Meta>> {
     if is_compressed(name) {
-        head_of(rollout::plain(beginning)?)
+        head_of(rollout::decompress(beginning)?)
     } else {
         head_of(beginning)
     }

@@ -10,14 +10,14 @@ mod disk;
 pub use disk::{Loaded, Updated, load, update};
 
 use super::records::{ArchiveRecord, InventoryFile};
-use crate::accounts::profile::{Owner, Profile};
+use crate::accounts::profile::{LoginOwner, Profile};
 use crate::archive::metadata::BackupMode;
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use crate::quota::legacy;
 use crate::quota::session_usage::SessionUsage;
-use crate::quota::window::{Observation, SAME_WINDOW, Source};
+use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use serde::{Deserialize, Serialize};
 
 /// The name of the document in the manager home.
@@ -312,7 +312,7 @@ impl CooldownFile {
         let renewed = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
-            (Owner::Moved, _) => LoginState::Moved,
+            (LoginOwner::Moved, _) => LoginState::Moved,
             // Missing, no login, somebody else's, or written by a newer version.
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
@@ -322,7 +322,7 @@ impl CooldownFile {
             {
                 LoginState::Expired
             }
-            (Owner::Live | Owner::Profile | Owner::Probe, _) => LoginState::Ok,
+            (LoginOwner::Live | LoginOwner::Profile | LoginOwner::Probe, _) => LoginState::Ok,
         };
     }
 
@@ -380,7 +380,7 @@ impl CooldownFile {
             self.observe(
                 &identity,
                 Observation {
-                    source: Source::Archive,
+                    source: QuotaSource::Archive,
                     observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
                     usage_allowed: None,
                     spend_cap: None,
@@ -407,7 +407,7 @@ mod tests {
 
     fn look(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
         Observation {
-            source: Source::Live,
+            source: QuotaSource::Live,
             observed_at: at(observed_at),
             usage_allowed: None,
             spend_cap: None,

@@ -40,7 +40,7 @@ pub struct Inquiry<'a> {
     pub now: DateTime<Utc>,
     /// The zone of times.
     pub zone: Zone,
-    /// How long Codex may take for each account; see [`ProbeOptions::deadline`].
+    /// How long Codex may take for each account; see [`ProbeOptions::timeout`].
     pub deadline: Duration,
     /// What is known already.
     pub known: &'a CooldownFile,
@@ -204,7 +204,8 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let config = CodexConfig::read(home);
     let path = home.join(AUTH_JSON);
     let read = || AuthFile::read(&path);
-    let or_none = |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::not_read(&e));
+    let or_none =
+        |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
     let before = read();
     let problem = obstacle(&path, config.store, before.as_ref());
     let before = or_none(before);
@@ -453,8 +454,8 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         env: inquiry.env,
         now: inquiry.now,
         zone: inquiry.zone,
-        deadline: inquiry.deadline,
-        renewal: app_server::RENEWAL_PATIENCE,
+        timeout: inquiry.deadline,
+        renewal_timeout: app_server::RENEWAL_TIMEOUT,
     }))
 }
 

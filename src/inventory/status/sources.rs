@@ -2,13 +2,13 @@
 //! the reset that the user names.
 
 use super::{StatusProblem, StatusReport};
-use crate::codex::app_server::{Limits, ProbeFailure, ProbeReport, ProbedAccount};
+use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
 use crate::codex::identity::Identity;
 use crate::codex::status_text::StatusText;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::inventory::cooldown::{CooldownFile, LoginState};
 use crate::io::clock::{Timestamp, Zone};
-use crate::quota::window::{Observation, SAME_WINDOW, Source};
+use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use chrono::{DateTime, Utc};
 
 /// Takes Codex's answer over, if it is about the account of the home.
@@ -18,7 +18,7 @@ pub(super) fn take_live(
     now: DateTime<Utc>,
     zone: Zone,
 ) {
-    let spent = answer.login_is_spent();
+    let spent = answer.is_login_revoked();
     let account = answer.account.ok().flatten();
     let live = account.as_ref().and_then(ProbedAccount::identity);
     if report.store.reads_auth_json() {
@@ -42,8 +42,8 @@ pub(super) fn take_live(
         report.plan = Some(plan);
     }
     match answer.limits {
-        Ok(limits) if limits.windows.is_empty() && limits.not_understood > 0 => {
-            report.problem = Some(StatusProblem::NotUnderstood(limits.not_understood));
+        Ok(limits) if limits.windows.is_empty() && limits.unreadable_windows > 0 => {
+            report.problem = Some(StatusProblem::NotUnderstood(limits.unreadable_windows));
         }
         Ok(limits) => take_limits(report, limits, zone.at(&now)),
         // With auth.json as `{}` Codex 0.169 takes itself for signed in and asks without a token.
@@ -58,11 +58,11 @@ pub(super) fn take_live(
     }
 }
 
-fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
-    if limits.not_understood > 0 {
+fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
+    if limits.unreadable_windows > 0 {
         report.notes.push(format!(
             "the server named {} more windows that are not understood",
-            limits.not_understood
+            limits.unreadable_windows
         ));
     }
     if limits.plan.is_some() {
@@ -70,7 +70,7 @@ fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
     }
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: Source::Live,
+        source: QuotaSource::Live,
         observed_at: now,
         usage_allowed: limits.usage_allowed,
         spend_cap: limits.spend_cap,
@@ -128,7 +128,7 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
     }
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: Source::StatusFile,
+        source: QuotaSource::StatusFile,
         observed_at: now,
         usage_allowed: None,
         spend_cap: text.spend_cap,
@@ -181,7 +181,7 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
     });
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: Source::Manual,
+        source: QuotaSource::Manual,
         observed_at: now,
         usage_allowed,
         spend_cap,
@@ -212,7 +212,7 @@ mod tests {
 
     fn seen(windows: Vec<Window>) -> Observation {
         Observation {
-            source: Source::Live,
+            source: QuotaSource::Live,
             observed_at: at("2026-11-20T11:00:00Z"),
             usage_allowed: Some(true),
             spend_cap: None,
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_reset_by_hand_never_invents_an_exhaustion() {
         let only = |observation: Observation| {
-            assert_eq!(observation.source, Source::Manual);
+            assert_eq!(observation.source, QuotaSource::Manual);
             assert_eq!(observation.observed_at, at(NOW));
             assert_eq!(observation.windows.len(), 1);
             observation.windows[0].clone()

@@ -75,7 +75,7 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 }
 
 impl Process {
-    /// The process id.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.pid
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 /// A process to end. The start time distinguishes it from a later process with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndTarget {
-    /// The process id.
+    /// The id of the process to end.
     pub pid: u32,
     /// The start time; see [`super::started`].
     pub started: u64,

@@ -1,8 +1,8 @@
-//! Processes as `/proc` shows them. Each fact is read when it is asked for.
+//! Processes as `/proc` shows them. Each method reads its file on demand.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "what stands in /proc is the system's, and is read for every process"
+    reason = "the files in /proc belong to the system and never block"
 )]
 
 use chrono::{DateTime, Utc};
@@ -78,7 +78,7 @@ impl ProcStat {
 }
 
 impl Process {
-    /// The process id.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.pid
     }

@@ -1,8 +1,8 @@
 //! Configuration values that are one of a fixed set of names.
 
 use super::keys::ConfigNames;
-use crate::logging::retention::Archive;
-use crate::logging::{Format, Severity};
+use crate::logging::retention::LogArchiving;
+use crate::logging::{LogFormat, Severity};
 use crate::shutdown::PromptChannel;
 
 /// Implements the names of an enum's values in the configuration.
@@ -97,6 +97,6 @@ named! {
 }
 
 names!(PromptChannel { Gui = "gui", Console = "console" });
-names!(Format { Text = "text", Json = "json", Logfmt = "logfmt" });
-names!(Archive { Zip = "zip", Text = "text" });
+names!(LogFormat { Text = "text", Json = "json", Logfmt = "logfmt" });
+names!(LogArchiving { Zip = "zip", Text = "text" });
 names!(Severity { Debug = "DEBUG", Info = "INFO", Warning = "WARNING", Error = "ERROR" });

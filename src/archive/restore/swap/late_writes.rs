@@ -2,7 +2,7 @@
 //! recovery is about to remove. They stay beside the live path.
 
 use super::super::step::{ExchangeStep, move_beside, rename};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::file_id::look;
 use crate::io::{IoContext, IoError, atomic, tree};
 use serde::{Deserialize, Serialize};
@@ -157,8 +157,8 @@ impl LateWriteFinder<'_> {
         let transient = |name: &Path| {
             let is_index = name.as_os_str().as_encoded_bytes().ends_with(b"-shm");
             match kind_of(name) {
-                Kind::Transient | Kind::Tmp => true,
-                Kind::DatabaseSidecar => is_index,
+                HomeEntryKind::Transient | HomeEntryKind::Tmp => true,
+                HomeEntryKind::DatabaseSidecar => is_index,
                 _ => false,
             }
         };

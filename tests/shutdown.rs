@@ -7,7 +7,7 @@ use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::codex::process::{ProgramNames, Role, Seen, find_holders};
+use codex_manager::codex::process::{HomeUsage, ProgramNames, Role, find_holders};
 use codex_manager::commands::shutdown::ShutdownArgs;
 use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
@@ -128,7 +128,7 @@ struct Scripted {
 }
 
 impl Prompter for Scripted {
-    fn show(&mut self, _seen: &Seen) {}
+    fn show(&mut self, _seen: &HomeUsage) {}
 
     fn ask(&mut self, closing: &ShutdownTargets) -> Option<bool> {
         assert!(!closing.processes.is_empty());
@@ -473,7 +473,7 @@ fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
             assert!(line.ends_with("--skip-git-repo-check [text]"), "{line}");
         } else {
             // What Codex has just forked is Codex, too, until it becomes the program it is to be.
-            let is_of_it = matches!(process.role, Role::Codex | Role::Offspring { .. });
+            let is_of_it = matches!(process.role, Role::Codex | Role::CodexChild { .. });
             assert!(is_of_it, "{report:?}");
         }
     }

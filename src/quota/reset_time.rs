@@ -1,22 +1,22 @@
-//! A time as it is typed for a flag: `--until`, `--reset-at`.
+//! Parses a time that the user types for `--until` or `--reset-at`.
 
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, NaiveTime, Utc};
 
-/// A text that names no time.
+/// The error for a text that is no time.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "not a time: {0:?}; write 15:55, \"tue 15:55\", \"2026-11-24 15:55\", +3d, \"3d 4h\" or RFC 3339"
 )]
-pub struct MomentError(String);
+pub struct ResetTimeError(String);
 
-/// The instant that `text` means at `now` in `zone`.
+/// Returns the instant that `text` means at `now` in `zone`.
 ///
-/// RFC 3339 as it stands; a span is counted from `now`; a date without a year, a day of the week or
-/// a bare time is the next such. Of a time that clocks show twice the earlier one is taken.
-pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, MomentError> {
-    let fail = || MomentError(text.to_owned());
+/// RFC 3339 is exact; a span counts from `now`; a date without a year, a weekday or a bare time means the
+/// next such time. If daylight saving repeats a time, the first one counts.
+pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, ResetTimeError> {
+    let fail = || ResetTimeError(text.to_owned());
     let trimmed = text.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(trimmed) {
         return Ok(zone.at(&at));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_times_mean_the_next_such_time() {
+    fn incomplete_times_mean_the_next_such_time() {
         for (text, expected) in [
             ("2026-11-24T15:55:00Z", "2026-11-24T16:55:00+01:00"),
             ("2026-11-24 15:55", "2026-11-24T15:55:00+01:00"),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_the_forms_that_are() {
+    fn invalid_times_are_refused_with_a_list_of_valid_forms() {
         for text in [
             "",
             "soon",

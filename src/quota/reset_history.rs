@@ -1,0 +1,278 @@
+//! The history of quota windows: tells a reset that moved from a window that ended. Pure.
+
+use super::window::{Observation, SAME_WINDOW};
+use crate::codex::window::Window;
+use crate::io::clock::Timestamp;
+use chrono::Duration;
+use serde::Serialize;
+
+/// The change of a window between two observations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowChange {
+    /// No change of the reset; the use may differ.
+    None,
+    /// The window ended, and the next one began.
+    NewWindow,
+    /// The server changed the reset of a window that has not ended. "moved" in JSON.
+    #[serde(rename = "moved")]
+    ResetMoved,
+}
+
+/// A window as one or more equal observations show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowSample {
+    /// The time of the first such observation.
+    pub observed_at: Timestamp,
+    /// The time of the last such observation.
+    pub until: Timestamp,
+    /// The window with its use and reset.
+    pub window: Window,
+    /// The change since the sample before; [`WindowChange::None`] for the first sample.
+    pub change: WindowChange,
+}
+
+/// The history of one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowHistory {
+    /// The samples, the oldest first. Equal observations in a row are one sample.
+    pub samples: Vec<WindowSample>,
+}
+
+/// A reset that the server changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResetShift {
+    /// The window before the change.
+    pub before: Window,
+    /// The time of the last observation before the change.
+    pub seen_before: Timestamp,
+    /// The window after the change.
+    pub after: Window,
+    /// The time of the first observation after the change.
+    pub seen_after: Timestamp,
+}
+
+/// Returns the history of each window in `observations`, ordered by limit and length. The observations
+/// are ordered by time; each has the time at which it was last confirmed.
+pub fn window_histories<'a>(
+    observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
+) -> Vec<WindowHistory> {
+    let mut histories: Vec<WindowHistory> = Vec::new();
+    for (observation, until) in observations {
+        for (i, window) in observation.windows.iter().enumerate() {
+            let is_own = |history: &&mut WindowHistory| {
+                let known = history.samples.last().map(|point| &point.window);
+                known.is_some_and(|known| is_same_kind(known, window))
+            };
+            // A status screen may show several windows of unknown length, always in the same order.
+            let before = observation.windows[..i].iter();
+            let nth = before.filter(|other| is_same_kind(other, window)).count();
+            let point = WindowSample {
+                observed_at: observation.observed_at,
+                until,
+                window: window.clone(),
+                change: WindowChange::None,
+            };
+            let Some(history) = histories.iter_mut().filter(is_own).nth(nth) else {
+                histories.push(WindowHistory {
+                    samples: vec![point],
+                });
+                continue;
+            };
+            let Some(last) = history.samples.last_mut() else {
+                continue;
+            };
+            let change = classify(last, &point);
+            let is_same = change == WindowChange::None
+                && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
+            if is_same {
+                last.until = until;
+            } else {
+                history.samples.push(WindowSample { change, ..point });
+            }
+        }
+    }
+    histories.sort_by_key(|history| {
+        history
+            .samples
+            .last()
+            .map(|point| (point.window.limit_id.clone(), point.window.minutes))
+    });
+    histories
+}
+
+fn is_same_kind(a: &Window, b: &Window) -> bool {
+    a.limit_id == b.limit_id && a.minutes == b.minutes
+}
+
+fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
+    let (Some(was), Some(is)) = (before.window.resets_at, after.window.resets_at) else {
+        return WindowChange::None;
+    };
+    if (is - was).abs() <= SAME_WINDOW {
+        return WindowChange::None;
+    }
+    let has_ended = after.observed_at >= was - SAME_WINDOW;
+    let began = after
+        .window
+        .minutes
+        .map(|minutes| is - Duration::minutes(i64::from(minutes)));
+    // The next window begins at the reset, or with the first use after it.
+    if has_ended && began.is_none_or(|began| began >= was - SAME_WINDOW) {
+        WindowChange::NewWindow
+    } else {
+        WindowChange::ResetMoved
+    }
+}
+
+impl WindowHistory {
+    /// Returns the changes of the reset, the oldest first.
+    pub fn reset_shifts(&self) -> impl Iterator<Item = ResetShift> {
+        self.samples
+            .windows(2)
+            .filter(|pair| pair[1].change == WindowChange::ResetMoved)
+            .map(|pair| ResetShift {
+                before: pair[0].window.clone(),
+                seen_before: pair[0].until,
+                after: pair[1].window.clone(),
+                seen_after: pair[1].observed_at,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::window::QuotaSource;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse_from_rfc3339(&format!("2026-11-{text}:00Z")).unwrap()
+    }
+
+    fn observation(seen: &str, minutes: u32, used: f64, resets: &str) -> Observation {
+        Observation {
+            source: QuotaSource::Live,
+            observed_at: at(seen),
+            usage_allowed: None,
+            spend_cap: None,
+            windows: vec![Window {
+                limit_id: "codex".into(),
+                minutes: Some(minutes),
+                used_percent: used,
+                resets_at: Some(at(resets)),
+            }],
+        }
+    }
+
+    fn changes(observations: &[Observation]) -> Vec<WindowChange> {
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        assert_eq!(histories.len(), 1);
+        histories[0].samples.iter().map(|p| p.change).collect()
+    }
+
+    #[test]
+    fn a_moved_reset_differs_from_a_new_window() {
+        use WindowChange::{NewWindow, None, ResetMoved};
+        let weekly = |seen, used, resets| observation(seen, 10_080, used, resets);
+        let first = || weekly("17T12:00", 10.0, "24T15:55");
+        // The same reset, apart from the server's jitter.
+        let jitter = weekly("18T12:00", 20.0, "24T16:04");
+        assert_eq!(changes(&[first(), jitter]), [None, None]);
+        // The next window follows without a gap.
+        let next = weekly("25T12:00", 1.0, "30T23:59");
+        let rolled = Observation {
+            windows: vec![Window {
+                resets_at: Some(at("24T15:55") + Duration::days(7)),
+                ..next.windows[0].clone()
+            }],
+            ..next
+        };
+        assert_eq!(changes(&[first(), rolled]), [None, NewWindow]);
+        // The next window began with the first use, two days after the reset.
+        let late = Observation {
+            observed_at: at("27T12:00"),
+            windows: vec![Window {
+                resets_at: Some(at("26T09:00") + Duration::days(7)),
+                ..first().windows[0].clone()
+            }],
+            ..first()
+        };
+        assert_eq!(changes(&[first(), late]), [None, NewWindow]);
+        // Later, earlier, and after the end of the window: a reset that no new window can have.
+        for (seen, resets) in [
+            ("18T12:00", "27T15:55"),
+            ("18T12:00", "21T15:55"),
+            ("25T12:00", "27T15:55"),
+        ] {
+            let moved = weekly(seen, 10.0, resets);
+            assert_eq!(
+                changes(&[first(), moved]),
+                [None, ResetMoved],
+                "{seen} {resets}"
+            );
+        }
+        let five = [
+            observation("17T10:00", 300, 5.0, "17T14:00"),
+            observation("17T16:00", 300, 5.0, "17T20:30"),
+        ];
+        assert_eq!(changes(&five), [None, NewWindow]);
+    }
+
+    #[test]
+    fn equal_observations_are_one_sample_and_windows_have_separate_histories() {
+        let mut both = observation("17T12:00", 300, 5.0, "17T14:00");
+        both.windows
+            .extend(observation("17T12:00", 10_080, 5.0, "24T15:55").windows);
+        let mut later = both.clone();
+        later.observed_at = at("17T13:00");
+        later.windows[0].used_percent = 9.0;
+        let observations = [both, later];
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        let lengths: Vec<_> = histories.iter().map(|c| c.samples.len()).collect();
+        assert_eq!(lengths, [2, 1]);
+        assert_eq!(
+            histories
+                .iter()
+                .flat_map(WindowHistory::reset_shifts)
+                .count(),
+            0
+        );
+    }
+
+    #[test]
+    fn windows_of_unknown_length_are_matched_by_their_order() {
+        let two = |seen, first, second| {
+            let mut both = observation(seen, 300, 5.0, first);
+            both.windows
+                .extend(observation(seen, 300, 9.0, second).windows);
+            both.windows.iter_mut().for_each(|w| w.minutes = None);
+            both
+        };
+        let observations = [
+            two("17T12:00", "18T12:00", "24T15:55"),
+            two("17T13:00", "18T12:00", "24T15:55"),
+        ];
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        let lengths: Vec<_> = histories.iter().map(|c| c.samples.len()).collect();
+        assert_eq!(lengths, [1, 1]);
+        assert_eq!(
+            histories
+                .iter()
+                .flat_map(WindowHistory::reset_shifts)
+                .count(),
+            0
+        );
+    }
+}
