@@ -314,13 +314,13 @@ fn a_compressed_rollout_is_read_and_its_plain_twin_wins() {
 
 #[test]
 fn what_codex_appends_meanwhile_is_carried_over() {
-    use codex_manager::history::rebuild::{Only, RebuildOptions, apply, plan};
+    use codex_manager::history::rebuild::{RebuildOptions, RebuildTarget, apply, plan};
     use codex_manager::io::progress::Silent;
     let env = prepare(&fixtures().join("rollouts-alone"));
     let home = env.codex_home();
     fs::write(home.join("session_index.jsonl"), "").unwrap();
     let options = RebuildOptions {
-        only: Only::Both,
+        only: RebuildTarget::Both,
         max_threads: None,
         include_orphans: false,
         max_bytes: None,

@@ -10,9 +10,9 @@ use crate::io::progress::waiting_for_input;
 use crate::io::quantity::pluralize;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, atomic};
-use crate::transfer::export::{self, ExportOptions, ExportPlan, Left, MovedLogin};
-use crate::transfer::handover::{self, Settled};
-use crate::transfer::seal::{Key, Passphrase, SealFor};
+use crate::transfer::export::{self, ExportOptions, ExportPlan, MovedLogin, NotTransferred};
+use crate::transfer::handover::{self, MoveOutcome};
+use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
 use crate::ui::{Style, time};
 use clap::Args;
 use serde::Serialize;
@@ -60,7 +60,7 @@ struct ExportView<'a> {
     files: usize,
     archives: usize,
     logins: &'a [MovedLogin],
-    left: &'a [Left],
+    left: &'a [NotTransferred],
     dry_run: bool,
 }
 
@@ -82,7 +82,7 @@ impl ExportArgs {
             ))
             .hint("make it first, or name another; nothing was changed"));
         }
-        let seal_for = self.seal_for(context)?;
+        let encryption = self.encryption(context)?;
         let options = ExportOptions {
             manager_home: &settings.manager_home,
             codex_home: &settings.codex_home,
@@ -110,7 +110,7 @@ impl ExportArgs {
         let mut view = ExportView {
             file: file.display().to_string(),
             bytes: plan.bytes(),
-            encrypted: seal_for.name(),
+            encrypted: encryption.name(),
             files: plan.manifest.files.len(),
             archives: plan.archives,
             logins: &plan.logins,
@@ -118,30 +118,30 @@ impl ExportArgs {
             dry_run: self.dry_run,
         };
         if !self.dry_run {
-            view.bytes = write(&plan, &options, seal_for, &file, context)?;
+            view.bytes = write(&plan, &options, encryption, &file, context)?;
         }
         context.ui.document("profile export", &view);
         show(&view, context);
         Ok(Outcome::partial_if(!view.left.is_empty()))
     }
 
-    fn seal_for(&self, context: &Context) -> Result<SealFor, CommandError> {
+    fn encryption(&self, context: &Context) -> Result<Encryption, CommandError> {
         if !self.recipient.is_empty() {
-            let keys = self.recipient.iter().map(|text| Key::parse(text));
-            return Ok(SealFor::Recipients(keys.collect::<Result<_, _>>()?));
+            let keys = self.recipient.iter().map(|text| RecipientKey::parse(text));
+            return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
         }
         let holds_secrets = self.with_logins || self.with_archives;
         if let Some(file) = &self.passphrase_file {
-            return Ok(SealFor::Passphrase(read_passphrase(file, context)?));
+            return Ok(Encryption::Passphrase(read_passphrase(file, context)?));
         }
         if !holds_secrets || self.dry_run {
-            return Ok(SealFor::Everybody);
+            return Ok(Encryption::Plain);
         }
         let first = context.ui.ask_secret("passphrase:");
         let second = first.as_ref().and_then(|_| context.ui.ask_secret("again:"));
         match (first, second) {
             (Some(first), Some(second)) if first == second => {
-                Ok(SealFor::Passphrase(Passphrase::of(&first)?))
+                Ok(Encryption::Passphrase(Passphrase::of(&first)?))
             }
             (Some(_), Some(_)) => Err(CommandError::usage("the passphrases differ")
                 .hint("run the same command again; nothing was changed")),
@@ -157,13 +157,13 @@ impl ExportArgs {
 fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
-    seal_for: SealFor,
+    encryption: Encryption,
     file: &Path,
     context: &Context,
 ) -> Result<u64, CommandError> {
     let bytes = {
         let bar = context.ui.bar("writing", plan.bytes());
-        export::write(plan, options, seal_for, file, &bar)?
+        export::write(plan, options, encryption, file, &bar)?
     };
     if !plan.logins.is_empty() {
         note(context, None)?;
@@ -232,25 +232,25 @@ fn show(view: &ExportView<'_>, context: &Context) {
 /// Settles exports that were killed while they moved logins.
 pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
     let profiles = Profiles::of(&context.settings.manager_home);
-    let settled = handover::settle(&profiles)?;
+    let settled = handover::finish_interrupted(&profiles)?;
     let mut changed = false;
     for (name, end) in &settled {
         let who = printable(name);
         match end {
-            Settled::Moved(file) => {
+            MoveOutcome::Moved(file) => {
                 changed = true;
                 context.ui.warn(format_args!(
                     "an interrupted export had finished: the login of {who} is in {}",
                     file.display()
                 ));
             }
-            Settled::TakenBack => {
+            MoveOutcome::TakenBack => {
                 changed = true;
                 context.ui.warn(format_args!(
                     "an interrupted export was undone: {who} has its login back"
                 ));
             }
-            Settled::Unknown(file) => context.ui.warn(format_args!(
+            MoveOutcome::Unknown(file) => context.ui.warn(format_args!(
                 "an export of {who} was interrupted, and {} is not there: if it is nowhere else, take \
                  the login back with codex-manager profile save {who} --from {}",
                 file.display(),

@@ -9,8 +9,8 @@ use crate::io::staging::{self, Staging};
 use crate::transfer::TransferError;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportOptions, ImportPlan};
 use crate::transfer::profiles::LoginOutcome;
-use crate::transfer::reading;
-use crate::transfer::seal::{Found, Opener, Passphrase};
+use crate::transfer::reader;
+use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
 use crate::ui::{Style, Ui};
 use clap::Args;
 use serde::Serialize;
@@ -55,7 +55,7 @@ impl ImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let path = context.env.absolute(&self.file);
-        let found = Found::open(&path)?;
+        let found = ExportInput::open(&path)?;
         let key = self.opener(&found, &path, context)?;
         let opened = found.unlock(&path, key.as_ref())?;
         let home = &settings.manager_home;
@@ -69,14 +69,14 @@ impl ImportArgs {
         };
         let package = {
             let bar = context.ui.bar("checking", 0);
-            reading::read(opened, &path, staging.as_ref(), &bar)?
+            reader::read(opened, &path, staging.as_ref(), &bar)?
         };
         let options = ImportOptions {
             manager_home: home,
             codex_home: &settings.codex_home,
             now: context.local_now(),
             zone: settings.zone,
-            patience: login_lock::PATIENCE,
+            lock_timeout: login_lock::PATIENCE,
         };
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
@@ -101,22 +101,26 @@ impl ImportArgs {
 
     fn opener(
         &self,
-        found: &Found,
+        found: &ExportInput,
         path: &Path,
         context: &Context,
-    ) -> Result<Option<Opener>, CommandError> {
+    ) -> Result<Option<DecryptionKey>, CommandError> {
         if let Some(file) = &self.identity {
-            return Ok(Some(Opener::read_identities(&context.env.absolute(file))?));
+            return Ok(Some(DecryptionKey::read_identities(
+                &context.env.absolute(file),
+            )?));
         }
         if let Some(file) = &self.passphrase_file {
-            return Ok(Some(Opener::Passphrase(read_passphrase(file, context)?)));
+            return Ok(Some(DecryptionKey::Passphrase(read_passphrase(
+                file, context,
+            )?)));
         }
         match found.needs() {
             None => Ok(None),
             Some(true) if context.ui.is_interactive() => {
                 let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
                 let text = context.ui.ask_secret("passphrase:").ok_or_else(needed)?;
-                Ok(Some(Opener::Passphrase(Passphrase::of(&text)?)))
+                Ok(Some(DecryptionKey::Passphrase(Passphrase::of(&text)?)))
             }
             Some(by_passphrase) => {
                 Err(TransferError::NeedsKey(path.to_path_buf(), by_passphrase).into())

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::io::space;
-use crate::storage::{self, Share, StorageReport};
+use crate::storage::{self, StorageReport, UsageShare};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::bytes;
@@ -52,7 +52,7 @@ impl StorageArgs {
         }
         let databases = CodexConfig::read(home).databases(home, &context.env);
         let state = threads::find_state_database(home, &context.env);
-        let report = storage::look(home, databases.as_deref(), state.as_deref(), context.now());
+        let report = storage::measure(home, databases.as_deref(), state.as_deref(), context.now());
         let free_bytes = space::free_bytes(home);
         let per_day = report.growth.map_or(0, |growth| growth.bytes_per_day);
         let full_in_days = free_bytes.and_then(|free| free.checked_div(per_day));
@@ -140,7 +140,7 @@ fn show(context: &Context, report: &StorageReport) {
     }
 }
 
-fn shares(context: &Context, head: &str, shares: &[Share], newest_last: bool) {
+fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: bool) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;

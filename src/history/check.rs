@@ -4,9 +4,9 @@
 
 use super::files::{self, Folders, RolloutFile};
 use super::id::ConversationId;
-use super::names::SessionIndex;
 use super::rollout::{self, first_line};
-use super::{HistoryError, Skipped, for_each_file};
+use super::session_index::ThreadNameIndex;
+use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use crate::io::IoError;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// A rollout that says which conversation it is of.
 #[derive(Debug)]
-pub struct OnDisk {
+pub struct ConversationRollout {
     /// The conversation.
     pub id: ConversationId,
     /// The file.
@@ -32,20 +32,21 @@ pub struct OnDisk {
 #[derive(Debug, Default)]
 pub struct Conversations {
     /// Ordered by id; of several of one conversation the one that counts comes first.
-    files: Vec<OnDisk>,
+    files: Vec<ConversationRollout>,
 }
 
 impl Conversations {
     fn sort(&mut self) {
         // Where no row says which: one that is not archived, the last by name.
         self.files.sort_unstable_by(|a, b| {
-            let order = |c: &OnDisk| (c.file.is_archived, Reverse(c.file.relative.clone()));
+            let order =
+                |c: &ConversationRollout| (c.file.is_archived, Reverse(c.file.relative.clone()));
             a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
         });
     }
 
     /// The rollouts of a conversation.
-    pub fn of(&self, id: &ConversationId) -> &[OnDisk] {
+    pub fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
         &self.files[self.range(id)]
     }
 
@@ -59,7 +60,7 @@ impl Conversations {
     }
 
     /// All rollouts.
-    pub fn iter(&self) -> impl Iterator<Item = &OnDisk> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
         self.files.iter()
     }
 
@@ -79,7 +80,7 @@ pub struct Findings {
     /// Whether there is a table that can be used.
     pub has_table: bool,
     /// The index of names.
-    pub index: SessionIndex,
+    pub index: ThreadNameIndex,
     /// The difference.
     pub report: CheckReport,
 }
@@ -90,12 +91,12 @@ pub struct Findings {
 /// # Errors
 /// A folder, the index or the database cannot be read, or the user stopped it. A damaged database
 /// is a finding.
-pub fn look(
+pub fn compare(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
-    look_at(
+    compare_rollouts(
         home,
         database,
         live_account,
@@ -106,8 +107,8 @@ pub fn look(
 /// The same for these rollouts alone.
 ///
 /// # Errors
-/// See [`look`].
-pub fn look_at(
+/// See [`compare`].
+pub fn compare_rollouts(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
@@ -116,8 +117,8 @@ pub fn look_at(
     let mut damaged = Vec::new();
     let conversations = on_disk(home, files, &mut damaged)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
-    let index = SessionIndex::read(home)?;
-    let sides = Sides {
+    let index = ThreadNameIndex::read(home)?;
+    let sides = CheckInput {
         home,
         real_home: &home.canonicalize().unwrap_or_else(|_| home.to_path_buf()),
         conversations: &conversations,
@@ -153,7 +154,7 @@ pub fn look_at(
 fn on_disk(
     home: &Path,
     files: Vec<RolloutFile>,
-    damaged: &mut Vec<Skipped>,
+    damaged: &mut Vec<SkippedFile>,
 ) -> Result<Conversations, HistoryError> {
     let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
     let mut heads = Vec::with_capacity(files.len());
@@ -184,7 +185,7 @@ fn on_disk(
     damaged.extend(nothing.into_iter().map(|i| {
         let path = home.join(paths[i]);
         let reason = why_damaged(&path);
-        Skipped { path, reason }
+        SkippedFile { path, reason }
     }));
     drop(paths);
     let mut heads = heads.into_iter().peekable();
@@ -193,7 +194,9 @@ fn on_disk(
     };
     for (i, file) in files.into_iter().enumerate() {
         if let Some((_, id, account)) = heads.next_if(|(head, ..)| *head == i) {
-            conversations.files.push(OnDisk { id, file, account });
+            conversations
+                .files
+                .push(ConversationRollout { id, file, account });
         }
     }
     conversations.sort();
@@ -217,7 +220,7 @@ fn why_damaged(path: &Path) -> String {
 
 /// A conversation that has no row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Missing {
+pub struct MissingRow {
     /// The conversation.
     pub id: ConversationId,
     /// Its rollout.
@@ -257,7 +260,7 @@ pub struct OrphanRow {
 
 /// A conversation with more than one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Duplicate {
+pub struct DuplicateRollouts {
     /// The conversation.
     pub id: ConversationId,
     /// Its rollouts, the one that counts first.
@@ -266,7 +269,7 @@ pub struct Duplicate {
 
 /// A name that only the index still knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NameMissing {
+pub struct LostName {
     /// The conversation.
     pub id: ConversationId,
     /// What it was called.
@@ -278,7 +281,7 @@ pub struct NameMissing {
 
 /// A conversation of another account: Codex's picker does not show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Hidden {
+pub struct HiddenConversation {
     /// The conversation.
     pub id: ConversationId,
     /// The workspace account that made it.
@@ -298,19 +301,19 @@ pub struct CheckReport {
     /// How many of them Codex lists from its database.
     pub listed: usize,
     /// Those without a row.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingRow>,
     /// Rows that point elsewhere.
     pub stale_path: Vec<StalePath>,
     /// Rows without a rollout.
     pub orphan_rows: Vec<OrphanRow>,
     /// Conversations that are there twice.
-    pub duplicates: Vec<Duplicate>,
+    pub duplicates: Vec<DuplicateRollouts>,
     /// Names that the lists do not show.
-    pub names_missing: Vec<NameMissing>,
+    pub names_missing: Vec<LostName>,
     /// Conversations of other accounts: no difference.
-    pub hidden: Vec<Hidden>,
+    pub hidden: Vec<HiddenConversation>,
     /// Rollouts that are no conversation any more.
-    pub damaged: Vec<Skipped>,
+    pub damaged: Vec<SkippedFile>,
     /// The state database.
     pub database: Option<PathBuf>,
     /// Why it cannot be used.
@@ -319,27 +322,27 @@ pub struct CheckReport {
 
 impl CheckReport {
     /// Whether disk, database and index agree. What belongs to another account is as it should be.
-    pub fn is_equal(&self) -> bool {
-        self.is_mended() && self.left() == 0
+    pub fn is_consistent(&self) -> bool {
+        self.needs_no_repair() && self.unrepairable() == 0
     }
 
     /// Whether nothing is left that a repair mends.
-    pub fn is_mended(&self) -> bool {
+    pub fn needs_no_repair(&self) -> bool {
         self.missing.is_empty() && self.stale_path.is_empty() && self.names_missing.is_empty()
     }
 
     /// How many differences a repair leaves alone.
-    pub fn left(&self) -> usize {
+    pub fn unrepairable(&self) -> usize {
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len()
     }
 }
 
 /// What the table is compared with.
-struct Sides<'a> {
+struct CheckInput<'a> {
     home: &'a Path,
     real_home: &'a Path,
     conversations: &'a Conversations,
-    index: &'a SessionIndex,
+    index: &'a ThreadNameIndex,
 }
 
 /// What the rows differ in.
@@ -350,7 +353,7 @@ struct Differences {
     listed: usize,
     stale_path: Vec<StalePath>,
     orphans: Vec<OrphanRow>,
-    names_missing: Vec<NameMissing>,
+    names_missing: Vec<LostName>,
     problem: Option<IoError>,
 }
 
@@ -366,7 +369,7 @@ impl Differences {
         }
     }
 
-    fn add(&mut self, sides: &Sides<'_>, row: &ThreadRow) {
+    fn add(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
         let range = sides.conversations.range(&id);
         let Some(seen) = self.seen.get_mut(range.start).filter(|_| !range.is_empty()) else {
@@ -384,7 +387,7 @@ impl Differences {
         }
         let files = &sides.conversations.files[range];
         let recorded = Path::new(&row.rollout_path);
-        let is_recorded = |c: &OnDisk| {
+        let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(sides.home)
                 || recorded == c.file.plain_path(sides.real_home)
         };
@@ -406,7 +409,7 @@ impl Differences {
         }
         match lost_name(row, sides.index, &id) {
             Ok(None) => {}
-            Ok(Some(name)) => self.names_missing.push(NameMissing {
+            Ok(Some(name)) => self.names_missing.push(LostName {
                 row_id: row_id(),
                 name,
                 id,
@@ -418,7 +421,7 @@ impl Differences {
     /// Brings what was found into the order of ids, with what the conversations themselves say.
     fn report(
         mut self,
-        sides: &Sides<'_>,
+        sides: &CheckInput<'_>,
         live_account: Option<&str>,
     ) -> Result<CheckReport, HistoryError> {
         if let Some(problem) = self.problem {
@@ -442,7 +445,7 @@ impl Differences {
             let first = seen.saturating_sub(1).min(files.len() - 1);
             let counts = &files[first];
             if seen == 0 {
-                report.missing.push(Missing {
+                report.missing.push(MissingRow {
                     id: counts.id.clone(),
                     path: counts.file.path(sides.home),
                     archived: counts.file.is_archived,
@@ -450,10 +453,12 @@ impl Differences {
             }
             let others = files.iter().enumerate().filter(|(i, _)| *i != first);
             let ordered: Vec<_> = [counts].into_iter().chain(others.map(|(_, c)| c)).collect();
-            if ordered.len() > 1 || counts.file.has_twin {
+            if ordered.len() > 1 || counts.file.has_compressed_copy {
                 let paths = ordered.iter().map(|c| c.file.path(sides.home));
-                let twins = ordered.iter().filter_map(|c| c.file.twin(sides.home));
-                report.duplicates.push(Duplicate {
+                let twins = ordered
+                    .iter()
+                    .filter_map(|c| c.file.compressed_copy(sides.home));
+                report.duplicates.push(DuplicateRollouts {
                     id: counts.id.clone(),
                     paths: paths.chain(twins).collect(),
                 });
@@ -461,7 +466,7 @@ impl Differences {
             if let (Some(account), Some(live)) = (&counts.account, live_account)
                 && **account != *live
             {
-                report.hidden.push(Hidden {
+                report.hidden.push(HiddenConversation {
                     id: counts.id.clone(),
                     account_id: Arc::clone(account),
                 });
@@ -475,7 +480,7 @@ impl Differences {
 /// listed under the name in the index, so they have lost nothing (0.169).
 fn lost_name(
     row: &ThreadRow,
-    index: &SessionIndex,
+    index: &ThreadNameIndex,
     id: &ConversationId,
 ) -> Result<Option<String>, IoError> {
     if !row.is_paginated || !row.name.trim().is_empty() {

@@ -14,7 +14,7 @@ pub struct RolloutFile {
     /// Whether it lies among the archived ones.
     pub is_archived: bool,
     /// Whether a compressed form of it lies beside the plain one, which is the one that counts.
-    pub has_twin: bool,
+    pub has_compressed_copy: bool,
 }
 
 impl RolloutFile {
@@ -29,10 +29,10 @@ impl RolloutFile {
     }
 
     /// The compressed form beside it.
-    pub fn twin(&self, home: &Path) -> Option<PathBuf> {
+    pub fn compressed_copy(&self, home: &Path) -> Option<PathBuf> {
         let mut path = self.path(home).into_os_string();
         path.push(ZST);
-        self.has_twin.then(|| path.into())
+        self.has_compressed_copy.then(|| path.into())
     }
 }
 
@@ -80,7 +80,7 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
                 found.push(RolloutFile {
                     relative: path.strip_prefix(home).unwrap_or(path).into(),
                     is_archived: *top == ARCHIVED_SESSIONS,
-                    has_twin: false,
+                    has_compressed_copy: false,
                 });
             }
         }
@@ -93,7 +93,7 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
     });
     found.dedup_by(|zst, plain| {
         let is_twin = without_zst(&zst.relative) == &*plain.relative;
-        plain.has_twin |= is_twin;
+        plain.has_compressed_copy |= is_twin;
         is_twin
     });
     found.shrink_to_fit();
@@ -106,6 +106,6 @@ pub fn at(relative: &Path) -> Option<RolloutFile> {
     Some(RolloutFile {
         relative: relative.into(),
         is_archived: relative.starts_with(ARCHIVED_SESSIONS),
-        has_twin: false,
+        has_compressed_copy: false,
     })
 }

@@ -5,15 +5,15 @@ use crate::codex::threads::{self, ThreadRow};
 use std::path::Path;
 
 /// How many are named.
-const NAMED: usize = 3;
+const MAX_TITLES: usize = 3;
 
 /// Conversations that are not archived and that one account made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HiddenFrom {
+pub struct HiddenConversations {
     /// How many there are.
     pub count: usize,
     /// Those that were changed last, the last first: what each is called.
-    pub latest: Vec<String>,
+    pub latest_titles: Vec<String>,
 }
 
 /// Those of the workspace account `account_id` in the state database; `None` where that does not say
@@ -21,39 +21,58 @@ pub struct HiddenFrom {
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn of(database: &Path, account_id: &str) -> Result<Option<HiddenFrom>, DatabaseError> {
-    let start = || (Says::Nothing, 0, Vec::<(Option<i64>, String)>::new());
-    let found = threads::fold(database, start, |(says, count, latest), row: ThreadRow| {
-        *says = match (*says, row.account_id.is_empty()) {
-            (Says::Who, _) | (_, false) => Says::Who,
-            _ => Says::NotWho,
-        };
-        if row.archived || row.account_id != account_id {
-            return;
-        }
-        *count += 1;
-        let called = row.given_name().unwrap_or(&row.title).trim();
-        let called = if called.is_empty() { &row.id } else { called };
-        let first_line = called.lines().next().unwrap_or_default().to_owned();
-        latest.push((row.updated_ms, first_line));
-        latest.sort_by(|a, b| b.cmp(a));
-        latest.truncate(NAMED);
-    })?;
-    Ok(found.and_then(|(says, count, latest)| {
-        let latest = latest.into_iter().map(|(_, called)| called).collect();
-        (says != Says::NotWho).then_some(HiddenFrom { count, latest })
+pub fn count_hidden(
+    database: &Path,
+    account_id: &str,
+) -> Result<Option<HiddenConversations>, DatabaseError> {
+    let start = || {
+        (
+            AccountColumn::NoRows,
+            0,
+            Vec::<(Option<i64>, String)>::new(),
+        )
+    };
+    let found = threads::fold(
+        database,
+        start,
+        |(says, count, latest_titles), row: ThreadRow| {
+            *says = match (*says, row.account_id.is_empty()) {
+                (AccountColumn::Used, _) | (_, false) => AccountColumn::Used,
+                _ => AccountColumn::Unused,
+            };
+            if row.archived || row.account_id != account_id {
+                return;
+            }
+            *count += 1;
+            let called = row.given_name().unwrap_or(&row.title).trim();
+            let called = if called.is_empty() { &row.id } else { called };
+            let first_line = called.lines().next().unwrap_or_default().to_owned();
+            latest_titles.push((row.updated_ms, first_line));
+            latest_titles.sort_by(|a, b| b.cmp(a));
+            latest_titles.truncate(MAX_TITLES);
+        },
+    )?;
+    Ok(found.and_then(|(says, count, latest_titles)| {
+        let latest_titles = latest_titles
+            .into_iter()
+            .map(|(_, called)| called)
+            .collect();
+        (says != AccountColumn::Unused).then_some(HiddenConversations {
+            count,
+            latest_titles,
+        })
     }))
 }
 
 /// What the rows say about who made a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+enum AccountColumn {
     /// There is none.
-    Nothing,
+    NoRows,
     /// No row has an account: an older Codex does not note it.
-    NotWho,
+    Unused,
     /// Some have.
-    Who,
+    Used,
 }
 
 #[cfg(test)]
@@ -72,8 +91,8 @@ mod tests {
                  updated_at_ms INTEGER, history_mode TEXT, creator_account_id TEXT)",
             )
             .unwrap();
-        let found = || of(&path, "acct-a").unwrap();
-        assert_eq!(found(), Some(HiddenFrom::default()));
+        let found = || count_hidden(&path, "acct-a").unwrap();
+        assert_eq!(found(), Some(HiddenConversations::default()));
         let add = |id: &str, title: &str, name: &str, archived: i64, ms: i64, account: &str| {
             table
                 .execute(
@@ -90,9 +109,9 @@ mod tests {
         add("5", "new", "", 0, 5, "acct-a");
         add("6", "put away", "", 1, 8, "acct-a");
         add("7", "another's", "", 0, 7, "acct-b");
-        let expected = HiddenFrom {
+        let expected = HiddenConversations {
             count: 4,
-            latest: ["new", "3", "a name"].map(str::to_owned).to_vec(),
+            latest_titles: ["new", "3", "a name"].map(str::to_owned).to_vec(),
         };
         assert_eq!(found(), Some(expected));
     }

@@ -16,7 +16,7 @@ enum Id {
 }
 
 /// How long a written UUID is.
-const LEN: usize = 36;
+const UUID_TEXT_LEN: usize = 36;
 
 impl ConversationId {
     /// The id with this text.
@@ -30,7 +30,7 @@ impl ConversationId {
         match &self.0 {
             Id::Other(text) => use_text(text),
             Id::Uuid(bytes) => {
-                let text = written(bytes);
+                let text = uuid_text(bytes);
                 use_text(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
@@ -38,7 +38,7 @@ impl ConversationId {
 }
 
 fn parse(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != LEN || [8, 13, 18, 23].iter().any(|i| text[*i] != b'-') {
+    if text.len() != UUID_TEXT_LEN || [8, 13, 18, 23].iter().any(|i| text[*i] != b'-') {
         return None;
     }
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
@@ -50,9 +50,9 @@ fn parse(text: &[u8]) -> Option<[u8; 16]> {
     digits.next().is_none().then_some(bytes)
 }
 
-fn written(bytes: &[u8; 16]) -> [u8; LEN] {
+fn uuid_text(bytes: &[u8; 16]) -> [u8; UUID_TEXT_LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'-'; LEN];
+    let mut text = [b'-'; UUID_TEXT_LEN];
     let mut at = 0;
     for byte in bytes {
         if matches!(at, 8 | 13 | 18 | 23) {

@@ -11,15 +11,15 @@ pub mod hidden;
 pub mod id;
 pub mod json;
 pub mod lines;
-pub mod names;
 pub mod prompts;
 pub mod rebuild;
 pub mod repair;
+pub mod rfc3339;
 pub mod rollout;
 pub mod row;
-pub mod scratch;
+pub mod scratch_database;
+pub mod session_index;
 pub mod snapshot;
-pub mod stamp;
 
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
@@ -80,7 +80,7 @@ fn join(holders: &[Holder]) -> String {
 
 /// A file that was passed over.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Skipped {
+pub struct SkippedFile {
     /// The file.
     pub path: PathBuf,
     /// Why.
@@ -92,7 +92,7 @@ pub struct Skipped {
 /// noted in `skipped` too.
 fn for_each_file<T: Send>(
     paths: impl Iterator<Item = PathBuf>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
     work: impl Fn(&Path) -> io::Result<T> + Sync,
     mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
@@ -109,7 +109,7 @@ fn for_each_file<T: Send>(
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
                 Err(e) => {
                     let reason = e.to_string();
-                    skipped.push(Skipped { path, reason });
+                    skipped.push(SkippedFile { path, reason });
                     Ok(())
                 }
             }

@@ -4,7 +4,7 @@
 //! file itself and, beyond `[history].max_bytes`, drops the oldest lines down to four fifths.
 
 use super::id::ConversationId;
-use super::lines::{Line, Lines};
+use super::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
@@ -33,13 +33,13 @@ pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoEr
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e).at("read", &path),
     };
-    let mut lines = Lines::new(file);
+    let mut lines = LineReader::new(file);
     let mut broken = 0;
     while let Some(line) = lines.next_line().at("read", &path)? {
         let parsed = match line {
-            Line::Whole(line) if line.trim_ascii().is_empty() => continue,
-            Line::Whole(line) => serde_json::from_slice::<HistoryEntry>(line).ok(),
-            Line::TooLong { .. } => None,
+            JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
+            JsonlLine::Whole(line) => serde_json::from_slice::<HistoryEntry>(line).ok(),
+            JsonlLine::TooLong { .. } => None,
         };
         match parsed {
             Some(mut entry) => {

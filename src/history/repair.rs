@@ -1,15 +1,15 @@
 //! Putting the database right: rows point at their rollouts again, conversations without a row get
 //! one, names come back. Rollouts are read and never written.
 
-use super::check::{Conversations, Findings, Missing, is_given};
+use super::check::{Conversations, Findings, MissingRow, is_given};
 use super::files::RolloutFile;
 use super::id::ConversationId;
-use super::names::SessionIndex;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
-use super::scratch;
-use super::snapshot::{self, Before, Snapshot, Snapshots};
-use super::{HistoryError, Skipped, for_each_file};
+use super::scratch_database;
+use super::session_index::ThreadNameIndex;
+use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
+use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
 use crate::codex::process::{self, Holder};
@@ -30,7 +30,7 @@ use std::time::SystemTime;
 /// What a repair does to a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum RepairAction {
     /// Its row points at its rollout again.
     Path,
     /// It gets a row.
@@ -43,11 +43,11 @@ pub enum Action {
 
 /// One change. Its keys are a contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct RepairChange {
     /// The conversation; empty for the database as a whole.
     pub id: ConversationId,
     /// What is done.
-    pub action: Action,
+    pub action: RepairAction,
     /// What was there.
     pub from: Option<String>,
     /// What will be there.
@@ -60,8 +60,8 @@ pub struct Change {
     row_id: Option<Box<str>>,
 }
 
-impl Change {
-    fn new(id: ConversationId, action: Action, from: Option<String>, to: String) -> Self {
+impl RepairChange {
+    fn new(id: ConversationId, action: RepairAction, from: Option<String>, to: String) -> Self {
         Self {
             id,
             action,
@@ -80,13 +80,13 @@ impl Change {
         };
         let to = self.to.clone().unwrap_or_default();
         match self.action {
-            Action::Path => Some(RowChange::Path {
+            RepairAction::Path => Some(RowChange::Path {
                 id,
                 path: to,
                 archived: self.archived,
             }),
-            Action::Name => Some(RowChange::Name { id, name: to }),
-            Action::Row | Action::Database => None,
+            RepairAction::Name => Some(RowChange::Name { id, name: to }),
+            RepairAction::Row | RepairAction::Database => None,
         }
     }
 }
@@ -95,15 +95,15 @@ impl Change {
 #[derive(Debug)]
 pub struct RepairPlan {
     /// The changes, in order. A row that is made comes before the name that it gets.
-    pub changes: Vec<Change>,
+    pub changes: Vec<RepairChange>,
     /// Whether Codex has to make the database first.
-    pub makes_database: bool,
+    pub recreates_database: bool,
     /// Where the database is, or will be.
     pub database: Option<PathBuf>,
     /// Rollouts that could not be read.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedFile>,
     /// How many findings are left alone.
-    pub left: usize,
+    pub unrepairable: usize,
     /// The home, without links.
     home: PathBuf,
     /// The provider that the configuration names.
@@ -114,7 +114,7 @@ pub struct RepairPlan {
 
 /// Where things are.
 #[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
+pub struct RepairContext<'a> {
     /// The Codex home.
     pub home: &'a Path,
     /// The manager home.
@@ -135,50 +135,50 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
     } = findings;
     let mut plan = RepairPlan {
         changes: Vec::new(),
-        makes_database: !has_table && !conversations.is_empty(),
+        recreates_database: !has_table && !conversations.is_empty(),
         database: report.database,
         skipped: Vec::new(),
-        left: report.orphan_rows.len() + report.duplicates.len() + report.damaged.len(),
+        unrepairable: report.orphan_rows.len() + report.duplicates.len() + report.damaged.len(),
         home,
         provider: provider.to_owned(),
         conversations: Conversations::default(),
     };
     for stale in report.stale_path {
         let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
-        plan.changes.push(Change {
+        plan.changes.push(RepairChange {
             archived: stale.archived,
             row_id: stale.row_id,
-            ..Change::new(stale.id, Action::Path, Some(stale.recorded), path)
+            ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
         });
     }
     for lost in report.names_missing {
-        plan.changes.push(Change {
+        plan.changes.push(RepairChange {
             row_id: lost.row_id,
-            ..Change::new(lost.id, Action::Name, None, lost.name)
+            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
         });
     }
-    if plan.makes_database {
+    if plan.recreates_database {
         let to = pluralize(report.missing.len(), "conversation");
         let id = ConversationId::of("");
-        let change = Change::new(id, Action::Database, report.problem, to);
+        let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
         plan.changes.push(change);
     }
     let names = names(&report.missing, &index, &mut plan.skipped)?;
     let mut names = names.into_iter().peekable();
     for (i, missing) in report.missing.into_iter().enumerate() {
-        if !plan.makes_database {
+        if !plan.recreates_database {
             let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
-            plan.changes.push(Change {
+            plan.changes.push(RepairChange {
                 archived: missing.archived,
-                ..Change::new(missing.id.clone(), Action::Row, None, path)
+                ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
             });
         }
         if let Some((_, name)) = names.next_if(|(named, _)| *named == i) {
-            let change = Change::new(missing.id, Action::Name, None, name);
+            let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
             plan.changes.push(change);
         }
     }
-    if plan.makes_database {
+    if plan.recreates_database {
         plan.conversations = conversations;
     }
     Ok(plan)
@@ -205,9 +205,9 @@ impl RepairPlan {
 /// The names that the index knows of conversations without a row, by their places. Only the
 /// rollouts of those that have a line are read.
 fn names(
-    missing: &[Missing],
-    index: &SessionIndex,
-    skipped: &mut Vec<Skipped>,
+    missing: &[MissingRow],
+    index: &ThreadNameIndex,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<(usize, String)>, HistoryError> {
     let with_line: Vec<_> = (0..missing.len())
         .filter(|i| index.has(&missing[*i].id))
@@ -233,12 +233,12 @@ fn names(
 }
 
 /// Everybody who uses the home.
-pub fn holders(places: &Places<'_>) -> Vec<Holder> {
+pub fn holders(places: &RepairContext<'_>) -> Vec<Holder> {
     let outside = process::outside_folders(places.home, places.env);
     process::find_holders(places.home, &outside)
 }
 
-fn require_nobody(places: &Places<'_>) -> Result<(), HistoryError> {
+fn require_unused_home(places: &RepairContext<'_>) -> Result<(), HistoryError> {
     let holders = holders(places);
     if holders.is_empty() {
         Ok(())
@@ -254,24 +254,29 @@ fn require_nobody(places: &Places<'_>) -> Result<(), HistoryError> {
 /// Somebody uses the home; Codex is needed and does not do it (`program` says why it cannot be
 /// had); the database refuses. Then there is no snapshot, as nothing was changed.
 pub fn apply(
-    places: &Places<'_>,
+    places: &RepairContext<'_>,
     plan: &mut RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
-) -> Result<Snapshot, HistoryError> {
-    require_nobody(places)?;
+) -> Result<RepairSnapshot, HistoryError> {
+    require_unused_home(places)?;
     // What a killed command was writing.
     atomic::sweep(&threads::state_folder(places.home, places.env));
-    if plan.makes_database {
-        return make_database(places, plan, program, now);
+    if plan.recreates_database {
+        return recreate_database(places, plan, program, now);
     }
     let database = plan
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
-    let snapshots = Snapshots::lock(places.manager_home)?;
-    let snapshot = snapshots.take(places.home, Before::Repair, &trio(&database), now)?;
-    let changed = require_nobody(places).and_then(|()| change(&database, plan));
+    let snapshots = RepairSnapshots::lock(places.manager_home)?;
+    let snapshot = snapshots.create(
+        places.home,
+        SnapshotReason::Repair,
+        &database_files(&database),
+        now,
+    )?;
+    let changed = require_unused_home(places).and_then(|()| change(&database, plan));
     changed.map(|()| snapshot.clone()).inspect_err(|_| {
         // The database has taken it back as a whole.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
@@ -281,18 +286,18 @@ pub fn apply(
 }
 
 /// How many rollouts are read before their rows are made.
-const BATCH: usize = 256;
+const ROWS_PER_BATCH: usize = 256;
 
 fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
     threads::change(database, |apply| {
-        for changes in plan.changes.chunks(BATCH) {
-            let mut rows = new_rows(changes, &plan.provider, &mut skipped)?;
+        for changes in plan.changes.chunks(ROWS_PER_BATCH) {
+            let mut rows = build_rows(changes, &plan.provider, &mut skipped)?;
             for (i, change) in changes.iter().enumerate() {
                 match rows.remove(&i) {
                     Some(row) => apply(&RowChange::Insert(row))?,
-                    None if change.action == Action::Row => {
+                    None if change.action == RepairAction::Row => {
                         failed.insert(change.id.clone());
                     }
                     None => {
@@ -312,15 +317,15 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
 }
 
 /// The rows of those changes that make one, by their places.
-fn new_rows(
-    changes: &[Change],
+fn build_rows(
+    changes: &[RepairChange],
     provider: &str,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<HashMap<usize, NewRow>, HistoryError> {
-    let made = |i: &usize| changes[*i].action == Action::Row;
+    let made = |i: &usize| changes[*i].action == RepairAction::Row;
     let made: Vec<_> = (0..changes.len()).filter(made).collect();
     let recorded = |i: usize| Path::new(changes[i].to.as_deref().unwrap_or_default());
-    let paths = made.iter().map(|i| on_disk(recorded(*i)));
+    let paths = made.iter().map(|i| existing_file(recorded(*i)));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -337,7 +342,7 @@ fn new_rows(
             provider,
         };
         if let Some(meta) = &scan.meta {
-            rows.insert(i, row::of(meta, &scan, &facts));
+            rows.insert(i, row::build(meta, &scan, &facts));
         }
         Ok(())
     })?;
@@ -345,7 +350,7 @@ fn new_rows(
 }
 
 /// The file of a rollout that is recorded under the name of its plain form.
-fn on_disk(recorded: &Path) -> PathBuf {
+fn existing_file(recorded: &Path) -> PathBuf {
     let mut compressed = recorded.as_os_str().to_owned();
     compressed.push(ZST);
     if recorded.exists() {
@@ -367,11 +372,11 @@ pub fn register(
     home: &Path,
     env: &Environment,
     rollouts: Vec<RolloutFile>,
-) -> Result<Vec<Change>, HistoryError> {
+) -> Result<Vec<RepairChange>, HistoryError> {
     let Some(database) = threads::find_state_database(home, env) else {
         return Ok(Vec::new());
     };
-    let findings = super::check::look_at(home, Some(&database), None, rollouts)?;
+    let findings = super::check::compare_rollouts(home, Some(&database), None, rollouts)?;
     if !findings.has_table {
         return Ok(Vec::new());
     }
@@ -384,19 +389,19 @@ pub fn register(
 }
 
 /// A database and what SQLite keeps beside it.
-fn trio(database: &Path) -> Vec<PathBuf> {
+fn database_files(database: &Path) -> Vec<PathBuf> {
     let [wal, shm, journal] = database_sidecars(database);
     vec![database.to_path_buf(), wal, shm, journal]
 }
 
-fn make_database(
-    places: &Places<'_>,
+fn recreate_database(
+    places: &RepairContext<'_>,
     plan: &RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
-) -> Result<Snapshot, HistoryError> {
+) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let made = scratch::make(
+    let made = scratch_database::create(
         places.home,
         &plan.home,
         places.manager_home,
@@ -405,29 +410,29 @@ fn make_database(
         &plan.conversations,
     )?;
     threads::change(&made.database, |apply| {
-        let mut changes = plan.changes.iter().filter_map(Change::of_row);
+        let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
         changes.try_for_each(|change| apply(&change))
     })?;
     let folder = threads::state_folder(places.home, places.env);
     let target = folder.join(made.database.file_name().unwrap_or_default());
-    let mut kept = trio(&target);
+    let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target
     {
-        kept.extend(trio(old));
+        kept.extend(database_files(old));
     }
-    let snapshots = Snapshots::lock(places.manager_home)?;
-    let snapshot = snapshots.take(places.home, Before::Repair, &kept, now)?;
-    let put = require_nobody(places).and_then(|()| put_database(&made.database, &target));
+    let snapshots = RepairSnapshots::lock(places.manager_home)?;
+    let snapshot = snapshots.create(places.home, SnapshotReason::Repair, &kept, now)?;
+    let put = require_unused_home(places).and_then(|()| install_database(&made.database, &target));
     put.map(|()| snapshot.clone()).inspect_err(|_| {
         // Where that cannot be done either the snapshot stays, for `undo`.
-        if snapshot::put_missing_back(&snapshot).is_ok() {
+        if snapshot::restore_missing(&snapshot).is_ok() {
             snapshots.discard(&snapshot);
         }
     })
 }
 
-fn put_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
+fn install_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(target)?;
     let mut source = file_open::open(made).at("read", made)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
@@ -441,21 +446,21 @@ fn put_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
 /// Puts the state before a repair back. What is there now is kept first, as a snapshot of its own,
 /// which is returned.
 pub fn undo(
-    places: &Places<'_>,
-    snapshot: &mut Snapshot,
+    places: &RepairContext<'_>,
+    snapshot: &mut RepairSnapshot,
     now: DateTime<Utc>,
-) -> Result<Snapshot, HistoryError> {
-    require_nobody(places)?;
-    let snapshots = Snapshots::lock(places.manager_home)?;
+) -> Result<RepairSnapshot, HistoryError> {
+    require_unused_home(places)?;
+    let snapshots = RepairSnapshots::lock(places.manager_home)?;
     let paths: Vec<_> = snapshot
         .document
         .files
         .iter()
         .map(|f| f.path.clone())
         .collect();
-    let present = snapshots.take(places.home, Before::Undo, &paths, now)?;
-    require_nobody(places)?;
-    snapshots.put_back(snapshot, now)?;
+    let present = snapshots.create(places.home, SnapshotReason::Undo, &paths, now)?;
+    require_unused_home(places)?;
+    snapshots.restore(snapshot, now)?;
     Ok(present)
 }
 
@@ -469,20 +474,20 @@ pub fn finish_undo(
     env: &Environment,
     now: DateTime<Utc>,
 ) -> Result<bool, HistoryError> {
-    if snapshot::being_put_back(manager_home)?.is_none() {
+    if snapshot::interrupted_undo(manager_home)?.is_none() {
         return Ok(false);
     }
-    let snapshots = Snapshots::lock(manager_home)?;
+    let snapshots = RepairSnapshots::lock(manager_home)?;
     // Whoever held the lock may have been at it.
-    let Some(mut snapshot) = snapshot::being_put_back(manager_home)? else {
+    let Some(mut snapshot) = snapshot::interrupted_undo(manager_home)? else {
         return Ok(false);
     };
     let home = snapshot.document.codex_home.clone();
-    require_nobody(&Places {
+    require_unused_home(&RepairContext {
         home: &home,
         manager_home,
         env,
     })?;
-    snapshots.put_back(&mut snapshot, now)?;
+    snapshots.restore(&mut snapshot, now)?;
     Ok(true)
 }

@@ -23,7 +23,7 @@ const UNDOING: &str = ".undoing";
 /// Why a snapshot was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Before {
+pub enum SnapshotReason {
     /// Before a repair.
     #[default]
     Repair,
@@ -39,11 +39,11 @@ pub struct SnapshotFile {
     /// When it was taken.
     pub created_at: DateTime<Utc>,
     /// What for.
-    pub before: Before,
+    pub before: SnapshotReason,
     /// When it was put back.
     pub undone_at: Option<DateTime<Utc>>,
     /// The files.
-    pub files: Vec<KeptFile>,
+    pub files: Vec<SnapshotEntry>,
 }
 
 impl Document for SnapshotFile {
@@ -52,16 +52,16 @@ impl Document for SnapshotFile {
 
 /// A file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptFile {
+pub struct SnapshotEntry {
     /// Where it belongs.
     pub path: PathBuf,
     /// Its content; `None` for one that was not there.
-    pub content: Option<Content>,
+    pub content: Option<SnapshotContent>,
 }
 
 /// The content of a file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub struct SnapshotContent {
     /// Its name in the snapshot.
     pub name: String,
     /// Its digest.
@@ -74,14 +74,14 @@ pub struct Content {
 
 /// A snapshot on disk.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct RepairSnapshot {
     /// Its folder.
     pub folder: PathBuf,
     /// What it holds.
     pub document: SnapshotFile,
 }
 
-impl Snapshot {
+impl RepairSnapshot {
     /// Its name: the time at which it was taken.
     pub fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
@@ -91,12 +91,12 @@ impl Snapshot {
 
 /// The snapshots of a manager home, and the lock that keeps two changes apart.
 #[derive(Debug)]
-pub struct Snapshots {
+pub struct RepairSnapshots {
     folder: PathBuf,
     _lock: FileLock,
 }
 
-impl Snapshots {
+impl RepairSnapshots {
     /// Opens them for a change; whoever else changes waits.
     pub fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
         let folder = manager_home.join(FOLDER);
@@ -125,34 +125,34 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Puts a snapshot back. Killed in between, [`being_put_back`] names it until it is done again.
-    pub fn put_back(
+    /// Puts a snapshot back. Killed in between, [`interrupted_undo`] names it until it is done again.
+    pub fn restore(
         &self,
-        snapshot: &mut Snapshot,
+        snapshot: &mut RepairSnapshot,
         now: DateTime<Utc>,
     ) -> Result<(), HistoryError> {
         verify(snapshot)?;
         let mark = self.folder.join(UNDOING);
         atomic::write(&mark, snapshot.name().as_bytes())?;
-        replace(snapshot)?;
+        restore_files(snapshot)?;
         snapshot.document.undone_at = Some(now);
         document::write(&snapshot.folder.join(DOCUMENT), &snapshot.document)?;
         remove(&mark)
     }
 
     /// Copies `paths`; durable when this returns.
-    pub fn take(
+    pub fn create(
         &self,
         codex_home: &Path,
-        before: Before,
+        before: SnapshotReason,
         paths: &[PathBuf],
         now: DateTime<Utc>,
-    ) -> Result<Snapshot, HistoryError> {
+    ) -> Result<RepairSnapshot, HistoryError> {
         let folder = self.new_folder(now)?;
-        let taken = fill(&folder, codex_home, before, paths, now)
+        let taken = write_snapshot(&folder, codex_home, before, paths, now)
             .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
         match taken {
-            Ok(document) => Ok(Snapshot { folder, document }),
+            Ok(document) => Ok(RepairSnapshot { folder, document }),
             Err(e) => {
                 discard(&folder);
                 Err(e)
@@ -180,22 +180,22 @@ impl Snapshots {
     }
 
     /// Removes a snapshot of a change that was not made. What stays behind is no snapshot.
-    pub fn discard(&self, snapshot: &Snapshot) {
+    pub fn discard(&self, snapshot: &RepairSnapshot) {
         discard(&snapshot.folder);
     }
 }
 
-fn fill(
+fn write_snapshot(
     folder: &Path,
     codex_home: &Path,
-    before: Before,
+    before: SnapshotReason,
     paths: &[PathBuf],
     now: DateTime<Utc>,
 ) -> Result<SnapshotFile, HistoryError> {
     let mut files = Vec::new();
     for (i, path) in paths.iter().enumerate() {
-        let content = keep(path, folder, &format!("{i}"))?;
-        files.push(KeptFile {
+        let content = copy_into(path, folder, &format!("{i}"))?;
+        files.push(SnapshotEntry {
             path: path.clone(),
             content,
         });
@@ -225,7 +225,7 @@ pub fn find(
     manager_home: &Path,
     codex_home: &Path,
     name: Option<&str>,
-) -> Result<Snapshot, HistoryError> {
+) -> Result<RepairSnapshot, HistoryError> {
     let mut found = Vec::new();
     let entries = fs::read_dir(manager_home.join(FOLDER));
     for entry in entries.into_iter().flatten().flatten() {
@@ -236,19 +236,19 @@ pub fn find(
         if let DocumentState::Good(document) =
             document::read::<SnapshotFile>(&folder.join(DOCUMENT))?
         {
-            found.push(Snapshot { folder, document });
+            found.push(RepairSnapshot { folder, document });
         }
     }
-    let is_due = |document: &SnapshotFile| {
-        document.before == Before::Repair
+    let can_be_undone = |document: &SnapshotFile| {
+        document.before == SnapshotReason::Repair
             && document.undone_at.is_none()
             && document.codex_home == codex_home
     };
     found.retain(|snapshot| match name {
         Some(name) => snapshot.name() == name,
-        None => is_due(&snapshot.document),
+        None => can_be_undone(&snapshot.document),
     });
-    let newest = |s: &Snapshot| (s.document.created_at, s.name().len(), s.name());
+    let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || name.unwrap_or("none was made of this home").to_owned();
     found
         .into_iter()
@@ -257,7 +257,7 @@ pub fn find(
 }
 
 /// The snapshot that a killed command was putting back.
-pub fn being_put_back(manager_home: &Path) -> Result<Option<Snapshot>, HistoryError> {
+pub fn interrupted_undo(manager_home: &Path) -> Result<Option<RepairSnapshot>, HistoryError> {
     let folder = manager_home.join(FOLDER);
     let mark = folder.join(UNDOING);
     let name = match file_open::read_to_string(&mark) {
@@ -270,19 +270,19 @@ pub fn being_put_back(manager_home: &Path) -> Result<Option<Snapshot>, HistoryEr
         return Ok(None);
     };
     let found = document::read::<SnapshotFile>(&folder.join(DOCUMENT))?.good();
-    Ok(found.map(|document| Snapshot { folder, document }))
+    Ok(found.map(|document| RepairSnapshot { folder, document }))
 }
 
 /// Whether a snapshot holds what it says.
-fn verify(snapshot: &Snapshot) -> Result<(), HistoryError> {
+fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
         if let Some(content) = &file.content {
-            let kept = snapshot.folder.join(&content.name);
-            let mut opened = file_open::open(&kept).at("read", &kept)?;
-            let (digest, _) = hash::sha256_of(&mut opened).at("read", &kept)?;
+            let source_path = snapshot.folder.join(&content.name);
+            let mut opened = file_open::open(&source_path).at("read", &source_path)?;
+            let (digest, _) = hash::sha256_of(&mut opened).at("read", &source_path)?;
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
-                    path: kept,
+                    path: source_path,
                     detail: "it does not have its digest".into(),
                 });
             }
@@ -292,29 +292,29 @@ fn verify(snapshot: &Snapshot) -> Result<(), HistoryError> {
 }
 
 /// Puts every file of a snapshot back as it was; done again, it finishes what was begun.
-fn replace(snapshot: &Snapshot) -> Result<(), HistoryError> {
+fn restore_files(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     // What a killed command was writing.
     for file in &snapshot.document.files {
         atomic::sweep(atomic::parent_of(&file.path));
     }
     // A log that belongs to another state of its database must never stand beside it: logs go
     // first and come last.
-    let is_log = |file: &&KeptFile| is_sidecar(&file.path);
+    let is_log = |file: &&SnapshotEntry| is_sidecar(&file.path);
     for file in snapshot.document.files.iter().filter(is_log) {
         remove(&file.path)?;
     }
     for file in snapshot.document.files.iter().filter(|f| !is_log(f)) {
-        put_one_back(snapshot, file)?;
+        restore_file(snapshot, file)?;
     }
     for file in snapshot.document.files.iter().filter(is_log) {
-        put_one_back(snapshot, file)?;
+        restore_file(snapshot, file)?;
     }
     Ok(())
 }
 
 /// After a change that the database has taken back: removes the logs that it may have left and that
 /// were not there. They hold nothing that counts. A journal may be what it still needs.
-pub fn remove_new_logs(snapshot: &Snapshot) -> Result<(), HistoryError> {
+pub fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let is_log = |path: &Path| {
         let name = path.as_os_str().as_encoded_bytes();
         name.ends_with(b"-wal") || name.ends_with(b"-shm")
@@ -325,10 +325,10 @@ pub fn remove_new_logs(snapshot: &Snapshot) -> Result<(), HistoryError> {
 }
 
 /// Puts those files of a snapshot back that are gone.
-pub fn put_missing_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
+pub fn restore_missing(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let files = snapshot.document.files.iter();
     let mut gone = files.filter(|f| f.content.is_some() && !f.path.exists());
-    gone.try_for_each(|file| put_one_back(snapshot, file))
+    gone.try_for_each(|file| restore_file(snapshot, file))
 }
 
 fn is_sidecar(path: &Path) -> bool {
@@ -340,12 +340,12 @@ fn is_sidecar(path: &Path) -> bool {
     })
 }
 
-fn put_one_back(snapshot: &Snapshot, file: &KeptFile) -> Result<(), HistoryError> {
+fn restore_file(snapshot: &RepairSnapshot, file: &SnapshotEntry) -> Result<(), HistoryError> {
     let Some(content) = &file.content else {
         return remove(&file.path);
     };
-    let kept = snapshot.folder.join(&content.name);
-    let mut source = file_open::open(&kept).at("read", &kept)?;
+    let source_path = snapshot.folder.join(&content.name);
+    let mut source = file_open::open(&source_path).at("read", &source_path)?;
     let mut temp = atomic::TempFile::beside(&file.path)?;
     io::copy(&mut source, temp.file()).at("write", &file.path)?;
     set_mode(temp.file(), content.mode).at("write", &file.path)?;
@@ -365,7 +365,11 @@ fn remove(path: &Path) -> Result<(), HistoryError> {
 }
 
 /// Copies a file into a snapshot; `None` when it is not there.
-fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, HistoryError> {
+fn copy_into(
+    path: &Path,
+    folder: &Path,
+    name: &str,
+) -> Result<Option<SnapshotContent>, HistoryError> {
     let mut source = match file_open::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -387,7 +391,7 @@ fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, Histo
     temp.replace(&target)?;
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-    Ok(Some(Content {
+    Ok(Some(SnapshotContent {
         name: name.to_owned(),
         sha256: hasher.finish(),
         mode: mode_of(&meta),

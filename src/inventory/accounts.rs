@@ -54,7 +54,7 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
 
 /// Looks into the profiles whose logins these accounts are taken to have, and says so where one has
 /// none that can be used; whether there was such a one.
-pub fn distrust<'a>(
+pub fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
 ) -> bool {

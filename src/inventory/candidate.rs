@@ -1,6 +1,6 @@
 //! An archive as the rules of retention see it: whose it is, what it counts with, and whether it is good.
 
-use super::records::{ArchiveRecord, Problem};
+use super::records::{ArchiveProblem, ArchiveRecord};
 use crate::archive::metadata::Mode;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::identity::Identity;
@@ -10,7 +10,7 @@ use serde::Serialize;
 /// Archives that count together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Class {
+pub enum ArchiveClass {
     /// Of the whole home.
     Full,
     /// Of the login and settings.
@@ -21,7 +21,7 @@ pub enum Class {
     Safety,
 }
 
-impl Class {
+impl ArchiveClass {
     /// The name used in output.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,13 +50,13 @@ pub enum Soundness {
 
 /// What is known of one archive.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub struct RetentionCandidate {
     /// Its path below `backups/`.
     pub archive: String,
     /// Whose it is; absent where the home was signed out.
     pub identity: Option<Identity>,
     /// What it counts with.
-    pub class: Class,
+    pub class: ArchiveClass,
     /// The home that it is of; empty where that is not known, or it is made of a legacy file.
     pub home: String,
     /// Whether the user has left something out of it: it is no match for one that has all.
@@ -71,24 +71,26 @@ pub struct Candidate {
     pub soundness: Soundness,
 }
 
-impl Candidate {
+impl RetentionCandidate {
     /// What a record says; absent where the record has no archive.
     pub fn of(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
         let class = match metadata.mode {
-            _ if metadata.label.as_deref() == Some(SAFETY_LABEL) => Class::Safety,
-            Mode::Full => Class::Full,
-            Mode::Auth => Class::Auth,
-            Mode::Sessions => Class::Sessions,
+            _ if metadata.label.as_deref() == Some(SAFETY_LABEL) => ArchiveClass::Safety,
+            Mode::Full => ArchiveClass::Full,
+            Mode::Auth => ArchiveClass::Auth,
+            Mode::Sessions => ArchiveClass::Sessions,
         };
         let soundness = match (record.problem(), &record.verified) {
-            (Some(Problem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
-            (Some(Problem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
-            (Some(Problem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
+            (Some(ArchiveProblem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
+            (Some(ArchiveProblem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
+            (Some(ArchiveProblem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
             (_, Some(_)) => Soundness::Verified,
             // Without a good sidecar it was opened to be listed.
-            (Some(Problem::Sidecar(_) | Problem::NoArchive), None) => Soundness::Sound,
+            (Some(ArchiveProblem::Sidecar(_) | ArchiveProblem::NoArchive), None) => {
+                Soundness::Sound
+            }
             (None, None) => Soundness::Unchecked,
         };
         let made_at = metadata.created_at.to_utc();

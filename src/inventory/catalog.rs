@@ -2,7 +2,7 @@
 //!
 //! The folder is the truth; `inventory.json` only saves reading what has not changed.
 
-use super::records::{ArchiveRecord, FileStamp, Problem, Verified};
+use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, VerifyRecord};
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -35,7 +35,8 @@ pub fn list(
             continue;
         }
         let before = known.remove(&relative);
-        let is_known = |r: &ArchiveRecord| !r.seen.as_ref().is_some_and(Problem::may_pass);
+        let is_known =
+            |r: &ArchiveRecord| !r.seen.as_ref().is_some_and(ArchiveProblem::is_transient);
         records.push(match before {
             Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
             before => {
@@ -54,10 +55,10 @@ pub fn list(
 /// What `verify` found of an archive whose file is the same. A sidecar that was written again says nothing
 /// new of it, unless it describes another. Where it could not be read, or what was wrong is noted in words
 /// as it was once, "damaged" may have meant no more than that, or a lost sidecar.
-fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<Verified> {
+fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(|m| &m.archive_sha256);
     let is_other = digests[0] != digests[1] && digests.iter().all(|digest| !digest.is_empty());
-    let is_doubtful = matches!(before.seen, Some(Problem::Unreadable(_)));
+    let is_doubtful = matches!(before.seen, Some(ArchiveProblem::Unreadable(_)));
     before
         .verified
         .filter(|verified| !is_other && (verified.ok || !is_doubtful))
@@ -144,13 +145,13 @@ fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
 }
 
 /// A sidecar without an archive: no problem where there never was one (a normalized legacy file).
-fn record_alone(told: Result<Metadata, SidecarProblem>) -> (Metadata, Option<Problem>) {
+fn record_alone(told: Result<Metadata, SidecarProblem>) -> (Metadata, Option<ArchiveProblem>) {
     match told {
         Ok(told) => {
             let had_one = !told.archive_sha256.is_empty();
-            (told, had_one.then_some(Problem::NoArchive))
+            (told, had_one.then_some(ArchiveProblem::NoArchive))
         }
-        Err(problem) => (Metadata::default(), Some(Problem::Sidecar(problem))),
+        Err(problem) => (Metadata::default(), Some(ArchiveProblem::Sidecar(problem))),
     }
 }
 
@@ -158,22 +159,28 @@ fn archive(
     path: &Path,
     stamp: &FileStamp,
     told: Result<Metadata, SidecarProblem>,
-) -> (Metadata, Option<Problem>) {
+) -> (Metadata, Option<ArchiveProblem>) {
     let (told, problem) = match told {
         Ok(told) if told.archive_bytes != 0 && told.archive_bytes != stamp.bytes => {
             (Some(told), SidecarProblem::OfAnother)
         }
         Ok(told) => {
             let is_empty = stamp.bytes == 0;
-            return (told, is_empty.then(|| Problem::Damaged("empty".into())));
+            return (
+                told,
+                is_empty.then(|| ArchiveProblem::Damaged("empty".into())),
+            );
         }
         Err(problem) => (None, problem),
     };
     match (Archive::open(path), told) {
-        (Ok(opened), _) => (opened.metadata().clone(), Some(Problem::Sidecar(problem))),
+        (Ok(opened), _) => (
+            opened.metadata().clone(),
+            Some(ArchiveProblem::Sidecar(problem)),
+        ),
         (Err(e), told) => {
             let problem = match (problem_of(&e), &told) {
-                (Problem::Damaged(_), Some(told)) => Problem::Damaged(format!(
+                (ArchiveProblem::Damaged(_), Some(told)) => ArchiveProblem::Damaged(format!(
                     "{} bytes, the sidecar says {}",
                     stamp.bytes, told.archive_bytes
                 )),
@@ -195,12 +202,14 @@ pub fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
 }
 
 /// What it means for an archive that it could not be opened.
-pub fn problem_of(error: &ArchiveError) -> Problem {
+pub fn problem_of(error: &ArchiveError) -> ArchiveProblem {
     match error {
-        ArchiveError::Damaged { detail, .. } => Problem::Damaged(detail.clone()),
-        ArchiveError::Foreign(_) => Problem::Damaged("not an archive of codex-manager".into()),
-        ArchiveError::Unsafe { .. } => Problem::Damaged(error.to_string()),
-        ArchiveError::Io(e) => Problem::Unreadable(e.source.to_string()),
-        _ => Problem::Unreadable(error.to_string()),
+        ArchiveError::Damaged { detail, .. } => ArchiveProblem::Damaged(detail.clone()),
+        ArchiveError::Foreign(_) => {
+            ArchiveProblem::Damaged("not an archive of codex-manager".into())
+        }
+        ArchiveError::Unsafe { .. } => ArchiveProblem::Damaged(error.to_string()),
+        ArchiveError::Io(e) => ArchiveProblem::Unreadable(e.source.to_string()),
+        _ => ArchiveProblem::Unreadable(error.to_string()),
     }
 }

@@ -29,15 +29,15 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 /// The largest file that is looked into. Real ones are below 10 kB; larger ones are still digested.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_PARSED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why `session_start_at` of a legacy record is what it is.
-const BASIS: &str =
+const INFERENCE_BASIS: &str =
     "legacy filename day-month plus auth file mtime minus configured session duration";
 
 /// A file that became no record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Skipped {
+pub struct SkippedLegacyFile {
     /// The file.
     pub path: PathBuf,
     /// Why.
@@ -48,24 +48,24 @@ pub struct Skipped {
 
 /// What stands in the folders that were looked at.
 #[derive(Debug, Clone, Default)]
-pub struct Scan {
+pub struct LegacyScan {
     /// Files of legacy names that can be opened, by path.
     pub files: Vec<PathBuf>,
     /// All others, by path.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedLegacyFile>,
 }
 
 /// Lists the files of `places`: folders, or single files. Links to folders are not followed.
 ///
 /// # Errors
 /// One of `places` is not there or cannot be listed. What cannot be listed below is skipped.
-pub fn scan(places: &[PathBuf], recursive: bool) -> Result<Scan, IoError> {
+pub fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
     let mut files = BTreeSet::new();
     let mut skipped = BTreeSet::new();
     for place in places {
         let is_folder = fs::metadata(place).at("read", place)?.is_dir();
         if !is_folder {
-            sort_out(resolved(place), &mut files, &mut skipped);
+            classify(resolved(place), &mut files, &mut skipped);
             continue;
         }
         let folder = fs::canonicalize(place).at("read", place)?;
@@ -75,9 +75,9 @@ pub fn scan(places: &[PathBuf], recursive: bool) -> Result<Scan, IoError> {
         for entry in WalkDir::new(&folder).min_depth(1).max_depth(depth) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
-                Ok(entry) => sort_out(entry.into_path(), &mut files, &mut skipped),
+                Ok(entry) => classify(entry.into_path(), &mut files, &mut skipped),
                 Err(e) => {
-                    skipped.insert(Skipped {
+                    skipped.insert(SkippedLegacyFile {
                         path: e.path().unwrap_or(&folder).to_path_buf(),
                         reason: e
                             .io_error()
@@ -88,7 +88,7 @@ pub fn scan(places: &[PathBuf], recursive: bool) -> Result<Scan, IoError> {
             }
         }
     }
-    Ok(Scan {
+    Ok(LegacyScan {
         files: files.into_iter().collect(),
         skipped: skipped.into_iter().collect(),
     })
@@ -110,7 +110,11 @@ fn name_of(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet<Skipped>) {
+fn classify(
+    path: PathBuf,
+    files: &mut BTreeSet<PathBuf>,
+    skipped: &mut BTreeSet<SkippedLegacyFile>,
+) {
     if is_legacy_name(&path) {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_file() => {
@@ -122,7 +126,7 @@ fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet
                 } else {
                     "no regular file"
                 };
-                skipped.insert(Skipped {
+                skipped.insert(SkippedLegacyFile {
                     path,
                     reason: reason.into(),
                     is_fault: true,
@@ -135,7 +139,7 @@ fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet
                 } else {
                     e.to_string()
                 };
-                skipped.insert(Skipped {
+                skipped.insert(SkippedLegacyFile {
                     path,
                     reason,
                     is_fault: true,
@@ -152,7 +156,7 @@ fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet
         }
         Some(_) => "not a legacy name (21apr_me@x.com_auth.json)",
     };
-    skipped.insert(Skipped {
+    skipped.insert(SkippedLegacyFile {
         path,
         reason: reason.into(),
         is_fault: false,
@@ -207,11 +211,11 @@ fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoE
             break;
         }
         hasher.update(&buffer[..n]);
-        if bytes.len() <= MAX_BYTES {
+        if bytes.len() <= MAX_PARSED_BYTES {
             bytes.extend_from_slice(&buffer[..n]);
         }
     }
-    let bytes = (bytes.len() <= MAX_BYTES).then_some(bytes);
+    let bytes = (bytes.len() <= MAX_PARSED_BYTES).then_some(bytes);
     Ok((FileStamp::of(&meta), hasher.finish(), bytes))
 }
 
@@ -333,7 +337,7 @@ pub fn record(
             reset_at: Some(inference.next_available_at),
             quota_end_detected_at: Some(inference.quota_end_detected_at),
             inferred_session_duration_seconds: Some(options.session_duration.num_seconds()),
-            inference_basis: BASIS.into(),
+            inference_basis: INFERENCE_BASIS.into(),
             legacy_auth_filename: Some(filename.to_owned()),
             legacy_quota_day_token: Some(name.token.to_owned()),
             legacy_year: Some(inference.legacy_year),
@@ -351,7 +355,7 @@ pub fn record(
 
 /// What [`merge`] did.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Merged {
+pub struct LegacyMerge {
     /// Every record of this run, with its archive name, by path.
     pub records: Vec<LegacyRecord>,
     /// How many were not known before.
@@ -371,8 +375,8 @@ pub fn merge(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,
     taken: impl Fn(&LegacyRecord, &str) -> bool,
-) -> Merged {
-    let mut merged = Merged::default();
+) -> LegacyMerge {
+    let mut merged = LegacyMerge::default();
     let places: HashMap<String, usize> = inventory
         .legacy
         .iter()

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub const FOLDER: &str = "observations";
 
 /// How many looks of one account are kept: at one an hour, two weeks.
-pub const KEPT: usize = 336;
+pub const MAX_SPANS: usize = 336;
 
 /// What was seen of one account.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct ObservationsFile {
     pub identity: Option<Identity>,
     /// The looks, the oldest first.
     #[serde(default)]
-    pub looks: Vec<Look>,
+    pub looks: Vec<ObservationSpan>,
 }
 
 impl Document for ObservationsFile {
@@ -37,7 +37,7 @@ impl Document for ObservationsFile {
 
 /// Figures, and how long they were the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct ObservationSpan {
     /// What was seen, first at the time that it carries.
     #[serde(flatten)]
     pub seen: Observation,
@@ -53,7 +53,7 @@ impl ObservationsFile {
 
     /// Adds a look. One that shows the same as its neighbour only makes that last longer. The oldest
     /// go when there are too many.
-    pub fn add(&mut self, look: Look) {
+    pub fn add(&mut self, look: ObservationSpan) {
         let at = self
             .looks
             .partition_point(|known| known.seen.observed_at <= look.seen.observed_at);
@@ -67,7 +67,7 @@ impl ObservationsFile {
             return;
         }
         self.looks.insert(at, look);
-        let surplus = self.looks.len().saturating_sub(KEPT);
+        let surplus = self.looks.len().saturating_sub(MAX_SPANS);
         self.looks.drain(..surplus);
     }
 }
@@ -140,7 +140,7 @@ pub fn load(manager_home: &Path, identity: &Identity) -> Result<ObservationsFile
 pub fn add(
     manager_home: &Path,
     identity: &Identity,
-    looks: impl IntoIterator<Item = Look>,
+    looks: impl IntoIterator<Item = ObservationSpan>,
 ) -> Result<usize, DocumentError> {
     let path = path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
@@ -166,7 +166,7 @@ pub fn note(
     if seen.windows.is_empty() {
         return Ok(());
     }
-    let look = Look {
+    let look = ObservationSpan {
         seen: seen.clone(),
         until: seen.observed_at,
     };

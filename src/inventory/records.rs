@@ -48,25 +48,27 @@ pub struct ArchiveRecord {
     pub metadata: Metadata,
     /// What was wrong when the two were looked at; see [`ArchiveRecord::problem`].
     #[serde(default, rename = "problem", deserialize_with = "problem_or_text")]
-    pub seen: Option<Problem>,
+    pub seen: Option<ArchiveProblem>,
     /// What the last `verify` of this very file found.
     #[serde(default)]
-    pub verified: Option<Verified>,
+    pub verified: Option<VerifyRecord>,
 }
 
 impl ArchiveRecord {
     /// What is wrong by all that is known: what `verify` found weighs more than a lost sidecar.
-    pub fn problem(&self) -> Option<&Problem> {
+    pub fn problem(&self) -> Option<&ArchiveProblem> {
         let is_bad = self.verified.as_ref().is_some_and(|verified| !verified.ok);
         match &self.seen {
-            None | Some(Problem::Sidecar(_)) if is_bad => Some(&Problem::FoundDamaged),
+            None | Some(ArchiveProblem::Sidecar(_)) if is_bad => {
+                Some(&ArchiveProblem::FoundDamaged)
+            }
             seen => seen.as_ref(),
         }
     }
 
     /// Whether it has an archive that can be put back as far as is known: its sidecar does not matter.
     pub fn is_usable(&self) -> bool {
-        let is_whole = matches!(self.problem(), None | Some(Problem::Sidecar(_)));
+        let is_whole = matches!(self.problem(), None | Some(ArchiveProblem::Sidecar(_)));
         self.archive.is_some() && is_whole
     }
 }
@@ -74,7 +76,7 @@ impl ArchiveRecord {
 /// What is wrong with an archive or its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Problem {
+pub enum ArchiveProblem {
     /// The archive is whole as far as is known, and describes itself: its sidecar does not.
     Sidecar(SidecarProblem),
     /// There is only a sidecar.
@@ -87,9 +89,9 @@ pub enum Problem {
     Unreadable(String),
 }
 
-impl Problem {
+impl ArchiveProblem {
     /// Whether it may be gone the next time, though the files are the same.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Sidecar(problem) => problem.may_pass(),
             Self::Unreadable(_) => true,
@@ -98,25 +100,25 @@ impl Problem {
     }
 }
 
-/// Before there was [`Problem`], what was wrong was noted in words, a transient error like damage: who
+/// Before there was [`ArchiveProblem`], what was wrong was noted in words, a transient error like damage: who
 /// reads them looks again.
-fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Problem>, D::Error> {
+fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ArchiveProblem>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Noted {
-        Known(Problem),
+    enum StoredProblem {
+        Known(ArchiveProblem),
         InWords(String),
     }
-    let noted = Option::<Noted>::deserialize(from)?;
+    let noted = Option::<StoredProblem>::deserialize(from)?;
     Ok(noted.map(|noted| match noted {
-        Noted::Known(problem) => problem,
-        Noted::InWords(text) => Problem::Unreadable(text),
+        StoredProblem::Known(problem) => problem,
+        StoredProblem::InWords(text) => ArchiveProblem::Unreadable(text),
     }))
 }
 
 /// The result of reading every byte of an archive, whatever its sidecar is like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Verified {
+pub struct VerifyRecord {
     /// When that was.
     pub at: Timestamp,
     /// Whether nothing was wrong with it.

@@ -4,7 +4,7 @@ use super::cooldown::AccountEntry;
 
 /// An account that could not be told from what was typed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
+pub enum AccountResolveError {
     /// None is called so.
     #[error("no account is called {text:?}")]
     Unknown {
@@ -23,7 +23,7 @@ pub enum ResolveError {
     },
 }
 
-impl ResolveError {
+impl AccountResolveError {
     /// The accounts to choose from, as they can be typed.
     pub fn choices(&self) -> &[String] {
         match self {
@@ -37,7 +37,7 @@ impl ResolveError {
 pub fn resolve<'a>(
     accounts: impl IntoIterator<Item = &'a AccountEntry>,
     text: &str,
-) -> Result<usize, ResolveError> {
+) -> Result<usize, AccountResolveError> {
     let accounts: Vec<_> = accounts.into_iter().collect();
     let wanted = text.trim().to_lowercase();
     let profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
@@ -61,14 +61,14 @@ pub fn resolve<'a>(
             [one] => return Ok(*one),
             several => {
                 let entries: Vec<_> = several.iter().map(|i| accounts[*i]).collect();
-                return Err(ResolveError::Ambiguous {
+                return Err(AccountResolveError::Ambiguous {
                     text: text.to_owned(),
                     choices: choices(&entries),
                 });
             }
         }
     }
-    Err(ResolveError::Unknown {
+    Err(AccountResolveError::Unknown {
         text: text.to_owned(),
         choices: choices(&accounts),
     })

@@ -1,10 +1,10 @@
 //! Which archives are kept: the rules, applied to what is known of each, without touching any.
 //!
-//! Rules count for each account, [`Class`] and home apart, by the instants at which archives were made;
+//! Rules count for each account, [`ArchiveClass`] and home apart, by the instants at which archives were made;
 //! days, weeks and months are those of the local zone. What is damaged, or made in the future by
 //! this clock, fills no place of a rule.
 
-use super::candidate::{Candidate, Class, Soundness};
+use super::candidate::{ArchiveClass, RetentionCandidate, Soundness};
 use crate::codex::identity::Identity;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc, Weekday};
@@ -34,9 +34,9 @@ impl KeepRules {
 
 /// One archive, and why it stays or goes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
+pub struct RetentionDecision {
     /// The archive.
-    pub candidate: Candidate,
+    pub candidate: RetentionCandidate,
     /// Why.
     pub reason: String,
 }
@@ -45,23 +45,23 @@ pub struct Decision {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RetentionPlan {
     /// What stays.
-    pub keep: Vec<Decision>,
+    pub keep: Vec<RetentionDecision>,
     /// What goes.
-    pub drop: Vec<Decision>,
+    pub drop: Vec<RetentionDecision>,
 }
 
 impl RetentionPlan {
-    fn keep(&mut self, candidate: &Candidate, reason: impl Into<String>) {
+    fn keep(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
         self.keep.push(decision(candidate, reason));
     }
 
-    fn drop(&mut self, candidate: &Candidate, reason: impl Into<String>) {
+    fn drop(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
         self.drop.push(decision(candidate, reason));
     }
 }
 
-fn decision(candidate: &Candidate, reason: impl Into<String>) -> Decision {
-    Decision {
+fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> RetentionDecision {
+    RetentionDecision {
         candidate: candidate.clone(),
         reason: reason.into(),
     }
@@ -74,7 +74,7 @@ fn decision(candidate: &Candidate, reason: impl Into<String>) -> Decision {
 /// why one goes that has all. A damaged archive goes only where a good one of its
 /// account, class and home stays.
 pub fn plan(
-    candidates: &[Candidate],
+    candidates: &[RetentionCandidate],
     rules: &KeepRules,
     now: &DateTime<Utc>,
     zone: Zone,
@@ -103,10 +103,10 @@ pub fn plan(
             continue;
         }
         let counting: Vec<_> = group.iter().copied().filter(|c| c.counts(now)).collect();
-        let mut reasons = ruled(&counting, rules, zone);
-        let is_verified = |c: &&Candidate| c.soundness == Soundness::Verified;
+        let mut reasons = rule_reasons(&counting, rules, zone);
+        let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         if let Some(place) = counting.iter().position(is_verified)
-            && counting[place].class == Class::Full
+            && counting[place].class == ArchiveClass::Full
             && reasons[place].is_empty()
         {
             reasons[place].push("last verified full archive".into());
@@ -146,7 +146,7 @@ pub fn plan(
     plan
 }
 
-fn is_of_another_home(one: &Candidate, other: &Candidate) -> bool {
+fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {
     let is_same = is_same_account(one.identity.as_ref(), other.identity.as_ref());
     is_same && one.class == other.class && one.home != other.home
 }
@@ -161,13 +161,14 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 
 /// What has to be read through before anything of `plan` goes: where something of an account, class and
 /// home goes and no verified archive stays, the newest that fills a place.
-pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
+pub fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
-    let is_kept = |candidate: &Candidate| kept.contains(&candidate);
+    let is_kept = |candidate: &RetentionCandidate| kept.contains(&candidate);
     let all = plan.keep.iter().chain(&plan.drop);
     let all: Vec<_> = all.map(|d| d.candidate.clone()).collect();
     let newest = groups(&all).into_iter().filter_map(|group| {
-        let (stay, go): (Vec<&Candidate>, Vec<_>) = group.into_iter().partition(|c| is_kept(c));
+        let (stay, go): (Vec<&RetentionCandidate>, Vec<_>) =
+            group.into_iter().partition(|c| is_kept(c));
         let is_proved = stay.iter().any(|c| c.soundness == Soundness::Verified);
         if go.is_empty() || is_proved {
             return None;
@@ -178,8 +179,8 @@ pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
 }
 
 /// Archives of one account, class and home together, newest first.
-fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
-    let mut accounts: Vec<(Option<&Identity>, Vec<&Candidate>)> = Vec::new();
+fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
+    let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();
     // Those that name their account in full first: others are recognised by them.
     ordered.sort_by_key(|c| {
@@ -209,17 +210,19 @@ fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
         groups.extend(
             account
                 .chunk_by(|a, b| {
-                    let key = |c: &Candidate| (c.class, c.home.clone(), c.excludes, c.incomplete);
+                    let key = |c: &RetentionCandidate| {
+                        (c.class, c.home.clone(), c.excludes, c.incomplete)
+                    };
                     key(a) == key(b)
                 })
-                .map(<[&Candidate]>::to_vec),
+                .map(<[&RetentionCandidate]>::to_vec),
         );
     }
     groups
 }
 
 /// For each archive of a group, newest first, the rules that keep it.
-fn ruled(group: &[&Candidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>> {
+fn rule_reasons(group: &[&RetentionCandidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>> {
     let mut reasons = vec![Vec::new(); group.len()];
     let at = |i: usize| group[i].made_at.unwrap_or_default();
     for reasons in reasons.iter_mut().take(rules.last as usize) {

@@ -1,8 +1,8 @@
 //! Reading and writing `inventory.json`, and noting in it and in `cooldown.json` what was done.
 
 use super::catalog;
-use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
-use super::records::{ArchiveRecord, FileStamp, InventoryFile, Problem, Verified};
+use super::cooldown::{self, CooldownFile, CooldownUpdate, LOCK_NAME};
+use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
@@ -55,7 +55,7 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
 
 /// What came of noting something that is done: no failure here undoes it.
 #[derive(Debug, Default)]
-pub struct Noted {
+pub struct NoteResult {
     /// What the user should know.
     pub warnings: Vec<String>,
     /// What could not be noted, and why.
@@ -68,8 +68,8 @@ pub fn note_archive(
     published: &Published,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Noted {
-    let mut noted = Noted::default();
+) -> NoteResult {
+    let mut noted = NoteResult::default();
     match note_record(manager_home, published) {
         Ok(None) => {}
         Ok(Some(aside)) => noted.warnings.push(format!(
@@ -122,13 +122,13 @@ fn note_record(
 
 /// What `verify` found in one archive.
 #[derive(Debug, Clone)]
-pub struct Finding {
+pub struct VerifyFinding {
     /// Its path.
     pub archive: PathBuf,
     /// The file that was read: another that stands there now has nothing noted.
     pub stamp: Option<FileStamp>,
     /// What is noted of it.
-    pub verified: Verified,
+    pub verified: VerifyRecord,
     /// Whether its sidecar describes another archive: then it is listed by what it says of itself.
     pub is_misdescribed: bool,
 }
@@ -136,7 +136,10 @@ pub struct Finding {
 /// Notes what `verify` found in archives; whether it did. Those that do not lie under `backups/` are left
 /// out. Who only reads waits for nobody: while another command holds the lock, or the document is
 /// damaged, nothing is noted.
-pub fn note_verified(manager_home: &Path, results: &[Finding]) -> Result<bool, DocumentError> {
+pub fn note_verified(
+    manager_home: &Path,
+    results: &[VerifyFinding],
+) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
@@ -146,13 +149,13 @@ pub fn note_verified(manager_home: &Path, results: &[Finding]) -> Result<bool, D
         Err(LockError::Held(_)) => return Ok(false),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
-    note_verified_holding(manager_home, results, &held)
+    note_verified_locked(manager_home, results, &held)
 }
 
 /// The same by who holds the lock of the manager home.
-pub fn note_verified_holding(
+pub fn note_verified_locked(
     manager_home: &Path,
-    results: &[Finding],
+    results: &[VerifyFinding],
     _held: &FileLock,
 ) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
@@ -182,7 +185,7 @@ pub fn note_verified_holding(
             && let Ok(opened) = Archive::open(&finding.archive)
         {
             record.metadata = opened.metadata().clone();
-            record.seen = Some(Problem::Sidecar(SidecarProblem::OfAnother));
+            record.seen = Some(ArchiveProblem::Sidecar(SidecarProblem::OfAnother));
         }
     }
     document::write(&path, &inventory)?;
@@ -194,7 +197,7 @@ pub fn note_profiles(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Result<Updated<()>, ProfileError> {
+) -> Result<CooldownUpdate<()>, ProfileError> {
     note_profiles_and(manager_home, now, zone, |_| {})
 }
 
@@ -204,7 +207,7 @@ pub fn note_profiles_and(
     now: &DateTime<Utc>,
     zone: Zone,
     more: impl FnOnce(&mut CooldownFile),
-) -> Result<Updated<()>, ProfileError> {
+) -> Result<CooldownUpdate<()>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     Ok(cooldown::update(manager_home, now, zone, |file| {
         file.set_profiles(&profiles);
@@ -277,7 +280,7 @@ mod tests {
                 r.metadata.source_codex_home = "/elsewhere".into();
             }),
             record("damaged", "2026-11-05T00:00:00+00:00", |r| {
-                r.seen = Some(Problem::Damaged("empty".into()));
+                r.seen = Some(ArchiveProblem::Damaged("empty".into()));
             }),
             record("legacy", "2026-11-06T00:00:00+00:00", |r| {
                 r.metadata.legacy_auth_filename = Some("1jan_a@x.com_auth.json".into());

@@ -22,7 +22,7 @@ pub const FOLDER: &str = ".trash";
 const MOVES: &str = "moves.json";
 
 /// How a folder is named by the time.
-const STAMP: &str = "%Y%m%dT%H%M%SZ";
+const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 /// What is being moved.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ impl Document for MovesFile {
 
 /// An archive that was put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PutBack {
+pub struct RestoredArchive {
     /// Its name in the trash.
     pub archive: String,
     /// Its name under `backups/`: another where that one was taken meanwhile.
@@ -46,7 +46,7 @@ pub struct PutBack {
 
 /// How it stands with moves that were interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum MoveRecovery {
     /// There were none.
     Nothing,
     /// They were finished.
@@ -71,12 +71,12 @@ pub fn discard(
     now: &DateTime<Utc>,
     held: &FileLock,
 ) -> Result<PathBuf, DocumentError> {
-    settle_holding(manager_home, held)?;
+    finish_moves_locked(manager_home, held)?;
     let backups = store::backups(manager_home);
     let trash = folder(manager_home);
-    let stamp = now.format(STAMP).to_string();
+    let stamp = now.format(BATCH_NAME_FORMAT).to_string();
     // After the newest, also where the clock was ahead then: the last is the one to undo first.
-    let newest = batches(manager_home)?.last().and_then(|b| place(b));
+    let newest = batches(manager_home)?.last().and_then(|b| batch_key(b));
     let name = match newest {
         Some((last, number)) if last >= stamp => format!("{last}-{:03}", number + 1),
         _ => stamp,
@@ -104,14 +104,14 @@ pub fn discard(
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub fn plan_undo(manager_home: &Path) -> Result<Vec<PutBack>, IoError> {
+pub fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     Ok(match newest_batch(manager_home)? {
-        Some((_, archives)) => places_for(manager_home, archives),
+        Some((_, archives)) => plan_restore(manager_home, archives),
         None => Vec::new(),
     })
 }
 
-fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
+fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchive> {
     let backups = store::backups(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
@@ -128,7 +128,7 @@ fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
             .find(is_free)
             .unwrap_or_default();
         taken.insert(name.clone());
-        back.push(PutBack { archive, name });
+        back.push(RestoredArchive { archive, name });
     }
     back
 }
@@ -137,16 +137,16 @@ fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
 ///
 /// # Errors
 /// Something could not be moved; then nothing was.
-pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<PutBack>, DocumentError> {
-    settle_holding(manager_home, held)?;
+pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<RestoredArchive>, DocumentError> {
+    finish_moves_locked(manager_home, held)?;
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
-    let back = places_for(manager_home, archives);
+    let back = plan_restore(manager_home, archives);
     let backups = store::backups(manager_home);
     let inside = batch.file_name().unwrap_or_default().to_string_lossy();
     let mut moves = Vec::new();
-    for PutBack { archive, name } in &back {
+    for RestoredArchive { archive, name } in &back {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
         for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
             if let (Some(from), Some(to)) = (from, to)
@@ -164,7 +164,7 @@ pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<PutBack>, Docume
 
 /// What is in the trash at one time.
 #[derive(Debug, Default)]
-pub struct Content {
+pub struct TrashContent {
     /// The bytes it takes.
     pub bytes: u64,
     /// How many archives are in it.
@@ -176,8 +176,8 @@ pub struct Content {
 ///
 /// # Errors
 /// It cannot be listed.
-pub fn content(manager_home: &Path) -> Result<Content, IoError> {
-    let mut content = Content::default();
+pub fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
+    let mut content = TrashContent::default();
     for batch in batches(manager_home)? {
         let entries = match fs::read_dir(&batch) {
             // Emptied by another process since.
@@ -202,8 +202,12 @@ pub fn content(manager_home: &Path) -> Result<Content, IoError> {
 ///
 /// # Errors
 /// Something could not be removed.
-pub fn remove(manager_home: &Path, seen: &Content, held: &FileLock) -> Result<(), DocumentError> {
-    settle_holding(manager_home, held)?;
+pub fn remove(
+    manager_home: &Path,
+    seen: &TrashContent,
+    held: &FileLock,
+) -> Result<(), DocumentError> {
+    finish_moves_locked(manager_home, held)?;
     for batch in &seen.batches {
         tree::remove(batch)?;
     }
@@ -218,14 +222,14 @@ pub fn remove(manager_home: &Path, seen: &Content, held: &FileLock) -> Result<()
 ///
 /// # Errors
 /// They could not be finished.
-pub fn settle(manager_home: &Path) -> Result<Settled, DocumentError> {
+pub fn finish_moves(manager_home: &Path) -> Result<MoveRecovery, DocumentError> {
     let journal = folder(manager_home).join(MOVES);
     if journal.symlink_metadata().is_err() {
-        return Ok(Settled::Nothing);
+        return Ok(MoveRecovery::Nothing);
     }
     match FileLock::try_exclusive(&manager_home.join(super::cooldown::LOCK_NAME)) {
-        Ok(held) => settle_holding(manager_home, &held),
-        Err(LockError::Held(_)) => Ok(Settled::InProgress),
+        Ok(held) => finish_moves_locked(manager_home, &held),
+        Err(LockError::Held(_)) => Ok(MoveRecovery::InProgress),
         Err(LockError::Io(e)) => Err(e.into()),
     }
 }
@@ -235,17 +239,20 @@ pub fn settle(manager_home: &Path) -> Result<Settled, DocumentError> {
 ///
 /// # Errors
 /// They could not be finished.
-pub fn settle_holding(manager_home: &Path, _held: &FileLock) -> Result<Settled, DocumentError> {
+pub fn finish_moves_locked(
+    manager_home: &Path,
+    _held: &FileLock,
+) -> Result<MoveRecovery, DocumentError> {
     let journal = folder(manager_home).join(MOVES);
     match document::read::<MovesFile>(&journal)? {
-        DocumentState::Absent => Ok(Settled::Nothing),
+        DocumentState::Absent => Ok(MoveRecovery::Nothing),
         DocumentState::Good(file) => {
             finish(&store::backups(manager_home), &file)?;
-            Ok(Settled::Finished)
+            Ok(MoveRecovery::Finished)
         }
         DocumentState::Damaged(_) => {
             document::move_aside(&journal)?;
-            Ok(Settled::Finished)
+            Ok(MoveRecovery::Finished)
         }
     }
 }
@@ -265,18 +272,18 @@ fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
             batches.push(entry.path());
         }
     }
-    batches.sort_by_key(|batch| (place(batch), batch.clone()));
+    batches.sort_by_key(|batch| (batch_key(batch), batch.clone()));
     Ok(batches)
 }
 
 /// The place of a folder of ours among others: the time in its name, and the number behind that.
-fn place(batch: &Path) -> Option<(String, u32)> {
+fn batch_key(batch: &Path) -> Option<(String, u32)> {
     let name = batch.file_name()?.to_str()?;
     let (stamp, number) = match name.split_once('-') {
         Some((stamp, number)) => (stamp, number.parse().ok()?),
         None => (name, 1),
     };
-    chrono::NaiveDateTime::parse_from_str(stamp, STAMP).ok()?;
+    chrono::NaiveDateTime::parse_from_str(stamp, BATCH_NAME_FORMAT).ok()?;
     Some((stamp.to_owned(), number))
 }
 
@@ -362,8 +369,11 @@ mod tests {
         FileLock::exclusive(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
     }
 
-    fn settled_at_last(home: &Path) -> Settled {
-        once_free(|| settle(home).unwrap(), |s| *s == Settled::InProgress)
+    fn settled_at_last(home: &Path) -> MoveRecovery {
+        once_free(
+            || finish_moves(home).unwrap(),
+            |s| *s == MoveRecovery::InProgress,
+        )
     }
 
     fn now() -> DateTime<Utc> {
@@ -426,7 +436,7 @@ mod tests {
         assert_eq!(batches(home.path()).unwrap().len(), 1);
         // Killed before anything was moved.
         fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
-        let expected = [PutBack {
+        let expected = [RestoredArchive {
             archive: NAME.into(),
             name: NAME.into(),
         }];
@@ -474,26 +484,26 @@ mod tests {
             }
             {
                 let _held = lock(home.path());
-                assert_eq!(settle(home.path()).unwrap(), Settled::InProgress);
+                assert_eq!(finish_moves(home.path()).unwrap(), MoveRecovery::InProgress);
             }
-            assert_eq!(settled_at_last(home.path()), Settled::Finished);
+            assert_eq!(settled_at_last(home.path()), MoveRecovery::Finished);
             assert_eq!(names(&backups), [FOLDER]);
             assert_eq!(names(&backups.join(&to)), [SIDECAR, NAME]);
-            assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+            assert_eq!(settled_at_last(home.path()), MoveRecovery::Nothing);
         }
     }
 
     #[test]
     fn whoever_waited_for_one_that_was_killed_finishes_its_moves_first() {
-        type Work = fn(&Path, &FileLock);
-        let works: [Work; 3] = [
+        type TrashOperation = fn(&Path, &FileLock);
+        let works: [TrashOperation; 3] = [
             |home, held| {
                 discard(home, &["other".into()], &now(), held).unwrap();
             },
             |home, held| {
                 undo(home, held).unwrap();
             },
-            |home, held| remove(home, &Content::default(), held).unwrap(),
+            |home, held| remove(home, &TrashContent::default(), held).unwrap(),
         ];
         for (work, is_back) in works.into_iter().zip([false, true, false]) {
             let home = home();
@@ -507,13 +517,13 @@ mod tests {
             document::write(&backups.join(FOLDER).join(MOVES), &file).unwrap();
             fs::rename(backups.join(NAME), backups.join(&to).join(NAME)).unwrap();
             work(home.path(), &lock(home.path()));
-            let place = if is_back {
+            let batch_key = if is_back {
                 &backups
             } else {
                 &backups.join(&to)
             };
-            assert!(place.join(NAME).exists() && place.join(SIDECAR).exists());
-            assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+            assert!(batch_key.join(NAME).exists() && batch_key.join(SIDECAR).exists());
+            assert_eq!(settled_at_last(home.path()), MoveRecovery::Nothing);
         }
     }
 
@@ -530,7 +540,7 @@ mod tests {
         assert!(perform(&backups, &MovesFile { moves }).is_err());
         drop(held);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
-        assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+        assert_eq!(settled_at_last(home.path()), MoveRecovery::Nothing);
     }
 
     #[test]
@@ -547,7 +557,7 @@ mod tests {
         .to_vec();
         let journal = backups.join(FOLDER).join(MOVES);
         document::write(&journal, &MovesFile { moves }).unwrap();
-        assert_eq!(settled_at_last(home.path()), Settled::Finished);
+        assert_eq!(settled_at_last(home.path()), MoveRecovery::Finished);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
     }
 }

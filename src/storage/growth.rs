@@ -1,11 +1,11 @@
 //! How fast conversations grow, from what the last weeks added.
 
-use super::Found;
+use super::RolloutUsage;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 /// Over how many days growth is seen.
-const DAYS: i64 = 30;
+const GROWTH_DAYS: i64 = 30;
 
 /// Growth as it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -20,9 +20,9 @@ pub struct Growth {
 
 /// What the conversations that began in the last 30 days weigh; `None` where there are none, or
 /// all of them are of today.
-pub(super) fn of(rollouts: &[Found], now: DateTime<Utc>) -> Option<Growth> {
+pub(super) fn of(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
     let today = now.date_naive();
-    let first = today - TimeDelta::days(DAYS);
+    let first = today - TimeDelta::days(GROWTH_DAYS);
     let recent: Vec<_> = rollouts
         .iter()
         .filter_map(|found| {

@@ -24,14 +24,14 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 /// How many of the largest conversations are named.
-pub const LARGEST: usize = 10;
+pub const MAX_LARGEST: usize = 10;
 
 /// How many rollouts are opened at a time.
-const IN_FLIGHT: usize = 64;
+const MAX_OPEN_ROLLOUTS: usize = 64;
 
 /// Bytes and conversations of a project, a month or an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Share {
+pub struct UsageShare {
     /// Whose.
     pub name: String,
     /// How many bytes its rollouts take.
@@ -42,7 +42,7 @@ pub struct Share {
 
 /// One of the largest conversations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Large {
+pub struct LargeConversation {
     /// Its id, where its file tells.
     pub id: Option<ConversationId>,
     /// Its rollout.
@@ -67,13 +67,13 @@ pub struct StorageReport {
     /// By kind, the largest first.
     pub kinds: Vec<KindUsage>,
     /// By the folder that conversations work in, the largest first.
-    pub projects: Vec<Share>,
+    pub projects: Vec<UsageShare>,
     /// By the month in which conversations began, in order.
-    pub months: Vec<Share>,
+    pub months: Vec<UsageShare>,
     /// By the account that made them, the largest first.
-    pub accounts: Vec<Share>,
+    pub accounts: Vec<UsageShare>,
     /// The largest conversations.
-    pub largest: Vec<Large>,
+    pub largest: Vec<LargeConversation>,
     /// How fast conversations grow.
     pub growth: Option<Growth>,
     /// What could not be looked at.
@@ -81,7 +81,7 @@ pub struct StorageReport {
 }
 
 /// A rollout as the walk found it.
-struct Found {
+struct RolloutUsage {
     path: Box<Path>,
     id: Option<ConversationId>,
     began: Option<NaiveDate>,
@@ -92,7 +92,7 @@ struct Found {
 
 /// Looks through `home`. `state` is its state database, which is passed over where it cannot be read;
 /// databases that lie in `databases` outside the home are counted too.
-pub fn look(
+pub fn measure(
     home: &Path,
     databases: Option<&Path>,
     state: Option<&Path>,
@@ -127,7 +127,7 @@ pub fn look(
             if kind.is_rollout_folder()
                 && let Some(conversation) = ConversationFile::of(entry.path())
             {
-                rollouts.push(Found {
+                rollouts.push(RolloutUsage {
                     id: conversation.id().map(ConversationId::of),
                     began: day_of(&conversation.name),
                     changed: meta.modified().ok().map(Into::into),
@@ -149,7 +149,7 @@ pub fn look(
         growth: growth::of(&rollouts, now),
         unreadable,
     };
-    share(rollouts, state, &mut report);
+    add_shares(rollouts, state, &mut report);
     report
 }
 
@@ -161,12 +161,12 @@ fn day_of(name: &str) -> Option<NaiveDate> {
 
 /// Names that many conversations share, each of them once.
 #[derive(Default)]
-struct Names {
+struct InternedNames {
     known: HashMap<Arc<str>, u32>,
     names: Vec<Arc<str>>,
 }
 
-impl Names {
+impl InternedNames {
     fn number(&mut self, name: &str) -> u32 {
         if let Some(number) = self.known.get(name) {
             return *number;
@@ -186,24 +186,24 @@ impl Names {
 
 /// What is known of conversations besides their files.
 #[derive(Default)]
-struct Known {
-    projects: Names,
-    accounts: Names,
+struct ConversationFacts {
+    projects: InternedNames,
+    accounts: InternedNames,
     /// Project and account.
     rows: HashMap<ConversationId, (u32, u32)>,
     /// Those of the largest.
     titles: HashMap<ConversationId, String>,
 }
 
-fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageReport) {
+fn add_shares(mut rollouts: Vec<RolloutUsage>, state: Option<&Path>, report: &mut StorageReport) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
     let largest = rollouts
         .iter()
-        .take(LARGEST)
+        .take(MAX_LARGEST)
         .filter_map(|found| found.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
     let folded = state.map(|path| {
-        threads::fold(path, Known::default, |known, row| {
+        threads::fold(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
                 let title = row.given_name().unwrap_or(&row.title);
@@ -238,9 +238,9 @@ fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageRep
             or_unknown(month.unwrap_or_default()),
             found.bytes,
         );
-        if i < LARGEST {
+        if i < MAX_LARGEST {
             let title = found.id.as_ref().and_then(|id| known.titles.remove(id));
-            report.largest.push(Large {
+            report.largest.push(LargeConversation {
                 id: found.id,
                 path: found.path.into(),
                 bytes: found.bytes,
@@ -263,16 +263,16 @@ fn or_unknown(name: String) -> String {
     }
 }
 
-fn add(to: &mut BTreeMap<String, Share>, name: String, bytes: u64) {
-    let share = to.entry(name.clone()).or_insert_with(|| Share {
+fn add(to: &mut BTreeMap<String, UsageShare>, name: String, bytes: u64) {
+    let add_shares = to.entry(name.clone()).or_insert_with(|| UsageShare {
         name,
-        ..Share::default()
+        ..UsageShare::default()
     });
-    share.bytes += bytes;
-    share.conversations += 1;
+    add_shares.bytes += bytes;
+    add_shares.conversations += 1;
 }
 
-fn largest_first(shares: BTreeMap<String, Share>) -> Vec<Share> {
+fn largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
     let mut shares: Vec<_> = shares.into_values().collect();
     shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     shares
@@ -280,7 +280,7 @@ fn largest_first(shares: BTreeMap<String, Share>) -> Vec<Share> {
 
 /// The project and the account of each rollout: what its row says, else its first line. One that
 /// cannot be read says nothing.
-fn facts(rollouts: &[Found], known: &mut Known) -> Vec<(u32, u32)> {
+fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) -> Vec<(u32, u32)> {
     let nothing = (known.projects.number(""), known.accounts.number(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();
@@ -296,7 +296,7 @@ fn facts(rollouts: &[Found], known: &mut Known) -> Vec<(u32, u32)> {
         Some((i, text("cwd"), text("creator_account_id")))
     };
     let done: Result<(), Infallible> = parallel::ordered(
-        IN_FLIGHT,
+        MAX_OPEN_ROLLOUTS,
         read,
         |result| {
             if let Some((i, project, account)) = result {

@@ -1,17 +1,17 @@
 //! Gathering what an export holds, and writing it.
 
 use super::TransferError;
-use super::handover::{self, Leaving, Logins};
+use super::handover::{self, LoginMove, MovingLogin};
 use super::manifest::{
-    self, BACKUPS, CONFIG, ExportFile, ExportManifest, LAUNCHES, NAME, PRODUCT, PROFILE_JSON,
-    PROFILES, Part,
+    self, BACKUPS, CONFIG, ExportFile, ExportManifest, ExportPart, LAUNCHES, NAME, PRODUCT,
+    PROFILE_JSON, PROFILES,
 };
-use super::seal::{SealFor, Sealed};
+use super::seal::{Encryption, SealedWriter};
 use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles};
 use crate::archive::entry_name::EntryName;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;
-use crate::inventory::records::{InventoryFile, Problem};
+use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, observations, store};
 use crate::io::atomic::TempFile;
 use crate::io::clock::{Timestamp, Zone};
@@ -46,7 +46,7 @@ pub struct ExportOptions<'a> {
 
 /// Something that is not exported, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
+pub struct NotTransferred {
     /// The profile or the archive.
     pub name: String,
     /// Why.
@@ -74,13 +74,13 @@ pub struct ExportPlan {
     /// How many archives there are.
     pub archives: usize,
     /// What stays.
-    pub left: Vec<Left>,
-    contents: Vec<Content>,
-    leaving: Vec<Leaving>,
+    pub left: Vec<NotTransferred>,
+    contents: Vec<ExportContent>,
+    moving_logins: Vec<MovingLogin>,
 }
 
 #[derive(Debug)]
-enum Content {
+enum ExportContent {
     Bytes(SecretBytes),
     File(PathBuf),
 }
@@ -98,12 +98,13 @@ impl ExportPlan {
             sha256: Sha256Digest::of(&bytes),
         };
         self.manifest.files.push(file);
-        self.contents.push(Content::Bytes(SecretBytes::new(bytes)));
+        self.contents
+            .push(ExportContent::Bytes(SecretBytes::new(bytes)));
         Ok(())
     }
 
     fn leave(&mut self, name: impl Into<String>, reason: impl Into<String>) {
-        self.left.push(Left {
+        self.left.push(NotTransferred {
             name: name.into(),
             reason: reason.into(),
         });
@@ -143,7 +144,7 @@ pub fn plan(
         archives: 0,
         left: Vec::new(),
         contents: Vec::new(),
-        leaving: Vec::new(),
+        moving_logins: Vec::new(),
     };
     let profiles = Profiles::of(home);
     let all = profiles.list()?;
@@ -208,7 +209,7 @@ fn add_profile(
         return Ok(());
     };
     plan.add(&folder.join(AUTH_JSON), snapshot.bytes.expose().to_vec())?;
-    plan.leaving.push(Leaving {
+    plan.moving_logins.push(MovingLogin {
         profile: profile.name.clone(),
         bytes: snapshot.bytes.clone(),
     });
@@ -232,7 +233,7 @@ fn add_document<T: Document>(
 /// Adds a small file, if there is one.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
-    let limit = Part::of(&name_of(name)?).map_or(0, |part| part.max_bytes());
+    let limit = ExportPart::of(&name_of(name)?).map_or(0, |part| part.max_bytes());
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(meta) if !meta.is_file() || meta.len() > limit => {
@@ -299,19 +300,19 @@ fn add_backups(
                 size,
                 sha256,
             });
-            plan.contents.push(Content::File(path));
+            plan.contents.push(ExportContent::File(path));
             plan.archives += 1;
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
             // Whoever imports would refuse it, and all else with it. The archive describes itself.
-            if matches!(record.problem(), Some(Problem::Sidecar(_))) {
+            if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
                 plan.leave(sidecar, "it does not describe its archive");
                 continue;
             }
             let path = backups.join(&sidecar);
             let bytes = file_open::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);
-            if (bytes.len() as u64) < Part::Sidecar(String::new()).max_bytes() {
+            if (bytes.len() as u64) < ExportPart::Sidecar(String::new()).max_bytes() {
                 plan.add(&name, bytes)?;
             }
         }
@@ -360,7 +361,7 @@ fn copy(
 pub fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
-    seal_for: SealFor,
+    encryption: Encryption,
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<u64, TransferError> {
@@ -372,7 +373,7 @@ pub fn write(
     let mut file = TempFile::beside(target)?;
     let place = target.to_path_buf();
     let output = BufWriter::with_capacity(256 * 1024, file.file());
-    let mut sealed = Sealed::new(output, seal_for).at("write", &place)?;
+    let mut sealed = SealedWriter::new(output, encryption).at("write", &place)?;
     write_files(plan, &mut sealed, &place, progress)?;
     let output = sealed.finish().at("write", &place)?;
     output
@@ -391,8 +392,8 @@ pub fn write(
             .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,
     );
     let id = manifest::id_of(&document::encode(&place, &plan.manifest)?);
-    let logins = Logins {
-        leaving: &plan.leaving,
+    let logins = LoginMove {
+        moving_logins: &plan.moving_logins,
         export: &id,
     };
     if handover::publish(
@@ -423,10 +424,10 @@ fn write_files(
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
         let mut head = self::head(file.size);
         match content {
-            Content::Bytes(bytes) => tar
+            ExportContent::Bytes(bytes) => tar
                 .append_data(&mut head, file.path.as_path(), bytes.expose())
                 .at("write", place)?,
-            Content::File(path) => {
+            ExportContent::File(path) => {
                 tar.append_data(&mut head, file.path.as_path(), io::empty())
                     .at("write", place)?;
                 let mut hasher = Hasher::default();

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// A login that goes into an export.
 #[derive(Debug, Clone)]
-pub struct Leaving {
+pub struct MovingLogin {
     /// The profile.
     pub profile: String,
     /// Its bytes, as they are in the export.
@@ -28,9 +28,9 @@ pub struct Leaving {
 
 /// The logins that an export takes along.
 #[derive(Debug, Clone, Copy)]
-pub struct Logins<'a> {
+pub struct LoginMove<'a> {
     /// Each.
-    pub leaving: &'a [Leaving],
+    pub moving_logins: &'a [MovingLogin],
     /// Which export it is: it alone can bring them back.
     pub export: &'a str,
 }
@@ -67,14 +67,17 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
 /// where it was, or, where that could not be noted any more, its profile says what to do.
 pub fn publish(
     profiles: &Profiles,
-    logins: Logins<'_>,
+    logins: LoginMove<'_>,
     file: TempFile,
     target: &Path,
     codex_home: &Path,
     now: Timestamp,
 ) -> Result<bool, TransferError> {
-    let Logins { leaving, export } = logins;
-    if leaving.is_empty() {
+    let LoginMove {
+        moving_logins,
+        export,
+    } = logins;
+    if moving_logins.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
     // Whoever puts a login live holds these, before the lock on profiles.
@@ -89,7 +92,7 @@ pub fn publish(
     };
     let _held = FileLock::exclusive(&profiles.lock_path())?;
     let mut before = Vec::new();
-    for login in leaving {
+    for login in moving_logins {
         let profile = profiles.named(&login.profile)?;
         let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
         if !is_same || obstacle(&profile, codex_home).is_some() {
@@ -157,7 +160,7 @@ fn close(
 
 /// How an export that was killed ended, for one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
+pub enum MoveOutcome {
     /// The file has its name, and the login.
     Moved(PathBuf),
     /// The file never got its name; it is gone, and the login is the profile's.
@@ -170,7 +173,9 @@ pub enum Settled {
 ///
 /// # Errors
 /// A profile cannot be read or written.
-pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferError> {
+pub fn finish_interrupted(
+    profiles: &Profiles,
+) -> Result<Vec<(String, MoveOutcome)>, TransferError> {
     let is_open = |profile: &Profile| profile.file.moving.is_some();
     if !profiles.list()?.iter().any(is_open) {
         return Ok(Vec::new());
@@ -183,11 +188,11 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
         let Some(note) = &profile.file.moving else {
             continue;
         };
-        let end = how_it_ended(note);
+        let end = outcome_of(note);
         let owner = match &end {
-            Settled::Moved(_) => Owner::Moved,
-            Settled::TakenBack => Owner::Profile,
-            Settled::Unknown(_) => {
+            MoveOutcome::Moved(_) => Owner::Moved,
+            MoveOutcome::TakenBack => Owner::Profile,
+            MoveOutcome::Unknown(_) => {
                 settled.push((profile.name.clone(), end));
                 continue;
             }
@@ -204,24 +209,24 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
     }
     // Only now: until each profile has its login back the file says that they may.
     for (profile, (_, end)) in open.iter().zip(&settled) {
-        if let (Settled::TakenBack, Some(note)) = (end, &profile.file.moving) {
+        if let (MoveOutcome::TakenBack, Some(note)) = (end, &profile.file.moving) {
             tree::remove(&note.unfinished)?;
         }
     }
     Ok(settled)
 }
 
-fn how_it_ended(note: &PendingMove) -> Settled {
+fn outcome_of(note: &PendingMove) -> MoveOutcome {
     let is_file = |path: &Path| note.inode.is_some() && inode_of(path) == note.inode;
     if is_file(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));
         if synced.is_ok() {
-            return Settled::Moved(note.file.clone());
+            return MoveOutcome::Moved(note.file.clone());
         }
     } else if is_file(&note.unfinished) {
-        return Settled::TakenBack;
+        return MoveOutcome::TakenBack;
     }
-    Settled::Unknown(note.file.clone())
+    MoveOutcome::Unknown(note.file.clone())
 }
 
 /// What tells a file from all others, whatever its name: device and inode.

@@ -75,7 +75,7 @@ pub struct ExportFile {
 
 /// What a file of an export is, by its path. There are no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum ExportPart {
     /// `cooldown.json`.
     Cooldown,
     /// `inventory.json`.
@@ -96,7 +96,7 @@ pub enum Part {
     Sidecar(String),
 }
 
-impl Part {
+impl ExportPart {
     /// What stands at this path of a manager home, if an export may hold it.
     pub fn of(path: &EntryName) -> Option<Self> {
         let parts: Vec<&str> = path
@@ -145,17 +145,17 @@ mod tests {
         let part = |path: &str| {
             EntryName::parse(path.as_bytes())
                 .ok()
-                .and_then(|n| Part::of(&n))
+                .and_then(|n| ExportPart::of(&n))
         };
         let archive = "2026-11-17-155500-me@x.com-codex.tar.gz";
-        assert_eq!(part("cooldown.json"), Some(Part::Cooldown));
+        assert_eq!(part("cooldown.json"), Some(ExportPart::Cooldown));
         assert_eq!(
             part("profiles/work/auth.json"),
-            Some(Part::Login("work".into()))
+            Some(ExportPart::Login("work".into()))
         );
         assert_eq!(
             part(&format!("backups/{archive}")),
-            Some(Part::Archive(archive.into()))
+            Some(ExportPart::Archive(archive.into()))
         );
         for bad in [
             "../cooldown.json",

@@ -4,10 +4,10 @@
 //! killed is finished by running it again.
 
 use super::TransferError;
-use super::export::Left;
+use super::export::NotTransferred;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::profiles::{self, ProfileImport};
-use super::reading::{Package, PackedArchive};
+use super::reader::{ExportedArchive, Package};
 use crate::accounts::new_login::LiveHomeUpdate;
 use crate::accounts::profile::Profiles;
 use crate::archive::names;
@@ -37,7 +37,7 @@ pub struct ImportOptions<'a> {
     /// The zone of times.
     pub zone: Zone,
     /// How long Codex may keep us waiting.
-    pub patience: Duration,
+    pub lock_timeout: Duration,
 }
 
 /// What becomes of an archive.
@@ -81,7 +81,7 @@ pub struct ImportPlan {
     /// Profiles.
     pub profiles: Vec<ProfileImport>,
     /// Profiles that are not taken over, and why.
-    pub left: Vec<Left>,
+    pub left: Vec<NotTransferred>,
     /// Accounts whose figures change.
     pub accounts: Vec<String>,
     /// Archives.
@@ -98,7 +98,7 @@ pub struct ImportPlan {
 
 /// What is here, as far as an import asks.
 #[derive(Debug)]
-struct Here {
+struct LocalState {
     cooldown: CooldownFile,
     inventory: InventoryFile,
     archives: Vec<ArchiveRecord>,
@@ -112,7 +112,7 @@ struct Here {
 /// Something here cannot be read, or was written by a newer version.
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
-    let here = Here {
+    let here = LocalState {
         cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
         inventory: document::read::<InventoryFile>(&home.join(store::FILE_NAME))?
             .good()
@@ -158,7 +158,7 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
 
 fn plan_archives(
     package: &Package,
-    here: &Here,
+    here: &LocalState,
     backups: &Path,
 ) -> Result<Vec<ArchiveImport>, TransferError> {
     let mut names_here: BTreeSet<String> = here
@@ -196,7 +196,7 @@ fn plan_archives(
 /// The name of the archive here that has these very bytes.
 fn same_archive(
     archives: &[ArchiveRecord],
-    archive: &PackedArchive,
+    archive: &ExportedArchive,
     backups: &Path,
 ) -> Result<Option<String>, TransferError> {
     let digest = archive.file.sha256.to_string();
@@ -322,7 +322,7 @@ pub fn apply(
     let logins = packed.filter_map(|packed| packed.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
     let _account_locks =
-        Profiles::of(home).lock_accounts(&accounts, options.now, options.patience)?;
+        Profiles::of(home).lock_accounts(&accounts, options.now, options.lock_timeout)?;
     let mut report = ImportReport {
         plan: plan(package, options)?,
         renewed: Vec::new(),

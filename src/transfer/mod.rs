@@ -17,7 +17,7 @@ pub mod manifest;
 pub mod merge;
 pub mod profiles;
 pub mod python_home;
-pub mod reading;
+pub mod reader;
 pub mod seal;
 
 use crate::accounts::lease::LeaseError;

@@ -7,9 +7,9 @@
 //! told, what is here stays.
 
 use super::TransferError;
-use super::export::Left;
+use super::export::NotTransferred;
 use super::merge::ImportOptions;
-use super::reading::{Package, PackedProfile};
+use super::reader::{ExportedProfile, Package};
 use crate::accounts::new_login::{self, LiveHomeUpdate};
 use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::accounts::profile_ops::check_no_email;
@@ -61,7 +61,7 @@ pub struct ProfileImport {
 
 /// What is known here of an account.
 #[derive(Debug, Default)]
-struct Known {
+struct LocalAccount {
     own: Option<Profile>,
     /// What was known of a profile that was removed.
     removed: Option<ProfileFile>,
@@ -69,7 +69,7 @@ struct Known {
     live: Option<AuthSnapshot>,
 }
 
-impl Known {
+impl LocalAccount {
     fn find(identity: &Identity, all: &[Profile], options: &ImportOptions<'_>) -> Self {
         let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
         let own = all.iter().find(is_own).cloned();
@@ -110,7 +110,7 @@ impl Known {
     }
 
     /// What becomes of a login of the export of this id. Pure.
-    fn outcome(&self, packed: &PackedProfile, export: &str) -> LoginOutcome {
+    fn outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
         let Some((snapshot, login)) = &packed.login else {
             return LoginOutcome::None;
         };
@@ -176,7 +176,7 @@ impl Known {
 pub(super) fn plan(
     package: &Package,
     options: &ImportOptions<'_>,
-) -> Result<(Vec<ProfileImport>, Vec<Left>), TransferError> {
+) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let all = profiles.list()?;
     let newer = profiles.newer(&all);
@@ -192,11 +192,11 @@ pub(super) fn plan(
         let Some(identity) = &packed.file.identity else {
             continue;
         };
-        let known = Known::find(identity, &all, options);
+        let known = LocalAccount::find(identity, &all, options);
         let own = known.own.as_ref();
         let why = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
         if let Some((_, why)) = why {
-            left.push(Left {
+            left.push(NotTransferred {
                 name: name.clone(),
                 reason: why.to_string(),
             });
@@ -233,7 +233,7 @@ pub(super) fn plan(
 /// The file system refuses.
 pub(super) fn apply(
     planned: &ProfileImport,
-    packed: &PackedProfile,
+    packed: &ExportedProfile,
     export: &str,
     options: &ImportOptions<'_>,
 ) -> Result<LiveHomeUpdate, TransferError> {
@@ -258,7 +258,7 @@ pub(super) fn apply(
         return Ok(LiveHomeUpdate::No);
     };
     let identity = &login.identity;
-    let known = Known::find(identity, &profiles.list()?, options);
+    let known = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
             remember_instead(name, &known, &profiles, options)?;
@@ -291,7 +291,7 @@ pub(super) fn apply(
         home,
         new,
         now,
-        options.patience,
+        options.lock_timeout,
     )?)
 }
 
@@ -299,7 +299,7 @@ pub(super) fn apply(
 /// live, or else with none, and what was known.
 fn remember_instead(
     name: &str,
-    known: &Known,
+    known: &LocalAccount,
     profiles: &Profiles,
     options: &ImportOptions<'_>,
 ) -> Result<(), TransferError> {

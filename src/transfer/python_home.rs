@@ -5,7 +5,7 @@
 //! is repeated, so that running an interrupted import again completes it.
 
 use super::TransferError;
-use super::export::Left;
+use super::export::NotTransferred;
 use super::merge::merge_entry;
 use crate::archive::metadata::Mode;
 use crate::archive::names;
@@ -105,7 +105,7 @@ pub struct CopyPlan {
     /// The archives and records.
     pub archives: Vec<ArchiveCopy>,
     /// Archives and records that are not copied, and why.
-    pub left: Vec<Left>,
+    pub left: Vec<NotTransferred>,
     /// The emails of accounts whose entry in `cooldown.json` changes.
     pub accounts: Vec<String>,
 }
@@ -257,7 +257,7 @@ pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, Tran
                 outcome,
                 record: record.clone(),
             }),
-            Err(reason) => plan.left.push(Left {
+            Err(reason) => plan.left.push(NotTransferred {
                 name: record.path.clone(),
                 reason,
             }),

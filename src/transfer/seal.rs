@@ -71,20 +71,20 @@ fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
 
 /// For whom an export is.
 #[derive(Debug)]
-pub enum SealFor {
+pub enum Encryption {
     /// Anybody who has the file.
-    Everybody,
+    Plain,
     /// Whoever knows the passphrase.
     Passphrase(Passphrase),
     /// Whoever has the key of one of these.
-    Recipients(Vec<Key>),
+    Recipients(Vec<RecipientKey>),
 }
 
-impl SealFor {
+impl Encryption {
     /// The name used in output; `None` where it is not encrypted.
     pub fn name(&self) -> Option<&'static str> {
         match self {
-            Self::Everybody => None,
+            Self::Plain => None,
             Self::Passphrase(_) => Some("passphrase"),
             Self::Recipients(_) => Some("recipient"),
         }
@@ -93,9 +93,9 @@ impl SealFor {
 
 /// The public key of a recipient.
 #[derive(Debug)]
-pub struct Key(x25519::Recipient);
+pub struct RecipientKey(x25519::Recipient);
 
-impl Key {
+impl RecipientKey {
     /// Reads an `age1…` key.
     ///
     /// # Errors
@@ -109,33 +109,33 @@ impl Key {
 }
 
 /// A writer that encrypts, or does not.
-pub enum Sealed<W: Write> {
+pub enum SealedWriter<W: Write> {
     /// It does not.
     Plain(W),
     /// It does.
     Age(StreamWriter<W>),
 }
 
-impl<W: Write> std::fmt::Debug for Sealed<W> {
+impl<W: Write> std::fmt::Debug for SealedWriter<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sealed").finish_non_exhaustive()
     }
 }
 
-impl<W: Write> Sealed<W> {
+impl<W: Write> SealedWriter<W> {
     /// Begins an export.
     ///
     /// # Errors
     /// The writer refuses.
-    pub fn new(output: W, seal_for: SealFor) -> io::Result<Self> {
-        let encryptor = match seal_for {
-            SealFor::Everybody => return Ok(Self::Plain(output)),
-            SealFor::Passphrase(Passphrase(text)) => {
+    pub fn new(output: W, encryption: Encryption) -> io::Result<Self> {
+        let encryptor = match encryption {
+            Encryption::Plain => return Ok(Self::Plain(output)),
+            Encryption::Passphrase(Passphrase(text)) => {
                 let mut recipient = scrypt::Recipient::new(text);
                 recipient.set_work_factor(WORK_FACTOR);
                 Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
             }
-            SealFor::Recipients(keys) => {
+            Encryption::Recipients(keys) => {
                 Encryptor::with_recipients(keys.iter().map(|key| &key.0 as &dyn Recipient))
             }
         };
@@ -155,7 +155,7 @@ impl<W: Write> Sealed<W> {
     }
 }
 
-impl<W: Write> Write for Sealed<W> {
+impl<W: Write> Write for SealedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(output) => output.write(bytes),
@@ -172,20 +172,20 @@ impl<W: Write> Write for Sealed<W> {
 }
 
 /// What opens an export.
-pub enum Opener {
+pub enum DecryptionKey {
     /// A passphrase.
     Passphrase(Passphrase),
     /// The keys of a file that `age-keygen` writes.
     Identities(Vec<Box<dyn Identity>>),
 }
 
-impl std::fmt::Debug for Opener {
+impl std::fmt::Debug for DecryptionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl Opener {
+impl DecryptionKey {
     /// The keys in a file.
     ///
     /// # Errors
@@ -203,23 +203,23 @@ impl Opener {
 }
 
 /// The bytes of an export, and what is needed to read them.
-type Source = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
+type ExportSource = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
 
 /// An export whose beginning was looked at.
-pub enum Found {
+pub enum ExportInput {
     /// It is not encrypted.
-    Plain(Source),
+    Plain(ExportSource),
     /// It is.
-    Age(Box<Decryptor<Source>>),
+    Age(Box<Decryptor<ExportSource>>),
 }
 
-impl std::fmt::Debug for Found {
+impl std::fmt::Debug for ExportInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Found").finish_non_exhaustive()
     }
 }
 
-impl Found {
+impl ExportInput {
     /// Opens the file `path`.
     ///
     /// # Errors
@@ -267,19 +267,23 @@ impl Found {
     ///
     /// # Errors
     /// There is no key where one is needed, or it is the wrong one.
-    pub fn unlock(self, path: &Path, opener: Option<&Opener>) -> Result<Content, TransferError> {
+    pub fn unlock(
+        self,
+        path: &Path,
+        opener: Option<&DecryptionKey>,
+    ) -> Result<DecryptedExport, TransferError> {
         let decryptor = match self {
-            Self::Plain(source) => return Ok(Content::Plain(source)),
+            Self::Plain(source) => return Ok(DecryptedExport::Plain(source)),
             Self::Age(decryptor) => decryptor,
         };
         let wants_passphrase = decryptor.is_scrypt();
         let stream = match opener {
-            Some(Opener::Passphrase(Passphrase(text))) if wants_passphrase => {
+            Some(DecryptionKey::Passphrase(Passphrase(text))) if wants_passphrase => {
                 let mut identity = scrypt::Identity::new(text.clone());
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
                 decryptor.decrypt(iter::once(&identity as &dyn Identity))
             }
-            Some(Opener::Identities(keys)) if !wants_passphrase => {
+            Some(DecryptionKey::Identities(keys)) if !wants_passphrase => {
                 decryptor.decrypt(keys.iter().map(|key| &**key))
             }
             _ => {
@@ -290,7 +294,7 @@ impl Found {
             }
         };
         stream
-            .map(|stream| Content::Age(Box::new(stream)))
+            .map(|stream| DecryptedExport::Age(Box::new(stream)))
             .map_err(|e| {
                 use age::DecryptError;
                 let reason = match e {
@@ -310,20 +314,20 @@ impl Found {
 }
 
 /// The content of an export.
-pub enum Content {
+pub enum DecryptedExport {
     /// As it lies.
-    Plain(Source),
+    Plain(ExportSource),
     /// Decrypted; what was changed is an error.
-    Age(Box<StreamReader<Source>>),
+    Age(Box<StreamReader<ExportSource>>),
 }
 
-impl std::fmt::Debug for Content {
+impl std::fmt::Debug for DecryptedExport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Content").finish_non_exhaustive()
     }
 }
 
-impl Read for Content {
+impl Read for DecryptedExport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(source) => source.read(buffer),

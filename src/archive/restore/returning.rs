@@ -11,7 +11,7 @@ use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::history::id::ConversationId;
-use crate::history::names::{self, SessionIndex};
+use crate::history::session_index::{self, ThreadNameIndex};
 use crate::io::file_open;
 use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, atomic, position};
@@ -60,7 +60,7 @@ impl Work<'_> {
 
     /// Stages an index with the names that conversations had which come back without one.
     pub(super) fn bring_names(&mut self) -> Result<(), RestoreError> {
-        let name = Path::new(names::FILE_NAME);
+        let name = Path::new(session_index::FILE_NAME);
         let mut ids: Vec<_> = self.returning_ids().into_iter().collect();
         ids.sort();
         let mut files = self.contents.files.iter();
@@ -71,14 +71,14 @@ impl Work<'_> {
         };
         let unpacked = self.swap.folder().join("archived.jsonl");
         self.unpack(&entry, &unpacked)?;
-        let theirs = SessionIndex::open(&unpacked)?;
+        let theirs = ThreadNameIndex::open(&unpacked)?;
         let path = self.folder.join(name);
         let here = match file_open::read(&path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).at("read", &path).map_err(Into::into),
         };
-        let ours = SessionIndex::open(&path)?;
+        let ours = ThreadNameIndex::open(&path)?;
         let mut entries = Vec::new();
         for id in ids.iter().map(|id| ConversationId::of(id)) {
             if !ours.has(&id) {
@@ -93,7 +93,7 @@ impl Work<'_> {
         let is_new = here.is_none();
         atomic::write(
             &staged,
-            &names::extended(here.unwrap_or_default(), &entries),
+            &session_index::extended(here.unwrap_or_default(), &entries),
         )?;
         if !is_new {
             copy_mode(&path, &staged)?;

@@ -40,7 +40,7 @@ impl CheckArgs {
         let report = findings(context)?.report;
         show(context, &report, self.all);
         context.ui.document("history check", &report);
-        Ok(if report.is_equal() {
+        Ok(if report.is_consistent() {
             Outcome::Done
         } else {
             Outcome::CheckFailed
@@ -111,7 +111,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     if !report.hidden.is_empty() {
         ui.note("\ngo on with one under its account: codex-manager resume ID");
     }
-    if !report.is_mended() {
+    if !report.needs_no_repair() {
         ui.note("\nmend it, with Codex closed: codex-manager history repair");
     }
     if !report.orphan_rows.is_empty() {

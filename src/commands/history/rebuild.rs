@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
 use crate::history::rebuild::{
-    self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source, Table,
+    self, RebuildOptions, RebuildPlan, RebuildSource, RebuildTarget, RebuiltFile, ThreadTable,
 };
 use crate::history::repair;
 use crate::io::quantity::pluralize;
@@ -68,7 +68,7 @@ pub(super) struct RebuildArgs {
 /// The JSON document. Its keys are a contract.
 #[derive(Serialize)]
 struct RebuildJson<'a> {
-    source: Source,
+    source: RebuildSource,
     refreshed: usize,
     beyond_limit: usize,
     names_kept: usize,
@@ -84,7 +84,7 @@ struct RebuildJson<'a> {
     max_threads: Option<usize>,
     max_bytes: Option<u64>,
     files: &'a [RebuiltFile],
-    skipped: &'a [crate::history::Skipped],
+    skipped: &'a [crate::history::SkippedFile],
     dry_run: bool,
 }
 
@@ -102,9 +102,9 @@ impl RebuildArgs {
         let places = places(context);
         let options = RebuildOptions {
             only: match self.only {
-                OnlyArg::SessionIndex => Only::SessionIndex,
-                OnlyArg::History => Only::History,
-                OnlyArg::Both => Only::Both,
+                OnlyArg::SessionIndex => RebuildTarget::SessionIndex,
+                OnlyArg::History => RebuildTarget::History,
+                OnlyArg::Both => RebuildTarget::Both,
             },
             max_threads: Some(max_threads).filter(|n| *n > 0),
             include_orphans: self.include_orphans,
@@ -172,8 +172,8 @@ impl RebuildArgs {
     ) {
         let ui = &context.ui;
         let source = match plan.source {
-            Source::Database => "Codex's database and the conversations on disk",
-            Source::Rollouts => "the conversations on disk alone",
+            RebuildSource::Database => "Codex's database and the conversations on disk",
+            RebuildSource::Rollouts => "the conversations on disk alone",
         };
         ui.prose(format_args!(
             "{}, from {source}",
@@ -248,7 +248,7 @@ impl RebuildArgs {
 }
 
 /// What the database lists; a warning where there is one that cannot be used.
-fn table(context: &Context) -> Option<Table> {
+fn table(context: &Context) -> Option<ThreadTable> {
     let database = threads::find_state_database(&context.settings.codex_home, &context.env)?;
     match rebuild::read_table(&database) {
         Ok(table) => table,

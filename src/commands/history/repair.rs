@@ -5,7 +5,7 @@ use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::history::repair::{self, Action, Change, RepairPlan};
+use crate::history::repair::{self, RepairAction, RepairChange, RepairPlan};
 use crate::io::quantity::pluralize;
 use clap::Args;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(super) struct RepairArgs {
 /// The JSON document. Its keys are a contract.
 #[derive(Serialize)]
 struct RepairJson<'a> {
-    changed: &'a [Change],
+    changed: &'a [RepairChange],
     snapshot: Option<PathBuf>,
     remaining: usize,
     dry_run: bool,
@@ -51,7 +51,7 @@ impl RepairArgs {
             say_skipped(context, &plan);
             return Ok(self.show_plan(context, &plan));
         }
-        let program = if plan.makes_database {
+        let program = if plan.recreates_database {
             let settings = &context.settings;
             Some(Program::find(settings.codex_bin.as_deref(), &context.env).map_err(no_program)?)
         } else {
@@ -60,9 +60,9 @@ impl RepairArgs {
         let snapshot = repair::apply(&places, &mut plan, program.as_ref(), context.now())?;
         say_skipped(context, &plan);
         let after = findings(context)?.report;
-        let remaining = after.left() + usize::from(!after.is_mended());
+        let remaining = after.unrepairable() + usize::from(!after.needs_no_repair());
         show_changes(context, &plan.changes);
-        if !after.is_equal() {
+        if !after.is_consistent() {
             check::show(context, &after, false);
         }
         context.ui.prose(format_args!(
@@ -80,7 +80,7 @@ impl RepairArgs {
                 dry_run: false,
             },
         );
-        if !after.is_mended() && plan.skipped.is_empty() {
+        if !after.needs_no_repair() && plan.skipped.is_empty() {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
                     .hint("bring the state before back with: codex-manager history undo"),
@@ -104,10 +104,10 @@ impl RepairArgs {
                     .warn(format_args!("the home is in use by {holder}"));
             }
         }
-        if plan.left > 0 {
+        if plan.unrepairable > 0 {
             context.ui.note(format_args!(
                 "{} left alone; see codex-manager history check",
-                pluralize(plan.left, "finding")
+                pluralize(plan.unrepairable, "finding")
             ));
         }
         context.ui.document(
@@ -115,11 +115,11 @@ impl RepairArgs {
             &RepairJson {
                 changed: &plan.changes,
                 snapshot: None,
-                remaining: plan.left,
+                remaining: plan.unrepairable,
                 dry_run: self.dry_run,
             },
         );
-        Outcome::partial_if(!self.dry_run && plan.left > 0)
+        Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
     }
 }
 
@@ -141,7 +141,7 @@ fn no_program(error: crate::codex::program::ProgramError) -> CommandError {
 /// How many changes are named without --verbose.
 const SHOWN: usize = 20;
 
-fn show_changes(context: &Context, changes: &[Change]) {
+fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
     let shown = if ui.is_verbose() {
         changes.len()
@@ -152,10 +152,10 @@ fn show_changes(context: &Context, changes: &[Change]) {
         let to = printable(change.to.as_deref().unwrap_or_default());
         let id = printable(&change.id.to_string());
         match change.action {
-            Action::Path => ui.prose(format_args!("path  {id}  {to}")),
-            Action::Row => ui.prose(format_args!("row   {id}  {to}")),
-            Action::Name => ui.prose(format_args!("name  {id}  {to}")),
-            Action::Database => ui.prose(format_args!("database, made again by Codex: {to}")),
+            RepairAction::Path => ui.prose(format_args!("path  {id}  {to}")),
+            RepairAction::Row => ui.prose(format_args!("row   {id}  {to}")),
+            RepairAction::Name => ui.prose(format_args!("name  {id}  {to}")),
+            RepairAction::Database => ui.prose(format_args!("database, made again by Codex: {to}")),
         }
     }
     if changes.len() > shown {

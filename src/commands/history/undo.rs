@@ -52,7 +52,8 @@ impl UndoArgs {
             .hint(format!("add --codex-home {home}; nothing was changed")));
         }
         let files = found.document.files.iter();
-        let is_there = |file: &&snapshot::KeptFile| file.content.is_some() || file.path.exists();
+        let is_there =
+            |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
         let changed: Vec<_> = files.filter(is_there).map(|f| f.path.clone()).collect();
         let kept = if self.dry_run {
             None

@@ -1,8 +1,8 @@
 //! Writing the planned files.
 
-use super::{PlannedFile, RebuildPlan};
+use super::{PlannedHistoryFile, RebuildPlan};
 use crate::history::HistoryError;
-use crate::history::names;
+use crate::history::session_index;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic};
@@ -34,7 +34,7 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
     for file in &mut plan.files {
         let path = home.join(file.name);
         files.push(RebuiltFile {
-            written: !says_already(&path, file)?,
+            written: !is_up_to_date(&path, file)?,
             path,
             lines: file.lines,
             backup: None,
@@ -45,7 +45,7 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
 
 /// Whether the file at `path` begins with the planned text, which is then all that is in it but for
 /// what was appended since it was read.
-fn says_already(path: &Path, planned: &mut PlannedFile) -> Result<bool, HistoryError> {
+fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }
@@ -92,16 +92,16 @@ pub fn apply(
         let path = home.join(file.name);
         // Codex locks the index beside it, and the history itself.
         let lock = match file.name {
-            names::FILE_NAME => Some(home.join(names::LOCK_NAME)),
+            session_index::FILE_NAME => Some(home.join(session_index::LOCK_NAME)),
             _ => path.exists().then(|| path.clone()),
         };
         let _held = lock
-            .map(|lock| FileLock::exclusive_within(&lock, names::PATIENCE))
+            .map(|lock| FileLock::exclusive_within(&lock, session_index::LOCK_TIMEOUT))
             .transpose()?;
         if length(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
-        let written = !says_already(&path, file)?;
+        let written = !is_up_to_date(&path, file)?;
         let mut backup = None;
         if written {
             if keep_copies && path.exists() {
@@ -127,7 +127,7 @@ pub fn apply(
 }
 
 /// The planned text, and behind it what was appended since the present file was read.
-fn write(path: &Path, file: &mut PlannedFile) -> Result<(), HistoryError> {
+fn write(path: &Path, file: &mut PlannedHistoryFile) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(path)?;
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;

@@ -1,12 +1,12 @@
 //! The lines of the new `session_index.jsonl`.
 
-use super::gather::{Conversation, Gathered, Titles};
+use super::conversations::{ConversationSet, RebuildConversation, Titles};
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
-use crate::history::names::{IndexEntry, SessionIndex};
+use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::first_line;
-use crate::history::stamp::Stamp;
+use crate::history::session_index::{IndexEntry, ThreadNameIndex};
 use crate::io::IoContext;
 use crate::io::sorting::Sorter;
 use chrono::{DateTime, Utc};
@@ -20,19 +20,19 @@ use tempfile::SpooledTempFile;
 #[derive(Default)]
 pub(super) struct IndexLines {
     sorter: Sorter,
-    given: Given,
+    given: GivenNames,
     /// How many names are kept of conversations that are not restored.
     pub(super) names_kept: usize,
 }
 
 /// The names that somebody gave, by their hashes.
 #[derive(Default)]
-struct Given {
+struct GivenNames {
     hasher: RandomState,
     hashes: HashSet<u64>,
 }
 
-impl Given {
+impl GivenNames {
     fn add(&mut self, name: &str) {
         self.hashes.insert(self.hasher.hash_one(name));
     }
@@ -43,7 +43,7 @@ impl Given {
 }
 
 /// The text of the new index.
-pub(super) struct Written {
+pub(super) struct IndexText {
     pub(super) text: SpooledTempFile,
     pub(super) bytes: u64,
     pub(super) lines: usize,
@@ -55,12 +55,12 @@ impl IndexLines {
     /// Gathers a line for each restored conversation, and the names of the others.
     pub(super) fn gather(
         &mut self,
-        gathered: &Gathered,
+        gathered: &ConversationSet,
         database: Option<&Path>,
-        index: &SessionIndex,
+        index: &ThreadNameIndex,
         titles: &mut Titles,
     ) -> Result<(), HistoryError> {
-        let new = || Pass {
+        let new = || TablePass {
             lines: Self::default(),
             done: vec![false; gathered.conversations.len()],
             problem: None,
@@ -89,10 +89,10 @@ impl IndexLines {
             }
             let known = place.and_then(|place| gathered.conversations[place].updated.clone());
             if let Some(line) = index.get(id)?
-                && let Some(stamp) = known.or_else(|| line.stamp())
+                && let Some(time) = known.or_else(|| line.time())
             {
                 pass.lines.names_kept += 1;
-                pass.lines.push(id, &stamp, &line.thread_name, true)?;
+                pass.lines.push(id, &time, &line.thread_name, true)?;
             }
         }
         *self = pass.lines;
@@ -101,12 +101,12 @@ impl IndexLines {
 
     fn restored(
         &mut self,
-        conversation: &Conversation,
+        conversation: &RebuildConversation,
         row: Option<&ThreadRow>,
-        index: &SessionIndex,
+        index: &ThreadNameIndex,
         titles: &mut Titles,
     ) -> Result<(), HistoryError> {
-        let Some(stamp) = &conversation.updated else {
+        let Some(time) = &conversation.updated else {
             return Ok(());
         };
         let given = given_name(conversation, row, index)?;
@@ -115,26 +115,26 @@ impl IndexLines {
             Some(name) => name,
             None => title(conversation, row, titles)?,
         };
-        self.push(&conversation.id, stamp, &name, is_given)
+        self.push(&conversation.id, time, &name, is_given)
     }
 
     fn push(
         &mut self,
         id: &ConversationId,
-        stamp: &Stamp,
+        time: &Rfc3339Time,
         name: &str,
         is_given: bool,
     ) -> Result<(), HistoryError> {
         if is_given {
             self.given.add(name);
         }
-        let record = Record {
+        let record = SortRecord {
             id: id.to_string(),
-            updated_at: &stamp.text,
+            updated_at: &time.text,
             name,
             is_given,
         };
-        let record = record.encode(stamp.at);
+        let record = record.encode(time.at);
         Ok(self
             .sorter
             .push(&record)
@@ -144,18 +144,18 @@ impl IndexLines {
     /// The text, newest first. A title that nobody chose must not lead `resume NAME` away from what
     /// somebody called so: of several Codex takes the one that was changed last, wherever its line
     /// stands (0.169). Such a conversation is called by its id.
-    pub(super) fn write(self) -> Result<Written, HistoryError> {
+    pub(super) fn write(self) -> Result<IndexText, HistoryError> {
         let temp = std::env::temp_dir();
         let mut sorted = self.sorter.finish().at("write a temp file in", &temp)?;
-        let mut written = Written {
-            text: SpooledTempFile::new(super::HELD),
+        let mut written = IndexText {
+            text: SpooledTempFile::new(super::SPOOL_BYTES),
             bytes: 0,
             lines: 0,
             titles_taken: 0,
         };
         let mut line = Vec::new();
         while let Some(record) = sorted.next_record().at("read a temp file in", &temp)? {
-            let Some(record) = Record::decode(&record) else {
+            let Some(record) = SortRecord::decode(&record) else {
                 continue;
             };
             let is_taken = !record.is_given && self.given.has(record.name);
@@ -181,18 +181,18 @@ impl IndexLines {
 }
 
 /// One look through the table.
-struct Pass {
+struct TablePass {
     lines: IndexLines,
     /// By their places: the conversations that have a line.
     done: Vec<bool>,
     problem: Option<HistoryError>,
 }
 
-impl Pass {
+impl TablePass {
     fn row(
         &mut self,
-        gathered: &Gathered,
-        index: &SessionIndex,
+        gathered: &ConversationSet,
+        index: &ThreadNameIndex,
         titles: &mut Titles,
         row: &ThreadRow,
     ) -> Result<(), HistoryError> {
@@ -205,10 +205,10 @@ impl Pass {
             self.done[place] = true;
             return self.lines.restored(conversation, Some(row), index, titles);
         }
-        if let (Some(name), Some(stamp)) = (row.given_name(), &conversation.updated) {
+        if let (Some(name), Some(time)) = (row.given_name(), &conversation.updated) {
             self.done[place] = true;
             self.lines.names_kept += 1;
-            self.lines.push(&conversation.id, stamp, name, true)?;
+            self.lines.push(&conversation.id, time, name, true)?;
         }
         Ok(())
     }
@@ -217,9 +217,9 @@ impl Pass {
 /// What somebody called it: a line of the index that says no more than the first message, or the
 /// id, was made by a rebuild.
 fn given_name(
-    conversation: &Conversation,
+    conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
-    index: &SessionIndex,
+    index: &ThreadNameIndex,
 ) -> Result<Option<String>, HistoryError> {
     if let Some(name) = row.and_then(ThreadRow::given_name) {
         return Ok(Some(name.to_owned()));
@@ -242,7 +242,7 @@ fn given_name(
 
 /// What it is called where nobody gave it a name.
 fn title(
-    conversation: &Conversation,
+    conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
     titles: &mut Titles,
 ) -> Result<String, HistoryError> {
@@ -260,7 +260,7 @@ fn title(
 }
 
 /// A line as it is sorted: the newest first, of the same instant the last by id.
-struct Record<'a> {
+struct SortRecord<'a> {
     id: String,
     updated_at: &'a str,
     name: &'a str,
@@ -268,9 +268,9 @@ struct Record<'a> {
 }
 
 /// Where the id begins: behind seconds and nanoseconds.
-const TIME: usize = 12;
+const TIME_BYTES: usize = 12;
 
-impl<'a> Record<'a> {
+impl<'a> SortRecord<'a> {
     fn encode(&self, at: DateTime<Utc>) -> Vec<u8> {
         // Turned around, as the last are to come first.
         let seconds = !(at.timestamp().cast_unsigned() ^ 1 << 63);
@@ -287,7 +287,7 @@ impl<'a> Record<'a> {
     }
 
     fn decode(record: &'a [u8]) -> Option<Self> {
-        let rest = record.get(TIME..)?;
+        let rest = record.get(TIME_BYTES..)?;
         let end = rest.iter().position(|byte| *byte == u8::MAX)?;
         let id = rest[..end].iter().map(|byte| !byte).collect();
         let (is_given, rest) = rest[end + 1..].split_first()?;

@@ -9,17 +9,17 @@
 //! ([`crate::io::sorting`]).
 
 mod apply;
-mod gather;
+mod conversations;
 mod index;
 mod prompts;
 
 pub use apply::{RebuiltFile, apply, preview};
-pub use gather::{Table, read_table};
+pub use conversations::{ThreadTable, read_table};
 
-use super::names::{self, SessionIndex};
-use super::{HistoryError, Skipped};
+use super::session_index::{self, ThreadNameIndex};
+use super::{HistoryError, SkippedFile};
 use crate::io::Progress;
-use gather::{Titles, gather, limit, scan};
+use conversations::{Titles, apply_limit, gather, scan};
 use index::IndexLines;
 use prompts::Prompts;
 use serde::Serialize;
@@ -27,11 +27,11 @@ use std::path::Path;
 use tempfile::SpooledTempFile;
 
 /// How much of a planned file is held in memory; the rest is in a temp file without a name.
-const HELD: usize = 1 << 20;
+const SPOOL_BYTES: usize = 1 << 20;
 
 /// Which files are made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
+pub enum RebuildTarget {
     /// `session_index.jsonl`.
     SessionIndex,
     /// `history.jsonl`.
@@ -40,7 +40,7 @@ pub enum Only {
     Both,
 }
 
-impl Only {
+impl RebuildTarget {
     fn wants_index(self) -> bool {
         self != Self::History
     }
@@ -54,7 +54,7 @@ impl Only {
 #[derive(Debug, Clone, Copy)]
 pub struct RebuildOptions {
     /// Which files.
-    pub only: Only,
+    pub only: RebuildTarget,
     /// How many conversations, the most recent ones; `None` for all.
     pub max_threads: Option<usize>,
     /// Whether rollouts without a row count.
@@ -66,7 +66,7 @@ pub struct RebuildOptions {
 /// Where the list of conversations comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
+pub enum RebuildSource {
     /// The table of threads.
     Database,
     /// The rollouts alone: there is no usable database, or it has no rows.
@@ -75,7 +75,7 @@ pub enum Source {
 
 /// A file as it will be.
 #[derive(Debug)]
-pub struct PlannedFile {
+pub struct PlannedHistoryFile {
     /// Its name in the home.
     pub name: &'static str,
     /// How many lines it will have.
@@ -91,7 +91,7 @@ pub struct PlannedFile {
 #[derive(Debug)]
 pub struct RebuildPlan {
     /// Where the conversations come from.
-    pub source: Source,
+    pub source: RebuildSource,
     /// How many conversations are restored.
     pub refreshed: usize,
     /// How many conversations the limit leaves out.
@@ -119,9 +119,9 @@ pub struct RebuildPlan {
     /// The limit of the history.
     pub max_bytes: Option<u64>,
     /// What could not be read.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedFile>,
     /// The files.
-    pub files: Vec<PlannedFile>,
+    pub files: Vec<PlannedHistoryFile>,
 }
 
 /// Plans a rebuild of the files of `home`. `table` is what the state database says, if there is one
@@ -132,7 +132,7 @@ pub struct RebuildPlan {
 /// rollouts that cannot be read are skipped and named in the plan.
 pub fn plan(
     home: &Path,
-    table: Option<Table>,
+    table: Option<ThreadTable>,
     options: RebuildOptions,
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
@@ -140,11 +140,11 @@ pub fn plan(
         .join(super::prompts::FILE_NAME)
         .metadata()
         .map_or(0, |m| m.len());
-    let index = SessionIndex::read(home)?;
+    let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
     let database = table.as_ref().map(|table| table.path.clone());
     let mut gathered = gather(home, table, options.include_orphans, &mut skipped)?;
-    let beyond_limit = limit(home, &mut gathered, options.max_threads, &mut skipped)?;
+    let beyond_limit = apply_limit(home, &mut gathered, options.max_threads, &mut skipped)?;
     let mut titles = Titles::default();
     let mut prompts = options.only.wants_history().then(Prompts::default);
     let mut bad_lines = scan(
@@ -183,8 +183,8 @@ pub fn plan(
         plan.names_kept = lines.names_kept;
         let written = lines.write()?;
         plan.titles_taken = written.titles_taken;
-        plan.files.push(PlannedFile {
-            name: names::FILE_NAME,
+        plan.files.push(PlannedHistoryFile {
+            name: session_index::FILE_NAME,
             lines: written.lines,
             text: written.text,
             bytes: written.bytes,
@@ -196,7 +196,7 @@ pub fn plan(
         let written = prompts.write(options.max_bytes)?;
         plan.history_entries = written.lines;
         plan.history_trimmed = written.trimmed;
-        plan.files.push(PlannedFile {
+        plan.files.push(PlannedHistoryFile {
             name: super::prompts::FILE_NAME,
             lines: written.lines,
             text: written.text,

@@ -1,7 +1,7 @@
 //! The lines of the new `history.jsonl`.
 
 use super::RebuildPlan;
-use super::gather::Gathered;
+use super::conversations::ConversationSet;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::prompts::{self, HistoryEntry};
@@ -22,7 +22,7 @@ pub(super) struct Prompts {
 }
 
 /// The text of the new history.
-pub(super) struct Written {
+pub(super) struct PromptText {
     pub(super) text: SpooledTempFile,
     pub(super) bytes: u64,
     pub(super) lines: usize,
@@ -34,7 +34,7 @@ pub(super) struct Written {
 const RESTORED: u8 = 0;
 const PRESENT: u8 = 1;
 
-fn in_temp<T>(result: io::Result<T>) -> Result<T, IoError> {
+fn temp_io<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
 }
 
@@ -52,8 +52,8 @@ impl Prompts {
         record.extend(id.bytes());
         record.push(0);
         record.extend(message.text.bytes());
-        in_temp(self.lines.push(&record))?;
-        Ok(in_temp(self.texts.push(&text_record(
+        temp_io(self.lines.push(&record))?;
+        Ok(temp_io(self.texts.push(&text_record(
             &id,
             &message.text,
             RESTORED,
@@ -65,7 +65,7 @@ impl Prompts {
     pub(super) fn compare(
         &mut self,
         home: &Path,
-        gathered: &Gathered,
+        gathered: &ConversationSet,
         plan: &mut RebuildPlan,
     ) -> Result<u64, HistoryError> {
         let mut problem = None;
@@ -76,14 +76,14 @@ impl Prompts {
                 .push(&text_record(&line.session_id, text, PRESENT));
             problem = problem.take().or(pushed.err());
         })?;
-        in_temp(problem.map_or(Ok(()), Err))?;
-        let mut texts = in_temp(std::mem::take(&mut self.texts).finish())?;
+        temp_io(problem.map_or(Ok(()), Err))?;
+        let mut texts = temp_io(std::mem::take(&mut self.texts).finish())?;
         let mut backed = Vec::new();
-        while let Some(record) = in_temp(texts.next_record())? {
-            let Some((whose, key)) = record.split_last() else {
+        while let Some(record) = temp_io(texts.next_record())? {
+            let Some((origin, key)) = record.split_last() else {
                 continue;
             };
-            if *whose == RESTORED {
+            if *origin == RESTORED {
                 backed.clear();
                 backed.extend_from_slice(key);
             } else if backed != key {
@@ -103,20 +103,20 @@ impl Prompts {
     /// The text, oldest first, without what is the same in all, and trimmed as Codex does it: where
     /// the whole is longer than `max_bytes`, the oldest lines go until it is at most four fifths of
     /// that, or one line, whichever is more.
-    pub(super) fn write(self, max_bytes: Option<u64>) -> Result<Written, HistoryError> {
-        let mut sorted = in_temp(self.lines.finish())?;
-        let mut text = SpooledTempFile::new(super::HELD);
+    pub(super) fn write(self, max_bytes: Option<u64>) -> Result<PromptText, HistoryError> {
+        let mut sorted = temp_io(self.lines.finish())?;
+        let mut text = SpooledTempFile::new(super::SPOOL_BYTES);
         let (mut bytes, mut lines, mut newest) = (0, 0, 0);
         let mut last: Option<Vec<u8>> = None;
         let mut line = Vec::new();
-        while let Some(record) = in_temp(sorted.next_record())? {
+        while let Some(record) = temp_io(sorted.next_record())? {
             if last.as_ref() == Some(&record) {
                 continue;
             }
             if let Some(entry) = decode(&record) {
                 line.clear();
                 prompts::render(&entry, &mut line);
-                in_temp(text.write_all(&line))?;
+                temp_io(text.write_all(&line))?;
                 newest = line.len() as u64;
                 bytes += newest;
                 lines += 1;
@@ -125,23 +125,23 @@ impl Prompts {
         }
         let target = max_bytes.map_or(u64::MAX, |max| four_fifths(max).max(newest));
         if max_bytes.is_none_or(|max| bytes <= max) || bytes <= target {
-            return Ok(Written {
+            return Ok(PromptText {
                 text,
                 bytes,
                 lines,
                 trimmed: 0,
             });
         }
-        in_temp(text.rewind())?;
+        temp_io(text.rewind())?;
         let mut whole = BufReader::new(text);
         let mut trimmed = 0;
         while bytes > target {
-            bytes -= in_temp(whole.skip_until(b'\n'))? as u64;
+            bytes -= temp_io(whole.skip_until(b'\n'))? as u64;
             trimmed += 1;
         }
-        let mut text = SpooledTempFile::new(super::HELD);
-        in_temp(io::copy(&mut whole, &mut text))?;
-        Ok(Written {
+        let mut text = SpooledTempFile::new(super::SPOOL_BYTES);
+        temp_io(io::copy(&mut whole, &mut text))?;
+        Ok(PromptText {
             text,
             bytes,
             lines: lines - trimmed,
@@ -152,12 +152,12 @@ impl Prompts {
 
 /// Ordered by conversation and text, what is restored before what is there. A byte 0 in a text is
 /// no end of it: whose it is comes last of all.
-fn text_record(id: &str, text: &str, whose: u8) -> Vec<u8> {
+fn text_record(id: &str, text: &str, origin: u8) -> Vec<u8> {
     let mut record = id.as_bytes().to_vec();
     record.push(0);
     record.extend(text.bytes());
     record.push(0);
-    record.push(whose);
+    record.push(origin);
     record
 }
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    fn rendered(said: &[(i64, &str)], max_bytes: Option<u64>) -> (Written, String) {
+    fn rendered(said: &[(i64, &str)], max_bytes: Option<u64>) -> (PromptText, String) {
         let mut prompts = Prompts::default();
         for (ts, text) in said {
             let message = Message {

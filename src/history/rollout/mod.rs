@@ -3,8 +3,8 @@
 mod scanner;
 
 use super::id::ConversationId;
-use super::lines::Lines;
-use super::stamp::Stamp;
+use super::lines::LineReader;
+use super::rfc3339::Rfc3339Time;
 use crate::codex::rollout;
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// The first `session_meta`: what the conversation is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Meta {
+pub struct SessionMeta {
     /// The conversation's id.
     pub id: ConversationId,
     /// What Codex wrote about it, but for the instructions: they are nearly all of it, and a home
@@ -24,7 +24,7 @@ pub struct Meta {
     pub payload: Value,
 }
 
-impl Meta {
+impl SessionMeta {
     /// A text of the payload.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.payload
@@ -34,8 +34,8 @@ impl Meta {
     }
 
     /// When the conversation began.
-    pub fn created(&self) -> Option<Stamp> {
-        self.text("timestamp").and_then(Stamp::parse)
+    pub fn created(&self) -> Option<Rfc3339Time> {
+        self.text("timestamp").and_then(Rfc3339Time::parse)
     }
 
     /// The workspace account that made it; `None` for one that every account sees.
@@ -61,13 +61,13 @@ pub struct Message {
 
 /// What a whole rollout says.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scan {
+pub struct RolloutScan {
     /// What it is; `None` for a file without an id.
-    pub meta: Option<Meta>,
+    pub meta: Option<SessionMeta>,
     /// The first line of the first thing the user said.
     pub title: Option<String>,
     /// The time of the last line that has one.
-    pub last: Option<Stamp>,
+    pub last: Option<Rfc3339Time>,
     /// What the user said.
     pub messages: Vec<Message>,
     /// How many lines are broken.
@@ -100,9 +100,9 @@ pub enum Depth {
 ///
 /// # Errors
 /// It cannot be read, or the user asked to stop ([`io::ErrorKind::Interrupted`]).
-pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<Scan> {
+pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<RolloutScan> {
     let mut scanner = Scanner::new(depth);
-    let mut lines = Lines::new(open(path)?);
+    let mut lines = LineReader::new(open(path)?);
     let mut told = 0;
     loop {
         let read = lines.bytes_read();
@@ -142,27 +142,27 @@ fn is_compressed(path: &Path) -> bool {
 }
 
 /// Reads only as much as it takes to know what a rollout is: its first line, mostly.
-pub fn head(path: &Path) -> io::Result<Option<Meta>> {
+pub fn head(path: &Path) -> io::Result<Option<SessionMeta>> {
     head_of(open(path)?)
 }
 
 /// The same of the beginning of a rollout that would have the name `name`.
-pub fn head_in(beginning: &[u8], name: &Path) -> io::Result<Option<Meta>> {
+pub fn head_in(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
     if is_compressed(name) {
-        head_of(rollout::plain(beginning)?)
+        head_of(rollout::plain(prefix)?)
     } else {
-        head_of(beginning)
+        head_of(prefix)
     }
 }
 
-fn head_of(reader: impl Read) -> io::Result<Option<Meta>> {
+fn head_of(reader: impl Read) -> io::Result<Option<SessionMeta>> {
     /// Forks carry other lines in front at most; a file that has none here has none.
-    const ENOUGH: usize = 64;
+    const MAX_HEAD_LINES: usize = 64;
     /// The first line holds the instructions: 10–25 kB.
-    const CHUNK: usize = 32 << 10;
+    const HEAD_READ_BYTES: usize = 32 << 10;
     let mut scanner = Scanner::new(Depth::Messages);
-    let mut lines = Lines::in_chunks(reader, CHUNK);
-    for _ in 0..ENOUGH {
+    let mut lines = LineReader::in_chunks(reader, HEAD_READ_BYTES);
+    for _ in 0..MAX_HEAD_LINES {
         match lines.next_line()? {
             Some(line) => scanner.line(line),
             None => break,
@@ -175,7 +175,7 @@ fn head_of(reader: impl Read) -> io::Result<Option<Meta>> {
 }
 
 /// The time of the last line that has one, read from the end.
-pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
+pub fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
@@ -185,7 +185,7 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     loop {
         let from = len.saturating_sub(span);
         file.seek(SeekFrom::Start(from))?;
-        let mut lines = Lines::in_chunks((&file).take(len - from), 64 << 10);
+        let mut lines = LineReader::in_chunks((&file).take(len - from), 64 << 10);
         let mut scanner = Scanner::new(Depth::Messages);
         if from > 0 {
             // The line that is cut here may be any part of one.
@@ -203,7 +203,7 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
 }
 
 /// What is of use in a `session_meta`.
-fn kept_of(payload: Value) -> Value {
+fn used_fields(payload: Value) -> Value {
     const KEPT: [&str; 16] = [
         "timestamp",
         "cwd",

@@ -4,11 +4,11 @@
 //! which Codex always writes in the same order, and is only checked to be JSON unless it is one of
 //! the few kinds that matter. Lines written in another order are parsed.
 
-use super::{Depth, Message, Meta, Scan, first_line, kept_of};
+use super::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
 use crate::history::id::ConversationId;
 use crate::history::json;
-use crate::history::lines::Line;
-use crate::history::stamp::{self, Stamp};
+use crate::history::lines::JsonlLine;
+use crate::history::rfc3339::{self, Rfc3339Time};
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde::Deserialize;
@@ -45,17 +45,17 @@ impl<'a> Envelope<'a> {
     fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
-        const BEGINNING: &[u8] = b",\"payload\":{\"type\":\"";
-        let at = memmem::find(beginning(self.rest, NEAR), BEGINNING)?;
-        until_quote(&self.rest[at + BEGINNING.len()..], 64)
+        const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
+        let at = memmem::find(prefix(self.rest, NEAR), PAYLOAD_PREFIX)?;
+        until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
     }
 
     /// Whether it may be a message of the user's.
-    fn may_be_said(&self) -> bool {
+    fn may_be_user_message(&self) -> bool {
         const NEAR: usize = 512;
         const ROLE: &[u8] = b"\"role\":\"";
         match self.payload() {
-            Some((b"message", rest)) => memmem::find(beginning(rest, NEAR), ROLE)
+            Some((b"message", rest)) => memmem::find(prefix(rest, NEAR), ROLE)
                 .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\"")),
             Some(_) => false,
             None => true,
@@ -63,12 +63,12 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn beginning(bytes: &[u8], longest: usize) -> &[u8] {
+fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
     &bytes[..bytes.len().min(longest)]
 }
 
 fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
-    let at = beginning(bytes, longest)
+    let at = prefix(bytes, longest)
         .iter()
         .position(|b| matches!(b, b'"' | b'\\'))?;
     (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
@@ -91,33 +91,33 @@ fn text_of(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
 }
 
 pub(super) struct Scanner {
-    scan: Scan,
+    scan: RolloutScan,
     depth: Depth,
     newest: Option<DateTime<Utc>>,
     last: String,
     last_at: Option<DateTime<Utc>>,
     /// The first thing said before any event told of it: for the title alone.
-    early: Option<String>,
+    first_item_text: Option<String>,
     /// The first thing that Codex said in the user's name: a title where there is nothing else.
     injected: Option<String>,
     has_event: bool,
     /// Messages as paginated rollouts have them, where there are no others.
-    items: Vec<Message>,
+    item_messages: Vec<Message>,
     first_event: Option<String>,
 }
 
 impl Scanner {
     pub(super) fn new(depth: Depth) -> Self {
         Self {
-            scan: Scan::default(),
+            scan: RolloutScan::default(),
             depth,
             newest: None,
             last: String::new(),
             last_at: None,
-            early: None,
+            first_item_text: None,
             injected: None,
             has_event: false,
-            items: Vec::new(),
+            item_messages: Vec::new(),
             first_event: None,
         }
     }
@@ -132,18 +132,18 @@ impl Scanner {
         self.scan.bad_lines += 1;
     }
 
-    pub(super) fn line(&mut self, line: Line<'_>) {
+    pub(super) fn line(&mut self, line: JsonlLine<'_>) {
         let bytes = match line {
-            Line::Whole(bytes) => bytes.trim_ascii(),
-            Line::TooLong { beginning, last } => return self.long_line(beginning, last),
+            JsonlLine::Whole(bytes) => bytes.trim_ascii(),
+            JsonlLine::TooLong { prefix, last } => return self.long_line(prefix, last),
         };
         if bytes.is_empty() {
             return;
         }
         if let Some(envelope) = Envelope::of(bytes)
-            && !self.is_of_interest(&envelope)
+            && !self.needs_parsing(&envelope)
         {
-            if json::is_whole(bytes) {
+            if json::is_complete(bytes) {
                 self.observe(envelope.timestamp);
             } else {
                 self.scan.bad_lines += 1;
@@ -164,22 +164,24 @@ impl Scanner {
     /// One that does not fit into memory counts by its beginning; what a user said is not that long.
     fn long_line(&mut self, start: &[u8], last: u8) {
         match Envelope::of(start) {
-            Some(envelope) if last == b'}' && !self.is_of_interest(&envelope) => {
+            Some(envelope) if last == b'}' && !self.needs_parsing(&envelope) => {
                 self.observe(envelope.timestamp);
             }
             _ => self.scan.bad_lines += 1,
         }
     }
 
-    fn is_of_interest(&self, envelope: &Envelope<'_>) -> bool {
+    fn needs_parsing(&self, envelope: &Envelope<'_>) -> bool {
         match envelope.kind {
             b"session_meta" => self.scan.meta.is_none(),
             b"turn_context" => self.depth == Depth::Turns,
-            b"response_item" => self.early.is_none() && !self.has_event && envelope.may_be_said(),
+            b"response_item" => {
+                self.first_item_text.is_none() && !self.has_event && envelope.may_be_user_message()
+            }
             b"event_msg" => match envelope.payload() {
                 Some((b"user_message", _)) | None => true,
                 Some((b"item_completed", rest)) => {
-                    memmem::find(beginning(rest, 512), b"\"UserMessage\"").is_some()
+                    memmem::find(prefix(rest, 512), b"\"UserMessage\"").is_some()
                 }
                 Some((b"token_count", _)) => self.depth == Depth::Turns,
                 Some(_) => false,
@@ -189,7 +191,7 @@ impl Scanner {
     }
 
     fn observe(&mut self, timestamp: &str) {
-        let Some(at) = stamp::instant(timestamp) else {
+        let Some(at) = rfc3339::instant(timestamp) else {
             return;
         };
         self.newest = self.newest.max(Some(at));
@@ -212,14 +214,16 @@ impl Scanner {
                     && let Some(id) = payload.get("id").and_then(Value::as_str)
                     && !id.trim().is_empty()
                 {
-                    self.scan.meta = Some(Meta {
+                    self.scan.meta = Some(SessionMeta {
                         id: ConversationId::of(id.trim()),
-                        payload: kept_of(payload),
+                        payload: used_fields(payload),
                     });
                 }
             }
             "event_msg" => self.event(payload),
-            "response_item" if self.early.is_none() && !self.has_event => self.item(payload),
+            "response_item" if self.first_item_text.is_none() && !self.has_event => {
+                self.item(payload)
+            }
             "turn_context" if self.depth == Depth::Turns => {
                 if let Ok(parts) = serde_json::from_str::<HashMap<String, &RawValue>>(payload) {
                     let parts = parts
@@ -257,7 +261,7 @@ impl Scanner {
                 if let Some(text) = completed_message(payload) {
                     self.has_event = true;
                     self.first_event.get_or_insert_with(|| text.clone());
-                    push_message(&mut self.items, self.newest, &text);
+                    push_message(&mut self.item_messages, self.newest, &text);
                 }
             }
             "token_count" if self.depth == Depth::Turns => {
@@ -271,28 +275,34 @@ impl Scanner {
     }
 
     fn item(&mut self, payload: &str) {
-        let Some(text) = spoken(payload) else { return };
+        let Some(text) = user_item_text(payload) else {
+            return;
+        };
         if text.trim().is_empty() {
             return;
         }
         if is_injected(&text) {
             self.injected.get_or_insert(text);
         } else {
-            self.early = Some(text);
+            self.first_item_text = Some(text);
         }
     }
 
-    pub(super) fn finish(mut self) -> Scan {
+    pub(super) fn finish(mut self) -> RolloutScan {
         let injected = self.injected.as_ref().filter(|_| !self.has_event);
-        let texts = [self.early.as_ref(), self.first_event.as_ref(), injected];
+        let texts = [
+            self.first_item_text.as_ref(),
+            self.first_event.as_ref(),
+            injected,
+        ];
         self.scan.title = texts
             .into_iter()
             .flatten()
             .find_map(|text| first_line(text));
         if self.scan.messages.is_empty() {
-            self.scan.messages = self.items;
+            self.scan.messages = self.item_messages;
         }
-        self.scan.last = self.last_at.map(|at| Stamp {
+        self.scan.last = self.last_at.map(|at| Rfc3339Time {
             text: self.last,
             at,
         });
@@ -331,7 +341,7 @@ fn completed_message(payload: &str) -> Option<String> {
 }
 
 /// The text of a message of the user's as it was sent to the model.
-fn spoken(payload: &str) -> Option<String> {
+fn user_item_text(payload: &str) -> Option<String> {
     let value: Value = serde_json::from_str(payload).ok()?;
     let is = |key: &str, wanted: &str| value.get(key).and_then(Value::as_str) == Some(wanted);
     if !is("type", "message") || !is("role", "user") {
@@ -360,17 +370,17 @@ fn is_injected(text: &str) -> bool {
         "# AGENTS.md instructions",
     ]
     .iter()
-    .any(|beginning| text.starts_with(beginning))
+    .any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn scanned(lines: &[&str]) -> Scan {
+    fn scanned(lines: &[&str]) -> RolloutScan {
         let mut scanner = Scanner::new(Depth::Messages);
         for line in lines {
-            scanner.line(Line::Whole(line.as_bytes()));
+            scanner.line(JsonlLine::Whole(line.as_bytes()));
         }
         scanner.finish()
     }
@@ -446,7 +456,7 @@ mod tests {
     fn paginated_messages_count_where_there_are_no_others() {
         let item = r#"{"timestamp":"2026-01-01T00:00:01Z","ordinal":12,"type":"event_msg","payload":{"type":"item_completed","item":{"type":"UserMessage","content":[{"type":"text","text":"new kind"}]}}}"#;
         let event = r#"{"timestamp":"2026-01-01T00:00:02Z","type":"event_msg","payload":{"type":"user_message","message":"old kind"}}"#;
-        let texts = |scan: Scan| {
+        let texts = |scan: RolloutScan| {
             let texts = scan.messages.into_iter().map(|m| m.text);
             texts.collect::<Vec<_>>()
         };

@@ -14,20 +14,20 @@ use std::path::Path;
 
 /// What [`load`] found.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Loaded {
+pub struct LoadedCooldown {
     /// The document, made again from the records if need be.
     pub file: CooldownFile,
     /// What the user should know: damage, entries that were left out.
     pub warnings: Vec<String>,
-    origin: Origin,
+    origin: CooldownOrigin,
 }
 
 /// Where a document comes from, and so what a write has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Origin {
+enum CooldownOrigin {
     #[default]
     Absent,
-    Ours,
+    Native,
     Python,
     Damaged,
 }
@@ -36,36 +36,40 @@ enum Origin {
 ///
 /// # Errors
 /// A newer version wrote it, or the file system refuses.
-pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
+pub fn load(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<LoadedCooldown, DocumentError> {
     let path = manager_home.join(FILE_NAME);
     let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let (file, warnings) = rebuild(manager_home)?;
-            return Ok(Loaded {
+            return Ok(LoadedCooldown {
                 file,
                 warnings,
-                origin: Origin::Absent,
+                origin: CooldownOrigin::Absent,
             });
         }
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         DocumentState::Good(file) => {
-            return Ok(Loaded {
+            return Ok(LoadedCooldown {
                 file,
                 warnings: Vec::new(),
-                origin: Origin::Ours,
+                origin: CooldownOrigin::Native,
             });
         }
         DocumentState::Damaged(problem) => problem,
         DocumentState::Absent => String::new(),
     };
     if let Some((file, warnings)) = python::parse(&bytes, manager_home, now, zone) {
-        return Ok(Loaded {
+        return Ok(LoadedCooldown {
             file,
             warnings,
-            origin: Origin::Python,
+            origin: CooldownOrigin::Python,
         });
     }
     let (file, mut warnings) = rebuild(manager_home)?;
@@ -76,16 +80,16 @@ pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Load
             path.display()
         ),
     );
-    Ok(Loaded {
+    Ok(LoadedCooldown {
         file,
         warnings,
-        origin: Origin::Damaged,
+        origin: CooldownOrigin::Damaged,
     })
 }
 
 /// What [`update`] did besides updating.
 #[derive(Debug)]
-pub struct Updated<R> {
+pub struct CooldownUpdate<R> {
     /// What the change returned.
     pub value: R,
     /// What the user should know: damage, copies that were kept.
@@ -105,34 +109,34 @@ pub fn update<R, E: From<DocumentError>>(
     now: &DateTime<Utc>,
     zone: Zone,
     change: impl FnOnce(&mut CooldownFile) -> Result<R, E>,
-) -> Result<Updated<R>, E> {
+) -> Result<CooldownUpdate<R>, E> {
     atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
     let lock = manager_home.join(LOCK_NAME);
     let _held = FileLock::exclusive_unless_interrupted(&lock).map_err(DocumentError::from)?;
-    let Loaded {
+    let LoadedCooldown {
         mut file,
         mut warnings,
         origin,
     } = load(manager_home, now, zone)?;
     let before = file.clone();
     let value = change(&mut file)?;
-    if origin != Origin::Ours || file != before {
+    if origin != CooldownOrigin::Native || file != before {
         warnings.extend(write(manager_home, origin, &file)?);
     }
-    Ok(Updated { value, warnings })
+    Ok(CooldownUpdate { value, warnings })
 }
 
 /// Writes the document; keeps what stood there if it was not ours, and says where.
 fn write(
     manager_home: &Path,
-    origin: Origin,
+    origin: CooldownOrigin,
     file: &CooldownFile,
 ) -> Result<Option<String>, DocumentError> {
     let path = manager_home.join(FILE_NAME);
     let kept = match origin {
-        Origin::Absent if file.accounts.is_empty() => return Ok(None),
-        Origin::Absent | Origin::Ours => None,
-        Origin::Python => {
+        CooldownOrigin::Absent if file.accounts.is_empty() => return Ok(None),
+        CooldownOrigin::Absent | CooldownOrigin::Native => None,
+        CooldownOrigin::Python => {
             let kept = atomic::keep_copy(&path, ".python-backup")?;
             Some(format!(
                 "the Python codex-manager's {FILE_NAME} was taken over, and the commands cooldown and recommend \
@@ -141,7 +145,7 @@ fn write(
                 kept.display()
             ))
         }
-        Origin::Damaged => {
+        CooldownOrigin::Damaged => {
             let kept = atomic::keep_copy(&path, ".damaged")?;
             Some(format!("the damaged file is kept: {}", kept.display()))
         }

@@ -7,7 +7,7 @@
 
 mod disk;
 
-pub use disk::{Loaded, Updated, load, update};
+pub use disk::{CooldownUpdate, LoadedCooldown, load, update};
 
 use super::records::{ArchiveRecord, InventoryFile};
 use crate::accounts::profile::{Owner, Profile};

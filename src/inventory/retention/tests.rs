@@ -11,13 +11,13 @@ fn now() -> DateTime<Utc> {
     at("2026-11-20T12:00:00Z")
 }
 
-fn made(text: &str) -> Candidate {
-    Candidate {
+fn made(text: &str) -> RetentionCandidate {
+    RetentionCandidate {
         excludes: false,
         incomplete: false,
         archive: format!("{text}-codex.tar.gz"),
         identity: Some(Identity::of_email("a@x.com")),
-        class: Class::Full,
+        class: ArchiveClass::Full,
         home: "/home".into(),
         made_at: Some(at(text)),
         bytes: 1,
@@ -26,9 +26,9 @@ fn made(text: &str) -> Candidate {
 }
 
 /// What is kept, as `time: reason`; `-` before what goes.
-fn decided(candidates: &[Candidate], rules: KeepRules, zone: &str) -> Vec<String> {
+fn decided(candidates: &[RetentionCandidate], rules: KeepRules, zone: &str) -> Vec<String> {
     let plan = plan(candidates, &rules, &now(), Zone::named(zone).unwrap());
-    let line = |mark: &str, d: &Decision| {
+    let line = |mark: &str, d: &RetentionDecision| {
         let name = d.candidate.archive.trim_end_matches("-codex.tar.gz");
         format!("{mark}{name}: {}", d.reason)
     };
@@ -174,8 +174,8 @@ fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
         made("2026-11-16T10:00:00Z"),
         made("2026-12-24T10:00:00Z"),
     ];
-    all[1].class = Class::Safety;
-    all[2].class = Class::Auth;
+    all[1].class = ArchiveClass::Safety;
+    all[2].class = ArchiveClass::Auth;
     all[3].identity = Some(Identity::of_email("b@x.com"));
     all[4].archive = "auth/a@x.com/backup-1.tar.gz".into();
     let one = KeepRules {
@@ -286,9 +286,9 @@ fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
         last: 1,
         ..KeepRules::default()
     };
-    let asked = |all: &[Candidate]| {
+    let asked = |all: &[RetentionCandidate]| {
         let plan = plan(all, &one, &now(), Zone::UTC);
-        unproved(&plan, &now())
+        needs_full_read(&plan, &now())
     };
     // Not the one of the future.
     assert_eq!(asked(&all), [all[1].archive.clone()]);
@@ -297,7 +297,7 @@ fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
     assert_eq!(asked(&all), [""; 0], "a verified one stays");
 }
 
-fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
     let soundness = prop_oneof![
         3 => Just(Soundness::Sound),
         2 => Just(Soundness::Verified),
@@ -305,26 +305,28 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
         1 => Just(Soundness::Unreadable("denied".into())),
     ];
     let class = prop_oneof![
-        3 => Just(Class::Full),
-        1 => Just(Class::Auth),
-        1 => Just(Class::Safety),
+        3 => Just(ArchiveClass::Full),
+        1 => Just(ArchiveClass::Auth),
+        1 => Just(ArchiveClass::Safety),
     ];
     let home = prop_oneof![Just("/home"), Just("/other"), Just("")];
     let one = (-200_i64..20_000, 0..3_u8, class, home, soundness);
     prop::collection::vec(one, 0..40).prop_map(|all| {
         all.into_iter()
             .enumerate()
-            .map(|(i, (hours, account, class, home, soundness))| Candidate {
-                excludes: i % 5 == 4,
-                incomplete: i % 7 == 6,
-                archive: format!("{i}"),
-                identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
-                class,
-                home: home.into(),
-                made_at: Some(now() - Duration::hours(hours)),
-                bytes: 1,
-                soundness,
-            })
+            .map(
+                |(i, (hours, account, class, home, soundness))| RetentionCandidate {
+                    excludes: i % 5 == 4,
+                    incomplete: i % 7 == 6,
+                    archive: format!("{i}"),
+                    identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
+                    class,
+                    home: home.into(),
+                    made_at: Some(now() - Duration::hours(hours)),
+                    bytes: 1,
+                    soundness,
+                },
+            )
             .collect()
     })
 }
@@ -349,8 +351,8 @@ proptest! {
         let plan = plan(&all, &rules, &now(), zone);
         prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
         let kept: Vec<_> = plan.keep.iter().map(|d| d.candidate.clone()).collect();
-        let key = |c: &Candidate| (c.class, c.identity.clone(), c.home.clone());
-        let newest = |set: &[Candidate], like: &Candidate, verified: bool| {
+        let key = |c: &RetentionCandidate| (c.class, c.identity.clone(), c.home.clone());
+        let newest = |set: &[RetentionCandidate], like: &RetentionCandidate, verified: bool| {
             set.iter()
                 .filter(|c| key(c) == key(like) && c.counts(&now()))
                 .filter(|c| !verified || c.soundness == Soundness::Verified)
@@ -360,14 +362,14 @@ proptest! {
         for candidate in &all {
             // The newest good one of each account, class and home stays, and the newest verified full.
             prop_assert_eq!(newest(&all, candidate, false), newest(&kept, candidate, false));
-            if candidate.class == Class::Full {
+            if candidate.class == ArchiveClass::Full {
                 prop_assert_eq!(newest(&all, candidate, true), newest(&kept, candidate, true));
             }
-            let same = |c: &&Candidate| key(c) == key(candidate) && c.counts(&now());
+            let same = |c: &&RetentionCandidate| key(c) == key(candidate) && c.counts(&now());
             let had = all.iter().filter(same).count();
             let has = kept.iter().filter(same).count();
             prop_assert!(has >= had.min(rules.last as usize));
-            let days = |set: &[Candidate]| {
+            let days = |set: &[RetentionCandidate]| {
                 let mut days: Vec<_> = set.iter().filter(same).map(|c| zone.at(&c.made_at.unwrap()).date_naive()).collect();
                 days.sort();
                 days.dedup();

@@ -8,7 +8,7 @@
 mod sources;
 
 use self::sources::{remembered, take_live, take_reset, take_text};
-use super::cooldown::{self, AccountEntry, CooldownFile, LoginState, Updated};
+use super::cooldown::{self, AccountEntry, CooldownFile, CooldownUpdate, LoginState};
 use super::observations;
 use crate::codex::app_server::{self, ProbeFailure, ProbeOptions, ProbeReport};
 use crate::codex::auth::AuthFile;
@@ -317,7 +317,7 @@ pub fn record(
     report: &StatusReport,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Result<Option<Updated<()>>, DocumentError> {
+) -> Result<Option<CooldownUpdate<()>>, DocumentError> {
     let Some(identity) = report.identity.as_ref() else {
         return Ok(None);
     };
@@ -431,7 +431,7 @@ fn login_state(auth: &AuthFile) -> LoginState {
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether it has.
-const POLL: Duration = Duration::from_millis(20);
+const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     let inquiry = &options.inquiry;
@@ -445,7 +445,7 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         if is_interrupted() {
             return Err(ProbeFailure::Interrupted.into());
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
     Ok(app_server::probe(&ProbeOptions {
         program: &program,

@@ -26,7 +26,7 @@ use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Journal, Last, Place, Replica, State};
 use super::travel;
-use crate::history::names;
+use crate::history::session_index;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, Progress, tree};
@@ -421,7 +421,7 @@ impl Run<'_> {
     /// Notes which conversations get other names by a file that is about to come here.
     fn note_names(&self, staged: &Staged) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
-        if *side == Side::There || path != names::FILE_NAME {
+        if *side == Side::There || path != session_index::FILE_NAME {
             return Ok(());
         }
         let ids = arrivals::renamed(&staged.target, staged.temp.path())?;

@@ -4,14 +4,14 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 /// A time together with how it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Rfc3339Time {
     /// As it was written.
     pub text: String,
     /// The instant.
     pub at: DateTime<Utc>,
 }
 
-impl Stamp {
+impl Rfc3339Time {
     /// A written RFC 3339 time.
     pub fn parse(text: &str) -> Option<Self> {
         instant(text).map(|at| Self {
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn of_equal_times_the_first_stays_as_it_is_written() {
-        let a = Stamp::parse("2026-11-20T10:00:00Z");
-        let b = Stamp::of_millis(1_795_168_800_000);
+        let a = Rfc3339Time::parse("2026-11-20T10:00:00Z");
+        let b = Rfc3339Time::of_millis(1_795_168_800_000);
         assert_eq!(b.clone().unwrap().text, "2026-11-20T10:00:00.000Z");
-        assert_eq!(Stamp::later(a.clone(), b), a);
+        assert_eq!(Rfc3339Time::later(a.clone(), b), a);
     }
 }

@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How many accounts are asked at a time.
-const AT_A_TIME: usize = 4;
+const MAX_CONCURRENT_PROBES: usize = 4;
 
 /// How long another process of ours may keep a login from being asked about.
-const PATIENCE: Duration = Duration::from_secs(15);
+const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What to look at.
 #[derive(Debug, Clone, Copy)]
-pub struct SurveyOptions<'a> {
+pub struct ProbeAllOptions<'a> {
     /// The Codex home.
     pub codex_home: &'a Path,
     /// The manager home.
@@ -33,7 +33,7 @@ pub struct SurveyOptions<'a> {
 
 /// Where an account is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ProbeLocation {
     /// In the Codex home, where it is signed in.
     Live,
     /// In a scratch home, with the login of its profile.
@@ -44,20 +44,20 @@ pub enum Place {
 
 /// An account to ask about.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct ProbeTarget {
     /// Its profile; the live account may have none.
     pub profile: Option<String>,
     /// Who it is.
     pub identity: Identity,
     /// Where.
-    pub place: Place,
+    pub place: ProbeLocation,
 }
 
 /// What was found of one account.
 #[derive(Debug)]
-pub struct Finding {
+pub struct AccountProbe {
     /// The account.
-    pub subject: Subject,
+    pub target: ProbeTarget,
     /// Its windows, fresh or remembered.
     pub report: StatusReport,
     /// Why it was not asked, or its login not put back where it belongs.
@@ -68,7 +68,7 @@ pub struct Finding {
 
 /// Why a survey ended early. What was found until then is noted.
 #[derive(Debug, thiserror::Error)]
-pub enum SurveyError {
+pub enum ProbeAllError {
     /// An account could not be looked at.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -77,7 +77,7 @@ pub enum SurveyError {
     Document(#[from] DocumentError),
 }
 
-impl Finding {
+impl AccountProbe {
     /// Whether everything is there that can be.
     pub fn is_complete(&self) -> bool {
         self.report.is_complete() && self.obstacle.is_none()
@@ -91,18 +91,18 @@ impl Finding {
 }
 
 /// Every account whose login is at hand: that of the live home first, then the profiles by name.
-pub fn subjects(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<Subject> {
+pub fn targets(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<ProbeTarget> {
     let live = live.login().map(|login| &login.identity);
-    let mut subjects: Vec<_> = profiles
+    let mut targets: Vec<_> = profiles
         .iter()
         .filter_map(|profile| {
             let identity = profile.identity()?.clone();
             let place = match profile.live_in(codex_home) {
-                Some(_) if live.is_some_and(|live| live.is_same(&identity)) => Place::Live,
-                Some(home) => Place::Elsewhere(home),
-                None => Place::Scratch,
+                Some(_) if live.is_some_and(|live| live.is_same(&identity)) => ProbeLocation::Live,
+                Some(home) => ProbeLocation::Elsewhere(home),
+                None => ProbeLocation::Scratch,
             };
-            Some(Subject {
+            Some(ProbeTarget {
                 profile: Some(profile.name.clone()),
                 identity,
                 place,
@@ -110,16 +110,16 @@ pub fn subjects(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec
         })
         .collect();
     if let Some(live) = live
-        && subjects.iter().all(|s| s.place != Place::Live)
+        && targets.iter().all(|s| s.place != ProbeLocation::Live)
     {
-        subjects.push(Subject {
+        targets.push(ProbeTarget {
             profile: None,
             identity: live.clone(),
-            place: Place::Live,
+            place: ProbeLocation::Live,
         });
     }
-    subjects.sort_by_key(|subject| subject.place != Place::Live);
-    subjects
+    targets.sort_by_key(|target| target.place != ProbeLocation::Live);
+    targets
 }
 
 /// Asks about each account, several at a time, and notes each answer as it comes. The findings
@@ -127,38 +127,41 @@ pub fn subjects(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec
 ///
 /// # Errors
 /// An auth.json cannot be read, an answer cannot be noted, or the user stopped it.
-pub fn survey(
-    options: &SurveyOptions<'_>,
-    subjects: &[Subject],
-) -> Result<Vec<Finding>, SurveyError> {
-    let mut findings = Vec::new();
-    parallel::ordered::<_, _, _, SurveyError>(
-        AT_A_TIME,
-        |subject: &Subject| look(options, subject),
-        |finding: Result<Finding, SurveyError>| {
-            findings.push(finding?);
+pub fn probe_all(
+    options: &ProbeAllOptions<'_>,
+    targets: &[ProbeTarget],
+) -> Result<Vec<AccountProbe>, ProbeAllError> {
+    let mut probes = Vec::new();
+    parallel::ordered::<_, _, _, ProbeAllError>(
+        MAX_CONCURRENT_PROBES,
+        |target: &ProbeTarget| probe(options, target),
+        |probe: Result<AccountProbe, ProbeAllError>| {
+            probes.push(probe?);
             Ok(())
         },
         |submit| {
-            for subject in subjects {
-                if submit.submit(subject).is_err() {
+            for target in targets {
+                if submit.submit(target).is_err() {
                     break;
                 }
             }
             Ok(())
         },
     )?;
-    Ok(findings)
+    Ok(probes)
 }
 
 /// Asks about one account and notes the answer.
-fn look(options: &SurveyOptions<'_>, subject: &Subject) -> Result<Finding, SurveyError> {
-    let (report, obstacle) = match subject.place {
-        Place::Live => (
+fn probe(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<AccountProbe, ProbeAllError> {
+    let (report, obstacle) = match target.place {
+        ProbeLocation::Live => (
             observe(options, options.codex_home, options.inquiry.ask_codex)?,
             None,
         ),
-        _ => look_at_profile(options, subject)?,
+        _ => probe_profile(options, target)?,
     };
     let mut warnings = Vec::new();
     if options.inquiry.ask_codex {
@@ -170,30 +173,31 @@ fn look(options: &SurveyOptions<'_>, subject: &Subject) -> Result<Finding, Surve
         )?;
         warnings = noted.map(|noted| noted.warnings).unwrap_or_default();
     }
-    Ok(Finding {
-        subject: subject.clone(),
+    Ok(AccountProbe {
+        target: target.clone(),
         report,
         obstacle,
         warnings,
     })
 }
 
-fn look_at_profile(
-    options: &SurveyOptions<'_>,
-    subject: &Subject,
-) -> Result<(StatusReport, Option<LeaseError>), SurveyError> {
+fn probe_profile(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<(StatusReport, Option<LeaseError>), ProbeAllError> {
     let profiles = Profiles::of(options.manager_home);
-    let folder = profiles.folder_of(subject.profile.as_deref().unwrap_or_default());
-    let is_api_key = subject.identity.kind == LoginKind::ApiKey;
+    let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
+    let is_api_key = target.identity.kind == LoginKind::ApiKey;
     if is_api_key || !options.inquiry.ask_codex {
         return Ok((observe(options, &folder, false)?, None));
     }
     let now = options.inquiry.zone.at(&options.inquiry.now);
-    let lease = match profiles.acquire_lease(&subject.identity, options.codex_home, now, PATIENCE) {
-        Ok(lease) => lease,
-        Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted.into()),
-        Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
-    };
+    let lease =
+        match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
+            Ok(lease) => lease,
+            Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted.into()),
+            Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
+        };
     let report = observe(options, lease.home(), true);
     // Whatever was answered, and also when the user stops it: Codex may have renewed the login.
     let obstacle = lease.release().err();
@@ -201,7 +205,7 @@ fn look_at_profile(
 }
 
 fn observe(
-    options: &SurveyOptions<'_>,
+    options: &ProbeAllOptions<'_>,
     home: &Path,
     ask_codex: bool,
 ) -> Result<StatusReport, StatusError> {
@@ -225,12 +229,12 @@ fn observe(
 ///
 /// # Errors
 /// The file system refuses, or a document is of a newer version.
-pub fn subjects_of(
+pub fn load_targets(
     codex_home: &Path,
     manager_home: &Path,
-) -> Result<Vec<Subject>, crate::accounts::profile::ProfileError> {
+) -> Result<Vec<ProbeTarget>, crate::accounts::profile::ProfileError> {
     // One that cannot be read is nobody's; `status` says why.
     let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
     let profiles = Profiles::of(manager_home).list()?;
-    Ok(subjects(&live, &profiles, codex_home))
+    Ok(targets(&live, &profiles, codex_home))
 }

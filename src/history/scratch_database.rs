@@ -25,27 +25,27 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long Codex may be silent. It answers once it has read all rollouts.
-const PATIENCE: Duration = Duration::from_secs(600);
+const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a wait looks whether the user wants to stop.
-const SLICE: Duration = Duration::from_millis(100);
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long it may take to end.
-const GRACE: Duration = Duration::from_secs(5);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database that Codex made, still in its staging folder.
 #[derive(Debug)]
-pub struct Made {
+pub struct ScratchDatabase {
     /// The database, with nothing beside it.
     pub database: PathBuf,
     _staging: Staging,
 }
 
 /// Where the conversations of a home are.
-struct Places<'a> {
+struct RolloutLocations<'a> {
     conversations: &'a Conversations,
     all: HashSet<&'a Path>,
 }
 
-impl thread_rows::Rollouts for Places<'_> {
+impl thread_rows::Rollouts for RolloutLocations<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let files = self.conversations.of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
@@ -61,14 +61,14 @@ impl thread_rows::Rollouts for Places<'_> {
 ///
 /// # Errors
 /// Codex cannot be started or does not do it.
-pub fn make(
+pub fn create(
     home: &Path,
     rows_home: &Path,
     manager_home: &Path,
     program: &Program,
     env: &Environment,
     conversations: &Conversations,
-) -> Result<Made, HistoryError> {
+) -> Result<ScratchDatabase, HistoryError> {
     let staging = Staging::inside(&manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     atomic::create_private_folder(&scratch)?;
@@ -82,13 +82,13 @@ pub fn make(
     let database = threads::find_state_database(&scratch, &Environment::default())
         .ok_or_else(|| HistoryError::NotRebuilt("it left none".into()))?;
     database::fold_wal(&database)?;
-    let places = Places {
+    let places = RolloutLocations {
         conversations,
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
     thread_rows::rewrite_rollout_paths(&database, rows_home, &places, Strays::TakenIn)?;
     database::check(&database)?;
-    Ok(Made {
+    Ok(ScratchDatabase {
         database,
         _staging: staging,
     })
@@ -101,7 +101,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     let mut child = ChildGroup::spawn(&mut command).map_err(|e| failed(&e.to_string()))?;
     let introduction = json!({"clientInfo":
         {"name": "codex-manager", "title": "codex-manager", "version": env!("CARGO_PKG_VERSION")}});
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + BACKFILL_TIMEOUT;
     ask(&mut child, 0, "initialize", &introduction, deadline)?;
     child
         .send(&json!({"method": "initialized"}).to_string())
@@ -120,7 +120,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
         )?;
         id += 1;
     }
-    child.finish(Instant::now() + GRACE);
+    child.finish(Instant::now() + EXIT_TIMEOUT);
     Ok(())
 }
 
@@ -152,7 +152,7 @@ fn ask(
         if is_interrupted() {
             return Err(HistoryError::Interrupted);
         }
-        match child.read_line(Instant::now() + SLICE) {
+        match child.read_line(Instant::now() + INTERRUPT_POLL_INTERVAL) {
             ChildOutput::Line(line) => {
                 let Ok(answer) = serde_json::from_slice::<Value>(&line) else {
                     continue;
@@ -166,7 +166,7 @@ fn ask(
                 };
             }
             ChildOutput::Closed => {
-                child.finish(Instant::now() + GRACE);
+                child.finish(Instant::now() + EXIT_TIMEOUT);
                 return Err(HistoryError::NotRebuilt(printable(child.stderr().trim())));
             }
             ChildOutput::TimedOut if Instant::now() > deadline => {

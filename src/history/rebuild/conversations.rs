@@ -1,15 +1,15 @@
 //! Which conversations are restored, and when each was changed last.
 
-use super::Source;
+use super::RebuildSource;
 use super::prompts::Prompts;
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::files::{self, Folders, RolloutFile};
 use crate::history::id::ConversationId;
-use crate::history::names::SessionIndex;
+use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::{self, Depth, first_line};
-use crate::history::stamp::Stamp;
-use crate::history::{HistoryError, Skipped, for_each_file};
+use crate::history::session_index::ThreadNameIndex;
+use crate::history::{HistoryError, SkippedFile, for_each_file};
 use crate::io::{IoContext, Progress};
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
@@ -20,14 +20,14 @@ use tempfile::SpooledTempFile;
 
 /// The table of threads, but for its texts, which are looked at again when they are wanted.
 #[derive(Debug)]
-pub struct Table {
+pub struct ThreadTable {
     /// The database.
     pub(super) path: PathBuf,
-    rows: Vec<Row>,
+    rows: Vec<TableRow>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct RowTimes {
     created_ms: i64,
     updated_ms: i64,
     /// Whether the row says what the conversation is called, so that its rollout need not.
@@ -35,9 +35,9 @@ pub(super) struct Times {
 }
 
 #[derive(Debug)]
-struct Row {
+struct TableRow {
     id: ConversationId,
-    times: Times,
+    times: RowTimes,
     archived: bool,
 }
 
@@ -45,10 +45,10 @@ struct Row {
 ///
 /// # Errors
 /// The database is damaged, or somebody holds it.
-pub fn read_table(path: &Path) -> Result<Option<Table>, DatabaseError> {
+pub fn read_table(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
     let rows = threads::fold(path, Vec::new, |rows, row: ThreadRow| {
-        rows.push(Row {
-            times: Times {
+        rows.push(TableRow {
+            times: RowTimes {
                 created_ms: row.created_ms.unwrap_or(0),
                 updated_ms: row.updated_ms.unwrap_or(0),
                 has_title: !row.title.trim().is_empty()
@@ -58,20 +58,20 @@ pub fn read_table(path: &Path) -> Result<Option<Table>, DatabaseError> {
             id: ConversationId::of(&row.id),
         });
     })?;
-    Ok(rows.map(|rows| Table {
+    Ok(rows.map(|rows| ThreadTable {
         path: path.to_path_buf(),
         rows,
     }))
 }
 
 /// A conversation while it is put together.
-pub(super) struct Conversation {
+pub(super) struct RebuildConversation {
     pub(super) id: ConversationId,
-    pub(super) row: Option<Times>,
-    /// Among [`Gathered::owned`].
+    pub(super) row: Option<RowTimes>,
+    /// Among [`ConversationSet::owned`].
     files: Range<u32>,
-    created: Option<Stamp>,
-    pub(super) updated: Option<Stamp>,
+    created: Option<Rfc3339Time>,
+    pub(super) updated: Option<Rfc3339Time>,
     /// Whether it is within the limit.
     pub(super) is_restored: bool,
     /// What its rollout calls it, where its row does not.
@@ -80,8 +80,8 @@ pub(super) struct Conversation {
     pub(super) is_index_derived: bool,
 }
 
-impl Conversation {
-    fn new(id: ConversationId, row: Option<Times>) -> Self {
+impl RebuildConversation {
+    fn new(id: ConversationId, row: Option<RowTimes>) -> Self {
         Self {
             id,
             row,
@@ -99,12 +99,12 @@ impl Conversation {
     }
 
     /// The later of what rollout and row say; else when it was made.
-    fn settle_time(&mut self, last: Option<Stamp>) {
-        let of_row = |millis: fn(&Times) -> i64| {
+    fn set_updated(&mut self, last: Option<Rfc3339Time>) {
+        let of_row = |millis: fn(&RowTimes) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
-            millis.and_then(Stamp::of_millis)
+            millis.and_then(Rfc3339Time::of_millis)
         };
-        let updated = Stamp::later(last, of_row(|row| row.updated_ms));
+        let updated = Rfc3339Time::later(last, of_row(|row| row.updated_ms));
         self.updated = updated
             .or_else(|| of_row(|row| row.created_ms))
             .or_else(|| self.created.clone());
@@ -116,10 +116,10 @@ impl Conversation {
 }
 
 /// What is restored, and from which files.
-pub(super) struct Gathered {
-    pub(super) source: Source,
+pub(super) struct ConversationSet {
+    pub(super) source: RebuildSource,
     /// Ordered by id.
-    pub(super) conversations: Vec<Conversation>,
+    pub(super) conversations: Vec<RebuildConversation>,
     files: Vec<RolloutFile>,
     /// The files of conversations, by their places; those of one conversation stand together.
     owned: Vec<u32>,
@@ -127,8 +127,8 @@ pub(super) struct Gathered {
     pub(super) without_id: usize,
 }
 
-impl Gathered {
-    pub(super) fn find(&self, id: &ConversationId) -> Option<&Conversation> {
+impl ConversationSet {
+    pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
         let place = self.place(id)?;
         self.conversations.get(place)
     }
@@ -145,27 +145,27 @@ impl Gathered {
 /// The conversations that are sources, each with its files.
 pub(super) fn gather(
     home: &Path,
-    table: Option<Table>,
+    table: Option<ThreadTable>,
     include_orphans: bool,
-    skipped: &mut Vec<Skipped>,
-) -> Result<Gathered, HistoryError> {
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<ConversationSet, HistoryError> {
     let mut archived = HashSet::new();
     let mut conversations = Vec::new();
     for row in table.map_or(Vec::new(), |table| table.rows) {
         if row.archived {
             archived.insert(row.id);
         } else {
-            conversations.push(Conversation::new(row.id, Some(row.times)));
+            conversations.push(RebuildConversation::new(row.id, Some(row.times)));
         }
     }
     // Of two rows for one conversation the one counts that is written as Codex writes it.
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
-    let mut gathered = Gathered {
+    let mut gathered = ConversationSet {
         source: if conversations.is_empty() {
-            Source::Rollouts
+            RebuildSource::Rollouts
         } else {
-            Source::Database
+            RebuildSource::Database
         },
         conversations,
         files: files::find(home, Folders::Sessions)?,
@@ -173,7 +173,7 @@ pub(super) fn gather(
         orphans: 0,
         without_id: 0,
     };
-    let takes_orphans = include_orphans || gathered.source == Source::Rollouts;
+    let takes_orphans = include_orphans || gathered.source == RebuildSource::Rollouts;
     let mut owners = Vec::new();
     let paths = gathered.files.iter().map(|file| file.path(home));
     let (mut orphans, mut without_id) = (0, 0);
@@ -203,7 +203,7 @@ pub(super) fn gather(
     let new: Vec<_> = owners
         .chunk_by(|a, b| a.0 == b.0)
         .filter(|owners| gathered.place(&owners[0].0).is_none())
-        .map(|owners| Conversation::new(owners[0].0.clone(), None))
+        .map(|owners| RebuildConversation::new(owners[0].0.clone(), None))
         .collect();
     gathered.conversations.extend(new);
     gathered.conversations.sort_by(|a, b| a.id.cmp(&b.id));
@@ -226,11 +226,11 @@ pub(super) fn gather(
 
 /// Marks all but the `max` most recent as beyond the limit and returns how many those are. Only the
 /// ends of rollouts are read for that, and nothing where all fit.
-pub(super) fn limit(
+pub(super) fn apply_limit(
     home: &Path,
-    gathered: &mut Gathered,
+    gathered: &mut ConversationSet,
     max: Option<usize>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<usize, HistoryError> {
     let Some(max) = max.filter(|max| gathered.conversations.len() > *max) else {
         return Ok(0);
@@ -238,7 +238,7 @@ pub(super) fn limit(
     let all: Vec<usize> = (0..gathered.conversations.len()).collect();
     read_ends(home, gathered, &all, skipped)?;
     let conversations = &mut gathered.conversations;
-    let at = |c: &Conversation| c.updated.as_ref().map(|stamp| stamp.at);
+    let at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
     let mut newest_first = all;
     newest_first.sort_unstable_by(|a, b| {
         let (a, b) = (&conversations[*a], &conversations[*b]);
@@ -253,34 +253,34 @@ pub(super) fn limit(
 /// Settles the times of some conversations by the ends of their rollouts.
 fn read_ends(
     home: &Path,
-    gathered: &mut Gathered,
+    gathered: &mut ConversationSet,
     places: &[usize],
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
     let owned = owned(gathered, places);
     let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; gathered.conversations.len()];
     let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
-    for_each_file(paths, skipped, rollout::last_stamp, |n, stamp| {
+    for_each_file(paths, skipped, rollout::last_time, |n, time| {
         let known = &mut last[owned[n].0];
-        if let Some(stamp) = stamp
-            && known.as_ref().is_none_or(|(at, _)| *at < stamp.at)
+        if let Some(time) = time
+            && known.as_ref().is_none_or(|(at, _)| *at < time.at)
         {
-            *known = Some((stamp.at, stamp.text.into()));
+            *known = Some((time.at, time.text.into()));
         }
         Ok(())
     })?;
     for place in places {
-        let last = last[*place].take().map(|(at, text)| Stamp {
+        let last = last[*place].take().map(|(at, text)| Rfc3339Time {
             text: text.into_string(),
             at,
         });
-        gathered.conversations[*place].settle_time(last);
+        gathered.conversations[*place].set_updated(last);
     }
     Ok(())
 }
 
 /// The files of these conversations, each with whose it is.
-fn owned(gathered: &Gathered, places: &[usize]) -> Vec<(usize, usize)> {
+fn owned(gathered: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
     let files = |place: &usize| {
         let place = *place;
         gathered.conversations[place]
@@ -294,11 +294,11 @@ fn owned(gathered: &Gathered, places: &[usize]) -> Vec<(usize, usize)> {
 /// that no row calls anything. Returns how many lines are broken.
 pub(super) fn scan(
     home: &Path,
-    gathered: &mut Gathered,
-    index: &SessionIndex,
+    gathered: &mut ConversationSet,
+    index: &ThreadNameIndex,
     titles: &mut Titles,
     mut prompts: Option<&mut Prompts>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     let (mut whole, mut ends) = (Vec::new(), Vec::new());
@@ -317,8 +317,8 @@ pub(super) fn scan(
         .map(|(_, owned)| length(gathered.path(home, *owned)));
     progress.expect_bytes(lengths.sum());
     let mut bad_lines = 0;
-    let mut found: Vec<Found> = Vec::new();
-    found.resize_with(whole.len(), Found::default);
+    let mut found: Vec<ScanResult> = Vec::new();
+    found.resize_with(whole.len(), ScanResult::default);
     let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
@@ -333,7 +333,7 @@ pub(super) fn scan(
             }
         }
         let Ok(found) = found else { return Ok(()) };
-        found.last = Stamp::later(found.last.take(), scan.last);
+        found.last = Rfc3339Time::later(found.last.take(), scan.last);
         if let Some(title) = scan.title.filter(|_| !found.has_title) {
             found.has_title = true;
             let line = index.get(&conversation.id)?;
@@ -346,7 +346,7 @@ pub(super) fn scan(
     })?;
     for (place, found) in whole.iter().zip(found) {
         let conversation = &mut gathered.conversations[*place];
-        conversation.settle_time(found.last);
+        conversation.set_updated(found.last);
         conversation.title = found.title;
         conversation.is_index_derived = found.is_index_derived;
     }
@@ -355,8 +355,8 @@ pub(super) fn scan(
 }
 
 #[derive(Default)]
-struct Found {
-    last: Option<Stamp>,
+struct ScanResult {
+    last: Option<Rfc3339Time>,
     has_title: bool,
     title: Option<Span>,
     is_index_derived: bool,
@@ -378,7 +378,7 @@ pub(super) struct Titles {
 impl Default for Titles {
     fn default() -> Self {
         Self {
-            text: SpooledTempFile::new(super::HELD),
+            text: SpooledTempFile::new(super::SPOOL_BYTES),
             len: 0,
         }
     }

@@ -7,20 +7,22 @@ use super::status::{self, StatusJson};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown;
+use crate::inventory::probe_all::{
+    self, AccountProbe, ProbeAllOptions, ProbeLocation, ProbeTarget,
+};
 use crate::inventory::resolve::resolve;
-use crate::inventory::survey::{self, Finding, Place, Subject, SurveyOptions};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
 /// The JSON document of `--all`. Its keys are a contract.
 #[derive(Serialize)]
-struct SurveyJson {
-    accounts: Vec<FindingJson>,
+struct AllAccountsJson {
+    accounts: Vec<AccountJson>,
 }
 
 #[derive(Serialize)]
-struct FindingJson {
+struct AccountJson {
     profile: Option<String>,
     current: bool,
     #[serde(flatten)]
@@ -35,19 +37,19 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     let (mut accounts, _) = with_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let identity = accounts.swap_remove(position).entry.identity;
-    let mut subjects = subjects(context)?;
-    subjects.retain(|subject| subject.identity.is_same(&identity));
-    let findings = ask(&subjects, dry_run, context)?;
-    let Some(finding) = findings.first() else {
+    let mut targets = targets(context)?;
+    targets.retain(|target| target.identity.is_same(&identity));
+    let probes = ask(&targets, dry_run, context)?;
+    let Some(probe) = probes.first() else {
         return Err(
             CommandError::refused(format!("no login of {identity} is at hand"))
                 .hint("what was seen last is in codex-manager cooldown")
                 .hint("take a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
-    status::show(context, &finding.report, finding.subject.profile.as_deref());
-    warn_of(finding, context);
-    Ok(outcome(&findings, dry_run))
+    status::show(context, &probe.report, probe.target.profile.as_deref());
+    warn_of(probe, context);
+    Ok(outcome(&probes, dry_run))
 }
 
 /// Asks about every account whose login is at hand.
@@ -55,24 +57,24 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
 /// # Errors
 /// The answers cannot be noted, or a document is of a newer version.
 pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
-    let findings = ask(&subjects(context)?, dry_run, context)?;
-    let view = |finding: &Finding| {
-        let mut status = StatusJson::of(&finding.report, context);
-        status.problem = finding.problem();
-        FindingJson {
-            profile: finding.subject.profile.clone(),
-            current: finding.subject.place == Place::Live,
+    let probes = ask(&targets(context)?, dry_run, context)?;
+    let view = |probe: &AccountProbe| {
+        let mut status = StatusJson::of(&probe.report, context);
+        status.problem = probe.problem();
+        AccountJson {
+            profile: probe.target.profile.clone(),
+            current: probe.target.place == ProbeLocation::Live,
             status,
         }
     };
     context.ui.document(
         "status",
-        &SurveyJson {
-            accounts: findings.iter().map(view).collect(),
+        &AllAccountsJson {
+            accounts: probes.iter().map(view).collect(),
         },
     );
     let ui = &context.ui;
-    if findings.is_empty() {
+    if probes.is_empty() {
         ui.note(
             "no login is at hand; sign in with codex login, then codex-manager profile save work",
         );
@@ -80,13 +82,13 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     }
     let (accounts, _) = with_profiles(context)?;
     let mut table = Table::new(ui, &["ACCOUNT", "EMAIL", "STATE", "QUOTA LEFT"]);
-    for finding in &findings {
-        let who = &finding.subject.identity;
+    for probe in &probes {
+        let who = &probe.target.identity;
         let Some(account) = accounts.iter().find(|a| a.entry.identity.is_same(who)) else {
             continue;
         };
         let (account, verdict) = judged(account.clone(), context);
-        let is_current = finding.subject.place == Place::Live;
+        let is_current = probe.target.place == ProbeLocation::Live;
         let mut name = label(&account);
         if is_current {
             name.push_str("\ncurrent");
@@ -111,43 +113,43 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     }
     (2..=3).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
-    for finding in &findings {
-        warn_all(ui, &finding.warnings);
-        if let Some(problem) = finding.problem() {
-            let who = finding.subject.profile.as_deref();
-            let who = who.unwrap_or(finding.subject.identity.email.as_str());
+    for probe in &probes {
+        warn_all(ui, &probe.warnings);
+        if let Some(problem) = probe.problem() {
+            let who = probe.target.profile.as_deref();
+            let who = who.unwrap_or(probe.target.identity.email.as_str());
             ui.warn(format_args!(
                 "no live figure of {}: {problem}",
                 printable(who)
             ));
         }
     }
-    Ok(outcome(&findings, dry_run))
+    Ok(outcome(&probes, dry_run))
 }
 
-fn subjects(context: &Context) -> Result<Vec<Subject>, CommandError> {
+fn targets(context: &Context) -> Result<Vec<ProbeTarget>, CommandError> {
     let settings = &context.settings;
-    Ok(survey::subjects_of(
+    Ok(probe_all::load_targets(
         &settings.codex_home,
         &settings.manager_home,
     )?)
 }
 
 fn ask(
-    subjects: &[Subject],
+    targets: &[ProbeTarget],
     dry_run: bool,
     context: &Context,
-) -> Result<Vec<Finding>, CommandError> {
+) -> Result<Vec<AccountProbe>, CommandError> {
     let settings = &context.settings;
     let now = context.now();
     let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
     warn_all(&context.ui, &known.warnings);
-    let options = SurveyOptions {
+    let options = ProbeAllOptions {
         codex_home: &settings.codex_home,
         manager_home: &settings.manager_home,
         inquiry: inquiry(context, &known.file, !dry_run),
     };
-    Ok(survey::survey(&options, subjects)?)
+    Ok(probe_all::probe_all(&options, targets)?)
 }
 
 /// Asks about every account whose login is at hand and says what could not be had; whether that is
@@ -156,30 +158,30 @@ fn ask(
 /// # Errors
 /// The answers cannot be noted, or a document is of a newer version.
 pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
-    let findings = ask(&subjects(context)?, false, context)?;
-    for finding in &findings {
-        warn_all(&context.ui, &finding.warnings);
-        if let Some(problem) = finding.problem() {
-            let who = printable(&finding.subject.identity.to_string());
+    let probes = ask(&targets(context)?, false, context)?;
+    for probe in &probes {
+        warn_all(&context.ui, &probe.warnings);
+        if let Some(problem) = probe.problem() {
+            let who = printable(&probe.target.identity.to_string());
             context
                 .ui
                 .warn(format_args!("no live figure of {who}: {problem}"));
         }
     }
-    Ok(findings.iter().all(Finding::is_complete))
+    Ok(probes.iter().all(AccountProbe::is_complete))
 }
 
-fn warn_of(finding: &Finding, context: &Context) {
-    warn_all(&context.ui, &finding.warnings);
-    if let Some(obstacle) = &finding.obstacle {
+fn warn_of(probe: &AccountProbe, context: &Context) {
+    warn_all(&context.ui, &probe.warnings);
+    if let Some(obstacle) = &probe.obstacle {
         context.ui.warn(format_args!("no live figure: {obstacle}"));
     }
 }
 
-fn outcome(findings: &[Finding], dry_run: bool) -> Outcome {
+fn outcome(probes: &[AccountProbe], dry_run: bool) -> Outcome {
     // Without asking, what is remembered is all that was wanted.
-    let is_fine = |finding: &Finding| {
-        finding.is_complete() || (dry_run && finding.report.observation.is_some())
+    let is_fine = |probe: &AccountProbe| {
+        probe.is_complete() || (dry_run && probe.report.observation.is_some())
     };
-    Outcome::partial_if(!findings.iter().all(is_fine))
+    Outcome::partial_if(!probes.iter().all(is_fine))
 }

@@ -6,8 +6,8 @@
 
 use super::HistoryError;
 use super::id::ConversationId;
-use super::lines::{Line, Lines};
-use super::stamp::Stamp;
+use super::lines::{JsonlLine, LineReader};
+use super::rfc3339::Rfc3339Time;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, position};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a write waits for Codex.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Its name.
 pub const FILE_NAME: &str = "session_index.jsonl";
@@ -39,7 +39,7 @@ pub struct IndexEntry {
 
 /// What stands in an index: for each conversation its last line. Only where it stands is kept.
 #[derive(Debug, Default)]
-pub struct SessionIndex {
+pub struct ThreadNameIndex {
     path: PathBuf,
     file: Option<File>,
     lines: HashMap<ConversationId, (u64, u32)>,
@@ -49,7 +49,7 @@ pub struct SessionIndex {
     pub bytes: u64,
 }
 
-impl SessionIndex {
+impl ThreadNameIndex {
     /// Reads the index of a home. There may be none.
     pub fn read(home: &Path) -> Result<Self, IoError> {
         Self::open(&home.join(FILE_NAME))
@@ -66,16 +66,16 @@ impl SessionIndex {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(index),
             Err(e) => return Err(e).at("read", path),
         };
-        let mut lines = Lines::new(&file);
+        let mut lines = LineReader::new(&file);
         loop {
             let at = lines.position();
             let Some(line) = lines.next_line().at("read", path)? else {
                 break;
             };
             let parsed = match line {
-                Line::Whole(line) if line.trim_ascii().is_empty() => continue,
-                Line::Whole(line) => parse(line).map(|entry| (entry, line.len())),
-                Line::TooLong { .. } => None,
+                JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
+                JsonlLine::Whole(line) => parse(line).map(|entry| (entry, line.len())),
+                JsonlLine::TooLong { .. } => None,
             };
             let Some((entry, len)) = parsed else {
                 index.bad_lines += 1;
@@ -127,15 +127,15 @@ fn parse(line: &[u8]) -> Option<IndexEntry> {
 
 impl IndexEntry {
     /// When it was changed, if that is a time.
-    pub fn stamp(&self) -> Option<Stamp> {
-        Stamp::parse(&self.updated_at)
+    pub fn time(&self) -> Option<Rfc3339Time> {
+        Rfc3339Time::parse(&self.updated_at)
     }
 }
 
 /// Appends lines as Codex does, under its lock: the last line of an id counts. For a conversation
 /// that comes back with its name.
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
-    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), PATIENCE)?;
+    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn name(index: &SessionIndex, id: &str) -> String {
+    fn name(index: &ThreadNameIndex, id: &str) -> String {
         let entry = index.get(&ConversationId::of(id)).unwrap();
         entry.unwrap().thread_name
     }
@@ -189,7 +189,7 @@ mod tests {
         bytes.pop();
         fs::write(&path, bytes).unwrap();
         append(home.path(), &[line("b", "two"), line("a", "three")]).unwrap();
-        let index = SessionIndex::read(home.path()).unwrap();
+        let index = ThreadNameIndex::read(home.path()).unwrap();
         assert_eq!(name(&index, "a"), "three");
         assert_eq!(name(&index, "b"), "two");
         assert_eq!(index.bad_lines, 0);
@@ -205,7 +205,7 @@ mod tests {
         );
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join(FILE_NAME), text).unwrap();
-        let index = SessionIndex::read(home.path()).unwrap();
+        let index = ThreadNameIndex::read(home.path()).unwrap();
         assert_eq!(name(&index, &upper.to_lowercase()), "new");
         assert_eq!(index.bad_lines, 1);
     }

@@ -5,7 +5,9 @@
 //! compressed, so that nothing can grow.
 
 use super::TransferError;
-use super::manifest::{self, ExportFile, ExportManifest, MAX_MANIFEST_BYTES, NAME, PRODUCT, Part};
+use super::manifest::{
+    self, ExportFile, ExportManifest, ExportPart, MAX_MANIFEST_BYTES, NAME, PRODUCT,
+};
 use crate::accounts::profile::ProfileFile;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -36,7 +38,7 @@ pub struct Package {
     /// Its manifest.
     pub manifest: ExportManifest,
     /// The profiles, by the name that they have in it.
-    pub profiles: BTreeMap<String, PackedProfile>,
+    pub profiles: BTreeMap<String, ExportedProfile>,
     /// `cooldown.json`.
     pub cooldown: CooldownFile,
     /// `inventory.json`.
@@ -48,14 +50,14 @@ pub struct Package {
     /// `launches.jsonl`, verbatim.
     pub launches: Option<Vec<u8>>,
     /// The archives, ordered by name.
-    pub archives: Vec<PackedArchive>,
+    pub archives: Vec<ExportedArchive>,
     /// Sidecars, verbatim, by name.
     pub sidecars: BTreeMap<String, Vec<u8>>,
 }
 
 /// A profile of an export.
 #[derive(Debug, Default)]
-pub struct PackedProfile {
+pub struct ExportedProfile {
     /// `profile.json`.
     pub file: ProfileFile,
     /// Its login, where that moved.
@@ -64,7 +66,7 @@ pub struct PackedProfile {
 
 /// An archive of an export.
 #[derive(Debug)]
-pub struct PackedArchive {
+pub struct ExportedArchive {
     /// Its name.
     pub name: String,
     /// Its entry in the manifest.
@@ -87,14 +89,15 @@ pub fn read(
     let mut tar = tar::Archive::new(content);
     let broken = |e: std::io::Error| TransferError::damaged(path, e.to_string());
     let mut entries = tar.entries().map_err(broken)?.raw(true);
-    let mut reader = Entries {
+    let mut reader = ExportEntries {
         path,
         next: &mut || entries.next().transpose().map_err(broken),
     };
     let (manifest, id) = read_manifest(&mut reader)?;
-    let parts = check_list(&manifest, path)?;
-    let archives =
-        |(part, file): &(Part, ExportFile)| matches!(part, Part::Archive(_)).then_some(file.size);
+    let parts = check_files(&manifest, path)?;
+    let archives = |(part, file): &(ExportPart, ExportFile)| {
+        matches!(part, ExportPart::Archive(_)).then_some(file.size)
+    };
     let needed_bytes: u64 = parts
         .iter()
         .filter_map(archives)
@@ -119,10 +122,10 @@ pub fn read(
     let mut logins = BTreeMap::new();
     for (number, (part, file)) in parts.into_iter().enumerate() {
         let mut entry = reader.expect(&file.path.as_path().to_string_lossy(), Some(file.size))?;
-        if let Part::Archive(name) = part {
+        if let ExportPart::Archive(name) = part {
             let place = staging.map(|staging| staging.path(&number.to_string()));
-            keep(&mut entry, &file, place.as_deref(), path, progress)?;
-            package.archives.push(PackedArchive {
+            extract(&mut entry, &file, place.as_deref(), path, progress)?;
+            package.archives.push(ExportedArchive {
                 name,
                 file,
                 staged: place,
@@ -137,26 +140,26 @@ pub fn read(
             let text = format!("{} is not what the manifest says", file.path);
             return Err(TransferError::damaged(path, text));
         }
-        let parse = Parse { path, file: &file };
+        let parse = DocumentParser { path, file: &file };
         match part {
-            Part::Cooldown => package.cooldown = parse.document(&bytes)?,
-            Part::Inventory => package.inventory = parse.document(&bytes)?,
-            Part::Observations => package.observations.push(parse.document(&bytes)?),
-            Part::Config => package.config = Some(bytes),
-            Part::Launches => package.launches = Some(bytes),
-            Part::Sidecar(name) => {
+            ExportPart::Cooldown => package.cooldown = parse.document(&bytes)?,
+            ExportPart::Inventory => package.inventory = parse.document(&bytes)?,
+            ExportPart::Observations => package.observations.push(parse.document(&bytes)?),
+            ExportPart::Config => package.config = Some(bytes),
+            ExportPart::Launches => package.launches = Some(bytes),
+            ExportPart::Sidecar(name) => {
                 package.sidecars.insert(name, bytes);
             }
-            Part::Profile(name) => {
+            ExportPart::Profile(name) => {
                 let file = parse.document(&bytes)?;
                 package
                     .profiles
-                    .insert(name, PackedProfile { file, login: None });
+                    .insert(name, ExportedProfile { file, login: None });
             }
-            Part::Login(name) => {
+            ExportPart::Login(name) => {
                 logins.insert(name, SecretBytes::new(bytes));
             }
-            Part::Archive(_) => {}
+            ExportPart::Archive(_) => {}
         }
     }
     if let Some(extra) = (reader.next)()? {
@@ -173,13 +176,13 @@ pub fn read(
 }
 
 /// The entries of the tar, which have to be those that are expected.
-struct Entries<'a, 'b, R: Read> {
+struct ExportEntries<'a, 'b, R: Read> {
     path: &'a Path,
     #[allow(clippy::type_complexity, reason = "the rest of an iterator")]
     next: &'a mut dyn FnMut() -> Result<Option<tar::Entry<'b, R>>, TransferError>,
 }
 
-impl<'b, R: Read> Entries<'_, 'b, R> {
+impl<'b, R: Read> ExportEntries<'_, 'b, R> {
     /// The next entry, if it is a file of this name and, where that is known, this size.
     fn expect(
         &mut self,
@@ -222,7 +225,7 @@ impl<'b, R: Read> Entries<'_, 'b, R> {
 }
 
 fn read_manifest<R: Read>(
-    entries: &mut Entries<'_, '_, R>,
+    entries: &mut ExportEntries<'_, '_, R>,
 ) -> Result<(ExportManifest, String), TransferError> {
     let path = entries.path;
     let foreign = |reason: String| TransferError::Foreign {
@@ -265,10 +268,10 @@ fn read_manifest<R: Read>(
 }
 
 /// What each file is; that there are no two of a name, and none that an export does not hold.
-fn check_list(
+fn check_files(
     manifest: &ExportManifest,
     path: &Path,
-) -> Result<Vec<(Part, ExportFile)>, TransferError> {
+) -> Result<Vec<(ExportPart, ExportFile)>, TransferError> {
     let mut seen = HashSet::new();
     let mut parts = Vec::new();
     let mut in_memory = 0_u64;
@@ -277,7 +280,7 @@ fn check_list(
             let text = format!("{what}: {}", file.path);
             Err(TransferError::damaged(path, text))
         };
-        let Some(part) = Part::of(&file.path) else {
+        let Some(part) = ExportPart::of(&file.path) else {
             return wrong("a file that no export holds");
         };
         if !seen.insert(file.path.folded()) {
@@ -287,13 +290,13 @@ fn check_list(
             return wrong("too large");
         }
         match &part {
-            Part::Login(_) if !manifest.with_logins => {
+            ExportPart::Login(_) if !manifest.with_logins => {
                 return wrong("a login that is not announced");
             }
-            Part::Archive(_) if !manifest.with_archives => {
+            ExportPart::Archive(_) if !manifest.with_archives => {
                 return wrong("an archive that is not announced");
             }
-            Part::Archive(_) => {}
+            ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),
         }
         if in_memory > 512 * 1024 * 1024 {
@@ -305,7 +308,7 @@ fn check_list(
 }
 
 /// Copies an archive to `place`, durably, or only checks it.
-fn keep(
+fn extract(
     entry: &mut impl Read,
     file: &ExportFile,
     place: Option<&Path>,
@@ -374,12 +377,12 @@ fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
 }
 
 /// A document of an export.
-struct Parse<'a> {
+struct DocumentParser<'a> {
     path: &'a Path,
     file: &'a ExportFile,
 }
 
-impl Parse<'_> {
+impl DocumentParser<'_> {
     fn document<T: Document>(&self, bytes: &[u8]) -> Result<T, TransferError> {
         match document::parse::<T>(self.path, bytes) {
             Ok(DocumentState::Good(document)) => Ok(document),
@@ -453,7 +456,7 @@ fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
                 return Err(TransferError::damaged(path, text));
             }
         };
-        let of = |archive: &&PackedArchive| {
+        let of = |archive: &&ExportedArchive| {
             names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
         };
         if let Some(archive) = package.archives.iter().find(of)

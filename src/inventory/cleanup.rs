@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 /// Where files are written under a temp name first: folders of the manager home, and how many levels of
 /// folders below them.
-const WRITTEN: [(&str, usize); 10] = [
+const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
     ("", 0),
     ("backups", 0),
     ("backups/.trash", 1),
@@ -26,23 +26,23 @@ const WRITTEN: [(&str, usize); 10] = [
 ];
 
 /// Where a sync keeps what it overwrites, unless it is told another place.
-const SYNC_BACKUPS: &str = "sync-backups";
+const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
-/// The folders that are there among [`WRITTEN`].
+/// The folders that are there among [`TEMP_FILE_FOLDERS`].
 fn folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for (name, levels) in WRITTEN {
+    for (name, levels) in TEMP_FILE_FOLDERS {
         let folder = if name.is_empty() {
             manager_home.to_path_buf()
         } else {
             manager_home.join(name)
         };
-        with_those_below(folder, levels, &mut found);
+        collect_folders(folder, levels, &mut found);
     }
     found
 }
 
-fn with_those_below(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
+fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(&folder) else {
         return;
     };
@@ -55,7 +55,7 @@ fn with_those_below(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
             .filter(is_folder)
             .filter(|e| !is_staging(e))
         {
-            with_those_below(entry.path(), levels - 1, found);
+            collect_folders(entry.path(), levels - 1, found);
         }
     }
     found.push(folder);
@@ -65,7 +65,7 @@ fn with_those_below(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
 /// alone; `now` is the time of the system's own clock.
 pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<PathBuf> {
     let mut found = staging::stale(&manager_home.join("tmp"));
-    found.extend(backup::stale(&manager_home.join(SYNC_BACKUPS), now).unwrap_or_default());
+    found.extend(backup::stale(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default());
     for folder in folders(manager_home).iter().chain(others) {
         found.extend(atomic::stale(folder, now));
     }
