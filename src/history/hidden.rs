@@ -1,23 +1,24 @@
-//! The conversations of one account: the picker of `codex resume` hides them from every other.
+//! Counts the conversations of one account, which the picker of `codex resume` hides from other
+//! accounts.
 
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use std::path::Path;
 
-/// How many are named.
+/// The number of conversations whose title is returned.
 const MAX_TITLES: usize = 3;
 
-/// Conversations that are not archived and that one account made.
+/// The conversations of one account that are not archived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HiddenConversations {
-    /// How many there are.
+    /// The number of conversations.
     pub count: usize,
-    /// Those that were changed last, the last first: what each is called.
+    /// The titles of those that were changed last, newest first, at most [`MAX_TITLES`].
     pub latest_titles: Vec<String>,
 }
 
-/// Those of the workspace account `account_id` in the state database; `None` where that does not say
-/// who made a conversation.
+/// Counts the conversations of the workspace account `account_id` in the state database. Returns
+/// `None` if the database does not record accounts, as those of older versions of Codex.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -44,9 +45,9 @@ pub fn count_hidden(
                 return;
             }
             *count += 1;
-            let called = row.given_name().unwrap_or(&row.title).trim();
-            let called = if called.is_empty() { &row.id } else { called };
-            let first_line = called.lines().next().unwrap_or_default().to_owned();
+            let title = row.given_name().unwrap_or(&row.title).trim();
+            let title = if title.is_empty() { &row.id } else { title };
+            let first_line = title.lines().next().unwrap_or_default().to_owned();
             latest_titles.push((row.updated_ms, first_line));
             latest_titles.sort_by(|a, b| b.cmp(a));
             latest_titles.truncate(MAX_TITLES);
@@ -64,14 +65,14 @@ pub fn count_hidden(
     }))
 }
 
-/// What the rows say about who made a conversation.
+/// Use of the account column in the rows read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AccountColumn {
-    /// There is none.
+    /// The table is empty.
     NoRows,
-    /// No row has an account: an older Codex does not note it.
+    /// No row has an account: an older Codex wrote them all.
     Unused,
-    /// Some have.
+    /// Some row has an account.
     Used,
 }
 
@@ -81,7 +82,7 @@ mod tests {
     use rusqlite::Connection;
 
     #[test]
-    fn those_of_the_account_are_counted_and_the_last_ones_named() {
+    fn counts_conversations_of_the_account_and_returns_the_latest_titles() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state_5.sqlite");
         let table = Connection::open(&path).unwrap();
@@ -101,14 +102,14 @@ mod tests {
                 )
                 .unwrap();
         };
-        add("1", "somebody's", "", 0, 9, "");
+        add("1", "unknown account", "", 0, 9, "");
         assert_eq!(found(), None);
         add("2", "first\nmore", "", 0, 1, "acct-a");
         add("3", "", "", 0, 4, "acct-a");
         add("4", "title", "a name", 0, 3, "acct-a");
         add("5", "new", "", 0, 5, "acct-a");
-        add("6", "put away", "", 1, 8, "acct-a");
-        add("7", "another's", "", 0, 7, "acct-b");
+        add("6", "archived", "", 1, 8, "acct-a");
+        add("7", "other account", "", 0, 7, "acct-b");
         let expected = HiddenConversations {
             count: 4,
             latest_titles: ["new", "3", "a name"].map(str::to_owned).to_vec(),

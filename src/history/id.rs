@@ -1,11 +1,12 @@
-//! Which conversation: a UUID in 16 bytes. A home may have a hundred thousand of them.
+//! Ids of conversations. A UUID is stored in 16 bytes, because a home may have a hundred thousand
+//! conversations.
 
 use serde::{Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// The id of a conversation. A UUID is the same in either case and is written in lower case, as
-/// Codex prints it; anything else is as it was given. Ordered as its text.
+/// The id of a conversation. UUIDs compare without regard to case and print in lower case, as in
+/// Codex; any other text is kept verbatim. Ids are ordered as their texts.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ConversationId(Id);
 
@@ -15,17 +16,17 @@ enum Id {
     Other(Box<str>),
 }
 
-/// How long a written UUID is.
+/// The length of a UUID with its hyphens, in bytes.
 const UUID_TEXT_LEN: usize = 36;
 
 impl ConversationId {
-    /// The id with this text.
+    /// Parses an id. Any text is a valid id.
     pub fn of(text: &str) -> Self {
         let other = || Id::Other(text.into());
         Self(parse(text.as_bytes()).map_or_else(other, Id::Uuid))
     }
 
-    /// Lets `use_text` see its text.
+    /// Calls `use_text` with the id's text. Does not allocate.
     pub fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
         match &self.0 {
             Id::Other(text) => use_text(text),
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_is_the_same_in_either_case_and_other_text_as_it_is() {
+    fn uuids_compare_without_regard_to_case_and_other_text_is_kept_verbatim() {
         let lower = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
         let id = ConversationId::of(lower);
         assert_eq!(id, ConversationId::of(&lower.to_uppercase()));

@@ -1,38 +1,38 @@
-//! The lines of a file, however long they are, in bounded memory.
+//! Reads the lines of a file in bounded memory, whatever their length.
 
 use memchr::memchr;
 use std::io::{self, Read};
 
-/// A line up to this long is given whole. Rollouts have lines of 20–100 kB, and of megabytes where
-/// an image was pasted.
+/// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and of
+/// megabytes where an image was pasted.
 pub const MAX_LINE_BYTES: usize = 8 << 20;
 
-/// How much is read at a time.
+/// Bytes per read, unless the caller knows better.
 const READ_BYTES: usize = 256 << 10;
 
-/// How much of a longer line is given.
+/// Bytes that are returned of a line longer than [`MAX_LINE_BYTES`].
 const PREFIX_BYTES: usize = 4 << 10;
 
 /// One line, without its newline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonlLine<'a> {
-    /// All of it.
+    /// The complete line, possibly empty.
     Whole(&'a [u8]),
-    /// One that is longer than [`MAX_LINE_BYTES`].
+    /// A line longer than [`MAX_LINE_BYTES`], of which only two parts are known.
     TooLong {
-        /// How it begins.
+        /// The first 4 KiB.
         prefix: &'a [u8],
-        /// Its last byte that is no white space.
+        /// The last byte that is not white space.
         last: u8,
     },
 }
 
-/// Reads lines one after another.
+/// Reads one line after another into a buffer that grows up to [`MAX_LINE_BYTES`].
 #[derive(Debug)]
 pub struct LineReader<R> {
     reader: R,
     buffer: Vec<u8>,
-    /// What is read and not yet given.
+    /// Bytes `start..end` of the buffer are read but not yet returned.
     start: usize,
     end: usize,
     at_end: bool,
@@ -40,12 +40,13 @@ pub struct LineReader<R> {
 }
 
 impl<R: Read> LineReader<R> {
-    /// The lines of `reader`.
+    /// Reads lines from `reader`.
     pub fn new(reader: R) -> Self {
         Self::in_chunks(reader, READ_BYTES)
     }
 
-    /// The same, where only the first lines are wanted and they are known to be about this long.
+    /// Like [`new`](Self::new), but reads `chunk` bytes at a time: for callers that want only the
+    /// first lines and know their typical length.
     pub fn in_chunks(reader: R, chunk: usize) -> Self {
         Self {
             reader,
@@ -57,17 +58,17 @@ impl<R: Read> LineReader<R> {
         }
     }
 
-    /// How much has been read so far.
+    /// Returns the number of bytes read so far, including those not yet returned.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
-    /// Where the next line begins.
+    /// Returns the offset of the next line.
     pub fn position(&self) -> u64 {
         self.bytes_read - (self.end - self.start) as u64
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line, or `None` at the end of the file.
     pub fn next_line(&mut self) -> io::Result<Option<JsonlLine<'_>>> {
         let mut searched = self.start;
         loop {
@@ -114,7 +115,7 @@ impl<R: Read> LineReader<R> {
         }
     }
 
-    /// Passes over the rest of a line that is too long; its beginning stays at the buffer's.
+    /// Skips the rest of a line that is too long and keeps its prefix at the start of the buffer.
     fn skip_rest(&mut self) -> io::Result<JsonlLine<'_>> {
         self.buffer
             .copy_within(self.start..self.start + PREFIX_BYTES, 0);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_memory_is_passed_over() {
+    fn a_line_longer_than_the_limit_is_cut_and_the_next_one_read() {
         let mut bytes = b"first\n".to_vec();
         bytes.extend(vec![b'x'; MAX_LINE_BYTES + 3 * READ_BYTES]);
         bytes.extend(b"} \r\nlast");

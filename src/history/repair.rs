@@ -1,5 +1,5 @@
-//! Putting the database right: rows point at their rollouts again, conversations without a row get
-//! one, names come back. Rollouts are read and never written.
+//! Repairs the state database: corrects paths of rows, adds missing rows, restores lost names.
+//! Rollouts are read and never written.
 
 use super::check::{Conversations, Findings, MissingRow, is_given};
 use super::files::RolloutFile;
@@ -27,35 +27,35 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What a repair does to a conversation.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepairAction {
-    /// Its row points at its rollout again.
+    /// Corrects the path or the archived flag of a row.
     Path,
-    /// It gets a row.
+    /// Adds a missing row.
     Row,
-    /// It gets its name back.
+    /// Restores a lost name.
     Name,
-    /// The whole database is made again by Codex.
+    /// Has Codex recreate the whole database.
     Database,
 }
 
-/// One change. Its keys are a contract.
+/// One change of a repair. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepairChange {
-    /// The conversation; empty for the database as a whole.
+    /// The conversation; empty if the whole database is recreated.
     pub id: ConversationId,
-    /// What is done.
+    /// The kind of the change.
     pub action: RepairAction,
-    /// What was there.
+    /// The value before: a path, or the problem of the database. Null if there was none.
     pub from: Option<String>,
-    /// What will be there.
+    /// The value after: a path, a name, or the number of conversations.
     pub to: Option<String>,
-    /// Whether the rollout lies among the archived ones.
+    /// True if the rollout is below `archived_sessions/`.
     #[serde(skip)]
     archived: bool,
-    /// The row's id, where that is written in another way.
+    /// The id exactly as the row has it, if its spelling differs from `id`.
     #[serde(skip)]
     row_id: Option<Box<str>>,
 }
@@ -72,7 +72,7 @@ impl RepairChange {
         }
     }
 
-    /// The change of the table, where it needs no look at a rollout.
+    /// Returns the change of the table, unless it needs the content of a rollout.
     fn of_row(&self) -> Option<RowChange> {
         let id = match &self.row_id {
             Some(id) => id.clone().into_string(),
@@ -91,40 +91,40 @@ impl RepairChange {
     }
 }
 
-/// What a repair would do.
+/// The result of [`plan`].
 #[derive(Debug)]
 pub struct RepairPlan {
-    /// The changes, in order. A row that is made comes before the name that it gets.
+    /// The changes, in the order of their application: a new row precedes its name.
     pub changes: Vec<RepairChange>,
-    /// Whether Codex has to make the database first.
+    /// True if the database is missing or unusable, so that Codex has to recreate it.
     pub recreates_database: bool,
-    /// Where the database is, or will be.
+    /// The path of the current database.
     pub database: Option<PathBuf>,
-    /// Rollouts that could not be read.
+    /// Rollouts that could not be read; their conversations get no row or name.
     pub skipped: Vec<SkippedFile>,
-    /// How many findings are left alone.
+    /// The number of differences that a repair does not touch.
     pub unrepairable: usize,
-    /// The home, without links.
+    /// The canonical path of the home.
     home: PathBuf,
-    /// The provider that the configuration names.
+    /// The model provider in `config.toml`.
     provider: String,
-    /// The conversations, where Codex makes the database.
+    /// All conversations, if the database is recreated; else empty.
     conversations: Conversations,
 }
 
-/// Where things are.
+/// The homes and the environment of a repair.
 #[derive(Debug, Clone, Copy)]
 pub struct RepairContext<'a> {
-    /// The Codex home.
+    /// The Codex home to repair.
     pub home: &'a Path,
-    /// The manager home.
+    /// The manager home, which keeps the snapshots.
     pub manager_home: &'a Path,
-    /// The environment, which may name another folder for the databases.
+    /// The environment. `CODEX_SQLITE_HOME` may name another folder for the databases.
     pub env: &'a Environment,
 }
 
-/// Plans a repair. Only the rollouts of conversations that need a row and have a line in the index
-/// are read.
+/// Plans a repair. Reads only the rollouts of conversations that lack a row and have a line in the
+/// name index.
 pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
     let Findings {
         home,
@@ -185,8 +185,7 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
 }
 
 impl RepairPlan {
-    /// The path of a rollout as Codex writes it into its database: absolute, without links, that of
-    /// the plain form.
+    /// Returns the path of a rollout as Codex records it: canonical, and that of the plain form.
     fn recorded_path(
         &self,
         conversations: &Conversations,
@@ -202,8 +201,8 @@ impl RepairPlan {
     }
 }
 
-/// The names that the index knows of conversations without a row, by their places. Only the
-/// rollouts of those that have a line are read.
+/// Returns the given names of conversations without a row, with their indices in `missing`. Reads
+/// only the rollouts of those that have a line in the index.
 fn names(
     missing: &[MissingRow],
     index: &ThreadNameIndex,
@@ -216,23 +215,24 @@ fn names(
     let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
     let mut names = Vec::new();
     for_each_file(paths, skipped, scan, |n, scan| {
-        // A row of an old conversation has no place for a name; Codex takes it from the index.
+        // Codex reads the name of a conversation that is not paginated from the index, not from its
+        // row.
         let mode = scan
             .meta
             .as_ref()
             .and_then(|meta| meta.text("history_mode"));
         let id = &missing[with_line[n]].id;
         let line = index.get(id)?.filter(|_| mode == Some("paginated"));
-        let said = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
+        let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
-        let given = name.filter(|name| is_given(name, id, said.into_iter().flatten()));
+        let given = name.filter(|name| is_given(name, id, derived.into_iter().flatten()));
         names.extend(given.map(|name| (with_line[n], name)));
         Ok(())
     })?;
     Ok(names)
 }
 
-/// Everybody who uses the home.
+/// Returns the processes that have files of the home, or of its databases, open.
 pub fn holders(places: &RepairContext<'_>) -> Vec<Holder> {
     let outside = process::outside_folders(places.home, places.env);
     process::find_holders(places.home, &outside)
@@ -247,12 +247,12 @@ fn require_unused_home(places: &RepairContext<'_>) -> Result<(), HistoryError> {
     }
 }
 
-/// Takes a snapshot, then makes the changes: all or none. What of the plan could not be done, as a
-/// rollout cannot be read any more, is taken out of it and noted there.
+/// Takes a snapshot, then applies all changes or none. A change whose rollout cannot be read any
+/// more is removed from the plan and its rollout added to `skipped`.
 ///
 /// # Errors
-/// Somebody uses the home; Codex is needed and does not do it (`program` says why it cannot be
-/// had); the database refuses. Then there is no snapshot, as nothing was changed.
+/// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
+/// changed and no snapshot remains.
 pub fn apply(
     places: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -260,7 +260,7 @@ pub fn apply(
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     require_unused_home(places)?;
-    // What a killed command was writing.
+    // Remove temp files of killed commands.
     atomic::sweep(&threads::state_folder(places.home, places.env));
     if plan.recreates_database {
         return recreate_database(places, plan, program, now);
@@ -278,14 +278,14 @@ pub fn apply(
     )?;
     let changed = require_unused_home(places).and_then(|()| change(&database, plan));
     changed.map(|()| snapshot.clone()).inspect_err(|_| {
-        // The database has taken it back as a whole.
+        // SQLite rolled the transaction back, so nothing was changed.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
             snapshots.discard(&snapshot);
         }
     })
 }
 
-/// How many rollouts are read before their rows are made.
+/// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
 const ROWS_PER_BATCH: usize = 256;
 
 fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
@@ -316,16 +316,16 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// The rows of those changes that make one, by their places.
+/// Builds the rows of those changes that add one, by their index in `changes`.
 fn build_rows(
     changes: &[RepairChange],
     provider: &str,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<HashMap<usize, NewRow>, HistoryError> {
-    let made = |i: &usize| changes[*i].action == RepairAction::Row;
-    let made: Vec<_> = (0..changes.len()).filter(made).collect();
+    let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
+    let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
     let recorded = |i: usize| Path::new(changes[i].to.as_deref().unwrap_or_default());
-    let paths = made.iter().map(|i| existing_file(recorded(*i)));
+    let paths = added.iter().map(|i| existing_file(recorded(*i)));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -334,7 +334,7 @@ fn build_rows(
     };
     let mut rows = HashMap::new();
     for_each_file(paths, skipped, read, |n, (scan, modified_ms)| {
-        let i = made[n];
+        let i = added[n];
         let facts = RowFacts {
             path: recorded(i),
             is_archived: changes[i].archived,
@@ -349,7 +349,8 @@ fn build_rows(
     Ok(rows)
 }
 
-/// The file of a rollout that is recorded under the name of its plain form.
+/// Returns the plain or the compressed file of a rollout, given the recorded path of the plain
+/// form.
 fn existing_file(recorded: &Path) -> PathBuf {
     let mut compressed = recorded.as_os_str().to_owned();
     compressed.push(ZST);
@@ -360,14 +361,12 @@ fn existing_file(recorded: &Path) -> PathBuf {
     }
 }
 
-/// Makes known to Codex what these rollouts are: rows, places and names, all or none. Nobody may use
-/// the home. Without a database there is nothing to do: Codex makes one of what lies there. No snapshot
-/// is taken, because no row is lost.
-///
-/// Returns what was changed.
+/// Adds rows, paths and names of these rollouts to the database, all or none, and returns the
+/// changes. No process may use the home. Does nothing without a database, because Codex creates one
+/// from the rollouts. Takes no snapshot, because no row is lost.
 ///
 /// # Errors
-/// A rollout or the database cannot be read, or written.
+/// A rollout cannot be read, or the database cannot be read or written.
 pub fn register(
     home: &Path,
     env: &Environment,
@@ -388,7 +387,7 @@ pub fn register(
     Ok(plan.changes)
 }
 
-/// A database and what SQLite keeps beside it.
+/// Returns the paths of a database and of the files that SQLite keeps beside it.
 fn database_files(database: &Path) -> Vec<PathBuf> {
     let [wal, shm, journal] = database_sidecars(database);
     vec![database.to_path_buf(), wal, shm, journal]
@@ -425,7 +424,7 @@ fn recreate_database(
     let snapshot = snapshots.create(places.home, SnapshotReason::Repair, &kept, now)?;
     let put = require_unused_home(places).and_then(|()| install_database(&made.database, &target));
     put.map(|()| snapshot.clone()).inspect_err(|_| {
-        // Where that cannot be done either the snapshot stays, for `undo`.
+        // If even that fails, the snapshot stays for `history undo`.
         if snapshot::restore_missing(&snapshot).is_ok() {
             snapshots.discard(&snapshot);
         }
@@ -436,15 +435,14 @@ fn install_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(target)?;
     let mut source = file_open::open(made).at("read", made)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
-    // What lies beside the old one belongs to it.
+    // Sidecars of the old database; SQLite would apply them to the new one.
     for sidecar in database_sidecars(target) {
         crate::io::tree::remove(&sidecar)?;
     }
     Ok(temp.replace(target)?)
 }
 
-/// Puts the state before a repair back. What is there now is kept first, as a snapshot of its own,
-/// which is returned.
+/// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
 pub fn undo(
     places: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
@@ -464,11 +462,11 @@ pub fn undo(
     Ok(present)
 }
 
-/// Finishes an undo that was killed: between its steps a database may stand without its log. False
-/// where there is none.
+/// Finishes an undo that was killed, which may have left a database without its write-ahead log.
+/// Returns false if there is none.
 ///
 /// # Errors
-/// Somebody uses the home, or the files cannot be written; the next try finishes it.
+/// A process uses the home, or the files cannot be written. The next call tries again.
 pub fn finish_undo(
     manager_home: &Path,
     env: &Environment,
@@ -478,7 +476,7 @@ pub fn finish_undo(
         return Ok(false);
     }
     let snapshots = RepairSnapshots::lock(manager_home)?;
-    // Whoever held the lock may have been at it.
+    // Another command may have finished it while this one waited for the lock.
     let Some(mut snapshot) = snapshot::interrupted_undo(manager_home)? else {
         return Ok(false);
     };

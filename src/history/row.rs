@@ -1,4 +1,4 @@
-//! A row of the table of threads made from a rollout, as Codex makes it (0.169).
+//! Builds a row of the table `threads` from a rollout, as Codex 0.169 does.
 
 use super::rfc3339::Rfc3339Time;
 use super::rollout::{RolloutScan, SessionMeta};
@@ -6,23 +6,23 @@ use crate::codex::threads::{NewRow, NewValue};
 use serde_json::Value;
 use std::path::Path;
 
-/// What Codex records where a rollout says nothing about permissions.
+/// The sandbox policy that Codex records if the rollout has none.
 const READ_ONLY: &str = r#"{"type":"managed","file_system":{"type":"restricted","entries":[{"path":{"type":"special","value":{"kind":"root"}},"access":"read"}]},"network":"restricted"}"#;
 
-/// What is known of a conversation besides its rollout.
+/// Values of a row that do not come from the rollout's content.
 #[derive(Debug, Clone, Copy)]
 pub struct RowFacts<'a> {
     /// The absolute path of the rollout in its plain form.
     pub path: &'a Path,
-    /// Whether it lies among the archived ones.
+    /// True if it lies below `archived_sessions/`.
     pub is_archived: bool,
-    /// When the file was changed, in milliseconds.
+    /// The mtime of the file in milliseconds since 1970.
     pub modified_ms: i64,
-    /// The provider that the configuration names, for rollouts that name none.
+    /// The model provider in `config.toml`, for rollouts that name none.
     pub provider: &'a str,
 }
 
-/// The row of a conversation.
+/// Builds the row of a conversation.
 pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> NewRow {
     let mut row = NewRow::new();
     let mut text = |key: &str, value: &str| {
@@ -108,7 +108,7 @@ pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> Ne
     row
 }
 
-/// A text as it is, anything else as compact JSON; nothing for null.
+/// Returns a string's text, any other value as compact JSON, and `None` for null.
 fn json_text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null => None,
@@ -117,7 +117,7 @@ fn json_text(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// The same of JSON as it is written.
+/// Like [`json_text`], for unparsed JSON.
 fn raw_json_text(raw: &str) -> Option<String> {
     match raw {
         "null" => None,

@@ -1,9 +1,9 @@
-//! A state database made by Codex itself, in a home of its own.
+//! Has Codex create a state database in a scratch home.
 //!
-//! Where a database is lost or broken, only Codex can make it: its tables carry the marks of its
-//! own migrations. So it is started once on an empty home whose `sessions/` lead to the real ones;
-//! it lists them, without a login and without asking any server (0.169), and what it wrote is then
-//! taken over with its paths put right.
+//! Only Codex can create a lost or damaged database, because the tables record its own migrations.
+//! So Codex is started once on an empty home whose `sessions/` link to the real ones. It indexes
+//! them without a login and without contacting a server (0.169). The paths in the new database are
+//! then rewritten to the real home.
 
 use super::HistoryError;
 use super::check::Conversations;
@@ -24,22 +24,22 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long Codex may be silent. It answers once it has read all rollouts.
+/// The longest time that Codex may take to index all rollouts. It answers requests only afterwards.
 const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
-/// How often a wait looks whether the user wants to stop.
+/// The interval at which a wait checks for Ctrl-C.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long it may take to end.
+/// The longest time that Codex may take to exit.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A database that Codex made, still in its staging folder.
+/// A database that Codex created. Its staging folder is removed on drop.
 #[derive(Debug)]
 pub struct ScratchDatabase {
-    /// The database, with nothing beside it.
+    /// The path of the database; its write-ahead log is already merged into it.
     pub database: PathBuf,
     _staging: Staging,
 }
 
-/// Where the conversations of a home are.
+/// The real locations of rollouts, for rewriting the rows.
 struct RolloutLocations<'a> {
     conversations: &'a Conversations,
     all: HashSet<&'a Path>,
@@ -56,11 +56,11 @@ impl thread_rows::Rollouts for RolloutLocations<'_> {
     }
 }
 
-/// Lets `program` make a state database of the rollouts of `home`. The rows point below
-/// `rows_home`, at where `conversations` are.
+/// Has `program` create a state database of the rollouts of `home`. Its rows point to the files of
+/// `conversations` below `rows_home`.
 ///
 /// # Errors
-/// Codex cannot be started or does not do it.
+/// Codex cannot be started, fails, or takes more than 10 minutes.
 pub fn create(
     home: &Path,
     rows_home: &Path,
@@ -80,7 +80,7 @@ pub fn create(
     }
     run(&scratch, program, env)?;
     let database = threads::find_state_database(&scratch, &Environment::default())
-        .ok_or_else(|| HistoryError::NotRebuilt("it left none".into()))?;
+        .ok_or_else(|| HistoryError::NotRebuilt("it created no database".into()))?;
     database::fold_wal(&database)?;
     let places = RolloutLocations {
         conversations,
@@ -109,7 +109,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     let mut id = 1;
     while !is_complete(scratch) {
         if Instant::now() > deadline {
-            return Err(failed("it did not end in time"));
+            return Err(failed("it did not index the conversations within 10 minutes"));
         }
         ask(
             &mut child,
@@ -124,7 +124,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     Ok(())
 }
 
-/// Whether Codex has noted that it has read all rollouts.
+/// Returns true once Codex has recorded that it indexed all rollouts.
 fn is_complete(scratch: &Path) -> bool {
     let Some(database) = threads::find_state_database(scratch, &Environment::default()) else {
         return false;
@@ -170,7 +170,7 @@ fn ask(
                 return Err(HistoryError::NotRebuilt(printable(child.stderr().trim())));
             }
             ChildOutput::TimedOut if Instant::now() > deadline => {
-                return Err(HistoryError::NotRebuilt("it did not answer in time".into()));
+                return Err(HistoryError::NotRebuilt("it did not answer within 10 minutes".into()));
             }
             ChildOutput::TimedOut => {}
         }

@@ -1,4 +1,4 @@
-//! `history`: what is on disk against what Codex lists, and putting that right.
+//! `history`: compares the conversations on disk with Codex's lists, and repairs the lists.
 
 mod check;
 mod rebuild;
@@ -15,7 +15,7 @@ use crate::history::check::{Findings, compare};
 use crate::history::repair::RepairContext;
 use clap::{Args, Subcommand};
 
-/// Show and mend what Codex does not list
+/// Find and repair conversations that Codex does not list
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history check
@@ -37,7 +37,7 @@ enum HistoryCommand {
 }
 
 impl HistoryArgs {
-    /// Runs the command.
+    /// Runs the chosen subcommand.
     ///
     /// # Errors
     /// See each subcommand.

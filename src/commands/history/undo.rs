@@ -1,4 +1,4 @@
-//! `history undo`: the state before a repair comes back.
+//! `history undo`: restores the state before a repair.
 
 use super::{places, require_home};
 use crate::context::Context;
@@ -10,21 +10,21 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Bring back what was there before the last repair, byte for byte
+/// Restore the state before the last repair, byte for byte
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
   codex-manager history undo --snapshot 20261120T120000Z")]
 pub(super) struct UndoArgs {
-    /// The snapshot to bring back [default: that of the last repair]
+    /// The snapshot to restore [default: that of the last repair]
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
-    /// Only say what would be changed
+    /// Show what would be changed; change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Serialize)]
 struct UndoJson {
     changed: Vec<PathBuf>,
@@ -34,10 +34,10 @@ struct UndoJson {
 }
 
 impl UndoArgs {
-    /// Runs the command.
+    /// Restores the chosen snapshot, or shows what it would change.
     ///
     /// # Errors
-    /// There is no such snapshot, it is damaged, or Codex uses the home.
+    /// There is no such snapshot, it is damaged, or a process uses the home.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
         let places = places(context);
@@ -67,16 +67,12 @@ impl UndoArgs {
         }
         match &kept {
             None => context.ui.prose(format_args!(
-                "would be as they were {at}; nothing was changed"
+                "would be restored to the state of {at}; nothing was changed"
             )),
             Some(kept) => {
-                let are = match changed.len() {
-                    1 => "is as it was",
-                    _ => "are as they were",
-                };
-                context.ui.prose(format_args!("{are} {at}"));
+                context.ui.prose(format_args!("restored to the state of {at}"));
                 context.ui.note(format_args!(
-                    "what was there until now: codex-manager history undo --snapshot {}",
+                    "restore the state before this undo: codex-manager history undo --snapshot {}",
                     kept.name()
                 ));
             }

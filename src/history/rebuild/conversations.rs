@@ -1,4 +1,4 @@
-//! Which conversations are restored, and when each was changed last.
+//! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::RebuildSource;
 use super::prompts::Prompts;
@@ -18,10 +18,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tempfile::SpooledTempFile;
 
-/// The table of threads, but for its texts, which are looked at again when they are wanted.
+/// The rows of the table `threads` without their texts, which are read again when needed.
 #[derive(Debug)]
 pub struct ThreadTable {
-    /// The database.
+    /// The path of the database.
     pub(super) path: PathBuf,
     rows: Vec<TableRow>,
 }
@@ -30,7 +30,7 @@ pub struct ThreadTable {
 pub(super) struct RowTimes {
     created_ms: i64,
     updated_ms: i64,
-    /// Whether the row says what the conversation is called, so that its rollout need not.
+    /// True if the row has a title, so that the rollout need not be read for one.
     has_title: bool,
 }
 
@@ -41,10 +41,10 @@ struct TableRow {
     archived: bool,
 }
 
-/// Reads the table of the database at `path`; `None` when it has none.
+/// Reads the table of the database at `path`. Returns `None` if it has no such table.
 ///
 /// # Errors
-/// The database is damaged, or somebody holds it.
+/// The database is damaged or locked by another process.
 pub fn read_table(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
     let rows = threads::fold(path, Vec::new, |rows, row: ThreadRow| {
         rows.push(TableRow {
@@ -64,19 +64,20 @@ pub fn read_table(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
     }))
 }
 
-/// A conversation while it is put together.
+/// A conversation with the facts gathered so far.
 pub(super) struct RebuildConversation {
     pub(super) id: ConversationId,
     pub(super) row: Option<RowTimes>,
-    /// Among [`ConversationSet::owned`].
+    /// Its range in [`ConversationSet::owned`].
     files: Range<u32>,
     created: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
-    /// Whether it is within the limit.
+    /// False if the limit leaves it out.
     pub(super) is_restored: bool,
-    /// What its rollout calls it, where its row does not.
+    /// The title from the rollout, if the row has none.
     pub(super) title: Option<Span>,
-    /// Whether what the index calls it is only what its rollout says.
+    /// True if its name in the index equals the title derived from the rollout, so the user did not
+    /// give it.
     pub(super) is_index_derived: bool,
 }
 
@@ -98,7 +99,7 @@ impl RebuildConversation {
         self.files.start as usize..self.files.end as usize
     }
 
-    /// The later of what rollout and row say; else when it was made.
+    /// Sets the time of the last change: the later of rollout and row, else the time of creation.
     fn set_updated(&mut self, last: Option<Rfc3339Time>) {
         let of_row = |millis: fn(&RowTimes) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
@@ -115,13 +116,13 @@ impl RebuildConversation {
     }
 }
 
-/// What is restored, and from which files.
+/// All conversations of a rebuild with their rollouts.
 pub(super) struct ConversationSet {
     pub(super) source: RebuildSource,
-    /// Ordered by id.
+    /// Sorted by id, without duplicates.
     pub(super) conversations: Vec<RebuildConversation>,
     files: Vec<RolloutFile>,
-    /// The files of conversations, by their places; those of one conversation stand together.
+    /// Indices into `files`, grouped by conversation.
     owned: Vec<u32>,
     pub(super) orphans: usize,
     pub(super) without_id: usize,
@@ -142,7 +143,7 @@ impl ConversationSet {
     }
 }
 
-/// The conversations that are sources, each with its files.
+/// Collects the conversations to rebuild, each with its rollouts.
 pub(super) fn gather(
     home: &Path,
     table: Option<ThreadTable>,
@@ -158,7 +159,8 @@ pub(super) fn gather(
             conversations.push(RebuildConversation::new(row.id, Some(row.times)));
         }
     }
-    // Of two rows for one conversation the one counts that is written as Codex writes it.
+    // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
+    // which is read first.
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
     let mut gathered = ConversationSet {
@@ -190,7 +192,7 @@ pub(super) fn gather(
             orphans += 1;
             return Ok(());
         }
-        // Only where no row says when it was made.
+        // Needed only if no row has the time of creation.
         let row = known.and_then(|place| gathered.conversations[place].row);
         let created = meta
             .created()
@@ -224,8 +226,8 @@ pub(super) fn gather(
     Ok(gathered)
 }
 
-/// Marks all but the `max` most recent as beyond the limit and returns how many those are. Only the
-/// ends of rollouts are read for that, and nothing where all fit.
+/// Marks all but the `max` most recent conversations as left out and returns their number. Reads
+/// only the ends of rollouts, and nothing if all conversations fit.
 pub(super) fn apply_limit(
     home: &Path,
     gathered: &mut ConversationSet,
@@ -250,7 +252,7 @@ pub(super) fn apply_limit(
     Ok(conversations.len() - max)
 }
 
-/// Settles the times of some conversations by the ends of their rollouts.
+/// Sets the times of some conversations from the ends of their rollouts.
 fn read_ends(
     home: &Path,
     gathered: &mut ConversationSet,
@@ -279,7 +281,7 @@ fn read_ends(
     Ok(())
 }
 
-/// The files of these conversations, each with whose it is.
+/// Returns (conversation, index into `owned`) for every rollout of these conversations.
 fn owned(gathered: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
     let files = |place: &usize| {
         let place = *place;
@@ -290,8 +292,8 @@ fn owned(gathered: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
     places.iter().flat_map(files).collect()
 }
 
-/// Reads the rollouts of what is restored: all of them where prompts are wanted, else those alone
-/// that no row calls anything. Returns how many lines are broken.
+/// Reads the rollouts of the selected conversations: all if prompts are wanted, else only those
+/// without a title in their row. Returns the number of bad lines.
 pub(super) fn scan(
     home: &Path,
     gathered: &mut ConversationSet,
@@ -362,14 +364,14 @@ struct ScanResult {
     is_index_derived: bool,
 }
 
-/// Where a title stands.
+/// The position of a title in [`Titles`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     at: u64,
     len: u32,
 }
 
-/// Titles out of memory.
+/// Titles in a spooled temp file, so that they need no memory.
 pub(super) struct Titles {
     text: SpooledTempFile,
     len: u64,

@@ -1,4 +1,4 @@
-//! The lines of the new `session_index.jsonl`.
+//! Builds the lines of the new `session_index.jsonl`.
 
 use super::conversations::{ConversationSet, RebuildConversation, Titles};
 use crate::codex::threads::{self, ThreadRow};
@@ -16,16 +16,16 @@ use std::io::Write;
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// Lines before they are in their order.
+/// Collects lines in any order and sorts them through a temp file.
 #[derive(Default)]
 pub(super) struct IndexLines {
     sorter: Sorter,
     given: GivenNames,
-    /// How many names are kept of conversations that are not restored.
+    /// The number of names kept of conversations that are left out.
     pub(super) names_kept: usize,
 }
 
-/// The names that somebody gave, by their hashes.
+/// Hashes of the names given by the user. A collision only replaces a title by an id.
 #[derive(Default)]
 struct GivenNames {
     hasher: RandomState,
@@ -42,17 +42,18 @@ impl GivenNames {
     }
 }
 
-/// The text of the new index.
+/// The text and the counts of the new index.
 pub(super) struct IndexText {
     pub(super) text: SpooledTempFile,
     pub(super) bytes: u64,
     pub(super) lines: usize,
-    /// How many conversations are called by their ids, as their title is another's name.
+    /// The number of conversations named by their id, because their title is the given name of
+    /// another one.
     pub(super) titles_taken: usize,
 }
 
 impl IndexLines {
-    /// Gathers a line for each restored conversation, and the names of the others.
+    /// Adds a line for each selected conversation, and the given names of the others.
     pub(super) fn gather(
         &mut self,
         gathered: &ConversationSet,
@@ -141,9 +142,9 @@ impl IndexLines {
             .at("write a temp file in", std::env::temp_dir())?)
     }
 
-    /// The text, newest first. A title that nobody chose must not lead `resume NAME` away from what
-    /// somebody called so: of several Codex takes the one that was changed last, wherever its line
-    /// stands (0.169). Such a conversation is called by its id.
+    /// Writes the lines, newest first. A derived title that equals the given name of another
+    /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
+    /// conversation that was changed last (0.169), could open the wrong one.
     pub(super) fn write(self) -> Result<IndexText, HistoryError> {
         let temp = std::env::temp_dir();
         let mut sorted = self.sorter.finish().at("write a temp file in", &temp)?;
@@ -166,7 +167,7 @@ impl IndexLines {
                 updated_at: record.updated_at.to_owned(),
                 id: record.id,
             };
-            // Texts alone: there is nothing in it that JSON could not say.
+            // Cannot fail: all fields are strings.
             let _ = serde_json::to_writer(&mut line, &entry);
             line.push(b'\n');
             written
@@ -180,10 +181,10 @@ impl IndexLines {
     }
 }
 
-/// One look through the table.
+/// One pass over the rows of the table.
 struct TablePass {
     lines: IndexLines,
-    /// By their places: the conversations that have a line.
+    /// True for each conversation that has a line, by its index.
     done: Vec<bool>,
     problem: Option<HistoryError>,
 }
@@ -214,8 +215,8 @@ impl TablePass {
     }
 }
 
-/// What somebody called it: a line of the index that says no more than the first message, or the
-/// id, was made by a rebuild.
+/// Returns the name given by the user. A line of the index that equals the first message or the id
+/// was derived by a rebuild and is not a given name.
 fn given_name(
     conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
@@ -228,7 +229,7 @@ fn given_name(
         return Ok(None);
     };
     let name = line.thread_name;
-    let is_asserted = |row: &ThreadRow| {
+    let is_title_of = |row: &ThreadRow| {
         row.title == name
             || [&row.title, &row.first_user_message]
                 .iter()
@@ -236,11 +237,11 @@ fn given_name(
     };
     let is_derived = conversation.is_index_derived
         || conversation.id.with_text(|id| id == name)
-        || row.is_some_and(is_asserted);
+        || row.is_some_and(is_title_of);
     Ok((!is_derived).then_some(name))
 }
 
-/// What it is called where nobody gave it a name.
+/// Returns the derived title of a conversation without a given name, else its id.
 fn title(
     conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
@@ -259,7 +260,7 @@ fn title(
     }
 }
 
-/// A line as it is sorted: the newest first, of the same instant the last by id.
+/// A line encoded for sorting: newest first, equal times by descending id.
 struct SortRecord<'a> {
     id: String,
     updated_at: &'a str,
@@ -267,16 +268,16 @@ struct SortRecord<'a> {
     is_given: bool,
 }
 
-/// Where the id begins: behind seconds and nanoseconds.
+/// Bytes of the time before the id: 8 of seconds, 4 of nanoseconds.
 const TIME_BYTES: usize = 12;
 
 impl<'a> SortRecord<'a> {
     fn encode(&self, at: DateTime<Utc>) -> Vec<u8> {
-        // Turned around, as the last are to come first.
+        // Inverted, because the newest come first.
         let seconds = !(at.timestamp().cast_unsigned() ^ 1 << 63);
         let mut record = seconds.to_be_bytes().to_vec();
         record.extend((!at.timestamp_subsec_nanos()).to_be_bytes());
-        // No text has a byte 0, so none of these is 255 but the end, which comes last.
+        // Ids have no byte 0, so no inverted byte is 255, and 255 can mark the end.
         record.extend(self.id.bytes().map(|byte| !byte));
         record.push(u8::MAX);
         record.push(u8::from(self.is_given));

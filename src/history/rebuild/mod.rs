@@ -1,11 +1,10 @@
-//! Making `session_index.jsonl` and `history.jsonl` again from the rollouts and the table of
-//! threads.
+//! Rebuilds `session_index.jsonl` and `history.jsonl` from the rollouts and the table `threads`.
 //!
-//! [`plan`] reads and writes nothing; [`apply()`] keeps a copy of each file and replaces it under the
-//! lock that Codex takes. What Codex has appended in between is carried over.
+//! [`plan`] reads and writes nothing. [`apply()`] keeps a copy of each file and replaces it under
+//! the lock that Codex takes; lines that Codex appended since the plan are preserved.
 //!
-//! A home may have more conversations, prompts and names than memory should hold: of a conversation
-//! only its times and its files are kept, and what is written is put into order through temp files
+//! A home may have more conversations, prompts and names than memory should hold. So memory holds
+//! only times and files of a conversation, and lines are sorted through temp files
 //! ([`crate::io::sorting`]).
 
 mod apply;
@@ -26,17 +25,17 @@ use serde::Serialize;
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// How much of a planned file is held in memory; the rest is in a temp file without a name.
+/// Bytes of a planned file that are held in memory. Beyond that it moves to an unnamed temp file.
 const SPOOL_BYTES: usize = 1 << 20;
 
-/// Which files are made again.
+/// The files to rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RebuildTarget {
-    /// `session_index.jsonl`.
+    /// `session_index.jsonl`, the names of conversations.
     SessionIndex,
-    /// `history.jsonl`.
+    /// `history.jsonl`, the prompts of the user.
     History,
-    /// Both.
+    /// The index and the history.
     Both,
 }
 
@@ -50,86 +49,87 @@ impl RebuildTarget {
     }
 }
 
-/// What is wanted.
+/// The options of [`plan`].
 #[derive(Debug, Clone, Copy)]
 pub struct RebuildOptions {
-    /// Which files.
+    /// The files to rebuild.
     pub only: RebuildTarget,
-    /// How many conversations, the most recent ones; `None` for all.
+    /// The number of conversations, most recent first; `None` for all.
     pub max_threads: Option<usize>,
-    /// Whether rollouts without a row count.
+    /// Includes rollouts without a row.
     pub include_orphans: bool,
-    /// The limit of `history.jsonl`.
+    /// The size limit of `history.jsonl` in bytes.
     pub max_bytes: Option<u64>,
 }
 
-/// Where the list of conversations comes from.
+/// The source of the list of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RebuildSource {
-    /// The table of threads.
+    /// The table `threads` of the state database.
     Database,
-    /// The rollouts alone: there is no usable database, or it has no rows.
+    /// The rollouts, because the database is missing, unusable or empty.
     Rollouts,
 }
 
-/// A file as it will be.
+/// The new content of a file.
 #[derive(Debug)]
 pub struct PlannedHistoryFile {
-    /// Its name in the home.
+    /// The name of the file in the home.
     pub name: &'static str,
-    /// How many lines it will have.
+    /// The number of lines.
     pub lines: usize,
     text: SpooledTempFile,
-    /// How long the text is.
+    /// The length of the new content.
     bytes: u64,
-    /// How long the present one was when it was read.
+    /// The length of the current file when it was read.
     read_bytes: u64,
 }
 
-/// What a rebuild would do.
+/// The result of [`plan`]. Counts are numbers of conversations or lines.
 #[derive(Debug)]
 pub struct RebuildPlan {
-    /// Where the conversations come from.
+    /// The source of the list of conversations.
     pub source: RebuildSource,
-    /// How many conversations are restored.
+    /// Conversations in the rebuilt files.
     pub refreshed: usize,
-    /// How many conversations the limit leaves out.
+    /// Conversations left out by the limit.
     pub beyond_limit: usize,
-    /// How many names are kept of conversations that are not restored.
+    /// Names kept although the conversation is left out.
     pub names_kept: usize,
-    /// How many conversations are called by their ids because somebody gave their title to another.
+    /// Conversations named by their id, because their title is a name that the user gave to another
+    /// one.
     pub titles_taken: usize,
-    /// How many prompts the history will have.
+    /// Prompts in the new history.
     pub history_entries: usize,
-    /// How many the limit takes.
+    /// Oldest prompts removed by `max_bytes`.
     pub history_trimmed: usize,
-    /// How many lines of the present history no rollout backs.
+    /// Lines of the current history that are in no rollout.
     pub history_dropped: usize,
-    /// How many lines of the present history are of conversations beyond the limit.
+    /// Lines of the current history whose conversation the limit leaves out.
     pub history_beyond_limit: usize,
-    /// How many rollouts have no row.
+    /// Rollouts skipped because they have no row.
     pub orphans_skipped: usize,
-    /// How many rollouts have no id.
+    /// Rollouts that name no conversation.
     pub without_id: usize,
-    /// How many conversations have no time at all.
+    /// Conversations without any time.
     pub without_time: usize,
-    /// How many lines of rollouts, index and history are broken.
+    /// Lines of rollouts, index and history that cannot be parsed.
     pub bad_lines: u64,
-    /// The limit of the history.
+    /// The size limit of `history.jsonl` in bytes.
     pub max_bytes: Option<u64>,
-    /// What could not be read.
+    /// Rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
-    /// The files.
+    /// The files to write.
     pub files: Vec<PlannedHistoryFile>,
 }
 
-/// Plans a rebuild of the files of `home`. `table` is what the state database says, if there is one
-/// that can be used.
+/// Plans a rebuild of the files of `home`. `table` is the table of the state database, if it is
+/// usable.
 ///
 /// # Errors
-/// Folders that cannot be listed, a database that changed meanwhile, or the user stopped it. Single
-/// rollouts that cannot be read are skipped and named in the plan.
+/// A folder cannot be listed, the database changed while it was read, or the user interrupts. A
+/// rollout that cannot be read is skipped and listed in the plan.
 pub fn plan(
     home: &Path,
     table: Option<ThreadTable>,

@@ -1,8 +1,9 @@
-//! The lines of a rollout, one after another.
+//! Evaluates the lines of a rollout one after another.
 //!
-//! Most lines are of no interest here and long. So a line is first looked at by its beginning,
-//! which Codex always writes in the same order, and is only checked to be JSON unless it is one of
-//! the few kinds that matter. Lines written in another order are parsed.
+//! Most lines are long and carry nothing that is needed here. The kind of a line is read from its
+//! beginning, whose fields Codex always writes in the same order. Only the few relevant kinds are
+//! parsed; others are checked to be complete JSON. A line with its fields in another order is
+//! parsed too.
 
 use super::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
 use crate::history::id::ConversationId;
@@ -17,11 +18,11 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The beginning of a line as Codex writes it.
+/// The beginning of a line in Codex's order: time, kind, payload.
 struct Envelope<'a> {
     timestamp: &'a str,
     kind: &'a [u8],
-    /// What follows the kind.
+    /// The bytes after the kind.
     rest: &'a [u8],
 }
 
@@ -41,7 +42,7 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The type of the payload, where that comes first, and what follows it.
+    /// Returns the type of the payload and the bytes after it, if the type is the first field.
     fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
@@ -50,7 +51,7 @@ impl<'a> Envelope<'a> {
         until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
     }
 
-    /// Whether it may be a message of the user's.
+    /// Returns false if this is surely no message of the user.
     fn may_be_user_message(&self) -> bool {
         const NEAR: usize = 512;
         const ROLE: &[u8] = b"\"role\":\"";
@@ -96,12 +97,13 @@ pub(super) struct Scanner {
     newest: Option<DateTime<Utc>>,
     last: String,
     last_at: Option<DateTime<Utc>>,
-    /// The first thing said before any event told of it: for the title alone.
+    /// The user's first message as a response item before any message event; used for the title
+    /// only.
     first_item_text: Option<String>,
-    /// The first thing that Codex said in the user's name: a title where there is nothing else.
+    /// The first text that Codex inserted in the user's name; the title if there is no other.
     injected: Option<String>,
     has_event: bool,
-    /// Messages as paginated rollouts have them, where there are no others.
+    /// Messages in the form of paginated rollouts, used if there are none in the older form.
     item_messages: Vec<Message>,
     first_event: Option<String>,
 }
@@ -122,12 +124,12 @@ impl Scanner {
         }
     }
 
-    /// Whether it is known what the rollout is.
+    /// Returns true once the metadata was read.
     pub(super) fn has_meta(&self) -> bool {
         self.scan.meta.is_some()
     }
 
-    /// Counts a line that cannot be had at all.
+    /// Counts a line that cannot be read at all.
     pub(super) fn count_broken(&mut self) {
         self.scan.bad_lines += 1;
     }
@@ -161,7 +163,8 @@ impl Scanner {
         }
     }
 
-    /// One that does not fit into memory counts by its beginning; what a user said is not that long.
+    /// Evaluates the beginning of a line that exceeds memory. A message of the user is never that
+    /// long.
     fn long_line(&mut self, start: &[u8], last: u8) {
         match Envelope::of(start) {
             Some(envelope) if last == b'}' && !self.needs_parsing(&envelope) => {
@@ -315,7 +318,7 @@ impl Scanner {
 
 fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
-    // Without any time there is no place for it in the history.
+    // The history is ordered by time, so a message without one has no position in it.
     if let Some(newest) = newest {
         to.push(Message {
             ts: newest.timestamp(),
@@ -324,7 +327,7 @@ fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str
     }
 }
 
-/// What the user said, as paginated rollouts record it (0.169).
+/// Returns the user's message in the form of paginated rollouts (0.169).
 fn completed_message(payload: &str) -> Option<String> {
     let value: Value = serde_json::from_str(payload).ok()?;
     let item = value.get("item")?;
@@ -340,7 +343,7 @@ fn completed_message(payload: &str) -> Option<String> {
     Some(texts.join("\n"))
 }
 
-/// The text of a message of the user's as it was sent to the model.
+/// Returns the text of a user message in the form that is sent to the model.
 fn user_item_text(payload: &str) -> Option<String> {
     let value: Value = serde_json::from_str(payload).ok()?;
     let is = |key: &str, wanted: &str| value.get(key).and_then(Value::as_str) == Some(wanted);
@@ -359,7 +362,7 @@ fn user_item_text(payload: &str) -> Option<String> {
     Some(texts.join("\n"))
 }
 
-/// Whether Codex says this in the user's name at the start of every conversation.
+/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
 fn is_injected(text: &str) -> bool {
     let text = text.trim_start();
     [
@@ -386,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_another_order_counts_as_well() {
+    fn a_line_with_fields_in_another_order_is_read_the_same() {
         let quick = scanned(&[
             r#"{"timestamp":"2026-01-01T00:00:01Z","type":"event_msg","payload":{"type":"user_message","message":"hi\n"}}"#,
         ]);
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_are_counted_wherever_they_break() {
+    fn incomplete_lines_are_counted_wherever_they_are_cut() {
         let scan = scanned(&[
             r#"{"timestamp":"2026-01-01T00:00:01Z","type":"response_item","payload":{"a":}}"#,
             r#"{"timestamp":"2026-01-01T00:00:02Z","type":"world_state","payl"#,
@@ -414,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_any_event_is_the_title_even_where_codex_said_it() {
+    fn the_title_is_the_first_user_item_and_injected_text_is_the_last_resort() {
         let item = |parts: &[&str]| {
             let parts: Vec<_> = parts
                 .iter()
@@ -434,26 +437,26 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
             scanned(&lines).title
         };
-        let said = item(&["\\n  ", " mend it "]);
+        let message = item(&["\\n  ", " fix it "]);
         let context = item(&["<environment_context>\\n</environment_context>"]);
         assert_eq!(
-            title(&[said.clone(), event("x")]).as_deref(),
-            Some("mend it")
+            title(&[message.clone(), event("x")]).as_deref(),
+            Some("fix it")
         );
         assert_eq!(
-            title(&[context.clone(), said.clone()]).as_deref(),
-            Some("mend it")
+            title(&[context.clone(), message.clone()]).as_deref(),
+            Some("fix it")
         );
         assert_eq!(title(&[context.clone(), event("x")]).as_deref(), Some("x"));
         assert_eq!(title(&[context]).as_deref(), Some("<environment_context>"));
-        assert_eq!(title(&[event("x"), said.clone()]).as_deref(), Some("x"));
+        assert_eq!(title(&[event("x"), message.clone()]).as_deref(), Some("x"));
         assert_eq!(title(&[item(&[" "]), event("x")]).as_deref(), Some("x"));
-        // The first event is the first thing said, whatever comes behind it.
-        assert_eq!(title(&[event(" "), event("x"), said]), None);
+        // A blank first event is the first message, whatever follows.
+        assert_eq!(title(&[event(" "), event("x"), message]), None);
     }
 
     #[test]
-    fn paginated_messages_count_where_there_are_no_others() {
+    fn paginated_messages_are_used_only_without_message_events() {
         let item = r#"{"timestamp":"2026-01-01T00:00:01Z","ordinal":12,"type":"event_msg","payload":{"type":"item_completed","item":{"type":"UserMessage","content":[{"type":"text","text":"new kind"}]}}}"#;
         let event = r#"{"timestamp":"2026-01-01T00:00:02Z","type":"event_msg","payload":{"type":"user_message","message":"old kind"}}"#;
         let texts = |scan: RolloutScan| {
