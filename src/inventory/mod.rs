@@ -1,4 +1,5 @@
-//! What is known: accounts with their last figures, and records of archives and legacy files.
+//! The stored facts about accounts and archives: last quota figures, and records of archives and
+//! legacy files.
 
 pub mod accounts;
 pub mod candidate;

@@ -121,13 +121,13 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
         launches: read_small(&home.join(LAUNCHES))?.unwrap_or_default(),
         config: read_small(&home.join(CONFIG))?,
     };
-    let mut looks = 0;
+    let mut spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
             let mut known = observations::load(home, identity)?;
-            let before = known.looks.len();
-            file.looks.iter().for_each(|look| known.add(look.clone()));
-            looks += known.looks.len().saturating_sub(before);
+            let before = known.spans.len();
+            file.spans.iter().for_each(|span| known.add(span.clone()));
+            spans += known.spans.len().saturating_sub(before);
         }
     }
     let (profiles, left) = profiles::plan(package, options)?;
@@ -137,7 +137,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
         accounts: changed_accounts(&here.cooldown, &package.cooldown),
         archives: plan_archives(package, &here, &store::backups(home))?,
         records: new_records(package, &here.inventory).len(),
-        observations: looks,
+        observations: spans,
         launches: new_launches(package, &here.launches).len(),
         config: match (&package.config, &here.config) {
             (None, _) => ConfigOutcome::None,
@@ -342,7 +342,7 @@ pub fn apply(
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            observations::add(home, identity, file.looks.iter().cloned())?;
+            observations::add(home, identity, file.spans.iter().cloned())?;
         }
     }
     apply_records(package, home)?;
