@@ -1,4 +1,4 @@
-//! `profile export`: the manager home as one file, for another machine.
+//! `profile export`: writes the manager home to one file for another machine.
 
 use super::account::printable;
 use super::profile::{check_store, note};
@@ -19,31 +19,31 @@ use serde::Serialize;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-/// Write profiles, records, figures and settings to one file, for another machine
+/// Write profiles, records, figures and settings to one file for another machine
 ///
-/// Logins go along with --with-logins alone, and then they are moved: a login that is used in two
-/// places stops working in both, so the profiles here give theirs up and `use` refuses them. An
-/// account that is signed in in a Codex home stays; switch to another one first. Logins and archives
-/// are only written encrypted.
+/// Logins are included only with --with-logins, and then they are moved: a login that is used on
+/// two machines stops working on both, so the local profiles lose theirs and `use` refuses them.
+/// The login of an account that a Codex home is signed in to stays; switch to another account
+/// first. Logins and archives are always encrypted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile export laptop.export
   codex-manager profile export laptop.age --with-logins # asks for a passphrase
   codex-manager profile export all.age --with-archives --recipient age1…")]
 pub(super) struct ExportArgs {
-    /// The file, which must not exist
+    /// The file to create; it must not exist
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Move the logins of the profiles into it
+    /// Move the logins of the profiles into the file
     #[arg(long)]
     with_logins: bool,
-    /// Take the archives along
+    /// Include the archives
     #[arg(long)]
     with_archives: bool,
-    /// Encrypt it for the holder of this key of age (age1…); may be given again
+    /// Encrypt for the owner of this age key (age1…); repeatable
     #[arg(long, value_name = "KEY", conflicts_with = "passphrase_file")]
     recipient: Vec<String>,
-    /// Encrypt it with the passphrase in the first line of a file; - is standard input
+    /// Encrypt with the passphrase in the first line of this file; - reads standard input
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// Show what would be done; write nothing
@@ -51,7 +51,7 @@ pub(super) struct ExportArgs {
     pub(super) dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Debug, Serialize)]
 struct ExportView<'a> {
     file: String,
@@ -68,7 +68,7 @@ impl ExportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         if self.with_logins {
-            // In a keyring nobody can see which login is live.
+            // With a keyring, the live login cannot be determined.
             check_store(context)?;
         }
         let file = context.env.absolute(&self.file);
@@ -80,7 +80,7 @@ impl ExportArgs {
                 "no such folder: {}",
                 atomic::parent_of(&file).display()
             ))
-            .hint("make it first, or name another; nothing was changed"));
+            .hint("create the folder or choose another one; nothing was changed"));
         }
         let encryption = self.encryption(context)?;
         let options = ExportOptions {
@@ -146,14 +146,14 @@ impl ExportArgs {
             (Some(_), Some(_)) => Err(CommandError::usage("the passphrases differ")
                 .hint("run the same command again; nothing was changed")),
             _ => Err(CommandError::usage(
-                "logins and archives are only exported encrypted, and there is no passphrase",
+                "an export of logins or archives needs a passphrase or a recipient",
             )
             .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")),
         }
     }
 }
 
-/// Writes the file; returns its length.
+/// Writes the export and returns its length.
 fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
@@ -171,7 +171,7 @@ fn write(
     Ok(bytes)
 }
 
-/// The passphrase in the first line of a file, or of standard input.
+/// Reads the passphrase in the first line of a file, or of standard input for `-`.
 pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase, CommandError> {
     if file != Path::new("-") {
         return Ok(Passphrase::read(&context.env.absolute(file))?);
@@ -223,13 +223,13 @@ fn show(view: &ExportView<'_>, context: &Context) {
         ui.note("nothing was written");
     } else if !view.logins.is_empty() {
         ui.note(format_args!(
-            "the logins are in the file alone now; on one other machine: codex-manager profile import {}",
+            "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
             view.file
         ));
     }
 }
 
-/// Settles exports that were killed while they moved logins.
+/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.
 pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
     let profiles = Profiles::of(&context.settings.manager_home);
     let settled = handover::finish_interrupted(&profiles)?;
@@ -240,19 +240,19 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
             MoveOutcome::Moved(file) => {
                 changed = true;
                 context.ui.warn(format_args!(
-                    "an interrupted export had finished: the login of {who} is in {}",
+                    "an interrupted export was complete: the login of {who} is in {}",
                     file.display()
                 ));
             }
             MoveOutcome::TakenBack => {
                 changed = true;
                 context.ui.warn(format_args!(
-                    "an interrupted export was undone: {who} has its login back"
+                    "an interrupted export was undone: {who} has its login again"
                 ));
             }
             MoveOutcome::Unknown(file) => context.ui.warn(format_args!(
-                "an export of {who} was interrupted, and {} is not there: if it is nowhere else, take \
-                 the login back with codex-manager profile save {who} --from {}",
+                "an export of {who} was interrupted, and {} does not exist: unless you moved the file, restore \
+                 the login with codex-manager profile save {who} --from {}",
                 file.display(),
                 profiles.folder_of(name).join("auth.json").display()
             )),

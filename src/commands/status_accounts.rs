@@ -1,4 +1,4 @@
-//! `status --account` and `status --all`: accounts that need not be signed in.
+//! `status --account` and `status --all`: the quota of accounts that need not be signed in.
 
 use super::account::{judged, label, printable, style_of, warn_all, with_profiles};
 use super::cooldown::{quota_cell, state_cell};
@@ -15,7 +15,7 @@ use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
-/// The JSON document of `--all`. Its keys are a contract.
+/// The JSON output of `--all`. Its keys are a stable interface.
 #[derive(Serialize)]
 struct AllAccountsJson {
     accounts: Vec<AccountJson>,
@@ -29,10 +29,10 @@ struct AccountJson {
     status: StatusJson,
 }
 
-/// Asks about one account, wherever its login is.
+/// Probes one account, wherever its login is.
 ///
 /// # Errors
-/// No or several accounts fit; there is no login; the answer cannot be noted.
+/// No or several accounts match, there is no login, or the answer cannot be recorded.
 pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let (mut accounts, _) = with_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
@@ -42,9 +42,9 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     let probes = ask(&targets, dry_run, context)?;
     let Some(probe) = probes.first() else {
         return Err(
-            CommandError::refused(format!("no login of {identity} is at hand"))
-                .hint("what was seen last is in codex-manager cooldown")
-                .hint("take a login from a file or an archive: codex-manager profile save NAME --from FILE"),
+            CommandError::refused(format!("no login of {identity} is available"))
+                .hint("see its last observation: codex-manager cooldown")
+                .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
     status::show(context, &probe.report, probe.target.profile.as_deref());
@@ -52,10 +52,10 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     Ok(outcome(&probes, dry_run))
 }
 
-/// Asks about every account whose login is at hand.
+/// Probes every account with an available login.
 ///
 /// # Errors
-/// The answers cannot be noted, or a document is of a newer version.
+/// The answers cannot be recorded, or a document is of a newer version.
 pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let probes = ask(&targets(context)?, dry_run, context)?;
     let view = |probe: &AccountProbe| {
@@ -76,7 +76,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     let ui = &context.ui;
     if probes.is_empty() {
         ui.note(
-            "no login is at hand; sign in with codex login, then codex-manager profile save work",
+            "no login is available; sign in with codex login, then codex-manager profile save work",
         );
         return Ok(Outcome::Done);
     }
@@ -152,11 +152,11 @@ fn ask(
     Ok(probe_all::probe_all(&options, targets)?)
 }
 
-/// Asks about every account whose login is at hand and says what could not be had; whether that is
-/// nothing.
+/// Probes every account with an available login and prints the failures. Returns true if there were
+/// none.
 ///
 /// # Errors
-/// The answers cannot be noted, or a document is of a newer version.
+/// The answers cannot be recorded, or a document is of a newer version.
 pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
     let probes = ask(&targets(context)?, false, context)?;
     for probe in &probes {
@@ -179,7 +179,7 @@ fn warn_of(probe: &AccountProbe, context: &Context) {
 }
 
 fn outcome(probes: &[AccountProbe], dry_run: bool) -> Outcome {
-    // Without asking, what is remembered is all that was wanted.
+    // In a dry run no account is probed, so a stored observation is complete.
     let is_fine = |probe: &AccountProbe| {
         probe.is_complete() || (dry_run && probe.report.observation.is_some())
     };

@@ -1,4 +1,4 @@
-//! `storage`: what fills the Codex home.
+//! `storage`: prints the disk usage of the Codex home.
 
 use super::account::{printable, shortened};
 use crate::codex::config::CodexConfig;
@@ -14,13 +14,13 @@ use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
 
-/// How many projects and months are shown without --verbose.
+/// The number of projects and months shown without --verbose.
 const SHOWN: usize = 8;
 
-/// How much of a title is shown.
+/// The longest part of a title that is shown.
 const TITLE_CHARS: usize = 26;
 
-/// Show what fills the Codex home, and what could go
+/// Show the disk usage of the Codex home and what could be removed
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage
@@ -28,7 +28,7 @@ const TITLE_CHARS: usize = 26;
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
 pub struct StorageArgs {}
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Serialize)]
 struct StorageJson<'a> {
     #[serde(flatten)]
@@ -38,7 +38,7 @@ struct StorageJson<'a> {
 }
 
 impl StorageArgs {
-    /// Runs the command.
+    /// Measures the home and prints tables, a forecast and the JSON output.
     ///
     /// # Errors
     /// There is no Codex home.
@@ -80,8 +80,8 @@ fn show(context: &Context, report: &StorageReport) {
     ));
     if report.unreadable > 0 {
         ui.warn(format_args!(
-            "{} could not be looked at",
-            pluralize(report.unreadable, "place")
+            "could not read {}",
+            pluralize(report.unreadable, "path")
         ));
     }
     let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "COULD GO"]);
@@ -134,7 +134,7 @@ fn show(context: &Context, report: &StorageReport) {
         ))
     });
     if let Some(first) = commands.next() {
-        ui.note("\nwhat Codex makes again could go, with Codex closed:");
+        ui.note("\nCodex recreates these files; remove them with Codex closed:");
         ui.note(first);
         commands.for_each(|line| ui.note(line));
     }

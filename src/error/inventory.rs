@@ -1,4 +1,4 @@
-//! What is said of errors about what is known of accounts.
+//! Exit codes and hints of errors about accounts and their quota.
 
 use super::{CommandError, ErrorKind};
 

@@ -5,7 +5,7 @@ use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
 use std::path::Path;
 
-/// A known account.
+/// A known account with its current state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// Its entry in `cooldown.json`.
@@ -38,7 +38,7 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
                 .as_ref()
                 .is_some_and(|name| profiles.join(name).join("auth.json").is_file());
             let is_new = live.is_some_and(|live| {
-                entry.login == LoginState::Moved && is_unseen(manager_home, live)
+                entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
             });
             Account {
                 login: match login_state(&entry, live, in_profile) {
@@ -79,7 +79,7 @@ pub fn recheck_profile_logins<'a>(
 
 /// Returns true if a live login is newer than every login that its profile recorded, so it is not
 /// the moved one but a later one of this machine.
-fn is_unseen(manager_home: &Path, live: &Login) -> bool {
+fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
     let profile = Profiles::of(manager_home).find(&live.identity);
     profile
         .ok()

@@ -11,11 +11,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ArchiveClass {
-    /// The whole home.
+    /// A backup of the whole home.
     Full,
-    /// Login and settings only.
+    /// A backup of login and settings.
     Auth,
-    /// Conversations only.
+    /// A backup of conversations.
     Sessions,
     /// A safety backup: the files that a restore changed.
     Safety,
@@ -36,7 +36,7 @@ impl ArchiveClass {
 /// The known condition of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Soundness {
-    /// Not opened yet.
+    /// The archive was not opened yet.
     Unchecked,
     /// It opens: footer, manifest and index are intact.
     Sound,

@@ -38,7 +38,7 @@ pub fn list(
         }
         let before = known.remove(&relative);
         let is_known =
-            |r: &ArchiveRecord| !r.seen.as_ref().is_some_and(ArchiveProblem::is_transient);
+            |r: &ArchiveRecord| !r.listed_problem.as_ref().is_some_and(ArchiveProblem::is_transient);
         records.push(match before {
             Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
             before => {
@@ -61,7 +61,7 @@ pub fn list(
 fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(|m| &m.archive_sha256);
     let is_other = digests[0] != digests[1] && digests.iter().all(|digest| !digest.is_empty());
-    let is_doubtful = matches!(before.seen, Some(ArchiveProblem::Unreadable(_)));
+    let is_doubtful = matches!(before.listed_problem, Some(ArchiveProblem::Unreadable(_)));
     before
         .verified
         .filter(|verified| !is_other && (verified.ok || !is_doubtful))
@@ -133,7 +133,7 @@ fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
     let sidecar = names::sidecar_path(&archive_path)
         .filter(|_| pair.sidecar.is_some())
         .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
-    let (metadata, seen) = match &pair.archive {
+    let (metadata, listed_problem) = match &pair.archive {
         None => record_alone(sidecar),
         Some(stamp) => archive(&archive_path, stamp, sidecar),
     };
@@ -142,7 +142,7 @@ fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
         archive: pair.archive,
         sidecar: pair.sidecar,
         metadata,
-        seen,
+        listed_problem,
         verified: None,
     }
 }

@@ -1,7 +1,7 @@
-//! The quota of several accounts at once: each is asked where the owner copy of its login is.
+//! Probes the quota of several accounts at once, each where the owner copy of its login is.
 //!
-//! The live account is asked in its home, as `status` does; a profile in a scratch home of its own.
-//! A login that is owned elsewhere is not asked about: what was seen last of it stands in.
+//! The live account is probed in the Codex home, as by `status`, and a profile in a scratch home.
+//! An account whose login is in another Codex home is not probed; its last observation is reported.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
 use crate::accounts::lease::LeaseError;
@@ -14,83 +14,84 @@ use crate::io::parallel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How many accounts are asked at a time.
+/// The number of accounts that are probed at a time.
 const MAX_CONCURRENT_PROBES: usize = 4;
 
-/// How long another process of ours may keep a login from being asked about.
+/// The longest wait for another codex-manager process that holds a login.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What to look at.
+/// The options of [`probe_all`].
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeAllOptions<'a> {
-    /// The Codex home.
+    /// The live Codex home.
     pub codex_home: &'a Path,
-    /// The manager home.
+    /// The manager home with the profiles.
     pub manager_home: &'a Path,
-    /// How each account is asked about.
+    /// The settings of each probe.
     pub inquiry: Inquiry<'a>,
 }
 
-/// Where an account is asked about.
+/// The home in which an account is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeLocation {
-    /// In the Codex home, where it is signed in.
+    /// The live Codex home, which is signed in to it.
     Live,
-    /// In a scratch home, with the login of its profile.
+    /// A scratch home with the login of its profile.
     Scratch,
-    /// Nowhere: another Codex home has its login.
+    /// None, because the login is in this other Codex home.
     Elsewhere(PathBuf),
 }
 
-/// An account to ask about.
+/// An account to probe.
 #[derive(Debug, Clone)]
 pub struct ProbeTarget {
-    /// Its profile; the live account may have none.
+    /// The name of its profile; the live account may have none.
     pub profile: Option<String>,
-    /// Who it is.
+    /// The account of the login.
     pub identity: Identity,
-    /// Where.
+    /// The home in which it is probed.
     pub place: ProbeLocation,
 }
 
-/// What was found of one account.
+/// The result of probing one account.
 #[derive(Debug)]
 pub struct AccountProbe {
-    /// The account.
+    /// The probed account and its location.
     pub target: ProbeTarget,
-    /// Its windows, fresh or remembered.
+    /// Its windows, from this probe or from the last observation.
     pub report: StatusReport,
-    /// Why it was not asked, or its login not put back where it belongs.
+    /// The reason why it was not probed, or why its login could not be returned to the profile.
     pub obstacle: Option<LeaseError>,
-    /// What noting the answer warned of.
+    /// Warnings from recording the answer.
     pub warnings: Vec<String>,
 }
 
-/// Why a survey ended early. What was found until then is noted.
+/// An error that ends probing early. Earlier answers are recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeAllError {
-    /// An account could not be looked at.
+    /// The home of an account cannot be read.
     #[error(transparent)]
     Status(#[from] StatusError),
-    /// An answer could not be noted.
+    /// An answer could not be recorded.
     #[error(transparent)]
     Document(#[from] DocumentError),
 }
 
 impl AccountProbe {
-    /// Whether everything is there that can be.
+    /// Returns true if the windows are fresh, or the login has none.
     pub fn is_complete(&self) -> bool {
         self.report.is_complete() && self.obstacle.is_none()
     }
 
-    /// Why there is no live figure. Safe to print.
+    /// Returns the reason why there is no live figure. Safe to print.
     pub fn problem(&self) -> Option<String> {
         let problem = self.report.problem.as_ref().map(ToString::to_string);
         self.obstacle.as_ref().map(ToString::to_string).or(problem)
     }
 }
 
-/// Every account whose login is at hand: that of the live home first, then the profiles by name.
+/// Returns every account with an available login: that of the live home first, then the profiles by
+/// name.
 pub fn targets(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<ProbeTarget> {
     let live = live.login().map(|login| &login.identity);
     let mut targets: Vec<_> = profiles
@@ -122,11 +123,11 @@ pub fn targets(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<
     targets
 }
 
-/// Asks about each account, several at a time, and notes each answer as it comes. The findings
-/// have the order of the subjects.
+/// Probes each account, up to four at a time, and records each answer at once. Returns the results
+/// in the order of `targets`.
 ///
 /// # Errors
-/// An auth.json cannot be read, an answer cannot be noted, or the user stopped it.
+/// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts.
 pub fn probe_all(
     options: &ProbeAllOptions<'_>,
     targets: &[ProbeTarget],
@@ -151,7 +152,7 @@ pub fn probe_all(
     Ok(probes)
 }
 
-/// Asks about one account and notes the answer.
+/// Probes one account and records the answer.
 fn probe(
     options: &ProbeAllOptions<'_>,
     target: &ProbeTarget,
@@ -199,7 +200,7 @@ fn probe_profile(
             Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
         };
     let report = observe(options, lease.home(), true);
-    // Whatever was answered, and also when the user stops it: Codex may have renewed the login.
+    // Also after an error or an interrupt: Codex may have renewed the login.
     let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }
@@ -210,7 +211,7 @@ fn observe(
     ask_codex: bool,
 ) -> Result<StatusReport, StatusError> {
     let is_live = home == options.codex_home;
-    // The databases of a scratch home are its own, wherever those of other homes are.
+    // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
     let scratch_env =
         (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
     status::observe(&StatusOptions {
@@ -225,15 +226,15 @@ fn observe(
     })
 }
 
-/// Reads what decides about the subjects, and lists them.
+/// Reads the live login and the profiles and returns the accounts to probe.
 ///
 /// # Errors
-/// The file system refuses, or a document is of a newer version.
+/// A profile cannot be read, or is of a newer version.
 pub fn load_targets(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Result<Vec<ProbeTarget>, crate::accounts::profile::ProfileError> {
-    // One that cannot be read is nobody's; `status` says why.
+    // An unreadable live login belongs to no known account; `status` reports the problem.
     let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
     let profiles = Profiles::of(manager_home).list()?;
     Ok(targets(&live, &profiles, codex_home))

@@ -49,7 +49,7 @@ pub struct ArchiveRecord {
     pub metadata: Metadata,
     /// The problem found when both files were listed; see [`ArchiveRecord::problem`].
     #[serde(default, rename = "problem", deserialize_with = "problem_or_text")]
-    pub seen: Option<ArchiveProblem>,
+    pub listed_problem: Option<ArchiveProblem>,
     /// The result of the last `verify` of exactly this file.
     #[serde(default)]
     pub verified: Option<VerifyRecord>,
@@ -59,11 +59,11 @@ impl ArchiveRecord {
     /// Returns the known problem. A bad result of `verify` takes precedence over a lost sidecar.
     pub fn problem(&self) -> Option<&ArchiveProblem> {
         let is_bad = self.verified.as_ref().is_some_and(|verified| !verified.ok);
-        match &self.seen {
+        match &self.listed_problem {
             None | Some(ArchiveProblem::Sidecar(_)) if is_bad => {
                 Some(&ArchiveProblem::FoundDamaged)
             }
-            seen => seen.as_ref(),
+            listed_problem => listed_problem.as_ref(),
         }
     }
 

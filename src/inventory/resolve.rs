@@ -6,15 +6,15 @@ use super::cooldown::AccountEntry;
 /// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountResolveError {
-    /// No account fits.
+    /// No account has this name.
     #[error("no account or profile named {text:?}")]
     Unknown {
         /// The text as typed.
         text: String,
-        /// All known accounts.
+        /// All known accounts, sorted.
         choices: Vec<String>,
     },
-    /// Several accounts fit.
+    /// More than one account fits.
     #[error("{text:?} matches {} accounts", choices.len())]
     Ambiguous {
         /// The text as typed.

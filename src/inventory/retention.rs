@@ -1,8 +1,8 @@
-//! Which archives are kept: the rules, applied to what is known of each, without touching any.
+//! Applies the retention rules to archives. Pure: reads and moves no file.
 //!
-//! Rules count for each account, [`ArchiveClass`] and home apart, by the instants at which archives were made;
-//! days, weeks and months are those of the local zone. What is damaged, or made in the future by
-//! this clock, fills no place of a rule.
+//! Rules apply separately to each account, [`ArchiveClass`] and home, by the instants at which
+//! archives were made. Days, weeks and months are those of the local zone. Damaged archives and
+//! those from the future do not count towards a rule.
 
 use super::candidate::{ArchiveClass, RetentionCandidate, Soundness};
 use crate::codex::identity::Identity;
@@ -10,43 +10,43 @@ use crate::io::clock::Zone;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc, Weekday};
 use std::cmp::Reverse;
 
-/// How many archives are kept, for each account, class and home. 0 or absent is no rule.
+/// The retention rules for each account, class and home. 0 or `None` is no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeepRules {
-    /// The newest ones.
+    /// Keep this many of the newest.
     pub last: u32,
-    /// All that are at most this much older than the newest.
+    /// Keep all that are at most this much older than the newest.
     pub within: Option<Duration>,
-    /// The newest of each of so many days that have one.
+    /// Keep the newest of a day, for this many days that have an archive.
     pub daily: u32,
-    /// The newest of each of so many ISO weeks that have one.
+    /// Keep the newest of an ISO week, for this many weeks that have an archive.
     pub weekly: u32,
-    /// The newest of each of so many months that have one.
+    /// Keep the newest of a month, for this many months that have an archive.
     pub monthly: u32,
 }
 
 impl KeepRules {
-    /// Whether there is no rule at all.
+    /// Returns true if there is no rule.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// One archive, and why it stays or goes.
+/// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetentionDecision {
-    /// The archive.
+    /// The archive that the rules were applied to.
     pub candidate: RetentionCandidate,
-    /// Why.
+    /// The rules that keep it, or the reason why it is dropped.
     pub reason: String,
 }
 
-/// What stays and what goes; both by account, class, home, and newest first.
+/// The archives to keep and to drop, each sorted by account, class, home, and newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RetentionPlan {
-    /// What stays.
+    /// The archives that stay.
     pub keep: Vec<RetentionDecision>,
-    /// What goes.
+    /// The archives that are moved to the trash.
     pub drop: Vec<RetentionDecision>,
 }
 
@@ -67,12 +67,12 @@ fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Retent
     }
 }
 
-/// Applies `rules` at `now`. Without a rule everything stays.
+/// Applies `rules` at `now`. Without a rule all archives are kept.
 ///
-/// Of the full archives of an account and home the newest verified one stays whatever the rules say, and
-/// those that were made with exclusions, or that lack what could not be read, count apart: they are never
-/// why one goes that has all. A damaged archive goes only where a good one of its
-/// account, class and home stays.
+/// The newest verified full archive of each account and home is always kept. Archives made with
+/// exclusions, or lacking unreadable files, count separately, so they never cause a complete one to
+/// be dropped. A damaged archive is dropped only if a good one of its account, class and home is
+/// kept.
 pub fn plan(
     candidates: &[RetentionCandidate],
     rules: &KeepRules,
@@ -82,8 +82,8 @@ pub fn plan(
     let mut plan = RetentionPlan::default();
     let groups = groups(candidates);
     for (i, group) in groups.iter().enumerate() {
-        // Rules that seem to keep too many say of which home: those of one account and class follow each
-        // other.
+        // Name the home in the reasons if the neighbouring group is the same account and class with
+        // another home; otherwise a rule would seem to keep too many.
         let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
         let of_home = beside
             .filter_map(|i| groups.get(i))
@@ -126,7 +126,7 @@ pub fn plan(
                     plan.keep(candidate, format!("cannot be read: {detail}"));
                 }
                 _ if candidate.made_at.is_none() => {
-                    plan.keep(candidate, "does not say whose it is and when it was made");
+                    plan.keep(candidate, "its account and time are unknown");
                 }
                 Soundness::Damaged(_) if counting.is_empty() => {
                     plan.keep(candidate, "damaged, but there is no good one");
@@ -159,8 +159,8 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
     }
 }
 
-/// What has to be read through before anything of `plan` goes: where something of an account, class and
-/// home goes and no verified archive stays, the newest that fills a place.
+/// Returns the archives that must be read completely before anything in `plan` is dropped: for each
+/// account, class and home that loses an archive and keeps no verified one, the newest that counts.
 pub fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
     let is_kept = |candidate: &RetentionCandidate| kept.contains(&candidate);
@@ -178,11 +178,11 @@ pub fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String>
     newest.map(|candidate| candidate.archive.clone()).collect()
 }
 
-/// Archives of one account, class and home together, newest first.
+/// Groups archives by account, class and home, each group newest first.
 fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();
-    // Those that name their account in full first: others are recognised by them.
+    // Archives with complete identities first: those that know only the email are matched to them.
     ordered.sort_by_key(|c| {
         let email = c.identity.as_ref().map(|i| i.email.key().clone());
         let is_vague = c.identity.as_ref().is_some_and(|i| !i.is_known());
@@ -221,7 +221,7 @@ fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     groups
 }
 
-/// For each archive of a group, newest first, the rules that keep it.
+/// Returns for each archive of a group, newest first, the names of the rules that keep it.
 fn rule_reasons(group: &[&RetentionCandidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>> {
     let mut reasons = vec![Vec::new(); group.len()];
     let at = |i: usize| group[i].made_at.unwrap_or_default();
@@ -234,7 +234,7 @@ fn rule_reasons(group: &[&RetentionCandidate], rules: &KeepRules, zone: Zone) ->
         }
     }
     let date = |i: usize| zone.at(&at(i)).date_naive();
-    // The first day of each period stands for it.
+    // A period is identified by its first day.
     let week: fn(NaiveDate) -> NaiveDate = |date| {
         let monday = date.week(Weekday::Mon).checked_first_day();
         monday.unwrap_or(date)

@@ -1,7 +1,7 @@
-//! What fills a Codex home, and how fast.
+//! Measures the disk usage of a Codex home and its growth.
 //!
-//! One walk reads names and sizes. Which project and account a conversation belongs to is taken
-//! from the database; only rollouts that it does not know are opened, for their first line.
+//! One walk reads names and sizes. Project and account of a conversation come from the database;
+//! only rollouts without a row are opened, for their first line.
 
 mod growth;
 mod kinds;
@@ -23,64 +23,64 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walkdir::WalkDir;
 
-/// How many of the largest conversations are named.
+/// The number of largest conversations in a report.
 pub const MAX_LARGEST: usize = 10;
 
-/// How many rollouts are opened at a time.
+/// Rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 64;
 
-/// Bytes and conversations of a project, a month or an account.
+/// The disk usage of the conversations of a project, a month or an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct UsageShare {
-    /// Whose.
+    /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
-    /// How many bytes its rollouts take.
+    /// The size of its rollouts.
     pub bytes: u64,
-    /// How many conversations it has.
+    /// The number of its rollouts.
     pub conversations: usize,
 }
 
 /// One of the largest conversations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LargeConversation {
-    /// Its id, where its file tells.
+    /// The id in the name of its rollout, if any.
     pub id: Option<ConversationId>,
-    /// Its rollout.
+    /// The absolute path of its rollout.
     pub path: PathBuf,
-    /// How large it is.
+    /// The size of its rollout.
     pub bytes: u64,
-    /// The project it belongs to.
+    /// The folder that it works in.
     pub project: String,
-    /// What it is called.
+    /// The name or the first line of the title; empty if unknown.
     pub title: String,
-    /// Whether it is archived.
+    /// True if it is below `archived_sessions/`.
     pub archived: bool,
 }
 
-/// What fills a home. Its keys are a contract.
+/// The disk usage of a home. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StorageReport {
-    /// Everything below the home.
+    /// The size of all files below the home.
     pub total_bytes: u64,
-    /// How many files.
+    /// The number of files.
     pub files: usize,
-    /// By kind, the largest first.
+    /// The usage by kind of file, largest first.
     pub kinds: Vec<KindUsage>,
-    /// By the folder that conversations work in, the largest first.
+    /// The usage by working folder of the conversations, largest first.
     pub projects: Vec<UsageShare>,
-    /// By the month in which conversations began, in order.
+    /// The usage by month in which conversations began, oldest first.
     pub months: Vec<UsageShare>,
-    /// By the account that made them, the largest first.
+    /// The usage by account that created the conversations, largest first.
     pub accounts: Vec<UsageShare>,
-    /// The largest conversations.
+    /// The largest conversations, at most [`MAX_LARGEST`].
     pub largest: Vec<LargeConversation>,
-    /// How fast conversations grow.
+    /// The growth of conversations; null if it cannot be estimated.
     pub growth: Option<Growth>,
-    /// What could not be looked at.
+    /// The number of files and folders that could not be read.
     pub unreadable: usize,
 }
 
-/// A rollout as the walk found it.
+/// A rollout with the facts from its name and metadata.
 struct RolloutUsage {
     path: Box<Path>,
     id: Option<ConversationId>,
@@ -90,8 +90,8 @@ struct RolloutUsage {
     archived: bool,
 }
 
-/// Looks through `home`. `state` is its state database, which is passed over where it cannot be read;
-/// databases that lie in `databases` outside the home are counted too.
+/// Measures `home`. `state` is its state database; if it cannot be read, the rollouts are read
+/// instead. Databases in the folder `databases` outside of the home are counted too.
 pub fn measure(
     home: &Path,
     databases: Option<&Path>,
@@ -153,13 +153,13 @@ pub fn measure(
     report
 }
 
-/// The day in `rollout-2026-11-20T10-48-02-….jsonl`.
+/// Parses the day in `rollout-2026-11-20T10-48-02-….jsonl`.
 fn day_of(name: &str) -> Option<NaiveDate> {
     let day = name.strip_prefix("rollout-")?.get(..10)?;
     NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
 }
 
-/// Names that many conversations share, each of them once.
+/// Interned names, because many conversations share a project and an account.
 #[derive(Default)]
 struct InternedNames {
     known: HashMap<Arc<str>, u32>,
@@ -184,14 +184,14 @@ impl InternedNames {
     }
 }
 
-/// What is known of conversations besides their files.
+/// Facts about conversations from the database.
 #[derive(Default)]
 struct ConversationFacts {
     projects: InternedNames,
     accounts: InternedNames,
-    /// Project and account.
+    /// The numbers of project and account by conversation.
     rows: HashMap<ConversationId, (u32, u32)>,
-    /// Those of the largest.
+    /// The titles of the largest conversations.
     titles: HashMap<ConversationId, String>,
 }
 
@@ -217,7 +217,7 @@ fn add_shares(mut rollouts: Vec<RolloutUsage>, state: Option<&Path>, report: &mu
             known.rows.insert(id, facts);
         })
     });
-    // Where the database cannot be read the rollouts say what they know.
+    // Without a readable database, the facts come from the rollouts.
     let mut known = folded
         .and_then(|table| table.ok().flatten())
         .unwrap_or_default();
@@ -278,8 +278,8 @@ fn largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
     shares
 }
 
-/// The project and the account of each rollout: what its row says, else its first line. One that
-/// cannot be read says nothing.
+/// Returns the numbers of project and account of each rollout, from its row, else from its first
+/// line. An unreadable rollout counts as unknown.
 fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) -> Vec<(u32, u32)> {
     let nothing = (known.projects.number(""), known.accounts.number(""));
     let mut facts = vec![nothing; rollouts.len()];

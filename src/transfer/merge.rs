@@ -1,7 +1,6 @@
-//! Taking an export over: what is here and in the export becomes one, and nothing here gets older.
+//! Merges an export into the manager home. Newer local data is never replaced by older data.
 //!
-//! Each step is complete in itself and does nothing the second time, so that an import that was
-//! killed is finished by running it again.
+//! Every step is atomic and idempotent, so that repeating a killed import completes it.
 
 use super::TransferError;
 use super::export::NotTransferred;
@@ -25,78 +24,78 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-/// Where an import goes.
+/// The target and the settings of an import.
 #[derive(Debug, Clone, Copy)]
 pub struct ImportOptions<'a> {
-    /// The manager home.
+    /// The manager home to import into.
     pub manager_home: &'a Path,
-    /// The live Codex home.
+    /// The live Codex home, whose login may be renewed.
     pub codex_home: &'a Path,
-    /// Now.
+    /// The current time, in the zone of the user.
     pub now: Timestamp,
-    /// The zone of times.
+    /// The zone in which times are written.
     pub zone: Zone,
-    /// How long Codex may keep us waiting.
+    /// The longest wait for locks that Codex or another process holds.
     pub lock_timeout: Duration,
 }
 
-/// What becomes of an archive.
+/// The effect of an import on an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArchiveOutcome {
-    /// It is taken over.
+    /// The archive is copied.
     Added,
-    /// It is here already, perhaps under another name.
+    /// The same bytes are already here, perhaps under another name.
     Present,
 }
 
-/// See [`ArchiveOutcome`].
+/// An archive of the export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ArchiveImport {
-    /// Its name in the export.
+    /// The name in the export.
     pub archive: String,
-    /// Its name here.
+    /// The name in the manager home.
     pub saved_as: String,
-    /// What happens.
+    /// The effect of the import.
     pub outcome: ArchiveOutcome,
 }
 
-/// What becomes of the settings.
+/// The effect of an import on `config.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfigOutcome {
-    /// The export has none.
+    /// The export has no settings.
     None,
-    /// They are taken over.
+    /// There are no local settings, so those of the export are copied.
     Added,
-    /// They are those of here.
+    /// The local settings are the same.
     Same,
-    /// There are others here, which stay.
+    /// The local settings differ and stay.
     Kept,
 }
 
-/// What an import will do.
+/// The planned effects of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportPlan {
-    /// Profiles.
+    /// The profiles of the export.
     pub profiles: Vec<ProfileImport>,
-    /// Profiles that are not taken over, and why.
+    /// Profiles that are not imported, and the reasons.
     pub left: Vec<NotTransferred>,
-    /// Accounts whose figures change.
+    /// The emails of accounts with newer figures in the export.
     pub accounts: Vec<String>,
-    /// Archives.
+    /// The archives of the export.
     pub archives: Vec<ArchiveImport>,
-    /// How many records of legacy files are new.
+    /// The number of new records of legacy files.
     pub records: usize,
-    /// How many looks at quota are new.
+    /// The number of new observations.
     pub observations: usize,
-    /// How many lines of the launch registry are new.
+    /// The number of new lines of the launch registry.
     pub launches: usize,
-    /// `config.toml`.
+    /// The effect on `config.toml`.
     pub config: ConfigOutcome,
 }
 
-/// What is here, as far as an import asks.
+/// The local documents that a plan depends on.
 #[derive(Debug)]
 struct LocalState {
     cooldown: CooldownFile,
@@ -106,10 +105,10 @@ struct LocalState {
     config: Option<Vec<u8>>,
 }
 
-/// Plans by what is here now. Takes no lock and writes nothing.
+/// Plans an import from the current local state. Takes no lock and writes nothing.
 ///
 /// # Errors
-/// Something here cannot be read, or was written by a newer version.
+/// A local file cannot be read, or is of a newer version.
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
     let here = LocalState {
@@ -193,7 +192,7 @@ fn plan_archives(
     Ok(plans)
 }
 
-/// The name of the archive here that has these very bytes.
+/// Returns the name of the local archive with the same bytes.
 fn same_archive(
     archives: &[ArchiveRecord],
     archive: &ExportedArchive,
@@ -231,7 +230,7 @@ fn new_records<'a>(package: &'a Package, here: &InventoryFile) -> Vec<&'a Legacy
         .collect()
 }
 
-/// The lines of launches that are not known here, in their order.
+/// Returns the launches of the export that are new here, in their order.
 fn new_launches<'a>(package: &'a Package, here: &[u8]) -> Vec<&'a [u8]> {
     let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
     let id = |line: &[u8]| {
@@ -258,11 +257,11 @@ fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
     changed
 }
 
-/// Takes over what is newer. Whether a login is at hand is known here alone. Pure.
+/// Merges the newer facts of `theirs`. The availability of the login stays local. Pure.
 pub(super) fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
     let who = &theirs.identity;
-    if let Some(look) = &theirs.observation {
-        file.observe(who, look.clone());
+    if let Some(observation) = &theirs.observation {
+        file.observe(who, observation.clone());
     }
     if let Some(at) = theirs.last_used_at {
         file.used(who, at);
@@ -285,31 +284,31 @@ pub(super) fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
     }
 }
 
-/// What an import did.
+/// The result of [`apply`].
 #[derive(Debug)]
 pub struct ImportReport {
-    /// What was planned, under the circumstances that were found.
+    /// The plan that was carried out, made under the locks.
     pub plan: ImportPlan,
-    /// Logins of the live account that went live.
+    /// Profiles whose imported login also replaced the live one.
     pub renewed: Vec<String>,
-    /// Logins that should have and could not: Codex held the live one.
+    /// Profiles whose login could not replace the live one, because Codex held it.
     pub busy: Vec<String>,
-    /// What the user should know besides.
+    /// Warnings to print, such as damaged documents.
     pub warnings: Vec<String>,
 }
 
-/// Takes an export over. Everything is durable on return.
+/// Imports an export. Durable on return.
 ///
 /// # Errors
-/// The file system refuses, or a document here is of a newer version. What was taken over until then
-/// stays; the rest follows when it is run again.
+/// A file cannot be written, or a local document is of a newer version. Completed steps stay;
+/// repeating the import does the rest.
 pub fn apply(
     package: &Package,
     options: &ImportOptions<'_>,
 ) -> Result<ImportReport, TransferError> {
     let home = options.manager_home;
     atomic::create_private_folder(home)?;
-    // What an import that was killed left.
+    // Remove temp files of killed imports.
     for folder in [
         home,
         &store::backups(home),
@@ -394,14 +393,14 @@ fn apply_archives(
             atomic::write(&path, bytes)?;
         }
     }
-    // Records that stand alone.
+    // Sidecars without an archive in the export.
     for (name, bytes) in &package.sidecars {
-        let is_alone = package
+        let has_no_archive = package
             .archives
             .iter()
             .all(|a| names::sidecar_name(&a.name).as_ref() != Some(name));
         let path = backups.join(name);
-        if is_alone && path.symlink_metadata().is_err() {
+        if has_no_archive && path.symlink_metadata().is_err() {
             atomic::write(&path, bytes)?;
         }
     }

@@ -1,10 +1,10 @@
-//! The profiles of an export and those of here: whose login is newer, and which is spent.
+//! Merges the profiles of an export with the local ones, deciding which login is newer.
 //!
-//! A refresh token works once, so a login that was here before and is not any more never comes back by
-//! an import. How new a login is says most; clocks of machines differ, so fingerprints of those that
-//! another one came after are kept, and go along with an export. A login that left with an export comes
-//! back with that one alone: another that holds it may have been used elsewhere since. Where it cannot be
-//! told, what is here stays.
+//! A refresh token works only once, so an import never brings back a login that was replaced
+//! locally. The time of the last refresh usually decides. Because clocks differ between machines,
+//! profiles also keep the fingerprints of replaced logins, and exports carry them. A login that
+//! left with an export comes back only with that same export: another export may hold a copy that
+//! was used elsewhere since. If undecided, the local login stays.
 
 use super::TransferError;
 use super::export::NotTransferred;
@@ -23,49 +23,49 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// What becomes of a login.
+/// The effect of an import on the login of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginOutcome {
-    /// The account has a login here now, and had none.
+    /// The account had no local login and gets that of the export.
     New,
-    /// It is newer than the one here, which goes to the history.
+    /// The login of the export replaces the local one, which goes to the history.
     Newer,
-    /// It is the one here.
+    /// The local login is the same.
     Same,
-    /// It is older than one that was seen here, or was here before that: it goes to the history, for it
-    /// is spent, or as good as.
+    /// The login of the export is older than a local one, so its refresh token is used up. It goes
+    /// to the history.
     Older,
-    /// It may be spent, or that of here may be: that of here stays.
+    /// Undecided which of the two logins still works. The local one stays.
     Unclear,
-    /// The export has none of this profile.
+    /// The export has no login of this profile.
     None,
 }
 
-/// What becomes of a profile.
+/// The effect of an import on a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProfileImport {
-    /// Its name in the export.
+    /// The name in the export.
     pub name: String,
-    /// Its name here.
+    /// The name in the manager home.
     pub profile: String,
-    /// Whose it is.
+    /// The email of its account.
     pub email: String,
-    /// The workspace account id.
+    /// The workspace account id, if known.
     pub account_id: Option<String>,
-    /// Whether it is new here.
+    /// True if the profile is created.
     pub created: bool,
-    /// Its login.
+    /// The effect on its login.
     pub login: LoginOutcome,
 }
 
-/// What is known here of an account.
+/// The local state of an account.
 #[derive(Debug, Default)]
 struct LocalAccount {
     own: Option<Profile>,
-    /// What was known of a profile that was removed.
+    /// The document of its profile, if that was removed.
     removed: Option<ProfileFile>,
-    /// What the Codex home has.
+    /// The login in the Codex home.
     live: Option<AuthSnapshot>,
 }
 
@@ -95,7 +95,7 @@ impl LocalAccount {
         own.or(self.removed.as_ref())
     }
 
-    /// The newest login that was seen of it.
+    /// Returns the freshness of the newest login that was seen locally.
     fn newest(&self) -> Freshness {
         let own = self.own.as_ref().map(Profile::newest);
         let seen = own.or(self.removed.as_ref().map(|note| note.newest));
@@ -109,7 +109,7 @@ impl LocalAccount {
         }
     }
 
-    /// What becomes of a login of the export of this id. Pure.
+    /// Decides the effect on the login. `export` is the id of the export. Pure.
     fn outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
         let Some((snapshot, login)) = &packed.login else {
             return LoginOutcome::None;
@@ -118,7 +118,7 @@ impl LocalAccount {
         let theirs = snapshot.fingerprint();
         let ours = kept.map(AuthSnapshot::fingerprint);
         let is_here = ours.as_ref() == Some(&theirs);
-        // A key is not spent by being used.
+        // Unlike a refresh token, an API key can be used on several machines.
         if login.identity.kind == LoginKind::ApiKey {
             return match kept {
                 _ if is_here => LoginOutcome::Same,
@@ -130,10 +130,11 @@ impl LocalAccount {
         let newest = self.newest();
         let is_newer = login.freshness.is_newer_than(&newest);
         let has_left = self.note().is_some_and(|note| {
-            // What is noted of a login that never was here says nothing.
+            // A profile created by an import without logins also has the owner `Moved`, but its
+            // login never was here.
             let was_here = note.moved_with.is_some() || note.newest != Freshness::default();
-            let is_its = note.moved_with.as_deref() == Some(export);
-            note.owner == Owner::Moved && was_here && !is_its
+            let is_this_export = note.moved_with.as_deref() == Some(export);
+            note.owner == Owner::Moved && was_here && !is_this_export
         });
         if is_here {
             return if is_damaged || has_left {
@@ -149,7 +150,7 @@ impl LocalAccount {
         if is_noted(&theirs) {
             return LoginOutcome::Older;
         }
-        // Where it comes from, another came after the one that is here.
+        // The exporting machine has replaced the local login.
         let spent = &packed.file.superseded;
         if ours.is_some_and(|ours| spent.contains(&ours)) {
             return LoginOutcome::Newer;
@@ -163,16 +164,17 @@ impl LocalAccount {
             _ if is_newer && kept.is_some() => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
             None if !has_left && !is_live_another => LoginOutcome::New,
-            // As new as what was seen, and another: which of them works is not known.
+            // Different logins of the same age: which of them works is unknown.
             _ => LoginOutcome::Unclear,
         }
     }
 }
 
-/// What becomes of each profile; and those that stay out, because a newer version wrote what is here.
+/// Returns the effect on each profile, and the profiles that are skipped because a newer version
+/// wrote the local one.
 ///
 /// # Errors
-/// Something here cannot be read.
+/// A local profile cannot be read.
 pub(super) fn plan(
     package: &Package,
     options: &ImportOptions<'_>,
@@ -182,7 +184,7 @@ pub(super) fn plan(
     let newer = profiles.newer(&all);
     let entries = fs::read_dir(profiles.folder_of(""));
     let taken = entries.into_iter().flatten().flatten();
-    // Names that no new profile can have.
+    // Names in use. Lower case, because some file systems ignore case.
     let mut taken: BTreeSet<String> = taken
         .filter(|entry| !is_unfinished(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
@@ -227,10 +229,10 @@ pub(super) fn plan(
     Ok((plans, left))
 }
 
-/// Takes one profile over, as planned. Its account is claimed.
+/// Imports one profile as planned. The caller holds the lock on its account.
 ///
 /// # Errors
-/// The file system refuses.
+/// A file cannot be written.
 pub(super) fn apply(
     planned: &ProfileImport,
     packed: &ExportedProfile,
@@ -248,7 +250,7 @@ pub(super) fn apply(
                 live_home: None,
                 moving: None,
                 moved_with: None,
-                // Of a login on another machine: it says nothing of the logins of this one.
+                // Both describe a login of the other machine.
                 newest: Freshness::default(),
                 superseded: Vec::new(),
                 ..packed.file.clone()
@@ -269,13 +271,13 @@ pub(super) fn apply(
         }
         return Ok(LiveHomeUpdate::No);
     }
-    // Before there is a copy that could be taken for the newest.
+    // Before the copy is saved: after a kill it must not be taken for the newest login.
     profiles.learn(identity, &packed.file.superseded)?;
     if planned.created {
         profiles.save_as(name, (snapshot, login), home, false, now)?;
-        let is_its = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
-        if known.removed.as_ref().is_some_and(is_its) {
-            // It was noted as moved with this very export.
+        let is_this_export = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
+        if known.removed.as_ref().is_some_and(is_this_export) {
+        // The login had left with this same export, so it comes back.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
         profiles.learn(identity, &packed.file.superseded)?;
@@ -295,8 +297,8 @@ pub(super) fn apply(
     )?)
 }
 
-/// Makes the profile of an account whose login in the export is not to be used: with the login that is
-/// live, or else with none, and what was known.
+/// Creates the profile of an account whose exported login must not be used: with the live login if
+/// there is one, else with the document of the removed profile.
 fn remember_instead(
     name: &str,
     known: &LocalAccount,

@@ -1,4 +1,4 @@
-//! Encryption of an export, by `age`: to a passphrase or to recipients' keys. Streams both ways.
+//! Encrypts and decrypts exports with `age`, by a passphrase or for recipients' keys, as a stream.
 
 use super::TransferError;
 use crate::io::file_open;
@@ -12,23 +12,23 @@ use std::io::{self, BufReader, Cursor, Read, Write};
 use std::iter;
 use std::path::Path;
 
-/// How much work a guess of a passphrase is: 128 MiB and about half a second.
+/// The scrypt work factor of exports: a guess of the passphrase takes 128 MiB and about 0.5 s.
 const WORK_FACTOR: u8 = 17;
 
-/// The most work that a file may ask of us; `age` itself writes files of this one.
+/// The highest work factor that is accepted, which is the one that `age` itself writes.
 const MAX_WORK_FACTOR: u8 = 18;
 
-/// How every file of `age` begins.
+/// The first bytes of every `age` file.
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
-/// How the head of such a file ends. Whatever has none within this many bytes is no such file.
+/// The end of the header of an `age` file, which must be within [`MAX_HEAD_BYTES`].
 const HEAD_END: &[u8] = b"\n--- ";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The longest file with a passphrase or a key.
+/// The number of bytes that are read of a file with a passphrase or a key.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
-/// A passphrase. Neither printed nor kept longer than needed.
+/// A passphrase. Never printed, and erased from memory on drop.
 pub struct Passphrase(SecretString);
 
 impl std::fmt::Debug for Passphrase {
@@ -38,13 +38,13 @@ impl std::fmt::Debug for Passphrase {
 }
 
 impl Passphrase {
-    /// The text without the end of its line.
+    /// Takes the first line of `bytes`, without its newline.
     ///
     /// # Errors
-    /// It is empty, or no text.
+    /// The line is empty, or not UTF-8.
     pub fn of(bytes: &SecretBytes) -> Result<Self, TransferError> {
         let text = std::str::from_utf8(bytes.expose())
-            .map_err(|_| TransferError::BadKey("the passphrase is no text".into()))?;
+            .map_err(|_| TransferError::BadKey("the passphrase is not UTF-8".into()))?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
             return Err(TransferError::BadKey("the passphrase is empty".into()));
@@ -52,10 +52,10 @@ impl Passphrase {
         Ok(Self(SecretString::from(line.to_owned())))
     }
 
-    /// The first line of a file.
+    /// Reads the passphrase in the first line of a file.
     ///
     /// # Errors
-    /// It cannot be read, or has none.
+    /// The file cannot be read, or its first line is empty.
     pub fn read(path: &Path) -> Result<Self, TransferError> {
         Self::of(&read_key_file(path)?)
     }
@@ -69,19 +69,19 @@ fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
     Ok(SecretBytes::new(bytes))
 }
 
-/// For whom an export is.
+/// The encryption of an export.
 #[derive(Debug)]
 pub enum Encryption {
-    /// Anybody who has the file.
+    /// No encryption; anyone with the file can read it.
     Plain,
-    /// Whoever knows the passphrase.
+    /// Decrypted by the passphrase.
     Passphrase(Passphrase),
-    /// Whoever has the key of one of these.
+    /// Decrypted by the private key of any of these.
     Recipients(Vec<RecipientKey>),
 }
 
 impl Encryption {
-    /// The name used in output; `None` where it is not encrypted.
+    /// Returns the name used in output; `None` if not encrypted.
     pub fn name(&self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -91,28 +91,28 @@ impl Encryption {
     }
 }
 
-/// The public key of a recipient.
+/// The public `age` key of a recipient.
 #[derive(Debug)]
 pub struct RecipientKey(x25519::Recipient);
 
 impl RecipientKey {
-    /// Reads an `age1…` key.
+    /// Parses an `age1…` key.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not a public key of age.
     pub fn parse(text: &str) -> Result<Self, TransferError> {
         text.trim()
             .parse()
             .map(Self)
-            .map_err(|reason| TransferError::BadKey(format!("not a key of age ({reason}): {text}")))
+            .map_err(|reason| TransferError::BadKey(format!("not an age key ({reason}): {text}")))
     }
 }
 
-/// A writer that encrypts, or does not.
+/// The writer of an export, with or without encryption.
 pub enum SealedWriter<W: Write> {
-    /// It does not.
+    /// Writes the bytes unchanged.
     Plain(W),
-    /// It does.
+    /// Encrypts the bytes with age.
     Age(StreamWriter<W>),
 }
 
@@ -123,10 +123,10 @@ impl<W: Write> std::fmt::Debug for SealedWriter<W> {
 }
 
 impl<W: Write> SealedWriter<W> {
-    /// Begins an export.
+    /// Starts an export by writing the header of its encryption.
     ///
     /// # Errors
-    /// The writer refuses.
+    /// The header cannot be written.
     pub fn new(output: W, encryption: Encryption) -> io::Result<Self> {
         let encryptor = match encryption {
             Encryption::Plain => return Ok(Self::Plain(output)),
@@ -143,10 +143,10 @@ impl<W: Write> SealedWriter<W> {
         Ok(Self::Age(encryptor.wrap_output(output)?))
     }
 
-    /// Ends it. Without this it cannot be read.
+    /// Writes the last encrypted block, without which the export cannot be read.
     ///
     /// # Errors
-    /// The writer refuses.
+    /// The block cannot be written.
     pub fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(output) => Ok(output),
@@ -171,11 +171,11 @@ impl<W: Write> Write for SealedWriter<W> {
     }
 }
 
-/// What opens an export.
+/// The secret that decrypts an export.
 pub enum DecryptionKey {
-    /// A passphrase.
+    /// The passphrase of the export.
     Passphrase(Passphrase),
-    /// The keys of a file that `age-keygen` writes.
+    /// The private keys in a file of `age-keygen`.
     Identities(Vec<Box<dyn Identity>>),
 }
 
@@ -186,12 +186,12 @@ impl std::fmt::Debug for DecryptionKey {
 }
 
 impl DecryptionKey {
-    /// The keys in a file.
+    /// Reads the private keys in a file.
     ///
     /// # Errors
-    /// It cannot be read, or holds none.
+    /// The file cannot be read, or has no key.
     pub fn read_identities(path: &Path) -> Result<Self, TransferError> {
-        let bad = || TransferError::BadKey(format!("no key of age in it: {}", path.display()));
+        let bad = || TransferError::BadKey(format!("no age key in the file: {}", path.display()));
         let bytes = read_key_file(path)?;
         let keys = age::IdentityFile::from_buffer(bytes.expose()).map_err(|_| bad())?;
         let keys = keys.into_identities().map_err(|_| bad())?;
@@ -202,14 +202,14 @@ impl DecryptionKey {
     }
 }
 
-/// The bytes of an export, and what is needed to read them.
+/// The bytes of an export: the part read already, then the rest of the file.
 type ExportSource = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
 
-/// An export whose beginning was looked at.
+/// An opened export whose header was parsed.
 pub enum ExportInput {
-    /// It is not encrypted.
+    /// The export is not encrypted.
     Plain(ExportSource),
-    /// It is.
+    /// The export is encrypted by age.
     Age(Box<Decryptor<ExportSource>>),
 }
 
@@ -220,10 +220,10 @@ impl std::fmt::Debug for ExportInput {
 }
 
 impl ExportInput {
-    /// Opens the file `path`.
+    /// Opens an export and parses its header.
     ///
     /// # Errors
-    /// It cannot be read, or is encrypted in a way that is not known.
+    /// The file cannot be read, or its encryption is not supported.
     pub fn open(path: &Path) -> Result<Self, TransferError> {
         let mut file = BufReader::with_capacity(
             MAX_HEAD_BYTES,
@@ -241,32 +241,33 @@ impl ExportInput {
         let is_age = head.starts_with(MAGIC);
         let has_end = head.windows(HEAD_END.len()).any(|part| part == HEAD_END);
         if head.starts_with(b"-----BEGIN AGE") {
-            return Err(foreign("it is armored: give it to age -d first"));
+            return Err(foreign("it is armored; decrypt it with age -d first"));
         }
         let source = Cursor::new(head).chain(file);
         if !is_age {
             return Ok(Self::Plain(source));
         }
         if !has_end {
-            return Err(foreign("its encryption has no head"));
+            return Err(foreign("its age header has no end"));
         }
         Decryptor::new_buffered(source)
             .map(|decryptor| Self::Age(Box::new(decryptor)))
-            .map_err(|_| foreign("the head of its encryption is not understood"))
+            .map_err(|_| foreign("its age header cannot be parsed"))
     }
 
-    /// What opens it: `None` nothing, `Some(true)` a passphrase, `Some(false)` a key.
-    pub fn needs(&self) -> Option<bool> {
+    /// Returns true if the export needs a passphrase, false if it needs a key, and `None` if it is
+    /// not encrypted.
+    pub fn needs_passphrase(&self) -> Option<bool> {
         match self {
             Self::Plain(_) => None,
             Self::Age(decryptor) => Some(decryptor.is_scrypt()),
         }
     }
 
-    /// Its content. `path` is for errors.
+    /// Returns the decrypted content. `path` is for error messages.
     ///
     /// # Errors
-    /// There is no key where one is needed, or it is the wrong one.
+    /// The export is encrypted, and `opener` is missing or does not decrypt it.
     pub fn unlock(
         self,
         path: &Path,
@@ -298,12 +299,12 @@ impl ExportInput {
             .map_err(|e| {
                 use age::DecryptError;
                 let reason = match e {
-                    DecryptError::ExcessiveWork { .. } => "its passphrase asks for too much work",
+                    DecryptError::ExcessiveWork { .. } => "the work factor of its passphrase is too high",
                     DecryptError::InvalidMac | DecryptError::InvalidHeader => {
-                        "the head of its encryption is damaged"
+                        "its age header is damaged"
                     }
-                    _ if wants_passphrase => "the passphrase does not open the export",
-                    _ => "none of the keys opens the export",
+                    _ if wants_passphrase => "wrong passphrase",
+                    _ => "none of the keys decrypts the export",
                 };
                 TransferError::WrongKey {
                     path: path.to_path_buf(),
@@ -313,11 +314,11 @@ impl ExportInput {
     }
 }
 
-/// The content of an export.
+/// The decrypted content of an export.
 pub enum DecryptedExport {
-    /// As it lies.
+    /// The bytes of an export without encryption.
     Plain(ExportSource),
-    /// Decrypted; what was changed is an error.
+    /// The decrypted bytes. Reading a modified block is an error.
     Age(Box<StreamReader<ExportSource>>),
 }
 

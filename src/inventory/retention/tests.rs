@@ -1,4 +1,4 @@
-//! Tables and properties of the rules.
+//! Examples and property tests of the retention rules.
 
 use super::*;
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn made(text: &str) -> RetentionCandidate {
     }
 }
 
-/// What is kept, as `time: reason`; `-` before what goes.
+/// Formats decisions as `+time: reason` for kept and `-time: reason` for dropped archives.
 fn decided(candidates: &[RetentionCandidate], rules: KeepRules, zone: &str) -> Vec<String> {
     let plan = plan(candidates, &rules, &now(), Zone::named(zone).unwrap());
     let line = |mark: &str, d: &RetentionDecision| {
@@ -38,7 +38,7 @@ fn decided(candidates: &[RetentionCandidate], rules: KeepRules, zone: &str) -> V
 }
 
 #[test]
-fn each_rule_keeps_what_it_says() {
+fn each_rule_keeps_its_archives() {
     let all: Vec<_> = [
         "2026-11-20T10:00:00Z",
         "2026-11-20T09:00:00Z",
@@ -99,8 +99,8 @@ fn each_rule_keeps_what_it_says() {
 }
 
 #[test]
-fn days_are_those_of_the_zone_and_instants_not_texts_are_compared() {
-    // Names sort against the instants: a laptop that travelled.
+fn days_follow_the_local_zone_and_order_follows_instants() {
+    // A laptop changed its zone, so names sort against instants.
     let mut all = vec![
         made("2026-11-01T00:30:00-05:00"),
         made("2026-11-01T05:10:00+00:00"),
@@ -134,7 +134,7 @@ fn days_are_those_of_the_zone_and_instants_not_texts_are_compared() {
 }
 
 #[test]
-fn the_last_verified_full_archive_stays_and_the_damaged_fill_no_place() {
+fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
     let mut all = vec![
         made("2026-11-20T10:00:00Z"),
         made("2026-11-19T10:00:00Z"),
@@ -161,11 +161,11 @@ fn the_last_verified_full_archive_stays_and_the_damaged_fill_no_place() {
         candidate.soundness = Soundness::Damaged("cut".into());
     }
     let plan = plan(&all, &one, &now(), Zone::UTC);
-    assert_eq!(plan.drop, [], "nothing good is there");
+    assert_eq!(plan.drop, [], "no good archive would be kept");
 }
 
 #[test]
-fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
+fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
     let mut all = vec![
         made("2026-11-20T10:00:00Z"),
         made("2026-11-19T10:00:00Z"),
@@ -196,7 +196,7 @@ fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
 }
 
 #[test]
-fn one_that_lacks_files_is_never_why_one_goes_that_has_all() {
+fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
     let mut all = vec![
         made("2026-11-20T10:00:00Z"),
         made("2026-11-20T09:00:00Z"),
@@ -232,8 +232,8 @@ fn one_that_lacks_files_is_never_why_one_goes_that_has_all() {
 }
 
 #[test]
-fn a_time_at_the_end_of_the_calendar_has_a_week() {
-    // The first day that there is, in the middle of its week.
+fn the_first_day_of_the_calendar_has_a_week() {
+    // The first representable day, in the middle of its week.
     let first = DateTime::<Utc>::MIN_UTC;
     let mut all = vec![made("2026-11-20T10:00:00Z"), made("2026-11-19T10:00:00Z")];
     all[1].made_at = Some(first);
@@ -249,7 +249,7 @@ fn a_time_at_the_end_of_the_calendar_has_a_week() {
 }
 
 #[test]
-fn every_home_of_an_account_keeps_its_own() {
+fn homes_of_an_account_count_separately() {
     let mut all = vec![
         made("2026-11-20T10:00:00Z"),
         made("2026-11-19T10:00:00Z"),
@@ -268,14 +268,14 @@ fn every_home_of_an_account_keeps_its_own() {
             "-2026-11-18T10:00:00Z: no rule keeps it",
         ]
     );
-    // A damaged one goes only where its own home has a good one.
+    // A damaged one is dropped only if its own home keeps a good one.
     all[1].soundness = Soundness::Damaged("cut".into());
     let plan = plan(&all, &one, &now(), Zone::UTC);
     assert_eq!(plan.drop.len(), 1);
 }
 
 #[test]
-fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
+fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
     let mut all = vec![
         made("2026-12-24T10:00:00Z"),
         made("2026-11-20T10:00:00Z"),
@@ -286,15 +286,15 @@ fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
         last: 1,
         ..KeepRules::default()
     };
-    let asked = |all: &[RetentionCandidate]| {
+    let to_read = |all: &[RetentionCandidate]| {
         let plan = plan(all, &one, &now(), Zone::UTC);
         needs_full_read(&plan, &now())
     };
-    // Not the one of the future.
-    assert_eq!(asked(&all), [all[1].archive.clone()]);
-    assert_eq!(asked(&all[..2]), [""; 0], "nothing goes");
+    // The archive from the future does not count.
+    assert_eq!(to_read(&all), [all[1].archive.clone()]);
+    assert_eq!(to_read(&all[..2]), [""; 0], "nothing is dropped");
     all[2].soundness = Soundness::Verified;
-    assert_eq!(asked(&all), [""; 0], "a verified one stays");
+    assert_eq!(to_read(&all), [""; 0], "a verified one is kept");
 }
 
 fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
@@ -346,7 +346,7 @@ fn rules() -> impl Strategy<Value = KeepRules> {
 
 proptest! {
     #[test]
-    fn nothing_is_lost_that_must_not_be(all in candidates(), rules in rules()) {
+    fn the_newest_and_the_verified_archives_are_never_dropped(all in candidates(), rules in rules()) {
         let zone = Zone::named("Europe/Berlin").unwrap();
         let plan = plan(&all, &rules, &now(), zone);
         prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
@@ -360,7 +360,8 @@ proptest! {
                 .max()
         };
         for candidate in &all {
-            // The newest good one of each account, class and home stays, and the newest verified full.
+            // The newest good archive of each account, class and home is kept, and the newest
+            // verified full one.
             prop_assert_eq!(newest(&all, candidate, false), newest(&kept, candidate, false));
             if candidate.class == ArchiveClass::Full {
                 prop_assert_eq!(newest(&all, candidate, true), newest(&kept, candidate, true));
@@ -377,7 +378,7 @@ proptest! {
             };
             prop_assert!(days(&kept) >= days(&all).min(rules.daily as usize));
         }
-        // What goes is only what no rule and no caution keeps; a second time nothing goes.
+        // Idempotent: applied to the kept archives, the rules drop nothing.
         let again = super::plan(&kept, &rules, &now(), zone);
         prop_assert_eq!(again.drop, vec![]);
     }
