@@ -37,7 +37,7 @@ pub(super) struct ExportArgs {
     /// Move the logins of the profiles into the file
     #[arg(long)]
     with_logins: bool,
-    /// Include the archives
+    /// Include the archives below backups/
     #[arg(long)]
     with_archives: bool,
     /// Encrypt for the owner of this age key (age1…); repeatable

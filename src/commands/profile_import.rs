@@ -90,8 +90,8 @@ impl ImportArgs {
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
             context.ui.warn(format_args!(
-                "timed out waiting for Codex to release the live login: {} has the newer login, but the Codex home \
-                 still has the older one; run the same command again after Codex has ended",
+                "Codex held the live login for too long: {} has the newer login, but the Codex home still \
+                 has the older one; run the same command again after Codex has ended",
                 printable(profile)
             ));
         }

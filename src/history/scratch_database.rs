@@ -109,7 +109,9 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     let mut id = 1;
     while !is_complete(scratch) {
         if Instant::now() > deadline {
-            return Err(failed("it did not index the conversations within 10 minutes"));
+            return Err(failed(
+                "it did not index the conversations within 10 minutes",
+            ));
         }
         ask(
             &mut child,
@@ -170,7 +172,9 @@ fn ask(
                 return Err(HistoryError::NotRebuilt(printable(child.stderr().trim())));
             }
             ChildOutput::TimedOut if Instant::now() > deadline => {
-                return Err(HistoryError::NotRebuilt("it did not answer within 10 minutes".into()));
+                return Err(HistoryError::NotRebuilt(
+                    "it did not answer within 10 minutes".into(),
+                ));
             }
             ChildOutput::TimedOut => {}
         }

@@ -37,8 +37,11 @@ pub fn list(
             continue;
         }
         let before = known.remove(&relative);
-        let is_known =
-            |r: &ArchiveRecord| !r.listed_problem.as_ref().is_some_and(ArchiveProblem::is_transient);
+        let is_known = |r: &ArchiveRecord| {
+            !r.listed_problem
+                .as_ref()
+                .is_some_and(ArchiveProblem::is_transient)
+        };
         records.push(match before {
             Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
             before => {
@@ -163,12 +166,12 @@ fn archive(
     path: &Path,
     stamp: &FileStamp,
     sidecar: Result<Metadata, SidecarProblem>,
-    ) -> (Metadata, Option<ArchiveProblem>) {
+) -> (Metadata, Option<ArchiveProblem>) {
     let (described, problem) = match sidecar {
-    Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
-    (Some(metadata), SidecarProblem::OfAnother)
-    }
-    Ok(metadata) => {
+        Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
+            (Some(metadata), SidecarProblem::OfAnother)
+        }
+        Ok(metadata) => {
             let is_empty = stamp.bytes == 0;
             return (
                 metadata,

@@ -325,7 +325,8 @@ pub fn record(
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
-    let observation = legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
+    let observation =
+        legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
     let folder = file.path.parent().unwrap_or(Path::new(""));
     Some(LegacyRecord {
         source_path: file.path.to_string_lossy().into_owned(),

@@ -48,7 +48,11 @@ pub struct ObservationSpan {
 impl ObservationsFile {
     /// Returns the course of each window over time.
     pub fn courses(&self) -> Vec<Course> {
-        drift::courses(self.spans.iter().map(|span| (&span.observation, span.until)))
+        drift::courses(
+            self.spans
+                .iter()
+                .map(|span| (&span.observation, span.until)),
+        )
     }
 
     /// Adds a span. If it has the same figures as its predecessor, that is extended instead. Beyond
@@ -58,7 +62,8 @@ impl ObservationsFile {
             .spans
             .partition_point(|known| known.observation.observed_at <= span.observation.observed_at);
         if let Some(before) = at.checked_sub(1).map(|i| &mut self.spans[i])
-            && (span.observation.observed_at <= before.until || is_same(&before.observation, &span.observation))
+            && (span.observation.observed_at <= before.until
+                || is_same(&before.observation, &span.observation))
         {
             // A different observation within a known span is ignored: the span's own is as good.
             if is_same(&before.observation, &span.observation) {

@@ -486,10 +486,16 @@ mod tests {
                 let _held = lock(home.path());
                 assert_eq!(finish_moves(home.path()).unwrap(), MoveRecovery::InProgress);
             }
-            assert_eq!(finish_moves_when_unlocked(home.path()), MoveRecovery::Finished);
+            assert_eq!(
+                finish_moves_when_unlocked(home.path()),
+                MoveRecovery::Finished
+            );
             assert_eq!(names(&backups), [FOLDER]);
             assert_eq!(names(&backups.join(&to)), [SIDECAR, NAME]);
-            assert_eq!(finish_moves_when_unlocked(home.path()), MoveRecovery::Nothing);
+            assert_eq!(
+                finish_moves_when_unlocked(home.path()),
+                MoveRecovery::Nothing
+            );
         }
     }
 
@@ -523,7 +529,10 @@ mod tests {
                 &backups.join(&to)
             };
             assert!(batch_key.join(NAME).exists() && batch_key.join(SIDECAR).exists());
-            assert_eq!(finish_moves_when_unlocked(home.path()), MoveRecovery::Nothing);
+            assert_eq!(
+                finish_moves_when_unlocked(home.path()),
+                MoveRecovery::Nothing
+            );
         }
     }
 
@@ -540,7 +549,10 @@ mod tests {
         assert!(perform(&backups, &MovesFile { moves }).is_err());
         drop(held);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
-        assert_eq!(finish_moves_when_unlocked(home.path()), MoveRecovery::Nothing);
+        assert_eq!(
+            finish_moves_when_unlocked(home.path()),
+            MoveRecovery::Nothing
+        );
     }
 
     #[test]
@@ -557,7 +569,10 @@ mod tests {
         .to_vec();
         let journal = backups.join(FOLDER).join(JOURNAL);
         document::write(&journal, &MovesFile { moves }).unwrap();
-        assert_eq!(finish_moves_when_unlocked(home.path()), MoveRecovery::Finished);
+        assert_eq!(
+            finish_moves_when_unlocked(home.path()),
+            MoveRecovery::Finished
+        );
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
     }
 }

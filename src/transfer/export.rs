@@ -237,7 +237,10 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(meta) if !meta.is_file() || meta.len() > limit => {
-            plan.leave(name.to_string_lossy(), "it is too large, or not a regular file");
+            plan.leave(
+                name.to_string_lossy(),
+                "it is too large, or not a regular file",
+            );
             Ok(())
         }
         _ => {

@@ -277,7 +277,7 @@ pub(super) fn apply(
         profiles.save_as(name, (snapshot, login), home, false, now)?;
         let is_this_export = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
         if known.removed.as_ref().is_some_and(is_this_export) {
-        // The login had left with this same export, so it comes back.
+            // The login had left with this same export, so it comes back.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
         profiles.learn(identity, &packed.file.superseded)?;

@@ -299,7 +299,9 @@ impl ExportInput {
             .map_err(|e| {
                 use age::DecryptError;
                 let reason = match e {
-                    DecryptError::ExcessiveWork { .. } => "the work factor of its passphrase is too high",
+                    DecryptError::ExcessiveWork { .. } => {
+                        "the work factor of its passphrase is too high"
+                    }
                     DecryptError::InvalidMac | DecryptError::InvalidHeader => {
                         "its age header is damaged"
                     }

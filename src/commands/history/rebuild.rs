@@ -97,7 +97,7 @@ impl RebuildArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let max_threads = usize::try_from(self.max_threads).map_err(|_| {
             CommandError::usage(format!("--max-threads is negative: {}", self.max_threads))
-            .hint("0 means all conversations; nothing was changed")
+                .hint("0 means all conversations; nothing was changed")
         })?;
         require_home(context)?;
         let places = places(context);
@@ -193,7 +193,10 @@ impl RebuildArgs {
             plan.beyond_limit,
             &format!("older conversations left out by --max-threads {limit} (0 for all)"),
         );
-        say(plan.names_kept, "names kept of conversations that are left out");
+        say(
+            plan.names_kept,
+            "names kept of conversations that are left out",
+        );
         say(
             plan.titles_taken,
             "named by their ids, because you gave their title to another conversation",
@@ -202,8 +205,14 @@ impl RebuildArgs {
             plan.orphans_skipped,
             "skipped because they are not in Codex's table (--include-orphans includes them)",
         );
-        say(plan.without_id, "files skipped because they name no conversation");
-        say(plan.without_time, "conversations skipped because they have no time");
+        say(
+            plan.without_id,
+            "files skipped because they name no conversation",
+        );
+        say(
+            plan.without_time,
+            "conversations skipped because they have no time",
+        );
         say(
             usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
             "damaged lines skipped",

@@ -70,7 +70,9 @@ impl UndoArgs {
                 "would be restored to the state of {at}; nothing was changed"
             )),
             Some(kept) => {
-                context.ui.prose(format_args!("restored to the state of {at}"));
+                context
+                    .ui
+                    .prose(format_args!("restored to the state of {at}"));
                 context.ui.note(format_args!(
                     "restore the state before this undo: codex-manager history undo --snapshot {}",
                     kept.name()

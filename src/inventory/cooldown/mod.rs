@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn the_quota_end_is_the_first_observation_at_100_percent_despite_jitter() {
-    let entry = observed(&[
+        let entry = observed(&[
             ("2026-11-20T10:00:00Z", 99.0, "2026-11-24T12:00:00Z"),
             ("2026-11-20T12:00:00Z", 100.0, "2026-11-24T12:03:00Z"),
             ("2026-11-20T13:00:00Z", 100.0, "2026-11-24T11:58:00Z"),
@@ -490,10 +490,7 @@ mod tests {
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<AccountEntry>(&text).unwrap(), entry);
         let only_email = serde_json::from_str::<AccountEntry>(r#"{"email":"a@x.com"}"#).unwrap();
-        assert_eq!(
-            only_email,
-            AccountEntry::new(Identity::of_email("a@x.com"))
-        );
+        assert_eq!(only_email, AccountEntry::new(Identity::of_email("a@x.com")));
     }
 
     #[test]

@@ -354,7 +354,7 @@ fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     }
     if !config.store.reads_auth_json() {
         notes.push(format!(
-            "cli_auth_credentials_store = \"{}\": Codex may keep its login elsewhere than in auth.json",
+            "Codex keeps its login by cli_auth_credentials_store = \"{}\", so auth.json may be outdated",
             config.store.name()
         ));
     }

@@ -169,9 +169,13 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
         })
         .map_or(0.0, |known| known.used_percent);
     let fresh = report.observation.take().filter(|_| report.is_fresh);
-    let usage_allowed = fresh.as_ref().and_then(|observation| observation.usage_allowed);
+    let usage_allowed = fresh
+        .as_ref()
+        .and_then(|observation| observation.usage_allowed);
     let spend_cap = fresh.as_ref().and_then(|observation| observation.spend_cap);
-    let mut windows = fresh.map(|observation| observation.windows).unwrap_or_default();
+    let mut windows = fresh
+        .map(|observation| observation.windows)
+        .unwrap_or_default();
     windows.retain(|window| !window.is_weekly());
     windows.push(Window {
         limit_id: CODEX_LIMIT.into(),
@@ -310,12 +314,16 @@ mod tests {
             window(10_080, 91.0, MONDAY),
         ]);
         known.observe(&alice, both.clone());
-        let at_time =
-            |known: &CooldownFile, now: &str| stored_observation(known, Some(&alice), &at(now).to_utc());
+        let at_time = |known: &CooldownFile, now: &str| {
+            stored_observation(known, Some(&alice), &at(now).to_utc())
+        };
         assert_eq!(at_time(&known, NOW), Some(both));
         assert_eq!(at_time(&known, MONDAY), None);
         let bob = Identity::of_email("bob@example.com");
-        assert_eq!(stored_observation(&known, Some(&bob), &at(NOW).to_utc()), None);
+        assert_eq!(
+            stored_observation(&known, Some(&bob), &at(NOW).to_utc()),
+            None
+        );
 
         let mut known = CooldownFile::default();
         known.observe(
