@@ -350,7 +350,7 @@ struct CheckInput<'a> {
 struct Differences {
     /// Indexed by the position of a conversation's first rollout: 0 without a row, else 1 + the
     /// position of the rollout that the row names.
-    seen: Vec<u8>,
+    rollout_of_row: Vec<u8>,
     listed: usize,
     stale_path: Vec<StalePath>,
     orphans: Vec<OrphanRow>,
@@ -361,7 +361,7 @@ struct Differences {
 impl Differences {
     fn new(conversations: usize) -> Self {
         Self {
-            seen: vec![0; conversations],
+            rollout_of_row: vec![0; conversations],
             listed: 0,
             stale_path: Vec::new(),
             orphans: Vec::new(),
@@ -373,7 +373,11 @@ impl Differences {
     fn add(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
         let range = sides.conversations.range(&id);
-        let Some(seen) = self.seen.get_mut(range.start).filter(|_| !range.is_empty()) else {
+        let Some(rollout_of_row) = self
+            .rollout_of_row
+            .get_mut(range.start)
+            .filter(|_| !range.is_empty())
+        else {
             let title = first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default();
             self.orphans.push(OrphanRow {
                 id,
@@ -384,7 +388,7 @@ impl Differences {
         };
         // Two rows may name one conversation in different case. Rows come in descending order of
         // their ids, so Codex's spelling, in lower case, comes first.
-        if *seen != 0 {
+        if *rollout_of_row != 0 {
             return;
         }
         let files = &sides.conversations.files[range];
@@ -394,7 +398,8 @@ impl Differences {
                 || recorded == c.file.plain_path(sides.real_home)
         };
         let place = files.iter().position(is_recorded);
-        *seen = u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
+        *rollout_of_row =
+            u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
         let counts = &files[place.unwrap_or(0)].file;
         let row_id = || id.with_text(|text| (text != row.id).then(|| row.id.as_str().into()));
         if place.is_some() && row.archived == counts.is_archived {
@@ -442,12 +447,12 @@ impl Differences {
         };
         let mut start = 0;
         for files in sides.conversations.files.chunk_by(|a, b| a.id == b.id) {
-            let seen = usize::from(self.seen[start]);
+            let rollout_of_row = usize::from(self.rollout_of_row[start]);
             start += files.len();
             report.on_disk += 1;
-            let first = seen.saturating_sub(1).min(files.len() - 1);
+            let first = rollout_of_row.saturating_sub(1).min(files.len() - 1);
             let counts = &files[first];
-            if seen == 0 {
+            if rollout_of_row == 0 {
                 report.missing.push(MissingRow {
                     id: counts.id.clone(),
                     path: counts.file.path(sides.home),

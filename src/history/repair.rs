@@ -233,13 +233,13 @@ fn names(
 }
 
 /// Returns the processes that have files of the home, or of its databases, open.
-pub fn holders(places: &RepairContext<'_>) -> Vec<Holder> {
-    let outside = process::outside_folders(places.home, places.env);
-    process::find_holders(places.home, &outside)
+pub fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
+    let outside = process::outside_folders(context.home, context.env);
+    process::find_holders(context.home, &outside)
 }
 
-fn require_unused_home(places: &RepairContext<'_>) -> Result<(), HistoryError> {
-    let holders = holders(places);
+fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
+    let holders = holders(context);
     if holders.is_empty() {
         Ok(())
     } else {
@@ -254,29 +254,29 @@ fn require_unused_home(places: &RepairContext<'_>) -> Result<(), HistoryError> {
 /// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
 /// changed and no snapshot remains.
 pub fn apply(
-    places: &RepairContext<'_>,
+    context: &RepairContext<'_>,
     plan: &mut RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
-    require_unused_home(places)?;
+    require_unused_home(context)?;
     // Remove temp files of killed commands.
-    atomic::sweep(&threads::state_folder(places.home, places.env));
+    atomic::sweep(&threads::state_folder(context.home, context.env));
     if plan.recreates_database {
-        return recreate_database(places, plan, program, now);
+        return recreate_database(context, plan, program, now);
     }
     let database = plan
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
-    let snapshots = RepairSnapshots::lock(places.manager_home)?;
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let snapshot = snapshots.create(
-        places.home,
+        context.home,
         SnapshotReason::Repair,
         &database_files(&database),
         now,
     )?;
-    let changed = require_unused_home(places).and_then(|()| change(&database, plan));
+    let changed = require_unused_home(context).and_then(|()| change(&database, plan));
     changed.map(|()| snapshot.clone()).inspect_err(|_| {
         // SQLite rolled the transaction back, so nothing was changed.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
@@ -394,35 +394,36 @@ fn database_files(database: &Path) -> Vec<PathBuf> {
 }
 
 fn recreate_database(
-    places: &RepairContext<'_>,
+    context: &RepairContext<'_>,
     plan: &RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let made = scratch_database::create(
-        places.home,
+    let created = scratch_database::create(
+        context.home,
         &plan.home,
-        places.manager_home,
+        context.manager_home,
         program,
-        places.env,
+        context.env,
         &plan.conversations,
     )?;
-    threads::change(&made.database, |apply| {
+    threads::change(&created.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
         changes.try_for_each(|change| apply(&change))
     })?;
-    let folder = threads::state_folder(places.home, places.env);
-    let target = folder.join(made.database.file_name().unwrap_or_default());
+    let folder = threads::state_folder(context.home, context.env);
+    let target = folder.join(created.database.file_name().unwrap_or_default());
     let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target
     {
         kept.extend(database_files(old));
     }
-    let snapshots = RepairSnapshots::lock(places.manager_home)?;
-    let snapshot = snapshots.create(places.home, SnapshotReason::Repair, &kept, now)?;
-    let put = require_unused_home(places).and_then(|()| install_database(&made.database, &target));
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, &kept, now)?;
+    let put =
+        require_unused_home(context).and_then(|()| install_database(&created.database, &target));
     put.map(|()| snapshot.clone()).inspect_err(|_| {
         // If even that fails, the snapshot stays for `history undo`.
         if snapshot::restore_missing(&snapshot).is_ok() {
@@ -431,9 +432,9 @@ fn recreate_database(
     })
 }
 
-fn install_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
+fn install_database(created: &Path, target: &Path) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(target)?;
-    let mut source = file_open::open(made).at("read", made)?;
+    let mut source = file_open::open(created).at("read", created)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
     // Sidecars of the old database; SQLite would apply them to the new one.
     for sidecar in database_sidecars(target) {
@@ -444,20 +445,20 @@ fn install_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
 
 /// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
 pub fn undo(
-    places: &RepairContext<'_>,
+    context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
-    require_unused_home(places)?;
-    let snapshots = RepairSnapshots::lock(places.manager_home)?;
+    require_unused_home(context)?;
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let paths: Vec<_> = snapshot
         .document
         .files
         .iter()
         .map(|f| f.path.clone())
         .collect();
-    let present = snapshots.create(places.home, SnapshotReason::Undo, &paths, now)?;
-    require_unused_home(places)?;
+    let present = snapshots.create(context.home, SnapshotReason::Undo, &paths, now)?;
+    require_unused_home(context)?;
     snapshots.restore(snapshot, now)?;
     Ok(present)
 }

@@ -20,7 +20,7 @@ pub struct Account {
 ///
 /// Only checks that files of profiles exist, without opening them. The exception is a live login
 /// whose account is recorded as moved.
-pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -> Vec<Account> {
+pub fn list(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -> Vec<Account> {
     let current = live.map(|login| {
         let identity = file.entry(&login.identity).identity.clone();
         (login, identity)
@@ -143,7 +143,7 @@ mod tests {
         let file = CooldownFile {
             accounts: vec![entry],
         };
-        known(Path::new("/nonexistent"), live, file)
+        list(Path::new("/nonexistent"), live, file)
             .into_iter()
             .map(|a| (a.entry.identity.email.to_string(), a.login, a.current))
             .collect()

@@ -111,7 +111,7 @@ struct LocalState {
 /// A local file cannot be read, or is of a newer version.
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
-    let here = LocalState {
+    let local = LocalState {
         cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
         inventory: document::read::<InventoryFile>(&home.join(store::FILE_NAME))?
             .good()
@@ -133,15 +133,15 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
     Ok(ImportPlan {
         profiles,
         left,
-        accounts: changed_accounts(&here.cooldown, &package.cooldown),
-        archives: plan_archives(package, &here, &store::backups(home))?,
-        records: new_records(package, &here.inventory).len(),
+        accounts: changed_accounts(&local.cooldown, &package.cooldown),
+        archives: plan_archives(package, &local, &store::backups(home))?,
+        records: new_records(package, &local.inventory).len(),
         observations: spans,
-        launches: new_launches(package, &here.launches).len(),
-        config: match (&package.config, &here.config) {
+        launches: new_launches(package, &local.launches).len(),
+        config: match (&package.config, &local.config) {
             (None, _) => ConfigOutcome::None,
             (Some(_), None) => ConfigOutcome::Added,
-            (Some(theirs), Some(ours)) if theirs == ours => ConfigOutcome::Same,
+            (Some(exported), Some(local)) if exported == local => ConfigOutcome::Same,
             (Some(_), Some(_)) => ConfigOutcome::Kept,
         },
     })
@@ -157,17 +157,17 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
 
 fn plan_archives(
     package: &Package,
-    here: &LocalState,
+    local: &LocalState,
     backups: &Path,
 ) -> Result<Vec<ArchiveImport>, TransferError> {
-    let mut names_here: BTreeSet<String> = here
+    let mut used_names: BTreeSet<String> = local
         .archives
         .iter()
         .map(|r| r.path.to_lowercase())
         .collect();
     let mut plans = Vec::new();
     for archive in &package.archives {
-        let present = same_archive(&here.archives, archive, backups)?;
+        let present = same_archive(&local.archives, archive, backups)?;
         let outcome = match present {
             Some(_) => ArchiveOutcome::Present,
             None => ArchiveOutcome::Added,
@@ -178,11 +178,11 @@ fn plan_archives(
                 1 => archive.name.clone(),
                 number => names::archive_name(stem, number),
             });
-            free.filter(|name| !names_here.contains(&name.to_lowercase()))
+            free.filter(|name| !used_names.contains(&name.to_lowercase()))
                 .find(|name| backups.join(name).symlink_metadata().is_err())
                 .unwrap_or_default()
         });
-        names_here.insert(saved_as.to_lowercase());
+        used_names.insert(saved_as.to_lowercase());
         plans.push(ArchiveImport {
             archive: archive.name.clone(),
             saved_as,
@@ -220,8 +220,12 @@ fn same_archive(
     Ok(None)
 }
 
-fn new_records<'a>(package: &'a Package, here: &InventoryFile) -> Vec<&'a LegacyRecord> {
-    let known: HashSet<&str> = here.legacy.iter().map(|r| r.source_path.as_str()).collect();
+fn new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
+    let known: HashSet<&str> = local
+        .legacy
+        .iter()
+        .map(|r| r.source_path.as_str())
+        .collect();
     package
         .inventory
         .legacy
@@ -231,23 +235,23 @@ fn new_records<'a>(package: &'a Package, here: &InventoryFile) -> Vec<&'a Legacy
 }
 
 /// Returns the launches of the export that are new here, in their order.
-fn new_launches<'a>(package: &'a Package, here: &[u8]) -> Vec<&'a [u8]> {
+fn new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
     let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
     let id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
-    let known: HashSet<String> = here.split(|byte| *byte == b'\n').filter_map(id).collect();
-    let theirs = package.launches.as_deref().unwrap_or_default();
-    lines(theirs)
+    let known: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
+    let exported = package.launches.as_deref().unwrap_or_default();
+    lines(exported)
         .filter(|line| id(line).is_some_and(|id| !known.contains(&id)))
         .collect()
 }
 
-fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
-    let mut merged = ours.clone();
+fn changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
+    let mut merged = local.clone();
     let mut changed = Vec::new();
-    for entry in &theirs.accounts {
+    for entry in &exported.accounts {
         let before = merged.find(&entry.identity).cloned();
         merge_entry(&mut merged, entry);
         if merged.find(&entry.identity) != before.as_ref() {
@@ -257,30 +261,31 @@ fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
     changed
 }
 
-/// Merges the newer facts of `theirs`. The availability of the login stays local. Pure.
-pub(super) fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
-    let who = &theirs.identity;
-    if let Some(observation) = &theirs.observation {
+/// Merges the newer facts of `exported`. The availability of the login stays local. Pure.
+pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
+    let who = &exported.identity;
+    if let Some(observation) = &exported.observation {
         file.observe(who, observation.clone());
     }
-    if let Some(at) = theirs.last_used_at {
+    if let Some(at) = exported.last_used_at {
         file.used(who, at);
     }
-    let ours = file.entry(who);
-    if ours.plan.is_none() {
-        ours.plan.clone_from(&theirs.plan);
+    let local = file.entry(who);
+    if local.plan.is_none() {
+        local.plan.clone_from(&exported.plan);
     }
-    if theirs.held_since > ours.held_since {
-        ours.held_since = theirs.held_since;
-        ours.held_until = theirs.held_until;
+    if exported.held_since > local.held_since {
+        local.held_since = exported.held_since;
+        local.held_until = exported.held_until;
     }
     let is_later = |end: &cooldown::QuotaEnd| {
-        ours.quota_end
+        local
+            .quota_end
             .as_ref()
             .is_none_or(|known| known.resets_at < end.resets_at)
     };
-    if let Some(end) = theirs.quota_end.as_ref().filter(|end| is_later(end)) {
-        ours.quota_end = Some(end.clone());
+    if let Some(end) = exported.quota_end.as_ref().filter(|end| is_later(end)) {
+        local.quota_end = Some(end.clone());
     }
 }
 

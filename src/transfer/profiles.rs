@@ -115,13 +115,13 @@ impl LocalAccount {
             return LoginOutcome::None;
         };
         let kept = self.own.as_ref().and_then(|own| own.snapshot());
-        let theirs = snapshot.fingerprint();
-        let ours = kept.map(AuthSnapshot::fingerprint);
-        let is_here = ours.as_ref() == Some(&theirs);
+        let exported = snapshot.fingerprint();
+        let local = kept.map(AuthSnapshot::fingerprint);
+        let is_same = local.as_ref() == Some(&exported);
         // Unlike a refresh token, an API key can be used on several machines.
         if login.identity.kind == LoginKind::ApiKey {
             return match kept {
-                _ if is_here => LoginOutcome::Same,
+                _ if is_same => LoginOutcome::Same,
                 Some(_) => LoginOutcome::Newer,
                 None => LoginOutcome::New,
             };
@@ -136,7 +136,7 @@ impl LocalAccount {
             let is_this_export = note.moved_with.as_deref() == Some(export);
             note.owner == Owner::Moved && was_here && !is_this_export
         });
-        if is_here {
+        if is_same {
             return if is_damaged || has_left {
                 LoginOutcome::Unclear
             } else {
@@ -147,19 +147,19 @@ impl LocalAccount {
             let note = self.note();
             note.is_some_and(|note| note.superseded.contains(fingerprint))
         };
-        if is_noted(&theirs) {
+        if is_noted(&exported) {
             return LoginOutcome::Older;
         }
         // The exporting machine has replaced the local login.
         let spent = &packed.file.superseded;
-        if ours.is_some_and(|ours| spent.contains(&ours)) {
+        if local.is_some_and(|local| spent.contains(&local)) {
             return LoginOutcome::Newer;
         }
         if newest.is_newer_than(&login.freshness) {
             return LoginOutcome::Older;
         }
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
-        let is_live_another = live.is_some_and(|live| live != theirs);
+        let is_live_another = live.is_some_and(|live| live != exported);
         match kept {
             _ if is_newer && kept.is_some() => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
@@ -265,8 +265,8 @@ pub(super) fn apply(
         if planned.created {
             remember_instead(name, &known, &profiles, options)?;
         }
-        let is_here = known.own.as_ref().and_then(Profile::snapshot);
-        if is_here.is_none_or(|kept| kept.bytes != snapshot.bytes) {
+        let saved = known.own.as_ref().and_then(Profile::snapshot);
+        if saved.is_none_or(|kept| kept.bytes != snapshot.bytes) {
             profiles.keep_as_history(name, snapshot, now)?;
         }
         return Ok(LiveHomeUpdate::No);

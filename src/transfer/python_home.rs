@@ -145,8 +145,8 @@ pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBu
     refuse(&folder, manager_home).ok()?;
     let archives = catalog::archive_paths(&store::backups(&folder)).ok()?;
     let backups = store::backups(manager_home);
-    let is_here = |path: &String| backups.join(path).symlink_metadata().is_ok();
-    let is_new = !archives.is_empty() && !archives.iter().any(is_here);
+    let is_imported = |path: &String| backups.join(path).symlink_metadata().is_ok();
+    let is_new = !archives.is_empty() && !archives.iter().any(is_imported);
     is_new.then_some((folder, archives.len()))
 }
 
@@ -240,7 +240,7 @@ fn read_cooldown(
 pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, TransferError> {
     let manager_home = target.manager_home;
     document::read::<InventoryFile>(&manager_home.join(store::FILE_NAME))?;
-    let here = cooldown::load(manager_home, &target.now, target.zone)?.file;
+    let local = cooldown::load(manager_home, &target.now, target.zone)?.file;
     let source = store::backups(&home.folder);
     let backups = store::backups(manager_home);
     let mut plan = CopyPlan {
@@ -265,10 +265,10 @@ pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, Tran
             }),
         }
     }
-    let mut after = here.clone();
+    let mut after = local.clone();
     add_figures(&mut after, home, &plan);
     let changed = after.accounts.iter().filter(|entry| {
-        let before = here.find(&entry.identity);
+        let before = local.find(&entry.identity);
         before != Some(*entry)
     });
     plan.accounts = changed.map(|e| e.identity.email.to_string()).collect();
@@ -349,15 +349,15 @@ fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
         archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
         legacy: Vec::new(),
     });
-    for theirs in &home.cooldown.accounts {
-        merge_entry(file, theirs);
-        file.found_login(&theirs.identity, false);
-        let ours = file.entry(&theirs.identity);
+    for imported in &home.cooldown.accounts {
+        merge_entry(file, imported);
+        file.found_login(&imported.identity, false);
+        let entry = file.entry(&imported.identity);
         // A profile or the live home may have a newer login than the one that expired for the
         // Python tool.
-        let is_elsewhere = matches!(ours.login, LoginState::Ok | LoginState::Moved);
-        if theirs.login == LoginState::Expired && !is_elsewhere {
-            ours.login = LoginState::Expired;
+        let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);
+        if imported.login == LoginState::Expired && !has_newer_login {
+            entry.login = LoginState::Expired;
         }
     }
 }

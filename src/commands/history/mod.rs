@@ -51,7 +51,7 @@ impl HistoryArgs {
     }
 }
 
-fn places(context: &Context) -> RepairContext<'_> {
+fn repair_context(context: &Context) -> RepairContext<'_> {
     RepairContext {
         home: &context.settings.codex_home,
         manager_home: &context.settings.manager_home,

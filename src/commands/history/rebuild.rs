@@ -1,6 +1,6 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use super::{places, require_home};
+use super::{repair_context, require_home};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::commands::account::printable;
@@ -100,7 +100,7 @@ impl RebuildArgs {
                 .hint("0 means all conversations; nothing was changed")
         })?;
         require_home(context)?;
-        let places = places(context);
+        let target = repair_context(context);
         let options = RebuildOptions {
             only: match self.only {
                 OnlyArg::SessionIndex => RebuildTarget::SessionIndex,
@@ -113,12 +113,12 @@ impl RebuildArgs {
         };
         let table = table(context);
         let bar = context.ui.bar("reading conversations", 0);
-        let mut plan = rebuild::plan(places.home, table, options, &bar)?;
+        let mut plan = rebuild::plan(target.home, table, options, &bar)?;
         drop(bar);
         let files = if self.dry_run {
-            rebuild::preview(places.home, &mut plan)?
+            rebuild::preview(target.home, &mut plan)?
         } else {
-            rebuild::apply(places.home, &mut plan, !self.no_backup, context.now())?
+            rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?
         };
         self.show(context, &plan, &files, options.max_threads);
         context.ui.document(
@@ -247,8 +247,8 @@ impl RebuildArgs {
             }
         }
         if !self.dry_run && files.iter().any(|file| file.written) {
-            let places = places(context);
-            let holders = repair::holders(&places);
+            let target = repair_context(context);
+            let holders = repair::holders(&target);
             for holder in &holders {
                 ui.warn(format_args!("{holder} still shows the old list"));
             }

@@ -1,6 +1,6 @@
 //! `history repair`: repairs the state database.
 
-use super::{check, findings, places, require_home};
+use super::{check, findings, repair_context, require_home};
 use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;
@@ -43,8 +43,8 @@ impl RepairArgs {
     /// A process uses the home, or Codex is needed and not installed.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
-        let places = places(context);
-        let provider = crate::codex::config::CodexConfig::read(places.home).model_provider;
+        let target = repair_context(context);
+        let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
         let provider = provider.as_deref().unwrap_or("openai");
         let mut plan = repair::plan(findings(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
@@ -57,7 +57,7 @@ impl RepairArgs {
         } else {
             None
         };
-        let snapshot = repair::apply(&places, &mut plan, program.as_ref(), context.now())?;
+        let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         say_skipped(context, &plan);
         let after = findings(context)?.report;
         let remaining = after.unrepairable() + usize::from(!after.needs_no_repair());
@@ -98,7 +98,7 @@ impl RepairArgs {
                 "{} would be made; nothing was changed",
                 pluralize(plan.changes.len(), "change")
             ));
-            for holder in repair::holders(&places(context)) {
+            for holder in repair::holders(&repair_context(context)) {
                 context
                     .ui
                     .warn(format_args!("the home is in use by {holder}"));

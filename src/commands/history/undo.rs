@@ -1,6 +1,6 @@
 //! `history undo`: restores the state before a repair.
 
-use super::{places, require_home};
+use super::{repair_context, require_home};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;
@@ -40,28 +40,28 @@ impl UndoArgs {
     /// There is no such snapshot, it is damaged, or a process uses the home.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
-        let places = places(context);
+        let target = repair_context(context);
         let name = self.snapshot.as_deref();
-        let mut found = snapshot::find(places.manager_home, places.home, name)?;
-        if found.document.codex_home != places.home {
-            let home = found.document.codex_home.display();
+        let mut snapshot = snapshot::find(target.manager_home, target.home, name)?;
+        if snapshot.document.codex_home != target.home {
+            let home = snapshot.document.codex_home.display();
             return Err(CommandError::refused(format!(
                 "the snapshot {} is of another home: {home}",
-                found.name()
+                snapshot.name()
             ))
             .hint(format!("add --codex-home {home}; nothing was changed")));
         }
-        let files = found.document.files.iter();
-        let is_there =
+        let files = snapshot.document.files.iter();
+        let is_affected =
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
-        let changed: Vec<_> = files.filter(is_there).map(|f| f.path.clone()).collect();
+        let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
         let kept = if self.dry_run {
             None
         } else {
-            Some(repair::undo(&places, &mut found, context.now())?)
+            Some(repair::undo(&target, &mut snapshot, context.now())?)
         };
         let zone = context.settings.zone;
-        let at = time::full(&found.document.created_at, zone, &context.now());
+        let at = time::full(&snapshot.document.created_at, zone, &context.now());
         for path in &changed {
             context.ui.line(path.display());
         }
@@ -83,7 +83,7 @@ impl UndoArgs {
             "history undo",
             &UndoJson {
                 changed,
-                snapshot: found.folder,
+                snapshot: snapshot.folder,
                 kept: kept.map(|kept| kept.folder),
                 dry_run: self.dry_run,
             },

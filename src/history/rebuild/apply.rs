@@ -54,13 +54,15 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
     let mut left = planned.bytes;
     let mut wanted = vec![0; 64 << 10];
     while left > 0 {
-        let there = present.fill_buf().at("read", path)?;
-        let n = there.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let current = present.fill_buf().at("read", path)?;
+        let n = current
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         planned
             .text
             .read_exact(&mut wanted[..n])
             .at("read a temp file for", path)?;
-        if n == 0 || there[..n] != wanted[..n] {
+        if n == 0 || current[..n] != wanted[..n] {
             return Ok(false);
         }
         present.consume(n);

@@ -163,7 +163,7 @@ pub(super) fn gather(
     // which is read first.
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
-    let mut gathered = ConversationSet {
+    let mut set = ConversationSet {
         source: if conversations.is_empty() {
             RebuildSource::Rollouts
         } else {
@@ -175,9 +175,9 @@ pub(super) fn gather(
         orphans: 0,
         without_id: 0,
     };
-    let takes_orphans = include_orphans || gathered.source == RebuildSource::Rollouts;
+    let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut owners = Vec::new();
-    let paths = gathered.files.iter().map(|file| file.path(home));
+    let paths = set.files.iter().map(|file| file.path(home));
     let (mut orphans, mut without_id) = (0, 0);
     for_each_file(paths, skipped, rollout::head, |i, meta| {
         let Some(meta) = meta else {
@@ -187,35 +187,35 @@ pub(super) fn gather(
         if archived.contains(&meta.id) {
             return Ok(());
         }
-        let known = gathered.place(&meta.id);
+        let known = set.place(&meta.id);
         if known.is_none() && !takes_orphans {
             orphans += 1;
             return Ok(());
         }
         // Needed only if no row has the time of creation.
-        let row = known.and_then(|place| gathered.conversations[place].row);
+        let row = known.and_then(|place| set.conversations[place].row);
         let created = meta
             .created()
             .filter(|_| row.is_none_or(|row| row.created_ms == 0));
         owners.push((meta.id, u32::try_from(i).unwrap_or(u32::MAX), created));
         Ok(())
     })?;
-    (gathered.orphans, gathered.without_id) = (orphans, without_id);
+    (set.orphans, set.without_id) = (orphans, without_id);
     owners.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     let new: Vec<_> = owners
         .chunk_by(|a, b| a.0 == b.0)
-        .filter(|owners| gathered.place(&owners[0].0).is_none())
+        .filter(|owners| set.place(&owners[0].0).is_none())
         .map(|owners| RebuildConversation::new(owners[0].0.clone(), None))
         .collect();
-    gathered.conversations.extend(new);
-    gathered.conversations.sort_by(|a, b| a.id.cmp(&b.id));
-    gathered.conversations.shrink_to_fit();
-    gathered.owned = Vec::with_capacity(owners.len());
+    set.conversations.extend(new);
+    set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    set.conversations.shrink_to_fit();
+    set.owned = Vec::with_capacity(owners.len());
     for (id, file, created) in owners {
-        let end = u32::try_from(gathered.owned.len() + 1).unwrap_or(u32::MAX);
-        gathered.owned.push(file);
-        if let Some(place) = gathered.place(&id) {
-            let conversation = &mut gathered.conversations[place];
+        let end = u32::try_from(set.owned.len() + 1).unwrap_or(u32::MAX);
+        set.owned.push(file);
+        if let Some(place) = set.place(&id) {
+            let conversation = &mut set.conversations[place];
             if conversation.files.is_empty() {
                 conversation.files.start = end - 1;
             }
@@ -223,23 +223,23 @@ pub(super) fn gather(
             conversation.created = conversation.created.take().or(created);
         }
     }
-    Ok(gathered)
+    Ok(set)
 }
 
 /// Marks all but the `max` most recent conversations as left out and returns their number. Reads
 /// only the ends of rollouts, and nothing if all conversations fit.
 pub(super) fn apply_limit(
     home: &Path,
-    gathered: &mut ConversationSet,
+    set: &mut ConversationSet,
     max: Option<usize>,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<usize, HistoryError> {
-    let Some(max) = max.filter(|max| gathered.conversations.len() > *max) else {
+    let Some(max) = max.filter(|max| set.conversations.len() > *max) else {
         return Ok(0);
     };
-    let all: Vec<usize> = (0..gathered.conversations.len()).collect();
-    read_ends(home, gathered, &all, skipped)?;
-    let conversations = &mut gathered.conversations;
+    let all: Vec<usize> = (0..set.conversations.len()).collect();
+    read_ends(home, set, &all, skipped)?;
+    let conversations = &mut set.conversations;
     let at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
     let mut newest_first = all;
     newest_first.sort_unstable_by(|a, b| {
@@ -255,13 +255,13 @@ pub(super) fn apply_limit(
 /// Sets the times of some conversations from the ends of their rollouts.
 fn read_ends(
     home: &Path,
-    gathered: &mut ConversationSet,
+    set: &mut ConversationSet,
     places: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let owned = owned(gathered, places);
-    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; gathered.conversations.len()];
-    let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
+    let owned = owned(set, places);
+    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; set.conversations.len()];
+    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
     for_each_file(paths, skipped, rollout::last_time, |n, time| {
         let known = &mut last[owned[n].0];
         if let Some(time) = time
@@ -276,16 +276,16 @@ fn read_ends(
             text: text.into_string(),
             at,
         });
-        gathered.conversations[*place].set_updated(last);
+        set.conversations[*place].set_updated(last);
     }
     Ok(())
 }
 
 /// Returns (conversation, index into `owned`) for every rollout of these conversations.
-fn owned(gathered: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
+fn owned(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
     let files = |place: &usize| {
         let place = *place;
-        gathered.conversations[place]
+        set.conversations[place]
             .files()
             .map(move |owned| (place, owned))
     };
@@ -296,7 +296,7 @@ fn owned(gathered: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
 /// without a title in their row. Returns the number of bad lines.
 pub(super) fn scan(
     home: &Path,
-    gathered: &mut ConversationSet,
+    set: &mut ConversationSet,
     index: &ThreadNameIndex,
     titles: &mut Titles,
     mut prompts: Option<&mut Prompts>,
@@ -304,7 +304,7 @@ pub(super) fn scan(
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     let (mut whole, mut ends) = (Vec::new(), Vec::new());
-    for (place, conversation) in gathered.conversations.iter().enumerate() {
+    for (place, conversation) in set.conversations.iter().enumerate() {
         if !conversation.is_restored {
         } else if prompts.is_some() || !conversation.has_title() {
             whole.push(place);
@@ -312,21 +312,21 @@ pub(super) fn scan(
             ends.push(place);
         }
     }
-    let owned = owned(gathered, &whole);
+    let owned = owned(set, &whole);
     let length = |path: PathBuf| path.metadata().map_or(0, |m| m.len());
     let lengths = owned
         .iter()
-        .map(|(_, owned)| length(gathered.path(home, *owned)));
+        .map(|(_, owned)| length(set.path(home, *owned)));
     progress.expect_bytes(lengths.sum());
     let mut bad_lines = 0;
     let mut found: Vec<ScanResult> = Vec::new();
     found.resize_with(whole.len(), ScanResult::default);
-    let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
+    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
     for_each_file(paths, skipped, read, |n, scan| {
         let place = owned[n].0;
-        let conversation = &gathered.conversations[place];
+        let conversation = &set.conversations[place];
         let found = whole.binary_search(&place).map(|i| &mut found[i]);
         bad_lines += scan.bad_lines;
         if let Some(prompts) = prompts.as_deref_mut() {
@@ -347,12 +347,12 @@ pub(super) fn scan(
         Ok(())
     })?;
     for (place, found) in whole.iter().zip(found) {
-        let conversation = &mut gathered.conversations[*place];
+        let conversation = &mut set.conversations[*place];
         conversation.set_updated(found.last);
         conversation.title = found.title;
         conversation.is_index_derived = found.is_index_derived;
     }
-    read_ends(home, gathered, &ends, skipped)?;
+    read_ends(home, set, &ends, skipped)?;
     Ok(bad_lines)
 }
 

@@ -56,20 +56,20 @@ impl IndexLines {
     /// Adds a line for each selected conversation, and the given names of the others.
     pub(super) fn gather(
         &mut self,
-        gathered: &ConversationSet,
+        set: &ConversationSet,
         database: Option<&Path>,
         index: &ThreadNameIndex,
         titles: &mut Titles,
     ) -> Result<(), HistoryError> {
         let new = || TablePass {
             lines: Self::default(),
-            done: vec![false; gathered.conversations.len()],
+            done: vec![false; set.conversations.len()],
             problem: None,
         };
         let with_rows = database.map(|path| {
             threads::fold(path, new, |pass, row| {
                 if pass.problem.is_none() {
-                    pass.problem = pass.row(gathered, index, titles, &row).err();
+                    pass.problem = pass.row(set, index, titles, &row).err();
                 }
             })
         });
@@ -77,18 +77,18 @@ impl IndexLines {
         if let Some(problem) = pass.problem {
             return Err(problem);
         }
-        for (place, conversation) in gathered.conversations.iter().enumerate() {
+        for (place, conversation) in set.conversations.iter().enumerate() {
             if conversation.is_restored && !pass.done[place] {
                 pass.done[place] = true;
                 pass.lines.restored(conversation, None, index, titles)?;
             }
         }
         for id in index.ids() {
-            let place = gathered.place(id);
+            let place = set.place(id);
             if place.is_some_and(|place| pass.done[place]) {
                 continue;
             }
-            let known = place.and_then(|place| gathered.conversations[place].updated.clone());
+            let known = place.and_then(|place| set.conversations[place].updated.clone());
             if let Some(line) = index.get(id)?
                 && let Some(time) = known.or_else(|| line.time())
             {
@@ -192,16 +192,16 @@ struct TablePass {
 impl TablePass {
     fn row(
         &mut self,
-        gathered: &ConversationSet,
+        set: &ConversationSet,
         index: &ThreadNameIndex,
         titles: &mut Titles,
         row: &ThreadRow,
     ) -> Result<(), HistoryError> {
-        let found = gathered.place(&ConversationId::of(&row.id));
+        let found = set.place(&ConversationId::of(&row.id));
         let Some(place) = found.filter(|place| !self.done[*place] && !row.archived) else {
             return Ok(());
         };
-        let conversation = &gathered.conversations[place];
+        let conversation = &set.conversations[place];
         if conversation.is_restored {
             self.done[place] = true;
             return self.lines.restored(conversation, Some(row), index, titles);

@@ -143,23 +143,23 @@ pub fn plan(
     let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
     let database = table.as_ref().map(|table| table.path.clone());
-    let mut gathered = gather(home, table, options.include_orphans, &mut skipped)?;
-    let beyond_limit = apply_limit(home, &mut gathered, options.max_threads, &mut skipped)?;
+    let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
+    let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
     let mut titles = Titles::default();
     let mut prompts = options.only.wants_history().then(Prompts::default);
     let mut bad_lines = scan(
         home,
-        &mut gathered,
+        &mut set,
         &index,
         &mut titles,
         prompts.as_mut(),
         &mut skipped,
         progress,
     )?;
-    let restored = gathered.conversations.iter().filter(|c| c.is_restored);
+    let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let mut plan = RebuildPlan {
-        source: gathered.source,
+        source: set.source,
         refreshed: restored.count() - without_time,
         beyond_limit,
         names_kept: 0,
@@ -168,8 +168,8 @@ pub fn plan(
         history_trimmed: 0,
         history_dropped: 0,
         history_beyond_limit: 0,
-        orphans_skipped: gathered.orphans,
-        without_id: gathered.without_id,
+        orphans_skipped: set.orphans,
+        without_id: set.without_id,
         without_time,
         bad_lines: 0,
         max_bytes: options.max_bytes,
@@ -179,7 +179,7 @@ pub fn plan(
     if options.only.wants_index() {
         bad_lines += index.bad_lines;
         let mut lines = IndexLines::default();
-        lines.gather(&gathered, database.as_deref(), &index, &mut titles)?;
+        lines.gather(&set, database.as_deref(), &index, &mut titles)?;
         plan.names_kept = lines.names_kept;
         let written = lines.write()?;
         plan.titles_taken = written.titles_taken;
@@ -192,7 +192,7 @@ pub fn plan(
         });
     }
     if let Some(mut prompts) = prompts {
-        bad_lines += prompts.compare(home, &gathered, &mut plan)?;
+        bad_lines += prompts.compare(home, &set, &mut plan)?;
         let written = prompts.write(options.max_bytes)?;
         plan.history_entries = written.lines;
         plan.history_trimmed = written.trimmed;

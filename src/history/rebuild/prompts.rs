@@ -65,7 +65,7 @@ impl Prompts {
     pub(super) fn compare(
         &mut self,
         home: &Path,
-        gathered: &ConversationSet,
+        set: &ConversationSet,
         plan: &mut RebuildPlan,
     ) -> Result<u64, HistoryError> {
         let mut problem = None;
@@ -89,7 +89,7 @@ impl Prompts {
             } else if backed != key {
                 let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
                 let id = ConversationId::of(&String::from_utf8_lossy(&key[..end]));
-                match gathered.find(&id) {
+                match set.find(&id) {
                     Some(conversation) if !conversation.is_restored => {
                         plan.history_beyond_limit += 1;
                     }

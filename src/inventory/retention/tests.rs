@@ -11,7 +11,7 @@ fn now() -> DateTime<Utc> {
     at("2026-11-20T12:00:00Z")
 }
 
-fn made(text: &str) -> RetentionCandidate {
+fn archive_made_at(text: &str) -> RetentionCandidate {
     RetentionCandidate {
         excludes: false,
         incomplete: false,
@@ -47,7 +47,7 @@ fn each_rule_keeps_its_archives() {
         "2026-09-10T10:00:00Z",
     ]
     .iter()
-    .map(|t| made(t))
+    .map(|t| archive_made_at(t))
     .collect();
     let kept = |rules: KeepRules| -> Vec<String> {
         let lines = decided(&all, rules, "UTC");
@@ -102,9 +102,9 @@ fn each_rule_keeps_its_archives() {
 fn days_follow_the_local_zone_and_order_follows_instants() {
     // A laptop changed its zone, so names sort against instants.
     let mut all = vec![
-        made("2026-11-01T00:30:00-05:00"),
-        made("2026-11-01T05:10:00+00:00"),
-        made("2026-10-31T23:59:00-04:00"),
+        archive_made_at("2026-11-01T00:30:00-05:00"),
+        archive_made_at("2026-11-01T05:10:00+00:00"),
+        archive_made_at("2026-10-31T23:59:00-04:00"),
     ];
     assert_eq!(
         decided(
@@ -136,10 +136,10 @@ fn days_follow_the_local_zone_and_order_follows_instants() {
 #[test]
 fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
-        made("2026-11-17T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-17T10:00:00Z"),
     ];
     all[0].soundness = Soundness::Damaged("cut".into());
     all[2].soundness = Soundness::Verified;
@@ -167,12 +167,12 @@ fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
 #[test]
 fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
-        made("2026-11-17T10:00:00Z"),
-        made("2026-11-16T10:00:00Z"),
-        made("2026-12-24T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-17T10:00:00Z"),
+        archive_made_at("2026-11-16T10:00:00Z"),
+        archive_made_at("2026-12-24T10:00:00Z"),
     ];
     all[1].class = ArchiveClass::Safety;
     all[2].class = ArchiveClass::Auth;
@@ -198,10 +198,10 @@ fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
 #[test]
 fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-20T09:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-20T09:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
     ];
     for place in [0, 1] {
         all[place].incomplete = true;
@@ -235,7 +235,10 @@ fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
 fn the_first_day_of_the_calendar_has_a_week() {
     // The first representable day, in the middle of its week.
     let first = DateTime::<Utc>::MIN_UTC;
-    let mut all = vec![made("2026-11-20T10:00:00Z"), made("2026-11-19T10:00:00Z")];
+    let mut all = vec![
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+    ];
     all[1].made_at = Some(first);
     let weeks = KeepRules {
         weekly: 2,
@@ -251,9 +254,9 @@ fn the_first_day_of_the_calendar_has_a_week() {
 #[test]
 fn homes_of_an_account_count_separately() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
     ];
     all[1].home = "/other".into();
     let one = KeepRules {
@@ -277,10 +280,10 @@ fn homes_of_an_account_count_separately() {
 #[test]
 fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
     let mut all = vec![
-        made("2026-12-24T10:00:00Z"),
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-12-24T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
     ];
     let one = KeepRules {
         last: 1,
