@@ -7,7 +7,7 @@ use crate::commands::log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::history::repair;
-use crate::inventory::trash::{self, Settled};
+use crate::inventory::trash::{self, MoveRecovery};
 use crate::io::limits;
 use crate::io::progress;
 use crate::logging::LogSettings;
@@ -363,9 +363,9 @@ fn warn_of_recovery(context: &Context, how: &str, left: &[PathBuf]) {
 /// Archives that were half-way into the trash, or out of it, when a command was killed. Where that
 /// cannot be finished, each of them is still in one place, and the command can do its job.
 fn finish_moves(context: &Context) {
-    match trash::settle(&context.settings.manager_home) {
-        Ok(Settled::Nothing | Settled::InProgress) => {}
-        Ok(Settled::Finished) => context.ui.warn("an interrupted prune was finished"),
+    match trash::finish_moves(&context.settings.manager_home) {
+        Ok(MoveRecovery::Nothing | MoveRecovery::InProgress) => {}
+        Ok(MoveRecovery::Finished) => context.ui.warn("an interrupted prune was finished"),
         Err(e) => context
             .ui
             .warn(format_args!("an interrupted prune is not finished: {e}")),

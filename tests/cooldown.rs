@@ -280,7 +280,7 @@ fn an_unknown_or_ambiguous_account_is_exit_1_and_lists_the_choices() {
     let before = env.tree("home");
     let run = env.run(["cooldown", "--clear", "alice"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"
-error: "alice" may be one of 2 accounts
+error: "alice" matches 2 accounts
 
 hint: the accounts are: alice@y.com, work (alice@x.com)
 "#);
@@ -288,7 +288,7 @@ hint: the accounts are: alice@y.com, work (alice@x.com)
         .run(["cooldown", "--set", "nobody", "--until", "+1d"])
         .code(1);
     insta::assert_snapshot!(run.stderr, @r#"
-error: no account is called "nobody"
+error: no account or profile named "nobody"
 
 hint: the accounts are: alice@y.com, bob@x.com, work (alice@x.com)
 "#);

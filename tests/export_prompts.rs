@@ -1,5 +1,5 @@
-//! `profile export` and `import` as a person meets them: the passphrase on a terminal, names that look
-//! like emails, a profile that is damaged.
+//! `profile export` and `import` in interactive use: the passphrase on a terminal, profiles named
+//! like emails, a damaged profile.
 
 use crate::support::env::TestEnv;
 use crate::support::sample::{RENEWED, alice, bob};
@@ -29,7 +29,7 @@ fn world() -> TestEnv {
 }
 
 #[test]
-fn on_a_terminal_the_passphrase_is_asked_for_and_never_shown() {
+fn a_terminal_prompts_for_the_passphrase_without_echo() {
     let env = world();
     let ask = |args: &[&str], answers: &[(&str, &str)]| {
         let mut terminal = Terminal::start(&mut env.command(args));
@@ -62,7 +62,7 @@ fn on_a_terminal_the_passphrase_is_asked_for_and_never_shown() {
 }
 
 #[test]
-fn a_name_that_is_another_accounts_email_here_gets_a_number() {
+fn a_profile_named_like_the_email_of_a_local_account_gets_a_number() {
     let env = world();
     let rename = ["profile", "rename", "home", "carol@example.com"];
     let _ = env.run(rename).code(0);
@@ -70,7 +70,7 @@ fn a_name_that_is_another_accounts_email_here_gets_a_number() {
     let _ = env
         .run([&export[..], &["--passphrase-file", "pass"]].concat())
         .code(0);
-    // There, Carol has a profile of another name.
+    // On the other machine, Carol has a profile of another name.
     let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
     let _ = there(&["profile", "save", "mine"]).code(0);
     let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
@@ -85,7 +85,7 @@ fn a_name_that_is_another_accounts_email_here_gets_a_number() {
         fs::read_to_string(kept).expect("a login"),
         auth_json(&bob())
     );
-    // Whoever types the email means the account.
+    // The email denotes the account, not the profile of that name.
     let whose = there(&["use", "carol@example.com", "--json"])
         .code(0)
         .json();
@@ -93,7 +93,7 @@ fn a_name_that_is_another_accounts_email_here_gets_a_number() {
 }
 
 #[test]
-fn the_login_of_a_damaged_profile_stays_and_is_named() {
+fn the_login_of_a_damaged_profile_is_not_exported_and_is_reported() {
     let env = world();
     env.write("home/.codex-manager/profiles/work/profile.json", "{");
     let export = |name: &str, args: &[&str]| {
@@ -118,6 +118,6 @@ fn the_login_of_a_damaged_profile_stays_and_is_named() {
     let refused = there(&["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
     let _ = there(&["use", "home"]).code(0);
-    // Without logins there is nothing to leave.
+    // Without logins nothing is left out.
     let _ = export("open.export", &[]).code(0);
 }

@@ -1,4 +1,4 @@
-//! `history check`, `repair` and `undo` on made homes: each difference by itself.
+//! `history check`, `repair` and `undo` on generated homes, one difference at a time.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, write_auth};
@@ -99,9 +99,9 @@ impl Home {
         document
     }
 
-    /// Repairs, checks that nothing is left, takes it back byte for byte, and repairs again.
+    /// Repairs, checks that nothing is left, undoes it byte for byte, and repairs again.
     #[track_caller]
-    fn repair_there_and_back(&self) -> Value {
+    fn repair_undo_repair(&self) -> Value {
         let before = self.env.tree("home/.codex");
         let whole = self.env.tree("home");
         let planned = self.run(&["repair", "--dry-run", "--json"]).code(0).json();
@@ -121,9 +121,9 @@ impl Home {
 }
 
 /// A home with a difference of each kind.
-pub(crate) fn differing() -> TestEnv {
+pub(crate) fn home_with_all_differences() -> TestEnv {
     let home = Home::new();
-    // 1 has no row, 2 is recorded elsewhere and has lost its name, 3 is there twice.
+    // 1 has no row, 2 a wrong path and no name, 3 two rollouts.
     home.sql(&format!("DELETE FROM threads WHERE id='{}'", id(1)));
     home.sql(&format!(
         "UPDATE threads SET name=NULL, rollout_path='/gone/x' WHERE id='{}'",
@@ -134,7 +134,7 @@ pub(crate) fn differing() -> TestEnv {
         id(3)
     );
     home.put(&twice, &rollout(3, "acct-alice"));
-    // 4 is another account's, 5 a row without a file, 6 no conversation.
+    // 4 is of another account, 5 a row without a file, 6 a damaged rollout.
     home.put(&relative(4), &rollout(4, "acct-bob"));
     home.sql(&format!(
         "INSERT INTO threads(id, rollout_path, created_at, updated_at, source, title)
@@ -161,7 +161,7 @@ fn line(n: u32, name: &str) -> String {
 }
 
 #[test]
-fn a_home_that_agrees_is_equal() {
+fn a_consistent_home_has_no_differences() {
     let home = Home::new();
     let document = home.check(0);
     assert_eq!(
@@ -178,13 +178,13 @@ fn a_home_that_agrees_is_equal() {
     ] {
         assert_eq!(document[key], serde_json::json!([]), "{key}");
     }
-    // A conversation without a line in the index is no difference, nor is no index at all.
+    // Neither a missing line in the index nor a missing index is a difference.
     fs::remove_file(home.path("session_index.jsonl")).unwrap();
     let _ = home.check(0);
     insta::assert_snapshot!(home.run(&["repair"]).code(0), @r"
     exit 0
     --- stdout
-    nothing to mend
+    nothing to repair
     --- stderr
     ");
 }
@@ -194,7 +194,7 @@ fn a_conversation_without_a_row_gets_one_with_its_name() {
     let home = Home::new();
     home.sql(&format!("DELETE FROM threads WHERE id='{}'", id(2)));
     assert_eq!(home.check(5)["missing"][0]["id"], id(2));
-    let _ = home.repair_there_and_back();
+    let _ = home.repair_undo_repair();
     assert_eq!(home.row(2, "name"), "named");
     assert_eq!(home.row(2, "title"), "question 2");
     assert_eq!(home.row(2, "creator_account_id"), "acct-alice");
@@ -203,20 +203,20 @@ fn a_conversation_without_a_row_gets_one_with_its_name() {
 }
 
 #[test]
-fn a_row_that_points_elsewhere_points_here_again() {
+fn a_row_with_a_wrong_path_is_corrected() {
     let home = Home::new();
     home.sql("UPDATE threads SET rollout_path='/gone/home/'||substr(rollout_path, -80)");
     let document = home.check(5);
     assert_eq!(document["listed"], 0);
     assert_eq!(document["stale_path"].as_array().unwrap().len(), 3);
     assert_eq!(document["stale_path"][0]["foreign"], true);
-    let _ = home.repair_there_and_back();
-    // What the rows know besides stays.
+    let _ = home.repair_undo_repair();
+    // The other columns of the row stay.
     assert_eq!(home.row(2, "name"), "named");
 }
 
 #[test]
-fn a_home_that_another_still_uses_is_not_written_into() {
+fn rows_that_point_to_another_home_are_corrected_in_this_home_only() {
     let home = Home::new();
     let other = home.env.path("other");
     let theirs = other.join(relative(1));
@@ -229,28 +229,28 @@ fn a_home_that_another_still_uses_is_not_written_into() {
     ));
     assert_eq!(home.check(5)["stale_path"][0]["foreign"], true);
     let before = home.env.tree("other");
-    let _ = home.repair_there_and_back();
+    let _ = home.repair_undo_repair();
     assert_same_tree(&before, &home.env.tree("other"));
 }
 
 #[test]
-fn a_conversation_that_was_archived_by_hand_counts_as_archived() {
+fn a_manually_archived_conversation_is_recorded_as_archived() {
     let home = Home::new();
     let name = format!("rollout-2026-01-02T00-00-00-{}.jsonl", id(3));
     fs::create_dir_all(home.path("archived_sessions")).unwrap();
     let archived = home.path("archived_sessions").join(name);
     fs::rename(home.path(&relative(3)), archived).unwrap();
     assert_eq!(home.check(5)["stale_path"][0]["archived"], true);
-    let _ = home.repair_there_and_back();
+    let _ = home.repair_undo_repair();
     assert_eq!(home.row(3, "archived"), "1");
     assert_eq!(home.row(3, "archived_at"), "1");
 }
 
 #[test]
-fn a_name_that_only_the_index_has_comes_back() {
+fn a_name_that_is_only_in_the_index_is_restored() {
     let home = Home::new();
     home.sql("UPDATE threads SET name=NULL");
-    // What a rebuild wrote is no name: the first message, or the id.
+    // Derived names written by a rebuild, the first message or the id, are not restored.
     home.put(
         "session_index.jsonl",
         &format!(
@@ -262,7 +262,7 @@ fn a_name_that_only_the_index_has_comes_back() {
     );
     let document = home.check(5);
     assert_eq!(document["names_missing"].as_array().unwrap().len(), 1);
-    let _ = home.repair_there_and_back();
+    let _ = home.repair_undo_repair();
     assert_eq!(
         (home.row(1, "name"), home.row(2, "name")),
         (String::new(), "named".into())
@@ -274,12 +274,12 @@ fn ids_in_another_case_are_the_same_conversation() {
     let home = Home::new();
     home.sql("UPDATE threads SET id=upper(id), name=NULL, rollout_path='x'");
     assert_eq!(home.check(5)["orphan_rows"], serde_json::json!([]));
-    let _ = home.repair_there_and_back();
+    let _ = home.repair_undo_repair();
     assert_eq!(home.row(2, "name"), "named");
 }
 
 #[test]
-fn what_cannot_be_mended_is_said_and_left() {
+fn unrepairable_differences_are_reported_and_left_alone() {
     let home = Home::new();
     fs::remove_file(home.path(&relative(1))).unwrap();
     fs::write(home.path(&relative(2)), vec![0; 9000]).unwrap();
@@ -301,35 +301,35 @@ fn what_cannot_be_mended_is_said_and_left() {
     insta::assert_snapshot!(run, @r"
     exit 6
     --- stdout
-    nothing to mend
+    nothing to repair
     --- stderr
-    4 findings left alone; see codex-manager history check
+    4 findings that a repair does not change; see codex-manager history check
     ");
     insta::assert_snapshot!(home.run(&["check"]).code(5), @r"
     exit 5
     --- stdout
     1 conversation on disk, 1 listed by Codex
 
-    2 listed without a file
+    2 listed, but without a file
       01a10000-0000-7000-8000-000000000001  question 1
       01a10000-0000-7000-8000-000000000002  named
 
-    1 in more than one file; the first counts
+    1 in more than one file; Codex uses the first
       01a10000-0000-7000-8000-000000000003
         sessions/2026/01/02/rollout-2026-01-02T00-00-00-….jsonl
         sessions/2026/01/03/rollout-2026-01-02T00-00-00-….jsonl
         sessions/2026/01/02/rollout-2026-01-02T00-00-00-….jsonl.zst
 
     1 damaged
-      in sessions/2026/01/02: it does not begin with what the conversation is
+      in sessions/2026/01/02: its first lines do not name a conversation
         rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl
     --- stderr
-    bring a lost one back: codex-manager restore latest --session ID
+    restore a lost conversation: codex-manager restore latest --session ID
     ");
 }
 
 #[test]
-fn conversations_of_another_account_are_said_and_no_difference() {
+fn conversations_of_another_account_are_listed_but_no_difference() {
     let home = Home::new();
     home.put(&relative(3), &rollout(3, "acct-bob"));
     let document = home.check(0);
@@ -338,7 +338,7 @@ fn conversations_of_another_account_are_said_and_no_difference() {
 }
 
 #[test]
-fn a_schema_that_wants_more_than_is_known_is_refused_whole() {
+fn an_unknown_schema_is_refused_without_any_change() {
     let home = Home::new();
     home.sql(&format!(
         "DELETE FROM threads WHERE id='{}'; UPDATE threads SET rollout_path='x';",
@@ -356,18 +356,18 @@ fn a_schema_that_wants_more_than_is_known_is_refused_whole() {
 }
 
 #[test]
-fn a_lost_database_needs_codex_and_nothing_is_changed_without() {
+fn a_missing_database_needs_codex_and_nothing_changes_without_it() {
     let home = Home::new();
     fs::remove_file(home.path("state_5.sqlite")).unwrap();
     assert_eq!(home.check(5)["missing"].as_array().unwrap().len(), 3);
     let before = home.env.tree("home/.codex");
     let run = home.run(&["repair"]).code(1);
-    assert!(run.stderr.contains("only Codex can make it again"), "{run}");
+    assert!(run.stderr.contains("only Codex can recreate it"), "{run}");
     assert_same_tree(&before, &home.env.tree("home/.codex"));
 }
 
 #[test]
-fn a_database_that_somebody_holds_is_no_lost_one() {
+fn a_locked_database_is_an_error_not_a_missing_one() {
     let home = Home::new();
     let holder = Connection::open(home.path("state_5.sqlite")).unwrap();
     holder
@@ -383,7 +383,7 @@ fn a_database_that_somebody_holds_is_no_lost_one() {
 }
 
 #[test]
-fn a_repair_under_somebody_who_has_the_home_open_is_refused() {
+fn a_repair_is_refused_while_a_process_uses_the_home() {
     let home = Home::new();
     home.sql("UPDATE threads SET rollout_path='x'");
     let before = home.env.tree("home/.codex");
@@ -407,7 +407,7 @@ fn a_repair_under_somebody_who_has_the_home_open_is_refused() {
 }
 
 #[test]
-fn an_undo_keeps_what_it_replaces_and_checks_what_it_brings() {
+fn an_undo_keeps_the_replaced_state_and_verifies_the_snapshot() {
     let home = Home::new();
     home.sql("UPDATE threads SET rollout_path='x'");
     let broken = home.env.tree("home/.codex");
@@ -419,14 +419,14 @@ fn an_undo_keeps_what_it_replaces_and_checks_what_it_brings() {
     let later = home.env.tree("home/.codex");
     let undone = home.run(&["undo", "--json"]).code(0).json();
     assert_same_tree(&broken, &home.env.tree("home/.codex"));
-    // There is nothing more to take back, but the state between can be had.
+    // No repair is left to undo, but the state before the undo can be restored by name.
     let _ = home.run(&["undo"]).code(1);
     let kept = PathBuf::from(undone["kept"].as_str().unwrap());
     let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
     let folder = home.env.manager_home().join("history").join(&name);
     let _ = home.run(&["undo", "--snapshot", &name]).code(0);
     assert_same_tree(&later, &home.env.tree("home/.codex"));
-    // A snapshot that was damaged changes nothing.
+    // A damaged snapshot is refused without any change.
     fs::write(folder.join("0"), "not what was kept").unwrap();
     let run = home.run(&["undo", "--snapshot", &name]).code(5);
     assert!(run.stderr.contains("the snapshot is damaged"), "{run}");
@@ -434,7 +434,7 @@ fn an_undo_keeps_what_it_replaces_and_checks_what_it_brings() {
 }
 
 #[test]
-fn there_is_no_home_to_check_where_there_is_none() {
+fn a_missing_home_is_an_error() {
     let env = TestEnv::new();
     for verb in ["check", "repair", "undo", "rebuild"] {
         let run = env.run(["history", verb]).code(1);

@@ -1,5 +1,5 @@
-//! I2, I3: `history repair`, `undo` and `rebuild` with each call that changes a disk as the last one,
-//! or on a disk that is full from there on.
+//! I2, I3: `history repair`, `undo` and `rebuild`, killed before each call that changes the disk,
+//! or with a full disk from there on.
 
 use crate::history_check::{Home, id};
 use crate::support::env::{Tree, assert_same_tree};
@@ -10,12 +10,12 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-/// How many points of each command are tried for each way to fail.
+/// The number of points of each command that are tested for each kind of failure.
 const POINTS: usize = 14;
 
 const NAMES: [&str; 3] = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
 
-/// A home whose rows point elsewhere, and whose second name is only in the log of the database.
+/// A home whose rows have wrong paths, and whose second name is only in the write-ahead log.
 fn broken() -> Home {
     let home = Home::new();
     let database = home.path(NAMES[0]);
@@ -26,7 +26,7 @@ fn broken() -> Home {
              UPDATE threads SET rollout_path='x', name=iif(name IS NULL, NULL, 'in the log');",
         )
         .unwrap();
-    // As a killed Codex leaves it: copied while the writer holds it, and put back.
+    // The state after a killed Codex: copied while the writer has it open, and restored.
     let bytes = NAMES.map(|name| fs::read(home.path(name)).unwrap());
     drop(writer);
     for (name, bytes) in NAMES.iter().zip(bytes) {
@@ -35,7 +35,7 @@ fn broken() -> Home {
     home
 }
 
-/// Where the first row points, and what the second is called.
+/// The path of the first row and the name of the second.
 fn state(home: &Home) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     for name in NAMES {
@@ -57,7 +57,7 @@ fn databases(home: &Home) -> Tree {
     home.env.tree("home/.codex").only(&NAMES)
 }
 
-/// Every point with each way to fail.
+/// Every point with each kind of failure.
 fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     let points = points(&home.env, args);
     let mut dice = Dice::new();
@@ -79,7 +79,7 @@ fn debris(home: &Home) -> Vec<String> {
         .collect()
 }
 
-/// Copies the whole world of a home aside, so that each try begins with the same.
+/// Copies the home and the manager home, so that each try starts from the same state.
 struct Kept(tempfile::TempDir);
 
 impl Kept {
@@ -140,7 +140,7 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
             let _ = undo.code(0);
             assert_same_tree(&before, &databases(&home));
         }
-        // The next repair does it all, and leaves nothing of the one that failed.
+        // The next repair completes and leaves nothing of the failed one.
         let _ = home.env.run(args).code(0);
         let _ = home.env.run(["history", "check"]).code(0);
         assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
@@ -156,7 +156,7 @@ fn snapshots(home: &Home) -> usize {
 }
 
 #[test]
-fn i2_i3_an_undo_that_fails_anywhere_is_finished_or_not_begun() {
+fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
     if !can_inject() {
         return;
     }

@@ -1,13 +1,13 @@
-//! Breaking a home of the real Codex in every way that users report, and mending it.
+//! Damages a home of the real Codex in every way that users report, and repairs it.
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, open, rollout, rows};
-use codex_manager::history::names::{IndexEntry, append};
+use codex_manager::history::session_index::{IndexEntry, append};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// What Codex lists from its database alone: id → name.
+/// The conversations that Codex lists from its database: id → name.
 #[track_caller]
 fn listed(lab: &Lab, home: &Path) -> Vec<(String, Option<String>)> {
     let params = json!({"sourceKinds": ["exec", "vscode", "cli"], "useStateDbOnly": true});
@@ -44,7 +44,7 @@ fn append_name(home: &Path, id: &str, name: &str) {
     append(home, &[entry]).unwrap();
 }
 
-/// Three conversations, the second named.
+/// A home with three conversations, of which the second has a name.
 struct Told {
     lab: Lab,
     ids: Vec<String>,
@@ -67,8 +67,8 @@ fn told() -> Option<Told> {
     Some(Told { lab, ids, expected })
 }
 
-/// Check finds it, repair mends it, Codex lists and resumes all; undo brings the broken state back
-/// byte for byte, and a second repair mends it again.
+/// Checks that `check` reports the damage, `repair` corrects it, and Codex lists and resumes all;
+/// that `undo` restores the damaged state byte for byte, and a second repair corrects it again.
 #[track_caller]
 fn assert_mended(told: &Told) {
     let Told { lab, ids, expected } = told;
@@ -124,7 +124,7 @@ fn remove_database(home: &Path) {
 }
 
 #[test]
-fn a_deleted_database_is_made_again_with_its_names() {
+fn a_deleted_database_is_recreated_with_its_names() {
     let Some(told) = told() else { return };
     remove_database(&told.lab.home());
     assert_mended(&told);
@@ -134,7 +134,7 @@ fn a_deleted_database_is_made_again_with_its_names() {
 }
 
 #[test]
-fn a_database_of_garbage_is_made_again() {
+fn a_garbage_database_is_recreated() {
     let Some(told) = told() else { return };
     remove_database(&told.lab.home());
     fs::write(told.lab.home().join("state_5.sqlite"), vec![7; 9000]).unwrap();
@@ -158,10 +158,10 @@ fn a_home_that_was_moved_is_listed_again() {
 }
 
 #[test]
-fn lost_rows_come_back_as_codex_itself_makes_them() {
+fn missing_rows_equal_those_that_codex_creates() {
     let Some(told) = told() else { return };
     let home = told.lab.home();
-    // What Codex makes of the rollouts by itself.
+    // The rows that Codex creates from the rollouts.
     remove_database(&home);
     let _ = listed(&told.lab, &home);
     let all = |home: &Path| {
@@ -195,7 +195,7 @@ fn lost_rows_come_back_as_codex_itself_makes_them() {
 }
 
 #[test]
-fn conversations_from_another_machine_are_taken_in() {
+fn conversations_copied_from_another_machine_are_listed() {
     let Some(told) = told() else { return };
     let home = told.lab.home();
     let other = told.lab.world.path("other");
@@ -232,7 +232,7 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
         .collect();
     names.sort();
     assert_eq!(names, ["first thing", "the second", "third thing"]);
-    // The rebuilt lines are no names: nothing is lost, and nothing is called what nobody called it.
+    // The rebuilt lines are derived names, so no conversation lost a name and none gets one.
     let _ = lab.manager(["history", "check"]).code(0);
     remove_database(&home);
     let _ = lab.manager(["history", "repair"]).code(0);
@@ -280,12 +280,12 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
 }
 
 #[test]
-fn a_name_that_somebody_gave_is_found_before_a_title_that_nobody_did() {
+fn resume_prefers_a_given_name_over_an_equal_derived_title() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let named = lab.say("mend the build");
     name(&lab, &home, &named, "release");
-    // Later, with a first line that is that name, and more behind it.
+    // A later conversation whose first line is that name, followed by more text.
     let other = lab.say("release\nthe kraken");
     let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
     assert_eq!(
@@ -306,7 +306,7 @@ fn a_name_that_somebody_gave_is_found_before_a_title_that_nobody_did() {
         ],
     );
     assert_eq!(resumed.expect_success().session_id(), Some(&*named));
-    // Without a table the first line is all there is: it must not take the name.
+    // Without a table its title is the first line, which must not compete with the given name.
     remove_database(&home);
     let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
     assert_eq!(document["source"], "rollouts");
@@ -349,7 +349,7 @@ fn a_compressed_conversation_is_repaired_and_resumed() {
 }
 
 #[test]
-fn a_lost_conversation_comes_back_from_an_archive_with_its_row_and_its_name() {
+fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     let Some(told) = told() else { return };
     let Told { lab, ids, expected } = &told;
     let home = lab.home();
@@ -381,7 +381,7 @@ fn a_lost_conversation_comes_back_from_an_archive_with_its_row_and_its_name() {
     lab.go_on(&home, &ids[1], "and on");
     let _ = lab.manager(["history", "check"]).code(0);
 
-    // Once more: its row and its name are here and stay.
+    // Restored again: the existing row and name stay.
     name(lab, &home, &ids[1], "renamed");
     let _ = lab
         .manager(["restore", "latest", "--session", &ids[1]])

@@ -1,4 +1,4 @@
-//! `history rebuild`: the golden homes, odd inputs, and what must not change.
+//! `history rebuild`: golden homes, unusual input, and files that must not change.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use rusqlite::Connection;
@@ -70,7 +70,7 @@ fn assert_golden(case: &Path) {
     if let Ok(warning) = fs::read_to_string(case.join("expected/warning")) {
         assert!(run.stderr.contains(warning.trim()), "{name}: {run}");
     }
-    // Once more changes nothing, not even a copy.
+    // A second rebuild writes nothing and makes no copy.
     let before = env.tree("home");
     let again = rebuild(&env, &args).code(0).json();
     for file in again["files"].as_array().unwrap() {
@@ -80,7 +80,7 @@ fn assert_golden(case: &Path) {
 }
 
 #[test]
-fn every_golden_home_becomes_what_was_worked_out_by_hand() {
+fn every_golden_home_is_rebuilt_to_its_expected_files() {
     let mut cases: Vec<_> = fs::read_dir(fixtures())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -94,7 +94,7 @@ fn every_golden_home_becomes_what_was_worked_out_by_hand() {
 }
 
 #[test]
-fn a_copy_of_what_was_there_stays_unless_it_is_not_wanted() {
+fn the_previous_files_are_copied_unless_no_backup_is_given() {
     let env = prepare(&fixtures().join("limit"));
     let before = read(&env, "session_index.jsonl");
     let run = rebuild(&env, "").code(0).json();
@@ -117,7 +117,7 @@ fn a_copy_of_what_was_there_stays_unless_it_is_not_wanted() {
 }
 
 #[test]
-fn a_limit_below_zero_is_no_limit_anybody_can_mean() {
+fn a_negative_limit_is_a_usage_error() {
     let env = prepare(&fixtures().join("limit"));
     let before = env.tree("home");
     let run = rebuild(&env, "--max-threads -1").code(4);
@@ -125,15 +125,15 @@ fn a_limit_below_zero_is_no_limit_anybody_can_mean() {
     exit 4
     --- stdout
     --- stderr
-    error: --max-threads is below zero: -1
+    error: --max-threads is negative: -1
 
-    hint: 0 stands for all conversations; nothing was changed
+    hint: 0 means all conversations; nothing was changed
     ");
     assert_same_tree(&before, &env.tree("home"));
 }
 
 #[test]
-fn the_report_says_what_was_left_out_and_what_to_do_next() {
+fn the_report_counts_what_was_left_out_and_suggests_the_next_step() {
     let env = prepare(&fixtures().join("limit"));
     let run = env
         .run(["history", "rebuild", "--max-threads", "2"])
@@ -143,17 +143,17 @@ fn the_report_says_what_was_left_out_and_what_to_do_next() {
     --- stdout
     2 conversations, from Codex's database and the conversations on disk
     2 prompts
-    older ones, left out by --max-threads 2 (0 takes all): 3
-    names kept of conversations left out: 3
-    broken lines skipped: 2
-    lines dropped from the history, as no conversation backs them: 1
-    lines dropped from the history, of conversations left out: 1
+    older conversations left out by --max-threads 2 (0 for all): 3
+    names kept of conversations that are left out: 3
+    damaged lines skipped: 2
+    lines removed from the history because they are in no conversation: 1
+    lines removed from the history because their conversation is left out: 1
     written: [ROOT]/home/.codex/session_index.jsonl
-      copy of the one before: [ROOT]/home/.codex/session_index.jsonl.bak.20261120T120000Z
+      copy of the previous file: [ROOT]/home/.codex/session_index.jsonl.bak.20261120T120000Z
     written: [ROOT]/home/.codex/history.jsonl
-      copy of the one before: [ROOT]/home/.codex/history.jsonl.bak.20261120T120000Z
+      copy of the previous file: [ROOT]/home/.codex/history.jsonl.bak.20261120T120000Z
     --- stderr
-    restart Codex to see it
+    restart Codex to see the new list
     ");
 }
 
@@ -168,7 +168,7 @@ fn neither_rollouts_nor_the_database_are_touched() {
 }
 
 #[test]
-fn rows_that_are_only_in_the_wal_count_and_nothing_is_left_beside_it() {
+fn rows_in_the_wal_are_read_and_no_sidecars_are_left() {
     for with_index in [true, false] {
         let env = prepare(&fixtures().join("limit"));
         let database = env.codex_home().join("state_5.sqlite");
@@ -179,7 +179,7 @@ fn rows_that_are_only_in_the_wal_count_and_nothing_is_left_beside_it() {
                  UPDATE threads SET name='only in the log' WHERE id='{ID}';"
             ))
             .unwrap();
-        // As a killed Codex leaves it: copied while the writer holds it, and put back.
+        // The state after a killed Codex: copied while the writer has it open, and restored.
         let names = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
         let bytes = names.map(|name| fs::read(env.codex_home().join(name)).unwrap());
         drop(writer);
@@ -198,7 +198,7 @@ fn rows_that_are_only_in_the_wal_count_and_nothing_is_left_beside_it() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_leaves_the_rollouts() {
+fn with_an_unusable_database_the_rollouts_are_the_source() {
     let env = prepare(&fixtures().join("limit"));
     let mut garbage = b"SQLite format 3\0".to_vec();
     garbage.extend([0xAA; 8192]);
@@ -207,12 +207,12 @@ fn a_database_that_cannot_be_used_leaves_the_rollouts() {
     assert_eq!(run.json()["source"], "rollouts");
     assert_eq!(run.json()["refreshed"], 5);
     assert!(run.stderr.contains("the database is damaged"), "{run}");
-    // What the index knew stays.
+    // Names in the index stay.
     assert!(read(&env, "session_index.jsonl").contains("named in the index"));
 }
 
 #[test]
-fn a_locked_database_is_said_and_the_rollouts_are_taken() {
+fn a_locked_database_is_reported_and_the_rollouts_are_the_source() {
     let env = prepare(&fixtures().join("limit"));
     let holder = Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
     holder
@@ -227,7 +227,7 @@ fn a_locked_database_is_said_and_the_rollouts_are_taken() {
 }
 
 #[test]
-fn files_of_zeros_and_bytes_that_are_no_text_are_counted_and_passed_over() {
+fn zeros_and_invalid_utf8_are_counted_and_skipped() {
     let env = prepare(&fixtures().join("one-id-twice"));
     let day = env.codex_home().join("sessions/2026/01/02");
     fs::write(
@@ -248,7 +248,7 @@ fn files_of_zeros_and_bytes_that_are_no_text_are_counted_and_passed_over() {
 }
 
 #[test]
-fn a_line_of_a_gigabyte_is_passed_over_in_little_memory() {
+fn a_line_of_a_gigabyte_is_skipped_in_bounded_memory() {
     let env = prepare(&fixtures().join("one-id-twice"));
     let day = env.codex_home().join("sessions/2026/01/02");
     let rollout = day.join(format!("rollout-2026-01-02T00-00-00-{ID}.jsonl"));
@@ -258,7 +258,7 @@ fn a_line_of_a_gigabyte_is_passed_over_in_little_memory() {
     )
     .unwrap();
     let len = file.metadata().unwrap().len();
-    // A hole: zeros that take no room.
+    // A sparse file: zeros without disk blocks.
     file.set_len(len + (1 << 30)).unwrap();
     file.write_all(b"\"}\n").unwrap();
     let late = "{\"timestamp\":\"2026-01-02T00:00:09Z\",\"type\":\"event_msg\",\"payload\":{\"type\":\"user_message\",\"message\":\"behind it\"}}\n";
@@ -283,7 +283,7 @@ fn a_line_of_a_gigabyte_is_passed_over_in_little_memory() {
 }
 
 #[test]
-fn a_compressed_rollout_is_read_and_its_plain_twin_wins() {
+fn a_compressed_rollout_is_read_unless_a_plain_copy_exists() {
     let env = prepare(&fixtures().join("limit"));
     fs::remove_file(env.codex_home().join("state_5.sqlite")).unwrap();
     let day = env.codex_home().join("sessions/2026/01/02");
@@ -301,7 +301,7 @@ fn a_compressed_rollout_is_read_and_its_plain_twin_wins() {
     compress(&fs::read(plain(4)).unwrap(), zst(&plain(4)));
     fs::remove_file(plain(4)).unwrap();
     compress(&fs::read(plain(3)).unwrap(), zst(&plain(5)));
-    // Cut in the middle: what can be read counts.
+    // Truncated: the readable lines are used.
     let cut = fs::read(zst(&plain(4))).unwrap();
     fs::write(zst(&plain(1)), &cut[..cut.len() / 2]).unwrap();
     let document = rebuild(&env, "").code(0).json();
@@ -313,14 +313,14 @@ fn a_compressed_rollout_is_read_and_its_plain_twin_wins() {
 }
 
 #[test]
-fn what_codex_appends_meanwhile_is_carried_over() {
-    use codex_manager::history::rebuild::{Only, RebuildOptions, apply, plan};
+fn lines_that_codex_appends_during_a_rebuild_are_preserved() {
+    use codex_manager::history::rebuild::{RebuildOptions, RebuildTarget, apply, plan};
     use codex_manager::io::progress::Silent;
     let env = prepare(&fixtures().join("rollouts-alone"));
     let home = env.codex_home();
     fs::write(home.join("session_index.jsonl"), "").unwrap();
     let options = RebuildOptions {
-        only: Only::Both,
+        only: RebuildTarget::Both,
         max_threads: None,
         include_orphans: false,
         max_bytes: None,
@@ -340,7 +340,7 @@ fn what_codex_appends_meanwhile_is_carried_over() {
 }
 
 #[test]
-fn a_lock_that_codex_holds_is_waited_for() {
+fn a_rebuild_waits_for_the_lock_of_codex() {
     let env = prepare(&fixtures().join("limit"));
     let lock = fs::File::create(env.codex_home().join("session_index.jsonl.lock")).unwrap();
     lock.lock().unwrap();
@@ -350,7 +350,7 @@ fn a_lock_that_codex_holds_is_waited_for() {
         .stderr(std::process::Stdio::null())
         .spawn();
     let mut child = child.unwrap();
-    // It cannot have written before it gets the lock, however long that takes.
+    // It cannot write before it gets the lock, however long that takes.
     let before = read(&env, "session_index.jsonl");
     assert!(before.contains("broken"));
     drop(lock);

@@ -1,4 +1,4 @@
-//! Exports that lie: refused by name, and nothing is changed.
+//! Hostile exports: each is refused with its reason, and nothing is changed.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::alice;
@@ -48,7 +48,7 @@ fn manifest(files: &[Value]) -> Value {
            "manager_version": "0", "with_logins": true, "with_archives": true, "files": files})
 }
 
-/// An export of these files, with a manifest that fits.
+/// An export of these files with a matching manifest.
 fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
     let list: Vec<_> = files
         .iter()
@@ -94,17 +94,18 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     long.kind = tar::EntryType::GNULongName;
     let huge = json!({"path": "cooldown.json", "size": 1_u64 << 50, "sha256": "0".repeat(64)});
     let huge_archive = json!({"path": archive, "size": 1_u64 << 60, "sha256": "0".repeat(64)});
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+    let cases: Vec<(&str, Vec<u8>, &str)> =
+        vec![
         ("empty", Vec::new(), "not an export"),
         ("text", b"hello".to_vec(), "not an export"),
         ("nul", vec![0; 4096], "not an export"),
         ("cut", cut, "damaged"),
-        ("flipped", flipped, "not what the manifest says"),
-        ("trailing", trailing, "follows its end"),
+        ("flipped", flipped, "does not match the manifest"),
+        ("trailing", trailing, "data after its end"),
         (
             "age head without end",
             b"age-encryption.org/v1\n".repeat(9000),
-            "no head",
+            "header has no end",
         ),
         (
             "armored",
@@ -134,33 +135,33 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
         (
             "up",
             package(&[("profiles/../../x", cd)]),
-            "manifest is not understood",
+            "manifest cannot be parsed",
         ),
         (
             "absolute",
             package(&[("/etc/x", cd)]),
-            "manifest is not understood",
+            "manifest cannot be parsed",
         ),
         (
             "foreign name",
             package(&[("backups/evil.sh", cd)]),
-            "no export holds",
+            "not a file of an export",
         ),
-        ("lock", package(&[(".lock", b"")]), "no export holds"),
+        ("lock", package(&[(".lock", b"")]), "not a file of an export"),
         (
             "switch note",
             package(&[("profiles/.switch.json", cd)]),
-            "no export holds",
+            "not a file of an export",
         ),
         (
             "history",
             package(&[("profiles/x/history/a.json", &login)]),
-            "no export holds",
+            "not a file of an export",
         ),
         (
             "twice",
             package(&[("cooldown.json", cd), ("cooldown.json", cd)]),
-            "there twice",
+            "a duplicate name",
         ),
         (
             "twice by case",
@@ -168,12 +169,12 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
                 ("profiles/x/profile.json", &x),
                 ("profiles/X/profile.json", &x),
             ]),
-            "there twice",
+            "a duplicate name",
         ),
         (
             "link",
             with(&[listed("cooldown.json", b"")], vec![link]),
-            "should",
+            "instead of the file",
         ),
         (
             "long name",
@@ -186,12 +187,12 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
                 &[listed("cooldown.json", cd)],
                 vec![entry("inventory.json", cd)],
             ),
-            "should",
+            "instead of the file",
         ),
         (
             "unlisted",
             with(&[], vec![entry("cooldown.json", cd)]),
-            "does not name",
+            "not in the manifest",
         ),
         (
             "missing",
@@ -208,18 +209,18 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
         (
             "damaged inside",
             package(&[("cooldown.json", b"{")]),
-            "cooldown.json is not understood",
+            "cooldown.json cannot be parsed",
         ),
         (
-            "nobody's",
+            "no account",
             package(&[(
                 "profiles/x/profile.json",
                 br#"{"schema":1,"identity":null}"#,
             )]),
-            "of nobody",
+            "names no account",
         ),
         (
-            "another's login",
+            "login of another account",
             package(&[
                 ("profiles/x/profile.json", &x),
                 ("profiles/x/auth.json", &login),
@@ -245,7 +246,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
                 ("profiles/x/profile.json", &x),
                 ("profiles/x/auth.json", b"rt.x"),
             ]),
-            "something else than a login",
+            "an auth.json that cannot be parsed",
         ),
         (
             "two of one",
@@ -255,9 +256,9 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
             ]),
             "two profiles",
         ),
-        ("no sidecar", package(&[(sidecar, b"{}")]), "is no sidecar"),
+        ("no sidecar", package(&[(sidecar, b"{}")]), "is not a sidecar"),
         (
-            "another's sidecar",
+            "sidecar of another archive",
             package(&[
                 (archive, b"bytes"),
                 (
@@ -281,7 +282,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
         let code = if reason == "disk space" { 1 } else { 5 };
         for args in [&["--dry-run"][..], &[]] {
             let refused = import(&env, &file, args);
-            // Where nothing is staged, the disk is not asked.
+            // A dry run stages nothing, so free space is not checked.
             let code = if reason == "disk space" && !args.is_empty() {
                 5
             } else {

@@ -3,7 +3,7 @@
 
 use crate::cooldown::{entry, know};
 use crate::every_command::{Leaf, assert_civil, leaves, world};
-use crate::history_check::differing;
+use crate::history_check::home_with_all_differences;
 use crate::python_import::python_home;
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
@@ -200,7 +200,7 @@ pub(crate) fn world_of_two() -> TestEnv {
 pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     let row = leaf.words.join(" ");
     let mut env = if row.starts_with("history ") {
-        differing()
+        home_with_all_differences()
     } else {
         world_of_two()
     };

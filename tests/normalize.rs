@@ -310,8 +310,8 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
     assert_eq!(
         skipped(&document),
         [
-            "21APR_a@x.com_auth.json: the month is not in lower-case letters",
-            "auth.json: Codex's own login, no legacy name",
+            "21APR_a@x.com_auth.json: the month is not in lower case",
+            "auth.json: the login of Codex, not a legacy name",
             "dangling.txt: not a legacy name (21apr_me@x.com_auth.json)",
             "notes.txt: not a legacy name (21apr_me@x.com_auth.json)",
         ]
@@ -352,9 +352,9 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
     assert_eq!(document["records"].as_array().expect("records").len(), 1);
     let told = skipped(&document);
     assert_eq!(told.len(), 8, "{told:?}");
-    assert!(told.contains(&"1may_d@x.com_auth.json: a link to nothing".into()));
+    assert!(told.contains(&"1may_d@x.com_auth.json: a broken symbolic link".into()));
     assert!(told.contains(&"3may_f@x.com_auth.json: a folder".into()));
-    assert!(told.contains(&"4may_p@x.com_auth.json: no regular file".into()));
+    assert!(told.contains(&"4may_p@x.com_auth.json: not a regular file".into()));
     assert!(run.stderr.contains("4may_p@x.com_auth.json"), "{run}");
 }
 

@@ -1,4 +1,4 @@
-//! Exports that are imported after the logins in them have moved on: none of those is ever spent again.
+//! Imports of exports whose logins were renewed since: no refresh token is used twice.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A machine on which Carol is signed in, and on which nothing else is known.
+/// A machine on which Carol is signed in, without profiles.
 fn machine() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &carol());
@@ -22,7 +22,7 @@ fn carol() -> SignIn {
     SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED)
 }
 
-/// The export of a machine that had this login as `work`.
+/// The export of a machine that had this login in the profile `work`.
 fn exported(login: &SignIn) -> (TestEnv, PathBuf) {
     let env = machine();
     write_auth(&env.codex_home(), login);
@@ -46,7 +46,7 @@ fn import(env: &TestEnv, file: &Path) -> Run {
     env.run([&args[..], &["--json"]].concat())
 }
 
-/// What became of the only profile.
+/// The outcome for the only profile.
 fn outcome(said: &Run) -> Value {
     said.json()["profiles"][0]["login"].clone()
 }
@@ -68,7 +68,7 @@ fn history(env: &TestEnv) -> Vec<String> {
         .collect()
 }
 
-/// Saves what is then live, and signs Carol in again.
+/// Saves the live login, and signs Carol in again.
 fn save(env: &TestEnv, login: &SignIn) {
     write_auth(&env.codex_home(), login);
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -76,13 +76,13 @@ fn save(env: &TestEnv, login: &SignIn) {
 }
 
 #[test]
-fn i5_an_export_that_codex_has_outrun_spends_no_token_twice() {
+fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
     lab.world.write("pass", "correct horse\n");
     let out = ["profile", "export", "out.age", "--with-logins"];
-    // Alice is live here and stays.
+    // Alice is signed in and stays signed in.
     let _ = lab
         .manager([&out[..], &["--passphrase-file", "pass"]].concat())
         .code(6);
@@ -105,26 +105,26 @@ fn i5_an_export_that_codex_has_outrun_spends_no_token_twice() {
     let _ = lab.say_in(&other, "renews the login");
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
 
-    // We have not seen that yet.
+    // This machine has not seen that login yet.
     let _ = take();
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
     let _ = there(&["profile", "save", "bob"]).code(0);
     assert_eq!(take(), "older");
-    // Also where the home is signed out, by whatever.
+    // Also if the home is signed out.
     fs::remove_file(other.join("auth.json")).expect("lose the login");
     assert_eq!(take(), "older");
     let _ = there(&["use", "bob"]).code(0);
     write_auth_text(&other, &aged(&other));
     let _ = lab.say_in(&other, "still signed in");
-    // On the machine that it left, it is gone: somebody may have it.
+    // The login moved away from this machine, so another one may use it.
     let refused = lab.manager(["use", "bob"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 
 #[test]
-fn i5_a_login_that_another_came_after_stays_away_whatever_the_clocks_said() {
-    // No time in it tells which is newer.
+fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
+    // Neither login has a time, so the order is undecided.
     let undated = |generation| {
         let login = alice(0).generation(generation);
         login.last_refresh(None)
@@ -135,13 +135,13 @@ fn i5_a_login_that_another_came_after_stays_away_whatever_the_clocks_said() {
     save(&other, &undated(2));
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), Some(auth_json(&undated(2))));
-    // Nor where the newer one got lost.
+    // Also after the newer one was lost.
     fs::remove_file(folder(&other).join("auth.json")).expect("lose it");
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), None);
     let _ = other.run(["use", "work"]).code(5);
 
-    // What is known of it goes along with the next export, to where it came from.
+    // The fingerprint travels with the next export to the machine that the login came from.
     save(&other, &undated(2));
     let next = export(&other, "next.age");
     assert_eq!(outcome(&import(&first, &next).code(0)), "newer");
@@ -153,12 +153,12 @@ fn i5_a_login_that_another_came_after_stays_away_whatever_the_clocks_said() {
 }
 
 #[test]
-fn i5_a_login_that_left_comes_back_with_the_export_that_took_it_and_no_other() {
+fn i5_a_moved_login_comes_back_only_with_the_export_that_took_it() {
     let (_first, file) = exported(&alice(0));
     let mut other = machine();
     let _ = import(&other, &file).code(0);
     other.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
-    // The very same login leaves for a third machine, where it may be in use.
+    // The same login moves to a third machine, where it may be in use.
     let next = export(&other, "next.age");
     let before = other.tree("home/.codex-manager/profiles/work");
     let said = import(&other, &file).code(0);
@@ -175,7 +175,7 @@ fn i5_a_login_that_left_comes_back_with_the_export_that_took_it_and_no_other() {
     ]);
     let for_people = for_people.code(0);
     assert!(
-        for_people.stdout.contains("what is here stays"),
+        for_people.stdout.contains("kept the local login"),
         "{for_people}"
     );
     assert!(
@@ -187,7 +187,7 @@ fn i5_a_login_that_left_comes_back_with_the_export_that_took_it_and_no_other() {
 }
 
 #[test]
-fn i5_where_it_cannot_be_told_which_works_what_is_here_stays() {
+fn i5_an_undecided_import_keeps_the_local_login() {
     let (_first, file) = exported(&alice(0));
     let other = machine();
     save(&other, &alice(0).family("another"));
@@ -198,7 +198,7 @@ fn i5_where_it_cannot_be_told_which_works_what_is_here_stays() {
     let once = other.tree("home/.codex-manager/profiles/work");
     let _ = import(&other, &file).code(0);
     assert_same_tree(&once, &other.tree("home/.codex-manager/profiles/work"));
-    // The note of the profile is lost, and with it whether the login left.
+    // profile.json is lost, and with it the record that the login moved.
     let (first, file) = exported(&alice(0));
     first.write("home/.codex-manager/profiles/work/profile.json", "{");
     assert_eq!(outcome(&import(&first, &file).code(0)), "unclear");
@@ -207,7 +207,7 @@ fn i5_where_it_cannot_be_told_which_works_what_is_here_stays() {
 }
 
 #[test]
-fn i5_what_was_known_of_a_login_outlives_its_profile() {
+fn i5_facts_about_a_login_survive_the_removal_of_its_profile() {
     let (_first, file) = exported(&alice(0));
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let other = machine();
@@ -222,7 +222,7 @@ fn i5_what_was_known_of_a_login_outlives_its_profile() {
         assert_eq!(history(&other), [auth_json(&alice(0))]);
         let refused = other.run(["use", "work"]).code(5);
         assert!(refused.stderr.contains("profile save"), "{refused}");
-        // A newer one is as good as ever.
+        // A newer login is imported as usual.
         save(&other, &alice(4));
         let _ = other.run(["use", "work"]).code(0);
         let notes = other.tree("home/.codex-manager/profiles").0;
@@ -235,7 +235,7 @@ fn i5_what_was_known_of_a_login_outlives_its_profile() {
 }
 
 #[test]
-fn a_live_login_that_is_newer_than_the_exports_becomes_the_profile() {
+fn a_live_login_newer_than_the_exported_one_becomes_the_profile() {
     let (_first, file) = exported(&alice(0));
     let other = machine();
     write_auth(&other.codex_home(), &alice(3));
@@ -248,7 +248,7 @@ fn a_live_login_that_is_newer_than_the_exports_becomes_the_profile() {
 }
 
 #[test]
-fn a_profile_here_of_a_newer_version_is_left_out_and_named() {
+fn a_local_profile_of_a_newer_version_is_skipped_and_reported() {
     let env = machine();
     for (name, login) in [("work", alice(0)), ("home", bob())] {
         write_auth(&env.codex_home(), &login);

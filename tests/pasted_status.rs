@@ -216,7 +216,7 @@ fn the_user_may_name_the_account_of_the_text() {
     assert!(run.stderr.starts_with(error), "{run}");
     let nobody = ["status", "--status-file", "-", "--account", "carol"];
     let run = env.run_with_input(nobody, &text).code(1);
-    assert!(run.stderr.contains("no account is called"), "{run}");
+    assert!(run.stderr.contains("no account or profile named"), "{run}");
     let dry = [
         "status",
         "--dry-run",

@@ -1,5 +1,5 @@
-//! `config import-python`: the home of a Python codex-manager outside the manager home is copied from, and
-//! stays as it is.
+//! `config import-python`: copies from the home of a Python codex-manager outside of the manager
+//! home, which is not changed.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
@@ -24,7 +24,7 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home")
 }
 
-/// Makes `to` a home as version 2.0.0 leaves it: an archive, its sidecar, a link to the latest.
+/// Creates a home of version 2.0.0 at `to`: an archive, its sidecar, a link to the latest.
 pub(crate) fn python_home(env: &TestEnv, to: &str) -> PathBuf {
     for name in [FLAT, FLAT_SIDECAR] {
         let bytes = fs::read(fixture().join("backups").join(name)).unwrap();
@@ -35,7 +35,7 @@ pub(crate) fn python_home(env: &TestEnv, to: &str) -> PathBuf {
     env.path(to)
 }
 
-/// Makes `to` a home as version 23 leaves it, with what it kept of 2.0.0.
+/// Creates a home of version 23 at `to`, with files that it kept of 2.0.0.
 fn later_python_home(env: &TestEnv, to: &str) -> PathBuf {
     let to = env.path(to);
     let copied = Command::new("cp")
@@ -55,7 +55,7 @@ fn backups(env: &TestEnv) -> PathBuf {
     env.manager_home().join("backups")
 }
 
-/// The outcomes of an import, as `archive saved_as outcome`.
+/// The outcomes of an import, each as `archive saved_as outcome`.
 fn outcomes(json: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let archives = json["archives"].as_array().unwrap().iter();
@@ -65,7 +65,7 @@ fn outcomes(json: &Value) -> Vec<String> {
         .collect()
 }
 
-/// An account of `cooldown`.
+/// An account in the output of `cooldown`.
 fn account(env: &TestEnv, email: &str) -> Value {
     let json = env.run(["cooldown", "--json"]).code(0).json();
     let accounts = json["accounts"].as_array().unwrap();
@@ -75,7 +75,7 @@ fn account(env: &TestEnv, email: &str) -> Value {
     account.clone()
 }
 
-/// What `doctor` finds about homes of the Python tool.
+/// The check of `doctor` about homes of the Python tool.
 fn finding(env: &TestEnv) -> Option<Value> {
     let json = env.run(["doctor", "--json"]).json();
     let checks = json["checks"].as_array().unwrap();
@@ -84,7 +84,7 @@ fn finding(env: &TestEnv) -> Option<Value> {
 }
 
 #[test]
-fn the_home_of_version_2_is_found_copied_and_stays_as_it_is() {
+fn the_home_of_version_2_is_found_copied_and_not_changed() {
     let env = TestEnv::new();
     let home = python_home(&env, "home/.codexmgr");
     let source = env.tree("home/.codexmgr");
@@ -147,8 +147,8 @@ fn the_home_of_version_2_is_found_copied_and_stays_as_it_is() {
 }
 
 #[test]
-fn the_newer_observation_wins_whichever_side_has_it() {
-    // The Python tool saw 40 % left on 20 Nov at 06:04, and used alice then.
+fn the_newer_observation_wins_on_either_side() {
+    // The Python tool recorded 40 % left on 20 Nov at 06:04, and a use of alice.
     for (observed_at, used, source) in [
         ("2026-11-20T11:00:00Z", 91.0, "live"),
         ("2026-11-19T11:00:00Z", 60.0, "python"),
@@ -173,7 +173,7 @@ fn the_newer_observation_wins_whichever_side_has_it() {
 }
 
 #[test]
-fn a_login_that_expired_is_not_recommended_unless_there_is_another() {
+fn an_expired_login_is_not_recommended_unless_there_is_another() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -205,13 +205,13 @@ fn every_archive_of_a_later_version_is_copied_to_its_place() {
 }
 
 #[test]
-fn an_archive_of_the_same_name_is_kept_and_the_other_copied_beside_it() {
+fn an_archive_of_the_same_name_is_kept_and_the_other_copied_with_a_number() {
     let env = TestEnv::new();
     let home = later_python_home(&env, "old-manager");
     let path = home.to_str().unwrap();
     let _ = import(&env, &[path]).code(0);
     let kept = fs::read(backups(&env).join(FLAT)).unwrap();
-    // The Python tool wrote both names again.
+    // The Python tool has written both archives again.
     for name in [FLAT, LOGIN] {
         let file = home.join("backups").join(name);
         let mut parts = Parts::of(&fs::read(&file).unwrap());
@@ -238,7 +238,7 @@ fn an_archive_of_the_same_name_is_kept_and_the_other_copied_beside_it() {
 }
 
 #[test]
-fn what_is_no_such_home_is_refused_and_nothing_is_made() {
+fn other_folders_are_refused_and_nothing_is_created() {
     let mut env = TestEnv::new();
     let refused = |env: &TestEnv, args: &[&str], code: i32, why: &str| {
         let before = env.tree("");
@@ -274,7 +274,7 @@ fn what_is_no_such_home_is_refused_and_nothing_is_made() {
         "CODEX_MANAGER_HOME",
         env.path("home/.codex-manager/new/one"),
     );
-    refused(&env, &[], 5, "the manager home lies in it");
+    refused(&env, &[], 5, "the folder contains the manager home");
 
     // A manager home of this program.
     env.unset("CODEX_MANAGER_HOME");
@@ -291,14 +291,14 @@ fn what_is_no_such_home_is_refused_and_nothing_is_made() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_and_the_others_are_copied() {
+fn an_unreadable_file_is_reported_and_the_others_are_copied() {
     let env = TestEnv::new();
     let home = python_home(&env, "home/.codexmgr").join("backups");
     let other = FLAT.replace("155500", "165500");
     fs::copy(home.join(FLAT), home.join(&other)).unwrap();
     fs::remove_file(home.join(FLAT)).unwrap();
     symlink("nowhere", home.join(FLAT)).unwrap();
-    // Without the archive a record is left.
+    // Without its archive, the sidecar is a record.
     let json = import(&env, &["--json"]).code(0).json();
     assert_eq!(outcomes(&json).len(), 2, "{json:#}");
 
@@ -315,10 +315,10 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_are_copied() {
 }
 
 #[test]
-fn legacy_files_that_version_1_knew_are_left_to_normalize() {
+fn legacy_records_of_version_1_are_left_to_normalize() {
     let env = TestEnv::new();
     python_home(&env, "home/.codexmgr");
-    // As version 1.0.1 writes it, some keys left out.
+    // The format of version 1.0.1, without some keys.
     env.write(
         "home/.codexmgr/inventory.json",
         r#"{"generated_at":"2026-11-20T06:04:59+00:00","record_count":1,"records":[
@@ -331,14 +331,14 @@ fn legacy_files_that_version_1_knew_are_left_to_normalize() {
 }
 
 #[test]
-fn a_damaged_cooldown_of_the_source_is_left_out_and_named() {
+fn a_damaged_cooldown_of_the_source_is_ignored_and_reported() {
     let env = TestEnv::new();
     python_home(&env, "home/.codexmgr");
     env.write("home/.codexmgr/cooldown.json", "{");
     let run = import(&env, &[]).code(0);
     assert!(
         run.stderr
-            .contains("left out, since it is damaged: [ROOT]/home/.codexmgr/cooldown.json"),
+            .contains("damaged, so it was ignored: [ROOT]/home/.codexmgr/cooldown.json"),
         "{run}"
     );
     assert!(backups(&env).join(FLAT).is_file());
@@ -357,7 +357,7 @@ fn i2_an_import_that_is_killed_anywhere_is_completed_by_the_next() {
     };
     let state = |env: &TestEnv| {
         let mut tree = env.tree("home/.codex-manager");
-        // Times differ from run to run, and inventory.json has them.
+        // inventory.json contains mtimes, which differ from run to run.
         tree.0.retain(|path, _| !path.ends_with("inventory.json"));
         let timeless = |text: String| {
             let parts = text.split(' ').enumerate();

@@ -138,7 +138,7 @@ fn the_first_write_says_how_to_go_back_to_it() {
     };
     let told = hold();
     for part in [
-        "the commands cooldown and recommend of the Python codex-manager fail in this folder",
+        "whose commands cooldown and recommend now fail in this folder",
         "to go back, rename the original to cooldown.json",
         "cooldown.json.python-backup",
     ] {

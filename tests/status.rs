@@ -277,7 +277,10 @@ fn a_spent_login_is_told_from_being_signed_out() {
     };
     world.alice(|alice| alice.refresh_expired = true);
     let run = world.status().code(6);
-    assert!(problem(&run).starts_with("the login is spent: "), "{run}");
+    assert!(
+        problem(&run).starts_with("the login has expired: "),
+        "{run}"
+    );
     assert_eq!(run.json()["email"], "alice@example.com");
     assert_eq!(world.entry()["login"], "expired");
 }

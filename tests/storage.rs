@@ -1,4 +1,4 @@
-//! `storage`: what fills a home.
+//! `storage`: the disk usage of a home.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{put, set_time};
@@ -20,7 +20,7 @@ fn rollout(env: &TestEnv, day: &str, n: u32, cwd: &str, bytes: usize) {
 }
 
 #[test]
-fn kinds_projects_months_and_the_largest_are_told() {
+fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     let env = TestEnv::new();
     rollout(&env, "2026-10-01", 1, "/proj/one", 4_000_000);
     rollout(&env, "2026-11-05", 2, "/proj/one", 2_000_000);
@@ -56,7 +56,7 @@ fn kinds_projects_months_and_the_largest_are_told() {
         )
     };
     assert_eq!(project(0), ("/proj/one", 4_000_000));
-    // The database is believed before the file.
+    // The database takes precedence over the rollout.
     assert_eq!(project(1), ("/row", 2_000_000));
     assert_eq!(project(2), ("/proj/two", 1_000_000));
     assert_eq!(document["months"][1]["name"], "2026-11");
@@ -96,7 +96,7 @@ fn kinds_projects_months_and_the_largest_are_told() {
     let hints = env.run(["storage"]).code(0).stderr;
     insta::assert_snapshot!(hints, @r"
 
-    what Codex makes again could go, with Codex closed:
+    Codex recreates these files; remove them with Codex closed:
       rm -rf [ROOT]/home/.codex/packages   # packages, 9.0 MB
       sqlite3 [ROOT]/home/.codex/state_5.sqlite VACUUM   # databases, 200.7 kB
       rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp   # caches, 70.0 kB
@@ -104,7 +104,7 @@ fn kinds_projects_months_and_the_largest_are_told() {
 }
 
 #[test]
-fn an_empty_home_has_nothing_and_no_forecast() {
+fn an_empty_home_has_no_usage_and_no_forecast() {
     let env = TestEnv::new();
     fs::create_dir_all(env.codex_home()).unwrap();
     let document = env.run(["storage", "--json"]).code(0).json();
@@ -115,7 +115,7 @@ fn an_empty_home_has_nothing_and_no_forecast() {
 }
 
 #[test]
-fn odd_names_and_times_do_no_harm() {
+fn unusual_names_and_times_are_handled() {
     let env = TestEnv::new();
     let odd = put(&env, "sessions/rollout-nonsense.jsonl", "\0\0");
     set_time(&odd, 4_000_000_000, 0);

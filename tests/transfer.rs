@@ -1,4 +1,4 @@
-//! `profile export` and `import`: one file, one owner, nothing taken on trust.
+//! `profile export` and `import`: the file, the ownership of logins, and faults.
 
 #![allow(
     clippy::print_stdout,
@@ -17,8 +17,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Alice and Bob have profiles, and somebody else is signed in.
-fn world() -> TestEnv {
+/// Alice and Bob have profiles, and Carol is signed in.
+fn env_with_profiles() -> TestEnv {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &carol());
     env.write("pass", "correct horse\n");
@@ -29,7 +29,7 @@ pub(crate) fn carol() -> SignIn {
     SignIn::new("acct-carol", "carol@example.com").issued_at(crate::support::sample::RENEWED)
 }
 
-/// A key of age in the file `key.txt`, and its public half.
+/// A private age key in the file `key.txt`, and its public key.
 fn key(env: &TestEnv) -> String {
     let key = age::x25519::Identity::generate();
     env.write("key.txt", key.to_string().expose_secret());
@@ -45,7 +45,7 @@ pub(crate) fn import(env: &TestEnv, file: &Path, args: &[&str]) -> Run {
     env.run([&["profile", "import", &file, "--json"], args].concat())
 }
 
-/// Another machine, with the same key.
+/// A second machine with the same key.
 fn other_machine(env: &TestEnv) -> TestEnv {
     let other = TestEnv::new();
     for name in ["key.txt", "pass"] {
@@ -60,7 +60,7 @@ fn kept(env: &TestEnv, name: &str) -> Option<String> {
     fs::read_to_string(folder(env, name).join("auth.json")).ok()
 }
 
-/// Everything of the manager home but times, locks and empty folders of work.
+/// The tree of the manager home without times, locks and empty work folders.
 pub(crate) fn state(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex-manager"));
     tree.0.retain(|path, text| {
@@ -76,7 +76,7 @@ pub(crate) fn state(env: &TestEnv) -> Tree {
 
 #[test]
 fn logins_move_to_the_other_machine_and_are_refused_here() {
-    let env = world();
+    let env = env_with_profiles();
     let key = key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let said = export(&env, &args).code(0);
@@ -129,8 +129,8 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
 }
 
 #[test]
-fn a_login_that_is_live_stays_and_is_named() {
-    let env = world();
+fn a_live_login_is_not_exported_and_is_reported() {
+    let env = env_with_profiles();
     let _ = env.run(["use", "work"]).code(0);
     let said = export(
         &env,
@@ -156,8 +156,8 @@ fn a_login_that_is_live_stays_and_is_named() {
 }
 
 #[test]
-fn without_logins_there_is_none_in_it_and_secrets_are_never_written_openly() {
-    let env = world();
+fn logins_are_exported_only_on_request_and_only_encrypted() {
+    let env = env_with_profiles();
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
     let _ = backup(&env, &[]);
@@ -185,8 +185,8 @@ fn without_logins_there_is_none_in_it_and_secrets_are_never_written_openly() {
 }
 
 #[test]
-fn i9_importing_twice_is_importing_once_and_nothing_gets_older() {
-    let env = world();
+fn i9_a_second_import_changes_nothing_and_newer_data_stays() {
+    let env = env_with_profiles();
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
     let archive = backup(&env, &[]);
@@ -239,7 +239,8 @@ fn i9_importing_twice_is_importing_once_and_nothing_gets_older() {
     let name = archive.file_name().expect("a name");
     assert!(other.manager_home().join("backups").join(name).exists());
 
-    // Renewed here since: the old one does not come back, whether there is a copy or only the mark.
+    // The login was renewed here since. The old one does not come back, whether its copy or only
+    // its fingerprint is kept.
     write_auth(&other.codex_home(), &alice(3));
     let _ = other.run(["profile", "save", "work"]).code(0);
     write_auth(&other.codex_home(), &carol());
@@ -255,8 +256,8 @@ fn i9_importing_twice_is_importing_once_and_nothing_gets_older() {
 }
 
 #[test]
-fn names_that_clash_get_a_number_and_archives_are_never_overwritten() {
-    let env = world();
+fn conflicting_names_get_a_number_and_archives_are_never_overwritten() {
+    let env = env_with_profiles();
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
     let archive = backup(&env, &[]);
@@ -270,7 +271,7 @@ fn names_that_clash_get_a_number_and_archives_are_never_overwritten() {
     ];
     let _ = export(&env, &args).code(0);
     let other = other_machine(&env);
-    // Another account is called work here; and another archive has the name.
+    // Here another account has the profile `work`, and another archive has the same name.
     write_auth(&other.codex_home(), &carol());
     let _ = other.run(["profile", "save", "work"]).code(0);
     let name = archive
@@ -304,9 +305,9 @@ fn names_that_clash_get_a_number_and_archives_are_never_overwritten() {
 }
 
 #[test]
-fn a_sidecar_that_does_not_describe_its_archive_stays_behind_and_the_archive_travels() {
+fn a_mismatched_sidecar_is_left_out_and_its_archive_exported() {
     for wrong in ["{", "{\"schema\":99}", "of another"] {
-        let env = world();
+        let env = env_with_profiles();
         let archive = backup(&env, &[]);
         let sidecar = text(&archive).replace(".tar.gz", ".metadata.json");
         if wrong == "of another" {
@@ -329,8 +330,8 @@ fn a_sidecar_that_does_not_describe_its_archive_stays_behind_and_the_archive_tra
 }
 
 #[test]
-fn a_newer_login_of_the_live_account_goes_live_with_the_import() {
-    let env = world();
+fn an_imported_newer_login_of_the_live_account_goes_live() {
+    let env = env_with_profiles();
     let key = key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     let other = other_machine(&env);
@@ -343,17 +344,17 @@ fn a_newer_login_of_the_live_account_goes_live_with_the_import() {
     let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("live");
     assert_eq!(live, auth_json(&alice(0)));
     assert_eq!(owner(&other, "work"), "live");
-    // The one before is in the history.
+    // The previous login is in the history.
     let history = fs::read_dir(folder(&other, "work").join("history")).expect("history");
     assert_eq!(history.count(), 1);
 }
 
 #[test]
-fn a_login_that_was_moved_comes_back_by_its_file_and_by_no_other_way() {
-    let env = world();
+fn a_moved_login_comes_back_only_with_its_export() {
+    let env = env_with_profiles();
     let key = key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
-    // An older copy that turns up is no reason to take it for the owner.
+    // An older copy of the login does not become the owner.
     let older = alice(0).issued_at(1_700_000_000);
     let dump = env.write("old_auth.json", auth_json(&older));
     let _ = env
@@ -367,7 +368,7 @@ fn a_login_that_was_moved_comes_back_by_its_file_and_by_no_other_way() {
 
 #[test]
 fn a_wrong_key_is_refused_and_changes_nothing() {
-    let env = world();
+    let env = env_with_profiles();
     let public = key(&env);
     let _ = export(
         &env,
@@ -387,7 +388,7 @@ fn a_wrong_key_is_refused_and_changes_nothing() {
             "pass.age",
             &["--passphrase-file", "pass"][..],
             5,
-            "passphrase does not open",
+            "wrong passphrase",
         ),
         (
             "pass.age",
@@ -398,7 +399,7 @@ fn a_wrong_key_is_refused_and_changes_nothing() {
         ("pass.age", &[], 4, "--passphrase-file"),
         ("pass.age", &["--passphrase-file", "empty"], 4, "is empty"),
         ("key.age", &["--identity", "key.txt"], 5, "none of the keys"),
-        ("key.age", &["--identity", "empty"], 4, "no key of age"),
+        ("key.age", &["--identity", "empty"], 4, "no age key"),
         ("key.age", &["--identity", "nowhere"], 1, "nowhere"),
         ("key.age", &[], 4, "--identity"),
     ] {
@@ -410,8 +411,8 @@ fn a_wrong_key_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_ciphertext_that_was_changed_or_cut_is_refused() {
-    let env = world();
+fn a_modified_or_truncated_ciphertext_is_refused() {
+    let env = env_with_profiles();
     let key = key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     let bytes = fs::read(env.path("out.age")).expect("read");
@@ -433,19 +434,19 @@ fn a_ciphertext_that_was_changed_or_cut_is_refused() {
     }
 }
 
-/// Who may use the login of a profile: the machine, the file, or neither for now.
+/// The owner of a profile's login: the machine, the export, or neither while the move is pending.
 fn owners(env: &TestEnv, name: &str, file: &Path) -> (bool, bool) {
     let may_use = env.run(["use", name, "--dry-run"]).code == 0;
     (may_use, file.exists())
 }
 
 #[test]
-fn i2_i3_an_export_that_is_killed_or_out_of_room_anywhere_leaves_one_owner() {
+fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
     if !can_inject() {
         return;
     }
     let mut dice = Dice::new();
-    let env = world();
+    let env = env_with_profiles();
     let key = key(&env);
     let file = env.path("out.age");
     let args = [
@@ -476,7 +477,7 @@ fn i2_i3_an_export_that_is_killed_or_out_of_room_anywhere_leaves_one_owner() {
                 let (may_use, exists) = owners(&env, name, &file);
                 assert!(!(may_use && exists), "{point:?}: two owners of {name}");
             }
-            // Any command on profiles settles it.
+            // Any command on profiles resolves the pending move.
             let said = env.run(["profile", "list"]).code(0);
             for name in ["work", "home"] {
                 let (may_use, exists) = owners(&env, name, &file);
@@ -511,7 +512,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
         return;
     }
     let mut dice = Dice::new();
-    let env = world();
+    let env = env_with_profiles();
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
     let _ = backup(&env, &[]);
@@ -532,7 +533,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
     let expected = state(&whole);
     let digest_free = |tree: &Tree| {
         let mut tree = tree.clone();
-        // Stamps of files are in it.
+        // It contains mtimes.
         tree.0.retain(|path, _| !path.ends_with("inventory.json"));
         tree
     };
@@ -553,11 +554,11 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
 }
 
 #[test]
-fn an_export_whose_file_was_carried_away_gives_nothing_back_unasked() {
-    let env = world();
+fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
+    let env = env_with_profiles();
     let key = key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
-    // As a kill between the two notes leaves it.
+    // The state after a kill between the two writes of profile.json.
     let note = folder(&env, "work").join("profile.json");
     let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
     open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
@@ -576,7 +577,7 @@ fn an_export_whose_file_was_carried_away_gives_nothing_back_unasked() {
 
 #[test]
 fn i11_a_dry_run_of_an_export_writes_nothing() {
-    let env = world();
+    let env = env_with_profiles();
     let before = env.tree("");
     let view = export(&env, &["out.age", "--with-logins", "--dry-run"])
         .code(0)
@@ -587,7 +588,7 @@ fn i11_a_dry_run_of_an_export_writes_nothing() {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_archives() {
+fn memory_use_does_not_depend_on_the_size_of_archives() {
     const LIMIT_KIB: u64 = 180_000;
     let env = TestEnv::in_memory();
     sample_home(&env);
@@ -621,7 +622,7 @@ fn memory_does_not_grow_with_the_archives() {
 }
 
 #[test]
-fn a_restore_does_not_bring_a_moved_login_back_unasked() {
+fn a_restore_does_not_restore_a_moved_login_by_default() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -642,7 +643,7 @@ fn a_restore_does_not_bring_a_moved_login_back_unasked() {
 
 #[test]
 fn a_removed_profile_whose_login_moved_stays_moved() {
-    let env = world();
+    let env = env_with_profiles();
     let login = fs::read(folder(&env, "work").join("auth.json")).expect("read");
     env.write("dump.json", login);
     let key = key(&env);
@@ -661,7 +662,7 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
         refused.stderr.contains("codex-manager profile login work"),
         "{refused}"
     );
-    // A login of its own is another.
+    // A new sign-in is a login of its own.
     write_auth(&env.codex_home(), &alice(2));
     let _ = env.run(["profile", "save", "work"]).code(0);
     write_auth(&env.codex_home(), &carol());
@@ -669,8 +670,8 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
 }
 
 #[test]
-fn an_account_that_is_signed_in_anew_after_its_login_moved_is_at_hand_again() {
-    let env = world();
+fn an_account_is_available_again_after_a_new_sign_in() {
+    let env = env_with_profiles();
     let key = key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let _ = export(&env, &args).code(0);
@@ -697,8 +698,8 @@ fn an_account_that_is_signed_in_anew_after_its_login_moved_is_at_hand_again() {
 }
 
 #[test]
-fn an_import_without_logins_makes_no_login_of_this_machine_stale() {
-    let env = world();
+fn an_import_without_logins_keeps_local_logins_usable() {
+    let env = env_with_profiles();
     write_auth(&env.codex_home(), &alice(2));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let _ = export(&env, &["out.tar.gz"]).code(0);

@@ -153,7 +153,7 @@ fn what_cannot_go_live_changes_nothing() {
     let env = alice_and_bob();
     let before = env.tree("");
     for (args, code, reason) in [
-        (&["nobody"][..], 1, "no account is called"),
+        (&["nobody"][..], 1, "no account or profile named"),
         (&[], 4, "which account"),
         (&["-"], 1, "no previous account"),
     ] {

@@ -198,7 +198,7 @@ pub fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
         context.ui.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
     });
-    accounts::known(&context.settings.manager_home, live.login(), file)
+    accounts::list(&context.settings.manager_home, live.login(), file)
 }
 
 /// Says each warning.

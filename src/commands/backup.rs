@@ -23,8 +23,8 @@ use crate::codex::identity::Identity;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::cleanup;
 use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
-use crate::inventory::left_over;
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
@@ -385,7 +385,7 @@ fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
 
 /// Removes what killed processes left in the manager home. What stays only takes room.
 fn sweep(context: &Context, manager: &Path) {
-    for e in left_over::sweep(manager) {
+    for e in cleanup::sweep(manager) {
         let message = CommandError::from(e).in_one_line();
         context.ui.warn(format_args!(
             "left over in {}: {message}",

@@ -1,4 +1,4 @@
-//! `config import-python`: copies of the archives and the cooldown of a Python codex-manager.
+//! `config import-python`: copies the archives and the cooldown of a Python codex-manager.
 
 use super::account::{printable, warn_all};
 use crate::archive::names::ARCHIVE_SUFFIX;
@@ -33,7 +33,7 @@ pub(super) struct ImportPythonArgs {
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Serialize)]
 struct ImportJson<'a> {
     source: &'a Path,

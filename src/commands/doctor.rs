@@ -10,7 +10,7 @@ use crate::doctor::manager_home::stray;
 use crate::doctor::privacy;
 use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
-use crate::inventory::records::{InventoryFile, Problem};
+use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::tree;
@@ -130,7 +130,8 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
     }
     // What cannot be listed is a finding of the examination.
     for record in store::archives(home).unwrap_or_default() {
-        if record.archive.is_some() && matches!(record.problem(), Some(Problem::Sidecar(_))) {
+        if record.archive.is_some() && matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)))
+        {
             let path = store::backups(home).join(&record.path);
             match super::verify::repair_sidecar(&path, dry_run) {
                 Ok(false) => {}

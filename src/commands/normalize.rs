@@ -6,7 +6,7 @@ use crate::archive::names;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, LOCK_NAME};
-use crate::inventory::legacy::{self, Merged, Skipped};
+use crate::inventory::legacy::{self, LegacyMerge, SkippedLegacyFile};
 use crate::inventory::records::{InventoryFile, LegacyRecord};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
@@ -71,7 +71,7 @@ pub struct NormalizeArgs {
 #[derive(Debug)]
 struct NormalizePlan {
     records: Vec<LegacyRecord>,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedLegacyFile>,
 }
 
 /// An auth-only archive that is to be written.
@@ -250,7 +250,7 @@ fn plan_normalize(
                 &context.now(),
                 context.settings.zone,
             )),
-            Err(e) => skipped.push(Skipped {
+            Err(e) => skipped.push(SkippedLegacyFile {
                 path,
                 reason: e.source.to_string(),
                 is_fault: true,
@@ -265,10 +265,13 @@ fn plan_normalize(
 ///
 /// Both steps take what is already there into account, so that a run that was stopped between them
 /// is made whole by the next one.
-fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Merged, CommandError> {
+fn apply_normalize(
+    records: Vec<LegacyRecord>,
+    context: &Context,
+) -> Result<LegacyMerge, CommandError> {
     let home = &context.settings.manager_home;
     if records.is_empty() {
-        return Ok(Merged::default());
+        return Ok(LegacyMerge::default());
     }
     // Refused before anything is written, not between two documents.
     cooldown::load(home, &context.now(), context.settings.zone)?;
@@ -335,7 +338,7 @@ fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
 
 /// The sidecars that are not there yet and that no archive brings along, by name.
 fn sidecar_jobs<'a>(
-    merged: &'a Merged,
+    merged: &'a LegacyMerge,
     archives: &[ArchiveJob],
     backups: &Path,
 ) -> Vec<(String, &'a LegacyRecord)> {
@@ -373,11 +376,15 @@ fn write_sidecars(
 }
 
 /// The archives to write. A file without a login of its account has none, and that is said.
-fn archive_jobs(merged: &Merged, backups: &Path, skipped: &mut Vec<Skipped>) -> Vec<ArchiveJob> {
+fn archive_jobs(
+    merged: &LegacyMerge,
+    backups: &Path,
+    skipped: &mut Vec<SkippedLegacyFile>,
+) -> Vec<ArchiveJob> {
     let mut jobs = Vec::new();
     for record in &merged.records {
         if let Some(problem) = &record.problem {
-            skipped.push(Skipped {
+            skipped.push(SkippedLegacyFile {
                 path: PathBuf::from(&record.source_path),
                 reason: format!("no archive: {problem}"),
                 is_fault: true,
@@ -398,7 +405,7 @@ fn archive_jobs(merged: &Merged, backups: &Path, skipped: &mut Vec<Skipped>) -> 
 /// Writes auth-only archives; returns their names. A file that changed since it was read is skipped.
 fn write_archives(
     jobs: &[ArchiveJob],
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedLegacyFile>,
     context: &Context,
 ) -> Result<Vec<String>, CommandError> {
     let mut written = Vec::new();
@@ -411,7 +418,7 @@ fn write_archives(
                     .file_name()
                     .map(|name| name.to_string_lossy().into_owned()),
             ),
-            None => skipped.push(Skipped {
+            None => skipped.push(SkippedLegacyFile {
                 path: PathBuf::from(&job.record.source_path),
                 reason: "no archive: it changed while it was read".into(),
                 is_fault: true,
@@ -441,7 +448,7 @@ fn view(record: &LegacyRecord, context: &Context) -> RecordView {
     }
 }
 
-fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
+fn show(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
     let ui = &context.ui;
     if !merged.records.is_empty() {
         let heads = ["ACCOUNT", "NAME", "STARTED", "NEXT AVAILABLE", "LOGIN"];
@@ -522,7 +529,7 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
 }
 
 /// Names files that were never meant: the first few for each reason, as there may be a whole home of them.
-fn show_other_files(others: &[&Skipped], ui: &Ui) {
+fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
     const SHOWN: usize = 10;
     if ui.wants_json() {
         return;

@@ -1,4 +1,4 @@
-//! `profile export`: the manager home as one file, for another machine.
+//! `profile export`: writes the manager home to one file for another machine.
 
 use super::account::printable;
 use super::profile::{check_store, note};
@@ -10,40 +10,40 @@ use crate::io::progress::waiting_for_input;
 use crate::io::quantity::pluralize;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, atomic};
-use crate::transfer::export::{self, ExportOptions, ExportPlan, Left, MovedLogin};
-use crate::transfer::handover::{self, Settled};
-use crate::transfer::seal::{Key, Passphrase, SealFor};
+use crate::transfer::export::{self, ExportOptions, ExportPlan, MovedLogin, NotTransferred};
+use crate::transfer::handover::{self, MoveOutcome};
+use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
 use crate::ui::{Style, time};
 use clap::Args;
 use serde::Serialize;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-/// Write profiles, records, figures and settings to one file, for another machine
+/// Write profiles, records, figures and settings to one file for another machine
 ///
-/// Logins go along with --with-logins alone, and then they are moved: a login that is used in two
-/// places stops working in both, so the profiles here give theirs up and `use` refuses them. An
-/// account that is signed in in a Codex home stays; switch to another one first. Logins and archives
-/// are only written encrypted.
+/// Logins are included only with --with-logins, and then they are moved: a login that is used on
+/// two machines stops working on both, so the local profiles lose theirs and `use` refuses them.
+/// The login of an account that a Codex home is signed in to stays; switch to another account
+/// first. Logins and archives are always encrypted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile export laptop.export
   codex-manager profile export laptop.age --with-logins # asks for a passphrase
   codex-manager profile export all.age --with-archives --recipient age1…")]
 pub(super) struct ExportArgs {
-    /// The file, which must not exist
+    /// The file to create; it must not exist
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Move the logins of the profiles into it
+    /// Move the logins of the profiles into the file
     #[arg(long)]
     with_logins: bool,
-    /// Take the archives along
+    /// Include the archives below backups/
     #[arg(long)]
     with_archives: bool,
-    /// Encrypt it for the holder of this key of age (age1…); may be given again
+    /// Encrypt for the owner of this age key (age1…); repeatable
     #[arg(long, value_name = "KEY", conflicts_with = "passphrase_file")]
     recipient: Vec<String>,
-    /// Encrypt it with the passphrase in the first line of a file; - is standard input
+    /// Encrypt with the passphrase in the first line of this file; - reads standard input
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// Show what would be done; write nothing
@@ -51,7 +51,7 @@ pub(super) struct ExportArgs {
     pub(super) dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Debug, Serialize)]
 struct ExportView<'a> {
     file: String,
@@ -60,7 +60,7 @@ struct ExportView<'a> {
     files: usize,
     archives: usize,
     logins: &'a [MovedLogin],
-    left: &'a [Left],
+    left: &'a [NotTransferred],
     dry_run: bool,
 }
 
@@ -68,7 +68,7 @@ impl ExportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         if self.with_logins {
-            // In a keyring nobody can see which login is live.
+            // With a keyring, the live login cannot be determined.
             check_store(context)?;
         }
         let file = context.env.absolute(&self.file);
@@ -80,9 +80,9 @@ impl ExportArgs {
                 "no such folder: {}",
                 atomic::parent_of(&file).display()
             ))
-            .hint("make it first, or name another; nothing was changed"));
+            .hint("create the folder or choose another one; nothing was changed"));
         }
-        let seal_for = self.seal_for(context)?;
+        let encryption = self.encryption(context)?;
         let options = ExportOptions {
             manager_home: &settings.manager_home,
             codex_home: &settings.codex_home,
@@ -110,7 +110,7 @@ impl ExportArgs {
         let mut view = ExportView {
             file: file.display().to_string(),
             bytes: plan.bytes(),
-            encrypted: seal_for.name(),
+            encrypted: encryption.name(),
             files: plan.manifest.files.len(),
             archives: plan.archives,
             logins: &plan.logins,
@@ -118,52 +118,52 @@ impl ExportArgs {
             dry_run: self.dry_run,
         };
         if !self.dry_run {
-            view.bytes = write(&plan, &options, seal_for, &file, context)?;
+            view.bytes = write(&plan, &options, encryption, &file, context)?;
         }
         context.ui.document("profile export", &view);
         show(&view, context);
         Ok(Outcome::partial_if(!view.left.is_empty()))
     }
 
-    fn seal_for(&self, context: &Context) -> Result<SealFor, CommandError> {
+    fn encryption(&self, context: &Context) -> Result<Encryption, CommandError> {
         if !self.recipient.is_empty() {
-            let keys = self.recipient.iter().map(|text| Key::parse(text));
-            return Ok(SealFor::Recipients(keys.collect::<Result<_, _>>()?));
+            let keys = self.recipient.iter().map(|text| RecipientKey::parse(text));
+            return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
         }
         let holds_secrets = self.with_logins || self.with_archives;
         if let Some(file) = &self.passphrase_file {
-            return Ok(SealFor::Passphrase(read_passphrase(file, context)?));
+            return Ok(Encryption::Passphrase(read_passphrase(file, context)?));
         }
         if !holds_secrets || self.dry_run {
-            return Ok(SealFor::Everybody);
+            return Ok(Encryption::Plain);
         }
         let first = context.ui.ask_secret("passphrase:");
         let second = first.as_ref().and_then(|_| context.ui.ask_secret("again:"));
         match (first, second) {
             (Some(first), Some(second)) if first == second => {
-                Ok(SealFor::Passphrase(Passphrase::of(&first)?))
+                Ok(Encryption::Passphrase(Passphrase::of(&first)?))
             }
             (Some(_), Some(_)) => Err(CommandError::usage("the passphrases differ")
                 .hint("run the same command again; nothing was changed")),
             _ => Err(CommandError::usage(
-                "logins and archives are only exported encrypted, and there is no passphrase",
+                "an export of logins or archives needs a passphrase or a recipient",
             )
             .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")),
         }
     }
 }
 
-/// Writes the file; returns its length.
+/// Writes the export and returns its length.
 fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
-    seal_for: SealFor,
+    encryption: Encryption,
     file: &Path,
     context: &Context,
 ) -> Result<u64, CommandError> {
     let bytes = {
         let bar = context.ui.bar("writing", plan.bytes());
-        export::write(plan, options, seal_for, file, &bar)?
+        export::write(plan, options, encryption, file, &bar)?
     };
     if !plan.logins.is_empty() {
         note(context, None)?;
@@ -171,7 +171,7 @@ fn write(
     Ok(bytes)
 }
 
-/// The passphrase in the first line of a file, or of standard input.
+/// Reads the passphrase in the first line of a file, or of standard input for `-`.
 pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase, CommandError> {
     if file != Path::new("-") {
         return Ok(Passphrase::read(&context.env.absolute(file))?);
@@ -223,36 +223,36 @@ fn show(view: &ExportView<'_>, context: &Context) {
         ui.note("nothing was written");
     } else if !view.logins.is_empty() {
         ui.note(format_args!(
-            "the logins are in the file alone now; on one other machine: codex-manager profile import {}",
+            "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
             view.file
         ));
     }
 }
 
-/// Settles exports that were killed while they moved logins.
+/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.
 pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
     let profiles = Profiles::of(&context.settings.manager_home);
-    let settled = handover::settle(&profiles)?;
+    let settled = handover::finish_interrupted(&profiles)?;
     let mut changed = false;
     for (name, end) in &settled {
         let who = printable(name);
         match end {
-            Settled::Moved(file) => {
+            MoveOutcome::Moved(file) => {
                 changed = true;
                 context.ui.warn(format_args!(
-                    "an interrupted export had finished: the login of {who} is in {}",
+                    "an interrupted export was complete: the login of {who} is in {}",
                     file.display()
                 ));
             }
-            Settled::TakenBack => {
+            MoveOutcome::TakenBack => {
                 changed = true;
                 context.ui.warn(format_args!(
-                    "an interrupted export was undone: {who} has its login back"
+                    "an interrupted export was undone: {who} has its login again"
                 ));
             }
-            Settled::Unknown(file) => context.ui.warn(format_args!(
-                "an export of {who} was interrupted, and {} is not there: if it is nowhere else, take \
-                 the login back with codex-manager profile save {who} --from {}",
+            MoveOutcome::Unknown(file) => context.ui.warn(format_args!(
+                "an export of {who} was interrupted, and {} does not exist: unless you moved the file, restore \
+                 the login with codex-manager profile save {who} --from {}",
                 file.display(),
                 profiles.folder_of(name).join("auth.json").display()
             )),

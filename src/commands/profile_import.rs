@@ -1,4 +1,4 @@
-//! `profile import`: an export of another machine becomes part of this manager home.
+//! `profile import`: merges an export of another machine into the manager home.
 
 use super::account::{printable, warn_all};
 use super::profile_export::read_passphrase;
@@ -9,39 +9,40 @@ use crate::io::staging::{self, Staging};
 use crate::transfer::TransferError;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportOptions, ImportPlan};
 use crate::transfer::profiles::LoginOutcome;
-use crate::transfer::reading;
-use crate::transfer::seal::{Found, Opener, Passphrase};
+use crate::transfer::reader;
+use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
 use crate::ui::{Style, Ui};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Take over what `profile export` wrote on another machine
+/// Import a file that `profile export` wrote on another machine
 ///
-/// All of the file is checked before anything is changed. Profiles are told apart by their account;
-/// the newer login wins, and what was seen last. No archive is overwritten. Doing it again changes
-/// nothing. Import logins on one machine only: used in two places, they stop working in both.
+/// The whole file is checked before anything is changed. Profiles are matched by account; the newer
+/// login and the newer observation win. No archive is overwritten. Importing the same file again
+/// changes nothing. Import logins on one machine only: a login that is used on two machines stops
+/// working on both.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile import laptop.export
   codex-manager profile import laptop.age            # asks for the passphrase
   codex-manager profile import laptop.age --identity key.txt --dry-run")]
 pub(super) struct ImportArgs {
-    /// The file
+    /// The export to import
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The key that it is encrypted for: a file of age-keygen
+    /// The file with the private key, as written by age-keygen
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
     identity: Option<PathBuf>,
-    /// A file whose first line is the passphrase; - is standard input
+    /// A file whose first line is the passphrase; - reads standard input
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// Check it and show what would be done; write nothing
+    /// Check the file and show what would be done; write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Debug, Serialize)]
 struct ImportView<'a> {
     file: String,
@@ -55,7 +56,7 @@ impl ImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let path = context.env.absolute(&self.file);
-        let found = Found::open(&path)?;
+        let found = ExportInput::open(&path)?;
         let key = self.opener(&found, &path, context)?;
         let opened = found.unlock(&path, key.as_ref())?;
         let home = &settings.manager_home;
@@ -63,20 +64,20 @@ impl ImportArgs {
         let staging = if self.dry_run {
             None
         } else {
-            // What stays only takes room, and the next backup says so.
+            // A failure only wastes disk space, and the next backup reports it.
             let _ = staging::sweep(&tmp);
             Some(Staging::inside(&tmp)?)
         };
         let package = {
             let bar = context.ui.bar("checking", 0);
-            reading::read(opened, &path, staging.as_ref(), &bar)?
+            reader::read(opened, &path, staging.as_ref(), &bar)?
         };
         let options = ImportOptions {
             manager_home: home,
             codex_home: &settings.codex_home,
             now: context.local_now(),
             zone: settings.zone,
-            patience: login_lock::REFRESH_TIMEOUT,
+            lock_timeout: login_lock::REFRESH_TIMEOUT,
         };
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
@@ -89,8 +90,8 @@ impl ImportArgs {
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
             context.ui.warn(format_args!(
-                "Codex held the live login for too long: {} has the newer one, the home the older; \
-                 run the same command again when Codex has ended",
+                "Codex held the live login for too long: {} has the newer login, but the Codex home still \
+                 has the olderone; run the same command again after Codex has ended",
                 printable(profile)
             ));
         }
@@ -101,22 +102,26 @@ impl ImportArgs {
 
     fn opener(
         &self,
-        found: &Found,
+        found: &ExportInput,
         path: &Path,
         context: &Context,
-    ) -> Result<Option<Opener>, CommandError> {
+    ) -> Result<Option<DecryptionKey>, CommandError> {
         if let Some(file) = &self.identity {
-            return Ok(Some(Opener::read_identities(&context.env.absolute(file))?));
+            return Ok(Some(DecryptionKey::read_identities(
+                &context.env.absolute(file),
+            )?));
         }
         if let Some(file) = &self.passphrase_file {
-            return Ok(Some(Opener::Passphrase(read_passphrase(file, context)?)));
+            return Ok(Some(DecryptionKey::Passphrase(read_passphrase(
+                file, context,
+            )?)));
         }
-        match found.needs() {
+        match found.needs_passphrase() {
             None => Ok(None),
             Some(true) if context.ui.is_interactive() => {
                 let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
                 let text = context.ui.ask_secret("passphrase:").ok_or_else(needed)?;
-                Ok(Some(Opener::Passphrase(Passphrase::of(&text)?)))
+                Ok(Some(DecryptionKey::Passphrase(Passphrase::of(&text)?)))
             }
             Some(by_passphrase) => {
                 Err(TransferError::NeedsKey(path.to_path_buf(), by_passphrase).into())
@@ -144,7 +149,7 @@ impl ImportArgs {
             (plan.accounts.len(), "accounts with newer figures"),
             (added.len(), "archives"),
             (plan.records, "records of legacy files"),
-            (plan.observations, "looks at quota"),
+            (plan.observations, "quotaobservations"),
             (plan.launches, "launches"),
         ];
         for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
@@ -152,7 +157,7 @@ impl ImportArgs {
         }
         for archive in added.iter().filter(|a| a.archive != a.saved_as) {
             ui.prose(format_args!(
-                "  another archive here is called {}; this one becomes {}",
+                "  another archive is already named {}; this one is saved as {}",
                 printable(&archive.archive),
                 printable(&archive.saved_as)
             ));
@@ -160,13 +165,13 @@ impl ImportArgs {
         match plan.config {
             ConfigOutcome::Added => ui.line("  settings (config.toml)"),
             ConfigOutcome::Kept => {
-                ui.note("the settings here stay as they are: config.toml differs");
+                ui.note("config.toml differs; the local settings were kept");
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
         for left in &plan.left {
             ui.warn(format_args!(
-                "not taken over: {}: {}",
+                "not imported: {}: {}",
                 printable(&left.name),
                 left.reason
             ));
@@ -179,7 +184,7 @@ impl ImportArgs {
             && counts.iter().all(|(count, _)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if is_nothing {
-            ui.line("all of it is here already");
+            ui.line("nothing to import: everything is alreadypresent");
         }
     }
 }
@@ -191,34 +196,34 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
         ui.prose(match profile.login {
             LoginOutcome::New => format!("{name}  {who}: with its login"),
             LoginOutcome::Newer => format!("{name}  {who}: with a newer login"),
-            LoginOutcome::Same => format!("{name}  {who}: has this login already"),
+            LoginOutcome::Same => format!("{name}  {who}: already has this login "),
             LoginOutcome::Older => format!(
-                "{name}  {who}: a newer login was seen here; the export's goes to the history"
+                "{name}  {who}: the local login is newer ; the exported one goes to the history"
             ),
             LoginOutcome::Unclear => format!(
-                "{name}  {who}: what is here stays: whether the export's login is newer, or spent, \
-                 cannot be told"
+                "{name}  {who}: kept the local login, because it is unclear whether the exported one is newer\
+                 or still works"
             ),
             LoginOutcome::None if profile.created => {
-                format!("{name}  {who}: without a login, which is on another machine")
+                format!("{name}  {who}: created without a login, which is on another machine")
             }
-            LoginOutcome::None => format!("{name}  {who}: known already"),
+            LoginOutcome::None => format!("{name}  {who}: already known "),
         });
         if profile.created && profile.name != profile.profile {
             ui.note(format_args!(
-                "{} is another account's name here, so this one is {}",
+                "another account already has the profile {} , so this one is named {}",
                 printable(&profile.name),
                 printable(&profile.profile)
             ));
         }
         if profile.login == LoginOutcome::Unclear {
             ui.note(format_args!(
-                "get a login that surely works: codex-manager profile login {}",
+                "sign in again to be sure: codex-manager profile login {}",
                 printable(&profile.profile)
             ));
         }
         if live.contains(&profile.profile) {
-            ui.line("  it is live, too: the same account was signed in with an older login");
+            ui.line("  the Codex home had an older loginof this account and has the new one too");
         }
     }
 }

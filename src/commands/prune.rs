@@ -8,13 +8,13 @@ use crate::archive::sidecar::SidecarProblem;
 use crate::archive::verify::VerifyReport;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::candidate::{Candidate, Soundness};
+use crate::inventory::candidate::{RetentionCandidate, Soundness};
 use crate::inventory::catalog;
 use crate::inventory::cooldown::LOCK_NAME;
-use crate::inventory::records::{FileStamp, Problem};
-use crate::inventory::retention::{self, Decision, KeepRules, RetentionPlan};
-use crate::inventory::store::{self, Finding};
-use crate::inventory::trash::{self, PutBack};
+use crate::inventory::records::{ArchiveProblem, FileStamp};
+use crate::inventory::retention::{self, KeepRules, RetentionDecision, RetentionPlan};
+use crate::inventory::store::{self, VerifyFinding};
+use crate::inventory::trash::{self, RestoredArchive};
 use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
 use crate::io::{progress, time_format};
@@ -86,7 +86,7 @@ struct PruneJson {
     keep: Vec<DecisionJson>,
     drop: Vec<DecisionJson>,
     /// What `--undo` put back.
-    put_back: Vec<PutBack>,
+    put_back: Vec<RestoredArchive>,
     /// The bytes of what was moved, or with `--empty-trash` removed.
     bytes: u64,
     /// The bytes in the trash afterwards.
@@ -157,9 +157,9 @@ impl PruneArgs {
             None
         } else {
             let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::settle_holding(manager, &held)?;
+            trash::finish_moves_locked(manager, &held)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
-            store::note_verified_holding(manager, &checks.findings(), &held)?;
+            store::note_verified_locked(manager, &checks.findings(), &held)?;
             Some(held)
         };
         let moved = sum(&plan.drop);
@@ -191,7 +191,7 @@ impl PruneArgs {
                 ));
             }
         }
-        let json = |decisions: Vec<Decision>| {
+        let json = |decisions: Vec<RetentionDecision>| {
             let rows = decisions.into_iter();
             rows.map(|d| row(d, context)).collect()
         };
@@ -230,7 +230,7 @@ impl PruneArgs {
         } else {
             "put back"
         };
-        for PutBack { archive, name } in &back {
+        for RestoredArchive { archive, name } in &back {
             let renamed = if archive == name {
                 String::new()
             } else {
@@ -305,12 +305,12 @@ struct ArchiveCheck {
     stamp: Option<FileStamp>,
     soundness: Soundness,
     /// What reading all of it came to.
-    found: Option<Finding>,
+    found: Option<VerifyFinding>,
 }
 
 impl ArchiveChecks {
     /// What `inventory.json` is to note.
-    fn findings(&self) -> Vec<Finding> {
+    fn findings(&self) -> Vec<VerifyFinding> {
         let all = self.0.values();
         all.filter_map(|check| check.found.clone()).collect()
     }
@@ -334,7 +334,7 @@ fn plan(
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
     checks.0.retain(|name, check| is_same(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-    let mut candidates: Vec<_> = records.iter().filter_map(Candidate::of).collect();
+    let mut candidates: Vec<_> = records.iter().filter_map(RetentionCandidate::of).collect();
     loop {
         for candidate in &mut candidates {
             if let Some(check) = checks.0.get(&candidate.archive) {
@@ -350,7 +350,7 @@ fn plan(
             .collect();
         let opened_all = unchecked.is_empty();
         let names = if opened_all {
-            retention::unproved(&plan, &context.now())
+            retention::needs_full_read(&plan, &context.now())
         } else {
             unchecked
         };
@@ -401,18 +401,18 @@ fn open(path: &Path) -> Result<Soundness, CommandError> {
         Ok(_) => Ok(Soundness::Sound),
         Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
         Err(e) => Ok(match catalog::problem_of(&e) {
-            Problem::Damaged(detail) => Soundness::Damaged(detail),
+            ArchiveProblem::Damaged(detail) => Soundness::Damaged(detail),
             _ => Soundness::Unreadable(e.to_string()),
         }),
     }
 }
 
-fn sum(decisions: &[Decision]) -> u64 {
+fn sum(decisions: &[RetentionDecision]) -> u64 {
     decisions.iter().map(|d| d.candidate.bytes).sum()
 }
 
-fn row(decision: Decision, context: &Context) -> DecisionJson {
-    let Decision { candidate, reason } = decision;
+fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
+    let RetentionDecision { candidate, reason } = decision;
     DecisionJson {
         archive: candidate.archive,
         reason,
@@ -432,7 +432,7 @@ fn show_plan(context: &Context, plan: &RetentionPlan) {
     }
     let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
     rows.extend(plan.drop.iter().map(|d| (d, false)));
-    let who = |d: &Decision| {
+    let who = |d: &RetentionDecision| {
         let identity = d.candidate.identity.as_ref();
         identity.map_or("signed out".to_owned(), |i| printable(i.email.as_str()))
     };
@@ -467,7 +467,7 @@ fn show_plan(context: &Context, plan: &RetentionPlan) {
     }
 }
 
-fn cells(context: &Context, decision: &Decision, kept: bool) -> [(Style, String); 5] {
+fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [(Style, String); 5] {
     let candidate = &decision.candidate;
     let (zone, now) = (context.settings.zone, context.now());
     let made = candidate

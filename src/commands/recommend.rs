@@ -7,7 +7,7 @@ use crate::codex::config::CredentialStore;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::accounts::{Account, distrust};
+use crate::inventory::accounts::{Account, recheck_profile_logins};
 use crate::inventory::cooldown::LoginState;
 use crate::io::deadline;
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
@@ -115,7 +115,7 @@ impl RecommendArgs {
         let home = &context.settings.manager_home;
         // What is named is looked at; the others only where they are shown.
         if self.explain || context.ui.wants_json() {
-            distrust(home, &mut accounts);
+            recheck_profile_logins(home, &mut accounts);
         } else {
             let best = |accounts: &[Account]| {
                 let ranking = rank(accounts, strategy, include_api_key, &now);
@@ -124,7 +124,7 @@ impl RecommendArgs {
                 best.and_then(|c| accounts.iter().position(|a| a == c.account))
             };
             while let Some(best) = best(&accounts)
-                && distrust(home, [&mut accounts[best]])
+                && recheck_profile_logins(home, [&mut accounts[best]])
             {}
         }
         let ranking = rank(&accounts, strategy, include_api_key, &now);
@@ -194,7 +194,7 @@ pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
             return Err(CommandError::refused("no account has a login at hand")
                 .hint("sign in to one: codex-manager profile login NAME"));
         };
-        if !distrust(home, [&mut accounts[best]]) {
+        if !recheck_profile_logins(home, [&mut accounts[best]]) {
             return Ok(accounts.swap_remove(best));
         }
     }

@@ -105,7 +105,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         email: entry.identity.email.to_string(),
         account_id: entry.identity.account_id.clone(),
         profile: entry.profile.clone(),
-        looks: file.looks.len(),
+        looks: file.spans.len(),
         windows: courses.iter().filter_map(window).collect(),
         moved: all_moved.iter().map(moved_view).collect(),
     };

@@ -1,4 +1,4 @@
-//! `storage`: what fills the Codex home.
+//! `storage`: prints the disk usage of the Codex home.
 
 use super::account::{printable, shortened};
 use crate::codex::config::CodexConfig;
@@ -7,20 +7,20 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::io::space;
-use crate::storage::{self, Share, StorageReport};
+use crate::storage::{self, StorageReport, UsageShare};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
 
-/// How many projects and months are shown without --verbose.
+/// The number of projects and months shown without --verbose.
 const SHOWN: usize = 8;
 
-/// How much of a title is shown.
+/// The longest part of a title that is shown.
 const TITLE_CHARS: usize = 26;
 
-/// Show what fills the Codex home, and what could go
+/// Show the disk usage of the Codex home and what could be removed
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage
@@ -28,7 +28,7 @@ const TITLE_CHARS: usize = 26;
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
 pub struct StorageArgs {}
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Serialize)]
 struct StorageJson<'a> {
     #[serde(flatten)]
@@ -38,7 +38,7 @@ struct StorageJson<'a> {
 }
 
 impl StorageArgs {
-    /// Runs the command.
+    /// Measures the home and prints tables, a forecast and the JSON output.
     ///
     /// # Errors
     /// There is no Codex home.
@@ -52,7 +52,7 @@ impl StorageArgs {
         }
         let databases = CodexConfig::read(home).database_folder(home, &context.env);
         let state = threads::find_state_database(home, &context.env);
-        let report = storage::look(home, databases.as_deref(), state.as_deref(), context.now());
+        let report = storage::measure(home, databases.as_deref(), state.as_deref(), context.now());
         let free_bytes = space::free_bytes(home);
         let per_day = report.growth.map_or(0, |growth| growth.bytes_per_day);
         let full_in_days = free_bytes.and_then(|free| free.checked_div(per_day));
@@ -80,8 +80,8 @@ fn show(context: &Context, report: &StorageReport) {
     ));
     if report.unreadable > 0 {
         ui.warn(format_args!(
-            "{} could not be looked at",
-            pluralize(report.unreadable, "place")
+            "could not read {}",
+            pluralize(report.unreadable, "path")
         ));
     }
     let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "COULD GO"]);
@@ -134,13 +134,13 @@ fn show(context: &Context, report: &StorageReport) {
         ))
     });
     if let Some(first) = commands.next() {
-        ui.note("\nwhat Codex makes again could go, with Codex closed:");
+        ui.note("\nCodex recreates these files; remove them with Codex closed:");
         ui.note(first);
         commands.for_each(|line| ui.note(line));
     }
 }
 
-fn shares(context: &Context, head: &str, shares: &[Share], newest_last: bool) {
+fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: bool) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;

@@ -412,13 +412,13 @@ fn tell_what_is_hidden(from: &Identity, context: &Context) {
     let database = threads::find_state_database(&context.settings.codex_home, &context.env);
     let found = database
         .zip(from.account_id.as_deref())
-        .and_then(|(database, account)| hidden::of(&database, account).ok().flatten());
+        .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
     let email = printable(from.email.as_str());
     let what = match found {
         Some(found) if found.count == 0 => return,
         Some(found) => {
             let titles: Vec<_> = found
-                .latest
+                .latest_titles
                 .iter()
                 .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
                 .collect();

@@ -11,8 +11,8 @@ use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::inventory::catalog;
-use crate::inventory::records::{FileStamp, Verified};
-use crate::inventory::store::{self, Finding};
+use crate::inventory::records::{FileStamp, VerifyRecord};
+use crate::inventory::store::{self, VerifyFinding};
 use crate::io::clock::Timestamp;
 use crate::io::file_open;
 use crate::io::staging::Staging;
@@ -98,7 +98,7 @@ impl VerifyArgs {
         &self,
         context: &Context,
         results: &mut Vec<ArchiveJson>,
-        found: &mut Vec<Finding>,
+        found: &mut Vec<VerifyFinding>,
     ) -> Result<(), CommandError> {
         for path in self.paths(context)? {
             let stamp = catalog::stamp(&path);
@@ -174,12 +174,12 @@ pub(super) fn finding(
     report: &VerifyReport,
     stamp: Option<FileStamp>,
     at: Timestamp,
-) -> Option<Finding> {
+) -> Option<VerifyFinding> {
     let ok = report.is_archive_good();
-    report.unread.is_none().then(|| Finding {
+    report.unread.is_none().then(|| VerifyFinding {
         archive: report.archive.clone(),
         stamp,
-        verified: Verified { at, ok },
+        verified: VerifyRecord { at, ok },
         is_misdescribed: report.sidecar == Some(SidecarProblem::OfAnother),
     })
 }

@@ -12,8 +12,8 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::config::file::{ConfigError, ConfigFile};
-use crate::inventory::records::{ArchiveRecord, InventoryFile, Problem};
-use crate::inventory::{cooldown, left_over, observations, remedies, store, trash};
+use crate::inventory::records::{ArchiveProblem, ArchiveRecord, InventoryFile};
+use crate::inventory::{cleanup, cooldown, observations, remedies, store, trash};
 use crate::io::atomic;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
@@ -404,7 +404,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
     let message = format!("{}: {}", record.path, words::problem(problem));
     let of_archive = || Check::fail("archives.damaged", message.clone());
     Some(match problem {
-        Problem::Sidecar(sidecar) => {
+        ArchiveProblem::Sidecar(sidecar) => {
             let check = Check::fail("archives.sidecar", message)
                 .because("every list has to open the archive");
             match sidecar {
@@ -420,13 +420,13 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
                 }
             }
         }
-        Problem::NoArchive => of_archive()
+        ArchiveProblem::NoArchive => of_archive()
             .because("what its sidecar describes cannot be put back")
             .advised("bring the archive back, or remove its .metadata.json"),
-        Problem::Unreadable(_) => of_archive()
+        ArchiveProblem::Unreadable(_) => of_archive()
             .because("nothing of it can be put back")
             .advised("see to it that it can be read, then codex-manager verify it"),
-        Problem::Damaged(_) | Problem::FoundDamaged => of_archive()
+        ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => of_archive()
             .because("it cannot be put back as a whole")
             .advised(REPLACE),
     })
@@ -589,7 +589,7 @@ pub fn stray(codex_home: &Path, manager_home: &Path, env: &Environment) -> Vec<P
         codex_home.to_path_buf(),
         threads::state_folder(codex_home, env),
     ];
-    left_over::stale(manager_home, &others, now)
+    cleanup::stale(manager_home, &others, now)
 }
 
 #[cfg(test)]

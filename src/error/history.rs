@@ -1,4 +1,4 @@
-//! What is said of errors about conversations and their lists.
+//! Exit codes and hints of errors about conversations and their lists.
 
 use super::{CommandError, ErrorKind};
 

@@ -1,9 +1,9 @@
-//! What is said of errors about what is known of accounts.
+//! Exit codes and hints of errors about accounts and their quota.
 
 use super::{CommandError, ErrorKind};
 
-impl From<crate::inventory::resolve::ResolveError> for CommandError {
-    fn from(error: crate::inventory::resolve::ResolveError) -> Self {
+impl From<crate::inventory::resolve::AccountResolveError> for CommandError {
+    fn from(error: crate::inventory::resolve::AccountResolveError) -> Self {
         let choices = error.choices().join(", ");
         let wrapped = Self::wrap(ErrorKind::Failed, error);
         if choices.is_empty() {
@@ -34,12 +34,12 @@ impl From<crate::inventory::status::StatusError> for CommandError {
     }
 }
 
-impl From<crate::inventory::survey::SurveyError> for CommandError {
-    fn from(error: crate::inventory::survey::SurveyError) -> Self {
-        use crate::inventory::survey::SurveyError;
+impl From<crate::inventory::probe_all::ProbeAllError> for CommandError {
+    fn from(error: crate::inventory::probe_all::ProbeAllError) -> Self {
+        use crate::inventory::probe_all::ProbeAllError;
         match error {
-            SurveyError::Status(e) => e.into(),
-            SurveyError::Document(e) => e.into(),
+            ProbeAllError::Status(e) => e.into(),
+            ProbeAllError::Document(e) => e.into(),
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The difference between what is on disk and what Codex lists.
+//! Compares the rollouts on disk with the rows of Codex's table and with the name index.
 //!
-//! The rows of the table are looked at one after another: what agrees is not kept.
+//! Rows are compared one at a time and only differences are kept, because a home may have a hundred
+//! thousand conversations.
 
 use super::files::{self, Folders, RolloutFile};
 use super::id::ConversationId;
-use super::names::SessionIndex;
 use super::rollout::{self, first_line};
-use super::{HistoryError, Skipped, for_each_file};
+use super::session_index::ThreadNameIndex;
+use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use crate::io::IoError;
@@ -17,35 +18,36 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A rollout that says which conversation it is of.
+/// A rollout with the conversation that its first line names.
 #[derive(Debug)]
-pub struct OnDisk {
-    /// The conversation.
+pub struct ConversationRollout {
+    /// The id in the first line of the rollout.
     pub id: ConversationId,
-    /// The file.
+    /// The path of the rollout below the home.
     pub file: RolloutFile,
-    /// The workspace account that made it.
+    /// The workspace account that created it; `None` if Codex recorded none.
     pub account: Option<Arc<str>>,
 }
 
-/// The conversations on disk.
+/// All rollouts of a home that name a conversation.
 #[derive(Debug, Default)]
 pub struct Conversations {
-    /// Ordered by id; of several of one conversation the one that counts comes first.
-    files: Vec<OnDisk>,
+    /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
+    files: Vec<ConversationRollout>,
 }
 
 impl Conversations {
     fn sort(&mut self) {
-        // Where no row says which: one that is not archived, the last by name.
+        // Without a row that decides, Codex uses a rollout that is not archived, the last by name.
         self.files.sort_unstable_by(|a, b| {
-            let order = |c: &OnDisk| (c.file.is_archived, Reverse(c.file.relative.clone()));
+            let order =
+                |c: &ConversationRollout| (c.file.is_archived, Reverse(c.file.relative.clone()));
             a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
         });
     }
 
-    /// The rollouts of a conversation.
-    pub fn of(&self, id: &ConversationId) -> &[OnDisk] {
+    /// Returns the rollouts of a conversation, the one that Codex uses first.
+    pub fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
         &self.files[self.range(id)]
     }
 
@@ -58,44 +60,44 @@ impl Conversations {
         start..start + len
     }
 
-    /// All rollouts.
-    pub fn iter(&self) -> impl Iterator<Item = &OnDisk> {
+    /// Iterates over the rollouts of all conversations, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
         self.files.iter()
     }
 
-    /// Whether there is none.
+    /// Returns true if the home has no conversation.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 }
 
-/// What was found in a home.
+/// The conversations of a home, its name index, and how both differ from Codex's table.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// The home, without links, as Codex writes it into its database.
+    /// The canonical path of the home, as Codex writes it into its database.
     pub home: PathBuf,
-    /// The conversations.
+    /// The rollouts on disk.
     pub conversations: Conversations,
-    /// Whether there is a table that can be used.
+    /// True if the database has a readable table of conversations.
     pub has_table: bool,
-    /// The index of names.
-    pub index: SessionIndex,
-    /// The difference.
+    /// The content of `session_index.jsonl`.
+    pub index: ThreadNameIndex,
+    /// The differences, as `history check` prints them.
     pub report: CheckReport,
 }
 
-/// Compares: the names of the rollouts of `home`, the first line of each, the table of `database`
-/// and the index. `live_account` is the workspace account that is signed in.
+/// Compares all rollouts of `home` with the table in `database` and with the name index.
+/// `live_account` is the workspace account that is signed in.
 ///
 /// # Errors
-/// A folder, the index or the database cannot be read, or the user stopped it. A damaged database
-/// is a finding.
-pub fn look(
+/// A folder, the index or the database cannot be read, or the user interrupts. A damaged database
+/// is reported as a difference instead.
+pub fn compare(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
-    look_at(
+    compare_rollouts(
         home,
         database,
         live_account,
@@ -103,11 +105,11 @@ pub fn look(
     )
 }
 
-/// The same for these rollouts alone.
+/// Compares only the rollouts in `files`; see [`compare`].
 ///
 /// # Errors
-/// See [`look`].
-pub fn look_at(
+/// See [`compare`].
+pub fn compare_rollouts(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
@@ -116,8 +118,8 @@ pub fn look_at(
     let mut damaged = Vec::new();
     let conversations = on_disk(home, files, &mut damaged)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
-    let index = SessionIndex::read(home)?;
-    let sides = Sides {
+    let index = ThreadNameIndex::read(home)?;
+    let sides = CheckInput {
         home,
         real_home: &home.canonicalize().unwrap_or_else(|_| home.to_path_buf()),
         conversations: &conversations,
@@ -132,7 +134,7 @@ pub fn look_at(
         Some(Ok(Some(rows))) => (Some(rows), None),
         Some(Ok(None)) => (None, Some("it has no table of conversations".into())),
         Some(Err(e @ DatabaseError::Damaged { .. })) => (None, Some(e.to_string())),
-        // It may be sound: somebody holds it, or it may not be read.
+        // Not a difference: the database may be sound but locked, or unreadable for this user.
         Some(Err(e)) => return Err(e.into()),
     };
     let has_table = rows.is_some();
@@ -153,12 +155,12 @@ pub fn look_at(
 fn on_disk(
     home: &Path,
     files: Vec<RolloutFile>,
-    damaged: &mut Vec<Skipped>,
+    damaged: &mut Vec<SkippedFile>,
 ) -> Result<Conversations, HistoryError> {
     let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
     let mut heads = Vec::with_capacity(files.len());
     let mut accounts: HashSet<Arc<str>> = HashSet::new();
-    let mut nothing = Vec::new();
+    let mut without_meta = Vec::new();
     let read = |path: &Path| {
         let meta = rollout::head(path)?;
         Ok(meta.map(|meta| (meta.account().map(str::to_owned), meta.id)))
@@ -166,7 +168,7 @@ fn on_disk(
     let jobs = paths.iter().map(|relative| home.join(relative));
     for_each_file(jobs, damaged, read, |i, meta| {
         match meta {
-            None => nothing.push(i),
+            None => without_meta.push(i),
             Some((account, id)) => {
                 let account = account.map(|account| {
                     let known = accounts.get(&*account).map(Arc::clone);
@@ -181,10 +183,10 @@ fn on_disk(
         }
         Ok(())
     })?;
-    damaged.extend(nothing.into_iter().map(|i| {
+    damaged.extend(without_meta.into_iter().map(|i| {
         let path = home.join(paths[i]);
-        let reason = diagnose_damaged_copy(&path);
-        Skipped { path, reason }
+        let reason = damage_of(&path);
+        SkippedFile { path, reason }
     }));
     drop(paths);
     let mut heads = heads.into_iter().peekable();
@@ -193,14 +195,16 @@ fn on_disk(
     };
     for (i, file) in files.into_iter().enumerate() {
         if let Some((_, id, account)) = heads.next_if(|(head, ..)| *head == i) {
-            conversations.files.push(OnDisk { id, file, account });
+            conversations
+                .files
+                .push(ConversationRollout { id, file, account });
         }
     }
     conversations.sort();
     Ok(conversations)
 }
 
-/// An error with what is behind it, in one line.
+/// Formats an error and its cause in one line.
 pub fn with_cause(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
@@ -208,80 +212,80 @@ pub fn with_cause(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn diagnose_damaged_copy(path: &Path) -> String {
+fn damage_of(path: &Path) -> String {
     match path.metadata() {
         Ok(meta) if meta.len() == 0 => "it is empty".into(),
-        _ => "it does not begin with what the conversation is".into(),
+        _ => "its first lines do not name a conversation ".into(),
     }
 }
 
-/// A conversation that has no row.
+/// A conversation on disk that has no row, so Codex does not list it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Missing {
-    /// The conversation.
+pub struct MissingRow {
+    /// The conversation on disk.
     pub id: ConversationId,
-    /// Its rollout.
+    /// The absolute path of its rollout.
     pub path: PathBuf,
-    /// Whether it is archived.
+    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
-/// A row that does not point at the conversation's rollout.
+/// A row whose path or archived flag differs from the conversation's rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StalePath {
-    /// The conversation.
+    /// The conversation of the row.
     pub id: ConversationId,
-    /// Where the row points.
+    /// The path in the row.
     pub recorded: String,
-    /// Where the rollout is.
+    /// The absolute path of the rollout.
     pub path: PathBuf,
-    /// The row's id, where that is written in another way.
+    /// The id exactly as the row has it, if its spelling differs from `id`.
     #[serde(skip)]
     pub row_id: Option<Box<str>>,
-    /// Whether the row points outside this home: going on there would write into that one.
+    /// True if the row points outside of this home: resuming it would write to another home.
     pub foreign: bool,
-    /// Whether the rollout lies among the archived ones.
+    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
-/// A row whose rollout is nowhere in this home.
+/// A row for which this home has no rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OrphanRow {
-    /// The conversation.
+    /// The conversation of the row.
     pub id: ConversationId,
-    /// Where the row points.
+    /// The path in the row.
     pub recorded: String,
-    /// What it is called.
+    /// Its given name, else the first line of its title.
     pub title: String,
 }
 
-/// A conversation with more than one rollout.
+/// A conversation with more than one rollout in this home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Duplicate {
-    /// The conversation.
+pub struct DuplicateRollouts {
+    /// The conversation that they all name.
     pub id: ConversationId,
-    /// Its rollouts, the one that counts first.
+    /// The absolute paths, the one that Codex uses first.
     pub paths: Vec<PathBuf>,
 }
 
-/// A name that only the index still knows.
+/// A name given by the user that is in the index but no longer in the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NameMissing {
-    /// The conversation.
+pub struct LostName {
+    /// The conversation that lost its name.
     pub id: ConversationId,
-    /// What it was called.
+    /// The name in the index.
     pub name: String,
-    /// The row's id, where that is written in another way.
+    /// The id exactly as the row has it, if its spelling differs from `id`.
     #[serde(skip)]
     pub row_id: Option<Box<str>>,
 }
 
-/// A conversation of another account: Codex's picker does not show it.
+/// A conversation of another account, which the picker of `codex resume` hides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Hidden {
-    /// The conversation.
+pub struct HiddenConversation {
+    /// The conversation that the picker hides.
     pub id: ConversationId,
-    /// The workspace account that made it.
+    /// The workspace account that created it.
     #[serde(serialize_with = "as_text")]
     pub account_id: Arc<str>,
 }
@@ -290,74 +294,74 @@ fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok
     serializer.serialize_str(text)
 }
 
-/// The difference. Its keys are a contract.
+/// The result of a check. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// How many conversations are on disk, archived ones included.
+    /// The number of conversations on disk, archived ones included.
     pub on_disk: usize,
-    /// How many of them Codex lists from its database.
+    /// The number of those whose row points to their rollout.
     pub listed: usize,
-    /// Those without a row.
-    pub missing: Vec<Missing>,
-    /// Rows that point elsewhere.
+    /// Conversations on disk without a row.
+    pub missing: Vec<MissingRow>,
+    /// Rows with a wrong path or archived flag.
     pub stale_path: Vec<StalePath>,
-    /// Rows without a rollout.
+    /// Rows whose conversation has no rollout here.
     pub orphan_rows: Vec<OrphanRow>,
-    /// Conversations that are there twice.
-    pub duplicates: Vec<Duplicate>,
-    /// Names that the lists do not show.
-    pub names_missing: Vec<NameMissing>,
-    /// Conversations of other accounts: no difference.
-    pub hidden: Vec<Hidden>,
-    /// Rollouts that are no conversation any more.
-    pub damaged: Vec<Skipped>,
-    /// The state database.
+    /// Conversations with more than one rollout.
+    pub duplicates: Vec<DuplicateRollouts>,
+    /// Names that are in the index only.
+    pub names_missing: Vec<LostName>,
+    /// Conversations of other accounts. Not a difference: Codex hides them by design.
+    pub hidden: Vec<HiddenConversation>,
+    /// Rollouts that name no conversation or cannot be read.
+    pub damaged: Vec<SkippedFile>,
+    /// The path of the state database; null if the home has none.
     pub database: Option<PathBuf>,
-    /// Why it cannot be used.
+    /// The reason why the database cannot be used.
     pub problem: Option<String>,
 }
 
 impl CheckReport {
-    /// Whether disk, database and index agree. What belongs to another account is as it should be.
-    pub fn is_equal(&self) -> bool {
-        self.is_mended() && self.left() == 0
+    /// Returns true if disk, database and index agree. Hidden conversations are no difference.
+    pub fn is_consistent(&self) -> bool {
+        self.needs_no_repair() && self.unrepairable() == 0
     }
 
-    /// Whether nothing is left that a repair mends.
-    pub fn is_mended(&self) -> bool {
+    /// Returns true if there is no difference that a repair could correct.
+    pub fn needs_no_repair(&self) -> bool {
         self.missing.is_empty() && self.stale_path.is_empty() && self.names_missing.is_empty()
     }
 
-    /// How many differences a repair leaves alone.
-    pub fn left(&self) -> usize {
+    /// The number of differences that a repair does not touch.
+    pub fn unrepairable(&self) -> usize {
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len()
     }
 }
 
-/// What the table is compared with.
-struct Sides<'a> {
+/// The rollouts and the name index that rows are compared with.
+struct CheckInput<'a> {
     home: &'a Path,
     real_home: &'a Path,
     conversations: &'a Conversations,
-    index: &'a SessionIndex,
+    index: &'a ThreadNameIndex,
 }
 
-/// What the rows differ in.
+/// Differences found in the rows read so far.
 struct Differences {
-    /// By the place of a conversation's first rollout: which of its rollouts the row names, and
-    /// one; 0 where it has no row.
-    seen: Vec<u8>,
+    /// Indexed by the position of a conversation's first rollout: 0 without a row, else 1 + the
+    /// position of the rollout that the row names.
+    rollout_of_row: Vec<u8>,
     listed: usize,
     stale_path: Vec<StalePath>,
     orphans: Vec<OrphanRow>,
-    names_missing: Vec<NameMissing>,
+    names_missing: Vec<LostName>,
     problem: Option<IoError>,
 }
 
 impl Differences {
     fn new(conversations: usize) -> Self {
         Self {
-            seen: vec![0; conversations],
+            rollout_of_row: vec![0; conversations],
             listed: 0,
             stale_path: Vec::new(),
             orphans: Vec::new(),
@@ -366,10 +370,14 @@ impl Differences {
         }
     }
 
-    fn add(&mut self, sides: &Sides<'_>, row: &ThreadRow) {
+    fn add(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
         let range = sides.conversations.range(&id);
-        let Some(seen) = self.seen.get_mut(range.start).filter(|_| !range.is_empty()) else {
+        let Some(rollout_of_row) = self
+            .rollout_of_row
+            .get_mut(range.start)
+            .filter(|_| !range.is_empty())
+        else {
             let title = first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default();
             self.orphans.push(OrphanRow {
                 id,
@@ -378,18 +386,20 @@ impl Differences {
             });
             return;
         };
-        // Of two rows for one conversation the one counts that is written as Codex writes it.
-        if *seen != 0 {
+        // Two rows may name one conversation in different case. Rows come in descending order of
+        // their ids, so Codex's spelling, in lower case, comes first.
+        if *rollout_of_row != 0 {
             return;
         }
         let files = &sides.conversations.files[range];
         let recorded = Path::new(&row.rollout_path);
-        let is_recorded = |c: &OnDisk| {
+        let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(sides.home)
                 || recorded == c.file.plain_path(sides.real_home)
         };
         let place = files.iter().position(is_recorded);
-        *seen = u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
+        *rollout_of_row =
+            u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
         let counts = &files[place.unwrap_or(0)].file;
         let row_id = || id.with_text(|text| (text != row.id).then(|| row.id.as_str().into()));
         if place.is_some() && row.archived == counts.is_archived {
@@ -406,7 +416,7 @@ impl Differences {
         }
         match lost_name(row, sides.index, &id) {
             Ok(None) => {}
-            Ok(Some(name)) => self.names_missing.push(NameMissing {
+            Ok(Some(name)) => self.names_missing.push(LostName {
                 row_id: row_id(),
                 name,
                 id,
@@ -415,10 +425,11 @@ impl Differences {
         }
     }
 
-    /// Brings what was found into the order of ids, with what the conversations themselves say.
+    /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
+    /// conversations of other accounts.
     fn report(
         mut self,
-        sides: &Sides<'_>,
+        sides: &CheckInput<'_>,
         live_account: Option<&str>,
     ) -> Result<CheckReport, HistoryError> {
         if let Some(problem) = self.problem {
@@ -436,13 +447,13 @@ impl Differences {
         };
         let mut start = 0;
         for files in sides.conversations.files.chunk_by(|a, b| a.id == b.id) {
-            let seen = usize::from(self.seen[start]);
+            let rollout_of_row = usize::from(self.rollout_of_row[start]);
             start += files.len();
             report.on_disk += 1;
-            let first = seen.saturating_sub(1).min(files.len() - 1);
+            let first = rollout_of_row.saturating_sub(1).min(files.len() - 1);
             let counts = &files[first];
-            if seen == 0 {
-                report.missing.push(Missing {
+            if rollout_of_row == 0 {
+                report.missing.push(MissingRow {
                     id: counts.id.clone(),
                     path: counts.file.path(sides.home),
                     archived: counts.file.is_archived,
@@ -450,10 +461,12 @@ impl Differences {
             }
             let others = files.iter().enumerate().filter(|(i, _)| *i != first);
             let ordered: Vec<_> = [counts].into_iter().chain(others.map(|(_, c)| c)).collect();
-            if ordered.len() > 1 || counts.file.has_twin {
+            if ordered.len() > 1 || counts.file.has_compressed_copy {
                 let paths = ordered.iter().map(|c| c.file.path(sides.home));
-                let twins = ordered.iter().filter_map(|c| c.file.twin(sides.home));
-                report.duplicates.push(Duplicate {
+                let twins = ordered
+                    .iter()
+                    .filter_map(|c| c.file.compressed_copy(sides.home));
+                report.duplicates.push(DuplicateRollouts {
                     id: counts.id.clone(),
                     paths: paths.chain(twins).collect(),
                 });
@@ -461,7 +474,7 @@ impl Differences {
             if let (Some(account), Some(live)) = (&counts.account, live_account)
                 && **account != *live
             {
-                report.hidden.push(Hidden {
+                report.hidden.push(HiddenConversation {
                     id: counts.id.clone(),
                     account_id: Arc::clone(account),
                 });
@@ -471,30 +484,30 @@ impl Differences {
     }
 }
 
-/// The name that the index knows of a conversation whose row has none. Old conversations are
-/// listed under the name in the index, so they have lost nothing (0.169).
+/// Returns the given name in the index of a conversation whose row has none. Codex 0.169 lists
+/// conversations that are not paginated under the name in the index, so those have lost nothing.
 fn lost_name(
     row: &ThreadRow,
-    index: &SessionIndex,
+    index: &ThreadNameIndex,
     id: &ConversationId,
 ) -> Result<Option<String>, IoError> {
     if !row.is_paginated || !row.name.trim().is_empty() {
         return Ok(None);
     }
     let line = index.get(id)?;
-    let said = [row.title.as_str(), &row.first_user_message];
+    let derived = [row.title.as_str(), &row.first_user_message];
     Ok(line
         .map(|line| line.thread_name)
-        .filter(|name| is_given(name, id, said)))
+        .filter(|name| is_given(name, id, derived)))
 }
 
-/// Whether a name of the index is one that somebody gave: a rebuild writes the conversation's
-/// first line or its id there too.
+/// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
+/// conversation's id, or the first line of one of `derived`.
 pub fn is_given<'a>(
     name: &str,
     id: &ConversationId,
-    said: impl IntoIterator<Item = &'a str>,
+    derived: impl IntoIterator<Item = &'a str>,
 ) -> bool {
     let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    !id.with_text(|id| id == name) && !said.into_iter().any(is_derived)
+    !id.with_text(|id| id == name) && !derived.into_iter().any(is_derived)
 }

@@ -1,4 +1,4 @@
-//! The rollouts of a home, each conversation's file once.
+//! Lists the rollouts of a home. A rollout that is there both plain and compressed is listed once.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{ConversationFile, ZST};
@@ -6,56 +6,56 @@ use crate::io::IoError;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// A rollout as it lies on disk. A home may have a hundred thousand of them.
+/// The path of a rollout. Kept small: a home may have a hundred thousand rollouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutFile {
-    /// Where it is, relative to the home.
+    /// The path relative to the home.
     pub relative: Box<Path>,
-    /// Whether it lies among the archived ones.
+    /// True if it lies below `archived_sessions/`.
     pub is_archived: bool,
-    /// Whether a compressed form of it lies beside the plain one, which is the one that counts.
-    pub has_twin: bool,
+    /// True if the compressed form lies beside the plain one. Codex uses the plain one.
+    pub has_compressed_copy: bool,
 }
 
 impl RolloutFile {
-    /// Where it is.
+    /// Returns the path below `home`.
     pub fn path(&self, home: &Path) -> PathBuf {
         home.join(&self.relative)
     }
 
-    /// The path under which the database knows it: that of the plain form.
+    /// Returns the path that Codex records in its database, which is that of the plain form.
     pub fn plain_path(&self, home: &Path) -> PathBuf {
         home.join(without_zst(&self.relative))
     }
 
-    /// The compressed form beside it.
-    pub fn twin(&self, home: &Path) -> Option<PathBuf> {
+    /// Returns the path of the compressed form, if both forms exist.
+    pub fn compressed_copy(&self, home: &Path) -> Option<PathBuf> {
         let mut path = self.path(home).into_os_string();
         path.push(ZST);
-        self.has_twin.then(|| path.into())
+        self.has_compressed_copy.then(|| path.into())
     }
 }
 
-/// `path` without `.zst` behind it.
+/// Returns `path` without the suffix `.zst`.
 pub fn without_zst(path: &Path) -> &Path {
     let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
     plain.map_or(path, Path::new)
 }
 
-/// Which folders are looked through.
+/// The folders that [`find`] searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folders {
-    /// Those of conversations in use.
+    /// `sessions/`, the conversations that are not archived.
     Sessions,
-    /// The archived ones too.
+    /// `sessions/` and `archived_sessions/`, all conversations.
     All,
 }
 
-/// All rollouts below `home`, ordered by path. Names alone are read; links are passed over, as
-/// Codex does, but for the folders themselves.
+/// Returns all rollouts below `home`, ordered by path. No file is opened. Symbolic links are
+/// ignored, as Codex ignores them, except for the two top folders themselves.
 ///
 /// # Errors
-/// A folder cannot be listed. One that is not there has no rollouts.
+/// A folder cannot be listed. A missing folder counts as empty.
 pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> {
     let mut found = Vec::new();
     let tops: &[&str] = match folders {
@@ -80,7 +80,7 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
                 found.push(RolloutFile {
                     relative: path.strip_prefix(home).unwrap_or(path).into(),
                     is_archived: *top == ARCHIVED_SESSIONS,
-                    has_twin: false,
+                    has_compressed_copy: false,
                 });
             }
         }
@@ -93,19 +93,20 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
     });
     found.dedup_by(|zst, plain| {
         let is_twin = without_zst(&zst.relative) == &*plain.relative;
-        plain.has_twin |= is_twin;
+        plain.has_compressed_copy |= is_twin;
         is_twin
     });
     found.shrink_to_fit();
     Ok(found)
 }
 
-/// The rollout at this place below `home`; `None` where its name is that of no conversation.
+/// Returns the rollout at `relative`, or `None` if the name is not that of a rollout. Does not
+/// access the disk.
 pub fn at(relative: &Path) -> Option<RolloutFile> {
     ConversationFile::of(relative)?;
     Some(RolloutFile {
         relative: relative.into(),
         is_archived: relative.starts_with(ARCHIVED_SESSIONS),
-        has_twin: false,
+        has_compressed_copy: false,
     })
 }

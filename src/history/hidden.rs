@@ -1,59 +1,79 @@
-//! The conversations of one account: the picker of `codex resume` hides them from every other.
+//! Counts the conversations of one account, which the picker of `codex resume` hides from other
+//! accounts.
 
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use std::path::Path;
 
-/// How many are named.
-const NAMED: usize = 3;
+/// The number of conversations whose title is returned.
+const MAX_TITLES: usize = 3;
 
-/// Conversations that are not archived and that one account made.
+/// The conversations of one account that are not archived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HiddenFrom {
-    /// How many there are.
+pub struct HiddenConversations {
+    /// The number of conversations.
     pub count: usize,
-    /// Those that were changed last, the last first: what each is called.
-    pub latest: Vec<String>,
+    /// The titles of those that were changed last, newest first, at most [`MAX_TITLES`].
+    pub latest_titles: Vec<String>,
 }
 
-/// Those of the workspace account `account_id` in the state database; `None` where that does not say
-/// who made a conversation.
+/// Counts the conversations of the workspace account `account_id` in the state database. Returns
+/// `None` if the database does not record accounts, as those of older versions of Codex.
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn of(database: &Path, account_id: &str) -> Result<Option<HiddenFrom>, DatabaseError> {
-    let start = || (Says::Nothing, 0, Vec::<(Option<i64>, String)>::new());
-    let found = threads::fold_rows(database, start, |(says, count, latest), row: ThreadRow| {
-        *says = match (*says, row.account_id.is_empty()) {
-            (Says::Who, _) | (_, false) => Says::Who,
-            _ => Says::NotWho,
-        };
-        if row.archived || row.account_id != account_id {
-            return;
-        }
-        *count += 1;
-        let called = row.given_name().unwrap_or(&row.title).trim();
-        let called = if called.is_empty() { &row.id } else { called };
-        let first_line = called.lines().next().unwrap_or_default().to_owned();
-        latest.push((row.updated_ms, first_line));
-        latest.sort_by(|a, b| b.cmp(a));
-        latest.truncate(NAMED);
-    })?;
-    Ok(found.and_then(|(says, count, latest)| {
-        let latest = latest.into_iter().map(|(_, called)| called).collect();
-        (says != Says::NotWho).then_some(HiddenFrom { count, latest })
+pub fn count_hidden(
+    database: &Path,
+    account_id: &str,
+) -> Result<Option<HiddenConversations>, DatabaseError> {
+    let start = || {
+        (
+            AccountColumn::NoRows,
+            0,
+            Vec::<(Option<i64>, String)>::new(),
+        )
+    };
+    let found = threads::fold_rows(
+        database,
+        start,
+        |(says, count, latest_titles), row: ThreadRow| {
+            *says = match (*says, row.account_id.is_empty()) {
+                (AccountColumn::Used, _) | (_, false) => AccountColumn::Used,
+                _ => AccountColumn::Unused,
+            };
+            if row.archived || row.account_id != account_id {
+                return;
+            }
+            *count += 1;
+            let title = row.given_name().unwrap_or(&row.title).trim();
+            let title = if title.is_empty() { &row.id } else { title };
+            let first_line = title.lines().next().unwrap_or_default().to_owned();
+            latest_titles.push((row.updated_ms, first_line));
+            latest_titles.sort_by(|a, b| b.cmp(a));
+            latest_titles.truncate(MAX_TITLES);
+        },
+    )?;
+    Ok(found.and_then(|(says, count, latest_titles)| {
+        let latest_titles = latest_titles
+            .into_iter()
+            .map(|(_, called)| called)
+            .collect();
+        (says != AccountColumn::Unused).then_some(HiddenConversations {
+            count,
+            latest_titles,
+        })
     }))
 }
 
-/// What the rows say about who made a conversation.
+/// Use of the account column in the rows read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
-    /// There is none.
-    Nothing,
-    /// No row has an account: an older Codex does not note it.
-    NotWho,
-    /// Some have.
-    Who,
+enum AccountColumn {
+    /// The table is empty.
+    NoRows,
+    /// No row has an account: an older Codex wrote them all.
+    Unused,
+    /// Some row has an account.
+    Used,
 }
 
 #[cfg(test)]
@@ -62,7 +82,7 @@ mod tests {
     use rusqlite::Connection;
 
     #[test]
-    fn those_of_the_account_are_counted_and_the_last_ones_named() {
+    fn counts_conversations_of_the_account_and_returns_the_latest_titles() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state_5.sqlite");
         let table = Connection::open(&path).unwrap();
@@ -72,8 +92,8 @@ mod tests {
                  updated_at_ms INTEGER, history_mode TEXT, creator_account_id TEXT)",
             )
             .unwrap();
-        let found = || of(&path, "acct-a").unwrap();
-        assert_eq!(found(), Some(HiddenFrom::default()));
+        let found = || count_hidden(&path, "acct-a").unwrap();
+        assert_eq!(found(), Some(HiddenConversations::default()));
         let add = |id: &str, title: &str, name: &str, archived: i64, ms: i64, account: &str| {
             table
                 .execute(
@@ -82,17 +102,17 @@ mod tests {
                 )
                 .unwrap();
         };
-        add("1", "somebody's", "", 0, 9, "");
+        add("1", "unknown account", "", 0, 9, "");
         assert_eq!(found(), None);
         add("2", "first\nmore", "", 0, 1, "acct-a");
         add("3", "", "", 0, 4, "acct-a");
         add("4", "title", "a name", 0, 3, "acct-a");
         add("5", "new", "", 0, 5, "acct-a");
-        add("6", "put away", "", 1, 8, "acct-a");
-        add("7", "another's", "", 0, 7, "acct-b");
-        let expected = HiddenFrom {
+        add("6", "archived", "", 1, 8, "acct-a");
+        add("7", "other account", "", 0, 7, "acct-b");
+        let expected = HiddenConversations {
             count: 4,
-            latest: ["new", "3", "a name"].map(str::to_owned).to_vec(),
+            latest_titles: ["new", "3", "a name"].map(str::to_owned).to_vec(),
         };
         assert_eq!(found(), Some(expected));
     }

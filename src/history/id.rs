@@ -1,11 +1,12 @@
-//! Which conversation: a UUID in 16 bytes. A home may have a hundred thousand of them.
+//! Ids of conversations. A UUID is stored in 16 bytes, because a home may have a hundred thousand
+//! conversations.
 
 use serde::{Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// The id of a conversation. A UUID is the same in either case and is written in lower case, as
-/// Codex prints it; anything else is as it was given. Ordered as its text.
+/// The id of a conversation. UUIDs compare without regard to case and print in lower case, as in
+/// Codex; any other text is kept verbatim. Ids are ordered as their texts.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ConversationId(Id);
 
@@ -15,22 +16,22 @@ enum Id {
     Other(Box<str>),
 }
 
-/// How long a written UUID is.
-const LEN: usize = 36;
+/// The length of a UUID with its hyphens, in bytes.
+const UUID_TEXT_LEN: usize = 36;
 
 impl ConversationId {
-    /// The id with this text.
+    /// Parses an id. Any text is a valid id.
     pub fn of(text: &str) -> Self {
         let other = || Id::Other(text.into());
         Self(parse(text.as_bytes()).map_or_else(other, Id::Uuid))
     }
 
-    /// Lets `use_text` see its text.
+    /// Calls `use_text` with the id's text. Does not allocate.
     pub fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
         match &self.0 {
             Id::Other(text) => use_text(text),
             Id::Uuid(bytes) => {
-                let text = written(bytes);
+                let text = uuid_text(bytes);
                 use_text(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
@@ -38,7 +39,7 @@ impl ConversationId {
 }
 
 fn parse(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != LEN || [8, 13, 18, 23].iter().any(|i| text[*i] != b'-') {
+    if text.len() != UUID_TEXT_LEN || [8, 13, 18, 23].iter().any(|i| text[*i] != b'-') {
         return None;
     }
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
@@ -50,9 +51,9 @@ fn parse(text: &[u8]) -> Option<[u8; 16]> {
     digits.next().is_none().then_some(bytes)
 }
 
-fn written(bytes: &[u8; 16]) -> [u8; LEN] {
+fn uuid_text(bytes: &[u8; 16]) -> [u8; UUID_TEXT_LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'-'; LEN];
+    let mut text = [b'-'; UUID_TEXT_LEN];
     let mut at = 0;
     for byte in bytes {
         if matches!(at, 8 | 13 | 18 | 23) {
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_is_the_same_in_either_case_and_other_text_as_it_is() {
+    fn uuids_compare_without_regard_to_case_and_other_text_is_kept_verbatim() {
         let lower = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
         let id = ConversationId::of(lower);
         assert_eq!(id, ConversationId::of(&lower.to_uppercase()));

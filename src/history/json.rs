@@ -1,18 +1,19 @@
-//! Whether a line is a whole JSON object, at the speed of memory for long ones.
+//! Checks that a line is a complete JSON object, for long lines without parsing them.
 
 use serde::de::IgnoredAny;
 
-/// A line up to this long is parsed. Longer ones are nearly all there is in a rollout.
-const SHORT: usize = 512;
+/// The longest line that is parsed, in bytes. Longer lines are nearly all bytes of a rollout.
+const MAX_PARSED_BYTES: usize = 512;
 
-/// Whether `line`, which begins as Codex begins its lines, is one whole JSON object in UTF-8.
+/// Returns true if `line`, which begins as Codex's lines do, is one complete JSON object in UTF-8.
 ///
-/// A line breaks where a write broke off: its end is missing, or is the end of another, or a crash
-/// left zeros. So a long line counts as whole when it is text without control characters and ends
-/// as its payload and itself must; what stands between is not parsed.
-pub fn is_whole(line: &[u8]) -> bool {
-    if line.len() > SHORT && line.ends_with(b"}}") {
-        let bytes = Bytes::of(line);
+/// An interrupted write damages a line in one of three ways: the end is missing, the end of another
+/// line follows, or a crash left zeros. So a long line counts as complete if it is UTF-8 without
+/// control characters and ends with the two braces that close payload and line. The text between is
+/// not parsed.
+pub fn is_complete(line: &[u8]) -> bool {
+    if line.len() > MAX_PARSED_BYTES && line.ends_with(b"}}") {
+        let bytes = ByteClasses::of(line);
         if !bytes.control {
             return !bytes.other || std::str::from_utf8(line).is_ok();
         }
@@ -20,17 +21,17 @@ pub fn is_whole(line: &[u8]) -> bool {
     std::str::from_utf8(line).is_ok() && serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
-/// Which kinds of bytes a line has.
-struct Bytes {
-    /// Control characters: never allowed within a string, rare outside.
+/// The classes of bytes that occur in a line.
+struct ByteClasses {
+    /// Control characters, which JSON forbids in strings and which are rare outside of them.
     control: bool,
-    /// What is not ASCII.
+    /// Bytes above 0x7f, which may be invalid UTF-8.
     other: bool,
 }
 
-impl Bytes {
+impl ByteClasses {
     fn of(line: &[u8]) -> Self {
-        // Without an early end the compiler takes 32 bytes at a time.
+        // No early exit: the compiler vectorizes this loop to 32 bytes at a time.
         let (mut lowest, mut all) = (u8::MAX, 0);
         for byte in line {
             lowest = lowest.min(*byte);
@@ -49,33 +50,33 @@ mod tests {
 
     fn long(middle: &[u8], end: &[u8]) -> Vec<u8> {
         let mut line = b"{\"type\":\"x\",\"payload\":{\"text\":\"".to_vec();
-        line.extend(vec![b'y'; SHORT]);
+        line.extend(vec![b'y'; MAX_PARSED_BYTES]);
         line.extend(middle);
         line.extend(end);
         line
     }
 
     #[test]
-    fn a_long_line_is_broken_where_a_write_breaks_off() {
-        assert!(is_whole(&long(b"", b"\"}}")));
-        assert!(is_whole(&long("ü".as_bytes(), b"\"}}")));
-        assert!(is_whole(&long(b"", b"\"} }")));
-        assert!(!is_whole(&long(b"", b"")));
-        assert!(!is_whole(&long(b"", b"\"}")));
-        assert!(!is_whole(&long(b"\0\0\0", b"\"}}")));
-        assert!(!is_whole(&long(b"\xff", b"\"}}")));
+    fn a_long_line_is_incomplete_where_a_write_was_interrupted() {
+        assert!(is_complete(&long(b"", b"\"}}")));
+        assert!(is_complete(&long("ü".as_bytes(), b"\"}}")));
+        assert!(is_complete(&long(b"", b"\"} }")));
+        assert!(!is_complete(&long(b"", b"")));
+        assert!(!is_complete(&long(b"", b"\"}")));
+        assert!(!is_complete(&long(b"\0\0\0", b"\"}}")));
+        assert!(!is_complete(&long(b"\xff", b"\"}}")));
     }
 
     #[test]
     fn a_short_line_is_parsed() {
-        assert!(is_whole(b"{\"a\":{}}"));
+        assert!(is_complete(b"{\"a\":{}}"));
         for broken in [
             "{\"a\":}",
             "{\"a\":1}{\"b\":{}}",
             "{\"a\":{]}}",
             "{\"a\":{}",
         ] {
-            assert!(!is_whole(broken.as_bytes()), "{broken}");
+            assert!(!is_complete(broken.as_bytes()), "{broken}");
         }
     }
 }

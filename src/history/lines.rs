@@ -1,88 +1,89 @@
-//! The lines of a file, however long they are, in bounded memory.
+//! Reads the lines of a file in bounded memory, whatever their length.
 
 use memchr::memchr;
 use std::io::{self, Read};
 
-/// A line up to this long is given whole. Rollouts have lines of 20–100 kB, and of megabytes where
-/// an image was pasted.
-pub const LONGEST: usize = 8 << 20;
+/// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and of
+/// megabytes where an image was pasted.
+pub const MAX_LINE_BYTES: usize = 8 << 20;
 
-/// How much is read at a time.
-const CHUNK: usize = 256 << 10;
+/// Bytes per read, unless the caller knows better.
+const READ_BYTES: usize = 256 << 10;
 
-/// How much of a longer line is given.
-const BEGINNING: usize = 4 << 10;
+/// Bytes that are returned of a line longer than [`MAX_LINE_BYTES`].
+const PREFIX_BYTES: usize = 4 << 10;
 
 /// One line, without its newline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line<'a> {
-    /// All of it.
+pub enum JsonlLine<'a> {
+    /// The complete line, possibly empty.
     Whole(&'a [u8]),
-    /// One that is longer than [`LONGEST`].
+    /// A line longer than [`MAX_LINE_BYTES`], of which only two parts are known.
     TooLong {
-        /// How it begins.
-        beginning: &'a [u8],
-        /// Its last byte that is no white space.
+        /// The first 4 KiB.
+        prefix: &'a [u8],
+        /// The last byte that is not white space.
         last: u8,
     },
 }
 
-/// Reads lines one after another.
+/// Reads one line after another into a buffer that grows up to [`MAX_LINE_BYTES`].
 #[derive(Debug)]
-pub struct Lines<R> {
+pub struct LineReader<R> {
     reader: R,
     buffer: Vec<u8>,
-    /// What is read and not yet given.
+    /// Bytes `start..end` of the buffer are read but not yet returned.
     start: usize,
     end: usize,
-    is_over: bool,
+    at_end: bool,
     bytes_read: u64,
 }
 
-impl<R: Read> Lines<R> {
-    /// The lines of `reader`.
+impl<R: Read> LineReader<R> {
+    /// Reads lines from `reader`.
     pub fn new(reader: R) -> Self {
-        Self::in_chunks(reader, CHUNK)
+        Self::in_chunks(reader, READ_BYTES)
     }
 
-    /// The same, where only the first lines are wanted and they are known to be about this long.
+    /// Like [`new`](Self::new), but reads `chunk` bytes at a time: for callers that want only the
+    /// first lines and know their typical length.
     pub fn in_chunks(reader: R, chunk: usize) -> Self {
         Self {
             reader,
             buffer: vec![0; chunk],
             start: 0,
             end: 0,
-            is_over: false,
+            at_end: false,
             bytes_read: 0,
         }
     }
 
-    /// How much has been read so far.
+    /// Returns the number of bytes read so far, including those not yet returned.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
-    /// Where the next line begins.
+    /// Returns the offset of the next line.
     pub fn position(&self) -> u64 {
         self.bytes_read - (self.end - self.start) as u64
     }
 
-    /// The next line; `None` at the end.
-    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+    /// Returns the next line, or `None` at the end of the file.
+    pub fn next_line(&mut self) -> io::Result<Option<JsonlLine<'_>>> {
         let mut searched = self.start;
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
                 let line = self.start..searched + at;
                 self.start = line.end + 1;
-                return Ok(Some(Line::Whole(&self.buffer[line])));
+                return Ok(Some(JsonlLine::Whole(&self.buffer[line])));
             }
             searched = self.end;
-            if self.is_over {
+            if self.at_end {
                 let line = self.start..self.end;
                 self.start = self.end;
-                return Ok((!line.is_empty()).then(|| Line::Whole(&self.buffer[line])));
+                return Ok((!line.is_empty()).then(|| JsonlLine::Whole(&self.buffer[line])));
             }
-            if self.end - self.start > LONGEST {
+            if self.end - self.start > MAX_LINE_BYTES {
                 return self.skip_rest().map(Some);
             }
             if self.start > 0 {
@@ -92,7 +93,7 @@ impl<R: Read> Lines<R> {
                 self.start = 0;
             }
             if self.end == self.buffer.len() {
-                let longer = (self.buffer.len() * 2).min(LONGEST + CHUNK);
+                let longer = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
                 self.buffer.resize(longer, 0);
             }
             self.fill()?;
@@ -105,7 +106,7 @@ impl<R: Read> Lines<R> {
                 Ok(n) => {
                     self.end += n;
                     self.bytes_read += n as u64;
-                    self.is_over = n == 0;
+                    self.at_end = n == 0;
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -114,35 +115,35 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Passes over the rest of a line that is too long; its beginning stays at the buffer's.
-    fn skip_rest(&mut self) -> io::Result<Line<'_>> {
+    /// Skips the rest of a line that is too long and keeps its prefix at the start of the buffer.
+    fn skip_rest(&mut self) -> io::Result<JsonlLine<'_>> {
         self.buffer
-            .copy_within(self.start..self.start + BEGINNING, 0);
-        let mut last = last_visible(&self.buffer[self.start + BEGINNING..self.end]);
+            .copy_within(self.start..self.start + PREFIX_BYTES, 0);
+        let mut last = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
         loop {
-            self.start = BEGINNING;
-            self.end = BEGINNING;
+            self.start = PREFIX_BYTES;
+            self.end = PREFIX_BYTES;
             self.fill()?;
-            let read = &self.buffer[BEGINNING..self.end];
+            let read = &self.buffer[PREFIX_BYTES..self.end];
             let newline = memchr(b'\n', read);
             let rest = &read[..newline.unwrap_or(read.len())];
-            last = last_visible(rest).or(last);
+            last = last_non_space(rest).or(last);
             if let Some(at) = newline {
-                self.start = BEGINNING + at + 1;
-            } else if self.is_over {
+                self.start = PREFIX_BYTES + at + 1;
+            } else if self.at_end {
                 self.start = self.end;
             } else {
                 continue;
             }
-            return Ok(Line::TooLong {
-                beginning: &self.buffer[..BEGINNING],
+            return Ok(JsonlLine::TooLong {
+                prefix: &self.buffer[..PREFIX_BYTES],
                 last: last.unwrap_or(b' '),
             });
         }
     }
 }
 
-fn last_visible(bytes: &[u8]) -> Option<u8> {
+fn last_non_space(bytes: &[u8]) -> Option<u8> {
     bytes.iter().rfind(|b| !b.is_ascii_whitespace()).copied()
 }
 
@@ -151,13 +152,13 @@ mod tests {
     use super::*;
 
     fn all(bytes: &[u8]) -> Vec<String> {
-        let mut lines = Lines::new(bytes);
+        let mut lines = LineReader::new(bytes);
         let mut found = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             found.push(match line {
-                Line::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                Line::TooLong { beginning, last } => {
-                    format!("{}…{}", beginning.len(), char::from(last))
+                JsonlLine::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                JsonlLine::TooLong { prefix, last } => {
+                    format!("{}…{}", prefix.len(), char::from(last))
                 }
             });
         }
@@ -172,16 +173,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_memory_is_passed_over() {
+    fn a_line_longer_than_the_limit_is_cut_and_the_next_one_read() {
         let mut bytes = b"first\n".to_vec();
-        bytes.extend(vec![b'x'; LONGEST + 3 * CHUNK]);
+        bytes.extend(vec![b'x'; MAX_LINE_BYTES + 3 * READ_BYTES]);
         bytes.extend(b"} \r\nlast");
         assert_eq!(all(&bytes), ["first", "4096…}", "last"]);
     }
 
     #[test]
     fn a_line_across_chunks_is_whole() {
-        let long = "y".repeat(3 * CHUNK + 7);
+        let long = "y".repeat(3 * READ_BYTES + 7);
         let text = format!("a\n{long}\nb\n");
         assert_eq!(all(text.as_bytes()), ["a", &long, "b"]);
     }

@@ -1,9 +1,9 @@
-//! Conversations: what is on disk against what Codex lists, and putting that right.
+//! Compares the conversations on disk with Codex's lists of them, and repairs the lists.
 //!
-//! Rollouts are the truth and are never written. What Codex lists comes from three derived places:
-//! the table `threads` of the state database, `session_index.jsonl` and, for prompts,
-//! `history.jsonl`. [`rebuild`] makes the two files again, [`check`] compares, [`repair`] mends the
-//! database, and [`snapshot`] takes a repair back.
+//! Rollouts are the source of truth and are never written. Codex's lists are derived data in three
+//! places: the table `threads` of the state database, `session_index.jsonl` for names and
+//! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`rebuild`]
+//! writes the two files again, and [`snapshot`] keeps the state before a repair and restores it.
 
 pub mod check;
 pub mod files;
@@ -11,15 +11,15 @@ pub mod hidden;
 pub mod id;
 pub mod json;
 pub mod lines;
-pub mod names;
 pub mod prompts;
 pub mod rebuild;
 pub mod repair;
+pub mod rfc3339;
 pub mod rollout;
 pub mod row;
-pub mod scratch;
+pub mod scratch_database;
+pub mod session_index;
 pub mod snapshot;
-pub mod stamp;
 
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
@@ -30,45 +30,45 @@ use crate::io::{IoError, lock};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many files are under way at a time. Of each all that the user said is held.
-const IN_FLIGHT: usize = 16;
+/// Rollouts that are read at a time. Low, because the prompts of each are held in memory.
+const MAX_OPEN_FILES: usize = 16;
 
-/// Why work on the history failed.
+/// A failed check, repair, rebuild or undo.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file system refused.
+    /// An operation of the file system failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The database refused.
+    /// SQLite failed, or the database is damaged.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// A snapshot's own document cannot be used.
+    /// `snapshot.json` cannot be read or written, or is of a newer version.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Another process holds a lock that Codex takes too.
+    /// Another process holds a lock file that Codex takes too.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
-    /// Somebody uses the home.
+    /// Processes have files of the Codex home open.
     #[error("the Codex home is in use by {}", join(.0))]
     Busy(Vec<Holder>),
-    /// A file was rewritten between reading and writing.
-    #[error("it was rewritten meanwhile: {}", .0.display())]
+    /// A file became shorter between planning and writing, so it was replaced.
+    #[error("another process replaced the file during the rebuild: {}", .0.display())]
     Changed(PathBuf),
-    /// There is no such snapshot.
-    #[error("no snapshot of a repair: {0}")]
+    /// No snapshot has this name, or none was made of this home.
+    #[error("no snapshot found: {0}")]
     NoSnapshot(String),
-    /// A snapshot does not hold what it says.
+    /// A copy in a snapshot does not match its recorded digest.
     #[error("the snapshot is damaged ({detail}): {}", path.display())]
     DamagedSnapshot {
-        /// The snapshot.
+        /// The damaged copy in the snapshot folder.
         path: PathBuf,
-        /// What is wrong.
+        /// A sentence fragment about the damage.
         detail: String,
     },
-    /// Codex did not make the database again.
-    #[error("Codex did not make its database again: {0}")]
+    /// Codex could not be started, or did not create a database.
+    #[error("Codex did not recreate its database: {0}")]
     NotRebuilt(String),
-    /// The user stopped it.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }
@@ -78,27 +78,27 @@ fn join(holders: &[Holder]) -> String {
     shown.join(", ")
 }
 
-/// A file that was passed over.
+/// A rollout that was left out because it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Skipped {
-    /// The file.
+pub struct SkippedFile {
+    /// The absolute path of the rollout.
     pub path: PathBuf,
-    /// Why.
+    /// The error, as a sentence fragment.
     pub reason: String,
 }
 
-/// Does `work` for each path on all processors; `take` gets the results, with the numbers of their
-/// paths, in the order of the paths. What vanished meanwhile is passed over; what cannot be read is
-/// noted in `skipped` too.
+/// Runs `work` for each path on all processors. `take` receives the results in the order of the
+/// paths, each with the index of its path. Paths that no longer exist are ignored; paths that
+/// cannot be read are added to `skipped`.
 fn for_each_file<T: Send>(
     paths: impl Iterator<Item = PathBuf>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
     work: impl Fn(&Path) -> io::Result<T> + Sync,
     mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
     let mut number = 0;
     parallel::ordered(
-        IN_FLIGHT,
+        MAX_OPEN_FILES,
         |path: PathBuf| (work(&path), path),
         |(result, path): (io::Result<T>, PathBuf)| {
             let this = number;
@@ -109,7 +109,7 @@ fn for_each_file<T: Send>(
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
                 Err(e) => {
                     let reason = e.to_string();
-                    skipped.push(Skipped { path, reason });
+                    skipped.push(SkippedFile { path, reason });
                     Ok(())
                 }
             }

@@ -1,31 +1,32 @@
-//! `history.jsonl`: what was typed, for the arrow keys.
+//! `history.jsonl`: the prompts that the arrow keys of Codex recall.
 //!
-//! One `{"session_id","ts","text"}` a line, oldest first. Codex appends to it under a lock on the
-//! file itself and, beyond `[history].max_bytes`, drops the oldest lines down to four fifths.
+//! Each line is `{"session_id","ts","text"}`, oldest first. Codex appends under a lock on the file
+//! itself. Beyond `[history].max_bytes` it drops the oldest lines until four fifths of the limit
+//! remain.
 
 use super::id::ConversationId;
-use super::lines::{Line, Lines};
+use super::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Its name.
+/// The name of the file in the Codex home.
 pub const FILE_NAME: &str = "history.jsonl";
 
-/// A line.
+/// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// The conversation.
+    /// The id of the conversation.
     pub session_id: String,
-    /// When, in whole seconds.
+    /// The time in seconds since 1970.
     pub ts: i64,
-    /// What was typed.
+    /// The prompt as typed.
     pub text: String,
 }
 
-/// Tells `each` the lines of the history of a home, in their order; returns how many are broken.
-/// There may be none. Only one line is held at a time.
+/// Calls `each` with every line of a home's history, in order, and returns the number of lines that
+/// cannot be parsed. A missing file has no lines. Memory holds one line at a time.
 pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
     let file = match file_open::open(&path) {
@@ -33,28 +34,28 @@ pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoEr
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e).at("read", &path),
     };
-    let mut lines = Lines::new(file);
-    let mut broken = 0;
+    let mut lines = LineReader::new(file);
+    let mut bad_lines = 0;
     while let Some(line) = lines.next_line().at("read", &path)? {
         let parsed = match line {
-            Line::Whole(line) if line.trim_ascii().is_empty() => continue,
-            Line::Whole(line) => serde_json::from_slice::<HistoryEntry>(line).ok(),
-            Line::TooLong { .. } => None,
+            JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
+            JsonlLine::Whole(line) => serde_json::from_slice::<HistoryEntry>(line).ok(),
+            JsonlLine::TooLong { .. } => None,
         };
         match parsed {
             Some(mut entry) => {
                 entry.session_id = ConversationId::of(&entry.session_id).to_string();
                 each(entry);
             }
-            None => broken += 1,
+            None => bad_lines += 1,
         }
     }
-    Ok(broken)
+    Ok(bad_lines)
 }
 
-/// Appends the line of an entry: compact JSON.
+/// Appends an entry as one line of compact JSON.
 pub fn render(entry: &HistoryEntry, to: &mut Vec<u8>) {
-    // Texts and a number: there is nothing in it that JSON could not say.
+    // Cannot fail: strings and a number.
     let _ = serde_json::to_writer(&mut *to, entry);
     to.push(b'\n');
 }

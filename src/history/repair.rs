@@ -1,15 +1,15 @@
-//! Putting the database right: rows point at their rollouts again, conversations without a row get
-//! one, names come back. Rollouts are read and never written.
+//! Repairs the state database: corrects paths of rows, adds missing rows, restores lost names.
+//! Rollouts are read and never written.
 
-use super::check::{Conversations, Findings, Missing, is_given};
+use super::check::{Conversations, Findings, MissingRow, is_given};
 use super::files::RolloutFile;
 use super::id::ConversationId;
-use super::names::SessionIndex;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
-use super::scratch;
-use super::snapshot::{self, Before, Snapshot, Snapshots};
-use super::{HistoryError, Skipped, for_each_file};
+use super::scratch_database;
+use super::session_index::ThreadNameIndex;
+use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
+use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
 use crate::codex::process::{self, Holder};
@@ -27,41 +27,41 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What a repair does to a conversation.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Its row points at its rollout again.
+pub enum RepairAction {
+    /// Corrects the path or the archived flag of a row.
     Path,
-    /// It gets a row.
+    /// Adds a missing row.
     Row,
-    /// It gets its name back.
+    /// Restores a lost name.
     Name,
-    /// The whole database is made again by Codex.
+    /// Has Codex recreate the whole database.
     Database,
 }
 
-/// One change. Its keys are a contract.
+/// One change of a repair. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    /// The conversation; empty for the database as a whole.
+pub struct RepairChange {
+    /// The conversation; empty if the whole database is recreated.
     pub id: ConversationId,
-    /// What is done.
-    pub action: Action,
-    /// What was there.
+    /// The kind of the change.
+    pub action: RepairAction,
+    /// The value before: a path, or the problem of the database. Null if there was none.
     pub from: Option<String>,
-    /// What will be there.
+    /// The value after: a path, a name, or the number of conversations.
     pub to: Option<String>,
-    /// Whether the rollout lies among the archived ones.
+    /// True if the rollout is below `archived_sessions/`.
     #[serde(skip)]
     archived: bool,
-    /// The row's id, where that is written in another way.
+    /// The id exactly as the row has it, if its spelling differs from `id`.
     #[serde(skip)]
     row_id: Option<Box<str>>,
 }
 
-impl Change {
-    fn new(id: ConversationId, action: Action, from: Option<String>, to: String) -> Self {
+impl RepairChange {
+    fn new(id: ConversationId, action: RepairAction, from: Option<String>, to: String) -> Self {
         Self {
             id,
             action,
@@ -72,7 +72,7 @@ impl Change {
         }
     }
 
-    /// The change of the table, where it needs no look at a rollout.
+    /// Returns the change of the table, unless it needs the content of a rollout.
     fn of_row(&self) -> Option<RowChange> {
         let id = match &self.row_id {
             Some(id) => id.clone().into_string(),
@@ -80,51 +80,51 @@ impl Change {
         };
         let to = self.to.clone().unwrap_or_default();
         match self.action {
-            Action::Path => Some(RowChange::Path {
+            RepairAction::Path => Some(RowChange::Path {
                 id,
                 path: to,
                 archived: self.archived,
             }),
-            Action::Name => Some(RowChange::Name { id, name: to }),
-            Action::Row | Action::Database => None,
+            RepairAction::Name => Some(RowChange::Name { id, name: to }),
+            RepairAction::Row | RepairAction::Database => None,
         }
     }
 }
 
-/// What a repair would do.
+/// The result of [`plan`].
 #[derive(Debug)]
 pub struct RepairPlan {
-    /// The changes, in order. A row that is made comes before the name that it gets.
-    pub changes: Vec<Change>,
-    /// Whether Codex has to make the database first.
-    pub makes_database: bool,
-    /// Where the database is, or will be.
+    /// The changes, in the order of their application: a new row precedes its name.
+    pub changes: Vec<RepairChange>,
+    /// True if the database is missing or unusable, so that Codex has to recreate it.
+    pub recreates_database: bool,
+    /// The path of the current database.
     pub database: Option<PathBuf>,
-    /// Rollouts that could not be read.
-    pub skipped: Vec<Skipped>,
-    /// How many findings are left alone.
-    pub left: usize,
-    /// The home, without links.
+    /// Rollouts that could not be read; their conversations get no row or name.
+    pub skipped: Vec<SkippedFile>,
+    /// The number of differences that a repair does not touch.
+    pub unrepairable: usize,
+    /// The canonical path of the home.
     home: PathBuf,
-    /// The provider that the configuration names.
+    /// The model provider in `config.toml`.
     provider: String,
-    /// The conversations, where Codex makes the database.
+    /// All conversations, if the database is recreated; else empty.
     conversations: Conversations,
 }
 
-/// Where things are.
+/// The homes and the environment of a repair.
 #[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
-    /// The Codex home.
+pub struct RepairContext<'a> {
+    /// The Codex home to repair.
     pub home: &'a Path,
-    /// The manager home.
+    /// The manager home, which keeps the snapshots.
     pub manager_home: &'a Path,
-    /// The environment, which may name another folder for the databases.
+    /// The environment. `CODEX_SQLITE_HOME` may name another folder for the databases.
     pub env: &'a Environment,
 }
 
-/// Plans a repair. Only the rollouts of conversations that need a row and have a line in the index
-/// are read.
+/// Plans a repair. Reads only the rollouts of conversations that lack a row and have a line in the
+/// name index.
 pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
     let Findings {
         home,
@@ -135,58 +135,57 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
     } = findings;
     let mut plan = RepairPlan {
         changes: Vec::new(),
-        makes_database: !has_table && !conversations.is_empty(),
+        recreates_database: !has_table && !conversations.is_empty(),
         database: report.database,
         skipped: Vec::new(),
-        left: report.orphan_rows.len() + report.duplicates.len() + report.damaged.len(),
+        unrepairable: report.orphan_rows.len() + report.duplicates.len() + report.damaged.len(),
         home,
         provider: provider.to_owned(),
         conversations: Conversations::default(),
     };
     for stale in report.stale_path {
         let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
-        plan.changes.push(Change {
+        plan.changes.push(RepairChange {
             archived: stale.archived,
             row_id: stale.row_id,
-            ..Change::new(stale.id, Action::Path, Some(stale.recorded), path)
+            ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
         });
     }
     for lost in report.names_missing {
-        plan.changes.push(Change {
+        plan.changes.push(RepairChange {
             row_id: lost.row_id,
-            ..Change::new(lost.id, Action::Name, None, lost.name)
+            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
         });
     }
-    if plan.makes_database {
+    if plan.recreates_database {
         let to = pluralize(report.missing.len(), "conversation");
         let id = ConversationId::of("");
-        let change = Change::new(id, Action::Database, report.problem, to);
+        let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
         plan.changes.push(change);
     }
     let names = names(&report.missing, &index, &mut plan.skipped)?;
     let mut names = names.into_iter().peekable();
     for (i, missing) in report.missing.into_iter().enumerate() {
-        if !plan.makes_database {
+        if !plan.recreates_database {
             let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
-            plan.changes.push(Change {
+            plan.changes.push(RepairChange {
                 archived: missing.archived,
-                ..Change::new(missing.id.clone(), Action::Row, None, path)
+                ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
             });
         }
         if let Some((_, name)) = names.next_if(|(named, _)| *named == i) {
-            let change = Change::new(missing.id, Action::Name, None, name);
+            let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
             plan.changes.push(change);
         }
     }
-    if plan.makes_database {
+    if plan.recreates_database {
         plan.conversations = conversations;
     }
     Ok(plan)
 }
 
 impl RepairPlan {
-    /// The path of a rollout as Codex writes it into its database: absolute, without links, that of
-    /// the plain form.
+    /// Returns the path of a rollout as Codex records it: canonical, and that of the plain form.
     fn recorded_path(
         &self,
         conversations: &Conversations,
@@ -202,12 +201,12 @@ impl RepairPlan {
     }
 }
 
-/// The names that the index knows of conversations without a row, by their places. Only the
-/// rollouts of those that have a line are read.
+/// Returns the given names of conversations without a row, with their indices in `missing`. Reads
+/// only the rollouts of those that have a line in the index.
 fn names(
-    missing: &[Missing],
-    index: &SessionIndex,
-    skipped: &mut Vec<Skipped>,
+    missing: &[MissingRow],
+    index: &ThreadNameIndex,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<(usize, String)>, HistoryError> {
     let with_line: Vec<_> = (0..missing.len())
         .filter(|i| index.has(&missing[*i].id))
@@ -216,30 +215,31 @@ fn names(
     let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
     let mut names = Vec::new();
     for_each_file(paths, skipped, scan, |n, scan| {
-        // A row of an old conversation has no place for a name; Codex takes it from the index.
+        // Codex reads the name of a conversation that is not paginated from the index, not from its
+        // row.
         let mode = scan
             .meta
             .as_ref()
             .and_then(|meta| meta.text("history_mode"));
         let id = &missing[with_line[n]].id;
         let line = index.get(id)?.filter(|_| mode == Some("paginated"));
-        let said = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
+        let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
-        let given = name.filter(|name| is_given(name, id, said.into_iter().flatten()));
+        let given = name.filter(|name| is_given(name, id, derived.into_iter().flatten()));
         names.extend(given.map(|name| (with_line[n], name)));
         Ok(())
     })?;
     Ok(names)
 }
 
-/// Everybody who uses the home.
-pub fn holders(places: &Places<'_>) -> Vec<Holder> {
-    let outside = process::outside_folders(places.home, places.env);
-    process::find_holders(places.home, &outside)
+/// Returns the processes that have files of the home, or of its databases, open.
+pub fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
+    let outside = process::outside_folders(context.home, context.env);
+    process::find_holders(context.home, &outside)
 }
 
-fn require_nobody(places: &Places<'_>) -> Result<(), HistoryError> {
-    let holders = holders(places);
+fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
+    let holders = holders(context);
     if holders.is_empty() {
         Ok(())
     } else {
@@ -247,52 +247,57 @@ fn require_nobody(places: &Places<'_>) -> Result<(), HistoryError> {
     }
 }
 
-/// Takes a snapshot, then makes the changes: all or none. What of the plan could not be done, as a
-/// rollout cannot be read any more, is taken out of it and noted there.
+/// Takes a snapshot, then applies all changes or none. A change whose rollout cannot be read any
+/// more is removed from the plan and its rollout added to `skipped`.
 ///
 /// # Errors
-/// Somebody uses the home; Codex is needed and does not do it (`program` says why it cannot be
-/// had); the database refuses. Then there is no snapshot, as nothing was changed.
+/// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
+/// changed and no snapshot remains.
 pub fn apply(
-    places: &Places<'_>,
+    context: &RepairContext<'_>,
     plan: &mut RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
-) -> Result<Snapshot, HistoryError> {
-    require_nobody(places)?;
-    // What a killed command was writing.
-    atomic::sweep(&threads::state_folder(places.home, places.env));
-    if plan.makes_database {
-        return make_database(places, plan, program, now);
+) -> Result<RepairSnapshot, HistoryError> {
+    require_unused_home(context)?;
+    // Remove temp files of killed commands.
+    atomic::sweep(&threads::state_folder(context.home, context.env));
+    if plan.recreates_database {
+        return recreate_database(context, plan, program, now);
     }
     let database = plan
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
-    let snapshots = Snapshots::lock(places.manager_home)?;
-    let snapshot = snapshots.take(places.home, Before::Repair, &trio(&database), now)?;
-    let changed = require_nobody(places).and_then(|()| change(&database, plan));
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
+    let snapshot = snapshots.create(
+        context.home,
+        SnapshotReason::Repair,
+        &database_files(&database),
+        now,
+    )?;
+    let changed = require_unused_home(context).and_then(|()| change(&database, plan));
     changed.map(|()| snapshot.clone()).inspect_err(|_| {
-        // The database has taken it back as a whole.
+        // SQLite rolled the transaction back, so nothing was changed.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
             snapshots.discard(&snapshot);
         }
     })
 }
 
-/// How many rollouts are read before their rows are made.
-const BATCH: usize = 256;
+/// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
+const ROWS_PER_BATCH: usize = 256;
 
 fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
     threads::apply_changes(database, |apply| {
-        for changes in plan.changes.chunks(BATCH) {
-            let mut rows = new_rows(changes, &plan.provider, &mut skipped)?;
+        for changes in plan.changes.chunks(ROWS_PER_BATCH) {
+            let mut rows = build_rows(changes, &plan.provider, &mut skipped)?;
             for (i, change) in changes.iter().enumerate() {
                 match rows.remove(&i) {
                     Some(row) => apply(&RowChange::Insert(row))?,
-                    None if change.action == Action::Row => {
+                    None if change.action == RepairAction::Row => {
                         failed.insert(change.id.clone());
                     }
                     None => {
@@ -311,16 +316,16 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// The rows of those changes that make one, by their places.
-fn new_rows(
-    changes: &[Change],
+/// Builds the rows of those changes that add one, by their index in `changes`.
+fn build_rows(
+    changes: &[RepairChange],
     provider: &str,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<HashMap<usize, NewRow>, HistoryError> {
-    let made = |i: &usize| changes[*i].action == Action::Row;
-    let made: Vec<_> = (0..changes.len()).filter(made).collect();
+    let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
+    let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
     let recorded = |i: usize| Path::new(changes[i].to.as_deref().unwrap_or_default());
-    let paths = made.iter().map(|i| on_disk(recorded(*i)));
+    let paths = added.iter().map(|i| existing_file(recorded(*i)));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -329,7 +334,7 @@ fn new_rows(
     };
     let mut rows = HashMap::new();
     for_each_file(paths, skipped, read, |n, (scan, modified_ms)| {
-        let i = made[n];
+        let i = added[n];
         let facts = RowFacts {
             path: recorded(i),
             is_archived: changes[i].archived,
@@ -337,15 +342,16 @@ fn new_rows(
             provider,
         };
         if let Some(meta) = &scan.meta {
-            rows.insert(i, row::of(meta, &scan, &facts));
+            rows.insert(i, row::build(meta, &scan, &facts));
         }
         Ok(())
     })?;
     Ok(rows)
 }
 
-/// The file of a rollout that is recorded under the name of its plain form.
-fn on_disk(recorded: &Path) -> PathBuf {
+/// Returns the plain or the compressed file of a rollout, given the recorded path of the plain
+/// form.
+fn existing_file(recorded: &Path) -> PathBuf {
     let mut compressed = recorded.as_os_str().to_owned();
     compressed.push(ZST);
     if recorded.exists() {
@@ -355,23 +361,21 @@ fn on_disk(recorded: &Path) -> PathBuf {
     }
 }
 
-/// Makes known to Codex what these rollouts are: rows, places and names, all or none. Nobody may use
-/// the home. Without a database there is nothing to do: Codex makes one of what lies there. No snapshot
-/// is taken, because no row is lost.
-///
-/// Returns what was changed.
+/// Adds rows, paths and names of these rollouts to the database, all or none, and returns the
+/// changes. No process may use the home. Does nothing without a database, because Codex creates one
+/// from the rollouts. Takes no snapshot, because no row is lost.
 ///
 /// # Errors
-/// A rollout or the database cannot be read, or written.
+/// A rollout cannot be read, or the database cannot be read or written.
 pub fn register(
     home: &Path,
     env: &Environment,
     rollouts: Vec<RolloutFile>,
-) -> Result<Vec<Change>, HistoryError> {
+) -> Result<Vec<RepairChange>, HistoryError> {
     let Some(database) = threads::find_state_database(home, env) else {
         return Ok(Vec::new());
     };
-    let findings = super::check::look_at(home, Some(&database), None, rollouts)?;
+    let findings = super::check::compare_rollouts(home, Some(&database), None, rollouts)?;
     if !findings.has_table {
         return Ok(Vec::new());
     }
@@ -383,106 +387,106 @@ pub fn register(
     Ok(plan.changes)
 }
 
-/// A database and what SQLite keeps beside it.
-fn trio(database: &Path) -> Vec<PathBuf> {
+/// Returns the paths of a database and of the files that SQLite keeps beside it.
+fn database_files(database: &Path) -> Vec<PathBuf> {
     let [wal, shm, journal] = database_sidecars(database);
     vec![database.to_path_buf(), wal, shm, journal]
 }
 
-fn make_database(
-    places: &Places<'_>,
+fn recreate_database(
+    context: &RepairContext<'_>,
     plan: &RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
-) -> Result<Snapshot, HistoryError> {
+) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let made = scratch::make(
-        places.home,
+    let created = scratch_database::create(
+        context.home,
         &plan.home,
-        places.manager_home,
+        context.manager_home,
         program,
-        places.env,
+        context.env,
         &plan.conversations,
     )?;
-    threads::apply_changes(&made.database, |apply| {
-        let mut changes = plan.changes.iter().filter_map(Change::of_row);
+    threads::apply_changes(&created.database, |apply| {
+        let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
         changes.try_for_each(|change| apply(&change))
     })?;
-    let folder = threads::state_folder(places.home, places.env);
-    let target = folder.join(made.database.file_name().unwrap_or_default());
-    let mut kept = trio(&target);
+    let folder = threads::state_folder(context.home, context.env);
+    let target = folder.join(created.database.file_name().unwrap_or_default());
+    let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target
     {
-        kept.extend(trio(old));
+        kept.extend(database_files(old));
     }
-    let snapshots = Snapshots::lock(places.manager_home)?;
-    let snapshot = snapshots.take(places.home, Before::Repair, &kept, now)?;
-    let put = require_nobody(places).and_then(|()| put_database(&made.database, &target));
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, &kept, now)?;
+    let put =
+        require_unused_home(context).and_then(|()| install_database(&created.database, &target));
     put.map(|()| snapshot.clone()).inspect_err(|_| {
-        // Where that cannot be done either the snapshot stays, for `undo`.
-        if snapshot::put_missing_back(&snapshot).is_ok() {
+        // If even that fails, the snapshot stays for `history undo`.
+        if snapshot::restore_missing(&snapshot).is_ok() {
             snapshots.discard(&snapshot);
         }
     })
 }
 
-fn put_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
+fn install_database(created: &Path, target: &Path) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(target)?;
-    let mut source = file_open::open(made).at("read", made)?;
+    let mut source = file_open::open(created).at("read", created)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
-    // What lies beside the old one belongs to it.
+    // Sidecars of the old database; SQLite would apply them to the new one.
     for sidecar in database_sidecars(target) {
         crate::io::tree::remove(&sidecar)?;
     }
     Ok(temp.replace(target)?)
 }
 
-/// Puts the state before a repair back. What is there now is kept first, as a snapshot of its own,
-/// which is returned.
+/// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
 pub fn undo(
-    places: &Places<'_>,
-    snapshot: &mut Snapshot,
+    context: &RepairContext<'_>,
+    snapshot: &mut RepairSnapshot,
     now: DateTime<Utc>,
-) -> Result<Snapshot, HistoryError> {
-    require_nobody(places)?;
-    let snapshots = Snapshots::lock(places.manager_home)?;
+) -> Result<RepairSnapshot, HistoryError> {
+    require_unused_home(context)?;
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let paths: Vec<_> = snapshot
         .document
         .files
         .iter()
         .map(|f| f.path.clone())
         .collect();
-    let present = snapshots.take(places.home, Before::Undo, &paths, now)?;
-    require_nobody(places)?;
-    snapshots.put_back(snapshot, now)?;
+    let present = snapshots.create(context.home, SnapshotReason::Undo, &paths, now)?;
+    require_unused_home(context)?;
+    snapshots.restore(snapshot, now)?;
     Ok(present)
 }
 
-/// Finishes an undo that was killed: between its steps a database may stand without its log. False
-/// where there is none.
+/// Finishes an undo that was killed, which may have left a database without its write-ahead log.
+/// Returns false if there is none.
 ///
 /// # Errors
-/// Somebody uses the home, or the files cannot be written; the next try finishes it.
+/// A process uses the home, or the files cannot be written. The next call tries again.
 pub fn finish_undo(
     manager_home: &Path,
     env: &Environment,
     now: DateTime<Utc>,
 ) -> Result<bool, HistoryError> {
-    if snapshot::being_put_back(manager_home)?.is_none() {
+    if snapshot::interrupted_undo(manager_home)?.is_none() {
         return Ok(false);
     }
-    let snapshots = Snapshots::lock(manager_home)?;
-    // Whoever held the lock may have been at it.
-    let Some(mut snapshot) = snapshot::being_put_back(manager_home)? else {
+    let snapshots = RepairSnapshots::lock(manager_home)?;
+    // Another command may have finished it while this one waited for the lock.
+    let Some(mut snapshot) = snapshot::interrupted_undo(manager_home)? else {
         return Ok(false);
     };
     let home = snapshot.document.codex_home.clone();
-    require_nobody(&Places {
+    require_unused_home(&RepairContext {
         home: &home,
         manager_home,
         env,
     })?;
-    snapshots.put_back(&mut snapshot, now)?;
+    snapshots.restore(&mut snapshot, now)?;
     Ok(true)
 }

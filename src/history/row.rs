@@ -1,29 +1,29 @@
-//! A row of the table of threads made from a rollout, as Codex makes it (0.169).
+//! Builds a row of the table `threads` from a rollout, as Codex 0.169 does.
 
-use super::rollout::{Meta, Scan};
-use super::stamp::Stamp;
+use super::rfc3339::Rfc3339Time;
+use super::rollout::{RolloutScan, SessionMeta};
 use crate::codex::threads::{NewRow, NewValue};
 use serde_json::Value;
 use std::path::Path;
 
-/// What Codex records where a rollout says nothing about permissions.
+/// The sandbox policy that Codex records if the rollout has none.
 const READ_ONLY: &str = r#"{"type":"managed","file_system":{"type":"restricted","entries":[{"path":{"type":"special","value":{"kind":"root"}},"access":"read"}]},"network":"restricted"}"#;
 
-/// What is known of a conversation besides its rollout.
+/// Values of a row that do not come from the rollout's content.
 #[derive(Debug, Clone, Copy)]
 pub struct RowFacts<'a> {
     /// The absolute path of the rollout in its plain form.
     pub path: &'a Path,
-    /// Whether it lies among the archived ones.
+    /// True if it lies below `archived_sessions/`.
     pub is_archived: bool,
-    /// When the file was changed, in milliseconds.
+    /// The mtime of the file in milliseconds since 1970.
     pub modified_ms: i64,
-    /// The provider that the configuration names, for rollouts that name none.
+    /// The model provider in `config.toml`, for rollouts that name none.
     pub provider: &'a str,
 }
 
-/// The row of a conversation.
-pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
+/// Builds the row of a conversation.
+pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> NewRow {
     let mut row = NewRow::new();
     let mut text = |key: &str, value: &str| {
         row.insert(key.into(), NewValue::Text(value.to_owned()));
@@ -34,13 +34,13 @@ pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
         .as_deref()
         .unwrap_or_default()
         .trim();
-    let in_context = |key: &str| as_text(scan.turn.context.get(key)?);
-    let in_git = |key: &str| told(meta.payload.get("git")?.get(key));
+    let in_context = |key: &str| raw_json_text(scan.turn.context.get(key)?);
+    let in_git = |key: &str| json_text(meta.payload.get("git")?.get(key));
     meta.id.with_text(|id| text("id", id));
     text("rollout_path", &facts.path.to_string_lossy());
     text(
         "source",
-        &told(meta.payload.get("source")).unwrap_or_else(|| "vscode".into()),
+        &json_text(meta.payload.get("source")).unwrap_or_else(|| "vscode".into()),
     );
     text(
         "model_provider",
@@ -89,7 +89,7 @@ pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
     let mut number = |key: &str, value: i64| {
         row.insert(key.into(), NewValue::Number(value));
     };
-    let created = meta.created().as_ref().map(Stamp::millis);
+    let created = meta.created().as_ref().map(Rfc3339Time::millis);
     let created = created.unwrap_or(facts.modified_ms);
     number("created_at", created.div_euclid(1000));
     number("created_at_ms", created);
@@ -108,8 +108,8 @@ pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
     row
 }
 
-/// A text as it is, anything else as compact JSON; nothing for null.
-fn told(value: Option<&Value>) -> Option<String> {
+/// Returns a string's text, any other value as compact JSON, and `None` for null.
+fn json_text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -117,8 +117,8 @@ fn told(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// The same of JSON as it is written.
-fn as_text(raw: &str) -> Option<String> {
+/// Like [`json_text`], for unparsed JSON.
+fn raw_json_text(raw: &str) -> Option<String> {
     match raw {
         "null" => None,
         quoted if quoted.starts_with('"') => serde_json::from_str(quoted).ok(),

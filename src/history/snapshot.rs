@@ -1,7 +1,7 @@
-//! Byte for byte copies of the few files that a repair changes, and putting them back.
+//! Snapshots of the few files that a repair changes: exact copies, and restoring them.
 //!
-//! `history/<time>/` of the manager home holds `snapshot.json` and the files, numbered. A file that
-//! was not there is remembered as absent. Nobody may use the home meanwhile.
+//! `history/<time>/` in the manager home holds `snapshot.json` and the copies, named by number. A
+//! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
 
 use super::HistoryError;
 use crate::io::document::{self, Document, DocumentState};
@@ -17,87 +17,89 @@ use std::time::{Duration, SystemTime};
 
 const FOLDER: &str = "history";
 const DOCUMENT: &str = "snapshot.json";
-/// Names the snapshot that is being put back.
+/// A file with the name of the snapshot that is being restored, so that a killed undo is finished.
 const UNDOING: &str = ".undoing";
 
-/// Why a snapshot was taken.
+/// The operation that a snapshot precedes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Before {
-    /// Before a repair.
+pub enum SnapshotReason {
+    /// A repair; `history undo` restores the newest of these.
     #[default]
     Repair,
-    /// Before a repair was taken back.
+    /// The undo of a repair.
     Undo,
 }
 
-/// `snapshot.json`.
+/// The content of `snapshot.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFile {
-    /// The home.
+    /// The Codex home whose files are in the snapshot.
     pub codex_home: PathBuf,
-    /// When it was taken.
+    /// The time at which it was taken.
     pub created_at: DateTime<Utc>,
-    /// What for.
-    pub before: Before,
-    /// When it was put back.
+    /// The operation that followed.
+    #[serde(rename = "before")]
+    pub reason: SnapshotReason,
+    /// The time at which it was restored; null if it never was.
     pub undone_at: Option<DateTime<Utc>>,
-    /// The files.
-    pub files: Vec<KeptFile>,
+    /// The copied files, and those that were absent.
+    pub files: Vec<SnapshotEntry>,
 }
 
 impl Document for SnapshotFile {
     const SCHEMA: u64 = 1;
 }
 
-/// A file in a snapshot.
+/// A file whose state a snapshot records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptFile {
-    /// Where it belongs.
+pub struct SnapshotEntry {
+    /// The absolute path of the original.
     pub path: PathBuf,
-    /// Its content; `None` for one that was not there.
-    pub content: Option<Content>,
+    /// The copy; `None` if the original did not exist.
+    pub content: Option<SnapshotContent>,
 }
 
-/// The content of a file in a snapshot.
+/// The copy of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// Its name in the snapshot.
+pub struct SnapshotContent {
+    /// The name of the copy in the snapshot folder.
     pub name: String,
-    /// Its digest.
+    /// The SHA-256 of the copy, in lower-case hex.
     pub sha256: String,
-    /// Its permissions.
+    /// The mode of the original; 0 on Windows.
     pub mode: u32,
-    /// When it was changed, in nanoseconds since 1970.
+    /// The mtime of the original in nanoseconds since 1970.
     pub modified_ns: u64,
 }
 
-/// A snapshot on disk.
+/// A complete snapshot in the manager home.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Its folder.
+pub struct RepairSnapshot {
+    /// `history/<time>/` in the manager home.
     pub folder: PathBuf,
-    /// What it holds.
+    /// The content of its `snapshot.json`.
     pub document: SnapshotFile,
 }
 
-impl Snapshot {
-    /// Its name: the time at which it was taken.
+impl RepairSnapshot {
+    /// Returns the name of the folder, which is the time at which it was taken.
     pub fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
 }
 
-/// The snapshots of a manager home, and the lock that keeps two changes apart.
+/// The snapshots of a manager home, locked exclusively for one change.
 #[derive(Debug)]
-pub struct Snapshots {
+pub struct RepairSnapshots {
     folder: PathBuf,
     _lock: FileLock,
 }
 
-impl Snapshots {
-    /// Opens them for a change; whoever else changes waits.
+impl RepairSnapshots {
+    /// Locks the snapshots, waiting for another command that holds the lock, and removes incomplete
+    /// ones.
     pub fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
@@ -110,7 +112,7 @@ impl Snapshots {
         Ok(snapshots)
     }
 
-    /// Removes what a killed command has begun to keep: nothing was changed yet.
+    /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
     fn sweep(&self) -> Result<(), HistoryError> {
         atomic::sweep(&self.folder);
         for (name, kind) in tree::list(&self.folder).at("list", &self.folder)? {
@@ -125,34 +127,34 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Puts a snapshot back. Killed in between, [`being_put_back`] names it until it is done again.
-    pub fn put_back(
+    /// Restores a snapshot. After a kill, [`interrupted_undo`] returns it until this succeeds.
+    pub fn restore(
         &self,
-        snapshot: &mut Snapshot,
+        snapshot: &mut RepairSnapshot,
         now: DateTime<Utc>,
     ) -> Result<(), HistoryError> {
         verify(snapshot)?;
         let mark = self.folder.join(UNDOING);
         atomic::write(&mark, snapshot.name().as_bytes())?;
-        replace(snapshot)?;
+        restore_files(snapshot)?;
         snapshot.document.undone_at = Some(now);
         document::write(&snapshot.folder.join(DOCUMENT), &snapshot.document)?;
         remove(&mark)
     }
 
-    /// Copies `paths`; durable when this returns.
-    pub fn take(
+    /// Copies `paths` into a new snapshot. Durable on return; an error leaves no snapshot.
+    pub fn create(
         &self,
         codex_home: &Path,
-        before: Before,
+        reason: SnapshotReason,
         paths: &[PathBuf],
         now: DateTime<Utc>,
-    ) -> Result<Snapshot, HistoryError> {
+    ) -> Result<RepairSnapshot, HistoryError> {
         let folder = self.new_folder(now)?;
-        let taken = fill(&folder, codex_home, before, paths, now)
+        let taken = write_snapshot(&folder, codex_home, reason, paths, now)
             .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
         match taken {
-            Ok(document) => Ok(Snapshot { folder, document }),
+            Ok(document) => Ok(RepairSnapshot { folder, document }),
             Err(e) => {
                 discard(&folder);
                 Err(e)
@@ -179,23 +181,23 @@ impl Snapshots {
         }
     }
 
-    /// Removes a snapshot of a change that was not made. What stays behind is no snapshot.
-    pub fn discard(&self, snapshot: &Snapshot) {
+    /// Removes the snapshot of a change that was not made.
+    pub fn discard(&self, snapshot: &RepairSnapshot) {
         discard(&snapshot.folder);
     }
 }
 
-fn fill(
+fn write_snapshot(
     folder: &Path,
     codex_home: &Path,
-    before: Before,
+    reason: SnapshotReason,
     paths: &[PathBuf],
     now: DateTime<Utc>,
 ) -> Result<SnapshotFile, HistoryError> {
     let mut files = Vec::new();
     for (i, path) in paths.iter().enumerate() {
-        let content = keep(path, folder, &format!("{i}"))?;
-        files.push(KeptFile {
+        let content = copy_into(path, folder, &format!("{i}"))?;
+        files.push(SnapshotEntry {
             path: path.clone(),
             content,
         });
@@ -203,7 +205,7 @@ fn fill(
     let document = SnapshotFile {
         codex_home: codex_home.to_path_buf(),
         created_at: now,
-        before,
+        reason,
         undone_at: None,
         files,
     };
@@ -211,21 +213,21 @@ fn fill(
     Ok(document)
 }
 
-/// The document goes first: without it nothing here is a snapshot.
+/// Removes a snapshot folder, `snapshot.json` first: a folder without it is no snapshot.
 fn discard(folder: &Path) {
     if remove(&folder.join(DOCUMENT)).is_ok() {
-        // What stays takes room, and nobody looks at it.
+        // A failure only wastes disk space: the next `lock` removes the rest.
         let _ = tree::remove(folder);
     }
 }
 
-/// The snapshot named `name`, else the newest one taken before a repair of `codex_home` that was
-/// not put back yet.
+/// Returns the snapshot `name`, else the newest one taken before a repair of `codex_home` that was
+/// not undone yet.
 pub fn find(
     manager_home: &Path,
     codex_home: &Path,
     name: Option<&str>,
-) -> Result<Snapshot, HistoryError> {
+) -> Result<RepairSnapshot, HistoryError> {
     let mut found = Vec::new();
     let entries = fs::read_dir(manager_home.join(FOLDER));
     for entry in entries.into_iter().flatten().flatten() {
@@ -236,28 +238,28 @@ pub fn find(
         if let DocumentState::Good(document) =
             document::read::<SnapshotFile>(&folder.join(DOCUMENT))?
         {
-            found.push(Snapshot { folder, document });
+            found.push(RepairSnapshot { folder, document });
         }
     }
-    let is_due = |document: &SnapshotFile| {
-        document.before == Before::Repair
+    let can_be_undone = |document: &SnapshotFile| {
+        document.reason == SnapshotReason::Repair
             && document.undone_at.is_none()
             && document.codex_home == codex_home
     };
     found.retain(|snapshot| match name {
         Some(name) => snapshot.name() == name,
-        None => is_due(&snapshot.document),
+        None => can_be_undone(&snapshot.document),
     });
-    let newest = |s: &Snapshot| (s.document.created_at, s.name().len(), s.name());
-    let missing = || name.unwrap_or("none was made of this home").to_owned();
+    let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
+    let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
     found
         .into_iter()
         .max_by_key(newest)
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))
 }
 
-/// The snapshot that a killed command was putting back.
-pub fn being_put_back(manager_home: &Path) -> Result<Option<Snapshot>, HistoryError> {
+/// Returns the snapshot that a killed command was restoring.
+pub fn interrupted_undo(manager_home: &Path) -> Result<Option<RepairSnapshot>, HistoryError> {
     let folder = manager_home.join(FOLDER);
     let mark = folder.join(UNDOING);
     let name = match file_open::read_to_string(&mark) {
@@ -270,20 +272,20 @@ pub fn being_put_back(manager_home: &Path) -> Result<Option<Snapshot>, HistoryEr
         return Ok(None);
     };
     let found = document::read::<SnapshotFile>(&folder.join(DOCUMENT))?.good();
-    Ok(found.map(|document| Snapshot { folder, document }))
+    Ok(found.map(|document| RepairSnapshot { folder, document }))
 }
 
-/// Whether a snapshot holds what it says.
-fn verify(snapshot: &Snapshot) -> Result<(), HistoryError> {
+/// Checks the digest of every copy.
+fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
         if let Some(content) = &file.content {
-            let kept = snapshot.folder.join(&content.name);
-            let mut opened = file_open::open(&kept).at("read", &kept)?;
-            let (digest, _) = hash::sha256_of(&mut opened).at("read", &kept)?;
+            let source_path = snapshot.folder.join(&content.name);
+            let mut opened = file_open::open(&source_path).at("read", &source_path)?;
+            let (digest, _) = hash::sha256_of(&mut opened).at("read", &source_path)?;
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
-                    path: kept,
-                    detail: "it does not have its digest".into(),
+                    path: source_path,
+                    detail: "its SHA-256 differs from the recorded one".into(),
                 });
             }
         }
@@ -291,30 +293,31 @@ fn verify(snapshot: &Snapshot) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// Puts every file of a snapshot back as it was; done again, it finishes what was begun.
-fn replace(snapshot: &Snapshot) -> Result<(), HistoryError> {
-    // What a killed command was writing.
+/// Restores every file of a snapshot. Idempotent, so that a repeated call finishes an interrupted
+/// one.
+fn restore_files(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
+    // Remove temp files of killed commands.
     for file in &snapshot.document.files {
         atomic::sweep(atomic::parent_of(&file.path));
     }
-    // A log that belongs to another state of its database must never stand beside it: logs go
-    // first and come last.
-    let is_log = |file: &&KeptFile| is_sidecar(&file.path);
+    // SQLite would apply a log to whichever database lies beside it. So logs are removed before and
+    // restored after their database.
+    let is_log = |file: &&SnapshotEntry| is_sidecar(&file.path);
     for file in snapshot.document.files.iter().filter(is_log) {
         remove(&file.path)?;
     }
     for file in snapshot.document.files.iter().filter(|f| !is_log(f)) {
-        put_one_back(snapshot, file)?;
+        restore_file(snapshot, file)?;
     }
     for file in snapshot.document.files.iter().filter(is_log) {
-        put_one_back(snapshot, file)?;
+        restore_file(snapshot, file)?;
     }
     Ok(())
 }
 
-/// After a change that the database has taken back: removes the logs that it may have left and that
-/// were not there. They hold nothing that counts. A journal may be what it still needs.
-pub fn remove_new_logs(snapshot: &Snapshot) -> Result<(), HistoryError> {
+/// Removes WAL and shm files that did not exist before a transaction that was rolled back. They
+/// hold no committed data. A rollback journal stays, because SQLite may still need it.
+pub fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let is_log = |path: &Path| {
         let name = path.as_os_str().as_encoded_bytes();
         name.ends_with(b"-wal") || name.ends_with(b"-shm")
@@ -324,11 +327,11 @@ pub fn remove_new_logs(snapshot: &Snapshot) -> Result<(), HistoryError> {
     new.try_for_each(|file| remove(&file.path))
 }
 
-/// Puts those files of a snapshot back that are gone.
-pub fn put_missing_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
+/// Restores those files of a snapshot that no longer exist.
+pub fn restore_missing(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let files = snapshot.document.files.iter();
     let mut gone = files.filter(|f| f.content.is_some() && !f.path.exists());
-    gone.try_for_each(|file| put_one_back(snapshot, file))
+    gone.try_for_each(|file| restore_file(snapshot, file))
 }
 
 fn is_sidecar(path: &Path) -> bool {
@@ -340,12 +343,12 @@ fn is_sidecar(path: &Path) -> bool {
     })
 }
 
-fn put_one_back(snapshot: &Snapshot, file: &KeptFile) -> Result<(), HistoryError> {
+fn restore_file(snapshot: &RepairSnapshot, file: &SnapshotEntry) -> Result<(), HistoryError> {
     let Some(content) = &file.content else {
         return remove(&file.path);
     };
-    let kept = snapshot.folder.join(&content.name);
-    let mut source = file_open::open(&kept).at("read", &kept)?;
+    let source_path = snapshot.folder.join(&content.name);
+    let mut source = file_open::open(&source_path).at("read", &source_path)?;
     let mut temp = atomic::TempFile::beside(&file.path)?;
     io::copy(&mut source, temp.file()).at("write", &file.path)?;
     set_mode(temp.file(), content.mode).at("write", &file.path)?;
@@ -364,8 +367,12 @@ fn remove(path: &Path) -> Result<(), HistoryError> {
     }
 }
 
-/// Copies a file into a snapshot; `None` when it is not there.
-fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, HistoryError> {
+/// Copies a file into a snapshot. Returns `None` if it does not exist.
+fn copy_into(
+    path: &Path,
+    folder: &Path,
+    name: &str,
+) -> Result<Option<SnapshotContent>, HistoryError> {
     let mut source = match file_open::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -387,7 +394,7 @@ fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, Histo
     temp.replace(&target)?;
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-    Ok(Some(Content {
+    Ok(Some(SnapshotContent {
         name: name.to_owned(),
         sha256: hasher.finish(),
         mode: mode_of(&meta),

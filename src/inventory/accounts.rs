@@ -1,26 +1,26 @@
-//! The accounts that are known, each with what can be said of its login right now.
+//! Lists the known accounts with the current availability of their logins.
 
 use super::cooldown::{AccountEntry, CooldownFile, LoginState};
 use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
 use std::path::Path;
 
-/// One account.
+/// A known account with its current state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// What `cooldown.json` says of it.
+    /// Its entry in `cooldown.json`.
     pub entry: AccountEntry,
-    /// Whether its login is at hand now.
+    /// The availability of its login now, which may differ from `entry.login`.
     pub login: LoginState,
-    /// Whether it is the account of the live home.
+    /// True if the Codex home is signed in to it.
     pub current: bool,
 }
 
-/// The accounts of `file`, with the one of the live home added if it is not among them.
+/// Returns the accounts of `file`, and that of the live home if it is not among them.
 ///
-/// Looks at the files of profiles without opening them, but for that of a live login whose account
-/// is noted as moved.
-pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -> Vec<Account> {
+/// Only checks that files of profiles exist, without opening them. The exception is a live login
+/// whose account is recorded as moved.
+pub fn list(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -> Vec<Account> {
     let current = live.map(|login| {
         let identity = file.entry(&login.identity).identity.clone();
         (login, identity)
@@ -38,7 +38,7 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
                 .as_ref()
                 .is_some_and(|name| profiles.join(name).join("auth.json").is_file());
             let is_new = live.is_some_and(|live| {
-                entry.login == LoginState::Moved && is_unseen(manager_home, live)
+                entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
             });
             Account {
                 login: match login_state(&entry, live, in_profile) {
@@ -52,14 +52,14 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
         .collect()
 }
 
-/// Looks into the profiles whose logins these accounts are taken to have, and says so where one has
-/// none that can be used; whether there was such a one.
-pub fn distrust<'a>(
+/// Opens the profiles of accounts that seem to have a login, and corrects the state of those
+/// without a usable one. Returns true if any state was corrected.
+pub fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
 ) -> bool {
     let profiles = Profiles::of(manager_home);
-    let mut is_wrong = false;
+    let mut any_corrected = false;
     for account in accounts {
         let by_profile = account.login == LoginState::Ok && !account.current;
         let Some(name) = account.entry.profile.as_ref().filter(|_| by_profile) else {
@@ -71,15 +71,15 @@ pub fn distrust<'a>(
             } else {
                 LoginState::Unknown
             };
-            is_wrong = true;
+            any_corrected = true;
         }
     }
-    is_wrong
+    any_corrected
 }
 
-/// Whether a login is newer than any that its profile has seen: not the one that was moved, but one
-/// that was made here since.
-fn is_unseen(manager_home: &Path, live: &Login) -> bool {
+/// Returns true if a live login is newer than every login that its profile recorded, so it is not
+/// the moved one but a later one of this machine.
+fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
     let profile = Profiles::of(manager_home).find(&live.identity);
     profile
         .ok()
@@ -87,8 +87,8 @@ fn is_unseen(manager_home: &Path, live: &Login) -> bool {
         .is_some_and(|profile| live.freshness.is_newer_than(&profile.newest()))
 }
 
-/// A live login or a profile is `ok`, unless the login is known to be expired or moved; then only a
-/// live one that was refreshed after that became known is.
+/// Returns the availability of a login. A login that is recorded as expired or moved is available
+/// only if the live one was refreshed later.
 fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {
@@ -100,9 +100,9 @@ fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> 
             }
         }
         _ if live.is_some() => LoginState::Ok,
-        // A file is there, and whoever looked into it found no login that can be used.
+        // The file exists, and the command that opened it last recorded a usable login.
         LoginState::Ok if in_profile => LoginState::Ok,
-        // It was at hand when somebody looked, and is no longer.
+        // It was available when a command recorded it, but its profile is gone.
         LoginState::Ok if entry.archived => LoginState::Archived,
         LoginState::Ok => LoginState::Unknown,
         other => other,
@@ -117,7 +117,7 @@ mod tests {
     use crate::quota::window::{Observation, QuotaSource};
 
     #[test]
-    fn a_login_that_is_no_longer_live_is_still_in_its_archive() {
+    fn a_login_without_a_profile_is_archived_if_an_archive_has_it() {
         let entry = AccountEntry {
             login: LoginState::Ok,
             archived: true,
@@ -143,14 +143,14 @@ mod tests {
         let file = CooldownFile {
             accounts: vec![entry],
         };
-        known(Path::new("/nonexistent"), live, file)
+        list(Path::new("/nonexistent"), live, file)
             .into_iter()
             .map(|a| (a.entry.identity.email.to_string(), a.login, a.current))
             .collect()
     }
 
     #[test]
-    fn the_live_account_is_known_even_when_no_figure_is() {
+    fn the_live_account_is_listed_without_any_entry() {
         let entry = AccountEntry::new(Identity::of_email("a@x.com"));
         assert_eq!(
             states(Some(&login("b@x.com")), entry.clone()),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_is_gone_is_no_longer_ok() {
+    fn a_login_whose_profile_is_gone_is_unknown() {
         let entry = AccountEntry {
             login: LoginState::Ok,
             profile: Some("work".into()),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_login_is_ok_again_once_it_was_refreshed() {
+    fn an_expired_login_is_ok_again_after_a_refresh() {
         let at = |text| chrono::DateTime::parse_from_rfc3339(text).unwrap();
         let entry = AccountEntry {
             login: LoginState::Expired,

@@ -1,28 +1,28 @@
-//! An archive as the rules of retention see it: whose it is, what it counts with, and whether it is good.
+//! The facts about an archive that the retention rules need: account, class, home, time, condition.
 
-use super::records::{ArchiveRecord, Problem};
+use super::records::{ArchiveProblem, ArchiveRecord};
 use crate::archive::metadata::BackupMode;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::identity::Identity;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// Archives that count together.
+/// The class of an archive. Retention rules apply to each class separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// Of the whole home.
+pub enum ArchiveClass {
+    /// A backup of the whole home.
     Full,
-    /// Of the login and settings.
+    /// A backup of login and settings.
     Auth,
-    /// Of conversations.
+    /// A backup of conversations.
     Sessions,
-    /// Made before a restore, of whatever that changed.
+    /// A safety backup: the files that a restore changed.
     Safety,
 }
 
-impl Class {
-    /// The name used in output.
+impl ArchiveClass {
+    /// Returns the name used in output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -33,62 +33,64 @@ impl Class {
     }
 }
 
-/// What is known of an archive's state.
+/// The known condition of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Soundness {
-    /// Nobody has looked yet.
+    /// The archive was not opened yet.
     Unchecked,
-    /// Its structure is whole: it opens, and describes itself.
+    /// It opens: footer, manifest and index are intact.
     Sound,
-    /// `verify` has read every byte of it as it lies there.
+    /// `verify` read every byte of exactly this file.
     Verified,
-    /// It is damaged.
+    /// It is damaged; the text says how.
     Damaged(String),
-    /// It cannot be read here and now, which says nothing about it.
+    /// It could not be read this time, so its condition is unknown.
     Unreadable(String),
 }
 
-/// What is known of one archive.
+/// An archive as seen by the retention rules.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// Its path below `backups/`.
+pub struct RetentionCandidate {
+    /// The path relative to `backups/`.
     pub archive: String,
-    /// Whose it is; absent where the home was signed out.
+    /// The account; `None` if the home was signed out.
     pub identity: Option<Identity>,
-    /// What it counts with.
-    pub class: Class,
-    /// The home that it is of; empty where that is not known, or it is made of a legacy file.
+    /// The class that it counts in.
+    pub class: ArchiveClass,
+    /// The archived home; empty if unknown, or if the archive was made from a legacy file.
     pub home: String,
-    /// Whether the user has left something out of it: it is no match for one that has all.
+    /// True if it was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
-    /// Whether something could not be taken into it: the same goes for it.
+    /// True if it lacks files that could not be read. Such archives count separately.
     pub incomplete: bool,
-    /// When it was made; absent where it does not even say that.
+    /// The time of the backup; `None` if the archive does not record it.
     pub made_at: Option<DateTime<Utc>>,
-    /// Its size.
+    /// The size of the archive file.
     pub bytes: u64,
-    /// Its state.
+    /// The known condition of the archive.
     pub soundness: Soundness,
 }
 
-impl Candidate {
-    /// What a record says; absent where the record has no archive.
+impl RetentionCandidate {
+    /// Converts a record. Returns `None` for a record without an archive.
     pub fn of(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
         let class = match metadata.mode {
-            _ if metadata.label.as_deref() == Some(SAFETY_LABEL) => Class::Safety,
-            BackupMode::Full => Class::Full,
-            BackupMode::Auth => Class::Auth,
-            BackupMode::Sessions => Class::Sessions,
+            _ if metadata.label.as_deref() == Some(SAFETY_LABEL) => ArchiveClass::Safety,
+            BackupMode::Full => ArchiveClass::Full,
+            BackupMode::Auth => ArchiveClass::Auth,
+            BackupMode::Sessions => ArchiveClass::Sessions,
         };
         let soundness = match (record.problem(), &record.verified) {
-            (Some(Problem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
-            (Some(Problem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
-            (Some(Problem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
+            (Some(ArchiveProblem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
+            (Some(ArchiveProblem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
+            (Some(ArchiveProblem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
             (_, Some(_)) => Soundness::Verified,
-            // Without a good sidecar it was opened to be listed.
-            (Some(Problem::Sidecar(_) | Problem::NoArchive), None) => Soundness::Sound,
+            // Without a good sidecar, the listing has opened the archive.
+            (Some(ArchiveProblem::Sidecar(_) | ArchiveProblem::NoArchive), None) => {
+                Soundness::Sound
+            }
             (None, None) => Soundness::Unchecked,
         };
         let made_at = metadata.created_at.to_utc();
@@ -109,12 +111,13 @@ impl Candidate {
         })
     }
 
-    /// Whether it lies in a folder of the Python codex-manager, where nothing is changed.
+    /// Returns true for archives in folders of the Python codex-manager, which are never moved.
     pub(super) fn is_foreign(&self) -> bool {
         self.archive.contains('/')
     }
 
-    /// Whether it fills a place of a rule at `now`: it is good, and was made before.
+    /// Returns true if it may be one of the archives that a rule keeps: it is good, and not from
+    /// the future.
     pub(super) fn counts(&self, now: &DateTime<Utc>) -> bool {
         let is_good = !matches!(
             self.soundness,

@@ -1,8 +1,8 @@
-//! What lies under `backups/`: archives and sidecars, ours and the Python tool's.
+//! Lists the archives and sidecars below `backups/`, including those of the Python codex-manager.
 //!
-//! The folder is the truth; `inventory.json` only saves reading what has not changed.
+//! The folder is the source of truth; `inventory.json` is a cache of files that have not changed.
 
-use super::records::{ArchiveRecord, FileStamp, Problem, Verified};
+use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, VerifyRecord};
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -14,16 +14,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-/// Lists every archive and record under `backups`, ordered by path. What `known` gives with the same
-/// stamps is not read again, unless it could not be read; it is asked while the folder is looked at.
+/// Lists all archives and records below `backups`, ordered by path. Records returned by `known` are
+/// reused if size and mtime of their files are the same and the last read succeeded. `known` runs
+/// while the folder is listed.
 ///
 /// # Errors
-/// The folder cannot be listed. One that does not exist is empty.
+/// The folder cannot be listed. A missing folder counts as empty.
 pub fn list(
     backups: &Path,
     known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
-    // `known` on this thread: another one's heap would have to grow for it page by page.
+    // `known` runs on this thread: the heap of another thread would have to grow page by page for
+    // it.
     let (pairs, known) = parallel::both(|| pairs(backups), known);
     let mut known: HashMap<String, ArchiveRecord> = known
         .into_iter()
@@ -35,7 +37,11 @@ pub fn list(
             continue;
         }
         let before = known.remove(&relative);
-        let is_known = |r: &ArchiveRecord| !r.seen.as_ref().is_some_and(Problem::may_pass);
+        let is_known = |r: &ArchiveRecord| {
+            !r.listed_problem
+                .as_ref()
+                .is_some_and(ArchiveProblem::is_transient)
+        };
         records.push(match before {
             Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
             before => {
@@ -51,27 +57,28 @@ pub fn list(
     Ok(records)
 }
 
-/// What `verify` found of an archive whose file is the same. A sidecar that was written again says nothing
-/// new of it, unless it describes another. Where it could not be read, or what was wrong is noted in words
-/// as it was once, "damaged" may have meant no more than that, or a lost sidecar.
-fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<Verified> {
+/// Returns the result of `verify` for an archive whose file is unchanged. It stays valid with a
+/// rewritten sidecar, unless that describes another archive. A result "damaged" is dropped if the
+/// archive could not be read at the time: older versions recorded a read error or a lost sidecar as
+/// damage.
+fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(|m| &m.archive_sha256);
     let is_other = digests[0] != digests[1] && digests.iter().all(|digest| !digest.is_empty());
-    let is_doubtful = matches!(before.seen, Some(Problem::Unreadable(_)));
+    let is_doubtful = matches!(before.listed_problem, Some(ArchiveProblem::Unreadable(_)));
     before
         .verified
         .filter(|verified| !is_other && (verified.ok || !is_doubtful))
 }
 
-/// An archive and its sidecar; either may be missing.
+/// The stamps of an archive and its sidecar; either file may be missing.
 #[derive(Debug, Default, PartialEq)]
 struct Pair {
     archive: Option<FileStamp>,
     sidecar: Option<FileStamp>,
 }
 
-/// By the archive's path below `backups`. The order is that of the text: `inventory.json` is
-/// searched by it.
+/// Lists the pairs by the archive's path below `backups`, in the order in which `inventory.json` is
+/// sorted and searched.
 fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
@@ -102,7 +109,7 @@ fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     Ok(pairs)
 }
 
-/// As [`stamp`], without walking the whole path again.
+/// Like [`stamp`], for a directory entry: resolves no path.
 fn stamp_in(entry: &fs::DirEntry) -> Option<FileStamp> {
     match entry.metadata() {
         Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),
@@ -110,97 +117,107 @@ fn stamp_in(entry: &fs::DirEntry) -> Option<FileStamp> {
     }
 }
 
-/// The path of `path` below `backups`, with `/` on every system.
+/// Returns `path` relative to `backups`, with `/` on every system.
 pub fn relative_name(backups: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(backups).unwrap_or(path);
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")
 }
 
-/// Size and time of a regular file.
+/// Returns size and mtime of a regular file; `None` for anything else.
 pub fn stamp(path: &Path) -> Option<FileStamp> {
     let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(FileStamp::of(&meta))
 }
 
-/// Reads one pair: the sidecar where it is good, else the archive itself.
+/// Reads a pair: the sidecar if it is good, else the archive itself.
 fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
-    let told = names::sidecar_path(&archive_path)
+    let sidecar = names::sidecar_path(&archive_path)
         .filter(|_| pair.sidecar.is_some())
         .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
-    let (metadata, seen) = match &pair.archive {
-        None => record_alone(told),
-        Some(stamp) => archive(&archive_path, stamp, told),
+    let (metadata, listed_problem) = match &pair.archive {
+        None => record_alone(sidecar),
+        Some(stamp) => archive(&archive_path, stamp, sidecar),
     };
     ArchiveRecord {
         path,
         archive: pair.archive,
         sidecar: pair.sidecar,
         metadata,
-        seen,
+        listed_problem,
         verified: None,
     }
 }
 
-/// A sidecar without an archive: no problem where there never was one (a normalized legacy file).
-fn record_alone(told: Result<Metadata, SidecarProblem>) -> (Metadata, Option<Problem>) {
-    match told {
-        Ok(told) => {
-            let had_one = !told.archive_sha256.is_empty();
-            (told, had_one.then_some(Problem::NoArchive))
+/// Evaluates a sidecar without an archive. This is no problem for a normalized legacy file, which
+/// never had an archive.
+fn record_alone(sidecar: Result<Metadata, SidecarProblem>) -> (Metadata, Option<ArchiveProblem>) {
+    match sidecar {
+        Ok(metadata) => {
+            let had_archive = !metadata.archive_sha256.is_empty();
+            (metadata, had_archive.then_some(ArchiveProblem::NoArchive))
         }
-        Err(problem) => (Metadata::default(), Some(Problem::Sidecar(problem))),
+        Err(problem) => (Metadata::default(), Some(ArchiveProblem::Sidecar(problem))),
     }
 }
 
 fn archive(
     path: &Path,
     stamp: &FileStamp,
-    told: Result<Metadata, SidecarProblem>,
-) -> (Metadata, Option<Problem>) {
-    let (told, problem) = match told {
-        Ok(told) if told.archive_bytes != 0 && told.archive_bytes != stamp.bytes => {
-            (Some(told), SidecarProblem::OfAnother)
+    sidecar: Result<Metadata, SidecarProblem>,
+) -> (Metadata, Option<ArchiveProblem>) {
+    let (described, problem) = match sidecar {
+        Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
+            (Some(metadata), SidecarProblem::OfAnother)
         }
-        Ok(told) => {
+        Ok(metadata) => {
             let is_empty = stamp.bytes == 0;
-            return (told, is_empty.then(|| Problem::Damaged("empty".into())));
+            return (
+                metadata,
+                is_empty.then(|| ArchiveProblem::Damaged("empty".into())),
+            );
         }
         Err(problem) => (None, problem),
     };
-    match (ArchiveReader::open(path), told) {
-        (Ok(opened), _) => (opened.metadata().clone(), Some(Problem::Sidecar(problem))),
-        (Err(e), told) => {
-            let problem = match (problem_of(&e), &told) {
-                (Problem::Damaged(_), Some(told)) => Problem::Damaged(format!(
+    match (ArchiveReader::open(path), described) {
+        (Ok(opened), _) => (
+            opened.metadata().clone(),
+            Some(ArchiveProblem::Sidecar(problem)),
+        ),
+        (Err(e), described) => {
+            let problem = match (problem_of(&e), &described) {
+                (ArchiveProblem::Damaged(_), Some(described)) => ArchiveProblem::Damaged(format!(
                     "{} bytes, the sidecar says {}",
-                    stamp.bytes, told.archive_bytes
+                    stamp.bytes, described.archive_bytes
                 )),
                 (problem, _) => problem,
             };
-            (told.unwrap_or_default(), Some(problem))
+            (described.unwrap_or_default(), Some(problem))
         }
     }
 }
 
-/// The paths of the archives under `backups`, relative to it with `/`, in order. Opens none of them.
+/// Returns the paths of all archives below `backups`, relative to it, with `/`, sorted. Opens no
+/// file.
 ///
 /// # Errors
-/// The folder cannot be listed. One that does not exist is empty.
+/// The folder cannot be listed. A missing folder counts as empty.
 pub fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
     let pairs = pairs(backups)?.into_iter();
     let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
     Ok(archives.map(|(path, _)| path).collect())
 }
 
-/// What it means for an archive that it could not be opened.
-pub fn problem_of(error: &ArchiveError) -> Problem {
+/// Classifies the error of opening an archive as damage or as a failed read.
+pub fn problem_of(error: &ArchiveError) -> ArchiveProblem {
     match error {
-        ArchiveError::Damaged { detail, .. } => Problem::Damaged(detail.clone()),
-        ArchiveError::Foreign(_) => Problem::Damaged("not an archive of codex-manager".into()),
-        ArchiveError::Unsafe { .. } => Problem::Damaged(error.to_string()),
-        ArchiveError::Io(e) => Problem::Unreadable(e.source.to_string()),
-        _ => Problem::Unreadable(error.to_string()),
+        ArchiveError::Damaged { detail, .. } => ArchiveProblem::Damaged(detail.clone()),
+        ArchiveError::Foreign(_) => {
+            ArchiveProblem::Damaged("not an archive of codex-manager".into())
+        }
+        ArchiveError::Unsafe { .. } => ArchiveProblem::Damaged(error.to_string()),
+        ArchiveError::Io(e) => ArchiveProblem::Unreadable(e.source.to_string()),
+        _ => ArchiveProblem::Unreadable(error.to_string()),
     }
 }

@@ -1,5 +1,5 @@
-//! Legacy `21apr_me@x.com_auth.json` files: finding them, reading them, and what they become in the
-//! inventory. The files themselves are only ever read.
+//! Finds and reads legacy `21apr_me@x.com_auth.json` files and merges their records into the
+//! inventory. The files themselves are never changed.
 
 use super::records::{FileStamp, InventoryFile, LegacyRecord};
 use crate::archive::ArchiveError;
@@ -28,56 +28,60 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walkdir::WalkDir;
 
-/// The largest file that is looked into. Real ones are below 10 kB; larger ones are still digested.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The largest file whose content is parsed. Real ones are below 10 kB; larger files only get a
+/// digest.
+const MAX_PARSED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Why `session_start_at` of a legacy record is what it is.
-const BASIS: &str =
+/// The explanation of `session_start_at` in a legacy record.
+const INFERENCE_BASIS: &str =
     "legacy filename day-month plus auth file mtime minus configured session duration";
 
-/// A file that became no record.
+/// A file without a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Skipped {
-    /// The file.
+pub struct SkippedLegacyFile {
+    /// The path of the file.
     pub path: PathBuf,
-    /// Why.
+    /// The reason, as a sentence fragment.
     pub reason: String,
-    /// Whether it should have become one: it has the name, but could not be read.
+    /// True if it has a legacy name but cannot be read, so a record is missing.
     pub is_fault: bool,
 }
 
-/// What stands in the folders that were looked at.
+/// The result of [`scan`].
 #[derive(Debug, Clone, Default)]
-pub struct Scan {
-    /// Files of legacy names that can be opened, by path.
+pub struct LegacyScan {
+    /// Readable files with legacy names, sorted by path.
     pub files: Vec<PathBuf>,
-    /// All others, by path.
-    pub skipped: Vec<Skipped>,
+    /// All other files, sorted by path.
+    pub skipped: Vec<SkippedLegacyFile>,
 }
 
-/// Lists the files of `places`: folders, or single files. Links to folders are not followed.
+/// Lists the files of `places`, which are folders or single files. Does not follow links to
+/// folders.
 ///
 /// # Errors
-/// One of `places` is not there or cannot be listed. What cannot be listed below is skipped.
-pub fn scan(places: &[PathBuf], recursive: bool) -> Result<Scan, IoError> {
+/// One of `places` does not exist or cannot be listed. Subfolders that cannot be listed are
+/// skipped.
+pub fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
     let mut files = BTreeSet::new();
     let mut skipped = BTreeSet::new();
     for place in places {
         let is_folder = fs::metadata(place).at("read", place)?.is_dir();
         if !is_folder {
-            sort_out(resolved(place), &mut files, &mut skipped);
+            classify(resolved(place), &mut files, &mut skipped);
             continue;
         }
         let folder = fs::canonicalize(place).at("read", place)?;
         let depth = if recursive { usize::MAX } else { 1 };
-        // A folder that cannot be listed at all is an error, not an empty one.
+        // WalkDir would report this as a skipped entry, but a given folder that cannot be listed is
+        // an error.
         fs::read_dir(&folder).at("list", &folder)?;
         for entry in WalkDir::new(&folder).min_depth(1).max_depth(depth) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
-                Ok(entry) => sort_out(entry.into_path(), &mut files, &mut skipped),
+                Ok(entry) => classify(entry.into_path(), &mut files, &mut skipped),
                 Err(e) => {
-                    skipped.insert(Skipped {
+                    skipped.insert(SkippedLegacyFile {
                         path: e.path().unwrap_or(&folder).to_path_buf(),
                         reason: e
                             .io_error()
@@ -88,13 +92,13 @@ pub fn scan(places: &[PathBuf], recursive: bool) -> Result<Scan, IoError> {
             }
         }
     }
-    Ok(Scan {
+    Ok(LegacyScan {
         files: files.into_iter().collect(),
         skipped: skipped.into_iter().collect(),
     })
 }
 
-/// The path with its folder resolved, but not the file's own name: a link keeps its name.
+/// Canonicalizes the folder of a path but not the last component, so that a link keeps its name.
 fn resolved(path: &Path) -> PathBuf {
     match (path.parent().map(fs::canonicalize), path.file_name()) {
         (Some(Ok(folder)), Some(name)) => folder.join(name),
@@ -110,7 +114,11 @@ fn name_of(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet<Skipped>) {
+fn classify(
+    path: PathBuf,
+    files: &mut BTreeSet<PathBuf>,
+    skipped: &mut BTreeSet<SkippedLegacyFile>,
+) {
     if is_legacy_name(&path) {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_file() => {
@@ -120,9 +128,9 @@ fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet
                 let reason = if meta.is_dir() {
                     "a folder"
                 } else {
-                    "no regular file"
+                    "not a regular file"
                 };
-                skipped.insert(Skipped {
+                skipped.insert(SkippedLegacyFile {
                     path,
                     reason: reason.into(),
                     is_fault: true,
@@ -131,11 +139,11 @@ fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet
             Err(e) => {
                 let dangling = e.kind() == std::io::ErrorKind::NotFound;
                 let reason = if dangling {
-                    "a link to nothing".into()
+                    "a broken symbolic link ".into()
                 } else {
                     e.to_string()
                 };
-                skipped.insert(Skipped {
+                skipped.insert(SkippedLegacyFile {
                     path,
                     reason,
                     is_fault: true,
@@ -146,36 +154,36 @@ fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet
     }
     let reason = match name_of(&path) {
         None => "a name that is not UTF-8",
-        Some("auth.json") => "Codex's own login, no legacy name",
+        Some("auth.json") => "the login of Codex, not a legacy name",
         Some(name) if LegacyName::parse(&name.to_lowercase()).is_some() => {
-            "the month is not in lower-case letters"
+            "the month is not in lowercase "
         }
         Some(_) => "not a legacy name (21apr_me@x.com_auth.json)",
     };
-    skipped.insert(Skipped {
+    skipped.insert(SkippedLegacyFile {
         path,
         reason: reason.into(),
         is_fault: false,
     });
 }
 
-/// What a legacy file was when it was read.
+/// A legacy file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyFile {
-    /// Its path.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Size and time, those of the bytes that were read.
+    /// Size and mtime of the bytes that were read.
     pub stamp: FileStamp,
-    /// The digest of its bytes.
+    /// The SHA-256 of the file, in hex.
     pub sha256: String,
-    /// The account of its login, or why there is none.
+    /// The account of its login, or the reason why there is none.
     pub login: Result<Identity, String>,
 }
 
-/// Reads a legacy file, holding no more of it than an auth.json can have.
+/// Reads a legacy file. Memory holds at most [`MAX_PARSED_BYTES`] of it.
 ///
 /// # Errors
-/// The file system refuses.
+/// The file cannot be read.
 pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
     let (stamp, sha256, bytes) = read_bounded(path)?;
     let login = match bytes.map(AuthSnapshot::parse) {
@@ -194,7 +202,7 @@ pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
     })
 }
 
-/// Stamp, digest and bytes of a file; no bytes where there are too many.
+/// Returns stamp, digest and bytes of a file; no bytes if there are more than [`MAX_PARSED_BYTES`].
 fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
     let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
@@ -207,19 +215,19 @@ fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoE
             break;
         }
         hasher.update(&buffer[..n]);
-        if bytes.len() <= MAX_BYTES {
+        if bytes.len() <= MAX_PARSED_BYTES {
             bytes.extend_from_slice(&buffer[..n]);
         }
     }
-    let bytes = (bytes.len() <= MAX_BYTES).then_some(bytes);
+    let bytes = (bytes.len() <= MAX_PARSED_BYTES).then_some(bytes);
     Ok((FileStamp::of(&meta), hasher.finish(), bytes))
 }
 
 /// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
-/// lock `lock`. `None`, and nothing is written, when the file is no longer what was recorded, holds
-/// no login of the account in its name, or when `path` has been taken meanwhile.
+/// lock `lock`. Returns `None` and writes nothing if the file changed since it was recorded, holds
+/// no login of the account in its name, or if `path` exists by now.
 ///
-/// The sidecar of the record alone, if there is one, gives way to that of the archive.
+/// A sidecar that the record had without an archive is replaced.
 pub fn write_archive(
     record: &LegacyRecord,
     path: &Path,
@@ -277,7 +285,7 @@ pub fn write_archive(
                 }),
                 excluded_globs: Vec::new(),
                 linked: Vec::new(),
-                // The login alone: putting it back must not take config.toml or rules away.
+                // Only the login: a restore must not remove config.toml or rules.
                 partial: true,
                 undo_removes: Vec::new(),
             })
@@ -300,8 +308,8 @@ pub fn write_archive(
     }))
 }
 
-/// The record of a legacy file; `None` if its name has another form. The name of its archive is
-/// left to [`merge`].
+/// Builds the record of a legacy file, without an archive name, which [`merge`] sets. Returns
+/// `None` if the file's name has another form.
 pub fn record(
     file: &LegacyFile,
     options: &LegacyOptions,
@@ -311,13 +319,14 @@ pub fn record(
     let filename = name_of(&file.path)?;
     let name = LegacyName::parse(filename)?;
     let inference = legacy::infer(&name, &file.stamp.modified_at(), options, now, zone);
-    // The login of another account is not this one's, whatever the name says.
+    // A file may be misnamed: a login of another account is never recorded under this one.
     let (identity, problem) = match &file.login {
         Ok(identity) if identity.email == Email::new(name.email) => (Some(identity), None),
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
-    let look = legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
+    let observation =
+        legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
     let folder = file.path.parent().unwrap_or(Path::new(""));
     Some(LegacyRecord {
         source_path: file.path.to_string_lossy().into_owned(),
@@ -333,15 +342,15 @@ pub fn record(
             reset_at: Some(inference.next_available_at),
             quota_end_detected_at: Some(inference.quota_end_detected_at),
             inferred_session_duration_seconds: Some(options.session_duration.num_seconds()),
-            inference_basis: BASIS.into(),
+            inference_basis: INFERENCE_BASIS.into(),
             legacy_auth_filename: Some(filename.to_owned()),
             legacy_quota_day_token: Some(name.token.to_owned()),
             legacy_year: Some(inference.legacy_year),
             validation_status: Some(inference.validation),
             source_codex_home: folder.to_string_lossy().into_owned(),
             created_at: zone.at(now),
-            status_source: look.source.name().into(),
-            windows: look.windows,
+            status_source: observation.source.name().into(),
+            windows: observation.windows,
             mode: BackupMode::Auth,
             ..Metadata::default()
         },
@@ -349,37 +358,37 @@ pub fn record(
     })
 }
 
-/// What [`merge`] did.
+/// The result of [`merge`].
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Merged {
-    /// Every record of this run, with its archive name, by path.
+pub struct LegacyMerge {
+    /// All records of this run with their archive names, in the given order.
     pub records: Vec<LegacyRecord>,
-    /// How many were not known before.
+    /// The number of new records.
     pub added: usize,
-    /// How many were known, and have changed.
+    /// The number of known records that changed.
     pub updated: usize,
-    /// How many were known as they are.
+    /// The number of known records without a change.
     pub unchanged: usize,
 }
 
-/// Takes `records` into the inventory. A file that is known as it is keeps its record, so that a
-/// second run changes nothing.
+/// Merges `records` into the inventory. An unchanged file keeps its record, so a second run changes
+/// nothing.
 ///
-/// Each record gets an archive name that no other legacy record has; `taken` says which names
-/// something else has.
+/// Each record gets an archive name that no other legacy record has and for which `taken` returns
+/// false.
 pub fn merge(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,
     taken: impl Fn(&LegacyRecord, &str) -> bool,
-) -> Merged {
-    let mut merged = Merged::default();
+) -> LegacyMerge {
+    let mut merged = LegacyMerge::default();
     let places: HashMap<String, usize> = inventory
         .legacy
         .iter()
         .enumerate()
         .map(|(i, known)| (known.source_path.clone(), i))
         .collect();
-    // Some file systems take names that differ only in case for the same.
+    // Compared in lower case, because some file systems ignore case.
     let mut in_use: HashSet<String> = inventory
         .legacy
         .iter()
@@ -434,7 +443,7 @@ fn stem_of(record: &LegacyRecord) -> String {
     )
 }
 
-/// Whether `name` is the archive name of `stem` with some number.
+/// Returns true if `name` is the archive name of `stem`, with or without a number.
 fn is_number_of(stem: &str, name: &str) -> bool {
     let Some(rest) = name
         .strip_prefix(stem)
@@ -448,7 +457,7 @@ fn is_number_of(stem: &str, name: &str) -> bool {
             .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Whether two records say the same, whenever and by whichever version they were made.
+/// Returns true if two records are equal except for the time and version of their creation.
 fn is_same(a: &LegacyRecord, b: &LegacyRecord) -> bool {
     let timeless = |record: &LegacyRecord| {
         let mut record = record.clone();

@@ -1,6 +1,6 @@
-//! What was seen of each account's windows over time: `observations/<account>.json`, bounded.
+//! The history of each account's windows: `observations/<account>.json`, bounded to [`MAX_SPANS`].
 //!
-//! Apart from `cooldown.json`, which is read for every prompt and has to stay small.
+//! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
 use super::cooldown::LOCK_NAME;
 use crate::archive::names::safe_label;
@@ -18,61 +18,67 @@ use std::path::{Path, PathBuf};
 /// The folder in the manager home.
 pub const FOLDER: &str = "observations";
 
-/// How many looks of one account are kept: at one an hour, two weeks.
-pub const KEPT: usize = 336;
+/// The number of spans kept for an account: two weeks at one observation an hour.
+pub const MAX_SPANS: usize = 336;
 
-/// What was seen of one account.
+/// The document: the observations of one account.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ObservationsFile {
-    /// Whose.
+    /// The account; a file of another account is ignored.
     pub identity: Option<Identity>,
-    /// The looks, the oldest first.
-    #[serde(default)]
-    pub looks: Vec<Look>,
+    /// The spans, oldest first.
+    #[serde(default, rename = "looks")]
+    pub spans: Vec<ObservationSpan>,
 }
 
 impl Document for ObservationsFile {
     const SCHEMA: u64 = 1;
 }
 
-/// Figures, and how long they were the same.
+/// An observation, and how long it stayed the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Look {
-    /// What was seen, first at the time that it carries.
+pub struct ObservationSpan {
+    /// The observation; its time is the start of the span.
     #[serde(flatten)]
-    pub seen: Observation,
-    /// When the same was seen last.
+    pub observation: Observation,
+    /// The time at which the same figures were observed last.
     pub until: Timestamp,
 }
 
 impl ObservationsFile {
-    /// What became of each window.
+    /// Returns the course of each window over time.
     pub fn courses(&self) -> Vec<WindowHistory> {
-        reset_history::window_histories(self.looks.iter().map(|look| (&look.seen, look.until)))
+        reset_history::window_histories(
+            self.spans
+                .iter()
+                .map(|span| (&span.observation, span.until)),
+        )
     }
 
-    /// Adds a look. One that shows the same as its neighbour only makes that last longer. The oldest
-    /// go when there are too many.
-    pub fn add(&mut self, look: Look) {
+    /// Adds a span. If it has the same figures as its predecessor, that is extended instead. Beyond
+    /// [`MAX_SPANS`] the oldest are removed.
+    pub fn add(&mut self, span: ObservationSpan) {
         let at = self
-            .looks
-            .partition_point(|known| known.seen.observed_at <= look.seen.observed_at);
-        if let Some(before) = at.checked_sub(1).map(|i| &mut self.looks[i])
-            && (look.seen.observed_at <= before.until || is_same(&before.seen, &look.seen))
+            .spans
+            .partition_point(|known| known.observation.observed_at <= span.observation.observed_at);
+        if let Some(before) = at.checked_sub(1).map(|i| &mut self.spans[i])
+            && (span.observation.observed_at <= before.until
+                || is_same(&before.observation, &span.observation))
         {
-            // A look in the middle of a known one says nothing new.
-            if is_same(&before.seen, &look.seen) {
-                before.until = before.until.max(look.until);
+            // A different observation within a known span is ignored: the span's own is as good.
+            if is_same(&before.observation, &span.observation) {
+                before.until = before.until.max(span.until);
             }
             return;
         }
-        self.looks.insert(at, look);
-        let surplus = self.looks.len().saturating_sub(KEPT);
-        self.looks.drain(..surplus);
+        self.spans.insert(at, span);
+        let surplus = self.spans.len().saturating_sub(MAX_SPANS);
+        self.spans.drain(..surplus);
     }
 }
 
-/// Whether two looks show the same: figures, and resets but for the server's jitter.
+/// Returns true if two observations have the same figures, and the same resets up to the server's
+/// jitter.
 fn is_same(a: &Observation, b: &Observation) -> bool {
     let is_same_reset = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
         (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
@@ -96,13 +102,13 @@ fn is_same(a: &Observation, b: &Observation) -> bool {
         && a.windows.iter().zip(&b.windows).all(|(a, b)| alike(a, b))
 }
 
-/// Whether `name` has the form of [`file_name`].
+/// Returns true if `name` has the form of [`file_name`].
 pub fn is_file_name(name: &str) -> bool {
     name.strip_suffix(".json")
         .is_some_and(|stem| !stem.is_empty() && safe_label(stem) == stem)
 }
 
-/// The name of an account's file: its email, and what tells accounts of one email apart.
+/// Returns the name of an account's file: `<email>-<hash of its ids>.json`.
 pub fn file_name(identity: &Identity) -> String {
     let ids = format!(
         "{}\n{}",
@@ -113,15 +119,15 @@ pub fn file_name(identity: &Identity) -> String {
     format!("{email}-{}.json", &hash::sha256(ids.as_bytes())[..8])
 }
 
-/// Where the looks at an account are kept.
+/// Returns the path of an account's file.
 pub fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
-/// The looks at an account; none where there are none or they are damaged. Takes no lock.
+/// Reads the observations of an account. A missing or damaged file is empty. Takes no lock.
 ///
 /// # Errors
-/// A newer version wrote them, or the file system refuses.
+/// A newer version wrote the file, or it cannot be read.
 pub fn load(manager_home: &Path, identity: &Identity) -> Result<ObservationsFile, DocumentError> {
     let found = document::read::<ObservationsFile>(&path_of(manager_home, identity))?;
     let file = found.good().unwrap_or_default();
@@ -133,42 +139,43 @@ pub fn load(manager_home: &Path, identity: &Identity) -> Result<ObservationsFile
     })
 }
 
-/// Adds looks at an account; returns how many of them were new. A damaged file is moved aside.
+/// Adds spans to an account's file and returns the number of new ones. A damaged file is moved
+/// aside.
 ///
 /// # Errors
-/// A newer version wrote the file, or the file system refuses.
+/// A newer version wrote the file, or it cannot be read or written.
 pub fn add(
     manager_home: &Path,
     identity: &Identity,
-    looks: impl IntoIterator<Item = Look>,
+    spans: impl IntoIterator<Item = ObservationSpan>,
 ) -> Result<usize, DocumentError> {
     let path = path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
     let fresh = |_: &DocumentState<ObservationsFile>| ObservationsFile::default();
     let updated = document::update(&path, &manager_home.join(LOCK_NAME), fresh, |file| {
         file.identity.get_or_insert_with(|| identity.clone());
-        let before = file.looks.len();
-        looks.into_iter().for_each(|look| file.add(look));
-        file.looks.len().saturating_sub(before)
+        let before = file.spans.len();
+        spans.into_iter().for_each(|span| file.add(span));
+        file.spans.len().saturating_sub(before)
     })?;
     Ok(updated.value)
 }
 
-/// Notes one look.
+/// Adds a single observation, unless it has no windows.
 ///
 /// # Errors
 /// Those of [`add`].
 pub fn note(
     manager_home: &Path,
     identity: &Identity,
-    seen: &Observation,
+    observation: &Observation,
 ) -> Result<(), DocumentError> {
-    if seen.windows.is_empty() {
+    if observation.windows.is_empty() {
         return Ok(());
     }
-    let look = Look {
-        seen: seen.clone(),
-        until: seen.observed_at,
+    let span = ObservationSpan {
+        observation: observation.clone(),
+        until: observation.observed_at,
     };
-    add(manager_home, identity, [look]).map(|_| ())
+    add(manager_home, identity, [span]).map(|_| ())
 }

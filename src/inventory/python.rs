@@ -1,8 +1,9 @@
-//! `cooldown.json` as the Python codex-manager (3.0 to 23.x) keeps it.
+//! Reads the `cooldown.json` of the Python codex-manager (3.0 to 23.x).
 //!
-//! An object keyed by email: `{reset_at, session_start_at, is_expired, quota_percent_left,
-//! plan_type, updated_at, …}`, and under `_active_account` `{email, updated_at}`. Where it could not
-//! ask Codex it wrote a reset seven days ahead without any figure: that is no evidence of anything.
+//! It is an object keyed by email, with values `{reset_at, session_start_at, is_expired,
+//! quota_percent_left, plan_type, updated_at, …}`, and `{email, updated_at}` under
+//! `_active_account`. If that tool could not ask Codex, it wrote a reset seven days ahead without a
+//! figure. Such a reset is invented and is ignored.
 
 use super::cooldown::{CooldownFile, LoginState};
 use crate::codex::identity::Identity;
@@ -13,12 +14,11 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// The key that holds no account.
+/// The key of the active account, which is no email.
 const ACTIVE: &str = "_active_account";
 
-/// Reads the bytes of such a document; `None` where they are no such document. Entries that are
-/// damaged are left out, each with a warning. Looks whether `manager_home` has an archive of the
-/// login, without opening it.
+/// Parses the document; returns `None` for any other document. Damaged entries are left out, each
+/// with a warning. Checks for archives of each login below `manager_home`, without opening them.
 pub fn parse(
     bytes: &[u8],
     manager_home: &Path,
@@ -41,7 +41,7 @@ pub fn parse(
                 file.found_login(&Identity::of_email(email), has_archive(manager_home, email));
             }
             _ => warnings.push(format!(
-                "left out of cooldown.json: {email:?} is no account's entry"
+                "ignored in cooldown.json: the entry of {email:?} is not an account"
             )),
         }
     }
@@ -76,7 +76,7 @@ fn add(
         .get("quota_percent_left")
         .filter(|left| !left.is_null())
     else {
-        // An invented reset: see above.
+        // The reset is invented; see the module documentation.
         return;
     };
     let left = left.as_f64().filter(|left| (0.0..=100.0).contains(left));
@@ -97,12 +97,12 @@ fn add(
             },
         ),
         _ => warnings.push(format!(
-            "left out of cooldown.json: the figure of {email:?} cannot be read"
+            "ignored in cooldown.json: the quota of {email:?} cannot be read"
         )),
     }
 }
 
-/// A time as Python's `isoformat` writes it; without an offset it is a local one.
+/// Parses a time in the format of Python's `isoformat`. Without an offset it is local time.
 fn time(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
     let text = value.get(key)?.as_str()?;
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
@@ -113,7 +113,7 @@ fn time(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> 
 }
 
 fn has_archive(manager_home: &Path, email: &str) -> bool {
-    // An email is used as a path there; one that leads elsewhere is no evidence.
+    // The email is part of a path; one that leads out of the folder proves nothing.
     if email.contains(['/', '\\']) || email.starts_with('.') {
         return false;
     }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_become_a_look_and_the_active_account_a_use() {
+    fn figures_become_an_observation_and_the_active_account_a_use() {
         let (file, warnings) = read(
             r#"{"a@x.com":{"reset_at":"2026-11-24T15:55:00+05:30","quota_percent_left":40,
                 "updated_at":"2026-11-20T06:04:59.688102+00:00","plan_type":"plus"},
@@ -150,15 +150,15 @@ mod tests {
         .unwrap();
         assert_eq!((file.accounts.len(), warnings.len()), (1, 0));
         let entry = &file.accounts[0];
-        let look = entry.observation.as_ref().unwrap();
-        assert!((look.windows[0].used_percent - 60.0).abs() < 1e-9);
-        assert_eq!(look.source, QuotaSource::Python);
+        let observation = entry.observation.as_ref().unwrap();
+        assert!((observation.windows[0].used_percent - 60.0).abs() < 1e-9);
+        assert_eq!(observation.source, QuotaSource::Python);
         assert_eq!(entry.plan.as_deref(), Some("plus"));
-        assert!(entry.last_used_at.unwrap() > look.observed_at);
+        assert!(entry.last_used_at.unwrap() > observation.observed_at);
     }
 
     #[test]
-    fn a_reset_that_was_invented_is_no_cooldown() {
+    fn an_invented_reset_is_no_cooldown() {
         let (file, _) = read(
             r#"{"a@x.com":{"reset_at":"2026-11-27T12:00:00+00:00","quota_percent_left":null,
                 "quota_text":"Status check failed: RuntimeError","updated_at":"2026-11-20T12:00:00+00:00"}}"#,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_entries_are_left_out_and_said() {
+    fn damaged_entries_are_ignored_with_a_warning() {
         let (file, warnings) = read(
             r#"{"a@x.com":5,"b@x.com":null,"c@x.com":{},"_active_account":7,
                 "d@x.com":{"quota_percent_left":-5,"updated_at":"x"}}"#,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn other_documents_are_not_taken_for_it() {
+    fn other_documents_are_rejected() {
         for text in [
             "[]",
             "null",

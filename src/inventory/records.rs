@@ -1,4 +1,5 @@
-//! `inventory.json`: every known record. An index: it is rebuilt from the records when it is lost.
+//! `inventory.json`: the records of archives and legacy files. An index, rebuilt from `backups/` if
+//! lost.
 
 use crate::archive::metadata::Metadata;
 use crate::archive::scan::mtime_ns_of;
@@ -9,17 +10,17 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs;
 
-/// What tells a file from an earlier state of it, without reading it.
+/// Size and mtime, which detect a changed file without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
-    /// Its size.
+    /// The size of the file.
     pub bytes: u64,
-    /// Its modification time in nanoseconds since 1970.
+    /// The mtime in nanoseconds since 1970.
     pub mtime_ns: i64,
 }
 
 impl FileStamp {
-    /// The stamp of a file.
+    /// Takes the stamp from metadata.
     pub fn of(meta: &fs::Metadata) -> Self {
         Self {
             bytes: meta.len(),
@@ -27,69 +28,71 @@ impl FileStamp {
         }
     }
 
-    /// The modification time.
+    /// Returns the mtime as an instant.
     pub fn modified_at(&self) -> DateTime<Utc> {
         clock::from_unix_nanos(i128::from(self.mtime_ns))
     }
 }
 
-/// One archive under `backups/`, or a record that has no archive.
+/// An archive below `backups/`, or a record without an archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArchiveRecord {
     /// The path of the archive relative to `backups/`, with `/`.
     pub path: String,
-    /// The archive as it was when this was noted; absent where only the sidecar exists.
+    /// The stamp of the archive; null if only the sidecar exists.
     #[serde(default)]
     pub archive: Option<FileStamp>,
-    /// The sidecar as it was; absent where only the archive exists.
+    /// The stamp of the sidecar; null if only the archive exists.
     #[serde(default)]
     pub sidecar: Option<FileStamp>,
-    /// What the sidecar, or the archive itself, says.
+    /// The metadata from the sidecar, else from the archive.
     pub metadata: Metadata,
-    /// What was wrong when the two were looked at; see [`ArchiveRecord::problem`].
+    /// The problem found when both files were listed; see [`ArchiveRecord::problem`].
     #[serde(default, rename = "problem", deserialize_with = "problem_or_text")]
-    pub seen: Option<Problem>,
-    /// What the last `verify` of this very file found.
+    pub listed_problem: Option<ArchiveProblem>,
+    /// The result of the last `verify` of exactly this file.
     #[serde(default)]
-    pub verified: Option<Verified>,
+    pub verified: Option<VerifyRecord>,
 }
 
 impl ArchiveRecord {
-    /// What is wrong by all that is known: what `verify` found weighs more than a lost sidecar.
-    pub fn problem(&self) -> Option<&Problem> {
+    /// Returns the known problem. A bad result of `verify` takes precedence over a lost sidecar.
+    pub fn problem(&self) -> Option<&ArchiveProblem> {
         let is_bad = self.verified.as_ref().is_some_and(|verified| !verified.ok);
-        match &self.seen {
-            None | Some(Problem::Sidecar(_)) if is_bad => Some(&Problem::FoundDamaged),
-            seen => seen.as_ref(),
+        match &self.listed_problem {
+            None | Some(ArchiveProblem::Sidecar(_)) if is_bad => {
+                Some(&ArchiveProblem::FoundDamaged)
+            }
+            listed_problem => listed_problem.as_ref(),
         }
     }
 
-    /// Whether it has an archive that can be put back as far as is known: its sidecar does not matter.
+    /// Returns true if there is an archive without known damage. A bad sidecar does not matter.
     pub fn is_usable(&self) -> bool {
-        let is_whole = matches!(self.problem(), None | Some(Problem::Sidecar(_)));
+        let is_whole = matches!(self.problem(), None | Some(ArchiveProblem::Sidecar(_)));
         self.archive.is_some() && is_whole
     }
 }
 
-/// What is wrong with an archive or its sidecar.
+/// A problem of an archive or its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Problem {
-    /// The archive is whole as far as is known, and describes itself: its sidecar does not.
+pub enum ArchiveProblem {
+    /// The sidecar is bad; the archive has no known problem and carries the metadata itself.
     Sidecar(SidecarProblem),
-    /// There is only a sidecar.
+    /// The archive of this sidecar is missing.
     NoArchive,
-    /// The archive is damaged.
+    /// The archive is damaged; the text says how.
     Damaged(String),
-    /// `verify` read it through and found it damaged.
+    /// `verify` read the archive and found damage.
     FoundDamaged,
-    /// The archive cannot be read here and now, which says nothing about it.
+    /// The archive could not be read this time, so its condition is unknown.
     Unreadable(String),
 }
 
-impl Problem {
-    /// Whether it may be gone the next time, though the files are the same.
-    pub fn may_pass(&self) -> bool {
+impl ArchiveProblem {
+    /// Returns true if the problem may disappear although the files stay the same.
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Sidecar(problem) => problem.may_pass(),
             Self::Unreadable(_) => true,
@@ -98,53 +101,53 @@ impl Problem {
     }
 }
 
-/// Before there was [`Problem`], what was wrong was noted in words, a transient error like damage: who
-/// reads them looks again.
-fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Problem>, D::Error> {
+/// Reads a problem. Older versions stored a text, without distinguishing damage from a failed read,
+/// so a text becomes [`ArchiveProblem::Unreadable`] and the archive is opened again.
+fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ArchiveProblem>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Noted {
-        Known(Problem),
-        InWords(String),
+    enum StoredProblem {
+        Known(ArchiveProblem),
+        Text(String),
     }
-    let noted = Option::<Noted>::deserialize(from)?;
+    let noted = Option::<StoredProblem>::deserialize(from)?;
     Ok(noted.map(|noted| match noted {
-        Noted::Known(problem) => problem,
-        Noted::InWords(text) => Problem::Unreadable(text),
+        StoredProblem::Known(problem) => problem,
+        StoredProblem::Text(text) => ArchiveProblem::Unreadable(text),
     }))
 }
 
-/// The result of reading every byte of an archive, whatever its sidecar is like.
+/// The result of reading every byte of an archive. Does not depend on its sidecar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Verified {
-    /// When that was.
+pub struct VerifyRecord {
+    /// The time at which `verify` read it.
     pub at: Timestamp,
-    /// Whether nothing was wrong with it.
+    /// True if no damage was found.
     pub ok: bool,
 }
 
-/// One legacy `*_auth.json` file that `normalize` read.
+/// A legacy `*_auth.json` file that `normalize` read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LegacyRecord {
-    /// Where it lies.
+    /// The absolute path of the file.
     pub source_path: String,
-    /// The file as it was when it was read.
+    /// The stamp of the file when it was read.
     pub file: FileStamp,
-    /// The digest of its bytes.
+    /// The SHA-256 of the file, in hex.
     pub sha256: String,
-    /// The name that an archive of it would have.
+    /// The name for an archive of it.
     pub archive_name: String,
-    /// What follows from its name and time.
+    /// The facts inferred from its name and mtime.
     pub metadata: Metadata,
-    /// Why it holds no login of the account that its name tells of: "empty", "not JSON", "no login
-    /// in it", "holds a login of …". Absent when it does hold one.
+    /// The reason why it holds no login of the account in its name: "empty", "not JSON", "no login
+    /// in it", "holds a login of …". Null if it holds one.
     #[serde(default)]
     pub problem: Option<String>,
 }
 
 impl LegacyRecord {
-    /// Whether the record says anything about quota: a file that was from the future when it was
-    /// read does not.
+    /// Returns true if the record implies a quota end. A file from the future at the time of
+    /// reading implies none.
     pub fn decides(&self) -> bool {
         self.metadata
             .quota_end_detected_at
@@ -152,13 +155,13 @@ impl LegacyRecord {
     }
 }
 
-/// The document.
+/// The content of `inventory.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct InventoryFile {
-    /// Archives, ordered by path.
+    /// The archives below `backups/`, ordered by path.
     #[serde(default)]
     pub archives: Vec<ArchiveRecord>,
-    /// Legacy files, ordered by path.
+    /// The files read by `normalize`, ordered by path.
     #[serde(default)]
     pub legacy: Vec<LegacyRecord>,
 }

@@ -1,4 +1,4 @@
-//! The command that mends a login that cannot be used, by what is at hand: one that fails is no help.
+//! Chooses the command that restores a usable login, from the logins that are available.
 
 use super::store;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles};
@@ -7,8 +7,8 @@ use crate::codex::auth::Login;
 use crate::io::shell;
 use std::path::Path;
 
-/// The command that puts a known login live in `codex_home`, where there is one: the newest of the
-/// profiles, else that of the newest archive.
+/// Returns the command that makes a saved login live in `codex_home`: the newest of the profiles,
+/// else that of the newest archive.
 pub fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));
@@ -24,7 +24,7 @@ pub fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
     Some(format!("codex-manager restore {name} --only auth.json"))
 }
 
-/// Whether `use` would put the login of a profile live.
+/// Returns true if `use` would accept the login of this profile.
 fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
     let is_newest = |login: &Login| !profile.newest().is_newer_than(&login.freshness);
     profile.damaged.is_none()
@@ -34,13 +34,13 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
         && profile.live_apart_from(Some(codex_home)).is_none()
 }
 
-/// Makes a file with a second hard link one of its own.
+/// Returns the command that gives a file with a second hard link its own copy.
 pub fn make_its_own(path: &Path) -> String {
     let word = shell::word(&path.to_string_lossy());
     format!("cp -p {word} {word}.new && mv {word}.new {word}")
 }
 
-/// Moves what stands in the place of a file out of the way; nothing is lost.
+/// Returns the command that renames whatever is at `path` to a free name beside it.
 pub fn put_aside(path: &Path) -> String {
     let word = |path: &Path| shell::word(&path.to_string_lossy());
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,30 +1,31 @@
-//! Which account somebody means: a profile name, an email, or an unambiguous beginning of one.
+//! Finds the account that a text denotes: a profile name, an email, or an unambiguous prefix of
+//! one.
 
 use super::cooldown::AccountEntry;
 
-/// An account that could not be told from what was typed.
+/// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
-    /// None is called so.
-    #[error("no account is called {text:?}")]
+pub enum AccountResolveError {
+    /// No account has this name.
+    #[error("no account or profile named {text:?}")]
     Unknown {
-        /// What was typed.
+        /// The text as typed.
         text: String,
-        /// All that are known.
+        /// All known accounts, sorted.
         choices: Vec<String>,
     },
-    /// Several are.
-    #[error("{text:?} may be one of {} accounts", choices.len())]
+    /// More than one account fits.
+    #[error("{text:?} matches {} accounts", choices.len())]
     Ambiguous {
-        /// What was typed.
+        /// The text as typed.
         text: String,
-        /// Those that fit.
+        /// The accounts that fit.
         choices: Vec<String>,
     },
 }
 
-impl ResolveError {
-    /// The accounts to choose from, as they can be typed.
+impl AccountResolveError {
+    /// Returns the accounts to choose from, sorted, as they can be typed.
     pub fn choices(&self) -> &[String] {
         match self {
             Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => choices,
@@ -32,12 +33,12 @@ impl ResolveError {
     }
 }
 
-/// The place in `accounts` of the account that `text` names, without regard to letter case: a whole
-/// profile name first, then a whole email, then the beginning of either.
+/// Returns the index in `accounts` of the account that `text` denotes, without regard to case: a
+/// whole profile name first, then a whole email, then a prefix of either.
 pub fn resolve<'a>(
     accounts: impl IntoIterator<Item = &'a AccountEntry>,
     text: &str,
-) -> Result<usize, ResolveError> {
+) -> Result<usize, AccountResolveError> {
     let accounts: Vec<_> = accounts.into_iter().collect();
     let wanted = text.trim().to_lowercase();
     let profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
@@ -61,20 +62,20 @@ pub fn resolve<'a>(
             [one] => return Ok(*one),
             several => {
                 let entries: Vec<_> = several.iter().map(|i| accounts[*i]).collect();
-                return Err(ResolveError::Ambiguous {
+                return Err(AccountResolveError::Ambiguous {
                     text: text.to_owned(),
                     choices: choices(&entries),
                 });
             }
         }
     }
-    Err(ResolveError::Unknown {
+    Err(AccountResolveError::Unknown {
         text: text.to_owned(),
         choices: choices(&accounts),
     })
 }
 
-/// What to type for an account, with what tells it from others of the same email.
+/// Formats an account as it can be typed, with what distinguishes it from others of the same email.
 fn choice(entry: &AccountEntry) -> String {
     let email = &entry.identity.email;
     match (&entry.profile, &entry.identity.account_id) {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_names_win_over_beginnings_and_case_does_not_count() {
+    fn whole_names_take_precedence_over_prefixes_and_case_is_ignored() {
         assert_eq!(resolved("WORK"), Ok(0));
         assert_eq!(resolved("alice@EXAMPLE.com"), Ok(0));
         assert_eq!(resolved("alice."), Ok(1));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_name_lists_those_that_fit_and_an_unknown_one_lists_all() {
+    fn an_ambiguous_name_lists_the_matches_and_an_unknown_one_all_accounts() {
         assert_eq!(
             resolved("bob@example.com"),
             Err(vec![
@@ -124,7 +125,7 @@ mod tests {
                 "workshop (bob@example.com)".into()
             ])
         );
-        assert_eq!(resolved("nobody").unwrap_err().len(), 4);
+        assert_eq!(resolved("unknown").unwrap_err().len(), 4);
         assert_eq!(resolved("").unwrap_err().len(), 4);
     }
 }

@@ -1,80 +1,80 @@
-//! Which archives are kept: the rules, applied to what is known of each, without touching any.
+//! Applies the retention rules to archives. Pure: reads and moves no file.
 //!
-//! Rules count for each account, [`Class`] and home apart, by the instants at which archives were made;
-//! days, weeks and months are those of the local zone. What is damaged, or made in the future by
-//! this clock, fills no place of a rule.
+//! Rules apply separately to each account, [`ArchiveClass`] and home, by the instants at which
+//! archives were made. Days, weeks and months are those of the local zone. Damaged archives and
+//! those from the future do not count towards a rule.
 
-use super::candidate::{Candidate, Class, Soundness};
+use super::candidate::{ArchiveClass, RetentionCandidate, Soundness};
 use crate::codex::identity::Identity;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc, Weekday};
 use std::cmp::Reverse;
 
-/// How many archives are kept, for each account, class and home. 0 or absent is no rule.
+/// The retention rules for each account, class and home. 0 or `None` is no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeepRules {
-    /// The newest ones.
+    /// Keep this many of the newest.
     pub last: u32,
-    /// All that are at most this much older than the newest.
+    /// Keep all that are at most this much older than the newest.
     pub within: Option<Duration>,
-    /// The newest of each of so many days that have one.
+    /// Keep the newest of a day, for this many days that have an archive.
     pub daily: u32,
-    /// The newest of each of so many ISO weeks that have one.
+    /// Keep the newest of an ISO week, for this many weeks that have an archive.
     pub weekly: u32,
-    /// The newest of each of so many months that have one.
+    /// Keep the newest of a month, for this many months that have an archive.
     pub monthly: u32,
 }
 
 impl KeepRules {
-    /// Whether there is no rule at all.
+    /// Returns true if there is no rule.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// One archive, and why it stays or goes.
+/// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
-    /// The archive.
-    pub candidate: Candidate,
-    /// Why.
+pub struct RetentionDecision {
+    /// The archive that the rules were applied to.
+    pub candidate: RetentionCandidate,
+    /// The rules that keep it, or the reason why it is dropped.
     pub reason: String,
 }
 
-/// What stays and what goes; both by account, class, home, and newest first.
+/// The archives to keep and to drop, each sorted by account, class, home, and newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RetentionPlan {
-    /// What stays.
-    pub keep: Vec<Decision>,
-    /// What goes.
-    pub drop: Vec<Decision>,
+    /// The archives that stay.
+    pub keep: Vec<RetentionDecision>,
+    /// The archives that are moved to the trash.
+    pub drop: Vec<RetentionDecision>,
 }
 
 impl RetentionPlan {
-    fn keep(&mut self, candidate: &Candidate, reason: impl Into<String>) {
+    fn keep(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
         self.keep.push(decision(candidate, reason));
     }
 
-    fn drop(&mut self, candidate: &Candidate, reason: impl Into<String>) {
+    fn drop(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
         self.drop.push(decision(candidate, reason));
     }
 }
 
-fn decision(candidate: &Candidate, reason: impl Into<String>) -> Decision {
-    Decision {
+fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> RetentionDecision {
+    RetentionDecision {
         candidate: candidate.clone(),
         reason: reason.into(),
     }
 }
 
-/// Applies `rules` at `now`. Without a rule everything stays.
+/// Applies `rules` at `now`. Without a rule all archives are kept.
 ///
-/// Of the full archives of an account and home the newest verified one stays whatever the rules say, and
-/// those that were made with exclusions, or that lack what could not be read, count apart: they are never
-/// why one goes that has all. A damaged archive goes only where a good one of its
-/// account, class and home stays.
+/// The newest verified full archive of each account and home is always kept. Archives made with
+/// exclusions, or lacking unreadable files, count separately, so they never cause a complete one to
+/// be dropped. A damaged archive is dropped only if a good one of its account, class and home is
+/// kept.
 pub fn plan(
-    candidates: &[Candidate],
+    candidates: &[RetentionCandidate],
     rules: &KeepRules,
     now: &DateTime<Utc>,
     zone: Zone,
@@ -82,8 +82,8 @@ pub fn plan(
     let mut plan = RetentionPlan::default();
     let groups = groups(candidates);
     for (i, group) in groups.iter().enumerate() {
-        // Rules that seem to keep too many say of which home: those of one account and class follow each
-        // other.
+        // Name the home in the reasons if the neighbouring group is the same account and class with
+        // another home; otherwise a rule would seem to keep too many.
         let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
         let of_home = beside
             .filter_map(|i| groups.get(i))
@@ -103,10 +103,10 @@ pub fn plan(
             continue;
         }
         let counting: Vec<_> = group.iter().copied().filter(|c| c.counts(now)).collect();
-        let mut reasons = ruled(&counting, rules, zone);
-        let is_verified = |c: &&Candidate| c.soundness == Soundness::Verified;
+        let mut reasons = rule_reasons(&counting, rules, zone);
+        let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         if let Some(place) = counting.iter().position(is_verified)
-            && counting[place].class == Class::Full
+            && counting[place].class == ArchiveClass::Full
             && reasons[place].is_empty()
         {
             reasons[place].push("last verified full archive".into());
@@ -126,7 +126,7 @@ pub fn plan(
                     plan.keep(candidate, format!("cannot be read: {detail}"));
                 }
                 _ if candidate.made_at.is_none() => {
-                    plan.keep(candidate, "does not say whose it is and when it was made");
+                    plan.keep(candidate, "its account and time are unknown");
                 }
                 Soundness::Damaged(_) if counting.is_empty() => {
                     plan.keep(candidate, "damaged, but there is no good one");
@@ -146,7 +146,7 @@ pub fn plan(
     plan
 }
 
-fn is_of_another_home(one: &Candidate, other: &Candidate) -> bool {
+fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {
     let is_same = is_same_account(one.identity.as_ref(), other.identity.as_ref());
     is_same && one.class == other.class && one.home != other.home
 }
@@ -159,15 +159,16 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
     }
 }
 
-/// What has to be read through before anything of `plan` goes: where something of an account, class and
-/// home goes and no verified archive stays, the newest that fills a place.
-pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
+/// Returns the archives that must be read completely before anything in `plan` is dropped: for each
+/// account, class and home that loses an archive and keeps no verified one, the newest that counts.
+pub fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
-    let is_kept = |candidate: &Candidate| kept.contains(&candidate);
+    let is_kept = |candidate: &RetentionCandidate| kept.contains(&candidate);
     let all = plan.keep.iter().chain(&plan.drop);
     let all: Vec<_> = all.map(|d| d.candidate.clone()).collect();
     let newest = groups(&all).into_iter().filter_map(|group| {
-        let (stay, go): (Vec<&Candidate>, Vec<_>) = group.into_iter().partition(|c| is_kept(c));
+        let (stay, go): (Vec<&RetentionCandidate>, Vec<_>) =
+            group.into_iter().partition(|c| is_kept(c));
         let is_proved = stay.iter().any(|c| c.soundness == Soundness::Verified);
         if go.is_empty() || is_proved {
             return None;
@@ -177,11 +178,11 @@ pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     newest.map(|candidate| candidate.archive.clone()).collect()
 }
 
-/// Archives of one account, class and home together, newest first.
-fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
-    let mut accounts: Vec<(Option<&Identity>, Vec<&Candidate>)> = Vec::new();
+/// Groups archives by account, class and home, each group newest first.
+fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
+    let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();
-    // Those that name their account in full first: others are recognised by them.
+    // Archives with complete identities first: those that know only the email are matched to them.
     ordered.sort_by_key(|c| {
         let email = c.identity.as_ref().map(|i| i.email.key().clone());
         let is_vague = c.identity.as_ref().is_some_and(|i| !i.is_known());
@@ -209,17 +210,19 @@ fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
         groups.extend(
             account
                 .chunk_by(|a, b| {
-                    let key = |c: &Candidate| (c.class, c.home.clone(), c.excludes, c.incomplete);
+                    let key = |c: &RetentionCandidate| {
+                        (c.class, c.home.clone(), c.excludes, c.incomplete)
+                    };
                     key(a) == key(b)
                 })
-                .map(<[&Candidate]>::to_vec),
+                .map(<[&RetentionCandidate]>::to_vec),
         );
     }
     groups
 }
 
-/// For each archive of a group, newest first, the rules that keep it.
-fn ruled(group: &[&Candidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>> {
+/// Returns for each archive of a group, newest first, the names of the rules that keep it.
+fn rule_reasons(group: &[&RetentionCandidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>> {
     let mut reasons = vec![Vec::new(); group.len()];
     let at = |i: usize| group[i].made_at.unwrap_or_default();
     for reasons in reasons.iter_mut().take(rules.last as usize) {
@@ -231,7 +234,7 @@ fn ruled(group: &[&Candidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>
         }
     }
     let date = |i: usize| zone.at(&at(i)).date_naive();
-    // The first day of each period stands for it.
+    // A period is identified by its first day.
     let week: fn(NaiveDate) -> NaiveDate = |date| {
         let monday = date.week(Weekday::Mon).checked_first_day();
         monday.unwrap_or(date)

@@ -1,8 +1,8 @@
-//! Reading and writing `inventory.json`, and noting in it and in `cooldown.json` what was done.
+//! Reads and writes `inventory.json`, and records new archives, results of `verify` and profiles.
 
 use super::catalog;
-use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
-use super::records::{ArchiveRecord, FileStamp, InventoryFile, Problem, Verified};
+use super::cooldown::{self, CooldownFile, CooldownUpdate, LOCK_NAME};
+use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::publish::PublishedArchive;
@@ -16,16 +16,16 @@ use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
-/// The name of the document.
+/// The name of the document in the manager home.
 pub const FILE_NAME: &str = "inventory.json";
 
-/// The folder of archives in a manager home.
+/// Returns the folder of archives in a manager home.
 pub fn backups(manager_home: &Path) -> PathBuf {
     manager_home.join("backups")
 }
 
-/// Every archive and record that lies under `backups/` now. Reads `inventory.json` for what has
-/// not changed; takes no lock and writes nothing. A damaged inventory only costs time.
+/// Lists the archives and records below `backups/`, using `inventory.json` for unchanged files.
+/// Takes no lock and writes nothing. A damaged inventory only costs time.
 pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
     let known = || {
         let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
@@ -35,7 +35,7 @@ pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
     catalog::list(&backups(manager_home), known)
 }
 
-/// Brings `inventory.json` up to what lies under `backups/`.
+/// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     document::update(
         &manager_home.join(FILE_NAME),
@@ -53,27 +53,27 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
-/// What came of noting something that is done: no failure here undoes it.
+/// The result of recording an archive. A failure does not undo the backup.
 #[derive(Debug, Default)]
-pub struct Noted {
-    /// What the user should know.
+pub struct NoteResult {
+    /// Warnings to print, such as a damaged document that was moved aside.
     pub warnings: Vec<String>,
-    /// What could not be noted, and why.
+    /// The documents that could not be updated.
     pub failures: Vec<DocumentError>,
 }
 
-/// Notes a new archive: the record, and that its account was used when the live home was archived.
+/// Records a new archive in `inventory.json`, and the use of its account in `cooldown.json`.
 pub fn note_archive(
     manager_home: &Path,
     published: &PublishedArchive,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Noted {
-    let mut noted = Noted::default();
+) -> NoteResult {
+    let mut noted = NoteResult::default();
     match note_record(manager_home, published) {
         Ok(None) => {}
         Ok(Some(aside)) => noted.warnings.push(format!(
-            "inventory.json was damaged and is made again; the damaged file is kept: {}",
+            "inventory.json was damaged and was rebuilt; the damaged file is keptas {}",
             aside.display()
         )),
         Err(e) => noted.failures.push(e),
@@ -92,7 +92,7 @@ pub fn note_archive(
     noted
 }
 
-/// Adds the record of a new archive; says where a damaged inventory was moved to.
+/// Adds the record of a new archive. Returns where a damaged inventory was moved to.
 fn note_record(
     manager_home: &Path,
     published: &PublishedArchive,
@@ -102,7 +102,7 @@ fn note_record(
         archive: catalog::stamp(&published.archive),
         sidecar: catalog::stamp(&published.sidecar),
         metadata: published.metadata.clone(),
-        seen: None,
+        listed_problem: None,
         verified: None,
     };
     let updated = document::update(
@@ -120,23 +120,27 @@ fn note_record(
     Ok(updated.moved_aside)
 }
 
-/// What `verify` found in one archive.
+/// The result of `verify` for one archive.
 #[derive(Debug, Clone)]
-pub struct Finding {
-    /// Its path.
+pub struct VerifyFinding {
+    /// The absolute path of the archive.
     pub archive: PathBuf,
-    /// The file that was read: another that stands there now has nothing noted.
+    /// The stamp of the file that was read. If the file changed since, the result is not recorded.
     pub stamp: Option<FileStamp>,
-    /// What is noted of it.
-    pub verified: Verified,
-    /// Whether its sidecar describes another archive: then it is listed by what it says of itself.
+    /// The result to record.
+    pub verified: VerifyRecord,
+    /// True if the sidecar describes another archive, so the metadata is taken from the archive
+    /// itself.
     pub is_misdescribed: bool,
 }
 
-/// Notes what `verify` found in archives; whether it did. Those that do not lie under `backups/` are left
-/// out. Who only reads waits for nobody: while another command holds the lock, or the document is
-/// damaged, nothing is noted.
-pub fn note_verified(manager_home: &Path, results: &[Finding]) -> Result<bool, DocumentError> {
+/// Records results of `verify` and returns whether it did. Ignores archives outside of `backups/`.
+/// Records nothing while another command holds the lock, because `verify` only reads and must not
+/// wait, or if the document is damaged.
+pub fn note_verified(
+    manager_home: &Path,
+    results: &[VerifyFinding],
+) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
@@ -146,13 +150,13 @@ pub fn note_verified(manager_home: &Path, results: &[Finding]) -> Result<bool, D
         Err(LockError::Held(_)) => return Ok(false),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
-    note_verified_holding(manager_home, results, &held)
+    note_verified_locked(manager_home, results, &held)
 }
 
-/// The same by who holds the lock of the manager home.
-pub fn note_verified_holding(
+/// Like [`note_verified`], for a caller that holds the lock of the manager home.
+pub fn note_verified_locked(
     manager_home: &Path,
-    results: &[Finding],
+    results: &[VerifyFinding],
     _held: &FileLock,
 ) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
@@ -182,29 +186,29 @@ pub fn note_verified_holding(
             && let Ok(opened) = ArchiveReader::open(&finding.archive)
         {
             record.metadata = opened.metadata().clone();
-            record.seen = Some(Problem::Sidecar(SidecarProblem::OfAnother));
+            record.listed_problem = Some(ArchiveProblem::Sidecar(SidecarProblem::OfAnother));
         }
     }
     document::write(&path, &inventory)?;
     Ok(true)
 }
 
-/// Notes in `cooldown.json` which accounts have a profile now.
+/// Records in `cooldown.json` which accounts have a profile.
 pub fn note_profiles(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Result<Updated<()>, ProfileError> {
+) -> Result<CooldownUpdate<()>, ProfileError> {
     note_profiles_and(manager_home, now, zone, |_| {})
 }
 
-/// The same, with something more to note.
+/// Like [`note_profiles`], with a further change in the same write.
 pub fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
     more: impl FnOnce(&mut CooldownFile),
-) -> Result<Updated<()>, ProfileError> {
+) -> Result<CooldownUpdate<()>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     Ok(cooldown::update(manager_home, now, zone, |file| {
         file.set_profiles(&profiles);
@@ -213,7 +217,7 @@ pub fn note_profiles_and(
     })?)
 }
 
-/// The newest archive that `wanted` takes, by the time it was made.
+/// Returns the newest usable archive that satisfies `wanted`, by its time of creation.
 pub fn newest(
     records: &[ArchiveRecord],
     wanted: impl Fn(&Metadata) -> bool,
@@ -224,8 +228,8 @@ pub fn newest(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// The newest archive of `home` in this mode: what the next one can copy unchanged parts from. One
-/// that is known to be damaged is none, and a safety backup may hold next to nothing.
+/// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
+/// parts. Skips archives with known damage, and safety backups, which may hold few files.
 pub fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
@@ -255,7 +259,7 @@ mod tests {
                 mode: BackupMode::Full,
                 ..Metadata::default()
             },
-            seen: None,
+            listed_problem: None,
             verified: None,
         };
         change(&mut record);
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_archive_of_the_same_home_is_copied_from() {
+    fn the_previous_archive_is_an_intact_one_of_the_same_home_and_mode() {
         let records = [
             record("good", "2026-11-01T00:00:00+00:00", |_| {}),
             record("older", "2026-10-01T00:00:00+00:00", |_| {}),
@@ -277,7 +281,7 @@ mod tests {
                 r.metadata.source_codex_home = "/elsewhere".into();
             }),
             record("damaged", "2026-11-05T00:00:00+00:00", |r| {
-                r.seen = Some(Problem::Damaged("empty".into()));
+                r.listed_problem = Some(ArchiveProblem::Damaged("empty".into()));
             }),
             record("legacy", "2026-11-06T00:00:00+00:00", |r| {
                 r.metadata.legacy_auth_filename = Some("1jan_a@x.com_auth.json".into());

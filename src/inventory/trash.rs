@@ -1,7 +1,7 @@
-//! `backups/.trash/`: archives that were pruned, a folder for each time, until it is emptied.
+//! `backups/.trash/`: pruned archives, one folder for each prune, until the trash is emptied.
 //!
-//! What is to be moved is written down first, so that a move that was interrupted is finished by the
-//! next command: an archive and its sidecar are both in or both out.
+//! The list of moves is written to `moves.json` first, so that the next command finishes an
+//! interrupted prune or undo. So an archive and its sidecar are never separated.
 
 use super::store;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
@@ -15,19 +15,19 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-/// The folder's name below `backups/`.
+/// The name of the trash below `backups/`.
 pub const FOLDER: &str = ".trash";
 
-/// The name of the list of moves that are under way.
-const MOVES: &str = "moves.json";
+/// The journal: the moves in progress.
+const JOURNAL: &str = "moves.json";
 
-/// How a folder is named by the time.
-const STAMP: &str = "%Y%m%dT%H%M%SZ";
+/// The format of a batch's folder name, a time in UTC.
+const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
-/// What is being moved.
+/// The content of the journal.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct MovesFile {
-    /// From and to, relative to `backups/`, with `/`.
+    /// Source and target of each move, relative to `backups/`, with `/`.
     moves: Vec<(String, String)>,
 }
 
@@ -35,48 +35,48 @@ impl Document for MovesFile {
     const SCHEMA: u64 = 1;
 }
 
-/// An archive that was put back.
+/// An archive that an undo moves back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PutBack {
-    /// Its name in the trash.
+pub struct RestoredArchive {
+    /// The name in the trash.
     pub archive: String,
-    /// Its name under `backups/`: another where that one was taken meanwhile.
+    /// The name below `backups/`, which differs if another archive took the name.
     pub name: String,
 }
 
-/// How it stands with moves that were interrupted.
+/// The result of looking for interrupted moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// There were none.
+pub enum MoveRecovery {
+    /// No moves were interrupted.
     Nothing,
-    /// They were finished.
+    /// The interrupted moves were finished.
     Finished,
-    /// Another process is at it.
+    /// Another process holds the lock and is moving archives.
     InProgress,
 }
 
-/// The trash of a manager home.
+/// Returns the path of the trash.
 pub fn folder(manager_home: &Path) -> PathBuf {
     store::backups(manager_home).join(FOLDER)
 }
 
-/// Moves archives (names under `backups/`) with their sidecars into the trash; returns the folder.
-/// Durable when this returns. `held` is the lock of the manager home.
+/// Moves archives, given by their names below `backups/`, with their sidecars into a new batch of
+/// the trash and returns its folder. Durable on return. `held` is the lock of the manager home.
 ///
 /// # Errors
-/// Something could not be moved; then nothing was.
+/// A file could not be moved. Then all moves were undone.
 pub fn discard(
     manager_home: &Path,
     archives: &[String],
     now: &DateTime<Utc>,
     held: &FileLock,
 ) -> Result<PathBuf, DocumentError> {
-    settle_holding(manager_home, held)?;
+    finish_moves_locked(manager_home, held)?;
     let backups = store::backups(manager_home);
     let trash = folder(manager_home);
-    let stamp = now.format(STAMP).to_string();
-    // After the newest, also where the clock was ahead then: the last is the one to undo first.
-    let newest = batches(manager_home)?.last().and_then(|b| place(b));
+    let stamp = now.format(BATCH_NAME_FORMAT).to_string();
+    // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
+    let newest = batches(manager_home)?.last().and_then(|b| batch_key(b));
     let name = match newest {
         Some((last, number)) if last >= stamp => format!("{last}-{:03}", number + 1),
         _ => stamp,
@@ -94,24 +94,24 @@ pub fn discard(
         .collect();
     let done = perform(&backups, &MovesFile { moves });
     if done.is_err() {
-        // Of a move that is yet to be finished it is not empty, or its list says where to.
+        // Succeeds only if the folder is empty, so never while moves remain to be finished.
         let _ = fs::remove_dir(&target);
     }
     done.map(|()| target)
 }
 
-/// What [`undo`] would put back: the archives that were pruned last.
+/// Returns what [`undo`] would move back: the archives of the last prune.
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub fn plan_undo(manager_home: &Path) -> Result<Vec<PutBack>, IoError> {
+pub fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     Ok(match newest_batch(manager_home)? {
-        Some((_, archives)) => places_for(manager_home, archives),
+        Some((_, archives)) => plan_restore(manager_home, archives),
         None => Vec::new(),
     })
 }
 
-fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
+fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchive> {
     let backups = store::backups(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
@@ -128,25 +128,25 @@ fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
             .find(is_free)
             .unwrap_or_default();
         taken.insert(name.clone());
-        back.push(PutBack { archive, name });
+        back.push(RestoredArchive { archive, name });
     }
     back
 }
 
-/// Puts back what was pruned last. Durable when this returns.
+/// Moves the archives of the last prune back. Durable on return.
 ///
 /// # Errors
-/// Something could not be moved; then nothing was.
-pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<PutBack>, DocumentError> {
-    settle_holding(manager_home, held)?;
+/// A file could not be moved. Then all moves were undone.
+pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<RestoredArchive>, DocumentError> {
+    finish_moves_locked(manager_home, held)?;
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
-    let back = places_for(manager_home, archives);
+    let back = plan_restore(manager_home, archives);
     let backups = store::backups(manager_home);
     let inside = batch.file_name().unwrap_or_default().to_string_lossy();
     let mut moves = Vec::new();
-    for PutBack { archive, name } in &back {
+    for RestoredArchive { archive, name } in &back {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
         for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
             if let (Some(from), Some(to)) = (from, to)
@@ -157,30 +157,30 @@ pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<PutBack>, Docume
         }
     }
     perform(&backups, &MovesFile { moves })?;
-    // Whatever else somebody put there stays.
+    // Fails if the user put other files there, which stay.
     let _ = fs::remove_dir(&batch);
     Ok(back)
 }
 
-/// What is in the trash at one time.
+/// The batches in the trash at one time.
 #[derive(Debug, Default)]
-pub struct Content {
-    /// The bytes it takes.
+pub struct TrashContent {
+    /// The size of all files in the trash.
     pub bytes: u64,
-    /// How many archives are in it.
+    /// The number of archives in the trash.
     pub archives: usize,
     batches: Vec<PathBuf>,
 }
 
-/// What is in the trash now.
+/// Lists the batches of the trash.
 ///
 /// # Errors
-/// It cannot be listed.
-pub fn content(manager_home: &Path) -> Result<Content, IoError> {
-    let mut content = Content::default();
+/// A folder of the trash cannot be listed.
+pub fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
+    let mut content = TrashContent::default();
     for batch in batches(manager_home)? {
         let entries = match fs::read_dir(&batch) {
-            // Emptied by another process since.
+            // Another process emptied it meanwhile.
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
             entries => entries.at("list", &batch)?,
         };
@@ -188,7 +188,7 @@ pub fn content(manager_home: &Path) -> Result<Content, IoError> {
             let entry = entry.at("list", &batch)?;
             match entry.metadata() {
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                meta => content.bytes += meta.at("look at", entry.path())?.len(),
+                meta => content.bytes += meta.at("read", entry.path())?.len(),
             }
             let name = entry.file_name();
             content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
@@ -198,12 +198,16 @@ pub fn content(manager_home: &Path) -> Result<Content, IoError> {
     Ok(content)
 }
 
-/// Removes for good what was seen in the trash. What was moved there since stays.
+/// Deletes the batches in `seen` permanently. Batches added since stay.
 ///
 /// # Errors
-/// Something could not be removed.
-pub fn remove(manager_home: &Path, seen: &Content, held: &FileLock) -> Result<(), DocumentError> {
-    settle_holding(manager_home, held)?;
+/// A file could not be deleted.
+pub fn remove(
+    manager_home: &Path,
+    seen: &TrashContent,
+    held: &FileLock,
+) -> Result<(), DocumentError> {
+    finish_moves_locked(manager_home, held)?;
     for batch in &seen.batches {
         tree::remove(batch)?;
     }
@@ -214,43 +218,46 @@ pub fn remove(manager_home: &Path, seen: &Content, held: &FileLock) -> Result<()
     Ok(())
 }
 
-/// Finishes moves that were interrupted. Costs one look when there are none.
+/// Finishes interrupted moves. Costs one `lstat` if there are none.
 ///
 /// # Errors
-/// They could not be finished.
-pub fn settle(manager_home: &Path) -> Result<Settled, DocumentError> {
-    let journal = folder(manager_home).join(MOVES);
+/// The moves could not be finished.
+pub fn finish_moves(manager_home: &Path) -> Result<MoveRecovery, DocumentError> {
+    let journal = folder(manager_home).join(JOURNAL);
     if journal.symlink_metadata().is_err() {
-        return Ok(Settled::Nothing);
+        return Ok(MoveRecovery::Nothing);
     }
     match FileLock::try_exclusive(&manager_home.join(super::cooldown::LOCK_NAME)) {
-        Ok(held) => settle_holding(manager_home, &held),
-        Err(LockError::Held(_)) => Ok(Settled::InProgress),
+        Ok(held) => finish_moves_locked(manager_home, &held),
+        Err(LockError::Held(_)) => Ok(MoveRecovery::InProgress),
         Err(LockError::Io(e)) => Err(e.into()),
     }
 }
 
-/// The same for who has the lock of the manager home. Whoever waited for it may have waited for one
-/// that was killed in the middle.
+/// Like [`finish_moves`], for a caller that holds the lock of the manager home. The previous holder
+/// of the lock may have been killed between two moves.
 ///
 /// # Errors
-/// They could not be finished.
-pub fn settle_holding(manager_home: &Path, _held: &FileLock) -> Result<Settled, DocumentError> {
-    let journal = folder(manager_home).join(MOVES);
+/// The moves could not be finished.
+pub fn finish_moves_locked(
+    manager_home: &Path,
+    _held: &FileLock,
+) -> Result<MoveRecovery, DocumentError> {
+    let journal = folder(manager_home).join(JOURNAL);
     match document::read::<MovesFile>(&journal)? {
-        DocumentState::Absent => Ok(Settled::Nothing),
+        DocumentState::Absent => Ok(MoveRecovery::Nothing),
         DocumentState::Good(file) => {
             finish(&store::backups(manager_home), &file)?;
-            Ok(Settled::Finished)
+            Ok(MoveRecovery::Finished)
         }
         DocumentState::Damaged(_) => {
             document::move_aside(&journal)?;
-            Ok(Settled::Finished)
+            Ok(MoveRecovery::Finished)
         }
     }
 }
 
-/// The folders in the trash, oldest first.
+/// Returns the folders of the trash, oldest first.
 fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let trash = folder(manager_home);
     let entries = match fs::read_dir(&trash) {
@@ -261,27 +268,27 @@ fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let mut batches = Vec::new();
     for entry in entries {
         let entry = entry.at("list", &trash)?;
-        if entry.file_type().at("look at", entry.path())?.is_dir() {
+        if entry.file_type().at("read", entry.path())?.is_dir() {
             batches.push(entry.path());
         }
     }
-    batches.sort_by_key(|batch| (place(batch), batch.clone()));
+    batches.sort_by_key(|batch| (batch_key(batch), batch.clone()));
     Ok(batches)
 }
 
-/// The place of a folder of ours among others: the time in its name, and the number behind that.
-fn place(batch: &Path) -> Option<(String, u32)> {
+/// Parses a batch's folder name into time and number, by which batches are sorted.
+fn batch_key(batch: &Path) -> Option<(String, u32)> {
     let name = batch.file_name()?.to_str()?;
     let (stamp, number) = match name.split_once('-') {
         Some((stamp, number)) => (stamp, number.parse().ok()?),
         None => (name, 1),
     };
-    chrono::NaiveDateTime::parse_from_str(stamp, STAMP).ok()?;
+    chrono::NaiveDateTime::parse_from_str(stamp, BATCH_NAME_FORMAT).ok()?;
     Some((stamp.to_owned(), number))
 }
 
-/// The newest folder in which there is an archive, and the archives. A prune that failed or was killed
-/// may have left one without.
+/// Returns the newest batch with an archive, and its archives. A failed prune may leave a batch
+/// without any.
 fn newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, IoError> {
     for batch in batches(manager_home)?.into_iter().rev() {
         let archives = archives_in(&batch)?;
@@ -306,14 +313,14 @@ fn archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     Ok(found)
 }
 
-/// Writes the list down, moves, and strikes the list out.
+/// Writes the journal, moves the files, and removes the journal.
 fn perform(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
-    document::write(&backups.join(FOLDER).join(MOVES), file)?;
+    document::write(&backups.join(FOLDER).join(JOURNAL), file)?;
     finish(backups, file)
 }
 
 fn finish(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
-    let journal = backups.join(FOLDER).join(MOVES);
+    let journal = backups.join(FOLDER).join(JOURNAL);
     let moves: Vec<_> = file
         .moves
         .iter()
@@ -327,7 +334,7 @@ fn finish(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
             .iter()
             .all(|(from, _)| from.symlink_metadata().is_ok())
     };
-    // Of a move that failed half-way and could not be undone, the list is still needed.
+    // If a move failed and could not be undone, the journal is still needed.
     if result.is_ok() || all_undone() {
         fs::remove_file(&journal).at("remove", &journal)?;
         atomic::sync_folder(&backups.join(FOLDER))?;
@@ -362,8 +369,11 @@ mod tests {
         FileLock::exclusive(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
     }
 
-    fn settled_at_last(home: &Path) -> Settled {
-        once_free(|| settle(home).unwrap(), |s| *s == Settled::InProgress)
+    fn finish_moves_when_unlocked(home: &Path) -> MoveRecovery {
+        once_free(
+            || finish_moves(home).unwrap(),
+            |s| *s == MoveRecovery::InProgress,
+        )
     }
 
     fn now() -> DateTime<Utc> {
@@ -380,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_taken_meanwhile_is_not_overwritten() {
+    fn undo_does_not_overwrite_an_archive_of_the_same_name() {
         let home = home();
         let held = lock(home.path());
         let backups = store::backups(home.path());
@@ -394,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_is_undone_first_though_the_clock_was_ahead() {
+    fn the_last_prune_is_undone_first_even_if_the_clock_was_ahead() {
         let home = home();
         let held = lock(home.path());
         let backups = store::backups(home.path());
@@ -413,20 +423,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_pruned_before_one_that_failed_is_put_back() {
+    fn undo_skips_a_failed_prune() {
         let home = home();
         let held = lock(home.path());
         let backups = store::backups(home.path());
         discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
-        // Named twice, it is gone when it is moved the second time.
+        // Listed twice, so that the second move fails.
         let twice = [other.to_owned(), other.to_owned()];
         assert!(discard(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).is_err());
         assert_eq!(batches(home.path()).unwrap().len(), 1);
-        // Killed before anything was moved.
+        // A prune that was killed before its first move.
         fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
-        let expected = [PutBack {
+        let expected = [RestoredArchive {
             archive: NAME.into(),
             name: NAME.into(),
         }];
@@ -436,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_the_look_is_not_removed() {
+    fn a_batch_added_after_listing_is_not_deleted() {
         let home = home();
         let held = lock(home.path());
         let backups = store::backups(home.path());
@@ -454,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn killed_after_any_step_both_files_end_in_one_place() {
+    fn after_a_kill_at_any_step_archive_and_sidecar_end_together() {
         let to = format!("{FOLDER}/t/");
         let moves = vec![
             (NAME.to_owned(), format!("{to}{NAME}")),
@@ -464,7 +474,7 @@ mod tests {
             let home = home();
             let backups = store::backups(home.path());
             fs::create_dir_all(backups.join(&to)).unwrap();
-            let journal = backups.join(FOLDER).join(MOVES);
+            let journal = backups.join(FOLDER).join(JOURNAL);
             let file = MovesFile {
                 moves: moves.clone(),
             };
@@ -474,26 +484,32 @@ mod tests {
             }
             {
                 let _held = lock(home.path());
-                assert_eq!(settle(home.path()).unwrap(), Settled::InProgress);
+                assert_eq!(finish_moves(home.path()).unwrap(), MoveRecovery::InProgress);
             }
-            assert_eq!(settled_at_last(home.path()), Settled::Finished);
+            assert_eq!(
+                finish_moves_when_unlocked(home.path()),
+                MoveRecovery::Finished
+            );
             assert_eq!(names(&backups), [FOLDER]);
             assert_eq!(names(&backups.join(&to)), [SIDECAR, NAME]);
-            assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+            assert_eq!(
+                finish_moves_when_unlocked(home.path()),
+                MoveRecovery::Nothing
+            );
         }
     }
 
     #[test]
-    fn whoever_waited_for_one_that_was_killed_finishes_its_moves_first() {
-        type Work = fn(&Path, &FileLock);
-        let works: [Work; 3] = [
+    fn every_operation_first_finishes_the_moves_of_a_killed_one() {
+        type TrashOperation = fn(&Path, &FileLock);
+        let works: [TrashOperation; 3] = [
             |home, held| {
                 discard(home, &["other".into()], &now(), held).unwrap();
             },
             |home, held| {
                 undo(home, held).unwrap();
             },
-            |home, held| remove(home, &Content::default(), held).unwrap(),
+            |home, held| remove(home, &TrashContent::default(), held).unwrap(),
         ];
         for (work, is_back) in works.into_iter().zip([false, true, false]) {
             let home = home();
@@ -504,21 +520,24 @@ mod tests {
             let file = MovesFile {
                 moves: moves.to_vec(),
             };
-            document::write(&backups.join(FOLDER).join(MOVES), &file).unwrap();
+            document::write(&backups.join(FOLDER).join(JOURNAL), &file).unwrap();
             fs::rename(backups.join(NAME), backups.join(&to).join(NAME)).unwrap();
             work(home.path(), &lock(home.path()));
-            let place = if is_back {
+            let batch_key = if is_back {
                 &backups
             } else {
                 &backups.join(&to)
             };
-            assert!(place.join(NAME).exists() && place.join(SIDECAR).exists());
-            assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+            assert!(batch_key.join(NAME).exists() && batch_key.join(SIDECAR).exists());
+            assert_eq!(
+                finish_moves_when_unlocked(home.path()),
+                MoveRecovery::Nothing
+            );
         }
     }
 
     #[test]
-    fn a_move_that_fails_is_undone() {
+    fn a_failed_move_is_undone() {
         let home = home();
         let backups = store::backups(home.path());
         let held = lock(home.path());
@@ -530,11 +549,14 @@ mod tests {
         assert!(perform(&backups, &MovesFile { moves }).is_err());
         drop(held);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
-        assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+        assert_eq!(
+            finish_moves_when_unlocked(home.path()),
+            MoveRecovery::Nothing
+        );
     }
 
     #[test]
-    fn a_list_that_leads_out_of_the_folder_moves_nothing() {
+    fn a_journal_with_paths_outside_of_the_folder_moves_nothing() {
         let home = home();
         let backups = store::backups(home.path());
         fs::create_dir_all(backups.join(FOLDER)).unwrap();
@@ -545,9 +567,12 @@ mod tests {
         ]
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .to_vec();
-        let journal = backups.join(FOLDER).join(MOVES);
+        let journal = backups.join(FOLDER).join(JOURNAL);
         document::write(&journal, &MovesFile { moves }).unwrap();
-        assert_eq!(settled_at_last(home.path()), Settled::Finished);
+        assert_eq!(
+            finish_moves_when_unlocked(home.path()),
+            MoveRecovery::Finished
+        );
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
     }
 }

@@ -5,8 +5,8 @@ use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{ConversationFile, ZST};
 use crate::codex::token_count;
-use crate::history::lines::{Line, Lines};
-use crate::history::rollout::{self, Meta};
+use crate::history::lines::{JsonlLine, LineReader};
+use crate::history::rollout::{self, SessionMeta};
 use crate::io::atomic::with_suffix;
 use crate::io::file_open;
 use crate::io::processes::{Process, ProcessTable};
@@ -95,7 +95,7 @@ fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
 }
 
 /// Returns true if a rollout is a conversation of the user, and not one of a subagent.
-fn is_main_thread(meta: &Meta) -> bool {
+fn is_main_thread(meta: &SessionMeta) -> bool {
     let source = meta.payload.get("source");
     source.is_none_or(|source| source.get("subagent").is_none())
         && meta.text("thread_source") != Some("subagent")
@@ -155,7 +155,7 @@ pub fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
 }
 
-fn is_by_account(meta: &Meta, record: &LaunchRecord) -> bool {
+fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let agrees = |written: Option<&str>, known: Option<&String>| match (written, known) {
         (Some(written), Some(known)) => written == known,
         _ => true,
@@ -169,7 +169,7 @@ fn is_by_account(meta: &Meta, record: &LaunchRecord) -> bool {
 
 /// Returns true if a rollout was created in the folder of the launch, and by its account if it names
 /// one.
-fn fits(meta: &Meta, record: &LaunchRecord) -> bool {
+fn fits(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,
@@ -268,9 +268,11 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     let length = file.metadata()?.len();
     let end = conversation.end_offset.unwrap_or(length).min(length);
     file.seek(SeekFrom::Start(conversation.start_offset))?;
-    let mut lines = Lines::new(file.take(end.saturating_sub(conversation.start_offset)));
+    let mut lines = LineReader::new(file.take(end.saturating_sub(conversation.start_offset)));
     while let Some(line) = lines.next_line()? {
-        let Line::Whole(line) = line else { continue };
+        let JsonlLine::Whole(line) = line else {
+            continue;
+        };
         let Some(count) = token_count::parse(line) else {
             continue;
         };

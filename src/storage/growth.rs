@@ -1,28 +1,28 @@
-//! How fast conversations grow, from what the last weeks added.
+//! Estimates the growth of conversations from the last 30 days.
 
-use super::Found;
+use super::RolloutUsage;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-/// Over how many days growth is seen.
-const DAYS: i64 = 30;
+/// The longest period, in days, over which growth is measured.
+const GROWTH_DAYS: i64 = 30;
 
-/// Growth as it was seen.
+/// The measured growth of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Growth {
-    /// Over how many days.
+    /// The length of the period, at most 30 days.
     pub days: i64,
-    /// How many bytes of conversations that began in these days there are.
+    /// The size of conversations that began in the period.
     pub bytes: u64,
-    /// How many bytes that is a day.
+    /// The average growth per day.
     pub bytes_per_day: u64,
 }
 
-/// What the conversations that began in the last 30 days weigh; `None` where there are none, or
-/// all of them are of today.
-pub(super) fn of(rollouts: &[Found], now: DateTime<Utc>) -> Option<Growth> {
+/// Measures the conversations that began in the last 30 days. Returns `None` if there are no
+/// conversations, or all are of today.
+pub(super) fn of(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
     let today = now.date_naive();
-    let first = today - TimeDelta::days(DAYS);
+    let first = today - TimeDelta::days(GROWTH_DAYS);
     let recent: Vec<_> = rollouts
         .iter()
         .filter_map(|found| {

@@ -1,4 +1,4 @@
-//! The kinds of things in a home, and what each could give back.
+//! Disk usage by kind of file, and the space that each kind could free.
 
 use crate::codex::database_view;
 use crate::codex::home::{DB_BACKUPS, HomeEntryKind};
@@ -6,22 +6,22 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What one kind takes.
+/// The disk usage of one kind of file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KindUsage {
-    /// Its name.
+    /// The name of the kind, such as `rollouts` or `databases`.
     pub kind: &'static str,
-    /// How many bytes it takes.
+    /// The size of its files.
     pub bytes: u64,
-    /// In how many files.
+    /// The number of its files.
     pub files: usize,
-    /// How much of it could go without losing anything that Codex or the user needs.
+    /// The bytes that could be freed without losing anything that Codex or the user needs.
     pub reclaimable_bytes: u64,
-    /// How; with Codex closed.
+    /// The command that frees them, to be run while Codex is closed.
     pub command: Option<String>,
 }
 
-/// Sums while the walk goes on.
+/// Sums by kind, built up during the walk.
 #[derive(Debug, Default)]
 pub struct Usage {
     kinds: BTreeMap<&'static str, (u64, usize)>,
@@ -29,7 +29,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds a file.
+    /// Adds a file to the sums of its kind.
     pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
         let name = name_of(kind, relative);
         let (sum, files) = self.kinds.entry(name).or_default();
@@ -40,7 +40,7 @@ impl Usage {
         }
     }
 
-    /// The kinds, the largest first.
+    /// Returns the kinds, largest first.
     pub(super) fn finish(self, home: &Path) -> Vec<KindUsage> {
         let free: Vec<(u64, &PathBuf)> = self
             .databases
@@ -119,7 +119,7 @@ fn name_of(kind: HomeEntryKind, relative: &Path) -> &'static str {
     }
 }
 
-/// The pages of a database that hold nothing.
+/// Returns the size of a database's free pages; 0 if it cannot be read.
 fn free_bytes(path: &Path) -> u64 {
     let free = database_view::read(path, |connection| {
         let number = |pragma| {

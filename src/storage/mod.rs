@@ -1,7 +1,7 @@
-//! What fills a Codex home, and how fast.
+//! Measures the disk usage of a Codex home and its growth.
 //!
-//! One walk reads names and sizes. Which project and account a conversation belongs to is taken
-//! from the database; only rollouts that it does not know are opened, for their first line.
+//! One walk reads names and sizes. Project and account of a conversation come from the database;
+//! only rollouts without a row are opened, for their first line.
 
 mod growth;
 mod kinds;
@@ -23,65 +23,65 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walkdir::WalkDir;
 
-/// How many of the largest conversations are named.
-pub const LARGEST: usize = 10;
+/// The number of largest conversations in a report.
+pub const MAX_LARGEST: usize = 10;
 
-/// How many rollouts are opened at a time.
-const IN_FLIGHT: usize = 64;
+/// Rollouts that are read at a time.
+const MAX_OPEN_ROLLOUTS: usize = 64;
 
-/// Bytes and conversations of a project, a month or an account.
+/// The disk usage of the conversations of a project, a month or an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Share {
-    /// Whose.
+pub struct UsageShare {
+    /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
-    /// How many bytes its rollouts take.
+    /// The size of its rollouts.
     pub bytes: u64,
-    /// How many conversations it has.
+    /// The number of its rollouts.
     pub conversations: usize,
 }
 
 /// One of the largest conversations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Large {
-    /// Its id, where its file tells.
+pub struct LargeConversation {
+    /// The id in the name of its rollout, if any.
     pub id: Option<ConversationId>,
-    /// Its rollout.
+    /// The absolute path of its rollout.
     pub path: PathBuf,
-    /// How large it is.
+    /// The size of its rollout.
     pub bytes: u64,
-    /// The project it belongs to.
+    /// The folder that it works in.
     pub project: String,
-    /// What it is called.
+    /// The name or the first line of the title; empty if unknown.
     pub title: String,
-    /// Whether it is archived.
+    /// True if it is below `archived_sessions/`.
     pub archived: bool,
 }
 
-/// What fills a home. Its keys are a contract.
+/// The disk usage of a home. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StorageReport {
-    /// Everything below the home.
+    /// The size of all files below the home.
     pub total_bytes: u64,
-    /// How many files.
+    /// The number of files.
     pub files: usize,
-    /// By kind, the largest first.
+    /// The usage by kind of file, largest first.
     pub kinds: Vec<KindUsage>,
-    /// By the folder that conversations work in, the largest first.
-    pub projects: Vec<Share>,
-    /// By the month in which conversations began, in order.
-    pub months: Vec<Share>,
-    /// By the account that made them, the largest first.
-    pub accounts: Vec<Share>,
-    /// The largest conversations.
-    pub largest: Vec<Large>,
-    /// How fast conversations grow.
+    /// The usage by working folder of the conversations, largest first.
+    pub projects: Vec<UsageShare>,
+    /// The usage by month in which conversations began, oldest first.
+    pub months: Vec<UsageShare>,
+    /// The usage by account that created the conversations, largest first.
+    pub accounts: Vec<UsageShare>,
+    /// The largest conversations, at most [`MAX_LARGEST`].
+    pub largest: Vec<LargeConversation>,
+    /// The growth of conversations; null if it cannot be estimated.
     pub growth: Option<Growth>,
-    /// What could not be looked at.
+    /// The number of files and folders that could not be read.
     pub unreadable: usize,
 }
 
-/// A rollout as the walk found it.
-struct Found {
+/// A rollout with the facts from its name and metadata.
+struct RolloutUsage {
     path: Box<Path>,
     id: Option<ConversationId>,
     began: Option<NaiveDate>,
@@ -90,9 +90,9 @@ struct Found {
     archived: bool,
 }
 
-/// Looks through `home`. `state` is its state database, which is passed over where it cannot be read;
-/// databases that lie in `databases` outside the home are counted too.
-pub fn look(
+/// Measures `home`. `state` is its state database; if it cannot be read, the rollouts are read
+/// instead. Databases in the folder `databases` outside of the home are counted too.
+pub fn measure(
     home: &Path,
     databases: Option<&Path>,
     state: Option<&Path>,
@@ -132,7 +132,7 @@ pub fn look(
             if kind.is_rollout_folder()
                 && let Some(conversation) = ConversationFile::of(entry.path())
             {
-                rollouts.push(Found {
+                rollouts.push(RolloutUsage {
                     id: conversation.id().map(ConversationId::of),
                     began: day_of(&conversation.name),
                     changed: meta.modified().ok().map(Into::into),
@@ -154,24 +154,24 @@ pub fn look(
         growth: growth::of(&rollouts, now),
         unreadable,
     };
-    share(rollouts, state, &mut report);
+    add_shares(rollouts, state, &mut report);
     report
 }
 
-/// The day in `rollout-2026-11-20T10-48-02-….jsonl`.
+/// Parses the day in `rollout-2026-11-20T10-48-02-….jsonl`.
 fn day_of(name: &str) -> Option<NaiveDate> {
     let day = name.strip_prefix("rollout-")?.get(..10)?;
     NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
 }
 
-/// Names that many conversations share, each of them once.
+/// Interned names, because many conversations share a project and an account.
 #[derive(Default)]
-struct Names {
+struct InternedNames {
     known: HashMap<Arc<str>, u32>,
     names: Vec<Arc<str>>,
 }
 
-impl Names {
+impl InternedNames {
     fn number(&mut self, name: &str) -> u32 {
         if let Some(number) = self.known.get(name) {
             return *number;
@@ -189,26 +189,26 @@ impl Names {
     }
 }
 
-/// What is known of conversations besides their files.
+/// Facts about conversations from the database.
 #[derive(Default)]
-struct Known {
-    projects: Names,
-    accounts: Names,
-    /// Project and account.
+struct ConversationFacts {
+    projects: InternedNames,
+    accounts: InternedNames,
+    /// The numbers of project and account by conversation.
     rows: HashMap<ConversationId, (u32, u32)>,
-    /// Those of the largest.
+    /// The titles of the largest conversations.
     titles: HashMap<ConversationId, String>,
 }
 
-fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageReport) {
+fn add_shares(mut rollouts: Vec<RolloutUsage>, state: Option<&Path>, report: &mut StorageReport) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
     let largest = rollouts
         .iter()
-        .take(LARGEST)
+        .take(MAX_LARGEST)
         .filter_map(|found| found.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
     let folded = state.map(|path| {
-        threads::fold_rows(path, Known::default, |known, row| {
+        threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
                 let title = row.given_name().unwrap_or(&row.title);
@@ -222,7 +222,7 @@ fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageRep
             known.rows.insert(id, facts);
         })
     });
-    // Where the database cannot be read the rollouts say what they know.
+    // Without a readable database, the facts come from the rollouts.
     let mut known = folded
         .and_then(|table| table.ok().flatten())
         .unwrap_or_default();
@@ -243,9 +243,9 @@ fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageRep
             or_unknown(month.unwrap_or_default()),
             found.bytes,
         );
-        if i < LARGEST {
+        if i < MAX_LARGEST {
             let title = found.id.as_ref().and_then(|id| known.titles.remove(id));
-            report.largest.push(Large {
+            report.largest.push(LargeConversation {
                 id: found.id,
                 path: found.path.into(),
                 bytes: found.bytes,
@@ -268,24 +268,24 @@ fn or_unknown(name: String) -> String {
     }
 }
 
-fn add(to: &mut BTreeMap<String, Share>, name: String, bytes: u64) {
-    let share = to.entry(name.clone()).or_insert_with(|| Share {
+fn add(to: &mut BTreeMap<String, UsageShare>, name: String, bytes: u64) {
+    let add_shares = to.entry(name.clone()).or_insert_with(|| UsageShare {
         name,
-        ..Share::default()
+        ..UsageShare::default()
     });
-    share.bytes += bytes;
-    share.conversations += 1;
+    add_shares.bytes += bytes;
+    add_shares.conversations += 1;
 }
 
-fn largest_first(shares: BTreeMap<String, Share>) -> Vec<Share> {
+fn largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
     let mut shares: Vec<_> = shares.into_values().collect();
     shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     shares
 }
 
-/// The project and the account of each rollout: what its row says, else its first line. One that
-/// cannot be read says nothing.
-fn facts(rollouts: &[Found], known: &mut Known) -> Vec<(u32, u32)> {
+/// Returns the numbers of project and account of each rollout, from its row, else from its first
+/// line. An unreadable rollout counts as unknown.
+fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) -> Vec<(u32, u32)> {
     let nothing = (known.projects.number(""), known.accounts.number(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();
@@ -301,7 +301,7 @@ fn facts(rollouts: &[Found], known: &mut Known) -> Vec<(u32, u32)> {
         Some((i, text("cwd"), text("creator_account_id")))
     };
     let done: Result<(), Infallible> = parallel::ordered(
-        IN_FLIGHT,
+        MAX_OPEN_ROLLOUTS,
         read,
         |result| {
             if let Some((i, project, account)) = result {

@@ -10,8 +10,8 @@ use crate::codex::database::DatabaseError;
 use crate::codex::thread_index::{self, RolloutMove};
 use crate::codex::{home, rollout};
 use crate::history::id::ConversationId;
-use crate::history::names::SessionIndex;
-use crate::history::repair::{self, Action};
+use crate::history::repair::{self, RepairAction};
+use crate::history::session_index::ThreadNameIndex;
 use crate::history::{HistoryError, check, files};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
@@ -100,7 +100,7 @@ impl CodexIndex<'_> {
     /// Copies the names of these conversations from the index of names to Codex's rows; returns the number of
     /// changed rows.
     fn update_names(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
-        let index = SessionIndex::read(home).map_err(HistoryError::from)?;
+        let index = ThreadNameIndex::read(home).map_err(HistoryError::from)?;
         let mut names = Vec::new();
         for id in ids {
             let line = index.get(&ConversationId::of(id));
@@ -153,7 +153,10 @@ impl IndexUpdater for CodexIndex<'_> {
         let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
         if !files.is_empty() {
             let changes = repair::register(home, self.env, files)?;
-            let rows = changes.iter().filter(|c| c.action == Action::Row).count();
+            let rows = changes
+                .iter()
+                .filter(|c| c.action == RepairAction::Row)
+                .count();
             if rows > 0 {
                 notes.push(format!("added to Codex's index: {rows}"));
             }

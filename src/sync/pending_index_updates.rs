@@ -7,7 +7,7 @@
 
 use super::index_updates::IndexUpdate;
 use super::state::Replica;
-use crate::history::names::SessionIndex;
+use crate::history::session_index::ThreadNameIndex;
 use crate::io::{IoContext, IoError, atomic, document, file_open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,10 +30,10 @@ struct RenamedConversation {
 /// # Errors
 /// A file cannot be read.
 pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
-    let (old, new) = (SessionIndex::open(old)?, SessionIndex::open(new)?);
+    let (old, new) = (ThreadNameIndex::open(old)?, ThreadNameIndex::open(new)?);
     let mut ids = Vec::new();
     for id in new.ids() {
-        let name = |index: &SessionIndex| Ok(index.get(id)?.map(|line| line.thread_name));
+        let name = |index: &ThreadNameIndex| Ok(index.get(id)?.map(|line| line.thread_name));
         if name(&old)? != name(&new)? {
             ids.push(id.to_string());
         }

@@ -1,17 +1,17 @@
-//! Gathering what an export holds, and writing it.
+//! Plans and writes an export.
 
 use super::TransferError;
-use super::handover::{self, Leaving, Logins};
+use super::handover::{self, LoginMove, MovingLogin};
 use super::manifest::{
-    self, BACKUPS, CONFIG, ExportFile, ExportManifest, LAUNCHES, NAME, PRODUCT, PROFILE_JSON,
-    PROFILES, Part,
+    self, BACKUPS, CONFIG, ExportFile, ExportManifest, ExportPart, LAUNCHES, NAME, PRODUCT,
+    PROFILE_JSON, PROFILES,
 };
-use super::seal::{SealFor, Sealed};
+use super::seal::{Encryption, SealedWriter};
 use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::entry_name::EntryName;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;
-use crate::inventory::records::{InventoryFile, Problem};
+use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, observations, store};
 use crate::io::atomic::TempFile;
 use crate::io::clock::{Timestamp, Zone};
@@ -27,66 +27,66 @@ use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// What is to be exported.
+/// The options of an export.
 #[derive(Debug, Clone, Copy)]
 pub struct ExportOptions<'a> {
-    /// The manager home.
+    /// The manager home to export.
     pub manager_home: &'a Path,
-    /// The live Codex home: logins that are live stay.
+    /// The live Codex home, whose login stays.
     pub codex_home: &'a Path,
-    /// Move the logins of the profiles.
+    /// Moves the logins of the profiles into the export.
     pub with_logins: bool,
-    /// Take the archives along.
+    /// Includes the archives, which requires encryption.
     pub with_archives: bool,
-    /// Now.
+    /// The current time, in the zone of the user.
     pub now: Timestamp,
-    /// The zone of times.
+    /// The zone in which times are written.
     pub zone: Zone,
 }
 
-/// Something that is not exported, and why.
+/// A profile or file that is not exported or imported, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// The profile or the archive.
+pub struct NotTransferred {
+    /// The name of the profile, archive or file.
     pub name: String,
-    /// Why.
+    /// The reason, as a sentence fragment.
     pub reason: String,
 }
 
-/// A login that is moved.
+/// A login that moves into the export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MovedLogin {
-    /// The profile that it leaves.
+    /// The profile that loses it.
     pub profile: String,
-    /// Whose it is.
+    /// The email of its account.
     pub email: String,
-    /// The workspace account id.
+    /// The workspace account id, if known.
     pub account_id: Option<String>,
 }
 
-/// What an export will hold.
+/// The planned content of an export.
 #[derive(Debug)]
 pub struct ExportPlan {
-    /// The list.
+    /// The manifest with all entries.
     pub manifest: ExportManifest,
-    /// The logins that move.
+    /// The logins that move into the export.
     pub logins: Vec<MovedLogin>,
-    /// How many archives there are.
+    /// The number of archives.
     pub archives: usize,
-    /// What stays.
-    pub left: Vec<Left>,
-    contents: Vec<Content>,
-    leaving: Vec<Leaving>,
+    /// The profiles and files that are not exported.
+    pub left: Vec<NotTransferred>,
+    contents: Vec<ExportContent>,
+    moving_logins: Vec<MovingLogin>,
 }
 
 #[derive(Debug)]
-enum Content {
+enum ExportContent {
     Bytes(SecretBytes),
     File(PathBuf),
 }
 
 impl ExportPlan {
-    /// The bytes of all files.
+    /// Returns the size of all files.
     pub fn bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
@@ -98,12 +98,13 @@ impl ExportPlan {
             sha256: Sha256Digest::of(&bytes),
         };
         self.manifest.files.push(file);
-        self.contents.push(Content::Bytes(SecretBytes::new(bytes)));
+        self.contents
+            .push(ExportContent::Bytes(SecretBytes::new(bytes)));
         Ok(())
     }
 
     fn leave(&mut self, name: impl Into<String>, reason: impl Into<String>) {
-        self.left.push(Left {
+        self.left.push(NotTransferred {
             name: name.into(),
             reason: reason.into(),
         });
@@ -121,10 +122,10 @@ fn name_of(path: &Path) -> Result<EntryName, TransferError> {
     })
 }
 
-/// Gathers what there is. Reads, and writes nothing; `progress` is told of archives.
+/// Plans an export. Writes nothing. `progress` counts the bytes of archives.
 ///
 /// # Errors
-/// Something cannot be read, or the user stopped it.
+/// A file cannot be read, or the user interrupts.
 pub fn plan(
     options: &ExportOptions<'_>,
     progress: &dyn Progress,
@@ -143,11 +144,11 @@ pub fn plan(
         archives: 0,
         left: Vec::new(),
         contents: Vec::new(),
-        leaving: Vec::new(),
+        moving_logins: Vec::new(),
     };
     let profiles = Profiles::of(home);
     let all = profiles.list()?;
-    // What a newer version wrote into them would be lost.
+    // Fields that a newer version added to profile.json would be lost.
     let newer: BTreeMap<_, _> = profiles.newer(&all).into_iter().collect();
     for profile in all {
         match newer.get(&profile.name) {
@@ -159,7 +160,7 @@ pub fn plan(
     add_document(&mut plan, cooldown::FILE_NAME, &known)?;
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
     if let Some(inventory) = inventory.good() {
-        // The list of archives is made anew from what lies there.
+        // The importing machine rebuilds the list of archives from its backups/.
         let records = InventoryFile {
             archives: Vec::new(),
             ..inventory
@@ -184,7 +185,7 @@ fn add_profile(
     options: &ExportOptions<'_>,
 ) -> Result<(), TransferError> {
     let folder = Path::new(PROFILES).join(&profile.name);
-    // Where the owner is, only this machine knows.
+    // The location of the owner only makes sense on this machine.
     let note = ProfileFile {
         identity: profile.identity().cloned(),
         newest: profile.newest(),
@@ -208,7 +209,7 @@ fn add_profile(
         return Ok(());
     };
     plan.add(&folder.join(AUTH_JSON), snapshot.bytes.expose().to_vec())?;
-    plan.leaving.push(Leaving {
+    plan.moving_logins.push(MovingLogin {
         profile: profile.name.clone(),
         bytes: snapshot.bytes.clone(),
     });
@@ -229,14 +230,17 @@ fn add_document<T: Document>(
     plan.add(Path::new(name), bytes)
 }
 
-/// Adds a small file, if there is one.
+/// Adds a small file verbatim, if it exists.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
-    let limit = Part::of(&name_of(name)?).map_or(0, |part| part.max_bytes());
+    let limit = ExportPart::of(&name_of(name)?).map_or(0, |part| part.max_bytes());
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(meta) if !meta.is_file() || meta.len() > limit => {
-            plan.leave(name.to_string_lossy(), "it is too large, or no file");
+            plan.leave(
+                name.to_string_lossy(),
+                "it is too large, or not a regular file",
+            );
             Ok(())
         }
         _ => {
@@ -259,7 +263,7 @@ fn names_in(folder: &Path) -> Result<Vec<String>, IoError> {
     Ok(names)
 }
 
-/// Adds records that stand alone, and archives with their sidecars where they are wanted.
+/// Adds records without an archive, and archives with their sidecars if they are included.
 fn add_backups(
     plan: &mut ExportPlan,
     options: &ExportOptions<'_>,
@@ -291,7 +295,10 @@ fn add_backups(
             let (sha256, size) = digest_of(&path, progress)?;
             let noted = &record.metadata.archive_sha256;
             if size != stamp.bytes || (!noted.is_empty() && *noted != sha256.to_string()) {
-                plan.leave(&record.path, "it is damaged: not what its sidecar says");
+                plan.leave(
+                    &record.path,
+                    "it is damaged: it does not match its sidecar ",
+                );
                 continue;
             }
             plan.manifest.files.push(ExportFile {
@@ -299,19 +306,20 @@ fn add_backups(
                 size,
                 sha256,
             });
-            plan.contents.push(Content::File(path));
+            plan.contents.push(ExportContent::File(path));
             plan.archives += 1;
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
-            // Whoever imports would refuse it, and all else with it. The archive describes itself.
-            if matches!(record.problem(), Some(Problem::Sidecar(_))) {
+            // The import would refuse the whole export because of it. The archive carries the same
+            // metadata.
+            if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
                 plan.leave(sidecar, "it does not describe its archive");
                 continue;
             }
             let path = backups.join(&sidecar);
             let bytes = file_open::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);
-            if (bytes.len() as u64) < Part::Sidecar(String::new()).max_bytes() {
+            if (bytes.len() as u64) < ExportPart::Sidecar(String::new()).max_bytes() {
                 plan.add(&name, bytes)?;
             }
         }
@@ -328,7 +336,7 @@ fn digest_of(path: &Path, progress: &dyn Progress) -> Result<(Sha256Digest, u64)
     Ok((hasher.digest(), size))
 }
 
-/// Gives the content of a file in pieces to `to`; returns its length.
+/// Passes the content of a file in chunks to `to` and returns its length.
 fn copy(
     path: &Path,
     progress: &dyn Progress,
@@ -345,22 +353,22 @@ fn copy(
         if n == 0 {
             return Ok(total);
         }
-        to(&buffer[..n]).at("write what was read of", path)?;
+        to(&buffer[..n]).at("write the content of", path)?;
         progress.add_bytes(n as u64);
         total += n as u64;
     }
 }
 
 /// Writes the export as `target`, which must not exist, and moves the logins into it. Returns its
-/// length. Everything is durable on return.
+/// length. Durable on return.
 ///
 /// # Errors
-/// There is such a file, a login or an archive changed meanwhile, the file system refuses, or the user
-/// stopped it. Nothing was changed then; see [`handover`] for a kill.
+/// `target` exists, a login or an archive changed since the plan, the file cannot be written, or
+/// the user interrupts. Then nothing was changed; see [`handover`] for a kill.
 pub fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
-    seal_for: SealFor,
+    encryption: Encryption,
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<u64, TransferError> {
@@ -372,7 +380,7 @@ pub fn write(
     let mut file = TempFile::beside(target)?;
     let place = target.to_path_buf();
     let output = BufWriter::with_capacity(256 * 1024, file.file());
-    let mut sealed = Sealed::new(output, seal_for).at("write", &place)?;
+    let mut sealed = SealedWriter::new(output, encryption).at("write", &place)?;
     write_files(plan, &mut sealed, &place, progress)?;
     let output = sealed.finish().at("write", &place)?;
     output
@@ -391,8 +399,8 @@ pub fn write(
             .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,
     );
     let id = manifest::id_of(&document::encode(&place, &plan.manifest)?);
-    let logins = Logins {
-        leaving: &plan.leaving,
+    let logins = LoginMove {
+        moving_logins: &plan.moving_logins,
         export: &id,
     };
     if handover::publish(
@@ -423,10 +431,10 @@ fn write_files(
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
         let mut head = self::head(file.size);
         match content {
-            Content::Bytes(bytes) => tar
+            ExportContent::Bytes(bytes) => tar
                 .append_data(&mut head, file.path.as_path(), bytes.expose())
                 .at("write", place)?,
-            Content::File(path) => {
+            ExportContent::File(path) => {
                 tar.append_data(&mut head, file.path.as_path(), io::empty())
                     .at("write", place)?;
                 let mut hasher = Hasher::default();

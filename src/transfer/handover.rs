@@ -1,11 +1,14 @@
-//! The ownership of logins moves into an export, so that a kill at any point leaves one owner.
+//! Moves the ownership of logins into an export, so that a kill at any point leaves exactly one
+//! owner.
 //!
-//! The file is written and durable under a name that nobody looks at. Then the profiles give their
-//! logins up, each with a note of that file (`moving`). Then it gets its own name, by one rename, and
-//! the notes are closed (`moved`). While a note is open the login is nobody's to use here. A killed
-//! export is settled by where the file is: under its own name it has the logins; under the first
-//! one it has not. Where it is neither, somebody may have carried it away, so that nothing is given
-//! back unasked.
+//! 1. The export is durable under a temporary name.
+//! 2. Each profile records the pending move (`moving`). From now on no command uses its login.
+//! 3. One rename gives the export its final name.
+//! 4. The profiles record the move as done (`moved`).
+//!
+//! After a kill, the name of the file decides: with the final name the export owns the logins, with
+//! the temporary name the profiles do. If neither file exists, the user may have moved the export
+//! to another disk, so the logins are not returned without being asked for.
 
 use super::TransferError;
 use crate::accounts::profile::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
@@ -17,25 +20,25 @@ use crate::io::secret::SecretBytes;
 use crate::io::{atomic, tree};
 use std::path::{Path, PathBuf};
 
-/// A login that goes into an export.
+/// A login that moves into an export.
 #[derive(Debug, Clone)]
-pub struct Leaving {
-    /// The profile.
+pub struct MovingLogin {
+    /// The name of its profile.
     pub profile: String,
-    /// Its bytes, as they are in the export.
+    /// The bytes of auth.json, as they are in the export.
     pub bytes: SecretBytes,
 }
 
-/// The logins that an export takes along.
+/// The logins that move, and their export.
 #[derive(Debug, Clone, Copy)]
-pub struct Logins<'a> {
-    /// Each.
-    pub leaving: &'a [Leaving],
-    /// Which export it is: it alone can bring them back.
+pub struct LoginMove<'a> {
+    /// The logins that move.
+    pub moving_logins: &'a [MovingLogin],
+    /// The id of the export. Only this export can bring the logins back.
     pub export: &'a str,
 }
 
-/// Why the login of a profile stays where it is; `None` if it may go.
+/// Returns the reason why the login of a profile cannot move; `None` if it can.
 pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
@@ -48,36 +51,41 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     }
     if let Some(home) = profile.unreadable_home() {
         return Some(format!(
-            "its account was signed in in {}, which cannot be looked at",
+            "its account was signed in in {}, which cannot be read",
             home.display()
         ));
     }
     match profile.file.owner {
         LoginOwner::Moved => Some("its login was moved to another machine".into()),
-        LoginOwner::Probe => Some("Codex is being asked about it".into()),
+        LoginOwner::Probe => Some("another command is probing its account".into()),
         LoginOwner::Live | LoginOwner::Profile => None,
     }
 }
 
-/// Gives `file` the name `target`, and with it the logins. Returns whether that name was free; if
-/// not, nothing was changed.
+/// Renames `file` to `target` and moves the logins with it. Returns false, having changed nothing,
+/// if `target` exists.
 ///
 /// # Errors
-/// A login changed since it was written to the file, or the file system refuses; then every login is
-/// where it was, or, where that could not be noted any more, its profile says what to do.
+/// A login changed since it was written to the file, or a file cannot be written. Then every
+/// profile keeps its login. If even that could not be recorded, the move stays pending and the next
+/// command resolves it.
 pub fn publish(
     profiles: &Profiles,
-    logins: Logins<'_>,
+    logins: LoginMove<'_>,
     file: TempFile,
     target: &Path,
     codex_home: &Path,
     now: Timestamp,
 ) -> Result<bool, TransferError> {
-    let Logins { leaving, export } = logins;
-    if leaving.is_empty() {
+    let LoginMove {
+        moving_logins,
+        export,
+    } = logins;
+    if moving_logins.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
-    // Whoever puts a login live holds these, before the lock on profiles.
+    // Lock order: the login lock before the lock on profiles, as in every command that makes a
+    // login live.
     let _live = if codex_home.is_dir() {
         let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT);
         Some(lock.map_err(|e| match e {
@@ -89,7 +97,7 @@ pub fn publish(
     };
     let _held = FileLock::exclusive(&profiles.lock_path())?;
     let mut before = Vec::new();
-    for login in leaving {
+    for login in moving_logins {
         let profile = profiles.named(&login.profile)?;
         let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
         if !is_same || obstacle(&profile, codex_home).is_some() {
@@ -122,7 +130,8 @@ pub fn publish(
                 error,
                 file: Some(file),
             }) => (error.into(), file),
-            // The name is there, if not surely durable: the logins are where that name is.
+            // The rename happened, but may not be durable. The moves stay pending until the next
+            // command has checked the name.
             Err(PublishError { error, file: None }) => return Err(error.into()),
         },
     };
@@ -130,7 +139,7 @@ pub fn publish(
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
     if let Err(e) = undone {
-        // As long as it is there under this name, it is no export: that is what settles it.
+        // The next command needs the file under its temporary name to see that the export failed.
         file.leave();
         return Err(e.into());
     }
@@ -155,27 +164,30 @@ fn close(
     Ok(())
 }
 
-/// How an export that was killed ended, for one profile.
+/// The outcome of a killed export for one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
-    /// The file has its name, and the login.
+pub enum MoveOutcome {
+    /// The export has its final name and owns the login.
     Moved(PathBuf),
-    /// The file never got its name; it is gone, and the login is the profile's.
+    /// The export never got its final name. It was removed and the profile owns the login.
     TakenBack,
-    /// The file is nowhere: it may have been carried away.
+    /// The file exists under neither name. The user may have moved it.
     Unknown(PathBuf),
 }
 
-/// Settles what killed exports left, each with the name of its profile.
+/// Finishes or undoes the moves of killed exports. Returns the outcome for each profile by name.
 ///
 /// # Errors
 /// A profile cannot be read or written.
-pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferError> {
+pub fn finish_interrupted(
+    profiles: &Profiles,
+) -> Result<Vec<(String, MoveOutcome)>, TransferError> {
     let is_open = |profile: &Profile| profile.file.moving.is_some();
     if !profiles.list()?.iter().any(is_open) {
         return Ok(Vec::new());
     }
-    // Whoever is at work holds it.
+    // A running export holds this lock; after acquiring it, all pending moves are of killed
+    // exports.
     let _held = FileLock::exclusive(&profiles.lock_path())?;
     let open: Vec<_> = profiles.list()?.into_iter().filter(is_open).collect();
     let mut settled = Vec::new();
@@ -183,11 +195,11 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
         let Some(note) = &profile.file.moving else {
             continue;
         };
-        let end = how_it_ended(note);
+        let end = outcome_of(note);
         let owner = match &end {
-            Settled::Moved(_) => LoginOwner::Moved,
-            Settled::TakenBack => LoginOwner::Profile,
-            Settled::Unknown(_) => {
+            MoveOutcome::Moved(_) => LoginOwner::Moved,
+            MoveOutcome::TakenBack => LoginOwner::Profile,
+            MoveOutcome::Unknown(_) => {
                 settled.push((profile.name.clone(), end));
                 continue;
             }
@@ -202,29 +214,29 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
         profiles.write_note(&profile.name, &file)?;
         settled.push((profile.name.clone(), end));
     }
-    // Only now: until each profile has its login back the file says that they may.
+    // Last, because the file proves that the logins may be returned until all profiles have theirs.
     for (profile, (_, end)) in open.iter().zip(&settled) {
-        if let (Settled::TakenBack, Some(note)) = (end, &profile.file.moving) {
+        if let (MoveOutcome::TakenBack, Some(note)) = (end, &profile.file.moving) {
             tree::remove(&note.unfinished)?;
         }
     }
     Ok(settled)
 }
 
-fn how_it_ended(note: &PendingMove) -> Settled {
+fn outcome_of(note: &PendingMove) -> MoveOutcome {
     let is_file = |path: &Path| note.inode.is_some() && inode_of(path) == note.inode;
     if is_file(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));
         if synced.is_ok() {
-            return Settled::Moved(note.file.clone());
+            return MoveOutcome::Moved(note.file.clone());
         }
     } else if is_file(&note.unfinished) {
-        return Settled::TakenBack;
+        return MoveOutcome::TakenBack;
     }
-    Settled::Unknown(note.file.clone())
+    MoveOutcome::Unknown(note.file.clone())
 }
 
-/// What tells a file from all others, whatever its name: device and inode.
+/// Returns device and inode, which identify a file whatever its name. `None` on Windows.
 fn inode_of(path: &Path) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! What is in an export. The manifest is its first entry, and the list of all others in their order.
+//! The manifest of an export: its first entry, which lists all others in order.
 
 use crate::accounts::profile_ops::check_name;
 use crate::archive::entry_name::EntryName;
@@ -11,10 +11,10 @@ use crate::io::hash::{self, Sha256Digest};
 use serde::{Deserialize, Serialize};
 use std::path::Component;
 
-/// The name of the manifest in the export.
+/// The name of the manifest's entry.
 pub const NAME: &str = "export.json";
 
-/// What the manifest calls the product.
+/// The product name in the manifest.
 pub const PRODUCT: &str = "codex-manager export";
 
 /// `config.toml` of the manager home.
@@ -23,32 +23,32 @@ pub const CONFIG: &str = "config.toml";
 /// The launch registry of the manager home.
 pub const LAUNCHES: &str = "launches.jsonl";
 
-/// The note of a profile.
+/// The document of a profile, without its login.
 pub const PROFILE_JSON: &str = "profile.json";
 
-/// The folder of profiles.
+/// The folder of the profiles.
 pub const PROFILES: &str = "profiles";
 
-/// The folder of archives.
+/// The folder of the archives.
 pub const BACKUPS: &str = "backups";
 
-/// The largest manifest that is read: room for more files than anybody has.
+/// The largest manifest that is read.
 pub const MAX_MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
 
-/// The manifest.
+/// The content of the manifest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ExportManifest {
-    /// [`PRODUCT`].
+    /// The product name, always [`PRODUCT`].
     pub product: String,
-    /// When it was made.
+    /// The time of the export.
     pub created_at: Option<Timestamp>,
-    /// Which version made it.
+    /// The version that wrote it.
     pub manager_version: String,
-    /// Whether logins moved with it.
+    /// True if logins moved into it.
     pub with_logins: bool,
-    /// Whether archives are in it.
+    /// True if it holds archives.
     pub with_archives: bool,
-    /// Everything else, in order.
+    /// All other entries, in order.
     pub files: Vec<ExportFile>,
 }
 
@@ -56,39 +56,39 @@ impl Document for ExportManifest {
     const SCHEMA: u64 = 1;
 }
 
-/// What tells an export from any other, by its manifest as it stands there: that names when it was made,
-/// and the digest of every file.
+/// Returns the id of an export: 32 hex digits of the digest of its manifest, which contains the
+/// time and the digests of all files.
 pub fn id_of(manifest: &[u8]) -> String {
     hash::sha256(manifest)[..32].to_owned()
 }
 
-/// One file of an export.
+/// One entry of an export.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExportFile {
-    /// Its path in the manager home.
+    /// The path in the manager home.
     pub path: EntryName,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// The digest of its content.
+    /// The digest of the content.
     pub sha256: Sha256Digest,
 }
 
-/// What a file of an export is, by its path. There are no others.
+/// The kinds of files that an export may hold, by their paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// `cooldown.json`.
+pub enum ExportPart {
+    /// `cooldown.json`, the last observations.
     Cooldown,
-    /// `inventory.json`.
+    /// `inventory.json`, the records of legacy files.
     Inventory,
-    /// `config.toml`.
+    /// `config.toml`, the settings of this program.
     Config,
-    /// `launches.jsonl`.
+    /// `launches.jsonl`, the launch registry.
     Launches,
-    /// What was seen of one account over time.
+    /// `observations/<account>.json`, the history of an account's windows.
     Observations,
     /// `profile.json` of a profile.
     Profile(String),
-    /// The login of a profile.
+    /// `auth.json` of a profile.
     Login(String),
     /// An archive, by its path below `backups/`.
     Archive(String),
@@ -96,8 +96,9 @@ pub enum Part {
     Sidecar(String),
 }
 
-impl Part {
-    /// What stands at this path of a manager home, if an export may hold it.
+impl ExportPart {
+    /// Returns the kind of the file at this path of a manager home, or `None` if an export may not
+    /// hold it.
     pub fn of(path: &EntryName) -> Option<Self> {
         let parts: Vec<&str> = path
             .as_path()
@@ -124,7 +125,7 @@ impl Part {
         })
     }
 
-    /// The most bytes that such a file may have: all but archives are held in memory.
+    /// Returns the size limit of such a file. Limited because all but archives are held in memory.
     pub fn max_bytes(&self) -> u64 {
         const MIB: u64 = 1024 * 1024;
         match self {
@@ -141,21 +142,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_else_than_what_we_write_is_part_of_an_export() {
+    fn only_paths_that_an_export_writes_are_accepted() {
         let part = |path: &str| {
             EntryName::parse(path.as_bytes())
                 .ok()
-                .and_then(|n| Part::of(&n))
+                .and_then(|n| ExportPart::of(&n))
         };
         let archive = "2026-11-17-155500-me@x.com-codex.tar.gz";
-        assert_eq!(part("cooldown.json"), Some(Part::Cooldown));
+        assert_eq!(part("cooldown.json"), Some(ExportPart::Cooldown));
         assert_eq!(
             part("profiles/work/auth.json"),
-            Some(Part::Login("work".into()))
+            Some(ExportPart::Login("work".into()))
         );
         assert_eq!(
             part(&format!("backups/{archive}")),
-            Some(Part::Archive(archive.into()))
+            Some(ExportPart::Archive(archive.into()))
         );
         for bad in [
             "../cooldown.json",

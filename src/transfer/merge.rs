@@ -1,13 +1,12 @@
-//! Taking an export over: what is here and in the export becomes one, and nothing here gets older.
+//! Merges an export into the manager home. Newer local data is never replaced by older data.
 //!
-//! Each step is complete in itself and does nothing the second time, so that an import that was
-//! killed is finished by running it again.
+//! Every step is atomic and idempotent, so that repeating a killed import completes it.
 
 use super::TransferError;
-use super::export::Left;
+use super::export::NotTransferred;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::profiles::{self, ProfileImport};
-use super::reading::{Package, PackedArchive};
+use super::reader::{ExportedArchive, Package};
 use crate::accounts::new_login::LiveHomeUpdate;
 use crate::accounts::profile::Profiles;
 use crate::archive::names;
@@ -25,80 +24,80 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-/// Where an import goes.
+/// The target and the settings of an import.
 #[derive(Debug, Clone, Copy)]
 pub struct ImportOptions<'a> {
-    /// The manager home.
+    /// The manager home to import into.
     pub manager_home: &'a Path,
-    /// The live Codex home.
+    /// The live Codex home, whose login may be renewed.
     pub codex_home: &'a Path,
-    /// Now.
+    /// The current time, in the zone of the user.
     pub now: Timestamp,
-    /// The zone of times.
+    /// The zone in which times are written.
     pub zone: Zone,
-    /// How long Codex may keep us waiting.
-    pub patience: Duration,
+    /// The longest wait for locks that Codex or another process holds.
+    pub lock_timeout: Duration,
 }
 
-/// What becomes of an archive.
+/// The effect of an import on an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArchiveOutcome {
-    /// It is taken over.
+    /// The archive is copied.
     Added,
-    /// It is here already, perhaps under another name.
+    /// The same bytes are already here, perhaps under another name.
     Present,
 }
 
-/// See [`ArchiveOutcome`].
+/// An archive of the export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ArchiveImport {
-    /// Its name in the export.
+    /// The name in the export.
     pub archive: String,
-    /// Its name here.
+    /// The name in the manager home.
     pub saved_as: String,
-    /// What happens.
+    /// The effect of the import.
     pub outcome: ArchiveOutcome,
 }
 
-/// What becomes of the settings.
+/// The effect of an import on `config.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfigOutcome {
-    /// The export has none.
+    /// The export has no settings.
     None,
-    /// They are taken over.
+    /// There are no local settings, so those of the export are copied.
     Added,
-    /// They are those of here.
+    /// The local settings are the same.
     Same,
-    /// There are others here, which stay.
+    /// The local settings differ and stay.
     Kept,
 }
 
-/// What an import will do.
+/// The planned effects of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportPlan {
-    /// Profiles.
+    /// The profiles of the export.
     pub profiles: Vec<ProfileImport>,
-    /// Profiles that are not taken over, and why.
-    pub left: Vec<Left>,
-    /// Accounts whose figures change.
+    /// Profiles that are not imported, and the reasons.
+    pub left: Vec<NotTransferred>,
+    /// The emails of accounts with newer figures in the export.
     pub accounts: Vec<String>,
-    /// Archives.
+    /// The archives of the export.
     pub archives: Vec<ArchiveImport>,
-    /// How many records of legacy files are new.
+    /// The number of new records of legacy files.
     pub records: usize,
-    /// How many looks at quota are new.
+    /// The number of new observations.
     pub observations: usize,
-    /// How many lines of the launch registry are new.
+    /// The number of new lines of the launch registry.
     pub launches: usize,
-    /// `config.toml`.
+    /// The effect on `config.toml`.
     pub config: ConfigOutcome,
 }
 
-/// What is here, as far as an import asks.
+/// The local documents that a plan depends on.
 #[derive(Debug)]
-struct Here {
+struct LocalState {
     cooldown: CooldownFile,
     inventory: InventoryFile,
     archives: Vec<ArchiveRecord>,
@@ -106,13 +105,13 @@ struct Here {
     config: Option<Vec<u8>>,
 }
 
-/// Plans by what is here now. Takes no lock and writes nothing.
+/// Plans an import from the current local state. Takes no lock and writes nothing.
 ///
 /// # Errors
-/// Something here cannot be read, or was written by a newer version.
+/// A local file cannot be read, or is of a newer version.
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
-    let here = Here {
+    let local = LocalState {
         cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
         inventory: document::read::<InventoryFile>(&home.join(store::FILE_NAME))?
             .good()
@@ -121,28 +120,28 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
         launches: read_small(&home.join(LAUNCHES))?.unwrap_or_default(),
         config: read_small(&home.join(CONFIG))?,
     };
-    let mut looks = 0;
+    let mut spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
             let mut known = observations::load(home, identity)?;
-            let before = known.looks.len();
-            file.looks.iter().for_each(|look| known.add(look.clone()));
-            looks += known.looks.len().saturating_sub(before);
+            let before = known.spans.len();
+            file.spans.iter().for_each(|span| known.add(span.clone()));
+            spans += known.spans.len().saturating_sub(before);
         }
     }
     let (profiles, left) = profiles::plan(package, options)?;
     Ok(ImportPlan {
         profiles,
         left,
-        accounts: changed_accounts(&here.cooldown, &package.cooldown),
-        archives: plan_archives(package, &here, &store::backups(home))?,
-        records: new_records(package, &here.inventory).len(),
-        observations: looks,
-        launches: new_launches(package, &here.launches).len(),
-        config: match (&package.config, &here.config) {
+        accounts: changed_accounts(&local.cooldown, &package.cooldown),
+        archives: plan_archives(package, &local, &store::backups(home))?,
+        records: new_records(package, &local.inventory).len(),
+        observations: spans,
+        launches: new_launches(package, &local.launches).len(),
+        config: match (&package.config, &local.config) {
             (None, _) => ConfigOutcome::None,
             (Some(_), None) => ConfigOutcome::Added,
-            (Some(theirs), Some(ours)) if theirs == ours => ConfigOutcome::Same,
+            (Some(exported), Some(local)) if exported == local => ConfigOutcome::Same,
             (Some(_), Some(_)) => ConfigOutcome::Kept,
         },
     })
@@ -158,17 +157,17 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
 
 fn plan_archives(
     package: &Package,
-    here: &Here,
+    local: &LocalState,
     backups: &Path,
 ) -> Result<Vec<ArchiveImport>, TransferError> {
-    let mut names_here: BTreeSet<String> = here
+    let mut used_names: BTreeSet<String> = local
         .archives
         .iter()
         .map(|r| r.path.to_lowercase())
         .collect();
     let mut plans = Vec::new();
     for archive in &package.archives {
-        let present = same_archive(&here.archives, archive, backups)?;
+        let present = same_archive(&local.archives, archive, backups)?;
         let outcome = match present {
             Some(_) => ArchiveOutcome::Present,
             None => ArchiveOutcome::Added,
@@ -179,11 +178,11 @@ fn plan_archives(
                 1 => archive.name.clone(),
                 number => names::archive_name(stem, number),
             });
-            free.filter(|name| !names_here.contains(&name.to_lowercase()))
+            free.filter(|name| !used_names.contains(&name.to_lowercase()))
                 .find(|name| backups.join(name).symlink_metadata().is_err())
                 .unwrap_or_default()
         });
-        names_here.insert(saved_as.to_lowercase());
+        used_names.insert(saved_as.to_lowercase());
         plans.push(ArchiveImport {
             archive: archive.name.clone(),
             saved_as,
@@ -193,10 +192,10 @@ fn plan_archives(
     Ok(plans)
 }
 
-/// The name of the archive here that has these very bytes.
+/// Returns the name of the local archive with the same bytes.
 fn same_archive(
     archives: &[ArchiveRecord],
-    archive: &PackedArchive,
+    archive: &ExportedArchive,
     backups: &Path,
 ) -> Result<Option<String>, TransferError> {
     let digest = archive.file.sha256.to_string();
@@ -221,8 +220,12 @@ fn same_archive(
     Ok(None)
 }
 
-fn new_records<'a>(package: &'a Package, here: &InventoryFile) -> Vec<&'a LegacyRecord> {
-    let known: HashSet<&str> = here.legacy.iter().map(|r| r.source_path.as_str()).collect();
+fn new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
+    let known: HashSet<&str> = local
+        .legacy
+        .iter()
+        .map(|r| r.source_path.as_str())
+        .collect();
     package
         .inventory
         .legacy
@@ -231,24 +234,24 @@ fn new_records<'a>(package: &'a Package, here: &InventoryFile) -> Vec<&'a Legacy
         .collect()
 }
 
-/// The lines of launches that are not known here, in their order.
-fn new_launches<'a>(package: &'a Package, here: &[u8]) -> Vec<&'a [u8]> {
+/// Returns the launches of the export that are new here, in their order.
+fn new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
     let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
     let id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
-    let known: HashSet<String> = here.split(|byte| *byte == b'\n').filter_map(id).collect();
-    let theirs = package.launches.as_deref().unwrap_or_default();
-    lines(theirs)
+    let known: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
+    let exported = package.launches.as_deref().unwrap_or_default();
+    lines(exported)
         .filter(|line| id(line).is_some_and(|id| !known.contains(&id)))
         .collect()
 }
 
-fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
-    let mut merged = ours.clone();
+fn changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
+    let mut merged = local.clone();
     let mut changed = Vec::new();
-    for entry in &theirs.accounts {
+    for entry in &exported.accounts {
         let before = merged.find(&entry.identity).cloned();
         merge_entry(&mut merged, entry);
         if merged.find(&entry.identity) != before.as_ref() {
@@ -258,58 +261,59 @@ fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
     changed
 }
 
-/// Takes over what is newer. Whether a login is at hand is known here alone. Pure.
-pub(super) fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
-    let who = &theirs.identity;
-    if let Some(look) = &theirs.observation {
-        file.observe(who, look.clone());
+/// Merges the newer facts of `exported`. The availability of the login stays local. Pure.
+pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
+    let who = &exported.identity;
+    if let Some(observation) = &exported.observation {
+        file.observe(who, observation.clone());
     }
-    if let Some(at) = theirs.last_used_at {
+    if let Some(at) = exported.last_used_at {
         file.used(who, at);
     }
-    let ours = file.entry(who);
-    if ours.plan.is_none() {
-        ours.plan.clone_from(&theirs.plan);
+    let local = file.entry(who);
+    if local.plan.is_none() {
+        local.plan.clone_from(&exported.plan);
     }
-    if theirs.held_since > ours.held_since {
-        ours.held_since = theirs.held_since;
-        ours.held_until = theirs.held_until;
+    if exported.held_since > local.held_since {
+        local.held_since = exported.held_since;
+        local.held_until = exported.held_until;
     }
     let is_later = |end: &cooldown::QuotaEnd| {
-        ours.quota_end
+        local
+            .quota_end
             .as_ref()
             .is_none_or(|known| known.resets_at < end.resets_at)
     };
-    if let Some(end) = theirs.quota_end.as_ref().filter(|end| is_later(end)) {
-        ours.quota_end = Some(end.clone());
+    if let Some(end) = exported.quota_end.as_ref().filter(|end| is_later(end)) {
+        local.quota_end = Some(end.clone());
     }
 }
 
-/// What an import did.
+/// The result of [`apply`].
 #[derive(Debug)]
 pub struct ImportReport {
-    /// What was planned, under the circumstances that were found.
+    /// The plan that was carried out, made under the locks.
     pub plan: ImportPlan,
-    /// Logins of the live account that went live.
+    /// Profiles whose imported login also replaced the live one.
     pub renewed: Vec<String>,
-    /// Logins that should have and could not: Codex held the live one.
+    /// Profiles whose login could not replace the live one, because Codex held it.
     pub busy: Vec<String>,
-    /// What the user should know besides.
+    /// Warnings to print, such as damaged documents.
     pub warnings: Vec<String>,
 }
 
-/// Takes an export over. Everything is durable on return.
+/// Imports an export. Durable on return.
 ///
 /// # Errors
-/// The file system refuses, or a document here is of a newer version. What was taken over until then
-/// stays; the rest follows when it is run again.
+/// A file cannot be written, or a local document is of a newer version. Completed steps stay;
+/// repeating the import does the rest.
 pub fn apply(
     package: &Package,
     options: &ImportOptions<'_>,
 ) -> Result<ImportReport, TransferError> {
     let home = options.manager_home;
     atomic::create_private_folder(home)?;
-    // What an import that was killed left.
+    // Remove temp files of killed imports.
     for folder in [
         home,
         &store::backups(home),
@@ -322,7 +326,7 @@ pub fn apply(
     let logins = packed.filter_map(|packed| packed.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
     let _account_locks =
-        Profiles::of(home).lock_accounts(&accounts, options.now, options.patience)?;
+        Profiles::of(home).lock_accounts(&accounts, options.now, options.lock_timeout)?;
     let mut report = ImportReport {
         plan: plan(package, options)?,
         renewed: Vec::new(),
@@ -342,7 +346,7 @@ pub fn apply(
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            observations::add(home, identity, file.looks.iter().cloned())?;
+            observations::add(home, identity, file.spans.iter().cloned())?;
         }
     }
     apply_records(package, home)?;
@@ -394,14 +398,14 @@ fn apply_archives(
             atomic::write(&path, bytes)?;
         }
     }
-    // Records that stand alone.
+    // Sidecars without an archive in the export.
     for (name, bytes) in &package.sidecars {
-        let is_alone = package
+        let has_no_archive = package
             .archives
             .iter()
             .all(|a| names::sidecar_name(&a.name).as_ref() != Some(name));
         let path = backups.join(name);
-        if is_alone && path.symlink_metadata().is_err() {
+        if has_no_archive && path.symlink_metadata().is_err() {
             atomic::write(&path, bytes)?;
         }
     }

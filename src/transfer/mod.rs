@@ -1,15 +1,15 @@
-//! The manager home as one file, for another machine.
+//! Exports the manager home to one file and imports it on another machine.
 //!
-//! The format is in `docs/export-format.md`: a tar, sealed by `age` where it holds a secret. A login
-//! in it is the owner copy: it leaves the profile that it was in.
+//! The format is in `docs/export-format.md`: a tar, encrypted by `age` if it holds a secret. A login
+//! in it is the owner copy: the profile that it came from loses it.
 //!
-//! - [`manifest`] what is in an export, and what may be;
-//! - [`seal`] encryption;
-//! - [`export`] gathers and writes it, [`handover`] moves the ownership of logins;
-//! - [`reading`] checks all of it before anything is changed;
-//! - [`merge`] takes it over, [`profiles`] decides which login is newer.
+//! - [`manifest`] defines the files that an export may hold;
+//! - [`seal`] encrypts and decrypts;
+//! - [`export`] collects and writes the files, [`handover`] moves the ownership of logins;
+//! - [`reader`] checks a whole export before anything is changed;
+//! - [`merge`] imports it, [`profiles`] decides which of two logins is newer.
 //!
-//! [`python_home`] takes over the home of a Python codex-manager, which is a folder.
+//! [`python_home`] imports the home of a Python codex-manager, which is a folder.
 
 pub mod export;
 pub mod handover;
@@ -17,7 +17,7 @@ pub mod manifest;
 pub mod merge;
 pub mod profiles;
 pub mod python_home;
-pub mod reading;
+pub mod reader;
 pub mod seal;
 
 use crate::accounts::lease::LeaseError;
@@ -26,82 +26,83 @@ use crate::io::IoError;
 use crate::io::document::DocumentError;
 use std::path::{Path, PathBuf};
 
-/// Why there was no export or import.
+/// A failed export or import.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The file system refused.
+    /// An operation of the file system failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// A login is in use.
+    /// Another process holds an account.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// A document cannot be used.
+    /// A document cannot be read or written, or is of a newer version.
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// A folder is no home of the Python codex-manager that can be imported.
     #[error(transparent)]
     PythonHome(#[from] python_home::PythonHomeError),
-    /// There is such a file already.
-    #[error("there is a file of that name: {}", .0.display())]
+    /// The target file exists.
+    #[error("the file already exists: {}", .0.display())]
     Exists(PathBuf),
     /// A login was renewed or used, or an archive replaced, while the export was written.
-    #[error("it changed while it was exported: {0}")]
+    #[error("changed during the export: {0}")]
     Changed(String),
-    /// Codex holds the live login for too long.
+    /// Codex held its lock on the live login until the wait timed out.
     #[error("Codex holds the login for too long: {}", .0.display())]
     Locked(PathBuf),
-    /// What was given cannot be a key.
+    /// A passphrase or key is invalid; the text says how.
     #[error("{0}")]
     BadKey(String),
-    /// The file is encrypted and no key was given; whether a passphrase opens it.
+    /// The file is encrypted and no suitable key was given. True if it needs a passphrase, false if
+    /// it needs a key file.
     #[error("the export is encrypted: {}", .0.display())]
     NeedsKey(PathBuf, bool),
-    /// The key does not open it.
+    /// The passphrase or key does not decrypt the export.
     #[error("{reason}: {}", path.display())]
     WrongKey {
-        /// The export.
+        /// The path of the export.
         path: PathBuf,
-        /// Why.
+        /// The reason, as a sentence fragment.
         reason: &'static str,
     },
-    /// It is no export.
+    /// The file is not an export.
     #[error("not an export of codex-manager ({reason}): {}", path.display())]
     Foreign {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is missing.
+        /// The first deviation from the format.
         reason: String,
     },
-    /// It is not as it was written, or not as we would write it.
+    /// The export is corrupt, or holds something that this program never writes.
     #[error("the export is damaged ({detail}): {}", path.display())]
     Damaged {
-        /// The export.
+        /// The path of the export.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage, as a sentence fragment.
         detail: String,
     },
-    /// A newer version wrote it.
+    /// A newer version wrote the export.
     #[error("written by a newer codex-manager (schema {found}): {}", path.display())]
     Newer {
-        /// The export.
+        /// The path of the export.
         path: PathBuf,
-        /// The schema number it carries.
+        /// The schema number in the export.
         found: u64,
     },
-    /// There is not enough room.
+    /// The disk has too little free space for the archives.
     #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
     NoSpace {
-        /// Where.
+        /// The folder on the full disk.
         folder: PathBuf,
-        /// What it takes.
+        /// The bytes that the archives take.
         needed_bytes: u64,
-        /// What there is.
+        /// The bytes that are free.
         free_bytes: u64,
     },
-    /// The user stopped it.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

@@ -1,15 +1,15 @@
-//! The profiles of an export and those of here: whose login is newer, and which is spent.
+//! Merges the profiles of an export with the local ones, deciding which login is newer.
 //!
-//! A refresh token works once, so a login that was here before and is not any more never comes back by
-//! an import. How new a login is says most; clocks of machines differ, so fingerprints of those that
-//! another one came after are kept, and go along with an export. A login that left with an export comes
-//! back with that one alone: another that holds it may have been used elsewhere since. Where it cannot be
-//! told, what is here stays.
+//! A refresh token works only once, so an import never brings back a login that was replaced
+//! locally. The time of the last refresh usually decides. Because clocks differ between machines,
+//! profiles also keep the fingerprints of replaced logins, and exports carry them. A login that
+//! left with an export comes back only with that same export: another export may hold a copy that
+//! was used elsewhere since. If undecided, the local login stays.
 
 use super::TransferError;
-use super::export::Left;
+use super::export::NotTransferred;
 use super::merge::ImportOptions;
-use super::reading::{Package, PackedProfile};
+use super::reader::{ExportedProfile, Package};
 use crate::accounts::new_login::{self, LiveHomeUpdate};
 use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::accounts::profile_ops::check_no_email;
@@ -23,53 +23,53 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// What becomes of a login.
+/// The effect of an import on the login of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginOutcome {
-    /// The account has a login here now, and had none.
+    /// The account had no local login and gets that of the export.
     New,
-    /// It is newer than the one here, which goes to the history.
+    /// The login of the export replaces the local one, which goes to the history.
     Newer,
-    /// It is the one here.
+    /// The local login is the same.
     Same,
-    /// It is older than one that was seen here, or was here before that: it goes to the history, for it
-    /// is spent, or as good as.
+    /// The login of the export is older than a local one, so its refresh token is used up. It goes
+    /// to the history.
     Older,
-    /// It may be spent, or that of here may be: that of here stays.
+    /// Undecided which of the two logins still works. The local one stays.
     Unclear,
-    /// The export has none of this profile.
+    /// The export has no login of this profile.
     None,
 }
 
-/// What becomes of a profile.
+/// The effect of an import on a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProfileImport {
-    /// Its name in the export.
+    /// The name in the export.
     pub name: String,
-    /// Its name here.
+    /// The name in the manager home.
     pub profile: String,
-    /// Whose it is.
+    /// The email of its account.
     pub email: String,
-    /// The workspace account id.
+    /// The workspace account id, if known.
     pub account_id: Option<String>,
-    /// Whether it is new here.
+    /// True if the profile is created.
     pub created: bool,
-    /// Its login.
+    /// The effect on its login.
     pub login: LoginOutcome,
 }
 
-/// What is known here of an account.
+/// The local state of an account.
 #[derive(Debug, Default)]
-struct Known {
+struct LocalAccount {
     own: Option<Profile>,
-    /// What was known of a profile that was removed.
+    /// The document of its profile, if that was removed.
     removed: Option<ProfileFile>,
-    /// What the Codex home has.
+    /// The login in the Codex home.
     live: Option<AuthSnapshot>,
 }
 
-impl Known {
+impl LocalAccount {
     fn find(identity: &Identity, all: &[Profile], options: &ImportOptions<'_>) -> Self {
         let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
         let own = all.iter().find(is_own).cloned();
@@ -95,7 +95,7 @@ impl Known {
         own.or(self.removed.as_ref())
     }
 
-    /// The newest login that was seen of it.
+    /// Returns the freshness of the newest login that was seen locally.
     fn newest(&self) -> Freshness {
         let own = self.own.as_ref().map(Profile::newest);
         let seen = own.or(self.removed.as_ref().map(|note| note.newest));
@@ -109,19 +109,19 @@ impl Known {
         }
     }
 
-    /// What becomes of a login of the export of this id. Pure.
-    fn outcome(&self, packed: &PackedProfile, export: &str) -> LoginOutcome {
+    /// Decides the effect on the login. `export` is the id of the export. Pure.
+    fn outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
         let Some((snapshot, login)) = &packed.login else {
             return LoginOutcome::None;
         };
         let kept = self.own.as_ref().and_then(|own| own.snapshot());
-        let theirs = snapshot.fingerprint();
-        let ours = kept.map(AuthSnapshot::fingerprint);
-        let is_here = ours.as_ref() == Some(&theirs);
-        // A key is not spent by being used.
+        let exported = snapshot.fingerprint();
+        let local = kept.map(AuthSnapshot::fingerprint);
+        let is_same = local.as_ref() == Some(&exported);
+        // Unlike a refresh token, an API key can be used on several machines.
         if login.identity.kind == LoginKind::ApiKey {
             return match kept {
-                _ if is_here => LoginOutcome::Same,
+                _ if is_same => LoginOutcome::Same,
                 Some(_) => LoginOutcome::Newer,
                 None => LoginOutcome::New,
             };
@@ -130,12 +130,13 @@ impl Known {
         let newest = self.newest();
         let is_newer = login.freshness.is_newer_than(&newest);
         let has_left = self.note().is_some_and(|note| {
-            // What is noted of a login that never was here says nothing.
+            // A profile created by an import without logins also has the owner `Moved`, but its
+            // login never was here.
             let was_here = note.moved_with.is_some() || note.newest != Freshness::default();
-            let is_its = note.moved_with.as_deref() == Some(export);
-            note.owner == LoginOwner::Moved && was_here && !is_its
+            let is_this_export = note.moved_with.as_deref() == Some(export);
+            note.owner == LoginOwner::Moved && was_here && !is_this_export
         });
-        if is_here {
+        if is_same {
             return if is_damaged || has_left {
                 LoginOutcome::Unclear
             } else {
@@ -146,43 +147,44 @@ impl Known {
             let note = self.note();
             note.is_some_and(|note| note.superseded.contains(fingerprint))
         };
-        if is_noted(&theirs) {
+        if is_noted(&exported) {
             return LoginOutcome::Older;
         }
-        // Where it comes from, another came after the one that is here.
+        // The exporting machine has replaced the local login.
         let spent = &packed.file.superseded;
-        if ours.is_some_and(|ours| spent.contains(&ours)) {
+        if local.is_some_and(|local| spent.contains(&local)) {
             return LoginOutcome::Newer;
         }
         if newest.is_newer_than(&login.freshness) {
             return LoginOutcome::Older;
         }
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
-        let is_live_another = live.is_some_and(|live| live != theirs);
+        let is_live_another = live.is_some_and(|live| live != exported);
         match kept {
             _ if is_newer && kept.is_some() => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
             None if !has_left && !is_live_another => LoginOutcome::New,
-            // As new as what was seen, and another: which of them works is not known.
+            // Different logins of the same age: which of them works is unknown.
             _ => LoginOutcome::Unclear,
         }
     }
 }
 
-/// What becomes of each profile; and those that stay out, because a newer version wrote what is here.
+/// Returns the effect on each profile, and the profiles that are skipped because a newer version
+/// wrote the local one.
 ///
 /// # Errors
-/// Something here cannot be read.
+/// A local profile cannot be read.
 pub(super) fn plan(
     package: &Package,
     options: &ImportOptions<'_>,
-) -> Result<(Vec<ProfileImport>, Vec<Left>), TransferError> {
+) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let all = profiles.list()?;
     let newer = profiles.newer(&all);
     let entries = fs::read_dir(profiles.folder_of(""));
     let taken = entries.into_iter().flatten().flatten();
-    // Names that no new profile can have.
+    // Names in use. Lower case, because some file systems ignore case.
     let mut taken: BTreeSet<String> = taken
         .filter(|entry| !is_unfinished(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
@@ -192,11 +194,11 @@ pub(super) fn plan(
         let Some(identity) = &packed.file.identity else {
             continue;
         };
-        let known = Known::find(identity, &all, options);
+        let known = LocalAccount::find(identity, &all, options);
         let own = known.own.as_ref();
         let why = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
         if let Some((_, why)) = why {
-            left.push(Left {
+            left.push(NotTransferred {
                 name: name.clone(),
                 reason: why.to_string(),
             });
@@ -227,13 +229,13 @@ pub(super) fn plan(
     Ok((plans, left))
 }
 
-/// Takes one profile over, as planned. Its account is claimed.
+/// Imports one profile as planned. The caller holds the lock on its account.
 ///
 /// # Errors
-/// The file system refuses.
+/// A file cannot be written.
 pub(super) fn apply(
     planned: &ProfileImport,
-    packed: &PackedProfile,
+    packed: &ExportedProfile,
     export: &str,
     options: &ImportOptions<'_>,
 ) -> Result<LiveHomeUpdate, TransferError> {
@@ -248,7 +250,7 @@ pub(super) fn apply(
                 live_home: None,
                 moving: None,
                 moved_with: None,
-                // Of a login on another machine: it says nothing of the logins of this one.
+                // Both describe a login of the other machine.
                 newest: Freshness::default(),
                 superseded: Vec::new(),
                 ..packed.file.clone()
@@ -258,24 +260,24 @@ pub(super) fn apply(
         return Ok(LiveHomeUpdate::No);
     };
     let identity = &login.identity;
-    let known = Known::find(identity, &profiles.list()?, options);
+    let known = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
             remember_instead(name, &known, &profiles, options)?;
         }
-        let is_here = known.own.as_ref().and_then(Profile::snapshot);
-        if is_here.is_none_or(|kept| kept.bytes != snapshot.bytes) {
+        let saved = known.own.as_ref().and_then(Profile::snapshot);
+        if saved.is_none_or(|kept| kept.bytes != snapshot.bytes) {
             profiles.keep_as_history(name, snapshot, now)?;
         }
         return Ok(LiveHomeUpdate::No);
     }
-    // Before there is a copy that could be taken for the newest.
+    // Before the copy is saved: after a kill it must not be taken for the newest login.
     profiles.learn(identity, &packed.file.superseded)?;
     if planned.created {
         profiles.save_as(name, (snapshot, login), home, false, now)?;
-        let is_its = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
-        if known.removed.as_ref().is_some_and(is_its) {
-            // It was noted as moved with this very export.
+        let is_this_export = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
+        if known.removed.as_ref().is_some_and(is_this_export) {
+            // The login had left with this same export, so it comes back.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
         profiles.learn(identity, &packed.file.superseded)?;
@@ -291,15 +293,15 @@ pub(super) fn apply(
         home,
         new,
         now,
-        options.patience,
+        options.lock_timeout,
     )?)
 }
 
-/// Makes the profile of an account whose login in the export is not to be used: with the login that is
-/// live, or else with none, and what was known.
+/// Creates the profile of an account whose exported login must not be used: with the live login if
+/// there is one, else with the document of the removed profile.
 fn remember_instead(
     name: &str,
-    known: &Known,
+    known: &LocalAccount,
     profiles: &Profiles,
     options: &ImportOptions<'_>,
 ) -> Result<(), TransferError> {

@@ -5,7 +5,7 @@
 //! is repeated, so that running an interrupted import again completes it.
 
 use super::TransferError;
-use super::export::Left;
+use super::export::NotTransferred;
 use super::merge::merge_entry;
 use crate::archive::metadata::BackupMode;
 use crate::archive::names;
@@ -32,25 +32,26 @@ const DEFAULT_NAME: &str = ".codexmgr";
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Why a folder is not imported. Only [`Taken`](PythonHomeError::Taken) occurs after copies were made.
+/// The reason why a folder is not imported. Only [`Taken`](PythonHomeError::Taken) occurs after
+/// copies were made.
 #[derive(Debug, thiserror::Error)]
 pub enum PythonHomeError {
-    /// It does not exist.
+    /// The folder does not exist.
     #[error("no such folder: {}", .0.display())]
     Missing(PathBuf),
-    /// It is the manager home.
+    /// The folder is the manager home.
     #[error("this is the manager home, where archives of the Python codex-manager are read in place: {}", .0.display())]
     IsManagerHome(PathBuf),
-    /// The manager home lies in it, so that copies would change it.
-    #[error("the manager home lies in it: {}", .0.display())]
+    /// The folder contains the manager home, so that copies would change it.
+    #[error("the folder contains the manager home : {}", .0.display())]
     HoldsManagerHome(PathBuf),
-    /// It is a manager home of this program.
+    /// The folder is a manager home of this program.
     #[error("a manager home of this program, not of the Python codex-manager: {}", .0.display())]
     NotPython(PathBuf),
-    /// It has neither archives nor figures.
+    /// The folder has neither archives nor a cooldown file with accounts.
     #[error("not a home of the Python codex-manager (no archive in backups/, no account in cooldown.json): {}", .0.display())]
     Empty(PathBuf),
-    /// The name of a copy was free when it was planned.
+    /// Another process created a file with the planned name of a copy.
     #[error("another process created it during the import: {}", .0.display())]
     Taken(PathBuf),
 }
@@ -58,7 +59,7 @@ pub enum PythonHomeError {
 /// A home of the Python codex-manager outside the manager home.
 #[derive(Debug)]
 pub struct PythonHome {
-    /// The home.
+    /// The path of the home.
     pub folder: PathBuf,
     /// The archives and records in it.
     records: Vec<ArchiveRecord>,
@@ -70,11 +71,11 @@ pub struct PythonHome {
     pub warnings: Vec<String>,
 }
 
-/// Whether an archive is copied.
+/// The effect of an import on an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CopyOutcome {
-    /// It is copied.
+    /// The archive is copied.
     Added,
     /// The manager home has the same bytes.
     Present,
@@ -87,49 +88,49 @@ pub struct ArchiveCopy {
     pub archive: String,
     /// The path in the manager home, relative to `backups/`.
     pub saved_as: String,
-    /// The account.
+    /// The email of the account.
     pub email: Option<String>,
-    /// What the archive holds.
+    /// The mode of the backup.
     pub mode: BackupMode,
     /// The size of the archive; null for a record without an archive.
     pub archive_bytes: Option<u64>,
-    /// Whether it is copied.
+    /// The effect of the import.
     pub outcome: CopyOutcome,
     #[serde(skip)]
     record: ArchiveRecord,
 }
 
-/// What [`apply`] will do.
+/// The planned effects of [`apply`].
 #[derive(Debug, Serialize)]
 pub struct CopyPlan {
     /// The archives and records.
     pub archives: Vec<ArchiveCopy>,
-    /// Archives and records that are not copied, and why.
-    pub left: Vec<Left>,
+    /// Archives and records that are not copied, and the reasons.
+    pub left: Vec<NotTransferred>,
     /// The emails of accounts whose entry in `cooldown.json` changes.
     pub accounts: Vec<String>,
 }
 
 impl CopyPlan {
-    /// The archives and records that are copied.
+    /// Iterates over the archives and records that are copied.
     pub fn added(&self) -> impl Iterator<Item = &ArchiveCopy> {
         let archives = self.archives.iter();
         archives.filter(|copy| copy.outcome == CopyOutcome::Added)
     }
 }
 
-/// Where a copy goes.
+/// The target of an import.
 #[derive(Debug, Clone, Copy)]
 pub struct CopyTarget<'a> {
-    /// The manager home.
+    /// The manager home to import into.
     pub manager_home: &'a Path,
-    /// The current time.
+    /// The current time in UTC.
     pub now: DateTime<Utc>,
     /// The zone of times without an offset.
     pub zone: Zone,
 }
 
-/// The default home of versions 1.x and 2.0: `CODEXMGR_HOME`, else `~/.codexmgr`.
+/// Returns the default home of versions 1.x and 2.0: `CODEXMGR_HOME`, else `~/.codexmgr`.
 pub fn default_folder(env: &Environment) -> Option<PathBuf> {
     match env.get(VARIABLE) {
         Some(folder) => Some(env.absolute(Path::new(folder))),
@@ -137,15 +138,15 @@ pub fn default_folder(env: &Environment) -> Option<PathBuf> {
     }
 }
 
-/// The default home of versions 1.x and 2.0 and the number of archives in it, if the manager home has none
-/// of them. Compares names alone.
+/// Returns the default home of versions 1.x and 2.0 and the number of archives in it, if the
+/// manager home has none of them. Compares only names.
 pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
     refuse(&folder, manager_home).ok()?;
     let archives = catalog::archive_paths(&store::backups(&folder)).ok()?;
     let backups = store::backups(manager_home);
-    let is_here = |path: &String| backups.join(path).symlink_metadata().is_ok();
-    let is_new = !archives.is_empty() && !archives.iter().any(is_here);
+    let is_imported = |path: &String| backups.join(path).symlink_metadata().is_ok();
+    let is_new = !archives.is_empty() && !archives.iter().any(is_imported);
     is_new.then_some((folder, archives.len()))
 }
 
@@ -200,7 +201,8 @@ fn refuse(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
     Ok(())
 }
 
-/// Whether this program has written a document into `folder`. Those of the Python tool have no schema.
+/// Returns true if this program has written a document into `folder`. Documents of the Python tool
+/// have no schema.
 fn has_own_document(folder: &Path) -> bool {
     let inventory = document::read::<InventoryFile>(&folder.join(store::FILE_NAME));
     let cooldown = document::read::<CooldownFile>(&folder.join(cooldown::FILE_NAME));
@@ -222,7 +224,7 @@ fn read_cooldown(
         Ok(bytes) => {
             let read = python::parse(&bytes, folder, &target.now, target.zone);
             Ok(read.unwrap_or_else(|| {
-                let warning = format!("left out, since it is damaged: {}", path.display());
+                let warning = format!("damaged, so it was ignored: {}", path.display());
                 (CooldownFile::default(), vec![warning])
             }))
         }
@@ -238,7 +240,7 @@ fn read_cooldown(
 pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, TransferError> {
     let manager_home = target.manager_home;
     document::read::<InventoryFile>(&manager_home.join(store::FILE_NAME))?;
-    let here = cooldown::load(manager_home, &target.now, target.zone)?.file;
+    let local = cooldown::load(manager_home, &target.now, target.zone)?.file;
     let source = store::backups(&home.folder);
     let backups = store::backups(manager_home);
     let mut plan = CopyPlan {
@@ -257,24 +259,24 @@ pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, Tran
                 outcome,
                 record: record.clone(),
             }),
-            Err(reason) => plan.left.push(Left {
+            Err(reason) => plan.left.push(NotTransferred {
                 name: record.path.clone(),
                 reason,
             }),
         }
     }
-    let mut after = here.clone();
+    let mut after = local.clone();
     add_figures(&mut after, home, &plan);
     let changed = after.accounts.iter().filter(|entry| {
-        let before = here.find(&entry.identity);
+        let before = local.find(&entry.identity);
         before != Some(*entry)
     });
     plan.accounts = changed.map(|e| e.identity.email.to_string()).collect();
     Ok(plan)
 }
 
-/// Finds the name for a copy of `record` under `backups`: that of the same bytes, else the first free one.
-/// An error is the reason why there is none.
+/// Finds the name for a copy of `record` below `backups`: that of a file with the same bytes, else
+/// the first free one. An error is the reason why there is none.
 fn find_place(
     record: &ArchiveRecord,
     source: &Path,
@@ -283,7 +285,8 @@ fn find_place(
     let from = file_pair(source, &record.path);
     // A record without an archive is its sidecar.
     let compared = usize::from(record.archive.is_none());
-    // A file that cannot be opened would end the import half-way. An archive may lack its sidecar.
+    // Checked now, because a file that cannot be opened would abort the import half-way. A missing
+    // sidecar is no error.
     for (i, path) in from.iter().enumerate() {
         match file_open::open(path) {
             Err(e) if i == compared || e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
@@ -301,7 +304,7 @@ fn find_place(
             return Ok((name, CopyOutcome::Present));
         }
         if record.path.contains('/') {
-            // The Python tool gives no other names to those in folders.
+            // Archives in folders of the Python tool have no numbered names.
             return Err("another archive has this name in the manager home".into());
         }
         name = names::archive_name(names::stem_of_name(&record.path), number);
@@ -339,38 +342,40 @@ fn compare(a: &Path, b: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Adds what the copied archives and the source's `cooldown.json` say; the newest observation wins.
+/// Merges the facts of the copied archives and of the source's `cooldown.json`. The newest
+/// observation wins.
 fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     file.add_records(&InventoryFile {
         archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
         legacy: Vec::new(),
     });
-    for theirs in &home.cooldown.accounts {
-        merge_entry(file, theirs);
-        file.found_login(&theirs.identity, false);
-        let ours = file.entry(&theirs.identity);
-        // A profile or the live home may have a newer login than the one that the Python tool saw expire.
-        let is_elsewhere = matches!(ours.login, LoginState::Ok | LoginState::Moved);
-        if theirs.login == LoginState::Expired && !is_elsewhere {
-            ours.login = LoginState::Expired;
+    for imported in &home.cooldown.accounts {
+        merge_entry(file, imported);
+        file.found_login(&imported.identity, false);
+        let entry = file.entry(&imported.identity);
+        // A profile or the live home may have a newer login than the one that expired for the
+        // Python tool.
+        let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);
+        if imported.login == LoginState::Expired && !has_newer_login {
+            entry.login = LoginState::Expired;
         }
     }
 }
 
-/// What [`apply`] did.
+/// The result of [`apply`].
 #[derive(Debug)]
 pub struct CopyReport {
-    /// The plan by which it was done.
+    /// The plan that was carried out.
     pub plan: CopyPlan,
     /// Damaged documents of the manager home, and where they are kept.
     pub warnings: Vec<String>,
 }
 
-/// Copies what [`plan`] says, and notes it in `inventory.json` and `cooldown.json`. The copies are 0600 and
-/// durable on return; no file in the manager home is overwritten.
+/// Carries out [`plan`] and records the archives in `inventory.json` and `cooldown.json`. The
+/// copies have mode 0600 and are durable on return. No file in the manager home is overwritten.
 ///
 /// # Errors
-/// The file system refuses, or the user interrupts. What was copied until then stays.
+/// A file cannot be read or written, or the user interrupts. Completed copies stay.
 pub fn apply(
     home: &PythonHome,
     target: &CopyTarget<'_>,
@@ -381,7 +386,7 @@ pub fn apply(
     let source = store::backups(&home.folder);
     let backups = store::backups(manager_home);
     atomic::create_durable_folder(&backups)?;
-    // Temp files of an import that was killed.
+    // Remove temp files of killed imports.
     for folder in [manager_home, &backups] {
         atomic::sweep(folder);
     }
@@ -390,7 +395,8 @@ pub fn apply(
     for copy in &plan.archives {
         let from = file_pair(&source, &copy.archive);
         let to = file_pair(&backups, &copy.saved_as);
-        // The archive first: it describes itself. An interrupted import has left it without its sidecar.
+        // The archive first, because it is usable without its sidecar if the import is interrupted
+        // between the two.
         for (from, to) in from.iter().zip(&to) {
             if from.is_file() && to.symlink_metadata().is_err() {
                 copy_new(from, to, &backups, progress)?;
@@ -400,7 +406,7 @@ pub fn apply(
     let mut warnings = Vec::new();
     if let Some(aside) = store::refresh(manager_home)? {
         warnings.push(format!(
-            "inventory.json was damaged and is made again; the damaged file is kept: {}",
+            "inventory.json was damaged and was rebuilt; the damaged file is keptas {}",
             aside.display()
         ));
     }
@@ -422,7 +428,7 @@ fn copy_new(
     atomic::create_durable_folder(atomic::parent_of(to))?;
     // Not a hard link, which would share the mode of the source.
     let mut source = file_open::open(from).at("open", from)?;
-    // Temp files of killed commands are found in this folder alone.
+    // Not in a subfolder: only this folder is searched for temp files of killed commands.
     let mut temp = TempFile::inside(backups)?;
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {

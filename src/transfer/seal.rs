@@ -1,4 +1,4 @@
-//! Encryption of an export, by `age`: to a passphrase or to recipients' keys. Streams both ways.
+//! Encrypts and decrypts exports with `age`, by a passphrase or for recipients' keys, as a stream.
 
 use super::TransferError;
 use crate::io::file_open;
@@ -12,23 +12,23 @@ use std::io::{self, BufReader, Cursor, Read, Write};
 use std::iter;
 use std::path::Path;
 
-/// How much work a guess of a passphrase is: 128 MiB and about half a second.
+/// The scrypt work factor of exports: a guess of the passphrase takes 128 MiB and about 0.5 s.
 const WORK_FACTOR: u8 = 17;
 
-/// The most work that a file may ask of us; `age` itself writes files of this one.
+/// The highest work factor that is accepted, which is the one that `age` itself writes.
 const MAX_WORK_FACTOR: u8 = 18;
 
-/// How every file of `age` begins.
+/// The first bytes of every `age` file.
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
-/// How the head of such a file ends. Whatever has none within this many bytes is no such file.
+/// The end of the header of an `age` file, which must be within [`MAX_HEAD_BYTES`].
 const HEAD_END: &[u8] = b"\n--- ";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The longest file with a passphrase or a key.
+/// The number of bytes that are read of a file with a passphrase or a key.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
-/// A passphrase. Neither printed nor kept longer than needed.
+/// A passphrase. Never printed, and erased from memory on drop.
 pub struct Passphrase(SecretString);
 
 impl std::fmt::Debug for Passphrase {
@@ -38,13 +38,13 @@ impl std::fmt::Debug for Passphrase {
 }
 
 impl Passphrase {
-    /// The text without the end of its line.
+    /// Takes the first line of `bytes`, without its newline.
     ///
     /// # Errors
-    /// It is empty, or no text.
+    /// The line is empty, or not UTF-8.
     pub fn of(bytes: &SecretBytes) -> Result<Self, TransferError> {
         let text = std::str::from_utf8(bytes.expose())
-            .map_err(|_| TransferError::BadKey("the passphrase is no text".into()))?;
+            .map_err(|_| TransferError::BadKey("the passphrase is not UTF-8".into()))?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
             return Err(TransferError::BadKey("the passphrase is empty".into()));
@@ -52,10 +52,10 @@ impl Passphrase {
         Ok(Self(SecretString::from(line.to_owned())))
     }
 
-    /// The first line of a file.
+    /// Reads the passphrase in the first line of a file.
     ///
     /// # Errors
-    /// It cannot be read, or has none.
+    /// The file cannot be read, or its first line is empty.
     pub fn read(path: &Path) -> Result<Self, TransferError> {
         Self::of(&read_key_file(path)?)
     }
@@ -69,73 +69,73 @@ fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
     Ok(SecretBytes::new(bytes))
 }
 
-/// For whom an export is.
+/// The encryption of an export.
 #[derive(Debug)]
-pub enum SealFor {
-    /// Anybody who has the file.
-    Everybody,
-    /// Whoever knows the passphrase.
+pub enum Encryption {
+    /// No encryption; anyone with the file can read it.
+    Plain,
+    /// Decrypted by the passphrase.
     Passphrase(Passphrase),
-    /// Whoever has the key of one of these.
-    Recipients(Vec<Key>),
+    /// Decrypted by the private key of any of these.
+    Recipients(Vec<RecipientKey>),
 }
 
-impl SealFor {
-    /// The name used in output; `None` where it is not encrypted.
+impl Encryption {
+    /// Returns the name used in output; `None` if not encrypted.
     pub fn name(&self) -> Option<&'static str> {
         match self {
-            Self::Everybody => None,
+            Self::Plain => None,
             Self::Passphrase(_) => Some("passphrase"),
             Self::Recipients(_) => Some("recipient"),
         }
     }
 }
 
-/// The public key of a recipient.
+/// The public `age` key of a recipient.
 #[derive(Debug)]
-pub struct Key(x25519::Recipient);
+pub struct RecipientKey(x25519::Recipient);
 
-impl Key {
-    /// Reads an `age1…` key.
+impl RecipientKey {
+    /// Parses an `age1…` key.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not a public key of age.
     pub fn parse(text: &str) -> Result<Self, TransferError> {
         text.trim()
             .parse()
             .map(Self)
-            .map_err(|reason| TransferError::BadKey(format!("not a key of age ({reason}): {text}")))
+            .map_err(|reason| TransferError::BadKey(format!("not an age key ({reason}): {text}")))
     }
 }
 
-/// A writer that encrypts, or does not.
-pub enum Sealed<W: Write> {
-    /// It does not.
+/// The writer of an export, with or without encryption.
+pub enum SealedWriter<W: Write> {
+    /// Writes the bytes unchanged.
     Plain(W),
-    /// It does.
+    /// Encrypts the bytes with age.
     Age(StreamWriter<W>),
 }
 
-impl<W: Write> std::fmt::Debug for Sealed<W> {
+impl<W: Write> std::fmt::Debug for SealedWriter<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sealed").finish_non_exhaustive()
     }
 }
 
-impl<W: Write> Sealed<W> {
-    /// Begins an export.
+impl<W: Write> SealedWriter<W> {
+    /// Starts an export by writing the header of its encryption.
     ///
     /// # Errors
-    /// The writer refuses.
-    pub fn new(output: W, seal_for: SealFor) -> io::Result<Self> {
-        let encryptor = match seal_for {
-            SealFor::Everybody => return Ok(Self::Plain(output)),
-            SealFor::Passphrase(Passphrase(text)) => {
+    /// The header cannot be written.
+    pub fn new(output: W, encryption: Encryption) -> io::Result<Self> {
+        let encryptor = match encryption {
+            Encryption::Plain => return Ok(Self::Plain(output)),
+            Encryption::Passphrase(Passphrase(text)) => {
                 let mut recipient = scrypt::Recipient::new(text);
                 recipient.set_work_factor(WORK_FACTOR);
                 Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
             }
-            SealFor::Recipients(keys) => {
+            Encryption::Recipients(keys) => {
                 Encryptor::with_recipients(keys.iter().map(|key| &key.0 as &dyn Recipient))
             }
         };
@@ -143,10 +143,10 @@ impl<W: Write> Sealed<W> {
         Ok(Self::Age(encryptor.wrap_output(output)?))
     }
 
-    /// Ends it. Without this it cannot be read.
+    /// Writes the last encrypted block, without which the export cannot be read.
     ///
     /// # Errors
-    /// The writer refuses.
+    /// The block cannot be written.
     pub fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(output) => Ok(output),
@@ -155,7 +155,7 @@ impl<W: Write> Sealed<W> {
     }
 }
 
-impl<W: Write> Write for Sealed<W> {
+impl<W: Write> Write for SealedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(output) => output.write(bytes),
@@ -171,27 +171,27 @@ impl<W: Write> Write for Sealed<W> {
     }
 }
 
-/// What opens an export.
-pub enum Opener {
-    /// A passphrase.
+/// The secret that decrypts an export.
+pub enum DecryptionKey {
+    /// The passphrase of the export.
     Passphrase(Passphrase),
-    /// The keys of a file that `age-keygen` writes.
+    /// The private keys in a file of `age-keygen`.
     Identities(Vec<Box<dyn Identity>>),
 }
 
-impl std::fmt::Debug for Opener {
+impl std::fmt::Debug for DecryptionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl Opener {
-    /// The keys in a file.
+impl DecryptionKey {
+    /// Reads the private keys in a file.
     ///
     /// # Errors
-    /// It cannot be read, or holds none.
+    /// The file cannot be read, or has no key.
     pub fn read_identities(path: &Path) -> Result<Self, TransferError> {
-        let bad = || TransferError::BadKey(format!("no key of age in it: {}", path.display()));
+        let bad = || TransferError::BadKey(format!("no age key in the file: {}", path.display()));
         let bytes = read_key_file(path)?;
         let keys = age::IdentityFile::from_buffer(bytes.expose()).map_err(|_| bad())?;
         let keys = keys.into_identities().map_err(|_| bad())?;
@@ -202,28 +202,28 @@ impl Opener {
     }
 }
 
-/// The bytes of an export, and what is needed to read them.
-type Source = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
+/// The bytes of an export: the part read already, then the rest of the file.
+type ExportSource = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
 
-/// An export whose beginning was looked at.
-pub enum Found {
-    /// It is not encrypted.
-    Plain(Source),
-    /// It is.
-    Age(Box<Decryptor<Source>>),
+/// An opened export whose header was parsed.
+pub enum ExportInput {
+    /// The export is not encrypted.
+    Plain(ExportSource),
+    /// The export is encrypted by age.
+    Age(Box<Decryptor<ExportSource>>),
 }
 
-impl std::fmt::Debug for Found {
+impl std::fmt::Debug for ExportInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Found").finish_non_exhaustive()
     }
 }
 
-impl Found {
-    /// Opens the file `path`.
+impl ExportInput {
+    /// Opens an export and parses its header.
     ///
     /// # Errors
-    /// It cannot be read, or is encrypted in a way that is not known.
+    /// The file cannot be read, or its encryption is not supported.
     pub fn open(path: &Path) -> Result<Self, TransferError> {
         let mut file = BufReader::with_capacity(
             MAX_HEAD_BYTES,
@@ -241,45 +241,50 @@ impl Found {
         let is_age = head.starts_with(MAGIC);
         let has_end = head.windows(HEAD_END.len()).any(|part| part == HEAD_END);
         if head.starts_with(b"-----BEGIN AGE") {
-            return Err(foreign("it is armored: give it to age -d first"));
+            return Err(foreign("it is armored; decrypt it with age -d first"));
         }
         let source = Cursor::new(head).chain(file);
         if !is_age {
             return Ok(Self::Plain(source));
         }
         if !has_end {
-            return Err(foreign("its encryption has no head"));
+            return Err(foreign("its age header has no end"));
         }
         Decryptor::new_buffered(source)
             .map(|decryptor| Self::Age(Box::new(decryptor)))
-            .map_err(|_| foreign("the head of its encryption is not understood"))
+            .map_err(|_| foreign("its age header cannot be parsed"))
     }
 
-    /// What opens it: `None` nothing, `Some(true)` a passphrase, `Some(false)` a key.
-    pub fn needs(&self) -> Option<bool> {
+    /// Returns true if the export needs a passphrase, false if it needs a key, and `None` if it is
+    /// not encrypted.
+    pub fn needs_passphrase(&self) -> Option<bool> {
         match self {
             Self::Plain(_) => None,
             Self::Age(decryptor) => Some(decryptor.is_scrypt()),
         }
     }
 
-    /// Its content. `path` is for errors.
+    /// Returns the decrypted content. `path` is for error messages.
     ///
     /// # Errors
-    /// There is no key where one is needed, or it is the wrong one.
-    pub fn unlock(self, path: &Path, opener: Option<&Opener>) -> Result<Content, TransferError> {
+    /// The export is encrypted, and `opener` is missing or does not decrypt it.
+    pub fn unlock(
+        self,
+        path: &Path,
+        opener: Option<&DecryptionKey>,
+    ) -> Result<DecryptedExport, TransferError> {
         let decryptor = match self {
-            Self::Plain(source) => return Ok(Content::Plain(source)),
+            Self::Plain(source) => return Ok(DecryptedExport::Plain(source)),
             Self::Age(decryptor) => decryptor,
         };
         let wants_passphrase = decryptor.is_scrypt();
         let stream = match opener {
-            Some(Opener::Passphrase(Passphrase(text))) if wants_passphrase => {
+            Some(DecryptionKey::Passphrase(Passphrase(text))) if wants_passphrase => {
                 let mut identity = scrypt::Identity::new(text.clone());
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
                 decryptor.decrypt(iter::once(&identity as &dyn Identity))
             }
-            Some(Opener::Identities(keys)) if !wants_passphrase => {
+            Some(DecryptionKey::Identities(keys)) if !wants_passphrase => {
                 decryptor.decrypt(keys.iter().map(|key| &**key))
             }
             _ => {
@@ -290,16 +295,18 @@ impl Found {
             }
         };
         stream
-            .map(|stream| Content::Age(Box::new(stream)))
+            .map(|stream| DecryptedExport::Age(Box::new(stream)))
             .map_err(|e| {
                 use age::DecryptError;
                 let reason = match e {
-                    DecryptError::ExcessiveWork { .. } => "its passphrase asks for too much work",
-                    DecryptError::InvalidMac | DecryptError::InvalidHeader => {
-                        "the head of its encryption is damaged"
+                    DecryptError::ExcessiveWork { .. } => {
+                        "the work factor of its passphrase is too high"
                     }
-                    _ if wants_passphrase => "the passphrase does not open the export",
-                    _ => "none of the keys opens the export",
+                    DecryptError::InvalidMac | DecryptError::InvalidHeader => {
+                        "its age header is damaged"
+                    }
+                    _ if wants_passphrase => "wrong passphrase",
+                    _ => "none of the keys decrypts the export",
                 };
                 TransferError::WrongKey {
                     path: path.to_path_buf(),
@@ -309,21 +316,21 @@ impl Found {
     }
 }
 
-/// The content of an export.
-pub enum Content {
-    /// As it lies.
-    Plain(Source),
-    /// Decrypted; what was changed is an error.
-    Age(Box<StreamReader<Source>>),
+/// The decrypted content of an export.
+pub enum DecryptedExport {
+    /// The bytes of an export without encryption.
+    Plain(ExportSource),
+    /// The decrypted bytes. Reading a modified block is an error.
+    Age(Box<StreamReader<ExportSource>>),
 }
 
-impl std::fmt::Debug for Content {
+impl std::fmt::Debug for DecryptedExport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Content").finish_non_exhaustive()
     }
 }
 
-impl Read for Content {
+impl Read for DecryptedExport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(source) => source.read(buffer),

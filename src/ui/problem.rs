@@ -1,16 +1,16 @@
 //! Texts for problems of archives.
 
 use crate::archive::sidecar::SidecarProblem;
-use crate::inventory::records::Problem;
+use crate::inventory::records::ArchiveProblem;
 
 /// Describes a problem of an archive or its sidecar.
-pub fn problem(problem: &Problem) -> String {
+pub fn problem(problem: &ArchiveProblem) -> String {
     match problem {
-        Problem::Sidecar(problem) => sidecar(problem),
-        Problem::NoArchive => "the archive is missing".into(),
-        Problem::Damaged(detail) => format!("damaged: {detail}"),
-        Problem::FoundDamaged => "damaged: codex-manager verify found it so".into(),
-        Problem::Unreadable(detail) => format!("cannot be read: {detail}"),
+        ArchiveProblem::Sidecar(problem) => sidecar(problem),
+        ArchiveProblem::NoArchive => "the archive is missing".into(),
+        ArchiveProblem::Damaged(detail) => format!("damaged: {detail}"),
+        ArchiveProblem::FoundDamaged => "damaged: codex-manager verify found it so".into(),
+        ArchiveProblem::Unreadable(detail) => format!("cannot be read: {detail}"),
     }
 }
 

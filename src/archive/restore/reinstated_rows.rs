@@ -11,7 +11,7 @@ use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::history::id::ConversationId;
-use crate::history::names::{self, SessionIndex};
+use crate::history::session_index::{self, ThreadNameIndex};
 use crate::io::file_open;
 use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, atomic, position};
@@ -65,7 +65,7 @@ impl RestoreRun<'_> {
     /// Stages a session index to which the archived names are added, for restored conversations
     /// that have no name in the home.
     pub(super) fn reinstate_names(&mut self) -> Result<(), RestoreError> {
-        let name = Path::new(names::FILE_NAME);
+        let name = Path::new(session_index::FILE_NAME);
         let mut ids: Vec<_> = self.reinstated_ids().into_iter().collect();
         ids.sort();
         let mut files = self.contents.files.iter();
@@ -76,14 +76,14 @@ impl RestoreRun<'_> {
         };
         let unpacked = self.swap.folder().join("archived.jsonl");
         self.unpack(&entry, &unpacked)?;
-        let archived_index = SessionIndex::open(&unpacked)?;
+        let archived_index = ThreadNameIndex::open(&unpacked)?;
         let path = self.folder.join(name);
         let live_bytes = match file_open::read(&path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).at("read", &path).map_err(Into::into),
         };
-        let live_index = SessionIndex::open(&path)?;
+        let live_index = ThreadNameIndex::open(&path)?;
         let mut entries = Vec::new();
         for id in ids.iter().map(|id| ConversationId::of(id)) {
             if !live_index.has(&id) {
@@ -98,7 +98,7 @@ impl RestoreRun<'_> {
         let is_new = live_bytes.is_none();
         atomic::write(
             &staged,
-            &names::extended(live_bytes.unwrap_or_default(), &entries),
+            &session_index::extended(live_bytes.unwrap_or_default(), &entries),
         )?;
         if !is_new {
             copy_mode(&path, &staged)?;

@@ -1,4 +1,4 @@
-//! `history check`: the difference, and nothing changed.
+//! `history check`: prints the differences and changes nothing.
 
 use super::{findings, require_home};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
@@ -12,35 +12,35 @@ use clap::Args;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// How many of each finding are named without --verbose.
+/// The number of findings of each kind that are listed without --all or --verbose.
 const SHOWN: usize = 5;
 
-/// Compare what is on disk with what Codex lists
+/// Compare the conversations on disk with Codex's lists
 ///
-/// Exit code 0 when they agree, 5 when they differ. Conversations of another account than the one
-/// that is signed in are named: Codex does not show them, and that is no difference.
+/// Exits with 0 if they agree and with 5 if they differ. Conversations of other accounts than the
+/// one that is signed in are listed too: Codex hides them, which is no difference.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history check
   codex-manager history check --all             # every finding
   codex-manager history check --json | jq '.missing[].id'")]
 pub(super) struct CheckArgs {
-    /// Name every finding
+    /// List every finding, not only the first of each kind
     #[arg(long)]
     all: bool,
 }
 
 impl CheckArgs {
-    /// Runs the command.
+    /// Compares, prints the report, and returns [`Outcome::CheckFailed`] for any difference.
     ///
     /// # Errors
-    /// The home cannot be read.
+    /// The home, its index or its database cannot be read.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
         let report = findings(context)?.report;
         show(context, &report, self.all);
         context.ui.document("history check", &report);
-        Ok(if report.is_equal() {
+        Ok(if report.is_consistent() {
             Outcome::Done
         } else {
             Outcome::CheckFailed
@@ -48,7 +48,7 @@ impl CheckArgs {
     }
 }
 
-/// Shows a report, with the command that mends it.
+/// Prints a report with the commands that correct what it found.
 pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let ui = &context.ui;
     ui.line(format_args!(
@@ -64,7 +64,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
             ui.line(format_args!("  {}", printable(problem)));
         }
         (None, _) if report.on_disk > 0 => {
-            ui.line(ui.paint(Style::Warn, "there is no state database"));
+            ui.line(ui.paint(Style::Warn, "no state database in the Codex home"));
         }
         _ => {}
     }
@@ -73,23 +73,23 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     } else {
         SHOWN
     };
-    let list = List { context, shown };
+    let list = FindingList { context, shown };
     list.group(Style::Warn, "on disk, not listed", &report.missing, |m| {
         format!("{}  {}", m.id, list.folder(&m.path))
     });
-    let what = "listed at a place where they are not";
+    let what = "listed with a wrong path";
     list.group(Style::Warn, what, &report.stale_path, |s| {
         format!("{}  in {}", s.id, list.recorded(&s.recorded))
     });
-    let what = "with a name that only the index still has";
+    let what = "whose name is only in the index";
     list.group(Style::Warn, what, &report.names_missing, |n| {
         format!("{}  {}", n.id, printable(&n.name))
     });
-    let what = "listed without a file";
+    let what = "listed, but without a file";
     list.group(Style::Bad, what, &report.orphan_rows, |o| {
         format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
     });
-    let what = "in more than one file; the first counts";
+    let what = "in more than one file; Codex uses the first";
     list.group(Style::Warn, what, &report.duplicates, |d| {
         let id = d.id.to_string();
         let paths = d.paths.iter().map(|path| {
@@ -104,28 +104,28 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         let name = printable(&name);
         format!("in {folder}: {}\n    {name}", printable(&d.reason))
     });
-    let what = "of another account: Codex's picker does not show them";
+    let what = "of another account, hidden by Codex's picker";
     list.group(Style::Dim, what, &report.hidden, |h| {
         format!("{}  {}", h.id, printable(&h.account_id))
     });
     if !report.hidden.is_empty() {
-        ui.note("\ngo on with one under its account: codex-manager resume ID");
+        ui.note("\nresume one under its account: codex-manager resume ID");
     }
-    if !report.is_mended() {
-        ui.note("\nmend it, with Codex closed: codex-manager history repair");
+    if !report.needs_no_repair() {
+        ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
     }
     if !report.orphan_rows.is_empty() {
-        ui.note("bring a lost one back: codex-manager restore latest --session ID");
+        ui.note("restore a lost conversation: codex-manager restore latest --session ID");
     }
 }
 
-/// Lists findings, as many as are wanted.
-struct List<'a> {
+/// Prints findings in groups, at most `shown` of each.
+struct FindingList<'a> {
     context: &'a Context,
     shown: usize,
 }
 
-impl List<'_> {
+impl FindingList<'_> {
     fn group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
         let ui = &self.context.ui;
         if found.is_empty() {
@@ -145,7 +145,7 @@ impl List<'_> {
         }
     }
 
-    /// A path as it is shown: from the home on.
+    /// Formats a path relative to the home.
     fn short(&self, path: &Path) -> String {
         let home = &self.context.settings.codex_home;
         let short = path.strip_prefix(home).unwrap_or(path);
@@ -156,7 +156,7 @@ impl List<'_> {
         self.short(path.parent().unwrap_or(path))
     }
 
-    /// The home that a row points into, or where in this one.
+    /// Formats the folder of a recorded path: relative to this home, else the other home.
     fn recorded(&self, recorded: &str) -> String {
         let in_home = self.folder(Path::new(recorded));
         if !in_home.starts_with('/') {
@@ -168,7 +168,7 @@ impl List<'_> {
     }
 }
 
-/// A line that is cut where the terminal ends.
+/// Truncates a line to the width of the terminal.
 fn fit(line: &str, width: usize) -> Cow<'_, str> {
     if line.chars().nth(width).is_none() {
         return line.into();

@@ -1,4 +1,4 @@
-//! `history`: what is on disk against what Codex lists, and putting that right.
+//! `history`: compares the conversations on disk with Codex's lists, and repairs the lists.
 
 mod check;
 mod rebuild;
@@ -11,11 +11,11 @@ use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::HistoryError;
-use crate::history::check::{Findings, look};
-use crate::history::repair::Places;
+use crate::history::check::{Findings, compare};
+use crate::history::repair::RepairContext;
 use clap::{Args, Subcommand};
 
-/// Show and mend what Codex does not list
+/// Find and repair conversations that Codex does not list
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history check
@@ -37,7 +37,7 @@ enum HistoryCommand {
 }
 
 impl HistoryArgs {
-    /// Runs the command.
+    /// Runs the chosen subcommand.
     ///
     /// # Errors
     /// See each subcommand.
@@ -51,8 +51,8 @@ impl HistoryArgs {
     }
 }
 
-fn places(context: &Context) -> Places<'_> {
-    Places {
+fn repair_context(context: &Context) -> RepairContext<'_> {
+    RepairContext {
         home: &context.settings.codex_home,
         manager_home: &context.settings.manager_home,
         env: &context.env,
@@ -75,5 +75,5 @@ fn findings(context: &Context) -> Result<Findings, HistoryError> {
     let database = threads::find_state_database(home, &context.env);
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
-    look(home, database.as_deref(), live.as_deref())
+    compare(home, database.as_deref(), live.as_deref())
 }

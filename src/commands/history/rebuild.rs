@@ -1,6 +1,6 @@
-//! `history rebuild`: `session_index.jsonl` and `history.jsonl` made again.
+//! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use super::{places, require_home};
+use super::{repair_context, require_home};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::commands::account::printable;
@@ -8,28 +8,28 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
 use crate::history::rebuild::{
-    self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source, Table,
+    self, RebuildOptions, RebuildPlan, RebuildSource, RebuildTarget, RebuiltFile, ThreadTable,
 };
 use crate::history::repair;
 use crate::io::quantity::pluralize;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// Which files.
+/// The values of `--only`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnlyArg {
-    /// `session_index.jsonl`
+    /// `session_index.jsonl`, the names of conversations
     SessionIndex,
-    /// `history.jsonl`
+    /// `history.jsonl`, the prompts of the user
     History,
-    /// Both
+    /// Both of these files
     Both,
 }
 
-/// Make `session_index.jsonl` and `history.jsonl` again
+/// Rebuild `session_index.jsonl` and `history.jsonl`
 ///
-/// From the conversations on disk and Codex's table of threads. Names that you gave are kept, those
-/// of conversations beyond the limit too. A copy of each file is kept beside it.
+/// Their sources are the conversations on disk and Codex's table of threads. Names that you gave
+/// are kept, also those of conversations beyond the limit. A copy of each file is kept beside it.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -40,10 +40,10 @@ enum OnlyArg {
   codex-manager history rebuild --max-threads 0           # every conversation
   codex-manager history rebuild --only session-index")]
 pub(super) struct RebuildArgs {
-    /// Which of the two files
+    /// The files to rebuild
     #[arg(long, value_name = "FILE", default_value = "both")]
     only: OnlyArg,
-    /// How many conversations, the most recent ones; 0 for all
+    /// The number of conversations, most recent first; 0 for all
     #[arg(
         long,
         value_name = "N",
@@ -51,24 +51,24 @@ pub(super) struct RebuildArgs {
         allow_negative_numbers = true
     )]
     max_threads: i64,
-    /// Take conversations too that Codex's table does not have
+    /// Include conversations that are not in Codex's table
     #[arg(long)]
     include_orphans: bool,
-    /// Keep every prompt, whatever `history.max_bytes` of Codex's config.toml says
+    /// Keep every prompt, ignoring `history.max_bytes` of Codex's config.toml
     #[arg(long)]
     ignore_history_max_bytes: bool,
     /// Keep no copies of the files
     #[arg(long)]
     no_backup: bool,
-    /// Only say what would be written
+    /// Show what would be written; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Serialize)]
 struct RebuildJson<'a> {
-    source: Source,
+    source: RebuildSource,
     refreshed: usize,
     beyond_limit: usize,
     names_kept: usize,
@@ -84,27 +84,28 @@ struct RebuildJson<'a> {
     max_threads: Option<usize>,
     max_bytes: Option<u64>,
     files: &'a [RebuiltFile],
-    skipped: &'a [crate::history::Skipped],
+    skipped: &'a [crate::history::SkippedFile],
     dry_run: bool,
 }
 
 impl RebuildArgs {
-    /// Runs the command.
+    /// Plans, shows and, unless `--dry-run` is given, writes the files.
     ///
     /// # Errors
-    /// A limit below zero; the home cannot be read; Codex holds the lock of a file too long.
+    /// The limit is negative, the home cannot be read, or Codex holds the lock of a file for more
+    /// than 10 seconds.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let max_threads = usize::try_from(self.max_threads).map_err(|_| {
-            CommandError::usage(format!("--max-threads is below zero: {}", self.max_threads))
-                .hint("0 stands for all conversations; nothing was changed")
+            CommandError::usage(format!("--max-threads is negative: {}", self.max_threads))
+                .hint("0 means all conversations; nothing was changed")
         })?;
         require_home(context)?;
-        let places = places(context);
+        let target = repair_context(context);
         let options = RebuildOptions {
             only: match self.only {
-                OnlyArg::SessionIndex => Only::SessionIndex,
-                OnlyArg::History => Only::History,
-                OnlyArg::Both => Only::Both,
+                OnlyArg::SessionIndex => RebuildTarget::SessionIndex,
+                OnlyArg::History => RebuildTarget::History,
+                OnlyArg::Both => RebuildTarget::Both,
             },
             max_threads: Some(max_threads).filter(|n| *n > 0),
             include_orphans: self.include_orphans,
@@ -112,12 +113,12 @@ impl RebuildArgs {
         };
         let table = table(context);
         let bar = context.ui.bar("reading conversations", 0);
-        let mut plan = rebuild::plan(places.home, table, options, &bar)?;
+        let mut plan = rebuild::plan(target.home, table, options, &bar)?;
         drop(bar);
         let files = if self.dry_run {
-            rebuild::preview(places.home, &mut plan)?
+            rebuild::preview(target.home, &mut plan)?
         } else {
-            rebuild::apply(places.home, &mut plan, !self.no_backup, context.now())?
+            rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?
         };
         self.show(context, &plan, &files, options.max_threads);
         context.ui.document(
@@ -153,11 +154,11 @@ impl RebuildArgs {
         let config = CodexConfig::read(&context.settings.codex_home);
         let problem = match (&config.problem, config.history_max_bytes) {
             (None, Ok(limit)) => return limit,
-            (Some(problem), _) => format!("config.toml is not understood ({})", problem.trim()),
+            (Some(problem), _) => format!("cannot parse Codex's config.toml ({})", problem.trim()),
             (None, Err(problem)) => problem,
         };
         context.ui.warn(format_args!(
-            "{}: the history has no limit",
+            "{}; rebuilding the history without a size limit",
             printable(&problem)
         ));
         None
@@ -172,8 +173,8 @@ impl RebuildArgs {
     ) {
         let ui = &context.ui;
         let source = match plan.source {
-            Source::Database => "Codex's database and the conversations on disk",
-            Source::Rollouts => "the conversations on disk alone",
+            RebuildSource::Database => "Codex's database and the conversations on disk",
+            RebuildSource::Rollouts => "the conversations on disk",
         };
         ui.prose(format_args!(
             "{}, from {source}",
@@ -190,39 +191,48 @@ impl RebuildArgs {
         let limit = max_threads.unwrap_or_default();
         say(
             plan.beyond_limit,
-            &format!("older ones, left out by --max-threads {limit} (0 takes all)"),
+            &format!("older conversations left out by --max-threads {limit} (0 for all)"),
         );
-        say(plan.names_kept, "names kept of conversations left out");
+        say(
+            plan.names_kept,
+            "names kept of conversations that are left out",
+        );
         say(
             plan.titles_taken,
-            "called by their ids, as their title is a name that you gave to another",
+            "named by their ids, because you gave their title to another conversation",
         );
         say(
             plan.orphans_skipped,
-            "not in Codex's table, skipped without --include-orphans",
+            "skipped because they are not in Codex's table (--include-orphans includes them)",
         );
-        say(plan.without_id, "files skipped without a conversation's id");
-        say(plan.without_time, "conversations skipped without any time");
+        say(
+            plan.without_id,
+            "files skipped because they name no conversation",
+        );
+        say(
+            plan.without_time,
+            "conversations skipped because they have no time",
+        );
         say(
             usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
-            "broken lines skipped",
+            "damaged lines skipped",
         );
         let bytes = plan.max_bytes.unwrap_or_default();
         say(
             plan.history_trimmed,
-            &format!("oldest prompts, left out by history.max_bytes = {bytes}"),
+            &format!("oldest prompts left out by history.max_bytes = {bytes}"),
         );
         say(
             plan.history_dropped,
-            "lines dropped from the history, as no conversation backs them",
+            "lines removed from the history because they are in no conversation",
         );
         say(
             plan.history_beyond_limit,
-            "lines dropped from the history, of conversations left out",
+            "lines removed from the history because their conversation is left out",
         );
         for skipped in &plan.skipped {
             let path = printable(&skipped.path.to_string_lossy());
-            ui.warn(format_args!("not read, {}: {path}", skipped.reason));
+            ui.warn(format_args!("cannot read, {}: {path}", skipped.reason));
         }
         for file in files {
             let path = file.path.display();
@@ -231,30 +241,30 @@ impl RebuildArgs {
                 (true, true, _) => ui.prose(format_args!("would be written: {path}")),
                 (true, false, None) => ui.prose(format_args!("written: {path}")),
                 (true, false, Some(backup)) => ui.prose(format_args!(
-                    "written: {path}\n  copy of the one before: {}",
+                    "written: {path}\n  copy of the previous file: {}",
                     backup.display()
                 )),
             }
         }
         if !self.dry_run && files.iter().any(|file| file.written) {
-            let places = places(context);
-            let holders = repair::holders(&places);
+            let target = repair_context(context);
+            let holders = repair::holders(&target);
             for holder in &holders {
-                ui.warn(format_args!("{holder} still has the old list"));
+                ui.warn(format_args!("{holder} still shows the old list"));
             }
-            ui.note("restart Codex to see it");
+            ui.note("restart Codex to see the new list");
         }
     }
 }
 
-/// What the database lists; a warning where there is one that cannot be used.
-fn table(context: &Context) -> Option<Table> {
+/// Reads Codex's table. Warns and returns `None` if the database cannot be used.
+fn table(context: &Context) -> Option<ThreadTable> {
     let database = threads::find_state_database(&context.settings.codex_home, &context.env)?;
     match rebuild::read_table(&database) {
         Ok(table) => table,
         Err(e) => {
             context.ui.warn(format_args!(
-                "{}: the conversations on disk alone are taken",
+                "{}; using only the conversations on disk",
                 printable(&with_cause(&e))
             ));
             None

@@ -1,72 +1,72 @@
-//! `history repair`: the database is put right.
+//! `history repair`: repairs the state database.
 
-use super::{check, findings, places, require_home};
+use super::{check, findings, repair_context, require_home};
 use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::history::repair::{self, Action, Change, RepairPlan};
+use crate::history::repair::{self, RepairAction, RepairChange, RepairPlan};
 use crate::io::quantity::pluralize;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Put Codex's database right; conversations are never edited
+/// Repair Codex's database; conversations are never edited
 ///
-/// With Codex closed: rows that point elsewhere are pointed at their files, conversations without
-/// a row get one, names come back. A lost or broken database is made again by Codex itself, in a
-/// folder of its own. The state before is kept; `history undo` brings it back.
+/// Requires that Codex is closed. Corrects rows with a wrong path, adds missing rows and restores
+/// lost names. Codex itself recreates a lost or damaged database in a temporary folder. The
+/// previous state is kept; `history undo` restores it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history repair --dry-run
   codex-manager history repair
-  codex-manager history undo              # back to what was before")]
+  codex-manager history undo              # restores the previous state")]
 pub(super) struct RepairArgs {
-    /// Only say what would be changed
+    /// Show what would be changed; change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON output. Its keys are a stable interface.
 #[derive(Serialize)]
 struct RepairJson<'a> {
-    changed: &'a [Change],
+    changed: &'a [RepairChange],
     snapshot: Option<PathBuf>,
     remaining: usize,
     dry_run: bool,
 }
 
 impl RepairArgs {
-    /// Runs the command.
+    /// Plans, shows and, unless `--dry-run` is given, applies the repair, then checks again.
     ///
     /// # Errors
-    /// Codex uses the home, or cannot be had where it is needed.
+    /// A process uses the home, or Codex is needed and not installed.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
-        let places = places(context);
-        let provider = crate::codex::config::CodexConfig::read(places.home).model_provider;
+        let target = repair_context(context);
+        let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
         let provider = provider.as_deref().unwrap_or("openai");
         let mut plan = repair::plan(findings(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
             say_skipped(context, &plan);
             return Ok(self.show_plan(context, &plan));
         }
-        let program = if plan.makes_database {
+        let program = if plan.recreates_database {
             let settings = &context.settings;
             Some(Program::find(settings.codex_bin.as_deref(), &context.env).map_err(no_program)?)
         } else {
             None
         };
-        let snapshot = repair::apply(&places, &mut plan, program.as_ref(), context.now())?;
+        let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         say_skipped(context, &plan);
         let after = findings(context)?.report;
-        let remaining = after.left() + usize::from(!after.is_mended());
+        let remaining = after.unrepairable() + usize::from(!after.needs_no_repair());
         show_changes(context, &plan.changes);
-        if !after.is_equal() {
+        if !after.is_consistent() {
             check::show(context, &after, false);
         }
         context.ui.prose(format_args!(
-            "{} made; the state before is kept as {}",
+            "{} made; the previous state is kept as {}",
             pluralize(plan.changes.len(), "change"),
             snapshot.name()
         ));
@@ -80,10 +80,10 @@ impl RepairArgs {
                 dry_run: false,
             },
         );
-        if !after.is_mended() && plan.skipped.is_empty() {
+        if !after.needs_no_repair() && plan.skipped.is_empty() {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
-                    .hint("bring the state before back with: codex-manager history undo"),
+                    .hint("restore the previous state with: codex-manager history undo"),
             );
         }
         Ok(Outcome::partial_if(remaining > 0))
@@ -92,22 +92,22 @@ impl RepairArgs {
     fn show_plan(&self, context: &Context, plan: &RepairPlan) -> Outcome {
         show_changes(context, &plan.changes);
         if plan.changes.is_empty() {
-            context.ui.line("nothing to mend");
+            context.ui.line("nothing to repair");
         } else {
             context.ui.prose(format_args!(
                 "{} would be made; nothing was changed",
                 pluralize(plan.changes.len(), "change")
             ));
-            for holder in repair::holders(&places(context)) {
+            for holder in repair::holders(&repair_context(context)) {
                 context
                     .ui
                     .warn(format_args!("the home is in use by {holder}"));
             }
         }
-        if plan.left > 0 {
+        if plan.unrepairable > 0 {
             context.ui.note(format_args!(
-                "{} left alone; see codex-manager history check",
-                pluralize(plan.left, "finding")
+                "{} that a repair does not change; see codex-manager history check",
+                pluralize(plan.unrepairable, "finding")
             ));
         }
         context.ui.document(
@@ -115,11 +115,11 @@ impl RepairArgs {
             &RepairJson {
                 changed: &plan.changes,
                 snapshot: None,
-                remaining: plan.left,
+                remaining: plan.unrepairable,
                 dry_run: self.dry_run,
             },
         );
-        Outcome::partial_if(!self.dry_run && plan.left > 0)
+        Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
     }
 }
 
@@ -128,20 +128,20 @@ fn say_skipped(context: &Context, plan: &RepairPlan) {
         let path = printable(&skipped.path.to_string_lossy());
         context
             .ui
-            .warn(format_args!("not read, {}: {path}", skipped.reason));
+            .warn(format_args!("cannot read, {}: {path}", skipped.reason));
     }
 }
 
 fn no_program(error: crate::codex::program::ProgramError) -> CommandError {
-    CommandError::failed("the database is lost, and only Codex can make it again")
+    CommandError::failed("the database is missing or damaged, and only Codex can recreate it")
         .because(error)
         .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
 }
 
-/// How many changes are named without --verbose.
+/// The number of changes that are listed without --verbose.
 const SHOWN: usize = 20;
 
-fn show_changes(context: &Context, changes: &[Change]) {
+fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
     let shown = if ui.is_verbose() {
         changes.len()
@@ -152,10 +152,10 @@ fn show_changes(context: &Context, changes: &[Change]) {
         let to = printable(change.to.as_deref().unwrap_or_default());
         let id = printable(&change.id.to_string());
         match change.action {
-            Action::Path => ui.prose(format_args!("path  {id}  {to}")),
-            Action::Row => ui.prose(format_args!("row   {id}  {to}")),
-            Action::Name => ui.prose(format_args!("name  {id}  {to}")),
-            Action::Database => ui.prose(format_args!("database, made again by Codex: {to}")),
+            RepairAction::Path => ui.prose(format_args!("path  {id}  {to}")),
+            RepairAction::Row => ui.prose(format_args!("row   {id}  {to}")),
+            RepairAction::Name => ui.prose(format_args!("name  {id}  {to}")),
+            RepairAction::Database => ui.prose(format_args!("database, recreated by Codex: {to}")),
         }
     }
     if changes.len() > shown {

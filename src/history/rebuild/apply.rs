@@ -1,8 +1,8 @@
-//! Writing the planned files.
+//! Writes the planned files.
 
-use super::{PlannedFile, RebuildPlan};
+use super::{PlannedHistoryFile, RebuildPlan};
 use crate::history::HistoryError;
-use crate::history::names;
+use crate::history::session_index;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic};
@@ -12,20 +12,20 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// A file as it was left.
+/// The state of a file after [`apply`], or as [`preview`] predicts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RebuiltFile {
-    /// The file.
+    /// The absolute path of the file.
     pub path: PathBuf,
-    /// How many lines it has.
+    /// The number of planned lines.
     pub lines: usize,
-    /// Whether it was, or would be, written: it is not where it already says the same.
+    /// True if the file was, or would be, written; false if its content was up to date.
     pub written: bool,
-    /// The copy of what was there before.
+    /// The copy of the previous file.
     pub backup: Option<PathBuf>,
 }
 
-/// What [`apply`] would do to each file.
+/// Returns what [`apply`] would do to each file, without writing.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -34,7 +34,7 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
     for file in &mut plan.files {
         let path = home.join(file.name);
         files.push(RebuiltFile {
-            written: !says_already(&path, file)?,
+            written: !is_up_to_date(&path, file)?,
             path,
             lines: file.lines,
             backup: None,
@@ -43,9 +43,9 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
     Ok(files)
 }
 
-/// Whether the file at `path` begins with the planned text, which is then all that is in it but for
-/// what was appended since it was read.
-fn says_already(path: &Path, planned: &mut PlannedFile) -> Result<bool, HistoryError> {
+/// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
+/// may follow.
+fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }
@@ -54,13 +54,15 @@ fn says_already(path: &Path, planned: &mut PlannedFile) -> Result<bool, HistoryE
     let mut left = planned.bytes;
     let mut wanted = vec![0; 64 << 10];
     while left > 0 {
-        let there = present.fill_buf().at("read", path)?;
-        let n = there.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let current = present.fill_buf().at("read", path)?;
+        let n = current
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         planned
             .text
             .read_exact(&mut wanted[..n])
             .at("read a temp file for", path)?;
-        if n == 0 || there[..n] != wanted[..n] {
+        if n == 0 || current[..n] != wanted[..n] {
             return Ok(false);
         }
         present.consume(n);
@@ -73,12 +75,12 @@ fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }
 
-/// Writes the planned files: first a copy of what is there, `<file>.bak.<time>`, unless
-/// `keep_copies` is false, then the new one in one rename, under the lock that Codex takes.
+/// Writes the planned files under the locks that Codex takes. Each file is copied to
+/// `<file>.bak.<time>` if `keep_copies` is set, then replaced by one rename.
 ///
 /// # Errors
-/// Codex holds the lock too long, a file was replaced since it was read, or a write fails: then
-/// there is no copy either. Files that are done stay done.
+/// Codex holds a lock for more than 10 seconds, a file was replaced since the plan, or a write
+/// fails. The copy of that file is removed again; files written before stay.
 pub fn apply(
     home: &Path,
     plan: &mut RebuildPlan,
@@ -86,22 +88,22 @@ pub fn apply(
     now: DateTime<Utc>,
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     let mut done = Vec::new();
-    // What a killed command was writing.
+    // Remove temp files of killed commands.
     atomic::sweep(home);
     for file in &mut plan.files {
         let path = home.join(file.name);
-        // Codex locks the index beside it, and the history itself.
+        // Codex locks the index by a file beside it, and the history by the file itself.
         let lock = match file.name {
-            names::FILE_NAME => Some(home.join(names::LOCK_NAME)),
+            session_index::FILE_NAME => Some(home.join(session_index::LOCK_NAME)),
             _ => path.exists().then(|| path.clone()),
         };
         let _held = lock
-            .map(|lock| FileLock::exclusive_within(&lock, names::PATIENCE))
+            .map(|lock| FileLock::exclusive_within(&lock, session_index::LOCK_TIMEOUT))
             .transpose()?;
         if length(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
-        let written = !says_already(&path, file)?;
+        let written = !is_up_to_date(&path, file)?;
         let mut backup = None;
         if written {
             if keep_copies && path.exists() {
@@ -110,7 +112,7 @@ pub fn apply(
             }
             if let Err(e) = write(&path, file) {
                 if let Some(copy) = &backup {
-                    // What it was to keep is still there.
+                    // The original is unchanged, so the copy is superfluous.
                     let _ = fs::remove_file(copy);
                 }
                 return Err(e);
@@ -126,8 +128,8 @@ pub fn apply(
     Ok(done)
 }
 
-/// The planned text, and behind it what was appended since the present file was read.
-fn write(path: &Path, file: &mut PlannedFile) -> Result<(), HistoryError> {
+/// Writes the planned text, followed by the lines appended since the plan.
+fn write(path: &Path, file: &mut PlannedHistoryFile) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(path)?;
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;

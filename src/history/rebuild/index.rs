@@ -1,12 +1,12 @@
-//! The lines of the new `session_index.jsonl`.
+//! Builds the lines of the new `session_index.jsonl`.
 
-use super::gather::{Conversation, Gathered, Titles};
+use super::conversations::{ConversationSet, RebuildConversation, Titles};
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
-use crate::history::names::{IndexEntry, SessionIndex};
+use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::first_line;
-use crate::history::stamp::Stamp;
+use crate::history::session_index::{IndexEntry, ThreadNameIndex};
 use crate::io::IoContext;
 use crate::io::sorting::Sorter;
 use chrono::{DateTime, Utc};
@@ -16,23 +16,23 @@ use std::io::Write;
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// Lines before they are in their order.
+/// Collects lines in any order and sorts them through a temp file.
 #[derive(Default)]
 pub(super) struct IndexLines {
     sorter: Sorter,
-    given: Given,
-    /// How many names are kept of conversations that are not restored.
+    given: GivenNames,
+    /// The number of names kept of conversations that are left out.
     pub(super) names_kept: usize,
 }
 
-/// The names that somebody gave, by their hashes.
+/// Hashes of the names given by the user. A collision only replaces a title by an id.
 #[derive(Default)]
-struct Given {
+struct GivenNames {
     hasher: RandomState,
     hashes: HashSet<u64>,
 }
 
-impl Given {
+impl GivenNames {
     fn add(&mut self, name: &str) {
         self.hashes.insert(self.hasher.hash_one(name));
     }
@@ -42,33 +42,34 @@ impl Given {
     }
 }
 
-/// The text of the new index.
-pub(super) struct Written {
+/// The text and the counts of the new index.
+pub(super) struct IndexText {
     pub(super) text: SpooledTempFile,
     pub(super) bytes: u64,
     pub(super) lines: usize,
-    /// How many conversations are called by their ids, as their title is another's name.
+    /// The number of conversations named by their id, because their title is the given name of
+    /// another one.
     pub(super) titles_taken: usize,
 }
 
 impl IndexLines {
-    /// Gathers a line for each restored conversation, and the names of the others.
+    /// Adds a line for each selected conversation, and the given names of the others.
     pub(super) fn gather(
         &mut self,
-        gathered: &Gathered,
+        set: &ConversationSet,
         database: Option<&Path>,
-        index: &SessionIndex,
+        index: &ThreadNameIndex,
         titles: &mut Titles,
     ) -> Result<(), HistoryError> {
-        let new = || Pass {
+        let new = || TablePass {
             lines: Self::default(),
-            done: vec![false; gathered.conversations.len()],
+            done: vec![false; set.conversations.len()],
             problem: None,
         };
         let with_rows = database.map(|path| {
             threads::fold_rows(path, new, |pass, row| {
                 if pass.problem.is_none() {
-                    pass.problem = pass.row(gathered, index, titles, &row).err();
+                    pass.problem = pass.row(set, index, titles, &row).err();
                 }
             })
         });
@@ -76,23 +77,23 @@ impl IndexLines {
         if let Some(problem) = pass.problem {
             return Err(problem);
         }
-        for (place, conversation) in gathered.conversations.iter().enumerate() {
+        for (place, conversation) in set.conversations.iter().enumerate() {
             if conversation.is_restored && !pass.done[place] {
                 pass.done[place] = true;
                 pass.lines.restored(conversation, None, index, titles)?;
             }
         }
         for id in index.ids() {
-            let place = gathered.place(id);
+            let place = set.place(id);
             if place.is_some_and(|place| pass.done[place]) {
                 continue;
             }
-            let known = place.and_then(|place| gathered.conversations[place].updated.clone());
+            let known = place.and_then(|place| set.conversations[place].updated.clone());
             if let Some(line) = index.get(id)?
-                && let Some(stamp) = known.or_else(|| line.stamp())
+                && let Some(time) = known.or_else(|| line.time())
             {
                 pass.lines.names_kept += 1;
-                pass.lines.push(id, &stamp, &line.thread_name, true)?;
+                pass.lines.push(id, &time, &line.thread_name, true)?;
             }
         }
         *self = pass.lines;
@@ -101,12 +102,12 @@ impl IndexLines {
 
     fn restored(
         &mut self,
-        conversation: &Conversation,
+        conversation: &RebuildConversation,
         row: Option<&ThreadRow>,
-        index: &SessionIndex,
+        index: &ThreadNameIndex,
         titles: &mut Titles,
     ) -> Result<(), HistoryError> {
-        let Some(stamp) = &conversation.updated else {
+        let Some(time) = &conversation.updated else {
             return Ok(());
         };
         let given = given_name(conversation, row, index)?;
@@ -115,47 +116,47 @@ impl IndexLines {
             Some(name) => name,
             None => title(conversation, row, titles)?,
         };
-        self.push(&conversation.id, stamp, &name, is_given)
+        self.push(&conversation.id, time, &name, is_given)
     }
 
     fn push(
         &mut self,
         id: &ConversationId,
-        stamp: &Stamp,
+        time: &Rfc3339Time,
         name: &str,
         is_given: bool,
     ) -> Result<(), HistoryError> {
         if is_given {
             self.given.add(name);
         }
-        let record = Record {
+        let record = SortRecord {
             id: id.to_string(),
-            updated_at: &stamp.text,
+            updated_at: &time.text,
             name,
             is_given,
         };
-        let record = record.encode(stamp.at);
+        let record = record.encode(time.at);
         Ok(self
             .sorter
             .push(&record)
             .at("write a temp file in", std::env::temp_dir())?)
     }
 
-    /// The text, newest first. A title that nobody chose must not lead `resume NAME` away from what
-    /// somebody called so: of several Codex takes the one that was changed last, wherever its line
-    /// stands (0.169). Such a conversation is called by its id.
-    pub(super) fn write(self) -> Result<Written, HistoryError> {
+    /// Writes the lines, newest first. A derived title that equals the given name of another
+    /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
+    /// conversation that was changed last (0.169), could open the wrong one.
+    pub(super) fn write(self) -> Result<IndexText, HistoryError> {
         let temp = std::env::temp_dir();
         let mut sorted = self.sorter.finish().at("write a temp file in", &temp)?;
-        let mut written = Written {
-            text: SpooledTempFile::new(super::HELD),
+        let mut written = IndexText {
+            text: SpooledTempFile::new(super::SPOOL_BYTES),
             bytes: 0,
             lines: 0,
             titles_taken: 0,
         };
         let mut line = Vec::new();
         while let Some(record) = sorted.next_record().at("read a temp file in", &temp)? {
-            let Some(record) = Record::decode(&record) else {
+            let Some(record) = SortRecord::decode(&record) else {
                 continue;
             };
             let is_taken = !record.is_given && self.given.has(record.name);
@@ -166,7 +167,7 @@ impl IndexLines {
                 updated_at: record.updated_at.to_owned(),
                 id: record.id,
             };
-            // Texts alone: there is nothing in it that JSON could not say.
+            // Cannot fail: all fields are strings.
             let _ = serde_json::to_writer(&mut line, &entry);
             line.push(b'\n');
             written
@@ -180,46 +181,46 @@ impl IndexLines {
     }
 }
 
-/// One look through the table.
-struct Pass {
+/// One pass over the rows of the table.
+struct TablePass {
     lines: IndexLines,
-    /// By their places: the conversations that have a line.
+    /// True for each conversation that has a line, by its index.
     done: Vec<bool>,
     problem: Option<HistoryError>,
 }
 
-impl Pass {
+impl TablePass {
     fn row(
         &mut self,
-        gathered: &Gathered,
-        index: &SessionIndex,
+        set: &ConversationSet,
+        index: &ThreadNameIndex,
         titles: &mut Titles,
         row: &ThreadRow,
     ) -> Result<(), HistoryError> {
-        let found = gathered.place(&ConversationId::of(&row.id));
+        let found = set.place(&ConversationId::of(&row.id));
         let Some(place) = found.filter(|place| !self.done[*place] && !row.archived) else {
             return Ok(());
         };
-        let conversation = &gathered.conversations[place];
+        let conversation = &set.conversations[place];
         if conversation.is_restored {
             self.done[place] = true;
             return self.lines.restored(conversation, Some(row), index, titles);
         }
-        if let (Some(name), Some(stamp)) = (row.given_name(), &conversation.updated) {
+        if let (Some(name), Some(time)) = (row.given_name(), &conversation.updated) {
             self.done[place] = true;
             self.lines.names_kept += 1;
-            self.lines.push(&conversation.id, stamp, name, true)?;
+            self.lines.push(&conversation.id, time, name, true)?;
         }
         Ok(())
     }
 }
 
-/// What somebody called it: a line of the index that says no more than the first message, or the
-/// id, was made by a rebuild.
+/// Returns the name given by the user. A line of the index that equals the first message or the id
+/// was derived by a rebuild and is not a given name.
 fn given_name(
-    conversation: &Conversation,
+    conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
-    index: &SessionIndex,
+    index: &ThreadNameIndex,
 ) -> Result<Option<String>, HistoryError> {
     if let Some(name) = row.and_then(ThreadRow::given_name) {
         return Ok(Some(name.to_owned()));
@@ -228,7 +229,7 @@ fn given_name(
         return Ok(None);
     };
     let name = line.thread_name;
-    let is_asserted = |row: &ThreadRow| {
+    let is_title_of = |row: &ThreadRow| {
         row.title == name
             || [&row.title, &row.first_user_message]
                 .iter()
@@ -236,13 +237,13 @@ fn given_name(
     };
     let is_derived = conversation.is_index_derived
         || conversation.id.with_text(|id| id == name)
-        || row.is_some_and(is_asserted);
+        || row.is_some_and(is_title_of);
     Ok((!is_derived).then_some(name))
 }
 
-/// What it is called where nobody gave it a name.
+/// Returns the derived title of a conversation without a given name, else its id.
 fn title(
-    conversation: &Conversation,
+    conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
     titles: &mut Titles,
 ) -> Result<String, HistoryError> {
@@ -259,24 +260,24 @@ fn title(
     }
 }
 
-/// A line as it is sorted: the newest first, of the same instant the last by id.
-struct Record<'a> {
+/// A line encoded for sorting: newest first, equal times by descending id.
+struct SortRecord<'a> {
     id: String,
     updated_at: &'a str,
     name: &'a str,
     is_given: bool,
 }
 
-/// Where the id begins: behind seconds and nanoseconds.
-const TIME: usize = 12;
+/// Bytes of the time before the id: 8 of seconds, 4 of nanoseconds.
+const TIME_BYTES: usize = 12;
 
-impl<'a> Record<'a> {
+impl<'a> SortRecord<'a> {
     fn encode(&self, at: DateTime<Utc>) -> Vec<u8> {
-        // Turned around, as the last are to come first.
+        // Inverted, because the newest come first.
         let seconds = !(at.timestamp().cast_unsigned() ^ 1 << 63);
         let mut record = seconds.to_be_bytes().to_vec();
         record.extend((!at.timestamp_subsec_nanos()).to_be_bytes());
-        // No text has a byte 0, so none of these is 255 but the end, which comes last.
+        // Ids have no byte 0, so no inverted byte is 255, and 255 can mark the end.
         record.extend(self.id.bytes().map(|byte| !byte));
         record.push(u8::MAX);
         record.push(u8::from(self.is_given));
@@ -287,7 +288,7 @@ impl<'a> Record<'a> {
     }
 
     fn decode(record: &'a [u8]) -> Option<Self> {
-        let rest = record.get(TIME..)?;
+        let rest = record.get(TIME_BYTES..)?;
         let end = rest.iter().position(|byte| *byte == u8::MAX)?;
         let id = rest[..end].iter().map(|byte| !byte).collect();
         let (is_given, rest) = rest[end + 1..].split_first()?;

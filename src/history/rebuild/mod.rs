@@ -1,46 +1,45 @@
-//! Making `session_index.jsonl` and `history.jsonl` again from the rollouts and the table of
-//! threads.
+//! Rebuilds `session_index.jsonl` and `history.jsonl` from the rollouts and the table `threads`.
 //!
-//! [`plan`] reads and writes nothing; [`apply()`] keeps a copy of each file and replaces it under the
-//! lock that Codex takes. What Codex has appended in between is carried over.
+//! [`plan`] reads and writes nothing. [`apply()`] keeps a copy of each file and replaces it under
+//! the lock that Codex takes; lines that Codex appended since the plan are preserved.
 //!
-//! A home may have more conversations, prompts and names than memory should hold: of a conversation
-//! only its times and its files are kept, and what is written is put into order through temp files
+//! A home may have more conversations, prompts and names than memory should hold. So memory holds
+//! only times and files of a conversation, and lines are sorted through temp files
 //! ([`crate::io::sorting`]).
 
 mod apply;
-mod gather;
+mod conversations;
 mod index;
 mod prompts;
 
 pub use apply::{RebuiltFile, apply, preview};
-pub use gather::{Table, read_table};
+pub use conversations::{ThreadTable, read_table};
 
-use super::names::{self, SessionIndex};
-use super::{HistoryError, Skipped};
+use super::session_index::{self, ThreadNameIndex};
+use super::{HistoryError, SkippedFile};
 use crate::io::Progress;
-use gather::{Titles, gather, limit, scan};
+use conversations::{Titles, apply_limit, gather, scan};
 use index::IndexLines;
 use prompts::Prompts;
 use serde::Serialize;
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// How much of a planned file is held in memory; the rest is in a temp file without a name.
-const HELD: usize = 1 << 20;
+/// Bytes of a planned file that are held in memory. Beyond that it moves to an unnamed temp file.
+const SPOOL_BYTES: usize = 1 << 20;
 
-/// Which files are made again.
+/// The files to rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
-    /// `session_index.jsonl`.
+pub enum RebuildTarget {
+    /// `session_index.jsonl`, the names of conversations.
     SessionIndex,
-    /// `history.jsonl`.
+    /// `history.jsonl`, the prompts of the user.
     History,
-    /// Both.
+    /// The index and the history.
     Both,
 }
 
-impl Only {
+impl RebuildTarget {
     fn wants_index(self) -> bool {
         self != Self::History
     }
@@ -50,89 +49,90 @@ impl Only {
     }
 }
 
-/// What is wanted.
+/// The options of [`plan`].
 #[derive(Debug, Clone, Copy)]
 pub struct RebuildOptions {
-    /// Which files.
-    pub only: Only,
-    /// How many conversations, the most recent ones; `None` for all.
+    /// The files to rebuild.
+    pub only: RebuildTarget,
+    /// The number of conversations, most recent first; `None` for all.
     pub max_threads: Option<usize>,
-    /// Whether rollouts without a row count.
+    /// Includes rollouts without a row.
     pub include_orphans: bool,
-    /// The limit of `history.jsonl`.
+    /// The size limit of `history.jsonl` in bytes.
     pub max_bytes: Option<u64>,
 }
 
-/// Where the list of conversations comes from.
+/// The source of the list of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The table of threads.
+pub enum RebuildSource {
+    /// The table `threads` of the state database.
     Database,
-    /// The rollouts alone: there is no usable database, or it has no rows.
+    /// The rollouts, because the database is missing, unusable or empty.
     Rollouts,
 }
 
-/// A file as it will be.
+/// The new content of a file.
 #[derive(Debug)]
-pub struct PlannedFile {
-    /// Its name in the home.
+pub struct PlannedHistoryFile {
+    /// The name of the file in the home.
     pub name: &'static str,
-    /// How many lines it will have.
+    /// The number of lines.
     pub lines: usize,
     text: SpooledTempFile,
-    /// How long the text is.
+    /// The length of the new content.
     bytes: u64,
-    /// How long the present one was when it was read.
+    /// The length of the current file when it was read.
     read_bytes: u64,
 }
 
-/// What a rebuild would do.
+/// The result of [`plan`]. Counts are numbers of conversations or lines.
 #[derive(Debug)]
 pub struct RebuildPlan {
-    /// Where the conversations come from.
-    pub source: Source,
-    /// How many conversations are restored.
+    /// The source of the list of conversations.
+    pub source: RebuildSource,
+    /// Conversations in the rebuilt files.
     pub refreshed: usize,
-    /// How many conversations the limit leaves out.
+    /// Conversations left out by the limit.
     pub beyond_limit: usize,
-    /// How many names are kept of conversations that are not restored.
+    /// Names kept although the conversation is left out.
     pub names_kept: usize,
-    /// How many conversations are called by their ids because somebody gave their title to another.
+    /// Conversations named by their id, because their title is a name that the user gave to another
+    /// one.
     pub titles_taken: usize,
-    /// How many prompts the history will have.
+    /// Prompts in the new history.
     pub history_entries: usize,
-    /// How many the limit takes.
+    /// Oldest prompts removed by `max_bytes`.
     pub history_trimmed: usize,
-    /// How many lines of the present history no rollout backs.
+    /// Lines of the current history that are in no rollout.
     pub history_dropped: usize,
-    /// How many lines of the present history are of conversations beyond the limit.
+    /// Lines of the current history whose conversation the limit leaves out.
     pub history_beyond_limit: usize,
-    /// How many rollouts have no row.
+    /// Rollouts skipped because they have no row.
     pub orphans_skipped: usize,
-    /// How many rollouts have no id.
+    /// Rollouts that name no conversation.
     pub without_id: usize,
-    /// How many conversations have no time at all.
+    /// Conversations without any time.
     pub without_time: usize,
-    /// How many lines of rollouts, index and history are broken.
+    /// Lines of rollouts, index and history that cannot be parsed.
     pub bad_lines: u64,
-    /// The limit of the history.
+    /// The size limit of `history.jsonl` in bytes.
     pub max_bytes: Option<u64>,
-    /// What could not be read.
-    pub skipped: Vec<Skipped>,
-    /// The files.
-    pub files: Vec<PlannedFile>,
+    /// Rollouts that could not be read.
+    pub skipped: Vec<SkippedFile>,
+    /// The files to write.
+    pub files: Vec<PlannedHistoryFile>,
 }
 
-/// Plans a rebuild of the files of `home`. `table` is what the state database says, if there is one
-/// that can be used.
+/// Plans a rebuild of the files of `home`. `table` is the table of the state database, if it is
+/// usable.
 ///
 /// # Errors
-/// Folders that cannot be listed, a database that changed meanwhile, or the user stopped it. Single
-/// rollouts that cannot be read are skipped and named in the plan.
+/// A folder cannot be listed, the database changed while it was read, or the user interrupts. A
+/// rollout that cannot be read is skipped and listed in the plan.
 pub fn plan(
     home: &Path,
-    table: Option<Table>,
+    table: Option<ThreadTable>,
     options: RebuildOptions,
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
@@ -140,26 +140,26 @@ pub fn plan(
         .join(super::prompts::FILE_NAME)
         .metadata()
         .map_or(0, |m| m.len());
-    let index = SessionIndex::read(home)?;
+    let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
     let database = table.as_ref().map(|table| table.path.clone());
-    let mut gathered = gather(home, table, options.include_orphans, &mut skipped)?;
-    let beyond_limit = limit(home, &mut gathered, options.max_threads, &mut skipped)?;
+    let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
+    let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
     let mut titles = Titles::default();
     let mut prompts = options.only.wants_history().then(Prompts::default);
     let mut bad_lines = scan(
         home,
-        &mut gathered,
+        &mut set,
         &index,
         &mut titles,
         prompts.as_mut(),
         &mut skipped,
         progress,
     )?;
-    let restored = gathered.conversations.iter().filter(|c| c.is_restored);
+    let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let mut plan = RebuildPlan {
-        source: gathered.source,
+        source: set.source,
         refreshed: restored.count() - without_time,
         beyond_limit,
         names_kept: 0,
@@ -168,8 +168,8 @@ pub fn plan(
         history_trimmed: 0,
         history_dropped: 0,
         history_beyond_limit: 0,
-        orphans_skipped: gathered.orphans,
-        without_id: gathered.without_id,
+        orphans_skipped: set.orphans,
+        without_id: set.without_id,
         without_time,
         bad_lines: 0,
         max_bytes: options.max_bytes,
@@ -179,12 +179,12 @@ pub fn plan(
     if options.only.wants_index() {
         bad_lines += index.bad_lines;
         let mut lines = IndexLines::default();
-        lines.gather(&gathered, database.as_deref(), &index, &mut titles)?;
+        lines.gather(&set, database.as_deref(), &index, &mut titles)?;
         plan.names_kept = lines.names_kept;
         let written = lines.write()?;
         plan.titles_taken = written.titles_taken;
-        plan.files.push(PlannedFile {
-            name: names::FILE_NAME,
+        plan.files.push(PlannedHistoryFile {
+            name: session_index::FILE_NAME,
             lines: written.lines,
             text: written.text,
             bytes: written.bytes,
@@ -192,11 +192,11 @@ pub fn plan(
         });
     }
     if let Some(mut prompts) = prompts {
-        bad_lines += prompts.compare(home, &gathered, &mut plan)?;
+        bad_lines += prompts.compare(home, &set, &mut plan)?;
         let written = prompts.write(options.max_bytes)?;
         plan.history_entries = written.lines;
         plan.history_trimmed = written.trimmed;
-        plan.files.push(PlannedFile {
+        plan.files.push(PlannedHistoryFile {
             name: super::prompts::FILE_NAME,
             lines: written.lines,
             text: written.text,

@@ -1,7 +1,7 @@
-//! The lines of the new `history.jsonl`.
+//! Builds the lines of the new `history.jsonl`.
 
 use super::RebuildPlan;
-use super::gather::Gathered;
+use super::conversations::ConversationSet;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::prompts::{self, HistoryEntry};
@@ -12,34 +12,34 @@ use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// Prompts before they are in their order.
+/// Collects prompts in any order and sorts them through temp files.
 #[derive(Default)]
 pub(super) struct Prompts {
-    /// By time, conversation and text.
+    /// Sorted by time, conversation and text.
     lines: Sorter,
-    /// By conversation and text, together with those of the present history.
+    /// Sorted by conversation and text, together with the lines of the current history.
     texts: Sorter,
 }
 
-/// The text of the new history.
-pub(super) struct Written {
+/// The text and the counts of the new history.
+pub(super) struct PromptText {
     pub(super) text: SpooledTempFile,
     pub(super) bytes: u64,
     pub(super) lines: usize,
-    /// How many of the oldest the limit took.
+    /// The number of oldest lines removed by the limit.
     pub(super) trimmed: usize,
 }
 
-/// Whose a text is.
-const RESTORED: u8 = 0;
-const PRESENT: u8 = 1;
+/// Origins of a text record. Rollouts sort before the current history.
+const FROM_ROLLOUT: u8 = 0;
+const FROM_HISTORY: u8 = 1;
 
-fn in_temp<T>(result: io::Result<T>) -> Result<T, IoError> {
+fn temp_io<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
 }
 
 impl Prompts {
-    /// Adds something that the user said.
+    /// Adds a message of the user.
     pub(super) fn add(
         &mut self,
         id: &ConversationId,
@@ -52,44 +52,44 @@ impl Prompts {
         record.extend(id.bytes());
         record.push(0);
         record.extend(message.text.bytes());
-        in_temp(self.lines.push(&record))?;
-        Ok(in_temp(self.texts.push(&text_record(
+        temp_io(self.lines.push(&record))?;
+        Ok(temp_io(self.texts.push(&text_record(
             &id,
             &message.text,
-            RESTORED,
+            FROM_ROLLOUT,
         )))?)
     }
 
-    /// Counts in the plan what of the present history is left out; returns how many of its lines
-    /// are broken.
+    /// Counts in `plan` the lines of the current history that the new one lacks. Returns the number
+    /// of bad lines of the current history.
     pub(super) fn compare(
         &mut self,
         home: &Path,
-        gathered: &Gathered,
+        set: &ConversationSet,
         plan: &mut RebuildPlan,
     ) -> Result<u64, HistoryError> {
         let mut problem = None;
-        let broken = prompts::read(home, |line| {
+        let bad_lines = prompts::read(home, |line| {
             let text = line.text.trim_end_matches(['\n', '\r']);
             let pushed = self
                 .texts
-                .push(&text_record(&line.session_id, text, PRESENT));
+                .push(&text_record(&line.session_id, text, FROM_HISTORY));
             problem = problem.take().or(pushed.err());
         })?;
-        in_temp(problem.map_or(Ok(()), Err))?;
-        let mut texts = in_temp(std::mem::take(&mut self.texts).finish())?;
+        temp_io(problem.map_or(Ok(()), Err))?;
+        let mut texts = temp_io(std::mem::take(&mut self.texts).finish())?;
         let mut backed = Vec::new();
-        while let Some(record) = in_temp(texts.next_record())? {
-            let Some((whose, key)) = record.split_last() else {
+        while let Some(record) = temp_io(texts.next_record())? {
+            let Some((origin, key)) = record.split_last() else {
                 continue;
             };
-            if *whose == RESTORED {
+            if *origin == FROM_ROLLOUT {
                 backed.clear();
                 backed.extend_from_slice(key);
             } else if backed != key {
                 let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
                 let id = ConversationId::of(&String::from_utf8_lossy(&key[..end]));
-                match gathered.find(&id) {
+                match set.find(&id) {
                     Some(conversation) if !conversation.is_restored => {
                         plan.history_beyond_limit += 1;
                     }
@@ -97,26 +97,26 @@ impl Prompts {
                 }
             }
         }
-        Ok(broken)
+        Ok(bad_lines)
     }
 
-    /// The text, oldest first, without what is the same in all, and trimmed as Codex does it: where
-    /// the whole is longer than `max_bytes`, the oldest lines go until it is at most four fifths of
-    /// that, or one line, whichever is more.
-    pub(super) fn write(self, max_bytes: Option<u64>) -> Result<Written, HistoryError> {
-        let mut sorted = in_temp(self.lines.finish())?;
-        let mut text = SpooledTempFile::new(super::HELD);
+    /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text
+    /// exceeds `max_bytes`, the oldest lines go until four fifths of the limit, or one line,
+    /// remain.
+    pub(super) fn write(self, max_bytes: Option<u64>) -> Result<PromptText, HistoryError> {
+        let mut sorted = temp_io(self.lines.finish())?;
+        let mut text = SpooledTempFile::new(super::SPOOL_BYTES);
         let (mut bytes, mut lines, mut newest) = (0, 0, 0);
         let mut last: Option<Vec<u8>> = None;
         let mut line = Vec::new();
-        while let Some(record) = in_temp(sorted.next_record())? {
+        while let Some(record) = temp_io(sorted.next_record())? {
             if last.as_ref() == Some(&record) {
                 continue;
             }
             if let Some(entry) = decode(&record) {
                 line.clear();
                 prompts::render(&entry, &mut line);
-                in_temp(text.write_all(&line))?;
+                temp_io(text.write_all(&line))?;
                 newest = line.len() as u64;
                 bytes += newest;
                 lines += 1;
@@ -125,23 +125,23 @@ impl Prompts {
         }
         let target = max_bytes.map_or(u64::MAX, |max| four_fifths(max).max(newest));
         if max_bytes.is_none_or(|max| bytes <= max) || bytes <= target {
-            return Ok(Written {
+            return Ok(PromptText {
                 text,
                 bytes,
                 lines,
                 trimmed: 0,
             });
         }
-        in_temp(text.rewind())?;
+        temp_io(text.rewind())?;
         let mut whole = BufReader::new(text);
         let mut trimmed = 0;
         while bytes > target {
-            bytes -= in_temp(whole.skip_until(b'\n'))? as u64;
+            bytes -= temp_io(whole.skip_until(b'\n'))? as u64;
             trimmed += 1;
         }
-        let mut text = SpooledTempFile::new(super::HELD);
-        in_temp(io::copy(&mut whole, &mut text))?;
-        Ok(Written {
+        let mut text = SpooledTempFile::new(super::SPOOL_BYTES);
+        temp_io(io::copy(&mut whole, &mut text))?;
+        Ok(PromptText {
             text,
             bytes,
             lines: lines - trimmed,
@@ -150,14 +150,14 @@ impl Prompts {
     }
 }
 
-/// Ordered by conversation and text, what is restored before what is there. A byte 0 in a text is
-/// no end of it: whose it is comes last of all.
-fn text_record(id: &str, text: &str, whose: u8) -> Vec<u8> {
+/// Encodes a text for sorting by conversation, text and origin. The text may contain a byte 0,
+/// because the origin is the last byte.
+fn text_record(id: &str, text: &str, origin: u8) -> Vec<u8> {
     let mut record = id.as_bytes().to_vec();
     record.push(0);
     record.extend(text.bytes());
     record.push(0);
-    record.push(whose);
+    record.push(origin);
     record
 }
 
@@ -180,9 +180,9 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    fn rendered(said: &[(i64, &str)], max_bytes: Option<u64>) -> (Written, String) {
+    fn rendered(messages: &[(i64, &str)], max_bytes: Option<u64>) -> (PromptText, String) {
         let mut prompts = Prompts::default();
-        for (ts, text) in said {
+        for (ts, text) in messages {
             let message = Message {
                 ts: *ts,
                 text: (*text).to_owned(),
@@ -205,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stays_whole() {
+    fn a_history_within_the_limit_is_not_trimmed() {
         let (whole, text) = rendered(&ten(), None);
         assert_eq!(rendered(&ten(), Some(whole.bytes)).1, text);
         assert_eq!(whole.trimmed, 0);
     }
 
     #[test]
-    fn beyond_the_limit_the_oldest_go_down_to_four_fifths() {
+    fn beyond_the_limit_the_oldest_lines_go_until_four_fifths_remain() {
         let whole = rendered(&ten(), None).0.bytes;
         let (trimmed, text) = rendered(&ten(), Some(whole - 1));
         // Four fifths of ten lines less a byte hold seven.
@@ -229,9 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn exact_duplicates_go_and_ties_are_ordered() {
-        let said = [(2, "b"), (1, "z"), (2, "a"), (2, "b"), (-1, "before 1970")];
-        let (_, text) = rendered(&said, None);
+    fn exact_duplicates_are_removed_and_ties_sorted_by_text() {
+        let messages = [(2, "b"), (1, "z"), (2, "a"), (2, "b"), (-1, "before 1970")];
+        let (_, text) = rendered(&messages, None);
         let texts: Vec<_> = text
             .lines()
             .map(|line| serde_json::from_str::<HistoryEntry>(line).unwrap().text)

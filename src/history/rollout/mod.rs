@@ -1,10 +1,10 @@
-//! What a rollout says about its conversation.
+//! Reads rollouts: the metadata, title, prompts and times of a conversation.
 
 mod scanner;
 
 use super::id::ConversationId;
-use super::lines::Lines;
-use super::stamp::Stamp;
+use super::lines::LineReader;
+use super::rfc3339::Rfc3339Time;
 use crate::codex::rollout;
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
@@ -14,18 +14,18 @@ use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The first `session_meta`: what the conversation is.
+/// The first `session_meta` line, which describes the conversation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Meta {
-    /// The conversation's id.
+pub struct SessionMeta {
+    /// The id of the conversation.
     pub id: ConversationId,
-    /// What Codex wrote about it, but for the instructions: they are nearly all of it, and a home
-    /// may have a hundred thousand of these.
+    /// The payload without the instructions, which are nearly all of it. A home may have a hundred
+    /// thousand conversations.
     pub payload: Value,
 }
 
-impl Meta {
-    /// A text of the payload.
+impl SessionMeta {
+    /// Returns a string of the payload, unless it is empty.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.payload
             .get(key)?
@@ -33,82 +33,84 @@ impl Meta {
             .filter(|text| !text.is_empty())
     }
 
-    /// When the conversation began.
-    pub fn created(&self) -> Option<Stamp> {
-        self.text("timestamp").and_then(Stamp::parse)
+    /// Returns the time at which the conversation began.
+    pub fn created(&self) -> Option<Rfc3339Time> {
+        self.text("timestamp").and_then(Rfc3339Time::parse)
     }
 
-    /// The workspace account that made it; `None` for one that every account sees.
+    /// Returns the workspace account that created it; `None` if every account sees it.
     pub fn account(&self) -> Option<&str> {
         self.text("creator_account_id")
     }
 
-    /// The conversation whose beginning this one continues, where it is only referred to.
+    /// Returns the id of the conversation that this one continues by reference, without a copy of
+    /// its lines.
     pub fn parent(&self) -> Option<String> {
         let id = self.payload.pointer("/history_base/thread_id")?;
         Some(ConversationId::of(id.as_str()?).to_string())
     }
 }
 
-/// Something that the user said.
+/// A message of the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Message {
-    /// Whole seconds of the newest time up to its line.
+    /// The newest time up to its line, in seconds since 1970.
     pub ts: i64,
-    /// The text without trailing line breaks.
+    /// The text without trailing newlines.
     pub text: String,
 }
 
-/// What a whole rollout says.
+/// The result of reading a rollout to its end.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scan {
-    /// What it is; `None` for a file without an id.
-    pub meta: Option<Meta>,
-    /// The first line of the first thing the user said.
+pub struct RolloutScan {
+    /// The metadata; `None` if the file names no conversation.
+    pub meta: Option<SessionMeta>,
+    /// The first line of the user's first message.
     pub title: Option<String>,
-    /// The time of the last line that has one.
-    pub last: Option<Stamp>,
-    /// What the user said.
+    /// The time of the last line that has a time.
+    pub last: Option<Rfc3339Time>,
+    /// The user's messages, in order.
     pub messages: Vec<Message>,
-    /// How many lines are broken.
+    /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,
-    /// What a row of the database is made of.
+    /// Values for a row of the database; empty unless [`Depth::Turns`] was asked for.
     pub turn: Turn,
 }
 
-/// What the last turns say about the conversation.
+/// Values from the turns of a conversation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Turn {
-    /// The first thing that the user said, all of it.
+    /// The user's first message.
     pub first_message: Option<String>,
-    /// The last `turn_context`: JSON as it is written, by key.
+    /// The fields of the last `turn_context`, as unparsed JSON.
     pub context: HashMap<String, String>,
-    /// The last sum of tokens.
+    /// The last reported total of tokens.
     pub tokens: Option<i64>,
 }
 
-/// How much of a rollout is of interest.
+/// The part of a rollout that [`scan`] evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Title, times and messages.
+    /// Metadata, title, times and messages.
     Messages,
-    /// That, and [`Turn`].
+    /// The same and [`Turn`].
     Turns,
 }
 
-/// Reads a whole rollout, plain or compressed, in bounded memory.
+/// Reads a whole rollout, plain or compressed, in bounded memory. `progress` receives the bytes
+/// read since its last call.
 ///
 /// # Errors
-/// It cannot be read, or the user asked to stop ([`io::ErrorKind::Interrupted`]).
-pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<Scan> {
+/// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<RolloutScan> {
     let mut scanner = Scanner::new(depth);
-    let mut lines = Lines::new(open(path)?);
-    let mut told = 0;
+    let mut lines = LineReader::new(open(path)?);
+    let mut reported = 0;
     loop {
         let read = lines.bytes_read();
-        if read - told >= 1 << 20 {
-            progress(read - told);
-            told = read;
+        if read - reported >= 1 << 20 {
+            progress(read - reported);
+            reported = read;
             if is_interrupted() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -116,7 +118,7 @@ pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<Sca
         match lines.next_line() {
             Ok(Some(line)) => scanner.line(line),
             Ok(None) => break,
-            // A compressed rollout that breaks off: what came before counts.
+            // A truncated compressed rollout: the lines before the end are good.
             Err(e) if is_compressed(path) && e.kind() != io::ErrorKind::Interrupted => {
                 scanner.count_broken();
                 break;
@@ -124,7 +126,7 @@ pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<Sca
             Err(e) => return Err(e),
         }
     }
-    progress(lines.bytes_read() - told);
+    progress(lines.bytes_read() - reported);
     Ok(scanner.finish())
 }
 
@@ -132,7 +134,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     if is_compressed(path) {
         rollout::open_plain(path)
     } else {
-        // No buffer in between: lines are taken out of ours.
+        // Not buffered: `LineReader` has its own buffer.
         Ok(Box::new(file_open::open(path)?))
     }
 }
@@ -141,28 +143,29 @@ fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "zst")
 }
 
-/// Reads only as much as it takes to know what a rollout is: its first line, mostly.
-pub fn head(path: &Path) -> io::Result<Option<Meta>> {
+/// Reads the metadata of a rollout, which is usually in its first line. Returns `None` if the first
+/// lines have none.
+pub fn head(path: &Path) -> io::Result<Option<SessionMeta>> {
     head_of(open(path)?)
 }
 
-/// The same of the beginning of a rollout that would have the name `name`.
-pub fn head_in(beginning: &[u8], name: &Path) -> io::Result<Option<Meta>> {
+/// Like [`head`], for the first bytes of a rollout. `name` decides whether they are compressed.
+pub fn head_in(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
     if is_compressed(name) {
-        head_of(rollout::decompress(beginning)?)
+        head_of(rollout::decompress(prefix)?)
     } else {
-        head_of(beginning)
+        head_of(prefix)
     }
 }
 
-fn head_of(reader: impl Read) -> io::Result<Option<Meta>> {
-    /// Forks carry other lines in front at most; a file that has none here has none.
-    const ENOUGH: usize = 64;
-    /// The first line holds the instructions: 10–25 kB.
-    const CHUNK: usize = 32 << 10;
+fn head_of(reader: impl Read) -> io::Result<Option<SessionMeta>> {
+    /// Forked conversations may begin with a few other lines.
+    const MAX_HEAD_LINES: usize = 64;
+    /// Bytes per read. The first line holds the instructions, 10–25 kB.
+    const HEAD_READ_BYTES: usize = 32 << 10;
     let mut scanner = Scanner::new(Depth::Messages);
-    let mut lines = Lines::in_chunks(reader, CHUNK);
-    for _ in 0..ENOUGH {
+    let mut lines = LineReader::in_chunks(reader, HEAD_READ_BYTES);
+    for _ in 0..MAX_HEAD_LINES {
         match lines.next_line()? {
             Some(line) => scanner.line(line),
             None => break,
@@ -174,8 +177,8 @@ fn head_of(reader: impl Read) -> io::Result<Option<Meta>> {
     Ok(scanner.finish().meta)
 }
 
-/// The time of the last line that has one, read from the end.
-pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
+/// Returns the time of the last line that has a time. Reads a plain rollout from its end.
+pub fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
@@ -185,10 +188,10 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     loop {
         let from = len.saturating_sub(span);
         file.seek(SeekFrom::Start(from))?;
-        let mut lines = Lines::in_chunks((&file).take(len - from), 64 << 10);
+        let mut lines = LineReader::in_chunks((&file).take(len - from), 64 << 10);
         let mut scanner = Scanner::new(Depth::Messages);
         if from > 0 {
-            // The line that is cut here may be any part of one.
+            // Most likely the middle of a line.
             let _ = lines.next_line()?;
         }
         while let Some(line) = lines.next_line()? {
@@ -202,9 +205,9 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     }
 }
 
-/// What is of use in a `session_meta`.
-fn kept_of(payload: Value) -> Value {
-    const KEPT: [&str; 16] = [
+/// Drops all fields of a `session_meta` that this program does not use.
+fn used_fields(payload: Value) -> Value {
+    const USED: [&str; 16] = [
         "timestamp",
         "cwd",
         "originator",
@@ -224,14 +227,14 @@ fn kept_of(payload: Value) -> Value {
     ];
     match payload {
         Value::Object(mut all) => {
-            let kept = KEPT.iter().filter_map(|key| all.remove_entry(*key));
-            Value::Object(kept.collect())
+            let used = USED.iter().filter_map(|key| all.remove_entry(*key));
+            Value::Object(used.collect())
         }
         other => other,
     }
 }
 
-/// The first line of a text that has something in it, trimmed.
+/// Returns the first line that is not blank, trimmed.
 pub fn first_line(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty()).map(str::to_owned)

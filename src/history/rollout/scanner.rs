@@ -1,14 +1,15 @@
-//! The lines of a rollout, one after another.
+//! Evaluates the lines of a rollout one after another.
 //!
-//! Most lines are of no interest here and long. So a line is first looked at by its beginning,
-//! which Codex always writes in the same order, and is only checked to be JSON unless it is one of
-//! the few kinds that matter. Lines written in another order are parsed.
+//! Most lines are long and carry nothing that is needed here. The kind of a line is read from its
+//! beginning, whose fields Codex always writes in the same order. Only the few relevant kinds are
+//! parsed; others are checked to be complete JSON. A line with its fields in another order is
+//! parsed too.
 
-use super::{Depth, Message, Meta, Scan, first_line, kept_of};
+use super::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
 use crate::history::id::ConversationId;
 use crate::history::json;
-use crate::history::lines::Line;
-use crate::history::stamp::{self, Stamp};
+use crate::history::lines::JsonlLine;
+use crate::history::rfc3339::{self, Rfc3339Time};
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde::Deserialize;
@@ -17,11 +18,11 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The beginning of a line as Codex writes it.
+/// The beginning of a line in Codex's order: time, kind, payload.
 struct Envelope<'a> {
     timestamp: &'a str,
     kind: &'a [u8],
-    /// What follows the kind.
+    /// The bytes after the kind.
     rest: &'a [u8],
 }
 
@@ -41,21 +42,21 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The type of the payload, where that comes first, and what follows it.
+    /// Returns the type of the payload and the bytes after it, if the type is the first field.
     fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
-        const BEGINNING: &[u8] = b",\"payload\":{\"type\":\"";
-        let at = memmem::find(beginning(self.rest, NEAR), BEGINNING)?;
-        until_quote(&self.rest[at + BEGINNING.len()..], 64)
+        const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
+        let at = memmem::find(prefix(self.rest, NEAR), PAYLOAD_PREFIX)?;
+        until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
     }
 
-    /// Whether it may be a message of the user's.
-    fn may_be_said(&self) -> bool {
+    /// Returns false if this is surely no message of the user.
+    fn may_be_user_message(&self) -> bool {
         const NEAR: usize = 512;
         const ROLE: &[u8] = b"\"role\":\"";
         match self.payload() {
-            Some((b"message", rest)) => memmem::find(beginning(rest, NEAR), ROLE)
+            Some((b"message", rest)) => memmem::find(prefix(rest, NEAR), ROLE)
                 .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\"")),
             Some(_) => false,
             None => true,
@@ -63,12 +64,12 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn beginning(bytes: &[u8], longest: usize) -> &[u8] {
+fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
     &bytes[..bytes.len().min(longest)]
 }
 
 fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
-    let at = beginning(bytes, longest)
+    let at = prefix(bytes, longest)
         .iter()
         .position(|b| matches!(b, b'"' | b'\\'))?;
     (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
@@ -91,59 +92,60 @@ fn text_of(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
 }
 
 pub(super) struct Scanner {
-    scan: Scan,
+    scan: RolloutScan,
     depth: Depth,
     newest: Option<DateTime<Utc>>,
     last: String,
     last_at: Option<DateTime<Utc>>,
-    /// The first thing said before any event told of it: for the title alone.
-    early: Option<String>,
-    /// The first thing that Codex said in the user's name: a title where there is nothing else.
+    /// The user's first message as a response item before any message event; used for the title
+    /// only.
+    first_item_text: Option<String>,
+    /// The first text that Codex inserted in the user's name; the title if there is no other.
     injected: Option<String>,
     has_event: bool,
-    /// Messages as paginated rollouts have them, where there are no others.
-    items: Vec<Message>,
+    /// Messages in the form of paginated rollouts, used if there are none in the older form.
+    item_messages: Vec<Message>,
     first_event: Option<String>,
 }
 
 impl Scanner {
     pub(super) fn new(depth: Depth) -> Self {
         Self {
-            scan: Scan::default(),
+            scan: RolloutScan::default(),
             depth,
             newest: None,
             last: String::new(),
             last_at: None,
-            early: None,
+            first_item_text: None,
             injected: None,
             has_event: false,
-            items: Vec::new(),
+            item_messages: Vec::new(),
             first_event: None,
         }
     }
 
-    /// Whether it is known what the rollout is.
+    /// Returns true once the metadata was read.
     pub(super) fn has_meta(&self) -> bool {
         self.scan.meta.is_some()
     }
 
-    /// Counts a line that cannot be had at all.
+    /// Counts a line that cannot be read at all.
     pub(super) fn count_broken(&mut self) {
         self.scan.bad_lines += 1;
     }
 
-    pub(super) fn line(&mut self, line: Line<'_>) {
+    pub(super) fn line(&mut self, line: JsonlLine<'_>) {
         let bytes = match line {
-            Line::Whole(bytes) => bytes.trim_ascii(),
-            Line::TooLong { beginning, last } => return self.long_line(beginning, last),
+            JsonlLine::Whole(bytes) => bytes.trim_ascii(),
+            JsonlLine::TooLong { prefix, last } => return self.long_line(prefix, last),
         };
         if bytes.is_empty() {
             return;
         }
         if let Some(envelope) = Envelope::of(bytes)
-            && !self.is_of_interest(&envelope)
+            && !self.needs_parsing(&envelope)
         {
-            if json::is_whole(bytes) {
+            if json::is_complete(bytes) {
                 self.observe(envelope.timestamp);
             } else {
                 self.scan.bad_lines += 1;
@@ -161,25 +163,28 @@ impl Scanner {
         }
     }
 
-    /// One that does not fit into memory counts by its beginning; what a user said is not that long.
+    /// Evaluates the beginning of a line that exceeds memory. A message of the user is never that
+    /// long.
     fn long_line(&mut self, start: &[u8], last: u8) {
         match Envelope::of(start) {
-            Some(envelope) if last == b'}' && !self.is_of_interest(&envelope) => {
+            Some(envelope) if last == b'}' && !self.needs_parsing(&envelope) => {
                 self.observe(envelope.timestamp);
             }
             _ => self.scan.bad_lines += 1,
         }
     }
 
-    fn is_of_interest(&self, envelope: &Envelope<'_>) -> bool {
+    fn needs_parsing(&self, envelope: &Envelope<'_>) -> bool {
         match envelope.kind {
             b"session_meta" => self.scan.meta.is_none(),
             b"turn_context" => self.depth == Depth::Turns,
-            b"response_item" => self.early.is_none() && !self.has_event && envelope.may_be_said(),
+            b"response_item" => {
+                self.first_item_text.is_none() && !self.has_event && envelope.may_be_user_message()
+            }
             b"event_msg" => match envelope.payload() {
                 Some((b"user_message", _)) | None => true,
                 Some((b"item_completed", rest)) => {
-                    memmem::find(beginning(rest, 512), b"\"UserMessage\"").is_some()
+                    memmem::find(prefix(rest, 512), b"\"UserMessage\"").is_some()
                 }
                 Some((b"token_count", _)) => self.depth == Depth::Turns,
                 Some(_) => false,
@@ -189,7 +194,7 @@ impl Scanner {
     }
 
     fn observe(&mut self, timestamp: &str) {
-        let Some(at) = stamp::instant(timestamp) else {
+        let Some(at) = rfc3339::instant(timestamp) else {
             return;
         };
         self.newest = self.newest.max(Some(at));
@@ -212,14 +217,16 @@ impl Scanner {
                     && let Some(id) = payload.get("id").and_then(Value::as_str)
                     && !id.trim().is_empty()
                 {
-                    self.scan.meta = Some(Meta {
+                    self.scan.meta = Some(SessionMeta {
                         id: ConversationId::of(id.trim()),
-                        payload: kept_of(payload),
+                        payload: used_fields(payload),
                     });
                 }
             }
             "event_msg" => self.event(payload),
-            "response_item" if self.early.is_none() && !self.has_event => self.item(payload),
+            "response_item" if self.first_item_text.is_none() && !self.has_event => {
+                self.item(payload)
+            }
             "turn_context" if self.depth == Depth::Turns => {
                 if let Ok(parts) = serde_json::from_str::<HashMap<String, &RawValue>>(payload) {
                     let parts = parts
@@ -257,7 +264,7 @@ impl Scanner {
                 if let Some(text) = completed_message(payload) {
                     self.has_event = true;
                     self.first_event.get_or_insert_with(|| text.clone());
-                    push_message(&mut self.items, self.newest, &text);
+                    push_message(&mut self.item_messages, self.newest, &text);
                 }
             }
             "token_count" if self.depth == Depth::Turns => {
@@ -271,28 +278,34 @@ impl Scanner {
     }
 
     fn item(&mut self, payload: &str) {
-        let Some(text) = spoken(payload) else { return };
+        let Some(text) = user_item_text(payload) else {
+            return;
+        };
         if text.trim().is_empty() {
             return;
         }
         if is_injected(&text) {
             self.injected.get_or_insert(text);
         } else {
-            self.early = Some(text);
+            self.first_item_text = Some(text);
         }
     }
 
-    pub(super) fn finish(mut self) -> Scan {
+    pub(super) fn finish(mut self) -> RolloutScan {
         let injected = self.injected.as_ref().filter(|_| !self.has_event);
-        let texts = [self.early.as_ref(), self.first_event.as_ref(), injected];
+        let texts = [
+            self.first_item_text.as_ref(),
+            self.first_event.as_ref(),
+            injected,
+        ];
         self.scan.title = texts
             .into_iter()
             .flatten()
             .find_map(|text| first_line(text));
         if self.scan.messages.is_empty() {
-            self.scan.messages = self.items;
+            self.scan.messages = self.item_messages;
         }
-        self.scan.last = self.last_at.map(|at| Stamp {
+        self.scan.last = self.last_at.map(|at| Rfc3339Time {
             text: self.last,
             at,
         });
@@ -305,7 +318,7 @@ impl Scanner {
 
 fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
-    // Without any time there is no place for it in the history.
+    // The history is ordered by time, so a message without one has no position in it.
     if let Some(newest) = newest {
         to.push(Message {
             ts: newest.timestamp(),
@@ -314,7 +327,7 @@ fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str
     }
 }
 
-/// What the user said, as paginated rollouts record it (0.169).
+/// Returns the user's message in the form of paginated rollouts (0.169).
 fn completed_message(payload: &str) -> Option<String> {
     let value: Value = serde_json::from_str(payload).ok()?;
     let item = value.get("item")?;
@@ -330,8 +343,8 @@ fn completed_message(payload: &str) -> Option<String> {
     Some(texts.join("\n"))
 }
 
-/// The text of a message of the user's as it was sent to the model.
-fn spoken(payload: &str) -> Option<String> {
+/// Returns the text of a user message in the form that is sent to the model.
+fn user_item_text(payload: &str) -> Option<String> {
     let value: Value = serde_json::from_str(payload).ok()?;
     let is = |key: &str, wanted: &str| value.get(key).and_then(Value::as_str) == Some(wanted);
     if !is("type", "message") || !is("role", "user") {
@@ -349,7 +362,7 @@ fn spoken(payload: &str) -> Option<String> {
     Some(texts.join("\n"))
 }
 
-/// Whether Codex says this in the user's name at the start of every conversation.
+/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
 fn is_injected(text: &str) -> bool {
     let text = text.trim_start();
     [
@@ -360,23 +373,23 @@ fn is_injected(text: &str) -> bool {
         "# AGENTS.md instructions",
     ]
     .iter()
-    .any(|beginning| text.starts_with(beginning))
+    .any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn scanned(lines: &[&str]) -> Scan {
+    fn scanned(lines: &[&str]) -> RolloutScan {
         let mut scanner = Scanner::new(Depth::Messages);
         for line in lines {
-            scanner.line(Line::Whole(line.as_bytes()));
+            scanner.line(JsonlLine::Whole(line.as_bytes()));
         }
         scanner.finish()
     }
 
     #[test]
-    fn a_line_in_another_order_counts_as_well() {
+    fn a_line_with_fields_in_another_order_is_read_the_same() {
         let quick = scanned(&[
             r#"{"timestamp":"2026-01-01T00:00:01Z","type":"event_msg","payload":{"type":"user_message","message":"hi\n"}}"#,
         ]);
@@ -389,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_are_counted_wherever_they_break() {
+    fn incomplete_lines_are_counted_wherever_they_are_cut() {
         let scan = scanned(&[
             r#"{"timestamp":"2026-01-01T00:00:01Z","type":"response_item","payload":{"a":}}"#,
             r#"{"timestamp":"2026-01-01T00:00:02Z","type":"world_state","payl"#,
@@ -404,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_any_event_is_the_title_even_where_codex_said_it() {
+    fn the_title_is_the_first_user_item_and_injected_text_is_the_last_resort() {
         let item = |parts: &[&str]| {
             let parts: Vec<_> = parts
                 .iter()
@@ -424,29 +437,29 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
             scanned(&lines).title
         };
-        let said = item(&["\\n  ", " mend it "]);
+        let message = item(&["\\n  ", " fix it "]);
         let context = item(&["<environment_context>\\n</environment_context>"]);
         assert_eq!(
-            title(&[said.clone(), event("x")]).as_deref(),
-            Some("mend it")
+            title(&[message.clone(), event("x")]).as_deref(),
+            Some("fix it")
         );
         assert_eq!(
-            title(&[context.clone(), said.clone()]).as_deref(),
-            Some("mend it")
+            title(&[context.clone(), message.clone()]).as_deref(),
+            Some("fix it")
         );
         assert_eq!(title(&[context.clone(), event("x")]).as_deref(), Some("x"));
         assert_eq!(title(&[context]).as_deref(), Some("<environment_context>"));
-        assert_eq!(title(&[event("x"), said.clone()]).as_deref(), Some("x"));
+        assert_eq!(title(&[event("x"), message.clone()]).as_deref(), Some("x"));
         assert_eq!(title(&[item(&[" "]), event("x")]).as_deref(), Some("x"));
-        // The first event is the first thing said, whatever comes behind it.
-        assert_eq!(title(&[event(" "), event("x"), said]), None);
+        // A blank first event is the first message, whatever follows.
+        assert_eq!(title(&[event(" "), event("x"), message]), None);
     }
 
     #[test]
-    fn paginated_messages_count_where_there_are_no_others() {
+    fn paginated_messages_are_used_only_without_message_events() {
         let item = r#"{"timestamp":"2026-01-01T00:00:01Z","ordinal":12,"type":"event_msg","payload":{"type":"item_completed","item":{"type":"UserMessage","content":[{"type":"text","text":"new kind"}]}}}"#;
         let event = r#"{"timestamp":"2026-01-01T00:00:02Z","type":"event_msg","payload":{"type":"user_message","message":"old kind"}}"#;
-        let texts = |scan: Scan| {
+        let texts = |scan: RolloutScan| {
             let texts = scan.messages.into_iter().map(|m| m.text);
             texts.collect::<Vec<_>>()
         };

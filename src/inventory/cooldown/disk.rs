@@ -1,4 +1,4 @@
-//! The document on disk: read in place, made again where it is lost, changed under its lock.
+//! Reads `cooldown.json`, rebuilds it if lost, and changes it under its lock.
 
 use super::{CooldownFile, FILE_NAME, LOCK_NAME};
 use crate::accounts::profile::Profiles;
@@ -12,22 +12,22 @@ use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// What [`load`] found.
+/// The result of [`load`].
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Loaded {
-    /// The document, made again from the records if need be.
+pub struct LoadedCooldown {
+    /// The document, rebuilt from the records if it was lost.
     pub file: CooldownFile,
-    /// What the user should know: damage, entries that were left out.
+    /// Warnings to print: damage, ignored entries.
     pub warnings: Vec<String>,
-    origin: Origin,
+    origin: CooldownOrigin,
 }
 
-/// Where a document comes from, and so what a write has to keep.
+/// The origin of a document, which decides what a write has to preserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Origin {
+enum CooldownOrigin {
     #[default]
     Absent,
-    Ours,
+    Native,
     Python,
     Damaged,
 }
@@ -35,123 +35,127 @@ enum Origin {
 /// Reads `cooldown.json` of a manager home. Takes no lock and writes nothing.
 ///
 /// # Errors
-/// A newer version wrote it, or the file system refuses.
-pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
+/// A newer version wrote it, or it cannot be read.
+pub fn load(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<LoadedCooldown, DocumentError> {
     let path = manager_home.join(FILE_NAME);
     let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let (file, warnings) = rebuild(manager_home)?;
-            return Ok(Loaded {
+            return Ok(LoadedCooldown {
                 file,
                 warnings,
-                origin: Origin::Absent,
+                origin: CooldownOrigin::Absent,
             });
         }
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         DocumentState::Good(file) => {
-            return Ok(Loaded {
+            return Ok(LoadedCooldown {
                 file,
                 warnings: Vec::new(),
-                origin: Origin::Ours,
+                origin: CooldownOrigin::Native,
             });
         }
         DocumentState::Damaged(problem) => problem,
         DocumentState::Absent => String::new(),
     };
     if let Some((file, warnings)) = python::parse(&bytes, manager_home, now, zone) {
-        return Ok(Loaded {
+        return Ok(LoadedCooldown {
             file,
             warnings,
-            origin: Origin::Python,
+            origin: CooldownOrigin::Python,
         });
     }
     let (file, mut warnings) = rebuild(manager_home)?;
     warnings.insert(
         0,
         format!(
-            "damaged, made again from the records as far as they go ({problem}): {}",
+            "damaged ({problem}), rebuilt from profiles and archives: {}",
             path.display()
         ),
     );
-    Ok(Loaded {
+    Ok(LoadedCooldown {
         file,
         warnings,
-        origin: Origin::Damaged,
+        origin: CooldownOrigin::Damaged,
     })
 }
 
-/// What [`update`] did besides updating.
+/// The result of [`update`].
 #[derive(Debug)]
-pub struct Updated<R> {
-    /// What the change returned.
+pub struct CooldownUpdate<R> {
+    /// The value that the change returned.
     pub value: R,
-    /// What the user should know: damage, copies that were kept.
+    /// Warnings to print: damage, copies that were kept.
     pub warnings: Vec<String>,
 }
 
 /// Reads, changes and writes `cooldown.json` of a manager home under its lock.
 ///
-/// The home is created (0700) if need be. A document of the Python tool is kept byte for byte as
-/// `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … when taken).
-/// Nothing of the document is written when `change` fails or leaves it as it was.
+/// Creates the home (0700) if it does not exist. Keeps a document of the Python tool byte for byte
+/// as `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … if the name
+/// exists). Writes nothing if `change` fails or changes nothing.
 ///
 /// # Errors
-/// Those of [`load`], those of `change`, and what the file system refuses.
+/// Those of [`load`] and of `change`, or the document cannot be written.
 pub fn update<R, E: From<DocumentError>>(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
     change: impl FnOnce(&mut CooldownFile) -> Result<R, E>,
-) -> Result<Updated<R>, E> {
+) -> Result<CooldownUpdate<R>, E> {
     atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
     let lock = manager_home.join(LOCK_NAME);
     let _held = FileLock::exclusive_unless_interrupted(&lock).map_err(DocumentError::from)?;
-    let Loaded {
+    let LoadedCooldown {
         mut file,
         mut warnings,
         origin,
     } = load(manager_home, now, zone)?;
     let before = file.clone();
     let value = change(&mut file)?;
-    if origin != Origin::Ours || file != before {
+    if origin != CooldownOrigin::Native || file != before {
         warnings.extend(write(manager_home, origin, &file)?);
     }
-    Ok(Updated { value, warnings })
+    Ok(CooldownUpdate { value, warnings })
 }
 
-/// Writes the document; keeps what stood there if it was not ours, and says where.
+/// Writes the document. Keeps a copy of a foreign or damaged one and returns the warning that names
+/// it.
 fn write(
     manager_home: &Path,
-    origin: Origin,
+    origin: CooldownOrigin,
     file: &CooldownFile,
 ) -> Result<Option<String>, DocumentError> {
     let path = manager_home.join(FILE_NAME);
     let kept = match origin {
-        Origin::Absent if file.accounts.is_empty() => return Ok(None),
-        Origin::Absent | Origin::Ours => None,
-        Origin::Python => {
+        CooldownOrigin::Absent if file.accounts.is_empty() => return Ok(None),
+        CooldownOrigin::Absent | CooldownOrigin::Native => None,
+        CooldownOrigin::Python => {
             let kept = atomic::keep_copy(&path, ".python-backup")?;
             Some(format!(
-                "the Python codex-manager's {FILE_NAME} was taken over, and the commands cooldown and recommend \
-                 of the Python codex-manager fail in this folder from now on; to go back, rename the original \
-                 to {FILE_NAME}: {}",
+                "converted the {FILE_NAME} of the Python codex-manager, whose commands cooldown and recommend \
+                 now fail in this folder; to go back, rename the original to {FILE_NAME}: {}",
                 kept.display()
             ))
         }
-        Origin::Damaged => {
+        CooldownOrigin::Damaged => {
             let kept = atomic::keep_copy(&path, ".damaged")?;
-            Some(format!("the damaged file is kept: {}", kept.display()))
+            Some(format!("the damaged file is kept as {}", kept.display()))
         }
     };
     document::write(&path, file)?;
     Ok(kept)
 }
 
-/// Makes the document from the profiles and the inventory, or from what lies under backups/ where
-/// that is lost too.
+/// Rebuilds the document from the profiles and the inventory, or from `backups/` if that is lost
+/// too.
 fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
@@ -159,7 +163,7 @@ fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentE
         Ok(profiles) => profiles
             .iter()
             .for_each(|profile| file.add_profile(profile)),
-        Err(e) => warnings.push(format!("profiles were left out: {e}")),
+        Err(e) => warnings.push(format!("the profiles cannot be read and were ignored: {e}")),
     }
     let path = manager_home.join("inventory.json");
     let inventory = match document::read::<InventoryFile>(&path)? {

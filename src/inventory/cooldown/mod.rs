@@ -1,13 +1,13 @@
-//! `cooldown.json`: for each account what was seen last. Small: `recommend` reads nothing else.
+//! `cooldown.json`: the last observation of each account. Small, because `recommend` reads nothing
+//! else.
 //!
-//! Where it is missing or damaged, it is made again from the profiles and the inventory, else the
-//! archives. The
-//! Python codex-manager keeps another document under the same name: that is read in place, and kept
-//! as `cooldown.json.python-backup` by the first write.
+//! A missing or damaged document is rebuilt from the profiles and the inventory, else from the
+//! archives. The Python codex-manager uses the same name for another format. That is read in place,
+//! and the first write keeps it as `cooldown.json.python-backup`.
 
 mod disk;
 
-pub use disk::{Loaded, Updated, load, update};
+pub use disk::{CooldownUpdate, LoadedCooldown, load, update};
 
 use super::records::{ArchiveRecord, InventoryFile};
 use crate::accounts::profile::{LoginOwner, Profile};
@@ -23,30 +23,30 @@ use serde::{Deserialize, Serialize};
 /// The name of the document in the manager home.
 pub const FILE_NAME: &str = "cooldown.json";
 
-/// The name of the lock under which documents of the manager home are changed.
+/// The name of the lock file that protects changes of the manager home's documents.
 pub const LOCK_NAME: &str = ".lock";
 
-/// Whether a login is at hand.
+/// The availability of an account's login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginState {
-    /// In the live home or in a profile.
+    /// It is in the live home or in a profile.
     Ok,
-    /// In an archive or a legacy file.
+    /// It is only in an archive or a legacy file.
     Archived,
-    /// Records alone.
+    /// Only records exist, no login.
     None,
-    /// Nothing is known of it.
+    /// The availability is not known.
     #[default]
     Unknown,
-    /// The server no longer takes it.
+    /// The server refuses it.
     Expired,
-    /// An export took it to another machine.
+    /// An export moved it to another machine.
     Moved,
 }
 
 impl LoginState {
-    /// The name used in documents and output.
+    /// Returns the name used in documents and output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -59,49 +59,49 @@ impl LoginState {
     }
 }
 
-/// When a weekly window was first seen exhausted.
+/// The first observation of an exhausted weekly window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuotaEnd {
-    /// The first observation at 100 %.
+    /// The time of the first observation at 100 %.
     pub detected_at: Timestamp,
-    /// The reset of the window it was seen in.
+    /// The reset of that window.
     pub resets_at: Timestamp,
 }
 
-/// One account in `cooldown.json`.
+/// The entry of an account in `cooldown.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "EntryOnDisk")]
 pub struct AccountEntry {
-    /// Who.
+    /// The account of the entry.
     #[serde(flatten)]
     pub identity: Identity,
-    /// The plan that was named last.
+    /// The last known plan.
     pub plan: Option<String>,
-    /// The profile that holds its login.
+    /// The name of the profile that holds its login.
     pub profile: Option<String>,
-    /// Whether a login is at hand, as the last command that looked found it.
+    /// The availability of its login when a command checked last.
     pub login: LoginState,
-    /// When the server was last seen to refuse the login.
+    /// The last time at which the server refused the login.
     pub expired_at: Option<Timestamp>,
-    /// Whether a login was seen in an archive or a legacy file: what is left when none is live.
+    /// True if an archive or a legacy file has a login, which remains if the profile goes.
     pub archived: bool,
-    /// What was seen last.
+    /// The last observation of its windows.
     pub observation: Option<Observation>,
-    /// When its weekly window was first seen exhausted.
+    /// The first observation of its exhausted weekly window.
     pub quota_end: Option<QuotaEnd>,
-    /// Held back by the user until then.
+    /// The end of a hold set by the user.
     pub held_until: Option<Timestamp>,
-    /// When the user said so.
+    /// The time at which the user set the hold.
     pub held_since: Option<Timestamp>,
-    /// The latest use, launch, resume or backup of the live home under this account.
+    /// The last use, launch, resume or backup of the live home under this account.
     pub last_used_at: Option<Timestamp>,
-    /// The newest usage of conversations that were launched with it.
+    /// The newest usage of conversations launched with this account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionUsage>,
 }
 
-/// [`AccountEntry`] as it is read. The same fields without `flatten`, which would collect every
-/// entry into a map first: half the time of `recommend` beyond starting.
+/// [`AccountEntry`] for reading, without `flatten`: serde would collect each entry into a map
+/// first, which takes half of the run time of `recommend` after startup.
 #[derive(Deserialize)]
 struct EntryOnDisk {
     email: Email,
@@ -160,13 +160,13 @@ impl From<EntryOnDisk> for AccountEntry {
 }
 
 impl AccountEntry {
-    /// Since when the login is known to be refused; a newer one may be good.
+    /// Returns the time since when the login is known to be refused. A newer login may be good.
     pub fn expired_since(&self) -> Option<Timestamp> {
-        let seen = self.observation.as_ref().map(|look| look.observed_at);
-        self.expired_at.or(seen)
+        let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
+        self.expired_at.or(observed_at)
     }
 
-    /// An account of which nothing else is known.
+    /// Creates an entry without any facts.
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
@@ -185,10 +185,10 @@ impl AccountEntry {
     }
 }
 
-/// The document.
+/// The content of `cooldown.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CooldownFile {
-    /// The accounts, in no particular order.
+    /// The entries, in no particular order.
     pub accounts: Vec<AccountEntry>,
 }
 
@@ -197,8 +197,8 @@ impl Document for CooldownFile {
 }
 
 impl CooldownFile {
-    /// The entry of `identity`, made if there is none. An entry of which less is known takes on the
-    /// ids, if it is the only one it can be.
+    /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts those
+    /// of `identity` if it is the only match.
     pub fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
         let position = self.position(identity).unwrap_or_else(|| {
             self.accounts.push(AccountEntry::new(identity.clone()));
@@ -209,18 +209,18 @@ impl CooldownFile {
             entry.identity = identity.clone();
         }
         let known = &mut entry.identity;
-        for (id, told) in [
+        for (id, given) in [
             (&mut known.account_id, &identity.account_id),
             (&mut known.user_id, &identity.user_id),
         ] {
             if id.is_none() {
-                id.clone_from(told);
+                id.clone_from(given);
             }
         }
         entry
     }
 
-    /// The entry of `identity`, if there is exactly one that it can be.
+    /// Returns the entry of `identity`, if exactly one matches.
     pub fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.position(identity).map(|i| &self.accounts[i])
     }
@@ -243,8 +243,8 @@ impl CooldownFile {
         }
     }
 
-    /// Takes a look at `identity`'s windows into account. An older look than the one that is known
-    /// changes nothing but the time when the quota was first seen exhausted.
+    /// Records an observation of `identity`. One that is older than the recorded one can only
+    /// change the time at which the quota was first exhausted.
     pub fn observe(&mut self, identity: &Identity, observation: Observation) {
         let entry = self.entry(identity);
         let exhausted = observation
@@ -280,7 +280,7 @@ impl CooldownFile {
         }
     }
 
-    /// Notes that `identity` was used at `at`.
+    /// Records a use of `identity` at `at`.
     pub fn used(&mut self, identity: &Identity, at: Timestamp) {
         let entry = self.entry(identity);
         if entry.last_used_at.is_none_or(|known| at > known) {
@@ -288,8 +288,8 @@ impl CooldownFile {
         }
     }
 
-    /// Notes that a login of `identity` was seen in an archive or a legacy file, or that only a
-    /// record of it was (`archived` false). What is known better stays.
+    /// Records that an archive or a legacy file has a login of `identity` (`archived`), or that
+    /// only a record of the account exists. A better known state stays.
     pub fn found_login(&mut self, identity: &Identity, archived: bool) {
         let entry = self.entry(identity);
         entry.archived |= archived;
@@ -300,7 +300,7 @@ impl CooldownFile {
         };
     }
 
-    /// Takes a profile and its login into account.
+    /// Records a profile and the state of its login.
     pub fn add_profile(&mut self, profile: &Profile) {
         let Some(identity) = profile.identity() else {
             return;
@@ -313,10 +313,11 @@ impl CooldownFile {
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (LoginOwner::Moved, _) => LoginState::Moved,
-            // Missing, no login, somebody else's, or written by a newer version.
+            // auth.json is missing, has no login or that of another account, or a newer version
+            // wrote it.
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
-            // Only a login that is newer than that knowledge can be another one.
+            // A login is only known to be another one if it was renewed after the refusal.
             (_, LoginState::Expired)
                 if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
             {
@@ -326,7 +327,7 @@ impl CooldownFile {
         };
     }
 
-    /// Takes these profiles into account, and that there are no others.
+    /// Records these profiles, and clears the profile of accounts that have none of them.
     pub fn set_profiles(&mut self, profiles: &[Profile]) {
         for entry in &mut self.accounts {
             let is_gone = |name: &String| profiles.iter().all(|p| p.name != *name);
@@ -339,7 +340,7 @@ impl CooldownFile {
         }
     }
 
-    /// Takes the records of legacy files and archives into account.
+    /// Records the facts in records of legacy files and archives.
     pub fn add_records(&mut self, inventory: &InventoryFile) {
         for record in &inventory.legacy {
             let metadata = &record.metadata;
@@ -389,7 +390,7 @@ impl CooldownFile {
             );
         }
         if exists {
-            // A backup of the live home is a use of its account.
+            // The home was signed in to the account when it was backed up.
             self.used(&identity, metadata.created_at);
         }
     }
@@ -405,7 +406,7 @@ mod tests {
         DateTime::parse_from_rfc3339(text).unwrap()
     }
 
-    fn look(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
+    fn observation(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
         Observation {
             source: QuotaSource::Live,
             observed_at: at(observed_at),
@@ -420,20 +421,20 @@ mod tests {
         }
     }
 
-    fn seen(looks: &[(&str, f64, &str)]) -> AccountEntry {
+    fn observed(observations: &[(&str, f64, &str)]) -> AccountEntry {
         let mut file = CooldownFile::default();
-        for (observed_at, used, resets_at) in looks {
+        for (observed_at, used, resets_at) in observations {
             file.observe(
                 &Identity::of_email("a@x.com"),
-                look(observed_at, *used, resets_at),
+                observation(observed_at, *used, resets_at),
             );
         }
         file.accounts.remove(0)
     }
 
     #[test]
-    fn the_detected_end_is_the_first_look_at_100_percent_of_a_window_that_jitters() {
-        let entry = seen(&[
+    fn the_quota_end_is_the_first_observation_at_100_percent_despite_jitter() {
+        let entry = observed(&[
             ("2026-11-20T10:00:00Z", 99.0, "2026-11-24T12:00:00Z"),
             ("2026-11-20T12:00:00Z", 100.0, "2026-11-24T12:03:00Z"),
             ("2026-11-20T13:00:00Z", 100.0, "2026-11-24T11:58:00Z"),
@@ -450,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_known_by_email_takes_on_the_ids_of_its_login() {
+    fn an_account_known_by_email_adopts_the_ids_of_its_login() {
         let mut file = CooldownFile::default();
         file.used(&Identity::of_email("A@x.com"), at("2026-11-20T10:00:00Z"));
         let known = Identity {
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_read_as_it_was_written() {
+    fn an_entry_round_trips_through_json() {
         let entry = AccountEntry {
             plan: Some("plus".into()),
             profile: Some("work".into()),
@@ -484,19 +485,16 @@ mod tests {
                 user_id: Some("user".into()),
                 kind: LoginKind::ApiKey,
             },
-            ..seen(&[("2026-11-20T10:00:00Z", 100.0, "2026-11-24T12:00:00Z")])
+            ..observed(&[("2026-11-20T10:00:00Z", 100.0, "2026-11-24T12:00:00Z")])
         };
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<AccountEntry>(&text).unwrap(), entry);
-        let email_alone = serde_json::from_str::<AccountEntry>(r#"{"email":"a@x.com"}"#).unwrap();
-        assert_eq!(
-            email_alone,
-            AccountEntry::new(Identity::of_email("a@x.com"))
-        );
+        let only_email = serde_json::from_str::<AccountEntry>(r#"{"email":"a@x.com"}"#).unwrap();
+        assert_eq!(only_email, AccountEntry::new(Identity::of_email("a@x.com")));
     }
 
     #[test]
-    fn a_login_seen_in_a_file_does_not_hide_a_better_one() {
+    fn a_login_in_an_archive_does_not_replace_a_better_state() {
         let id = Identity::of_email("a@x.com");
         let mut file = CooldownFile::default();
         file.found_login(&id, false);
@@ -510,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_was_missing_is_noted_once_it_is_known() {
+    fn a_missing_id_is_filled_in_once_it_is_known() {
         let whole = Identity {
             account_id: Some("acct".into()),
             user_id: Some("user".into()),

@@ -1,4 +1,4 @@
-//! Tables and properties of the rules.
+//! Examples and property tests of the retention rules.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,13 +11,13 @@ fn now() -> DateTime<Utc> {
     at("2026-11-20T12:00:00Z")
 }
 
-fn made(text: &str) -> Candidate {
-    Candidate {
+fn archive_made_at(text: &str) -> RetentionCandidate {
+    RetentionCandidate {
         excludes: false,
         incomplete: false,
         archive: format!("{text}-codex.tar.gz"),
         identity: Some(Identity::of_email("a@x.com")),
-        class: Class::Full,
+        class: ArchiveClass::Full,
         home: "/home".into(),
         made_at: Some(at(text)),
         bytes: 1,
@@ -25,10 +25,10 @@ fn made(text: &str) -> Candidate {
     }
 }
 
-/// What is kept, as `time: reason`; `-` before what goes.
-fn decided(candidates: &[Candidate], rules: KeepRules, zone: &str) -> Vec<String> {
+/// Formats decisions as `+time: reason` for kept and `-time: reason` for dropped archives.
+fn decided(candidates: &[RetentionCandidate], rules: KeepRules, zone: &str) -> Vec<String> {
     let plan = plan(candidates, &rules, &now(), Zone::named(zone).unwrap());
-    let line = |mark: &str, d: &Decision| {
+    let line = |mark: &str, d: &RetentionDecision| {
         let name = d.candidate.archive.trim_end_matches("-codex.tar.gz");
         format!("{mark}{name}: {}", d.reason)
     };
@@ -38,7 +38,7 @@ fn decided(candidates: &[Candidate], rules: KeepRules, zone: &str) -> Vec<String
 }
 
 #[test]
-fn each_rule_keeps_what_it_says() {
+fn each_rule_keeps_its_archives() {
     let all: Vec<_> = [
         "2026-11-20T10:00:00Z",
         "2026-11-20T09:00:00Z",
@@ -47,7 +47,7 @@ fn each_rule_keeps_what_it_says() {
         "2026-09-10T10:00:00Z",
     ]
     .iter()
-    .map(|t| made(t))
+    .map(|t| archive_made_at(t))
     .collect();
     let kept = |rules: KeepRules| -> Vec<String> {
         let lines = decided(&all, rules, "UTC");
@@ -99,12 +99,12 @@ fn each_rule_keeps_what_it_says() {
 }
 
 #[test]
-fn days_are_those_of_the_zone_and_instants_not_texts_are_compared() {
-    // Names sort against the instants: a laptop that travelled.
+fn days_follow_the_local_zone_and_order_follows_instants() {
+    // A laptop changed its zone, so names sort against instants.
     let mut all = vec![
-        made("2026-11-01T00:30:00-05:00"),
-        made("2026-11-01T05:10:00+00:00"),
-        made("2026-10-31T23:59:00-04:00"),
+        archive_made_at("2026-11-01T00:30:00-05:00"),
+        archive_made_at("2026-11-01T05:10:00+00:00"),
+        archive_made_at("2026-10-31T23:59:00-04:00"),
     ];
     assert_eq!(
         decided(
@@ -134,12 +134,12 @@ fn days_are_those_of_the_zone_and_instants_not_texts_are_compared() {
 }
 
 #[test]
-fn the_last_verified_full_archive_stays_and_the_damaged_fill_no_place() {
+fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
-        made("2026-11-17T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-17T10:00:00Z"),
     ];
     all[0].soundness = Soundness::Damaged("cut".into());
     all[2].soundness = Soundness::Verified;
@@ -161,21 +161,21 @@ fn the_last_verified_full_archive_stays_and_the_damaged_fill_no_place() {
         candidate.soundness = Soundness::Damaged("cut".into());
     }
     let plan = plan(&all, &one, &now(), Zone::UTC);
-    assert_eq!(plan.drop, [], "nothing good is there");
+    assert_eq!(plan.drop, [], "no good archive would be kept");
 }
 
 #[test]
-fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
+fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
-        made("2026-11-17T10:00:00Z"),
-        made("2026-11-16T10:00:00Z"),
-        made("2026-12-24T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-17T10:00:00Z"),
+        archive_made_at("2026-11-16T10:00:00Z"),
+        archive_made_at("2026-12-24T10:00:00Z"),
     ];
-    all[1].class = Class::Safety;
-    all[2].class = Class::Auth;
+    all[1].class = ArchiveClass::Safety;
+    all[2].class = ArchiveClass::Auth;
     all[3].identity = Some(Identity::of_email("b@x.com"));
     all[4].archive = "auth/a@x.com/backup-1.tar.gz".into();
     let one = KeepRules {
@@ -196,12 +196,12 @@ fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
 }
 
 #[test]
-fn one_that_lacks_files_is_never_why_one_goes_that_has_all() {
+fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-20T09:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-20T09:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
     ];
     for place in [0, 1] {
         all[place].incomplete = true;
@@ -232,10 +232,13 @@ fn one_that_lacks_files_is_never_why_one_goes_that_has_all() {
 }
 
 #[test]
-fn a_time_at_the_end_of_the_calendar_has_a_week() {
-    // The first day that there is, in the middle of its week.
+fn the_first_day_of_the_calendar_has_a_week() {
+    // The first representable day, in the middle of its week.
     let first = DateTime::<Utc>::MIN_UTC;
-    let mut all = vec![made("2026-11-20T10:00:00Z"), made("2026-11-19T10:00:00Z")];
+    let mut all = vec![
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+    ];
     all[1].made_at = Some(first);
     let weeks = KeepRules {
         weekly: 2,
@@ -249,11 +252,11 @@ fn a_time_at_the_end_of_the_calendar_has_a_week() {
 }
 
 #[test]
-fn every_home_of_an_account_keeps_its_own() {
+fn homes_of_an_account_count_separately() {
     let mut all = vec![
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
     ];
     all[1].home = "/other".into();
     let one = KeepRules {
@@ -268,36 +271,36 @@ fn every_home_of_an_account_keeps_its_own() {
             "-2026-11-18T10:00:00Z: no rule keeps it",
         ]
     );
-    // A damaged one goes only where its own home has a good one.
+    // A damaged one is dropped only if its own home keeps a good one.
     all[1].soundness = Soundness::Damaged("cut".into());
     let plan = plan(&all, &one, &now(), Zone::UTC);
     assert_eq!(plan.drop.len(), 1);
 }
 
 #[test]
-fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
+fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
     let mut all = vec![
-        made("2026-12-24T10:00:00Z"),
-        made("2026-11-20T10:00:00Z"),
-        made("2026-11-19T10:00:00Z"),
-        made("2026-11-18T10:00:00Z"),
+        archive_made_at("2026-12-24T10:00:00Z"),
+        archive_made_at("2026-11-20T10:00:00Z"),
+        archive_made_at("2026-11-19T10:00:00Z"),
+        archive_made_at("2026-11-18T10:00:00Z"),
     ];
     let one = KeepRules {
         last: 1,
         ..KeepRules::default()
     };
-    let asked = |all: &[Candidate]| {
+    let to_read = |all: &[RetentionCandidate]| {
         let plan = plan(all, &one, &now(), Zone::UTC);
-        unproved(&plan, &now())
+        needs_full_read(&plan, &now())
     };
-    // Not the one of the future.
-    assert_eq!(asked(&all), [all[1].archive.clone()]);
-    assert_eq!(asked(&all[..2]), [""; 0], "nothing goes");
+    // The archive from the future does not count.
+    assert_eq!(to_read(&all), [all[1].archive.clone()]);
+    assert_eq!(to_read(&all[..2]), [""; 0], "nothing is dropped");
     all[2].soundness = Soundness::Verified;
-    assert_eq!(asked(&all), [""; 0], "a verified one stays");
+    assert_eq!(to_read(&all), [""; 0], "a verified one is kept");
 }
 
-fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
     let soundness = prop_oneof![
         3 => Just(Soundness::Sound),
         2 => Just(Soundness::Verified),
@@ -305,26 +308,28 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
         1 => Just(Soundness::Unreadable("denied".into())),
     ];
     let class = prop_oneof![
-        3 => Just(Class::Full),
-        1 => Just(Class::Auth),
-        1 => Just(Class::Safety),
+        3 => Just(ArchiveClass::Full),
+        1 => Just(ArchiveClass::Auth),
+        1 => Just(ArchiveClass::Safety),
     ];
     let home = prop_oneof![Just("/home"), Just("/other"), Just("")];
     let one = (-200_i64..20_000, 0..3_u8, class, home, soundness);
     prop::collection::vec(one, 0..40).prop_map(|all| {
         all.into_iter()
             .enumerate()
-            .map(|(i, (hours, account, class, home, soundness))| Candidate {
-                excludes: i % 5 == 4,
-                incomplete: i % 7 == 6,
-                archive: format!("{i}"),
-                identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
-                class,
-                home: home.into(),
-                made_at: Some(now() - Duration::hours(hours)),
-                bytes: 1,
-                soundness,
-            })
+            .map(
+                |(i, (hours, account, class, home, soundness))| RetentionCandidate {
+                    excludes: i % 5 == 4,
+                    incomplete: i % 7 == 6,
+                    archive: format!("{i}"),
+                    identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
+                    class,
+                    home: home.into(),
+                    made_at: Some(now() - Duration::hours(hours)),
+                    bytes: 1,
+                    soundness,
+                },
+            )
             .collect()
     })
 }
@@ -344,13 +349,13 @@ fn rules() -> impl Strategy<Value = KeepRules> {
 
 proptest! {
     #[test]
-    fn nothing_is_lost_that_must_not_be(all in candidates(), rules in rules()) {
+    fn the_newest_and_the_verified_archives_are_never_dropped(all in candidates(), rules in rules()) {
         let zone = Zone::named("Europe/Berlin").unwrap();
         let plan = plan(&all, &rules, &now(), zone);
         prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
         let kept: Vec<_> = plan.keep.iter().map(|d| d.candidate.clone()).collect();
-        let key = |c: &Candidate| (c.class, c.identity.clone(), c.home.clone());
-        let newest = |set: &[Candidate], like: &Candidate, verified: bool| {
+        let key = |c: &RetentionCandidate| (c.class, c.identity.clone(), c.home.clone());
+        let newest = |set: &[RetentionCandidate], like: &RetentionCandidate, verified: bool| {
             set.iter()
                 .filter(|c| key(c) == key(like) && c.counts(&now()))
                 .filter(|c| !verified || c.soundness == Soundness::Verified)
@@ -358,16 +363,17 @@ proptest! {
                 .max()
         };
         for candidate in &all {
-            // The newest good one of each account, class and home stays, and the newest verified full.
+            // The newest good archive of each account, class and home is kept, and the newest
+            // verified full one.
             prop_assert_eq!(newest(&all, candidate, false), newest(&kept, candidate, false));
-            if candidate.class == Class::Full {
+            if candidate.class == ArchiveClass::Full {
                 prop_assert_eq!(newest(&all, candidate, true), newest(&kept, candidate, true));
             }
-            let same = |c: &&Candidate| key(c) == key(candidate) && c.counts(&now());
+            let same = |c: &&RetentionCandidate| key(c) == key(candidate) && c.counts(&now());
             let had = all.iter().filter(same).count();
             let has = kept.iter().filter(same).count();
             prop_assert!(has >= had.min(rules.last as usize));
-            let days = |set: &[Candidate]| {
+            let days = |set: &[RetentionCandidate]| {
                 let mut days: Vec<_> = set.iter().filter(same).map(|c| zone.at(&c.made_at.unwrap()).date_naive()).collect();
                 days.sort();
                 days.dedup();
@@ -375,7 +381,7 @@ proptest! {
             };
             prop_assert!(days(&kept) >= days(&all).min(rules.daily as usize));
         }
-        // What goes is only what no rule and no caution keeps; a second time nothing goes.
+        // Idempotent: applied to the kept archives, the rules drop nothing.
         let again = super::plan(&kept, &rules, &now(), zone);
         prop_assert_eq!(again.drop, vec![]);
     }

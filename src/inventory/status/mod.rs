@@ -1,14 +1,13 @@
-//! The account of a home and its windows, from the best source that can be had.
+//! Determines the account of a home and its windows from the best available source.
 //!
-//! Pasted `/status` text is used where the user gives it; else Codex is asked, and where it cannot
-//! answer, the last observation of the account that still holds is used. [`observe`] looks at the account
-//! of a home, [`observe_text`] at one that the user names; [`record`] notes the result. A probe is no
-//! use of the account.
+//! The sources are, in this order: `/status` text pasted by the user, an answer of Codex, and the
+//! last observation that still holds. [`observe`] reports the account of a home, [`observe_text`]
+//! one that the user names, and [`record`] stores the result. A probe is no use of the account.
 
 mod sources;
 
-use self::sources::{remembered, take_live, take_reset, take_text};
-use super::cooldown::{self, AccountEntry, CooldownFile, LoginState, Updated};
+use self::sources::{stored_observation, take_live, take_reset, take_text};
+use super::cooldown::{self, AccountEntry, CooldownFile, CooldownUpdate, LoginState};
 use super::observations;
 use crate::codex::app_server::{self, ProbeFailure, ProbeOptions, ProbeReport};
 use crate::codex::auth::AuthFile;
@@ -29,73 +28,74 @@ use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How accounts are asked about, whichever they are.
+/// The settings of a query that do not depend on the account.
 #[derive(Debug, Clone, Copy)]
 pub struct Inquiry<'a> {
-    /// The environment that Codex is given.
+    /// The environment of Codex.
     pub env: &'a Environment,
-    /// The Codex program; sought on `PATH` where there is none.
+    /// The Codex program; searched on `PATH` if `None`.
     pub codex_bin: Option<&'a Path>,
-    /// The current instant.
+    /// The current time in UTC.
     pub now: DateTime<Utc>,
-    /// The zone of times.
+    /// The zone in which times are recorded.
     pub zone: Zone,
-    /// How long Codex may take for each account; see [`ProbeOptions::timeout`].
+    /// The time limit for each account; see [`ProbeOptions::deadline`].
     pub deadline: Duration,
-    /// What is known already.
+    /// The content of `cooldown.json`.
     pub known: &'a CooldownFile,
-    /// Whether Codex may be asked. It is not for `--no-status` and `--dry-run`: a probe writes.
+    /// True if Codex may be asked. False for `--no-status` and `--dry-run`, because a probe may
+    /// renew the login.
     pub ask_codex: bool,
 }
 
-/// What to look at, and which sources may be used.
+/// The options of [`observe`].
 #[derive(Debug, Clone, Copy)]
 pub struct StatusOptions<'a> {
-    /// The Codex home.
+    /// The Codex home whose account is reported.
     pub home: &'a Path,
-    /// How it is asked about.
+    /// The settings of the query.
     pub inquiry: Inquiry<'a>,
-    /// Pasted `/status` text. Codex is not asked where there is one.
+    /// Pasted `/status` text. If present, Codex is not asked.
     pub status_text: Option<&'a str>,
-    /// The weekly reset as the user says it is.
+    /// The weekly reset given by the user.
     pub reset_at: Option<DateTime<Utc>>,
 }
 
-/// The account of a home and what is known of its quota.
+/// The account of a home and its quota.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatusReport {
-    /// Whose home it is; `None` where nobody is signed in or it could not be learned.
+    /// The account; `None` if the home is signed out or the account cannot be determined.
     pub identity: Option<Identity>,
-    /// Its plan.
+    /// The plan of the account.
     pub plan: Option<String>,
-    /// Where Codex keeps the login.
+    /// The credential store of the home.
     pub store: CredentialStore,
-    /// The windows, with source and age.
+    /// The windows, with source and time.
     pub observation: Option<Observation>,
-    /// Whether the observation was made now, not remembered.
+    /// True if the observation was made now; false if it is a stored one.
     pub is_fresh: bool,
-    /// Why Codex could not say, where it was to be asked.
+    /// The reason why Codex gave no figure, if it was to be asked.
     pub problem: Option<StatusProblem>,
-    /// Facts that the user should know beside it.
+    /// Further facts to print.
     pub notes: Vec<String>,
-    /// Whether the login of the home is at hand.
+    /// The availability of the home's login.
     pub login: LoginState,
 }
 
 impl StatusReport {
-    /// Whether everything is there that can be: fresh windows, or a login that has none.
+    /// Returns true if the windows are fresh, or the login is an API key, which has none.
     pub fn is_complete(&self) -> bool {
         self.is_fresh || self.is_api_key()
     }
 
-    /// Whether the login is an API key.
+    /// Returns true if the login is an API key.
     pub fn is_api_key(&self) -> bool {
         self.identity
             .as_ref()
             .is_some_and(|who| who.kind == LoginKind::ApiKey)
     }
 
-    /// When the last exhausted window is free again; `None` where none is exhausted.
+    /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted.
     pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);
@@ -103,97 +103,98 @@ impl StatusReport {
     }
 }
 
-/// Why there is no live figure. The texts are safe to print.
+/// The reason why there is no live figure. The texts are safe to print.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StatusProblem {
-    /// Nobody is signed in, so nothing was started.
+    /// The home is signed out, so Codex was not started.
     #[error("not signed in")]
     SignedOut,
-    /// Codex could not read this file either.
+    /// auth.json is not what Codex writes, so Codex cannot read it either.
     #[error("auth.json is {reason}: {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of auth.json.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect, as a sentence fragment.
         reason: String,
     },
-    /// What stands there is no file that a login could be in.
+    /// auth.json is a folder, a pipe or another special file.
     #[error("auth.json is {reason}: {}", path.display())]
     NoFile {
-        /// What stands there.
+        /// The path of auth.json.
         path: PathBuf,
-        /// What it is.
+        /// The kind of file, as a sentence fragment.
         reason: String,
     },
-    /// The system does not let us read it.
+    /// The system refuses to read auth.json.
     #[error("auth.json cannot be read ({reason}): {}", path.display())]
     Denied {
-        /// The file.
+        /// The path of auth.json.
         path: PathBuf,
-        /// What the system says.
+        /// The text of the system's error.
         reason: String,
     },
-    /// Codex would spend the refresh token and could not store the new one.
-    #[error("auth.json has a second hard link, through which Codex loses a renewed login: {}", .0.display())]
+    /// auth.json has a second hard link. Codex would use up the refresh token and could not store
+    /// the new one.
+    #[error("auth.json has a second hard link, with which Codex cannot store a renewed login: {}", .0.display())]
     HardLinked(PathBuf),
-    /// Codex was asked and could not say.
+    /// Codex was asked and gave no answer.
     #[error(transparent)]
     Probe(#[from] ProbeFailure),
     /// The server refuses the token, and Codex could not renew it.
-    #[error("the login is spent: {0}")]
+    #[error("the login has expired: {0}")]
     Spent(ProbeFailure),
-    /// The figures are somebody else's; they were dropped.
+    /// Codex answered for another account, so its figures were dropped.
     #[error("Codex answered for {live}, but auth.json is the login of {home}")]
     AnotherAccount {
-        /// For whom Codex answered.
+        /// The account of the answer.
         live: String,
-        /// Whose login the home holds.
+        /// The account in auth.json.
         home: String,
     },
-    /// The server's windows make no sense.
-    #[error("the server's quota windows are not understood ({0} of them)")]
+    /// None of the server's windows can be interpreted; the number of windows.
+    #[error("cannot interpret the server's quota windows ({0} of them)")]
     NotUnderstood(usize),
 }
 
-/// Why the home could not be looked at.
+/// An error of [`observe`] or [`observe_text`].
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// The file system refused.
+    /// A file cannot be read.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The pasted text has no quota in it.
+    /// The pasted text has no quota.
     #[error("the status text cannot be used")]
     Text(#[source] StatusTextError),
-    /// The pasted text begins an account line without a readable address.
+    /// The pasted text has an account line without a readable email.
     #[error("the address in the account line of the status text cannot be read: {0:?}")]
     UnreadableAccount(String),
     /// The pasted text is about another account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
     AnotherAccount {
-        /// The account in the text.
+        /// The email in the text.
         text: Email,
-        /// The account of the home.
+        /// The email of the home's account.
         home: Email,
     },
-    /// The pasted text is about another account than the one that the user names.
+    /// The pasted text is about another account than the one given by the user.
     #[error("the status text is about {text}, not about {named}")]
     NotOfAccount {
-        /// The account in the text.
+        /// The email in the text.
         text: Email,
-        /// The account that the user names.
+        /// The email of the given account.
         named: Email,
     },
-    /// The user stopped it.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Looks at a home: who is signed in, and what is left of the quota. Writes nothing itself; Codex,
-/// when it is asked, may renew the login in place, which is then simply the newest.
+/// Reports the account of a home and its quota. Writes nothing itself. Codex, if asked, may renew
+/// the login in place.
 ///
 /// # Errors
-/// The status text is no such text or about another account, auth.json cannot be read for reasons
-/// of the file system, or the user stopped it. Everything else is a report with a problem.
+/// The status text has no quota or is about another account, or the user interrupts. Any other
+/// failure is a report with a problem.
 pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let StatusOptions { home, inquiry, .. } = *options;
     let Inquiry { now, zone, .. } = inquiry;
@@ -255,7 +256,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         take_text(&mut report, text, zone.at(&now));
     }
     if report.observation.is_none() && !report.is_api_key() {
-        report.observation = remembered(inquiry.known, report.identity.as_ref(), &now);
+        report.observation = stored_observation(inquiry.known, report.identity.as_ref(), &now);
     }
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         take_reset(&mut report, zone.at(&reset_at), zone.at(&now));
@@ -267,11 +268,11 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     Ok(report)
 }
 
-/// Looks at pasted `/status` text of an account that the user names. No home is read but for the
-/// store of the live one, and Codex is not asked.
+/// Reports the quota in pasted `/status` text of a given account. Codex is not asked; of `home`
+/// only the credential store is read.
 ///
 /// # Errors
-/// The text is no such text, or names another account.
+/// The text has no quota, or names another account.
 pub fn observe_text(
     text: &str,
     account: &Identity,
@@ -301,15 +302,15 @@ pub fn observe_text(
     take_text(&mut report, text, zone.at(&now));
     let known = inquiry.known;
     if report.observation.is_none() {
-        report.observation = remembered(known, Some(account), &now);
+        report.observation = stored_observation(known, Some(account), &now);
     }
     let plan = || known.find(account)?.plan.clone();
     report.plan = report.plan.take().or_else(plan);
     Ok(report)
 }
 
-/// Notes a fresh observation of the account, and whether its login is at hand, in `cooldown.json`
-/// of `manager_home`. Remembered figures are not noted again.
+/// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
+/// `manager_home`. A stored observation is not recorded again.
 ///
 /// # Errors
 /// The document cannot be read or written, or is of a newer version.
@@ -318,7 +319,7 @@ pub fn record(
     report: &StatusReport,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Result<Option<Updated<()>>, DocumentError> {
+) -> Result<Option<CooldownUpdate<()>>, DocumentError> {
     let Some(identity) = report.identity.as_ref() else {
         return Ok(None);
     };
@@ -349,25 +350,25 @@ fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(problem) = &config.problem {
         notes.push(format!(
-            "config.toml of the Codex home is not understood: {problem}"
+            "cannot parse config.toml of the Codex home : {problem}"
         ));
     }
     if !config.store.reads_auth_json() {
         notes.push(format!(
-            "Codex keeps its login by cli_auth_credentials_store = \"{}\", so auth.json may not count",
+            "Codex keeps its login by cli_auth_credentials_store = \"{}\", so auth.json may be outdated",
             config.store.name()
         ));
     }
     if env.get(LOGIN_VARIABLES[0]).is_some() {
         notes.push(format!(
-            "{} is set: Codex started from here uses that, not the login of the home",
+            "{} is set: a Codex started in this shell uses it instead of the login of the home",
             LOGIN_VARIABLES[0]
         ));
     }
     notes
 }
 
-/// Why Codex must not be started, if so.
+/// Returns the reason why Codex must not be started.
 fn obstacle(
     path: &Path,
     store: CredentialStore,
@@ -386,7 +387,7 @@ fn obstacle(
             reason: reason.clone(),
         }),
         Ok(AuthFile::Missing) => Some(StatusProblem::SignedOut),
-        // Without a login that we know there may be one that Codex knows.
+        // Even without a login that this program recognizes: a newer Codex may have its own kind.
         Ok(AuthFile::Present(_)) => None,
         Err(e) => {
             let reason = e.source.to_string();
@@ -401,14 +402,14 @@ fn obstacle(
 #[cfg(unix)]
 fn has_second_link(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    // A folder has one for each folder in it.
+    // Only regular files: the link count of a folder grows with its subfolders.
     path.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.nlink() > 1)
 }
 
 #[cfg(not(unix))]
 fn has_second_link(_path: &Path) -> bool {
-    // The count of links is not to be had from the standard library here.
+    // The standard library has no link count on this system.
     false
 }
 
@@ -427,17 +428,18 @@ fn login_state(auth: &AuthFile) -> LoginState {
     }
 }
 
-/// How long a Codex that runs already may take to renew a login before another is started. Two that
-/// do so at once spend one token twice; Codex 0.169 survives that by reading auth.json again.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest wait for a running Codex to renew a login that is due, before another Codex is
+/// started. If both renewed at once, they would use one refresh token twice; Codex 0.169 recovers
+/// from that by reading auth.json again.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether it has.
-const POLL: Duration = Duration::from_millis(20);
+/// The interval at which auth.json is checked for a renewal.
+const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     let inquiry = &options.inquiry;
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
-    let end = Instant::now() + RENEWAL_PATIENCE;
+    let end = Instant::now() + RENEWAL_TIMEOUT;
     let is_due = || {
         let auth = AuthFile::read(&options.home.join(AUTH_JSON));
         auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
@@ -446,7 +448,7 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         if is_interrupted() {
             return Err(ProbeFailure::Interrupted.into());
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
     Ok(app_server::probe(&ProbeOptions {
         program: &program,

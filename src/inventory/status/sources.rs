@@ -1,5 +1,5 @@
-//! What each source says, put into the report: Codex's answer, pasted text, what was seen before, and
-//! the reset that the user names.
+//! Merges the sources into a report: Codex's answer, pasted text, the stored observation, and a
+//! reset given by the user.
 
 use super::{StatusProblem, StatusReport};
 use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
@@ -11,14 +11,14 @@ use crate::io::clock::{Timestamp, Zone};
 use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use chrono::{DateTime, Utc};
 
-/// Takes Codex's answer over, if it is about the account of the home.
+/// Merges Codex's answer, unless it is about another account than that of the home.
 pub(super) fn take_live(
     report: &mut StatusReport,
     answer: ProbeReport,
     now: DateTime<Utc>,
     zone: Zone,
 ) {
-    let spent = answer.is_login_revoked();
+    let is_spent = answer.is_login_revoked();
     let account = answer.account.ok().flatten();
     let live = account.as_ref().and_then(ProbedAccount::identity);
     if report.store.reads_auth_json() {
@@ -46,11 +46,11 @@ pub(super) fn take_live(
             report.problem = Some(StatusProblem::NotUnderstood(limits.unreadable_windows));
         }
         Ok(limits) => take_limits(report, limits, zone.at(&now)),
-        // With auth.json as `{}` Codex 0.169 takes itself for signed in and asks without a token.
+        // If auth.json is `{}`, Codex 0.169 believes that it is signed in and asks without a token.
         Err(ProbeFailure::Unauthorized(_)) if report.identity.is_none() => {
             report.problem = Some(StatusProblem::SignedOut);
         }
-        Err(failure) if spent => {
+        Err(failure) if is_spent => {
             report.login = LoginState::Expired;
             report.problem = Some(StatusProblem::Spent(failure));
         }
@@ -61,7 +61,7 @@ pub(super) fn take_live(
 fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
     if limits.unreadable_windows > 0 {
         report.notes.push(format!(
-            "the server named {} more windows that are not understood",
+            "ignored {} windows of the server that cannot be interpreted",
             limits.unreadable_windows
         ));
     }
@@ -78,8 +78,8 @@ fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp)
     });
 }
 
-/// For whom Codex answered, if that is surely not `home`: an id differs, or, where there are none
-/// to compare, the email.
+/// Returns the account of Codex's answer if it is surely not `home`: an id differs, or, without ids
+/// to compare, the email differs.
 fn contradiction(
     home: &Identity,
     live: Option<&Identity>,
@@ -119,7 +119,7 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
             .notes
             .push("the status text names no account, and the home has none".into());
     }
-    // Codex shows the plan with a capital; the server's names have none.
+    // Codex capitalizes the plan; the server's names are in lower case.
     let plan = text.plan.map(|plan| plan.to_lowercase());
     report.plan = report.plan.take().or(plan);
     if text.windows.is_empty() && text.spend_cap.is_none() {
@@ -136,28 +136,28 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
     });
 }
 
-/// What was seen last of the account, as long as some of it still holds: the weekly reset lies
-/// ahead, or any other where there is no weekly one, or a spend cap counts.
-pub(super) fn remembered(
+/// Returns the stored observation of the account while it still holds: until the weekly reset,
+/// without one until the last other reset, or while a spend cap applies.
+pub(super) fn stored_observation(
     known: &CooldownFile,
     identity: Option<&Identity>,
     now: &DateTime<Utc>,
 ) -> Option<Observation> {
-    let seen = known.find(identity?)?.observation.as_ref()?;
-    let holds = match seen.weekly() {
+    let observation = known.find(identity?)?.observation.as_ref()?;
+    let holds = match observation.weekly() {
         Some(weekly) => weekly.resets_at.is_some_and(|at| at > *now),
-        None => seen
+        None => observation
             .windows
             .iter()
             .any(|window| window.resets_at.is_some_and(|at| at > *now)),
     };
-    let is_capped = seen.spend_cap.is_some_and(|cap| !cap.is_over(now));
-    (holds || is_capped).then(|| seen.clone())
+    let is_capped = observation.spend_cap.is_some_and(|cap| !cap.is_over(now));
+    (holds || is_capped).then(|| observation.clone())
 }
 
-/// Puts the weekly reset that the user named in the place of the known one. How much is used is
-/// taken from what was seen now, or earlier in the same window; else nothing is: an exhaustion is
-/// never invented.
+/// Replaces the weekly reset by the one that the user gave. The used percentage comes from a fresh
+/// observation, or from a stored one of the same window, else it is 0: an exhaustion is never
+/// invented.
 pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
     let used_percent = weekly
@@ -168,10 +168,14 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
                     .is_some_and(|at| (at - reset_at).abs() <= SAME_WINDOW)
         })
         .map_or(0.0, |known| known.used_percent);
-    let seen_now = report.observation.take().filter(|_| report.is_fresh);
-    let usage_allowed = seen_now.as_ref().and_then(|seen| seen.usage_allowed);
-    let spend_cap = seen_now.as_ref().and_then(|seen| seen.spend_cap);
-    let mut windows = seen_now.map(|seen| seen.windows).unwrap_or_default();
+    let fresh = report.observation.take().filter(|_| report.is_fresh);
+    let usage_allowed = fresh
+        .as_ref()
+        .and_then(|observation| observation.usage_allowed);
+    let spend_cap = fresh.as_ref().and_then(|observation| observation.spend_cap);
+    let mut windows = fresh
+        .map(|observation| observation.windows)
+        .unwrap_or_default();
     windows.retain(|window| !window.is_weekly());
     windows.push(Window {
         limit_id: CODEX_LIMIT.into(),
@@ -210,7 +214,7 @@ mod tests {
         }
     }
 
-    fn seen(windows: Vec<Window>) -> Observation {
+    fn observation(windows: Vec<Window>) -> Observation {
         Observation {
             source: QuotaSource::Live,
             observed_at: at("2026-11-20T11:00:00Z"),
@@ -240,18 +244,18 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_by_hand_never_invents_an_exhaustion() {
+    fn a_manual_reset_never_invents_an_exhaustion() {
         let only = |observation: Observation| {
             assert_eq!(observation.source, QuotaSource::Manual);
             assert_eq!(observation.observed_at, at(NOW));
             assert_eq!(observation.windows.len(), 1);
             observation.windows[0].clone()
         };
-        let weekly = || seen(vec![window(10_080, 91.0, MONDAY)]);
+        let weekly = || observation(vec![window(10_080, 91.0, MONDAY)]);
         assert_eq!(
             only(with_reset(report(None, false), MONDAY)),
             window(10_080, 0.0, MONDAY),
-            "nothing is known"
+            "no observation"
         );
         assert_eq!(
             only(with_reset(
@@ -275,14 +279,14 @@ mod tests {
                 "2026-11-24T07:00:00Z"
             )),
             window(10_080, 91.0, "2026-11-24T07:00:00Z"),
-            "seen now"
+            "fresh observation"
         );
     }
 
     #[test]
-    fn a_reset_by_hand_keeps_what_else_was_seen_now_and_nothing_older() {
+    fn a_manual_reset_keeps_other_fresh_windows_and_no_stored_ones() {
         let both = || {
-            seen(vec![
+            observation(vec![
                 window(300, 12.0, "2026-11-20T14:00:00Z"),
                 window(10_080, 91.0, MONDAY),
             ])
@@ -302,32 +306,36 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_figure_holds_until_the_weekly_reset() {
+    fn a_stored_observation_holds_until_the_weekly_reset() {
         let alice = Identity::of_email("alice@example.com");
         let mut known = CooldownFile::default();
-        let both = seen(vec![
+        let both = observation(vec![
             window(300, 12.0, "2026-12-01T00:00:00Z"),
             window(10_080, 91.0, MONDAY),
         ]);
         known.observe(&alice, both.clone());
-        let at_time =
-            |known: &CooldownFile, now: &str| remembered(known, Some(&alice), &at(now).to_utc());
+        let at_time = |known: &CooldownFile, now: &str| {
+            stored_observation(known, Some(&alice), &at(now).to_utc())
+        };
         assert_eq!(at_time(&known, NOW), Some(both));
         assert_eq!(at_time(&known, MONDAY), None);
         let bob = Identity::of_email("bob@example.com");
-        assert_eq!(remembered(&known, Some(&bob), &at(NOW).to_utc()), None);
+        assert_eq!(
+            stored_observation(&known, Some(&bob), &at(NOW).to_utc()),
+            None
+        );
 
         let mut known = CooldownFile::default();
         known.observe(
             &alice,
-            seen(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]),
+            observation(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]),
         );
         assert!(at_time(&known, NOW).is_some(), "no weekly window");
         assert_eq!(at_time(&known, "2026-11-20T14:00:00Z"), None);
     }
 
     #[test]
-    fn an_answer_is_somebody_elses_when_an_id_differs() {
+    fn an_answer_with_another_id_is_of_another_account() {
         let who = |email: &str, account: Option<&str>, user: Option<&str>| Identity {
             account_id: account.map(Into::into),
             user_id: user.map(Into::into),
@@ -345,9 +353,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_exhausted_window_of_codex_decides_when_it_is_free_again() {
+    fn the_latest_reset_of_exhausted_codex_windows_is_the_next_availability() {
         let next = |usage_allowed, windows| {
-            let mut observation = seen(windows);
+            let mut observation = observation(windows);
             observation.usage_allowed = usage_allowed;
             report(Some(observation), true).next_available_at(&at(NOW).to_utc())
         };

@@ -28,7 +28,7 @@ use super::rollouts;
 use super::scan::{Side, Stat};
 use super::scope;
 use super::state::{Replica, SideFile, StateJournal, SyncState, SyncedFile};
-use crate::history::names;
+use crate::history::session_index;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, Progress, tree};
@@ -450,7 +450,7 @@ impl ApplyRun<'_> {
     /// Notes which conversations get other names by a file that is about to come here.
     fn note_names(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
-        if *side == Side::Remote || path != names::FILE_NAME {
+        if *side == Side::Remote || path != session_index::FILE_NAME {
             return Ok(());
         }
         let ids = pending_index_updates::changed_names(&staged.target, staged.temp.path())?;

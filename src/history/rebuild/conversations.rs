@@ -1,15 +1,15 @@
-//! Which conversations are restored, and when each was changed last.
+//! Selects the conversations of a rebuild and determines when each was changed last.
 
-use super::Source;
+use super::RebuildSource;
 use super::prompts::Prompts;
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::files::{self, Folders, RolloutFile};
 use crate::history::id::ConversationId;
-use crate::history::names::SessionIndex;
+use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::{self, Depth, first_line};
-use crate::history::stamp::Stamp;
-use crate::history::{HistoryError, Skipped, for_each_file};
+use crate::history::session_index::ThreadNameIndex;
+use crate::history::{HistoryError, SkippedFile, for_each_file};
 use crate::io::{IoContext, Progress};
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
@@ -18,37 +18,37 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tempfile::SpooledTempFile;
 
-/// The table of threads, but for its texts, which are looked at again when they are wanted.
+/// The rows of the table `threads` without their texts, which are read again when needed.
 #[derive(Debug)]
-pub struct Table {
-    /// The database.
+pub struct ThreadTable {
+    /// The path of the database.
     pub(super) path: PathBuf,
-    rows: Vec<Row>,
+    rows: Vec<TableRow>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct RowTimes {
     created_ms: i64,
     updated_ms: i64,
-    /// Whether the row says what the conversation is called, so that its rollout need not.
+    /// True if the row has a title, so that the rollout need not be read for one.
     has_title: bool,
 }
 
 #[derive(Debug)]
-struct Row {
+struct TableRow {
     id: ConversationId,
-    times: Times,
+    times: RowTimes,
     archived: bool,
 }
 
-/// Reads the table of the database at `path`; `None` when it has none.
+/// Reads the table of the database at `path`. Returns `None` if it has no such table.
 ///
 /// # Errors
-/// The database is damaged, or somebody holds it.
-pub fn read_table(path: &Path) -> Result<Option<Table>, DatabaseError> {
+/// The database is damaged or locked by another process.
+pub fn read_table(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
     let rows = threads::fold_rows(path, Vec::new, |rows, row: ThreadRow| {
-        rows.push(Row {
-            times: Times {
+        rows.push(TableRow {
+            times: RowTimes {
                 created_ms: row.created_ms.unwrap_or(0),
                 updated_ms: row.updated_ms.unwrap_or(0),
                 has_title: !row.title.trim().is_empty()
@@ -58,30 +58,31 @@ pub fn read_table(path: &Path) -> Result<Option<Table>, DatabaseError> {
             id: ConversationId::of(&row.id),
         });
     })?;
-    Ok(rows.map(|rows| Table {
+    Ok(rows.map(|rows| ThreadTable {
         path: path.to_path_buf(),
         rows,
     }))
 }
 
-/// A conversation while it is put together.
-pub(super) struct Conversation {
+/// A conversation with the facts gathered so far.
+pub(super) struct RebuildConversation {
     pub(super) id: ConversationId,
-    pub(super) row: Option<Times>,
-    /// Among [`Gathered::owned`].
+    pub(super) row: Option<RowTimes>,
+    /// Its range in [`ConversationSet::owned`].
     files: Range<u32>,
-    created: Option<Stamp>,
-    pub(super) updated: Option<Stamp>,
-    /// Whether it is within the limit.
+    created: Option<Rfc3339Time>,
+    pub(super) updated: Option<Rfc3339Time>,
+    /// False if the limit leaves it out.
     pub(super) is_restored: bool,
-    /// What its rollout calls it, where its row does not.
+    /// The title from the rollout, if the row has none.
     pub(super) title: Option<Span>,
-    /// Whether what the index calls it is only what its rollout says.
+    /// True if its name in the index equals the title derived from the rollout, so the user did not
+    /// give it.
     pub(super) is_index_derived: bool,
 }
 
-impl Conversation {
-    fn new(id: ConversationId, row: Option<Times>) -> Self {
+impl RebuildConversation {
+    fn new(id: ConversationId, row: Option<RowTimes>) -> Self {
         Self {
             id,
             row,
@@ -98,13 +99,13 @@ impl Conversation {
         self.files.start as usize..self.files.end as usize
     }
 
-    /// The later of what rollout and row say; else when it was made.
-    fn settle_time(&mut self, last: Option<Stamp>) {
-        let of_row = |millis: fn(&Times) -> i64| {
+    /// Sets the time of the last change: the later of rollout and row, else the time of creation.
+    fn set_updated(&mut self, last: Option<Rfc3339Time>) {
+        let of_row = |millis: fn(&RowTimes) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
-            millis.and_then(Stamp::of_millis)
+            millis.and_then(Rfc3339Time::of_millis)
         };
-        let updated = Stamp::later(last, of_row(|row| row.updated_ms));
+        let updated = Rfc3339Time::later(last, of_row(|row| row.updated_ms));
         self.updated = updated
             .or_else(|| of_row(|row| row.created_ms))
             .or_else(|| self.created.clone());
@@ -115,20 +116,20 @@ impl Conversation {
     }
 }
 
-/// What is restored, and from which files.
-pub(super) struct Gathered {
-    pub(super) source: Source,
-    /// Ordered by id.
-    pub(super) conversations: Vec<Conversation>,
+/// All conversations of a rebuild with their rollouts.
+pub(super) struct ConversationSet {
+    pub(super) source: RebuildSource,
+    /// Sorted by id, without duplicates.
+    pub(super) conversations: Vec<RebuildConversation>,
     files: Vec<RolloutFile>,
-    /// The files of conversations, by their places; those of one conversation stand together.
+    /// Indices into `files`, grouped by conversation.
     owned: Vec<u32>,
     pub(super) orphans: usize,
     pub(super) without_id: usize,
 }
 
-impl Gathered {
-    pub(super) fn find(&self, id: &ConversationId) -> Option<&Conversation> {
+impl ConversationSet {
+    pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
         let place = self.place(id)?;
         self.conversations.get(place)
     }
@@ -142,30 +143,31 @@ impl Gathered {
     }
 }
 
-/// The conversations that are sources, each with its files.
+/// Collects the conversations to rebuild, each with its rollouts.
 pub(super) fn gather(
     home: &Path,
-    table: Option<Table>,
+    table: Option<ThreadTable>,
     include_orphans: bool,
-    skipped: &mut Vec<Skipped>,
-) -> Result<Gathered, HistoryError> {
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<ConversationSet, HistoryError> {
     let mut archived = HashSet::new();
     let mut conversations = Vec::new();
     for row in table.map_or(Vec::new(), |table| table.rows) {
         if row.archived {
             archived.insert(row.id);
         } else {
-            conversations.push(Conversation::new(row.id, Some(row.times)));
+            conversations.push(RebuildConversation::new(row.id, Some(row.times)));
         }
     }
-    // Of two rows for one conversation the one counts that is written as Codex writes it.
+    // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
+    // which is read first.
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
-    let mut gathered = Gathered {
+    let mut set = ConversationSet {
         source: if conversations.is_empty() {
-            Source::Rollouts
+            RebuildSource::Rollouts
         } else {
-            Source::Database
+            RebuildSource::Database
         },
         conversations,
         files: files::find(home, Folders::Sessions)?,
@@ -173,9 +175,9 @@ pub(super) fn gather(
         orphans: 0,
         without_id: 0,
     };
-    let takes_orphans = include_orphans || gathered.source == Source::Rollouts;
+    let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut owners = Vec::new();
-    let paths = gathered.files.iter().map(|file| file.path(home));
+    let paths = set.files.iter().map(|file| file.path(home));
     let (mut orphans, mut without_id) = (0, 0);
     for_each_file(paths, skipped, rollout::head, |i, meta| {
         let Some(meta) = meta else {
@@ -185,35 +187,35 @@ pub(super) fn gather(
         if archived.contains(&meta.id) {
             return Ok(());
         }
-        let known = gathered.place(&meta.id);
+        let known = set.place(&meta.id);
         if known.is_none() && !takes_orphans {
             orphans += 1;
             return Ok(());
         }
-        // Only where no row says when it was made.
-        let row = known.and_then(|place| gathered.conversations[place].row);
+        // Needed only if no row has the time of creation.
+        let row = known.and_then(|place| set.conversations[place].row);
         let created = meta
             .created()
             .filter(|_| row.is_none_or(|row| row.created_ms == 0));
         owners.push((meta.id, u32::try_from(i).unwrap_or(u32::MAX), created));
         Ok(())
     })?;
-    (gathered.orphans, gathered.without_id) = (orphans, without_id);
+    (set.orphans, set.without_id) = (orphans, without_id);
     owners.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     let new: Vec<_> = owners
         .chunk_by(|a, b| a.0 == b.0)
-        .filter(|owners| gathered.place(&owners[0].0).is_none())
-        .map(|owners| Conversation::new(owners[0].0.clone(), None))
+        .filter(|owners| set.place(&owners[0].0).is_none())
+        .map(|owners| RebuildConversation::new(owners[0].0.clone(), None))
         .collect();
-    gathered.conversations.extend(new);
-    gathered.conversations.sort_by(|a, b| a.id.cmp(&b.id));
-    gathered.conversations.shrink_to_fit();
-    gathered.owned = Vec::with_capacity(owners.len());
+    set.conversations.extend(new);
+    set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    set.conversations.shrink_to_fit();
+    set.owned = Vec::with_capacity(owners.len());
     for (id, file, created) in owners {
-        let end = u32::try_from(gathered.owned.len() + 1).unwrap_or(u32::MAX);
-        gathered.owned.push(file);
-        if let Some(place) = gathered.place(&id) {
-            let conversation = &mut gathered.conversations[place];
+        let end = u32::try_from(set.owned.len() + 1).unwrap_or(u32::MAX);
+        set.owned.push(file);
+        if let Some(place) = set.place(&id) {
+            let conversation = &mut set.conversations[place];
             if conversation.files.is_empty() {
                 conversation.files.start = end - 1;
             }
@@ -221,24 +223,24 @@ pub(super) fn gather(
             conversation.created = conversation.created.take().or(created);
         }
     }
-    Ok(gathered)
+    Ok(set)
 }
 
-/// Marks all but the `max` most recent as beyond the limit and returns how many those are. Only the
-/// ends of rollouts are read for that, and nothing where all fit.
-pub(super) fn limit(
+/// Marks all but the `max` most recent conversations as left out and returns their number. Reads
+/// only the ends of rollouts, and nothing if all conversations fit.
+pub(super) fn apply_limit(
     home: &Path,
-    gathered: &mut Gathered,
+    set: &mut ConversationSet,
     max: Option<usize>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<usize, HistoryError> {
-    let Some(max) = max.filter(|max| gathered.conversations.len() > *max) else {
+    let Some(max) = max.filter(|max| set.conversations.len() > *max) else {
         return Ok(0);
     };
-    let all: Vec<usize> = (0..gathered.conversations.len()).collect();
-    read_ends(home, gathered, &all, skipped)?;
-    let conversations = &mut gathered.conversations;
-    let at = |c: &Conversation| c.updated.as_ref().map(|stamp| stamp.at);
+    let all: Vec<usize> = (0..set.conversations.len()).collect();
+    read_ends(home, set, &all, skipped)?;
+    let conversations = &mut set.conversations;
+    let at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
     let mut newest_first = all;
     newest_first.sort_unstable_by(|a, b| {
         let (a, b) = (&conversations[*a], &conversations[*b]);
@@ -250,59 +252,59 @@ pub(super) fn limit(
     Ok(conversations.len() - max)
 }
 
-/// Settles the times of some conversations by the ends of their rollouts.
+/// Sets the times of some conversations from the ends of their rollouts.
 fn read_ends(
     home: &Path,
-    gathered: &mut Gathered,
+    set: &mut ConversationSet,
     places: &[usize],
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let owned = owned(gathered, places);
-    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; gathered.conversations.len()];
-    let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
-    for_each_file(paths, skipped, rollout::last_stamp, |n, stamp| {
+    let owned = owned(set, places);
+    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; set.conversations.len()];
+    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
+    for_each_file(paths, skipped, rollout::last_time, |n, time| {
         let known = &mut last[owned[n].0];
-        if let Some(stamp) = stamp
-            && known.as_ref().is_none_or(|(at, _)| *at < stamp.at)
+        if let Some(time) = time
+            && known.as_ref().is_none_or(|(at, _)| *at < time.at)
         {
-            *known = Some((stamp.at, stamp.text.into()));
+            *known = Some((time.at, time.text.into()));
         }
         Ok(())
     })?;
     for place in places {
-        let last = last[*place].take().map(|(at, text)| Stamp {
+        let last = last[*place].take().map(|(at, text)| Rfc3339Time {
             text: text.into_string(),
             at,
         });
-        gathered.conversations[*place].settle_time(last);
+        set.conversations[*place].set_updated(last);
     }
     Ok(())
 }
 
-/// The files of these conversations, each with whose it is.
-fn owned(gathered: &Gathered, places: &[usize]) -> Vec<(usize, usize)> {
+/// Returns (conversation, index into `owned`) for every rollout of these conversations.
+fn owned(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
     let files = |place: &usize| {
         let place = *place;
-        gathered.conversations[place]
+        set.conversations[place]
             .files()
             .map(move |owned| (place, owned))
     };
     places.iter().flat_map(files).collect()
 }
 
-/// Reads the rollouts of what is restored: all of them where prompts are wanted, else those alone
-/// that no row calls anything. Returns how many lines are broken.
+/// Reads the rollouts of the selected conversations: all if prompts are wanted, else only those
+/// without a title in their row. Returns the number of bad lines.
 pub(super) fn scan(
     home: &Path,
-    gathered: &mut Gathered,
-    index: &SessionIndex,
+    set: &mut ConversationSet,
+    index: &ThreadNameIndex,
     titles: &mut Titles,
     mut prompts: Option<&mut Prompts>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     let (mut whole, mut ends) = (Vec::new(), Vec::new());
-    for (place, conversation) in gathered.conversations.iter().enumerate() {
+    for (place, conversation) in set.conversations.iter().enumerate() {
         if !conversation.is_restored {
         } else if prompts.is_some() || !conversation.has_title() {
             whole.push(place);
@@ -310,21 +312,21 @@ pub(super) fn scan(
             ends.push(place);
         }
     }
-    let owned = owned(gathered, &whole);
+    let owned = owned(set, &whole);
     let length = |path: PathBuf| path.metadata().map_or(0, |m| m.len());
     let lengths = owned
         .iter()
-        .map(|(_, owned)| length(gathered.path(home, *owned)));
+        .map(|(_, owned)| length(set.path(home, *owned)));
     progress.expect_bytes(lengths.sum());
     let mut bad_lines = 0;
-    let mut found: Vec<Found> = Vec::new();
-    found.resize_with(whole.len(), Found::default);
-    let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
+    let mut found: Vec<ScanResult> = Vec::new();
+    found.resize_with(whole.len(), ScanResult::default);
+    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
     for_each_file(paths, skipped, read, |n, scan| {
         let place = owned[n].0;
-        let conversation = &gathered.conversations[place];
+        let conversation = &set.conversations[place];
         let found = whole.binary_search(&place).map(|i| &mut found[i]);
         bad_lines += scan.bad_lines;
         if let Some(prompts) = prompts.as_deref_mut() {
@@ -333,7 +335,7 @@ pub(super) fn scan(
             }
         }
         let Ok(found) = found else { return Ok(()) };
-        found.last = Stamp::later(found.last.take(), scan.last);
+        found.last = Rfc3339Time::later(found.last.take(), scan.last);
         if let Some(title) = scan.title.filter(|_| !found.has_title) {
             found.has_title = true;
             let line = index.get(&conversation.id)?;
@@ -345,31 +347,31 @@ pub(super) fn scan(
         Ok(())
     })?;
     for (place, found) in whole.iter().zip(found) {
-        let conversation = &mut gathered.conversations[*place];
-        conversation.settle_time(found.last);
+        let conversation = &mut set.conversations[*place];
+        conversation.set_updated(found.last);
         conversation.title = found.title;
         conversation.is_index_derived = found.is_index_derived;
     }
-    read_ends(home, gathered, &ends, skipped)?;
+    read_ends(home, set, &ends, skipped)?;
     Ok(bad_lines)
 }
 
 #[derive(Default)]
-struct Found {
-    last: Option<Stamp>,
+struct ScanResult {
+    last: Option<Rfc3339Time>,
     has_title: bool,
     title: Option<Span>,
     is_index_derived: bool,
 }
 
-/// Where a title stands.
+/// The position of a title in [`Titles`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     at: u64,
     len: u32,
 }
 
-/// Titles out of memory.
+/// Titles in a spooled temp file, so that they need no memory.
 pub(super) struct Titles {
     text: SpooledTempFile,
     len: u64,
@@ -378,7 +380,7 @@ pub(super) struct Titles {
 impl Default for Titles {
     fn default() -> Self {
         Self {
-            text: SpooledTempFile::new(super::HELD),
+            text: SpooledTempFile::new(super::SPOOL_BYTES),
             len: 0,
         }
     }

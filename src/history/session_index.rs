@@ -1,13 +1,14 @@
-//! `session_index.jsonl`: what conversations are called.
+//! `session_index.jsonl`: the names of conversations.
 //!
-//! One `{"id","thread_name","updated_at"}` a line. Codex appends to it and takes the last line of an
-//! id; of several conversations of one name `resume NAME` takes the one whose rollout was changed
-//! last, wherever its line is (0.169). It waits for whoever holds `session_index.jsonl.lock`.
+//! Each line is `{"id","thread_name","updated_at"}`. Codex appends to the file under the lock
+//! `session_index.jsonl.lock` and uses the last line of an id. If several conversations have one
+//! name, `codex resume NAME` takes the one whose rollout was changed last, wherever its line is
+//! (0.169).
 
 use super::HistoryError;
 use super::id::ConversationId;
-use super::lines::{Line, Lines};
-use super::stamp::Stamp;
+use super::lines::{JsonlLine, LineReader};
+use super::rfc3339::Rfc3339Time;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, position};
@@ -17,45 +18,45 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a write waits for Codex.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait for a lock that Codex holds.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Its name.
+/// The name of the file in the Codex home.
 pub const FILE_NAME: &str = "session_index.jsonl";
-/// What Codex locks while it writes it.
+/// The name of the lock file that Codex holds while it writes the index.
 pub const LOCK_NAME: &str = "session_index.jsonl.lock";
 
-/// A line.
+/// One line of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexEntry {
-    /// The conversation.
+    /// The id of the conversation, as written.
     pub id: String,
-    /// What it is called.
+    /// The name of the conversation.
     pub thread_name: String,
-    /// When it was changed last, as it is written.
+    /// The time of the last change, as written: RFC 3339 if Codex wrote it.
     #[serde(default)]
     pub updated_at: String,
 }
 
-/// What stands in an index: for each conversation its last line. Only where it stands is kept.
+/// The last line of each conversation. Memory holds offsets; names are read again when needed.
 #[derive(Debug, Default)]
-pub struct SessionIndex {
+pub struct ThreadNameIndex {
     path: PathBuf,
     file: Option<File>,
     lines: HashMap<ConversationId, (u64, u32)>,
-    /// How many lines are broken.
+    /// The number of lines that cannot be parsed.
     pub bad_lines: u64,
-    /// How long it was when it was read.
+    /// The length of the file when it was read.
     pub bytes: u64,
 }
 
-impl SessionIndex {
-    /// Reads the index of a home. There may be none.
+impl ThreadNameIndex {
+    /// Reads the index of a home. A missing file is an empty index.
     pub fn read(home: &Path) -> Result<Self, IoError> {
         Self::open(&home.join(FILE_NAME))
     }
 
-    /// The same of the file at `path`. Broken lines are counted.
+    /// Reads the index at `path`. Lines that cannot be parsed are counted.
     pub fn open(path: &Path) -> Result<Self, IoError> {
         let mut index = Self {
             path: path.to_path_buf(),
@@ -66,22 +67,22 @@ impl SessionIndex {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(index),
             Err(e) => return Err(e).at("read", path),
         };
-        let mut lines = Lines::new(&file);
+        let mut lines = LineReader::new(&file);
         loop {
             let at = lines.position();
             let Some(line) = lines.next_line().at("read", path)? else {
                 break;
             };
             let parsed = match line {
-                Line::Whole(line) if line.trim_ascii().is_empty() => continue,
-                Line::Whole(line) => parse(line).map(|entry| (entry, line.len())),
-                Line::TooLong { .. } => None,
+                JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
+                JsonlLine::Whole(line) => parse(line).map(|entry| (entry, line.len())),
+                JsonlLine::TooLong { .. } => None,
             };
             let Some((entry, len)) = parsed else {
                 index.bad_lines += 1;
                 continue;
             };
-            // Codex passes over a line without a name.
+            // Codex ignores a line without a name.
             let id = entry.id.trim();
             if !entry.thread_name.trim().is_empty() && !id.is_empty() {
                 let place = (at, u32::try_from(len).unwrap_or(0));
@@ -93,12 +94,12 @@ impl SessionIndex {
         Ok(index)
     }
 
-    /// Whether a conversation has a line.
+    /// Returns true if the conversation has a line.
     pub fn has(&self, id: &ConversationId) -> bool {
         self.lines.contains_key(id)
     }
 
-    /// The line of a conversation.
+    /// Reads the last line of a conversation.
     ///
     /// # Errors
     /// The file cannot be read any more.
@@ -108,14 +109,14 @@ impl SessionIndex {
         };
         let mut line = vec![0; *len as usize];
         position::read_exact_at(file, &mut line, *at).at("read", &self.path)?;
-        // Codex appends and never changes a line; whoever did has taken the name away.
+        // Codex only appends. If another program changed the line, the conversation has no name.
         Ok(parse(&line).map(|entry| IndexEntry {
             id: id.to_string(),
             ..entry
         }))
     }
 
-    /// The conversations that have a line, in no order.
+    /// Iterates over the conversations that have a line, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = &ConversationId> {
         self.lines.keys()
     }
@@ -126,16 +127,15 @@ fn parse(line: &[u8]) -> Option<IndexEntry> {
 }
 
 impl IndexEntry {
-    /// When it was changed, if that is a time.
-    pub fn stamp(&self) -> Option<Stamp> {
-        Stamp::parse(&self.updated_at)
+    /// Parses `updated_at`; `None` if it is not RFC 3339.
+    pub fn time(&self) -> Option<Rfc3339Time> {
+        Rfc3339Time::parse(&self.updated_at)
     }
 }
 
-/// Appends lines as Codex does, under its lock: the last line of an id counts. For a conversation
-/// that comes back with its name.
+/// Appends lines under Codex's lock, for conversations that are restored with their names.
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
-    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), PATIENCE)?;
+    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
@@ -145,7 +145,7 @@ pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     Ok(atomic::write(&path, &extended(bytes, entries))?)
 }
 
-/// The bytes of an index with further lines, also where its last one has no end.
+/// Returns `bytes` with `entries` appended, adding a newline if the last line has none.
 pub fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
@@ -154,11 +154,11 @@ pub fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     bytes
 }
 
-/// The text of an index: compact JSON, in the order given.
+/// Formats entries as compact JSON, one a line, in the given order.
 pub fn render(entries: &[IndexEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in entries {
-        // Texts alone: there is nothing in it that JSON could not say.
+        // Cannot fail: all fields are strings.
         let _ = serde_json::to_writer(&mut bytes, entry);
         bytes.push(b'\n');
     }
@@ -170,13 +170,13 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn name(index: &SessionIndex, id: &str) -> String {
+    fn name(index: &ThreadNameIndex, id: &str) -> String {
         let entry = index.get(&ConversationId::of(id)).unwrap();
         entry.unwrap().thread_name
     }
 
     #[test]
-    fn what_is_appended_counts_also_behind_a_line_without_an_end() {
+    fn appended_lines_are_read_after_a_line_without_a_newline() {
         let home = tempfile::tempdir().unwrap();
         let line = |id: &str, name: &str| IndexEntry {
             id: id.into(),
@@ -189,14 +189,14 @@ mod tests {
         bytes.pop();
         fs::write(&path, bytes).unwrap();
         append(home.path(), &[line("b", "two"), line("a", "three")]).unwrap();
-        let index = SessionIndex::read(home.path()).unwrap();
+        let index = ThreadNameIndex::read(home.path()).unwrap();
         assert_eq!(name(&index, "a"), "three");
         assert_eq!(name(&index, "b"), "two");
         assert_eq!(index.bad_lines, 0);
     }
 
     #[test]
-    fn the_last_line_of_an_id_in_any_case_counts() {
+    fn the_last_line_of_an_id_is_used_without_regard_to_case() {
         let upper = "01A1F78B-4D30-7EF3-B0EE-5CAAB8D3B455";
         let text = format!(
             "{{\"id\":\"{upper}\",\"thread_name\":\"old\",\"updated_at\":\"x\"}}\nbroken\n\
@@ -205,7 +205,7 @@ mod tests {
         );
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join(FILE_NAME), text).unwrap();
-        let index = SessionIndex::read(home.path()).unwrap();
+        let index = ThreadNameIndex::read(home.path()).unwrap();
         assert_eq!(name(&index, &upper.to_lowercase()), "new");
         assert_eq!(index.bad_lines, 1);
     }

@@ -1,11 +1,13 @@
-//! Reading an export: all of it is checked before anything is changed.
+//! Reads an export and checks all of it before anything is changed.
 //!
-//! Nothing is trusted: the manifest comes first and says what follows, in which order and how much;
-//! names are those that we would write and no others; every byte counts towards a digest. Nothing is
-//! compressed, so that nothing can grow.
+//! The file is not trusted. The manifest comes first and fixes order and size of all entries. Only
+//! names that this program writes are accepted. Every byte is covered by a digest. Nothing is
+//! compressed, so nothing can expand.
 
 use super::TransferError;
-use super::manifest::{self, ExportFile, ExportManifest, MAX_MANIFEST_BYTES, NAME, PRODUCT, Part};
+use super::manifest::{
+    self, ExportFile, ExportManifest, ExportPart, MAX_MANIFEST_BYTES, NAME, PRODUCT,
+};
 use crate::accounts::profile::ProfileFile;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -25,59 +27,59 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tar::EntryType;
 
-/// The longest name of an entry.
+/// The longest name of an entry, in a GNU long-name record.
 const MAX_NAME_BYTES: u64 = 4096;
 
-/// What an export holds, checked.
+/// The checked content of an export.
 #[derive(Debug, Default)]
 pub struct Package {
-    /// Which export it is.
+    /// The id of the export; see [`manifest::id_of`].
     pub id: String,
-    /// Its manifest.
+    /// The manifest of the export.
     pub manifest: ExportManifest,
-    /// The profiles, by the name that they have in it.
-    pub profiles: BTreeMap<String, PackedProfile>,
-    /// `cooldown.json`.
+    /// The profiles by their names in the export.
+    pub profiles: BTreeMap<String, ExportedProfile>,
+    /// The content of `cooldown.json`.
     pub cooldown: CooldownFile,
-    /// `inventory.json`.
+    /// The content of `inventory.json`.
     pub inventory: InventoryFile,
-    /// What was seen of each account.
+    /// The observations of each account.
     pub observations: Vec<ObservationsFile>,
-    /// `config.toml`, verbatim.
+    /// The bytes of `config.toml`.
     pub config: Option<Vec<u8>>,
-    /// `launches.jsonl`, verbatim.
+    /// The bytes of `launches.jsonl`.
     pub launches: Option<Vec<u8>>,
-    /// The archives, ordered by name.
-    pub archives: Vec<PackedArchive>,
-    /// Sidecars, verbatim, by name.
+    /// The archives, in the order of the manifest.
+    pub archives: Vec<ExportedArchive>,
+    /// The sidecars by name, verbatim.
     pub sidecars: BTreeMap<String, Vec<u8>>,
 }
 
 /// A profile of an export.
 #[derive(Debug, Default)]
-pub struct PackedProfile {
-    /// `profile.json`.
+pub struct ExportedProfile {
+    /// The content of `profile.json`.
     pub file: ProfileFile,
-    /// Its login, where that moved.
+    /// The login, if it moved with the export.
     pub login: Option<(AuthSnapshot, Login)>,
 }
 
 /// An archive of an export.
 #[derive(Debug)]
-pub struct PackedArchive {
-    /// Its name.
+pub struct ExportedArchive {
+    /// The name below `backups/`.
     pub name: String,
-    /// Its entry in the manifest.
+    /// The entry of the manifest.
     pub file: ExportFile,
-    /// Where it was put for now; absent in a dry run.
+    /// The path of its copy in the staging folder; `None` in a dry run.
     pub staged: Option<PathBuf>,
 }
 
-/// Reads and checks an export to its end. Archives go into `staging`; without one they are only
-/// checked. `path` is for errors.
+/// Reads and checks an export to its end. Archives are copied to `staging`, or only checked without
+/// it. `path` is for error messages.
 ///
 /// # Errors
-/// Whatever is not as it should be; see [`TransferError`].
+/// The export is damaged, foreign or of a newer version, the disk is full, or the user interrupts.
 pub fn read(
     content: impl Read,
     path: &Path,
@@ -87,14 +89,15 @@ pub fn read(
     let mut tar = tar::Archive::new(content);
     let broken = |e: std::io::Error| TransferError::damaged(path, e.to_string());
     let mut entries = tar.entries().map_err(broken)?.raw(true);
-    let mut reader = Entries {
+    let mut reader = ExportEntries {
         path,
         next: &mut || entries.next().transpose().map_err(broken),
     };
     let (manifest, id) = read_manifest(&mut reader)?;
-    let parts = check_list(&manifest, path)?;
-    let archives =
-        |(part, file): &(Part, ExportFile)| matches!(part, Part::Archive(_)).then_some(file.size);
+    let parts = check_files(&manifest, path)?;
+    let archives = |(part, file): &(ExportPart, ExportFile)| {
+        matches!(part, ExportPart::Archive(_)).then_some(file.size)
+    };
     let needed_bytes: u64 = parts
         .iter()
         .filter_map(archives)
@@ -119,10 +122,10 @@ pub fn read(
     let mut logins = BTreeMap::new();
     for (number, (part, file)) in parts.into_iter().enumerate() {
         let mut entry = reader.expect(&file.path.as_path().to_string_lossy(), Some(file.size))?;
-        if let Part::Archive(name) = part {
+        if let ExportPart::Archive(name) = part {
             let place = staging.map(|staging| staging.path(&number.to_string()));
-            keep(&mut entry, &file, place.as_deref(), path, progress)?;
-            package.archives.push(PackedArchive {
+            extract(&mut entry, &file, place.as_deref(), path, progress)?;
+            package.archives.push(ExportedArchive {
                 name,
                 file,
                 staged: place,
@@ -134,36 +137,36 @@ pub fn read(
         let mut hasher = Hasher::default();
         hasher.update(&bytes);
         if bytes.len() as u64 != file.size || hasher.digest() != file.sha256 {
-            let text = format!("{} is not what the manifest says", file.path);
+            let text = format!("{} does not match the manifest ", file.path);
             return Err(TransferError::damaged(path, text));
         }
-        let parse = Parse { path, file: &file };
+        let parse = DocumentParser { path, file: &file };
         match part {
-            Part::Cooldown => package.cooldown = parse.document(&bytes)?,
-            Part::Inventory => package.inventory = parse.document(&bytes)?,
-            Part::Observations => package.observations.push(parse.document(&bytes)?),
-            Part::Config => package.config = Some(bytes),
-            Part::Launches => package.launches = Some(bytes),
-            Part::Sidecar(name) => {
+            ExportPart::Cooldown => package.cooldown = parse.document(&bytes)?,
+            ExportPart::Inventory => package.inventory = parse.document(&bytes)?,
+            ExportPart::Observations => package.observations.push(parse.document(&bytes)?),
+            ExportPart::Config => package.config = Some(bytes),
+            ExportPart::Launches => package.launches = Some(bytes),
+            ExportPart::Sidecar(name) => {
                 package.sidecars.insert(name, bytes);
             }
-            Part::Profile(name) => {
+            ExportPart::Profile(name) => {
                 let file = parse.document(&bytes)?;
                 package
                     .profiles
-                    .insert(name, PackedProfile { file, login: None });
+                    .insert(name, ExportedProfile { file, login: None });
             }
-            Part::Login(name) => {
+            ExportPart::Login(name) => {
                 logins.insert(name, SecretBytes::new(bytes));
             }
-            Part::Archive(_) => {}
+            ExportPart::Archive(_) => {}
         }
     }
     if let Some(extra) = (reader.next)()? {
         let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
         return Err(TransferError::damaged(
             path,
-            format!("something that the manifest does not name: {name}"),
+            format!("an entry that is not in the manifest : {name}"),
         ));
     }
     check_end(tar.into_inner(), path)?;
@@ -172,15 +175,15 @@ pub fn read(
     Ok(package)
 }
 
-/// The entries of the tar, which have to be those that are expected.
-struct Entries<'a, 'b, R: Read> {
+/// The entries of the tar, compared with the expected ones.
+struct ExportEntries<'a, 'b, R: Read> {
     path: &'a Path,
     #[allow(clippy::type_complexity, reason = "the rest of an iterator")]
     next: &'a mut dyn FnMut() -> Result<Option<tar::Entry<'b, R>>, TransferError>,
 }
 
-impl<'b, R: Read> Entries<'_, 'b, R> {
-    /// The next entry, if it is a file of this name and, where that is known, this size.
+impl<'b, R: Read> ExportEntries<'_, 'b, R> {
+    /// Returns the next entry. Fails unless it is a regular file of this name and size.
     fn expect(
         &mut self,
         name: &str,
@@ -211,10 +214,10 @@ impl<'b, R: Read> Entries<'_, 'b, R> {
             let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
             if kind != EntryType::Regular || found != name.as_bytes() {
                 let found = String::from_utf8_lossy(&found).into_owned();
-                return wrong(format!("{found} stands where the file {name} should"));
+                return wrong(format!("found {found} instead of the file {name} "));
             }
             if size.is_some_and(|size| size != entry.size()) {
-                return wrong(format!("{name} has another size than the manifest says"));
+                return wrong(format!("the size of {name} does not match the manifest "));
             }
             return Ok(entry);
         }
@@ -222,7 +225,7 @@ impl<'b, R: Read> Entries<'_, 'b, R> {
 }
 
 fn read_manifest<R: Read>(
-    entries: &mut Entries<'_, '_, R>,
+    entries: &mut ExportEntries<'_, '_, R>,
 ) -> Result<(ExportManifest, String), TransferError> {
     let path = entries.path;
     let foreign = |reason: String| TransferError::Foreign {
@@ -247,7 +250,7 @@ fn read_manifest<R: Read>(
         Ok(_) => {
             return Err(TransferError::damaged(
                 path,
-                "the manifest is not understood",
+                "the manifest cannot be parsed",
             ));
         }
         Err(DocumentError::Newer { found, .. }) => {
@@ -264,11 +267,12 @@ fn read_manifest<R: Read>(
     Ok((manifest, manifest::id_of(&bytes)))
 }
 
-/// What each file is; that there are no two of a name, and none that an export does not hold.
-fn check_list(
+/// Determines the kind of each file. Fails for duplicate names, unknown files, and files that are
+/// too large.
+fn check_files(
     manifest: &ExportManifest,
     path: &Path,
-) -> Result<Vec<(Part, ExportFile)>, TransferError> {
+) -> Result<Vec<(ExportPart, ExportFile)>, TransferError> {
     let mut seen = HashSet::new();
     let mut parts = Vec::new();
     let mut in_memory = 0_u64;
@@ -277,35 +281,35 @@ fn check_list(
             let text = format!("{what}: {}", file.path);
             Err(TransferError::damaged(path, text))
         };
-        let Some(part) = Part::of(&file.path) else {
-            return wrong("a file that no export holds");
+        let Some(part) = ExportPart::of(&file.path) else {
+            return wrong("not a file of an export ");
         };
         if !seen.insert(file.path.case_folded()) {
-            return wrong("a name that is there twice");
+            return wrong("a duplicate name ");
         }
         if file.size > part.max_bytes() {
             return wrong("too large");
         }
         match &part {
-            Part::Login(_) if !manifest.with_logins => {
-                return wrong("a login that is not announced");
+            ExportPart::Login(_) if !manifest.with_logins => {
+                return wrong("a login , although the manifest says without logins");
             }
-            Part::Archive(_) if !manifest.with_archives => {
-                return wrong("an archive that is not announced");
+            ExportPart::Archive(_) if !manifest.with_archives => {
+                return wrong("an archive , although the manifest says without archives");
             }
-            Part::Archive(_) => {}
+            ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),
         }
         if in_memory > 512 * 1024 * 1024 {
-            return wrong("too much for the memory");
+            return wrong("more than 512 MiB without the archives");
         }
         parts.push((part, file.clone()));
     }
     Ok(parts)
 }
 
-/// Copies an archive to `place`, durably, or only checks it.
-fn keep(
+/// Copies an archive durably to `place`, or only checks it if `place` is `None`.
+fn extract(
     entry: &mut impl Read,
     file: &ExportFile,
     place: Option<&Path>,
@@ -346,7 +350,7 @@ fn keep(
         progress.add_bytes(n as u64);
     }
     if size != file.size || hasher.digest() != file.sha256 {
-        let text = format!("{} is not what the manifest says", file.path);
+        let text = format!("{} does not match the manifest ", file.path);
         return Err(TransferError::damaged(path, text));
     }
     if let Some((output, place)) = output {
@@ -355,7 +359,8 @@ fn keep(
     Ok(())
 }
 
-/// That nothing but the end of a tar follows, and that the encryption says so, too.
+/// Fails if anything but the end of a tar follows. Reading to the end also checks the authenticity
+/// of the last encrypted block.
 fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
     let mut buffer = [0; 4096];
     let mut left = 64 * 1024_usize;
@@ -367,25 +372,25 @@ fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
             return Ok(());
         }
         if n > left || buffer[..n].iter().any(|byte| *byte != 0) {
-            return Err(TransferError::damaged(path, "something follows its end"));
+            return Err(TransferError::damaged(path, "data after its end"));
         }
         left -= n;
     }
 }
 
-/// A document of an export.
-struct Parse<'a> {
+/// Parses the documents of an export.
+struct DocumentParser<'a> {
     path: &'a Path,
     file: &'a ExportFile,
 }
 
-impl Parse<'_> {
+impl DocumentParser<'_> {
     fn document<T: Document>(&self, bytes: &[u8]) -> Result<T, TransferError> {
         match document::parse::<T>(self.path, bytes) {
             Ok(DocumentState::Good(document)) => Ok(document),
             Ok(_) => Err(TransferError::damaged(
                 self.path,
-                format!("{} is not understood", self.file.path),
+                format!("{} cannot be parsed", self.file.path),
             )),
             Err(DocumentError::Newer { found, .. }) => Err(TransferError::Newer {
                 path: self.path.to_path_buf(),
@@ -396,7 +401,7 @@ impl Parse<'_> {
     }
 }
 
-/// Gives each login to its profile, if it is of that profile's account.
+/// Assigns each login to its profile. Fails if it is of another account.
 fn take_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
@@ -405,7 +410,7 @@ fn take_logins(
     let mut accounts: Vec<&crate::codex::identity::Identity> = Vec::new();
     for (name, profile) in &package.profiles {
         let Some(identity) = &profile.file.identity else {
-            let text = format!("the profile {name} is of nobody");
+            let text = format!("the profile {name} names no account");
             return Err(TransferError::damaged(path, text));
         };
         if accounts.iter().any(|known| known.is_same(identity)) {
@@ -421,7 +426,7 @@ fn take_logins(
             .get_mut(&name)
             .ok_or_else(|| wrong("is missing"))?;
         let snapshot = AuthSnapshot::parse(bytes.expose().to_vec())
-            .map_err(|_| wrong("has something else than a login"))?;
+            .map_err(|_| wrong("has an auth.json that cannot be parsed"))?;
         let login = snapshot
             .login
             .clone()
@@ -435,12 +440,12 @@ fn take_logins(
     Ok(())
 }
 
-/// That each sidecar is one, and that it is of the archive beside it.
+/// Checks that each sidecar can be parsed and describes the archive of its name.
 fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
     for (name, bytes) in &package.sidecars {
         let metadata = match document::parse::<Metadata>(path, bytes) {
             Ok(DocumentState::Good(metadata)) => metadata,
-            // That of the Python codex-manager carries no schema.
+            // Sidecars of the Python codex-manager have no schema.
             _ if crate::archive::python::parse_sidecar(bytes).is_some() => continue,
             Err(DocumentError::Newer { found, .. }) => {
                 return Err(TransferError::Newer {
@@ -449,18 +454,18 @@ fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
                 });
             }
             _ => {
-                let text = format!("{name} is no sidecar");
+                let text = format!("{name} is not a sidecar");
                 return Err(TransferError::damaged(path, text));
             }
         };
-        let of = |archive: &&PackedArchive| {
+        let of = |archive: &&ExportedArchive| {
             names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
         };
         if let Some(archive) = package.archives.iter().find(of)
             && !metadata.archive_sha256.is_empty()
             && metadata.archive_sha256 != archive.file.sha256.to_string()
         {
-            let text = format!("{name} is of another archive than {}", archive.name);
+            let text = format!("{name} describes another archive than {}", archive.name);
             return Err(TransferError::damaged(path, text));
         }
     }

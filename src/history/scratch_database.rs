@@ -1,9 +1,9 @@
-//! A state database made by Codex itself, in a home of its own.
+//! Has Codex create a state database in a scratch home.
 //!
-//! Where a database is lost or broken, only Codex can make it: its tables carry the marks of its
-//! own migrations. So it is started once on an empty home whose `sessions/` lead to the real ones;
-//! it lists them, without a login and without asking any server (0.169), and what it wrote is then
-//! taken over with its paths put right.
+//! Only Codex can create a lost or damaged database, because the tables record its own migrations.
+//! So Codex is started once on an empty home whose `sessions/` link to the real ones. It indexes
+//! them without a login and without contacting a server (0.169). The paths in the new database are
+//! then rewritten to the real home.
 
 use super::HistoryError;
 use super::check::Conversations;
@@ -24,28 +24,28 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long Codex may be silent. It answers once it has read all rollouts.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// How often a wait looks whether the user wants to stop.
-const SLICE: Duration = Duration::from_millis(100);
-/// How long it may take to end.
-const GRACE: Duration = Duration::from_secs(5);
+/// The longest time that Codex may take to index all rollouts. It answers requests only afterwards.
+const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
+/// The interval at which a wait checks for Ctrl-C.
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest time that Codex may take to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A database that Codex made, still in its staging folder.
+/// A database that Codex created. Its staging folder is removed on drop.
 #[derive(Debug)]
-pub struct Made {
-    /// The database, with nothing beside it.
+pub struct ScratchDatabase {
+    /// The path of the database; its write-ahead log is already merged into it.
     pub database: PathBuf,
     _staging: Staging,
 }
 
-/// Where the conversations of a home are.
-struct Places<'a> {
+/// The real locations of rollouts, for rewriting the rows.
+struct RolloutLocations<'a> {
     conversations: &'a Conversations,
     all: HashSet<&'a Path>,
 }
 
-impl thread_rows::RolloutLocations for Places<'_> {
+impl thread_rows::RolloutLocations for RolloutLocations<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let files = self.conversations.of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
@@ -56,19 +56,19 @@ impl thread_rows::RolloutLocations for Places<'_> {
     }
 }
 
-/// Lets `program` make a state database of the rollouts of `home`. The rows point below
-/// `rows_home`, at where `conversations` are.
+/// Has `program` create a state database of the rollouts of `home`. Its rows point to the files of
+/// `conversations` below `rows_home`.
 ///
 /// # Errors
-/// Codex cannot be started or does not do it.
-pub fn make(
+/// Codex cannot be started, fails, or takes more than 10 minutes.
+pub fn create(
     home: &Path,
     rows_home: &Path,
     manager_home: &Path,
     program: &Program,
     env: &Environment,
     conversations: &Conversations,
-) -> Result<Made, HistoryError> {
+) -> Result<ScratchDatabase, HistoryError> {
     let staging = Staging::inside(&manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     atomic::create_private_folder(&scratch)?;
@@ -80,15 +80,15 @@ pub fn make(
     }
     run(&scratch, program, env)?;
     let database = threads::find_state_database(&scratch, &Environment::default())
-        .ok_or_else(|| HistoryError::NotRebuilt("it left none".into()))?;
+        .ok_or_else(|| HistoryError::NotRebuilt("it created no database".into()))?;
     database::checkpoint_wal(&database)?;
-    let places = Places {
+    let places = RolloutLocations {
         conversations,
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
     thread_rows::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
     database::check(&database)?;
-    Ok(Made {
+    Ok(ScratchDatabase {
         database,
         _staging: staging,
     })
@@ -101,7 +101,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     let mut child = ChildGroup::spawn(&mut command).map_err(|e| failed(&e.to_string()))?;
     let introduction = json!({"clientInfo":
         {"name": "codex-manager", "title": "codex-manager", "version": env!("CARGO_PKG_VERSION")}});
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + BACKFILL_TIMEOUT;
     ask(&mut child, 0, "initialize", &introduction, deadline)?;
     child
         .send(&json!({"method": "initialized"}).to_string())
@@ -109,7 +109,9 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     let mut id = 1;
     while !is_complete(scratch) {
         if Instant::now() > deadline {
-            return Err(failed("it did not end in time"));
+            return Err(failed(
+                "it did not index the conversations within 10 minutes",
+            ));
         }
         ask(
             &mut child,
@@ -120,11 +122,11 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
         )?;
         id += 1;
     }
-    child.finish(Instant::now() + GRACE);
+    child.finish(Instant::now() + EXIT_TIMEOUT);
     Ok(())
 }
 
-/// Whether Codex has noted that it has read all rollouts.
+/// Returns true once Codex has recorded that it indexed all rollouts.
 fn is_complete(scratch: &Path) -> bool {
     let Some(database) = threads::find_state_database(scratch, &Environment::default()) else {
         return false;
@@ -152,7 +154,7 @@ fn ask(
         if is_interrupted() {
             return Err(HistoryError::Interrupted);
         }
-        match child.read_line(Instant::now() + SLICE) {
+        match child.read_line(Instant::now() + INTERRUPT_POLL_INTERVAL) {
             ChildOutput::Line(line) => {
                 let Ok(answer) = serde_json::from_slice::<Value>(&line) else {
                     continue;
@@ -166,11 +168,13 @@ fn ask(
                 };
             }
             ChildOutput::Closed => {
-                child.finish(Instant::now() + GRACE);
+                child.finish(Instant::now() + EXIT_TIMEOUT);
                 return Err(HistoryError::NotRebuilt(printable(child.stderr().trim())));
             }
             ChildOutput::TimedOut if Instant::now() > deadline => {
-                return Err(HistoryError::NotRebuilt("it did not answer in time".into()));
+                return Err(HistoryError::NotRebuilt(
+                    "it did not answer within 10 minutes".into(),
+                ));
             }
             ChildOutput::TimedOut => {}
         }

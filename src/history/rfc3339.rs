@@ -1,18 +1,18 @@
-//! Times as Codex writes them.
+//! RFC 3339 times as Codex writes them.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
-/// A time together with how it was written.
+/// An instant together with its original text, so that it is written back unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
-    /// As it was written.
+pub struct Rfc3339Time {
+    /// The text as it was read.
     pub text: String,
-    /// The instant.
+    /// The instant that the text denotes.
     pub at: DateTime<Utc>,
 }
 
-impl Stamp {
-    /// A written RFC 3339 time.
+impl Rfc3339Time {
+    /// Parses an RFC 3339 time.
     pub fn parse(text: &str) -> Option<Self> {
         instant(text).map(|at| Self {
             text: text.to_owned(),
@@ -20,7 +20,7 @@ impl Stamp {
         })
     }
 
-    /// Milliseconds since 1970, written with milliseconds and `Z`.
+    /// Formats milliseconds since 1970 in UTC, with milliseconds and `Z`.
     pub fn of_millis(millis: i64) -> Option<Self> {
         let at = DateTime::from_timestamp_millis(millis)?;
         Some(Self {
@@ -29,12 +29,12 @@ impl Stamp {
         })
     }
 
-    /// Milliseconds since 1970.
+    /// Returns milliseconds since 1970.
     pub fn millis(&self) -> i64 {
         self.at.timestamp_millis()
     }
 
-    /// The later of two; the first where both are the same instant.
+    /// Returns the later of two times, the first if they are equal.
     pub fn later(first: Option<Self>, second: Option<Self>) -> Option<Self> {
         match (first, second) {
             (Some(a), Some(b)) if b.at > a.at => Some(b),
@@ -44,8 +44,8 @@ impl Stamp {
     }
 }
 
-/// The instant of an RFC 3339 time. The form that Codex writes, `2026-11-20T10:48:02.323Z`, is
-/// taken apart here: there is one in every line of every rollout.
+/// Parses an RFC 3339 time. The form that Codex writes, `2026-11-20T10:48:02.323Z`, has a fast
+/// path, because every line of every rollout has one.
 pub fn instant(text: &str) -> Option<DateTime<Utc>> {
     plain(text.as_bytes()).or_else(|| {
         let at = DateTime::parse_from_rfc3339(text).ok()?;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_of_reading_a_time_agree() {
+    fn the_fast_path_agrees_with_chrono() {
         for text in [
             "2026-11-20T10:48:02.323Z",
             "2026-11-20T10:48:02Z",
@@ -109,10 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_times_the_first_stays_as_it_is_written() {
-        let a = Stamp::parse("2026-11-20T10:00:00Z");
-        let b = Stamp::of_millis(1_795_168_800_000);
+    fn of_equal_times_the_first_keeps_its_text() {
+        let a = Rfc3339Time::parse("2026-11-20T10:00:00Z");
+        let b = Rfc3339Time::of_millis(1_795_168_800_000);
         assert_eq!(b.clone().unwrap().text, "2026-11-20T10:00:00.000Z");
-        assert_eq!(Stamp::later(a.clone(), b), a);
+        assert_eq!(Rfc3339Time::later(a.clone(), b), a);
     }
 }

@@ -1,8 +1,8 @@
-//! What killed commands leave in the manager home: where it may lie, finding it, and removing it.
+//! Finds and removes leftovers of killed commands in the manager home.
 //!
-//! There are three kinds, each with its own truth about who still writes it: temp files
-//! ([`atomic::TEMP_PREFIX`]), staging folders below `tmp/` ([`staging::is_staging_name`]), and snapshots of a sync
-//! that were not finished ([`crate::sync::backup`]).
+//! There are three kinds, each with its own test for a live writer: temp files
+//! ([`atomic::TEMP_PREFIX`]), staging folders below `tmp/` ([`staging::is_staging_name`]), and
+//! unfinished backups of a sync ([`crate::sync::backup`]).
 
 use crate::io::{IoError, atomic, staging};
 use crate::sync::backup;
@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Where files are written under a temp name first: folders of the manager home, and how many levels of
-/// folders below them.
-const WRITTEN: [(&str, usize); 10] = [
+/// Folders of the manager home that may hold temp files, each with the depth of subfolders to
+/// search.
+const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
     ("", 0),
     ("backups", 0),
     ("backups/.trash", 1),
@@ -25,48 +25,49 @@ const WRITTEN: [(&str, usize); 10] = [
     ("tmp", 1),
 ];
 
-/// Where a sync keeps what it overwrites, unless it is told another place.
-const SYNC_BACKUPS: &str = "sync-backups";
+/// The default folder for files that a sync overwrites.
+const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
-/// The folders that are there among [`WRITTEN`].
+/// Returns the existing folders of [`TEMP_FILE_FOLDERS`].
 fn folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for (name, levels) in WRITTEN {
+    for (name, levels) in TEMP_FILE_FOLDERS {
         let folder = if name.is_empty() {
             manager_home.to_path_buf()
         } else {
             manager_home.join(name)
         };
-        with_those_below(folder, levels, &mut found);
+        collect_folders(folder, levels, &mut found);
     }
     found
 }
 
-fn with_those_below(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
+fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(&folder) else {
         return;
     };
     if levels > 0 {
         let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-        // A staging folder goes as a whole.
+        // A staging folder is removed as a whole.
         let is_staging = |entry: &fs::DirEntry| staging::is_staging_name(&entry.file_name());
         for entry in entries
             .flatten()
             .filter(is_folder)
             .filter(|e| !is_staging(e))
         {
-            with_those_below(entry.path(), levels - 1, found);
+            collect_folders(entry.path(), levels - 1, found);
         }
     }
     found.push(folder);
 }
 
-/// What nobody uses any more, in the manager home and, where a login or list is replaced, in `others`. Looks
-/// alone; `now` is the time of the system's own clock.
+/// Lists leftovers in the manager home and, for temp files, in `others`. Changes nothing. `now` is
+/// the system time, which is compared with mtimes.
 pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<PathBuf> {
     let mut found = staging::stale(&manager_home.join("tmp"));
-    found
-        .extend(backup::list_unfinished(&manager_home.join(SYNC_BACKUPS), now).unwrap_or_default());
+    found.extend(
+        backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
+    );
     for folder in folders(manager_home).iter().chain(others) {
         found.extend(atomic::stale(folder, now));
     }
@@ -75,7 +76,7 @@ pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<Pa
     found
 }
 
-/// Removes it from the manager home; returns why some of it could not be.
+/// Removes leftovers from the manager home and returns the failures.
 pub fn sweep(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::sweep(&manager_home.join("tmp"));
     for folder in folders(manager_home) {
@@ -89,9 +90,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_folder_that_is_written_to_is_looked_at_and_no_other() {
+    fn leftovers_are_found_in_every_folder_that_is_written_and_in_no_other() {
         let home = tempfile::tempdir().unwrap();
-        let looked_at = [
+        let searched = [
             "",
             "backups",
             "backups/.trash/x",
@@ -114,13 +115,13 @@ mod tests {
             drop(atomic::create_private(&path).unwrap());
             path
         };
-        let mut ours: Vec<_> = looked_at.map(temp).into();
+        let mut expected: Vec<_> = searched.map(temp).into();
         let others = others.map(temp);
-        ours.push(home.path().join("tmp/staging-x"));
-        ours.sort();
+        expected.push(home.path().join("tmp/staging-x"));
+        expected.sort();
         let later = fs::metadata(&others[0]).unwrap().modified().unwrap()
             + std::time::Duration::from_secs(61);
-        assert_eq!(stale(home.path(), &[], later), ours);
+        assert_eq!(stale(home.path(), &[], later), expected);
         assert!(sweep(home.path()).is_empty());
         assert_eq!(stale(home.path(), &[], later), Vec::<PathBuf>::new());
         assert!(others[0].exists() && others[1].exists());

@@ -1,5 +1,5 @@
-//! `status --account` and `status --all`: each account is asked where its login belongs, and what
-//! Codex renews is kept.
+//! `status --account` and `status --all`: each account is probed in the home of its login, and
+//! renewed logins are saved.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Whether the scratch homes are gone.
+/// Returns true if no scratch home is left.
 fn is_swept(lab: &Lab) -> bool {
     let probes = lab.world.manager_home().join("profiles/.probes");
     let entries = fs::read_dir(probes).into_iter().flatten().flatten();
@@ -25,12 +25,12 @@ fn is_swept(lab: &Lab) -> bool {
 }
 
 #[test]
-fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
+fn each_account_is_probed_in_its_home_and_renewed_logins_are_saved() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };
-    let said = lab.manager(["status", "--all", "--json"]).code(0).json();
-    let accounts = said["accounts"].as_array().expect("accounts");
+    let run = lab.manager(["status", "--all", "--json"]).code(0).json();
+    let accounts = run["accounts"].as_array().expect("accounts");
     let facts: Vec<_> = accounts
         .iter()
         .map(|a| {
@@ -61,7 +61,7 @@ fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
         names(folder(&lab.world, "bob")),
         ["auth.json", "history", "profile.json"]
     );
-    // The answers are what others go by.
+    // Other commands use the recorded answers.
     let best = lab.manager(["recommend", "--json"]).code(0).json();
     assert_eq!(best["recommended"]["profile"], "bob");
     assert_eq!(best["recommended"]["source"], "live");
@@ -105,7 +105,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         let _ = probe.kill();
         let _ = probe.wait();
         assert!(!is_swept(&lab));
-        // I4, also then.
+        // I4 holds after a kill, too.
         let left = lab.world.tree("home/.codex-manager/profiles/.probes");
         for (path, kind) in &left.0 {
             let is_private = kind.starts_with("file 600") || !path.ends_with("auth.json");
@@ -117,7 +117,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         }
         let noted = fs::read_to_string(folder(&lab.world, "bob").join("profile.json"));
         assert!(noted.expect("read").contains("\"owner\": \"probe\""));
-        // Whoever wants the login waits for what the server has given out.
+        // A command that needs the login waits until the renewed one is saved.
         if wanted == ["restore"] {
             let archive = bobs.to_str().expect("text");
             let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
@@ -125,7 +125,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         } else if wanted == export {
             lab.world.write("pass", "correct horse battery staple\n");
             let key = ["--passphrase-file", "pass"];
-            // Alice is signed in here, and stays.
+            // Alice is signed in and stays signed in.
             let _ = lab.manager([wanted, &key].concat()).code(6);
             let _ = lab.manager(["use", "bob"]).code(5);
             let _ = lab
@@ -144,7 +144,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
 }
 
 #[test]
-fn ctrl_c_waits_for_what_the_server_has_given_out() {
+fn ctrl_c_waits_until_a_renewed_login_is_saved() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
         return;
     };
@@ -171,7 +171,7 @@ fn ctrl_c_waits_for_what_the_server_has_given_out() {
 }
 
 #[test]
-fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
+fn i3_without_disk_space_for_a_renewed_login_codex_is_not_asked() {
     let env = world();
     let full = env.path("full");
     let Some(_mount) = Mount::small(&full, 1_024) else {
@@ -182,8 +182,8 @@ fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
     let at = |args: &[&str]| env.run([args, &["--manager-home", full]].concat());
     let _ = at(&["profile", "save", "home"]).code(0);
     write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
-    let said = at(&["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("not enough free disk space"), "{said}");
+    let run = at(&["status", "--account", "home"]).code(6);
+    assert!(run.stderr.contains("not enough free disk space"), "{run}");
 }
 
 #[test]
@@ -210,16 +210,16 @@ fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
 }
 
 #[test]
-fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
+fn an_expired_login_is_reported_and_never_recommended() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
     bob.set(|account| account.refresh_expired = true);
-    let said = lab.manager(["status", "--all", "--json"]).code(6).json();
-    let problem = said["accounts"][1]["problem"].as_str().expect("a problem");
-    assert!(problem.contains("spent"), "{problem}");
-    assert_eq!(said["accounts"][0]["problem"], Value::Null);
+    let run = lab.manager(["status", "--all", "--json"]).code(6).json();
+    let problem = run["accounts"][1]["problem"].as_str().expect("a problem");
+    assert!(problem.contains("has expired"), "{problem}");
+    assert_eq!(run["accounts"][0]["problem"], Value::Null);
     let best = lab.manager(["recommend", "--json"]).code(0).json();
     assert_eq!(best["recommended"]["profile"], "alice");
     let known = lab.manager(["list", "--json"]).code(0).json();
@@ -230,14 +230,14 @@ fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
         "{warned}"
     );
     let _ = lab.manager(["use", "alice"]).code(0);
-    // Nothing came back, so nothing was lost.
+    // Codex did not renew the login, so none was lost.
     assert_eq!(
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.1"
     );
 }
 
-/// Alice signed in as `work`, Bob in the profile `home`, no Codex at all.
+/// Alice is signed in as `work`, Bob has the profile `home`, and Codex is not installed.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::bob().issued_at(1_794_900_000));
@@ -248,30 +248,30 @@ fn world() -> TestEnv {
 }
 
 #[test]
-fn a_login_that_is_not_the_owner_is_not_asked_about() {
+fn an_account_whose_login_is_elsewhere_is_not_probed() {
     let env = world();
     let other = env.path("other");
     let other = other.to_str().expect("text");
     let _ = env.run(["use", "home", "--codex-home", other]).code(0);
-    let said = env.run(["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("live in a Codex home"), "{said}");
+    let run = env.run(["status", "--account", "home"]).code(6);
+    assert!(run.stderr.contains("live in a Codex home"), "{run}");
 
-    // One that is older than what was seen would be refused, and might end its successors.
+    // A login older than a known one would be refused, and its use could invalidate the newer ones.
     let env = world();
     let path = env.manager_home().join("profiles/home/auth.json");
     fs::write(path, auth_json(&SignIn::bob().issued_at(1_794_000_000))).expect("write");
-    let said = env.run(["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("older than the newest"), "{said}");
+    let run = env.run(["status", "--account", "home"]).code(6);
+    assert!(run.stderr.contains("older than the newest"), "{run}");
 
     let unknown = env.run(["status", "--account", "nobody"]).code(1);
     assert!(unknown.stderr.contains("home"), "{unknown}");
 }
 
 #[test]
-fn without_codex_what_was_seen_last_is_shown_and_an_api_key_is_complete() {
+fn without_codex_the_last_observation_is_shown_and_an_api_key_is_complete() {
     let env = world();
-    let said = env.run(["status", "--all", "--json"]).code(6).json();
-    for account in said["accounts"].as_array().expect("accounts") {
+    let run = env.run(["status", "--all", "--json"]).code(6).json();
+    for account in run["accounts"].as_array().expect("accounts") {
         let problem = account["problem"].as_str().expect("a problem");
         assert!(problem.contains("no program"), "{problem}");
     }

@@ -1,0 +1,241 @@
+//! Probes the quota of several accounts at once, each where the owner copy of its login is.
+//!
+//! The live account is probed in the Codex home, as by `status`, and a profile in a scratch home.
+//! An account whose login is in another Codex home is not probed; its last observation is reported.
+
+use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
+use crate::accounts::lease::LeaseError;
+use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::auth::AuthFile;
+use crate::codex::config::read_login;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::io::document::DocumentError;
+use crate::io::parallel;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The number of accounts that are probed at a time.
+const MAX_CONCURRENT_PROBES: usize = 4;
+
+/// The longest wait for another codex-manager process that holds a login.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The options of [`probe_all`].
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeAllOptions<'a> {
+    /// The live Codex home.
+    pub codex_home: &'a Path,
+    /// The manager home with the profiles.
+    pub manager_home: &'a Path,
+    /// The settings of each probe.
+    pub inquiry: Inquiry<'a>,
+}
+
+/// The home in which an account is probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeLocation {
+    /// The live Codex home, which is signed in to it.
+    Live,
+    /// A scratch home with the login of its profile.
+    Scratch,
+    /// None, because the login is in this other Codex home.
+    Elsewhere(PathBuf),
+}
+
+/// An account to probe.
+#[derive(Debug, Clone)]
+pub struct ProbeTarget {
+    /// The name of its profile; the live account may have none.
+    pub profile: Option<String>,
+    /// The account of the login.
+    pub identity: Identity,
+    /// The home in which it is probed.
+    pub place: ProbeLocation,
+}
+
+/// The result of probing one account.
+#[derive(Debug)]
+pub struct AccountProbe {
+    /// The probed account and its location.
+    pub target: ProbeTarget,
+    /// Its windows, from this probe or from the last observation.
+    pub report: StatusReport,
+    /// The reason why it was not probed, or why its login could not be returned to the profile.
+    pub obstacle: Option<LeaseError>,
+    /// Warnings from recording the answer.
+    pub warnings: Vec<String>,
+}
+
+/// An error that ends probing early. Earlier answers are recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeAllError {
+    /// The home of an account cannot be read.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// An answer could not be recorded.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+impl AccountProbe {
+    /// Returns true if the windows are fresh, or the login has none.
+    pub fn is_complete(&self) -> bool {
+        self.report.is_complete() && self.obstacle.is_none()
+    }
+
+    /// Returns the reason why there is no live figure. Safe to print.
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.report.problem.as_ref().map(ToString::to_string);
+        self.obstacle.as_ref().map(ToString::to_string).or(problem)
+    }
+}
+
+/// Returns every account with an available login: that of the live home first, then the profiles by
+/// name.
+pub fn targets(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<ProbeTarget> {
+    let live = live.login().map(|login| &login.identity);
+    let mut targets: Vec<_> = profiles
+        .iter()
+        .filter_map(|profile| {
+            let identity = profile.identity()?.clone();
+            let place = match profile.live_in(codex_home) {
+                Some(_) if live.is_some_and(|live| live.is_same(&identity)) => ProbeLocation::Live,
+                Some(home) => ProbeLocation::Elsewhere(home),
+                None => ProbeLocation::Scratch,
+            };
+            Some(ProbeTarget {
+                profile: Some(profile.name.clone()),
+                identity,
+                place,
+            })
+        })
+        .collect();
+    if let Some(live) = live
+        && targets.iter().all(|s| s.place != ProbeLocation::Live)
+    {
+        targets.push(ProbeTarget {
+            profile: None,
+            identity: live.clone(),
+            place: ProbeLocation::Live,
+        });
+    }
+    targets.sort_by_key(|target| target.place != ProbeLocation::Live);
+    targets
+}
+
+/// Probes each account, up to four at a time, and records each answer at once. Returns the results
+/// in the order of `targets`.
+///
+/// # Errors
+/// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts.
+pub fn probe_all(
+    options: &ProbeAllOptions<'_>,
+    targets: &[ProbeTarget],
+) -> Result<Vec<AccountProbe>, ProbeAllError> {
+    let mut probes = Vec::new();
+    parallel::ordered::<_, _, _, ProbeAllError>(
+        MAX_CONCURRENT_PROBES,
+        |target: &ProbeTarget| probe(options, target),
+        |probe: Result<AccountProbe, ProbeAllError>| {
+            probes.push(probe?);
+            Ok(())
+        },
+        |submit| {
+            for target in targets {
+                if submit.submit(target).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(probes)
+}
+
+/// Probes one account and records the answer.
+fn probe(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<AccountProbe, ProbeAllError> {
+    let (report, obstacle) = match target.place {
+        ProbeLocation::Live => (
+            observe(options, options.codex_home, options.inquiry.ask_codex)?,
+            None,
+        ),
+        _ => probe_profile(options, target)?,
+    };
+    let mut warnings = Vec::new();
+    if options.inquiry.ask_codex {
+        let noted = status::record(
+            options.manager_home,
+            &report,
+            &options.inquiry.now,
+            options.inquiry.zone,
+        )?;
+        warnings = noted.map(|noted| noted.warnings).unwrap_or_default();
+    }
+    Ok(AccountProbe {
+        target: target.clone(),
+        report,
+        obstacle,
+        warnings,
+    })
+}
+
+fn probe_profile(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<(StatusReport, Option<LeaseError>), ProbeAllError> {
+    let profiles = Profiles::of(options.manager_home);
+    let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
+    let is_api_key = target.identity.kind == LoginKind::ApiKey;
+    if is_api_key || !options.inquiry.ask_codex {
+        return Ok((observe(options, &folder, false)?, None));
+    }
+    let now = options.inquiry.zone.at(&options.inquiry.now);
+    let lease =
+        match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
+            Ok(lease) => lease,
+            Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted.into()),
+            Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
+        };
+    let report = observe(options, lease.home(), true);
+    // Also after an error or an interrupt: Codex may have renewed the login.
+    let obstacle = lease.release().err();
+    Ok((report?, obstacle))
+}
+
+fn observe(
+    options: &ProbeAllOptions<'_>,
+    home: &Path,
+    ask_codex: bool,
+) -> Result<StatusReport, StatusError> {
+    let is_live = home == options.codex_home;
+    // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
+    let scratch_env =
+        (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
+    status::observe(&StatusOptions {
+        home,
+        inquiry: Inquiry {
+            env: scratch_env.as_ref().unwrap_or(options.inquiry.env),
+            ask_codex,
+            ..options.inquiry
+        },
+        status_text: None,
+        reset_at: None,
+    })
+}
+
+/// Reads the live login and the profiles and returns the accounts to probe.
+///
+/// # Errors
+/// A profile cannot be read, or is of a newer version.
+pub fn load_targets(
+    codex_home: &Path,
+    manager_home: &Path,
+) -> Result<Vec<ProbeTarget>, crate::accounts::profile::ProfileError> {
+    // An unreadable live login belongs to no known account; `status` reports the problem.
+    let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
+    let profiles = Profiles::of(manager_home).list()?;
+    Ok(targets(&live, &profiles, codex_home))
+}
