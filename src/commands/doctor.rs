@@ -7,7 +7,7 @@ use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::context::Context;
 use crate::doctor::manager_home::stray;
-use crate::doctor::privacy;
+use crate::doctor::permissions;
 use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::{InventoryFile, Problem};
@@ -103,7 +103,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
     let home = &settings.manager_home;
     let done = if dry_run { "would be" } else { "was" };
     let mut checks = Vec::new();
-    if privacy::overlap(&settings.codex_home, home) {
+    if permissions::overlap(&settings.codex_home, home) {
         return checks;
     }
     let mut tried = |id, result: Result<String, CommandError>| {
@@ -114,11 +114,11 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
                 .advised("give yourself the right to write there"),
         });
     };
-    for path in privacy::open_files(&settings.codex_home, home) {
+    for path in permissions::open_files(&settings.codex_home, home) {
         let mended = if dry_run {
             Ok(())
         } else {
-            privacy::close(&path)
+            permissions::close(&path)
         };
         let message = format!("{done} closed to others: {}", path.display());
         tried("manager.home", mended.map(|()| message).map_err(Into::into));

@@ -1,7 +1,7 @@
 //! The manager home: modes, documents, archives, what is left over, what is not ours.
 
 use super::machine::SKEW_MINUTES;
-use super::{Check, Remedy, World, first_of, privacy};
+use super::{Check, Remedy, World, first_of, permissions};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
@@ -128,7 +128,7 @@ fn settings(home: &Path) -> Check {
 
 fn modes(world: &World<'_>) -> Check {
     let home = world.manager_home;
-    if privacy::overlap(world.codex_home, home) {
+    if permissions::overlap(world.codex_home, home) {
         let message = format!(
             "one folder with the Codex home, or one in the other: {}",
             home.display()
@@ -139,13 +139,13 @@ fn modes(world: &World<'_>) -> Check {
                 "keep it in a folder of its own: move our files there, and set CODEX_MANAGER_HOME",
             );
     }
-    let open = privacy::open_files(world.codex_home, home);
+    let open = permissions::open_files(world.codex_home, home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
     let message = format!("open to others: {}", first_of(&open));
     let check = Check::fail("manager.home", message).because("archives and profiles hold logins");
-    match open.iter().find(|path| privacy::is_of_another_user(path)) {
+    match open.iter().find(|path| permissions::is_of_another_user(path)) {
         Some(others) => check.opened_by("go-rwx", others),
         None => check.fixed_by("codex-manager doctor --fix"),
     }
@@ -156,14 +156,14 @@ fn writable(home: &Path) -> Option<Check> {
     let folders = [home.to_path_buf(), store::backups(home)];
     let folder = folders
         .iter()
-        .find(|folder| folder.is_dir() && !privacy::may_write(folder))?;
+        .find(|folder| folder.is_dir() && !permissions::may_write(folder))?;
     let word = shell::word(&folder.to_string_lossy());
     let check = Check::warn(
         "manager.home",
         format!("not writable: {}", folder.display()),
     )
     .because("no backup can be made, and no login kept");
-    Some(if privacy::is_of_another_user(folder) {
+    Some(if permissions::is_of_another_user(folder) {
         check.opened_by("u+rwx", folder)
     } else {
         check.advised(format!(
@@ -297,7 +297,7 @@ fn unusable(check: Check, error: &DocumentError) -> Check {
 /// What to do about a folder that cannot be listed.
 fn words_to_read(path: &Path) -> String {
     let word = shell::word(&path.to_string_lossy());
-    if privacy::is_of_another_user(path) {
+    if permissions::is_of_another_user(path) {
         return format!("it is another user's; take it over: sudo chown -R \"$USER\" {word}");
     }
     "give yourself the right to read it, and look at its disk".to_owned()

@@ -5,7 +5,7 @@ pub mod codex_home;
 pub mod launches;
 pub mod machine;
 pub mod manager_home;
-pub mod privacy;
+pub mod permissions;
 
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
@@ -172,7 +172,7 @@ impl Check {
     #[must_use]
     fn opened_by(self, rights: &str, path: &Path) -> Self {
         let quoted = shell::word(&path.to_string_lossy());
-        if privacy::is_of_another_user(path) {
+        if permissions::is_of_another_user(path) {
             self.advised(format!(
                 "it is another user's; take it over: sudo chown -R \"$USER\" {quoted}"
             ))
