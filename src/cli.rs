@@ -112,7 +112,7 @@ impl Command {
 
     /// Whether it ends before anybody could stop it. It runs in shell prompts: the thread that
     /// listens for signals would cost it a tenth of its time.
-    fn is_instant(&self) -> bool {
+    fn runs_in_prompt(&self) -> bool {
         matches!(self, Self::Recommend(_))
     }
 
@@ -123,7 +123,7 @@ impl Command {
     }
 
     /// Whether half of one state of the Codex home and half of another is no use to it.
-    fn needs_whole_home(&self) -> bool {
+    fn requires_complete_home(&self) -> bool {
         match self {
             Self::Backup(_)
             | Self::Restore(_)
@@ -217,8 +217,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
-    if !cli.command.is_instant() && !cli.command.hands_over_terminal() {
-        stop_when_asked();
+    if !cli.command.runs_in_prompt() && !cli.command.hands_over_terminal() {
+        install_interrupt_handler();
     }
     let GlobalArgs {
         codex_home,
@@ -270,9 +270,9 @@ pub fn main() -> ExitCode {
             warn_of_unknown_keys(&context, &cli.command);
             let log = log && !cli.command.keeps_log(&context);
             let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
-            let result = finish_interrupted(&context, &cli.command).and_then(|()| {
-                finish_moves(&context);
-                finish_undo(&context);
+            let result = recover_restores(&context, &cli.command).and_then(|()| {
+                recover_trash(&context);
+                recover_undo(&context);
                 cli.command.run(&context)
             });
             if let Some(log) = log {
@@ -312,7 +312,7 @@ fn complete(env: &Environment) -> ExitCode {
 
 /// A typo in `config.toml` is said, but in a prompt: there it would be said all the time.
 fn warn_of_unknown_keys(context: &Context, command: &Command) {
-    if command.is_instant() || command.tolerates_invalid_config() {
+    if command.runs_in_prompt() || command.tolerates_invalid_config() {
         return;
     }
     for unknown in &context.settings.unknown_keys {
@@ -323,7 +323,7 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
 
 /// A restore that was killed is finished or undone before anything else looks at the home. Where that
 /// has to wait, commands go on that need no whole home.
-fn finish_interrupted(context: &Context, command: &Command) -> Result<(), CommandError> {
+fn recover_restores(context: &Context, command: &Command) -> Result<(), CommandError> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);
     for recovery in pending::recover_all(home, manager, &context.env, context.local_now())? {
@@ -336,7 +336,7 @@ fn finish_interrupted(context: &Context, command: &Command) -> Result<(), Comman
             )),
             Recovery::PutOff(obstacle) => {
                 let error = CommandError::from(SwapError::from(obstacle));
-                if command.needs_whole_home() {
+                if command.requires_complete_home() {
                     return Err(error);
                 }
                 let hints = error.hints.join("; ");
@@ -362,7 +362,7 @@ fn warn_of_recovery(context: &Context, how: &str, left: &[PathBuf]) {
 
 /// Archives that were half-way into the trash, or out of it, when a command was killed. Where that
 /// cannot be finished, each of them is still in one place, and the command can do its job.
-fn finish_moves(context: &Context) {
+fn recover_trash(context: &Context) {
     match trash::settle(&context.settings.manager_home) {
         Ok(Settled::Nothing | Settled::InProgress) => {}
         Ok(Settled::Finished) => context.ui.warn("an interrupted prune was finished"),
@@ -373,7 +373,7 @@ fn finish_moves(context: &Context) {
 }
 
 /// An undo of a repair that was killed: until it is done the database may lack its log.
-fn finish_undo(context: &Context) {
+fn recover_undo(context: &Context) {
     let settings = &context.settings;
     match repair::finish_undo(&settings.manager_home, &context.env, context.now()) {
         Ok(false) => {}
@@ -385,7 +385,7 @@ fn finish_undo(context: &Context) {
 }
 
 /// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.
-fn stop_when_asked() {
+fn install_interrupt_handler() {
     // Without a handler the signal ends us at once, which every file of ours survives.
     let _ = ctrlc::set_handler(|| {
         #[allow(

@@ -1,7 +1,7 @@
 //! What a command is given: settings, clock, zone and environment. Nothing below reads them itself.
 
 use crate::config::file::ConfigFile;
-use crate::config::{Configured, Preferences};
+use crate::config::{ConfigValues, Preferences};
 use crate::error::CommandError;
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
@@ -27,7 +27,7 @@ pub struct Settings {
     /// Whether the user has said yes to everything.
     pub assume_yes: bool,
     /// What the configuration says of commands.
-    pub preferences: Preferences,
+    pub(crate) preferences: Preferences,
     /// When to use colour, if somebody said so.
     pub color: ColorChoice,
     /// Keys of the configuration that mean nothing.
@@ -104,10 +104,10 @@ impl Settings {
     /// # Errors
     /// An unknown time zone, or no home folder at all.
     pub fn without_file(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
-        Self::with(flags, env, Configured::default())
+        Self::with(flags, env, ConfigValues::default())
     }
 
-    fn with(flags: Flags, env: &Environment, file: Configured) -> Result<Self, CommandError> {
+    fn with(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self, CommandError> {
         let manager_home = manager_home(&flags, env)?;
         let codex_home = place(
             flags.codex_home.as_ref(),

@@ -250,12 +250,14 @@ impl From<crate::io::document::DocumentError> for CommandError {
     }
 }
 
-impl From<crate::config::file::ConfigError> for CommandError {
-    fn from(error: crate::config::file::ConfigError) -> Self {
-        use crate::config::file::ConfigError;
+impl From<crate::config::file::ConfigFileError> for CommandError {
+    fn from(error: crate::config::file::ConfigFileError) -> Self {
+        use crate::config::file::ConfigFileError;
         match error {
-            ConfigError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.into(),
-            ConfigError::Io(e) => {
+            ConfigFileError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => {
+                e.into()
+            }
+            ConfigFileError::Io(e) => {
                 let kind = if e.action == "read" {
                     ErrorKind::Usage
                 } else {
@@ -263,15 +265,15 @@ impl From<crate::config::file::ConfigError> for CommandError {
                 };
                 Self::wrap(kind, e)
             }
-            ConfigError::Value { ref key, .. } => {
+            ConfigFileError::Value { ref key, .. } => {
                 let key = crate::io::shell::word(key);
                 Self::wrap(ErrorKind::Usage, error).hint(format!(
                     "go back to the default with: codex-manager config unset {key}"
                 ))
             }
-            ConfigError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+            ConfigFileError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("upgrade codex-manager; the file was left untouched"),
-            ConfigError::Syntax { .. } | ConfigError::NotATable { .. } => {
+            ConfigFileError::Syntax { .. } | ConfigFileError::NotATable { .. } => {
                 Self::wrap(ErrorKind::Usage, error)
                     .hint("put it right with: codex-manager config edit")
             }

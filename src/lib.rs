@@ -28,7 +28,7 @@ pub mod archive;
 pub mod cli;
 pub mod codex;
 pub mod commands;
-pub mod config;
+pub(crate) mod config;
 pub mod context;
 pub mod doctor;
 pub mod error;

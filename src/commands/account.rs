@@ -18,38 +18,38 @@ use serde::Serialize;
 
 /// One account in JSON. Its keys are a contract.
 #[derive(Debug, Clone, Serialize)]
-pub struct AccountView {
+pub(crate) struct AccountView {
     /// The label.
-    pub email: String,
+    pub(crate) email: String,
     /// The workspace account id.
-    pub account_id: Option<String>,
+    pub(crate) account_id: Option<String>,
     /// The profile that holds its login.
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// Ready, unknown or cooldown.
-    pub state: State,
+    pub(crate) state: State,
     /// Whether its login is at hand.
-    pub login: LoginState,
+    pub(crate) login: LoginState,
     /// In cooldown: until when.
-    pub next_available_at: Option<String>,
+    pub(crate) next_available_at: Option<String>,
     /// When its weekly window began.
-    pub session_start_at: Option<String>,
+    pub(crate) session_start_at: Option<String>,
     /// When that window was first seen exhausted.
-    pub quota_end_detected_at: Option<String>,
+    pub(crate) quota_end_detected_at: Option<String>,
     /// When it was last used.
-    pub last_used_at: Option<String>,
+    pub(crate) last_used_at: Option<String>,
     /// When the figures were seen, or when the user held the account back.
-    pub observed_at: Option<String>,
+    pub(crate) observed_at: Option<String>,
     /// Who said so.
-    pub source: Option<Source>,
+    pub(crate) source: Option<Source>,
     /// The windows as they were seen.
-    pub windows: Vec<WindowJson>,
+    pub(crate) windows: Vec<WindowJson>,
     /// The limit on spending that was used up.
-    pub spend_cap: Option<SpendCapJson>,
+    pub(crate) spend_cap: Option<SpendCapJson>,
 }
 
 impl AccountView {
     /// An account in the state that was judged.
-    pub fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
+    pub(crate) fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
         let entry = &account.entry;
         let look = entry.observation.as_ref();
         let held = verdict.cause == Some(Cause::Held);
@@ -94,41 +94,41 @@ impl AccountView {
 }
 
 /// RFC 3339 with the local offset.
-pub fn local(at: &Timestamp, context: &Context) -> String {
+pub(crate) fn local(at: &Timestamp, context: &Context) -> String {
     time::rfc3339(&at.to_utc(), context.settings.zone)
 }
 
 /// "Tue 24 Nov 15:55, in 3 d 4 h".
-pub fn full(at: &Timestamp, context: &Context) -> String {
+pub(crate) fn full(at: &Timestamp, context: &Context) -> String {
     time::full(&at.to_utc(), context.settings.zone, &context.now())
 }
 
 /// "Tue 24 Nov 15:55".
-pub fn absolute(at: &Timestamp, context: &Context) -> String {
+pub(crate) fn absolute(at: &Timestamp, context: &Context) -> String {
     time::absolute(&at.to_utc(), context.settings.zone, &context.now())
 }
 
 /// "in 3 d 4 h", "5 min ago", "now".
-pub fn relative(at: &Timestamp, context: &Context) -> String {
+pub(crate) fn relative(at: &Timestamp, context: &Context) -> String {
     time::relative(&at.to_utc(), &context.now())
 }
 
 /// The profile's name, else the email: what a person calls the account.
-pub fn label(account: &Account) -> String {
+pub(crate) fn label(account: &Account) -> String {
     let entry = &account.entry;
     let name = entry.profile.as_deref();
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
 
 /// Text from a file name or a document without anything that could steer a terminal.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
 /// The beginning of `text`, at most `longest` characters with what says that there is more.
-pub fn shortened(text: &str, longest: usize) -> String {
+pub(crate) fn shortened(text: &str, longest: usize) -> String {
     if text.chars().count() <= longest {
         return text.to_owned();
     }
@@ -137,7 +137,7 @@ pub fn shortened(text: &str, longest: usize) -> String {
 }
 
 /// The colour of a state.
-pub fn style_of(state: State) -> Style {
+pub(crate) fn style_of(state: State) -> Style {
     match state {
         State::Ready => Style::Good,
         State::Unknown => Style::Plain,
@@ -146,7 +146,7 @@ pub fn style_of(state: State) -> Style {
 }
 
 /// A bar of what is left of a window, eight characters wide.
-pub fn bar(left_percent: f64) -> String {
+pub(crate) fn bar(left_percent: f64) -> String {
     const WIDTH: usize = 8;
     #[allow(
         clippy::cast_possible_truncation,
@@ -171,7 +171,7 @@ pub fn bar(left_percent: f64) -> String {
 ///
 /// # Errors
 /// `cooldown.json` was written by a newer version, or the file system refuses.
-pub fn known(context: &Context) -> Result<Vec<Account>, CommandError> {
+pub(crate) fn known(context: &Context) -> Result<Vec<Account>, CommandError> {
     let home = &context.settings.manager_home;
     let loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
@@ -182,7 +182,9 @@ pub fn known(context: &Context) -> Result<Vec<Account>, CommandError> {
 ///
 /// # Errors
 /// A document was written by a newer version, or the file system refuses.
-pub fn with_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
+pub(crate) fn with_profiles(
+    context: &Context,
+) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
     let home = &context.settings.manager_home;
     let mut loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
@@ -193,7 +195,7 @@ pub fn with_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>), 
 }
 
 /// The same for a document that is at hand.
-pub fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
+pub(crate) fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
     let live = read_login(&context.settings.codex_home).unwrap_or_else(|e| {
         context.ui.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
@@ -202,7 +204,7 @@ pub fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
 }
 
 /// Says each warning.
-pub fn warn_all(ui: &Ui, warnings: &[String]) {
+pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {
     for warning in warnings {
         ui.warn(warning);
     }
@@ -210,7 +212,10 @@ pub fn warn_all(ui: &Ui, warnings: &[String]) {
 
 /// Says what of something that is done could not be noted: no reason to say that it failed. Whether all
 /// of it is noted.
-pub fn warn_not_noted(ui: &Ui, failures: impl IntoIterator<Item: Into<CommandError>>) -> bool {
+pub(crate) fn warn_not_recorded(
+    ui: &Ui,
+    failures: impl IntoIterator<Item: Into<CommandError>>,
+) -> bool {
     let told = failures.into_iter().map(|e| e.into().in_one_line());
     let mut told: Vec<String> = told.collect();
     // One file may stand in the way twice.
@@ -222,7 +227,7 @@ pub fn warn_not_noted(ui: &Ui, failures: impl IntoIterator<Item: Into<CommandErr
 }
 
 /// An account with its state at the current time.
-pub fn judged(account: Account, context: &Context) -> (Account, Verdict) {
+pub(crate) fn judged(account: Account, context: &Context) -> (Account, Verdict) {
     let verdict = state::judge(&account.entry, &context.now());
     (account, verdict)
 }

@@ -4,7 +4,7 @@
 use super::restore::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
 use crate::config::file::ConfigFile;
-use crate::config::{self, FOLDER_KEYS, KEYS, Kind, Setting};
+use crate::config::{self, FOLDER_KEYS, KEYS, Setting, ValueKind};
 use crate::context::{Flags, Settings};
 use crate::inventory::{cooldown, store};
 use crate::io::clock::Clock;
@@ -18,7 +18,7 @@ use std::fs;
 
 /// Gives every argument that names an account, profile, archive, setting or zone its candidates. They
 /// are told by the name that help gives the value, so that a new command has them too.
-pub fn attach(command: Command) -> Command {
+pub(crate) fn attach(command: Command) -> Command {
     let of_profiles = command.get_name() == "profile";
     attach_within(command, of_profiles)
 }
@@ -171,10 +171,10 @@ fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
         .filter_map(|word| config::find(&word).ok())
         .next_back();
     let all = match setting.map(|setting| setting.key.kind) {
-        Some(Kind::Choice(names)) => names(),
-        Some(Kind::Flag) => vec!["true".to_owned(), "false".to_owned()],
-        Some(Kind::Zone) => return zones(typed),
-        Some(Kind::Profile) => return profiles(typed),
+        Some(ValueKind::Choice(names)) => names(),
+        Some(ValueKind::Flag) => vec!["true".to_owned(), "false".to_owned()],
+        Some(ValueKind::Zone) => return zones(typed),
+        Some(ValueKind::Profile) => return profiles(typed),
         _ => Vec::new(),
     };
     beginning_with(typed, all.into_iter().map(|name| (name, None)))

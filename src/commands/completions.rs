@@ -7,7 +7,7 @@ use clap_complete::env::Shells;
 use serde_json::json;
 
 /// The variable by which the script asks the program for candidates.
-pub const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
+pub(crate) const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
 
 /// Print the script that completes commands, accounts and archives
 ///
@@ -19,14 +19,14 @@ pub const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
   source <(codex-manager completions zsh)                        # in ~/.zshrc, after compinit
   codex-manager completions fish | source                        # in config.fish
   codex-manager completions powershell | Out-String | Invoke-Expression")]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
-    shell: Shell,
+    shell: CompletionShell,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shell {
+enum CompletionShell {
     Bash,
     Elvish,
     Fish,
@@ -34,7 +34,7 @@ enum Shell {
     Zsh,
 }
 
-impl Shell {
+impl CompletionShell {
     fn name(self) -> &'static str {
         match self {
             Self::Bash => "bash",
@@ -51,7 +51,7 @@ impl CompletionsArgs {
     ///
     /// # Errors
     /// None that is known.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let shell = self.shell.name();
         let script = script(self.shell)
             .map_err(|e| CommandError::failed(format!("no script for {shell}")).because(e))?;
@@ -63,14 +63,14 @@ impl CompletionsArgs {
     }
 }
 
-fn script(shell: Shell) -> std::io::Result<String> {
+fn script(shell: CompletionShell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script = Vec::new();
     if let Some(completer) = Shells::builtins().completer(shell.name()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
     }
     let mut script = String::from_utf8_lossy(&script).into_owned();
-    if matches!(shell, Shell::Bash) {
+    if matches!(shell, CompletionShell::Bash) {
         // bash cuts words at @ for host names; an email is one word.
         script.insert_str(0, "COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n");
     }

@@ -2,8 +2,8 @@
 
 use super::account::printable;
 use super::config_import_python::ImportPythonArgs;
-use crate::config::file::{self, ConfigError, ConfigFile};
-use crate::config::{self, FILE_NAME, KEYS, Kind, Setting};
+use crate::config::file::{self, ConfigFile, ConfigFileError};
+use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
 use crate::io::file_open;
@@ -36,19 +36,19 @@ use toml_edit::Value;
   codex-manager config set folders.~/clients/acme acme
   codex-manager config unset timezone"
 )]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    List(ListArgs),
-    Get(GetArgs),
-    Set(SetArgs),
-    Unset(UnsetArgs),
-    Path(PathArgs),
-    Edit(EditArgs),
+enum ConfigCommand {
+    List(ConfigListArgs),
+    Get(ConfigGetArgs),
+    Set(ConfigSetArgs),
+    Unset(ConfigUnsetArgs),
+    Path(ConfigPathArgs),
+    Edit(ConfigEditArgs),
     ImportPython(ImportPythonArgs),
 }
 
@@ -57,13 +57,13 @@ enum Verb {
 #[command(after_help = "Examples:
   codex-manager config list
   codex-manager config list --json | jq '.settings[].key'")]
-struct ListArgs {}
+struct ConfigListArgs {}
 
 /// Print the value of one setting
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config get timezone")]
-struct GetArgs {
+struct ConfigGetArgs {
     /// The setting
     #[arg(value_name = "KEY")]
     key: String,
@@ -76,7 +76,7 @@ struct GetArgs {
   codex-manager config set prune.keep_within 14d
   codex-manager config set folders.~/clients/acme acme
   codex-manager config set trusted.~/work true")]
-struct SetArgs {
+struct ConfigSetArgs {
     /// The setting
     #[arg(value_name = "KEY")]
     key: String,
@@ -92,7 +92,7 @@ struct SetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config unset timezone")]
-struct UnsetArgs {
+struct ConfigUnsetArgs {
     /// The setting
     #[arg(value_name = "KEY")]
     key: String,
@@ -105,7 +105,7 @@ struct UnsetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config path")]
-struct PathArgs {}
+struct ConfigPathArgs {}
 
 /// Edit a copy of the file; it replaces the file when all of it is valid
 ///
@@ -114,7 +114,7 @@ struct PathArgs {}
 #[command(after_help = "Examples:
   codex-manager config edit
   EDITOR='code --wait' codex-manager config edit")]
-struct EditArgs {
+struct ConfigEditArgs {
     /// Check what was written, and leave the file as it is
     #[arg(long)]
     dry_run: bool,
@@ -123,14 +123,14 @@ struct EditArgs {
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Origin {
+enum ValueOrigin {
     Flag,
     Environment,
     File,
     Default,
 }
 
-impl Origin {
+impl ValueOrigin {
     fn name(self) -> &'static str {
         match self {
             Self::Flag => "flag",
@@ -147,17 +147,17 @@ struct SettingJson {
     key: String,
     value: Json,
     default: Json,
-    origin: Origin,
+    origin: ValueOrigin,
 }
 
 #[derive(Debug, Serialize)]
-struct ListJson {
+struct SettingsJson {
     settings: Vec<SettingJson>,
     path: String,
 }
 
 #[derive(Debug, Serialize)]
-struct ChangeJson {
+struct SettingChangeJson {
     key: String,
     before: Json,
     after: Json,
@@ -171,13 +171,13 @@ impl ConfigArgs {
     /// # Errors
     /// A setting that is not known or may not hold what was given, a file that is no TOML, no
     /// editor; the file is untouched then.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.verb {
-            Verb::List(ListArgs {}) => list(context),
-            Verb::Get(args) => get(context, &args.key),
-            Verb::Set(args) => set(context, &args),
-            Verb::Unset(args) => unset(context, &args),
-            Verb::Path(PathArgs {}) => {
+            ConfigCommand::List(ConfigListArgs {}) => list(context),
+            ConfigCommand::Get(args) => get(context, &args.key),
+            ConfigCommand::Set(args) => set(context, &args),
+            ConfigCommand::Unset(args) => unset(context, &args),
+            ConfigCommand::Path(ConfigPathArgs {}) => {
                 let path = ConfigFile::path_in(&context.settings.manager_home);
                 context.ui.line(path.display());
                 context
@@ -185,8 +185,8 @@ impl ConfigArgs {
                     .document("config path", &json!({ "path": path.to_string_lossy() }));
                 Ok(Outcome::Done)
             }
-            Verb::Edit(args) => edit(context, args.dry_run),
-            Verb::ImportPython(args) => args.run(context),
+            ConfigCommand::Edit(args) => edit(context, args.dry_run),
+            ConfigCommand::ImportPython(args) => args.run(context),
         }
     }
 }
@@ -206,7 +206,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     let mut long = Vec::new();
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
-            Origin::Default => Style::Dim,
+            ValueOrigin::Default => Style::Dim,
             _ => Style::Plain,
         };
         let value = printable(&shown(&setting.value));
@@ -238,7 +238,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     ui.note("change one with: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(&context.settings.manager_home);
     let path = path.to_string_lossy().into_owned();
-    ui.document("config list", &ListJson { settings, path });
+    ui.document("config list", &SettingsJson { settings, path });
     // Shown for what it is, but nothing else works until it is mended.
     file.decide()?;
     Ok(Outcome::Done)
@@ -254,7 +254,7 @@ fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
     Ok(Outcome::Done)
 }
 
-fn set(context: &Context, args: &SetArgs) -> Result<Outcome, CommandError> {
+fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError> {
     let setting = config::find(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
@@ -266,7 +266,7 @@ fn set(context: &Context, args: &SetArgs) -> Result<Outcome, CommandError> {
     })?;
     let name = &args.value;
     let profile = context.manager_path("profiles").join(name);
-    if matches!(kind, Kind::Profile) && !profile.join("profile.json").is_file() {
+    if matches!(kind, ValueKind::Profile) && !profile.join("profile.json").is_file() {
         context.ui.note(format_args!(
             "there is no profile {name} yet; add it with: codex-manager profile login {name}"
         ));
@@ -274,7 +274,7 @@ fn set(context: &Context, args: &SetArgs) -> Result<Outcome, CommandError> {
     Ok(outcome)
 }
 
-fn unset(context: &Context, args: &UnsetArgs) -> Result<Outcome, CommandError> {
+fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandError> {
     let setting = config::find(&args.key)?;
     let dry_run = args.dry_run;
     change(context, "config unset", setting, dry_run, |file, key| {
@@ -289,7 +289,7 @@ fn change(
     command: &str,
     setting: Setting,
     dry_run: bool,
-    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigError>,
+    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigFileError>,
 ) -> Result<Outcome, CommandError> {
     let home = &context.settings.manager_home;
     let both = |file: &mut ConfigFile| {
@@ -297,7 +297,7 @@ fn change(
         let before = file.get(&setting).map_or(Json::Null, to_json);
         work(file, &setting)?;
         let after = file.get(&setting).map_or(Json::Null, to_json);
-        Ok::<_, ConfigError>((setting, before, after))
+        Ok::<_, ConfigFileError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
         file::target(&ConfigFile::path_in(home))?;
@@ -327,7 +327,7 @@ fn change(
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     context.ui.document(
         command,
-        &ChangeJson {
+        &SettingChangeJson {
             key,
             before,
             after,
@@ -356,23 +356,23 @@ fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> Setting
     };
     // Above the file stands every variable but TZ, which describes the machine.
     let origin = match (by_flag, variable, in_file) {
-        (true, ..) => Origin::Flag,
-        (_, _, Some(_)) if key.name == "timezone" => Origin::File,
+        (true, ..) => ValueOrigin::Flag,
+        (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
         (_, true, _) if key.name != "timezone" || context::zone_of_tz(&context.env).is_some() => {
-            Origin::Environment
+            ValueOrigin::Environment
         }
-        (_, _, Some(_)) => Origin::File,
-        _ => Origin::Default,
+        (_, _, Some(_)) => ValueOrigin::File,
+        _ => ValueOrigin::Default,
     };
     let default = config::default_of(key);
     let value = match (key.name, origin) {
-        (_, Origin::File) => in_file.map_or(Json::Null, to_json),
+        (_, ValueOrigin::File) => in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),
         ("color", _) => json!(settings.color.name()),
-        ("codex.home", Origin::Flag | Origin::Environment) => {
+        ("codex.home", ValueOrigin::Flag | ValueOrigin::Environment) => {
             json!(settings.codex_home.to_string_lossy())
         }
-        ("codex.bin", Origin::Flag) => {
+        ("codex.bin", ValueOrigin::Flag) => {
             json!(settings.codex_bin.as_ref().map(|p| p.to_string_lossy()))
         }
         _ => default.clone(),
@@ -450,8 +450,8 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
         })?;
     file::target(&path)?;
     let before = file::read_text(&path)?;
-    let scratch = Scratch::new(context, dry_run)?;
-    let copy = scratch.path().join(FILE_NAME);
+    let folder = EditFolder::new(context, dry_run)?;
+    let copy = folder.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
     open_editor(editor, &copy)?;
     let text = file_open::read_to_string(&copy).at("read", &copy)?;
@@ -485,12 +485,12 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
 }
 
 /// Where the copy is edited: nothing is left in the manager home by a dry run.
-enum Scratch {
+enum EditFolder {
     Own { folder: PathBuf, _staging: Staging },
     Temporary(tempfile::TempDir),
 }
 
-impl Scratch {
+impl EditFolder {
     fn new(context: &Context, dry_run: bool) -> Result<Self, CommandError> {
         if dry_run {
             let parent = context.env.temp_dir();

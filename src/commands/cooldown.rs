@@ -34,7 +34,7 @@ Examples:
 /// windows is exhausted, a limit on spending is used up, or while it is held back by hand.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct CooldownArgs {
+pub(crate) struct CooldownArgs {
     /// Draw the next seven days instead of the table
     #[arg(long)]
     timeline: bool,
@@ -54,7 +54,7 @@ pub struct CooldownArgs {
 
 /// What is to be changed.
 #[derive(Debug)]
-enum Change {
+enum HoldChange {
     Hold { account: String, until: Timestamp },
     Release { account: String },
 }
@@ -72,7 +72,7 @@ impl CooldownArgs {
     /// # Errors
     /// No account or several fit, the time means nothing or has passed, or `cooldown.json` cannot be
     /// read or written.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let change = change_of(&self, context)?;
         let accounts = match &change {
             None => with_profiles(context)?.0,
@@ -86,9 +86,9 @@ impl CooldownArgs {
     }
 }
 
-fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, CommandError> {
+fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>, CommandError> {
     if let Some(account) = &args.clear {
-        return Ok(Some(Change::Release {
+        return Ok(Some(HoldChange::Release {
             account: account.clone(),
         }));
     }
@@ -103,14 +103,18 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, C
             full(&until, context)
         )));
     }
-    Ok(Some(Change::Hold {
+    Ok(Some(HoldChange::Hold {
         account: account.clone(),
         until,
     }))
 }
 
 /// Applies the change, or shows it in a copy.
-fn apply(change: &Change, dry_run: bool, context: &Context) -> Result<CooldownFile, CommandError> {
+fn apply(
+    change: &HoldChange,
+    dry_run: bool,
+    context: &Context,
+) -> Result<CooldownFile, CommandError> {
     let home = &context.settings.manager_home;
     let (now, zone) = (context.now(), context.settings.zone);
     // Planned first without a lock, so that what cannot be done creates nothing.
@@ -135,23 +139,23 @@ fn apply(change: &Change, dry_run: bool, context: &Context) -> Result<CooldownFi
 
 fn change_entry(
     file: &mut CooldownFile,
-    change: &Change,
+    change: &HoldChange,
     context: &Context,
 ) -> Result<String, CommandError> {
     // The live account can be meant too, before anything else is known of it.
     let accounts = with_live(context, file.clone());
-    let (Change::Hold { account: text, .. } | Change::Release { account: text }) = change;
+    let (HoldChange::Hold { account: text, .. } | HoldChange::Release { account: text }) = change;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let account = &accounts[position];
     let name = label(account);
     let entry = file.entry(&account.entry.identity);
     Ok(match change {
-        Change::Hold { until, .. } => {
+        HoldChange::Hold { until, .. } => {
             entry.held_until = Some(*until);
             entry.held_since = Some(context.local_now());
             format!("held until {}: {name}", full(until, context))
         }
-        Change::Release { .. } => {
+        HoldChange::Release { .. } => {
             let was_held = entry.held_until.is_some_and(|until| until > context.now());
             entry.held_until = None;
             entry.held_since = None;

@@ -31,7 +31,7 @@ use serde::Serialize;
   codex-manager current
   codex-manager current --json
   codex-manager current --refresh      # asks Codex for its quota first")]
-pub struct CurrentArgs {
+pub(crate) struct CurrentArgs {
     /// Ask Codex for the account's quota first, as `status` does
     #[arg(long)]
     refresh: bool,
@@ -73,7 +73,7 @@ impl CurrentArgs {
     ///
     /// # Errors
     /// auth.json cannot be read for reasons of the file system, or a document is of a newer version.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let home = &context.settings.codex_home;
         let is_fresh = !self.refresh || refresh::live(context)?;
         let store = CodexConfig::read(home).store;

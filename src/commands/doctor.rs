@@ -6,9 +6,9 @@ use super::sync;
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::context::Context;
-use crate::doctor::manager_home::stray;
+use crate::doctor::manager_home::stale_temp_files;
 use crate::doctor::permissions;
-use crate::doctor::{self, Check, Remedy, Status, World};
+use crate::doctor::{self, Check, DoctorInput, Remedy, Status};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::{InventoryFile, Problem};
 use crate::inventory::{cooldown, store};
@@ -27,7 +27,7 @@ use serde::Serialize;
   codex-manager doctor
   codex-manager doctor --fix
   codex-manager doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Mend what can be mended safely
     #[arg(long)]
     fix: bool,
@@ -47,13 +47,13 @@ impl DoctorArgs {
     ///
     /// # Errors
     /// Something could not be mended.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let mut checks = Vec::new();
         if self.fix {
-            checks = mend(context, self.dry_run);
+            checks = fix(context, self.dry_run);
         }
         let settings = &context.settings;
-        checks.extend(doctor::examine(&World {
+        checks.extend(doctor::run_checks(&DoctorInput {
             codex_home: &settings.codex_home,
             manager_home: &settings.manager_home,
             codex_bin: settings.codex_bin.as_deref(),
@@ -98,12 +98,12 @@ fn sync_checks(context: &Context) -> Vec<Check> {
 }
 
 /// Does what is safe; each thing that was mended, or could not be, is a finding of its own.
-fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
+fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     let settings = &context.settings;
     let home = &settings.manager_home;
     let done = if dry_run { "would be" } else { "was" };
     let mut checks = Vec::new();
-    if permissions::overlap(&settings.codex_home, home) {
+    if permissions::homes_overlap(&settings.codex_home, home) {
         return checks;
     }
     let mut tried = |id, result: Result<String, CommandError>| {
@@ -114,7 +114,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
                 .advised("give yourself the right to write there"),
         });
     };
-    for path in permissions::open_files(&settings.codex_home, home) {
+    for path in permissions::accessible_to_others(&settings.codex_home, home) {
         let mended = if dry_run {
             Ok(())
         } else {
@@ -123,7 +123,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
         let message = format!("{done} closed to others: {}", path.display());
         tried("manager.home", mended.map(|()| message).map_err(Into::into));
     }
-    for path in stray(&settings.codex_home, home, &context.env) {
+    for path in stale_temp_files(&settings.codex_home, home, &context.env) {
         let mended = if dry_run { Ok(()) } else { tree::remove(&path) };
         let message = format!("{done} removed: {}", path.display());
         tried("temp", mended.map(|()| message).map_err(Into::into));
@@ -179,7 +179,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
                 ),
                 Err(e) => tried("manager.inventory", Err(e.into())),
             }
-            if let Some(result) = mend_cooldown(context) {
+            if let Some(result) = recreate_cooldown(context) {
                 tried("manager.cooldown", result);
             }
         }
@@ -188,7 +188,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
 }
 
 /// Makes a damaged `cooldown.json` again of what the records say. The damaged one is kept.
-fn mend_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
+fn recreate_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
     if !is_cooldown_damaged(context) {
         return None;
     }

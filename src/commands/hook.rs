@@ -27,10 +27,10 @@ use serde_json::json;
   codex-manager hook powershell | Out-String | Invoke-Expression
   codex-manager hook tmux >> ~/.tmux.conf
   codex-manager hook starship >> ~/.config/starship.toml")]
-pub struct HookArgs {
+pub(crate) struct HookArgs {
     /// The shell, or what else draws a prompt
     #[arg(value_name = "SHELL")]
-    shell: Shell,
+    shell: HookShell,
     /// Print the function `codex` for the account of each folder, not the prompt
     #[arg(long, conflicts_with_all = ["every", "format"])]
     wrap: bool,
@@ -43,7 +43,7 @@ pub struct HookArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shell {
+enum HookShell {
     Bash,
     Fish,
     Powershell,
@@ -159,7 +159,7 @@ impl HookArgs {
     /// # Errors
     /// --every is no duration of a minute or more, --format means nothing, or --wrap with what is
     /// not a shell.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let snippet = if self.wrap {
             self.function()?.to_owned()
         } else {
@@ -177,11 +177,11 @@ impl HookArgs {
     /// The function `codex`.
     fn function(&self) -> Result<&'static str, CommandError> {
         match self.shell {
-            Shell::Bash => Ok(wrap::BASH),
-            Shell::Fish => Ok(wrap::FISH),
-            Shell::Powershell => Ok(wrap::POWERSHELL),
-            Shell::Zsh => Ok(wrap::ZSH),
-            Shell::Starship | Shell::Tmux => Err(CommandError::usage(
+            HookShell::Bash => Ok(wrap::BASH),
+            HookShell::Fish => Ok(wrap::FISH),
+            HookShell::Powershell => Ok(wrap::POWERSHELL),
+            HookShell::Zsh => Ok(wrap::ZSH),
+            HookShell::Starship | HookShell::Tmux => Err(CommandError::usage(
                 "--wrap needs a shell that has functions",
             )
             .hint("give bash, fish, powershell or zsh")),
@@ -204,12 +204,12 @@ impl HookArgs {
             return Err(CommandError::usage("--format has a line break or the like"));
         }
         let text = match self.shell {
-            Shell::Bash => BASH,
-            Shell::Fish => FISH,
-            Shell::Powershell => POWERSHELL,
-            Shell::Starship => STARSHIP,
-            Shell::Tmux => TMUX,
-            Shell::Zsh => ZSH,
+            HookShell::Bash => BASH,
+            HookShell::Fish => FISH,
+            HookShell::Powershell => POWERSHELL,
+            HookShell::Starship => STARSHIP,
+            HookShell::Tmux => TMUX,
+            HookShell::Zsh => ZSH,
         };
         Ok(text
             .replace("EVERY", &every.num_seconds().to_string())
@@ -220,19 +220,19 @@ impl HookArgs {
     fn quoted_format(&self) -> String {
         let text = &self.format;
         match self.shell {
-            Shell::Powershell => format!("'{}'", text.replace('\'', "''")),
-            Shell::Fish => {
+            HookShell::Powershell => format!("'{}'", text.replace('\'', "''")),
+            HookShell::Fish => {
                 let text = text.replace('\\', "\\\\").replace('\'', "\\'");
                 format!("'{text}'")
             }
-            Shell::Bash | Shell::Zsh => in_sh(text),
+            HookShell::Bash | HookShell::Zsh => in_sh(text),
             // tmux reads the line first: what its double quotes and its own formats take away.
-            Shell::Tmux => in_sh(text)
+            HookShell::Tmux => in_sh(text)
                 .replace('\\', "\\\\")
                 .replace('"', "\\\"")
                 .replace('$', "\\$")
                 .replace('#', "##"),
-            Shell::Starship => in_sh(text).replace('\\', "\\\\").replace('"', "\\\""),
+            HookShell::Starship => in_sh(text).replace('\\', "\\\\").replace('"', "\\\""),
         }
     }
 }

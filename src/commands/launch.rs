@@ -28,7 +28,7 @@ use std::process::Command;
   codex-manager launch personal --isolated      # while work runs elsewhere
   codex-manager launch --recommended -- exec \"fix the tests\"
   codex-manager launch work --dry-run")]
-pub struct LaunchArgs {
+pub(crate) struct LaunchArgs {
     /// A profile, an email, or an unambiguous beginning of one [default: the account of the folder,
     /// else a picker]
     #[arg(value_name = "PROFILE")]
@@ -52,7 +52,7 @@ impl LaunchArgs {
     ///
     /// # Errors
     /// No account is named, or it cannot be used; see `StartArgs::start`.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.if_folder {
             return self.run_for_folder(context);
         }

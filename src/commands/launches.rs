@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// How many launches are shown without `--all`.
-const SHOWN: usize = 20;
+const DEFAULT_LAUNCHES: usize = 20;
 
 /// How much of a title fits a row of 80 columns, in characters.
 const TITLE_CHARS: usize = 24;
@@ -29,7 +29,7 @@ const TITLE_CHARS: usize = 24;
   codex-manager launches
   codex-manager launches --profile work --all
   codex-manager launches --json")]
-pub struct LaunchesArgs {
+pub(crate) struct LaunchesArgs {
     /// Only those of this account
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
@@ -43,7 +43,7 @@ pub struct LaunchesArgs {
 #[command(after_help = "Examples:
   codex-manager sessions --launched
   codex-manager sessions --launched --profile work --json")]
-pub struct SessionsArgs {
+pub(crate) struct SessionsArgs {
     /// Those that `launch` and `resume` started; the same as `launches`
     #[arg(long, required = true)]
     launched: bool,
@@ -60,7 +60,7 @@ impl SessionsArgs {
     ///
     /// # Errors
     /// See [`LaunchesArgs::run`].
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let launches = LaunchesArgs {
             profile: self.profile,
             all: self.all,
@@ -104,7 +104,7 @@ impl LaunchesArgs {
     ///
     /// # Errors
     /// The registry cannot be read or completed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         self.show("launches", context)
     }
 
@@ -126,7 +126,11 @@ impl LaunchesArgs {
                 .as_ref()
                 .is_none_or(|wanted| record.identity.is_same(wanted))
         };
-        let limit = if self.all { usize::MAX } else { SHOWN };
+        let limit = if self.all {
+            usize::MAX
+        } else {
+            DEFAULT_LAUNCHES
+        };
         let mut shown: Vec<_> = launches.newest().filter(fits).take(limit).collect();
         // A launch that runs is shown however old it is.
         let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);

@@ -24,7 +24,7 @@ use serde::Serialize;
   codex-manager list
   codex-manager list --json
   codex-manager list --refresh         # asks Codex first")]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Ask Codex first, as `status` does
     #[arg(long)]
     refresh: bool,
@@ -52,21 +52,21 @@ struct ListView {
 
 /// A profile with its account as it stands now.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct AccountRow {
     pub(super) profile: Profile,
     pub(super) account: Account,
     pub(super) verdict: Verdict,
 }
 
 /// All profiles, ordered by name.
-pub(super) fn rows(context: &Context) -> Result<Vec<Row>, CommandError> {
+pub(super) fn rows(context: &Context) -> Result<Vec<AccountRow>, CommandError> {
     let (accounts, profiles) = with_profiles(context)?;
     let row = |profile: Profile| {
         let account = accounts
             .iter()
             .find(|a| a.entry.profile.as_ref() == Some(&profile.name))?;
         let (account, verdict) = judged(account.clone(), context);
-        Some(Row {
+        Some(AccountRow {
             profile,
             account,
             verdict,
@@ -80,7 +80,7 @@ impl ListArgs {
     ///
     /// # Errors
     /// A document was written by a newer version, or the file system refuses.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let is_fresh = !self.refresh || refresh::all(context)?;
         let outcome = show("list", context)?;
         Ok(if is_fresh { outcome } else { Outcome::Partial })
@@ -91,7 +91,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     // First: it may add to what is known of accounts.
     let usages = SessionUsages::read(context);
     let rows = rows(context)?;
-    let view = |row: &Row| {
+    let view = |row: &AccountRow| {
         let shown = AccountView::of(&row.account, &row.verdict, context);
         ProfileView {
             name: row.profile.name.clone(),
@@ -185,7 +185,7 @@ pub(super) fn problem(profile: &Profile) -> Option<String> {
     }
 }
 
-fn account_cell(row: &Row) -> String {
+fn account_cell(row: &AccountRow) -> String {
     let entry = &row.account.entry;
     let mut lines = vec![printable(entry.identity.email.as_str())];
     if let Some(id) = &entry.identity.account_id {

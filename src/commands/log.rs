@@ -8,14 +8,14 @@ use crate::logging::{self, LogHandle, LogSettings, LogWorld};
 
 /// A run whose events are written to a log.
 #[derive(Debug)]
-pub struct RunLog {
+pub(crate) struct RunLog {
     handle: LogHandle,
 }
 
 impl RunLog {
     /// Opens the log and notes the begin of the run. `machine` is what the configuration calls this
     /// machine; without it the system's own name is taken.
-    pub fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
+    pub(crate) fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
         let name = machine
             .map(str::to_owned)
             .or_else(|| machine::name(&context.env));
@@ -39,7 +39,7 @@ impl RunLog {
     }
 
     /// Notes how the run ended, and says so where the log is not complete.
-    pub fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
+    pub(crate) fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
         match result {
             Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
             Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   codex-manager man | man -l -
   codex-manager man --dir ~/.local/share/man/man1")]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Write the pages of all commands into this folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -29,7 +29,7 @@ impl ManArgs {
     ///
     /// # Errors
     /// A page cannot be written.
-    pub fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render(tree)?).into_owned();
             context.ui.line(page.trim_end());

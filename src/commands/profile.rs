@@ -1,11 +1,11 @@
 //! `profile`: accounts by name.
 
 use super::account::{AccountView, absolute, judged, printable, relative, style_of, warn_all};
-use super::list::{self, Row, problem};
+use super::list::{self, AccountRow, problem};
 use super::profile_export::{self, ExportArgs};
 use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
-use super::profile_remove::RemoveArgs;
+use super::profile_remove::ProfileRemoveArgs;
 use super::profile_save::SaveArgs;
 use crate::accounts::isolated::is_isolated;
 use crate::accounts::lease::AccountLocks;
@@ -34,7 +34,7 @@ use serde::Serialize;
   codex-manager profile login client
   codex-manager profile save client --from ~/dumps/21apr_me@x.com_auth.json
   codex-manager profile list")]
-pub struct ProfileArgs {
+pub(crate) struct ProfileArgs {
     #[command(subcommand)]
     command: ProfileCommand,
 }
@@ -42,10 +42,10 @@ pub struct ProfileArgs {
 #[derive(Debug, Subcommand)]
 enum ProfileCommand {
     Save(SaveArgs),
-    List(ListArgs),
-    Show(ShowArgs),
+    List(ProfileListArgs),
+    Show(ProfileShowArgs),
     Rename(RenameArgs),
-    Remove(RemoveArgs),
+    Remove(ProfileRemoveArgs),
     Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
     Export(ExportArgs),
@@ -56,13 +56,13 @@ enum ProfileCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile list")]
-struct ListArgs {}
+struct ProfileListArgs {}
 
 /// Show one profile: whose it is, how old its login is, what came before
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile show work")]
-struct ShowArgs {
+struct ProfileShowArgs {
     /// The profile
     #[arg(value_name = "NAME")]
     name: String,
@@ -111,14 +111,14 @@ impl ProfileArgs {
     ///
     /// # Errors
     /// What the subcommand says; unless it says otherwise nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if !self.command.is_dry_run() {
             profile_login::recover(context)?;
             profile_export::settle(context)?;
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
-            ProfileCommand::List(ListArgs {}) => list::show("profile list", context),
+            ProfileCommand::List(ProfileListArgs {}) => list::show("profile list", context),
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),
@@ -202,7 +202,7 @@ pub(super) fn dated_ahead(freshness: &Freshness) -> Option<chrono::DateTime<chro
 }
 
 /// Warns where the login of a profile belongs to another Codex home than the one that was saved from.
-pub(super) fn warn_of_two(profile: &str, context: &Context) {
+pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let settings = &context.settings;
     let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
         return;
@@ -246,7 +246,7 @@ pub(super) fn note(context: &Context, renewed: Option<&Login>) -> Result<(), Com
 }
 
 #[derive(Debug, Serialize)]
-struct KeptView {
+struct OldLoginView {
     name: String,
     last_refresh: Option<String>,
     problem: Option<String>,
@@ -254,7 +254,7 @@ struct KeptView {
 
 /// The JSON document of `show`. Its keys are a contract.
 #[derive(Debug, Serialize)]
-struct ShowView {
+struct ProfileDetailView {
     name: String,
     #[serde(flatten)]
     account: AccountView,
@@ -265,11 +265,11 @@ struct ShowView {
     saved_at: Option<String>,
     last_refresh: Option<String>,
     newest_seen: Option<String>,
-    history: Vec<KeptView>,
+    history: Vec<OldLoginView>,
     problem: Option<String>,
 }
 
-impl ShowArgs {
+impl ProfileShowArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
@@ -280,14 +280,14 @@ impl ShowArgs {
         else {
             return Err(ProfileError::Unknown(name).into());
         };
-        let Row {
+        let AccountRow {
             profile, account, ..
         } = row;
         let (account, verdict) = judged(account, context);
         let time =
             |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| rfc3339(&at, settings.zone));
         let live_in = profile.live_in(&settings.codex_home);
-        let view = ShowView {
+        let view = ProfileDetailView {
             name,
             account: AccountView::of(&account, &verdict, context),
             user_id: account.entry.identity.user_id.clone(),
@@ -309,7 +309,7 @@ impl ShowArgs {
             history: profiles
                 .history(&profile.name)?
                 .into_iter()
-                .map(|kept| KeptView {
+                .map(|kept| OldLoginView {
                     last_refresh: time(kept.auth.login().and_then(|l| signed_in_at(&l.freshness))),
                     problem: kept.auth.login().is_none().then(|| "no login".into()),
                     name: kept.name,

@@ -183,7 +183,7 @@ impl LoginArgs {
         if ended.code != Some(0) {
             ui.warn(format_args!("codex login {}", how(ended)));
         }
-        say_other_name(adopted, context);
+        warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
             return Ok(Outcome::CheckFailed);
         }
@@ -195,7 +195,7 @@ impl LoginArgs {
 }
 
 /// Why a login is not under the name that was asked for, if it is not.
-fn say_other_name(adopted: &AdoptedLogin, context: &Context) {
+fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     let (has, wanted) = (
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
@@ -253,7 +253,7 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
                     printable(adopted.login.identity.email.as_str()),
                     printable(&adopted.saved.profile)
                 ));
-                say_other_name(&adopted, context);
+                warn_of_other_name(&adopted, context);
             }
             RecoveredLogin::Kept(kept) => context.ui.warn(format_args!(
                 "a sign-in that was interrupted left something that is not understood: {}",

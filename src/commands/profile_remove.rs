@@ -22,7 +22,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   codex-manager profile remove work
   codex-manager profile remove work --purge   # also what is in the trash of it")]
-pub(super) struct RemoveArgs {
+pub(super) struct ProfileRemoveArgs {
     /// The profile
     #[arg(value_name = "NAME")]
     name: String,
@@ -42,7 +42,7 @@ struct RemoveView {
     dry_run: bool,
 }
 
-impl RemoveArgs {
+impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);

@@ -1,7 +1,9 @@
 //! `profile save`: a login under a name.
 
 use super::account::{printable, relative};
-use super::profile::{check_store, dated_ahead, note, renewed_at, signed_in_at, warn_of_two};
+use super::profile::{
+    check_store, dated_ahead, note, renewed_at, signed_in_at, warn_if_live_elsewhere,
+};
 use super::verify::find_archive;
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::{SavePlan, plan_save};
@@ -164,7 +166,7 @@ impl SaveArgs {
             ));
         }
         if self.from.is_none() {
-            warn_of_two(&plan.profile, context);
+            warn_if_live_elsewhere(&plan.profile, context);
         }
         if self.from.is_some() && plan.outcome != SaveOutcome::KeptNewer {
             ui.note(format_args!(

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// How long a prompt waits at most, for a home on a disk that does not answer.
-const PROMPT_SECONDS: u32 = 1;
+const PROMPT_TIMEOUT_SECONDS: u32 = 1;
 
 const HELP: &str = "\
 Fields of --format:
@@ -44,7 +44,7 @@ Examples:
 )]
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub struct RecommendArgs {
+pub(crate) struct RecommendArgs {
     /// Print only this, with its {fields} filled in; for prompts: within a second, or nothing
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
     format: Option<String>,
@@ -92,12 +92,12 @@ impl RecommendArgs {
     ///
     /// # Errors
     /// There is no account to name, the template means nothing, or `cooldown.json` cannot be read.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(template) = template else {
             return self.recommend(None, context);
         };
-        deadline::end_within(PROMPT_SECONDS);
+        deadline::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silent)
     }
@@ -311,13 +311,13 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
 ///
 /// # Errors
 /// It means nothing; the hint says why.
-pub fn check_template(text: &str) -> Result<(), CommandError> {
+pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
     Template::parse(text).map(drop)
 }
 
 /// What a template is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+enum TemplateField {
     Email,
     Profile,
     AccountId,
@@ -332,34 +332,34 @@ enum Field {
     FiveHoursLeft,
 }
 
-const FIELDS: [(&str, Field); 12] = [
-    ("email", Field::Email),
-    ("profile", Field::Profile),
-    ("account_id", Field::AccountId),
-    ("label", Field::Label),
-    ("state", Field::State),
-    ("login", Field::Login),
-    ("reason", Field::Reason),
-    ("next_available_at", Field::NextAvailableAt),
-    ("next_in", Field::NextIn),
-    ("weekly_left", Field::WeeklyLeft),
-    ("weekly_used", Field::WeeklyUsed),
-    ("5h_left", Field::FiveHoursLeft),
+const FIELDS: [(&str, TemplateField); 12] = [
+    ("email", TemplateField::Email),
+    ("profile", TemplateField::Profile),
+    ("account_id", TemplateField::AccountId),
+    ("label", TemplateField::Label),
+    ("state", TemplateField::State),
+    ("login", TemplateField::Login),
+    ("reason", TemplateField::Reason),
+    ("next_available_at", TemplateField::NextAvailableAt),
+    ("next_in", TemplateField::NextIn),
+    ("weekly_left", TemplateField::WeeklyLeft),
+    ("weekly_used", TemplateField::WeeklyUsed),
+    ("5h_left", TemplateField::FiveHoursLeft),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TemplatePart {
     Text(String),
-    Field(Field),
+    Field(TemplateField),
 }
 
 /// A parsed `--format`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Template(Vec<Piece>);
+struct Template(Vec<TemplatePart>);
 
 impl Template {
     fn parse(text: &str) -> Result<Self, CommandError> {
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
@@ -392,29 +392,29 @@ impl Template {
                         .hint(format!("the fields are: {}", known.join(", ")))
                 })?;
             if !plain.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
             }
-            pieces.push(Piece::Field(field.1));
+            parts.push(TemplatePart::Field(field.1));
         }
         plain.push_str(rest);
         if !plain.is_empty() {
-            pieces.push(Piece::Text(plain));
+            parts.push(TemplatePart::Text(plain));
         }
-        Ok(Self(pieces))
+        Ok(Self(parts))
     }
 
     fn fill(&self, best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         self.0
             .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.clone(),
-                Piece::Field(field) => printable(&field.value(best, ranking, context)),
+            .map(|part| match part {
+                TemplatePart::Text(text) => text.clone(),
+                TemplatePart::Field(field) => printable(&field.value(best, ranking, context)),
             })
             .collect()
     }
 }
 
-impl Field {
+impl TemplateField {
     fn value(self, best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         let entry = &best.account.entry;
         let next = best.verdict.next_available_at;
@@ -454,11 +454,11 @@ mod tests {
         assert_eq!(
             Template::parse("{{{email}}} {5h_left}%").unwrap(),
             Template(vec![
-                Piece::Text("{".into()),
-                Piece::Field(Field::Email),
-                Piece::Text("} ".into()),
-                Piece::Field(Field::FiveHoursLeft),
-                Piece::Text("%".into()),
+                TemplatePart::Text("{".into()),
+                TemplatePart::Field(TemplateField::Email),
+                TemplatePart::Text("} ".into()),
+                TemplatePart::Field(TemplateField::FiveHoursLeft),
+                TemplatePart::Text("%".into()),
             ])
         );
     }

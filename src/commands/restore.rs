@@ -1,6 +1,6 @@
 //! `restore`: an archive goes back into the Codex home, or into a folder.
 
-use super::account::{self, warn_all, warn_not_noted};
+use super::account::{self, warn_all, warn_not_recorded};
 use super::list_backups::entries_of;
 use super::restore_session;
 use super::verify::find_archive;
@@ -238,7 +238,7 @@ fn note(context: &Context, target: Target, report: &mut RestoreReport) -> bool {
             Err(e) => failures.push(e.into()),
         }
     }
-    warn_not_noted(ui, failures)
+    warn_not_recorded(ui, failures)
 }
 
 /// How the newest archive is called.

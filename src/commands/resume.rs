@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// How many conversations the picker offers.
-const OFFERED: usize = 20;
+const MAX_PICKER_ENTRIES: usize = 20;
 
 /// How much of a title the picker shows, in characters.
 const TITLE_CHARS: usize = 54;
@@ -32,7 +32,7 @@ const TITLE_CHARS: usize = 54;
   codex-manager resume \"Fix the parser\" --isolated
   codex-manager resume 01a1fd26 -- exec \"go on\"
   codex-manager resume 01a1fd26 --profile work --rebind")]
-pub struct ResumeArgs {
+pub(crate) struct ResumeArgs {
     /// An id, the beginning of one, or a name [default: a picker]
     #[arg(value_name = "SESSION")]
     session: Option<String>,
@@ -57,14 +57,14 @@ pub struct ResumeArgs {
 
 /// A conversation that can go on.
 #[derive(Debug)]
-struct Conversation {
+struct ResumeTarget {
     id: String,
     rollout: Option<PathBuf>,
 }
 
 /// Whose conversation it is.
 #[derive(Debug)]
-enum Owner {
+enum ConversationOwner {
     /// An account that is known here.
     Known(Identity),
     /// An account without a profile, by its workspace id.
@@ -79,7 +79,7 @@ impl ResumeArgs {
     /// # Errors
     /// No conversation or several fit; its account is not known, or another one was named; see
     /// `StartArgs::start`.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let conversation = self.conversation(context)?;
         let args = resume_args(&conversation.id, &self.args);
         if self.untracked {
@@ -94,15 +94,15 @@ impl ResumeArgs {
                 }
                 wanted
             }
-            (None, Owner::Known(account)) => account,
-            (None, Owner::Unknown(account_id)) => {
+            (None, ConversationOwner::Known(account)) => account,
+            (None, ConversationOwner::Unknown(account_id)) => {
                 return Err(CommandError::refused(format!(
                     "the conversation belongs to the account {account_id}, which has no profile here"
                 ))
                 .hint("sign in to it: codex-manager profile login NAME")
                 .hint("or go on under another account: --profile NAME --rebind"));
             }
-            (None, Owner::Unnamed) => {
+            (None, ConversationOwner::Unnamed) => {
                 let question = "nothing says whose conversation this is; which account?";
                 pick(question, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or go on without a record: --untracked")
@@ -113,7 +113,7 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
-    fn conversation(&self, context: &Context) -> Result<Conversation, CommandError> {
+    fn conversation(&self, context: &Context) -> Result<ResumeTarget, CommandError> {
         let rows = rows(context)?;
         let home = &context.settings.codex_home;
         let Some(text) = &self.session else {
@@ -128,7 +128,7 @@ impl ResumeArgs {
             Some(row) => Ok(of_row(row, home)),
             // One that Codex does not list.
             None => match binding::find_rollout(home, text) {
-                Some(rollout) => Ok(Conversation {
+                Some(rollout) => Ok(ResumeTarget {
                     id: text.clone(),
                     rollout: Some(rollout),
                 }),
@@ -156,9 +156,9 @@ fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     Ok(rows)
 }
 
-fn of_row(row: &ThreadRow, home: &Path) -> Conversation {
+fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
     let path = PathBuf::from(&row.rollout_path);
-    Conversation {
+    ResumeTarget {
         id: row.id.clone(),
         rollout: Some(path)
             .filter(|path| path.exists())
@@ -211,10 +211,10 @@ fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, 
     let listed = || rows.iter().filter(|row| !row.archived);
     let mut offered: Vec<_> = listed()
         .filter(|row| Path::new(&row.cwd) == here)
-        .take(OFFERED)
+        .take(MAX_PICKER_ENTRIES)
         .collect();
     if offered.is_empty() {
-        offered = listed().take(OFFERED).collect();
+        offered = listed().take(MAX_PICKER_ENTRIES).collect();
     }
     let choices: Vec<_> = offered
         .iter()
@@ -233,14 +233,17 @@ fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, 
 }
 
 /// Whose conversation it is: that of the launch that ran it, else the creator that its rollout names.
-fn owner(conversation: &Conversation, context: &Context) -> Result<Owner, CommandError> {
+fn owner(
+    conversation: &ResumeTarget,
+    context: &Context,
+) -> Result<ConversationOwner, CommandError> {
     let manager_home = &context.settings.manager_home;
     let launches = Registry::of(manager_home).read()?;
     if let Some(record) = launches.of_session(&conversation.id) {
-        return Ok(Owner::Known(record.identity));
+        return Ok(ConversationOwner::Known(record.identity));
     }
     let Some((user, account)) = conversation.rollout.as_deref().and_then(binding::creator) else {
-        return Ok(Owner::Unnamed);
+        return Ok(ConversationOwner::Unnamed);
     };
     let agrees = |known: &Option<String>, written: &Option<String>| {
         known.is_none() || written.is_none() || known == written
@@ -257,17 +260,17 @@ fn owner(conversation: &Conversation, context: &Context) -> Result<Owner, Comman
                 && agrees(&identity.user_id, &user)
         });
     Ok(match known {
-        Some(identity) => Owner::Known(identity.clone()),
-        None => Owner::Unknown(account.or(user).unwrap_or_default()),
+        Some(identity) => ConversationOwner::Known(identity.clone()),
+        None => ConversationOwner::Unknown(account.or(user).unwrap_or_default()),
     })
 }
 
-fn check_same(wanted: &Identity, owner: &Owner) -> Result<(), CommandError> {
+fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<(), CommandError> {
     let of = match owner {
-        Owner::Unnamed => return Ok(()),
-        Owner::Known(owner) if owner.is_same(wanted) => return Ok(()),
-        Owner::Known(owner) => owner.to_string(),
-        Owner::Unknown(account_id) => account_id.clone(),
+        ConversationOwner::Unnamed => return Ok(()),
+        ConversationOwner::Known(owner) if owner.is_same(wanted) => return Ok(()),
+        ConversationOwner::Known(owner) => owner.to_string(),
+        ConversationOwner::Unknown(account_id) => account_id.clone(),
     };
     Err(
         CommandError::refused(format!("the conversation belongs to {of}, not to {wanted}"))

@@ -45,7 +45,7 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
   codex-manager status --history --account work  # and whether resets moved
   codex-manager status --status-file pasted.txt  # when Codex cannot be asked
   codex-manager status --status-file pasted.txt --account work")]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
@@ -73,7 +73,7 @@ impl StatusArgs {
     /// # Errors
     /// The status text or auth.json cannot be read, the text is about another account, or the
     /// answer cannot be noted.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.history {
             return status_history::show(self.account.as_deref(), context);
         }
@@ -95,7 +95,7 @@ impl StatusArgs {
         let is_noted = !is_looking || refresh::note(context, &report);
         show(context, &report, None);
         if !self.dry_run {
-            status_history::say_moved(&report, context)?;
+            status_history::note_moved_resets(&report, context)?;
         }
         // Without a look the last observation is all that was wanted.
         let remembered = !is_looking && report.observation.is_some();
@@ -122,7 +122,7 @@ impl StatusArgs {
         let is_noted = self.dry_run || refresh::note(context, &report);
         show(context, &report, entry.profile.as_deref());
         if !self.dry_run {
-            status_history::say_moved(&report, context)?;
+            status_history::note_moved_resets(&report, context)?;
         }
         Ok(Outcome::partial_if(!is_noted || !report.is_complete()))
     }

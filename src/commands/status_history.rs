@@ -14,7 +14,7 @@ use crate::ui::table::Table;
 use serde::Serialize;
 
 /// How many points of a window a person is shown; JSON has all.
-const SHOWN: usize = 20;
+const MAX_POINTS_SHOWN: usize = 20;
 
 /// The JSON document. Its keys are a contract.
 #[derive(Debug, Serialize)]
@@ -136,7 +136,7 @@ fn draw(course: &Course, context: &Context) {
         ui.paint(Style::Strong, name(&last.window))
     ));
     let mut table = Table::new(ui, &["SEEN", "USED", "RESETS", ""]);
-    for point in course.points.iter().rev().take(SHOWN) {
+    for point in course.points.iter().rev().take(MAX_POINTS_SHOWN) {
         let used = point.window.used_percent;
         let style = match used {
             used if used >= 100.0 => Style::Bad,
@@ -164,7 +164,12 @@ fn draw(course: &Course, context: &Context) {
     }
     (0..=2).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
-    if let Some(older) = course.points.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+    if let Some(older) = course
+        .points
+        .len()
+        .checked_sub(MAX_POINTS_SHOWN)
+        .filter(|n| *n > 0)
+    {
         ui.note(format_args!("{older} older ones: --json has them"));
     }
 }
@@ -206,7 +211,10 @@ fn say(moved: &Moved, context: &Context) -> String {
 ///
 /// # Errors
 /// What was seen before cannot be read.
-pub(super) fn say_moved(report: &StatusReport, context: &Context) -> Result<(), CommandError> {
+pub(super) fn note_moved_resets(
+    report: &StatusReport,
+    context: &Context,
+) -> Result<(), CommandError> {
     let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
     let (Some(seen), Some(identity)) = (fresh, &report.identity) else {
         return Ok(());

@@ -1,7 +1,7 @@
 //! `use`: another account in the live home.
 
 use super::account::{judged, label, printable, shortened, warn_all, with_profiles};
-use super::profile::{check_not_isolated, check_store, warn_of_two};
+use super::profile::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
@@ -30,7 +30,7 @@ use serde::Serialize;
   codex-manager use me@example.com --stop-daemon
   codex-manager use -                  # the account before
   codex-manager use work --dry-run")]
-pub struct UseArgs {
+pub(crate) struct UseArgs {
     /// A profile, an email, an unambiguous beginning of one, or - for the account before
     #[arg(value_name = "ACCOUNT")]
     account: Option<String>,
@@ -91,7 +91,7 @@ impl UseArgs {
     ///
     /// # Errors
     /// See [`switch::SwitchError`]; no or several accounts fit; the daemon is alive. Nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         check_store(context)?;
         let to = self.target(context)?;
         self.switch.run(&to, context)
@@ -367,7 +367,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
             ),
             _ => format!("  the login of {from} is kept in the profile {profile}"),
         });
-        warn_of_two(&saved.profile, context);
+        warn_if_live_elsewhere(&saved.profile, context);
     }
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
@@ -401,13 +401,13 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         && from.kind == LoginKind::Chatgpt
         && !from.is_same(to)
     {
-        tell_what_is_hidden(from, context);
+        note_hidden_conversations(from, context);
     }
 }
 
 /// Codex's picker shows the conversations of the account that is signed in. Where its database cannot
 /// say which those are, that is said of all.
-fn tell_what_is_hidden(from: &Identity, context: &Context) {
+fn note_hidden_conversations(from: &Identity, context: &Context) {
     const TITLE_CHARS: usize = 40;
     let database = threads::find_state_database(&context.settings.codex_home, &context.env);
     let found = database

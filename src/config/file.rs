@@ -1,8 +1,8 @@
 //! Reading and changing `config.toml`: comments and order stay, and nothing invalid is written.
 
 use super::{
-    Configured, FILE_NAME, FOLDER_KEYS, KEYS, Key, KeyError, Preferences, Setting, count, find,
-    globs, number, span,
+    ConfigKey, ConfigValues, FILE_NAME, FOLDER_KEYS, KEYS, KeyError, Preferences, Setting, count,
+    find, globs, number, span,
 };
 use crate::inventory::retention::KeepRules;
 use crate::io::file_open;
@@ -24,7 +24,7 @@ const SCHEMA: i64 = 1;
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigFileError {
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -67,14 +67,14 @@ pub enum ConfigError {
 
 /// The file as it was read.
 #[derive(Debug, Clone)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     path: PathBuf,
     document: DocumentMut,
 }
 
 impl ConfigFile {
     /// The path in a manager home.
-    pub fn path_in(manager_home: &Path) -> PathBuf {
+    pub(crate) fn path_in(manager_home: &Path) -> PathBuf {
         manager_home.join(FILE_NAME)
     }
 
@@ -82,7 +82,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// It cannot be read, is no TOML, or of a newer version. What else it holds is not looked at.
-    pub fn read(manager_home: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn read(manager_home: &Path) -> Result<Self, ConfigFileError> {
         let path = Self::path_in(manager_home);
         let text = read_text(&path)?;
         Self::parse(path, &text)
@@ -92,16 +92,16 @@ impl ConfigFile {
     ///
     /// # Errors
     /// It is no TOML, or of a newer version.
-    pub fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigFileError> {
         let document: DocumentMut = match text.parse() {
             Ok(document) => document,
-            Err(source) => return Err(ConfigError::Syntax { path, source }),
+            Err(source) => return Err(ConfigFileError::Syntax { path, source }),
         };
         match document.get(SCHEMA_KEY).map(Item::as_integer) {
             None => Ok(Self { path, document }),
             Some(Some(found)) if found <= SCHEMA => Ok(Self { path, document }),
-            Some(Some(found)) => Err(ConfigError::Newer { path, found }),
-            Some(None) => Err(ConfigError::Value {
+            Some(Some(found)) => Err(ConfigFileError::Newer { path, found }),
+            Some(None) => Err(ConfigFileError::Value {
                 path,
                 key: SCHEMA_KEY.into(),
                 expected: "a whole number".into(),
@@ -110,7 +110,7 @@ impl ConfigFile {
     }
 
     /// What `setting` is set to.
-    pub fn get(&self, setting: &Setting) -> Option<&Value> {
+    pub(crate) fn get(&self, setting: &Setting) -> Option<&Value> {
         self.item(setting)?.as_value()
     }
 
@@ -123,7 +123,7 @@ impl ConfigFile {
 
     /// The entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an absolute
     /// path are left out: [`ConfigFile::unknown`] has them.
-    pub fn folder_settings(&self) -> Vec<Setting> {
+    pub(crate) fn folder_settings(&self) -> Vec<Setting> {
         let tables = FOLDER_KEYS.iter().filter_map(|key| {
             let table = self.document.get(key.name)?.as_table_like()?;
             Some((key, table))
@@ -137,7 +137,7 @@ impl ConfigFile {
     }
 
     /// `setting`, with its folder as the file spells it where the file has that folder.
-    pub fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
+    pub(crate) fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
         if self.item(&setting).is_some() {
             return setting;
         }
@@ -147,7 +147,7 @@ impl ConfigFile {
     }
 
     /// Keys that no setting has.
-    pub fn unknown(&self) -> Vec<KeyError> {
+    pub(crate) fn unknown(&self) -> Vec<KeyError> {
         let mut unknown = Vec::new();
         visit(self.document.as_table(), "", &mut |name| {
             unknown.extend(find(name).err().filter(|_| name != SCHEMA_KEY));
@@ -159,7 +159,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// A known setting holds what it may not.
-    pub fn decide(&self) -> Result<Configured, ConfigError> {
+    pub(crate) fn decide(&self) -> Result<ConfigValues, ConfigFileError> {
         for key in &KEYS {
             if !self.holds_valid(key) {
                 return Err(self.invalid(&key.into()));
@@ -171,7 +171,7 @@ impl ConfigFile {
         let flag = |name: &str| value(name).and_then(Value::as_bool).unwrap_or_default();
         let keep = |name: &str| value(name).and_then(count).unwrap_or_default();
         let default = Preferences::default();
-        Ok(Configured {
+        Ok(ConfigValues {
             timezone: text("timezone").map(Into::into),
             codex_home: text("codex.home").map(Into::into),
             codex_bin: text("codex.bin").map(Into::into),
@@ -199,7 +199,7 @@ impl ConfigFile {
     }
 
     /// The tables of [`FOLDER_KEYS`].
-    fn folder_accounts(&self) -> Result<FolderAccounts, ConfigError> {
+    fn folder_accounts(&self) -> Result<FolderAccounts, ConfigFileError> {
         for key in &FOLDER_KEYS {
             let item = self.document.get(key.name);
             if item.is_some_and(|item| item.as_table_like().is_none()) {
@@ -225,7 +225,7 @@ impl ConfigFile {
         Ok(accounts)
     }
 
-    fn holds_valid(&self, key: &'static Key) -> bool {
+    fn holds_valid(&self, key: &'static ConfigKey) -> bool {
         match (self.get(&key.into()), self.stands(key)) {
             (Some(value), _) => key.kind.takes(value),
             (None, stands) => !stands,
@@ -233,7 +233,7 @@ impl ConfigFile {
     }
 
     /// Whether something stands at `key`, or where its table should, that is no value.
-    fn stands(&self, key: &Key) -> bool {
+    fn stands(&self, key: &ConfigKey) -> bool {
         let (table, last) = match key.name.split_once('.') {
             None => return self.document.contains_key(key.name),
             Some((table, last)) => (self.document.get(table), last),
@@ -244,16 +244,16 @@ impl ConfigFile {
         })
     }
 
-    fn invalid(&self, setting: &Setting) -> ConfigError {
-        ConfigError::Value {
+    fn invalid(&self, setting: &Setting) -> ConfigFileError {
+        ConfigFileError::Value {
             path: self.path.clone(),
             key: setting.name(),
             expected: setting.key.kind.expected(),
         }
     }
 
-    fn not_a_table(&self, table: &str) -> ConfigError {
-        ConfigError::NotATable {
+    fn not_a_table(&self, table: &str) -> ConfigFileError {
+        ConfigFileError::NotATable {
             path: self.path.clone(),
             table: table.to_owned(),
         }
@@ -263,7 +263,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// Something that is no table stands where the key's table should.
-    pub fn set(&mut self, setting: &Setting, value: Value) -> Result<(), ConfigError> {
+    pub(crate) fn set(&mut self, setting: &Setting, value: Value) -> Result<(), ConfigFileError> {
         let (table, last) = match setting.table_and_key() {
             (None, last) => (self.document.as_table_mut() as &mut dyn TableLike, last),
             (Some(table), last) => {
@@ -289,7 +289,7 @@ impl ConfigFile {
     }
 
     /// Removes `setting`, and its table when nothing is left in it; whether it was set.
-    pub fn unset(&mut self, setting: &Setting) -> bool {
+    pub(crate) fn unset(&mut self, setting: &Setting) -> bool {
         let (Some(table), last) = setting.table_and_key() else {
             return self.document.remove(setting.key.name).is_some();
         };
@@ -314,7 +314,7 @@ impl ConfigFile {
     }
 
     /// The text as it is written.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.document.to_string()
     }
 }
@@ -340,11 +340,11 @@ fn visit(table: &dyn TableLike, prefix: &str, seen: &mut dyn FnMut(&str)) {
 /// # Errors
 /// Those of [`ConfigFile::read`], those of `change`, and what the file system refuses. The file is
 /// as it was then.
-pub fn update<R, E: From<ConfigError>>(
+pub(crate) fn update<R, E: From<ConfigFileError>>(
     manager_home: &Path,
     change: impl FnOnce(&mut ConfigFile) -> Result<R, E>,
 ) -> Result<R, E> {
-    let io = |e: IoError| E::from(ConfigError::Io(e));
+    let io = |e: IoError| E::from(ConfigFileError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
     let _held =
         FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
@@ -361,7 +361,11 @@ pub fn update<R, E: From<ConfigError>>(
 ///
 /// # Errors
 /// The file system refuses. The file is as it was then.
-pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<bool, IoError> {
+pub(crate) fn replace(
+    manager_home: &Path,
+    before: &str,
+    after: &ConfigFile,
+) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
     let _held = FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     if read_text(&after.path)? != before {
@@ -375,7 +379,7 @@ pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<
 ///
 /// # Errors
 /// It cannot be read.
-pub fn read_text(path: &Path) -> Result<String, IoError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
     match file_open::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         text => text.at("read", path),
@@ -386,7 +390,7 @@ pub fn read_text(path: &Path) -> Result<String, IoError> {
 ///
 /// # Errors
 /// It is a link to nowhere: what it is to lead to may only be away for now.
-pub fn target(path: &Path) -> Result<PathBuf, IoError> {
+pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
     if path.is_symlink() {
         return path.canonicalize().at("follow the link", path);
     }

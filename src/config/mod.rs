@@ -3,10 +3,10 @@
 //! Flags win over the environment, that over the file, that over the default. The one exception is
 //! the time zone: `TZ` describes the machine, so the file stands above it.
 
-pub mod file;
+pub(crate) mod file;
 mod setting;
 
-pub use setting::{FOLDER_KEYS, KeyError, Setting, find};
+pub(crate) use setting::{FOLDER_KEYS, KeyError, Setting, find};
 
 use crate::accounts::profile_ops::name_problem;
 use crate::archive::format::Compression;
@@ -25,27 +25,27 @@ use std::path::PathBuf;
 use toml_edit::{Array, Value};
 
 /// The name of the document in the manager home.
-pub const FILE_NAME: &str = "config.toml";
+pub(crate) const FILE_NAME: &str = "config.toml";
 
 /// How long the weekly quota of a legacy file is taken to have lasted, in hours.
-pub const SESSION_HOURS: f64 = 2.0;
+pub(crate) const SESSION_HOURS: f64 = 2.0;
 
 /// A setting that is known.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub(crate) struct ConfigKey {
     /// Its name, with a dot between table and key.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it may hold.
-    pub kind: Kind,
+    pub(crate) kind: ValueKind,
     /// What it is for, in one line.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// The variable that says the same.
-    pub variable: Option<&'static str>,
+    pub(crate) variable: Option<&'static str>,
 }
 
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub(crate) enum ValueKind {
     /// A time zone.
     Zone,
     /// A path; a leading `~` is the home folder.
@@ -66,8 +66,8 @@ pub enum Kind {
     Profile,
 }
 
-const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key {
+const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> ConfigKey {
+    ConfigKey {
         name,
         kind,
         about,
@@ -76,56 +76,72 @@ const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
 }
 
 /// Every setting, in the order in which they are listed.
-pub const KEYS: [Key; 16] = [
-    Key {
+pub(crate) const KEYS: [ConfigKey; 16] = [
+    ConfigKey {
         variable: Some("TZ"),
-        ..key("timezone", Kind::Zone, "the local time zone")
+        ..key("timezone", ValueKind::Zone, "the local time zone")
     },
-    Key {
+    ConfigKey {
         variable: Some("NO_COLOR"),
         ..key(
             "color",
-            Kind::Choice(names::<ColorChoice>),
+            ValueKind::Choice(names::<ColorChoice>),
             "when to use colour",
         )
     },
-    Key {
+    ConfigKey {
         variable: Some("CODEX_HOME"),
-        ..key("codex.home", Kind::Path, "the Codex home")
+        ..key("codex.home", ValueKind::Path, "the Codex home")
     },
-    key("codex.bin", Kind::Path, "the Codex program"),
+    key("codex.bin", ValueKind::Path, "the Codex program"),
     key(
         "backup.compression",
-        Kind::Choice(names::<Compression>),
+        ValueKind::Choice(names::<Compression>),
         "smaller or faster",
     ),
-    key("backup.exclude", Kind::Globs, "left out, beside --exclude"),
-    key("backup.include_tmp", Kind::Flag, "take tmp/ and .tmp/ too"),
+    key(
+        "backup.exclude",
+        ValueKind::Globs,
+        "left out, beside --exclude",
+    ),
+    key(
+        "backup.include_tmp",
+        ValueKind::Flag,
+        "take tmp/ and .tmp/ too",
+    ),
     key(
         "backup.verify_reused",
-        Kind::Choice(names::<VerifyReused>),
+        ValueKind::Choice(names::<VerifyReused>),
         "how much of what is copied is checked",
     ),
     key(
         "normalize.session_duration_hours",
-        Kind::Hours,
+        ValueKind::Hours,
         "how long a weekly quota lasted",
     ),
     key(
         "recommend.strategy",
-        Kind::Choice(names::<Strategy>),
+        ValueKind::Choice(names::<Strategy>),
         "which of several ready accounts",
     ),
     key(
         "recommend.include_api_key",
-        Kind::Flag,
+        ValueKind::Flag,
         "recommend API keys too",
     ),
-    key("prune.keep_last", Kind::Count, "the newest N"),
-    key("prune.keep_within", Kind::Span, "all that are younger"),
-    key("prune.keep_daily", Kind::Count, "the newest of N days"),
-    key("prune.keep_weekly", Kind::Count, "the newest of N weeks"),
-    key("prune.keep_monthly", Kind::Count, "the newest of N months"),
+    key("prune.keep_last", ValueKind::Count, "the newest N"),
+    key("prune.keep_within", ValueKind::Span, "all that are younger"),
+    key("prune.keep_daily", ValueKind::Count, "the newest of N days"),
+    key(
+        "prune.keep_weekly",
+        ValueKind::Count,
+        "the newest of N weeks",
+    ),
+    key(
+        "prune.keep_monthly",
+        ValueKind::Count,
+        "the newest of N months",
+    ),
 ];
 
 /// The words of an enumeration.
@@ -145,9 +161,9 @@ fn name_of<T: ValueEnum>(value: &T) -> String {
         .unwrap_or_default()
 }
 
-impl Kind {
+impl ValueKind {
     /// What may be written, for an error's hint.
-    pub fn expected(self) -> String {
+    pub(crate) fn expected(self) -> String {
         match self {
             Self::Zone => "an IANA name such as \"Europe/Berlin\"".into(),
             Self::Path => "a path".into(),
@@ -162,7 +178,7 @@ impl Kind {
     }
 
     /// Whether the setting may hold `value`.
-    pub fn takes(self, value: &Value) -> bool {
+    pub(crate) fn takes(self, value: &Value) -> bool {
         let text = value.as_str();
         match self {
             Self::Zone => text.is_some_and(|name| Zone::named(name).is_some()),
@@ -178,7 +194,7 @@ impl Kind {
     }
 
     /// The value that `text`, typed on the command line, means; `None` where it means none.
-    pub fn parse(self, text: &str) -> Option<Value> {
+    pub(crate) fn parse(self, text: &str) -> Option<Value> {
         let value = match self {
             Self::Flag => Value::from(text.parse::<bool>().ok()?),
             Self::Count => Value::from(text.parse::<i64>().ok()?),
@@ -224,27 +240,27 @@ fn globs(value: &Value) -> Option<Vec<String>> {
 
 /// What the file may decide of commands; every one of them may be overruled by a flag.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Preferences {
+pub(crate) struct Preferences {
     /// When to use colour.
-    pub color: ColorChoice,
+    pub(crate) color: ColorChoice,
     /// How archives are packed.
-    pub compression: Compression,
+    pub(crate) compression: Compression,
     /// Globs of what backups leave out.
-    pub exclude: Vec<String>,
+    pub(crate) exclude: Vec<String>,
     /// Whether backups take tmp/ too.
-    pub include_tmp: bool,
+    pub(crate) include_tmp: bool,
     /// How much of what a backup copies is checked first.
-    pub verify_reused: VerifyReused,
+    pub(crate) verify_reused: VerifyReused,
     /// How long the weekly quota of a legacy file is taken to have lasted.
-    pub session_duration_hours: f64,
+    pub(crate) session_duration_hours: f64,
     /// Which of several ready accounts is recommended.
-    pub strategy: Strategy,
+    pub(crate) strategy: Strategy,
     /// Whether API keys are recommended too.
-    pub include_api_key: bool,
+    pub(crate) include_api_key: bool,
     /// Which archives `prune` keeps.
-    pub keep: KeepRules,
+    pub(crate) keep: KeepRules,
     /// The account of each folder, and which folders are trusted.
-    pub folders: FolderAccounts,
+    pub(crate) folders: FolderAccounts,
 }
 
 impl Default for Preferences {
@@ -265,7 +281,7 @@ impl Default for Preferences {
 }
 
 /// The default of a setting as JSON; null where there is none that is the same everywhere.
-pub fn default_of(key: &Key) -> Json {
+pub(crate) fn default_of(key: &ConfigKey) -> Json {
     let preferences = Preferences::default();
     match key.name {
         "color" => json!(name_of(&preferences.color)),
@@ -285,15 +301,15 @@ pub fn default_of(key: &Key) -> Json {
 
 /// What the file says of places and zone, besides [`Preferences`].
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Configured {
+pub(crate) struct ConfigValues {
     /// `timezone`.
-    pub timezone: Option<String>,
+    pub(crate) timezone: Option<String>,
     /// `codex.home`.
-    pub codex_home: Option<PathBuf>,
+    pub(crate) codex_home: Option<PathBuf>,
     /// `codex.bin`.
-    pub codex_bin: Option<PathBuf>,
+    pub(crate) codex_bin: Option<PathBuf>,
     /// All others.
-    pub preferences: Preferences,
+    pub(crate) preferences: Preferences,
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The name of a setting: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
 
-use super::{KEYS, Key, Kind, key};
+use super::{ConfigKey, KEYS, ValueKind, key};
 use crate::launch::folders;
 use std::path::Path;
 
 /// The settings that have one value per folder. In the file each is a table whose keys are folders.
-pub const FOLDER_KEYS: [Key; 2] = [
-    key("folders", Kind::Profile, "the account of a folder"),
+pub(crate) const FOLDER_KEYS: [ConfigKey; 2] = [
+    key("folders", ValueKind::Profile, "the account of a folder"),
     key(
         "trusted",
-        Kind::Flag,
+        ValueKind::Flag,
         "whether .codex-account files in a folder are used",
     ),
 ];
@@ -19,16 +19,16 @@ const MIN_SIMILARITY: f64 = 0.7;
 
 /// One setting of the file.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its kind and description.
-    pub key: &'static Key,
+    pub(crate) key: &'static ConfigKey,
     /// For a key of [`FOLDER_KEYS`]: the folder as the user typed it.
-    pub folder: Option<String>,
+    pub(crate) folder: Option<String>,
 }
 
 impl Setting {
     /// The name that `config get` takes.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.folder {
             Some(folder) => format!("{}.{folder}", self.key.name),
             None => self.key.name.to_owned(),
@@ -46,7 +46,7 @@ impl Setting {
 
     /// Returns true if both are the same setting, also where the folder is spelled in two ways
     /// (`~/work` and `/home/me/work/`). Symbolic links are not resolved.
-    pub fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
+    pub(crate) fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
         let absolute = |folder: &str| folders::absolute(folder, home_dir);
         let is_same_folder = match (&self.folder, &other.folder) {
             (Some(a), Some(b)) => a == b || absolute(a).is_some_and(|a| Some(a) == absolute(b)),
@@ -56,15 +56,15 @@ impl Setting {
     }
 }
 
-impl From<&'static Key> for Setting {
-    fn from(key: &'static Key) -> Self {
+impl From<&'static ConfigKey> for Setting {
+    fn from(key: &'static ConfigKey) -> Self {
         Self { key, folder: None }
     }
 }
 
 /// A name that no setting has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// No setting has that name.
     #[error("no setting is called {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     Unknown {
@@ -86,7 +86,7 @@ pub enum KeyError {
 ///
 /// # Errors
 /// No setting has that name, or the folder is not an absolute path (a leading `~` counts as one).
-pub fn find(name: &str) -> Result<Setting, KeyError> {
+pub(crate) fn find(name: &str) -> Result<Setting, KeyError> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Ok(key.into());
     }
@@ -110,7 +110,7 @@ pub fn find(name: &str) -> Result<Setting, KeyError> {
 fn nearest(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
     let wanted = plain(name);
-    let similarity = |key: &Key| {
+    let similarity = |key: &ConfigKey| {
         let whole = plain(key.name);
         // The user may have left the table out.
         let last = key.name.rsplit('.').next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The Codex program and its home: settings, login, databases, conversations, daemon.
 
-use super::{Check, World, open_to_others};
+use super::{Check, DoctorInput, mode_open_to_others};
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long `codex --version` may take.
-const VERSION_PATIENCE: Duration = Duration::from_secs(5);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at the program and the home.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
-    let mut checks = vec![program(world)];
-    let home = world.codex_home;
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let mut checks = vec![program(input)];
+    let home = input.codex_home;
     let shown = home.display().to_string();
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         checks.push(
@@ -38,7 +38,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {shown}"))
             .because("there is nothing to archive");
-        checks.push(match newest_archive(world) {
+        checks.push(match newest_archive(input) {
             Some(_) => check.fixed_by("codex-manager restore latest"),
             None => check.advised("start codex once, which makes it"),
         });
@@ -52,7 +52,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         );
         return checks;
     }
-    checks.push(match open_to_others(home) {
+    checks.push(match mode_open_to_others(home) {
         Some(mode) => Check::warn("home", format!("open to others (mode {mode:o}): {shown}"))
             .because("others on this machine may read your conversations")
             .opened_by("700", home),
@@ -67,7 +67,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
             let check = Check::fail("home.config", message).because("Codex does not start with it");
             if file_open::check(&path).is_err() {
                 check.fixed_by(remedies::put_aside(&path))
-            } else if newest_archive(world).is_some() {
+            } else if newest_archive(input).is_some() {
                 check.advised(format!(
                     "put the line right, or take the file from an archive (codex-manager restore \
                      latest --only config.toml): {shown}"
@@ -90,21 +90,21 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         .because("such logins can be neither archived nor switched")
         .advised(STORE_FIX)
     });
-    checks.extend(login(world, reads_auth_json));
+    checks.extend(login(input, reads_auth_json));
     checks.extend(other_files(home));
-    checks.extend(databases(&database_files(world, &config), world));
-    checks.push(conversations(world));
-    checks.extend(background(world));
+    checks.extend(databases(&database_files(input, &config), input));
+    checks.push(conversations(input));
+    checks.extend(background(input));
     checks
 }
 
 /// Codex's background daemon, and whether it works for somebody else than auth.json says.
-fn background(world: &World<'_>) -> Option<Check> {
+fn background(input: &DoctorInput<'_>) -> Option<Check> {
     const ID: &str = "home.daemon";
-    let home = world.codex_home;
+    let home = input.codex_home;
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    let had = AccountHistory::of(world.manager_home, home, &live).unwrap_or_default();
+    let had = AccountHistory::of(input.manager_home, home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
     let has = started.as_ref().and_then(|at| had.at(at));
     let signed_in = live.login().map(|login| &login.identity);
@@ -123,10 +123,10 @@ fn background(world: &World<'_>) -> Option<Check> {
     })
 }
 
-fn program(world: &World<'_>) -> Check {
+fn program(input: &DoctorInput<'_>) -> Check {
     const ID: &str = "codex.binary";
     const WHY: &str = "live quota cannot be asked for";
-    let program = match Program::find(world.codex_bin, world.env) {
+    let program = match Program::find(input.codex_bin, input.env) {
         Ok(program) => program,
         Err(e) => {
             return Check::warn(ID, e.to_string()).because(WHY).advised(
@@ -136,7 +136,7 @@ fn program(world: &World<'_>) -> Check {
         }
     };
     let path = program.path().display();
-    match program.version(world.env, VERSION_PATIENCE) {
+    match program.version(input.env, VERSION_TIMEOUT) {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not say its version: {path}"))
             .because(WHY)
@@ -148,11 +148,11 @@ fn program(world: &World<'_>) -> Check {
 const STORE_FIX: &str =
     "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
 
-fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
+fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
-    let path = world.codex_home.join(AUTH_JSON);
+    let path = input.codex_home.join(AUTH_JSON);
     let shown = path.display();
-    let saved = || remedies::saved_login(world.codex_home, world.manager_home);
+    let saved = || remedies::saved_login(input.codex_home, input.manager_home);
     Some(match AuthFile::read(&path) {
         Err(e) => {
             let check = Check::fail(ID, format!("{e}: {}", e.source))
@@ -191,7 +191,7 @@ fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("through it Codex loses a login that it renews")
                     .fixed_by(remedies::make_its_own(&path))
-            } else if let Some(mode) = open_to_others(&path) {
+            } else if let Some(mode) = mode_open_to_others(&path) {
                 Check::warn(ID, format!("auth.json is open to others (mode {mode:o})"))
                     .because("whoever reads it is signed in as you")
                     .opened_by("600", &path)
@@ -204,8 +204,8 @@ fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
 }
 
 /// The name of the archive that `restore latest` would put back.
-fn newest_archive(world: &World<'_>) -> Option<String> {
-    let records = store::archives(world.manager_home).ok()?;
+fn newest_archive(input: &DoctorInput<'_>) -> Option<String> {
+    let records = store::archives(input.manager_home).ok()?;
     store::newest(&records, |_| true).map(|record| record.path.clone())
 }
 
@@ -234,10 +234,10 @@ fn other_files(home: &Path) -> Vec<Check> {
 }
 
 /// Every database of Codex, wherever it is told to keep them.
-fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
-    let home = world.codex_home;
+fn database_files(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<PathBuf> {
+    let home = input.codex_home;
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
-    folders.extend(config.databases(home, world.env));
+    folders.extend(config.databases(home, input.env));
     folders.sort();
     folders.dedup();
     let mut found: Vec<_> = folders
@@ -251,7 +251,7 @@ fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
 }
 
 /// Looks at the head of each database, which costs one read: opening one would write beside it.
-fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
+fn databases(files: &[PathBuf], input: &DoctorInput<'_>) -> Vec<Check> {
     const ID: &str = "home.databases";
     let damaged: Vec<_> = files
         .iter()
@@ -270,7 +270,7 @@ fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
             .because("Codex forgets conversations, or does not start");
         if fault == NO_FILE {
             check.fixed_by(remedies::put_aside(path))
-        } else if newest_archive(world).is_some() {
+        } else if newest_archive(input).is_some() {
             // Which archive has a good one is not known without reading them.
             check.advised(format!(
                 "start codex, which puts it aside and makes another; or take it from an archive \
@@ -322,9 +322,9 @@ fn fault_in(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
 }
 
 /// Whether Codex's index knows the conversations at all. What it lists is for a closer look.
-fn conversations(world: &World<'_>) -> Check {
+fn conversations(input: &DoctorInput<'_>) -> Check {
     const ID: &str = "home.conversations";
-    let home = world.codex_home;
+    let home = input.codex_home;
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let lost = folders
         .iter()
@@ -347,7 +347,7 @@ fn conversations(world: &World<'_>) -> Check {
     if !has_some {
         return Check::ok(ID, "there are no conversations");
     }
-    let Some(database) = threads::find_state_database(home, world.env) else {
+    let Some(database) = threads::find_state_database(home, input.env) else {
         return Check::warn(
             ID,
             "there are conversations, and no database that lists them",

@@ -1,7 +1,7 @@
 //! The launch registry: whether it can be read, and which running Codex has another account than the
 //! one that is signed in.
 
-use super::{Check, World};
+use super::{Check, DoctorInput};
 use crate::codex::config::read_login;
 use crate::io::quantity::pluralize;
 use crate::launch::record::LaunchRecord;
@@ -10,8 +10,8 @@ use crate::launch::registry::Registry;
 const ID: &str = "manager.launches";
 
 /// Looks at the registry. Nothing where no launch is recorded.
-pub fn examine(world: &World<'_>) -> Option<Check> {
-    let launches = match Registry::of(world.manager_home).read() {
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Option<Check> {
+    let launches = match Registry::of(input.manager_home).read() {
         Ok(launches) => launches,
         Err(e) => {
             return Some(
@@ -31,7 +31,7 @@ pub fn examine(world: &World<'_>) -> Option<Check> {
     if launches.is_empty() {
         return None;
     }
-    let live = read_login(world.codex_home).ok();
+    let live = read_login(input.codex_home).ok();
     let live = live.as_ref().and_then(|live| live.login());
     let has_other_account = |record: &LaunchRecord| {
         let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));

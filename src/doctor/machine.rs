@@ -1,6 +1,6 @@
 //! What the machine does to the homes: its clock, its zone, its disks, and who else syncs them.
 
-use super::{Check, World};
+use super::{Check, DoctorInput};
 use crate::archive::metadata::Mode;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// Folders that a program keeps equal with others, by a part of their name.
-const SYNCED: [(&str, &str); 10] = [
+const SYNC_SERVICES: [(&str, &str); 10] = [
     ("dropbox", "Dropbox"),
     ("onedrive", "OneDrive"),
     ("google drive", "Google Drive"),
@@ -29,11 +29,11 @@ const SYNCED: [(&str, &str); 10] = [
 ];
 
 /// How far the clock may be behind a file before it is said.
-pub(super) const SKEW_MINUTES: i64 = 10;
+pub(super) const MAX_CLOCK_SKEW_MINUTES: i64 = 10;
 
 /// Looks at the machine.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
-    let homes = [("home", world.codex_home), ("manager", world.manager_home)];
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let homes = [("home", input.codex_home), ("manager", input.manager_home)];
     let mut checks = Vec::new();
     for (name, home) in homes {
         let (cloud, disk) = if name == "home" {
@@ -46,8 +46,8 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
     }
     let newest = [
-        world.codex_home.join("auth.json"),
-        world.codex_home.join("history.jsonl"),
+        input.codex_home.join("auth.json"),
+        input.codex_home.join("history.jsonl"),
     ]
     .iter()
     .filter_map(|path| path.metadata().and_then(|m| m.modified()).ok())
@@ -58,29 +58,29 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    let live = AuthFile::read(&world.codex_home.join(AUTH_JSON)).ok();
+    let live = AuthFile::read(&input.codex_home.join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
     let ahead = live.is_some_and(|login| login.freshness.is_dated_ahead());
     checks.push(clock(system, newest, ahead));
     // What was set here wins over it.
-    let tz = world.env.text("TZ").filter(|_| !world.zone_is_set);
-    checks.push(zone(tz, world.zone));
-    checks.extend(room(world));
+    let tz = input.env.text("TZ").filter(|_| !input.zone_is_set);
+    checks.push(zone(tz, input.zone));
+    checks.extend(room(input));
     checks
 }
 
 /// Whether `path` lies in a folder that is synced by name.
 /// The service that keeps this path equal with others, by a part of the path that is named after it.
-pub fn service_of(path: &Path) -> Option<(&OsStr, &'static str)> {
+pub(crate) fn sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
     path.iter().find_map(|part| {
         let lower = part.to_string_lossy().to_lowercase();
-        let found = SYNCED.iter().find(|(name, _)| lower.contains(name));
+        let found = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
         found.map(|(_, service)| (part, *service))
     })
 }
 
 fn synced(id: &'static str, path: &Path) -> Option<Check> {
-    let (part, service) = service_of(path)?;
+    let (part, service) = sync_service(path)?;
     Some(
         Check::warn(
             id,
@@ -115,7 +115,7 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bo
         Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
             .because(WHY)
             .advised(FIX)
-    } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(SKEW_MINUTES)) {
+    } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)) {
         let minutes = ahead.map_or(0, |a| a.num_minutes());
         Check::warn(
             ID,
@@ -148,10 +148,10 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
 
 /// Whether the next archive has room, judged by the newest of everything; where there is none, by
 /// what is in the home.
-fn room(world: &World<'_>) -> Option<Check> {
-    let records = store::archives(world.manager_home).ok()?;
+fn room(input: &DoctorInput<'_>) -> Option<Check> {
+    let records = store::archives(input.manager_home).ok()?;
     let newest = store::newest(&records, |metadata| metadata.mode == Mode::Full);
-    let backups = store::backups(world.manager_home);
+    let backups = store::backups(input.manager_home);
     let there = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(there)?;
     if let Some(archive) = newest.and_then(|record| record.archive.as_ref()) {
@@ -161,12 +161,12 @@ fn room(world: &World<'_>) -> Option<Check> {
             free,
         ));
     }
-    let first = home_bytes(world.codex_home) / USUAL_RATIO;
+    let first = home_bytes(input.codex_home) / TYPICAL_COMPRESSION_RATIO;
     Some(room_for("a full archive takes about", first, free))
 }
 
 /// How much smaller an archive is than the home, as a rule.
-const USUAL_RATIO: u64 = 4;
+const TYPICAL_COMPRESSION_RATIO: u64 = 4;
 
 fn home_bytes(home: &Path) -> u64 {
     walkdir::WalkDir::new(home)

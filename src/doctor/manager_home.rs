@@ -1,7 +1,7 @@
 //! The manager home: modes, documents, archives, what is left over, what is not ours.
 
-use super::machine::SKEW_MINUTES;
-use super::{Check, Remedy, World, first_of, permissions};
+use super::machine::MAX_CLOCK_SKEW_MINUTES;
+use super::{Check, DoctorInput, Remedy, first_of, permissions};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
@@ -11,7 +11,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::FILE_NAME as CONFIG_FILE;
-use crate::config::file::{ConfigError, ConfigFile};
+use crate::config::file::{ConfigFile, ConfigFileError};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, Problem};
 use crate::inventory::{cooldown, left_over, observations, remedies, store, trash};
 use crate::io::atomic;
@@ -37,7 +37,7 @@ const OLD_BACKUP_DAYS: i64 = 14;
 const OLD_VERIFY_DAYS: i64 = 60;
 
 /// What we put into the manager home.
-const OURS: [&str; 17] = [
+const MANAGER_FILES: [&str; 17] = [
     "backups",
     "profiles",
     "sync",
@@ -58,17 +58,17 @@ const OURS: [&str; 17] = [
 ];
 
 /// Looks at the manager home.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let home = world.manager_home;
+    let home = input.manager_home;
     checks.push(settings(home));
     if home.is_dir() {
-        checks.push(modes(world));
+        checks.push(modes(input));
         checks.extend(writable(home));
         checks.push(inventory(home));
-        checks.push(cooldown_file(world));
-        checks.extend(profiles(world));
-        checks.extend(super::launches::examine(world));
+        checks.push(cooldown_file(input));
+        checks.extend(profiles(input));
+        checks.extend(super::launches::run_checks(input));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let shown = home.display();
@@ -90,11 +90,11 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
             .fixed_by("codex-manager backup"),
         );
     }
-    checks.extend(python_home(world));
-    checks.extend(archives(world));
+    checks.extend(python_home(input));
+    checks.extend(archives(input));
     checks.extend(foreign_archives(home));
     checks.extend(trash_size(home));
-    checks.extend(left_overs(world));
+    checks.extend(leftovers(input));
     checks
 }
 
@@ -102,10 +102,10 @@ fn settings(home: &Path) -> Check {
     const ID: &str = "manager.config";
     let read = ConfigFile::read(home).and_then(|file| file.decide().map(|_| file));
     match read {
-        Err(e @ ConfigError::Newer { .. }) => Check::fail(ID, e.to_string())
+        Err(e @ ConfigFileError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("no other command works with it")
             .advised(UPGRADE),
-        Err(ConfigError::Io(e)) => {
+        Err(ConfigFileError::Io(e)) => {
             let message = format!("{e}: {}", e.source);
             let check = Check::fail(ID, message).because("no other command works with it");
             match e.source.kind() {
@@ -126,9 +126,9 @@ fn settings(home: &Path) -> Check {
     }
 }
 
-fn modes(world: &World<'_>) -> Check {
-    let home = world.manager_home;
-    if permissions::overlap(world.codex_home, home) {
+fn modes(input: &DoctorInput<'_>) -> Check {
+    let home = input.manager_home;
+    if permissions::homes_overlap(input.codex_home, home) {
         let message = format!(
             "one folder with the Codex home, or one in the other: {}",
             home.display()
@@ -139,13 +139,16 @@ fn modes(world: &World<'_>) -> Check {
                 "keep it in a folder of its own: move our files there, and set CODEX_MANAGER_HOME",
             );
     }
-    let open = permissions::open_files(world.codex_home, home);
+    let open = permissions::accessible_to_others(input.codex_home, home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
     let message = format!("open to others: {}", first_of(&open));
     let check = Check::fail("manager.home", message).because("archives and profiles hold logins");
-    match open.iter().find(|path| permissions::is_of_another_user(path)) {
+    match open
+        .iter()
+        .find(|path| permissions::belongs_to_other_user(path))
+    {
         Some(others) => check.opened_by("go-rwx", others),
         None => check.fixed_by("codex-manager doctor --fix"),
     }
@@ -156,14 +159,14 @@ fn writable(home: &Path) -> Option<Check> {
     let folders = [home.to_path_buf(), store::backups(home)];
     let folder = folders
         .iter()
-        .find(|folder| folder.is_dir() && !permissions::may_write(folder))?;
+        .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
     let word = shell::word(&folder.to_string_lossy());
     let check = Check::warn(
         "manager.home",
         format!("not writable: {}", folder.display()),
     )
     .because("no backup can be made, and no login kept");
-    Some(if permissions::is_of_another_user(folder) {
+    Some(if permissions::belongs_to_other_user(folder) {
         check.opened_by("u+rwx", folder)
     } else {
         check.advised(format!(
@@ -175,7 +178,7 @@ fn writable(home: &Path) -> Option<Check> {
 fn inventory(home: &Path) -> Check {
     const ID: &str = "manager.inventory";
     match document::read::<InventoryFile>(&home.join(store::FILE_NAME)) {
-        Err(e) => unusable(Check::fail(ID, e.to_string()), &e)
+        Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
             .because("without it nothing can be noted of archives and legacy files"),
         Ok(DocumentState::Damaged(detail)) => {
             Check::fail(ID, format!("inventory.json is damaged: {detail}"))
@@ -186,12 +189,11 @@ fn inventory(home: &Path) -> Check {
     }
 }
 
-fn cooldown_file(world: &World<'_>) -> Check {
+fn cooldown_file(input: &DoctorInput<'_>) -> Check {
     const ID: &str = "manager.cooldown";
-    match cooldown::load(world.manager_home, &world.now, world.zone) {
-        Err(e) => {
-            unusable(Check::fail(ID, e.to_string()), &e).because("no account can be recommended")
-        }
+    match cooldown::load(input.manager_home, &input.now, input.zone) {
+        Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
+            .because("no account can be recommended"),
         Ok(loaded) if !loaded.warnings.is_empty() => Check::fail(ID, loaded.warnings.join("; "))
             .because("figures that were seen are lost")
             .fixed_by("codex-manager doctor --fix"),
@@ -199,30 +201,30 @@ fn cooldown_file(world: &World<'_>) -> Check {
     }
 }
 
-fn profiles(world: &World<'_>) -> Vec<Check> {
+fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
     const ID: &str = "manager.profiles";
     const WHY: &str = "a login in it cannot be used";
-    let home = world.manager_home;
+    let home = input.manager_home;
     let profiles = Profiles::of(home);
     let all = match profiles.list() {
         Ok(all) => all,
         Err(e) => {
             let check = Check::fail(ID, e.to_string()).because(WHY);
-            return vec![check.advised(words_to_read(&home.join("profiles")))];
+            return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };
     let newer = profiles.newer(&all);
     let mut checks: Vec<_> = newer
         .iter()
-        .map(|(_, e)| unusable(Check::fail(ID, e.to_string()), e).because(WHY))
+        .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
         .collect();
     for profile in &all {
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
-        if let Some((fault, mends)) = fault_of(profile, &profiles, world.codex_home) {
+        if let Some((fault, fix)) = fault_of(profile, &profiles, input.codex_home) {
             let check = Check::fail(ID, fault).because(WHY);
-            checks.push(match mends {
+            checks.push(match fix {
                 Remedy::Command(command) => check.fixed_by(command),
                 Remedy::Advice(words) => check.advised(words),
             });
@@ -249,7 +251,7 @@ fn profiles(world: &World<'_>) -> Vec<Check> {
     checks
 }
 
-/// What is wrong with a profile, and what mends it.
+/// What is wrong with a profile, and what fixes it.
 fn fault_of(profile: &Profile, profiles: &Profiles, codex_home: &Path) -> Option<(String, Remedy)> {
     let name = &profile.name;
     let word = shell::word(name);
@@ -257,20 +259,20 @@ fn fault_of(profile: &Profile, profiles: &Profiles, codex_home: &Path) -> Option
     if let Some(reason) = &profile.damaged {
         let fault = format!("the profile.json of {name} is damaged: {reason}");
         let login = profiles.folder_of(name).join(AUTH_JSON);
-        let mends = if profile.login().is_some() {
+        let fix = if profile.login().is_some() {
             let login = shell::word(&login.to_string_lossy());
             Remedy::Command(format!("codex-manager profile save {word} --from {login}"))
         } else {
             sign_in()
         };
-        return Some((fault, mends));
+        return Some((fault, fix));
     }
     let AuthFile::Unreadable { reason, .. } = &profile.auth else {
         return None;
     };
     let fault = format!("the auth.json of {name} is {reason}");
     // The live login of the account is the newest there is.
-    let mends = if profile.live_in(codex_home).is_some() {
+    let fix = if profile.live_in(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {word}"))
     } else if profiles
         .restore_login(name, None, codex_home, Timestamp::default(), true)
@@ -280,11 +282,11 @@ fn fault_of(profile: &Profile, profiles: &Profiles, codex_home: &Path) -> Option
     } else {
         sign_in()
     };
-    Some((fault, mends))
+    Some((fault, fix))
 }
 
 /// The same for a document that cannot be used as it is.
-fn unusable(check: Check, error: &DocumentError) -> Check {
+fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
         DocumentError::Newer { .. } => check.advised(UPGRADE),
         DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
@@ -295,9 +297,9 @@ fn unusable(check: Check, error: &DocumentError) -> Check {
 }
 
 /// What to do about a folder that cannot be listed.
-fn words_to_read(path: &Path) -> String {
+fn advice_to_make_readable(path: &Path) -> String {
     let word = shell::word(&path.to_string_lossy());
-    if permissions::is_of_another_user(path) {
+    if permissions::belongs_to_other_user(path) {
         return format!("it is another user's; take it over: sudo chown -R \"$USER\" {word}");
     }
     "give yourself the right to read it, and look at its disk".to_owned()
@@ -306,13 +308,13 @@ fn words_to_read(path: &Path) -> String {
 /// What to do about a document of a newer version: it may hold what this one would lose.
 const UPGRADE: &str = "upgrade codex-manager: a newer one has written it, and it is left alone";
 
-/// What to do about an archive that is damaged: nothing mends it.
+/// What to do about an archive that is damaged: nothing fixes it.
 const REPLACE: &str = "make another with codex-manager backup; codex-manager prune moves this one to \
                        the trash, or remove it by hand";
 
 /// What lies there and is neither ours nor known to be the Python tool's. It is only named.
 fn foreign(home: &Path) -> Option<Check> {
-    let found = strangers(home, is_ours);
+    let found = unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
         Check::ok(
             "manager.foreign",
@@ -322,7 +324,7 @@ fn foreign(home: &Path) -> Option<Check> {
 }
 
 /// What stands in a folder under names that are not known, in their order.
-fn strangers(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+fn unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
         .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
@@ -333,10 +335,11 @@ fn strangers(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 }
 
 /// By its name; copies that were kept carry ours with something behind it.
-pub(super) fn is_ours(name: &str) -> bool {
+pub(super) fn is_manager_file(name: &str) -> bool {
     let kept = [".damaged", ".python-backup"];
     let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
-    OURS.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(atomic::TEMP_PREFIX)
+    MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem))
+        || name.starts_with(atomic::TEMP_PREFIX)
 }
 
 /// What lies among the archives and is none. It is only named: no list and no rule knows it.
@@ -348,7 +351,7 @@ fn foreign_archives(home: &Path) -> Option<Check> {
             // Ours, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let found = strangers(&store::backups(home), is_known);
+    let found = unknown_entries(&store::backups(home), is_known);
     (!found.is_empty()).then(|| {
         Check::ok(
             "archives.foreign",
@@ -361,8 +364,8 @@ fn foreign_archives(home: &Path) -> Option<Check> {
 }
 
 /// Archives of the Python codex-manager 1.x or 2.0, which has a home of its own.
-fn python_home(world: &World<'_>) -> Option<Check> {
-    let (folder, archives) = find_unimported(world.env, world.manager_home)?;
+fn python_home(input: &DoctorInput<'_>) -> Option<Check> {
+    let (folder, archives) = find_unimported(input.env, input.manager_home)?;
     let archives = pluralize(archives, "archive");
     let check = Check::warn(
         "manager.python",
@@ -375,8 +378,8 @@ fn python_home(world: &World<'_>) -> Option<Check> {
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
-fn archives(world: &World<'_>) -> Vec<Check> {
-    let folder = store::backups(world.manager_home);
+fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
+    let folder = store::backups(input.manager_home);
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         let message = format!("no folder, or a link to nowhere: {}", folder.display());
         return vec![
@@ -385,17 +388,17 @@ fn archives(world: &World<'_>) -> Vec<Check> {
                 .advised("mount the disk that it leads to, or move it away"),
         ];
     }
-    let records = match store::archives(world.manager_home) {
+    let records = match store::archives(input.manager_home) {
         Ok(records) => records,
         Err(e) => {
             let check = Check::fail("archives", format!("{e}: {}", e.source))
                 .because("nothing can be put back")
-                .advised(words_to_read(&e.path));
+                .advised(advice_to_make_readable(&e.path));
             return vec![check];
         }
     };
     let mut checks: Vec<_> = records.iter().filter_map(problem).collect();
-    checks.extend(ages(&records, world));
+    checks.extend(archive_ages(&records, input));
     checks
 }
 
@@ -433,7 +436,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
 }
 
 /// How old the newest archive of everything is, and the last time that one was read through.
-fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
+fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check> {
     if store::newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("nothing can be put back")
@@ -449,10 +452,10 @@ fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
         .map(|r| r.metadata.created_at.to_utc())
         .min();
     let mut checks = vec![
-        age_of_backup(count, newest_full(records, world.now), world.now),
-        age_of_verify(last, first, world.now),
+        age_of_backup(count, newest_full(records, input.now), input.now),
+        age_of_verify(last, first, input.now),
     ];
-    checks.extend(dated_ahead(records, world.now));
+    checks.extend(archives_in_the_future(records, input.now));
     checks
 }
 
@@ -463,10 +466,10 @@ fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime
 }
 
 fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
-    metadata.created_at.to_utc() - now > Duration::minutes(SKEW_MINUTES)
+    metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
 }
 
-fn dated_ahead(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
+fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
     let ahead: Vec<_> = records
         .iter()
         .filter(|r| r.archive.is_some() && is_ahead(&r.metadata, now))
@@ -536,8 +539,8 @@ fn trash_size(home: &Path) -> Option<Check> {
     })
 }
 
-fn left_overs(world: &World<'_>) -> Vec<Check> {
-    let folders = pending::folders(world.codex_home, world.manager_home);
+fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
+    let folders = pending::folders(input.codex_home, input.manager_home);
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
     let restore = if let Some(folder) = pending.filter(|folder| !swap::is_at_work(folder)) {
@@ -552,7 +555,7 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
         Check::warn("restore", "a restore is at work in another process")
             .because("the home is about to be replaced")
             .advised("wait for it to end")
-    } else if let Some(remains) = pending::remains(world.codex_home).first() {
+    } else if let Some(remains) = pending::remains(input.codex_home).first() {
         let message = format!(
             "what a restore replaced is still there: {}",
             remains.display()
@@ -563,13 +566,13 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
     } else {
         Check::ok("restore", "no restore was interrupted")
     };
-    let stray = stray(world.codex_home, world.manager_home, world.env);
-    let temp = if stray.is_empty() {
+    let stale = stale_temp_files(input.codex_home, input.manager_home, input.env);
+    let temp = if stale.is_empty() {
         Check::ok("temp", "no stray temp files")
     } else {
         Check::warn(
             "temp",
-            format!("stray temp files or folders: {}", first_of(&stray)),
+            format!("stray temp files or folders: {}", first_of(&stale)),
         )
         .because("a command was killed; they only take room")
         .fixed_by("codex-manager doctor --fix")
@@ -578,7 +581,11 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
 }
 
 /// What killed commands have left, and nobody uses any more.
-pub fn stray(codex_home: &Path, manager_home: &Path, env: &Environment) -> Vec<PathBuf> {
+pub(crate) fn stale_temp_files(
+    codex_home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+) -> Vec<PathBuf> {
     #[allow(
         clippy::disallowed_methods,
         reason = "the age of files is measured by the system's clock, as their times are"
@@ -621,8 +628,8 @@ mod tests {
             ".codex-manager-tmp-x",
             ".lock",
         ] {
-            assert!(is_ours(name), "{name}");
+            assert!(is_manager_file(name), "{name}");
         }
-        assert!(!is_ours("notes.txt"));
+        assert!(!is_manager_file("notes.txt"));
     }
 }

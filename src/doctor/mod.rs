@@ -1,11 +1,11 @@
 //! What `doctor` looks at: checks with an id each, what they found, why that matters, and the command
 //! that mends it. Nothing here writes.
 
-pub mod codex_home;
-pub mod launches;
-pub mod machine;
-pub mod manager_home;
-pub mod permissions;
+pub(crate) mod codex_home;
+pub(crate) mod launches;
+pub(crate) mod machine;
+pub(crate) mod manager_home;
+pub(crate) mod permissions;
 
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
@@ -85,7 +85,7 @@ pub const CHECKS: [(&str, &str); 40] = [
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(crate) enum Status {
     /// As it should be.
     Ok,
     /// Something to know.
@@ -96,23 +96,23 @@ pub enum Status {
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// What was looked at. Scripts may rely on it.
-    pub id: &'static str,
+    pub(crate) id: &'static str,
     /// How it ended.
-    pub status: Status,
+    pub(crate) status: Status,
     /// What was found.
-    pub message: String,
+    pub(crate) message: String,
     /// Why it matters; absent where nothing is wrong.
-    pub why: Option<&'static str>,
+    pub(crate) why: Option<&'static str>,
     /// What mends it.
-    pub fix: Option<Remedy>,
+    pub(crate) fix: Option<Remedy>,
 }
 
 /// What mends a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// A command, whole: it can be copied, and does it.
     Command(String),
     /// What somebody has to do, in words.
@@ -121,7 +121,7 @@ pub enum Remedy {
 
 impl Check {
     /// A finding without a remedy.
-    pub fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
+    pub(crate) fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
         debug_assert!(CHECKS.iter().any(|(known, _)| *known == id), "{id}");
         Self {
             id,
@@ -133,37 +133,37 @@ impl Check {
     }
 
     /// All is well.
-    pub fn ok(id: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn ok(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Ok, message)
     }
 
     /// Something to know.
-    pub fn warn(id: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn warn(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Warn, message)
     }
 
     /// Something to mend.
-    pub fn fail(id: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn fail(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Fail, message)
     }
 
     /// The same with why it matters.
     #[must_use]
-    pub fn because(mut self, why: &'static str) -> Self {
+    pub(crate) fn because(mut self, why: &'static str) -> Self {
         self.why = Some(why);
         self
     }
 
     /// The same with the command that mends it.
     #[must_use]
-    pub fn fixed_by(mut self, command: impl Into<String>) -> Self {
+    pub(crate) fn fixed_by(mut self, command: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Command(command.into()));
         self
     }
 
     /// The same with what to do where no command does it.
     #[must_use]
-    pub fn advised(mut self, words: impl Into<String>) -> Self {
+    pub(crate) fn advised(mut self, words: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Advice(words.into()));
         self
     }
@@ -172,7 +172,7 @@ impl Check {
     #[must_use]
     fn opened_by(self, rights: &str, path: &Path) -> Self {
         let quoted = shell::word(&path.to_string_lossy());
-        if permissions::is_of_another_user(path) {
+        if permissions::belongs_to_other_user(path) {
             self.advised(format!(
                 "it is another user's; take it over: sudo chown -R \"$USER\" {quoted}"
             ))
@@ -184,28 +184,28 @@ impl Check {
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct World<'a> {
+pub(crate) struct DoctorInput<'a> {
     /// The Codex home.
-    pub codex_home: &'a Path,
+    pub(crate) codex_home: &'a Path,
     /// The manager home.
-    pub manager_home: &'a Path,
+    pub(crate) manager_home: &'a Path,
     /// The Codex program, where one is set.
-    pub codex_bin: Option<&'a Path>,
+    pub(crate) codex_bin: Option<&'a Path>,
     /// The environment.
-    pub env: &'a Environment,
+    pub(crate) env: &'a Environment,
     /// The time.
-    pub now: DateTime<Utc>,
+    pub(crate) now: DateTime<Utc>,
     /// The local zone.
-    pub zone: Zone,
+    pub(crate) zone: Zone,
     /// Whether that was set, by a flag or in the settings.
-    pub zone_is_set: bool,
+    pub(crate) zone_is_set: bool,
 }
 
 /// Looks at everything.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
-    let mut checks = codex_home::examine(world);
-    checks.extend(manager_home::examine(world));
-    checks.extend(machine::examine(world));
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let mut checks = codex_home::run_checks(input);
+    checks.extend(manager_home::run_checks(input));
+    checks.extend(machine::run_checks(input));
     checks
 }
 
@@ -220,7 +220,7 @@ fn first_of(paths: &[PathBuf]) -> String {
 }
 
 /// The mode, if group or others may do anything.
-pub fn open_to_others(path: &Path) -> Option<u32> {
+pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

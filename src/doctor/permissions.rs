@@ -1,8 +1,8 @@
 //! Which of our own files others may read, and closing them. What is not ours by its name, belongs to
 //! the Codex home or is shared by a second link is never touched.
 
-use super::manager_home::is_ours;
-use super::open_to_others;
+use super::manager_home::is_manager_file;
+use super::mode_open_to_others;
 use crate::archive::names;
 use crate::inventory::{observations, store, trash};
 use crate::io::{IoError, atomic, tree};
@@ -10,14 +10,14 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 /// Whether two homes are one folder, or one lies in the other: then no file can be told to be ours.
-pub fn overlap(codex_home: &Path, manager_home: &Path) -> bool {
+pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
     tree::lies_in(codex_home, manager_home) || tree::lies_in(manager_home, codex_home)
 }
 
 /// Our own files and folders below a manager home that others may read. Copies that a sync keeps
 /// have the modes that they are put back with, and only the folder around them is looked at.
-pub fn open_files(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
-    if overlap(codex_home, manager_home) {
+pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
+    if homes_overlap(codex_home, manager_home) {
         return Vec::new();
     }
     // The home and the archives may be kept elsewhere by a link; no other link is followed.
@@ -26,25 +26,28 @@ pub fn open_files(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     };
     let backups = store::backups(&home).canonicalize().ok();
     let mut own = vec![home.clone()];
-    own.extend(below(&home, is_ours));
-    if let Some(backups) = backups.filter(|backups| !overlap(codex_home, backups)) {
+    own.extend(below(&home, is_manager_file));
+    if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         own.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
-        own.extend(below(&backups, is_of_archives));
+        own.extend(below(&backups, is_archive_file));
         for discarded in below(&trash, |_| true) {
-            own.extend(below(&discarded, is_of_archives));
+            own.extend(below(&discarded, is_archive_file));
             own.push(discarded);
         }
     }
     own.extend(below(&home.join(observations::FOLDER), |_| true));
     for profile in below(&home.join("profiles"), |_| true) {
-        own.extend(below(&profile, is_of_profile));
+        own.extend(below(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
         own.extend(below(&profile.join("history"), is_login));
         own.push(profile);
     }
-    own.retain(|path| path.symlink_metadata().is_ok_and(|meta| is_own(&meta)));
-    own.retain(|path| open_to_others(path).is_some());
+    own.retain(|path| {
+        path.symlink_metadata()
+            .is_ok_and(|meta| is_private_entry(&meta))
+    });
+    own.retain(|path| mode_open_to_others(path).is_some());
     own.sort();
     own.dedup();
     own
@@ -64,14 +67,14 @@ fn below(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         .collect()
 }
 
-fn is_of_archives(name: &str) -> bool {
+fn is_archive_file(name: &str) -> bool {
     names::is_archive_name(name)
         || names::is_sidecar_name(name)
         || name == trash::FOLDER
         || name.starts_with(atomic::TEMP_PREFIX)
 }
 
-fn is_of_profile(name: &str) -> bool {
+fn is_profile_file(name: &str) -> bool {
     ["auth.json", "profile.json"]
         .iter()
         .any(|own| name.starts_with(own))
@@ -79,7 +82,7 @@ fn is_of_profile(name: &str) -> bool {
 }
 
 /// A folder, or a file that no second name leads to.
-fn is_own(meta: &Metadata) -> bool {
+fn is_private_entry(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -95,7 +98,7 @@ fn is_own(meta: &Metadata) -> bool {
 ///
 /// # Errors
 /// The mode cannot be set. What was replaced by a link or got a second name is left as it is.
-pub fn close(path: &Path) -> Result<(), IoError> {
+pub(crate) fn close(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use crate::io::IoContext;
@@ -107,7 +110,7 @@ pub fn close(path: &Path) -> Result<(), IoError> {
             .at("open", path)?;
         let file = fs::File::from(file);
         let meta = file.metadata().at("look at", path)?;
-        if !is_own(&meta) {
+        if !is_private_entry(&meta) {
             return Ok(());
         }
         let mode = meta.permissions().mode() & 0o7700;
@@ -122,7 +125,7 @@ pub fn close(path: &Path) -> Result<(), IoError> {
 }
 
 /// Whether a file or folder is another user's, whose mode we may not set.
-pub fn is_of_another_user(path: &Path) -> bool {
+pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -137,7 +140,7 @@ pub fn is_of_another_user(path: &Path) -> bool {
 }
 
 /// Whether files can be made in a folder. Nothing is tried.
-pub fn may_write(folder: &Path) -> bool {
+pub(crate) fn is_writable(folder: &Path) -> bool {
     #[cfg(unix)]
     {
         use rustix::fs::Access;

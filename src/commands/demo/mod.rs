@@ -28,7 +28,7 @@ use std::path::Path;
 #[command(after_help = "Examples:
   codex-manager demo
   codex-manager demo --keep      # leaves the folder to look at")]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Leave the folder there
     #[arg(long)]
     keep: bool,
@@ -51,15 +51,15 @@ impl DemoArgs {
     ///
     /// # Errors
     /// A step failed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let temp = context.env.temp_dir();
-        let world = tempfile::Builder::new()
+        let temp_home = tempfile::Builder::new()
             .prefix("codex-manager-demo-")
             .tempdir_in(&temp)
             .at("create a folder in", &temp)?;
-        let result = Demo::new(context, world.path()).play();
+        let result = Demo::new(context, temp_home.path()).play();
         if self.keep {
-            let kept = world.keep();
+            let kept = temp_home.keep();
             context
                 .ui
                 .note(format_args!("the sample is in {}", kept.display()));
@@ -76,11 +76,11 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    /// The same world, with the sample's homes in the place of the user's.
-    fn new(context: &'a Context, world: &Path) -> Self {
+    /// The same temp_home, with the sample's homes in the place of the user's.
+    fn new(context: &'a Context, temp_home: &Path) -> Self {
         let mut settings = context.settings.clone();
-        settings.codex_home = world.join("codex-home");
-        settings.manager_home = world.join("manager-home");
+        settings.codex_home = temp_home.join("codex-home");
+        settings.manager_home = temp_home.join("manager-home");
         settings.codex_bin = None;
         settings.assume_yes = true;
         settings.preferences = Preferences::default();
@@ -93,7 +93,7 @@ impl<'a> Demo<'a> {
         Self {
             context,
             inner,
-            dumps: world.join("old-dumps"),
+            dumps: temp_home.join("old-dumps"),
             steps: Vec::new(),
         }
     }

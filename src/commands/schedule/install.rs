@@ -1,7 +1,7 @@
 //! `schedule install`.
 
 use super::running::run_all;
-use super::{ChangeJson, CommonArgs, codex_bin, place, show_files, show_steps, shown_when};
+use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files, show_steps, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, atomic, time_format};
@@ -68,7 +68,7 @@ impl InstallArgs {
         let enabled = self.enable && !dry_run;
         context.ui.document(
             "schedule install",
-            &ChangeJson {
+            &JobChangeJson {
                 job,
                 scheduler: place.scheduler,
                 when: Some(when),

@@ -13,9 +13,9 @@ use crate::schedule::{FileAction, Job, Place, PlannedFile, Scheduler, Step, When
 use crate::ui::time;
 use clap::{Args, Subcommand};
 use install::InstallArgs;
-use remove::RemoveArgs;
+use remove::ScheduleRemoveArgs;
 use serde::Serialize;
-use show::ShowArgs;
+use show::ScheduleShowArgs;
 use std::path::{Path, PathBuf};
 
 /// Run sync, backup or status by the system's own scheduler
@@ -27,16 +27,16 @@ use std::path::{Path, PathBuf};
   codex-manager schedule install backup --daily 03:30 --enable
   codex-manager schedule show
   codex-manager schedule remove backup")]
-pub struct ScheduleArgs {
+pub(crate) struct ScheduleArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: ScheduleCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum ScheduleCommand {
     Install(InstallArgs),
-    Remove(RemoveArgs),
-    Show(ShowArgs),
+    Remove(ScheduleRemoveArgs),
+    Show(ScheduleShowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,18 +61,18 @@ impl ScheduleArgs {
     /// # Errors
     /// Flags that mean nothing, a file of that name that is not ours, a path that the scheduler's
     /// format cannot hold, a file that cannot be written, or a scheduler that refuses.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.verb {
-            Verb::Install(args) => args.run(context),
-            Verb::Remove(args) => args.run(context),
-            Verb::Show(args) => args.run(context),
+            ScheduleCommand::Install(args) => args.run(context),
+            ScheduleCommand::Remove(args) => args.run(context),
+            ScheduleCommand::Show(args) => args.run(context),
         }
     }
 }
 
 /// The JSON document of install and remove. Its keys are a contract.
 #[derive(Debug, Serialize)]
-struct ChangeJson<'a> {
+struct JobChangeJson<'a> {
     job: Job,
     scheduler: Scheduler,
     when: Option<When>,

@@ -1,7 +1,7 @@
 //! `schedule remove`.
 
 use super::running::run_all;
-use super::{ChangeJson, CommonArgs, codex_bin, place, show_files};
+use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::schedule::{self, FileAction, Job};
@@ -12,14 +12,14 @@ use clap::Args;
 #[command(after_help = "Examples:
   codex-manager schedule remove backup
   codex-manager schedule remove sync --dry-run")]
-pub(super) struct RemoveArgs {
+pub(super) struct ScheduleRemoveArgs {
     /// What is to run no more
     job: Job,
     #[command(flatten)]
     common: CommonArgs,
 }
 
-impl RemoveArgs {
+impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         // Also where Codex is gone.
         let bin = codex_bin(context).unwrap_or_default();
@@ -42,7 +42,7 @@ impl RemoveArgs {
         }
         context.ui.document(
             "schedule remove",
-            &ChangeJson {
+            &JobChangeJson {
                 job: self.job,
                 scheduler: place.scheduler,
                 when: None,

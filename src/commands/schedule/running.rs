@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long a command of the scheduler may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the steps; `so_far` says what holds where one of them fails.
 pub(super) fn run_all(steps: &[Step], context: &Context, so_far: &str) -> Result<(), CommandError> {
@@ -46,7 +46,7 @@ pub(super) fn run(
     let mut command = Command::new(program.path());
     command.env_clear().envs(context.env.variables());
     command.args(arguments);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut child =
         ChildGroup::spawn(&mut command).map_err(|e| format!("cannot run {name}: {e}"))?;
     child.close_input();

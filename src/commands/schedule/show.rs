@@ -19,14 +19,14 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   codex-manager schedule show
   codex-manager schedule show backup --json")]
-pub(super) struct ShowArgs {
+pub(super) struct ScheduleShowArgs {
     /// One job alone
     job: Option<Job>,
 }
 
 /// The JSON document of show. Its keys are a contract.
 #[derive(Debug, Serialize)]
-struct ShowJson {
+struct SchedulesJson {
     scheduler: Scheduler,
     jobs: Vec<JobJson>,
 }
@@ -43,7 +43,7 @@ struct JobJson {
     files: Vec<PathBuf>,
 }
 
-impl ShowArgs {
+impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         // Also where Codex is gone: a job that names another is not up to date.
         let bin = codex_bin(context).unwrap_or_default();
@@ -93,7 +93,7 @@ impl ShowArgs {
         }
         ui.document(
             "schedule show",
-            &ShowJson {
+            &SchedulesJson {
                 scheduler: place.scheduler,
                 jobs: documents,
             },
