@@ -3,7 +3,7 @@
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::commands;
-use crate::commands::log::RunLog;
+use crate::commands::run_log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::history::repair;

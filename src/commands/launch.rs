@@ -1,7 +1,7 @@
 //! `launch`: Codex under a chosen account, and a record of which conversation that was.
 
 use super::account::{bar, judged, label, printable, with_profiles};
-use super::launching::StartArgs;
+use super::start_codex::StartArgs;
 use super::recommend::best_login;
 use crate::codex::arguments::{Arguments, Mode};
 use crate::codex::identity::Identity;

@@ -2,7 +2,7 @@
 //! was seen last.
 
 use super::account::warn_all;
-use super::survey;
+use super::status_accounts;
 use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -92,5 +92,5 @@ pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
 /// # Errors
 /// An auth.json cannot be read, or an answer cannot be noted.
 pub(super) fn all(context: &Context) -> Result<bool, CommandError> {
-    survey::refresh(context)
+    status_accounts::refresh_all(context)
 }

@@ -3,7 +3,7 @@
 use super::account::{printable, shortened};
 use super::launch::{named, pick, run_directly};
 use super::launches::short_id;
-use super::launching::StartArgs;
+use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};

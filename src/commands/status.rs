@@ -1,7 +1,7 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::{warn_all, with_profiles};
-use super::{refresh, status_history, survey};
+use super::{refresh, status_accounts, status_history};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
@@ -78,12 +78,12 @@ impl StatusArgs {
             return status_history::show(self.account.as_deref(), context);
         }
         if self.all {
-            return survey::all(self.dry_run, context);
+            return status_accounts::all(self.dry_run, context);
         }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         match (&self.account, &text) {
             (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
-            (Some(account), None) => survey::one(account, self.dry_run, context),
+            (Some(account), None) => status_accounts::one(account, self.dry_run, context),
             (None, _) => self.run_on_live(text.as_deref(), context),
         }
     }

@@ -1,6 +1,6 @@
 //! `schedule install`.
 
-use super::running::run_all;
+use super::scheduler_commands::run_all;
 use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files, show_steps, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

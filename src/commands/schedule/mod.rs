@@ -2,7 +2,7 @@
 
 mod install;
 mod remove;
-mod running;
+mod scheduler_commands;
 mod show;
 
 use crate::codex::program::Program;

@@ -1,6 +1,6 @@
 //! `schedule remove`.
 
-use super::running::run_all;
+use super::scheduler_commands::run_all;
 use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

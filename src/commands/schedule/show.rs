@@ -1,6 +1,6 @@
 //! `schedule show`: what is installed, and when it runs next.
 
-use super::running::run;
+use super::scheduler_commands::run;
 use super::{codex_bin, place, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

@@ -155,7 +155,7 @@ fn ask(
 ///
 /// # Errors
 /// The answers cannot be noted, or a document is of a newer version.
-pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
+pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     let findings = ask(&subjects(context)?, false, context)?;
     for finding in &findings {
         warn_all(&context.ui, &finding.warnings);
