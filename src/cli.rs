@@ -245,7 +245,7 @@ pub fn main() -> ExitCode {
         color,
         assume_yes: yes,
     };
-    let settings = match Settings::decide(flags.clone(), &env) {
+    let settings = match Settings::resolve(flags.clone(), &env) {
         Err(_) if cli.command.tolerates_invalid_config() => Settings::without_file(flags, &env),
         decided => decided,
     };

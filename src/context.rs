@@ -88,14 +88,14 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
-    pub fn decide(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
+    pub fn resolve(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
         let manager_home = manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
         let unknown_keys = file.unknown().iter().map(ToString::to_string).collect();
-        let decided = Self::with(flags, env, file.decide()?)?;
+        let resolved = Self::with(flags, env, file.values()?)?;
         Ok(Self {
             unknown_keys,
-            ..decided
+            ..resolved
         })
     }
 

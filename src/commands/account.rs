@@ -48,7 +48,7 @@ pub(crate) struct AccountView {
 }
 
 impl AccountView {
-    /// An account in the state that was judged.
+    /// An account in the state that was with_verdict.
     pub(crate) fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
         let entry = &account.entry;
         let look = entry.observation.as_ref();
@@ -171,18 +171,18 @@ pub(crate) fn bar(left_percent: f64) -> String {
 ///
 /// # Errors
 /// `cooldown.json` was written by a newer version, or the file system refuses.
-pub(crate) fn known(context: &Context) -> Result<Vec<Account>, CommandError> {
+pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandError> {
     let home = &context.settings.manager_home;
     let loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
-    Ok(with_live(context, loaded.file))
+    Ok(accounts_with_live(context, loaded.file))
 }
 
 /// All accounts, and all profiles as they are on disk, whatever `cooldown.json` says of them.
 ///
 /// # Errors
 /// A document was written by a newer version, or the file system refuses.
-pub(crate) fn with_profiles(
+pub(crate) fn accounts_and_profiles(
     context: &Context,
 ) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
     let home = &context.settings.manager_home;
@@ -190,12 +190,12 @@ pub(crate) fn with_profiles(
     warn_all(&context.ui, &loaded.warnings);
     let profiles = Profiles::of(home).list()?;
     loaded.file.set_profiles(&profiles);
-    let accounts = with_live(context, loaded.file);
+    let accounts = accounts_with_live(context, loaded.file);
     Ok((accounts, profiles))
 }
 
 /// The same for a document that is at hand.
-pub(crate) fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
+pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
     let live = read_login(&context.settings.codex_home).unwrap_or_else(|e| {
         context.ui.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
@@ -227,7 +227,7 @@ pub(crate) fn warn_not_recorded(
 }
 
 /// An account with its state at the current time.
-pub(crate) fn judged(account: Account, context: &Context) -> (Account, Verdict) {
+pub(crate) fn with_verdict(account: Account, context: &Context) -> (Account, Verdict) {
     let verdict = state::judge(&account.entry, &context.now());
     (account, verdict)
 }

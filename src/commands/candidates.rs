@@ -60,7 +60,7 @@ fn value_name(arg: &Arg) -> String {
 /// Where things are, as the environment of the shell says; its line may say otherwise.
 fn homes() -> Option<Settings> {
     let env = Environment::of_process();
-    Settings::decide(Flags::default(), &env).ok()
+    Settings::resolve(Flags::default(), &env).ok()
 }
 
 /// Those that begin with what was typed, in whatever letter case.

@@ -240,7 +240,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     let path = path.to_string_lossy().into_owned();
     ui.document("config list", &SettingsJson { settings, path });
     // Shown for what it is, but nothing else works until it is mended.
-    file.decide()?;
+    file.values()?;
     Ok(Outcome::Done)
 }
 
@@ -459,7 +459,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
         context.ui.line("nothing was changed");
     } else {
         let checked = ConfigFile::parse(path.clone(), &text)
-            .and_then(|file| file.decide().map(|_| file))
+            .and_then(|file| file.values().map(|_| file))
             .map_err(CommandError::from);
         match checked {
             Ok(file) => {

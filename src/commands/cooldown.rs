@@ -1,8 +1,8 @@
 //! `cooldown`: which accounts are free, and until when the others are not.
 
 use super::account::{
-    AccountView, absolute, bar, full, judged, label, local, printable, relative, style_of,
-    warn_all, with_live, with_profiles,
+    AccountView, absolute, bar, full, with_verdict, label, local, printable, relative, style_of,
+    warn_all, accounts_with_live, accounts_and_profiles,
 };
 use crate::codex::window::Window;
 use crate::context::Context;
@@ -75,10 +75,10 @@ impl CooldownArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let change = change_of(&self, context)?;
         let accounts = match &change {
-            None => with_profiles(context)?.0,
+            None => accounts_and_profiles(context)?.0,
             Some(change) => {
                 let file = apply(change, self.dry_run, context)?;
-                with_live(context, file)
+                accounts_with_live(context, file)
             }
         };
         show(accounts, self.timeline, context);
@@ -143,7 +143,7 @@ fn change_entry(
     context: &Context,
 ) -> Result<String, CommandError> {
     // The live account can be meant too, before anything else is known of it.
-    let accounts = with_live(context, file.clone());
+    let accounts = accounts_with_live(context, file.clone());
     let (HoldChange::Hold { account: text, .. } | HoldChange::Release { account: text }) = change;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let account = &accounts[position];
@@ -171,7 +171,7 @@ fn change_entry(
 fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
     let mut rows: Vec<_> = accounts
         .into_iter()
-        .map(|account| judged(account, context))
+        .map(|account| with_verdict(account, context))
         .collect();
     // Those that are free first, then those that will be soonest.
     rows.sort_by(|(a, x), (b, y)| {

@@ -1,6 +1,6 @@
 //! `current`: the account that Codex uses now. Asks nobody, unless it is told to.
 
-use super::account::{AccountView, judged, local, printable, with_profiles};
+use super::account::{AccountView, with_verdict, local, printable, accounts_and_profiles};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::running::AccountHistory;
@@ -75,11 +75,11 @@ impl CurrentArgs {
     /// auth.json cannot be read for reasons of the file system, or a document is of a newer version.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let home = &context.settings.codex_home;
-        let is_fresh = !self.refresh || refresh::live(context)?;
+        let is_fresh = !self.refresh || refresh::refresh_live(context)?;
         let store = CodexConfig::read(home).store;
         let auth = AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
         let usages = SessionUsages::read(context);
-        let (accounts, _) = with_profiles(context)?;
+        let (accounts, _) = accounts_and_profiles(context)?;
         let counts = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && counts);
         let had = if counts {
@@ -93,7 +93,7 @@ impl CurrentArgs {
             .partition(|holder| holder.pid.is_some() && holder.pid == running);
         let view = |holder: Holder| process_view(holder, &had, &accounts, live, context);
         let shown = live.map(|account| {
-            let (account, verdict) = judged(account.clone(), context);
+            let (account, verdict) = with_verdict(account.clone(), context);
             AccountView::of(&account, &verdict, context)
         });
         let usage = live.and_then(|live| usages.of(&live.entry));

@@ -1,6 +1,6 @@
 //! `launch`: Codex under a chosen account, and a record of which conversation that was.
 
-use super::account::{bar, judged, label, printable, with_profiles};
+use super::account::{bar, with_verdict, label, printable, accounts_and_profiles};
 use super::start_codex::StartArgs;
 use super::recommend::best_login;
 use crate::codex::arguments::{Arguments, Mode};
@@ -74,7 +74,7 @@ impl LaunchArgs {
         if runs_conversation && let Some(account) = self.of_folder(context)? {
             return self
                 .start
-                .apart()
+                .isolated_if_supported()
                 .start(&account, &self.args, None, context);
         }
         Err(run_directly(&self.args, context))
@@ -106,14 +106,14 @@ impl LaunchArgs {
 
 /// The account that was typed.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
-    let (mut accounts, _) = with_profiles(context)?;
+    let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     Ok(accounts.swap_remove(position).entry.identity)
 }
 
 /// Lets the user choose one of the profiles, with what is left of their quota.
 pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
-    let (mut accounts, _) = with_profiles(context)?;
+    let (mut accounts, _) = accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     let choices: Vec<_> = accounts.iter().map(|a| choice(a, context)).collect();
     let position = context.ui.pick(question, &choices).ok_or_else(|| {
@@ -124,7 +124,7 @@ pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, Comman
 }
 
 fn choice(account: &Account, context: &Context) -> String {
-    let (account, verdict) = judged(account.clone(), context);
+    let (account, verdict) = with_verdict(account.clone(), context);
     let now = if account.current { "  (current)" } else { "" };
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map_or_else(

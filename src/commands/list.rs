@@ -1,6 +1,6 @@
 //! `list`: the profiles, with what was seen of their quota last. Asks nobody.
 
-use super::account::{AccountView, judged, printable, style_of, with_profiles};
+use super::account::{AccountView, with_verdict, printable, style_of, accounts_and_profiles};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
@@ -60,12 +60,12 @@ pub(super) struct AccountRow {
 
 /// All profiles, ordered by name.
 pub(super) fn rows(context: &Context) -> Result<Vec<AccountRow>, CommandError> {
-    let (accounts, profiles) = with_profiles(context)?;
+    let (accounts, profiles) = accounts_and_profiles(context)?;
     let row = |profile: Profile| {
         let account = accounts
             .iter()
             .find(|a| a.entry.profile.as_ref() == Some(&profile.name))?;
-        let (account, verdict) = judged(account.clone(), context);
+        let (account, verdict) = with_verdict(account.clone(), context);
         Some(AccountRow {
             profile,
             account,
@@ -81,7 +81,7 @@ impl ListArgs {
     /// # Errors
     /// A document was written by a newer version, or the file system refuses.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let is_fresh = !self.refresh || refresh::all(context)?;
+        let is_fresh = !self.refresh || refresh::refresh_all(context)?;
         let outcome = show("list", context)?;
         Ok(if is_fresh { outcome } else { Outcome::Partial })
     }

@@ -1,6 +1,6 @@
 //! `profile`: accounts by name.
 
-use super::account::{AccountView, absolute, judged, printable, relative, style_of, warn_all};
+use super::account::{AccountView, absolute, with_verdict, printable, relative, style_of, warn_all};
 use super::list::{self, AccountRow, problem};
 use super::profile_export::{self, ExportArgs};
 use super::profile_import::ImportArgs;
@@ -196,7 +196,7 @@ pub(super) fn renewed_at(freshness: &Freshness) -> Option<chrono::DateTime<chron
 }
 
 /// What `last_refresh` says, where the clock was ahead when Codex wrote it.
-pub(super) fn dated_ahead(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
+pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     let is_ahead = freshness.is_dated_ahead();
     freshness.last_refresh.filter(|_| is_ahead)
 }
@@ -226,7 +226,7 @@ pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
 
 /// Brings `cooldown.json` up to the profiles that there are; `renewed` is a login that was saved
 /// just now.
-pub(super) fn note(context: &Context, renewed: Option<&Login>) -> Result<(), CommandError> {
+pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Result<(), CommandError> {
     let settings = &context.settings;
     let noted = store::note_profiles_and(
         &settings.manager_home,
@@ -283,7 +283,7 @@ impl ProfileShowArgs {
         let AccountRow {
             profile, account, ..
         } = row;
-        let (account, verdict) = judged(account, context);
+        let (account, verdict) = with_verdict(account, context);
         let time =
             |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| rfc3339(&at, settings.zone));
         let live_in = profile.live_in(&settings.codex_home);
@@ -370,7 +370,7 @@ impl RenameArgs {
         let old = profiles.named(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
         if !self.dry_run {
-            note(context, None)?;
+            update_cooldown(context, None)?;
         }
         context.ui.document(
             "profile rename",

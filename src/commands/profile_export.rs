@@ -1,7 +1,7 @@
 //! `profile export`: the manager home as one file, for another machine.
 
 use super::account::printable;
-use super::profile::{check_store, note};
+use super::profile::{check_store, update_cooldown};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::login_lock;
 use crate::context::Context;
@@ -166,7 +166,7 @@ fn write(
         export::write(plan, options, seal_for, file, &bar)?
     };
     if !plan.logins.is_empty() {
-        note(context, None)?;
+        update_cooldown(context, None)?;
     }
     Ok(bytes)
 }
@@ -259,7 +259,7 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
         }
     }
     if changed {
-        note(context, None)?;
+        update_cooldown(context, None)?;
     }
     Ok(())
 }

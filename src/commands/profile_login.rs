@@ -1,7 +1,7 @@
 //! `profile login`: a new login, made by Codex in an empty home, kept as a profile.
 
 use super::account::{printable, relative};
-use super::profile::{check_store, note, signed_in_at};
+use super::profile::{check_store, update_cooldown, signed_in_at};
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
@@ -21,7 +21,7 @@ use std::ffi::OsString;
 
 /// Sign in to an account and keep the login under a name; the live home goes on as it is
 ///
-/// Runs `codex login` in an empty home of its own, so that nobody is signed out. An account that has
+/// Runs `codex login` in an empty home of its own, so that has_no_login is signed out. An account that has
 /// a profile keeps that one. When the account is the one that is signed in, the live home gets the
 /// new login as well, for the old one may be spent.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub(super) struct LoginArgs {
     /// Arguments for `codex login`
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
-    /// Show what would be done; ask nobody and write nothing
+    /// Show what would be done; ask has_no_login and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
@@ -87,7 +87,7 @@ impl LoginArgs {
         let ended = sign_in::run(&program, &place, &context.env, &self.arguments).map_err(|e| {
             CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
         });
-        let nobody = matches!(home.auth()?, AuthFile::Missing);
+        let has_no_login = matches!(home.auth()?, AuthFile::Missing);
         let found = home.finish(
             &settings.manager_home,
             context.local_now(),
@@ -100,7 +100,7 @@ impl LoginArgs {
                 "codex login wrote a login that is not understood",
             )
             .hint(format!("it is kept: {}", kept.display()))),
-            None => Err(failure(ended, nobody)),
+            None => Err(login_error(ended, has_no_login)),
         }
     }
 
@@ -133,7 +133,7 @@ impl LoginArgs {
         ended: ForegroundExit,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        note(context, Some(&adopted.login))?;
+        update_cooldown(context, Some(&adopted.login))?;
         let zone = context.settings.zone;
         let identity = &adopted.login.identity;
         let at = signed_in_at(&adopted.login.freshness);
@@ -181,7 +181,7 @@ impl LoginArgs {
             ),
         }
         if ended.code != Some(0) {
-            ui.warn(format_args!("codex login {}", how(ended)));
+            ui.warn(format_args!("codex login {}", exit_description(ended)));
         }
         warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
@@ -213,14 +213,14 @@ fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     }
 }
 
-fn how(ended: ForegroundExit) -> String {
+fn exit_description(ended: ForegroundExit) -> String {
     match ended.code {
         Some(code) => format!("ended with exit code {code}"),
         None => "was ended by a signal".into(),
     }
 }
 
-fn failure(ended: ForegroundExit, nobody: bool) -> CommandError {
+fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
     if ended.interrupted {
         return CommandError::wrap(
             ErrorKind::Interrupted,
@@ -228,9 +228,9 @@ fn failure(ended: ForegroundExit, nobody: bool) -> CommandError {
         )
         .hint("nothing was changed");
     }
-    let message = match (ended.code, nobody) {
+    let message = match (ended.code, has_no_login) {
         (Some(0), _) => "codex login ended well, but left no auth.json".into(),
-        _ => format!("codex login {}", how(ended)),
+        _ => format!("codex login {}", exit_description(ended)),
     };
     CommandError::failed(message)
         .hint("nothing was changed; what codex login takes: codex login --help")
@@ -247,7 +247,7 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
     for found in recovered {
         match found {
             RecoveredLogin::Login(adopted) => {
-                note(context, Some(&adopted.login))?;
+                update_cooldown(context, Some(&adopted.login))?;
                 context.ui.warn(format_args!(
                     "a sign-in that was interrupted was finished: {} is the profile {}",
                     printable(adopted.login.identity.email.as_str()),

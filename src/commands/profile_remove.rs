@@ -1,7 +1,7 @@
 //! `profile remove`: into the trash, or for good.
 
 use super::account::printable;
-use super::profile::{lock_account, note};
+use super::profile::{lock_account, update_cooldown};
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
 use crate::codex::auth::AuthFile;
@@ -87,7 +87,7 @@ impl ProfileRemoveArgs {
             view.trash = Some(place);
         }
         if !self.dry_run {
-            note(context, None)?;
+            update_cooldown(context, None)?;
         }
         ui.document("profile remove", &view);
         Ok(Outcome::Done)

@@ -2,7 +2,7 @@
 
 use super::account::{printable, relative};
 use super::profile::{
-    check_store, dated_ahead, note, renewed_at, signed_in_at, warn_if_live_elsewhere,
+    check_store, future_last_refresh, update_cooldown, renewed_at, signed_in_at, warn_if_live_elsewhere,
 };
 use super::verify::find_archive;
 use crate::accounts::profile::Profiles;
@@ -101,7 +101,7 @@ impl SaveArgs {
                 dry_run: self.dry_run,
             },
         );
-        self.say(&plan, &login, context);
+        self.show(&plan, &login, context);
         Ok(Outcome::Done)
     }
 
@@ -127,7 +127,7 @@ impl SaveArgs {
         Ok((snapshot, login))
     }
 
-    fn say(&self, plan: &SavePlan, login: &Login, context: &Context) {
+    fn show(&self, plan: &SavePlan, login: &Login, context: &Context) {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
         let who = printable(login.identity.email.as_str());
@@ -158,7 +158,7 @@ impl SaveArgs {
             )),
             None => ui.line("  how old it is is not known"),
         }
-        if let Some(written) = dated_ahead(&login.freshness) {
+        if let Some(written) = future_last_refresh(&login.freshness) {
             ui.warn(format_args!(
                 "the clock was ahead when Codex wrote this login: last_refresh says {}; how old it \
                  is was taken from its tokens",

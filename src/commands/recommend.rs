@@ -1,6 +1,6 @@
 //! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
 
-use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use super::account::{AccountView, full, known_accounts, label, local, printable, relative, style_of};
 use super::profile::check_store;
 use super::use_account::SwitchArgs;
 use crate::codex::config::CredentialStore;
@@ -107,7 +107,7 @@ impl RecommendArgs {
         template: Option<&Template>,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let mut accounts = known(context)?;
+        let mut accounts = known_accounts(context)?;
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);
         let include_api_key = self.include_api_key || preferences.include_api_key;
@@ -134,7 +134,7 @@ impl RecommendArgs {
             .find(|c| !self.switch || c.account.login == LoginState::Ok)
             .filter(|best| !self.ready_only || best.verdict.state == State::Ready)
         else {
-            return Err(nothing(&self, &ranking, context));
+            return Err(no_account_error(&self, &ranking, context));
         };
         if self.switch {
             context.ui.note(format_args!(
@@ -177,7 +177,7 @@ impl RecommendArgs {
 /// # Errors
 /// There is none, or `cooldown.json` cannot be read.
 pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
-    let mut accounts = known(context)?;
+    let mut accounts = known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let home = &context.settings.manager_home;
     loop {
@@ -201,7 +201,7 @@ pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
 }
 
 /// There is no account to name: `null` for scripts, the reason for people.
-fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
+fn no_account_error(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
         Some(best) if args.switch && !args.ready_only => CommandError::refused(

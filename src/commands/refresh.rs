@@ -30,7 +30,7 @@ pub(super) fn inquiry<'a>(
 ///
 /// # Errors
 /// The text or auth.json cannot be used, or the user stopped it.
-pub(super) fn look(
+pub(super) fn observe_live(
     context: &Context,
     known: &CooldownFile,
     status_text: Option<&str>,
@@ -46,7 +46,7 @@ pub(super) fn look(
 
 /// Notes what was seen; returns whether that succeeded. A failure is a warning: the user has the
 /// answer, also where the manager home cannot be written to.
-pub(super) fn note(context: &Context, report: &StatusReport) -> bool {
+pub(super) fn record(context: &Context, report: &StatusReport) -> bool {
     let settings = &context.settings;
     let noted = status::record(
         &settings.manager_home,
@@ -75,11 +75,11 @@ pub(super) fn note(context: &Context, report: &StatusReport) -> bool {
 ///
 /// # Errors
 /// auth.json cannot be used, or a document is of a newer version.
-pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
+pub(super) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
     let settings = &context.settings;
     let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
-    let report = look(context, &known.file, None, true)?;
-    let is_noted = note(context, &report);
+    let report = observe_live(context, &known.file, None, true)?;
+    let is_noted = record(context, &report);
     if let Some(problem) = &report.problem {
         context.ui.warn(format_args!("no live figure: {problem}"));
     }
@@ -91,6 +91,6 @@ pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
 ///
 /// # Errors
 /// An auth.json cannot be read, or an answer cannot be noted.
-pub(super) fn all(context: &Context) -> Result<bool, CommandError> {
+pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     status_accounts::refresh_all(context)
 }

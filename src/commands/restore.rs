@@ -182,9 +182,9 @@ impl RestoreArgs {
             if let Ok(path) = find_archive(context, Path::new(what)) {
                 return Ok(path);
             }
-            let accounts: Vec<_> = account::known(context)?
+            let accounts: Vec<_> = account::known_accounts(context)?
                 .into_iter()
-                .map(|a| account::judged(a, context))
+                .map(|a| account::with_verdict(a, context))
                 .collect();
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, what)?].identity;

@@ -120,7 +120,7 @@ impl ResumeArgs {
             let row = if self.last {
                 last_of_folder(&rows, context)?
             } else {
-                offer(&rows, context)?
+                pick_conversation(&rows, context)?
             };
             return Ok(of_row(row, home));
         };
@@ -206,7 +206,7 @@ fn last_of_folder<'a>(
 }
 
 /// Lets the user choose: those of this folder, else all.
-fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, CommandError> {
+fn pick_conversation<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, CommandError> {
     let here = &context.env.current_dir;
     let listed = || rows.iter().filter(|row| !row.archived);
     let mut offered: Vec<_> = listed()

@@ -29,7 +29,7 @@ pub struct ShutdownArgs {
 
 impl ShutdownArgs {
     /// What they say about asking.
-    pub fn wish(&self, context: &Context) -> ConfirmationRequest {
+    pub fn confirmation(&self, context: &Context) -> ConfirmationRequest {
         if self.manual_terminate_confirmation {
             ConfirmationRequest::Ask
         } else if self.auto_terminate_without_confirmation {
@@ -47,7 +47,7 @@ impl ShutdownArgs {
         list(context, &seen);
         let asks = shutdown::must_ask(
             request.settings,
-            self.wish(context),
+            self.confirmation(context),
             TargetOs::of_this_build(),
         );
         shutdown::plan(&seen, request.settings, asks)
@@ -63,7 +63,7 @@ impl ShutdownArgs {
         request: &ShutdownRequest<'_>,
     ) -> Result<ShutdownReport, CommandError> {
         let mut prompter = UserPrompter { context, request };
-        let report = shutdown::shut_down(request, self.wish(context), &mut prompter)?;
+        let report = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
         if !report.ended.is_empty() {
             let ended = shutdown::named(&report.ended);
             context.ui.note(format_args!("ended: {ended}"));

@@ -28,7 +28,7 @@ pub(super) struct StartArgs {
 
 impl StartArgs {
     /// The same in an isolated home, where the system has them.
-    pub(super) fn apart(self) -> Self {
+    pub(super) fn isolated_if_supported(self) -> Self {
         Self {
             isolated: self.isolated || cfg!(unix),
             ..self

@@ -1,6 +1,6 @@
 //! `status`: who is signed in, and what is left of the quota.
 
-use super::account::{warn_all, with_profiles};
+use super::account::{warn_all, accounts_and_profiles};
 use super::{refresh, status_accounts, status_history};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
@@ -29,7 +29,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The most that is read of a status text. Real ones are below 4 kB.
-const MAX_TEXT_BYTES: u64 = 1024 * 1024;
+const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
 /// Show an account and its quota windows: the live one, another, or all
 ///
@@ -90,9 +90,9 @@ impl StatusArgs {
 
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
         let known = load_known(context)?;
-        let is_looking = !self.dry_run && !self.is_young(context, &known)?;
-        let report = refresh::look(context, &known, text, is_looking)?;
-        let is_noted = !is_looking || refresh::note(context, &report);
+        let is_looking = !self.dry_run && !self.is_recent_enough(context, &known)?;
+        let report = refresh::observe_live(context, &known, text, is_looking)?;
+        let is_noted = !is_looking || refresh::record(context, &report);
         show(context, &report, None);
         if !self.dry_run {
             status_history::note_moved_resets(&report, context)?;
@@ -110,7 +110,7 @@ impl StatusArgs {
         text: &str,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let (accounts, _) = with_profiles(context)?;
+        let (accounts, _) = accounts_and_profiles(context)?;
         let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
         let known = load_known(context)?;
         let report = status::observe_text(
@@ -119,7 +119,7 @@ impl StatusArgs {
             &context.settings.codex_home,
             &refresh::inquiry(context, &known, false),
         )?;
-        let is_noted = self.dry_run || refresh::note(context, &report);
+        let is_noted = self.dry_run || refresh::record(context, &report);
         show(context, &report, entry.profile.as_deref());
         if !self.dry_run {
             status_history::note_moved_resets(&report, context)?;
@@ -138,7 +138,7 @@ fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
 
 impl StatusArgs {
     /// Whether what is known of the live account is younger than `--if-older`.
-    fn is_young(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
+    fn is_recent_enough(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
         let Some(text) = &self.if_older else {
             return Ok(false);
         };
@@ -161,10 +161,10 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();
-        waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+        waiting_for_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         file_open::open_given(path)
-            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
     Ok(status_text::decode(&bytes))

@@ -1,6 +1,6 @@
 //! `status --account` and `status --all`: accounts that need not be signed in.
 
-use super::account::{judged, label, printable, style_of, warn_all, with_profiles};
+use super::account::{with_verdict, label, printable, style_of, warn_all, accounts_and_profiles};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh::inquiry;
 use super::status::{self, StatusJson};
@@ -32,7 +32,7 @@ struct FindingJson {
 /// # Errors
 /// No or several accounts fit; there is no login; the answer cannot be noted.
 pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
-    let (mut accounts, _) = with_profiles(context)?;
+    let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let identity = accounts.swap_remove(position).entry.identity;
     let mut subjects = subjects(context)?;
@@ -78,14 +78,14 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
         );
         return Ok(Outcome::Done);
     }
-    let (accounts, _) = with_profiles(context)?;
+    let (accounts, _) = accounts_and_profiles(context)?;
     let mut table = Table::new(ui, &["ACCOUNT", "EMAIL", "STATE", "QUOTA LEFT"]);
     for finding in &findings {
         let who = &finding.subject.identity;
         let Some(account) = accounts.iter().find(|a| a.entry.identity.is_same(who)) else {
             continue;
         };
-        let (account, verdict) = judged(account.clone(), context);
+        let (account, verdict) = with_verdict(account.clone(), context);
         let is_current = finding.subject.place == Place::Live;
         let mut name = label(&account);
         if is_current {

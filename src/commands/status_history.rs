@@ -1,6 +1,6 @@
 //! `status --history`: an account's windows over time, and resets that moved.
 
-use super::account::{absolute, bar, known, local, printable};
+use super::account::{absolute, bar, known_accounts, local, printable};
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -60,7 +60,7 @@ struct MovedView {
 /// # Errors
 /// No or several accounts fit, nobody is signed in, or a document is of a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
-    let mut accounts = known(context)?;
+    let mut accounts = known_accounts(context)?;
     let position = match text {
         Some(text) => resolve(accounts.iter().map(|a| &a.entry), text)?,
         None => accounts.iter().position(|a| a.current).ok_or_else(|| {
@@ -121,7 +121,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         ui.line("");
     }
     for moved in &all_moved {
-        ui.line(say(moved, context));
+        ui.line(describe_moved_reset(moved, context));
     }
     Ok(Outcome::Done)
 }
@@ -184,7 +184,7 @@ fn name(window: &Window) -> String {
 }
 
 /// "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday".
-fn say(moved: &Moved, context: &Context) -> String {
+fn describe_moved_reset(moved: &Moved, context: &Context) -> String {
     let zone = context.settings.zone;
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
     let day = |at: &Timestamp| zone.at(at).date_naive();
@@ -222,7 +222,7 @@ pub(super) fn note_moved_resets(
     let file = observations::load(&context.settings.manager_home, identity)?;
     for course in file.courses() {
         for moved in course.moved().filter(|m| m.seen_after == seen.observed_at) {
-            context.ui.note(say(&moved, context));
+            context.ui.note(describe_moved_reset(&moved, context));
         }
     }
     Ok(())

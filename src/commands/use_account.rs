@@ -1,6 +1,6 @@
 //! `use`: another account in the live home.
 
-use super::account::{judged, label, printable, shortened, warn_all, with_profiles};
+use super::account::{with_verdict, label, printable, shortened, warn_all, accounts_and_profiles};
 use super::profile::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
@@ -106,7 +106,7 @@ impl UseArgs {
                     .hint("name an account: codex-manager list")
             });
         }
-        let (mut accounts, _) = with_profiles(context)?;
+        let (mut accounts, _) = accounts_and_profiles(context)?;
         let position = if let Some(text) = &self.account {
             resolve(accounts.iter().map(|a| &a.entry), text)?
         } else {
@@ -114,7 +114,7 @@ impl UseArgs {
             let choices: Vec<_> = accounts
                 .iter()
                 .map(|account| {
-                    let (account, verdict) = judged(account.clone(), context);
+                    let (account, verdict) = with_verdict(account.clone(), context);
                     let now = if account.current { "  (current)" } else { "" };
                     let email = printable(account.entry.identity.email.as_str());
                     format!(

@@ -159,9 +159,9 @@ impl ConfigFile {
     ///
     /// # Errors
     /// A known setting holds what it may not.
-    pub(crate) fn decide(&self) -> Result<ConfigValues, ConfigFileError> {
+    pub(crate) fn values(&self) -> Result<ConfigValues, ConfigFileError> {
         for key in &KEYS {
-            if !self.holds_valid(key) {
+            if !self.has_valid_value(key) {
                 return Err(self.invalid(&key.into()));
             }
         }
@@ -225,15 +225,15 @@ impl ConfigFile {
         Ok(accounts)
     }
 
-    fn holds_valid(&self, key: &'static ConfigKey) -> bool {
-        match (self.get(&key.into()), self.stands(key)) {
+    fn has_valid_value(&self, key: &'static ConfigKey) -> bool {
+        match (self.get(&key.into()), self.has_other_item(key)) {
             (Some(value), _) => key.kind.takes(value),
-            (None, stands) => !stands,
+            (None, has_other_item) => !has_other_item,
         }
     }
 
     /// Whether something stands at `key`, or where its table should, that is no value.
-    fn stands(&self, key: &ConfigKey) -> bool {
+    fn has_other_item(&self, key: &ConfigKey) -> bool {
         let (table, last) = match key.name.split_once('.') {
             None => return self.document.contains_key(key.name),
             Some((table, last)) => (self.document.get(table), last),
@@ -479,7 +479,7 @@ keep_last = 7
             "codex = { bin = '/opt/codex' }",
             "[codex]\nbin = '/opt/codex'",
         ] {
-            let bin = parsed(text).decide().unwrap().codex_bin;
+            let bin = parsed(text).values().unwrap().codex_bin;
             assert_eq!(bin, Some("/opt/codex".into()), "{text}");
         }
     }
@@ -500,9 +500,9 @@ keep_last = 7
             "folders.'/work'.sub = 'work'",
             "trusted.'/work' = 'yes'",
         ] {
-            assert!(parsed(text).decide().is_err(), "{text}");
+            assert!(parsed(text).values().is_err(), "{text}");
         }
-        assert!(parsed("unknown = 1\n[deep.er]\nx = 1").decide().is_ok());
+        assert!(parsed("unknown = 1\n[deep.er]\nx = 1").values().is_ok());
     }
 
     #[test]
@@ -550,7 +550,7 @@ keep_last = 7
 \"~/work/vendor\" = false
 "
         );
-        let accounts = file.decide().unwrap().preferences.folders;
+        let accounts = file.values().unwrap().preferences.folders;
         let text = |(folder, profile): (&str, &str)| (folder.to_owned(), profile.to_owned());
         assert_eq!(
             accounts.folders.into_iter().collect::<Vec<_>>(),
@@ -567,7 +567,7 @@ keep_last = 7
         let file = parsed("folders.work = 'client-a'\ntrusted.'~/work' = true");
         let name = "folders.work".into();
         assert_eq!(file.unknown(), [KeyError::NoFolder { name }]);
-        let accounts = file.decide().unwrap().preferences.folders;
+        let accounts = file.values().unwrap().preferences.folders;
         assert!(accounts.folders.is_empty() && !accounts.trusted.is_empty());
     }
 

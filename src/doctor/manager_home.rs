@@ -100,7 +100,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
 
 fn settings(home: &Path) -> Check {
     const ID: &str = "manager.config";
-    let read = ConfigFile::read(home).and_then(|file| file.decide().map(|_| file));
+    let read = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
     match read {
         Err(e @ ConfigFileError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("no other command works with it")

@@ -57,7 +57,7 @@ impl DemoArgs {
             .prefix("codex-manager-demo-")
             .tempdir_in(&temp)
             .at("create a folder in", &temp)?;
-        let result = Demo::new(context, temp_home.path()).play();
+        let result = Demo::new(context, temp_home.path()).run_steps();
         if self.keep {
             let kept = temp_home.keep();
             context
@@ -98,29 +98,29 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn play(mut self) -> Result<Outcome, CommandError> {
+    fn run_steps(mut self) -> Result<Outcome, CommandError> {
         let home = self.inner.settings.codex_home.clone();
         let now = self.context.now();
-        self.say("A sample Codex home with three conversations, and dumps of three old logins.");
+        self.heading("A sample Codex home with three conversations, and dumps of three old logins.");
         sample::codex_home(&home, now)?;
         sample::legacy_dumps(&self.dumps, now)?;
 
         let dumps = self.dumps.clone();
-        self.say("Old dumps become records: when does each account have quota again?");
+        self.heading("Old dumps become records: when does each account have quota again?");
         self.step("normalize", &[dumps.into_os_string()], NormalizeArgs::run)?;
         self.step("cooldown", &[], CooldownArgs::run)?;
-        self.say("Which account now?");
+        self.heading("Which account now?");
         self.step("recommend", &["--explain".into()], RecommendArgs::run)?;
-        self.say("Everything into one archive.");
+        self.heading("Everything into one archive.");
         self.step("backup", &["--no-status".into()], BackupArgs::run)?;
 
         let before = conversations(&home)?;
-        self.say("Disaster: conversations, settings and the database are gone.");
+        self.heading("Disaster: conversations, settings and the database are gone.");
         for name in ["sessions", "config.toml", "state_5.sqlite"] {
             tree::remove(&home.join(name))?;
             self.context.ui.line(format_args!("  removed {name}"));
         }
-        self.say("And back.");
+        self.heading("And back.");
         self.step("restore", &["latest".into()], RestoreArgs::run)?;
         self.step("verify", &["--all".into()], VerifyArgs::run)?;
         let same = conversations(&home)? == before && home.join("config.toml").exists();
@@ -149,7 +149,7 @@ impl<'a> Demo<'a> {
         })
     }
 
-    fn say(&self, text: &str) {
+    fn heading(&self, text: &str) {
         let ui = &self.context.ui;
         ui.line(format_args!("\n{}", ui.paint(Style::Strong, text)));
     }

@@ -25,8 +25,8 @@ impl ScheduleRemoveArgs {
         let bin = codex_bin(context).unwrap_or_default();
         let place = place(context, self.common.scheduler(), bin)?;
         let files = schedule::plan_remove(self.job, &place)?;
-        let is_there = files.iter().any(|file| file.action == FileAction::Remove);
-        let steps = if is_there {
+        let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
+        let steps = if is_installed {
             schedule::disabling(self.job, &place)
         } else {
             Vec::new()
@@ -54,7 +54,7 @@ impl ScheduleRemoveArgs {
             },
         );
         show_files(context, &files, dry_run);
-        if !is_there {
+        if !is_installed {
             let name = self.job.name();
             context.ui.note(format_args!("{name} is not installed"));
         }
