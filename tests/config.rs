@@ -102,9 +102,9 @@ fn what_is_invalid_is_refused_and_the_file_untouched() {
     }
     let run = env.run(["config", "get", "timezon"]).code(4);
     insta::assert_snapshot!(run.stderr, @r#"
-    error: no setting is called "timezon"; did you mean timezone?
+    error: unknown setting "timezon"; did you mean timezone?
 
-    hint: see them all: codex-manager config list
+    hint: list all settings: codex-manager config list
     "#);
 }
 
@@ -116,7 +116,7 @@ fn a_broken_value_stops_every_command_but_those_that_mend_it() {
     insta::assert_snapshot!(run.stderr, @r"
     error: color must be one of auto, always, never: [ROOT]/home/.codex-manager/config.toml
 
-    hint: go back to the default with: codex-manager config unset color
+    hint: reset it to the default: codex-manager config unset color
     ");
     let _ = env.run(["config", "list"]).code(4);
     let _ = env.run(["config", "unset", "color"]).code(0);
@@ -136,7 +136,7 @@ fn a_broken_value_stops_every_command_but_those_that_mend_it() {
 fn a_typo_is_said_by_every_command_but_the_one_in_prompts() {
     let env = TestEnv::new();
     env.write(FILE, "recomend.strategy = 'lru'\n");
-    let warning = "warning: config.toml: no setting is called \"recomend.strategy\"; did you mean recommend.strategy?\n";
+    let warning = "warning: config.toml: unknown setting \"recomend.strategy\"; did you mean recommend.strategy?\n";
     assert!(
         env.run(["list-backups"])
             .code(0)

@@ -126,9 +126,9 @@ fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
     }
     let run = env.run(["config", "get", "folders.work"]).code(4);
     insta::assert_snapshot!(run.stderr, @r#"
-    error: "folders.work" does not name a folder by an absolute path
+    error: the folder of "folders.work" is not an absolute path
 
-    hint: write the whole path, or one that begins with ~, such as folders.~/work
+    hint: give an absolute path, or one that begins with ~, such as folders.~/work
     "#);
     let dry = ["config", "set", "folders.~/work", "work", "--dry-run"];
     let _ = env.run(dry).code(0);
@@ -143,7 +143,7 @@ fn a_broken_entry_is_named_with_the_command_that_removes_it() {
     insta::assert_snapshot!(run.stderr, @r"
     error: folders.~/my work must be the name of a profile: [ROOT]/home/.codex-manager/config.toml
 
-    hint: go back to the default with: codex-manager config unset 'folders.~/my work'
+    hint: reset it to the default: codex-manager config unset 'folders.~/my work'
     ");
     let (_, command) = run.stderr.split_once("codex-manager ").expect("a command");
     assert_eq!(command.trim_end(), "config unset 'folders.~/my work'");
@@ -152,8 +152,7 @@ fn a_broken_entry_is_named_with_the_command_that_removes_it() {
     // Edited by hand: not a folder, so it has no effect, and every command says so.
     env.write(FILE, "[folders]\nwork = \"work\"\n");
     let run = env.run(["list-backups"]).code(0);
-    let warning =
-        "warning: config.toml: \"folders.work\" does not name a folder by an absolute path\n";
+    let warning = "warning: config.toml: the folder of \"folders.work\" is not an absolute path\n";
     assert!(run.stderr.starts_with(warning), "{run}");
 }
 

@@ -86,7 +86,7 @@ fn a_wait_for_another_command_is_told_and_can_be_ended() {
         let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
         let told = said.by_ref().map(|line| line.expect("text"));
         let told: Vec<_> = told
-            .take_while(|line| !line.contains("another codex-manager is at work"))
+            .take_while(|line| !line.contains("waiting for another codex-manager to finish"))
             .collect();
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).expect("told");

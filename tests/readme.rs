@@ -94,7 +94,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "sync run --apply",
         5,
-        "hint: mount it, start its client, or make it with mkdir",
+        "hint: mount it, start its client, or create it with mkdir",
     ),
 ];
 

@@ -1,8 +1,8 @@
 //! `cooldown`: which accounts are free, and until when the others are not.
 
 use super::account::{
-    AccountView, absolute, bar, full, with_verdict, label, local, printable, relative, style_of,
-    warn_all, accounts_with_live, accounts_and_profiles,
+    AccountView, absolute, accounts_and_profiles, accounts_with_live, bar, full, label, local,
+    printable, relative, style_of, warn_all, with_verdict,
 };
 use crate::codex::window::Window;
 use crate::context::Context;

@@ -1,6 +1,6 @@
 //! `current`: the account that Codex uses now. Asks nobody, unless it is told to.
 
-use super::account::{AccountView, with_verdict, local, printable, accounts_and_profiles};
+use super::account::{AccountView, accounts_and_profiles, local, printable, with_verdict};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::running::AccountHistory;

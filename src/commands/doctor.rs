@@ -118,7 +118,7 @@ fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
         let mended = if dry_run {
             Ok(())
         } else {
-            permissions::close(&path)
+            permissions::restrict_to_owner(&path)
         };
         let message = format!("{done} closed to others: {}", path.display());
         tried("manager.home", mended.map(|()| message).map_err(Into::into));

@@ -1,8 +1,8 @@
 //! `launch`: Codex under a chosen account, and a record of which conversation that was.
 
-use super::account::{bar, with_verdict, label, printable, accounts_and_profiles};
-use super::start_codex::StartArgs;
+use super::account::{accounts_and_profiles, bar, label, printable, with_verdict};
 use super::recommend::best_login;
+use super::start_codex::StartArgs;
 use crate::codex::arguments::{Arguments, Mode};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;

@@ -1,6 +1,6 @@
 //! `list`: the profiles, with what was seen of their quota last. Asks nobody.
 
-use super::account::{AccountView, with_verdict, printable, style_of, accounts_and_profiles};
+use super::account::{AccountView, accounts_and_profiles, printable, style_of, with_verdict};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};

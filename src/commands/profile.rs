@@ -1,6 +1,8 @@
 //! `profile`: accounts by name.
 
-use super::account::{AccountView, absolute, with_verdict, printable, relative, style_of, warn_all};
+use super::account::{
+    AccountView, absolute, printable, relative, style_of, warn_all, with_verdict,
+};
 use super::list::{self, AccountRow, problem};
 use super::profile_export::{self, ExportArgs};
 use super::profile_import::ImportArgs;
@@ -226,7 +228,10 @@ pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
 
 /// Brings `cooldown.json` up to the profiles that there are; `renewed` is a login that was saved
 /// just now.
-pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Result<(), CommandError> {
+pub(super) fn update_cooldown(
+    context: &Context,
+    renewed: Option<&Login>,
+) -> Result<(), CommandError> {
     let settings = &context.settings;
     let noted = store::note_profiles_and(
         &settings.manager_home,

@@ -1,7 +1,7 @@
 //! `profile login`: a new login, made by Codex in an empty home, kept as a profile.
 
 use super::account::{printable, relative};
-use super::profile::{check_store, update_cooldown, signed_in_at};
+use super::profile::{check_store, signed_in_at, update_cooldown};
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;

@@ -2,7 +2,8 @@
 
 use super::account::{printable, relative};
 use super::profile::{
-    check_store, future_last_refresh, update_cooldown, renewed_at, signed_in_at, warn_if_live_elsewhere,
+    check_store, future_last_refresh, renewed_at, signed_in_at, update_cooldown,
+    warn_if_live_elsewhere,
 };
 use super::verify::find_archive;
 use crate::accounts::profile::Profiles;
@@ -88,7 +89,7 @@ impl SaveArgs {
             let home = &settings.codex_home;
             let now = context.local_now();
             let (plan, _) = profiles.save_as(&self.name, login, home, is_owner, now)?;
-            note(context, Some(login.1))?;
+            update_cooldown(context, Some(login.1))?;
             plan
         };
         context.ui.document(

@@ -1,6 +1,8 @@
 //! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
 
-use super::account::{AccountView, full, known_accounts, label, local, printable, relative, style_of};
+use super::account::{
+    AccountView, full, known_accounts, label, local, printable, relative, style_of,
+};
 use super::profile::check_store;
 use super::use_account::SwitchArgs;
 use crate::codex::config::CredentialStore;
@@ -201,7 +203,11 @@ pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
 }
 
 /// There is no account to name: `null` for scripts, the reason for people.
-fn no_account_error(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
+fn no_account_error(
+    args: &RecommendArgs,
+    ranking: &Ranking<'_>,
+    context: &Context,
+) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
         Some(best) if args.switch && !args.ready_only => CommandError::refused(

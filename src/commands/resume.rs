@@ -206,7 +206,10 @@ fn last_of_folder<'a>(
 }
 
 /// Lets the user choose: those of this folder, else all.
-fn pick_conversation<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, CommandError> {
+fn pick_conversation<'a>(
+    rows: &'a [ThreadRow],
+    context: &Context,
+) -> Result<&'a ThreadRow, CommandError> {
     let here = &context.env.current_dir;
     let listed = || rows.iter().filter(|row| !row.archived);
     let mut offered: Vec<_> = listed()

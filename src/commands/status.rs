@@ -1,6 +1,6 @@
 //! `status`: who is signed in, and what is left of the quota.
 
-use super::account::{warn_all, accounts_and_profiles};
+use super::account::{accounts_and_profiles, warn_all};
 use super::{refresh, status_accounts, status_history};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
@@ -138,7 +138,11 @@ fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
 
 impl StatusArgs {
     /// Whether what is known of the live account is younger than `--if-older`.
-    fn is_recent_enough(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
+    fn is_recent_enough(
+        &self,
+        context: &Context,
+        known: &CooldownFile,
+    ) -> Result<bool, CommandError> {
         let Some(text) = &self.if_older else {
             return Ok(false);
         };

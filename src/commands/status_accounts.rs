@@ -1,6 +1,6 @@
 //! `status --account` and `status --all`: accounts that need not be signed in.
 
-use super::account::{with_verdict, label, printable, style_of, warn_all, accounts_and_profiles};
+use super::account::{accounts_and_profiles, label, printable, style_of, warn_all, with_verdict};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh::inquiry;
 use super::status::{self, StatusJson};

@@ -1,6 +1,6 @@
 //! `use`: another account in the live home.
 
-use super::account::{with_verdict, label, printable, shortened, warn_all, accounts_and_profiles};
+use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
 use super::profile::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};

@@ -1,4 +1,4 @@
-//! Reading and changing `config.toml`: comments and order stay, and nothing invalid is written.
+//! Reads and changes `config.toml`. A change keeps comments and order; invalid values are never written.
 
 use super::{
     ConfigKey, ConfigValues, FILE_NAME, FOLDER_KEYS, KEYS, KeyError, Preferences, Setting, count,
@@ -13,59 +13,59 @@ use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
-/// The lock of the manager home's documents.
+/// The lock file of the manager home's documents.
 const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
 
-/// The key that says for which version the file was written. It may be left out.
+/// The optional key with the version of the file's format.
 const SCHEMA_KEY: &str = "schema";
 
-/// The newest one that this program knows.
+/// The newest version of the format that this program reads.
 const SCHEMA: i64 = 1;
 
-/// Why the file could not be used.
+/// Errors of reading, validating and changing `config.toml`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigFileError {
-    /// The file system refused.
+    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// It is no TOML.
+    /// The file is not valid TOML.
     #[error("not valid TOML: {}", path.display())]
     Syntax {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// What is wrong, with the line.
+        /// The parser's message with the line.
         #[source]
         source: toml_edit::TomlError,
     },
-    /// A setting holds what it may not.
+    /// A setting has an invalid value.
     #[error("{key} must be {expected}: {}", path.display())]
     Value {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// The setting.
+        /// The name of the setting.
         key: String,
-        /// What it may hold.
+        /// A description of the valid values.
         expected: String,
     },
-    /// Written for a newer version of this program.
-    #[error("written for a newer codex-manager (schema {found}, this one knows {SCHEMA}): {}", path.display())]
+    /// The file was written by a newer version of this program.
+    #[error("written by a newer codex-manager (schema {found}, this version reads up to {SCHEMA}): {}", path.display())]
     Newer {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// The schema number it carries.
+        /// The schema number in the file.
         found: i64,
     },
-    /// A key stands where a table has to.
-    #[error("{table} is no table: {}", path.display())]
+    /// A value is in the place of a table.
+    #[error("{table} is not a table: {}", path.display())]
     NotATable {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// The key.
+        /// The name of the table.
         table: String,
     },
 }
 
-/// The file as it was read.
+/// A parsed `config.toml` whose values need not be valid yet.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile {
     path: PathBuf,
@@ -73,25 +73,25 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// The path in a manager home.
+    /// Returns the path of `config.toml` in a manager home.
     pub(crate) fn path_in(manager_home: &Path) -> PathBuf {
         manager_home.join(FILE_NAME)
     }
 
-    /// Reads the file of a manager home; one that does not exist is empty.
+    /// Reads the file of a manager home. A missing file counts as empty.
     ///
     /// # Errors
-    /// It cannot be read, is no TOML, or of a newer version. What else it holds is not looked at.
+    /// The file cannot be read, is not TOML, or has a newer schema. The settings are not validated.
     pub(crate) fn read(manager_home: &Path) -> Result<Self, ConfigFileError> {
         let path = Self::path_in(manager_home);
         let text = read_text(&path)?;
         Self::parse(path, &text)
     }
 
-    /// The same for a text; `path` is for errors.
+    /// Parses `text`; `path` is used in errors only.
     ///
     /// # Errors
-    /// It is no TOML, or of a newer version.
+    /// The text is not TOML, or has a newer schema.
     pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigFileError> {
         let document: DocumentMut = match text.parse() {
             Ok(document) => document,
@@ -109,7 +109,7 @@ impl ConfigFile {
         }
     }
 
-    /// What `setting` is set to.
+    /// Returns the value of `setting`, unvalidated; `None` if the file does not set it.
     pub(crate) fn get(&self, setting: &Setting) -> Option<&Value> {
         self.item(setting)?.as_value()
     }
@@ -121,8 +121,8 @@ impl ConfigFile {
         }
     }
 
-    /// The entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an absolute
-    /// path are left out: [`ConfigFile::unknown`] has them.
+    /// Returns the entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an
+    /// absolute path are omitted; [`ConfigFile::unknown`] reports them.
     pub(crate) fn folder_settings(&self) -> Vec<Setting> {
         let tables = FOLDER_KEYS.iter().filter_map(|key| {
             let table = self.document.get(key.name)?.as_table_like()?;
@@ -136,7 +136,7 @@ impl ConfigFile {
             .collect()
     }
 
-    /// `setting`, with its folder as the file spells it where the file has that folder.
+    /// Returns `setting` with its folder spelled as in the file, if the file contains that folder.
     pub(crate) fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
         if self.item(&setting).is_some() {
             return setting;
@@ -146,7 +146,7 @@ impl ConfigFile {
         same.unwrap_or(setting)
     }
 
-    /// Keys that no setting has.
+    /// Returns all keys that no setting has.
     pub(crate) fn unknown(&self) -> Vec<KeyError> {
         let mut unknown = Vec::new();
         visit(self.document.as_table(), "", &mut |name| {
@@ -155,10 +155,10 @@ impl ConfigFile {
         unknown
     }
 
-    /// What the file decides.
+    /// Validates the file and returns its values.
     ///
     /// # Errors
-    /// A known setting holds what it may not.
+    /// A known setting has an invalid value.
     pub(crate) fn values(&self) -> Result<ConfigValues, ConfigFileError> {
         for key in &KEYS {
             if !self.has_valid_value(key) {
@@ -198,7 +198,7 @@ impl ConfigFile {
         })
     }
 
-    /// The tables of [`FOLDER_KEYS`].
+    /// Validates and returns the tables of [`FOLDER_KEYS`].
     fn folder_accounts(&self) -> Result<FolderAccounts, ConfigFileError> {
         for key in &FOLDER_KEYS {
             let item = self.document.get(key.name);
@@ -209,7 +209,7 @@ impl ConfigFile {
         let mut accounts = FolderAccounts::default();
         for setting in self.folder_settings() {
             let value = self.get(&setting);
-            let value = value.filter(|value| setting.key.kind.takes(value));
+            let value = value.filter(|value| setting.key.kind.accepts(value));
             let value = value.ok_or_else(|| self.invalid(&setting))?;
             let folder = setting.folder.unwrap_or_default();
             match (value.as_str(), value.as_bool()) {
@@ -227,12 +227,13 @@ impl ConfigFile {
 
     fn has_valid_value(&self, key: &'static ConfigKey) -> bool {
         match (self.get(&key.into()), self.has_other_item(key)) {
-            (Some(value), _) => key.kind.takes(value),
+            (Some(value), _) => key.kind.accepts(value),
             (None, has_other_item) => !has_other_item,
         }
     }
 
-    /// Whether something stands at `key`, or where its table should, that is no value.
+    /// Returns true if the file has something other than a value at `key`, or something other than a
+    /// table where the key's table should be.
     fn has_other_item(&self, key: &ConfigKey) -> bool {
         let (table, last) = match key.name.split_once('.') {
             None => return self.document.contains_key(key.name),
@@ -259,10 +260,10 @@ impl ConfigFile {
         }
     }
 
-    /// Sets `setting`; what stood around an older value stays.
+    /// Sets `setting`. Comments and whitespace around a previous value stay.
     ///
     /// # Errors
-    /// Something that is no table stands where the key's table should.
+    /// Something other than a table is where the key's table should be.
     pub(crate) fn set(&mut self, setting: &Setting, value: Value) -> Result<(), ConfigFileError> {
         let (table, last) = match setting.table_and_key() {
             (None, last) => (self.document.as_table_mut() as &mut dyn TableLike, last),
@@ -288,7 +289,8 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Removes `setting`, and its table when nothing is left in it; whether it was set.
+    /// Removes `setting`, and its table if that is then empty and has no comment. Returns true if the
+    /// setting was set.
     pub(crate) fn unset(&mut self, setting: &Setting) -> bool {
         let (Some(table), last) = setting.table_and_key() else {
             return self.document.remove(setting.key.name).is_some();
@@ -313,7 +315,7 @@ impl ConfigFile {
         was_set
     }
 
-    /// The text as it is written.
+    /// Returns the text of the file with all changes.
     pub(crate) fn text(&self) -> String {
         self.document.to_string()
     }
@@ -323,7 +325,7 @@ fn word<T: ValueEnum>(text: Option<&str>) -> Option<T> {
     T::from_str(text?, false).ok()
 }
 
-/// The dotted name of each value below `table`.
+/// Calls `seen` with the dotted name of each value below `table`.
 fn visit(table: &dyn TableLike, prefix: &str, seen: &mut dyn FnMut(&str)) {
     for (name, item) in table.iter() {
         let name = format!("{prefix}{name}");
@@ -334,12 +336,12 @@ fn visit(table: &dyn TableLike, prefix: &str, seen: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Reads, changes and writes the file of a manager home under its lock. A link called
-/// `config.toml` is written through to the file that it names: many keep their settings elsewhere.
+/// Reads, changes and writes the file of a manager home under its lock. If `config.toml` is a symbolic
+/// link, the link stays and its target is written, because users keep their settings in a dotfiles
+/// repository.
 ///
 /// # Errors
-/// Those of [`ConfigFile::read`], those of `change`, and what the file system refuses. The file is
-/// as it was then.
+/// The errors of [`ConfigFile::read`] and of `change`, and failed writes. The file is unchanged then.
 pub(crate) fn update<R, E: From<ConfigFileError>>(
     manager_home: &Path,
     change: impl FnOnce(&mut ConfigFile) -> Result<R, E>,
@@ -357,10 +359,11 @@ pub(crate) fn update<R, E: From<ConfigFileError>>(
     Ok(result)
 }
 
-/// Puts `after` in the place of the file, if that still holds the text `before`; whether it did.
+/// Replaces the file by `after` if its text is still `before`. Returns false if another process has
+/// changed it.
 ///
 /// # Errors
-/// The file system refuses. The file is as it was then.
+/// The file cannot be read or written. It is unchanged then.
 pub(crate) fn replace(
     manager_home: &Path,
     before: &str,
@@ -375,10 +378,10 @@ pub(crate) fn replace(
     Ok(true)
 }
 
-/// The text of the file; empty where there is none.
+/// Returns the text of the file, or an empty string if it does not exist.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file exists and cannot be read.
 pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
     match file_open::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
@@ -386,10 +389,10 @@ pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
     }
 }
 
-/// Where the file is written: through a link, as many keep their settings elsewhere.
+/// Returns the path to write to: `path`, or its target if it is a symbolic link.
 ///
 /// # Errors
-/// It is a link to nowhere: what it is to lead to may only be away for now.
+/// The link is dangling. Its target may be on a disk that is not mounted, so it is not replaced.
 pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
     if path.is_symlink() {
         return path.canonicalize().at("follow the link", path);
@@ -432,7 +435,7 @@ bin = \"/opt/codex\"
     }
 
     #[test]
-    fn comments_and_order_outlive_a_change() {
+    fn a_change_keeps_comments_and_order() {
         let mut file = parsed(TEXT);
         set(&mut file, "timezone", "Asia/Kolkata");
         set(&mut file, "backup.compression", "best");
@@ -458,7 +461,7 @@ keep_last = 7
     }
 
     #[test]
-    fn what_is_set_and_unset_leaves_no_trace() {
+    fn set_and_unset_restores_the_text() {
         let mut file = parsed(TEXT);
         for (name, text) in [
             ("prune.keep_daily", "3"),
@@ -485,7 +488,7 @@ keep_last = 7
     }
 
     #[test]
-    fn a_value_that_means_nothing_is_refused_by_name() {
+    fn an_invalid_value_is_refused_with_its_name() {
         for text in [
             "color = 'blue'",
             "codex = 1",
@@ -506,7 +509,7 @@ keep_last = 7
     }
 
     #[test]
-    fn keys_that_nobody_knows_are_named() {
+    fn unknown_keys_are_reported_with_suggestions() {
         let unknown = |name: &str, nearest| KeyError::Unknown {
             name: name.into(),
             nearest,

@@ -1,5 +1,6 @@
-//! The launch registry: whether it can be read, and which running Codex has another account than the
-//! one that is signed in.
+//! Checks of the launch registry: damaged lines, and running Codex programs whose account is no longer
+//! the
+//! live one.
 
 use super::{Check, DoctorInput};
 use crate::codex::config::read_login;
@@ -9,14 +10,14 @@ use crate::launch::registry::Registry;
 
 const ID: &str = "manager.launches";
 
-/// Looks at the registry. Nothing where no launch is recorded.
+/// Checks the registry. Returns `None` if no launch is recorded.
 pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Option<Check> {
     let launches = match Registry::of(input.manager_home).read() {
         Ok(launches) => launches,
         Err(e) => {
             return Some(
                 Check::fail(ID, e.to_string())
-                    .because("launch records nothing, and resume does not know the accounts"),
+                    .because("new launches are not recorded, and resume cannot find the account"),
             );
         }
     };
@@ -25,7 +26,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Option<Check> {
         return Some(
             Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"))
                 .because("those launches are not listed")
-                .advised("nothing has to be done: the other lines are used"),
+                .advised("no action is needed: the other lines are used"),
         );
     }
     if launches.is_empty() {
@@ -51,11 +52,11 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Option<Check> {
         Check::warn(
             ID,
             format!(
-                "a Codex that runs has an account that is not signed in: {}",
+                "a running Codex uses an account that is not the live one: {}",
                 others.join(", ")
             ),
         )
-        .because("it can no longer renew its login")
+        .because("it cannot renew its login")
         .fixed_by("codex-manager launches")
     })
 }

@@ -1,5 +1,5 @@
-//! Which of our own files others may read, and closing them. What is not ours by its name, belongs to
-//! the Codex home or is shared by a second link is never touched.
+//! Finds files of codex-manager that other users can access, and restricts them to the owner. Files with
+//! unknown names, files of the Codex home and files with several hard links are never changed.
 
 use super::manager_home::is_manager_file;
 use super::mode_open_to_others;
@@ -9,18 +9,22 @@ use crate::io::{IoError, atomic, tree};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
-/// Whether two homes are one folder, or one lies in the other: then no file can be told to be ours.
+/// Returns true if the homes are the same folder or nested. Codex's files and those of codex-manager
+/// cannot
+/// be distinguished then.
 pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
     tree::lies_in(codex_home, manager_home) || tree::lies_in(manager_home, codex_home)
 }
 
-/// Our own files and folders below a manager home that others may read. Copies that a sync keeps
-/// have the modes that they are put back with, and only the folder around them is looked at.
+/// Returns the files and folders of codex-manager below a manager home that other users can access,
+/// sorted.
+///
+/// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
 pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     if homes_overlap(codex_home, manager_home) {
         return Vec::new();
     }
-    // The home and the archives may be kept elsewhere by a link; no other link is followed.
+    // The home and backups/ may be links to another disk; no other link is followed.
     let Ok(home) = manager_home.canonicalize() else {
         return Vec::new();
     };
@@ -53,7 +57,7 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     own
 }
 
-/// What lies in a folder under a name that `wanted` takes; nothing behind a link.
+/// Returns the entries of a folder whose name `wanted` accepts; nothing if `folder` is a link.
 fn below(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
@@ -81,7 +85,7 @@ fn is_profile_file(name: &str) -> bool {
         || name == "history"
 }
 
-/// A folder, or a file that no second name leads to.
+/// Returns true for a folder, and for a file with one hard link.
 fn is_private_entry(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {
@@ -94,11 +98,12 @@ fn is_private_entry(meta: &Metadata) -> bool {
     }
 }
 
-/// Takes what group and others may do with a file or folder of ours away, and nothing else.
+/// Removes all permissions of the group and of other users; those of the owner stay.
 ///
 /// # Errors
-/// The mode cannot be set. What was replaced by a link or got a second name is left as it is.
-pub(crate) fn close(path: &Path) -> Result<(), IoError> {
+/// The mode cannot be set. A path that became a link, or a file with several hard links, is left
+/// unchanged without an error.
+pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use crate::io::IoContext;
@@ -109,7 +114,7 @@ pub(crate) fn close(path: &Path) -> Result<(), IoError> {
             .map_err(std::io::Error::from)
             .at("open", path)?;
         let file = fs::File::from(file);
-        let meta = file.metadata().at("look at", path)?;
+        let meta = file.metadata().at("get the metadata of", path)?;
         if !is_private_entry(&meta) {
             return Ok(());
         }
@@ -124,7 +129,7 @@ pub(crate) fn close(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Whether a file or folder is another user's, whose mode we may not set.
+/// Returns true if another user owns the path, so that its mode cannot be set.
 pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -139,7 +144,7 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     }
 }
 
-/// Whether files can be made in a folder. Nothing is tried.
+/// Returns true if the process may create files in a folder, by its permissions; nothing is written.
 pub(crate) fn is_writable(folder: &Path) -> bool {
     #[cfg(unix)]
     {

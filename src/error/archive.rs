@@ -1,4 +1,4 @@
-//! What is said of errors about archives and putting them back.
+//! Exit codes and hints for errors about archives and restores.
 
 use super::{CommandError, ErrorKind};
 
@@ -10,7 +10,7 @@ impl From<crate::archive::ArchiveError> for CommandError {
             ArchiveError::Interrupted => Self::interrupted(),
             ArchiveError::Database(e) => e.into(),
             ArchiveError::Replaced(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("run the same command again; no archive was made"),
+                .hint("run the same command again; no archive was created"),
             ArchiveError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             ArchiveError::Newer { .. } => {
@@ -19,7 +19,7 @@ impl From<crate::archive::ArchiveError> for CommandError {
             ArchiveError::Damaged { .. }
             | ArchiveError::Unsafe { .. }
             | ArchiveError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("nothing was changed; choose another from codex-manager list-backups"),
+                .hint("choose another archive: codex-manager list-backups; nothing was changed"),
         }
     }
 }
@@ -46,23 +46,23 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
                 Self::wrap(ErrorKind::Failed, error).hint("wait for it to end; nothing was changed")
             }
             SwapError::NotOurs(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("look at it, and remove it if you do not know it; nothing was changed"),
+                .hint("inspect it, and remove it if you do not need it; nothing was changed"),
             SwapError::Clash(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("nothing was changed; replace less at once, with --only"),
+                .hint("restore fewer files at once with --only; nothing was changed"),
             SwapError::PutOff(Obstacle::InUse { .. }) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end Codex, then finish it with: codex-manager doctor; nothing was changed"),
+                .hint("end Codex, then finish the restore with: codex-manager doctor; nothing was changed"),
             SwapError::PutOff(Obstacle::Unrecognised { .. }) => Self::wrap(
                 ErrorKind::Refused,
                 error,
             )
             .hint(
-                "look at both, keep what you need, and move that folder away; nothing was changed",
+                "compare both, keep what you need, and move that folder away; nothing was changed",
             ),
             SwapError::PutOff(Obstacle::Missing(_)) => {
                 Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
             }
             SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
-                "the old state may be in the folder new/ beside the journal; nothing was changed",
+                "the previous files may be in the folder new/ beside the journal; nothing was changed",
             ),
         }
     }
@@ -83,35 +83,35 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::StartedMeanwhile { ref left_at, .. } => {
                 let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
                 let hint = format!(
-                    "what was written meanwhile is in {}; end Codex, then run the same command again",
+                    "files written in the meantime are in {}; end Codex, then run the same command again",
                     places.join(" and ")
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }
             RestoreError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "--yes saves the live login to its profile and goes on; --auth skip leaves it alone; nothing was changed",
+                "--yes saves the live login to its profile and continues; --auth skip keeps it in place; nothing was changed",
             ),
             RestoreError::Diverged(_) => Self::wrap(ErrorKind::Conflict, error)
-                .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
+                .hint("restore without --merge, or into another folder with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("restore into a folder of its own with --to DIR; nothing was changed")
-                .hint("if no other home does, and this one was moved: codex-manager history repair"),
+                .hint("restore into a separate folder with --to DIR; nothing was changed")
+                .hint("if this home was only moved and no other home uses them: codex-manager history repair"),
             RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
+                .hint("--yes restores them there; --to DIR restores everything into one folder; nothing was changed"),
             RestoreError::Mounted(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
+                .hint("unmount it, or restore into another folder with --to DIR; nothing was changed"),
             RestoreError::AmongHomes(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("name a folder elsewhere; nothing was changed"),
+                .hint("choose a folder outside of both homes; nothing was changed"),
             RestoreError::DanglingHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount its disk, or remove the link; nothing was changed"),
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("name a new or empty folder; nothing was changed"),
+                .hint("choose a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list what is in an archive with: tar tzf ARCHIVE; nothing was changed"),
+                .hint("list the files of an archive with: tar tzf ARCHIVE; nothing was changed"),
             RestoreError::Unsaved { may_go_without: true, .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("mend these, or go on without with --no-safety-backup; nothing was changed"),
+                .hint("fix these, or restore without a safety backup: --no-safety-backup; nothing was changed"),
             RestoreError::Unsaved { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("see that these can be read; nothing was changed"),
+                .hint("make these readable; nothing was changed"),
             RestoreError::OtherStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home; nothing was changed",
             ),

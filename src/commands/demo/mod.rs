@@ -101,7 +101,9 @@ impl<'a> Demo<'a> {
     fn run_steps(mut self) -> Result<Outcome, CommandError> {
         let home = self.inner.settings.codex_home.clone();
         let now = self.context.now();
-        self.heading("A sample Codex home with three conversations, and dumps of three old logins.");
+        self.heading(
+            "A sample Codex home with three conversations, and dumps of three old logins.",
+        );
         sample::codex_home(&home, now)?;
         sample::legacy_dumps(&self.dumps, now)?;
 
