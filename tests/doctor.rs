@@ -152,7 +152,7 @@ fn fix_mends_what_is_ours_and_a_second_run_finds_nothing() {
     let untouched = env.tree("home");
     let run = env.run(["doctor", "--fix", "--dry-run"]);
     assert!(
-        run.stdout.contains("inventory.json would be made again"),
+        run.stdout.contains("inventory.json would be created again"),
         "{run}"
     );
     assert_same_tree(&untouched, &env.tree("home"));

@@ -37,7 +37,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     --- stdout
     folders.~/work/a.b c: not set → client-a
     --- stderr
-    there is no profile client-a yet; add it with: codex-manager profile login client-a
+    there is no profile client-a yet; create it with: codex-manager profile login client-a
     ");
     let _ = env
         .run(["config", "set", "trusted.~/work/", "true"])

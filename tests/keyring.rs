@@ -87,7 +87,7 @@ fn every_command_knows_a_login_that_is_not_in_auth_json() {
             let named = format!("cli_auth_credentials_store = \"{store}\"");
             match does {
                 Refuses => {
-                    let line = "write cli_auth_credentials_store = \"file\" into";
+                    let line = "set cli_auth_credentials_store = \"file\" in";
                     let said = run.code == 5 && said.contains(&named) && said.contains(line);
                     let diff = before.diff(&env.tree(""));
                     if !said || !diff.is_empty() {

@@ -99,7 +99,7 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
         let told = said["problem"].as_str().expect("a problem").to_owned();
         assert!(told.contains(problem), "{told}");
     };
-    nobody(Some("{}"), "holds no login");
+    nobody(Some("{}"), "contains no login");
     nobody(Some(""), "empty");
     nobody(Some("\0\0\0"), "NUL");
     nobody(None, "not signed in");
@@ -267,7 +267,7 @@ fn a_keyring_home_is_refused_with_the_line_that_helps() {
         assert!(
             refused
                 .stderr
-                .contains("write cli_auth_credentials_store = \"file\" into"),
+                .contains("set cli_auth_credentials_store = \"file\" in"),
             "{refused}"
         );
         assert!(!env.manager_home().exists());

@@ -274,7 +274,7 @@ fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() 
     let said = env.run(["profile", "list"]).code(0);
     assert!(
         said.stderr
-            .contains("a sign-in that was interrupted was finished: bob@example.com"),
+            .contains("finished an interrupted sign-in: saved bob@example.com"),
         "{said}"
     );
     assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");

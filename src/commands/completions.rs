@@ -1,4 +1,5 @@
-//! `completions`: the script that lets a shell complete commands, accounts, profiles and archives.
+//! `completions`: prints the script that makes a shell complete commands, accounts, profiles and
+//! archives.
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -6,13 +7,13 @@ use clap::{Args, ValueEnum};
 use clap_complete::env::Shells;
 use serde_json::json;
 
-/// The variable by which the script asks the program for candidates.
+/// The environment variable with which the script requests candidates from the program.
 pub(crate) const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
 
 /// Print the script that completes commands, accounts and archives
 ///
-/// The script asks the program itself for candidates, which reads what it has at hand: it asks no
-/// network. Load it where your shell starts, so that it fits the program that is installed.
+/// The script gets its candidates from the program, which reads local files and makes no network
+/// connections. Load it in your shell's startup file, so that it always matches the installed version.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   source <(codex-manager completions bash)                       # in ~/.bashrc
@@ -20,7 +21,7 @@ pub(crate) const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
   codex-manager completions fish | source                        # in config.fish
   codex-manager completions powershell | Out-String | Invoke-Expression")]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// The shell to complete in
     #[arg(value_name = "SHELL")]
     shell: CompletionShell,
 }
@@ -47,7 +48,7 @@ impl CompletionShell {
 }
 
 impl CompletionsArgs {
-    /// Runs the command.
+    /// Prints the script. Fails only if clap cannot write it.
     ///
     /// # Errors
     /// None that is known.
@@ -71,7 +72,7 @@ fn script(shell: CompletionShell) -> std::io::Result<String> {
     }
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if matches!(shell, CompletionShell::Bash) {
-        // bash cuts words at @ for host names; an email is one word.
+        // bash splits words at @ (for host names), which would split email addresses.
         script.insert_str(0, "COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n");
     }
     Ok(script)

@@ -1,4 +1,4 @@
-//! `config`: the settings of `config.toml`, and what an older tool left.
+//! `config`: lists and changes the settings of `config.toml`, and imports the home of an older tool.
 
 use super::account::printable;
 use super::config_import_python::ImportPythonArgs;
@@ -20,12 +20,12 @@ use toml_edit::Value;
 
 /// Show and change settings
 ///
-/// They are kept in config.toml of the manager home. A flag wins over the environment, that over
-/// the file, that over the default; for the time zone the file wins over TZ.
+/// Settings are stored in config.toml of the manager home. Flags take precedence over the environment,
+/// then come the file and the default. For the time zone the file takes precedence over TZ.
 ///
-/// folders.PATH and trusted.PATH apply to a folder and all folders below it. PATH is absolute or
-/// begins with ~; the longest PATH wins. folders.PATH is the profile that launch uses there;
-/// trusted.PATH is true where a .codex-account file may name the profile.
+/// folders.PATH and trusted.PATH apply to a folder and everything below it. PATH is absolute or
+/// begins with ~; the longest matching PATH wins. folders.PATH is the profile that launch uses there.
+/// With trusted.PATH set to true, a .codex-account file there may name the profile.
 #[derive(Debug, Args)]
 #[command(
     disable_help_subcommand = true,
@@ -52,7 +52,7 @@ enum ConfigCommand {
     ImportPython(ImportPythonArgs),
 }
 
-/// List every setting, its value and where that comes from
+/// List all settings with their values and where each value comes from
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config list
@@ -64,12 +64,12 @@ struct ConfigListArgs {}
 #[command(after_help = "Examples:
   codex-manager config get timezone")]
 struct ConfigGetArgs {
-    /// The setting
+    /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
 }
 
-/// Change a setting; comments in the file stay
+/// Change a setting; comments in the file are kept
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config set timezone Europe/Berlin
@@ -77,50 +77,50 @@ struct ConfigGetArgs {
   codex-manager config set folders.~/clients/acme acme
   codex-manager config set trusted.~/work true")]
 struct ConfigSetArgs {
-    /// The setting
+    /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
-    /// Its new value
+    /// The new value
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: String,
-    /// Only say what would be written
+    /// Show the change; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Go back to the default of a setting
+/// Reset a setting to its default
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config unset timezone")]
 struct ConfigUnsetArgs {
-    /// The setting
+    /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
-    /// Only say what would be written
+    /// Show the change; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Print where the file is
+/// Print the path of config.toml
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config path")]
 struct ConfigPathArgs {}
 
-/// Edit a copy of the file; it replaces the file when all of it is valid
+/// Edit config.toml in your editor; the result is saved only if it is valid
 ///
-/// The editor is $VISUAL, else $EDITOR. What is not valid is kept beside the file.
+/// The editor is $VISUAL, else $EDITOR. An invalid result is kept beside the file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config edit
   EDITOR='code --wait' codex-manager config edit")]
 struct ConfigEditArgs {
-    /// Check what was written, and leave the file as it is
+    /// Check the result; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Where a value comes from.
+/// The source of a value, in order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ValueOrigin {
@@ -141,7 +141,7 @@ impl ValueOrigin {
     }
 }
 
-/// A setting as scripts see it. Its keys are a contract.
+/// A setting in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct SettingJson {
     key: String,
@@ -169,8 +169,8 @@ impl ConfigArgs {
     /// Runs the command.
     ///
     /// # Errors
-    /// A setting that is not known or may not hold what was given, a file that is no TOML, no
-    /// editor; the file is untouched then.
+    /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
+    /// then.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.verb {
             ConfigCommand::List(ConfigListArgs {}) => list(context),
@@ -211,7 +211,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
         };
         let value = printable(&shown(&setting.value));
         let cell = match setting.value {
-            // Broken between its parts.
+            // The table wraps a list between its items.
             Json::Array(_) => value.clone(),
             _ => in_table(&value),
         };
@@ -229,17 +229,17 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     table.keep_whole(0);
     table.keep_words(1);
     ui.line(table.render());
-    // Paths are too long for the table.
+    // Folder keys are paths, too long for a table of 80 columns.
     let of_folders = settings.iter().skip(KEYS.len());
     long.extend(of_folders.map(|s| (printable(&s.key), printable(&shown(&s.value)))));
     for (name, value) in long {
         ui.line(format_args!("{name} = {value}"));
     }
-    ui.note("change one with: codex-manager config set KEY VALUE");
+    ui.note("change a setting: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(&context.settings.manager_home);
     let path = path.to_string_lossy().into_owned();
     ui.document("config list", &SettingsJson { settings, path });
-    // Shown for what it is, but nothing else works until it is mended.
+    // Invalid values are listed too, but the command fails, as all others do until they are fixed.
     file.values()?;
     Ok(Outcome::Done)
 }
@@ -258,8 +258,8 @@ fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError>
     let setting = config::find(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
-        CommandError::usage(format!("{} may not be {:?}", args.key, args.value))
-            .hint(format!("it takes {}; nothing was changed", kind.expected()))
+        CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
+            .hint(format!("expected {}; nothing was changed", kind.expected()))
     })?;
     let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
@@ -268,7 +268,7 @@ fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError>
     let profile = context.manager_path("profiles").join(name);
     if matches!(kind, ValueKind::Profile) && !profile.join("profile.json").is_file() {
         context.ui.note(format_args!(
-            "there is no profile {name} yet; add it with: codex-manager profile login {name}"
+            "there is no profile {name} yet; create it with: codex-manager profile login {name}"
         ));
     }
     Ok(outcome)
@@ -283,7 +283,7 @@ fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandEr
     })
 }
 
-/// Changes one setting, or only says how.
+/// Changes one setting, or with `dry_run` only prints the change.
 fn change(
     context: &Context,
     command: &str,
@@ -310,15 +310,15 @@ fn change(
         Some(_) => "not set",
         None => "the default",
     };
-    let said = |value: &Json| match value {
+    let describe = |value: &Json| match value {
         Json::Null => unset.to_owned(),
         value => printable(&shown(value)),
     };
     let name = printable(&key);
     let text = if before == after {
-        format!("{name} is {} already", said(&after))
+        format!("{name} is already {}", describe(&after))
     } else {
-        format!("{name}: {} → {}", said(&before), said(&after))
+        format!("{name}: {} → {}", describe(&before), describe(&after))
     };
     context.ui.prose(text);
     if dry_run {
@@ -338,7 +338,7 @@ fn change(
     Ok(Outcome::Done)
 }
 
-/// The value that counts, and where it comes from.
+/// Returns the effective value of a setting and its source.
 fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
     let settings = &context.settings;
     let flags = &settings.flags;
@@ -354,7 +354,7 @@ fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> Setting
         "codex.bin" => flags.codex_bin.is_some(),
         _ => false,
     };
-    // Above the file stands every variable but TZ, which describes the machine.
+    // Every variable but TZ takes precedence over the file; TZ describes the machine.
     let origin = match (by_flag, variable, in_file) {
         (true, ..) => ValueOrigin::Flag,
         (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
@@ -385,7 +385,7 @@ fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> Setting
     }
 }
 
-/// A value of the file as JSON.
+/// Converts a value of the file to JSON.
 fn to_json(value: &Value) -> Json {
     match value {
         Value::String(text) => json!(text.value()),
@@ -397,16 +397,16 @@ fn to_json(value: &Value) -> Json {
     }
 }
 
-/// A value as it has room in a table: the end alone of what is long, as a path is.
+/// Shortens a value to the width of its column. The end is kept, because most long values are paths.
 fn in_table(value: &str) -> String {
-    const LONGEST: usize = 16;
-    match value.chars().count().checked_sub(LONGEST) {
+    const MAX_CHARS: usize = 16;
+    match value.chars().count().checked_sub(MAX_CHARS) {
         None | Some(0) => value.to_owned(),
         Some(over) => format!("…{}", value.chars().skip(over + 1).collect::<String>()),
     }
 }
 
-/// A value as people read it.
+/// Formats a value for people.
 fn shown(value: &Json) -> String {
     match value {
         Json::Null => "-".into(),
@@ -435,15 +435,15 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
         .iter()
         .find_map(|name| context.env.text(name))
         .ok_or_else(|| {
-            let error = CommandError::usage("no editor is known");
-            // No other command works on a file that cannot be read.
+            let error = CommandError::usage("no editor is set");
+            // `config set` cannot change a file that does not parse.
             if ConfigFile::read(home).is_ok() {
                 error.hint(
-                    "set EDITOR, or change one setting with: codex-manager config set KEY VALUE",
+                    "set EDITOR, or change a single setting: codex-manager config set KEY VALUE",
                 )
             } else {
                 error.hint(format!(
-                    "set EDITOR, or put the file right or away by hand: {}",
+                    "set EDITOR, or fix or remove the file by hand: {}",
                     path.display()
                 ))
             }
@@ -465,15 +465,16 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
             Ok(file) => {
                 warn_about_unknown(context, &file);
                 if !dry_run && !file::replace(home, &before, &file)? {
-                    let lost =
-                        CommandError::conflict("another command changed the settings meanwhile");
-                    return Err(keep(&path, &copy, lost)?);
+                    let conflict = CommandError::conflict(
+                        "another command changed the settings in the meantime",
+                    );
+                    return Err(keep_rejected(&path, &copy, conflict)?);
                 }
                 let done = if dry_run { "is valid" } else { "was replaced" };
                 context.ui.prose(format_args!("{} {done}", path.display()));
             }
             Err(e) if dry_run => return Err(e),
-            Err(e) => return Err(keep(&path, &copy, e)?),
+            Err(e) => return Err(keep_rejected(&path, &copy, e)?),
         }
     }
     let changed = text != before && !dry_run;
@@ -484,7 +485,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
     Ok(Outcome::Done)
 }
 
-/// Where the copy is edited: nothing is left in the manager home by a dry run.
+/// The folder of the edited copy. In a dry run it is outside of the manager home, which stays unchanged.
 enum EditFolder {
     Own { folder: PathBuf, _staging: Staging },
     Temporary(tempfile::TempDir),
@@ -512,18 +513,22 @@ impl EditFolder {
     }
 }
 
-/// Keeps what was written and not taken; the error says where.
-fn keep(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError, CommandError> {
+/// Saves a rejected text beside the file and adds its path to the error.
+fn keep_rejected(
+    path: &Path,
+    copy: &Path,
+    error: CommandError,
+) -> Result<CommandError, CommandError> {
     let beside = path.with_file_name("config.rejected.toml");
     let text = file_open::read(copy).at("read", copy)?;
     atomic::write(&beside, &text)?;
     Ok(error.hint(format!(
-        "the settings were not changed; what you wrote is kept: {}",
+        "the settings were not changed; your version is saved as {}",
         beside.display()
     )))
 }
 
-/// Runs the editor on `file` as a shell would: it may come with arguments.
+/// Runs the editor on `file` through the shell, because `EDITOR` may contain arguments.
 fn open_editor(editor: &str, file: &Path) -> Result<(), CommandError> {
     let mut command = if cfg!(windows) {
         let mut words = editor.split_whitespace();

@@ -1,4 +1,4 @@
-//! `launch`: Codex under a chosen account, and a record of which conversation that was.
+//! `launch`: starts Codex under a chosen account and records the conversation.
 
 use super::account::{accounts_and_profiles, bar, label, printable, with_verdict};
 use super::recommend::best_login;
@@ -16,33 +16,33 @@ use clap::Args;
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Start Codex under an account, and remember which conversation it was
+/// Start Codex under an account and record the conversation
 ///
-/// Switches the Codex home to the account first, as `use` does, and saves the login that Codex may
-/// have renewed afterwards. With --isolated the account runs in a home of its own beside the live one.
-/// Exit code and signals are those of Codex.
+/// Switches the Codex home to the account first, like `use`, and saves the login afterwards, because
+/// Codex may have renewed it. With --isolated the account runs in a separate home, and the live account
+/// stays. Exit code and signals are those of Codex.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager launch work
   codex-manager launch work -- --model gpt-6-sol
-  codex-manager launch personal --isolated      # while work runs elsewhere
+  codex-manager launch personal --isolated      # while work stays signed in
   codex-manager launch --recommended -- exec \"fix the tests\"
   codex-manager launch work --dry-run")]
 pub(crate) struct LaunchArgs {
-    /// A profile, an email, or an unambiguous beginning of one [default: the account of the folder,
-    /// else a picker]
+    /// A profile, an email, or a unique prefix of one [default: the account of the folder, else a picker]
     #[arg(value_name = "PROFILE")]
     profile: Option<String>,
-    /// The account that `recommend` names
+    /// Use the account that `recommend` names
     #[arg(long, conflicts_with = "profile")]
     recommended: bool,
-    /// For the shell function `codex`: under the account of the folder, isolated; directly and
-    /// without a record where the folder has none
+    /// For the shell function `codex`: use the account of the folder, isolated; if the folder has none,
+    /// run
+    /// Codex directly, without a record
     #[arg(long, conflicts_with_all = ["profile", "recommended"])]
     if_folder: bool,
     #[command(flatten)]
     start: StartArgs,
-    /// Arguments of Codex
+    /// Arguments for Codex
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
@@ -51,7 +51,7 @@ impl LaunchArgs {
     /// Runs the command.
     ///
     /// # Errors
-    /// No account is named, or it cannot be used; see `StartArgs::start`.
+    /// There is no account, or it cannot be used; see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.if_folder {
             return self.run_for_folder(context);
@@ -67,8 +67,8 @@ impl LaunchArgs {
         self.start.start(&account, &self.args, None, context)
     }
 
-    /// What the shell function `codex` runs. The account of a folder never changes which account is
-    /// signed in: another folder, with another account, may be in use in the next window.
+    /// Runs `launch --if-folder`. The account of the folder runs isolated and never becomes the live one,
+    /// because another terminal may be using a folder with another account.
     fn run_for_folder(self, context: &Context) -> Result<Outcome, CommandError> {
         let runs_conversation = Arguments::parse(&self.args).mode() != Mode::Administrative;
         if runs_conversation && let Some(account) = self.of_folder(context)? {
@@ -80,7 +80,7 @@ impl LaunchArgs {
         Err(run_directly(&self.args, context))
     }
 
-    /// The account of the folder that Codex is to work in.
+    /// Returns the account of the folder in which Codex will work, if it has one.
     fn of_folder(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
         let env = &context.env;
         let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
@@ -99,26 +99,26 @@ impl LaunchArgs {
             AccountSource::File(path) => path.display().to_string(),
         };
         let found = named(&profile, context)
-            .map_err(|e| e.hint(format!("{} names this account", printable(&place))))?;
+            .map_err(|e| e.hint(format!("this account comes from {}", printable(&place))))?;
         Ok(Some(found))
     }
 }
 
-/// The account that was typed.
+/// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     Ok(accounts.swap_remove(position).entry.identity)
 }
 
-/// Lets the user choose one of the profiles, with what is left of their quota.
+/// Lets the user choose a profile from a list with the remaining quota.
 pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     let choices: Vec<_> = accounts.iter().map(|a| choice(a, context)).collect();
     let position = context.ui.pick(question, &choices).ok_or_else(|| {
         CommandError::usage(question.to_owned())
-            .hint("name a profile: codex-manager launch PROFILE; see them: codex-manager list")
+            .hint("name a profile: codex-manager launch PROFILE; list them: codex-manager list")
     })?;
     Ok(accounts.swap_remove(position).entry.identity)
 }
@@ -139,7 +139,7 @@ fn choice(account: &Account, context: &Context) -> String {
     )
 }
 
-/// Replaces this process by Codex. Returns why that was not possible.
+/// Replaces this process with Codex. Returns only if that fails.
 pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError {
     let settings = &context.settings;
     let program = match Program::find(settings.codex_bin.as_deref(), &context.env) {

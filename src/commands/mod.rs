@@ -1,4 +1,4 @@
-//! One file for each verb: its arguments, its plan, how it is shown, how it is applied.
+//! The commands, one file each: arguments, plan, output, and applying the plan.
 
 pub(crate) mod account;
 pub mod backup;

@@ -1,4 +1,4 @@
-//! `profile login`: a new login, made by Codex in an empty home, kept as a profile.
+//! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
 use super::account::{printable, relative};
 use super::profile::{check_store, signed_in_at, update_cooldown};
@@ -19,29 +19,29 @@ use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// Sign in to an account and keep the login under a name; the live home goes on as it is
+/// Sign in to an account and save the login as a profile; the live account stays
 ///
-/// Runs `codex login` in an empty home of its own, so that has_no_login is signed out. An account that has
-/// a profile keeps that one. When the account is the one that is signed in, the live home gets the
-/// new login as well, for the old one may be spent.
+/// Runs `codex login` in an empty temporary home, so that no other account is signed out. An account
+/// that already has a profile keeps that profile. If the account is the live one, the Codex home gets
+/// the new login too, because the sign-in may invalidate the old one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile login work
   codex-manager profile login work -- --device-auth
   printenv OPENAI_API_KEY | codex-manager profile login billed -- --with-api-key")]
 pub(super) struct LoginArgs {
-    /// The name
+    /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
     /// Arguments for `codex login`
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
-    /// Show what would be done; ask has_no_login and write nothing
+    /// Show what would be done; do not sign in, write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Default, Serialize)]
 struct LoginView {
     profile: String,
@@ -72,7 +72,7 @@ impl LoginArgs {
         }
         if let Some(of) = of.and_then(|p| p.identity()) {
             context.ui.note(format_args!(
-                "{} is the profile of {}: sign in as that account",
+                "{} is the profile of {}; sign in to that account",
                 self.name,
                 printable(of.email.as_str())
             ));
@@ -97,9 +97,9 @@ impl LoginArgs {
         match found {
             Some(RecoveredLogin::Login(adopted)) => self.show(&adopted, ended, context),
             Some(RecoveredLogin::Kept(kept)) => Err(CommandError::failed(
-                "codex login wrote a login that is not understood",
+                "cannot read the login that codex login wrote",
             )
-            .hint(format!("it is kept: {}", kept.display()))),
+            .hint(format!("a copy is kept: {}", kept.display()))),
             None => Err(login_error(ended, has_no_login)),
         }
     }
@@ -120,10 +120,10 @@ impl LoginArgs {
             },
         );
         context.ui.prose(format_args!(
-            "would run {line} in an empty home, and keep the login as {}",
+            "would run {line} in an empty home and save the login as {}",
             self.name
         ));
-        context.ui.note("nothing was asked or written");
+        context.ui.note("dry run: nothing was written");
         Outcome::Done
     }
 
@@ -153,15 +153,18 @@ impl LoginArgs {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
         ui.prose(format_args!(
-            "signed in as {}; the login is the profile {name}",
+            "signed in as {}; saved as the profile {name}",
             printable(identity.email.as_str())
         ));
         if let Some(at) = at {
-            ui.prose(format_args!("  made {}", relative(&zone.at(&at), context)));
+            ui.prose(format_args!(
+                "  signed in {}",
+                relative(&zone.at(&at), context)
+            ));
         }
         let store = check_store(context).err();
         match adopted.live {
-            // `use` would refuse: Codex does not read what it writes.
+            // No hint to `use`, which refuses while Codex does not read auth.json.
             LiveHomeUpdate::No if store.is_some() => {
                 for text in store
                     .iter()
@@ -171,13 +174,15 @@ impl LoginArgs {
                 }
             }
             LiveHomeUpdate::No => ui.note(format_args!(
-                "make it live: codex-manager use {}",
+                "switch to it: codex-manager use {}",
                 printable(&adopted.saved.profile)
             )),
-            LiveHomeUpdate::Renewed => ui.line("  it is live, too: the same account was signed in"),
+            LiveHomeUpdate::Renewed => {
+                ui.line("  the Codex home uses it too: the account is the live one")
+            }
             LiveHomeUpdate::Busy => ui.warn(
-                "Codex held the live login for too long: the home still has the older one; \
-                 run the same command again when Codex has ended",
+                "Codex kept the live login locked, so the Codex home still has the older one; end \
+                Codex, then run the same command again",
             ),
         }
         if ended.code != Some(0) {
@@ -194,7 +199,7 @@ impl LoginArgs {
     }
 }
 
-/// Why a login is not under the name that was asked for, if it is not.
+/// Warns if the login was saved under another name than the requested one.
 fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     let (has, wanted) = (
         printable(&adopted.saved.profile),
@@ -202,13 +207,13 @@ fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     );
     if let Some(by) = &adopted.taken_by {
         context.ui.warn(format_args!(
-            "{wanted} is of {}, so the new login is {has}: an account has a profile of its own",
+            "{wanted} is the profile of {}, so the new login was saved as {has}",
             printable(by)
         ));
     } else if has.to_lowercase() != wanted.to_lowercase() {
         context.ui.warn(format_args!(
-            "the account has a profile, so its name stays; to change that: \
-             codex-manager profile rename {has} {wanted}"
+            "the account already has the profile {has}; to rename it: codex-manager profile rename \
+            {has} {wanted}"
         ));
     }
 }
@@ -229,14 +234,14 @@ fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
         .hint("nothing was changed");
     }
     let message = match (ended.code, has_no_login) {
-        (Some(0), _) => "codex login ended well, but left no auth.json".into(),
+        (Some(0), _) => "codex login succeeded, but wrote no auth.json".into(),
         _ => format!("codex login {}", exit_description(ended)),
     };
     CommandError::failed(message)
-        .hint("nothing was changed; what codex login takes: codex login --help")
+        .hint("nothing was changed; see codex login --help for its arguments")
 }
 
-/// Takes over logins whose sign-in was finished and whose command was not.
+/// Saves logins of finished sign-ins whose command was killed before it could save them.
 pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
     let recovered = new_login::recover(
@@ -249,14 +254,14 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
             RecoveredLogin::Login(adopted) => {
                 update_cooldown(context, Some(&adopted.login))?;
                 context.ui.warn(format_args!(
-                    "a sign-in that was interrupted was finished: {} is the profile {}",
+                    "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),
                     printable(&adopted.saved.profile)
                 ));
                 warn_of_other_name(&adopted, context);
             }
             RecoveredLogin::Kept(kept) => context.ui.warn(format_args!(
-                "a sign-in that was interrupted left something that is not understood: {}",
+                "cannot read the login that an interrupted sign-in left: {}",
                 kept.display()
             )),
         }

@@ -187,15 +187,15 @@ impl Check {
 /// The input of all checks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DoctorInput<'a> {
-    /// The Codex home.
+    /// The path of the Codex home.
     pub(crate) codex_home: &'a Path,
-    /// The manager home.
+    /// The path of the manager home.
     pub(crate) manager_home: &'a Path,
     /// The Codex program, if a flag or the configuration names one.
     pub(crate) codex_bin: Option<&'a Path>,
     /// The environment variables of the process.
     pub(crate) env: &'a Environment,
-    /// The current time.
+    /// The time against which ages are measured.
     pub(crate) now: DateTime<Utc>,
     /// The zone in which times are shown.
     pub(crate) zone: Zone,
