@@ -427,7 +427,7 @@ fn the_question_can_be_asked_in_a_window() {
     assert_eq!(refused.kind, ErrorKind::CodexRunning);
     let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
     assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
-    assert!(question.contains("End Codex and go on?"));
+    assert!(question.contains("End Codex and continue?"));
     // No display, no answer.
     let refused = run(&noting(255), &[]).expect_err("nobody answered");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));

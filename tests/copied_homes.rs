@@ -213,7 +213,7 @@ fn i5_a_login_that_was_written_by_a_clock_that_was_ahead_does_not_beat_the_next_
     // An older one is told to be in the history, not to be what the profile has.
     write_auth(&env.codex_home(), &alice(0));
     let said = env.run(["use", "home"]).code(0);
-    assert!(said.stdout.contains("went to its history"), "{said}");
+    assert!(said.stdout.contains("added to its history"), "{said}");
     assert!(!said.stdout.contains("is kept in"), "{said}");
 }
 

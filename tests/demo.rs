@@ -23,7 +23,10 @@ fn demo_runs_every_step_and_leaves_nothing_behind() {
             "{verb}\n{run}"
         );
     }
-    assert!(run.stdout.contains("Every conversation is back"), "{run}");
+    assert!(
+        run.stdout.contains("All conversations are restored"),
+        "{run}"
+    );
     assert_same_tree(&before, &env.tree(""));
 }
 

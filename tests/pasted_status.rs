@@ -105,10 +105,7 @@ fn pasted_text_without_a_quota_is_no_figure() {
         run.stderr.contains("the status text shows no quota"),
         "{run}"
     );
-    assert!(
-        run.stdout.contains("nothing is known of its quota"),
-        "{run}"
-    );
+    assert!(run.stdout.contains("its quota is unknown"), "{run}");
     let missing = env.run(["status", "--status-file", "absent.txt"]).code(1);
     assert!(
         missing

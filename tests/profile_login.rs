@@ -161,7 +161,7 @@ fn a_login_that_fails_is_told_by_codexs_own_code_and_changes_nothing() {
     let live = env.tree("home/.codex");
     for (script, code, text) in [
         ("echo no >&2; exit 7", 1, "exit code 7"),
-        ("exit 0", 1, "left no auth.json"),
+        ("exit 0", 1, "wrote no auth.json"),
         ("kill -9 $$", 1, "ended by a signal"),
         (
             "echo garbage > \"$CODEX_HOME/auth.json\"",

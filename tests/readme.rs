@@ -76,7 +76,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "recommend",
         5,
-        "hint: read legacy files: codex-manager normalize",
+        "hint: save the live login: codex-manager profile save",
     ),
     ("status", 6, "hint: sign in with codex login"),
     ("history check", 1, "hint: start codex once"),

@@ -629,9 +629,9 @@ fn a_scheduler_that_refuses_is_an_error_with_the_command() {
         .run(["schedule", "install", "backup", "--enable"])
         .code(1);
     insta::assert_snapshot!(run.stderr, @r"
-    error: the scheduler refused: systemctl: Failed to connect to bus: No medium found
+    error: the scheduler command failed: systemctl: Failed to connect to bus: No medium found
 
-    hint: the files were written; run this where your session runs: systemctl --user daemon-reload
+    hint: the files were written; run this in your desktop or login session: systemctl --user daemon-reload
     ");
 }
 

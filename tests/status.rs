@@ -204,7 +204,7 @@ fn an_api_key_has_no_windows_and_nobody_is_asked() {
     assert_eq!(world.backend.requests(), []);
     let text = world.env.run(["status"]).code(0).stdout;
     assert!(
-        text.ends_with("an API key is billed by use and has no windows\n"),
+        text.ends_with("an API key is billed by use and has no quota windows\n"),
         "{text}"
     );
     assert_eq!(world.entry()["kind"], "api-key");
@@ -302,7 +302,7 @@ fn offline_the_newest_figure_is_shown_with_its_age() {
     let text = env.run(["status"]).code(6);
     assert!(text.stdout.contains("source: live, seen "), "{text}");
     assert!(
-        text.stderr.starts_with("warning: no live figure: "),
+        text.stderr.starts_with("warning: no live figures: "),
         "{text}"
     );
     assert!(text.stderr.contains("\nhint: "), "{text}");
@@ -385,8 +385,7 @@ fn a_hard_linked_login_is_not_put_at_risk() {
     );
     let run = world.env.run(["status"]).code(6);
     assert!(
-        run.stderr
-            .contains("hint: make it a file of its own: cp -p "),
+        run.stderr.contains("hint: make it a separate file: cp -p "),
         "{run}"
     );
 }
@@ -499,8 +498,8 @@ fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
     codex_other 1d  [░░░░░░░░░░░░]  free again, was 0.5 % used, reset Fri 20 Nov 12:30, 4 h 30 min ago
     source: live, seen Fri 20 Nov 12:00, 5 h ago
     --- stderr
-    warning: no live figure: the server was not reached: error sending request for url (x)
-    hint: try again later, or give pasted /status text with --status-file FILE
+    warning: no live figures: the server was not reached: error sending request for url (x)
+    hint: try again later, or use pasted /status text: --status-file FILE
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
     let run = env.run(["status"]).code(6);
@@ -517,9 +516,9 @@ fn without_codex_what_is_known_is_shown() {
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    nothing is known of its quota
+    its quota is unknown
     --- stderr
-    warning: no live figure: no program on PATH: codex
+    warning: no live figures: no program on PATH: codex
     hint: install Codex, or name it with --codex-bin FILE
     ");
 }
@@ -534,9 +533,9 @@ fn a_login_that_is_no_json_is_named_and_left_alone() {
     exit 6
     --- stdout
     no account
-    nothing is known of its quota
+    its quota is unknown
     --- stderr
-    warning: no live figure: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
+    warning: no live figures: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
     hint: sign in again with codex login
     ");
     assert_same_tree(&before, &env.tree("home"));

@@ -64,14 +64,14 @@ fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
     exit 0
     --- stdout
     switched to home (bob@example.com)
-      the login of alice@example.com is kept in the profile work
+      saved the login of alice@example.com to the profile work
     --- stderr
-    the conversations of alice@example.com are not in the picker of codex resume now; codex-manager resume finds them and goes on under their account
+    codex resume no longer shows the conversations of alice@example.com; continue them under their account with: codex-manager resume
     ");
     let again = env.run(["use", "bob"]).code(0);
     assert_eq!(
         again.stdout,
-        "home is signed in already; nothing was changed\n"
+        "home is already the live account; nothing was changed\n"
     );
     assert_eq!(again.stderr, "");
 }
@@ -216,7 +216,7 @@ fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
     for (text, kept_files) in [("", 1), ("\0\0\0\0", 2), ("{\"tok", 3), ("{}", 4)] {
         write_auth_text(&env.codex_home(), text);
         let said = switch(&env, &["home"]).code(0);
-        assert!(said.stderr.contains("its bytes are kept"), "{said}");
+        assert!(said.stderr.contains("a copy is kept"), "{said}");
         let names: Vec<_> = fs::read_dir(&folder).expect("kept").flatten().collect();
         assert_eq!(names.len(), kept_files);
         assert!(

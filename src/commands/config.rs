@@ -80,7 +80,7 @@ struct ConfigSetArgs {
     /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
-    /// The new value
+    /// The value to set
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: String,
     /// Show the change; write nothing
@@ -166,8 +166,6 @@ struct SettingChangeJson {
 }
 
 impl ConfigArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
     /// then.

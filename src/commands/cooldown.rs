@@ -67,8 +67,6 @@ struct CooldownView {
 }
 
 impl CooldownArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// No account or several match, the time is invalid or in the past, or `cooldown.json` cannot be
     /// read or

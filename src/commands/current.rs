@@ -70,8 +70,6 @@ struct ProcessView {
 }
 
 impl CurrentArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// A document was written by a newer version, or a file cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {

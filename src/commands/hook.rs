@@ -156,8 +156,6 @@ format = '[\[$output\]]($style) '
 "#;
 
 impl HookArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// --every is not a duration of at least one minute, --format is invalid, or --wrap is given for
     /// tmux or

@@ -42,14 +42,12 @@ pub(crate) struct LaunchArgs {
     if_folder: bool,
     #[command(flatten)]
     start: StartArgs,
-    /// Arguments for Codex
+    /// Arguments to pass to Codex
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
 
 impl LaunchArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// There is no account, or it cannot be used; see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {

@@ -57,8 +57,6 @@ pub(crate) struct SessionsArgs {
 }
 
 impl SessionsArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// The same as those of [`LaunchesArgs::run`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
@@ -101,8 +99,6 @@ struct LaunchesView {
 }
 
 impl LaunchesArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// The registry cannot be read or completed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {

@@ -76,8 +76,6 @@ pub(super) fn rows(context: &Context) -> Result<Vec<AccountRow>, CommandError> {
 }
 
 impl ListArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// A document was written by a newer version or cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {

@@ -71,7 +71,7 @@ struct ProfileShowArgs {
     name: String,
 }
 
-/// Rename a profile
+/// Change the name of a profile
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile rename me@example.com work")]
@@ -79,7 +79,7 @@ struct RenameArgs {
     /// The name of the profile
     #[arg(value_name = "OLD")]
     old: String,
-    /// The new name
+    /// The new name of the profile
     #[arg(value_name = "NEW")]
     new: String,
     /// Show what would be done; write nothing
@@ -110,8 +110,6 @@ struct RestoreLoginArgs {
 }
 
 impl ProfileArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// The errors of the subcommand. Nothing was changed then, unless the error says otherwise.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {

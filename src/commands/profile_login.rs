@@ -33,7 +33,7 @@ pub(super) struct LoginArgs {
     /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// Arguments for `codex login`
+    /// Arguments to pass to `codex login`
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
     /// Show what would be done; do not sign in, write nothing

@@ -92,8 +92,6 @@ struct CandidateView {
 }
 
 impl RecommendArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// No account can be recommended, the template is invalid, or `cooldown.json` cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {

@@ -1,4 +1,4 @@
-//! `resume`: a conversation goes on under the account that it belongs to.
+//! `resume`: continues a conversation under the account to which it belongs.
 
 use super::account::{printable, shortened};
 use super::launch::{named, pick, run_directly};
@@ -15,70 +15,69 @@ use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// How many conversations the picker offers.
+/// The number of conversations that the picker offers.
 const MAX_PICKER_ENTRIES: usize = 20;
 
-/// How much of a title the picker shows, in characters.
+/// The longest title that the picker shows, in characters.
 const TITLE_CHARS: usize = 54;
 
-/// Go on with a conversation under the account that it belongs to
+/// Continue a conversation under the account to which it belongs
 ///
-/// Codex's own picker shows only conversations of the account that is signed in; this finds all of
-/// them. The account is that of the launch, else the one that the conversation itself names.
+/// Codex's own picker shows only conversations of the live account; this command finds all of them. The
+/// account is that of the launch, else the one named in the conversation.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager resume --last
   codex-manager resume 01a1fd26
   codex-manager resume \"Fix the parser\" --isolated
-  codex-manager resume 01a1fd26 -- exec \"go on\"
+  codex-manager resume 01a1fd26 -- exec \"continue\"
   codex-manager resume 01a1fd26 --profile work --rebind")]
 pub(crate) struct ResumeArgs {
-    /// An id, the beginning of one, or a name [default: a picker]
+    /// An id, a prefix of one, or a name [default: a picker]
     #[arg(value_name = "SESSION")]
     session: Option<String>,
-    /// The conversation of this folder that changed last
+    /// The most recently changed conversation of this folder
     #[arg(long, conflicts_with = "session")]
     last: bool,
-    /// The account, where the conversation names none
+    /// The account, if the conversation names none
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
-    /// With --profile: also where the conversation belongs to another account
+    /// With --profile: use it even if the conversation belongs to another account
     #[arg(long, requires = "profile")]
     rebind: bool,
-    /// Resume under the account that is signed in, without a record
+    /// Resume under the live account, without a record
     #[arg(long, conflicts_with_all = ["profile", "isolated"])]
     untracked: bool,
     #[command(flatten)]
     start: StartArgs,
-    /// Arguments of Codex; `exec` first runs it without the terminal interface
+    /// Arguments to pass to Codex; starting with `exec`, it runs without the terminal interface
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
 
-/// A conversation that can go on.
+/// The conversation to resume.
 #[derive(Debug)]
 struct ResumeTarget {
     id: String,
     rollout: Option<PathBuf>,
 }
 
-/// Whose conversation it is.
+/// The account to which a conversation belongs.
 #[derive(Debug)]
 enum ConversationOwner {
-    /// An account that is known here.
+    /// An account with a profile, or the live one.
     Known(Identity),
     /// An account without a profile, by its workspace id.
     Unknown(String),
-    /// Nothing says.
+    /// Neither a launch nor the rollout names an account.
     Unnamed,
 }
 
 impl ResumeArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// No conversation or several fit; its account is not known, or another one was named; see
-    /// `StartArgs::start`.
+    /// No conversation or several match, its account has no profile, or `--profile` names another
+    /// account;
+    /// see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let conversation = self.conversation(context)?;
         let args = resume_args(&conversation.id, &self.args);
@@ -97,15 +96,16 @@ impl ResumeArgs {
             (None, ConversationOwner::Known(account)) => account,
             (None, ConversationOwner::Unknown(account_id)) => {
                 return Err(CommandError::refused(format!(
-                    "the conversation belongs to the account {account_id}, which has no profile here"
+                    "the conversation belongs to the account {account_id}, which has no profile"
                 ))
                 .hint("sign in to it: codex-manager profile login NAME")
-                .hint("or go on under another account: --profile NAME --rebind"));
+                .hint("or continue under another account: --profile NAME --rebind"));
             }
             (None, ConversationOwner::Unnamed) => {
-                let question = "nothing says whose conversation this is; which account?";
+                let question =
+                    "the account of this conversation is unknown; continue under which account?";
                 pick(question, context).map_err(|e| {
-                    e.hint("name the account with --profile NAME, or go on without a record: --untracked")
+                    e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?
             }
         };
@@ -126,7 +126,7 @@ impl ResumeArgs {
         };
         match find(&rows, text)? {
             Some(row) => Ok(of_row(row, home)),
-            // One that Codex does not list.
+            // The conversation may have a rollout without a row in Codex's list.
             None => match binding::find_rollout(home, text) {
                 Some(rollout) => Ok(ResumeTarget {
                     id: text.clone(),
@@ -137,20 +137,23 @@ impl ResumeArgs {
                     printable(text)
                 ))
                 .hint("choose one on a terminal: codex-manager resume")
-                .hint("see what Codex does not list: codex-manager history check")),
+                .hint("find unlisted conversations: codex-manager history check")),
             },
         }
     }
 }
 
-/// Every conversation that Codex lists and that is not archived, by the last change.
+/// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
+/// change,
+/// newest first.
 fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let home = &context.settings.codex_home;
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return Ok(Vec::new());
     };
-    let rows = threads::fold(&database, Vec::new, Vec::push)
-        .map_err(|e| CommandError::failed("cannot read the conversations of Codex").because(e))?;
+    let rows = threads::fold(&database, Vec::new, Vec::push).map_err(|e| {
+        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    })?;
     let mut rows = rows.unwrap_or_default();
     rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
     Ok(rows)
@@ -166,7 +169,7 @@ fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
     }
 }
 
-/// The conversation that `text` names: a whole id, the beginning of one, or a name.
+/// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
 fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
     let id = text.to_lowercase();
     let called = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
@@ -179,11 +182,11 @@ fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, 
             (Some(row), 0) => return Ok(Some(row)),
             (Some(_), more) => {
                 return Err(CommandError::failed(format!(
-                    "{} may be one of {} conversations",
+                    "{} matches {} conversations",
                     printable(text),
                     more + 1
                 ))
-                .hint("type more of the id"));
+                .hint("give more of the id"));
             }
         }
     }
@@ -205,7 +208,7 @@ fn last_of_folder<'a>(
     })
 }
 
-/// Lets the user choose: those of this folder, else all.
+/// Lets the user choose from the conversations of this folder, or from all if it has none.
 fn pick_conversation<'a>(
     rows: &'a [ThreadRow],
     context: &Context,
@@ -230,12 +233,13 @@ fn pick_conversation<'a>(
         .collect();
     let chosen = context.ui.pick("which conversation?", &choices);
     chosen.map(|i| offered[i]).ok_or_else(|| {
-        CommandError::usage("which conversation?")
-            .hint("codex-manager resume SESSION, or --last for the last one of this folder")
+        CommandError::usage("which conversation?").hint(
+            "name it: codex-manager resume SESSION, or take the last one of this folder: --last",
+        )
     })
 }
 
-/// Whose conversation it is: that of the launch that ran it, else the creator that its rollout names.
+/// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
 fn owner(
     conversation: &ResumeTarget,
     context: &Context,
@@ -277,12 +281,13 @@ fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<(), Comman
     };
     Err(
         CommandError::refused(format!("the conversation belongs to {of}, not to {wanted}"))
-            .hint("leave --profile out to go on under its own account")
-            .hint("--rebind goes on under the named one; Codex may refuse to show it there"),
+            .hint("to continue under its own account, leave out --profile")
+            .hint("to continue under the named one, add --rebind; Codex may not show it there"),
     )
 }
 
-/// The arguments that make Codex resume a conversation; `exec` in front of `args` stays in front.
+/// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
+/// front.
 fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
     let is_exec = args
         .first()
@@ -308,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_an_id_its_beginning_or_a_name() {
+    fn a_session_is_an_id_a_prefix_or_a_name() {
         let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
         let found = |text: &str| {
             let found = find(&rows, text).map_err(|e| e.to_string());

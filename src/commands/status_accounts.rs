@@ -1,4 +1,4 @@
-//! `status --account` and `status --all`: accounts that need not be signed in.
+//! `status --account` and `status --all`: queries accounts that need not be live.
 
 use super::account::{accounts_and_profiles, label, printable, style_of, warn_all, with_verdict};
 use super::cooldown::{quota_cell, state_cell};
@@ -13,7 +13,7 @@ use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
-/// The JSON document of `--all`. Its keys are a contract.
+/// The JSON document of `--all`. Its keys are an interface.
 #[derive(Serialize)]
 struct SurveyJson {
     accounts: Vec<FindingJson>,
@@ -27,10 +27,10 @@ struct FindingJson {
     status: StatusJson,
 }
 
-/// Asks about one account, wherever its login is.
+/// Queries one account and prints the result. Its login may be live or in a profile.
 ///
 /// # Errors
-/// No or several accounts fit; there is no login; the answer cannot be noted.
+/// No account or several match, the account has no saved login, or the figures cannot be recorded.
 pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
@@ -40,9 +40,9 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     let findings = ask(&subjects, dry_run, context)?;
     let Some(finding) = findings.first() else {
         return Err(
-            CommandError::refused(format!("no login of {identity} is at hand"))
-                .hint("what was seen last is in codex-manager cooldown")
-                .hint("take a login from a file or an archive: codex-manager profile save NAME --from FILE"),
+            CommandError::refused(format!("there is no saved login of {identity}"))
+            .hint("show its last known figures: codex-manager cooldown")
+            .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
     status::show(context, &finding.report, finding.subject.profile.as_deref());
@@ -50,10 +50,10 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     Ok(outcome(&findings, dry_run))
 }
 
-/// Asks about every account whose login is at hand.
+/// Queries all accounts with a saved login and prints a table.
 ///
 /// # Errors
-/// The answers cannot be noted, or a document is of a newer version.
+/// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let findings = ask(&subjects(context)?, dry_run, context)?;
     let view = |finding: &Finding| {
@@ -74,7 +74,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     let ui = &context.ui;
     if findings.is_empty() {
         ui.note(
-            "no login is at hand; sign in with codex login, then codex-manager profile save work",
+            "there are no saved logins; sign in with codex login, then run codex-manager profile save NAME",
         );
         return Ok(Outcome::Done);
     }
@@ -117,7 +117,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
             let who = finding.subject.profile.as_deref();
             let who = who.unwrap_or(finding.subject.identity.email.as_str());
             ui.warn(format_args!(
-                "no live figure of {}: {problem}",
+                "no live figures of {}: {problem}",
                 printable(who)
             ));
         }
@@ -150,11 +150,10 @@ fn ask(
     Ok(survey::survey(&options, subjects)?)
 }
 
-/// Asks about every account whose login is at hand and says what could not be had; whether that is
-/// nothing.
+/// Queries all accounts with a saved login. Returns false after warnings if any query fails.
 ///
 /// # Errors
-/// The answers cannot be noted, or a document is of a newer version.
+/// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     let findings = ask(&subjects(context)?, false, context)?;
     for finding in &findings {
@@ -163,7 +162,7 @@ pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
             let who = printable(&finding.subject.identity.to_string());
             context
                 .ui
-                .warn(format_args!("no live figure of {who}: {problem}"));
+                .warn(format_args!("no live figures of {who}: {problem}"));
         }
     }
     Ok(findings.iter().all(Finding::is_complete))
@@ -172,12 +171,12 @@ pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
 fn warn_of(finding: &Finding, context: &Context) {
     warn_all(&context.ui, &finding.warnings);
     if let Some(obstacle) = &finding.obstacle {
-        context.ui.warn(format_args!("no live figure: {obstacle}"));
+        context.ui.warn(format_args!("no live figures: {obstacle}"));
     }
 }
 
 fn outcome(findings: &[Finding], dry_run: bool) -> Outcome {
-    // Without asking, what is remembered is all that was wanted.
+    // A dry run makes no query, so the last known figures are a complete result.
     let is_fine = |finding: &Finding| {
         finding.is_complete() || (dry_run && finding.report.observation.is_some())
     };

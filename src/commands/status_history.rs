@@ -1,4 +1,4 @@
-//! `status --history`: an account's windows over time, and resets that moved.
+//! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
 use super::account::{absolute, bar, known_accounts, local, printable};
 use crate::codex::window::{CODEX_LIMIT, Window};
@@ -13,10 +13,10 @@ use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
-/// How many points of a window a person is shown; JSON has all.
+/// The number of points shown per window; `--json` contains all.
 const MAX_POINTS_SHOWN: usize = 20;
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct HistoryView {
     email: String,
@@ -58,13 +58,13 @@ struct MovedView {
 /// Shows the history of the account that `text` names, else of the live one.
 ///
 /// # Errors
-/// No or several accounts fit, nobody is signed in, or a document is of a newer version.
+/// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
     let mut accounts = known_accounts(context)?;
     let position = match text {
         Some(text) => resolve(accounts.iter().map(|a| &a.entry), text)?,
         None => accounts.iter().position(|a| a.current).ok_or_else(|| {
-            CommandError::failed("nobody is signed in")
+            CommandError::failed("there is no live account")
                 .hint("name an account: codex-manager status --history --account ACCOUNT")
         })?,
     };
@@ -112,7 +112,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     let title = ui.paint(Style::Strong, printable(&view.email));
     ui.line(name.map_or(title.clone(), |name| format!("{title} ({name})")));
     if courses.is_empty() {
-        ui.note("nothing was seen of its windows yet: codex-manager status notes each look");
+        ui.note("there are no recorded figures yet; each codex-manager status adds one");
     }
     for course in &courses {
         draw(course, context);
@@ -170,7 +170,7 @@ fn draw(course: &Course, context: &Context) {
         .checked_sub(MAX_POINTS_SHOWN)
         .filter(|n| *n > 0)
     {
-        ui.note(format_args!("{older} older ones: --json has them"));
+        ui.note(format_args!("{older} older: shown with --json"));
     }
 }
 
@@ -183,7 +183,8 @@ fn name(window: &Window) -> String {
     }
 }
 
-/// "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday".
+/// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since
+/// yesterday".
 fn describe_moved_reset(moved: &Moved, context: &Context) -> String {
     let zone = context.settings.zone;
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
@@ -207,10 +208,10 @@ fn describe_moved_reset(moved: &Moved, context: &Context) -> String {
     )
 }
 
-/// Says which resets moved with the look that was made now.
+/// Prints the resets that moved with the observation just made.
 ///
 /// # Errors
-/// What was seen before cannot be read.
+/// The recorded observations cannot be read.
 pub(super) fn note_moved_resets(
     report: &StatusReport,
     context: &Context,

@@ -1,4 +1,4 @@
-//! `schedule remove`.
+//! `schedule remove`: deactivates a job and removes its files.
 
 use super::scheduler_commands::run_all;
 use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files};
@@ -7,13 +7,13 @@ use crate::error::{CommandError, Outcome};
 use crate::schedule::{self, FileAction, Job};
 use clap::Args;
 
-/// Have the scheduler forget a job and remove its files
+/// Deactivate a job and remove its files
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule remove backup
   codex-manager schedule remove sync --dry-run")]
 pub(super) struct ScheduleRemoveArgs {
-    /// What is to run no more
+    /// The job to remove
     job: Job,
     #[command(flatten)]
     common: CommonArgs,
@@ -21,7 +21,7 @@ pub(super) struct ScheduleRemoveArgs {
 
 impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        // Also where Codex is gone.
+        // A job can be removed after Codex was uninstalled.
         let bin = codex_bin(context).unwrap_or_default();
         let place = place(context, self.common.scheduler(), bin)?;
         let files = schedule::plan_remove(self.job, &place)?;
@@ -33,7 +33,7 @@ impl ScheduleRemoveArgs {
         };
         let dry_run = self.common.dry_run;
         if !dry_run {
-            // A scheduler that has never heard of the job is content too.
+            // If the scheduler does not know the job, there is nothing to deactivate.
             let was_enabled = schedule::find(self.job, &place)?.and_then(|job| job.is_enabled);
             if was_enabled != Some(false) {
                 run_all(&steps, context, "nothing was removed")?;

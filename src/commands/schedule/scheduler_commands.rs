@@ -1,4 +1,4 @@
-//! Commands of the scheduler: run one after the other, and what they say.
+//! Runs commands of the scheduler and reports their errors.
 
 use crate::codex::program::Program;
 use crate::context::Context;
@@ -9,26 +9,27 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long a command of the scheduler may take.
+/// The time limit of one command of the scheduler.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the steps; `so_far` says what holds where one of them fails.
-pub(super) fn run_all(steps: &[Step], context: &Context, so_far: &str) -> Result<(), CommandError> {
+/// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were
+/// written").
+pub(super) fn run_all(steps: &[Step], context: &Context, state: &str) -> Result<(), CommandError> {
     for step in steps {
-        let said = match run(&step.words, context) {
+        let problem = match run(&step.words, context) {
             Ok((_, None)) => continue,
-            Ok((_, Some(said))) => said,
+            Ok((_, Some(problem))) => problem,
             Err(e) => e,
         };
         if step.may_fail {
             context
                 .ui
-                .detail(format_args!("{}: {said}", step.words.join(" ")));
+                .detail(format_args!("{}: {problem}", step.words.join(" ")));
             continue;
         }
         return Err(
-            CommandError::failed(format!("the scheduler refused: {said}")).hint(format!(
-                "{so_far}; run this where your session runs: {}",
+            CommandError::failed(format!("the scheduler command failed: {problem}")).hint(format!(
+                "{state}; run this in your desktop or login session: {}",
                 step.words.join(" ")
             )),
         );
@@ -36,7 +37,7 @@ pub(super) fn run_all(steps: &[Step], context: &Context, so_far: &str) -> Result
     Ok(())
 }
 
-/// Runs a command of the scheduler: its output, and what it said where it failed.
+/// Runs one command of the scheduler. Returns its stdout and, if it failed, the last line of its stderr.
 pub(super) fn run(
     words: &[String],
     context: &Context,
@@ -59,11 +60,11 @@ pub(super) fn run(
     if status.is_some_and(|status| status.success()) {
         return Ok((output, None));
     }
-    let said = child.stderr();
-    let last = said.lines().rfind(|line| !line.trim().is_empty());
-    let said = last.map_or_else(
+    let stderr = child.stderr();
+    let last = stderr.lines().rfind(|line| !line.trim().is_empty());
+    let problem = last.map_or_else(
         || status.map_or("no answer in time".into(), |status| status.to_string()),
         |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
     );
-    Ok((output, Some(said)))
+    Ok((output, Some(problem)))
 }

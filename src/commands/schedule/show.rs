@@ -1,4 +1,4 @@
-//! `schedule show`: what is installed, and when it runs next.
+//! `schedule show`: shows the installed jobs and their next runs.
 
 use super::scheduler_commands::run;
 use super::{codex_bin, place, shown_when};
@@ -14,17 +14,17 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Show which jobs are installed, whether they are up to date, and when they run next
+/// Show the installed jobs, their state and their next runs
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule show
   codex-manager schedule show backup --json")]
 pub(super) struct ScheduleShowArgs {
-    /// One job alone
+    /// Show only this job
     job: Option<Job>,
 }
 
-/// The JSON document of show. Its keys are a contract.
+/// The JSON document of show. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct SchedulesJson {
     scheduler: Scheduler,
@@ -45,7 +45,7 @@ struct JobJson {
 
 impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        // Also where Codex is gone: a job that names another is not up to date.
+        // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
         let place = place(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(Job::ALL.to_vec(), |job| vec![job]);
@@ -113,7 +113,7 @@ fn state_of(found: Option<&Installed>) -> (Style, &'static str) {
         Some(Installed {
             is_enabled: Some(false),
             ..
-        }) => (Style::Warn, "not taken up"),
+        }) => (Style::Warn, "not active"),
         Some(Installed {
             is_enabled: None, ..
         }) => (Style::Good, "installed"),
@@ -121,7 +121,7 @@ fn state_of(found: Option<&Installed>) -> (Style, &'static str) {
     }
 }
 
-/// The command that makes a job what it should be.
+/// Returns the command that updates or activates a job, if it needs that.
 fn hint(found: &Installed) -> Option<String> {
     let options = &found.options;
     if found.is_current && found.is_enabled != Some(false) {
@@ -143,7 +143,7 @@ fn hint(found: &Installed) -> Option<String> {
     ))
 }
 
-/// When a job runs next, where the scheduler can say.
+/// Returns the time of the next run, if the scheduler reports it.
 fn next_run(found: &Installed, context: &Context) -> Option<DateTime<Utc>> {
     if found.is_enabled != Some(true) {
         return None;
