@@ -39,7 +39,7 @@ fn describe(command: &Command, path: &str, text: &mut String) {
 }
 
 #[test]
-fn the_reference_is_what_help_says() {
+fn the_cli_reference_matches_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
     let mut text = HEAD.to_owned();
     describe(&codex_manager::cli::Cli::command(), "", &mut text);
@@ -55,7 +55,7 @@ fn the_reference_is_what_help_says() {
 }
 
 #[test]
-fn a_folder_of_any_name_takes_the_manual() {
+fn man_writes_to_folders_with_unusual_names() {
     use std::os::unix::ffi::OsStrExt;
     let env = TestEnv::new();
     let plain = |dir: &[u8], more: &str| {
@@ -76,7 +76,7 @@ fn a_folder_of_any_name_takes_the_manual() {
 }
 
 #[test]
-fn there_is_a_manual_page_for_every_command() {
+fn every_command_has_a_manual_page() {
     let env = TestEnv::new();
     let before = env.tree("");
     let planned = env

@@ -160,7 +160,7 @@ fn kind(error: ShutdownError) -> ErrorKind {
 }
 
 #[test]
-fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
+fn codex_is_ended_after_a_yes_and_left_running_after_a_no() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (refused, asked) =
@@ -188,7 +188,7 @@ fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
 }
 
 #[test]
-fn with_the_flag_nobody_is_asked() {
+fn the_flag_suppresses_the_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -198,7 +198,7 @@ fn with_the_flag_nobody_is_asked() {
 }
 
 #[test]
-fn who_does_not_end_when_told_is_left_alive_and_named() {
+fn a_process_that_ignores_the_request_is_left_alive_and_named() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
@@ -248,7 +248,7 @@ fn a_background_process_is_never_ended() {
 }
 
 #[test]
-fn a_configuration_that_forbids_it_is_obeyed() {
+fn a_configuration_that_forbids_ending_codex_is_obeyed() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -261,7 +261,7 @@ fn a_configuration_that_forbids_it_is_obeyed() {
 }
 
 #[test]
-fn other_names_can_be_codex_and_other_homes_are_not_ours() {
+fn configured_program_names_count_and_other_homes_do_not() {
     let lab = Lab::new();
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
@@ -280,7 +280,7 @@ fn other_names_can_be_codex_and_other_homes_are_not_ours() {
 }
 
 #[test]
-fn who_ends_within_the_grace_period_is_not_asked_about() {
+fn no_question_about_a_codex_that_ends_within_the_grace_period() {
     let lab = Lab::new();
     let mut codex = lab.codex();
     let settings = ShutdownSettings {
@@ -332,7 +332,7 @@ fn a_codex_of_another_user_is_never_ended() {
 }
 
 #[test]
-fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
+fn foreign_programs_are_never_ended_and_child_processes_are_awaited() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
@@ -397,7 +397,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
 }
 
 #[test]
-fn the_question_can_be_asked_in_a_window() {
+fn the_question_can_be_a_dialog_window() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {

@@ -72,7 +72,7 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
 }
 
 #[test]
-fn i2_the_login_of_a_home_on_a_disk_that_is_gone_is_given_up_only_when_that_is_said() {
+fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
     let env = world();
     fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
     let _ = in_copy(&env, &["use", "home", "--force-stale"]).code(0);
@@ -86,7 +86,7 @@ fn i2_the_login_of_a_home_on_a_disk_that_is_gone_is_given_up_only_when_that_is_s
 }
 
 #[test]
-fn i2_i5_asking_about_all_from_a_copied_home_spends_no_token_twice() {
+fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -126,7 +126,7 @@ fn archive(env: &TestEnv) -> String {
 }
 
 #[test]
-fn i2_a_restore_puts_no_login_live_that_another_home_has() {
+fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
     for only in [&[][..], &["--only", "auth.json"]] {
         for is_lost in [false, true] {
             let env = world();
@@ -158,7 +158,7 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
 }
 
 #[test]
-fn a_restore_says_that_a_login_is_newer_only_where_it_is() {
+fn a_restore_calls_a_login_newer_only_if_it_is() {
     let env = world();
     let archive = archive(&env);
     fs::remove_file(env.codex_home().join("auth.json")).expect("lose it");
@@ -168,7 +168,7 @@ fn a_restore_says_that_a_login_is_newer_only_where_it_is() {
 }
 
 #[test]
-fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
+fn i5_a_restore_respects_the_records_of_a_removed_profile() {
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let remove = [&["profile", "remove", "work"], removal].concat();
         // It left.
@@ -193,7 +193,7 @@ fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
 }
 
 #[test]
-fn i5_a_login_that_was_written_by_a_clock_that_was_ahead_does_not_beat_the_next_one() {
+fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
     let env = world();
     let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
     write_auth(&env.codex_home(), &ahead);
@@ -218,7 +218,7 @@ fn i5_a_login_that_was_written_by_a_clock_that_was_ahead_does_not_beat_the_next_
 }
 
 #[test]
-fn i5_a_clock_that_was_ahead_while_codex_renewed_costs_no_login() {
+fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
@@ -240,7 +240,7 @@ fn i5_a_clock_that_was_ahead_while_codex_renewed_costs_no_login() {
 }
 
 #[test]
-fn i5_a_copy_of_a_moved_login_does_not_bring_it_back() {
+fn i5_a_copy_does_not_revive_a_moved_login() {
     let env = world();
     let archive = archive(&env);
     move_away(&env);
@@ -262,7 +262,7 @@ fn i5_a_copy_of_a_moved_login_does_not_bring_it_back() {
 }
 
 #[test]
-fn i3_a_login_of_which_too_little_is_known_is_nobodys_where_several_fit() {
+fn i3_an_ambiguous_login_is_assigned_to_no_account() {
     let env = TestEnv::new();
     let team = SignIn::new("acct-team", "alice@example.com").issued_at(RENEWED);
     let team = team.user_id("user-alice");

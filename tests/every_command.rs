@@ -130,7 +130,7 @@ pub(crate) fn assert_civil(what: &str, run: &Run) {
 }
 
 #[test]
-fn help_has_an_example_that_can_be_typed() {
+fn every_help_has_an_example_that_parses() {
     let env = TestEnv::new();
     let tree = codex_manager::cli::Cli::command();
     for leaf in leaves() {
@@ -171,7 +171,7 @@ fn help_has_an_example_that_can_be_typed() {
 }
 
 #[test]
-fn a_dry_run_leaves_every_byte() {
+fn no_dry_run_changes_a_byte() {
     let env = world();
     let before = env.tree("");
     for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
@@ -182,7 +182,7 @@ fn a_dry_run_leaves_every_byte() {
 }
 
 #[test]
-fn doctor_knows_whatever_commands_leave() {
+fn doctor_knows_every_file_that_commands_create() {
     let env = world();
     for leaf in leaves() {
         let run = env.run(leaf.with(&["--yes"]));
@@ -198,7 +198,7 @@ fn doctor_knows_whatever_commands_leave() {
 }
 
 #[test]
-fn homes_whose_names_are_no_text_are_no_panic() {
+fn homes_with_non_unicode_names_cause_no_panic() {
     for (variable, home) in [
         ("CODEX_MANAGER_HOME", "home/.codex-manager"),
         ("CODEX_HOME", "home/.codex"),
@@ -223,7 +223,7 @@ fn homes_whose_names_are_no_text_are_no_panic() {
 }
 
 #[test]
-fn what_is_not_known_is_exit_4() {
+fn unknown_arguments_exit_with_4() {
     let env = TestEnv::new();
     for leaf in leaves() {
         let run = env.run(leaf.with(&["--no-such-flag"])).code(4);
@@ -236,7 +236,7 @@ fn what_is_not_known_is_exit_4() {
 }
 
 #[test]
-fn homes_that_cannot_be_read_or_written_are_said_and_nothing_is_lost() {
+fn unreadable_and_read_only_homes_are_reported_and_unchanged() {
     for (home, mode) in [
         ("home/.codex", 0o000),
         ("home/.codex-manager", 0o500),
@@ -261,7 +261,7 @@ fn homes_that_cannot_be_read_or_written_are_said_and_nothing_is_lost() {
 }
 
 #[test]
-fn who_only_reads_is_served_where_nothing_can_be_written() {
+fn reading_commands_work_on_read_only_homes() {
     let env = world();
     fs::set_permissions(env.manager_home(), Permissions::from_mode(0o500)).unwrap();
     for (args, code) in [
@@ -290,7 +290,7 @@ fn who_only_reads_is_served_where_nothing_can_be_written() {
 }
 
 #[test]
-fn a_closed_output_is_no_panic() {
+fn a_closed_output_causes_no_panic() {
     let env = world();
     for leaf in leaves() {
         for json in [&[][..], &["--json"][..]] {

@@ -30,7 +30,7 @@ fn was_stopped(output: &Output, told: &str) -> bool {
 }
 
 #[test]
-fn a_backup_that_is_interrupted_leaves_no_debris() {
+fn an_interrupted_backup_leaves_no_temp_files() {
     if !can_inject() {
         return;
     }
@@ -66,7 +66,7 @@ fn a_backup_that_is_interrupted_leaves_no_debris() {
 }
 
 #[test]
-fn a_wait_for_another_command_is_told_and_can_be_ended() {
+fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = backup(&env, &[]);
@@ -104,7 +104,7 @@ fn a_wait_for_another_command_is_told_and_can_be_ended() {
 }
 
 #[test]
-fn a_restore_that_is_interrupted_leaves_no_debris() {
+fn an_interrupted_restore_leaves_no_temp_files() {
     if !can_inject() {
         return;
     }

@@ -37,7 +37,7 @@ fn world(store: &str) -> (TestEnv, String) {
 }
 
 #[test]
-fn every_command_knows_a_login_that_is_not_in_auth_json() {
+fn every_command_reports_another_credential_store() {
     use Does::{Refuses, Says, Works};
     for store in ["keyring", "auto", "ephemeral"] {
         let table: &[(&[&str], Does)] = &[
@@ -106,7 +106,7 @@ fn every_command_knows_a_login_that_is_not_in_auth_json() {
 }
 
 #[test]
-fn an_auth_json_that_is_not_read_makes_nobody_current() {
+fn an_ignored_auth_json_makes_no_account_live() {
     for store in ["keyring", "auto", "ephemeral"] {
         let (env, _) = world(store);
         // There is no Codex to ask who it is.
@@ -158,7 +158,7 @@ fn an_auth_json_that_is_not_read_makes_nobody_current() {
 }
 
 #[test]
-fn a_restore_leaves_the_login_of_a_keyring_home_alone_and_says_so() {
+fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
     let (env, archive) = world("keyring");
     // The archive's own config.toml goes with it, unless something else is put back.
     let live = fs::read(env.codex_home().join("auth.json")).expect("read");

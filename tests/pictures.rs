@@ -47,7 +47,7 @@ fn compare(name: &str, screen: &str) {
 }
 
 #[test]
-fn accounts_look_like_their_picture() {
+fn the_accounts_picture_matches_the_output() {
     let env = TestEnv::new();
     for name in ["home", "lab", "work"] {
         let login = SignIn::new(&format!("acct-{name}"), &format!("me@{name}.example"));
@@ -84,7 +84,7 @@ fn accounts_look_like_their_picture() {
 }
 
 #[test]
-fn a_prune_looks_like_its_picture() {
+fn the_prune_picture_matches_the_output() {
     let mut env = TestEnv::new();
     archives(
         &mut env,

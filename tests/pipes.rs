@@ -104,7 +104,7 @@ fn each_command_ends(env: &TestEnv, pipe: &Path, leaves: &[Leaf]) {
 }
 
 #[test]
-fn a_pipe_is_named_by_whoever_needs_the_file() {
+fn a_pipe_in_place_of_a_file_is_reported_by_name() {
     let commands: [&[&str]; 7] = [
         &["doctor"],
         &["verify", "--all"],
@@ -142,7 +142,7 @@ fn a_pipe_is_named_by_whoever_needs_the_file() {
 }
 
 #[test]
-fn a_socket_or_a_folder_in_the_place_of_a_file_is_said_too() {
+fn a_socket_or_a_folder_in_place_of_a_file_is_reported() {
     for name in ["config.toml", "history.jsonl", "goals_1.sqlite"] {
         for is_folder in [false, true] {
             let env = prepared();

@@ -32,7 +32,7 @@ fn listed(env: &TestEnv) -> Vec<(String, String, bool)> {
 }
 
 #[test]
-fn the_live_login_is_saved_byte_for_byte_unknown_fields_and_all() {
+fn save_copies_the_live_login_byte_for_byte() {
     let env = world();
     let odd = auth_json(&alice(0)).replacen('{', "{ \"new_field\": [1,\t2],", 1);
     write_auth_text(&env.codex_home(), &odd);
@@ -55,7 +55,7 @@ fn the_live_login_is_saved_byte_for_byte_unknown_fields_and_all() {
 }
 
 #[test]
-fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
+fn list_and_profile_list_have_the_documented_keys() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     let expected = |command: &str| {
@@ -78,7 +78,7 @@ fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
 }
 
 #[test]
-fn current_says_who_is_signed_in_or_why_nobody_is() {
+fn current_names_the_live_account_or_the_reason_why_there_is_none() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     assert_eq!(
@@ -116,7 +116,7 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
 }
 
 #[test]
-fn an_account_is_never_doubled_and_its_newest_login_stays() {
+fn an_account_has_one_profile_with_its_newest_login() {
     let env = world();
     let outcome = |args: &[&str]| {
         let said = save(&env, args).code(0).json();
@@ -147,7 +147,7 @@ fn an_account_is_never_doubled_and_its_newest_login_stays() {
 }
 
 #[test]
-fn i6_a_name_that_is_another_accounts_is_refused() {
+fn i6_a_name_of_another_account_is_refused() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -171,7 +171,7 @@ fn i6_a_name_that_is_another_accounts_is_refused() {
 }
 
 #[test]
-fn accounts_that_share_an_email_or_an_id_are_told_apart() {
+fn accounts_with_a_shared_email_or_id_are_distinguished() {
     let env = world();
     let logins = [
         ("personal", SignIn::new("acct-1", "me@x.com").user_id("u1")),
@@ -193,7 +193,7 @@ fn accounts_that_share_an_email_or_an_id_are_told_apart() {
 }
 
 #[test]
-fn an_api_key_is_a_profile_too_and_shows_no_key() {
+fn an_api_key_can_be_a_profile_and_is_not_shown() {
     let env = world();
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
@@ -206,7 +206,7 @@ fn an_api_key_is_a_profile_too_and_shows_no_key() {
 }
 
 #[test]
-fn a_login_is_taken_out_of_an_archive() {
+fn save_reads_a_login_from_an_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = backup(&env, &[]);
@@ -223,7 +223,7 @@ fn a_login_is_taken_out_of_an_archive() {
 }
 
 #[test]
-fn what_is_no_login_is_refused_by_name_and_changes_nothing() {
+fn a_file_without_a_login_is_refused_and_changes_nothing() {
     let env = world();
     let large = vec![b' '; 50 << 20];
     let files: [(&str, &[u8], i32, &str); 6] = [
@@ -258,7 +258,7 @@ fn what_is_no_login_is_refused_by_name_and_changes_nothing() {
 }
 
 #[test]
-fn a_keyring_home_is_refused_with_the_line_that_helps() {
+fn a_keyring_home_is_refused_with_the_setting_to_change() {
     for store in ["keyring", "auto", "ephemeral"] {
         let env = world();
         let line = format!("cli_auth_credentials_store = \"{store}\"\n");
@@ -302,7 +302,7 @@ fn the_last_five_logins_are_kept_and_one_unreadable_profile_hides_no_other() {
 }
 
 #[test]
-fn a_profile_is_renamed_and_a_name_that_is_taken_is_not() {
+fn rename_refuses_a_name_in_use() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -333,7 +333,7 @@ fn a_profile_is_renamed_and_a_name_that_is_taken_is_not() {
 }
 
 #[test]
-fn a_removed_profile_is_in_the_trash_until_it_is_purged_with_a_yes() {
+fn a_removed_profile_stays_in_the_trash_until_a_confirmed_purge() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -391,7 +391,7 @@ fn i11_a_dry_run_of_profile_commands_writes_nothing() {
 }
 
 #[test]
-fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
+fn restore_login_warns_of_an_older_login_and_is_reversible() {
     let env = world();
     for day in 0..3 {
         write_auth(&env.codex_home(), &alice(day));
@@ -431,7 +431,7 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
 }
 
 #[test]
-fn purging_asks_where_another_accounts_login_would_go_too() {
+fn purge_asks_before_it_deletes_logins_of_another_account() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     let _ = env.run(["profile", "remove", "work"]).code(0);
@@ -470,7 +470,7 @@ fn purging_asks_where_another_accounts_login_would_go_too() {
 }
 
 #[test]
-fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
+fn i5_a_profile_saved_again_after_removal_stays_stale() {
     let env = world();
     for day in [0, 3] {
         write_auth(&env.codex_home(), &alice(day));
@@ -490,7 +490,7 @@ fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
 }
 
 #[test]
-fn no_name_is_the_email_of_another_account() {
+fn the_email_of_another_account_is_refused_as_a_name() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -511,7 +511,7 @@ fn no_name_is_the_email_of_another_account() {
 }
 
 #[test]
-fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
+fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     for (name, login) in [

@@ -56,7 +56,7 @@ fn signs_in(login: &SignIn) -> String {
 }
 
 #[test]
-fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
+fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
     let Some(lab) = Lab::new() else { return };
     let before = lab.world.tree("home/.codex");
     let args = [
@@ -84,7 +84,7 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
 }
 
 #[test]
-fn the_real_codex_signs_in_with_a_device_code_and_use_takes_it() {
+fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
     let Some(lab) = Lab::new() else { return };
     lab.backend.sign_in_as(Some("acct-bob"));
     let said = device(&lab, "client").code(0);
@@ -103,7 +103,7 @@ fn the_real_codex_signs_in_with_a_device_code_and_use_takes_it() {
 }
 
 #[test]
-fn a_new_login_of_the_live_account_goes_live_and_is_not_doubled() {
+fn a_new_login_of_the_live_account_replaces_the_live_login() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.manager(["profile", "save", "work"]).code(0);
     let old = fs::read_to_string(lab.home().join("auth.json")).expect("live");
@@ -133,7 +133,7 @@ fn a_new_login_of_the_live_account_goes_live_and_is_not_doubled() {
 }
 
 #[test]
-fn i6_a_login_of_another_account_than_the_name_is_of_gets_a_profile_of_its_own() {
+fn i6_a_login_of_another_account_gets_a_separate_profile() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -153,7 +153,7 @@ fn i6_a_login_of_another_account_than_the_name_is_of_gets_a_profile_of_its_own()
 }
 
 #[test]
-fn a_login_that_fails_is_told_by_codexs_own_code_and_changes_nothing() {
+fn a_failed_login_reports_codexs_exit_code_and_changes_nothing() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -204,7 +204,7 @@ fn i11_a_dry_run_of_a_login_starts_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_variable_with_a_login_and_the_config_of_a_keyring_home_do_not_get_in_the_way() {
+fn login_ignores_login_variables_and_the_keyring_setting() {
     let mut env = TestEnv::new();
     let config =
         "cli_auth_credentials_store = \"keyring\"\nchatgpt_base_url = \"http://127.0.0.1:9\"\n";
@@ -262,7 +262,7 @@ fn end(pid: &Path) {
 }
 
 #[test]
-fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() {
+fn i2_the_next_profile_command_saves_a_finished_login() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     // Killed after Codex has written the login, before it was taken over.
@@ -292,7 +292,7 @@ fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() 
 }
 
 #[test]
-fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
+fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
     if !can_inject() {
         return;
     }
@@ -339,7 +339,7 @@ fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
 }
 
 #[test]
-fn a_login_that_is_being_made_is_left_alone_by_others() {
+fn other_commands_leave_a_running_sign_in_alone() {
     let env = TestEnv::new();
     let (mut child, script) = waiting(&env, &format!("WAIT\n{}", signs_in(&bob())));
     let _ = env.run(["profile", "list"]).code(0);
@@ -351,7 +351,7 @@ fn a_login_that_is_being_made_is_left_alone_by_others() {
 }
 
 #[test]
-fn a_login_that_is_stopped_ends_codex_and_changes_nothing() {
+fn an_interrupted_login_ends_codex_and_changes_nothing() {
     let Some(lab) = Lab::new() else { return };
     let before = lab.world.tree("home/.codex");
     let issuer = lab.backend.base_url();

@@ -429,7 +429,7 @@ fn open_up(path: &Path) {
 }
 
 #[test]
-fn what_doctor_says_to_do_mends_it() {
+fn commands_suggested_by_doctor_fix_the_finding() {
     let mut wrong = Vec::new();
     for (i, (world, wreck, id, mended)) in WRECKS.iter().enumerate() {
         let mut env = world();

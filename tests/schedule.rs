@@ -435,7 +435,7 @@ fn install_show_and_remove() {
     --- stdout
     JOB     STATE          RUNS            NEXT
     sync    not installed  -               -
-    backup  not taken up   daily at 03:30  -
+    backup  not active     daily at 03:30  -
     status  not installed  -               -
     --- stderr
     hint: codex-manager schedule install backup --daily 03:30 --enable

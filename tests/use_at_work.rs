@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn on_a_terminal_the_account_is_picked_from_a_list() {
+fn use_offers_a_picker_on_a_terminal() {
     let env = TestEnv::new();
     for (name, who) in [("home", SignIn::bob()), ("work", SignIn::alice())] {
         write_auth(&env.codex_home(), &who.issued_at(1_794_900_000));
@@ -165,7 +165,7 @@ fn has_open(pid: u32, path: &Path) -> bool {
 }
 
 #[test]
-fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
+fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
     if !cfg!(target_os = "linux") {
         return;
     }
@@ -202,7 +202,7 @@ fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
 }
 
 #[test]
-fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
+fn use_waits_for_a_slow_renewal() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
@@ -223,7 +223,7 @@ fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
 }
 
 #[test]
-fn a_codex_that_is_started_at_the_very_moment_of_a_switch_loses_no_login() {
+fn a_codex_started_during_a_switch_loses_no_login() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };

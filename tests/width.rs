@@ -137,7 +137,7 @@ const LINES: [&str; 34] = [
 ];
 
 #[test]
-fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
+fn output_fits_80_columns_and_counts_of_one_are_singular() {
     let mut wrong = Vec::new();
     let mut look = |env: &TestEnv, args: &[String]| {
         let (text, status) = shown(env, args);
@@ -184,7 +184,7 @@ fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
 }
 
 #[test]
-fn a_long_name_leaves_room_for_its_reason() {
+fn a_long_account_name_leaves_width_for_the_reason() {
     let env = TestEnv::new();
     let long = format!("{}@example.com", "a".repeat(48));
     let later = "2026-11-24T15:55:00Z";
@@ -198,7 +198,7 @@ fn a_long_name_leaves_room_for_its_reason() {
 }
 
 #[test]
-fn what_is_piped_is_not_broken() {
+fn piped_output_is_not_wrapped() {
     let env = world_of_two();
     let run = env.run(["recommend", "--explain"]).code(0);
     assert_eq!(run.stdout.lines().count(), 2, "a line for each: {run}");
