@@ -1,10 +1,10 @@
-//! Dependencies point one way.
+//! Rules of the source tree: dependencies point one way, files stay small, promises have tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers from the outside in; a module may use its own layer and those behind it.
+/// The layers from the outside in; a module may use its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],

@@ -1,4 +1,4 @@
-//! The reference and the manual pages say what the program says.
+//! The CLI reference and the manual pages match the help of the program.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use clap::{Command, CommandFactory};
@@ -13,7 +13,7 @@ const HEAD: &str = "\
 Generated from the program's own help: `UPDATE_DOCS=1 cargo test cli_reference` writes it again.
 ";
 
-/// The help of a command and of those below it, each under its full name.
+/// Appends the help of a command and of its subcommands, each under its full name.
 fn describe(command: &Command, path: &str, text: &mut String) {
     let path = if path.is_empty() {
         command.get_name().to_owned()
@@ -68,10 +68,10 @@ fn man_writes_to_folders_with_unusual_names() {
         env.run(args).code(0).stdout
     };
     assert!(plain(b"\xff\xfe", "--json").contains("\"dir\""));
-    let said = plain(b"x\x1b[31m\ny", "--dry-run");
+    let output = plain(b"x\x1b[31m\ny", "--dry-run");
     assert!(
-        !said.contains('\x1b') && said.lines().count() == 1,
-        "{said:?}"
+        !output.contains('\x1b') && output.lines().count() == 1,
+        "{output:?}"
     );
 }
 

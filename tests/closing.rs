@@ -1,5 +1,5 @@
-//! Codex is closed before its home is worked on: whoever is ended is Codex, is asked about, and is
-//! gone.
+//! Ending Codex before a command changes its home: only Codex programs are ended, only with consent, and
+//! the command continues only when they are gone.
 
 use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
@@ -42,7 +42,7 @@ impl Drop for Running {
     }
 }
 
-/// A folder with a home, and programs that are named as Codex is.
+/// A folder with a home, and programs with the name of Codex.
 struct Lab {
     root: tempfile::TempDir,
 }
@@ -83,7 +83,7 @@ impl Lab {
         ready(&mut self.program(name, home, script))
     }
 
-    /// A Codex on the home that ends when it is told.
+    /// Starts a fake Codex on the home that ends on SIGTERM.
     fn codex(&self) -> Running {
         self.start("codex", &self.home(), "echo; read line")
     }
@@ -94,7 +94,7 @@ impl Lab {
         wish: ConfirmationRequest,
         answer: Option<bool>,
     ) -> (Result<ShutdownReport, ShutdownError>, usize) {
-        let mut asked = Scripted { answer, asked: 0 };
+        let mut asked = FixedAnswer { answer, asked: 0 };
         let result = shut_down(
             &ShutdownRequest {
                 home: &self.home(),
@@ -121,13 +121,13 @@ fn ready(command: &mut Command) -> Running {
     running
 }
 
-/// Somebody who always answers the same.
-struct Scripted {
+/// A prompter with a fixed answer.
+struct FixedAnswer {
     answer: Option<bool>,
     asked: usize,
 }
 
-impl Prompter for Scripted {
+impl Prompter for FixedAnswer {
     fn show(&mut self, _seen: &Seen) {}
 
     fn ask(&mut self, closing: &ShutdownTargets) -> Option<bool> {
@@ -204,9 +204,9 @@ fn a_process_that_ignores_the_request_is_left_alive_and_named() {
     let codex = lab.start("codex", &lab.home(), deaf);
     let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("it is deaf");
-    let said = format!("codex (PID {}, codex process)", codex.pid());
-    assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [said.clone()]));
-    assert!(error.to_string().contains(&said));
+    let output = format!("codex (PID {}, codex process)", codex.pid());
+    assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
+    assert!(error.to_string().contains(&output));
     assert_eq!(kind(error), ErrorKind::Refused);
     assert!(codex.is_alive());
 }
@@ -373,7 +373,7 @@ struct Flags {
     closing: ShutdownArgs,
 }
 
-/// What a command sees, with a window program of ours on PATH.
+/// Creates the context of a command, with a fake dialog program on `PATH`.
 fn context(lab: &Lab, dialog: &str) -> Context {
     let bin = lab.root.path().join("desktop");
     std::fs::create_dir_all(&bin).expect("folder");
@@ -423,16 +423,16 @@ fn the_question_can_be_a_dialog_window() {
             note.display()
         )
     };
-    let refused = run(&noting(1), &[]).expect_err("the user said no");
+    let refused = run(&noting(1), &[]).expect_err("the user output no");
     assert_eq!(refused.kind, ErrorKind::CodexRunning);
     let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
     assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
     assert!(question.contains("End Codex and continue?"));
     // No display, no answer.
-    let refused = run(&noting(255), &[]).expect_err("nobody answered");
+    let refused = run(&noting(255), &[]).expect_err("no answer");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     let blind = "#!/bin/sh\necho 'cannot open display: :9' >&2\nexit 1\n";
-    let refused = run(blind, &[]).expect_err("nobody was asked");
+    let refused = run(blind, &[]).expect_err("no dialog");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
     let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
@@ -575,7 +575,7 @@ fn a_real_daemon_is_stopped_by_codex_itself() {
         env,
         settings: &settings,
     };
-    let mut nobody = Scripted {
+    let mut nobody = FixedAnswer {
         answer: None,
         asked: 0,
     };

@@ -1,5 +1,5 @@
-//! `config`: settings are shown with their origin, changed without losing a comment, and nothing
-//! invalid is ever written.
+//! `config` shows settings with their source, changes them without losing a comment, and never writes an
+//! invalid value.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{backup, sample_home};
@@ -82,7 +82,10 @@ fn set_and_unset_keep_the_rest_of_the_file() {
     let _ = env.run(["config", "unset", "prune.keep_last"]).code(0);
     assert_eq!(fs::read_to_string(env.path(FILE)).unwrap(), text);
     let run = env.run(["config", "unset", "prune.keep_last"]).code(0);
-    assert_eq!(run.stdout, "prune.keep_last is the default already\n");
+    assert_eq!(
+        run.stdout,
+        "prune.keep_last is the default already; nothing was changed\n"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Homes that were copied or restored beside the first: a login that is live in one is not taken for
-//! another's, however its copies come by.
+//! Copied homes, and homes restored beside the first: a login that is live in one of them is never used
+//! in
+//! another.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
@@ -33,7 +34,7 @@ fn live(home: &Path) -> String {
     fs::read_to_string(home.join("auth.json")).expect("a login")
 }
 
-/// That Alice's login is noted to be in the first home, and nowhere else to be had.
+/// Asserts that Alice's login is recorded in the first home and cannot be used in another.
 #[track_caller]
 fn assert_first_home_has_it(env: &TestEnv) {
     let note = note(env, "work");
@@ -47,11 +48,11 @@ fn assert_first_home_has_it(env: &TestEnv) {
 #[test]
 fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let env = world();
-    let said = in_copy(&env, &["profile", "save", "work"]).code(0);
-    assert!(said.stderr.contains("another Codex home"), "{said}");
+    let output = in_copy(&env, &["profile", "save", "work"]).code(0);
+    assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
-    let said = in_copy(&env, &["use", "home"]).code(0);
-    assert!(said.stderr.contains("another Codex home"), "{said}");
+    let output = in_copy(&env, &["use", "home"]).code(0);
+    assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
     let refused = in_copy(&env, &["use", "work"]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
@@ -66,8 +67,8 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     // What came after the one in the first home is no copy of it.
     let env = world();
     write_auth(&env.path("copy"), &alice(3));
-    let said = in_copy(&env, &["use", "home"]).code(0);
-    assert!(!said.stderr.contains("another Codex home"), "{said}");
+    let output = in_copy(&env, &["use", "home"]).code(0);
+    assert!(!output.stderr.contains("another Codex home"), "{output}");
     assert_eq!(note(&env, "work")["owner"], "profile");
 }
 
@@ -136,8 +137,8 @@ fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
                 fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
             }
             let restore = [&["restore", archive.as_str(), "--yes"], only].concat();
-            let said = in_copy(&env, &restore).code(0);
-            assert!(said.stderr.contains("another Codex home"), "{said}");
+            let output = in_copy(&env, &restore).code(0);
+            assert!(output.stderr.contains("another Codex home"), "{output}");
             assert_eq!(live(&env.path("copy")), auth_json(&bob()));
             assert_first_home_has_it(&env);
             // Whoever asks for it by name gets it.
@@ -162,9 +163,9 @@ fn a_restore_calls_a_login_newer_only_if_it_is() {
     let env = world();
     let archive = archive(&env);
     fs::remove_file(env.codex_home().join("auth.json")).expect("lose it");
-    let said = env.run(["restore", &archive, "--yes"]).code(0);
+    let output = env.run(["restore", &archive, "--yes"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(0)));
-    assert!(!said.stderr.contains("newer"), "{said}");
+    assert!(!output.stderr.contains("newer"), "{output}");
 }
 
 #[test]
@@ -176,8 +177,8 @@ fn i5_a_restore_respects_the_records_of_a_removed_profile() {
         let archive = archive(&env);
         move_away(&env);
         let _ = env.run(&remove).code(0);
-        let said = env.run(["restore", &archive, "--yes"]).code(0);
-        assert!(said.stderr.contains("another machine"), "{said}");
+        let output = env.run(["restore", &archive, "--yes"]).code(0);
+        assert!(output.stderr.contains("another machine"), "{output}");
         assert_eq!(live(&env.codex_home()), auth_json(&bob()));
 
         // It is spent.
@@ -187,8 +188,8 @@ fn i5_a_restore_respects_the_records_of_a_removed_profile() {
         let _ = env.run(["profile", "save", "work"]).code(0);
         let _ = env.run(["use", "home"]).code(0);
         let _ = env.run(&remove).code(0);
-        let said = env.run(["restore", &archive, "--yes"]).code(0);
-        assert!(said.stderr.contains("probably spent"), "{said}");
+        let output = env.run(["restore", &archive, "--yes"]).code(0);
+        assert!(output.stderr.contains("probably spent"), "{output}");
     }
 }
 
@@ -197,14 +198,14 @@ fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
     let env = world();
     let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
     write_auth(&env.codex_home(), &ahead);
-    let said = env.run(["profile", "save", "work"]).code(0);
-    assert!(said.stderr.contains("the clock was ahead"), "{said}");
-    assert!(!said.stdout.contains("renewed in"), "{said}");
+    let output = env.run(["profile", "save", "work"]).code(0);
+    assert!(output.stderr.contains("the clock was ahead"), "{output}");
+    assert!(!output.stdout.contains("renewed in"), "{output}");
     let archive = archive(&env);
     // Renewed after the clock was set.
     write_auth(&env.codex_home(), &alice(2));
-    let said = env.run(["use", "home", "--json"]).code(0).json();
-    assert_eq!(said["saved_back"]["outcome"], "updated", "{said}");
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "updated", "{output}");
     let _ = env.run(["use", "work"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(2)));
     let _ = env.run(["restore", &archive, "--yes"]).code(0);
@@ -212,9 +213,9 @@ fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
 
     // An older one is told to be in the history, not to be what the profile has.
     write_auth(&env.codex_home(), &alice(0));
-    let said = env.run(["use", "home"]).code(0);
-    assert!(said.stdout.contains("added to its history"), "{said}");
-    assert!(!said.stdout.contains("is kept in"), "{said}");
+    let output = env.run(["use", "home"]).code(0);
+    assert!(output.stdout.contains("added to its history"), "{output}");
+    assert!(!output.stdout.contains("is kept in"), "{output}");
 }
 
 #[test]

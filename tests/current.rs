@@ -1,4 +1,4 @@
-//! `current` and `list`: who really uses what, without a look at any conversation.
+//! `current` and `list` show the account of each running program without reading conversations.
 
 use crate::support::env::TestEnv;
 use crate::support::lab::Lab;

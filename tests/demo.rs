@@ -1,4 +1,4 @@
-//! `demo`: the whole workflow for real, and nothing of the user's is touched.
+//! `demo` runs all steps and does not touch the user's homes.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 

@@ -1,4 +1,4 @@
-//! `doctor`: what is wrong is found, named with its remedy, and mended where that is safe.
+//! `doctor` reports every fault with its fix, and `--fix` applies the safe ones.
 
 use crate::current::note_switch;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -94,7 +94,7 @@ fn every_fault_is_reported_with_its_fix() {
             fs::remove_file(only(env, ".tar.gz")).unwrap();
         }),
         ("temp: warn", |env| {
-            left_over(env);
+            leave_temp_files(env);
         }),
     ];
     for (finding, fault) in faults {
@@ -123,7 +123,7 @@ fn every_fault_is_reported_with_its_fix() {
     }
 }
 
-fn left_over(env: &TestEnv) {
+fn leave_temp_files(env: &TestEnv) {
     let folder = env.manager_home().join("tmp/staging-left-over");
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
@@ -146,7 +146,7 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
     fs::remove_file(&sidecar).unwrap();
     let open = fs::Permissions::from_mode(0o644);
     fs::set_permissions(only(&env, ".tar.gz"), open).unwrap();
-    left_over(&env);
+    leave_temp_files(&env);
     env.write("home/.codex-manager/inventory.json", "{");
 
     let untouched = env.tree("home");
@@ -260,7 +260,7 @@ fn a_home_that_is_not_a_folder_is_reported() {
         let env = TestEnv::new();
         env.write(name, "a file");
         let run = env.run(["doctor"]).code(5);
-        assert!(run.stdout.contains("no folder"), "{run}");
+        assert!(run.stdout.contains("not a folder"), "{run}");
         assert!(run.stdout.contains(name), "{run}");
         let run = env.run(["backup", "--no-status"]);
         assert!([1, 4].contains(&run.code), "{run}");
@@ -344,7 +344,7 @@ fn the_age_of_backups_is_that_of_the_newest_full_archive() {
     let _ = env.run(["backup", "--no-status", "--mode", "auth"]).code(0);
     let found = messages(&env, "archives");
     assert!(
-        found[0].contains("the newest full one 172 d old"),
+        found[0].contains("the newest full archive is 172 d old"),
         "{found:?}"
     );
 

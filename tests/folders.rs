@@ -78,7 +78,10 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     let _ = env.run(["config", "unset", "trusted.~/work"]).code(0);
     assert_eq!(file(&env), before);
     let run = env.run(["config", "unset", "trusted.~/work"]).code(0);
-    assert_eq!(run.stdout, "trusted.~/work is not set already\n");
+    assert_eq!(
+        run.stdout,
+        "trusted.~/work is not set already; nothing was changed\n"
+    );
 }
 
 #[test]

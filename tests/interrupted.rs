@@ -1,5 +1,5 @@
-//! Ctrl-C in `backup` and `restore`, at any call that changes a disk: nothing is half done and nothing
-//! is left behind, without the help of a next command.
+//! Ctrl-C in `backup` and `restore` at any system call that changes a disk: the operation is complete or
+//! undone, without temp files, and without the recovery of a later command.
 
 use crate::support::aftermath::{
     TwoHomes, archives, check_archives, debris, home, prepare, report,
@@ -14,18 +14,20 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-/// What Ctrl-C sends.
+/// The number of the signal that Ctrl-C sends.
 const SIGINT: i32 = 2;
 
-/// How a command ends that the user stopped.
+/// The exit code of a command interrupted by the user.
 const INTERRUPTED: i32 = 130;
 
-/// Whether it stopped, else it was done. Before it has begun, the signal alone ends it.
-fn was_stopped(output: &Output, told: &str) -> bool {
+/// Returns true if the command was interrupted, false if it was already done. Before the handler is
+/// installed
+/// the signal itself ends the process.
+fn was_stopped(output: &Output, marker: &str) -> bool {
     match (output.status.code(), output.status.signal()) {
         (Some(0), _) => false,
         (Some(INTERRUPTED), _) | (None, Some(SIGINT)) => true,
-        other => panic!("{told}: {other:?}"),
+        other => panic!("{marker}: {other:?}"),
     }
 }
 
@@ -46,19 +48,19 @@ fn an_interrupted_backup_leaves_no_temp_files() {
     let (mut missed, mut stopped) = (Vec::new(), 0);
     let tried = sample(&points, &mut dice);
     for point in &tried {
-        let told = format!("{point:?}");
+        let marker = format!("{point:?}");
         let Some(output) = faulty(&env, &args, point, Fault::Interrupted) else {
-            missed.push(told);
+            missed.push(marker);
             check_archives(&env, &known, "not reached");
             continue;
         };
-        let told = format!("{told} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+        let marker = format!("{marker} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
         let new = archives(&env).len() - known.len();
         // Asked too late it is done, and says so.
-        assert_eq!(was_stopped(&output, &told), new == 0, "{told}");
+        assert_eq!(was_stopped(&output, &marker), new == 0, "{marker}");
         stopped += usize::from(new == 0);
-        check_archives(&env, &known, &told);
+        check_archives(&env, &known, &marker);
         assert_same_tree(&before, &home(&env));
     }
     report(points.len(), tried.len(), &missed);
@@ -84,18 +86,18 @@ fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
             .spawn()
             .expect("started");
         let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let told = said.by_ref().map(|line| line.expect("text"));
-        let told: Vec<_> = told
+        let marker = said.by_ref().map(|line| line.expect("text"));
+        let marker: Vec<_> = marker
             .take_while(|line| !line.contains("waiting for another codex-manager to finish"))
             .collect();
         let id = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("told");
+        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("marker");
         let rest: Vec<_> = said.map(|line| line.expect("text")).collect();
         let status = child.wait().expect("its end");
         assert_eq!(
             status.code(),
             Some(INTERRUPTED),
-            "{args:?} {told:?} {rest:?}"
+            "{args:?} {marker:?} {rest:?}"
         );
     }
     drop(held);
@@ -119,12 +121,12 @@ fn an_interrupted_restore_leaves_no_temp_files() {
         let Some(output) = both.restore_other(&env, &known, fault, &mut missed) else {
             continue;
         };
-        let told = format!("{point:?} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
-        let is_done = both.look(&env, &told);
-        assert_eq!(was_stopped(&output, &told), !is_done, "{told}");
+        let marker = format!("{point:?} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
+        let is_done = both.look(&env, &marker);
+        assert_eq!(was_stopped(&output, &marker), !is_done, "{marker}");
         stopped += usize::from(!is_done);
-        check_archives(&env, &known, &told);
+        check_archives(&env, &known, &marker);
     }
     report(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "it never stopped");

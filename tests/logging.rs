@@ -1,4 +1,4 @@
-//! The log of runs that nobody watches: whole lines, no tokens, and nothing of others is touched.
+//! Logs of unattended runs: complete lines, no tokens, and foreign files stay unchanged.
 
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
@@ -200,7 +200,7 @@ fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
     write("2026-11-20");
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
-        assert!(after.contains(name), "{name} is not ours");
+        assert!(after.contains(name), "{name} is a foreign file");
     }
     assert_eq!(text_of(&outside), "x");
     assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));

@@ -1,4 +1,4 @@
-//! Who owns a login where something is odd: kills, removed profiles, notes that are open or old.
+//! The owner of a login after kills, removed profiles, and incomplete or old records.
 
 use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
@@ -73,9 +73,9 @@ fn i5_a_live_login_without_profile_is_saved_with_its_age() {
     let _ = env.run(["profile", "remove", "work"]).code(0);
     // Somebody put an older copy back.
     write_auth(&env.codex_home(), &alice(0));
-    let said = env.run(["use", "home", "--json"]).code(0).json();
-    assert_eq!(said["saved_back"]["outcome"], "created", "{said}");
-    assert_eq!(said["saved_back"]["profile"], "alice@example.com");
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "created", "{output}");
+    assert_eq!(output["saved_back"]["profile"], "alice@example.com");
     let refused = env.run(["use", "alice@example.com"]).code(5);
     assert!(
         refused.stderr.contains("older than the newest"),
@@ -103,8 +103,8 @@ fn an_older_live_login_does_not_revive_a_moved_one() {
         &env.codex_home(),
         &SignIn::alice().issued_at(RENEWED - 86_400),
     );
-    let said = env.run(["use", "home", "--json"]).code(0).json();
-    assert_eq!(said["saved_back"]["outcome"], "kept-newer", "{said}");
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "kept-newer", "{output}");
     assert_eq!(shown(&env, "work")["owner"], "moved");
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
@@ -134,9 +134,9 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
         "other/config.toml",
         "cli_auth_credentials_store = \"keyring\"\n",
     );
-    let said = env.run(["status", "--all"]).code(6);
-    let told = format!("{said}");
-    assert!(told.contains("cli_auth_credentials_store"), "{said}");
+    let output = env.run(["status", "--all"]).code(6);
+    let told = format!("{output}");
+    assert!(told.contains("cli_auth_credentials_store"), "{output}");
     assert_eq!(shown(&env, "home")["owner"], "profile");
     let note = fs::read_to_string(note_of(&env, "home")).expect("a note");
     assert!(note.contains("\"live\""), "{note}");
@@ -197,8 +197,8 @@ fn restore_login_takes_the_newest_of_the_history() {
         .run(["profile", "save", "work", "--from", "old.json"])
         .code(0);
     let _ = env.run(["use", "home"]).code(0);
-    let said = env.run(["profile", "restore-login", "work"]).code(0);
-    assert!(said.stdout.contains("signed in or renewed"), "{said}");
+    let output = env.run(["profile", "restore-login", "work"]).code(0);
+    assert!(output.stdout.contains("signed in or renewed"), "{output}");
     let kept = env.manager_home().join("profiles/work/auth.json");
     let kept = fs::read_to_string(kept).expect("a login");
     assert_eq!(kept, auth_json(&alice(2)));
@@ -207,8 +207,8 @@ fn restore_login_takes_the_newest_of_the_history() {
 #[test]
 fn an_unusable_profile_is_never_shown_as_available() {
     let login = |env: &TestEnv, args: &[&str]| {
-        let said = env.run(args);
-        let all = said.json();
+        let output = env.run(args);
+        let all = output.json();
         let all = all.get("accounts").or(all.get("candidates")).cloned();
         let all = all.expect("accounts");
         let mut all = all.as_array().expect("accounts").iter();

@@ -5,7 +5,7 @@ use crate::status::{entry, window, with_fake, without_codex};
 use crate::support::env::{TestEnv, assert_same_tree};
 use serde_json::{Value, json};
 
-/// What is pasted from Codex 0.169, at [`crate::support::env::NOW`].
+/// Text copied from `/status` of Codex 0.169, at [`crate::support::env::NOW`].
 const PASTED: &str = "
   Model:               GPT-6.1-Sol (reasoning low, summaries auto)
   Account:             Alice@example.com (Plus)

@@ -1,4 +1,4 @@
-//! The pictures of the README are what the program prints. `docs/pictures/make` makes them again.
+//! The pictures of the README match the output. `docs/pictures/make` creates them again.
 
 use crate::cooldown::entry;
 use crate::prune::archives;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Set to make the pictures rather than compare them.
+/// The environment variable that writes the pictures instead of comparing them.
 const MAKE: &str = "CODEX_MANAGER_MAKE_PICTURES";
 
 /// Commands with what they print, as a terminal would show it.

@@ -1,4 +1,4 @@
-//! Pipes in the places of files that are known by name: nothing waits for their other end.
+//! Pipes in place of known files: no command blocks on them.
 
 use crate::every_command::{Leaf, assert_civil, leaves, world};
 use crate::support::env::TestEnv;
@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Puts a pipe in the place of whatever stands there.
+/// Replaces the path with a named pipe.
 fn put_pipe(path: &Path) {
     match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).expect("remove"),
@@ -17,7 +17,7 @@ fn put_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
 }
 
-/// The files that some command looks for by name.
+/// Returns the files that commands open by a fixed name.
 fn known(env: &TestEnv) -> Vec<PathBuf> {
     let in_codex = [
         "auth.json",

@@ -1,4 +1,4 @@
-//! `profile`, `list`, `current`: logins by name, byte for byte, never doubled and never mixed up.
+//! `profile`, `list`, `current`: logins are saved byte for byte, once, and under the right account.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::profiles::{folder, kept};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 
-/// Alice signed in.
+/// Creates a home in which Alice is signed in.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
@@ -20,8 +20,8 @@ fn save(env: &TestEnv, args: &[&str]) -> Run {
 }
 
 fn listed(env: &TestEnv) -> Vec<(String, String, bool)> {
-    let said = env.run(["profile", "list", "--json"]).code(0).json();
-    let profiles = said["profiles"].as_array().expect("profiles").iter();
+    let output = env.run(["profile", "list", "--json"]).code(0).json();
+    let profiles = output["profiles"].as_array().expect("profiles").iter();
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     profiles
         .map(|p| {
@@ -37,9 +37,9 @@ fn save_copies_the_live_login_byte_for_byte() {
     let odd = auth_json(&alice(0)).replacen('{', "{ \"new_field\": [1,\t2],", 1);
     write_auth_text(&env.codex_home(), &odd);
     let home = env.tree("home/.codex");
-    let said = save(&env, &["work"]).code(0).json();
+    let output = save(&env, &["work"]).code(0).json();
     assert_eq!(
-        said,
+        output,
         json!({
             "schema": 1, "command": "profile save", "profile": "work", "renamed_from": null,
             "outcome": "created", "email": "alice@example.com", "account_id": "acct-alice",
@@ -65,13 +65,13 @@ fn list_and_profile_list_have_the_documented_keys() {
         }]})
     };
     assert_eq!(env.run(["list", "--json"]).code(0).json(), expected("list"));
-    let said = env.run(["profile", "list", "--json"]).code(0).json();
-    assert_eq!(said, expected("profile list"));
+    let output = env.run(["profile", "list", "--json"]).code(0).json();
+    assert_eq!(output, expected("profile list"));
     insta::assert_snapshot!(env.run(["list"]).code(0), @r"
     exit 0
     --- stdout
     PROFILE  ACCOUNT            STATE    QUOTA LEFT
-    work     alice@example.com  unknown  not known
+    work     alice@example.com  unknown  no figures yet
     current  acct-alice
     --- stderr
     ");
@@ -94,9 +94,9 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
             Some(text) => write_auth_text(&env.codex_home(), text),
             None => fs::remove_file(env.codex_home().join("auth.json")).expect("remove"),
         }
-        let said = env.run(["current", "--json"]).code(5).json();
-        assert_eq!(said["email"], Value::Null);
-        let told = said["problem"].as_str().expect("a problem").to_owned();
+        let output = env.run(["current", "--json"]).code(5).json();
+        assert_eq!(output["email"], Value::Null);
+        let told = output["problem"].as_str().expect("a problem").to_owned();
         assert!(told.contains(problem), "{told}");
     };
     nobody(Some("{}"), "contains no login");
@@ -108,9 +108,9 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
         "cli_auth_credentials_store = \"keyring\"",
     );
     write_auth(&env.codex_home(), &alice(0));
-    let said = env.run(["current", "--json"]).code(5).json();
+    let output = env.run(["current", "--json"]).code(5).json();
     assert_eq!(
-        (&said["email"], &said["store"]),
+        (&output["email"], &output["store"]),
         (&Value::Null, &json!("keyring"))
     );
 }
@@ -119,8 +119,8 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
 fn an_account_has_one_profile_with_its_newest_login() {
     let env = world();
     let outcome = |args: &[&str]| {
-        let said = save(&env, args).code(0).json();
-        (said["outcome"].clone(), said["renamed_from"].clone())
+        let output = save(&env, args).code(0).json();
+        (output["outcome"].clone(), output["renamed_from"].clone())
     };
     assert_eq!(outcome(&["work"]), (json!("created"), Value::Null));
     assert_eq!(outcome(&["work"]), (json!("unchanged"), Value::Null));
@@ -159,8 +159,11 @@ fn i6_a_name_of_another_account_is_refused() {
     assert_same_tree(&before, &env.tree(""));
     // Bytes that somebody copied there by hand are not taken for the account's.
     fs::write(folder(&env, "work").join("auth.json"), auth_json(&bob())).expect("write");
-    let said = env.run(["list"]).code(0);
-    assert!(said.stderr.contains("login of bob@example.com"), "{said}");
+    let output = env.run(["list"]).code(0);
+    assert!(
+        output.stderr.contains("login of bob@example.com"),
+        "{output}"
+    );
     write_auth(&env.codex_home(), &alice(0));
     let _ = save(&env, &["work"]).code(0);
     assert_eq!(kept(&env, "work"), auth_json(&alice(0)));
@@ -180,8 +183,8 @@ fn accounts_with_a_shared_email_or_id_are_distinguished() {
     ];
     for (name, login) in &logins {
         write_auth(&env.codex_home(), &login.clone().issued_at(RENEWED));
-        let said = save(&env, &[name]).code(0).json();
-        assert_eq!(said["outcome"], "created", "{name}");
+        let output = save(&env, &[name]).code(0).json();
+        assert_eq!(output["outcome"], "created", "{name}");
     }
     for (name, login) in &logins {
         assert_eq!(
@@ -197,8 +200,8 @@ fn an_api_key_can_be_a_profile_and_is_not_shown() {
     let env = world();
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
-    let said = save(&env, &["billed"]).code(0);
-    assert!(!said.stdout.contains("sk-test"), "{said}");
+    let output = save(&env, &["billed"]).code(0);
+    assert!(!output.stdout.contains("sk-test"), "{output}");
     assert_eq!(kept(&env, "billed"), key);
     write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-1111"));
     let _ = save(&env, &["billed"]).code(5);
@@ -310,12 +313,12 @@ fn rename_refuses_a_name_in_use() {
     let _ = env.run(["profile", "rename", "work", "home"]).code(5);
     let _ = env.run(["profile", "rename", "nobody", "x"]).code(1);
     let _ = env.run(["profile", "rename", "work", "a/b"]).code(4);
-    let said = env
+    let output = env
         .run(["profile", "rename", "WORK", "client", "--json"])
         .code(0)
         .json();
     assert_eq!(
-        (&said["profile"], &said["renamed_from"]),
+        (&output["profile"], &output["renamed_from"]),
         (&json!("client"), &json!("work"))
     );
     assert_eq!(kept(&env, "client"), auth_json(&alice(0)));
@@ -406,8 +409,8 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
     let unknown = put_back(&["nothing"]).code(1);
     assert!(unknown.stderr.contains("available: 2026"), "{unknown}");
     assert_same_tree(&before, &env.tree(""));
-    let said = put_back(&[]).code(0);
-    assert!(said.stderr.contains("probably spent"), "{said}");
+    let output = put_back(&[]).code(0);
+    assert!(output.stderr.contains("probably invalid"), "{output}");
     assert_ne!(kept(&env, "work"), auth_json(&alice(2)));
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
@@ -424,8 +427,8 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
         .file_name()
         .into_string()
         .expect("text");
-    let said = put_back(&[&newest]).code(0);
-    assert!(!said.stderr.contains("spent"), "{said}");
+    let output = put_back(&[&newest]).code(0);
+    assert!(!output.stderr.contains("spent"), "{output}");
     assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
     let _ = env.run(["use", "work"]).code(0);
 }
@@ -526,11 +529,11 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
     let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
     fs::write(&note, &newer).expect("write");
     let untouched = env.tree("home/.codex-manager/profiles/work");
-    let said = env.run(["list"]).code(6);
-    assert!(said.stdout.contains("bob@example.com"), "{said}");
+    let output = env.run(["list"]).code(6);
+    assert!(output.stdout.contains("bob@example.com"), "{output}");
     assert!(
-        said.stderr.contains("profile work") && said.stderr.contains("newer codex-manager"),
-        "{said}"
+        output.stderr.contains("profile work") && output.stderr.contains("newer codex-manager"),
+        "{output}"
     );
     let _ = env.run(["current"]).code(0);
     let _ = env.run(["use", "home"]).code(0);
@@ -549,12 +552,12 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
     }
     let live = fs::read_to_string(env.codex_home().join("auth.json")).expect("a login");
     assert_eq!(live, auth_json(&alice(2)));
-    let said = env
+    let output = env
         .run(["profile", "export", "out.export", "--json"])
         .code(6);
-    let left = said.json()["left"].clone();
-    assert_eq!(left.as_array().expect("a list").len(), 1, "{said}");
-    assert_eq!(left[0]["name"], "work", "{said}");
+    let left = output.json()["left"].clone();
+    assert_eq!(left.as_array().expect("a list").len(), 1, "{output}");
+    assert_eq!(left[0]["name"], "work", "{output}");
     for known in [
         env.run(["cooldown", "--json"]),
         env.run(["recommend", "--json"]),

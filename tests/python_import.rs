@@ -75,7 +75,7 @@ fn account(env: &TestEnv, email: &str) -> Value {
     account.clone()
 }
 
-/// What `doctor` finds about homes of the Python tool.
+/// Returns the finding of `doctor` about homes of the Python tool.
 fn finding(env: &TestEnv) -> Option<Value> {
     let json = env.run(["doctor", "--json"]).json();
     let checks = json["checks"].as_array().unwrap();

@@ -101,7 +101,7 @@ fn systemd_words(line: &str) -> Vec<String> {
     words
 }
 
-/// What is left of an argument after variables were put in; there are none to put in.
+/// Expands the variables of a systemd argument, of which there must be none.
 fn without_variables(word: &str) -> String {
     let halves: Vec<_> = word.split("$$").collect();
     assert!(halves.iter().all(|half| !half.contains('$')), "{word}");
@@ -136,7 +136,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
                     "amp" => '&',
                     "lt" => '<',
                     "gt" => '>',
-                    other => panic!("an entity of nobody: {other}"),
+                    other => panic!("an unknown entity: {other}"),
                 };
                 open.last_mut().expect("inside").1.push(c);
             }
@@ -150,7 +150,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
     }
 }
 
-/// What a program of Windows makes of its command line (`CommandLineToArgvW`).
+/// Splits a Windows command line like `CommandLineToArgvW`.
 fn windows_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -391,7 +391,7 @@ fn the_next_run_is_read_from_the_answer_of_systemd() {
     }
 }
 
-/// A world with a systemctl that notes what it is told, and enables as the real one does.
+/// Creates a home with a fake systemctl that records its arguments and enables timers like the real one.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let noted = env.path("told");
@@ -422,7 +422,7 @@ fn install_show_and_remove() {
         .code(0);
     insta::assert_snapshot!(run.stderr, @r"
     backup runs daily at 03:30
-    to have it taken up, run this, or install with --enable:
+    to activate it, run these commands, or install with --enable:
       systemctl --user daemon-reload
       systemctl --user enable codex-manager-backup.timer
       systemctl --user restart codex-manager-backup.timer

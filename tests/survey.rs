@@ -1,5 +1,5 @@
-//! `status --account` and `status --all`: each account is asked where its login belongs, and what
-//! Codex renews is kept.
+//! `status --account` and `status --all`: each account is queried in the home that owns its login, and
+//! renewed logins are saved.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Whether the scratch homes are gone.
-fn is_swept(lab: &Lab) -> bool {
+/// Returns true if no scratch home is left.
+fn has_no_scratch_homes(lab: &Lab) -> bool {
     let probes = lab.world.manager_home().join("profiles/.probes");
     let entries = fs::read_dir(probes).into_iter().flatten().flatten();
     entries.filter(|e| e.path().is_dir()).count() == 0
@@ -29,8 +29,8 @@ fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };
-    let said = lab.manager(["status", "--all", "--json"]).code(0).json();
-    let accounts = said["accounts"].as_array().expect("accounts");
+    let output = lab.manager(["status", "--all", "--json"]).code(0).json();
+    let accounts = output["accounts"].as_array().expect("accounts");
     let facts: Vec<_> = accounts
         .iter()
         .map(|a| {
@@ -50,7 +50,7 @@ fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
     );
-    assert!(is_swept(&lab));
+    assert!(has_no_scratch_homes(&lab));
     let names = |folder: PathBuf| {
         let entries = fs::read_dir(folder).expect("list").flatten();
         let mut names: Vec<_> = entries.map(|e| e.file_name()).collect();
@@ -104,7 +104,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
         let _ = probe.kill();
         let _ = probe.wait();
-        assert!(!is_swept(&lab));
+        assert!(!has_no_scratch_homes(&lab));
         // I4, also then.
         let left = lab.world.tree("home/.codex-manager/profiles/.probes");
         for (path, kind) in &left.0 {
@@ -137,7 +137,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
             let _ = lab.manager(["use", "bob"]).code(0);
         }
         assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
-        assert!(is_swept(&lab));
+        assert!(has_no_scratch_homes(&lab));
         let _ = lab.say("as bob");
         assert_eq!(lab.backend.reused_tokens(), [""; 0]);
     }
@@ -164,7 +164,7 @@ fn ctrl_c_waits_for_what_the_server_has_given_out() {
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
     );
-    assert!(is_swept(&lab));
+    assert!(has_no_scratch_homes(&lab));
     let _ = lab.manager(["use", "bob"]).code(0);
     let _ = lab.say("as bob");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
@@ -182,8 +182,11 @@ fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
     let at = |args: &[&str]| env.run([args, &["--manager-home", full]].concat());
     let _ = at(&["profile", "save", "home"]).code(0);
     write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
-    let said = at(&["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("not enough free disk space"), "{said}");
+    let output = at(&["status", "--account", "home"]).code(6);
+    assert!(
+        output.stderr.contains("not enough free disk space"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -216,10 +219,12 @@ fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
     };
     let bob = lab.backend.account("acct-bob");
     bob.set(|account| account.refresh_expired = true);
-    let said = lab.manager(["status", "--all", "--json"]).code(6).json();
-    let problem = said["accounts"][1]["problem"].as_str().expect("a problem");
+    let output = lab.manager(["status", "--all", "--json"]).code(6).json();
+    let problem = output["accounts"][1]["problem"]
+        .as_str()
+        .expect("a problem");
     assert!(problem.contains("spent"), "{problem}");
-    assert_eq!(said["accounts"][0]["problem"], Value::Null);
+    assert_eq!(output["accounts"][0]["problem"], Value::Null);
     let best = lab.manager(["recommend", "--json"]).code(0).json();
     assert_eq!(best["recommended"]["profile"], "alice");
     let known = lab.manager(["list", "--json"]).code(0).json();
@@ -253,15 +258,15 @@ fn a_login_that_is_not_the_owner_is_not_asked_about() {
     let other = env.path("other");
     let other = other.to_str().expect("text");
     let _ = env.run(["use", "home", "--codex-home", other]).code(0);
-    let said = env.run(["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("live in a Codex home"), "{said}");
+    let output = env.run(["status", "--account", "home"]).code(6);
+    assert!(output.stderr.contains("live in a Codex home"), "{output}");
 
     // One that is older than what was seen would be refused, and might end its successors.
     let env = world();
     let path = env.manager_home().join("profiles/home/auth.json");
     fs::write(path, auth_json(&SignIn::bob().issued_at(1_794_000_000))).expect("write");
-    let said = env.run(["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("older than the newest"), "{said}");
+    let output = env.run(["status", "--account", "home"]).code(6);
+    assert!(output.stderr.contains("older than the newest"), "{output}");
 
     let unknown = env.run(["status", "--account", "nobody"]).code(1);
     assert!(unknown.stderr.contains("home"), "{unknown}");
@@ -270,8 +275,8 @@ fn a_login_that_is_not_the_owner_is_not_asked_about() {
 #[test]
 fn without_codex_what_was_seen_last_is_shown_and_an_api_key_is_complete() {
     let env = world();
-    let said = env.run(["status", "--all", "--json"]).code(6).json();
-    for account in said["accounts"].as_array().expect("accounts") {
+    let output = env.run(["status", "--all", "--json"]).code(6).json();
+    for account in output["accounts"].as_array().expect("accounts") {
         let problem = account["problem"].as_str().expect("a problem");
         assert!(problem.contains("no program"), "{problem}");
     }
@@ -305,5 +310,5 @@ fn a_profile_is_not_removed_while_a_probe_has_its_login() {
     let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
     let trash = lab.path_in(&removed.json()["trash"]);
     assert_eq!(read_refresh_token(&trash), "rt.acct-bob.f1.2");
-    assert!(is_swept(&lab));
+    assert!(has_no_scratch_homes(&lab));
 }

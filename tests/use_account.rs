@@ -193,7 +193,7 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
     assert_same_tree(&before, &env.tree(""));
     let forced = switch(&env, &["home", "--force-stale"]).code(0);
-    assert!(forced.stderr.contains("probably spent"), "{forced}");
+    assert!(forced.stderr.contains("probably invalid"), "{forced}");
     assert_eq!(live(&env), auth_json(&older));
 }
 
@@ -254,7 +254,7 @@ fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
             symlink(&store, &path).expect("link");
         }
         let said = switch(&env, &["home"]).code(0);
-        assert_eq!(said.stderr.contains("was a link"), !hard, "{said}");
+        assert_eq!(said.stderr.contains("was a symbolic link"), !hard, "{said}");
         assert!(!path.is_symlink() && path.metadata().expect("there").nlink() == 1);
         assert_eq!(
             fs::read_to_string(&store).expect("there"),

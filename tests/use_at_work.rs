@@ -1,4 +1,4 @@
-//! `use` while Codex is at work: its interface and daemon, renewals under way, its locks.
+//! `use` while Codex runs: its interface and daemon, renewals, and its locks.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -132,9 +132,9 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     }
     alice.release_turns();
     let done = Run::of_output(switch.wait_with_output().expect("its end")).code(0);
-    let said = done.json();
+    let output = done.json();
     assert_eq!(
-        (&said["daemon"], &said["to"]),
+        (&output["daemon"], &output["to"]),
         (&"stopped".into(), &"bob".into())
     );
     let steps = [
@@ -156,7 +156,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert_ne!(daemon.pid(), Some(pid));
 }
 
-/// Whether a process has this file open.
+/// Returns true if a process has this file open.
 fn has_open(pid: u32, path: &Path) -> bool {
     let open = fs::read_dir(format!("/proc/{pid}/fd"));
     let open = open.into_iter().flatten().flatten();
@@ -241,8 +241,8 @@ fn a_codex_started_during_a_switch_loses_no_login() {
         // Where Codex takes too long nothing is changed, which is as good.
         let done = lab.manager(["use", to]);
         assert!([0, 3].contains(&done.code), "round {round}: {done}");
-        let said = running.finish(LIMIT);
-        assert!(said.status.success(), "round {round}: {said}");
+        let output = running.finish(LIMIT);
+        assert!(output.status.success(), "round {round}: {output}");
         assert_eq!(lab.backend.reused_tokens(), [""; 0], "round {round}");
     }
     for account in ["alice", "bob"] {

@@ -314,7 +314,10 @@ fn change(
     };
     let name = printable(&key);
     let text = if before == after {
-        format!("{name} is already {}", describe(&after))
+        format!(
+            "{name} is {} already; nothing was changed",
+            describe(&after)
+        )
     } else {
         format!("{name}: {} → {}", describe(&before), describe(&after))
     };

@@ -274,7 +274,7 @@ pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context
 
 pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
     let Some(observation) = &entry.observation else {
-        return "unknown".into();
+        return "no figures yet".into();
     };
     let now = context.now();
     let line = |window: &Window| {
