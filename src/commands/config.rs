@@ -207,7 +207,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
             ValueOrigin::Default => Style::Dim,
             _ => Style::Plain,
         };
-        let value = printable(&shown(&setting.value));
+        let value = printable(&to_text(&setting.value));
         let cell = match setting.value {
             // The table wraps a list between its items.
             Json::Array(_) => value.clone(),
@@ -228,8 +228,8 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     table.keep_words(1);
     ui.line(table.render());
     // Folder keys are paths, too long for a table of 80 columns.
-    let of_folders = settings.iter().skip(KEYS.len());
-    long.extend(of_folders.map(|s| (printable(&s.key), printable(&shown(&s.value)))));
+    let folder_values = settings.iter().skip(KEYS.len());
+    long.extend(folder_values.map(|s| (printable(&s.key), printable(&to_text(&s.value)))));
     for (name, value) in long {
         ui.line(format_args!("{name} = {value}"));
     }
@@ -247,7 +247,7 @@ fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
     let file = ConfigFile::read(&context.settings.manager_home)?;
     let key = file.as_spelled(key, context.env.home_dir.as_deref());
     let setting = effective(&key, &file, context);
-    context.ui.line(printable(&shown(&setting.value)));
+    context.ui.line(printable(&to_text(&setting.value)));
     context.ui.document("config get", &setting);
     Ok(Outcome::Done)
 }
@@ -310,7 +310,7 @@ fn change(
     };
     let describe = |value: &Json| match value {
         Json::Null => unset.to_owned(),
-        value => printable(&shown(value)),
+        value => printable(&to_text(value)),
     };
     let name = printable(&key);
     let text = if before == after {
@@ -323,7 +323,7 @@ fn change(
     };
     context.ui.prose(text);
     if dry_run {
-        context.ui.note("nothing was written: --dry-run");
+        context.ui.note("dry run: nothing was written");
     }
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     context.ui.document(
@@ -408,12 +408,12 @@ fn in_table(value: &str) -> String {
 }
 
 /// Formats a value for people.
-fn shown(value: &Json) -> String {
+fn to_text(value: &Json) -> String {
     match value {
         Json::Null => "-".into(),
         Json::String(text) => text.clone(),
         Json::Array(list) => {
-            let items: Vec<_> = list.iter().map(shown).collect();
+            let items: Vec<_> = list.iter().map(to_text).collect();
             items.join(", ")
         }
         other => other.to_string(),

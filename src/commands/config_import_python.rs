@@ -118,7 +118,7 @@ impl ImportPythonArgs {
             pluralize(plan.accounts.len(), "account"),
         ));
         if self.dry_run {
-            ui.note("nothing was written: --dry-run");
+            ui.note("dry run: nothing was written");
         } else if added > 0 {
             ui.note(format_args!("nothing was changed in {}", folder.display()));
             ui.note("verify the copies: codex-manager verify --all");

@@ -121,9 +121,8 @@ fn apply(
     let planned = change_entry(&mut loaded.file, change, context)?;
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
-        context
-            .ui
-            .note(format_args!("{planned} (dry run: nothing was written)"));
+        context.ui.note(planned);
+        context.ui.note("dry run: nothing was written");
         return Ok(loaded.file);
     }
     let updated = cooldown::update(home, &now, zone, |file| {

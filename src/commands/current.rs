@@ -79,9 +79,9 @@ impl CurrentArgs {
         let auth = AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
         let usages = SessionUsages::read(context);
         let (accounts, _) = accounts_and_profiles(context)?;
-        let counts = store.reads_auth_json();
-        let live = accounts.iter().find(|a| a.current && counts);
-        let had = if counts {
+        let uses_auth_json = store.reads_auth_json();
+        let live = accounts.iter().find(|a| a.current && uses_auth_json);
+        let account_history = if uses_auth_json {
             AccountHistory::of(&context.settings.manager_home, home, &auth)?
         } else {
             AccountHistory::default()
@@ -90,7 +90,8 @@ impl CurrentArgs {
         let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
             .into_iter()
             .partition(|holder| holder.pid.is_some() && holder.pid == running);
-        let view = |holder: Holder| process_view(holder, &had, &accounts, live, context);
+        let view =
+            |holder: Holder| process_view(holder, &account_history, &accounts, live, context);
         let shown = live.map(|account| {
             let (account, verdict) = with_verdict(account.clone(), context);
             AccountView::of(&account, &verdict, context)
@@ -142,7 +143,7 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
 
 fn process_view(
     holder: Holder,
-    had: &AccountHistory,
+    account_history: &AccountHistory,
     accounts: &[Account],
     live: Option<&Account>,
     context: &Context,
@@ -153,7 +154,7 @@ fn process_view(
     let has: Option<&Identity> = started
         .as_ref()
         .filter(|_| is_codex)
-        .and_then(|at| had.at(at));
+        .and_then(|at| account_history.at(at));
     let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
     let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.settings.zone.at(&at) };
     ProcessView {

@@ -57,7 +57,7 @@ impl LaunchArgs {
         let account = match &self.profile {
             Some(text) => named(text, context)?,
             None if self.recommended => best_login(context)?.entry.identity,
-            None => match self.of_folder(context)? {
+            None => match self.folder_account(context)? {
                 Some(account) => account,
                 None => pick("which account?", context)?,
             },
@@ -69,7 +69,7 @@ impl LaunchArgs {
     /// because another terminal may be using a folder with another account.
     fn run_for_folder(self, context: &Context) -> Result<Outcome, CommandError> {
         let runs_conversation = Arguments::parse(&self.args).mode() != Mode::Administrative;
-        if runs_conversation && let Some(account) = self.of_folder(context)? {
+        if runs_conversation && let Some(account) = self.folder_account(context)? {
             return self
                 .start
                 .isolated_if_supported()
@@ -79,7 +79,7 @@ impl LaunchArgs {
     }
 
     /// Returns the account of the folder in which Codex will work, if it has one.
-    fn of_folder(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
+    fn folder_account(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
         let env = &context.env;
         let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
         let root = Arguments::parse(&self.args).working_root();
@@ -92,12 +92,12 @@ impl LaunchArgs {
         let Some(FolderAccount { profile, source }) = choice.account else {
             return Ok(None);
         };
-        let place = match source {
+        let origin = match source {
             AccountSource::Setting(path) => format!("the setting folders.{path}"),
             AccountSource::File(path) => path.display().to_string(),
         };
         let found = named(&profile, context)
-            .map_err(|e| e.hint(format!("this account comes from {}", printable(&place))))?;
+            .map_err(|e| e.hint(format!("this account comes from {}", printable(&origin))))?;
         Ok(Some(found))
     }
 }

@@ -114,26 +114,30 @@ impl LaunchesArgs {
             settings.zone,
         )?;
         warn_all(&context.ui, &warnings);
-        let wanted = self.profile.as_deref();
-        let wanted = wanted
+        let account = self.profile.as_deref();
+        let account = account
             .map(|text| super::launch::named(text, context))
             .transpose()?;
-        let fits = |record: &LaunchRecord| {
-            wanted
+        let matches_account = |record: &LaunchRecord| {
+            account
                 .as_ref()
-                .is_none_or(|wanted| record.identity.is_same(wanted))
+                .is_none_or(|account| record.identity.is_same(account))
         };
         let limit = if self.all {
             usize::MAX
         } else {
             DEFAULT_LAUNCHES
         };
-        let mut shown: Vec<_> = launches.newest().filter(fits).take(limit).collect();
+        let mut shown: Vec<_> = launches
+            .newest()
+            .filter(matches_account)
+            .take(limit)
+            .collect();
         // Running launches are shown even if they are older than the limit.
         let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
         let running: Vec<_> = launches
             .unsettled()
-            .filter(|record| fits(record) && !is_shown(&record.launch_id))
+            .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
             .collect();
         shown.extend(running);
         let live = read_login(&settings.codex_home).ok();
@@ -236,7 +240,7 @@ pub(super) fn short_id(session_id: &str) -> &str {
 fn show(launches: &[LaunchView], total: usize, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
-        ui.note("no launch is recorded yet; start one: codex-manager launch PROFILE");
+        ui.note("there are no recorded launches yet; start one: codex-manager launch PROFILE");
         return;
     }
     let mut table = Table::new(

@@ -231,7 +231,7 @@ pub(super) fn update_cooldown(
     renewed: Option<&Login>,
 ) -> Result<(), CommandError> {
     let settings = &context.settings;
-    let noted = store::note_profiles_and(
+    let updated = store::note_profiles_and(
         &settings.manager_home,
         &context.now(),
         settings.zone,
@@ -244,7 +244,7 @@ pub(super) fn update_cooldown(
             }
         },
     )?;
-    warn_all(&context.ui, &noted.warnings);
+    warn_all(&context.ui, &updated.warnings);
     Ok(())
 }
 
@@ -383,9 +383,13 @@ impl RenameArgs {
                 dry_run: self.dry_run,
             },
         );
-        let would = if self.dry_run { "would be " } else { "" };
+        let verb = if self.dry_run {
+            "would rename"
+        } else {
+            "renamed"
+        };
         context.ui.prose(format_args!(
-            "{would}renamed {} to {}",
+            "{verb} {} to {}",
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
         ));

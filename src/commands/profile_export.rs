@@ -220,7 +220,7 @@ fn show(view: &ExportView<'_>, context: &Context) {
         ));
     }
     if view.dry_run {
-        ui.note("nothing was written");
+        ui.note("dry run: nothing was written");
     } else if !view.logins.is_empty() {
         ui.note(format_args!(
             "the logins are in the file alone now; on one other machine: codex-manager profile import {}",

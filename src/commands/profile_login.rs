@@ -83,10 +83,11 @@ impl LoginArgs {
             &settings.codex_home,
             context.local_now(),
         )?;
-        let place = home.codex_home();
-        let ended = sign_in::run(&program, &place, &context.env, &self.arguments).map_err(|e| {
-            CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
-        });
+        let login_home = home.codex_home();
+        let ended =
+            sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
+                CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
+            });
         let has_no_login = matches!(home.auth()?, AuthFile::Missing);
         let found = home.finish(
             &settings.manager_home,

@@ -119,13 +119,13 @@ impl ProfileRemoveArgs {
             })
         });
         let name = printable(&self.name);
-        let whose = account_list(logins);
-        let question = format!("delete {name} permanently: {whose}? This may be the only copy");
+        let accounts = account_list(logins);
+        let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
         if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
             return Ok(());
         }
         Err(CommandError::refused(format!(
-            "{name} and its copies in the trash may be the only copies: {whose}"
+            "{name} and its copies in the trash may be the only copies: {accounts}"
         ))
         .hint("--yes deletes it; without --purge it moves to the trash; nothing was changed"))
     }

@@ -132,13 +132,17 @@ impl SaveArgs {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
         let who = printable(login.identity.email.as_str());
-        let would = if self.dry_run { "would be " } else { "" };
+        let (saved, updated, renamed) = if self.dry_run {
+            ("would save", "would update", "would rename")
+        } else {
+            ("saved", "updated", "renamed")
+        };
         if let Some(old) = &plan.renamed_from {
-            ui.prose(format_args!("{would}renamed {} to {name}", printable(old)));
+            ui.prose(format_args!("{renamed} {} to {name}", printable(old)));
         }
         ui.prose(match plan.outcome {
-            SaveOutcome::Created => format!("{would}saved the login of {who} as {name}"),
-            SaveOutcome::Updated => format!("{would}updated {name} with the login of {who}"),
+            SaveOutcome::Created => format!("{saved} the login of {who} as {name}"),
+            SaveOutcome::Updated => format!("{updated} {name} with the login of {who}"),
             SaveOutcome::Unchanged => format!("{name} already has this login of {who}"),
             SaveOutcome::KeptNewer => format!(
                 "{name} has a newer login of {who}; this one {} to its history",

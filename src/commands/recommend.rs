@@ -145,8 +145,8 @@ impl RecommendArgs {
                 reason(best, &ranking, context)
             ));
             check_store(context)?;
-            let how = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
-            return how.run(&best.account.entry.identity, context);
+            let switch_args = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
+            return switch_args.run(&best.account.entry.identity, context);
         }
         // Built only for --json: most of the time beyond reading would go into it.
         if context.ui.wants_json() {

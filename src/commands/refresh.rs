@@ -48,13 +48,13 @@ pub(super) fn observe_live(
 /// the figures.
 pub(super) fn record(context: &Context, report: &StatusReport) -> bool {
     let settings = &context.settings;
-    let noted = status::record(
+    let recorded = status::record(
         &settings.manager_home,
         report,
         &context.now(),
         settings.zone,
     );
-    match noted {
+    match recorded {
         Ok(updated) => {
             let warnings = updated.map(|u| u.warnings).unwrap_or_default();
             warn_all(&context.ui, &warnings);
@@ -79,11 +79,11 @@ pub(super) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
     let settings = &context.settings;
     let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
     let report = observe_live(context, &known.file, None, true)?;
-    let is_noted = record(context, &report);
+    let is_recorded = record(context, &report);
     if let Some(problem) = &report.problem {
         context.ui.warn(format_args!("no live figures: {problem}"));
     }
-    Ok(report.is_complete() && is_noted)
+    Ok(report.is_complete() && is_recorded)
 }
 
 /// Queries all accounts with a saved login and records the figures. Returns false after warnings if any

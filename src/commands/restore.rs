@@ -364,7 +364,7 @@ fn show_plan(
     for path in &removed {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
-    ui.note("nothing was written (--dry-run)");
+    ui.note("dry run: nothing was written");
 }
 
 fn show_done(

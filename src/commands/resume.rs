@@ -172,9 +172,12 @@ fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
 /// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
 fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
     let id = text.to_lowercase();
-    let called = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
-    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] =
-        [&|row| row.id == id, &|row| row.id.starts_with(&id), &called];
+    let has_name = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
+    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] = [
+        &|row| row.id == id,
+        &|row| row.id.starts_with(&id),
+        &has_name,
+    ];
     for test in tests.into_iter().filter(|_| !text.trim().is_empty()) {
         let mut fitting = rows.iter().filter(|row| test(row));
         match (fitting.next(), fitting.count()) {
@@ -252,7 +255,7 @@ fn owner(
     let Some((user, account)) = conversation.rollout.as_deref().and_then(binding::creator) else {
         return Ok(ConversationOwner::Unnamed);
     };
-    let agrees = |known: &Option<String>, written: &Option<String>| {
+    let is_compatible = |known: &Option<String>, written: &Option<String>| {
         known.is_none() || written.is_none() || known == written
     };
     let profiles = Profiles::of(manager_home).list()?;
@@ -263,8 +266,8 @@ fn owner(
         .chain(live.login().map(|login| &login.identity))
         .find(|identity| {
             identity.is_known()
-                && agrees(&identity.account_id, &account)
-                && agrees(&identity.user_id, &user)
+                && is_compatible(&identity.account_id, &account)
+                && is_compatible(&identity.user_id, &user)
         });
     Ok(match known {
         Some(identity) => ConversationOwner::Known(identity.clone()),

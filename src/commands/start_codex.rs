@@ -94,13 +94,13 @@ impl StartArgs {
 fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let ui = &context.ui;
     let name = printable(&plan.profile);
-    let place = if plan.isolated_home.is_some() {
+    let home_note = if plan.isolated_home.is_some() {
         ", in an isolated home"
     } else {
         ""
     };
     ui.note(format_args!(
-        "starting Codex with {name} ({}){place}",
+        "starting Codex with {name} ({}){home_note}",
         printable(&plan.email)
     ));
     if plan.is_live_instead {

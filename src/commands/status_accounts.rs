@@ -177,8 +177,8 @@ fn warn_of(finding: &Finding, context: &Context) {
 
 fn outcome(findings: &[Finding], dry_run: bool) -> Outcome {
     // A dry run makes no query, so the last known figures are a complete result.
-    let is_fine = |finding: &Finding| {
+    let is_complete = |finding: &Finding| {
         finding.is_complete() || (dry_run && finding.report.observation.is_some())
     };
-    Outcome::partial_if(!findings.iter().all(is_fine))
+    Outcome::partial_if(!findings.iter().all(is_complete))
 }

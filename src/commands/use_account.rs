@@ -191,7 +191,7 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let mut is_refused = false;
-        let noted = store::note_profiles_and(
+        let updated = store::note_profiles_and(
             &settings.manager_home,
             &context.now(),
             settings.zone,
@@ -200,7 +200,7 @@ impl SwitchArgs {
                 is_refused = file.entry(to).login == LoginState::Expired;
             },
         )?;
-        warn_all(&context.ui, &noted.warnings);
+        warn_all(&context.ui, &updated.warnings);
         let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(target) = link {
             let also = if target_is_there {
@@ -247,18 +247,18 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     }
     if let Some((profile, outcome)) = &plan.save_back {
         let from = view.from_email.as_deref().unwrap_or_default();
-        let place = match profile {
+        let destination = match profile {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
         };
         ui.report(match outcome {
-            SaveOutcome::Unchanged => format!("{place} already has the login of {from}"),
+            SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
             SaveOutcome::KeptNewer => {
                 format!(
-                    "{place} has a newer login of {from}; the live one would be added to its history"
+                    "{destination} has a newer login of {from}; the live one would be added to its history"
                 )
             }
-            _ => format!("would save the login of {from} to {place}"),
+            _ => format!("would save the login of {from} to {destination}"),
         });
     }
     if let Some(reason) = &plan.unreadable {

@@ -109,12 +109,12 @@ pub(crate) fn find(name: &str) -> Result<Setting, KeyError> {
 /// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
 fn nearest(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
-    let wanted = plain(name);
+    let normalized = plain(name);
     let similarity = |key: &ConfigKey| {
         let whole = plain(key.name);
         // The user may have omitted the table.
         let last = key.name.rsplit('.').next().unwrap_or_default();
-        strsim::jaro_winkler(&wanted, &whole).max(strsim::jaro_winkler(&wanted, last))
+        strsim::jaro_winkler(&normalized, &whole).max(strsim::jaro_winkler(&normalized, last))
     };
     KEYS.iter()
         .map(|key| (similarity(key), key.name))

@@ -27,17 +27,20 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     let mut checks = vec![program(input)];
     let home = input.codex_home;
-    let shown = home.display().to_string();
+    let path_text = home.display().to_string();
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         checks.push(
-            Check::fail("home", format!("not a folder, or a dangling link: {shown}"))
-                .because("Codex and backups cannot use it")
-                .advised("mount its disk, or move it away and start codex once"),
+            Check::fail(
+                "home",
+                format!("not a folder, or a dangling link: {path_text}"),
+            )
+            .because("Codex and backups cannot use it")
+            .advised("mount its disk, or move it away and start codex once"),
         );
         return checks;
     }
     if !home.is_dir() {
-        let check = Check::warn("home", format!("no Codex home: {shown}"))
+        let check = Check::warn("home", format!("no Codex home: {path_text}"))
             .because("there is nothing to back up");
         checks.push(match newest_archive(input) {
             Some(_) => check.fixed_by("codex-manager restore latest"),
@@ -47,7 +50,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     }
     if let Err(e) = fs::read_dir(home) {
         checks.push(
-            Check::fail("home", format!("cannot be read ({e}): {shown}"))
+            Check::fail("home", format!("cannot be read ({e}): {path_text}"))
                 .because("Codex and backups cannot use it")
                 .fixed_by_chmod("u+rwx", home),
         );
@@ -56,28 +59,28 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     checks.push(match mode_open_to_others(home) {
         Some(mode) => Check::warn(
             "home",
-            format!("accessible to other users (mode {mode:o}): {shown}"),
+            format!("accessible to other users (mode {mode:o}): {path_text}"),
         )
         .because("other users of this machine may read your conversations")
         .fixed_by_chmod("700", home),
-        None => Check::ok("home", shown),
+        None => Check::ok("home", path_text),
     });
     let config = CodexConfig::read(home);
     checks.push(match &config.problem {
         Some(problem) => {
             let message = format!("cannot parse config.toml: {problem}");
             let path = home.join("config.toml");
-            let shown = path.display();
+            let path_text = path.display();
             let check = Check::fail("home.config", message).because("Codex does not start");
             if file_open::check(&path).is_err() {
                 check.fixed_by(remedies::put_aside(&path))
             } else if newest_archive(input).is_some() {
                 check.advised(format!(
                     "fix the line, or restore the file from an archive (codex-manager restore \
-                    latest --only config.toml): {shown}"
+                    latest --only config.toml): {path_text}"
                 ))
             } else {
-                check.advised(format!("fix the line: {shown}"))
+                check.advised(format!("fix the line: {path_text}"))
             }
         }
         None => Check::ok("home.config", "config.toml is valid"),
@@ -98,20 +101,20 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     checks.extend(other_files(home));
     checks.extend(databases(&database_files(input, &config), input));
     checks.push(conversations(input));
-    checks.extend(background(input));
+    checks.extend(check_daemon(input));
     checks
 }
 
 /// Checks Codex's background daemon: whether its account is the one in `auth.json`. Returns `None` if
 /// none is running.
-fn background(input: &DoctorInput<'_>) -> Option<Check> {
+fn check_daemon(input: &DoctorInput<'_>) -> Option<Check> {
     const ID: &str = "home.daemon";
     let home = input.codex_home;
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    let had = AccountHistory::of(input.manager_home, home, &live).unwrap_or_default();
+    let account_history = AccountHistory::of(input.manager_home, home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
-    let has = started.as_ref().and_then(|at| had.at(at));
+    let has = started.as_ref().and_then(|at| account_history.at(at));
     let signed_in = live.login().map(|login| &login.identity);
     Some(match (has, signed_in) {
         (Some(has), Some(live)) if !has.is_same(live) => Check::warn(
@@ -159,7 +162,7 @@ const STORE_FIX: &str =
 fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
     let path = input.codex_home.join(AUTH_JSON);
-    let shown = path.display();
+    let path_text = path.display();
     let saved = || remedies::saved_login(input.codex_home, input.manager_home);
     Some(match AuthFile::read(&path) {
         Err(e) => {
@@ -186,7 +189,7 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
         .because("logins stored elsewhere can be neither backed up nor switched")
         .advised(STORE_FIX),
         Ok(AuthFile::Unreadable { reason, .. }) => {
-            let check = Check::fail(ID, format!("auth.json is {reason}: {shown}"))
+            let check = Check::fail(ID, format!("auth.json is {reason}: {path_text}"))
                 .because("Codex cannot use the login");
             match saved() {
                 Some(command) => check.fixed_by(command),
@@ -194,7 +197,7 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
             }
         }
         Ok(AuthFile::Present(snapshot)) => {
-            let who = snapshot.login.map(|l| l.identity.to_string());
+            let identity = snapshot.login.map(|l| l.identity.to_string());
             if path.metadata().is_ok_and(|m| links(&m) > 1) {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
@@ -207,7 +210,7 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
                 .because("a user who reads it can act as you")
                 .fixed_by_chmod("600", &path)
             } else {
-                match who {
+                match identity {
                     Some(who) => Check::ok(ID, format!("signed in as {who}")),
                     None => Check::ok(ID, "auth.json contains no login"),
                 }
@@ -345,10 +348,10 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
         .iter()
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
     if let Some(folder) = lost {
-        let shown = folder.display();
+        let path_text = folder.display();
         return Check::warn(
             ID,
-            format!("not a folder, a dangling link, or not readable: {shown}"),
+            format!("not a folder, a dangling link, or not readable: {path_text}"),
         )
         .because("its conversations are not listed and not backed up")
         .advised("mount its disk, or make it readable");

@@ -127,7 +127,7 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bo
         later than the time in its tokens";
         Check::warn(ID, message).because(WHY).advised(FIX)
     } else {
-        Check::ok(ID, "the clock is not behind the files")
+        Check::ok(ID, "the clock matches the times of the files")
     }
 }
 

@@ -71,11 +71,11 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         checks.extend(super::launches::run_checks(input));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
-        let shown = home.display();
+        let path_text = home.display();
         checks.push(
             Check::fail(
                 "manager.home",
-                format!("not a folder, or a dangling link: {shown}"),
+                format!("not a folder, or a dangling link: {path_text}"),
             )
             .because("no backup can be created or restored")
             .advised("mount its disk, or move it away"),
@@ -250,7 +250,7 @@ fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
     }
     if checks.is_empty() {
         let profiles = pluralize(all.len(), "profile");
-        checks.push(Check::ok(ID, format!("{profiles} readable")));
+        checks.push(Check::ok(ID, format!("{profiles} checked")));
     }
     checks
 }
@@ -469,8 +469,8 @@ fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check
 
 /// Returns the creation time of the newest full archive, ignoring archives dated in the future.
 fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let wanted = |m: &Metadata| m.mode == Mode::Full && !is_ahead(m, now);
-    store::newest(records, wanted).map(|record| record.metadata.created_at.to_utc())
+    let is_candidate = |m: &Metadata| m.mode == Mode::Full && !is_ahead(m, now);
+    store::newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
 }
 
 fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {

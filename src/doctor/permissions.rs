@@ -30,21 +30,21 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     };
     let backups = store::backups(&home).canonicalize().ok();
     let mut own = vec![home.clone()];
-    own.extend(below(&home, is_manager_file));
+    own.extend(matching_entries(&home, is_manager_file));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         own.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
-        own.extend(below(&backups, is_archive_file));
-        for discarded in below(&trash, |_| true) {
-            own.extend(below(&discarded, is_archive_file));
+        own.extend(matching_entries(&backups, is_archive_file));
+        for discarded in matching_entries(&trash, |_| true) {
+            own.extend(matching_entries(&discarded, is_archive_file));
             own.push(discarded);
         }
     }
-    own.extend(below(&home.join(observations::FOLDER), |_| true));
-    for profile in below(&home.join("profiles"), |_| true) {
-        own.extend(below(&profile, is_profile_file));
+    own.extend(matching_entries(&home.join(observations::FOLDER), |_| true));
+    for profile in matching_entries(&home.join("profiles"), |_| true) {
+        own.extend(matching_entries(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
-        own.extend(below(&profile.join("history"), is_login));
+        own.extend(matching_entries(&profile.join("history"), is_login));
         own.push(profile);
     }
     own.retain(|path| {
@@ -57,8 +57,8 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     own
 }
 
-/// Returns the entries of a folder whose name `wanted` accepts; nothing if `folder` is a link.
-fn below(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+/// Returns the entries of a folder whose name `accepts` accepts; nothing if `folder` is a link.
+fn matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
     }
@@ -66,7 +66,7 @@ fn below(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| wanted(&entry.file_name().to_string_lossy()))
+        .filter(|entry| accepts(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
         .collect()
 }

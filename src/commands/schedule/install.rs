@@ -1,7 +1,9 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
 use super::scheduler_commands::run_all;
-use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files, show_steps, shown_when};
+use super::{
+    CommonArgs, JobChangeJson, codex_bin, current_place, show_files, show_steps, shown_when,
+};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, atomic, time_format};
@@ -50,7 +52,7 @@ impl InstallArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let options = self.options(context)?;
         let (job, when) = (options.job, options.when);
-        let place = place(context, self.common.scheduler(), codex_bin(context)?)?;
+        let place = current_place(context, self.common.scheduler(), codex_bin(context)?)?;
         let entry = Entry::new(options, &place)?;
         let files = schedule::plan_install(&entry, &place)?;
         let steps = schedule::enabling(job, &place)?;

@@ -116,7 +116,7 @@ fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
     Ok(program.map(|program| program.path().to_path_buf()))
 }
 
-fn place(
+fn current_place(
     context: &Context,
     scheduler: Scheduler,
     codex_bin: Option<PathBuf>,

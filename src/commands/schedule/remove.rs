@@ -1,7 +1,7 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
 use super::scheduler_commands::run_all;
-use super::{CommonArgs, JobChangeJson, codex_bin, place, show_files};
+use super::{CommonArgs, JobChangeJson, codex_bin, current_place, show_files};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::schedule::{self, FileAction, Job};
@@ -23,7 +23,7 @@ impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         // A job can be removed after Codex was uninstalled.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = place(context, self.common.scheduler(), bin)?;
+        let place = current_place(context, self.common.scheduler(), bin)?;
         let files = schedule::plan_remove(self.job, &place)?;
         let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_installed {

@@ -1,7 +1,7 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
 use super::scheduler_commands::run;
-use super::{codex_bin, place, shown_when};
+use super::{codex_bin, current_place, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::from_unix_nanos;
@@ -47,7 +47,7 @@ impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = place(context, Scheduler::of_this_build(), bin)?;
+        let place = current_place(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(Job::ALL.to_vec(), |job| vec![job]);
         let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
         let mut table = Table::new(ui, &["JOB", "STATE", "RUNS", "NEXT"]);
