@@ -395,7 +395,7 @@ fn an_unwritable_log_folder_is_a_warning_and_the_job_runs() {
     std::fs::set_permissions(&logs, mode(0o700)).expect("chmod");
     let run = run.code(0);
     assert_eq!(
-        run.stderr.matches("the log is not complete").count(),
+        run.stderr.matches("the log is incomplete").count(),
         1,
         "{run}"
     );
