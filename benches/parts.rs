@@ -1,4 +1,4 @@
-//! The parts that decide how fast an archive is made and read: `cargo bench --bench parts`.
+//! Benchmarks of the parts that dominate the time of backup and restore: `cargo bench --bench parts`.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -9,14 +9,14 @@ use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
 
-/// What one member of a large conversation holds.
+/// The uncompressed size of one archive member of a large conversation.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 fn main() {
     divan::main();
 }
 
-/// Lines as a conversation has them: mostly words, some noise as encrypted reasoning has it.
+/// Generates lines like those of a conversation: mostly words, and some noise like encrypted reasoning.
 fn conversation() -> Vec<u8> {
     const WORDS: [&str; 12] = [
         "function", "returns", "error", "value", "path", "test", "module", "session", "build",

@@ -1,9 +1,9 @@
-//! The command line: what can be typed, and which command it means.
+//! The command line: global flags, the list of commands, and the exit code of the process.
 
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::commands;
-use crate::commands::log::RunLog;
+use crate::commands::run_log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::history::repair;
@@ -32,7 +32,7 @@ pub struct Cli {
     command: Command,
 }
 
-/// Flags that every command takes.
+/// Flags that every command accepts.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -49,16 +49,16 @@ struct GlobalArgs {
     /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]
     #[arg(long, global = true, value_name = "FILE")]
     codex_bin: Option<PathBuf>,
-    /// The local time zone, an IANA name [default: config.toml, else `$TZ`, else the system's]
+    /// The local time zone as an IANA name [default: config.toml, else `$TZ`, else the system's]
     #[arg(long, global = true, value_name = "ZONE")]
     timezone: Option<String>,
-    /// One JSON document on stdout instead of text
+    /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// Say nothing but errors and warnings
+    /// Print only errors and warnings
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say each step
+    /// Print each step as it happens
     #[arg(short, long, global = true)]
     verbose: bool,
     /// When to use colour [default: color of config.toml, else auto]
@@ -67,12 +67,12 @@ struct GlobalArgs {
     /// Answer yes to every question
     #[arg(short, long, global = true)]
     yes: bool,
-    /// Keep a log of this run in logs/ of the manager home (for jobs of the scheduler)
+    /// Write a log of this run to logs/ of the manager home (for scheduled jobs)
     #[arg(long, global = true, hide = true)]
     log: bool,
 }
 
-/// The verbs.
+/// One variant per command; the help of each command is the doc comment of its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
     Backup(commands::backup::BackupArgs),
@@ -105,25 +105,26 @@ enum Command {
 }
 
 impl Command {
-    /// Whether the command keeps a log of its own.
+    /// Returns true if the command opens its own log, so that `--log` must not open a second one.
     fn keeps_log(&self, context: &Context) -> bool {
         matches!(self, Self::Sync(args) if args.keeps_log(context))
     }
 
-    /// Whether it ends before anybody could stop it. It runs in shell prompts: the thread that
-    /// listens for signals would cost it a tenth of its time.
-    fn is_instant(&self) -> bool {
+    /// Returns true for `recommend`, which runs in every shell prompt. Starting the thread that
+    /// listens for signals would cost it a tenth of its run time.
+    fn runs_in_prompt(&self) -> bool {
         matches!(self, Self::Recommend(_))
     }
 
-    /// Whether it hands the terminal to Codex. Signals are its own business then; until Codex starts
-    /// they may end us anywhere.
+    /// Returns true if Codex takes over the terminal. `launch::run` then handles the signals; before
+    /// Codex starts, a signal ends this process without cleanup.
     fn hands_over_terminal(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_))
     }
 
-    /// Whether half of one state of the Codex home and half of another is no use to it.
-    fn needs_whole_home(&self) -> bool {
+    /// Returns true if the command must not run on a Codex home that an interrupted restore has
+    /// replaced only in part.
+    fn requires_complete_home(&self) -> bool {
         match self {
             Self::Backup(_)
             | Self::Restore(_)
@@ -136,7 +137,8 @@ impl Command {
         }
     }
 
-    /// Whether it works, or mends, where `config.toml` is broken.
+    /// Returns true if the command runs with an invalid `config.toml`: it repairs the file or does not
+    /// need it.
     fn tolerates_invalid_config(&self) -> bool {
         matches!(
             self,
@@ -177,7 +179,7 @@ impl Command {
     }
 }
 
-/// The command line of the one command that runs in shell prompts.
+/// The command line with `recommend` alone; see [`parse`].
 #[derive(Debug, Parser)]
 struct PromptCli {
     #[command(flatten)]
@@ -191,8 +193,10 @@ enum PromptCommand {
     Recommend(commands::recommend::RecommendArgs),
 }
 
-/// Parses the process's arguments. Making the tree of all commands takes longer than `recommend`
-/// itself, so that one is tried alone first; help and errors come from the whole tree.
+/// Parses the arguments of the process.
+///
+/// `recommend` is first parsed alone, because building the tree of all commands takes longer than
+/// `recommend` itself. Help and usage errors always come from the full tree.
 fn parse() -> Result<Cli, clap::Error> {
     if std::env::args_os().any(|word| word == "recommend")
         && let Ok(PromptCli { global, command }) = PromptCli::try_parse()
@@ -206,7 +210,7 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::try_parse()
 }
 
-/// Parses the process's arguments and runs the command they name.
+/// Parses the arguments of the process, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     let env = Environment::of_process();
     if env.get(commands::completions::VARIABLE).is_some() {
@@ -217,8 +221,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
-    if !cli.command.is_instant() && !cli.command.hands_over_terminal() {
-        stop_when_asked();
+    if !cli.command.runs_in_prompt() && !cli.command.hands_over_terminal() {
+        install_interrupt_handler();
     }
     let GlobalArgs {
         codex_home,
@@ -245,7 +249,7 @@ pub fn main() -> ExitCode {
         color,
         assume_yes: yes,
     };
-    let settings = match Settings::decide(flags.clone(), &env) {
+    let settings = match Settings::resolve(flags.clone(), &env) {
         Err(_) if cli.command.tolerates_invalid_config() => Settings::without_file(flags, &env),
         decided => decided,
     };
@@ -254,9 +258,9 @@ pub fn main() -> ExitCode {
         Err(_) => color.unwrap_or_default(),
     };
     let ui = Ui::new(json, verbosity, color, &env);
-    let teller = ui.clone();
+    let waiting_ui = ui.clone();
     progress::on_wait(move || {
-        teller.note("another codex-manager is at work; waiting for it to end");
+        waiting_ui.note("waiting for another codex-manager to finish");
     });
     let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
@@ -270,9 +274,9 @@ pub fn main() -> ExitCode {
             warn_of_unknown_keys(&context, &cli.command);
             let log = log && !cli.command.keeps_log(&context);
             let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
-            let result = finish_interrupted(&context, &cli.command).and_then(|()| {
-                finish_moves(&context);
-                finish_undo(&context);
+            let result = recover_restores(&context, &cli.command).and_then(|()| {
+                recover_trash(&context);
+                recover_undo(&context);
                 cli.command.run(&context)
             });
             if let Some(log) = log {
@@ -282,10 +286,10 @@ pub fn main() -> ExitCode {
         })
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),
-            Some(e) => Err(CommandError::failed(format!(
-                "the answer could not be written to stdout: {e}"
-            ))
-            .hint("what the command does was done")),
+            Some(e) => Err(
+                CommandError::failed(format!("cannot write the result to stdout: {e}"))
+                    .hint("the command itself succeeded"),
+            ),
         });
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
@@ -298,21 +302,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Answers a shell that asks what may be typed next.
+/// Prints completion candidates for a shell.
 fn complete(env: &Environment) -> ExitCode {
     let answered = CompleteEnv::with_factory(|| commands::candidates::attach(Cli::command()))
         .var(commands::completions::VARIABLE)
         .try_complete(std::env::args_os(), Some(&env.current_dir));
-    // A shell that gets no answer offers nothing; a message would land in the user's line.
+    // No message on failure: the shell would insert it into the user's command line.
     match answered {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(ErrorKind::Usage as u8),
     }
 }
 
-/// A typo in `config.toml` is said, but in a prompt: there it would be said all the time.
+/// Warns of unknown keys in `config.toml`, except in a prompt, where the warning would repeat with
+/// every line.
 fn warn_of_unknown_keys(context: &Context, command: &Command) {
-    if command.is_instant() || command.tolerates_invalid_config() {
+    if command.runs_in_prompt() || command.tolerates_invalid_config() {
         return;
     }
     for unknown in &context.settings.unknown_keys {
@@ -321,22 +326,24 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
     }
 }
 
-/// A restore that was killed is finished or undone before anything else looks at the home. Where that
-/// has to wait, commands go on that need no whole home.
-fn finish_interrupted(context: &Context, command: &Command) -> Result<(), CommandError> {
+/// Finishes or undoes interrupted restores before the command reads the home.
+///
+/// If recovery has to wait, commands that [require a complete home](Command::requires_complete_home)
+/// fail; the others run after a warning.
+fn recover_restores(context: &Context, command: &Command) -> Result<(), CommandError> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);
     for recovery in pending::recover_all(home, manager, &context.env, context.local_now())? {
         match recovery {
             Recovery::Finished(left) => warn_of_recovery(context, "finished", &left),
             Recovery::Undone(left) => warn_of_recovery(context, "undone", &left),
-            Recovery::InProgress => context.ui.warn("a restore is at work in another process"),
+            Recovery::InProgress => context.ui.warn("another process is running a restore"),
             Recovery::Failed(why) => context.ui.warn(format_args!(
-                "an interrupted restore of another home is not finished: {why}"
+                "cannot finish an interrupted restore of another home: {why}"
             )),
             Recovery::Deferred(obstacle) => {
                 let error = CommandError::from(SwapError::from(obstacle));
-                if command.needs_whole_home() {
+                if command.requires_complete_home() {
                     return Err(error);
                 }
                 let hints = error.hints.join("; ");
@@ -348,49 +355,51 @@ fn finish_interrupted(context: &Context, command: &Command) -> Result<(), Comman
     Ok(())
 }
 
-fn warn_of_recovery(context: &Context, how: &str, left: &[PathBuf]) {
+fn warn_of_recovery(context: &Context, outcome: &str, left: &[PathBuf]) {
     context
         .ui
-        .warn(format_args!("an interrupted restore was {how}"));
+        .warn(format_args!("an interrupted restore was {outcome}"));
     for path in left {
         context.ui.warn(format_args!(
-            "what was written meanwhile is kept: {}",
+            "files written in the meantime are kept in {}",
             path.display()
         ));
     }
 }
 
-/// Archives that were half-way into the trash, or out of it, when a command was killed. Where that
-/// cannot be finished, each of them is still in one place, and the command can do its job.
-fn finish_moves(context: &Context) {
+/// Finishes moves into and out of the trash that a killed command left incomplete. A failure is only
+/// a warning: every archive still exists in exactly one place, so the command can run.
+fn recover_trash(context: &Context) {
     match trash::finish_moves(&context.settings.manager_home) {
         Ok(MoveRecovery::Nothing | MoveRecovery::InProgress) => {}
         Ok(MoveRecovery::Finished) => context.ui.warn("an interrupted prune was finished"),
         Err(e) => context
             .ui
-            .warn(format_args!("an interrupted prune is not finished: {e}")),
+            .warn(format_args!("cannot finish an interrupted prune: {e}")),
     }
 }
 
-/// An undo of a repair that was killed: until it is done the database may lack its log.
-fn finish_undo(context: &Context) {
+/// Finishes an undo of a history repair that was killed; until then Codex's database may lack its
+/// write-ahead log.
+fn recover_undo(context: &Context) {
     let settings = &context.settings;
     match repair::finish_undo(&settings.manager_home, &context.env, context.now()) {
         Ok(false) => {}
         Ok(true) => context.ui.warn("an interrupted history undo was finished"),
         Err(e) => context.ui.warn(format_args!(
-            "an interrupted history undo is not finished: {e}"
+            "cannot finish an interrupted history undo: {e}"
         )),
     }
 }
 
-/// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.
-fn stop_when_asked() {
-    // Without a handler the signal ends us at once, which every file of ours survives.
+/// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
+/// process at once.
+fn install_interrupt_handler() {
+    // If the handler cannot be installed, a signal ends the process at once. All files survive that.
     let _ = ctrlc::set_handler(|| {
         #[allow(
             clippy::exit,
-            reason = "nothing is under way, or it is asked for twice"
+            reason = "no operation is running, or this is the second signal"
         )]
         if progress::ends_at_once() {
             std::process::exit(ErrorKind::Interrupted as i32);
@@ -399,7 +408,7 @@ fn stop_when_asked() {
     });
 }
 
-/// clap's own exit: 0 for help and version, else [`ErrorKind::Usage`].
+/// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
 fn usage_exit(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     if error.use_stderr() {

@@ -1,7 +1,8 @@
-//! What a command is given: settings, clock, zone and environment. Nothing below reads them itself.
+//! The context of a command: settings, clock, environment and output. Modules below `commands` get
+//! these values as arguments and never read the process's environment or clock themselves.
 
 use crate::config::file::ConfigFile;
-use crate::config::{Configured, Preferences};
+use crate::config::{ConfigValues, Preferences};
 use crate::error::CommandError;
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
@@ -9,7 +10,7 @@ use crate::ui::{ColorChoice, Ui};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
-/// Where things are and how the user wants them, after flags, environment and `config.toml`.
+/// All settings of a run, resolved from flags, environment and `config.toml`.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The Codex home: `--codex-home`, else `CODEX_HOME`, else `codex.home` of the configuration,
@@ -20,96 +21,97 @@ pub struct Settings {
     /// The Codex program: `--codex-bin`, else `codex.bin` of the configuration; else searched on
     /// `PATH` when it is needed.
     pub codex_bin: Option<PathBuf>,
-    /// The local zone.
+    /// The zone in which times are shown and days are counted.
     pub zone: Zone,
-    /// Whether that was set, by a flag or in the file.
+    /// True if `--timezone` or `config.toml` sets the zone; false if it comes from `TZ` or the system.
     pub zone_is_set: bool,
-    /// Whether the user has said yes to everything.
+    /// True with `--yes`: every question is answered with yes.
     pub assume_yes: bool,
-    /// What the configuration says of commands.
-    pub preferences: Preferences,
-    /// When to use colour, if somebody said so.
+    /// Defaults of commands from `config.toml`.
+    pub(crate) preferences: Preferences,
+    /// When to use colour: `--color`, else `NO_COLOR`, else the configuration.
     pub color: ColorChoice,
-    /// Keys of the configuration that mean nothing.
+    /// Keys of `config.toml` that no setting has, each as a message.
     pub unknown_keys: Vec<String>,
-    /// What was said on the command line.
+    /// The global flags as given on the command line.
     pub flags: Flags,
 }
 
-/// Everything that a command may use of the world around it.
+/// Everything that a command may use besides its own arguments.
 #[derive(Debug)]
 pub struct Context {
-    /// Paths and choices.
+    /// All settings, resolved from flags, environment and `config.toml`.
     pub settings: Settings,
-    /// The clock.
+    /// The system's clock, or the fixed time of `CODEX_MANAGER_NOW`.
     pub clock: Clock,
-    /// The process's environment.
+    /// The process's environment variables and current folder.
     pub env: Environment,
-    /// Where output goes.
+    /// Prints results, notes and warnings.
     pub ui: Ui,
 }
 
 impl Context {
-    /// The current instant.
+    /// Returns the current instant.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    /// The current instant in the local zone.
+    /// Returns the current instant in the local zone.
     pub fn local_now(&self) -> Timestamp {
         self.settings.zone.at(&self.now())
     }
 
-    /// The file or folder `name` of the manager home.
+    /// Returns the path of `name` in the manager home.
     pub fn manager_path(&self, name: &str) -> PathBuf {
         self.settings.manager_home.join(name)
     }
 }
 
-/// What the global flags say, before the environment and the configuration are asked.
+/// The global flags as given on the command line, before they are merged with environment and
+/// configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// `--codex-home`.
+    /// `--codex-home`; may be relative.
     pub codex_home: Option<PathBuf>,
-    /// `--manager-home`.
+    /// `--manager-home`; may be relative.
     pub manager_home: Option<PathBuf>,
-    /// `--codex-bin`.
+    /// `--codex-bin`: a path, or a bare name to search on `PATH`.
     pub codex_bin: Option<PathBuf>,
-    /// `--timezone`.
+    /// `--timezone`: an IANA name.
     pub timezone: Option<String>,
-    /// `--color`.
+    /// `--color`; takes precedence over `NO_COLOR`.
     pub color: Option<ColorChoice>,
-    /// `--yes`.
+    /// `--yes`: answer every question with yes.
     pub assume_yes: bool,
 }
 
 impl Settings {
-    /// Decides every setting: flags, then environment, then `config.toml`, then defaults.
+    /// Resolves every setting: flags first, then environment, `config.toml`, defaults.
     ///
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
-    pub fn decide(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
+    pub fn resolve(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
         let manager_home = manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
         let unknown_keys = file.unknown().iter().map(ToString::to_string).collect();
-        let decided = Self::with(flags, env, file.decide()?)?;
+        let resolved = Self::with(flags, env, file.values()?)?;
         Ok(Self {
             unknown_keys,
-            ..decided
+            ..resolved
         })
     }
 
-    /// The same as if there were no `config.toml`: for what mends one that is broken.
+    /// Resolves every setting without reading `config.toml`, for commands that repair an invalid one.
     ///
     /// # Errors
     /// An unknown time zone, or no home folder at all.
     pub fn without_file(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
-        Self::with(flags, env, Configured::default())
+        Self::with(flags, env, ConfigValues::default())
     }
 
-    fn with(flags: Flags, env: &Environment, file: Configured) -> Result<Self, CommandError> {
+    fn with(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self, CommandError> {
         let manager_home = manager_home(&flags, env)?;
-        let codex_home = place(
+        let codex_home = resolve_home(
             flags.codex_home.as_ref(),
             "CODEX_HOME",
             file.codex_home,
@@ -129,7 +131,7 @@ impl Settings {
             .codex_bin
             .clone()
             .or(file.codex_bin)
-            // A bare name is for PATH; anything with a separator is a path.
+            // A bare name is searched on PATH; anything with a separator is a path.
             .map(|bin| {
                 if bin.components().count() > 1 {
                     env.absolute(&bin)
@@ -159,11 +161,12 @@ impl Settings {
 
 fn manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf, CommandError> {
     let flag = flags.manager_home.as_ref();
-    place(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
+    resolve_home(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
 }
 
-/// A folder: by a flag, a variable, the configuration, or a name in the user's home.
-fn place(
+/// Returns a home folder: from the flag, else `variable`, else the configuration, else `default` in
+/// the user's home. Always absolute.
+fn resolve_home(
     flag: Option<&PathBuf>,
     variable: &str,
     configured: Option<PathBuf>,
@@ -175,31 +178,31 @@ fn place(
         .or(configured)
         .map(|path| env.absolute(&path))
         .or_else(|| env.home_dir.as_ref().map(|home| home.join(default)))
-        .ok_or_else(|| CommandError::usage(format!("no home folder is known; set {variable}")))
+        .ok_or_else(|| CommandError::usage(format!("cannot find your home folder; set {variable}")))
 }
 
-/// The clock of the run: `CODEX_MANAGER_NOW` (RFC 3339) fixes it.
+/// Returns the clock of the run: the time in `CODEX_MANAGER_NOW` (RFC 3339), else the system's.
 ///
 /// # Errors
-/// The variable is set to something else.
+/// `CODEX_MANAGER_NOW` is not an RFC 3339 time.
 pub fn clock(env: &Environment) -> Result<Clock, CommandError> {
     match env.text("CODEX_MANAGER_NOW") {
         None => Ok(Clock::System),
         Some(text) => DateTime::parse_from_rfc3339(text)
             .map(|at| Clock::Fixed(at.to_utc()))
             .map_err(|e| {
-                CommandError::usage(format!("CODEX_MANAGER_NOW is no RFC 3339 time: {text}"))
+                CommandError::usage(format!("CODEX_MANAGER_NOW is not an RFC 3339 time: {text}"))
                     .because(e)
             }),
     }
 }
 
-/// The zone that `TZ` names.
+/// Returns the zone named by `TZ`, if the variable is set and the zone is known.
 pub fn zone_of_tz(env: &Environment) -> Option<Zone> {
     zone_named_by(env.text("TZ")?)
 }
 
-/// The same of its text: a name, or the file of a zone, which may be a link.
+/// Parses a value of `TZ`: an IANA name, or the path of a zone file, which may be a symbolic link.
 pub fn zone_named_by(tz: &str) -> Option<Zone> {
     let name = tz.trim_start_matches(':');
     let of_file = |path: &str| {
@@ -213,7 +216,7 @@ pub fn zone_named_by(tz: &str) -> Option<Zone> {
     })
 }
 
-/// The zone that `TZ` names, else the system's, else UTC.
+/// Returns the zone named by `TZ`, else the system's, else UTC.
 fn system_zone(env: &Environment) -> Zone {
     if let Some(zone) = zone_of_tz(env) {
         return zone;

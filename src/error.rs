@@ -1,7 +1,7 @@
-//! How a command fails: a kind that decides the exit code, a message, causes, and hints.
+//! The error type of commands: a kind (the exit code), a message, causes, and hints.
 //!
-//! The domain has its own error types, each with the path or account it failed on. Here, and only
-//! here, they are given a kind and the command that helps.
+//! Each domain module has its own error types with the path or account concerned. Only this module
+//! and its submodules map them to an exit code and to the hint that tells the user what to do.
 
 mod accounts;
 mod archive;
@@ -17,38 +17,38 @@ mod transfer;
 use std::error::Error;
 use std::fmt;
 
-/// What a failure means for whoever called us. The number is the exit code.
+/// The class of a failure; the number is the exit code. `docs/exit-codes.md` lists all codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// Something went wrong.
+    /// An operation failed, for example on the file system.
     Failed = 1,
-    /// Two things contradict each other and somebody must choose.
+    /// Two states contradict each other and the user has to choose.
     Conflict = 2,
-    /// Codex is running on the home in question.
+    /// Codex is running on the home that the command would change.
     CodexRunning = 3,
-    /// Flags or configuration that mean nothing.
+    /// Invalid flags or configuration.
     Usage = 4,
-    /// Refused for safety, or found wanting; nothing was changed.
+    /// Refused for safety, or a check failed; nothing was changed.
     Refused = 5,
-    /// The user stopped it.
+    /// The user interrupted the command.
     Interrupted = 130,
 }
 
-/// What a command that did its job says about it.
+/// The result of a command that ran without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done.
+    /// The command did all of its work.
     Done,
-    /// What was looked at is not as it should be.
+    /// A check found a problem.
     CheckFailed,
-    /// Done, but items were skipped or a figure could not be had.
+    /// Done, but items were skipped or some data is missing.
     Partial,
     /// A launched Codex ended with this exit code.
     Codex(u8),
 }
 
 impl Outcome {
-    /// The exit code.
+    /// Returns the exit code: 0, 5, 6, or that of Codex.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -64,16 +64,16 @@ impl Outcome {
     }
 }
 
-/// A failed command.
+/// A failed command: exit code, message, causes and hints.
 #[derive(Debug)]
 pub struct CommandError {
-    /// Decides the exit code.
+    /// The class of the failure, which is the exit code.
     pub kind: ErrorKind,
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
-    /// Lines that name the command that helps, shown after the causes.
+    /// The next steps for the user, one line each; shown after the causes.
     pub hints: Vec<String>,
-    /// Whether only the exit code tells of it, and `--verbose` the rest.
+    /// True if the message is printed only with `--verbose`; the exit code stays.
     pub is_silent: bool,
 }
 
@@ -88,59 +88,59 @@ impl CommandError {
         }
     }
 
-    /// Exit code 1.
+    /// Creates an error with exit code 1.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Failed, message)
     }
 
-    /// Exit code 2.
+    /// Creates an error with exit code 2.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Conflict, message)
     }
 
-    /// Exit code 3.
+    /// Creates an error with exit code 3.
     pub fn codex_running(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::CodexRunning, message)
     }
 
-    /// Exit code 4.
+    /// Creates an error with exit code 4.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
     }
 
-    /// Exit code 5.
+    /// Creates an error with exit code 5.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, message)
     }
 
-    /// Exit code 130.
+    /// Creates the error for Ctrl-C, with exit code 130.
     pub fn interrupted() -> Self {
         Self::new(ErrorKind::Interrupted, "interrupted")
     }
 
-    /// The same error with its cause.
+    /// Adds the cause of the error.
     #[must_use]
     pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
     }
 
-    /// The same error with a hint: what to type.
+    /// Adds a hint: what the user can do next, usually a command.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// The same error for a prompt, where a message would be shown again and again. A command line that
-    /// means nothing is said all the same.
+    /// Silences the error for shell prompts, where it would repeat with every line. Usage errors stay
+    /// visible.
     #[must_use]
     pub fn silent(mut self) -> Self {
         self.is_silent = !matches!(self.kind, ErrorKind::Usage);
         self
     }
 
-    /// The causes, nearest first.
+    /// Returns the messages of the causes, nearest first.
     pub fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
         let mut next: Option<&dyn Error> = self.source.as_deref().map(|e| e as &dyn Error);
@@ -151,14 +151,14 @@ impl CommandError {
         causes
     }
 
-    /// The message and its causes, for where an error is told among other things.
+    /// Returns the message and its causes joined by ": ", for use inside another message.
     pub fn in_one_line(&self) -> String {
         let mut text = vec![self.to_string()];
         text.extend(self.causes());
         text.join(": ")
     }
 
-    /// The same message, causes and all, in front of an error of the domain.
+    /// Converts an error of the domain, keeping its message and its causes.
     pub fn wrap(kind: ErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
         let mut wrapped = Self::new(kind, error.to_string());
         // The error's own text is the message; its sources are the causes.
@@ -182,7 +182,7 @@ impl Error for CommandError {
     }
 }
 
-/// The chain below an error, kept as text.
+/// The causes of an error, copied as text so that the error itself need not live on.
 #[derive(Debug)]
 struct Causes {
     text: String,
@@ -232,7 +232,7 @@ impl From<crate::io::IoError> for CommandError {
         if full {
             wrapped.hint("free some disk space, then run the same command again")
         } else if too_large {
-            wrapped.hint("files may not grow that large here (ulimit -f)")
+            wrapped.hint("the file size limit is too low (ulimit -f)")
         } else {
             wrapped
         }
@@ -244,18 +244,20 @@ impl From<crate::io::document::DocumentError> for CommandError {
         use crate::io::document::DocumentError;
         match error {
             DocumentError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("upgrade codex-manager; the file was left untouched"),
+                .hint("upgrade codex-manager; the file was not changed"),
             DocumentError::Io(e) => e.into(),
         }
     }
 }
 
-impl From<crate::config::file::ConfigError> for CommandError {
-    fn from(error: crate::config::file::ConfigError) -> Self {
-        use crate::config::file::ConfigError;
+impl From<crate::config::file::ConfigFileError> for CommandError {
+    fn from(error: crate::config::file::ConfigFileError) -> Self {
+        use crate::config::file::ConfigFileError;
         match error {
-            ConfigError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.into(),
-            ConfigError::Io(e) => {
+            ConfigFileError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => {
+                e.into()
+            }
+            ConfigFileError::Io(e) => {
                 let kind = if e.action == "read" {
                     ErrorKind::Usage
                 } else {
@@ -263,17 +265,16 @@ impl From<crate::config::file::ConfigError> for CommandError {
                 };
                 Self::wrap(kind, e)
             }
-            ConfigError::Value { ref key, .. } => {
+            ConfigFileError::Value { ref key, .. } => {
                 let key = crate::io::shell::word(key);
                 Self::wrap(ErrorKind::Usage, error).hint(format!(
-                    "go back to the default with: codex-manager config unset {key}"
+                    "reset it to the default: codex-manager config unset {key}"
                 ))
             }
-            ConfigError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("upgrade codex-manager; the file was left untouched"),
-            ConfigError::Syntax { .. } | ConfigError::NotATable { .. } => {
-                Self::wrap(ErrorKind::Usage, error)
-                    .hint("put it right with: codex-manager config edit")
+            ConfigFileError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; the file was not changed"),
+            ConfigFileError::Syntax { .. } | ConfigFileError::NotATable { .. } => {
+                Self::wrap(ErrorKind::Usage, error).hint("fix it with: codex-manager config edit")
             }
         }
     }
@@ -283,9 +284,9 @@ impl From<crate::config::KeyError> for CommandError {
     fn from(error: crate::config::KeyError) -> Self {
         use crate::config::KeyError;
         let hint = match error {
-            KeyError::Unknown { .. } => "see them all: codex-manager config list",
+            KeyError::Unknown { .. } => "list all settings: codex-manager config list",
             KeyError::NoFolder { .. } => {
-                "write the whole path, or one that begins with ~, such as folders.~/work"
+                "give an absolute path, or one that begins with ~, such as folders.~/work"
             }
         };
         Self::wrap(ErrorKind::Usage, error).hint(hint)

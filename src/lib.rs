@@ -1,19 +1,22 @@
 //! Keeps a developer's Codex CLI accounts and conversations safe, switchable and portable.
 //!
-//! The map, from the outside in. Dependencies point one way only:
+//! The modules from the outside in. A module uses only modules below it:
 //!
-//! - [`cli`] turns what was typed into one command and runs it;
-//! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`shutdown`], [`history`], [`launch`],
-//!   [`logging`], [`schedule`], [`storage`] the domain: what is known, what it means, how a home is kept,
-//!   who owns a login, that Codex is closed, what Codex lists, which account a conversation was started
-//!   with, what is noted of a run, what runs by itself, and what fills a home; [`transfer`] takes all of
-//!   it to another machine;
-//! - [`doctor`] what can be wrong with all of that;
-//! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
-//! - [`io`] files, locks and clocks; knows nothing of Codex.
+//! - [`cli`]: parses the command line, runs one command, returns its exit code.
+//! - [`commands`]: one file per command, with its arguments, its plan and its output.
+//! - [`doctor`]: read-only checks of both homes and of the machine.
+//! - [`context`], `config`, [`ui`], [`error`]: settings, output, exit codes and hints of errors.
+//! - [`transfer`]: exports and imports of the manager home.
+//! - The domain: [`archive`] (backup and restore), [`accounts`] (profiles and logins), [`inventory`]
+//!   (records of accounts and archives), [`quota`] (windows and recommendations), [`history`]
+//!   (conversations and Codex's lists of them), [`storage`] (disk usage of a home), [`launch`] (Codex
+//! under
+//!   a chosen account), [`shutdown`] (ending Codex), [`sync`] (conversations between machines),
+//!   [`schedule`] (jobs of the system's scheduler), [`logging`] (logs of unattended runs).
+//! - [`codex`]: the file formats and the behaviour of Codex, without policy.
+//! - [`io`]: files, locks, clocks and processes, without knowledge of Codex.
 //!
-//! [`config`], [`ui`] and [`error`] are used by `cli` and `commands` alone.
+//! `tests/architecture.rs` checks these dependencies.
 
 #![cfg_attr(
     test,
@@ -28,7 +31,7 @@ pub mod archive;
 pub mod cli;
 pub mod codex;
 pub mod commands;
-pub mod config;
+pub(crate) mod config;
 pub mod context;
 pub mod doctor;
 pub mod error;

@@ -1,4 +1,4 @@
-//! The `codex-manager` binary: parse, run, exit code.
+//! Entry point of the `codex-manager` binary. All logic is in the library, so that tests can call it.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! Dependencies point one way.
+//! Rules of the source tree: dependencies point one way, files stay small, promises have tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers from the outside in; a module may use its own layer and those behind it.
+/// The layers from the outside in; a module may use its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
@@ -111,7 +111,7 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn no_file_has_outgrown_one_purpose() {
+fn source_files_stay_below_700_lines() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&source, &mut files);
@@ -157,7 +157,7 @@ fn tests() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_promise_of_the_readme_names_tests_that_exist() {
+fn every_promise_names_existing_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/promises.md")).expect("read");
     let tests = tests();

@@ -1,4 +1,4 @@
-//! The reference and the manual pages say what the program says.
+//! The CLI reference and the manual pages match the help of the program.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use clap::{Command, CommandFactory};
@@ -13,7 +13,7 @@ const HEAD: &str = "\
 Generated from the program's own help: `UPDATE_DOCS=1 cargo test cli_reference` writes it again.
 ";
 
-/// The help of a command and of those below it, each under its full name.
+/// Appends the help of a command and of its subcommands, each under its full name.
 fn describe(command: &Command, path: &str, text: &mut String) {
     let path = if path.is_empty() {
         command.get_name().to_owned()
@@ -39,7 +39,7 @@ fn describe(command: &Command, path: &str, text: &mut String) {
 }
 
 #[test]
-fn the_reference_is_what_help_says() {
+fn the_cli_reference_matches_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
     let mut text = HEAD.to_owned();
     describe(&codex_manager::cli::Cli::command(), "", &mut text);
@@ -55,7 +55,7 @@ fn the_reference_is_what_help_says() {
 }
 
 #[test]
-fn a_folder_of_any_name_takes_the_manual() {
+fn man_writes_to_folders_with_unusual_names() {
     use std::os::unix::ffi::OsStrExt;
     let env = TestEnv::new();
     let plain = |dir: &[u8], more: &str| {
@@ -68,15 +68,15 @@ fn a_folder_of_any_name_takes_the_manual() {
         env.run(args).code(0).stdout
     };
     assert!(plain(b"\xff\xfe", "--json").contains("\"dir\""));
-    let said = plain(b"x\x1b[31m\ny", "--dry-run");
+    let output = plain(b"x\x1b[31m\ny", "--dry-run");
     assert!(
-        !said.contains('\x1b') && said.lines().count() == 1,
-        "{said:?}"
+        !output.contains('\x1b') && output.lines().count() == 1,
+        "{output:?}"
     );
 }
 
 #[test]
-fn there_is_a_manual_page_for_every_command() {
+fn every_command_has_a_manual_page() {
     let env = TestEnv::new();
     let before = env.tree("");
     let planned = env

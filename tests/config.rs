@@ -1,5 +1,5 @@
-//! `config`: settings are shown with their origin, changed without losing a comment, and nothing
-//! invalid is ever written.
+//! `config` shows settings with their source, changes them without losing a comment, and never writes an
+//! invalid value.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{backup, sample_home};
@@ -19,7 +19,7 @@ fn setting(env: &TestEnv, args: &[&str], key: &str) -> Value {
 }
 
 #[test]
-fn each_origin_wins_over_the_next() {
+fn settings_follow_the_order_of_precedence() {
     let mut env = TestEnv::new();
     let origin = |env: &TestEnv, args: &[&str], key: &str| {
         let setting = setting(env, args, key);
@@ -66,7 +66,7 @@ fn each_origin_wins_over_the_next() {
 }
 
 #[test]
-fn set_and_unset_keep_what_else_is_there() {
+fn set_and_unset_keep_the_rest_of_the_file() {
     let env = TestEnv::new();
     let text = "# mine\ntimezone = \"UTC\" # here\n\n[other]\nkept = true\n";
     env.write(FILE, text);
@@ -82,11 +82,14 @@ fn set_and_unset_keep_what_else_is_there() {
     let _ = env.run(["config", "unset", "prune.keep_last"]).code(0);
     assert_eq!(fs::read_to_string(env.path(FILE)).unwrap(), text);
     let run = env.run(["config", "unset", "prune.keep_last"]).code(0);
-    assert_eq!(run.stdout, "prune.keep_last is the default already\n");
+    assert_eq!(
+        run.stdout,
+        "prune.keep_last is the default already; nothing was changed\n"
+    );
 }
 
 #[test]
-fn what_is_invalid_is_refused_and_the_file_untouched() {
+fn invalid_values_are_refused_and_the_file_is_unchanged() {
     let env = TestEnv::new();
     env.write(FILE, "timezone = \"UTC\"\n");
     let before = env.tree("home");
@@ -102,21 +105,21 @@ fn what_is_invalid_is_refused_and_the_file_untouched() {
     }
     let run = env.run(["config", "get", "timezon"]).code(4);
     insta::assert_snapshot!(run.stderr, @r#"
-    error: no setting is called "timezon"; did you mean timezone?
+    error: unknown setting "timezon"; did you mean timezone?
 
-    hint: see them all: codex-manager config list
+    hint: list all settings: codex-manager config list
     "#);
 }
 
 #[test]
-fn a_broken_value_stops_every_command_but_those_that_mend_it() {
+fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
     let env = TestEnv::new();
     env.write(FILE, "color = 'blue'\n");
     let run = env.run(["list-backups"]).code(4);
     insta::assert_snapshot!(run.stderr, @r"
     error: color must be one of auto, always, never: [ROOT]/home/.codex-manager/config.toml
 
-    hint: go back to the default with: codex-manager config unset color
+    hint: reset it to the default: codex-manager config unset color
     ");
     let _ = env.run(["config", "list"]).code(4);
     let _ = env.run(["config", "unset", "color"]).code(0);
@@ -133,10 +136,10 @@ fn a_broken_value_stops_every_command_but_those_that_mend_it() {
 }
 
 #[test]
-fn a_typo_is_said_by_every_command_but_the_one_in_prompts() {
+fn unknown_keys_are_warned_of_except_in_prompts() {
     let env = TestEnv::new();
     env.write(FILE, "recomend.strategy = 'lru'\n");
-    let warning = "warning: config.toml: no setting is called \"recomend.strategy\"; did you mean recommend.strategy?\n";
+    let warning = "warning: config.toml: unknown setting \"recomend.strategy\"; did you mean recommend.strategy?\n";
     assert!(
         env.run(["list-backups"])
             .code(0)
@@ -153,7 +156,7 @@ fn a_typo_is_said_by_every_command_but_the_one_in_prompts() {
 }
 
 #[test]
-fn settings_decide_what_commands_do() {
+fn commands_use_the_settings() {
     let env = TestEnv::new();
     sample_home(&env);
     env.write(
@@ -181,7 +184,7 @@ fn settings_decide_what_commands_do() {
 }
 
 #[test]
-fn a_linked_file_is_written_through() {
+fn config_writes_through_a_symbolic_link() {
     let env = TestEnv::new();
     let real = env.write("dotfiles/config.toml", "timezone = 'UTC'\n");
     fs::create_dir_all(env.manager_home()).unwrap();
@@ -196,7 +199,7 @@ fn a_linked_file_is_written_through() {
 }
 
 #[test]
-fn who_may_read_a_linked_file_stays_and_a_link_to_nowhere_is_not_replaced() {
+fn a_linked_file_keeps_its_mode_and_a_dangling_link_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let mut env = TestEnv::new();
     let real = env.write("dotfiles/config.toml", "timezone = 'UTC'\n");
@@ -220,7 +223,7 @@ fn who_may_read_a_linked_file_stays_and_a_link_to_nowhere_is_not_replaced() {
 }
 
 #[test]
-fn edit_replaces_the_file_only_with_what_is_valid() {
+fn edit_saves_only_a_valid_file() {
     let mut env = TestEnv::new();
     env.write(FILE, "timezone = 'UTC' # kept\n");
     let before = env.tree("home");
@@ -286,7 +289,7 @@ fn edit_replaces_the_file_only_with_what_is_valid() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_put_right_by_hand_where_no_editor_is_known() {
+fn without_an_editor_an_unreadable_file_gets_a_hint_to_fix_it_by_hand() {
     let env = TestEnv::new();
     env.write(FILE, "color = [");
     let run = env.run(["list"]).code(4);
@@ -300,7 +303,7 @@ fn a_file_that_cannot_be_read_is_put_right_by_hand_where_no_editor_is_known() {
 }
 
 #[test]
-fn a_file_for_a_newer_version_is_refused_and_left_untouched() {
+fn a_config_of_a_newer_version_is_refused_and_unchanged() {
     let env = TestEnv::new();
     for (schema, code) in [("1", 0), ("2", 5), ("'x'", 4)] {
         env.write(FILE, format!("schema = {schema}\ncolor = 'never'\n"));
@@ -320,7 +323,7 @@ fn a_file_for_a_newer_version_is_refused_and_left_untouched() {
 }
 
 #[test]
-fn a_path_is_shown_whole_and_the_list_fits_80_columns() {
+fn long_paths_are_shown_in_full_and_the_list_fits_80_columns() {
     let mut env = TestEnv::new();
     let home = "/home/somebody/with a long/name-that-has-no-room/in-the-table/.codex";
     env.set("CODEX_HOME", home);

@@ -101,12 +101,12 @@ exit 0
 --- stdout
 ACCOUNT             STATE         QUOTA LEFT             WHEN
 a.much.longer.name  ready         weekly ████████ 100 %  start Thu 12 Nov 00:00
-.than.that@subdoma                reset since
+.than.that@subdoma                reset since then
 in.example.com                    live, 1 h ago
 alice@example.com   ready         5h     ███████░  88 %  start Mon 16 Nov 07:08
 current                           weekly █████░░░  60 %  used  Fri 20 Nov 10:30
                                   live, 1 h ago
-carol@example.com   cooldown      not known              next  Sat 21 Nov 00:00
+carol@example.com   cooldown      no figures yet         next  Sat 21 Nov 00:00
 client              in 12 h
                     held by hand
                     set 3 h ago
@@ -171,7 +171,7 @@ fn nothing_known_is_an_empty_list_and_writes_nothing() {
     let before = env.tree("");
     let run = env.run(["cooldown"]).code(0);
     assert!(
-        run.stdout.is_empty() && run.stderr.contains("normalize"),
+        run.stdout.is_empty() && run.stderr.contains("codex-manager profile save"),
         "{run}"
     );
     assert_eq!(accounts(&env), [] as [Value; 0]);
@@ -213,7 +213,11 @@ fn an_account_is_held_until_it_is_cleared_whatever_is_observed() {
     let run = env
         .run(["cooldown", "--set", "A@", "--until", "tue 15:55"])
         .code(0);
-    assert!(run.stderr.contains("held until Tue 24 Nov 15:55"), "{run}");
+    assert!(
+        run.stderr
+            .contains("a@x.com is held back until Tue 24 Nov 15:55"),
+        "{run}"
+    );
     let held = account(&env, "a@x.com");
     assert_eq!(held["state"], "cooldown");
     assert_eq!(held["source"], "manual");
@@ -221,7 +225,10 @@ fn an_account_is_held_until_it_is_cleared_whatever_is_observed() {
     assert_eq!(held["next_available_at"], "2026-11-24T15:55:00+00:00");
     env.set("CODEX_MANAGER_NOW", "2026-11-21T12:00:00Z");
     let run = env.run(["cooldown", "--clear", "a@x.com"]).code(0);
-    assert!(run.stderr.contains("released: a@x.com"), "{run}");
+    assert!(
+        run.stderr.contains("a@x.com is no longer held back"),
+        "{run}"
+    );
     let free = account(&env, "a@x.com");
     assert_eq!(
         (&free["state"], &free["source"]),

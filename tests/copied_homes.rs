@@ -1,5 +1,6 @@
-//! Homes that were copied or restored beside the first: a login that is live in one is not taken for
-//! another's, however its copies come by.
+//! Copied homes, and homes restored beside the first: a login that is live in one of them is never used
+//! in
+//! another.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
@@ -33,7 +34,7 @@ fn live(home: &Path) -> String {
     fs::read_to_string(home.join("auth.json")).expect("a login")
 }
 
-/// That Alice's login is noted to be in the first home, and nowhere else to be had.
+/// Asserts that Alice's login is recorded in the first home and cannot be used in another.
 #[track_caller]
 fn assert_first_home_has_it(env: &TestEnv) {
     let note = note(env, "work");
@@ -47,11 +48,11 @@ fn assert_first_home_has_it(env: &TestEnv) {
 #[test]
 fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let env = world();
-    let said = in_copy(&env, &["profile", "save", "work"]).code(0);
-    assert!(said.stderr.contains("another Codex home"), "{said}");
+    let output = in_copy(&env, &["profile", "save", "work"]).code(0);
+    assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
-    let said = in_copy(&env, &["use", "home"]).code(0);
-    assert!(said.stderr.contains("another Codex home"), "{said}");
+    let output = in_copy(&env, &["use", "home"]).code(0);
+    assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
     let refused = in_copy(&env, &["use", "work"]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
@@ -66,13 +67,13 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     // What came after the one in the first home is no copy of it.
     let env = world();
     write_auth(&env.path("copy"), &alice(3));
-    let said = in_copy(&env, &["use", "home"]).code(0);
-    assert!(!said.stderr.contains("another Codex home"), "{said}");
+    let output = in_copy(&env, &["use", "home"]).code(0);
+    assert!(!output.stderr.contains("another Codex home"), "{output}");
     assert_eq!(note(&env, "work")["owner"], "profile");
 }
 
 #[test]
-fn i2_the_login_of_a_home_on_a_disk_that_is_gone_is_given_up_only_when_that_is_said() {
+fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
     let env = world();
     fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
     let _ = in_copy(&env, &["use", "home", "--force-stale"]).code(0);
@@ -86,7 +87,7 @@ fn i2_the_login_of_a_home_on_a_disk_that_is_gone_is_given_up_only_when_that_is_s
 }
 
 #[test]
-fn i2_i5_asking_about_all_from_a_copied_home_spends_no_token_twice() {
+fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -126,7 +127,7 @@ fn archive(env: &TestEnv) -> String {
 }
 
 #[test]
-fn i2_a_restore_puts_no_login_live_that_another_home_has() {
+fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
     for only in [&[][..], &["--only", "auth.json"]] {
         for is_lost in [false, true] {
             let env = world();
@@ -136,8 +137,8 @@ fn i2_a_restore_puts_no_login_live_that_another_home_has() {
                 fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
             }
             let restore = [&["restore", archive.as_str(), "--yes"], only].concat();
-            let said = in_copy(&env, &restore).code(0);
-            assert!(said.stderr.contains("another Codex home"), "{said}");
+            let output = in_copy(&env, &restore).code(0);
+            assert!(output.stderr.contains("another Codex home"), "{output}");
             assert_eq!(live(&env.path("copy")), auth_json(&bob()));
             assert_first_home_has_it(&env);
             // Whoever asks for it by name gets it.
@@ -158,17 +159,17 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
 }
 
 #[test]
-fn a_restore_says_that_a_login_is_newer_only_where_it_is() {
+fn a_restore_calls_a_login_newer_only_if_it_is() {
     let env = world();
     let archive = archive(&env);
     fs::remove_file(env.codex_home().join("auth.json")).expect("lose it");
-    let said = env.run(["restore", &archive, "--yes"]).code(0);
+    let output = env.run(["restore", &archive, "--yes"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(0)));
-    assert!(!said.stderr.contains("newer"), "{said}");
+    assert!(!output.stderr.contains("newer"), "{output}");
 }
 
 #[test]
-fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
+fn i5_a_restore_respects_the_records_of_a_removed_profile() {
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let remove = [&["profile", "remove", "work"], removal].concat();
         // It left.
@@ -176,8 +177,8 @@ fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
         let archive = archive(&env);
         move_away(&env);
         let _ = env.run(&remove).code(0);
-        let said = env.run(["restore", &archive, "--yes"]).code(0);
-        assert!(said.stderr.contains("another machine"), "{said}");
+        let output = env.run(["restore", &archive, "--yes"]).code(0);
+        assert!(output.stderr.contains("another machine"), "{output}");
         assert_eq!(live(&env.codex_home()), auth_json(&bob()));
 
         // It is spent.
@@ -187,24 +188,24 @@ fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
         let _ = env.run(["profile", "save", "work"]).code(0);
         let _ = env.run(["use", "home"]).code(0);
         let _ = env.run(&remove).code(0);
-        let said = env.run(["restore", &archive, "--yes"]).code(0);
-        assert!(said.stderr.contains("probably spent"), "{said}");
+        let output = env.run(["restore", &archive, "--yes"]).code(0);
+        assert!(output.stderr.contains("probably spent"), "{output}");
     }
 }
 
 #[test]
-fn i5_a_login_that_was_written_by_a_clock_that_was_ahead_does_not_beat_the_next_one() {
+fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
     let env = world();
     let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
     write_auth(&env.codex_home(), &ahead);
-    let said = env.run(["profile", "save", "work"]).code(0);
-    assert!(said.stderr.contains("the clock was ahead"), "{said}");
-    assert!(!said.stdout.contains("renewed in"), "{said}");
+    let output = env.run(["profile", "save", "work"]).code(0);
+    assert!(output.stderr.contains("the clock was ahead"), "{output}");
+    assert!(!output.stdout.contains("renewed in"), "{output}");
     let archive = archive(&env);
     // Renewed after the clock was set.
     write_auth(&env.codex_home(), &alice(2));
-    let said = env.run(["use", "home", "--json"]).code(0).json();
-    assert_eq!(said["saved_back"]["outcome"], "updated", "{said}");
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "updated", "{output}");
     let _ = env.run(["use", "work"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(2)));
     let _ = env.run(["restore", &archive, "--yes"]).code(0);
@@ -212,13 +213,13 @@ fn i5_a_login_that_was_written_by_a_clock_that_was_ahead_does_not_beat_the_next_
 
     // An older one is told to be in the history, not to be what the profile has.
     write_auth(&env.codex_home(), &alice(0));
-    let said = env.run(["use", "home"]).code(0);
-    assert!(said.stdout.contains("went to its history"), "{said}");
-    assert!(!said.stdout.contains("is kept in"), "{said}");
+    let output = env.run(["use", "home"]).code(0);
+    assert!(output.stdout.contains("added to its history"), "{output}");
+    assert!(!output.stdout.contains("is kept in"), "{output}");
 }
 
 #[test]
-fn i5_a_clock_that_was_ahead_while_codex_renewed_costs_no_login() {
+fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
@@ -240,7 +241,7 @@ fn i5_a_clock_that_was_ahead_while_codex_renewed_costs_no_login() {
 }
 
 #[test]
-fn i5_a_copy_of_a_moved_login_does_not_bring_it_back() {
+fn i5_a_copy_does_not_revive_a_moved_login() {
     let env = world();
     let archive = archive(&env);
     move_away(&env);
@@ -262,7 +263,7 @@ fn i5_a_copy_of_a_moved_login_does_not_bring_it_back() {
 }
 
 #[test]
-fn i3_a_login_of_which_too_little_is_known_is_nobodys_where_several_fit() {
+fn i3_an_ambiguous_login_is_assigned_to_no_account() {
     let env = TestEnv::new();
     let team = SignIn::new("acct-team", "alice@example.com").issued_at(RENEWED);
     let team = team.user_id("user-alice");

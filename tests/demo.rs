@@ -1,9 +1,9 @@
-//! `demo`: the whole workflow for real, and nothing of the user's is touched.
+//! `demo` runs all steps and does not touch the user's homes.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 
 #[test]
-fn demo_runs_every_step_and_leaves_nothing_behind() {
+fn demo_runs_every_step_and_removes_its_folder() {
     let mut env = TestEnv::new();
     // The steps depend on the file times that the sample gets, and those on the real clock.
     env.unset("CODEX_MANAGER_NOW");
@@ -23,7 +23,10 @@ fn demo_runs_every_step_and_leaves_nothing_behind() {
             "{verb}\n{run}"
         );
     }
-    assert!(run.stdout.contains("Every conversation is back"), "{run}");
+    assert!(
+        run.stdout.contains("All conversations are restored"),
+        "{run}"
+    );
     assert_same_tree(&before, &env.tree(""));
 }
 
@@ -39,7 +42,7 @@ fn demo_as_json_is_one_document() {
 }
 
 #[test]
-fn demo_can_leave_its_folder_to_look_at() {
+fn demo_keeps_its_folder_on_request() {
     let mut env = TestEnv::new();
     env.unset("CODEX_MANAGER_NOW");
     let run = env.run(["demo", "--keep"]).code(0);

@@ -1,4 +1,4 @@
-//! `doctor`: what is wrong is found, named with its remedy, and mended where that is safe.
+//! `doctor` reports every fault with its fix, and `--fix` applies the safe ones.
 
 use crate::current::note_switch;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -50,7 +50,7 @@ fn a_sound_home_without_codex_has_one_finding_and_passes() {
 }
 
 #[test]
-fn every_fault_is_found_and_names_its_remedy() {
+fn every_fault_is_reported_with_its_fix() {
     type Fault = fn(&TestEnv);
     let faults: &[(&str, Fault)] = &[
         ("home.login: fail", |env| {
@@ -94,7 +94,7 @@ fn every_fault_is_found_and_names_its_remedy() {
             fs::remove_file(only(env, ".tar.gz")).unwrap();
         }),
         ("temp: warn", |env| {
-            left_over(env);
+            leave_temp_files(env);
         }),
     ];
     for (finding, fault) in faults {
@@ -123,7 +123,7 @@ fn every_fault_is_found_and_names_its_remedy() {
     }
 }
 
-fn left_over(env: &TestEnv) {
+fn leave_temp_files(env: &TestEnv) {
     let folder = env.manager_home().join("tmp/staging-left-over");
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
@@ -138,7 +138,7 @@ fn only(env: &TestEnv, suffix: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn fix_mends_what_is_ours_and_a_second_run_finds_nothing() {
+fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
     let env = TestEnv::new();
     backed_up(&env);
     let sidecar = only(&env, ".metadata.json");
@@ -146,13 +146,13 @@ fn fix_mends_what_is_ours_and_a_second_run_finds_nothing() {
     fs::remove_file(&sidecar).unwrap();
     let open = fs::Permissions::from_mode(0o644);
     fs::set_permissions(only(&env, ".tar.gz"), open).unwrap();
-    left_over(&env);
+    leave_temp_files(&env);
     env.write("home/.codex-manager/inventory.json", "{");
 
     let untouched = env.tree("home");
     let run = env.run(["doctor", "--fix", "--dry-run"]);
     assert!(
-        run.stdout.contains("inventory.json would be made again"),
+        run.stdout.contains("inventory.json would be created again"),
         "{run}"
     );
     assert_same_tree(&untouched, &env.tree("home"));
@@ -172,7 +172,7 @@ fn fix_mends_what_is_ours_and_a_second_run_finds_nothing() {
 }
 
 #[test]
-fn the_codex_home_is_only_looked_at() {
+fn doctor_never_changes_the_codex_home() {
     let env = TestEnv::new();
     backed_up(&env);
     fs::set_permissions(env.codex_home(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -186,7 +186,7 @@ fn mode_of(path: impl AsRef<Path>) -> u32 {
 }
 
 #[test]
-fn fix_leaves_what_is_not_ours_as_it_is() {
+fn fix_never_changes_foreign_files() {
     let env = TestEnv::new();
     backed_up(&env);
     let others = [
@@ -222,7 +222,7 @@ fn fix_leaves_what_is_not_ours_as_it_is() {
 }
 
 #[test]
-fn homes_that_overlap_are_said_and_not_touched() {
+fn overlapping_homes_are_reported_and_not_changed() {
     for place in ["home/.codex", "home", "home/.codex/inner"] {
         let mut env = TestEnv::new();
         home(&env);
@@ -238,7 +238,7 @@ fn homes_that_overlap_are_said_and_not_touched() {
 }
 
 #[test]
-fn homes_and_archives_behind_a_link_are_closed_where_they_are() {
+fn fix_restricts_linked_homes_at_their_target() {
     let env = TestEnv::new();
     backed_up(&env);
     for (link, place) in [
@@ -255,12 +255,12 @@ fn homes_and_archives_behind_a_link_are_closed_where_they_are() {
 }
 
 #[test]
-fn a_home_that_is_no_folder_is_a_finding() {
+fn a_home_that_is_not_a_folder_is_reported() {
     for name in ["home/.codex", "home/.codex-manager"] {
         let env = TestEnv::new();
         env.write(name, "a file");
         let run = env.run(["doctor"]).code(5);
-        assert!(run.stdout.contains("no folder"), "{run}");
+        assert!(run.stdout.contains("not a folder"), "{run}");
         assert!(run.stdout.contains(name), "{run}");
         let run = env.run(["backup", "--no-status"]);
         assert!([1, 4].contains(&run.code), "{run}");
@@ -269,7 +269,7 @@ fn a_home_that_is_no_folder_is_a_finding() {
 }
 
 #[test]
-fn a_daemon_of_another_account_is_said_with_the_command_that_ends_it() {
+fn a_daemon_of_another_account_is_reported_with_the_command_to_stop_it() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::bob());
     // This very process stands for the daemon: it was started before the switch that is noted.
@@ -289,7 +289,7 @@ fn a_daemon_of_another_account_is_said_with_the_command_that_ends_it() {
 }
 
 #[test]
-fn commands_that_mend_can_be_copied_whatever_the_paths_are() {
+fn suggested_commands_quote_unusual_paths() {
     let mut env = TestEnv::new();
     let home = env.path("a b/it's");
     fs::create_dir_all(&home).unwrap();
@@ -335,7 +335,7 @@ fn messages(env: &TestEnv, id: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_age_of_backups_is_that_of_the_newest_of_everything() {
+fn the_age_of_backups_is_that_of_the_newest_full_archive() {
     let mut env = TestEnv::new();
     home(&env);
     env.set("CODEX_MANAGER_NOW", "2026-06-01T12:00:00Z");
@@ -344,7 +344,7 @@ fn the_age_of_backups_is_that_of_the_newest_of_everything() {
     let _ = env.run(["backup", "--no-status", "--mode", "auth"]).code(0);
     let found = messages(&env, "archives");
     assert!(
-        found[0].contains("the newest full one 172 d old"),
+        found[0].contains("the newest full archive is 172 d old"),
         "{found:?}"
     );
 
@@ -357,7 +357,7 @@ fn the_age_of_backups_is_that_of_the_newest_of_everything() {
 }
 
 #[test]
-fn what_a_killed_command_leaves_is_found_wherever_it_writes() {
+fn temp_files_of_killed_commands_are_found_in_every_folder() {
     let env = TestEnv::new();
     backed_up(&env);
     let places = [

@@ -1,4 +1,4 @@
-//! What is promised of every command, for every command there is: the list is the program's own.
+//! Guarantees of all commands, tested for each command of the program's own command tree.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
@@ -10,14 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-/// A command that can be run: its words, and its own arguments.
+/// A command without subcommands.
 pub(crate) struct Leaf {
-    /// Its words.
+    /// The words that select it, such as `["profile", "save"]`.
     pub words: Vec<String>,
     command: Command,
 }
 
-/// Every command.
+/// Returns all commands without subcommands, with their arguments.
 pub(crate) fn leaves() -> Vec<Leaf> {
     fn visit(command: &Command, words: &[String], found: &mut Vec<Leaf>) {
         let mut inner = command.get_subcommands().peekable();
@@ -37,7 +37,7 @@ pub(crate) fn leaves() -> Vec<Leaf> {
     found
 }
 
-/// Something that an argument may be, by the name that help gives it.
+/// Returns a valid value for an argument, chosen by its value name.
 fn sample(arg: &Arg) -> &'static str {
     let names = arg.get_value_names().unwrap_or_default();
     let name = names.first().map(ToString::to_string).unwrap_or_default();
@@ -64,7 +64,7 @@ impl Leaf {
             .any(|a| a.get_long() == Some(flag))
     }
 
-    /// The words with what has to follow them, and what keeps the command from asking.
+    /// Returns the words, the required arguments, and flags that prevent questions.
     fn args(&self) -> Vec<String> {
         let mut args = self.words.clone();
         for arg in self.command.get_arguments().filter(|a| a.is_required_set()) {
@@ -79,7 +79,7 @@ impl Leaf {
         args
     }
 
-    /// The same with more.
+    /// Returns the same arguments followed by `more`.
     pub(crate) fn with(&self, more: &[&str]) -> Vec<String> {
         let mut args = self.args();
         args.extend(more.iter().map(|&word| word.to_owned()));
@@ -87,8 +87,9 @@ impl Leaf {
     }
 }
 
-/// A home with something of everything, archived twice; figures; a folder to sync with, in which there is
-/// something new; nobody to ask.
+/// Creates a home with files of all kinds, two archives, figures, and a cloud folder with a new file.
+/// There
+/// is no Codex to query.
 pub(crate) fn world() -> TestEnv {
     let mut env = TestEnv::new();
     sample_home(&env);
@@ -104,7 +105,7 @@ pub(crate) fn world() -> TestEnv {
     env
 }
 
-/// `sync run` changes files, and `sync restore` has something to put back.
+/// Sets up a sync, so that `sync run` changes files and `sync restore` has a backup to restore.
 fn sync_set_up(env: &TestEnv) {
     let config = env.write(
         "home/.codex-manager/sync.toml",
@@ -119,7 +120,7 @@ fn sync_set_up(env: &TestEnv) {
     );
 }
 
-/// No panic, a code that is documented, and an error where it says that it failed.
+/// Checks that a run did not panic, has a documented exit code, and printed an error if it failed.
 #[track_caller]
 pub(crate) fn assert_civil(what: &str, run: &Run) {
     assert!([0, 1, 2, 3, 4, 5, 6].contains(&run.code), "{what}: {run}");
@@ -130,7 +131,7 @@ pub(crate) fn assert_civil(what: &str, run: &Run) {
 }
 
 #[test]
-fn help_has_an_example_that_can_be_typed() {
+fn every_help_has_an_example_that_parses() {
     let env = TestEnv::new();
     let tree = codex_manager::cli::Cli::command();
     for leaf in leaves() {
@@ -171,7 +172,7 @@ fn help_has_an_example_that_can_be_typed() {
 }
 
 #[test]
-fn a_dry_run_leaves_every_byte() {
+fn no_dry_run_changes_a_byte() {
     let env = world();
     let before = env.tree("");
     for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
@@ -182,7 +183,7 @@ fn a_dry_run_leaves_every_byte() {
 }
 
 #[test]
-fn doctor_knows_whatever_commands_leave() {
+fn doctor_knows_every_file_that_commands_create() {
     let env = world();
     for leaf in leaves() {
         let run = env.run(leaf.with(&["--yes"]));
@@ -198,7 +199,7 @@ fn doctor_knows_whatever_commands_leave() {
 }
 
 #[test]
-fn homes_whose_names_are_no_text_are_no_panic() {
+fn homes_with_non_unicode_names_cause_no_panic() {
     for (variable, home) in [
         ("CODEX_MANAGER_HOME", "home/.codex-manager"),
         ("CODEX_HOME", "home/.codex"),
@@ -223,7 +224,7 @@ fn homes_whose_names_are_no_text_are_no_panic() {
 }
 
 #[test]
-fn what_is_not_known_is_exit_4() {
+fn unknown_arguments_exit_with_4() {
     let env = TestEnv::new();
     for leaf in leaves() {
         let run = env.run(leaf.with(&["--no-such-flag"])).code(4);
@@ -236,7 +237,7 @@ fn what_is_not_known_is_exit_4() {
 }
 
 #[test]
-fn homes_that_cannot_be_read_or_written_are_said_and_nothing_is_lost() {
+fn unreadable_and_read_only_homes_are_reported_and_unchanged() {
     for (home, mode) in [
         ("home/.codex", 0o000),
         ("home/.codex-manager", 0o500),
@@ -261,7 +262,7 @@ fn homes_that_cannot_be_read_or_written_are_said_and_nothing_is_lost() {
 }
 
 #[test]
-fn who_only_reads_is_served_where_nothing_can_be_written() {
+fn reading_commands_work_on_read_only_homes() {
     let env = world();
     fs::set_permissions(env.manager_home(), Permissions::from_mode(0o500)).unwrap();
     for (args, code) in [
@@ -290,7 +291,7 @@ fn who_only_reads_is_served_where_nothing_can_be_written() {
 }
 
 #[test]
-fn a_closed_output_is_no_panic() {
+fn a_closed_output_causes_no_panic() {
     let env = world();
     for leaf in leaves() {
         for json in [&[][..], &["--json"][..]] {

@@ -37,7 +37,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     --- stdout
     folders.~/work/a.b c: not set → client-a
     --- stderr
-    there is no profile client-a yet; add it with: codex-manager profile login client-a
+    there is no profile client-a yet; create it with: codex-manager profile login client-a
     ");
     let _ = env
         .run(["config", "set", "trusted.~/work/", "true"])
@@ -78,11 +78,14 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     let _ = env.run(["config", "unset", "trusted.~/work"]).code(0);
     assert_eq!(file(&env), before);
     let run = env.run(["config", "unset", "trusted.~/work"]).code(0);
-    assert_eq!(run.stdout, "trusted.~/work is not set already\n");
+    assert_eq!(
+        run.stdout,
+        "trusted.~/work is not set already; nothing was changed\n"
+    );
 }
 
 #[test]
-fn a_folder_has_one_entry_however_it_is_spelled() {
+fn a_folder_has_one_entry_regardless_of_its_spelling() {
     let env = TestEnv::new();
     let home = env.path("home");
     let whole = format!("folders.{}/work/", home.display());
@@ -106,7 +109,7 @@ fn a_folder_has_one_entry_however_it_is_spelled() {
 }
 
 #[test]
-fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
+fn a_key_without_a_folder_and_an_invalid_profile_name_are_refused() {
     let env = TestEnv::new();
     env.write(FILE, "timezone = \"UTC\"\n");
     let before = env.tree("home");
@@ -126,9 +129,9 @@ fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
     }
     let run = env.run(["config", "get", "folders.work"]).code(4);
     insta::assert_snapshot!(run.stderr, @r#"
-    error: "folders.work" does not name a folder by an absolute path
+    error: the folder of "folders.work" is not an absolute path
 
-    hint: write the whole path, or one that begins with ~, such as folders.~/work
+    hint: give an absolute path, or one that begins with ~, such as folders.~/work
     "#);
     let dry = ["config", "set", "folders.~/work", "work", "--dry-run"];
     let _ = env.run(dry).code(0);
@@ -136,14 +139,14 @@ fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
 }
 
 #[test]
-fn a_broken_entry_is_named_with_the_command_that_removes_it() {
+fn an_invalid_entry_is_reported_with_the_command_to_remove_it() {
     let env = TestEnv::new();
     env.write(FILE, "[folders]\n\"~/my work\" = \"../work\"\n");
     let run = env.run(["list-backups"]).code(4);
     insta::assert_snapshot!(run.stderr, @r"
     error: folders.~/my work must be the name of a profile: [ROOT]/home/.codex-manager/config.toml
 
-    hint: go back to the default with: codex-manager config unset 'folders.~/my work'
+    hint: reset it to the default: codex-manager config unset 'folders.~/my work'
     ");
     let (_, command) = run.stderr.split_once("codex-manager ").expect("a command");
     assert_eq!(command.trim_end(), "config unset 'folders.~/my work'");
@@ -152,13 +155,12 @@ fn a_broken_entry_is_named_with_the_command_that_removes_it() {
     // Edited by hand: not a folder, so it has no effect, and every command says so.
     env.write(FILE, "[folders]\nwork = \"work\"\n");
     let run = env.run(["list-backups"]).code(0);
-    let warning =
-        "warning: config.toml: \"folders.work\" does not name a folder by an absolute path\n";
+    let warning = "warning: config.toml: the folder of \"folders.work\" is not an absolute path\n";
     assert!(run.stderr.starts_with(warning), "{run}");
 }
 
 #[test]
-fn a_wrap_of_what_has_no_functions_or_with_options_of_the_prompt_is_refused() {
+fn wrap_refuses_tmux_and_starship_and_prompt_options() {
     let env = TestEnv::new();
     for args in [
         &["hook", "tmux", "--wrap"][..],
@@ -178,7 +180,7 @@ fn a_wrap_of_what_has_no_functions_or_with_options_of_the_prompt_is_refused() {
 }
 
 #[test]
-fn keys_of_folders_complete_to_those_of_the_file_and_to_folders_on_disk() {
+fn folder_keys_complete_from_the_file_and_from_disk() {
     let mut env = TestEnv::new();
     env.write(
         FILE,

@@ -1,5 +1,5 @@
-//! Ctrl-C in `backup` and `restore`, at any call that changes the disk: the command leaves nothing
-//! half done and no temporary files, without the help of a later command.
+//! Ctrl-C in `backup` and `restore` at any system call that changes a disk: the operation is complete or
+//! undone, without temp files, and without the recovery of a later command.
 
 use crate::support::aftermath::{
     TwoHomes, archives, check_archives, debris, home, prepare, report,
@@ -14,24 +14,25 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-/// The signal of Ctrl-C.
+/// The number of the signal that Ctrl-C sends.
 const SIGINT: i32 = 2;
 
-/// The exit code of a command that the user interrupted.
+/// The exit code of a command interrupted by the user.
 const INTERRUPTED: i32 = 130;
 
-/// Returns true if the command was interrupted, false if it completed. Before its handler is
-/// installed, the signal itself ends the command.
-fn was_stopped(output: &Output, context: &str) -> bool {
+/// Returns true if the command was interrupted, false if it was already done. Before the handler is
+/// installed
+/// the signal itself ends the process.
+fn was_stopped(output: &Output, marker: &str) -> bool {
     match (output.status.code(), output.status.signal()) {
         (Some(0), _) => false,
         (Some(INTERRUPTED), _) | (None, Some(SIGINT)) => true,
-        other => panic!("{context}: {other:?}"),
+        other => panic!("{marker}: {other:?}"),
     }
 }
 
 #[test]
-fn a_backup_that_is_interrupted_leaves_no_debris() {
+fn an_interrupted_backup_leaves_no_temp_files() {
     if !can_inject() {
         return;
     }
@@ -47,19 +48,19 @@ fn a_backup_that_is_interrupted_leaves_no_debris() {
     let (mut missed, mut stopped) = (Vec::new(), 0);
     let tried = sample(&points, &mut dice);
     for point in &tried {
-        let context = format!("{point:?}");
+        let marker = format!("{point:?}");
         let Some(output) = faulty(&env, &args, point, Fault::Interrupted) else {
-            missed.push(context);
+            missed.push(marker);
             check_archives(&env, &known, "not reached");
             continue;
         };
-        let context = format!("{context} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+        let marker = format!("{marker} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
         let new = archives(&env).len() - known.len();
         // A command that is interrupted too late completes and says so.
-        assert_eq!(was_stopped(&output, &context), new == 0, "{context}");
+        assert_eq!(was_stopped(&output, &marker), new == 0, "{marker}");
         stopped += usize::from(new == 0);
-        check_archives(&env, &known, &context);
+        check_archives(&env, &known, &marker);
         assert_same_tree(&before, &home(&env));
     }
     report(points.len(), tried.len(), &missed);
@@ -67,7 +68,7 @@ fn a_backup_that_is_interrupted_leaves_no_debris() {
 }
 
 #[test]
-fn a_wait_for_another_command_is_reported_and_can_be_interrupted() {
+fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = backup(&env, &[]);
@@ -85,18 +86,18 @@ fn a_wait_for_another_command_is_reported_and_can_be_interrupted() {
             .spawn()
             .expect("started");
         let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let context = said.by_ref().map(|line| line.expect("text"));
-        let context: Vec<_> = context
-            .take_while(|line| !line.contains("another codex-manager is at work"))
+        let marker = said.by_ref().map(|line| line.expect("text"));
+        let marker: Vec<_> = marker
+            .take_while(|line| !line.contains("waiting for another codex-manager to finish"))
             .collect();
         let id = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("told");
+        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("marker");
         let rest: Vec<_> = said.map(|line| line.expect("text")).collect();
         let status = child.wait().expect("its end");
         assert_eq!(
             status.code(),
             Some(INTERRUPTED),
-            "{args:?} {context:?} {rest:?}"
+            "{args:?} {marker:?} {rest:?}"
         );
     }
     drop(held);
@@ -105,7 +106,7 @@ fn a_wait_for_another_command_is_reported_and_can_be_interrupted() {
 }
 
 #[test]
-fn a_restore_that_is_interrupted_leaves_no_debris() {
+fn an_interrupted_restore_leaves_no_temp_files() {
     if !can_inject() {
         return;
     }
@@ -120,12 +121,12 @@ fn a_restore_that_is_interrupted_leaves_no_debris() {
         let Some(output) = both.restore_other(&env, &known, fault, &mut missed) else {
             continue;
         };
-        let context = format!("{point:?} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
-        let is_done = both.look(&env, &context);
-        assert_eq!(was_stopped(&output, &context), !is_done, "{context}");
+        let marker = format!("{point:?} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
+        let is_done = both.look(&env, &marker);
+        assert_eq!(was_stopped(&output, &marker), !is_done, "{marker}");
         stopped += usize::from(!is_done);
-        check_archives(&env, &known, &context);
+        check_archives(&env, &known, &marker);
     }
     report(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "it never stopped");

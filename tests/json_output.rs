@@ -1,5 +1,5 @@
-//! `docs/json-output.md` against what every command prints: the keys that it names, all of them and no
-//! others. A command without a row fails, and so does a row that no document was compared with.
+//! Compares `docs/json-output.md` with the documents of all commands: exactly the listed keys. A command
+//! without a row fails, and so does a row without a compared document.
 
 use crate::cooldown::{entry, know};
 use crate::every_command::{Leaf, assert_civil, leaves, world};
@@ -15,15 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The keys of an object.
+/// The expected keys of an object.
 #[derive(Debug, Clone, Default)]
 struct Shape {
     keys: BTreeMap<String, Key>,
-    /// Whether keys may be data.
+    /// True if keys may be data, such as file names.
     is_open: bool,
 }
 
-/// What is said of a key.
+/// The documented properties of a key.
 #[derive(Debug, Clone)]
 struct Key {
     is_optional: bool,
@@ -32,7 +32,7 @@ struct Key {
 
 type Shapes = BTreeMap<String, Shape>;
 
-/// Reads a cell of the document.
+/// Parses a cell of the table.
 struct Reader<'a> {
     text: &'a str,
     rest: &'a str,
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The rows of the tables with these heads: the first cell and the second.
+/// Returns the first two cells of each row of the tables with this head.
 fn table<'a>(text: &'a str, head: &str) -> Vec<(&'a str, &'a str)> {
     let start = text.find(&format!("| {head} | keys |")).expect("the table");
     let lines = text[start..].lines().skip(2);
@@ -122,7 +122,7 @@ fn table<'a>(text: &'a str, head: &str) -> Vec<(&'a str, &'a str)> {
     rows
 }
 
-/// What is documented, by the words of the command.
+/// Returns the documented shapes by command.
 fn documented() -> Shapes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json-output.md");
     let text = fs::read_to_string(path).expect("read");
@@ -143,7 +143,7 @@ fn documented() -> Shapes {
     commands
 }
 
-/// Says what differs between an object and its description.
+/// Appends the differences between an object and its description to `wrong`.
 fn compare(shape: &Shape, object: &Map<String, Value>, place: &str, wrong: &mut Vec<String>) {
     for (name, key) in &shape.keys {
         if !key.is_optional && !object.contains_key(name) {
@@ -170,14 +170,14 @@ fn compare(shape: &Shape, object: &Map<String, Value>, place: &str, wrong: &mut 
     }
 }
 
-/// A run that prints a document: the row that describes it, the world, and what is typed.
+/// A run that prints a document: the row of the table, the environment, and the arguments.
 pub(crate) struct Case {
     pub(crate) row: String,
     pub(crate) env: TestEnv,
     pub(crate) args: Vec<String>,
 }
 
-/// [`world`], with two profiles, of which one has a history, and a `codex` that signs in.
+/// Creates [`world`] with two profiles, one of them with a history, and a `codex` that signs in.
 pub(crate) fn world_of_two() -> TestEnv {
     let env = world();
     save_alice_and_bob(&env);
@@ -196,7 +196,7 @@ pub(crate) fn world_of_two() -> TestEnv {
     env
 }
 
-/// How `leaf` is run, with `more`, so that it has something to print.
+/// Returns a run of `leaf` with `more`, in an environment in which it prints a document.
 pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     let row = leaf.words.join(" ");
     let mut env = if row.starts_with("history ") {
@@ -246,7 +246,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     Case { row, env, args }
 }
 
-/// Documents whose keys depend on a flag.
+/// Returns runs whose keys depend on a flag.
 fn variants() -> Vec<Case> {
     let moved = || {
         let env = world_of_two();
@@ -290,7 +290,7 @@ fn variants() -> Vec<Case> {
 }
 
 #[test]
-fn every_document_has_the_keys_that_are_documented_and_no_others() {
+fn every_json_document_has_exactly_the_documented_keys() {
     let rows = documented();
     let every = leaves();
     let cases = every.iter().map(|leaf| case(leaf, &["--json", "--yes"]));

@@ -1,4 +1,5 @@
-//! A Codex that keeps its login elsewhere than in auth.json: never a success on a file that it ignores.
+//! Codex with another credential store than auth.json: no command succeeds by changing a file that Codex
+//! ignores.
 
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
@@ -7,7 +8,7 @@ use crate::support::sign_in::auth_json;
 use crate::support::write_program;
 use std::fs;
 
-/// What a command does about it.
+/// The expected behaviour of a command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Does {
     /// Refuses with exit 5, changes nothing, names the store and the line that helps.
@@ -37,7 +38,7 @@ fn world(store: &str) -> (TestEnv, String) {
 }
 
 #[test]
-fn every_command_knows_a_login_that_is_not_in_auth_json() {
+fn every_command_reports_another_credential_store() {
     use Does::{Refuses, Says, Works};
     for store in ["keyring", "auto", "ephemeral"] {
         let table: &[(&[&str], Does)] = &[
@@ -83,18 +84,18 @@ fn every_command_knows_a_login_that_is_not_in_auth_json() {
                 })
                 .collect();
             let run = env.run(&args);
-            let said = format!("{}{}", run.stdout, run.stderr);
+            let output = format!("{}{}", run.stdout, run.stderr);
             let named = format!("cli_auth_credentials_store = \"{store}\"");
             match does {
                 Refuses => {
-                    let line = "write cli_auth_credentials_store = \"file\" into";
-                    let said = run.code == 5 && said.contains(&named) && said.contains(line);
+                    let line = "set cli_auth_credentials_store = \"file\" in";
+                    let output = run.code == 5 && output.contains(&named) && output.contains(line);
                     let diff = before.diff(&env.tree(""));
-                    if !said || !diff.is_empty() {
+                    if !output || !diff.is_empty() {
                         wrong.push(format!("{args:?} {run}\n{diff}"));
                     }
                 }
-                Says(code) if run.code != *code || !said.contains(&named) => {
+                Says(code) if run.code != *code || !output.contains(&named) => {
                     wrong.push(format!("{args:?} {run}"));
                 }
                 Works if run.code != 0 => wrong.push(format!("{args:?} {run}")),
@@ -106,7 +107,7 @@ fn every_command_knows_a_login_that_is_not_in_auth_json() {
 }
 
 #[test]
-fn an_auth_json_that_is_not_read_makes_nobody_current() {
+fn an_ignored_auth_json_makes_no_account_live() {
     for store in ["keyring", "auto", "ephemeral"] {
         let (env, _) = world(store);
         // There is no Codex to ask who it is.
@@ -158,11 +159,11 @@ fn an_auth_json_that_is_not_read_makes_nobody_current() {
 }
 
 #[test]
-fn a_restore_leaves_the_login_of_a_keyring_home_alone_and_says_so() {
+fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
     let (env, archive) = world("keyring");
     // The archive's own config.toml goes with it, unless something else is put back.
     let live = fs::read(env.codex_home().join("auth.json")).expect("read");
-    let said = env
+    let output = env
         .run(["restore", &archive, "--only", "auth.json", "--yes"])
         .stderr;
     assert_eq!(
@@ -170,7 +171,7 @@ fn a_restore_leaves_the_login_of_a_keyring_home_alone_and_says_so() {
         live
     );
     assert!(
-        said.contains("cli_auth_credentials_store = \"keyring\""),
-        "{said}"
+        output.contains("cli_auth_credentials_store = \"keyring\""),
+        "{output}"
     );
 }

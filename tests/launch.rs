@@ -160,7 +160,11 @@ fn the_live_account_runs_in_the_live_home_also_when_isolation_is_asked_for() {
     let env = world();
     codex(&env, TELL);
     let run = env.run(["launch", "work", "--isolated"]).code(0);
-    assert!(run.stderr.contains("signed in in the real home"), "{run}");
+    assert!(
+        run.stderr
+            .contains("is the live account, so Codex runs in the Codex home"),
+        "{run}"
+    );
     assert!(text(&env, "env").starts_with(&env.codex_home().display().to_string()));
     assert_eq!(owner(&env, "work"), "live");
 }
@@ -180,7 +184,7 @@ fn nobody_to_ask_is_an_error_and_a_dry_run_writes_nothing() {
     }
     assert_same_tree(&before, &env.tree("home"));
     let run = env.run(["launch", "home", "--json"]).code(4);
-    assert!(run.stderr.contains("stdout belongs to Codex"), "{run}");
+    assert!(run.stderr.contains("Codex itself uses stdout"), "{run}");
     let _ = env.run(["launch", "nobody"]).code(1);
 }
 
@@ -239,7 +243,7 @@ fn a_running_launch_is_listed_and_warned_about_after_a_switch() {
     let _ = env.run(["use", "work"]).code(0);
     let warning = launches(&env)[0]["warning"].as_str().unwrap().to_owned();
     assert!(
-        warning.contains("alice@example.com is signed in now"),
+        warning.contains("the live account is now alice@example.com"),
         "{warning}"
     );
     let doctor = env.run(["doctor", "--json"]);
@@ -760,8 +764,5 @@ fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() 
     assert_eq!(run.json()["profile"], "work");
     fs::write(folder.join(".codex-account"), "nobody\n").unwrap();
     let run = run_in(&folder, &["launch"]).code(1);
-    assert!(
-        run.stderr.contains(".codex-account names this account"),
-        "{run}"
-    );
+    assert!(run.stderr.contains("this account comes from"), "{run}");
 }

@@ -1,4 +1,4 @@
-//! The log of runs that nobody watches: whole lines, no tokens, and nothing of others is touched.
+//! Logs of unattended runs: complete lines, no tokens, and foreign files stay unchanged.
 
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
@@ -54,7 +54,7 @@ fn text_of(path: &Path) -> String {
 }
 
 #[test]
-fn every_format_holds_the_same_facts_and_no_token() {
+fn every_log_format_has_the_same_facts_and_no_token() {
     let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln";
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
@@ -98,7 +98,7 @@ fn every_format_holds_the_same_facts_and_no_token() {
 }
 
 #[test]
-fn the_level_decides_what_is_kept() {
+fn the_log_level_filters_events() {
     for (level, expected) in [
         (Severity::Debug, 4),
         (Severity::Info, 3),
@@ -122,7 +122,7 @@ fn the_level_decides_what_is_kept() {
 }
 
 #[test]
-fn a_day_and_a_size_begin_a_new_file_in_every_format() {
+fn logs_rotate_by_day_and_size_in_every_format() {
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
         let settings = LogSettings {
@@ -157,7 +157,7 @@ fn a_day_and_a_size_begin_a_new_file_in_every_format() {
 }
 
 #[test]
-fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
+fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = LogSettings {
         max_file_bytes: 400,
@@ -200,7 +200,7 @@ fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
     write("2026-11-20");
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
-        assert!(after.contains(name), "{name} is not ours");
+        assert!(after.contains(name), "{name} is a foreign file");
     }
     assert_eq!(text_of(&outside), "x");
     assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));
@@ -228,7 +228,7 @@ fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
 }
 
 #[test]
-fn names_are_read_back_as_they_are_written() {
+fn log_names_parse_back_to_their_parts() {
     let root = tempfile::tempdir().expect("a folder");
     let place = LogLocation::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
     for number in [0, 1, 27] {
@@ -247,7 +247,7 @@ fn names_are_read_back_as_they_are_written() {
 }
 
 #[test]
-fn many_writers_at_once_lose_no_line_and_no_file() {
+fn concurrent_writers_lose_no_line_and_no_file() {
     const WRITERS: u32 = 4;
     const LINES: u32 = 200;
     let root = tempfile::tempdir().expect("a folder");
@@ -286,7 +286,7 @@ fn many_writers_at_once_lose_no_line_and_no_file() {
 }
 
 #[test]
-fn half_a_line_that_a_killed_process_left_spoils_no_other() {
+fn a_partial_line_of_a_killed_process_corrupts_no_other_line() {
     let root = tempfile::tempdir().expect("a folder");
     let folder = folder(root.path());
     std::fs::create_dir_all(&folder).expect("folder");
@@ -306,7 +306,7 @@ fn half_a_line_that_a_killed_process_left_spoils_no_other() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_said_and_stops_nothing() {
+fn an_unwritable_log_is_a_warning_and_stops_nothing() {
     let root = tempfile::tempdir().expect("a folder");
     // A file where the folder should be, a folder where the file should be, a link as the file.
     std::fs::write(root.path().join("file"), "").expect("write");
@@ -354,7 +354,7 @@ fn run_log(env: &TestEnv) -> String {
 }
 
 #[test]
-fn a_scheduled_run_notes_its_begin_and_how_it_ended() {
+fn a_scheduled_run_logs_its_start_and_its_result() {
     let env = TestEnv::new();
     env.write("home/.codex/config.toml", "");
     let _ = env
@@ -384,7 +384,7 @@ fn a_scheduled_run_notes_its_begin_and_how_it_ended() {
 }
 
 #[test]
-fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
+fn an_unwritable_log_folder_is_a_warning_and_the_job_runs() {
     let env = TestEnv::new();
     env.write("home/.codex/config.toml", "");
     let logs = env.manager_home().join("logs");
@@ -395,7 +395,7 @@ fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
     std::fs::set_permissions(&logs, mode(0o700)).expect("chmod");
     let run = run.code(0);
     assert_eq!(
-        run.stderr.matches("the log is not complete").count(),
+        run.stderr.matches("the log is incomplete").count(),
         1,
         "{run}"
     );
@@ -403,7 +403,7 @@ fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
 }
 
 #[test]
-fn runs_at_once_share_a_log_line_by_line() {
+fn concurrent_runs_share_a_log_line_by_line() {
     const RUNS: usize = 6;
     let env = TestEnv::new();
     let runs: Vec<_> = (0..RUNS)

@@ -1,4 +1,4 @@
-//! Who owns a login where something is odd: kills, removed profiles, notes that are open or old.
+//! The owner of a login after kills, removed profiles, and incomplete or old records.
 
 use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
@@ -28,7 +28,7 @@ fn alter(env: &TestEnv, name: &str, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn i2_a_switch_that_is_killed_anywhere_gives_no_second_home_the_login() {
+fn i2_a_switch_killed_at_any_point_never_duplicates_a_login() {
     if !can_inject() {
         return;
     }
@@ -66,16 +66,16 @@ fn i2_a_switch_that_is_killed_anywhere_gives_no_second_home_the_login() {
 }
 
 #[test]
-fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
+fn i5_a_live_login_without_profile_is_saved_with_its_age() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(3));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let _ = env.run(["profile", "remove", "work"]).code(0);
     // Somebody put an older copy back.
     write_auth(&env.codex_home(), &alice(0));
-    let said = env.run(["use", "home", "--json"]).code(0).json();
-    assert_eq!(said["saved_back"]["outcome"], "created", "{said}");
-    assert_eq!(said["saved_back"]["profile"], "alice@example.com");
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "created", "{output}");
+    assert_eq!(output["saved_back"]["profile"], "alice@example.com");
     let refused = env.run(["use", "alice@example.com"]).code(5);
     assert!(
         refused.stderr.contains("older than the newest"),
@@ -90,7 +90,7 @@ fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
 }
 
 #[test]
-fn an_older_login_that_is_live_brings_no_moved_login_back() {
+fn an_older_live_login_does_not_revive_a_moved_one() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     env.write("pass", "correct horse\n");
@@ -103,15 +103,15 @@ fn an_older_login_that_is_live_brings_no_moved_login_back() {
         &env.codex_home(),
         &SignIn::alice().issued_at(RENEWED - 86_400),
     );
-    let said = env.run(["use", "home", "--json"]).code(0).json();
-    assert_eq!(said["saved_back"]["outcome"], "kept-newer", "{said}");
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "kept-newer", "{output}");
     assert_eq!(shown(&env, "work")["owner"], "moved");
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
 }
 
 #[test]
-fn a_login_that_is_noted_as_lent_is_refused_until_it_is_taken_back() {
+fn a_leased_login_is_refused_until_it_is_released() {
     let env = alice_and_bob();
     alter(&env, "home", |note| note["owner"] = json!("probe"));
     let refused = env.run(["use", "home"]).code(5);
@@ -134,16 +134,16 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
         "other/config.toml",
         "cli_auth_credentials_store = \"keyring\"\n",
     );
-    let said = env.run(["status", "--all"]).code(6);
-    let told = format!("{said}");
-    assert!(told.contains("cli_auth_credentials_store"), "{said}");
+    let output = env.run(["status", "--all"]).code(6);
+    let told = format!("{output}");
+    assert!(told.contains("cli_auth_credentials_store"), "{output}");
     assert_eq!(shown(&env, "home")["owner"], "profile");
     let note = fs::read_to_string(note_of(&env, "home")).expect("a note");
     assert!(note.contains("\"live\""), "{note}");
 }
 
 #[test]
-fn a_note_of_before_homes_were_told_apart_still_leads_back() {
+fn an_old_switch_record_without_a_home_still_works() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     let path = env.manager_home().join("profiles/.switch.json");
@@ -163,7 +163,7 @@ fn a_note_of_before_homes_were_told_apart_still_leads_back() {
 }
 
 #[test]
-fn an_older_live_login_that_codex_renews_meanwhile_is_left_alone() {
+fn an_older_live_login_under_renewal_is_left_unchanged() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -185,7 +185,7 @@ fn an_older_live_login_that_codex_renews_meanwhile_is_left_alone() {
 }
 
 #[test]
-fn an_older_login_of_the_history_is_the_newest_of_them_by_its_own_age() {
+fn restore_login_takes_the_newest_of_the_history() {
     let env = alice_and_bob();
     for day in [2, 3] {
         write_auth(&env.codex_home(), &alice(day));
@@ -197,18 +197,18 @@ fn an_older_login_of_the_history_is_the_newest_of_them_by_its_own_age() {
         .run(["profile", "save", "work", "--from", "old.json"])
         .code(0);
     let _ = env.run(["use", "home"]).code(0);
-    let said = env.run(["profile", "restore-login", "work"]).code(0);
-    assert!(said.stdout.contains("signed in or renewed"), "{said}");
+    let output = env.run(["profile", "restore-login", "work"]).code(0);
+    assert!(output.stdout.contains("signed in or renewed"), "{output}");
     let kept = env.manager_home().join("profiles/work/auth.json");
     let kept = fs::read_to_string(kept).expect("a login");
     assert_eq!(kept, auth_json(&alice(2)));
 }
 
 #[test]
-fn a_profile_that_cannot_be_used_is_never_shown_as_at_hand() {
+fn an_unusable_profile_is_never_shown_as_available() {
     let login = |env: &TestEnv, args: &[&str]| {
-        let said = env.run(args);
-        let all = said.json();
+        let output = env.run(args);
+        let all = output.json();
         let all = all.get("accounts").or(all.get("candidates")).cloned();
         let all = all.expect("accounts");
         let mut all = all.as_array().expect("accounts").iter();

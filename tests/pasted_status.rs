@@ -5,7 +5,7 @@ use crate::status::{entry, window, with_fake, without_codex};
 use crate::support::env::{TestEnv, assert_same_tree};
 use serde_json::{Value, json};
 
-/// What is pasted from Codex 0.169, at [`crate::support::env::NOW`].
+/// Text copied from `/status` of Codex 0.169, at [`crate::support::env::NOW`].
 const PASTED: &str = "
   Model:               GPT-6.1-Sol (reasoning low, summaries auto)
   Account:             Alice@example.com (Plus)
@@ -76,8 +76,8 @@ fn pasted_text_of_another_account_is_refused_and_nothing_is_written() {
     --- stderr
     error: the status text is about bob@example.com, but the home is signed in as alice@example.com
 
-    hint: paste the /status of the account that the home is signed in as; nothing was changed
-    hint: or name its account: codex-manager status --status-file FILE --account NAME
+    hint: paste the /status of the live account; nothing was changed
+    hint: or name the account of the text: codex-manager status --status-file FILE --account NAME
     ");
     assert_same_tree(&before, &env.tree("home"));
 }
@@ -95,7 +95,7 @@ fn pasted_text_without_a_quota_is_no_figure() {
     error: the status text cannot be used
       caused by: the status text names no account and no quota
 
-    hint: paste what /status shows in Codex, with the lines of the limits
+    hint: paste the whole output of /status in Codex, including the lines of the limits
     ");
     let text = "Account: alice@example.com (Plus)\n";
     let run = env
@@ -105,10 +105,7 @@ fn pasted_text_without_a_quota_is_no_figure() {
         run.stderr.contains("the status text shows no quota"),
         "{run}"
     );
-    assert!(
-        run.stdout.contains("nothing is known of its quota"),
-        "{run}"
-    );
+    assert!(run.stdout.contains("its quota is unknown"), "{run}");
     let missing = env.run(["status", "--status-file", "absent.txt"]).code(1);
     assert!(
         missing
@@ -176,8 +173,8 @@ fn figures_without_a_readable_account_are_refused() {
     --- stderr
     error: the address in the account line of the status text cannot be read: "alice@example.co m"
 
-    hint: paste /status again from a wider terminal; nothing was changed
-    hint: or name its account: codex-manager status --status-file FILE --account NAME
+    hint: copy /status again from a wider terminal; nothing was changed
+    hint: or name the account of the text: codex-manager status --status-file FILE --account NAME
     "#);
     let run = env.run_with_input(["backup", "--status-file", "-"], &text);
     let _ = run.code(1);

@@ -1,4 +1,4 @@
-//! The pictures of the README are what the program prints. `docs/pictures/make` makes them again.
+//! The pictures of the README match the output. `docs/pictures/make` creates them again.
 
 use crate::cooldown::entry;
 use crate::prune::archives;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Set to make the pictures rather than compare them.
+/// The environment variable that writes the pictures instead of comparing them.
 const MAKE: &str = "CODEX_MANAGER_MAKE_PICTURES";
 
 /// Commands with what they print, as a terminal would show it.
@@ -47,7 +47,7 @@ fn compare(name: &str, screen: &str) {
 }
 
 #[test]
-fn accounts_look_like_their_picture() {
+fn the_accounts_picture_matches_the_output() {
     let env = TestEnv::new();
     for name in ["home", "lab", "work"] {
         let login = SignIn::new(&format!("acct-{name}"), &format!("me@{name}.example"));
@@ -84,7 +84,7 @@ fn accounts_look_like_their_picture() {
 }
 
 #[test]
-fn a_prune_looks_like_its_picture() {
+fn the_prune_picture_matches_the_output() {
     let mut env = TestEnv::new();
     archives(
         &mut env,

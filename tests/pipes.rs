@@ -1,4 +1,4 @@
-//! Pipes in the places of files that are known by name: nothing waits for their other end.
+//! Pipes in place of known files: no command blocks on them.
 
 use crate::every_command::{Leaf, assert_civil, leaves, world};
 use crate::support::env::TestEnv;
@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Puts a pipe in the place of whatever stands there.
+/// Replaces the path with a named pipe.
 fn put_pipe(path: &Path) {
     match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).expect("remove"),
@@ -17,7 +17,7 @@ fn put_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
 }
 
-/// The files that some command looks for by name.
+/// Returns the files that commands open by a fixed name.
 fn known(env: &TestEnv) -> Vec<PathBuf> {
     let in_codex = [
         "auth.json",
@@ -104,7 +104,7 @@ fn each_command_ends(env: &TestEnv, pipe: &Path, leaves: &[Leaf]) {
 }
 
 #[test]
-fn a_pipe_is_named_by_whoever_needs_the_file() {
+fn a_pipe_in_place_of_a_file_is_reported_by_name() {
     let commands: [&[&str]; 7] = [
         &["doctor"],
         &["verify", "--all"],
@@ -142,7 +142,7 @@ fn a_pipe_is_named_by_whoever_needs_the_file() {
 }
 
 #[test]
-fn a_socket_or_a_folder_in_the_place_of_a_file_is_said_too() {
+fn a_socket_or_a_folder_in_place_of_a_file_is_reported() {
     for name in ["config.toml", "history.jsonl", "goals_1.sqlite"] {
         for is_folder in [false, true] {
             let env = prepared();

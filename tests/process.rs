@@ -1,4 +1,4 @@
-//! Who uses a home: with the real Codex, and with processes made up to look like it.
+//! Finding the processes that use a home: the real Codex, and processes that only resemble it.
 
 use crate::support::mock_backend::MockBackend;
 use crate::support::real_codex::RealCodex;

@@ -1,4 +1,4 @@
-//! `profile`, `list`, `current`: logins by name, byte for byte, never doubled and never mixed up.
+//! `profile`, `list`, `current`: logins are saved byte for byte, once, and under the right account.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::profiles::{folder, kept};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 
-/// Alice signed in.
+/// Creates a home in which Alice is signed in.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
@@ -20,8 +20,8 @@ fn save(env: &TestEnv, args: &[&str]) -> Run {
 }
 
 fn listed(env: &TestEnv) -> Vec<(String, String, bool)> {
-    let said = env.run(["profile", "list", "--json"]).code(0).json();
-    let profiles = said["profiles"].as_array().expect("profiles").iter();
+    let output = env.run(["profile", "list", "--json"]).code(0).json();
+    let profiles = output["profiles"].as_array().expect("profiles").iter();
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     profiles
         .map(|p| {
@@ -32,14 +32,14 @@ fn listed(env: &TestEnv) -> Vec<(String, String, bool)> {
 }
 
 #[test]
-fn the_live_login_is_saved_byte_for_byte_unknown_fields_and_all() {
+fn save_copies_the_live_login_byte_for_byte() {
     let env = world();
     let odd = auth_json(&alice(0)).replacen('{', "{ \"new_field\": [1,\t2],", 1);
     write_auth_text(&env.codex_home(), &odd);
     let home = env.tree("home/.codex");
-    let said = save(&env, &["work"]).code(0).json();
+    let output = save(&env, &["work"]).code(0).json();
     assert_eq!(
-        said,
+        output,
         json!({
             "schema": 1, "command": "profile save", "profile": "work", "renamed_from": null,
             "outcome": "created", "email": "alice@example.com", "account_id": "acct-alice",
@@ -55,7 +55,7 @@ fn the_live_login_is_saved_byte_for_byte_unknown_fields_and_all() {
 }
 
 #[test]
-fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
+fn list_and_profile_list_have_the_documented_keys() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     let expected = |command: &str| {
@@ -65,20 +65,20 @@ fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
         }]})
     };
     assert_eq!(env.run(["list", "--json"]).code(0).json(), expected("list"));
-    let said = env.run(["profile", "list", "--json"]).code(0).json();
-    assert_eq!(said, expected("profile list"));
+    let output = env.run(["profile", "list", "--json"]).code(0).json();
+    assert_eq!(output, expected("profile list"));
     insta::assert_snapshot!(env.run(["list"]).code(0), @r"
     exit 0
     --- stdout
     PROFILE  ACCOUNT            STATE    QUOTA LEFT
-    work     alice@example.com  unknown  not known
+    work     alice@example.com  unknown  no figures yet
     current  acct-alice
     --- stderr
     ");
 }
 
 #[test]
-fn current_says_who_is_signed_in_or_why_nobody_is() {
+fn current_names_the_live_account_or_the_reason_why_there_is_none() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     assert_eq!(
@@ -94,12 +94,12 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
             Some(text) => write_auth_text(&env.codex_home(), text),
             None => fs::remove_file(env.codex_home().join("auth.json")).expect("remove"),
         }
-        let said = env.run(["current", "--json"]).code(5).json();
-        assert_eq!(said["email"], Value::Null);
-        let told = said["problem"].as_str().expect("a problem").to_owned();
+        let output = env.run(["current", "--json"]).code(5).json();
+        assert_eq!(output["email"], Value::Null);
+        let told = output["problem"].as_str().expect("a problem").to_owned();
         assert!(told.contains(problem), "{told}");
     };
-    nobody(Some("{}"), "holds no login");
+    nobody(Some("{}"), "contains no login");
     nobody(Some(""), "empty");
     nobody(Some("\0\0\0"), "NUL");
     nobody(None, "not signed in");
@@ -108,19 +108,19 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
         "cli_auth_credentials_store = \"keyring\"",
     );
     write_auth(&env.codex_home(), &alice(0));
-    let said = env.run(["current", "--json"]).code(5).json();
+    let output = env.run(["current", "--json"]).code(5).json();
     assert_eq!(
-        (&said["email"], &said["store"]),
+        (&output["email"], &output["store"]),
         (&Value::Null, &json!("keyring"))
     );
 }
 
 #[test]
-fn an_account_is_never_doubled_and_its_newest_login_stays() {
+fn an_account_has_one_profile_with_its_newest_login() {
     let env = world();
     let outcome = |args: &[&str]| {
-        let said = save(&env, args).code(0).json();
-        (said["outcome"].clone(), said["renamed_from"].clone())
+        let output = save(&env, args).code(0).json();
+        (output["outcome"].clone(), output["renamed_from"].clone())
     };
     assert_eq!(outcome(&["work"]), (json!("created"), Value::Null));
     assert_eq!(outcome(&["work"]), (json!("unchanged"), Value::Null));
@@ -147,7 +147,7 @@ fn an_account_is_never_doubled_and_its_newest_login_stays() {
 }
 
 #[test]
-fn i6_a_name_that_is_another_accounts_is_refused() {
+fn i6_a_name_of_another_account_is_refused() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -159,8 +159,11 @@ fn i6_a_name_that_is_another_accounts_is_refused() {
     assert_same_tree(&before, &env.tree(""));
     // Bytes that somebody copied there by hand are not taken for the account's.
     fs::write(folder(&env, "work").join("auth.json"), auth_json(&bob())).expect("write");
-    let said = env.run(["list"]).code(0);
-    assert!(said.stderr.contains("login of bob@example.com"), "{said}");
+    let output = env.run(["list"]).code(0);
+    assert!(
+        output.stderr.contains("login of bob@example.com"),
+        "{output}"
+    );
     write_auth(&env.codex_home(), &alice(0));
     let _ = save(&env, &["work"]).code(0);
     assert_eq!(kept(&env, "work"), auth_json(&alice(0)));
@@ -171,7 +174,7 @@ fn i6_a_name_that_is_another_accounts_is_refused() {
 }
 
 #[test]
-fn accounts_that_share_an_email_or_an_id_are_told_apart() {
+fn accounts_with_a_shared_email_or_id_are_distinguished() {
     let env = world();
     let logins = [
         ("personal", SignIn::new("acct-1", "me@x.com").user_id("u1")),
@@ -180,8 +183,8 @@ fn accounts_that_share_an_email_or_an_id_are_told_apart() {
     ];
     for (name, login) in &logins {
         write_auth(&env.codex_home(), &login.clone().issued_at(RENEWED));
-        let said = save(&env, &[name]).code(0).json();
-        assert_eq!(said["outcome"], "created", "{name}");
+        let output = save(&env, &[name]).code(0).json();
+        assert_eq!(output["outcome"], "created", "{name}");
     }
     for (name, login) in &logins {
         assert_eq!(
@@ -193,12 +196,12 @@ fn accounts_that_share_an_email_or_an_id_are_told_apart() {
 }
 
 #[test]
-fn an_api_key_is_a_profile_too_and_shows_no_key() {
+fn an_api_key_can_be_a_profile_and_is_not_shown() {
     let env = world();
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
-    let said = save(&env, &["billed"]).code(0);
-    assert!(!said.stdout.contains("sk-test"), "{said}");
+    let output = save(&env, &["billed"]).code(0);
+    assert!(!output.stdout.contains("sk-test"), "{output}");
     assert_eq!(kept(&env, "billed"), key);
     write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-1111"));
     let _ = save(&env, &["billed"]).code(5);
@@ -206,7 +209,7 @@ fn an_api_key_is_a_profile_too_and_shows_no_key() {
 }
 
 #[test]
-fn a_login_is_taken_out_of_an_archive() {
+fn save_reads_a_login_from_an_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = backup(&env, &[]);
@@ -223,7 +226,7 @@ fn a_login_is_taken_out_of_an_archive() {
 }
 
 #[test]
-fn what_is_no_login_is_refused_by_name_and_changes_nothing() {
+fn a_file_without_a_login_is_refused_and_changes_nothing() {
     let env = world();
     let large = vec![b' '; 50 << 20];
     let files: [(&str, &[u8], i32, &str); 6] = [
@@ -258,7 +261,7 @@ fn what_is_no_login_is_refused_by_name_and_changes_nothing() {
 }
 
 #[test]
-fn a_keyring_home_is_refused_with_the_line_that_helps() {
+fn a_keyring_home_is_refused_with_the_setting_to_change() {
     for store in ["keyring", "auto", "ephemeral"] {
         let env = world();
         let line = format!("cli_auth_credentials_store = \"{store}\"\n");
@@ -267,7 +270,7 @@ fn a_keyring_home_is_refused_with_the_line_that_helps() {
         assert!(
             refused
                 .stderr
-                .contains("write cli_auth_credentials_store = \"file\" into"),
+                .contains("set cli_auth_credentials_store = \"file\" in"),
             "{refused}"
         );
         assert!(!env.manager_home().exists());
@@ -302,7 +305,7 @@ fn the_last_five_logins_are_kept_and_one_unreadable_profile_hides_no_other() {
 }
 
 #[test]
-fn a_profile_is_renamed_and_a_name_that_is_taken_is_not() {
+fn rename_refuses_a_name_in_use() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -310,12 +313,12 @@ fn a_profile_is_renamed_and_a_name_that_is_taken_is_not() {
     let _ = env.run(["profile", "rename", "work", "home"]).code(5);
     let _ = env.run(["profile", "rename", "nobody", "x"]).code(1);
     let _ = env.run(["profile", "rename", "work", "a/b"]).code(4);
-    let said = env
+    let output = env
         .run(["profile", "rename", "WORK", "client", "--json"])
         .code(0)
         .json();
     assert_eq!(
-        (&said["profile"], &said["renamed_from"]),
+        (&output["profile"], &output["renamed_from"]),
         (&json!("client"), &json!("work"))
     );
     assert_eq!(kept(&env, "client"), auth_json(&alice(0)));
@@ -333,7 +336,7 @@ fn a_profile_is_renamed_and_a_name_that_is_taken_is_not() {
 }
 
 #[test]
-fn a_removed_profile_is_in_the_trash_until_it_is_purged_with_a_yes() {
+fn a_removed_profile_stays_in_the_trash_until_a_confirmed_purge() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -391,7 +394,7 @@ fn i11_a_dry_run_of_profile_commands_writes_nothing() {
 }
 
 #[test]
-fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
+fn restore_login_warns_of_an_older_login_and_is_reversible() {
     let env = world();
     for day in 0..3 {
         write_auth(&env.codex_home(), &alice(day));
@@ -406,8 +409,8 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
     let unknown = put_back(&["nothing"]).code(1);
     assert!(unknown.stderr.contains("available: 2026"), "{unknown}");
     assert_same_tree(&before, &env.tree(""));
-    let said = put_back(&[]).code(0);
-    assert!(said.stderr.contains("probably spent"), "{said}");
+    let output = put_back(&[]).code(0);
+    assert!(output.stderr.contains("probably invalid"), "{output}");
     assert_ne!(kept(&env, "work"), auth_json(&alice(2)));
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
@@ -424,14 +427,14 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
         .file_name()
         .into_string()
         .expect("text");
-    let said = put_back(&[&newest]).code(0);
-    assert!(!said.stderr.contains("spent"), "{said}");
+    let output = put_back(&[&newest]).code(0);
+    assert!(!output.stderr.contains("spent"), "{output}");
     assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
     let _ = env.run(["use", "work"]).code(0);
 }
 
 #[test]
-fn purging_asks_where_another_accounts_login_would_go_too() {
+fn purge_asks_before_it_deletes_logins_of_another_account() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     let _ = env.run(["profile", "remove", "work"]).code(0);
@@ -470,7 +473,7 @@ fn purging_asks_where_another_accounts_login_would_go_too() {
 }
 
 #[test]
-fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
+fn i5_a_profile_saved_again_after_removal_stays_stale() {
     let env = world();
     for day in [0, 3] {
         write_auth(&env.codex_home(), &alice(day));
@@ -490,7 +493,7 @@ fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
 }
 
 #[test]
-fn no_name_is_the_email_of_another_account() {
+fn the_email_of_another_account_is_refused_as_a_name() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
@@ -511,7 +514,7 @@ fn no_name_is_the_email_of_another_account() {
 }
 
 #[test]
-fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
+fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     for (name, login) in [
@@ -526,11 +529,11 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
     let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
     fs::write(&note, &newer).expect("write");
     let untouched = env.tree("home/.codex-manager/profiles/work");
-    let said = env.run(["list"]).code(6);
-    assert!(said.stdout.contains("bob@example.com"), "{said}");
+    let output = env.run(["list"]).code(6);
+    assert!(output.stdout.contains("bob@example.com"), "{output}");
     assert!(
-        said.stderr.contains("profile work") && said.stderr.contains("newer codex-manager"),
-        "{said}"
+        output.stderr.contains("profile work") && output.stderr.contains("newer codex-manager"),
+        "{output}"
     );
     let _ = env.run(["current"]).code(0);
     let _ = env.run(["use", "home"]).code(0);
@@ -549,12 +552,12 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
     }
     let live = fs::read_to_string(env.codex_home().join("auth.json")).expect("a login");
     assert_eq!(live, auth_json(&alice(2)));
-    let said = env
+    let output = env
         .run(["profile", "export", "out.export", "--json"])
         .code(6);
-    let left = said.json()["left"].clone();
-    assert_eq!(left.as_array().expect("a list").len(), 1, "{said}");
-    assert_eq!(left[0]["name"], "work", "{said}");
+    let left = output.json()["left"].clone();
+    assert_eq!(left.as_array().expect("a list").len(), 1, "{output}");
+    assert_eq!(left[0]["name"], "work", "{output}");
     for known in [
         env.run(["cooldown", "--json"]),
         env.run(["recommend", "--json"]),

@@ -1,4 +1,4 @@
-//! `profile login`: a new login, made by the real Codex, is never lost and never doubled.
+//! `profile login`: a new login of the real Codex is never lost and never duplicated.
 
 #![allow(
     clippy::print_stdout,
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// What is left of login homes.
+/// Returns the login homes that still exist.
 fn login_homes(env: &TestEnv) -> Vec<PathBuf> {
     let entries = fs::read_dir(env.manager_home().join("tmp"));
     entries
@@ -56,7 +56,7 @@ fn signs_in(login: &SignIn) -> String {
 }
 
 #[test]
-fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
+fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
     let Some(lab) = Lab::new() else { return };
     let before = lab.world.tree("home/.codex");
     let args = [
@@ -67,12 +67,12 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
         "--",
         "--with-api-key",
     ];
-    let said = lab.world.run_with_input(args, "sk-test-1234\n").code(0);
-    let view = said.json();
-    assert_eq!(view["profile"], "billed", "{said}");
+    let output = lab.world.run_with_input(args, "sk-test-1234\n").code(0);
+    let view = output.json();
+    assert_eq!(view["profile"], "billed", "{output}");
     assert_eq!(view["outcome"], "created");
     assert_eq!(view["live"], "no");
-    assert!(!format!("{said}").contains("sk-test-1234"), "{said}");
+    assert!(!format!("{output}").contains("sk-test-1234"), "{output}");
     let auth = kept(&lab.world, "billed");
     assert!(auth.contains("sk-test-1234"));
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
@@ -84,16 +84,16 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
 }
 
 #[test]
-fn the_real_codex_signs_in_with_a_device_code_and_use_takes_it() {
+fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
     let Some(lab) = Lab::new() else { return };
     lab.backend.sign_in_as(Some("acct-bob"));
-    let said = device(&lab, "client").code(0);
-    let view = said.json();
-    assert_eq!(view["email"], "bob@example.com", "{said}");
+    let output = device(&lab, "client").code(0);
+    let view = output.json();
+    assert_eq!(view["email"], "bob@example.com", "{output}");
     assert_eq!(view["profile"], "client");
     let token = "rt.acct-bob.login1.1";
     assert!(kept(&lab.world, "client").contains(token));
-    assert!(!format!("{said}").contains(token), "{said}");
+    assert!(!format!("{output}").contains(token), "{output}");
     let _ = lab.manager(["use", "client"]).code(0);
     assert_eq!(read_auth(&lab.home())["tokens"]["refresh_token"], token);
     let turn = lab.codex.exec(&lab.home(), &lab.backend, &["hello"]);
@@ -103,21 +103,22 @@ fn the_real_codex_signs_in_with_a_device_code_and_use_takes_it() {
 }
 
 #[test]
-fn a_new_login_of_the_live_account_goes_live_and_is_not_doubled() {
+fn a_new_login_of_the_live_account_replaces_the_live_login() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.manager(["profile", "save", "work"]).code(0);
     let old = fs::read_to_string(lab.home().join("auth.json")).expect("live");
     lab.backend.sign_in_as(Some("acct-alice"));
     // The account has a profile, which keeps its name.
-    let said = device(&lab, "other").code(6);
-    let view = said.json();
-    assert_eq!(view["profile"], "work", "{said}");
+    let output = device(&lab, "other").code(6);
+    let view = output.json();
+    assert_eq!(view["profile"], "work", "{output}");
     assert_eq!(view["outcome"], "updated");
     assert_eq!(view["live"], "renewed");
     assert!(
-        said.stderr
+        output
+            .stderr
             .contains("codex-manager profile rename work other"),
-        "{said}"
+        "{output}"
     );
     let live = fs::read_to_string(lab.home().join("auth.json")).expect("live");
     assert!(live.contains("rt.acct-alice.login1.1"));
@@ -133,16 +134,18 @@ fn a_new_login_of_the_live_account_goes_live_and_is_not_doubled() {
 }
 
 #[test]
-fn i6_a_login_of_another_account_than_the_name_is_of_gets_a_profile_of_its_own() {
+fn i6_a_login_of_another_account_gets_a_separate_profile() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let work = env.tree("home/.codex-manager/profiles/work");
     scripted(&env, &signs_in(&bob()));
-    let said = env.run(["profile", "login", "work"]).code(5);
+    let output = env.run(["profile", "login", "work"]).code(5);
     assert!(
-        said.stderr.contains("work is of alice@example.com"),
-        "{said}"
+        output
+            .stderr
+            .contains("work is the profile of alice@example.com"),
+        "{output}"
     );
     assert_same_tree(&work, &env.tree("home/.codex-manager/profiles/work"));
     assert_eq!(kept(&env, "bob@example.com"), auth_json(&bob()) + "\n");
@@ -153,7 +156,7 @@ fn i6_a_login_of_another_account_than_the_name_is_of_gets_a_profile_of_its_own()
 }
 
 #[test]
-fn a_login_that_fails_is_told_by_codexs_own_code_and_changes_nothing() {
+fn a_failed_login_reports_codexs_exit_code_and_changes_nothing() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -161,17 +164,17 @@ fn a_login_that_fails_is_told_by_codexs_own_code_and_changes_nothing() {
     let live = env.tree("home/.codex");
     for (script, code, text) in [
         ("echo no >&2; exit 7", 1, "exit code 7"),
-        ("exit 0", 1, "left no auth.json"),
+        ("exit 0", 1, "wrote no auth.json"),
         ("kill -9 $$", 1, "ended by a signal"),
         (
             "echo garbage > \"$CODEX_HOME/auth.json\"",
             1,
-            "not understood",
+            "cannot read the login that codex login wrote",
         ),
     ] {
         scripted(&env, script);
-        let said = env.run(["profile", "login", "work"]).code(code);
-        assert!(said.stderr.contains(text), "{said}");
+        let output = env.run(["profile", "login", "work"]).code(code);
+        assert!(output.stderr.contains(text), "{output}");
         assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
     }
     let mut after = env.tree("home/.codex-manager/profiles");
@@ -183,8 +186,8 @@ fn a_login_that_fails_is_told_by_codexs_own_code_and_changes_nothing() {
         let _ = env.run(["profile", "login", name]).code(code);
     }
     fs::remove_file(env.path("bin/codex")).expect("remove");
-    let said = env.run(["profile", "login", "work"]).code(1);
-    assert!(said.stderr.contains("--codex-bin"), "{said}");
+    let output = env.run(["profile", "login", "work"]).code(1);
+    assert!(output.stderr.contains("--codex-bin"), "{output}");
 }
 
 #[test]
@@ -193,9 +196,9 @@ fn i11_a_dry_run_of_a_login_starts_nothing_and_writes_nothing() {
     let canary = env.path("started");
     scripted(&env, &format!("touch {}", canary.display()));
     let before = env.tree("");
-    let said = env.run(["profile", "login", "work", "--dry-run", "--json"]);
+    let output = env.run(["profile", "login", "work", "--dry-run", "--json"]);
     assert_eq!(
-        said.code(0).json(),
+        output.code(0).json(),
         json!({"schema": 1, "command": "profile login", "profile": "work", "wanted": "work",
                "outcome": null, "email": null, "account_id": null, "last_refresh": null,
                "live": null, "dry_run": true})
@@ -204,7 +207,7 @@ fn i11_a_dry_run_of_a_login_starts_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_variable_with_a_login_and_the_config_of_a_keyring_home_do_not_get_in_the_way() {
+fn login_ignores_login_variables_and_the_keyring_setting() {
     let mut env = TestEnv::new();
     let config =
         "cli_auth_credentials_store = \"keyring\"\nchatgpt_base_url = \"http://127.0.0.1:9\"\n";
@@ -218,10 +221,10 @@ fn a_variable_with_a_login_and_the_config_of_a_keyring_home_do_not_get_in_the_wa
                  test \"$1 $2\" = 'login --flag' || exit 5";
     scripted(&env, &format!("{check}\n{}", signs_in(&bob())));
     let args = ["profile", "login", "work", "--", "--flag"];
-    let said = env.run(args).code(0);
+    let output = env.run(args).code(0);
     assert!(
-        said.stdout.contains("signed in as bob@example.com"),
-        "{said}"
+        output.stdout.contains("signed in as bob@example.com"),
+        "{output}"
     );
 }
 
@@ -262,7 +265,7 @@ fn end(pid: &Path) {
 }
 
 #[test]
-fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() {
+fn i2_the_next_profile_command_saves_a_finished_login() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     // Killed after Codex has written the login, before it was taken over.
@@ -271,11 +274,12 @@ fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() 
     child.wait().expect("wait");
     let dry = env.run(["profile", "save", "x", "--dry-run"]).code(0);
     assert!(!dry.stderr.contains("interrupted"), "{dry}");
-    let said = env.run(["profile", "list"]).code(0);
+    let output = env.run(["profile", "list"]).code(0);
     assert!(
-        said.stderr
-            .contains("a sign-in that was interrupted was finished: bob@example.com"),
-        "{said}"
+        output
+            .stderr
+            .contains("finished an interrupted sign-in: saved bob@example.com"),
+        "{output}"
     );
     assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
     assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
@@ -292,7 +296,7 @@ fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() 
 }
 
 #[test]
-fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
+fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
     if !can_inject() {
         return;
     }
@@ -317,11 +321,11 @@ fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
     let (mut there, mut none) = (0, 0);
     for point in sample(&all, &mut dice) {
         let _ = faulty(&env, &args, &point, Fault::Killed);
-        let said = env.run(["profile", "list"]).code(0);
+        let output = env.run(["profile", "list"]).code(0);
         let login = fs::read_to_string(folder(&env, "work").join("auth.json")).ok();
         match &login {
             Some(text) => assert_eq!(*text, auth_json(&bob()) + "\n", "{point:?}"),
-            None => assert!(!made.exists(), "{point:?}: lost\n{said}"),
+            None => assert!(!made.exists(), "{point:?}: lost\n{output}"),
         }
         let profiles = env.run(["profile", "list", "--json"]).code(0).json();
         let count = profiles["profiles"].as_array().expect("profiles").len();
@@ -339,7 +343,7 @@ fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
 }
 
 #[test]
-fn a_login_that_is_being_made_is_left_alone_by_others() {
+fn other_commands_leave_a_running_sign_in_alone() {
     let env = TestEnv::new();
     let (mut child, script) = waiting(&env, &format!("WAIT\n{}", signs_in(&bob())));
     let _ = env.run(["profile", "list"]).code(0);
@@ -351,7 +355,7 @@ fn a_login_that_is_being_made_is_left_alone_by_others() {
 }
 
 #[test]
-fn a_login_that_is_stopped_ends_codex_and_changes_nothing() {
+fn an_interrupted_login_ends_codex_and_changes_nothing() {
     let Some(lab) = Lab::new() else { return };
     let before = lab.world.tree("home/.codex");
     let issuer = lab.backend.base_url();

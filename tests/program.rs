@@ -1,4 +1,4 @@
-//! Where the Codex program is, and what it says of itself.
+//! Finding the Codex program and its version.
 
 use crate::support::write_program;
 use codex_manager::codex::program::{Program, ProgramError};

@@ -124,7 +124,7 @@ fn i4_tokens_stay_in_private_files() {
 }
 
 #[test]
-fn i4_errors_about_broken_logins_show_none_of_them() {
+fn i4_errors_about_damaged_logins_show_no_token() {
     let env = TestEnv::new();
     sample_home(&env);
     let whole = auth_json(&alice(0));
@@ -220,7 +220,7 @@ fn i11_a_dry_run_writes_nothing_at_all() {
 }
 
 #[test]
-fn i11_a_dry_run_makes_no_homes() {
+fn i11_a_dry_run_creates_no_homes() {
     let env = TestEnv::new();
     let before = env.tree("");
     for args in [
@@ -238,7 +238,7 @@ fn i11_a_dry_run_makes_no_homes() {
 }
 
 #[test]
-fn i9_putting_an_archive_back_twice_is_putting_it_back_once() {
+fn i9_restoring_an_archive_twice_equals_restoring_it_once() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -256,7 +256,7 @@ fn i9_putting_an_archive_back_twice_is_putting_it_back_once() {
 }
 
 #[test]
-fn i7_what_is_only_in_the_log_is_in_the_archive() {
+fn i7_data_only_in_the_write_ahead_log_is_in_the_archive() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let path = home.join("state_5.sqlite");
@@ -276,7 +276,7 @@ fn i7_what_is_only_in_the_log_is_in_the_archive() {
 }
 
 #[test]
-fn a_quiet_command_says_nothing_when_all_is_well() {
+fn a_successful_quiet_command_prints_nothing() {
     let env = TestEnv::new();
     sample_home(&env);
     for args in [
@@ -294,7 +294,7 @@ fn a_quiet_command_says_nothing_when_all_is_well() {
 }
 
 #[test]
-fn no_name_steers_the_terminal() {
+fn no_name_controls_the_terminal() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, "notes\u{1b}[8m\u{1b}]0;title\u{7}.txt", "x");

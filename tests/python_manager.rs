@@ -28,8 +28,8 @@ fn backups(env: &TestEnv) -> PathBuf {
     env.manager_home().join("backups")
 }
 
-/// What the Python tool left there.
-fn theirs(env: &TestEnv) -> Tree {
+/// Returns the files of the Python tool.
+fn python_files(env: &TestEnv) -> Tree {
     let mut tree = env.tree("home/.codex-manager/backups");
     let ours = |p: &Path| p.to_string_lossy().starts_with("2026-11-20-120000");
     tree.0.retain(|path, _| !ours(path));
@@ -68,7 +68,7 @@ fn its_archives_and_records_are_listed_without_a_problem() {
 #[test]
 fn its_archives_are_verified_as_far_as_they_can_be() {
     let env = world();
-    let before = theirs(&env);
+    let before = python_files(&env);
     let run = env.run(["verify", "--all", "--json"]).code(0).json();
     let archives = run["archives"].as_array().expect("list");
     assert_eq!(archives.len(), 3);
@@ -80,7 +80,7 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
         );
     }
     let _ = env.run(["verify", "--all", "--repair"]).code(0);
-    assert_same_tree(&before, &theirs(&env));
+    assert_same_tree(&before, &python_files(&env));
     // A bit is still seen: by the sum that gzip keeps.
     let path = backups(&env).join(FLAT);
     let mut bytes = fs::read(&path).expect("read");
@@ -94,7 +94,7 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
 #[test]
 fn its_archives_are_restored_and_none_of_its_files_changes() {
     let env = world();
-    let before = theirs(&env);
+    let before = python_files(&env);
     let home = env.codex_home();
     let run = env.run(["restore", FLAT]).code(0);
     assert!(run.stderr.contains("no digests"), "{run}");
@@ -117,10 +117,10 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
     let _ = env
         .run(["restore", "alice.test@example.com", "--to", "copy"])
         .code(0);
-    assert_same_tree(&before, &theirs(&env));
+    assert_same_tree(&before, &python_files(&env));
     // What is written into that home later does not disturb it either.
     let _ = env.run(["backup", "--no-status"]).code(0);
-    let after = theirs(&env);
+    let after = python_files(&env);
     for (path, told) in &before.0 {
         assert_eq!(after.0.get(path), Some(told), "{}", path.display());
     }
@@ -144,7 +144,7 @@ fn the_first_write_says_how_to_go_back_to_it() {
     ] {
         assert!(told.contains(part), "{told}");
     }
-    assert!(!hold().contains("Python"), "it is said once");
+    assert!(!hold().contains("Python"), "the warning is printed once");
 }
 
 /// The flat archive with another database, and something beside it.

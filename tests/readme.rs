@@ -27,7 +27,7 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 /// Runs a line in `sh`, with nothing in the environment but a home.
-fn typed(env: &TestEnv, line: &str) -> (Option<i32>, String) {
+fn run_in_shell(env: &TestEnv, line: &str) -> (Option<i32>, String) {
     let output = Command::new("bash")
         .args(["-c", line])
         .env_clear()
@@ -72,11 +72,11 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
         1,
         "hint: name a folder that is there",
     ),
-    ("cooldown", 0, "codex-manager normalize"),
+    ("cooldown", 0, "codex-manager profile save"),
     (
         "recommend",
         5,
-        "hint: read legacy files: codex-manager normalize",
+        "hint: save the live login: codex-manager profile save",
     ),
     ("status", 6, "hint: sign in with codex login"),
     ("history check", 1, "hint: start codex once"),
@@ -94,12 +94,12 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "sync run --apply",
         5,
-        "hint: mount it, start its client, or make it with mkdir",
+        "hint: mount it, start its client, or create it with mkdir",
     ),
 ];
 
 #[test]
-fn every_line_can_be_typed_where_nothing_is_yet() {
+fn every_readme_line_runs_on_an_empty_machine() {
     let text = readme();
     let mut missing: Vec<_> = FIRST_MINUTE.iter().map(|first| first.0).collect();
     for section in text.split("\n## ") {
@@ -108,7 +108,7 @@ fn every_line_can_be_typed_where_nothing_is_yet() {
         for line in lines(section) {
             let plain = line.split(" #").next().unwrap_or_default().trim_end();
             let words = plain.strip_prefix("codex-manager ").unwrap_or_default();
-            let (code, text) = typed(&env, &line);
+            let (code, text) = run_in_shell(&env, &line);
             let Some((_, expected, next)) = FIRST_MINUTE.iter().find(|first| first.0 == words)
             else {
                 let clear = code == Some(0) || text.contains("hint: ") || text.is_empty();
@@ -139,7 +139,7 @@ fn codex_that_signs_in() -> String {
 }
 
 #[test]
-fn every_line_works_on_a_home_in_order() {
+fn every_readme_line_runs_on_a_home_in_order() {
     let env = world();
     sample_home(&env);
     fs::create_dir(env.path("home/old-dumps")).unwrap();
@@ -152,7 +152,7 @@ fn every_line_works_on_a_home_in_order() {
     .unwrap();
     write_program(&env.path("bin/codex"), &codex_that_signs_in());
     for line in lines(&readme()) {
-        let (code, text) = typed(&env, &line);
+        let (code, text) = run_in_shell(&env, &line);
         // 6: this codex reports no live figures. The sample's files are not valid
         // conversations: they differ (5), and there is no repair to undo and nothing to resume (1).
         let differs =

@@ -90,7 +90,7 @@ exit 0
 never@x.com
   ready, never used; 40 % of the weekly quota left (live, 1 h ago)
 --- stderr
-no login of it is at hand: sign in with codex-manager profile login NAME
+it has no saved login; sign in: codex-manager profile login NAME
 "#);
     insta::assert_snapshot!(env.run(["recommend", "--explain"]).code(0), @r#"
 exit 0
@@ -125,9 +125,9 @@ fn an_account_in_cooldown_is_named_unless_only_a_ready_one_will_do() {
     let run = env.run(["recommend", "--ready-only"]).code(5);
     assert!(run.stdout.is_empty(), "{run}");
     insta::assert_snapshot!(run.stderr, @r#"
-error: no account is ready; the next one is soon@x.com, Sat 21 Nov 12:00, in 1 d
+error: no account is ready; next: soon@x.com, Sat 21 Nov 12:00, in 1 d
 
-hint: see them all: codex-manager cooldown
+hint: list all accounts: codex-manager cooldown
 "#);
     let run = env.run(["recommend", "--ready-only", "--json"]).code(5);
     assert_eq!(run.stdout, "null\n");
@@ -139,7 +139,7 @@ fn nothing_known_is_exit_5_and_null() {
     let before = env.tree("");
     let run = env.run(["recommend"]).code(5);
     assert!(
-        run.stdout.is_empty() && run.stderr.contains("normalize"),
+        run.stdout.is_empty() && run.stderr.contains("codex-manager profile save"),
         "{run}"
     );
     assert_eq!(env.run(["recommend", "--json"]).code(5).stdout, "null\n");

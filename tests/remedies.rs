@@ -1,4 +1,4 @@
-//! What `doctor` and `status` say to do mends what they found: each command is run as it is printed.
+//! The fixes suggested by `doctor` and `status` work: each command is run as printed.
 
 use crate::json_output::world_of_two;
 use crate::python_import::python_home;
@@ -12,10 +12,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a remedy that is a command begins with; everything else is for people.
+/// The prefixes of fixes that are commands; all others are descriptions.
 const COMMANDS: [&str; 5] = ["codex-manager ", "codex ", "chmod ", "cp ", "mv "];
 
-/// Alice's home, one archive of it, and the program on PATH under its name.
+/// Creates Alice's home with one archive; the program is on `PATH`.
 fn archived() -> TestEnv {
     let env = TestEnv::new();
     sample_home(&env);
@@ -24,7 +24,7 @@ fn archived() -> TestEnv {
     on_path(env)
 }
 
-/// The same without an archive.
+/// Creates Alice's home without an archive.
 fn alone() -> TestEnv {
     let env = TestEnv::new();
     sample_home(&env);
@@ -32,7 +32,7 @@ fn alone() -> TestEnv {
     on_path(env)
 }
 
-/// Two profiles, the live one's with a login before it.
+/// Creates two profiles; that of the live account has an older login.
 fn profiles() -> TestEnv {
     on_path(world_of_two())
 }
@@ -43,8 +43,8 @@ fn on_path(env: TestEnv) -> TestEnv {
     env
 }
 
-/// Runs a line in a shell, as somebody does who copies it.
-fn typed(env: &TestEnv, line: &str) -> Run {
+/// Runs a copied line in a shell.
+fn run_in_shell(env: &TestEnv, line: &str) -> Run {
     let root = env.path("");
     let line = line.replace("[ROOT]/", &root.to_string_lossy());
     let plain = env.command([""; 0]);
@@ -55,7 +55,7 @@ fn typed(env: &TestEnv, line: &str) -> Run {
     Run::of_output(output)
 }
 
-/// What `doctor` finds, each with its id, message and remedy; none that is well.
+/// Returns the findings of `doctor` that are not `ok`.
 fn findings(env: &TestEnv) -> Vec<Value> {
     let run = env.run(["doctor", "--json"]);
     let checks = run.json()["checks"].as_array().expect("a list").clone();
@@ -67,8 +67,8 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Puts a link to nowhere in the place of a folder.
-fn lead_nowhere(folder: &Path) {
+/// Replaces a folder with a dangling link.
+fn replace_with_dangling_link(folder: &Path) {
     fs::remove_dir_all(folder).unwrap();
     symlink("nowhere", folder).unwrap();
 }
@@ -81,86 +81,86 @@ fn one(env: &TestEnv, suffix: &str) -> PathBuf {
         .expect("one such file")
 }
 
-/// A profile's file.
-fn of_profile(env: &TestEnv, name: &str, file: &str) -> PathBuf {
+/// Returns the path of a file of a profile.
+fn profile_file(env: &TestEnv, name: &str, file: &str) -> PathBuf {
     folder(env, name).join(file)
 }
 
-/// How a finding is mended.
+/// The way in which a finding is fixed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Mended {
-    /// By the command that is named.
+enum ExpectedFix {
+    /// By the suggested command.
     ByCommand,
-    /// By somebody who reads.
+    /// By the user, following a description.
     ByHand,
 }
 
-type Wreck = fn(&mut TestEnv);
-type World = fn() -> TestEnv;
+type Damage = fn(&mut TestEnv);
+type Setup = fn() -> TestEnv;
 
-/// Worlds, what happens to them, and the finding.
-const WRECKS: &[(World, Wreck, &str, Mended)] = &[
+/// Homes, the damage done to them, and the expected finding.
+const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
     // The Codex home.
     (
         archived,
         |env| fs::remove_dir_all(env.codex_home()).unwrap(),
         "home",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         alone,
         |env| fs::remove_dir_all(env.codex_home()).unwrap(),
         "home",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
-        |env| open_up(&env.codex_home()),
+        |env| make_accessible_to_others(&env.codex_home()),
         "home",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| drop(put(env, "config.toml", "= broken")),
         "home.config",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         alone,
         |env| drop(put(env, "config.toml", "= broken")),
         "home.config",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
         |env| fifo(&env.codex_home().join("config.toml")),
         "home.config",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| fifo(&env.codex_home().join("history.jsonl")),
         "home.files",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     // Databases.
     (
         archived,
         |env| drop(put(env, "state_5.sqlite", "x")),
         "home.databases",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         alone,
         |env| drop(put(env, "state_5.sqlite", "x")),
         "home.databases",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         alone,
         |env| fifo(&env.codex_home().join("queue_1.sqlite")),
         "home.databases",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     // What is listed.
     (
@@ -171,58 +171,58 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             let _ = database.execute("DELETE FROM threads", []).unwrap();
         },
         "home.conversations",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
         |env| {
-            lead_nowhere(&env.codex_home().join("sessions"));
+            replace_with_dangling_link(&env.codex_home().join("sessions"));
         },
         "home.conversations",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     // The login.
     (
         alone,
         |env| drop(put(env, "auth.json", "")),
         "home.login",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
         |env| drop(put(env, "auth.json", "{")),
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
         |env| drop(put(env, "auth.json", "\0\0")),
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
         |env| fs::remove_file(env.codex_home().join("auth.json")).unwrap(),
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         alone,
         |env| fs::remove_file(env.codex_home().join("auth.json")).unwrap(),
         "home.login",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         profiles,
         |env| fifo(&env.codex_home().join("auth.json")),
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
         |env| drop(put(env, "auth.json", vec![b'x'; 17 << 20])),
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
@@ -231,38 +231,38 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             fs::hard_link(auth, env.path("second")).unwrap();
         },
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
-        |env| open_up(&env.codex_home().join("auth.json")),
+        |env| make_accessible_to_others(&env.codex_home().join("auth.json")),
         "home.login",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     // The manager home.
     (
         archived,
         |env| drop(env.write("home/.codex-manager/inventory.json", "{\"schema\": 99}")),
         "manager.inventory",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
         |env| fs::write(env.manager_home().join("inventory.json"), "{").unwrap(),
         "manager.inventory",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| fifo(&env.manager_home().join("inventory.json")),
         "manager.inventory",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| fs::write(env.manager_home().join("cooldown.json"), "]").unwrap(),
         "manager.cooldown",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         alone,
@@ -272,7 +272,7 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             fs::remove_file(env.codex_home().join("auth.json")).unwrap();
         },
         "manager.cooldown",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
@@ -281,99 +281,105 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             fs::write(env.manager_home().join("cooldown.json"), text).unwrap();
         },
         "manager.cooldown",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
-        |env| open_up(&env.manager_home().join("cooldown.json")),
+        |env| make_accessible_to_others(&env.manager_home().join("cooldown.json")),
         "manager.home",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| drop(env.write("home/.codex-manager/config.toml", b"\xff")),
         "manager.config",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| drop(env.write("home/.codex-manager/config.toml/inner", "")),
         "manager.config",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| {
-            lead_nowhere(&env.manager_home().join("backups"));
+            replace_with_dangling_link(&env.manager_home().join("backups"));
         },
         "archives",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
         |env| drop(env.write("home/.codex-manager/config.toml", "= broken")),
         "manager.config",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         alone,
         |env| drop(python_home(env, "home/.codexmgr")),
         "manager.python",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     // Profiles.
     (
         profiles,
-        |env| fs::write(of_profile(env, "home", "profile.json"), "{").unwrap(),
+        |env| fs::write(profile_file(env, "home", "profile.json"), "{").unwrap(),
         "manager.profiles",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
         |env| {
-            fs::write(of_profile(env, "home", "profile.json"), "{").unwrap();
-            fs::write(of_profile(env, "home", "auth.json"), "").unwrap();
+            fs::write(profile_file(env, "home", "profile.json"), "{").unwrap();
+            fs::write(profile_file(env, "home", "auth.json"), "").unwrap();
         },
         "manager.profiles",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         profiles,
-        |env| fs::write(of_profile(env, "home", "profile.json"), "{\"schema\": 99}").unwrap(),
+        |env| {
+            fs::write(
+                profile_file(env, "home", "profile.json"),
+                "{\"schema\": 99}",
+            )
+            .unwrap()
+        },
         "manager.profiles",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     // Live, not live with a history, not live without one.
     (
         profiles,
-        |env| fs::write(of_profile(env, "work", "auth.json"), "").unwrap(),
+        |env| fs::write(profile_file(env, "work", "auth.json"), "").unwrap(),
         "manager.profiles",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
         |env| {
             let _ = env.run(["use", "home"]).code(0);
-            fs::write(of_profile(env, "work", "auth.json"), "").unwrap();
+            fs::write(profile_file(env, "work", "auth.json"), "").unwrap();
         },
         "manager.profiles",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
-        |env| fs::write(of_profile(env, "home", "auth.json"), "").unwrap(),
+        |env| fs::write(profile_file(env, "home", "auth.json"), "").unwrap(),
         "manager.profiles",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     // Archives.
-    (alone, |_| {}, "archives", Mended::ByCommand),
+    (alone, |_| {}, "archives", ExpectedFix::ByCommand),
     (
         archived,
         |env| {
             env.set("CODEX_MANAGER_NOW", "2027-01-20T12:00:00Z");
         },
         "archives",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
@@ -381,25 +387,25 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             env.set("CODEX_MANAGER_NOW", "2027-03-20T12:00:00Z");
         },
         "archives.verified",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| fs::remove_file(one(env, ".metadata.json")).unwrap(),
         "archives.sidecar",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     (
         archived,
         |env| fs::remove_file(one(env, ".tar.gz")).unwrap(),
         "archives.damaged",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
         |env| fs::write(one(env, ".tar.gz"), "no archive").unwrap(),
         "archives.damaged",
-        Mended::ByHand,
+        ExpectedFix::ByHand,
     ),
     (
         archived,
@@ -409,7 +415,7 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         },
         "temp",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
     // The machine.
     (
@@ -418,22 +424,22 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
             env.set("TZ", "Mars/Olympus");
         },
         "zone",
-        Mended::ByCommand,
+        ExpectedFix::ByCommand,
     ),
-    (archived, |_| {}, "codex.binary", Mended::ByHand),
+    (archived, |_| {}, "codex.binary", ExpectedFix::ByHand),
 ];
 
-fn open_up(path: &Path) {
+fn make_accessible_to_others(path: &Path) {
     let mode = if path.is_dir() { 0o755 } else { 0o644 };
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
-fn what_doctor_says_to_do_mends_it() {
+fn commands_suggested_by_doctor_fix_the_finding() {
     let mut wrong = Vec::new();
-    for (i, (world, wreck, id, mended)) in WRECKS.iter().enumerate() {
+    for (i, (world, damage, id, expected_fix)) in FINDINGS.iter().enumerate() {
         let mut env = world();
-        wreck(&mut env);
+        damage(&mut env);
         let found = findings(&env);
         let Some(finding) = found.iter().find(|finding| finding["id"] == *id) else {
             wrong.push(format!("{i}: {id} is not found: {found:?}"));
@@ -444,14 +450,14 @@ fn what_doctor_says_to_do_mends_it() {
             continue;
         };
         let is_command = COMMANDS.iter().any(|start| fix.starts_with(start));
-        if is_command != (*mended == Mended::ByCommand) {
-            wrong.push(format!("{i}: {mended:?}: {finding}"));
+        if is_command != (*expected_fix == ExpectedFix::ByCommand) {
+            wrong.push(format!("{i}: {expected_fix:?}: {finding}"));
         }
         if !finding["why"].is_string() {
             wrong.push(format!("{i}: does not say why it matters: {finding}"));
         }
         if is_command {
-            let run = typed(&env, fix);
+            let run = run_in_shell(&env, fix);
             let after = findings(&env);
             let same = |f: &&Value| f["id"] == finding["id"] && f["message"] == finding["message"];
             if let Some(left) = after.iter().find(same) {
@@ -495,7 +501,7 @@ fn a_home_that_may_not_be_read_is_opened_by_the_command_that_is_named() {
         .as_str()
         .expect("a command")
         .replace("[ROOT]", &env.path("").to_string_lossy());
-    let _ = typed(&env, &fix).code(0);
+    let _ = run_in_shell(&env, &fix).code(0);
     assert_eq!(find()["status"], "ok");
 }
 
@@ -523,8 +529,8 @@ fn what_may_not_be_written_or_is_another_users_is_said_in_words_that_are_true() 
     }
 }
 
-/// What is in `auth.json`'s place, and whether there are profiles.
-const ODD: &[(&str, Wreck)] = &[
+/// Damage in place of `auth.json`, by description.
+const DAMAGED_LOGINS: &[(&str, Damage)] = &[
     ("nothing", |env| fs::remove_file(auth(env)).unwrap()),
     ("empty", |env| fs::write(auth(env), "").unwrap()),
     ("not JSON", |env| fs::write(auth(env), "x").unwrap()),
@@ -551,10 +557,10 @@ fn auth(env: &TestEnv) -> PathBuf {
 
 #[test]
 fn what_status_says_to_do_about_an_odd_login_can_be_done() {
-    for world in [alone as World, archived, profiles] {
-        for (what, wreck) in ODD {
+    for world in [alone as Setup, archived, profiles] {
+        for (what, damage) in DAMAGED_LOGINS {
             let mut env = world();
-            wreck(&mut env);
+            damage(&mut env);
             let run = env.run(["status"]).code(6);
             let root = env.path("").to_string_lossy().into_owned();
             let root = root.trim_end_matches('/');
@@ -571,7 +577,7 @@ fn what_status_says_to_do_about_an_odd_login_can_be_done() {
             for command in commands_in(&hint) {
                 // There is no Codex here, and nobody to sign in.
                 if !command.starts_with("codex ") {
-                    let _ = typed(&env, &command).code(0);
+                    let _ = run_in_shell(&env, &command).code(0);
                 }
             }
             let expects_login = what == &"a second link" || env.manager_home().exists();
@@ -592,9 +598,9 @@ fn commands_in(hint: &str) -> Vec<String> {
 
 #[test]
 fn other_commands_go_on_without_a_login_that_cannot_be_read() {
-    for (what, wreck) in ODD {
+    for (what, damage) in DAMAGED_LOGINS {
         let mut env = profiles();
-        wreck(&mut env);
+        damage(&mut env);
         for (args, codes) in [
             (&["list"][..], &[0][..]),
             (&["cooldown"], &[0]),

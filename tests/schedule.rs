@@ -103,7 +103,7 @@ fn systemd_words(line: &str) -> Vec<String> {
     words
 }
 
-/// What is left of an argument after variables were put in; there are none to put in.
+/// Expands the variables of a systemd argument, of which there must be none.
 fn without_variables(word: &str) -> String {
     let halves: Vec<_> = word.split("$$").collect();
     assert!(halves.iter().all(|half| !half.contains('$')), "{word}");
@@ -138,7 +138,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
                     "amp" => '&',
                     "lt" => '<',
                     "gt" => '>',
-                    other => panic!("an entity of nobody: {other}"),
+                    other => panic!("an unknown entity: {other}"),
                 };
                 open.last_mut().expect("inside").1.push(c);
             }
@@ -152,7 +152,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
     }
 }
 
-/// What a program of Windows makes of its command line (`CommandLineToArgvW`).
+/// Splits a Windows command line like `CommandLineToArgvW`.
 fn windows_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -393,7 +393,7 @@ fn the_next_run_is_read_from_the_answer_of_systemd() {
     }
 }
 
-/// A world with a systemctl that notes what it is told, and enables as the real one does.
+/// Creates a home with a fake systemctl that records its arguments and enables timers like the real one.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let noted = env.path("told");
@@ -424,7 +424,7 @@ fn install_show_and_remove() {
         .code(0);
     insta::assert_snapshot!(run.stderr, @r"
     backup runs daily at 03:30
-    to have it taken up, run this, or install with --enable:
+    to activate it, run these commands, or install with --enable:
       systemctl --user daemon-reload
       systemctl --user enable codex-manager-backup.timer
       systemctl --user restart codex-manager-backup.timer
@@ -437,7 +437,7 @@ fn install_show_and_remove() {
     --- stdout
     JOB     STATE          RUNS            NEXT
     sync    not installed  -               -
-    backup  not taken up   daily at 03:30  -
+    backup  not active     daily at 03:30  -
     status  not installed  -               -
     --- stderr
     hint: codex-manager schedule install backup --daily 03:30 --enable
@@ -631,9 +631,9 @@ fn a_scheduler_that_refuses_is_an_error_with_the_command() {
         .run(["schedule", "install", "backup", "--enable"])
         .code(1);
     insta::assert_snapshot!(run.stderr, @r"
-    error: the scheduler refused: systemctl: Failed to connect to bus: No medium found
+    error: the scheduler command failed: systemctl: Failed to connect to bus: No medium found
 
-    hint: the files were written; run this where your session runs: systemctl --user daemon-reload
+    hint: the files were written; run this in your desktop or login session: systemctl --user daemon-reload
     ");
 }
 

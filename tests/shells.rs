@@ -9,8 +9,7 @@ use clap::CommandFactory;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Whether the machine has `shell`; a test without its shell passes. Where tests may not be skipped it
-/// must have it.
+/// Returns true if `shell` is installed. A test without its shell passes, unless skipping is forbidden.
 pub(crate) fn has(shell: &str) -> bool {
     let found = ["/usr/bin", "/bin"]
         .iter()
@@ -37,7 +36,7 @@ fn world() -> TestEnv {
 
 /// Puts a script in the place of the program that tells a pipe of each `told` command, then goes on
 /// as the program.
-fn telling(env: &TestEnv, told: &str) {
+fn report_to(env: &TestEnv, told: &str) {
     std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
     let made = Command::new("mkfifo")
         .arg(env.path("told"))
@@ -52,8 +51,8 @@ fn telling(env: &TestEnv, told: &str) {
     write_program(&env.path("bin/codex-manager"), &script);
 }
 
-/// What the script tells next. Waits for it, but not for ever.
-fn heard(env: &TestEnv) -> std::process::Child {
+/// Starts a process that waits for the next message of the script, with a time limit.
+fn wait_for_message(env: &TestEnv) -> std::process::Child {
     let mut listener = shell(env, "timeout");
     listener.args(["60", "cat"]).arg(env.path("told"));
     listener.stdout(Stdio::piped()).spawn().expect("listen")
@@ -102,8 +101,8 @@ printf '%s|' "${PS1@P}"
 #[test]
 fn bash_shows_the_account_and_refreshes_in_the_background() {
     let env = world();
-    telling(&env, "status");
-    let listener = heard(&env);
+    report_to(&env, "status");
+    let listener = wait_for_message(&env);
     let mut bash = shell(&env, "bash");
     bash.args(["--noprofile", "--norc", "-c", BASH]);
     let shown = said(bash.output().expect("bash"));
@@ -162,8 +161,8 @@ fn zsh_shows_the_account_and_refreshes_in_the_background() {
         return;
     }
     let env = world();
-    telling(&env, "status");
-    let listener = heard(&env);
+    report_to(&env, "status");
+    let listener = wait_for_message(&env);
     let mut zsh = shell(&env, "zsh");
     let shown = said(zsh.args(["-f", "-c", ZSH]).output().expect("zsh"));
     assert_eq!(shown, "[alice@example.com%] $ |$ |");
@@ -186,8 +185,8 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
         return;
     }
     let env = world();
-    telling(&env, "status");
-    let listener = heard(&env);
+    report_to(&env, "status");
+    let listener = wait_for_message(&env);
     let mut fish = shell(&env, "fish");
     let shown = said(
         fish.args(["--no-config", "-c", FISH])

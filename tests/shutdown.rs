@@ -1,5 +1,5 @@
-//! Codex is closed before its home is worked on: whoever is ended is Codex, is asked about, and is
-//! gone.
+//! Ending Codex before a command changes its home: only Codex programs are ended, only with consent, and
+//! the command continues only when they are gone.
 
 use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
@@ -42,7 +42,7 @@ impl Drop for Running {
     }
 }
 
-/// A folder with a home, and programs that are named as Codex is.
+/// A folder with a home, and programs with the name of Codex.
 struct Lab {
     root: tempfile::TempDir,
 }
@@ -83,7 +83,7 @@ impl Lab {
         ready(&mut self.program(name, home, script))
     }
 
-    /// A Codex on the home that ends when it is told.
+    /// Starts a fake Codex on the home that ends on SIGTERM.
     fn codex(&self) -> Running {
         self.start("codex", &self.home(), "echo; read line")
     }
@@ -94,7 +94,7 @@ impl Lab {
         wish: ConfirmationRequest,
         answer: Option<bool>,
     ) -> (Result<ShutdownReport, ShutdownError>, usize) {
-        let mut asked = Scripted { answer, asked: 0 };
+        let mut asked = FixedAnswer { answer, asked: 0 };
         let result = shut_down(
             &ShutdownRequest {
                 home: &self.home(),
@@ -121,13 +121,13 @@ fn ready(command: &mut Command) -> Running {
     running
 }
 
-/// Somebody who always answers the same.
-struct Scripted {
+/// A prompter with a fixed answer.
+struct FixedAnswer {
     answer: Option<bool>,
     asked: usize,
 }
 
-impl Prompter for Scripted {
+impl Prompter for FixedAnswer {
     fn show(&mut self, _seen: &HomeUsage) {}
 
     fn ask(&mut self, closing: &ShutdownTargets) -> Option<bool> {
@@ -160,7 +160,7 @@ fn kind(error: ShutdownError) -> ErrorKind {
 }
 
 #[test]
-fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
+fn codex_is_ended_after_a_yes_and_left_running_after_a_no() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (refused, asked) =
@@ -188,7 +188,7 @@ fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
 }
 
 #[test]
-fn with_the_flag_nobody_is_asked() {
+fn the_flag_suppresses_the_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -198,15 +198,15 @@ fn with_the_flag_nobody_is_asked() {
 }
 
 #[test]
-fn who_does_not_end_when_told_is_left_alive_and_named() {
+fn a_process_that_ignores_the_request_is_left_alive_and_named() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
     let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("it is deaf");
-    let said = format!("codex (PID {}, codex process)", codex.pid());
-    assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [said.clone()]));
-    assert!(error.to_string().contains(&said));
+    let output = format!("codex (PID {}, codex process)", codex.pid());
+    assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
+    assert!(error.to_string().contains(&output));
     assert_eq!(kind(error), ErrorKind::Refused);
     assert!(codex.is_alive());
 }
@@ -248,7 +248,7 @@ fn a_background_process_is_never_ended() {
 }
 
 #[test]
-fn a_configuration_that_forbids_it_is_obeyed() {
+fn a_configuration_that_forbids_ending_codex_is_obeyed() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -261,7 +261,7 @@ fn a_configuration_that_forbids_it_is_obeyed() {
 }
 
 #[test]
-fn other_names_can_be_codex_and_other_homes_are_not_ours() {
+fn configured_program_names_count_and_other_homes_do_not() {
     let lab = Lab::new();
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
@@ -280,7 +280,7 @@ fn other_names_can_be_codex_and_other_homes_are_not_ours() {
 }
 
 #[test]
-fn who_ends_within_the_grace_period_is_not_asked_about() {
+fn no_question_about_a_codex_that_ends_within_the_grace_period() {
     let lab = Lab::new();
     let mut codex = lab.codex();
     let settings = ShutdownSettings {
@@ -332,7 +332,7 @@ fn a_codex_of_another_user_is_never_ended() {
 }
 
 #[test]
-fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
+fn foreign_programs_are_never_ended_and_child_processes_are_awaited() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
@@ -373,7 +373,7 @@ struct Flags {
     closing: ShutdownArgs,
 }
 
-/// What a command sees, with a window program of ours on PATH.
+/// Creates the context of a command, with a fake dialog program on `PATH`.
 fn context(lab: &Lab, dialog: &str) -> Context {
     let bin = lab.root.path().join("desktop");
     std::fs::create_dir_all(&bin).expect("folder");
@@ -397,7 +397,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
 }
 
 #[test]
-fn the_question_can_be_asked_in_a_window() {
+fn the_question_can_be_a_dialog_window() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -423,16 +423,16 @@ fn the_question_can_be_asked_in_a_window() {
             note.display()
         )
     };
-    let refused = run(&noting(1), &[]).expect_err("the user said no");
+    let refused = run(&noting(1), &[]).expect_err("the user output no");
     assert_eq!(refused.kind, ErrorKind::CodexRunning);
     let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
     assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
-    assert!(question.contains("End Codex and go on?"));
+    assert!(question.contains("End Codex and continue?"));
     // No display, no answer.
-    let refused = run(&noting(255), &[]).expect_err("nobody answered");
+    let refused = run(&noting(255), &[]).expect_err("no answer");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     let blind = "#!/bin/sh\necho 'cannot open display: :9' >&2\nexit 1\n";
-    let refused = run(blind, &[]).expect_err("nobody was asked");
+    let refused = run(blind, &[]).expect_err("no dialog");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
     let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
@@ -575,7 +575,7 @@ fn a_real_daemon_is_stopped_by_codex_itself() {
         env,
         settings: &settings,
     };
-    let mut nobody = Scripted {
+    let mut nobody = FixedAnswer {
         answer: None,
         asked: 0,
     };

@@ -49,7 +49,7 @@ impl World {
         self.backend.account("acct-alice").set(alter);
     }
 
-    /// Runs `status --json`; afterwards nobody uses the home.
+    /// Runs `status --json` and checks that no process uses the home afterwards.
     fn status(&self) -> Run {
         let run = self.env.run(["status", "--json"]);
         assert_eq!(find_holders(&self.env.codex_home(), &[]), [], "{run}");
@@ -94,14 +94,14 @@ fn status_shows_the_live_windows_and_records_them() {
     });
     let run = world.status().code(0);
     assert_eq!(run.stderr, "");
-    let mut said = run.json();
-    assert!(said["observed_at"].take().is_string());
+    let mut output = run.json();
+    assert!(output["observed_at"].take().is_string());
     let window = |label: &str, minutes: u32, used: f64, at: i64| {
         json!({"limit_id": "codex", "label": label, "minutes": minutes,
                "used_percent": used, "resets_at": time(at)})
     };
     assert_eq!(
-        said,
+        output,
         json!({
             "schema": 1,
             "command": "status",
@@ -139,8 +139,8 @@ fn windows_are_those_that_the_server_declares() {
         return;
     };
     let labels = |run: Run| -> Vec<String> {
-        let said = run.code(0).json();
-        let windows = said["windows"].as_array().expect("windows").clone();
+        let output = run.code(0).json();
+        let windows = output["windows"].as_array().expect("windows").clone();
         windows
             .iter()
             .map(|w| format!("{} {}", w["limit_id"], w["label"]).replace('"', ""))
@@ -175,8 +175,8 @@ fn an_exhausted_account_is_available_when_its_last_exhausted_window_resets() {
         alice.primary = Some(Window::five_hours(100.0));
         alice.secondary = Some(Window::weekly(100.0).reset_at(later));
     });
-    let said = world.status().code(0).json();
-    assert_eq!(said["next_available_at"], time(later));
+    let output = world.status().code(0).json();
+    assert_eq!(output["next_available_at"], time(later));
     assert_eq!(world.entry()["observation"]["usage_allowed"], false);
     let text = world.env.run(["status"]).code(0).stdout;
     assert!(
@@ -192,11 +192,11 @@ fn an_api_key_has_no_windows_and_nobody_is_asked() {
         return;
     };
     api_key_home(&world.env.codex_home(), &world.backend);
-    let said = world.status().code(0).json();
-    assert_eq!(said["windows"], json!([]));
-    assert_eq!(said["source"], Value::Null);
+    let output = world.status().code(0).json();
+    assert_eq!(output["windows"], json!([]));
+    assert_eq!(output["source"], Value::Null);
     assert!(
-        said["email"]
+        output["email"]
             .as_str()
             .expect("a label")
             .starts_with("api-key-")
@@ -204,7 +204,7 @@ fn an_api_key_has_no_windows_and_nobody_is_asked() {
     assert_eq!(world.backend.requests(), []);
     let text = world.env.run(["status"]).code(0).stdout;
     assert!(
-        text.ends_with("an API key is billed by use and has no windows\n"),
+        text.ends_with("an API key is billed by use and has no quota windows\n"),
         "{text}"
     );
     assert_eq!(world.entry()["kind"], "api-key");
@@ -298,14 +298,14 @@ fn offline_the_newest_figure_is_shown_with_its_age() {
         problem(&run).starts_with("cannot reach the server: "),
         "{run}"
     );
-    let said = run.json();
+    let output = run.json();
     for key in ["windows", "source", "observed_at", "email", "plan"] {
-        assert_eq!(said[key], seen[key], "{key}");
+        assert_eq!(output[key], seen[key], "{key}");
     }
     let text = env.run(["status"]).code(6);
     assert!(text.stdout.contains("source: live, seen "), "{text}");
     assert!(
-        text.stderr.starts_with("warning: no live figure: "),
+        text.stderr.starts_with("warning: no live figures: "),
         "{text}"
     );
     assert!(text.stderr.contains("\nhint: "), "{text}");
@@ -361,8 +361,8 @@ fn a_login_that_is_renewed_during_the_probe_is_kept() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
-    let said = world.status().code(0).json();
-    assert_eq!(said["windows"].as_array().expect("windows").len(), 2);
+    let output = world.status().code(0).json();
+    assert_eq!(output["windows"].as_array().expect("windows").len(), 2);
     assert_eq!(
         read_refresh_token(&world.env.codex_home()),
         "rt.acct-alice.f1.2"
@@ -389,7 +389,7 @@ fn a_hard_linked_login_is_not_put_at_risk() {
     let run = world.env.run(["status"]).code(6);
     assert!(
         run.stderr
-            .contains("hint: make it a file of its own: cp -p "),
+            .contains("hint: make it a separate file : cp -p "),
         "{run}"
     );
 }
@@ -415,9 +415,9 @@ fn in_keyring_mode_auth_json_is_not_taken_for_the_login() {
     let text = text.replace("\"file\"", "\"keyring\"");
     world.env.write("home/.codex/config.toml", text);
     let run = world.status().code(6);
-    let said = run.json();
-    assert_eq!(said["store"], "keyring");
-    assert_eq!(said["email"], Value::Null, "{run}");
+    let output = run.json();
+    assert_eq!(output["store"], "keyring");
+    assert_eq!(output["email"], Value::Null, "{run}");
     assert!(run.stderr.contains("cli_auth_credentials_store"), "{run}");
 }
 
@@ -427,12 +427,12 @@ fn dry_run_asks_nobody_and_writes_nothing() {
         return;
     };
     let before = world.env.tree("home");
-    let said = world
+    let output = world
         .env
         .run(["status", "--dry-run", "--json"])
         .code(6)
         .json();
-    assert_eq!(said["email"], "alice@example.com");
+    assert_eq!(output["email"], "alice@example.com");
     assert_same_tree(&before, &world.env.tree("home"));
     assert_eq!(world.backend.requests(), []);
 }
@@ -507,10 +507,7 @@ fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
     let run = env.run(["status"]).code(6);
-    assert!(
-        run.stdout.ends_with("\nnothing is known of its quota\n"),
-        "{run}"
-    );
+    assert!(run.stdout.ends_with("\nits quota is unknown\n"), "{run}");
 }
 
 #[test]
@@ -520,9 +517,9 @@ fn without_codex_what_is_known_is_shown() {
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    nothing is known of its quota
+    its quota is unknown
     --- stderr
-    warning: no live figure: no program on PATH: codex
+    warning: no live figures: no program on PATH: codex
     hint: install Codex, or name it with --codex-bin FILE
     ");
 }
@@ -537,9 +534,9 @@ fn a_login_that_is_no_json_is_named_and_left_alone() {
     exit 6
     --- stdout
     no account
-    nothing is known of its quota
+    its quota is unknown
     --- stderr
-    warning: no live figure: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
+    warning: no live figures: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
     hint: sign in again with codex login
     ");
     assert_same_tree(&before, &env.tree("home"));

@@ -18,7 +18,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Returns true if no scratch home is left.
-fn is_swept(lab: &Lab) -> bool {
+fn has_no_scratch_homes(lab: &Lab) -> bool {
     let probes = lab.world.manager_home().join("profiles/.probes");
     let entries = fs::read_dir(probes).into_iter().flatten().flatten();
     entries.filter(|e| e.path().is_dir()).count() == 0
@@ -50,7 +50,7 @@ fn each_account_is_probed_in_its_home_and_renewed_logins_are_saved() {
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
     );
-    assert!(is_swept(&lab));
+    assert!(has_no_scratch_homes(&lab));
     let names = |folder: PathBuf| {
         let entries = fs::read_dir(folder).expect("list").flatten();
         let mut names: Vec<_> = entries.map(|e| e.file_name()).collect();
@@ -104,7 +104,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
         let _ = probe.kill();
         let _ = probe.wait();
-        assert!(!is_swept(&lab));
+        assert!(!has_no_scratch_homes(&lab));
         // I4 holds after a kill, too.
         let left = lab.world.tree("home/.codex-manager/profiles/.probes");
         for (path, kind) in &left.0 {
@@ -137,7 +137,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
             let _ = lab.manager(["use", "bob"]).code(0);
         }
         assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
-        assert!(is_swept(&lab));
+        assert!(has_no_scratch_homes(&lab));
         let _ = lab.say("as bob");
         assert_eq!(lab.backend.reused_tokens(), [""; 0]);
     }
@@ -164,7 +164,7 @@ fn ctrl_c_waits_until_a_renewed_login_is_saved() {
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
     );
-    assert!(is_swept(&lab));
+    assert!(has_no_scratch_homes(&lab));
     let _ = lab.manager(["use", "bob"]).code(0);
     let _ = lab.say("as bob");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
@@ -305,5 +305,5 @@ fn a_profile_is_not_removed_while_a_probe_has_its_login() {
     let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
     let trash = lab.path_in(&removed.json()["trash"]);
     assert_eq!(read_refresh_token(&trash), "rt.acct-bob.f1.2");
-    assert!(is_swept(&lab));
+    assert!(has_no_scratch_homes(&lab));
 }

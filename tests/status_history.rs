@@ -6,15 +6,15 @@ use crate::support::sign_in::write_auth;
 use serde_json::{Value, json};
 use std::fs;
 
-/// Alice signed in, nobody to ask.
+/// Creates a home in which Alice is signed in, without a Codex to query.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     env
 }
 
-/// Looks at the quota at a time, by pasted text; what was said on stderr.
-fn look(env: &mut TestEnv, now: &str, left: u8, resets: &str) -> String {
+/// Records pasted figures at a given time; returns stderr.
+fn record_figures(env: &mut TestEnv, now: &str, left: u8, resets: &str) -> String {
     env.set("CODEX_MANAGER_NOW", format!("2026-11-{now}:00Z"));
     let text = format!("  Weekly limit:         [██░░] {left}% left (resets {resets})\n");
     env.write("pasted", text);
@@ -26,14 +26,14 @@ fn look(env: &mut TestEnv, now: &str, left: u8, resets: &str) -> String {
 #[test]
 fn a_reset_that_moved_is_said_at_once_and_in_the_history() {
     let mut env = world();
-    let _ = look(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
-    let _ = look(&mut env, "19T09:00", 40, "15:55 on 24 Nov");
+    let _ = record_figures(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
+    let _ = record_figures(&mut env, "19T09:00", 40, "15:55 on 24 Nov");
     // The server's jitter is none.
-    let said = look(&mut env, "19T21:00", 40, "16:01 on 24 Nov");
-    assert!(!said.contains("moved"), "{said}");
-    let said = look(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
+    let output = record_figures(&mut env, "19T21:00", 40, "16:01 on 24 Nov");
+    assert!(!output.contains("moved"), "{output}");
+    let output = record_figures(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
     let moved = "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday";
-    assert!(said.contains(moved), "{said}");
+    assert!(output.contains(moved), "{output}");
     insta::assert_snapshot!(env.run(["status", "--history"]).code(0), @r"
     exit 0
     --- stdout
@@ -68,12 +68,12 @@ fn a_reset_that_moved_is_said_at_once_and_in_the_history() {
 #[test]
 fn a_window_that_rolled_over_is_no_drift() {
     let mut env = world();
-    let _ = look(&mut env, "18T09:00", 10, "15:55 on 18 Nov");
-    let said = look(&mut env, "19T09:00", 99, "15:55 on 25 Nov");
-    assert!(!said.contains("moved"), "{said}");
-    let said = env.run(["status", "--history"]).code(0);
-    assert!(said.stdout.contains("new window"), "{said}");
-    assert!(!said.stdout.contains("moved"), "{said}");
+    let _ = record_figures(&mut env, "18T09:00", 10, "15:55 on 18 Nov");
+    let output = record_figures(&mut env, "19T09:00", 99, "15:55 on 25 Nov");
+    assert!(!output.contains("moved"), "{output}");
+    let output = env.run(["status", "--history"]).code(0);
+    assert!(output.stdout.contains("new window"), "{output}");
+    assert!(!output.stdout.contains("moved"), "{output}");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
     for i in 0..400_u32 {
         let now = format!("{:02}T{:02}:{:02}", 1 + i / 48, i / 2 % 24, i % 2 * 30);
         let left = u8::try_from(i % 90).expect("small");
-        let _ = look(&mut env, &now, left, "15:55 on 24 Nov");
+        let _ = record_figures(&mut env, &now, left, "15:55 on 24 Nov");
     }
     let cooldown = env.manager_home().join("cooldown.json");
     assert!(cooldown.metadata().expect("there").len() < 2000);
@@ -99,11 +99,11 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
     let _ = env
         .run(["status", "--history", "--account", "nobody"])
         .code(1);
-    // Damaged, it is kept aside by the next look.
+    // Damaged, it is kept aside by the next record_figures.
     write_auth(&env.codex_home(), &self::alice(0));
     fs::write(files[0].path(), "{").expect("write");
     assert_eq!(env.run(alice).code(0).json()["looks"], 0);
-    let _ = look(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
+    let _ = record_figures(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
     assert_eq!(env.run(alice).code(0).json()["looks"], 1);
     assert_eq!(fs::read_dir(&folder).expect("list").count(), 2);
     let newer = json!({"schema": 9}).to_string();
@@ -114,7 +114,7 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
 #[test]
 fn a_dry_run_adds_nothing() {
     let mut env = world();
-    let _ = look(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
+    let _ = record_figures(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
     env.write(
         "pasted",
         "  Weekly limit: [█] 10% left (resets 15:55 on 27 Nov)\n",

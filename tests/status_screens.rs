@@ -166,7 +166,7 @@ impl Tmux {
         }
     }
 
-    /// What `/status` shows in a new terminal of so many columns.
+    /// Returns the screen of `/status` in a new terminal of the given width.
     fn status(&self, case: &Case, columns: usize) -> String {
         let name = format!("{}-{columns}", case.end.trim_end_matches('%'));
         let (home, width) = (case.home.display(), columns.to_string());
@@ -207,7 +207,7 @@ impl Drop for Tmux {
     }
 }
 
-/// Whether all of the table is drawn.
+/// Returns true if the table is complete.
 fn has_table(screen: &str, end: &str) -> bool {
     let (_, table) = screen.split_once("Session:").unwrap_or_default();
     let (table, _) = table.split_once("› Ask Codex").unwrap_or_default();

@@ -121,6 +121,6 @@ mod together;
 mod transfer;
 mod trees;
 mod use_account;
-mod use_at_work;
+mod use_while_codex_runs;
 mod verify;
 mod width;

@@ -271,7 +271,7 @@ const PREFLIGHT: [&str; 6] = [
 #[track_caller]
 fn answered(pair: &Pair, answer: &str, expected: i32) {
     let mut terminal = Terminal::start(&mut pair.0.command(RUN));
-    terminal.wait_for("End Codex and go on?", Duration::from_secs(60));
+    terminal.wait_for("End Codex and continue?", Duration::from_secs(60));
     terminal.type_keys(answer);
     let code = terminal.end().code();
     assert_eq!(code, Some(expected), "{answer:?}: {}", terminal.text());

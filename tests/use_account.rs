@@ -58,26 +58,26 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
 }
 
 #[test]
-fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
+fn use_notes_hidden_conversations_and_how_to_resume_them() {
     let env = alice_and_bob();
     insta::assert_snapshot!(env.run(["use", "bob"]).code(0), @r"
     exit 0
     --- stdout
     switched to home (bob@example.com)
-      the login of alice@example.com is kept in the profile work
+      saved the login of alice@example.com to the profile work
     --- stderr
-    the conversations of alice@example.com are not in the picker of codex resume now; codex-manager resume finds them and goes on under their account
+    codex resume no longer shows the conversations of alice@example.com; continue them under their account with: codex-manager resume
     ");
     let again = env.run(["use", "bob"]).code(0);
     assert_eq!(
         again.stdout,
-        "home is signed in already; nothing was changed\n"
+        "home is already the live account; nothing was changed\n"
     );
     assert_eq!(again.stderr, "");
 }
 
 #[test]
-fn use_dash_goes_back_and_forth() {
+fn use_dash_switches_back_and_forth() {
     let env = alice_and_bob();
     let none = switch(&env, &["-"]).code(1);
     assert!(
@@ -92,7 +92,7 @@ fn use_dash_goes_back_and_forth() {
 }
 
 #[test]
-fn the_current_account_is_left_alone() {
+fn the_live_account_is_left_unchanged() {
     let env = alice_and_bob();
     let before = env.tree("");
     let said = switch(&env, &["work"]).code(0).json();
@@ -104,7 +104,7 @@ fn the_current_account_is_left_alone() {
 }
 
 #[test]
-fn recommend_use_takes_the_best_account_whose_login_is_at_hand() {
+fn recommend_use_takes_the_best_account_with_a_saved_login() {
     let env = alice_and_bob();
     // Somebody of whom only a record is known would be the best: never used.
     let old = SignIn::new("acct-old", "old@example.com");
@@ -136,7 +136,7 @@ fn recommend_use_takes_the_best_account_whose_login_is_at_hand() {
 }
 
 #[test]
-fn i11_a_dry_run_says_the_same_and_writes_nothing() {
+fn i11_a_dry_run_prints_the_plan_and_writes_nothing() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(1));
     let before = env.tree("");
@@ -149,7 +149,7 @@ fn i11_a_dry_run_says_the_same_and_writes_nothing() {
 }
 
 #[test]
-fn what_cannot_go_live_changes_nothing() {
+fn a_refused_switch_changes_nothing() {
     let env = alice_and_bob();
     let before = env.tree("");
     for (args, code, reason) in [
@@ -193,12 +193,12 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
     assert_same_tree(&before, &env.tree(""));
     let forced = switch(&env, &["home", "--force-stale"]).code(0);
-    assert!(forced.stderr.contains("probably spent"), "{forced}");
+    assert!(forced.stderr.contains("probably invalid"), "{forced}");
     assert_eq!(live(&env), auth_json(&older));
 }
 
 #[test]
-fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
+fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
     let env = alice_and_bob();
     let carol = auth_json(&SignIn::new("acct-carol", "carol@example.com"));
     write_auth_text(&env.codex_home(), &carol);
@@ -216,7 +216,7 @@ fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
     for (text, kept_files) in [("", 1), ("\0\0\0\0", 2), ("{\"tok", 3), ("{}", 4)] {
         write_auth_text(&env.codex_home(), text);
         let said = switch(&env, &["home"]).code(0);
-        assert!(said.stderr.contains("its bytes are kept"), "{said}");
+        assert!(said.stderr.contains("a copy is kept"), "{said}");
         let names: Vec<_> = fs::read_dir(&folder).expect("kept").flatten().collect();
         assert_eq!(names.len(), kept_files);
         assert!(
@@ -242,7 +242,7 @@ fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
 }
 
 #[test]
-fn a_linked_login_is_replaced_as_a_name_and_never_written_through() {
+fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
     for hard in [false, true] {
         let env = alice_and_bob();
         let path = env.codex_home().join("auth.json");
@@ -254,7 +254,7 @@ fn a_linked_login_is_replaced_as_a_name_and_never_written_through() {
             symlink(&store, &path).expect("link");
         }
         let said = switch(&env, &["home"]).code(0);
-        assert_eq!(said.stderr.contains("was a link"), !hard, "{said}");
+        assert_eq!(said.stderr.contains("was a symbolic link"), !hard, "{said}");
         assert!(!path.is_symlink() && path.metadata().expect("there").nlink() == 1);
         assert_eq!(
             fs::read_to_string(&store).expect("there"),
@@ -268,7 +268,7 @@ fn a_linked_login_is_replaced_as_a_name_and_never_written_through() {
 }
 
 #[test]
-fn i6_accounts_that_look_alike_are_kept_apart() {
+fn i6_similar_accounts_are_distinguished() {
     // One email in two workspaces, and two users of one workspace.
     let env = TestEnv::new();
     let alike = [
@@ -318,7 +318,7 @@ fn an_api_key_is_switched_to_and_from() {
 }
 
 #[test]
-fn a_keyring_home_is_refused_with_the_line_that_helps() {
+fn a_keyring_home_is_refused_with_the_setting_to_change() {
     let env = alice_and_bob();
     env.write(
         "home/.codex/config.toml",
@@ -336,7 +336,7 @@ fn a_keyring_home_is_refused_with_the_line_that_helps() {
 }
 
 #[test]
-fn a_login_that_another_home_has_is_not_put_into_a_second() {
+fn a_login_live_in_another_home_is_refused() {
     let env = alice_and_bob();
     let other = env.path("other");
     let other = other.to_str().expect("text");
@@ -394,7 +394,7 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
 }
 
 #[test]
-fn a_damaged_note_lends_no_login_to_anybody() {
+fn a_damaged_profile_json_makes_no_login_usable() {
     let env = alice_and_bob();
     for damaged in ["", "{\"schema\": 1, \"owner\": \"mo"] {
         let path = env.manager_home().join("profiles/home/profile.json");
@@ -421,7 +421,7 @@ fn a_damaged_note_lends_no_login_to_anybody() {
 }
 
 #[test]
-fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
+fn an_older_live_login_is_replaced_by_that_of_its_profile() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(-1));
     let said = switch(&env, &["work"]).code(0).json();
@@ -440,7 +440,7 @@ fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
 }
 
 #[test]
-fn codex_at_its_own_locks_is_waited_for() {
+fn use_waits_for_codexs_login_lock() {
     let env = alice_and_bob();
     let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");
     let child = env
@@ -519,7 +519,7 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
 }
 
 #[test]
-fn under_a_live_daemon_there_is_no_switch_until_it_is_stopped() {
+fn use_refuses_until_the_daemon_is_stopped() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -562,7 +562,7 @@ fn under_a_live_daemon_there_is_no_switch_until_it_is_stopped() {
 }
 
 #[test]
-fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
+fn running_programs_are_named_and_a_renewal_is_awaited() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
@@ -592,7 +592,7 @@ fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
 }
 
 #[test]
-fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
+fn hints_to_sign_in_name_profile_login() {
     let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);
     write_auth(&env.codex_home(), &alice(3));
@@ -615,7 +615,7 @@ fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
 }
 
 #[test]
-fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
+fn use_dash_switches_back_in_the_given_home() {
     let env = alice_and_bob();
     let named = |id: &str| SignIn::new(id, &format!("{id}@example.com"));
     for who in ["carol", "dave"] {
@@ -644,7 +644,7 @@ fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
 }
 
 #[test]
-fn a_dry_run_under_a_live_daemon_ends_as_the_switch_would() {
+fn a_dry_run_under_a_daemon_exits_like_the_switch() {
     let env = alice_and_bob();
     let pid = std::process::id();
     let started = processes::started(pid).expect("a start");

@@ -1,4 +1,4 @@
-//! What people read fits a terminal of 80 columns, and counts as people do.
+//! Output for people fits a terminal of 80 columns and has correct plurals.
 
 use crate::cooldown::{entry, know};
 use crate::every_command::{assert_civil, leaves, world};
@@ -14,10 +14,10 @@ use std::process::ExitStatus;
 
 const COLUMNS: u16 = 80;
 
-/// Commands that print what others read.
+/// Commands whose output is read by other programs.
 const VERBATIM: [&str; 3] = ["completions", "hook", "man"];
 
-/// What a command shows on a terminal of [`COLUMNS`] at which nobody sits.
+/// Returns the output of a command on a terminal of [`COLUMNS`] without input.
 fn shown(env: &TestEnv, args: &[String]) -> (String, ExitStatus) {
     let mut command = env.command(args);
     command.env_remove("COLUMNS");
@@ -26,8 +26,8 @@ fn shown(env: &TestEnv, args: &[String]) -> (String, ExitStatus) {
     (terminal.text(), status)
 }
 
-/// The lines that are too long. A path, or a command that is there to be copied, may be longer than a
-/// line where it stands alone.
+/// Returns the lines that are too long. A path or a command to copy may exceed the width on a line of its
+/// own.
 fn too_long(text: &str) -> Vec<&str> {
     let is_alone = |line: &str| {
         let line = line.trim();
@@ -52,7 +52,7 @@ fn too_long(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// "1 files" and the like.
+/// Finds wrong plurals such as "1 files".
 fn miscounted(text: &str) -> Vec<String> {
     let one = Regex::new(r"\b1 ([a-z]+s)\b").unwrap();
     let verbs = ["is", "was", "has", "does", "ms", "needs"];
@@ -63,7 +63,7 @@ fn miscounted(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A world in which there is one of each.
+/// Creates a home with one item of each kind.
 fn world_of_one() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
@@ -81,8 +81,8 @@ fn world_of_one() -> TestEnv {
     env
 }
 
-/// A world in which much is wrong.
-fn wrecked() -> TestEnv {
+/// Creates a home with many faults.
+fn damaged_home() -> TestEnv {
     let env = world_of_two();
     env.write("home/.codex/state_5.sqlite", "garbage");
     env.write("home/.codex/auth.json", "");
@@ -98,7 +98,7 @@ fn wrecked() -> TestEnv {
     env
 }
 
-/// Lines with variants that the tree of commands does not name.
+/// Command lines with arguments that the command tree does not suggest.
 const LINES: [&str; 34] = [
     "doctor",
     "doctor --fix --dry-run",
@@ -137,7 +137,7 @@ const LINES: [&str; 34] = [
 ];
 
 #[test]
-fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
+fn output_fits_80_columns_and_counts_of_one_are_singular() {
     let mut wrong = Vec::new();
     let mut look = |env: &TestEnv, args: &[String]| {
         let (text, status) = shown(env, args);
@@ -168,7 +168,13 @@ fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
         let env = world_of_one();
         look(&env, &leaf.with(&["--yes"]));
     }
-    for world in [world_of_two, world_of_one, wrecked, world, TestEnv::new] {
+    for world in [
+        world_of_two,
+        world_of_one,
+        damaged_home,
+        world,
+        TestEnv::new,
+    ] {
         let env = world();
         for line in LINES {
             let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
@@ -184,7 +190,7 @@ fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
 }
 
 #[test]
-fn a_long_name_leaves_room_for_its_reason() {
+fn a_long_account_name_leaves_width_for_the_reason() {
     let env = TestEnv::new();
     let long = format!("{}@example.com", "a".repeat(48));
     let later = "2026-11-24T15:55:00Z";
@@ -198,7 +204,7 @@ fn a_long_name_leaves_room_for_its_reason() {
 }
 
 #[test]
-fn what_is_piped_is_not_broken() {
+fn piped_output_is_not_wrapped() {
     let env = world_of_two();
     let run = env.run(["recommend", "--explain"]).code(0);
     assert_eq!(run.stdout.lines().count(), 2, "a line for each: {run}");

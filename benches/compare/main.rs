@@ -131,7 +131,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Accounts and archives.
+/// Measures commands on accounts and archives.
 fn archives(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     let bench = Rc::new(Bench::new(folder.to_path_buf()));
     sample::write_home(&bench.home, options.shape())?;
@@ -152,7 +152,7 @@ struct Bench {
     folder: PathBuf,
     home: PathBuf,
     manager: PathBuf,
-    /// Where archives are unpacked to: never twice the same place.
+    /// The number of the next folder to unpack into; each run gets a new folder.
     unpacked: Cell<u32>,
 }
 
@@ -224,7 +224,7 @@ impl Bench {
     }
 }
 
-/// What earlier runs left to be written is not charged to the next.
+/// Writes all dirty pages, so that the next run does not pay for earlier ones.
 fn quiet_disk() {
     let _ = Command::new("sync").status();
 }
@@ -278,7 +278,7 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
     Ok(rows)
 }
 
-/// How many launches are recorded.
+/// The number of recorded launches.
 const LAUNCHES: u32 = 10_000;
 
 /// Looking at profiles in a home with many conversations, which are none of their business.
@@ -427,7 +427,7 @@ fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
     )
 }
 
-/// What takes memory by the number of files, once each.
+/// Measures, once each, the commands whose memory depends on the number of files.
 fn many_files(folder: &Path, files: u32) -> std::io::Result<Vec<Row>> {
     let bench = Rc::new(Bench::new(folder.join("many")));
     sample::write_many(&bench.home, files)?;

@@ -10,13 +10,13 @@ use wait4::Wait4;
 pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) peak_bytes: u64,
-    /// The size of what it made, where that is asked for.
+    /// The size of the output in bytes, if measured.
     pub(crate) made_bytes: Option<u64>,
 }
 
 type Make = Box<dyn Fn() -> Command>;
 
-/// Somebody who does the work: this program or a peer.
+/// A measured program: codex-manager or a peer.
 pub(crate) struct Runner {
     pub(crate) name: &'static str,
     command: Make,
@@ -35,7 +35,7 @@ impl Runner {
         }
     }
 
-    /// What is done before each run; its time does not count.
+    /// Adds a preparation that runs before each run and is not measured.
     pub(crate) fn before(mut self, before: impl Fn() + 'static) -> Self {
         self.before = Box::new(before);
         self
@@ -82,10 +82,10 @@ pub(crate) fn in_turn(runners: &[Runner], rounds: usize) -> Vec<Vec<Run>> {
     runs
 }
 
-/// The middle one.
+/// Returns the median.
 ///
 /// # Panics
-/// There is none.
+/// `values` is empty.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -107,7 +107,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// What `ours` took, and beside it `peer`: the ratio is the median of the rounds' ratios.
+    /// Creates a row with the figures of this program and of a peer; the ratio is the median of the
+    /// ratios of
+    /// all rounds.
     pub(crate) fn new(
         work: impl Into<String>,
         ours: &[Run],
@@ -181,7 +183,7 @@ fn time(seconds: f64) -> String {
     }
 }
 
-/// `ratio` is the peer's time over ours.
+/// Formats `ratio`, the peer's time divided by that of this program.
 fn faster(ratio: f64) -> String {
     if ratio >= 1.0 {
         format!("{ratio:.1} × faster")

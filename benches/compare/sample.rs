@@ -22,14 +22,14 @@ use std::path::Path;
 /// The instant at which every measured command believes itself to be.
 pub(crate) const NOW: &str = "2026-11-20T08:00:00Z";
 
-/// How large a home is.
+/// The size of a sample home.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     /// The bytes of its conversations.
     pub(crate) bytes: u64,
-    /// How many conversations there are.
+    /// The number of conversations.
     pub(crate) sessions: u32,
-    /// What the random choices begin with.
+    /// The seed of the random generator.
     pub(crate) seed: u64,
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
-/// What is synced: all that is in the sample homes and may travel.
+/// The synced folders and files of the sample homes.
 const ROOTS: [&str; 4] = ["sessions", "archived_sessions", "skills", "history.jsonl"];
 
 /// Rows for a home of few large files, and for one of many small ones.
@@ -29,7 +29,7 @@ pub(crate) fn rows(folder: &Path, options: &Options) -> std::io::Result<Vec<Row>
     Ok(rows)
 }
 
-/// Somebody who syncs.
+/// A measured sync program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     Ours,
@@ -130,7 +130,7 @@ impl Sync {
         )
     }
 
-    /// Syncs, or only says what it would do, where that is asked for and it can.
+    /// Returns the command for a sync, or with `plan` for a dry run if the program has one.
     fn runner(&self, who: Who, plan: bool) -> Runner {
         let (bench, config) = (Rc::clone(&self.bench), self.config(who));
         let codexsync = self.codexsync.clone().unwrap_or_default();
@@ -175,7 +175,7 @@ impl Sync {
         })
     }
 
-    /// Ours and every peer, from an empty cloud folder.
+    /// Measures all programs with an empty cloud folder.
     fn first(&self, what: &str, rounds: usize) -> Vec<Row> {
         let runners: Vec<Runner> = self
             .everybody()
@@ -211,7 +211,7 @@ impl Sync {
         rows
     }
 
-    /// What looking at every file of both sides takes at least.
+    /// Returns a `find` over both sides, the lower bound of the time to list all files.
     fn find(&self) -> Runner {
         let home = self.bench.home.clone();
         let cloud = own(&self.bench, Who::Ours).join("cloud");

@@ -1,5 +1,5 @@
 #![no_main]
-//! See `tests/support/fuzzing.rs`.
+//! Fuzzes the target `manifest` of `tests/support/fuzzing.rs`.
 
 use codex_manager_fuzz::fuzzing;
 

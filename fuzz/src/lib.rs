@@ -1,4 +1,4 @@
-//! The fuzz targets' share of the tests' support: the same functions, run on other inputs.
+//! The functions of the fuzz targets, shared with the tests in `tests/support/fuzzing.rs`.
 
 #![allow(dead_code, reason = "the tests use more of it")]
 
@@ -7,31 +7,31 @@ mod inputs;
 #[path = "../../tests/support/hostile.rs"]
 mod hostile;
 
-/// One function for each target.
+/// One function per fuzz target.
 pub mod fuzzing {
     use super::inputs;
 
-    /// The target `archive`.
+    /// Reads `bytes` as an archive.
     pub fn archive(bytes: &[u8]) {
         inputs::archive(bytes);
     }
 
-    /// The target `manifest`.
+    /// Reads `bytes` as the manifest of an archive.
     pub fn manifest(bytes: &[u8]) {
         inputs::manifest(bytes);
     }
 
-    /// The target `index`.
+    /// Reads `bytes` as the index of an archive.
     pub fn index(bytes: &[u8]) {
         inputs::index(bytes);
     }
 
-    /// The target `tar`.
+    /// Reads `bytes` as a tar stream.
     pub fn tar(bytes: &[u8]) {
         inputs::tar(bytes);
     }
 
-    /// The target `metadata`.
+    /// Reads `bytes` as a sidecar.
     pub fn metadata(bytes: &[u8]) {
         inputs::metadata(bytes);
     }

@@ -1,4 +1,4 @@
-//! An account as commands show it: the same facts in JSON and in words.
+//! Accounts as several commands show them, in JSON and in text, and the lists of known accounts.
 
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
@@ -16,47 +16,50 @@ use crate::ui::windows::{SpendCapJson, WindowJson};
 use crate::ui::{Style, Ui};
 use serde::Serialize;
 
-/// One account in JSON. Its keys are a contract.
+/// An account in JSON. Its keys are an interface.
 #[derive(Debug, Clone, Serialize)]
-pub struct AccountView {
-    /// The label.
-    pub email: String,
-    /// The workspace account id.
-    pub account_id: Option<String>,
-    /// The profile that holds its login.
-    pub profile: Option<String>,
-    /// Ready, unknown or cooldown.
-    pub state: AccountState,
-    /// Whether its login is at hand.
-    pub login: LoginState,
-    /// In cooldown: until when.
-    pub next_available_at: Option<String>,
-    /// When its weekly window began.
-    pub session_start_at: Option<String>,
-    /// When that window was first seen exhausted.
-    pub quota_end_detected_at: Option<String>,
-    /// When it was last used.
-    pub last_used_at: Option<String>,
-    /// When the figures were seen, or when the user held the account back.
-    pub observed_at: Option<String>,
-    /// Who said so.
-    pub source: Option<QuotaSource>,
-    /// The windows as they were seen.
-    pub windows: Vec<WindowJson>,
-    /// The limit on spending that was used up.
-    pub spend_cap: Option<SpendCapJson>,
+pub(crate) struct AccountView {
+    /// The email address, or the label of an API key.
+    pub(crate) email: String,
+    /// The id of the account's workspace.
+    pub(crate) account_id: Option<String>,
+    /// The name of the account's profile.
+    pub(crate) profile: Option<String>,
+    /// The state by the last known figures.
+    pub(crate) state: AccountState,
+    /// The state of the account's login on this machine.
+    pub(crate) login: LoginState,
+    /// The end of the cooldown, RFC 3339 in the local zone, like all times here.
+    pub(crate) next_available_at: Option<String>,
+    /// The start of the weekly window.
+    pub(crate) session_start_at: Option<String>,
+    /// The time of the first observation of that window as exhausted.
+    pub(crate) quota_end_detected_at: Option<String>,
+    /// The time of the last `use` of the account.
+    pub(crate) last_used_at: Option<String>,
+    /// The time of the observation, or of the user's `cooldown --set`.
+    pub(crate) observed_at: Option<String>,
+    /// The source of the observation.
+    pub(crate) source: Option<QuotaSource>,
+    /// The windows of the last observation.
+    pub(crate) windows: Vec<WindowJson>,
+    /// The exhausted spending limit, if any.
+    pub(crate) spend_cap: Option<SpendCapJson>,
 }
 
 impl AccountView {
-    /// An account in the state that was judged.
-    pub fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
+    /// Combines an account with its state.
+    pub(crate) fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
         let entry = &account.entry;
-        let look = entry.observation.as_ref();
+        let observation = entry.observation.as_ref();
         let held = verdict.cause == Some(Cause::Held);
         let (source, observed_at) = if held {
             (Some(QuotaSource::Manual), entry.held_since)
         } else {
-            (look.map(|l| l.source), look.map(|l| l.observed_at))
+            (
+                observation.map(|o| o.source),
+                observation.map(|o| o.observed_at),
+            )
         };
         let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
         Self {
@@ -71,19 +74,19 @@ impl AccountView {
             last_used_at: time(entry.last_used_at),
             observed_at: time(observed_at),
             source,
-            windows: look
-                .map(|look| look.windows.as_slice())
+            windows: observation
+                .map(|o| o.windows.as_slice())
                 .unwrap_or_default()
                 .iter()
                 .map(|window| {
-                    // In the local zone of now, whichever it was when the figure was seen.
+                    // The stored time may have the offset of another zone.
                     WindowJson::from(&Window {
                         resets_at: window.resets_at.map(|at| context.settings.zone.at(&at)),
                         ..window.clone()
                     })
                 })
                 .collect(),
-            spend_cap: look.and_then(|look| look.spend_cap).map(|cap| {
+            spend_cap: observation.and_then(|o| o.spend_cap).map(|cap| {
                 SpendCapJson::from(SpendCap {
                     resets_at: cap.resets_at.map(|at| context.settings.zone.at(&at)),
                     ..cap
@@ -93,51 +96,51 @@ impl AccountView {
     }
 }
 
-/// RFC 3339 with the local offset.
-pub fn local(at: &Timestamp, context: &Context) -> String {
+/// Formats a time as RFC 3339 with the local offset.
+pub(crate) fn local(at: &Timestamp, context: &Context) -> String {
     time::rfc3339(&at.to_utc(), context.settings.zone)
 }
 
-/// "Tue 24 Nov 15:55, in 3 d 4 h".
-pub fn full(at: &Timestamp, context: &Context) -> String {
+/// Formats a time as "Tue 24 Nov 15:55, in 3 d 4 h".
+pub(crate) fn full(at: &Timestamp, context: &Context) -> String {
     time::full(&at.to_utc(), context.settings.zone, &context.now())
 }
 
-/// "Tue 24 Nov 15:55".
-pub fn absolute(at: &Timestamp, context: &Context) -> String {
+/// Formats a time as "Tue 24 Nov 15:55".
+pub(crate) fn absolute(at: &Timestamp, context: &Context) -> String {
     time::absolute(&at.to_utc(), context.settings.zone, &context.now())
 }
 
-/// "in 3 d 4 h", "5 min ago", "now".
-pub fn relative(at: &Timestamp, context: &Context) -> String {
+/// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
+pub(crate) fn relative(at: &Timestamp, context: &Context) -> String {
     time::relative(&at.to_utc(), &context.now())
 }
 
-/// The profile's name, else the email: what a person calls the account.
-pub fn label(account: &Account) -> String {
+/// Returns the name of the account for people: its profile, else its email.
+pub(crate) fn label(account: &Account) -> String {
     let entry = &account.entry;
     let name = entry.profile.as_deref();
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
 
-/// Text from a file name or a document without anything that could steer a terminal.
-pub fn printable(text: &str) -> String {
+/// Replaces control characters, so that text from a file cannot control the terminal.
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
-/// The beginning of `text`, at most `longest` characters with what says that there is more.
-pub fn shortened(text: &str, longest: usize) -> String {
-    if text.chars().count() <= longest {
+/// Truncates `text` to at most `max_chars` characters, ending in "…" if it was longer.
+pub(crate) fn shortened(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
         return text.to_owned();
     }
-    let beginning: String = text.chars().take(longest - 1).collect();
+    let beginning: String = text.chars().take(max_chars - 1).collect();
     format!("{}…", beginning.trim_end())
 }
 
-/// The colour of a state.
-pub fn style_of(state: AccountState) -> Style {
+/// Returns the style in which a state is printed.
+pub(crate) fn style_of(state: AccountState) -> Style {
     match state {
         AccountState::Ready => Style::Good,
         AccountState::Unknown => Style::Plain,
@@ -145,8 +148,8 @@ pub fn style_of(state: AccountState) -> Style {
     }
 }
 
-/// A bar of what is left of a window, eight characters wide.
-pub fn bar(left_percent: f64) -> String {
+/// Draws the remaining percentage of a window as a bar of eight characters.
+pub(crate) fn bar(left_percent: f64) -> String {
     const WIDTH: usize = 8;
     #[allow(
         clippy::cast_possible_truncation,
@@ -157,7 +160,7 @@ pub fn bar(left_percent: f64) -> String {
     let mut full = (left_percent / 100.0 * WIDTH as f64)
         .round()
         .clamp(0.0, 8.0) as usize;
-    // Something left is never drawn as nothing, nor something used as all of it.
+    // A window that is not exhausted never looks empty, and a used one never looks full.
     if full == 0 && left_percent >= 0.5 {
         full = 1;
     }
@@ -167,33 +170,38 @@ pub fn bar(left_percent: f64) -> String {
     format!("{}{}", "█".repeat(full), "░".repeat(WIDTH - full))
 }
 
-/// All accounts that are known: `cooldown.json` and the login of the live home. Warnings are said.
+/// Returns all known accounts: those of `cooldown.json` and the live one. Prints the warnings of
+/// reading them.
 ///
 /// # Errors
-/// `cooldown.json` was written by a newer version, or the file system refuses.
-pub fn known(context: &Context) -> Result<Vec<Account>, CommandError> {
+/// `cooldown.json` was written by a newer version or cannot be read.
+pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandError> {
     let home = &context.settings.manager_home;
     let loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
-    Ok(with_live(context, loaded.file))
+    Ok(accounts_with_live(context, loaded.file))
 }
 
-/// All accounts, and all profiles as they are on disk, whatever `cooldown.json` says of them.
+/// Returns all known accounts and all profiles. Profiles come from the disk, because `cooldown.json`
+/// may be
+/// older.
 ///
 /// # Errors
-/// A document was written by a newer version, or the file system refuses.
-pub fn with_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
+/// A document was written by a newer version or cannot be read.
+pub(crate) fn accounts_and_profiles(
+    context: &Context,
+) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
     let home = &context.settings.manager_home;
     let mut loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
     let profiles = Profiles::of(home).list()?;
     loaded.file.set_profiles(&profiles);
-    let accounts = with_live(context, loaded.file);
+    let accounts = accounts_with_live(context, loaded.file);
     Ok((accounts, profiles))
 }
 
-/// The same for a document that is at hand.
-pub fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
+/// Returns the accounts of a loaded `cooldown.json`, and the live one.
+pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
     let live = read_login(&context.settings.codex_home).unwrap_or_else(|e| {
         context.ui.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
@@ -201,28 +209,31 @@ pub fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
     accounts::list(&context.settings.manager_home, live.login(), file)
 }
 
-/// Says each warning.
-pub fn warn_all(ui: &Ui, warnings: &[String]) {
+/// Prints each of the warnings.
+pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {
     for warning in warnings {
         ui.warn(warning);
     }
 }
 
-/// Says what of something that is done could not be noted: no reason to say that it failed. Whether all
-/// of it is noted.
-pub fn warn_not_noted(ui: &Ui, failures: impl IntoIterator<Item: Into<CommandError>>) -> bool {
-    let told = failures.into_iter().map(|e| e.into().in_one_line());
-    let mut told: Vec<String> = told.collect();
-    // One file may stand in the way twice.
-    told.dedup();
-    for failure in &told {
-        ui.warn(format_args!("done, but not noted: {failure}"));
+/// Warns of records that could not be written after an operation succeeded. Returns true if there were no
+/// failures.
+pub(crate) fn warn_not_recorded(
+    ui: &Ui,
+    failures: impl IntoIterator<Item: Into<CommandError>>,
+) -> bool {
+    let messages = failures.into_iter().map(|e| e.into().in_one_line());
+    let mut messages: Vec<String> = messages.collect();
+    // Two records can fail on the same file.
+    messages.dedup();
+    for message in &messages {
+        ui.warn(format_args!("done, but not recorded: {message}"));
     }
-    told.is_empty()
+    messages.is_empty()
 }
 
-/// An account with its state at the current time.
-pub fn judged(account: Account, context: &Context) -> (Account, Verdict) {
+/// Pairs an account with its state at the current time.
+pub(crate) fn with_verdict(account: Account, context: &Context) -> (Account, Verdict) {
     let verdict = state::judge(&account.entry, &context.now());
     (account, verdict)
 }

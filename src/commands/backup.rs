@@ -3,7 +3,7 @@
 mod show;
 
 use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
-use super::account::{warn_all, warn_not_noted};
+use super::account::{warn_all, warn_not_recorded};
 use super::refresh::inquiry;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
@@ -177,7 +177,7 @@ impl BackupArgs {
         )?;
         let noted = store::note_archive(manager, &published, &context.now(), context.settings.zone);
         warn_all(&context.ui, &noted.warnings);
-        let is_noted = warn_not_noted(&context.ui, noted.failures);
+        let is_noted = warn_not_recorded(&context.ui, noted.failures);
         show_done(context, &published, &plan.report, &outcome);
         warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
         let no_quota = !self.no_status && lacks_quota(&plan.report);

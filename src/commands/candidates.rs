@@ -1,10 +1,11 @@
-//! What a shell may complete: accounts, profiles, archives, settings. Read from what is at hand,
-//! within milliseconds; nothing is asked of Codex and nothing is written.
+//! Completion candidates: accounts, profiles, archives, settings, zones. Reads files only, so that the
+//! shell
+//! gets them within milliseconds; neither runs Codex nor writes anything.
 
 use super::restore::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
 use crate::config::file::ConfigFile;
-use crate::config::{self, FOLDER_KEYS, KEYS, Kind, Setting};
+use crate::config::{self, FOLDER_KEYS, KEYS, Setting, ValueKind};
 use crate::context::{Flags, Settings};
 use crate::inventory::{cooldown, store};
 use crate::io::clock::Clock;
@@ -16,9 +17,9 @@ use clap_complete::engine::{
 use std::ffi::OsStr;
 use std::fs;
 
-/// Gives every argument that names an account, profile, archive, setting or zone its candidates. They
-/// are told by the name that help gives the value, so that a new command has them too.
-pub fn attach(command: Command) -> Command {
+/// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
+/// Because the value name decides, new commands need no code here.
+pub(crate) fn attach(command: Command) -> Command {
     let of_profiles = command.get_name() == "profile";
     attach_within(command, of_profiles)
 }
@@ -57,13 +58,14 @@ fn value_name(arg: &Arg) -> String {
     names.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Where things are, as the environment of the shell says; its line may say otherwise.
+/// Returns the settings of the environment. Global flags on the command line being completed are not
+/// considered.
 fn homes() -> Option<Settings> {
     let env = Environment::of_process();
-    Settings::decide(Flags::default(), &env).ok()
+    Settings::resolve(Flags::default(), &env).ok()
 }
 
-/// Those that begin with what was typed, in whatever letter case.
+/// Returns the candidates that start with the typed text, ignoring case.
 fn beginning_with(
     typed: &OsStr,
     all: impl IntoIterator<Item = (String, Option<String>)>,
@@ -71,7 +73,7 @@ fn beginning_with(
     let typed = typed.to_string_lossy().to_lowercase();
     all.into_iter()
         .filter(|(name, _)| name.to_lowercase().starts_with(&typed))
-        // A name that steers a terminal, or ends a line of the shell's, is not offered.
+        // A control character could end the shell's line or control the terminal.
         .filter(|(name, _)| !name.chars().any(char::is_control))
         .map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into)))
         .collect()
@@ -111,7 +113,7 @@ fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     beginning_with(typed, names)
 }
 
-/// Newest window first, as short as they may be typed.
+/// Archive names without the suffix, newest first.
 fn archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let folder = homes().map(|settings| store::backups(&settings.manager_home));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
@@ -144,13 +146,13 @@ fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
         return folders(table, folder);
     }
     let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
-    // Most folders are in the home folder, and a shell adds no blank after a slash.
+    // Most folders are below the home folder, and shells add no space after a slash.
     let of_folders =
         FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
     beginning_with(typed, all.into_iter().chain(of_folders))
 }
 
-/// Keys of a table of [`FOLDER_KEYS`]: those of the file, then folders on disk.
+/// Returns keys of a table of [`FOLDER_KEYS`]: those of the configuration, then folders on disk.
 fn folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
     let file = homes().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());
     let set = file.map_or(Vec::new(), |file| file.folder_settings());
@@ -164,17 +166,18 @@ fn folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
     all
 }
 
-/// Those of the setting that was typed before; a completer is told the word alone.
+/// Returns the values of the setting before the cursor. A completer gets only the current word, so the
+/// setting is taken from the process's arguments.
 fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let words = std::env::args_os().filter_map(|word| word.into_string().ok());
     let setting = words
         .filter_map(|word| config::find(&word).ok())
         .next_back();
     let all = match setting.map(|setting| setting.key.kind) {
-        Some(Kind::Choice(names)) => names(),
-        Some(Kind::Flag) => vec!["true".to_owned(), "false".to_owned()],
-        Some(Kind::Zone) => return zones(typed),
-        Some(Kind::Profile) => return profiles(typed),
+        Some(ValueKind::Choice(names)) => names(),
+        Some(ValueKind::Flag) => vec!["true".to_owned(), "false".to_owned()],
+        Some(ValueKind::Zone) => return zones(typed),
+        Some(ValueKind::Profile) => return profiles(typed),
         _ => Vec::new(),
     };
     beginning_with(typed, all.into_iter().map(|name| (name, None)))

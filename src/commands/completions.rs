@@ -1,4 +1,5 @@
-//! `completions`: the script that lets a shell complete commands, accounts, profiles and archives.
+//! `completions`: prints the script that makes a shell complete commands, accounts, profiles and
+//! archives.
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -6,27 +7,27 @@ use clap::{Args, ValueEnum};
 use clap_complete::env::Shells;
 use serde_json::json;
 
-/// The variable by which the script asks the program for candidates.
-pub const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
+/// The environment variable with which the script requests candidates from the program.
+pub(crate) const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
 
 /// Print the script that completes commands, accounts and archives
 ///
-/// The script asks the program itself for candidates, which reads what it has at hand: it asks no
-/// network. Load it where your shell starts, so that it fits the program that is installed.
+/// The script gets its candidates from the program, which reads local files and makes no network
+/// connections. Load it in your shell's startup file, so that it always matches the installed version.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   source <(codex-manager completions bash)                       # in ~/.bashrc
   source <(codex-manager completions zsh)                        # in ~/.zshrc, after compinit
   codex-manager completions fish | source                        # in config.fish
   codex-manager completions powershell | Out-String | Invoke-Expression")]
-pub struct CompletionsArgs {
-    /// The shell
+pub(crate) struct CompletionsArgs {
+    /// The shell to complete in
     #[arg(value_name = "SHELL")]
-    shell: Shell,
+    shell: CompletionShell,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shell {
+enum CompletionShell {
     Bash,
     Elvish,
     Fish,
@@ -34,7 +35,7 @@ enum Shell {
     Zsh,
 }
 
-impl Shell {
+impl CompletionShell {
     fn name(self) -> &'static str {
         match self {
             Self::Bash => "bash",
@@ -47,11 +48,11 @@ impl Shell {
 }
 
 impl CompletionsArgs {
-    /// Runs the command.
+    /// Prints the script. Fails only if clap cannot write it.
     ///
     /// # Errors
     /// None that is known.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let shell = self.shell.name();
         let script = script(self.shell)
             .map_err(|e| CommandError::failed(format!("no script for {shell}")).because(e))?;
@@ -63,15 +64,15 @@ impl CompletionsArgs {
     }
 }
 
-fn script(shell: Shell) -> std::io::Result<String> {
+fn script(shell: CompletionShell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script = Vec::new();
     if let Some(completer) = Shells::builtins().completer(shell.name()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
     }
     let mut script = String::from_utf8_lossy(&script).into_owned();
-    if matches!(shell, Shell::Bash) {
-        // bash cuts words at @ for host names; an email is one word.
+    if matches!(shell, CompletionShell::Bash) {
+        // bash splits words at @ (for host names), which would split email addresses.
         script.insert_str(0, "COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n");
     }
     Ok(script)

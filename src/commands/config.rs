@@ -1,9 +1,9 @@
-//! `config`: the settings of `config.toml`, and what an older tool left.
+//! `config`: lists and changes the settings of `config.toml`, and imports the home of an older tool.
 
 use super::account::printable;
 use super::config_import_python::ImportPythonArgs;
-use crate::config::file::{self, ConfigError, ConfigFile};
-use crate::config::{self, FILE_NAME, KEYS, Kind, Setting};
+use crate::config::file::{self, ConfigFile, ConfigFileError};
+use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
 use crate::io::file_open;
@@ -20,12 +20,12 @@ use toml_edit::Value;
 
 /// Show and change settings
 ///
-/// They are kept in config.toml of the manager home. A flag wins over the environment, that over
-/// the file, that over the default; for the time zone the file wins over TZ.
+/// Settings are stored in config.toml of the manager home. Flags take precedence over the environment,
+/// then come the file and the default. For the time zone the file takes precedence over TZ.
 ///
-/// folders.PATH and trusted.PATH apply to a folder and all folders below it. PATH is absolute or
-/// begins with ~; the longest PATH wins. folders.PATH is the profile that launch uses there;
-/// trusted.PATH is true where a .codex-account file may name the profile.
+/// folders.PATH and trusted.PATH apply to a folder and everything below it. PATH is absolute or
+/// begins with ~; the longest matching PATH wins. folders.PATH is the profile that launch uses there.
+/// With trusted.PATH set to true, a .codex-account file there may name the profile.
 #[derive(Debug, Args)]
 #[command(
     disable_help_subcommand = true,
@@ -36,101 +36,101 @@ use toml_edit::Value;
   codex-manager config set folders.~/clients/acme acme
   codex-manager config unset timezone"
 )]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    List(ListArgs),
-    Get(GetArgs),
-    Set(SetArgs),
-    Unset(UnsetArgs),
-    Path(PathArgs),
-    Edit(EditArgs),
+enum ConfigCommand {
+    List(ConfigListArgs),
+    Get(ConfigGetArgs),
+    Set(ConfigSetArgs),
+    Unset(ConfigUnsetArgs),
+    Path(ConfigPathArgs),
+    Edit(ConfigEditArgs),
     ImportPython(ImportPythonArgs),
 }
 
-/// List every setting, its value and where that comes from
+/// List all settings with their values and where each value comes from
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config list
   codex-manager config list --json | jq '.settings[].key'")]
-struct ListArgs {}
+struct ConfigListArgs {}
 
 /// Print the value of one setting
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config get timezone")]
-struct GetArgs {
-    /// The setting
+struct ConfigGetArgs {
+    /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
 }
 
-/// Change a setting; comments in the file stay
+/// Change a setting; comments in the file are kept
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config set timezone Europe/Berlin
   codex-manager config set prune.keep_within 14d
   codex-manager config set folders.~/clients/acme acme
   codex-manager config set trusted.~/work true")]
-struct SetArgs {
-    /// The setting
+struct ConfigSetArgs {
+    /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
-    /// Its new value
+    /// The value to set
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: String,
-    /// Only say what would be written
+    /// Show the change; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Go back to the default of a setting
+/// Reset a setting to its default
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config unset timezone")]
-struct UnsetArgs {
-    /// The setting
+struct ConfigUnsetArgs {
+    /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
-    /// Only say what would be written
+    /// Show the change; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Print where the file is
+/// Print the path of config.toml
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config path")]
-struct PathArgs {}
+struct ConfigPathArgs {}
 
-/// Edit a copy of the file; it replaces the file when all of it is valid
+/// Edit config.toml in your editor; the result is saved only if it is valid
 ///
-/// The editor is $VISUAL, else $EDITOR. What is not valid is kept beside the file.
+/// The editor is $VISUAL, else $EDITOR. An invalid result is kept beside the file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config edit
   EDITOR='code --wait' codex-manager config edit")]
-struct EditArgs {
-    /// Check what was written, and leave the file as it is
+struct ConfigEditArgs {
+    /// Check the result; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Where a value comes from.
+/// The source of a value, in order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Origin {
+enum ValueOrigin {
     Flag,
     Environment,
     File,
     Default,
 }
 
-impl Origin {
+impl ValueOrigin {
     fn name(self) -> &'static str {
         match self {
             Self::Flag => "flag",
@@ -141,23 +141,23 @@ impl Origin {
     }
 }
 
-/// A setting as scripts see it. Its keys are a contract.
+/// A setting in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct SettingJson {
     key: String,
     value: Json,
     default: Json,
-    origin: Origin,
+    origin: ValueOrigin,
 }
 
 #[derive(Debug, Serialize)]
-struct ListJson {
+struct SettingsJson {
     settings: Vec<SettingJson>,
     path: String,
 }
 
 #[derive(Debug, Serialize)]
-struct ChangeJson {
+struct SettingChangeJson {
     key: String,
     before: Json,
     after: Json,
@@ -166,18 +166,16 @@ struct ChangeJson {
 }
 
 impl ConfigArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// A setting that is not known or may not hold what was given, a file that is no TOML, no
-    /// editor; the file is untouched then.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
+    /// then.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.verb {
-            Verb::List(ListArgs {}) => list(context),
-            Verb::Get(args) => get(context, &args.key),
-            Verb::Set(args) => set(context, &args),
-            Verb::Unset(args) => unset(context, &args),
-            Verb::Path(PathArgs {}) => {
+            ConfigCommand::List(ConfigListArgs {}) => list(context),
+            ConfigCommand::Get(args) => get(context, &args.key),
+            ConfigCommand::Set(args) => set(context, &args),
+            ConfigCommand::Unset(args) => unset(context, &args),
+            ConfigCommand::Path(ConfigPathArgs {}) => {
                 let path = ConfigFile::path_in(&context.settings.manager_home);
                 context.ui.line(path.display());
                 context
@@ -185,8 +183,8 @@ impl ConfigArgs {
                     .document("config path", &json!({ "path": path.to_string_lossy() }));
                 Ok(Outcome::Done)
             }
-            Verb::Edit(args) => edit(context, args.dry_run),
-            Verb::ImportPython(args) => args.run(context),
+            ConfigCommand::Edit(args) => edit(context, args.dry_run),
+            ConfigCommand::ImportPython(args) => args.run(context),
         }
     }
 }
@@ -206,12 +204,12 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     let mut long = Vec::new();
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
-            Origin::Default => Style::Dim,
+            ValueOrigin::Default => Style::Dim,
             _ => Style::Plain,
         };
-        let value = printable(&shown(&setting.value));
+        let value = printable(&to_text(&setting.value));
         let cell = match setting.value {
-            // Broken between its parts.
+            // The table wraps a list between its items.
             Json::Array(_) => value.clone(),
             _ => in_table(&value),
         };
@@ -229,18 +227,18 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     table.keep_whole(0);
     table.keep_words(1);
     ui.line(table.render());
-    // Paths are too long for the table.
-    let of_folders = settings.iter().skip(KEYS.len());
-    long.extend(of_folders.map(|s| (printable(&s.key), printable(&shown(&s.value)))));
+    // Folder keys are paths, too long for a table of 80 columns.
+    let folder_values = settings.iter().skip(KEYS.len());
+    long.extend(folder_values.map(|s| (printable(&s.key), printable(&to_text(&s.value)))));
     for (name, value) in long {
         ui.line(format_args!("{name} = {value}"));
     }
-    ui.note("change one with: codex-manager config set KEY VALUE");
+    ui.note("change a setting: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(&context.settings.manager_home);
     let path = path.to_string_lossy().into_owned();
-    ui.document("config list", &ListJson { settings, path });
-    // Shown for what it is, but nothing else works until it is mended.
-    file.decide()?;
+    ui.document("config list", &SettingsJson { settings, path });
+    // Invalid values are listed too, but the command fails, as all others do until they are fixed.
+    file.values()?;
     Ok(Outcome::Done)
 }
 
@@ -249,32 +247,32 @@ fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
     let file = ConfigFile::read(&context.settings.manager_home)?;
     let key = file.as_spelled(key, context.env.home_dir.as_deref());
     let setting = effective(&key, &file, context);
-    context.ui.line(printable(&shown(&setting.value)));
+    context.ui.line(printable(&to_text(&setting.value)));
     context.ui.document("config get", &setting);
     Ok(Outcome::Done)
 }
 
-fn set(context: &Context, args: &SetArgs) -> Result<Outcome, CommandError> {
+fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError> {
     let setting = config::find(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
-        CommandError::usage(format!("{} may not be {:?}", args.key, args.value))
-            .hint(format!("it takes {}; nothing was changed", kind.expected()))
+        CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
+            .hint(format!("expected {}; nothing was changed", kind.expected()))
     })?;
     let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
     })?;
     let name = &args.value;
     let profile = context.manager_path("profiles").join(name);
-    if matches!(kind, Kind::Profile) && !profile.join("profile.json").is_file() {
+    if matches!(kind, ValueKind::Profile) && !profile.join("profile.json").is_file() {
         context.ui.note(format_args!(
-            "there is no profile {name} yet; add it with: codex-manager profile login {name}"
+            "there is no profile {name} yet; create it with: codex-manager profile login {name}"
         ));
     }
     Ok(outcome)
 }
 
-fn unset(context: &Context, args: &UnsetArgs) -> Result<Outcome, CommandError> {
+fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandError> {
     let setting = config::find(&args.key)?;
     let dry_run = args.dry_run;
     change(context, "config unset", setting, dry_run, |file, key| {
@@ -283,13 +281,13 @@ fn unset(context: &Context, args: &UnsetArgs) -> Result<Outcome, CommandError> {
     })
 }
 
-/// Changes one setting, or only says how.
+/// Changes one setting, or with `dry_run` only prints the change.
 fn change(
     context: &Context,
     command: &str,
     setting: Setting,
     dry_run: bool,
-    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigError>,
+    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigFileError>,
 ) -> Result<Outcome, CommandError> {
     let home = &context.settings.manager_home;
     let both = |file: &mut ConfigFile| {
@@ -297,7 +295,7 @@ fn change(
         let before = file.get(&setting).map_or(Json::Null, to_json);
         work(file, &setting)?;
         let after = file.get(&setting).map_or(Json::Null, to_json);
-        Ok::<_, ConfigError>((setting, before, after))
+        Ok::<_, ConfigFileError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
         file::target(&ConfigFile::path_in(home))?;
@@ -310,24 +308,27 @@ fn change(
         Some(_) => "not set",
         None => "the default",
     };
-    let said = |value: &Json| match value {
+    let describe = |value: &Json| match value {
         Json::Null => unset.to_owned(),
-        value => printable(&shown(value)),
+        value => printable(&to_text(value)),
     };
     let name = printable(&key);
     let text = if before == after {
-        format!("{name} is {} already", said(&after))
+        format!(
+            "{name} is {} already; nothing was changed",
+            describe(&after)
+        )
     } else {
-        format!("{name}: {} → {}", said(&before), said(&after))
+        format!("{name}: {} → {}", describe(&before), describe(&after))
     };
     context.ui.prose(text);
     if dry_run {
-        context.ui.note("nothing was written: --dry-run");
+        context.ui.note("dry run: nothing was written");
     }
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     context.ui.document(
         command,
-        &ChangeJson {
+        &SettingChangeJson {
             key,
             before,
             after,
@@ -338,7 +339,7 @@ fn change(
     Ok(Outcome::Done)
 }
 
-/// The value that counts, and where it comes from.
+/// Returns the effective value of a setting and its source.
 fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
     let settings = &context.settings;
     let flags = &settings.flags;
@@ -354,25 +355,25 @@ fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> Setting
         "codex.bin" => flags.codex_bin.is_some(),
         _ => false,
     };
-    // Above the file stands every variable but TZ, which describes the machine.
+    // Every variable but TZ takes precedence over the file; TZ describes the machine.
     let origin = match (by_flag, variable, in_file) {
-        (true, ..) => Origin::Flag,
-        (_, _, Some(_)) if key.name == "timezone" => Origin::File,
+        (true, ..) => ValueOrigin::Flag,
+        (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
         (_, true, _) if key.name != "timezone" || context::zone_of_tz(&context.env).is_some() => {
-            Origin::Environment
+            ValueOrigin::Environment
         }
-        (_, _, Some(_)) => Origin::File,
-        _ => Origin::Default,
+        (_, _, Some(_)) => ValueOrigin::File,
+        _ => ValueOrigin::Default,
     };
     let default = config::default_of(key);
     let value = match (key.name, origin) {
-        (_, Origin::File) => in_file.map_or(Json::Null, to_json),
+        (_, ValueOrigin::File) => in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),
         ("color", _) => json!(settings.color.name()),
-        ("codex.home", Origin::Flag | Origin::Environment) => {
+        ("codex.home", ValueOrigin::Flag | ValueOrigin::Environment) => {
             json!(settings.codex_home.to_string_lossy())
         }
-        ("codex.bin", Origin::Flag) => {
+        ("codex.bin", ValueOrigin::Flag) => {
             json!(settings.codex_bin.as_ref().map(|p| p.to_string_lossy()))
         }
         _ => default.clone(),
@@ -385,7 +386,7 @@ fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> Setting
     }
 }
 
-/// A value of the file as JSON.
+/// Converts a value of the file to JSON.
 fn to_json(value: &Value) -> Json {
     match value {
         Value::String(text) => json!(text.value()),
@@ -397,22 +398,22 @@ fn to_json(value: &Value) -> Json {
     }
 }
 
-/// A value as it has room in a table: the end alone of what is long, as a path is.
+/// Shortens a value to the width of its column. The end is kept, because most long values are paths.
 fn in_table(value: &str) -> String {
-    const LONGEST: usize = 16;
-    match value.chars().count().checked_sub(LONGEST) {
+    const MAX_CHARS: usize = 16;
+    match value.chars().count().checked_sub(MAX_CHARS) {
         None | Some(0) => value.to_owned(),
         Some(over) => format!("…{}", value.chars().skip(over + 1).collect::<String>()),
     }
 }
 
-/// A value as people read it.
-fn shown(value: &Json) -> String {
+/// Formats a value for people.
+fn to_text(value: &Json) -> String {
     match value {
         Json::Null => "-".into(),
         Json::String(text) => text.clone(),
         Json::Array(list) => {
-            let items: Vec<_> = list.iter().map(shown).collect();
+            let items: Vec<_> = list.iter().map(to_text).collect();
             items.join(", ")
         }
         other => other.to_string(),
@@ -435,23 +436,23 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
         .iter()
         .find_map(|name| context.env.text(name))
         .ok_or_else(|| {
-            let error = CommandError::usage("no editor is known");
-            // No other command works on a file that cannot be read.
+            let error = CommandError::usage("no editor is set");
+            // `config set` cannot change a file that does not parse.
             if ConfigFile::read(home).is_ok() {
                 error.hint(
-                    "set EDITOR, or change one setting with: codex-manager config set KEY VALUE",
+                    "set EDITOR, or change a single setting: codex-manager config set KEY VALUE",
                 )
             } else {
                 error.hint(format!(
-                    "set EDITOR, or put the file right or away by hand: {}",
+                    "set EDITOR, or fix or remove the file by hand: {}",
                     path.display()
                 ))
             }
         })?;
     file::target(&path)?;
     let before = file::read_text(&path)?;
-    let scratch = Scratch::new(context, dry_run)?;
-    let copy = scratch.path().join(FILE_NAME);
+    let folder = EditFolder::new(context, dry_run)?;
+    let copy = folder.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
     open_editor(editor, &copy)?;
     let text = file_open::read_to_string(&copy).at("read", &copy)?;
@@ -459,21 +460,22 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
         context.ui.line("nothing was changed");
     } else {
         let checked = ConfigFile::parse(path.clone(), &text)
-            .and_then(|file| file.decide().map(|_| file))
+            .and_then(|file| file.values().map(|_| file))
             .map_err(CommandError::from);
         match checked {
             Ok(file) => {
                 warn_about_unknown(context, &file);
                 if !dry_run && !file::replace(home, &before, &file)? {
-                    let lost =
-                        CommandError::conflict("another command changed the settings meanwhile");
-                    return Err(keep(&path, &copy, lost)?);
+                    let conflict = CommandError::conflict(
+                        "another command changed the settings in the meantime",
+                    );
+                    return Err(keep_rejected(&path, &copy, conflict)?);
                 }
                 let done = if dry_run { "is valid" } else { "was replaced" };
                 context.ui.prose(format_args!("{} {done}", path.display()));
             }
             Err(e) if dry_run => return Err(e),
-            Err(e) => return Err(keep(&path, &copy, e)?),
+            Err(e) => return Err(keep_rejected(&path, &copy, e)?),
         }
     }
     let changed = text != before && !dry_run;
@@ -484,13 +486,13 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
     Ok(Outcome::Done)
 }
 
-/// Where the copy is edited: nothing is left in the manager home by a dry run.
-enum Scratch {
+/// The folder of the edited copy. In a dry run it is outside of the manager home, which stays unchanged.
+enum EditFolder {
     Own { folder: PathBuf, _staging: Staging },
     Temporary(tempfile::TempDir),
 }
 
-impl Scratch {
+impl EditFolder {
     fn new(context: &Context, dry_run: bool) -> Result<Self, CommandError> {
         if dry_run {
             let parent = context.env.temp_dir();
@@ -512,18 +514,22 @@ impl Scratch {
     }
 }
 
-/// Keeps what was written and not taken; the error says where.
-fn keep(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError, CommandError> {
+/// Saves a rejected text beside the file and adds its path to the error.
+fn keep_rejected(
+    path: &Path,
+    copy: &Path,
+    error: CommandError,
+) -> Result<CommandError, CommandError> {
     let beside = path.with_file_name("config.rejected.toml");
     let text = file_open::read(copy).at("read", copy)?;
     atomic::write(&beside, &text)?;
     Ok(error.hint(format!(
-        "the settings were not changed; what you wrote is kept: {}",
+        "the settings were not changed; your version is saved as {}",
         beside.display()
     )))
 }
 
-/// Runs the editor on `file` as a shell would: it may come with arguments.
+/// Runs the editor on `file` through the shell, because `EDITOR` may contain arguments.
 fn open_editor(editor: &str, file: &Path) -> Result<(), CommandError> {
     let mut command = if cfg!(windows) {
         let mut words = editor.split_whitespace();

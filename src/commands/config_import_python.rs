@@ -15,10 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// Copy the archives and the cooldown of a Python codex-manager into the manager home
 ///
-/// Versions 1.x and 2.0 of that tool keep theirs in ~/.codexmgr. Later versions use the manager home,
-/// where they are read in place. The folder itself is not changed; copies are byte for byte the same. No
-/// archive is overwritten, and a newer figure is never replaced by an older one. Running it again copies
-/// what is new.
+/// Versions 1.x and 2.0 of that tool store them in ~/.codexmgr. Later versions use the manager home and
+/// need no import. The source folder is not changed. Copies are identical; no archive is overwritten, and
+/// a newer figure is never replaced by an older one. Running the command again copies only what is new.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config import-python --dry-run
@@ -33,7 +32,7 @@ pub(super) struct ImportPythonArgs {
     dry_run: bool,
 }
 
-/// The JSON output. Its keys are a stable interface.
+/// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
 struct ImportJson<'a> {
     source: &'a Path,
@@ -48,8 +47,8 @@ impl ImportPythonArgs {
         let folder = given
             .or_else(|| python_home::default_folder(&context.env))
             .ok_or_else(|| {
-                CommandError::usage("no home folder is known")
-                    .hint("name the folder: codex-manager config import-python DIR")
+                CommandError::usage("cannot find your home folder")
+                    .hint("name the source folder: codex-manager config import-python DIR")
             })?;
         let target = CopyTarget {
             manager_home: &context.settings.manager_home,
@@ -119,10 +118,10 @@ impl ImportPythonArgs {
             pluralize(plan.accounts.len(), "account"),
         ));
         if self.dry_run {
-            ui.note("nothing was written: --dry-run");
+            ui.note("dry run: nothing was written");
         } else if added > 0 {
             ui.note(format_args!("nothing was changed in {}", folder.display()));
-            ui.note("read the copies through: codex-manager verify --all");
+            ui.note("verify the copies: codex-manager verify --all");
         }
     }
 }

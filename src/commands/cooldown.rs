@@ -1,8 +1,8 @@
-//! `cooldown`: which accounts are free, and until when the others are not.
+//! `cooldown`: shows which accounts are ready and when the others will be, and holds accounts back.
 
 use super::account::{
-    AccountView, absolute, bar, full, judged, label, local, printable, relative, style_of,
-    warn_all, with_live, with_profiles,
+    AccountView, absolute, accounts_and_profiles, accounts_with_live, bar, full, label, local,
+    printable, relative, style_of, warn_all, with_verdict,
 };
 use crate::codex::window::Window;
 use crate::context::Context;
@@ -28,38 +28,38 @@ Examples:
   codex-manager cooldown --set me@example.com --until '+3d 4h'
   codex-manager cooldown --clear work";
 
-/// Show which accounts are free, and until when the others are not
+/// Show which accounts are ready, and when the others will be
 ///
-/// Reads what was seen last; asks nobody. An account is in cooldown while one of Codex's own quota
-/// windows is exhausted, a limit on spending is used up, or while it is held back by hand.
+/// Uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
+/// quota windows or a spending limit is exhausted, or while you hold it back.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct CooldownArgs {
-    /// Draw the next seven days instead of the table
+pub(crate) struct CooldownArgs {
+    /// Draw a timeline of the next seven days instead of the table
     #[arg(long)]
     timeline: bool,
     /// Hold an account back until a time
     #[arg(long, value_name = "ACCOUNT", requires = "until")]
     set: Option<String>,
-    /// 15:55, "tue 15:55", "2026-11-24 15:55", +3d, "3d 4h", or RFC 3339
+    /// The time: 15:55, "tue 15:55", "2026-11-24 15:55", +3d, "3d 4h", or RFC 3339
     #[arg(long, value_name = "TIME", requires = "set")]
     until: Option<String>,
-    /// No longer hold an account back
+    /// Stop holding an account back
     #[arg(long, value_name = "ACCOUNT", conflicts_with = "set")]
     clear: Option<String>,
-    /// Show what would be done, and write nothing
+    /// Show what would be done; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What is to be changed.
+/// A requested change of a hold.
 #[derive(Debug)]
-enum Change {
+enum HoldChange {
     Hold { account: String, until: Timestamp },
     Release { account: String },
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct CooldownView {
     now: String,
@@ -67,18 +67,17 @@ struct CooldownView {
 }
 
 impl CooldownArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// No account or several fit, the time means nothing or has passed, or `cooldown.json` cannot be
-    /// read or written.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// No account or several match, the time is invalid or in the past, or `cooldown.json` cannot be
+    /// read or
+    /// written.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let change = change_of(&self, context)?;
         let accounts = match &change {
-            None => with_profiles(context)?.0,
+            None => accounts_and_profiles(context)?.0,
             Some(change) => {
                 let file = apply(change, self.dry_run, context)?;
-                with_live(context, file)
+                accounts_with_live(context, file)
             }
         };
         show(accounts, self.timeline, context);
@@ -86,9 +85,9 @@ impl CooldownArgs {
     }
 }
 
-fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, CommandError> {
+fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>, CommandError> {
     if let Some(account) = &args.clear {
-        return Ok(Some(Change::Release {
+        return Ok(Some(HoldChange::Release {
             account: account.clone(),
         }));
     }
@@ -99,28 +98,31 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, C
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
     if until <= context.now() {
         return Err(CommandError::usage(format!(
-            "--until lies in the past: {}",
+            "--until is in the past: {}",
             full(&until, context)
         )));
     }
-    Ok(Some(Change::Hold {
+    Ok(Some(HoldChange::Hold {
         account: account.clone(),
         until,
     }))
 }
 
-/// Applies the change, or shows it in a copy.
-fn apply(change: &Change, dry_run: bool, context: &Context) -> Result<CooldownFile, CommandError> {
+/// Applies the change, or with `dry_run` returns the document as it would be.
+fn apply(
+    change: &HoldChange,
+    dry_run: bool,
+    context: &Context,
+) -> Result<CooldownFile, CommandError> {
     let home = &context.settings.manager_home;
     let (now, zone) = (context.now(), context.settings.zone);
-    // Planned first without a lock, so that what cannot be done creates nothing.
+    // Planned once without the lock: an impossible change must not create the manager home.
     let mut loaded = cooldown::load(home, &now, zone)?;
     let planned = change_entry(&mut loaded.file, change, context)?;
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
-        context
-            .ui
-            .note(format_args!("would be {planned}; nothing was written"));
+        context.ui.note(planned);
+        context.ui.note("dry run: nothing was written");
         return Ok(loaded.file);
     }
     let updated = cooldown::update(home, &now, zone, |file| {
@@ -135,30 +137,30 @@ fn apply(change: &Change, dry_run: bool, context: &Context) -> Result<CooldownFi
 
 fn change_entry(
     file: &mut CooldownFile,
-    change: &Change,
+    change: &HoldChange,
     context: &Context,
 ) -> Result<String, CommandError> {
-    // The live account can be meant too, before anything else is known of it.
-    let accounts = with_live(context, file.clone());
-    let (Change::Hold { account: text, .. } | Change::Release { account: text }) = change;
+    // The live account can be held before it has an entry in cooldown.json.
+    let accounts = accounts_with_live(context, file.clone());
+    let (HoldChange::Hold { account: text, .. } | HoldChange::Release { account: text }) = change;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let account = &accounts[position];
     let name = label(account);
     let entry = file.entry(&account.entry.identity);
     Ok(match change {
-        Change::Hold { until, .. } => {
+        HoldChange::Hold { until, .. } => {
             entry.held_until = Some(*until);
             entry.held_since = Some(context.local_now());
-            format!("held until {}: {name}", full(until, context))
+            format!("{name} is held back until {}", full(until, context))
         }
-        Change::Release { .. } => {
+        HoldChange::Release { .. } => {
             let was_held = entry.held_until.is_some_and(|until| until > context.now());
             entry.held_until = None;
             entry.held_since = None;
             if was_held {
-                format!("released: {name}")
+                format!("{name} is no longer held back")
             } else {
-                format!("released: {name} (it was not held)")
+                format!("{name} was not held back")
             }
         }
     })
@@ -167,9 +169,9 @@ fn change_entry(
 fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
     let mut rows: Vec<_> = accounts
         .into_iter()
-        .map(|account| judged(account, context))
+        .map(|account| with_verdict(account, context))
         .collect();
-    // Those that are free first, then those that will be soonest.
+    // Ready accounts first, then by the time at which they are ready again.
     rows.sort_by(|(a, x), (b, y)| {
         let key = |account: &Account, verdict: &Verdict| {
             (
@@ -191,9 +193,9 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         },
     );
     if rows.is_empty() {
-        context.ui.note(
-            "no account is known yet; read legacy files: codex-manager normalize ~/old-dumps",
-        );
+        context
+            .ui
+            .note("no account is known yet; save the live login: codex-manager profile save NAME");
         return;
     }
     if as_timeline {
@@ -270,15 +272,15 @@ pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context
 }
 
 pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
-    let Some(look) = &entry.observation else {
-        return "not known".into();
+    let Some(observation) = &entry.observation else {
+        return "no figures yet".into();
     };
     let now = context.now();
     let line = |window: &Window| {
         let left = state::left(window, &now);
         let mut line = format!("{:<6} {} {left:>3.0} %", window.label(), bar(left));
         if window.is_over(&now) {
-            line.push_str("\nreset since");
+            line.push_str("\nreset since then");
         }
         if window.limit_id == crate::codex::window::CODEX_LIMIT {
             line
@@ -286,9 +288,9 @@ pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
             format!("{}\n{line}", printable(&window.limit_id))
         }
     };
-    let mut lines: Vec<String> = look.windows.iter().map(line).collect();
-    let age = relative(&look.observed_at, context);
-    lines.push(format!("{}, {age}", look.source.name()));
+    let mut lines: Vec<String> = observation.windows.iter().map(line).collect();
+    let age = relative(&observation.observed_at, context);
+    lines.push(format!("{}, {age}", observation.source.name()));
     lines.join("\n")
 }
 
@@ -309,8 +311,9 @@ fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> Stri
     }
 }
 
-/// A line for each account, a character for some hours: in cooldown, a weekly window that runs, free, or
-/// not known; and where that window resets.
+/// Draws one line per account; each character stands for some hours in cooldown, in an open weekly
+/// window,
+/// ready, or unknown. The reset of the weekly window has a mark.
 fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
     const DAYS: usize = 8;
     const NAME_MAX: usize = 24;
@@ -337,7 +340,7 @@ fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         })
         .collect();
 
-    // A day's name stands where it begins.
+    // The name of a day starts at the column of its midnight.
     let mut head = vec![' '; cells];
     for (i, pair) in starts.windows(2).enumerate() {
         let is_first = i == 0 && pair[0].hour() < 12;

@@ -1,6 +1,7 @@
-//! `current`: the account that Codex uses now. Asks nobody, unless it is told to.
+//! `current`: shows the live account and the running Codex programs. Queries the quota only with
+//! `--refresh`.
 
-use super::account::{AccountView, judged, local, printable, with_profiles};
+use super::account::{AccountView, accounts_and_profiles, local, printable, with_verdict};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::running::AccountHistory;
@@ -21,23 +22,23 @@ use crate::ui::windows::{self, SpendCapJson, WindowJson};
 use clap::Args;
 use serde::Serialize;
 
-/// Show which account the Codex home is signed in as, and who uses it
+/// Show the live account and the Codex programs that use the home
 ///
-/// Reads files; asks nobody, and looks at no conversation. Codex's background daemon and programs
-/// that run already go on with the account that was signed in when they were started: which one that
-/// is follows from when they were, as far as switches by `use` tell.
+/// Reads local files only, and no conversations. Codex's background daemon and other running programs
+/// keep the account that was live when they started. That account is determined from the start time
+/// and from the record of switches by `use`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager current
   codex-manager current --json
-  codex-manager current --refresh      # asks Codex for its quota first")]
-pub struct CurrentArgs {
-    /// Ask Codex for the account's quota first, as `status` does
+  codex-manager current --refresh      # queries the quota first")]
+pub(crate) struct CurrentArgs {
+    /// Query the account's quota first, like `status`
     #[arg(long)]
     refresh: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct CurrentView {
     email: Option<String>,
@@ -60,30 +61,28 @@ struct ProcessView {
     name: String,
     why: String,
     started_at: Option<String>,
-    /// The account that it has, where that is known.
+    /// The account under which it runs, if known.
     email: Option<String>,
     account_id: Option<String>,
     profile: Option<String>,
-    /// Whether that is the one that is signed in.
+    /// True if that account is the live one.
     current: Option<bool>,
 }
 
 impl CurrentArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// auth.json cannot be read for reasons of the file system, or a document is of a newer version.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// A document was written by a newer version, or a file cannot be read.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let home = &context.settings.codex_home;
-        let is_fresh = !self.refresh || refresh::live(context)?;
+        let is_fresh = !self.refresh || refresh::refresh_live(context)?;
         let store = CodexConfig::read(home).store;
         let auth =
             AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let usages = SessionUsages::read(context);
-        let (accounts, _) = with_profiles(context)?;
-        let counts = store.reads_auth_json();
-        let live = accounts.iter().find(|a| a.current && counts);
-        let had = if counts {
+        let (accounts, _) = accounts_and_profiles(context)?;
+        let uses_auth_json = store.reads_auth_json();
+        let live = accounts.iter().find(|a| a.current && uses_auth_json);
+        let account_history = if uses_auth_json {
             AccountHistory::of(&context.settings.manager_home, home, &auth)?
         } else {
             AccountHistory::default()
@@ -92,9 +91,10 @@ impl CurrentArgs {
         let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
             .into_iter()
             .partition(|holder| holder.pid.is_some() && holder.pid == running);
-        let view = |holder: Holder| process_view(holder, &had, &accounts, live, context);
+        let view =
+            |holder: Holder| process_view(holder, &account_history, &accounts, live, context);
         let shown = live.map(|account| {
-            let (account, verdict) = judged(account.clone(), context);
+            let (account, verdict) = with_verdict(account.clone(), context);
             AccountView::of(&account, &verdict, context)
         });
         let usage = live.and_then(|live| usages.of(&live.entry));
@@ -125,18 +125,18 @@ impl CurrentArgs {
     }
 }
 
-/// Why it is not known who is signed in.
+/// Returns the reason why the live account is unknown; `None` if it is known.
 fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
-    // Codex does not read the file, or may not: then it says nothing.
+    // With another credential store, Codex ignores auth.json, so its content proves nothing.
     if !store.reads_auth_json() {
         return Some(format!(
-            "Codex keeps its login by cli_auth_credentials_store = \"{}\"; the account is unknown",
+            "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\"); the account is unknown",
             store.name()
         ));
     }
     match auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
-        AuthFile::Present(_) => Some("auth.json holds no login".to_owned()),
+        AuthFile::Present(_) => Some("auth.json contains no login".to_owned()),
         AuthFile::Missing => Some("not signed in: there is no auth.json".to_owned()),
         AuthFile::Unreadable { reason, .. } => Some(format!("auth.json is {reason}")),
     }
@@ -144,18 +144,18 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
 
 fn process_view(
     holder: Holder,
-    had: &AccountHistory,
+    account_history: &AccountHistory,
     accounts: &[Account],
     live: Option<&Account>,
     context: &Context,
 ) -> ProcessView {
     let started = holder.pid.and_then(processes::started_at);
-    // Others than Codex have files of the home open, and no account.
+    // Other programs can have files of the home open, but they have no account.
     let is_codex = holder.name == "codex";
     let has: Option<&Identity> = started
         .as_ref()
         .filter(|_| is_codex)
-        .and_then(|at| had.at(at));
+        .and_then(|at| account_history.at(at));
     let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
     let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.settings.zone.at(&at) };
     ProcessView {
@@ -202,7 +202,7 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
             .pid
             .map_or(String::new(), |pid| format!("PID {pid}, "));
         let (name, why) = (printable(&process.name), printable(&process.why));
-        let has = match (&process.email, process.current) {
+        let account = match (&process.email, process.current) {
             (Some(_), Some(true)) => ": this account".into(),
             (Some(email), _) => format!(
                 ": still {}",
@@ -210,15 +210,15 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
             ),
             (None, _) => String::new(),
         };
-        ui.line(format_args!("  {name} ({pid}{why}){has}"));
+        ui.line(format_args!("  {name} ({pid}{why}){account}"));
     }
     let all = || view.daemon.iter().chain(&view.processes);
     if all().any(|process| process.email.is_none() && process.name == "codex") {
-        ui.note("running programs keep the account that was live when they started");
+        ui.note("running Codex programs keep the account that was live when they started");
     }
     if let Some(daemon) = view.daemon.as_ref().filter(|d| d.current == Some(false)) {
         ui.warn(format_args!(
-            "Codex's background daemon still has {}: codex-manager use {} --stop-daemon",
+            "Codex's background daemon still uses {}; stop it with: codex-manager use {} --stop-daemon",
             printable(daemon.email.as_deref().unwrap_or_default()),
             printable(
                 view.profile

@@ -1,4 +1,4 @@
-//! `doctor`: looks everything over and names the command that mends what is wrong.
+//! `doctor`: runs all checks, and with `--fix` applies the safe fixes first.
 
 use super::account::printable;
 use super::shutdown::ShutdownArgs;
@@ -6,9 +6,9 @@ use super::sync;
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::context::Context;
-use crate::doctor::manager_home::stray;
-use crate::doctor::privacy;
-use crate::doctor::{self, Check, Remedy, Status, World};
+use crate::doctor::manager_home::stale_temp_files;
+use crate::doctor::permissions;
+use crate::doctor::{self, Check, DoctorInput, Remedy, Status};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
@@ -20,40 +20,37 @@ use serde::Serialize;
 
 /// Check Codex, the homes and the archives
 ///
-/// Each finding names the command that mends it. --fix does what is safe: modes of our own files,
-/// lost sidecars, left-over temp files.
+/// Each problem comes with its fix. --fix applies the safe ones: permissions of codex-manager's own
+/// files, lost sidecars, damaged indexes, stale temp files.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager doctor
   codex-manager doctor --fix
   codex-manager doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
-pub struct DoctorArgs {
-    /// Mend what can be mended safely
+pub(crate) struct DoctorArgs {
+    /// Apply the safe fixes
     #[arg(long)]
     fix: bool,
-    /// With --fix: only say what would be mended
+    /// With --fix: show what would be fixed; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
 struct DoctorJson {
     checks: Vec<Check>,
 }
 
 impl DoctorArgs {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// Something could not be mended.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// Runs the command. A fix that fails is a finding, not an error.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let mut checks = Vec::new();
         if self.fix {
-            checks = mend(context, self.dry_run);
+            checks = fix(context, self.dry_run);
         }
         let settings = &context.settings;
-        checks.extend(doctor::examine(&World {
+        checks.extend(doctor::run_checks(&DoctorInput {
             codex_home: &settings.codex_home,
             manager_home: &settings.manager_home,
             codex_bin: settings.codex_bin.as_deref(),
@@ -76,7 +73,7 @@ impl DoctorArgs {
     }
 }
 
-/// What `sync preflight` finds, where a sync is set up at all.
+/// Returns the findings of `sync preflight` if a sync is set up.
 fn sync_checks(context: &Context) -> Vec<Check> {
     let path = context.manager_path("sync.toml");
     if !path.exists() {
@@ -87,48 +84,50 @@ fn sync_checks(context: &Context) -> Vec<Check> {
         Err(e) => vec![
             Check::fail("sync.config", e.in_one_line())
                 .because("no sync can run")
-                .advised("see codex-manager sync validate, and put sync.toml right"),
+                .advised("run codex-manager sync validate, and fix sync.toml"),
         ],
     };
-    // A running Codex delays a sync; nothing is wrong with the machine.
+    // A running Codex only delays a sync. For doctor that is not a failure.
     for check in checks.iter_mut().filter(|check| check.id == "sync.codex") {
         check.status = check.status.min(Status::Warn);
     }
     checks
 }
 
-/// Does what is safe; each thing that was mended, or could not be, is a finding of its own.
-fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
+/// Applies the safe fixes. Returns one finding for each applied or failed fix; with `dry_run` one for
+/// each
+/// fix that would be applied.
+fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     let settings = &context.settings;
     let home = &settings.manager_home;
-    let done = if dry_run { "would be" } else { "was" };
+    let done = if dry_run { "would be " } else { "" };
     let mut checks = Vec::new();
-    if privacy::overlap(&settings.codex_home, home) {
+    if permissions::homes_overlap(&settings.codex_home, home) {
         return checks;
     }
-    let mut tried = |id, result: Result<String, CommandError>| {
+    let mut add_finding = |id, result: Result<String, CommandError>| {
         checks.push(match result {
             Ok(message) => Check::ok(id, message),
-            Err(e) => Check::fail(id, format!("not mended: {}", e.in_one_line()))
-                .because("what is wrong stays as it is")
-                .advised("give yourself the right to write there"),
+            Err(e) => Check::fail(id, format!("cannot fix: {}", e.in_one_line()))
+                .because("the problem remains")
+                .advised("make the path writable"),
         });
     };
-    for path in privacy::open_files(&settings.codex_home, home) {
-        let mended = if dry_run {
+    for path in permissions::accessible_to_others(&settings.codex_home, home) {
+        let result = if dry_run {
             Ok(())
         } else {
-            privacy::close(&path)
+            permissions::restrict_to_owner(&path)
         };
-        let message = format!("{done} closed to others: {}", path.display());
-        tried("manager.home", mended.map(|()| message).map_err(Into::into));
+        let message = format!("{done}restricted to your user: {}", path.display());
+        add_finding("manager.home", result.map(|()| message).map_err(Into::into));
     }
-    for path in stray(&settings.codex_home, home, &context.env) {
-        let mended = if dry_run { Ok(()) } else { tree::remove(&path) };
-        let message = format!("{done} removed: {}", path.display());
-        tried("temp", mended.map(|()| message).map_err(Into::into));
+    for path in stale_temp_files(&settings.codex_home, home, &context.env) {
+        let result = if dry_run { Ok(()) } else { tree::remove(&path) };
+        let message = format!("{done}removed: {}", path.display());
+        add_finding("temp", result.map(|()| message).map_err(Into::into));
     }
-    // What cannot be listed is a finding of the examination.
+    // A backups/ that cannot be listed is reported by the checks themselves.
     for record in store::archives(home).unwrap_or_default() {
         if record.archive.is_some() && matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)))
         {
@@ -136,35 +135,35 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
             match super::verify::repair_sidecar(&path, dry_run) {
                 Ok(false) => {}
                 Ok(true) => {
-                    let message = format!("the sidecar {done} written again: {}", record.path);
-                    tried("archives.sidecar", Ok(message));
+                    let message = format!("sidecar {done}written again: {}", record.path);
+                    add_finding("archives.sidecar", Ok(message));
                 }
-                Err(e) => tried("archives.sidecar", Err(e)),
+                Err(e) => add_finding("archives.sidecar", Err(e)),
             }
         }
     }
     if dry_run {
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
-            let message = "inventory.json would be made again";
-            tried("manager.inventory", Ok(message.into()));
+            let message = "inventory.json would be created again";
+            add_finding("manager.inventory", Ok(message.into()));
         }
         if is_cooldown_damaged(context) {
-            let message = "cooldown.json would be made again, as far as the records know";
-            tried("manager.cooldown", Ok(message.into()));
+            let message = "cooldown.json would be created again from the records";
+            add_finding("manager.cooldown", Ok(message.into()));
         }
     } else {
         let now = context.local_now();
         match pending::recover_all(&settings.codex_home, home, &context.env, now) {
-            Err(e) => tried("restore", Err(e.into())),
+            Err(e) => add_finding("restore", Err(e.into())),
             Ok(recovered) => {
                 for recovery in recovered {
                     match recovery {
                         Recovery::Finished(_) | Recovery::Undone(_) => {
-                            tried("restore", Ok("an interrupted restore was settled".into()));
+                            add_finding("restore", Ok("recovered an interrupted restore".into()));
                         }
                         Recovery::Deferred(obstacle) => {
-                            tried("restore", Err(SwapError::from(obstacle).into()));
+                            add_finding("restore", Err(SwapError::from(obstacle).into()));
                         }
                         _ => {}
                     }
@@ -174,22 +173,23 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
         if home.is_dir() {
             match store::refresh(home) {
                 Ok(None) => {}
-                Ok(Some(_)) => tried(
+                Ok(Some(_)) => add_finding(
                     "manager.inventory",
-                    Ok("inventory.json was made again".into()),
+                    Ok("created inventory.json again".into()),
                 ),
-                Err(e) => tried("manager.inventory", Err(e.into())),
+                Err(e) => add_finding("manager.inventory", Err(e.into())),
             }
-            if let Some(result) = mend_cooldown(context) {
-                tried("manager.cooldown", result);
+            if let Some(result) = recreate_cooldown(context) {
+                add_finding("manager.cooldown", result);
             }
         }
     }
     checks
 }
 
-/// Makes a damaged `cooldown.json` again of what the records say. The damaged one is kept.
-fn mend_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
+/// Creates a damaged `cooldown.json` again from the records and keeps the damaged file. Returns `None` if
+/// the file is not damaged.
+fn recreate_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
     if !is_cooldown_damaged(context) {
         return None;
     }
@@ -197,23 +197,23 @@ fn mend_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
     let (home, now, zone) = (&settings.manager_home, context.now(), settings.zone);
     let updated = store::note_profiles(home, &now, zone);
     Some(match updated {
-        Ok(_) => Ok("cooldown.json was made again, as far as the records know".into()),
+        Ok(_) => Ok("created cooldown.json again from the records".into()),
         Err(e) => Err(e.into()),
     })
 }
 
-/// Whether `cooldown.json` is damaged. One that cannot be used at all is a finding of the
-/// examination.
+/// Returns true if `cooldown.json` is damaged. A file that cannot be read at all is reported by the
+/// checks.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let settings = &context.settings;
     let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone);
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
 }
 
-/// Where what was found begins, under which the rest stands.
+/// The column at which messages, consequences and fixes start.
 const MESSAGE_COLUMN: usize = 25;
 
-/// A finding in lines: what, why it matters, what mends it. A command stands on a line of its own.
+/// Prints a finding: message, consequence, fix. A command is never wrapped, so that it can be copied.
 pub(super) fn show(ui: &Ui, check: &Check) {
     let (style, word) = match check.status {
         Status::Ok => (Style::Good, "ok  "),

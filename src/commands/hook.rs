@@ -1,5 +1,6 @@
-//! `hook`: what to put into a shell's settings, for the recommended account in the prompt and for
-//! the account of a folder.
+//! `hook`: prints shell code that shows the recommended account in the prompt, or that starts Codex
+//! under the
+//! account of the folder.
 
 mod wrap;
 
@@ -10,40 +11,40 @@ use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-/// Print what shows the account to use in the prompt, and keeps its figures fresh
+/// Print shell code that shows the recommended account in the prompt
 ///
-/// The prompt reads a small cache; nothing is shown when no account is ready. Where it is a shell
-/// that draws the prompt, Codex is asked for the quota in the background when the figure is older
-/// than --every.
+/// The prompt reads a small local file and shows nothing if no account is ready. In a shell, the quota is
+/// queried in the background when the figures are older than --every; tmux and starship only show them.
 ///
-/// With --wrap it prints a function instead: `codex` then starts Codex under the account of the
-/// folder (see folders.PATH in config --help). The function is for bash, fish, powershell and zsh.
+/// With --wrap, prints a function `codex` instead, which starts Codex under the account of the folder
+/// (see
+/// folders.PATH in config --help). The function exists for bash, fish, powershell and zsh.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
   eval \"$(codex-manager hook zsh)\"             # in ~/.zshrc
   codex-manager hook fish | source             # in config.fish
-  eval \"$(codex-manager hook bash --wrap)\"     # codex by folder
+  eval \"$(codex-manager hook bash --wrap)\"     # the account of each folder
   codex-manager hook powershell | Out-String | Invoke-Expression
   codex-manager hook tmux >> ~/.tmux.conf
   codex-manager hook starship >> ~/.config/starship.toml")]
-pub struct HookArgs {
-    /// The shell, or what else draws a prompt
+pub(crate) struct HookArgs {
+    /// The shell or program that draws the prompt
     #[arg(value_name = "SHELL")]
-    shell: Shell,
-    /// Print the function `codex` for the account of each folder, not the prompt
+    shell: HookShell,
+    /// Print the function `codex` for the account of each folder instead of the prompt
     #[arg(long, conflicts_with_all = ["every", "format"])]
     wrap: bool,
-    /// How old the figures may become before Codex is asked
+    /// Query the quota when the figures are older than this
     #[arg(long, value_name = "DURATION", default_value = "30min")]
     every: String,
-    /// What is shown; see the fields in recommend --help
+    /// The text to show; its fields are listed in recommend --help
     #[arg(long, value_name = "TEMPLATE", default_value = "{label} {weekly_left}")]
     format: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shell {
+enum HookShell {
     Bash,
     Fish,
     Powershell,
@@ -67,14 +68,14 @@ case "${PROMPT_COMMAND:-}" in
   *_codex_manager_prompt*) ;;
   *) PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}" ;;
 esac
-# Asked apart: a ~/.bashrc that is read again may set it anew. A shell without a prompt gets none.
+# Checked separately: sourcing ~/.bashrc again may reset PS1. A shell without a prompt gets none.
 case "${PS1-CODEX_MANAGER_PROMPT}" in
   *CODEX_MANAGER_PROMPT*) ;;
   *) PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1" ;;
 esac
 "#;
 
-// In a prompt of zsh a percent sign begins an escape.
+// In a zsh prompt a percent sign starts an escape, so it is doubled.
 const ZSH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
   CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
@@ -88,7 +89,7 @@ _codex_manager_prompt() {
 if [[ -z ${precmd_functions[(r)_codex_manager_prompt]:-} ]]; then
   precmd_functions+=(_codex_manager_prompt)
 fi
-# Asked apart: a ~/.zshrc that is read again may set it anew.
+# Checked separately: sourcing ~/.zshrc again may reset PROMPT.
 if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
   setopt prompt_subst
   PROMPT='${_codex_manager_shown-}'"${PROMPT-}"
@@ -110,7 +111,7 @@ if not functions -q _codex_manager_prompt_before
   functions -q fish_prompt; and functions -c fish_prompt _codex_manager_prompt_before
   or function _codex_manager_prompt_before; printf '> '; end
   function fish_prompt
-    # Drawn first: it may show how the last command ended.
+    # The old prompt runs first: it may show the exit status of the last command.
     set -l before (_codex_manager_prompt_before)
     if test -n "$CODEX_MANAGER_PROMPT"
       printf '[%s] ' $CODEX_MANAGER_PROMPT
@@ -138,9 +139,10 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 }
 "#;
 
-// tmux reads its file again whenever it is told to: each line may run twice. The default length of
-// the right side, 40, would cut the account off, or a digit of its figure.
-const TMUX: &str = r##"# The account to use, from codex-manager's cache, on the right, with room for it.
+// Each line may run twice, because users reload the file with source-file. The default length of the
+// right
+// side, 40, would truncate the account or its figure.
+const TMUX: &str = r##"# The account to use, from codex-manager's cache, on the right side.
 set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
 if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
 if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
@@ -154,12 +156,11 @@ format = '[\[$output\]]($style) '
 "#;
 
 impl HookArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// --every is no duration of a minute or more, --format means nothing, or --wrap with what is
-    /// not a shell.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// --every is not a duration of at least one minute, --format is invalid, or --wrap is given for
+    /// tmux or
+    /// starship.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let snippet = if self.wrap {
             self.function()?.to_owned()
         } else {
@@ -174,70 +175,70 @@ impl HookArgs {
         Ok(Outcome::Done)
     }
 
-    /// The function `codex`.
+    /// Returns the shell function `codex` of `--wrap`.
     fn function(&self) -> Result<&'static str, CommandError> {
         match self.shell {
-            Shell::Bash => Ok(wrap::BASH),
-            Shell::Fish => Ok(wrap::FISH),
-            Shell::Powershell => Ok(wrap::POWERSHELL),
-            Shell::Zsh => Ok(wrap::ZSH),
-            Shell::Starship | Shell::Tmux => Err(CommandError::usage(
-                "--wrap needs a shell that has functions",
-            )
-            .hint("give bash, fish, powershell or zsh")),
+            HookShell::Bash => Ok(wrap::BASH),
+            HookShell::Fish => Ok(wrap::FISH),
+            HookShell::Powershell => Ok(wrap::POWERSHELL),
+            HookShell::Zsh => Ok(wrap::ZSH),
+            HookShell::Starship | HookShell::Tmux => {
+                Err(CommandError::usage("--wrap needs a shell with functions")
+                    .hint("choose bash, fish, powershell or zsh"))
+            }
         }
     }
 
-    /// What shows the account in the prompt.
+    /// Returns the code that shows the account in the prompt.
     fn prompt(&self) -> Result<String, CommandError> {
         let every = time_format::parse_span(&self.every)
             .filter(|span| *span >= Duration::minutes(1))
             .ok_or_else(|| {
                 CommandError::usage(format!(
-                    "--every is no duration of a minute or more: {:?}",
+                    "--every is not a duration of at least one minute: {:?}",
                     self.every
                 ))
                 .hint("write 30min, 2h or 1d")
             })?;
         super::recommend::check_template(&self.format)?;
         if self.format.chars().any(char::is_control) {
-            return Err(CommandError::usage("--format has a line break or the like"));
+            return Err(CommandError::usage("--format contains a control character"));
         }
         let text = match self.shell {
-            Shell::Bash => BASH,
-            Shell::Fish => FISH,
-            Shell::Powershell => POWERSHELL,
-            Shell::Starship => STARSHIP,
-            Shell::Tmux => TMUX,
-            Shell::Zsh => ZSH,
+            HookShell::Bash => BASH,
+            HookShell::Fish => FISH,
+            HookShell::Powershell => POWERSHELL,
+            HookShell::Starship => STARSHIP,
+            HookShell::Tmux => TMUX,
+            HookShell::Zsh => ZSH,
         };
         Ok(text
             .replace("EVERY", &every.num_seconds().to_string())
             .replace("FORMAT", &self.quoted_format()))
     }
 
-    /// The template as one word of the shell.
+    /// Quotes the template as one word of the shell.
     fn quoted_format(&self) -> String {
         let text = &self.format;
         match self.shell {
-            Shell::Powershell => format!("'{}'", text.replace('\'', "''")),
-            Shell::Fish => {
+            HookShell::Powershell => format!("'{}'", text.replace('\'', "''")),
+            HookShell::Fish => {
                 let text = text.replace('\\', "\\\\").replace('\'', "\\'");
                 format!("'{text}'")
             }
-            Shell::Bash | Shell::Zsh => in_sh(text),
-            // tmux reads the line first: what its double quotes and its own formats take away.
-            Shell::Tmux => in_sh(text)
+            HookShell::Bash | HookShell::Zsh => in_sh(text),
+            // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
+            HookShell::Tmux => in_sh(text)
                 .replace('\\', "\\\\")
                 .replace('"', "\\\"")
                 .replace('$', "\\$")
                 .replace('#', "##"),
-            Shell::Starship => in_sh(text).replace('\\', "\\\\").replace('"', "\\\""),
+            HookShell::Starship => in_sh(text).replace('\\', "\\\\").replace('"', "\\\""),
         }
     }
 }
 
-/// One word of a POSIX shell.
+/// Quotes `text` as one word of a POSIX shell.
 fn in_sh(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,8 +1,8 @@
-//! `launch`: Codex under a chosen account, and a record of which conversation that was.
+//! `launch`: starts Codex under a chosen account and records the conversation.
 
-use super::account::{bar, judged, label, printable, with_profiles};
-use super::launching::StartArgs;
+use super::account::{accounts_and_profiles, bar, label, printable, with_verdict};
 use super::recommend::best_login;
+use super::start_codex::StartArgs;
 use crate::codex::arguments::{Arguments, InvocationMode};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
@@ -16,50 +16,48 @@ use clap::Args;
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Start Codex under an account, and remember which conversation it was
+/// Start Codex under an account and record the conversation
 ///
-/// Switches the Codex home to the account first, as `use` does, and saves the login that Codex may
-/// have renewed afterwards. With --isolated the account runs in a home of its own beside the live one.
-/// Exit code and signals are those of Codex.
+/// Switches the Codex home to the account first, like `use`, and saves the login afterwards, because
+/// Codex may have renewed it. With --isolated the account runs in a separate home, and the live account
+/// stays. Exit code and signals are those of Codex.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager launch work
   codex-manager launch work -- --model gpt-6-sol
-  codex-manager launch personal --isolated      # while work runs elsewhere
+  codex-manager launch personal --isolated      # while work stays signed in
   codex-manager launch --recommended -- exec \"fix the tests\"
   codex-manager launch work --dry-run")]
-pub struct LaunchArgs {
-    /// A profile, an email, or an unambiguous beginning of one [default: the account of the folder,
-    /// else a picker]
+pub(crate) struct LaunchArgs {
+    /// A profile, an email, or a unique prefix of one [default: the account of the folder, else a picker]
     #[arg(value_name = "PROFILE")]
     profile: Option<String>,
-    /// The account that `recommend` names
+    /// Use the account that `recommend` names
     #[arg(long, conflicts_with = "profile")]
     recommended: bool,
-    /// For the shell function `codex`: under the account of the folder, isolated; directly and
-    /// without a record where the folder has none
+    /// For the shell function `codex`: use the account of the folder, isolated; if the folder has none,
+    /// run
+    /// Codex directly, without a record
     #[arg(long, conflicts_with_all = ["profile", "recommended"])]
     if_folder: bool,
     #[command(flatten)]
     start: StartArgs,
-    /// Arguments of Codex
+    /// Arguments to pass to Codex
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
 
 impl LaunchArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// No account is named, or it cannot be used; see `StartArgs::start`.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// There is no account, or it cannot be used; see [`StartArgs::start`].
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.if_folder {
             return self.run_for_folder(context);
         }
         let account = match &self.profile {
             Some(text) => named(text, context)?,
             None if self.recommended => best_login(context)?.entry.identity,
-            None => match self.of_folder(context)? {
+            None => match self.folder_account(context)? {
                 Some(account) => account,
                 None => pick("which account?", context)?,
             },
@@ -67,22 +65,22 @@ impl LaunchArgs {
         self.start.start(&account, &self.args, None, context)
     }
 
-    /// What the shell function `codex` runs. The account of a folder never changes which account is
-    /// signed in: another folder, with another account, may be in use in the next window.
+    /// Runs `launch --if-folder`. The account of the folder runs isolated and never becomes the live one,
+    /// because another terminal may be using a folder with another account.
     fn run_for_folder(self, context: &Context) -> Result<Outcome, CommandError> {
         let runs_conversation =
             Arguments::parse(&self.args).mode() != InvocationMode::Administrative;
-        if runs_conversation && let Some(account) = self.of_folder(context)? {
+        if runs_conversation && let Some(account) = self.folder_account(context)? {
             return self
                 .start
-                .apart()
+                .isolated_if_supported()
                 .start(&account, &self.args, None, context);
         }
         Err(run_directly(&self.args, context))
     }
 
-    /// The account of the folder that Codex is to work in.
-    fn of_folder(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
+    /// Returns the account of the folder in which Codex will work, if it has one.
+    fn folder_account(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
         let env = &context.env;
         let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
         let root = Arguments::parse(&self.args).working_root();
@@ -95,37 +93,37 @@ impl LaunchArgs {
         let Some(FolderAccount { profile, source }) = choice.account else {
             return Ok(None);
         };
-        let place = match source {
+        let origin = match source {
             AccountSource::Setting(path) => format!("the setting folders.{path}"),
             AccountSource::File(path) => path.display().to_string(),
         };
         let found = named(&profile, context)
-            .map_err(|e| e.hint(format!("{} names this account", printable(&place))))?;
+            .map_err(|e| e.hint(format!("this account comes from {}", printable(&origin))))?;
         Ok(Some(found))
     }
 }
 
-/// The account that was typed.
+/// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
-    let (mut accounts, _) = with_profiles(context)?;
+    let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     Ok(accounts.swap_remove(position).entry.identity)
 }
 
-/// Lets the user choose one of the profiles, with what is left of their quota.
+/// Lets the user choose a profile from a list with the remaining quota.
 pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
-    let (mut accounts, _) = with_profiles(context)?;
+    let (mut accounts, _) = accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     let choices: Vec<_> = accounts.iter().map(|a| choice(a, context)).collect();
     let position = context.ui.pick(question, &choices).ok_or_else(|| {
         CommandError::usage(question.to_owned())
-            .hint("name a profile: codex-manager launch PROFILE; see them: codex-manager list")
+            .hint("name a profile: codex-manager launch PROFILE; list them: codex-manager list")
     })?;
     Ok(accounts.swap_remove(position).entry.identity)
 }
 
 fn choice(account: &Account, context: &Context) -> String {
-    let (account, verdict) = judged(account.clone(), context);
+    let (account, verdict) = with_verdict(account.clone(), context);
     let now = if account.current { "  (current)" } else { "" };
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map_or_else(
@@ -140,7 +138,7 @@ fn choice(account: &Account, context: &Context) -> String {
     )
 }
 
-/// Replaces this process by Codex. Returns why that was not possible.
+/// Replaces this process with Codex. Returns only if that fails.
 pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError {
     let settings = &context.settings;
     let program = match Program::find(settings.codex_bin.as_deref(), &context.env) {

@@ -1,4 +1,4 @@
-//! `launches`: what was started with which account, and which conversation it became.
+//! `launches` and `sessions --launched`: lists launches with their accounts and conversations.
 
 use super::account::{local, printable, relative, shortened, warn_all};
 use crate::codex::config::read_login;
@@ -15,52 +15,51 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// How many launches are shown without `--all`.
-const SHOWN: usize = 20;
+/// The number of launches shown without `--all`.
+const DEFAULT_LAUNCHES: usize = 20;
 
-/// How much of a title fits a row of 80 columns, in characters.
+/// The longest title that fits a row of 80 columns, in characters.
 const TITLE_CHARS: usize = 24;
 
-/// Show launches and their conversations
+/// List launches and their conversations
 ///
-/// The newest first. Launches whose wrapper was killed are completed first.
+/// The newest launch comes first. Records of launches whose codex-manager was killed are completed
+/// before they are shown.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager launches
   codex-manager launches --profile work --all
   codex-manager launches --json")]
-pub struct LaunchesArgs {
-    /// Only those of this account
+pub(crate) struct LaunchesArgs {
+    /// Only launches of this account
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
-    /// All of them, not only the last 20
+    /// Show all launches, not only the last 20
     #[arg(long)]
     all: bool,
 }
 
-/// Show conversations that were launched
+/// List conversations that `launch` and `resume` started
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sessions --launched
   codex-manager sessions --launched --profile work --json")]
-pub struct SessionsArgs {
-    /// Those that `launch` and `resume` started; the same as `launches`
+pub(crate) struct SessionsArgs {
+    /// Only launched conversations; the same as `launches`
     #[arg(long, required = true)]
     launched: bool,
-    /// Only those of this account
+    /// Only launches of this account
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
-    /// All of them, not only the last 20
+    /// Show all launches, not only the last 20
     #[arg(long)]
     all: bool,
 }
 
 impl SessionsArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// See [`LaunchesArgs::run`].
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// The same as those of [`LaunchesArgs::run`].
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let launches = LaunchesArgs {
             profile: self.profile,
             all: self.all,
@@ -69,7 +68,7 @@ impl SessionsArgs {
     }
 }
 
-/// One launch in JSON. Its keys are a contract.
+/// A launch in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct LaunchView {
     launch_id: String,
@@ -100,11 +99,9 @@ struct LaunchesView {
 }
 
 impl LaunchesArgs {
-    /// Runs the command.
-    ///
     /// # Errors
     /// The registry cannot be read or completed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         self.show("launches", context)
     }
 
@@ -117,22 +114,30 @@ impl LaunchesArgs {
             settings.zone,
         )?;
         warn_all(&context.ui, &warnings);
-        let wanted = self.profile.as_deref();
-        let wanted = wanted
+        let account = self.profile.as_deref();
+        let account = account
             .map(|text| super::launch::named(text, context))
             .transpose()?;
-        let fits = |record: &LaunchRecord| {
-            wanted
+        let matches_account = |record: &LaunchRecord| {
+            account
                 .as_ref()
-                .is_none_or(|wanted| record.identity.is_same(wanted))
+                .is_none_or(|account| record.identity.is_same(account))
         };
-        let limit = if self.all { usize::MAX } else { SHOWN };
-        let mut shown: Vec<_> = launches.newest().filter(fits).take(limit).collect();
-        // A launch that runs is shown however old it is.
+        let limit = if self.all {
+            usize::MAX
+        } else {
+            DEFAULT_LAUNCHES
+        };
+        let mut shown: Vec<_> = launches
+            .newest()
+            .filter(matches_account)
+            .take(limit)
+            .collect();
+        // Running launches are shown even if they are older than the limit.
         let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
         let running: Vec<_> = launches
             .unsettled()
-            .filter(|record| fits(record) && !is_shown(&record.launch_id))
+            .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
             .collect();
         shown.extend(running);
         let live = read_login(&settings.codex_home).ok();
@@ -167,11 +172,11 @@ fn view(
         record.isolated_home.is_none() && live.is_none_or(|live| !live.is_same(&record.identity));
     let warning = match (state, live) {
         (LaunchState::Running, Some(live)) if is_other => Some(format!(
-            "{live} is signed in now; this Codex keeps {}",
+            "the live account is now {live}; this Codex keeps {}",
             record.identity
         )),
         (LaunchState::Running, None) if is_other => Some(format!(
-            "no account is signed in now; this Codex keeps {}",
+            "no account is signed in any more; this Codex keeps {}",
             record.identity
         )),
         _ => record.unbound_because.clone(),
@@ -204,7 +209,7 @@ fn view(
     }
 }
 
-/// What the conversations of these launches are called, as far as Codex's database says.
+/// Returns the titles of the conversations in Codex's database, by id.
 fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String> {
     let ids: Vec<_> = records
         .iter()
@@ -214,7 +219,7 @@ fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return HashMap::new();
     };
-    // A title is an extra: launches are shown without it too.
+    // Titles are optional: launches are shown even if the database cannot be read.
     let rows = threads::rows_of(&database, &ids).unwrap_or_default();
     rows.into_iter()
         .map(|row| {
@@ -226,7 +231,8 @@ fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String
         .collect()
 }
 
-/// The beginning of a conversation's id that names the millisecond in which it was created.
+/// Returns the first 13 characters of a conversation's id (a UUIDv7), which encode its creation time in
+/// milliseconds.
 pub(super) fn short_id(session_id: &str) -> &str {
     session_id.get(..13).unwrap_or(session_id)
 }
@@ -234,7 +240,7 @@ pub(super) fn short_id(session_id: &str) -> &str {
 fn show(launches: &[LaunchView], total: usize, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
-        ui.note("no launch is recorded yet; start one: codex-manager launch PROFILE");
+        ui.note("there are no recorded launches yet; start one: codex-manager launch PROFILE");
         return;
     }
     let mut table = Table::new(

@@ -1,6 +1,6 @@
-//! `list`: the profiles, with what was seen of their quota last. Asks nobody.
+//! `list`: shows all profiles with their remaining quota. Queries the quota only with `--refresh`.
 
-use super::account::{AccountView, judged, printable, style_of, with_profiles};
+use super::account::{AccountView, accounts_and_profiles, printable, style_of, with_verdict};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
@@ -16,21 +16,21 @@ use crate::ui::windows::{SpendCapJson, WindowJson};
 use clap::Args;
 use serde::Serialize;
 
-/// Show the profiles and what is left of their quota
+/// List the profiles and their remaining quota
 ///
-/// Reads what was seen last; asks nobody, and looks at no conversation.
+/// Uses the last known figures; makes no query and reads no conversations.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager list
   codex-manager list --json
-  codex-manager list --refresh         # asks Codex first")]
-pub struct ListArgs {
-    /// Ask Codex first, as `status` does
+  codex-manager list --refresh         # queries the quota first")]
+pub(crate) struct ListArgs {
+    /// Query the quota of all profiles first, like `status --all`
     #[arg(long)]
     refresh: bool,
 }
 
-/// One profile in JSON. Its keys are a contract.
+/// A profile in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct ProfileView {
     name: String,
@@ -41,7 +41,7 @@ struct ProfileView {
     login: LoginState,
     windows: Vec<WindowJson>,
     spend_cap: Option<SpendCapJson>,
-    /// The usage of conversations that were launched with it.
+    /// The usage of conversations launched under it.
     session: Option<SessionView>,
 }
 
@@ -50,23 +50,23 @@ struct ListView {
     profiles: Vec<ProfileView>,
 }
 
-/// A profile with its account as it stands now.
+/// A profile with its account and the account's current state.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct AccountRow {
     pub(super) profile: Profile,
     pub(super) account: Account,
     pub(super) verdict: Verdict,
 }
 
-/// All profiles, ordered by name.
-pub(super) fn rows(context: &Context) -> Result<Vec<Row>, CommandError> {
-    let (accounts, profiles) = with_profiles(context)?;
+/// Returns all profiles, sorted by name.
+pub(super) fn rows(context: &Context) -> Result<Vec<AccountRow>, CommandError> {
+    let (accounts, profiles) = accounts_and_profiles(context)?;
     let row = |profile: Profile| {
         let account = accounts
             .iter()
             .find(|a| a.entry.profile.as_ref() == Some(&profile.name))?;
-        let (account, verdict) = judged(account.clone(), context);
-        Some(Row {
+        let (account, verdict) = with_verdict(account.clone(), context);
+        Some(AccountRow {
             profile,
             account,
             verdict,
@@ -76,22 +76,20 @@ pub(super) fn rows(context: &Context) -> Result<Vec<Row>, CommandError> {
 }
 
 impl ListArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// A document was written by a newer version, or the file system refuses.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let is_fresh = !self.refresh || refresh::all(context)?;
+    /// A document was written by a newer version or cannot be read.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let is_fresh = !self.refresh || refresh::refresh_all(context)?;
         let outcome = show("list", context)?;
         Ok(if is_fresh { outcome } else { Outcome::Partial })
     }
 }
 
 pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandError> {
-    // First: it may add to what is known of accounts.
+    // Read first: completing launches can add figures of accounts.
     let usages = SessionUsages::read(context);
     let rows = rows(context)?;
-    let view = |row: &Row| {
+    let view = |row: &AccountRow| {
         let shown = AccountView::of(&row.account, &row.verdict, context);
         ProfileView {
             name: row.profile.name.clone(),
@@ -115,7 +113,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     );
     let ui = &context.ui;
     if rows.is_empty() {
-        ui.note("there is no profile yet; save the live login: codex-manager profile save work");
+        ui.note("there are no profiles yet; save the live login: codex-manager profile save NAME");
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(ui, &["PROFILE", "ACCOUNT", "STATE", "QUOTA LEFT"]);
@@ -154,7 +152,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     for row in &rows {
         if let Some(problem) = problem(&row.profile) {
             ui.warn(format_args!(
-                "the profile {}: {problem}",
+                "profile {}: {problem}",
                 printable(&row.profile.name)
             ));
         }
@@ -168,24 +166,24 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     })
 }
 
-/// What is wrong with the login of a profile.
+/// Describes the damage of a profile's login; `None` if it is usable.
 pub(super) fn problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
     if let Some(other) = profile.other_account() {
-        return Some(format!("its auth.json is the login of {other}"));
+        return Some(format!("its auth.json contains the login of {other}"));
     }
     if let Some(reason) = &profile.damaged {
         return Some(format!("its profile.json is damaged: {reason}"));
     }
     match &profile.auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
-        AuthFile::Present(_) => Some("its auth.json holds no login".into()),
+        AuthFile::Present(_) => Some("its auth.json contains no login".into()),
         AuthFile::Missing => Some("its auth.json is missing".into()),
         AuthFile::Unreadable { reason, .. } => Some(format!("its auth.json is {reason}")),
     }
 }
 
-fn account_cell(row: &Row) -> String {
+fn account_cell(row: &AccountRow) -> String {
     let entry = &row.account.entry;
     let mut lines = vec![printable(entry.identity.email.as_str())];
     if let Some(id) = &entry.identity.account_id {

@@ -92,9 +92,9 @@ impl ListBackupsArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let mut records = store::archives(&context.settings.manager_home)?;
         let is_empty = records.is_empty();
-        let accounts: Vec<_> = account::known(context)?
+        let accounts: Vec<_> = account::known_accounts(context)?
             .into_iter()
-            .map(|a| account::judged(a, context))
+            .map(|a| account::with_verdict(a, context))
             .collect();
         if let Some(text) = &self.account {
             let entries = entries_of(&accounts, &records);

@@ -1,4 +1,4 @@
-//! `man`: the manual, made from the same text as `--help`.
+//! `man`: prints or writes manual pages, generated from the same text as `--help`.
 
 use super::account::printable;
 use crate::context::Context;
@@ -10,26 +10,26 @@ use clap_mangen::Man;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Print the manual page, or write a page for each command
+/// Print the manual page, or write one page per command
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager man | man -l -
   codex-manager man --dir ~/.local/share/man/man1")]
-pub struct ManArgs {
-    /// Write the pages of all commands into this folder
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands to this folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// With --dir: only say what would be written
+    /// With --dir: list the pages; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl ManArgs {
-    /// Runs the command for the tree of all commands.
+    /// Runs the command. `tree` is the clap definition of all commands.
     ///
     /// # Errors
     /// A page cannot be written.
-    pub fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render(tree)?).into_owned();
             context.ui.line(page.trim_end());
@@ -79,6 +79,6 @@ fn render(command: Command) -> Result<Vec<u8>, CommandError> {
     let mut page = Vec::new();
     Man::new(command)
         .render(&mut page)
-        .map_err(|e| CommandError::failed("the page cannot be made").because(e))?;
+        .map_err(|e| CommandError::failed("cannot generate the manual page").because(e))?;
     Ok(page)
 }

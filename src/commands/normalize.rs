@@ -203,7 +203,7 @@ impl NormalizeArgs {
             },
         );
         if self.dry_run {
-            context.ui.note("nothing was written: --dry-run");
+            context.ui.note("dry run: nothing was written");
         } else if !merged.records.is_empty() {
             context
                 .ui

@@ -1,11 +1,13 @@
-//! `profile`: accounts by name.
+//! `profile`: the subcommands for profiles, and helpers that other account commands share.
 
-use super::account::{AccountView, absolute, judged, printable, relative, style_of, warn_all};
-use super::list::{self, Row, problem};
+use super::account::{
+    AccountView, absolute, printable, relative, style_of, warn_all, with_verdict,
+};
+use super::list::{self, AccountRow, problem};
 use super::profile_export::{self, ExportArgs};
 use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
-use super::profile_remove::RemoveArgs;
+use super::profile_remove::ProfileRemoveArgs;
 use super::profile_save::SaveArgs;
 use crate::accounts::isolated::is_isolated;
 use crate::accounts::lease::AccountLocks;
@@ -23,18 +25,19 @@ use crate::ui::time::rfc3339;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-/// Keep the logins of several accounts, each by a name
+/// Manage profiles: the saved logins of your accounts
 ///
-/// A profile holds the newest login of one account, byte for byte, and the last five before it. A
-/// refresh token can be spent once: the copy that is signed in, or that of the profile, is the one
-/// that counts, never both.
+/// A profile contains the newest login of one account and the five logins before it, as exact copies. A
+/// refresh token works once, so only one copy of a login is valid: the one in the Codex home or the one
+/// in
+/// the profile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work
   codex-manager profile login client
   codex-manager profile save client --from ~/dumps/21apr_me@x.com_auth.json
   codex-manager profile list")]
-pub struct ProfileArgs {
+pub(crate) struct ProfileArgs {
     #[command(subcommand)]
     command: ProfileCommand,
 }
@@ -42,41 +45,41 @@ pub struct ProfileArgs {
 #[derive(Debug, Subcommand)]
 enum ProfileCommand {
     Save(SaveArgs),
-    List(ListArgs),
-    Show(ShowArgs),
+    List(ProfileListArgs),
+    Show(ProfileShowArgs),
     Rename(RenameArgs),
-    Remove(RemoveArgs),
+    Remove(ProfileRemoveArgs),
     Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
     Export(ExportArgs),
     Import(ImportArgs),
 }
 
-/// Show the profiles and what is left of their quota; the same as `list`
+/// List the profiles and their remaining quota; the same as `list`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile list")]
-struct ListArgs {}
+struct ProfileListArgs {}
 
-/// Show one profile: whose it is, how old its login is, what came before
+/// Show a profile: its account, the age of its login, its history
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile show work")]
-struct ShowArgs {
-    /// The profile
+struct ProfileShowArgs {
+    /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
 }
 
-/// Give a profile another name
+/// Change the name of a profile
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile rename me@example.com work")]
 struct RenameArgs {
-    /// The profile
+    /// The name of the profile
     #[arg(value_name = "OLD")]
     old: String,
-    /// Its new name
+    /// The new name of the profile
     #[arg(value_name = "NEW")]
     new: String,
     /// Show what would be done; write nothing
@@ -84,21 +87,21 @@ struct RenameArgs {
     dry_run: bool,
 }
 
-/// Put an older login of the history back into a profile
+/// Restore an older login from the history of a profile
 ///
-/// An older login is probably spent: its refresh token works once. The one that the profile has now
-/// goes to the history, so that doing it again takes it back. `use` refuses an older one without
+/// An older login has probably been invalidated, because its refresh token works once. The current login
+/// moves to the history; running the command again restores it. `use` refuses an older login without
 /// --force-stale.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  codex-manager profile show work                # what the history has
+  codex-manager profile show work                # lists the history
   codex-manager profile restore-login work
   codex-manager profile restore-login work 20261117T155500")]
 struct RestoreLoginArgs {
-    /// The profile
+    /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// Its name in the history, or the beginning of one [default: that which was made or renewed last]
+    /// The name of the login in the history, or a prefix of it [default: the one renewed last]
     #[arg(value_name = "LOGIN")]
     login: Option<String>,
     /// Show what would be done; write nothing
@@ -107,18 +110,16 @@ struct RestoreLoginArgs {
 }
 
 impl ProfileArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// What the subcommand says; unless it says otherwise nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// The errors of the subcommand. Nothing was changed then, unless the error says otherwise.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if !self.command.is_dry_run() {
             profile_login::recover(context)?;
             profile_export::settle(context)?;
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
-            ProfileCommand::List(ListArgs {}) => list::show("profile list", context),
+            ProfileCommand::List(ProfileListArgs {}) => list::show("profile list", context),
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),
@@ -145,10 +146,10 @@ impl ProfileCommand {
     }
 }
 
-/// That Codex reads auth.json of the home: else nothing that is done to that file has any effect.
+/// Checks that Codex reads `auth.json` of the home. Otherwise changing that file has no effect.
 ///
 /// # Errors
-/// It does not, or may not.
+/// Codex uses another credential store, or its `config.toml` cannot be parsed.
 pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
     let home = &context.settings.codex_home;
     let config = CodexConfig::read(home);
@@ -156,53 +157,53 @@ pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
         return Err(CommandError::usage(format!(
             "cannot parse config.toml of the Codex home: {problem}"
         ))
-        .hint("fix it first: Codex does not start with it either; nothing was changed"));
+        .hint("fix the file, with which Codex does not start either; nothing was changed"));
     }
     if config.store.reads_auth_json() {
         return Ok(());
     }
     Err(CommandError::refused(format!(
-        "Codex keeps its login by cli_auth_credentials_store = \"{}\", not in auth.json",
+        "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
         config.store.name()
     ))
     .hint(format!(
-        "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
+        "set cli_auth_credentials_store = \"file\" in {} and sign in again; nothing was changed",
         home.join("config.toml").display()
     )))
 }
 
-/// That the Codex home is not one that this program isolates, as in a shell that an isolated Codex
-/// started: an isolated home has one account.
+/// Refuses an isolated home as the Codex home, because an isolated home has a fixed account. `CODEX_HOME`
+/// points there in shells that an isolated Codex started.
 pub(super) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
     if !is_isolated(&settings.codex_home, &settings.manager_home) {
         return Ok(());
     }
     Err(CommandError::refused(format!(
-        "this Codex home is the isolated one of an account: {}",
+        "the Codex home is an isolated home: {}",
         settings.codex_home.display()
     ))
-    .hint("name the real one with --codex-home DIR; nothing was changed"))
+    .hint("name the real Codex home with --codex-home DIR; nothing was changed"))
 }
 
-/// When a login was made or renewed, as far as it says.
+/// Returns the time of the sign-in or the last renewal, as recorded in the login.
 pub(super) fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 
-/// The same for people: by its tokens, where the clock was ahead.
+/// Returns the same time for display, but from the tokens if the clock was ahead.
 pub(super) fn renewed_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     freshness.renewed_at().or(freshness.issued_at)
 }
 
-/// What `last_refresh` says, where the clock was ahead when Codex wrote it.
-pub(super) fn dated_ahead(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
+/// Returns `last_refresh` if the clock was ahead when Codex wrote it.
+pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     let is_ahead = freshness.has_clock_skew();
     freshness.last_refresh.filter(|_| is_ahead)
 }
 
-/// Warns where the login of a profile belongs to another Codex home than the one that was saved from.
-pub(super) fn warn_of_two(profile: &str, context: &Context) {
+/// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
+pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let settings = &context.settings;
     let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
         return;
@@ -213,22 +214,24 @@ pub(super) fn warn_of_two(profile: &str, context: &Context) {
     let (name, shown) = (printable(&profile.name), home.display());
     if profile.unreadable_home().is_some() {
         context.ui.warn(format_args!(
-            "{name} was signed in in another Codex home, which cannot be looked at and keeps the \
-             login: {shown}; where that is gone for good: codex-manager use {name} --force-stale"
+            "{name} was signed in in another Codex home, which owns the login and cannot be read: \
+             {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
         ));
     } else {
         context.ui.warn(format_args!(
-            "{name} is signed in in another Codex home, which keeps the login: {shown}; a login that \
-             is used in two places stops working in both: here, sign in to it with codex login"
+            "{name} is signed in in another Codex home, which owns the login: {shown}; a login that is \
+             used in two homes stops working in both, so sign in here with codex login"
         ));
     }
 }
 
-/// Brings `cooldown.json` up to the profiles that there are; `renewed` is a login that was saved
-/// just now.
-pub(super) fn note(context: &Context, renewed: Option<&Login>) -> Result<(), CommandError> {
+/// Updates the profiles in `cooldown.json`; `renewed` is a login that was just saved.
+pub(super) fn update_cooldown(
+    context: &Context,
+    renewed: Option<&Login>,
+) -> Result<(), CommandError> {
     let settings = &context.settings;
-    let noted = store::note_profiles_and(
+    let updated = store::note_profiles_and(
         &settings.manager_home,
         &context.now(),
         settings.zone,
@@ -241,20 +244,20 @@ pub(super) fn note(context: &Context, renewed: Option<&Login>) -> Result<(), Com
             }
         },
     )?;
-    warn_all(&context.ui, &noted.warnings);
+    warn_all(&context.ui, &updated.warnings);
     Ok(())
 }
 
 #[derive(Debug, Serialize)]
-struct KeptView {
+struct OldLoginView {
     name: String,
     last_refresh: Option<String>,
     problem: Option<String>,
 }
 
-/// The JSON document of `show`. Its keys are a contract.
+/// The JSON document of `show`. Its keys are an interface.
 #[derive(Debug, Serialize)]
-struct ShowView {
+struct ProfileDetailView {
     name: String,
     #[serde(flatten)]
     account: AccountView,
@@ -265,11 +268,11 @@ struct ShowView {
     saved_at: Option<String>,
     last_refresh: Option<String>,
     newest_seen: Option<String>,
-    history: Vec<KeptView>,
+    history: Vec<OldLoginView>,
     problem: Option<String>,
 }
 
-impl ShowArgs {
+impl ProfileShowArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
@@ -280,14 +283,14 @@ impl ShowArgs {
         else {
             return Err(ProfileError::Unknown(name).into());
         };
-        let Row {
+        let AccountRow {
             profile, account, ..
         } = row;
-        let (account, verdict) = judged(account, context);
+        let (account, verdict) = with_verdict(account, context);
         let time =
             |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| rfc3339(&at, settings.zone));
         let live_in = profile.live_in(&settings.codex_home);
-        let view = ShowView {
+        let view = ProfileDetailView {
             name,
             account: AccountView::of(&account, &verdict, context),
             user_id: account.entry.identity.user_id.clone(),
@@ -309,7 +312,7 @@ impl ShowArgs {
             history: profiles
                 .history(&profile.name)?
                 .into_iter()
-                .map(|kept| KeptView {
+                .map(|kept| OldLoginView {
                     last_refresh: time(kept.auth.login().and_then(|l| signed_in_at(&l.freshness))),
                     problem: kept.auth.login().is_none().then(|| "no login".into()),
                     name: kept.name,
@@ -342,7 +345,7 @@ impl ShowArgs {
             &match &live_in {
                 Some(home) => format!("the live home {}", home.display()),
                 None if view.owner == "moved" => "another machine".into(),
-                None if view.owner == "moving" => "an export that was interrupted".into(),
+                None if view.owner == "moving" => "an interrupted export ".into(),
                 None => "this profile".into(),
             },
         );
@@ -370,7 +373,7 @@ impl RenameArgs {
         let old = profiles.named(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
         if !self.dry_run {
-            note(context, None)?;
+            update_cooldown(context, None)?;
         }
         context.ui.document(
             "profile rename",
@@ -380,9 +383,13 @@ impl RenameArgs {
                 dry_run: self.dry_run,
             },
         );
-        let would = if self.dry_run { "would be " } else { "" };
+        let verb = if self.dry_run {
+            "would rename"
+        } else {
+            "renamed"
+        };
         context.ui.prose(format_args!(
-            "{would}renamed {} to {}",
+            "{verb}{} to {}",
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
         ));
@@ -399,8 +406,8 @@ struct RestoreLoginView {
     dry_run: bool,
 }
 
-/// Keeps others of ours from the login of a profile that is about to change, after bringing back
-/// what a killed probe has left of it.
+/// Locks the account of a profile against other codex-manager processes before its login changes. First
+/// recovers a login that a killed probe left in its scratch home. Takes no lock in a dry run.
 pub(super) fn lock_account(
     name: &str,
     dry_run: bool,
@@ -430,9 +437,13 @@ impl RestoreLoginArgs {
             self.dry_run,
         )?;
         let ui = &context.ui;
-        let would = if self.dry_run { "would put" } else { "put" };
+        let verb = if self.dry_run {
+            "would restore"
+        } else {
+            "restored"
+        };
         ui.prose(format_args!(
-            "{would} {} back into the profile {}",
+            "{verb} the login {} of the profile {}",
             printable(&login),
             printable(&self.name)
         ));
@@ -446,8 +457,8 @@ impl RestoreLoginArgs {
         });
         if is_stale {
             ui.warn(
-                "a newer login of this account was seen, so this one is probably spent; \
-                 codex-manager use takes it only with --force-stale",
+                "a newer login of this account exists, so this one is probably invalid; \
+                 codex-manager use needs --force-staleto use it",
             );
         }
         ui.document(

@@ -1,7 +1,7 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
 use super::account::printable;
-use super::profile::{check_store, note};
+use super::profile::{check_store, update_cooldown};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::login_lock;
 use crate::context::Context;
@@ -166,7 +166,7 @@ fn write(
         export::write(plan, options, encryption, file, &bar)?
     };
     if !plan.logins.is_empty() {
-        note(context, None)?;
+        update_cooldown(context, None)?;
     }
     Ok(bytes)
 }
@@ -220,7 +220,7 @@ fn show(view: &ExportView<'_>, context: &Context) {
         ));
     }
     if view.dry_run {
-        ui.note("nothing was written");
+        ui.note("dry run: nothing was written");
     } else if !view.logins.is_empty() {
         ui.note(format_args!(
             "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
@@ -259,7 +259,7 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
         }
     }
     if changed {
-        note(context, None)?;
+        update_cooldown(context, None)?;
     }
     Ok(())
 }

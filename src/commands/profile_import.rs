@@ -82,7 +82,7 @@ impl ImportArgs {
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
             self.show(&plan, &[], &path, context);
-            context.ui.note("nothing was written");
+            context.ui.note("dry run: nothing was written");
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
         let report = merge::apply(&package, &options)?;

@@ -1,7 +1,7 @@
-//! `profile login`: a new login, made by Codex in an empty home, kept as a profile.
+//! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
 use super::account::{printable, relative};
-use super::profile::{check_store, note, signed_in_at};
+use super::profile::{check_store, signed_in_at, update_cooldown};
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
@@ -19,29 +19,29 @@ use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// Sign in to an account and keep the login under a name; the live home goes on as it is
+/// Sign in to an account and save the login as a profile; the live account stays
 ///
-/// Runs `codex login` in an empty home of its own, so that nobody is signed out. An account that has
-/// a profile keeps that one. When the account is the one that is signed in, the live home gets the
-/// new login as well, for the old one may be spent.
+/// Runs `codex login` in an empty temporary home, so that no other account is signed out. An account
+/// that already has a profile keeps that profile. If the account is the live one, the Codex home gets
+/// the new login too, because the sign-in may invalidate the old one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile login work
   codex-manager profile login work -- --device-auth
   printenv OPENAI_API_KEY | codex-manager profile login billed -- --with-api-key")]
 pub(super) struct LoginArgs {
-    /// The name
+    /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// Arguments for `codex login`
+    /// Arguments to pass to `codex login`
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
-    /// Show what would be done; ask nobody and write nothing
+    /// Show what would be done; do not sign in, write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Default, Serialize)]
 struct LoginView {
     profile: String,
@@ -72,7 +72,7 @@ impl LoginArgs {
         }
         if let Some(of) = of.and_then(|p| p.identity()) {
             context.ui.note(format_args!(
-                "{} is the profile of {}: sign in as that account",
+                "{} is the profile of {}; sign in to that account",
                 self.name,
                 printable(of.email.as_str())
             ));
@@ -83,11 +83,12 @@ impl LoginArgs {
             &settings.codex_home,
             context.local_now(),
         )?;
-        let place = home.codex_home();
-        let ended = sign_in::run(&program, &place, &context.env, &self.arguments).map_err(|e| {
-            CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
-        });
-        let nobody = matches!(home.auth()?, AuthFile::Missing);
+        let login_home = home.codex_home();
+        let ended =
+            sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
+                CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
+            });
+        let has_no_login = matches!(home.auth()?, AuthFile::Missing);
         let found = home.finish(
             &settings.manager_home,
             context.local_now(),
@@ -97,10 +98,10 @@ impl LoginArgs {
         match found {
             Some(RecoveredLogin::Login(adopted)) => self.show(&adopted, ended, context),
             Some(RecoveredLogin::Kept(kept)) => Err(CommandError::failed(
-                "codex login wrote a login that is not understood",
+                "cannot read the login that codex login wrote",
             )
-            .hint(format!("it is kept: {}", kept.display()))),
-            None => Err(failure(ended, nobody)),
+            .hint(format!("a copy is kept: {}", kept.display()))),
+            None => Err(login_error(ended, has_no_login)),
         }
     }
 
@@ -120,10 +121,10 @@ impl LoginArgs {
             },
         );
         context.ui.prose(format_args!(
-            "would run {line} in an empty home, and keep the login as {}",
+            "would run {line} in an empty home and save the login as {}",
             self.name
         ));
-        context.ui.note("nothing was asked or written");
+        context.ui.note("dry run: nothing was written");
         Outcome::Done
     }
 
@@ -133,7 +134,7 @@ impl LoginArgs {
         ended: ForegroundExit,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        note(context, Some(&adopted.login))?;
+        update_cooldown(context, Some(&adopted.login))?;
         let zone = context.settings.zone;
         let identity = &adopted.login.identity;
         let at = signed_in_at(&adopted.login.freshness);
@@ -153,15 +154,18 @@ impl LoginArgs {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
         ui.prose(format_args!(
-            "signed in as {}; the login is the profile {name}",
+            "signed in as {}; saved as the profile {name}",
             printable(identity.email.as_str())
         ));
         if let Some(at) = at {
-            ui.prose(format_args!("  made {}", relative(&zone.at(&at), context)));
+            ui.prose(format_args!(
+                "  signed in {}",
+                relative(&zone.at(&at), context)
+            ));
         }
         let store = check_store(context).err();
         match adopted.live {
-            // `use` would refuse: Codex does not read what it writes.
+            // No hint to `use`, which refuses while Codex does not read auth.json.
             LiveHomeUpdate::No if store.is_some() => {
                 for text in store
                     .iter()
@@ -171,19 +175,21 @@ impl LoginArgs {
                 }
             }
             LiveHomeUpdate::No => ui.note(format_args!(
-                "make it live: codex-manager use {}",
+                "switch to it: codex-manager use {}",
                 printable(&adopted.saved.profile)
             )),
-            LiveHomeUpdate::Renewed => ui.line("  it is live, too: the same account was signed in"),
+            LiveHomeUpdate::Renewed => {
+                ui.line("  the Codex home uses it too: the account is the live one")
+            }
             LiveHomeUpdate::Busy => ui.warn(
-                "Codex held the live login for too long: the home still has the older one; \
-                 run the same command again when Codex has ended",
+                "Codex kept the live login locked, so the Codex home still has the older one; end \
+                Codex, then run the same command again",
             ),
         }
         if ended.code != Some(0) {
-            ui.warn(format_args!("codex login {}", how(ended)));
+            ui.warn(format_args!("codex login {}", exit_description(ended)));
         }
-        say_other_name(adopted, context);
+        warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
             return Ok(Outcome::CheckFailed);
         }
@@ -194,33 +200,33 @@ impl LoginArgs {
     }
 }
 
-/// Why a login is not under the name that was asked for, if it is not.
-fn say_other_name(adopted: &AdoptedLogin, context: &Context) {
+/// Warns if the login was saved under another name than the requested one.
+fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     let (has, wanted) = (
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
     );
     if let Some(by) = &adopted.taken_by {
         context.ui.warn(format_args!(
-            "{wanted} is of {}, so the new login is {has}: an account has a profile of its own",
+            "{wanted} is the profile of {}, so the new login was saved as {has}",
             printable(by)
         ));
     } else if has.to_lowercase() != wanted.to_lowercase() {
         context.ui.warn(format_args!(
-            "the account has a profile, so its name stays; to change that: \
-             codex-manager profile rename {has} {wanted}"
+            "the account already has the profile {has}; to rename it: codex-manager profile rename \
+            {has} {wanted}"
         ));
     }
 }
 
-fn how(ended: ForegroundExit) -> String {
+fn exit_description(ended: ForegroundExit) -> String {
     match ended.code {
         Some(code) => format!("ended with exit code {code}"),
         None => "was ended by a signal".into(),
     }
 }
 
-fn failure(ended: ForegroundExit, nobody: bool) -> CommandError {
+fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
     if ended.interrupted {
         return CommandError::wrap(
             ErrorKind::Interrupted,
@@ -228,15 +234,15 @@ fn failure(ended: ForegroundExit, nobody: bool) -> CommandError {
         )
         .hint("nothing was changed");
     }
-    let message = match (ended.code, nobody) {
-        (Some(0), _) => "codex login ended well, but left no auth.json".into(),
-        _ => format!("codex login {}", how(ended)),
+    let message = match (ended.code, has_no_login) {
+        (Some(0), _) => "codex login succeeded, but wrote no auth.json".into(),
+        _ => format!("codex login {}", exit_description(ended)),
     };
     CommandError::failed(message)
-        .hint("nothing was changed; what codex login takes: codex login --help")
+        .hint("nothing was changed; see codex login --help for its arguments")
 }
 
-/// Takes over logins whose sign-in was finished and whose command was not.
+/// Saves logins of finished sign-ins whose command was killed before it could save them.
 pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
     let recovered = new_login::recover(
@@ -247,16 +253,16 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
     for found in recovered {
         match found {
             RecoveredLogin::Login(adopted) => {
-                note(context, Some(&adopted.login))?;
+                update_cooldown(context, Some(&adopted.login))?;
                 context.ui.warn(format_args!(
-                    "a sign-in that was interrupted was finished: {} is the profile {}",
+                    "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),
                     printable(&adopted.saved.profile)
                 ));
-                say_other_name(&adopted, context);
+                warn_of_other_name(&adopted, context);
             }
             RecoveredLogin::Kept(kept) => context.ui.warn(format_args!(
-                "a sign-in that was interrupted left something that is not understood: {}",
+                "cannot read the login that an interrupted sign-in left: {}",
                 kept.display()
             )),
         }

@@ -1,7 +1,7 @@
-//! `profile remove`: into the trash, or for good.
+//! `profile remove`: moves a profile to the trash, or deletes it with `--purge`.
 
 use super::account::printable;
-use super::profile::{lock_account, note};
+use super::profile::{lock_account, update_cooldown};
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
 use crate::codex::auth::AuthFile;
@@ -15,18 +15,19 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Remove a profile: into the trash below profiles/, or with --purge for good
+/// Move a profile to the trash, or with --purge delete it
 ///
-/// Nobody is logged out: the login itself, and the live home, stay as they are.
+/// The account is not logged out, and the Codex home is not changed. The trash is a folder below
+/// profiles/.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile remove work
-  codex-manager profile remove work --purge   # also what is in the trash of it")]
-pub(super) struct RemoveArgs {
-    /// The profile
+  codex-manager profile remove work --purge   # deletes its copies in the trash too")]
+pub(super) struct ProfileRemoveArgs {
+    /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// Delete it and what the trash has of that name
+    /// Delete the profile and all profiles of that name in the trash
     #[arg(long)]
     purge: bool,
     /// Show what would be done; write nothing
@@ -42,7 +43,7 @@ struct RemoveView {
     dry_run: bool,
 }
 
-impl RemoveArgs {
+impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
@@ -62,15 +63,15 @@ impl RemoveArgs {
             if self.dry_run {
                 view.purged = places.len();
                 ui.prose(format_args!(
-                    "would delete {name} for good: {}, {}",
+                    "would delete {name} permanently: {}, {}",
                     pluralize(places.len(), "folder"),
-                    whose(&logins)
+                    account_list(&logins)
                 ));
             } else {
                 self.consent(context, &profiles, &logins)?;
                 view.purged = profiles.purge(&self.name)?;
                 ui.prose(format_args!(
-                    "deleted {name} for good: {}",
+                    "deleted {name} permanently: {}",
                     pluralize(view.purged, "folder")
                 ));
             }
@@ -81,20 +82,21 @@ impl RemoveArgs {
             let place = profiles.remove(&self.name, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
-                "bring it back: codex-manager profile save {name} --from {}",
+                "undo with: codex-manager profile save {name} --from {}",
                 shell::word(&place.join(AUTH_JSON).to_string_lossy())
             ));
             view.trash = Some(place);
         }
         if !self.dry_run {
-            note(context, None)?;
+            update_cooldown(context, None)?;
         }
         ui.document("profile remove", &view);
         Ok(Outcome::Done)
     }
 
-    /// Deleting the only copy of a login needs a yes. It is not the only one where all of them are
-    /// of the account that is signed in, with a login that is as new.
+    /// Asks before the only copy of a login is deleted. No question is needed if all logins belong to
+    /// the live
+    /// account and none is newer than the live login.
     fn consent(
         &self,
         context: &Context,
@@ -117,23 +119,23 @@ impl RemoveArgs {
             })
         });
         let name = printable(&self.name);
-        let whose = whose(logins);
-        let question = format!("delete {name} for good: {whose}? This may be the only copy");
+        let accounts = account_list(logins);
+        let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
         if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
             return Ok(());
         }
         Err(CommandError::refused(format!(
-            "{name}, with what the trash has of that name, may be the only copy: {whose}"
+            "{name} and its copies in the trash may be the only copies: {accounts}"
         ))
-        .hint("--yes deletes it all the same; without --purge it goes to the trash; nothing was changed"))
+        .hint("--yes deletes it; without --purge it moves to the trash; nothing was changed"))
     }
 }
 
-/// "the logins of a@x.com, b@x.com".
-fn whose(logins: &[PurgedLogin]) -> String {
+/// Formats the accounts as "the logins of a@x.com, b@x.com".
+fn account_list(logins: &[PurgedLogin]) -> String {
     let label = |login: &PurgedLogin| match &login.of {
         Some(of) => printable(of.email.as_str()),
-        None => "an account that cannot be read".into(),
+        None => "an unreadable login".into(),
     };
     let accounts: BTreeSet<_> = logins.iter().map(label).collect();
     if accounts.is_empty() {

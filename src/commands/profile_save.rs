@@ -1,7 +1,10 @@
-//! `profile save`: a login under a name.
+//! `profile save`: saves the live login, or one from a file, as a profile.
 
 use super::account::{printable, relative};
-use super::profile::{check_store, dated_ahead, note, renewed_at, signed_in_at, warn_of_two};
+use super::profile::{
+    check_store, future_last_refresh, renewed_at, signed_in_at, update_cooldown,
+    warn_if_live_elsewhere,
+};
 use super::verify::find_archive;
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::{SavePlan, plan_save};
@@ -19,20 +22,20 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Save the live login, or one from a file, under a name
+/// Save the live login, or one from a file, as a profile
 ///
-/// An account has one profile: where it has one already, that is updated and takes this name. An
-/// older login never replaces a newer one; it goes to the history.
+/// An account has one profile. If it already exists, it is updated and gets this name. An older login
+/// never replaces a newer one; it is added to the history.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work
   codex-manager profile save work --from 2026-11-17-155500-me@x.com-codex.tar.gz
   codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
 pub(super) struct SaveArgs {
-    /// The name
+    /// The name of the profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// An auth.json, a legacy *_auth.json, or an archive, instead of the live login
+    /// Save the login of this auth.json, legacy *_auth.json or archive instead of the live login
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Show what would be done; write nothing
@@ -40,7 +43,7 @@ pub(super) struct SaveArgs {
     pub(super) dry_run: bool,
 }
 
-/// The JSON document of `save`. Its keys are a contract.
+/// The JSON document of `save`. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct SaveView<'a> {
     #[serde(flatten)]
@@ -60,9 +63,10 @@ impl SaveArgs {
             Some(from) => profiles.is_own_file(&context.env.absolute(from), &login.identity)?,
             None => false,
         };
-        // Refused before anything is written, be it a lock.
+        // Planned first without locks: a refused save must not create lock files.
         let plan = plan_save(&profiles.list()?, &self.name, (&snapshot, &login), is_owner)?;
-        // Who is at work on the login may change it until we have the locks: it is read again then.
+        // Codex or another codex-manager may change the login before the locks are held, so it is read
+        // again after that.
         let _account_locks = if self.dry_run {
             None
         } else {
@@ -72,7 +76,7 @@ impl SaveArgs {
             (snapshot, login) = self.login(context)?;
             if !login.identity.is_same(&before) {
                 return Err(CommandError::failed(format!(
-                    "{before} was signed in, and then {}",
+                    "the live account changed from {before} to {}",
                     login.identity
                 ))
                 .hint("run the same command again; nothing was changed"));
@@ -86,7 +90,7 @@ impl SaveArgs {
             let home = &settings.codex_home;
             let now = context.local_now();
             let (plan, _) = profiles.save_as(&self.name, login, home, is_owner, now)?;
-            note(context, Some(login.1))?;
+            update_cooldown(context, Some(login.1))?;
             plan
         };
         context.ui.document(
@@ -99,7 +103,7 @@ impl SaveArgs {
                 dry_run: self.dry_run,
             },
         );
-        self.say(&plan, &login, context);
+        self.show(&plan, &login, context);
         Ok(Outcome::Done)
     }
 
@@ -116,34 +120,41 @@ impl SaveArgs {
         };
         let snapshot = source::read(&path)?;
         let Some(login) = snapshot.login.clone() else {
-            return Err(CommandError::refused(format!(
-                "there is no login in it: {}",
-                path.display()
-            ))
-            .hint("sign in with codex login; nothing was changed"));
+            return Err(
+                CommandError::refused(format!("contains no login: {}", path.display()))
+                    .hint("sign in with codex login; nothing was changed"),
+            );
         };
         Ok((snapshot, login))
     }
 
-    fn say(&self, plan: &SavePlan, login: &Login, context: &Context) {
+    fn show(&self, plan: &SavePlan, login: &Login, context: &Context) {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
         let who = printable(login.identity.email.as_str());
-        let would = if self.dry_run { "would be " } else { "" };
+        let (saved, updated, renamed) = if self.dry_run {
+            ("would save", "would update", "would rename")
+        } else {
+            ("saved", "updated", "renamed")
+        };
         if let Some(old) = &plan.renamed_from {
-            ui.prose(format_args!("{would}renamed {} to {name}", printable(old)));
+            ui.prose(format_args!("{renamed} {} to {name}", printable(old)));
         }
         ui.prose(match plan.outcome {
-            SaveOutcome::Created => format!("{would}saved the login of {who} as {name}"),
-            SaveOutcome::Updated => format!("{would}updated {name} with the login of {who}"),
-            SaveOutcome::Unchanged => format!("{name} has this login of {who} already"),
+            SaveOutcome::Created => format!("{saved} the login of {who} as {name}"),
+            SaveOutcome::Updated => format!("{updated} {name} with the login of {who}"),
+            SaveOutcome::Unchanged => format!("{name} already has this login of {who}"),
             SaveOutcome::KeptNewer => format!(
-                "{name} has a newer login of {who}; this one {}to its history",
-                if self.dry_run { "would go " } else { "went " }
+                "{name} has a newer login of {who}; this one {} to its history",
+                if self.dry_run {
+                    "would be added"
+                } else {
+                    "was added"
+                }
             ),
         });
         if self.dry_run {
-            ui.note("nothing was written");
+            ui.note("dry run: nothing was written");
         }
         if login.identity.kind == LoginKind::ApiKey {
             return;
@@ -154,22 +165,22 @@ impl SaveArgs {
                 "  signed in or renewed {}",
                 relative(&zone.at(&at), context)
             )),
-            None => ui.line("  how old it is is not known"),
+            None => ui.line("  its age is unknown"),
         }
-        if let Some(written) = dated_ahead(&login.freshness) {
+        if let Some(written) = future_last_refresh(&login.freshness) {
             ui.warn(format_args!(
-                "the clock was ahead when Codex wrote this login: last_refresh says {}; how old it \
-                 is was taken from its tokens",
+                "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
+                from its tokens",
                 rfc3339(&written, zone)
             ));
         }
         if self.from.is_none() {
-            warn_of_two(&plan.profile, context);
+            warn_if_live_elsewhere(&plan.profile, context);
         }
         if self.from.is_some() && plan.outcome != SaveOutcome::KeptNewer {
             ui.note(format_args!(
-                "whether it still works is not known before it is used; leave the copy in {} alone: \
-                 a login that is used in two places stops working in both",
+                "the login may have expired; do not use the copy in {}: a login that is used in two \
+                places stops working in both",
                 self.from.as_deref().unwrap_or(Path::new("")).display()
             ));
         }

@@ -1,6 +1,6 @@
 //! `prune`: old archives go to the trash, by rules.
 
-use super::account::{printable, warn_not_noted};
+use super::account::{printable, warn_not_recorded};
 use super::verify::{finding, verify_archive};
 use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
@@ -294,7 +294,7 @@ impl PruneArgs {
 /// Brings `inventory.json` up to what was moved; whether it did.
 fn refresh(context: &Context) -> bool {
     let refreshed = store::refresh(&context.settings.manager_home);
-    warn_not_noted(&context.ui, refreshed.err())
+    warn_not_recorded(&context.ui, refreshed.err())
 }
 
 /// What was seen of archives, by name; of the file that had this stamp.

@@ -1,6 +1,9 @@
-//! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
+//! `recommend`: names the account to use now. Reads only `cooldown.json`, because it runs in shell
+//! prompts.
 
-use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use super::account::{
+    AccountView, full, known_accounts, label, local, printable, relative, style_of,
+};
 use super::profile::check_store;
 use super::use_account::SwitchArgs;
 use crate::codex::config::CredentialStore;
@@ -17,16 +20,16 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-/// How long a prompt waits at most, for a home on a disk that does not answer.
-const PROMPT_SECONDS: u32 = 1;
+/// The time limit of `--format` in seconds, for a home on a disk that does not respond.
+const PROMPT_TIMEOUT_SECONDS: u32 = 1;
 
 const HELP: &str = "\
 Fields of --format:
-  {email} {profile} {account_id} {label}    who; label is the profile, else the email
+  {email} {profile} {account_id} {label}    the account; label is the profile, else the email
   {state} {login} {reason}                  ready, unknown or cooldown; ok, archived, none, unknown
   {next_available_at} {next_in}             RFC 3339; \"in 3 d 4 h\", or \"now\"
-  {weekly_left} {weekly_used} {5h_left}     whole percents, empty where not known
-  {{ }}                                     braces
+  {weekly_left} {weekly_used} {5h_left}     whole percentages, empty if unknown
+  {{ }}                                     literal braces
 
 Examples:
   codex-manager recommend
@@ -34,34 +37,35 @@ Examples:
   codex-manager recommend --strategy expiring-first --explain
   codex-manager recommend --use --ready-only";
 
-/// Name the account to use now
+/// Recommend the account to use now
 ///
-/// Ready accounts come before those of which nothing is known, before those in cooldown. Among the
-/// ready the least recently used one is taken, or what --strategy says.
+/// Ready accounts rank before unknown ones, and those before accounts in cooldown. Among the ready
+/// ones --strategy decides; the default is the least recently used one.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
 )]
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub struct RecommendArgs {
-    /// Print only this, with its {fields} filled in; for prompts: within a second, or nothing
+pub(crate) struct RecommendArgs {
+    /// Print only this text with its {fields} filled in. For prompts: prints nothing if it takes more
+    /// than a
+    /// second
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
     format: Option<String>,
-    /// Which of several ready accounts to take [default: `recommend.strategy` of config.toml, else
-    /// lru]
+    /// The order of several ready accounts [default: `recommend.strategy` of config.toml, else lru]
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<Strategy>,
-    /// One line for each account, with the reason why it stands there
+    /// List all accounts with their rank and the reason for it
     #[arg(long)]
     explain: bool,
-    /// Name an account only if it is ready; else exit with 5
+    /// Recommend an account only if it is ready; otherwise exit with 5
     #[arg(long)]
     ready_only: bool,
     /// Recommend API keys too, which are billed by use
     #[arg(long)]
     include_api_key: bool,
-    /// Switch to it: the best one whose login is at hand. The output is that of `use`
+    /// Switch to the best account with a saved login. The output is that of `use`
     #[arg(long = "use", conflicts_with_all = ["format", "explain"])]
     switch: bool,
     /// With --use: stop Codex's background daemon, which keeps the old account
@@ -72,7 +76,7 @@ pub struct RecommendArgs {
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct RecommendView {
     recommended: CandidateView,
@@ -88,16 +92,14 @@ struct CandidateView {
 }
 
 impl RecommendArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// There is no account to name, the template means nothing, or `cooldown.json` cannot be read.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// No account can be recommended, the template is invalid, or `cooldown.json` cannot be read.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(template) = template else {
             return self.recommend(None, context);
         };
-        deadline::end_within(PROMPT_SECONDS);
+        deadline::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silent)
     }
@@ -107,13 +109,13 @@ impl RecommendArgs {
         template: Option<&Template>,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let mut accounts = known(context)?;
+        let mut accounts = known_accounts(context)?;
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);
         let include_api_key = self.include_api_key || preferences.include_api_key;
         let now = context.now();
         let home = &context.settings.manager_home;
-        // What is named is looked at; the others only where they are shown.
+        // Checking a login reads its file, so only accounts that will be shown are checked.
         if self.explain || context.ui.wants_json() {
             recheck_profile_logins(home, &mut accounts);
         } else {
@@ -134,7 +136,7 @@ impl RecommendArgs {
             .find(|c| !self.switch || c.account.login == LoginState::Ok)
             .filter(|best| !self.ready_only || best.verdict.state == AccountState::Ready)
         else {
-            return Err(nothing(&self, &ranking, context));
+            return Err(no_account_error(&self, &ranking, context));
         };
         if self.switch {
             context.ui.note(format_args!(
@@ -143,10 +145,10 @@ impl RecommendArgs {
                 reason(best, &ranking, context)
             ));
             check_store(context)?;
-            let how = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
-            return how.run(&best.account.entry.identity, context);
+            let switch_args = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
+            return switch_args.run(&best.account.entry.identity, context);
         }
-        // Made only where it is wanted: it is most of the work beyond reading.
+        // Built only for --json: most of the time beyond reading would go into it.
         if context.ui.wants_json() {
             context.ui.document(
                 "recommend",
@@ -172,12 +174,12 @@ impl RecommendArgs {
     }
 }
 
-/// The account that `--use` would switch to: the best one whose login is at hand.
+/// Returns the account that `--use` would switch to: the best one with a saved login.
 ///
 /// # Errors
-/// There is none, or `cooldown.json` cannot be read.
+/// No account has a saved login, or `cooldown.json` cannot be read.
 pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
-    let mut accounts = known(context)?;
+    let mut accounts = known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let home = &context.settings.manager_home;
     loop {
@@ -191,8 +193,8 @@ pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
         let best = candidates.find(|c| c.account.login == LoginState::Ok);
         let best = best.and_then(|best| accounts.iter().position(|a| a == best.account));
         let Some(best) = best else {
-            return Err(CommandError::refused("no account has a login at hand")
-                .hint("sign in to one: codex-manager profile login NAME"));
+            return Err(CommandError::refused("no account has a saved login")
+                .hint("sign in to an account: codex-manager profile login NAME"));
         };
         if !recheck_profile_logins(home, [&mut accounts[best]]) {
             return Ok(accounts.swap_remove(best));
@@ -200,34 +202,34 @@ pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
     }
 }
 
-/// There is no account to name: `null` for scripts, the reason for people.
-fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
+/// Creates the error for "no account to recommend". With `--json` also prints `null`.
+fn no_account_error(
+    args: &RecommendArgs,
+    ranking: &Ranking<'_>,
+    context: &Context,
+) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
         Some(best) if args.switch && !args.ready_only => CommandError::refused(
-            "no account can be switched to: no login is at hand",
+            "cannot switch: no account has a saved login",
         )
         .hint(format!(
-            "the best would be {}; save a login of it: codex-manager profile save NAME --from FILE",
+            "the best account is {}; save its login: codex-manager profile save NAME --from FILE",
             label(best.account)
         )),
         Some(best) => {
             let next = best.verdict.next_available_at.filter(|_| args.ready_only);
             let when = next.map_or(String::new(), |at| {
-                format!(
-                    "; the next one is {}, {}",
-                    label(best.account),
-                    full(&at, context)
-                )
+                format!("; next: {}, {}", label(best.account), full(&at, context))
             });
             CommandError::refused(format!("no account is ready{when}"))
-                .hint("see them all: codex-manager cooldown")
+                .hint("list all accounts: codex-manager cooldown")
         }
         None if ranking.excluded.is_empty() => CommandError::refused("no account is known yet")
-            .hint("read legacy files: codex-manager normalize ~/old-dumps"),
+            .hint("save the live login: codex-manager profile save NAME"),
         None => {
             CommandError::refused("no account can be recommended: every login has expired or moved")
-                .hint("see them all: codex-manager cooldown")
+                .hint("list all accounts: codex-manager cooldown")
         }
     }
 }
@@ -259,9 +261,9 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
     let store = CredentialStore::of(&context.settings.codex_home);
     match best.account.login {
-        LoginState::Ok if best.account.current => ui.note("it is the current account"),
+        LoginState::Ok if best.account.current => ui.note("it is already the live account"),
         LoginState::Ok if !store.reads_auth_json() => ui.note(format_args!(
-            "no switch to it while Codex keeps its login by cli_auth_credentials_store = \"{}\"",
+            "cannot switch to it: Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
             store.name()
         )),
         LoginState::Ok => ui.note(format_args!(
@@ -269,27 +271,27 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
             label(best.account)
         )),
         LoginState::Archived => ui.note(format_args!(
-            "its login is archived; bring it back: codex-manager restore {}",
+            "its login is in an archive; restore it: codex-manager restore {}",
             label(best.account)
         )),
-        _ => ui.note("no login of it is at hand: sign in with codex-manager profile login NAME"),
+        _ => ui.note("it has no saved login; sign in: codex-manager profile login NAME"),
     }
 }
 
-/// One line for each account, those left out at the end.
+/// Prints one line per account; excluded accounts come last.
 fn explain(ranking: &Ranking<'_>, context: &Context) {
-    // The place before the name and the blanks around it.
+    // The rank before the name, and the spaces around it.
     const MARGIN: usize = 6;
-    // A longer name would leave the reasons a column of single words.
-    const LONGEST: usize = 40;
+    // A longer name would leave too little width for the reasons.
+    const MAX_NAME_WIDTH: usize = 40;
     let ui = &context.ui;
     let all = || ranking.candidates.iter().chain(&ranking.excluded);
     let width = all()
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
-    let indent = if width > LONGEST { 0 } else { width };
-    let width = width.min(LONGEST);
+    let indent = if width > MAX_NAME_WIDTH { 0 } else { width };
+    let width = width.min(MAX_NAME_WIDTH);
     for (i, candidate) in all().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {
@@ -307,17 +309,17 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
     }
 }
 
-/// Whether `--format` may be `text`.
+/// Checks that `text` is a valid `--format`.
 ///
 /// # Errors
-/// It means nothing; the hint says why.
-pub fn check_template(text: &str) -> Result<(), CommandError> {
+/// A single brace, or an unknown field.
+pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
     Template::parse(text).map(drop)
 }
 
-/// What a template is made of.
+/// A field of a template, replaced by a property of the recommended account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+enum TemplateField {
     Email,
     Profile,
     AccountId,
@@ -332,34 +334,34 @@ enum Field {
     FiveHoursLeft,
 }
 
-const FIELDS: [(&str, Field); 12] = [
-    ("email", Field::Email),
-    ("profile", Field::Profile),
-    ("account_id", Field::AccountId),
-    ("label", Field::Label),
-    ("state", Field::State),
-    ("login", Field::Login),
-    ("reason", Field::Reason),
-    ("next_available_at", Field::NextAvailableAt),
-    ("next_in", Field::NextIn),
-    ("weekly_left", Field::WeeklyLeft),
-    ("weekly_used", Field::WeeklyUsed),
-    ("5h_left", Field::FiveHoursLeft),
+const FIELDS: [(&str, TemplateField); 12] = [
+    ("email", TemplateField::Email),
+    ("profile", TemplateField::Profile),
+    ("account_id", TemplateField::AccountId),
+    ("label", TemplateField::Label),
+    ("state", TemplateField::State),
+    ("login", TemplateField::Login),
+    ("reason", TemplateField::Reason),
+    ("next_available_at", TemplateField::NextAvailableAt),
+    ("next_in", TemplateField::NextIn),
+    ("weekly_left", TemplateField::WeeklyLeft),
+    ("weekly_used", TemplateField::WeeklyUsed),
+    ("5h_left", TemplateField::FiveHoursLeft),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TemplatePart {
     Text(String),
-    Field(Field),
+    Field(TemplateField),
 }
 
-/// A parsed `--format`.
+/// A parsed `--format`: text and fields in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Template(Vec<Piece>);
+struct Template(Vec<TemplatePart>);
 
 impl Template {
     fn parse(text: &str) -> Result<Self, CommandError> {
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
@@ -379,7 +381,7 @@ impl Template {
                 _ => {
                     return Err(
                         CommandError::usage(format!("--format has a single {brace:?}"))
-                            .hint("write {{ or }} for a brace"),
+                            .hint("write {{ or }} for a literal brace"),
                     );
                 }
             };
@@ -388,33 +390,33 @@ impl Template {
                 .find(|(known, _)| *known == name)
                 .ok_or_else(|| {
                     let known: Vec<_> = FIELDS.iter().map(|(name, _)| *name).collect();
-                    CommandError::usage(format!("--format has no field {{{name}}}"))
+                    CommandError::usage(format!("unknown field {{{name}}} in --format"))
                         .hint(format!("the fields are: {}", known.join(", ")))
                 })?;
             if !plain.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
             }
-            pieces.push(Piece::Field(field.1));
+            parts.push(TemplatePart::Field(field.1));
         }
         plain.push_str(rest);
         if !plain.is_empty() {
-            pieces.push(Piece::Text(plain));
+            parts.push(TemplatePart::Text(plain));
         }
-        Ok(Self(pieces))
+        Ok(Self(parts))
     }
 
     fn fill(&self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         self.0
             .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.clone(),
-                Piece::Field(field) => printable(&field.value(best, ranking, context)),
+            .map(|part| match part {
+                TemplatePart::Text(text) => text.clone(),
+                TemplatePart::Field(field) => printable(&field.value(best, ranking, context)),
             })
             .collect()
     }
 }
 
-impl Field {
+impl TemplateField {
     fn value(self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         let entry = &best.account.entry;
         let next = best.verdict.next_available_at;
@@ -437,8 +439,8 @@ impl Field {
             Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
             Self::FiveHoursLeft => {
                 let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
-                let look = entry.observation.as_ref();
-                let window = look.and_then(|look| look.windows.iter().find(is_short));
+                let observation = entry.observation.as_ref();
+                let window = observation.and_then(|o| o.windows.iter().find(is_short));
                 percent(window.map(|window| state::left(window, &context.now())))
             }
         }
@@ -454,17 +456,17 @@ mod tests {
         assert_eq!(
             Template::parse("{{{email}}} {5h_left}%").unwrap(),
             Template(vec![
-                Piece::Text("{".into()),
-                Piece::Field(Field::Email),
-                Piece::Text("} ".into()),
-                Piece::Field(Field::FiveHoursLeft),
-                Piece::Text("%".into()),
+                TemplatePart::Text("{".into()),
+                TemplatePart::Field(TemplateField::Email),
+                TemplatePart::Text("} ".into()),
+                TemplatePart::Field(TemplateField::FiveHoursLeft),
+                TemplatePart::Text("%".into()),
             ])
         );
     }
 
     #[test]
-    fn a_template_that_means_nothing_is_refused() {
+    fn an_invalid_template_is_refused() {
         for text in ["{nope}", "{email", "email}", "{", "}", "{}", "{ email }"] {
             assert!(Template::parse(text).is_err(), "{text}");
         }

@@ -1,5 +1,5 @@
-//! Asking Codex, as all commands do it that show figures; and `--refresh` of those that otherwise show what
-//! was seen last.
+//! Quota queries through Codex: helpers for `status`, and `--refresh` of commands that otherwise show the
+//! last known figures.
 
 use super::account::warn_all;
 use super::status_accounts;
@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 
-/// How accounts are asked about now.
+/// Builds the parameters of a query from the context.
 pub(super) fn inquiry<'a>(
     context: &'a Context,
     known: &'a CooldownFile,
@@ -26,11 +26,11 @@ pub(super) fn inquiry<'a>(
     }
 }
 
-/// Looks at the live account: by pasted `/status` text if there is some, else by asking Codex.
+/// Observes the live account: from pasted `/status` text if given, else by querying Codex.
 ///
 /// # Errors
-/// The text or auth.json cannot be used, or the user stopped it.
-pub(super) fn look(
+/// The text or `auth.json` cannot be used, or the user interrupted the query.
+pub(super) fn observe_live(
     context: &Context,
     known: &CooldownFile,
     status_text: Option<&str>,
@@ -44,17 +44,17 @@ pub(super) fn look(
     })?)
 }
 
-/// Notes what was seen; returns whether that succeeded. A failure is a warning: the user has the
-/// answer, also where the manager home cannot be written to.
-pub(super) fn note(context: &Context, report: &StatusReport) -> bool {
+/// Records a report in the manager home. Returns false after a warning if that fails: the user still gets
+/// the figures.
+pub(super) fn record(context: &Context, report: &StatusReport) -> bool {
     let settings = &context.settings;
-    let noted = status::record(
+    let recorded = status::record(
         &settings.manager_home,
         report,
         &context.now(),
         settings.zone,
     );
-    match noted {
+    match recorded {
         Ok(updated) => {
             let warnings = updated.map(|u| u.warnings).unwrap_or_default();
             warn_all(&context.ui, &warnings);
@@ -64,33 +64,33 @@ pub(super) fn note(context: &Context, report: &StatusReport) -> bool {
             let error = CommandError::from(e);
             context
                 .ui
-                .warn(format_args!("the answer is not noted: {error}"));
+                .warn(format_args!("the figures were not recorded: {error}"));
             false
         }
     }
 }
 
-/// Asks Codex about the live account and notes the answer, as `status` does. Whether both could be done;
-/// if not, the reason is said.
+/// Queries the live account and records the figures, like `status`. Returns false after a warning if
+/// either fails.
 ///
 /// # Errors
-/// auth.json cannot be used, or a document is of a newer version.
-pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
+/// `auth.json` cannot be used, or a document was written by a newer version.
+pub(super) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
     let settings = &context.settings;
     let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
-    let report = look(context, &known.file, None, true)?;
-    let is_noted = note(context, &report);
+    let report = observe_live(context, &known.file, None, true)?;
+    let is_recorded = record(context, &report);
     if let Some(problem) = &report.problem {
-        context.ui.warn(format_args!("no live figure: {problem}"));
+        context.ui.warn(format_args!("no live figures: {problem}"));
     }
-    Ok(report.is_complete() && is_noted)
+    Ok(report.is_complete() && is_recorded)
 }
 
-/// Asks Codex about every account whose login is at hand, and notes the answers. Whether all of them
-/// could be had; if not, the reasons are said.
+/// Queries all accounts with a saved login and records the figures. Returns false after warnings if any
+/// query fails.
 ///
 /// # Errors
-/// An auth.json cannot be read, or an answer cannot be noted.
-pub(super) fn all(context: &Context) -> Result<bool, CommandError> {
-    status_accounts::refresh(context)
+/// An `auth.json` cannot be read, or figures cannot be recorded.
+pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
+    status_accounts::refresh_all(context)
 }

@@ -1,6 +1,6 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
-use super::account::{self, warn_all, warn_not_noted};
+use super::account::{self, warn_all, warn_not_recorded};
 use super::list_backups::entries_of;
 use super::restore_session;
 use super::verify::find_archive;
@@ -183,9 +183,9 @@ impl RestoreArgs {
             if let Ok(path) = find_archive(context, Path::new(what)) {
                 return Ok(path);
             }
-            let accounts: Vec<_> = account::known(context)?
+            let accounts: Vec<_> = account::known_accounts(context)?
                 .into_iter()
-                .map(|a| account::judged(a, context))
+                .map(|a| account::with_verdict(a, context))
                 .collect();
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, what)?].identity;
@@ -240,7 +240,7 @@ fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreR
             Err(e) => failures.push(e.into()),
         }
     }
-    warn_not_noted(ui, failures)
+    warn_not_recorded(ui, failures)
 }
 
 /// The argument that means the newest archive.
@@ -371,7 +371,7 @@ fn show_plan(
     for path in &removed {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
-    ui.note("nothing was written (--dry-run)");
+    ui.note("dry run: nothing was written");
 }
 
 fn show_report(

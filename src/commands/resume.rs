@@ -1,9 +1,9 @@
-//! `resume`: a conversation goes on under the account that it belongs to.
+//! `resume`: continues a conversation under the account to which it belongs.
 
 use super::account::{printable, shortened};
 use super::launch::{named, pick, run_directly};
 use super::launches::short_id;
-use super::launching::StartArgs;
+use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};
@@ -15,71 +15,70 @@ use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// How many conversations the picker offers.
-const OFFERED: usize = 20;
+/// The number of conversations that the picker offers.
+const MAX_PICKER_ENTRIES: usize = 20;
 
-/// How much of a title the picker shows, in characters.
+/// The longest title that the picker shows, in characters.
 const TITLE_CHARS: usize = 54;
 
-/// Go on with a conversation under the account that it belongs to
+/// Continue a conversation under the account to which it belongs
 ///
-/// Codex's own picker shows only conversations of the account that is signed in; this finds all of
-/// them. The account is that of the launch, else the one that the conversation itself names.
+/// Codex's own picker shows only conversations of the live account; this command finds all of them. The
+/// account is that of the launch, else the one named in the conversation.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager resume --last
   codex-manager resume 01a1fd26
   codex-manager resume \"Fix the parser\" --isolated
-  codex-manager resume 01a1fd26 -- exec \"go on\"
+  codex-manager resume 01a1fd26 -- exec \"continue\"
   codex-manager resume 01a1fd26 --profile work --rebind")]
-pub struct ResumeArgs {
-    /// An id, the beginning of one, or a name [default: a picker]
+pub(crate) struct ResumeArgs {
+    /// An id, a prefix of one, or a name [default: a picker]
     #[arg(value_name = "SESSION")]
     session: Option<String>,
-    /// The conversation of this folder that changed last
+    /// The most recently changed conversation of this folder
     #[arg(long, conflicts_with = "session")]
     last: bool,
-    /// The account, where the conversation names none
+    /// The account, if the conversation names none
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
-    /// With --profile: also where the conversation belongs to another account
+    /// With --profile: use it even if the conversation belongs to another account
     #[arg(long, requires = "profile")]
     rebind: bool,
-    /// Resume under the account that is signed in, without a record
+    /// Resume under the live account, without a record
     #[arg(long, conflicts_with_all = ["profile", "isolated"])]
     untracked: bool,
     #[command(flatten)]
     start: StartArgs,
-    /// Arguments of Codex; `exec` first runs it without the terminal interface
+    /// Arguments to pass to Codex; starting with `exec`, it runs without the terminal interface
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
 
-/// A conversation that can go on.
+/// The conversation to resume.
 #[derive(Debug)]
-struct Conversation {
+struct ResumeTarget {
     id: String,
     rollout: Option<PathBuf>,
 }
 
-/// Whose conversation it is.
+/// The account to which a conversation belongs.
 #[derive(Debug)]
-enum Owner {
-    /// An account that is known here.
+enum ConversationOwner {
+    /// An account with a profile, or the live one.
     Known(Identity),
     /// An account without a profile, by its workspace id.
     Unknown(String),
-    /// Nothing says.
+    /// Neither a launch nor the rollout names an account.
     Unnamed,
 }
 
 impl ResumeArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// No conversation or several fit; its account is not known, or another one was named; see
-    /// `StartArgs::start`.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// No conversation or several match, its account has no profile, or `--profile` names another
+    /// account;
+    /// see [`StartArgs::start`].
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let conversation = self.conversation(context)?;
         let args = resume_args(&conversation.id, &self.args);
         if self.untracked {
@@ -94,18 +93,19 @@ impl ResumeArgs {
                 }
                 wanted
             }
-            (None, Owner::Known(account)) => account,
-            (None, Owner::Unknown(account_id)) => {
+            (None, ConversationOwner::Known(account)) => account,
+            (None, ConversationOwner::Unknown(account_id)) => {
                 return Err(CommandError::refused(format!(
-                    "the conversation belongs to the account {account_id}, which has no profile here"
+                    "the conversation belongs to the account {account_id}, which has no profile"
                 ))
                 .hint("sign in to it: codex-manager profile login NAME")
-                .hint("or go on under another account: --profile NAME --rebind"));
+                .hint("or continue under another account: --profile NAME --rebind"));
             }
-            (None, Owner::Unnamed) => {
-                let question = "nothing says whose conversation this is; which account?";
+            (None, ConversationOwner::Unnamed) => {
+                let question =
+                    "the account of this conversation is unknown; continue under which account?";
                 pick(question, context).map_err(|e| {
-                    e.hint("name the account with --profile NAME, or go on without a record: --untracked")
+                    e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?
             }
         };
@@ -113,22 +113,22 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
-    fn conversation(&self, context: &Context) -> Result<Conversation, CommandError> {
+    fn conversation(&self, context: &Context) -> Result<ResumeTarget, CommandError> {
         let rows = rows(context)?;
         let home = &context.settings.codex_home;
         let Some(text) = &self.session else {
             let row = if self.last {
                 last_of_folder(&rows, context)?
             } else {
-                offer(&rows, context)?
+                pick_conversation(&rows, context)?
             };
             return Ok(of_row(row, home));
         };
         match find(&rows, text)? {
             Some(row) => Ok(of_row(row, home)),
-            // One that Codex does not list.
+            // The conversation may have a rollout without a row in Codex's list.
             None => match binding::find_rollout(home, text) {
-                Some(rollout) => Ok(Conversation {
+                Some(rollout) => Ok(ResumeTarget {
                     id: text.clone(),
                     rollout: Some(rollout),
                 }),
@@ -137,28 +137,31 @@ impl ResumeArgs {
                     printable(text)
                 ))
                 .hint("choose one on a terminal: codex-manager resume")
-                .hint("see what Codex does not list: codex-manager history check")),
+                .hint("find unlisted conversations: codex-manager history check")),
             },
         }
     }
 }
 
-/// Every conversation that Codex lists and that is not archived, by the last change.
+/// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
+/// change,
+/// newest first.
 fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let home = &context.settings.codex_home;
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return Ok(Vec::new());
     };
-    let rows = threads::fold_rows(&database, Vec::new, Vec::push)
-        .map_err(|e| CommandError::failed("cannot read the conversations of Codex").because(e))?;
+    let rows = threads::fold_rows(&database, Vec::new, Vec::push).map_err(|e| {
+        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    })?;
     let mut rows = rows.unwrap_or_default();
     rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
     Ok(rows)
 }
 
-fn of_row(row: &ThreadRow, home: &Path) -> Conversation {
+fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
     let path = PathBuf::from(&row.rollout_path);
-    Conversation {
+    ResumeTarget {
         id: row.id.clone(),
         rollout: Some(path)
             .filter(|path| path.exists())
@@ -166,12 +169,15 @@ fn of_row(row: &ThreadRow, home: &Path) -> Conversation {
     }
 }
 
-/// The conversation that `text` names: a whole id, the beginning of one, or a name.
+/// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
 fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
     let id = text.to_lowercase();
-    let called = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
-    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] =
-        [&|row| row.id == id, &|row| row.id.starts_with(&id), &called];
+    let has_name = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
+    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] = [
+        &|row| row.id == id,
+        &|row| row.id.starts_with(&id),
+        &has_name,
+    ];
     for test in tests.into_iter().filter(|_| !text.trim().is_empty()) {
         let mut fitting = rows.iter().filter(|row| test(row));
         match (fitting.next(), fitting.count()) {
@@ -179,11 +185,11 @@ fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, 
             (Some(row), 0) => return Ok(Some(row)),
             (Some(_), more) => {
                 return Err(CommandError::failed(format!(
-                    "{} may be one of {} conversations",
+                    "{} matches {} conversations",
                     printable(text),
                     more + 1
                 ))
-                .hint("type more of the id"));
+                .hint("give more of the id"));
             }
         }
     }
@@ -205,16 +211,19 @@ fn last_of_folder<'a>(
     })
 }
 
-/// Lets the user choose: those of this folder, else all.
-fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, CommandError> {
+/// Lets the user choose from the conversations of this folder, or from all if it has none.
+fn pick_conversation<'a>(
+    rows: &'a [ThreadRow],
+    context: &Context,
+) -> Result<&'a ThreadRow, CommandError> {
     let here = &context.env.current_dir;
     let listed = || rows.iter().filter(|row| !row.archived);
     let mut offered: Vec<_> = listed()
         .filter(|row| Path::new(&row.cwd) == here)
-        .take(OFFERED)
+        .take(MAX_PICKER_ENTRIES)
         .collect();
     if offered.is_empty() {
-        offered = listed().take(OFFERED).collect();
+        offered = listed().take(MAX_PICKER_ENTRIES).collect();
     }
     let choices: Vec<_> = offered
         .iter()
@@ -227,22 +236,26 @@ fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, 
         .collect();
     let chosen = context.ui.pick("which conversation?", &choices);
     chosen.map(|i| offered[i]).ok_or_else(|| {
-        CommandError::usage("which conversation?")
-            .hint("codex-manager resume SESSION, or --last for the last one of this folder")
+        CommandError::usage("which conversation?").hint(
+            "name it: codex-manager resume SESSION, or take the last one of this folder: --last",
+        )
     })
 }
 
-/// Whose conversation it is: that of the launch that ran it, else the creator that its rollout names.
-fn owner(conversation: &Conversation, context: &Context) -> Result<Owner, CommandError> {
+/// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
+fn owner(
+    conversation: &ResumeTarget,
+    context: &Context,
+) -> Result<ConversationOwner, CommandError> {
     let manager_home = &context.settings.manager_home;
     let launches = LaunchRegistry::of(manager_home).read()?;
     if let Some(record) = launches.of_session(&conversation.id) {
-        return Ok(Owner::Known(record.identity));
+        return Ok(ConversationOwner::Known(record.identity));
     }
     let Some((user, account)) = conversation.rollout.as_deref().and_then(binding::creator) else {
-        return Ok(Owner::Unnamed);
+        return Ok(ConversationOwner::Unnamed);
     };
-    let agrees = |known: &Option<String>, written: &Option<String>| {
+    let is_compatible = |known: &Option<String>, written: &Option<String>| {
         known.is_none() || written.is_none() || known == written
     };
     let profiles = Profiles::of(manager_home).list()?;
@@ -253,30 +266,31 @@ fn owner(conversation: &Conversation, context: &Context) -> Result<Owner, Comman
         .chain(live.login().map(|login| &login.identity))
         .find(|identity| {
             identity.is_known()
-                && agrees(&identity.account_id, &account)
-                && agrees(&identity.user_id, &user)
+                && is_compatible(&identity.account_id, &account)
+                && is_compatible(&identity.user_id, &user)
         });
     Ok(match known {
-        Some(identity) => Owner::Known(identity.clone()),
-        None => Owner::Unknown(account.or(user).unwrap_or_default()),
+        Some(identity) => ConversationOwner::Known(identity.clone()),
+        None => ConversationOwner::Unknown(account.or(user).unwrap_or_default()),
     })
 }
 
-fn check_same(wanted: &Identity, owner: &Owner) -> Result<(), CommandError> {
+fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<(), CommandError> {
     let of = match owner {
-        Owner::Unnamed => return Ok(()),
-        Owner::Known(owner) if owner.is_same(wanted) => return Ok(()),
-        Owner::Known(owner) => owner.to_string(),
-        Owner::Unknown(account_id) => account_id.clone(),
+        ConversationOwner::Unnamed => return Ok(()),
+        ConversationOwner::Known(owner) if owner.is_same(wanted) => return Ok(()),
+        ConversationOwner::Known(owner) => owner.to_string(),
+        ConversationOwner::Unknown(account_id) => account_id.clone(),
     };
     Err(
         CommandError::refused(format!("the conversation belongs to {of}, not to {wanted}"))
-            .hint("leave --profile out to go on under its own account")
-            .hint("--rebind goes on under the named one; Codex may refuse to show it there"),
+            .hint("to continue under its own account, leave out --profile")
+            .hint("to continue under the named one, add --rebind; Codex may not show it there"),
     )
 }
 
-/// The arguments that make Codex resume a conversation; `exec` in front of `args` stays in front.
+/// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
+/// front.
 fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
     let is_exec = args
         .first()
@@ -302,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_an_id_its_beginning_or_a_name() {
+    fn a_session_is_an_id_a_prefix_or_a_name() {
         let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
         let found = |text: &str| {
             let found = find(&rows, text).map_err(|e| e.to_string());

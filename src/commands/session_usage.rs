@@ -1,4 +1,4 @@
-//! Usage of launched conversations, as `list` and `current` show it beside the figures of the server.
+//! The usage of launched conversations, which `list` and `current` show below the figures of the server.
 
 use super::account::{local, relative, warn_all};
 use super::launches::short_id;
@@ -12,7 +12,7 @@ use crate::quota::window::QuotaSource;
 use crate::ui::windows::WindowJson;
 use serde::Serialize;
 
-/// Usage in JSON. Its keys are a contract.
+/// Usage in JSON. Its keys are an interface.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct SessionView {
     rollout_path: String,
@@ -22,15 +22,15 @@ pub(super) struct SessionView {
     windows: Vec<WindowJson>,
 }
 
-/// The newest usage of each account.
+/// The launches that still run, with the usage read from their rollouts.
 #[derive(Debug, Default)]
 pub(super) struct SessionUsages {
     running: Vec<LaunchRecord>,
 }
 
 impl SessionUsages {
-    /// Completes launches whose wrapper was killed, and reads the newest figures of those that run.
-    /// Opens no rollout of a launch that ended before. What cannot be read is a warning.
+    /// Completes launches whose codex-manager was killed, and reads the newest figures of running ones.
+    /// Rollouts of completed launches are not opened. Read errors are warnings.
     pub(super) fn read(context: &Context) -> Self {
         let settings = &context.settings;
         let settled = settle::settle_ended(
@@ -52,13 +52,15 @@ impl SessionUsages {
                 Self { running }
             }
             Err(e) => {
-                context.ui.warn(format_args!("launches are not shown: {e}"));
+                context
+                    .ui
+                    .warn(format_args!("cannot read the launches: {e}"));
                 Self::default()
             }
         }
     }
 
-    /// The newest usage of one account.
+    /// Returns the newest usage of an account.
     pub(super) fn of(&self, entry: &AccountEntry) -> Option<SessionUsage> {
         self.running
             .iter()
@@ -81,7 +83,8 @@ impl SessionView {
     }
 }
 
-/// "launched conversation 01a1fd3e, 5 min ago: weekly 91 % used". `None` without windows.
+/// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 91 % used". Returns `None` without
+/// windows.
 pub(super) fn sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
     let windows: Vec<_> = usage
         .windows

@@ -1,5 +1,4 @@
-//! What commands that need a closed Codex share: their flags, the list under `--verbose`, and the
-//! question.
+//! Ending Codex before a command: the shared flags, the list of processes, and the confirmation.
 
 use crate::codex::process::HomeUsage;
 use crate::context::Context;
@@ -12,24 +11,24 @@ use crate::ui::dialog;
 use clap::Args;
 use std::fmt::Write;
 
-/// The flags about ending Codex.
+/// The flags for ending Codex, shared by `sync`, `restore` and others.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ShutdownArgs {
-    /// Ask before Codex is ended, whatever the configuration and --yes say
+    /// Ask before ending Codex, regardless of the configuration and --yes
     #[arg(
         long,
         global = true,
         conflicts_with = "auto_terminate_without_confirmation"
     )]
     manual_terminate_confirmation: bool,
-    /// End a running Codex without asking, in this run
+    /// End a running Codex without asking, for this run
     #[arg(long, global = true)]
     auto_terminate_without_confirmation: bool,
 }
 
 impl ShutdownArgs {
-    /// What they say about asking.
-    pub fn wish(&self, context: &Context) -> ConfirmationRequest {
+    /// Returns the confirmation mode that the flags request.
+    pub fn confirmation(&self, context: &Context) -> ConfirmationRequest {
         if self.manual_terminate_confirmation {
             ConfirmationRequest::Ask
         } else if self.auto_terminate_without_confirmation {
@@ -41,29 +40,30 @@ impl ShutdownArgs {
         }
     }
 
-    /// What closing Codex would take, without waiting, asking or ending anybody.
+    /// Plans the shutdown without waiting, asking or ending any process.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let seen = request.scan();
         list(context, &seen);
         let asks = shutdown::must_ask(
             request.settings,
-            self.wish(context),
+            self.confirmation(context),
             TargetOs::of_this_build(),
         );
         shutdown::plan(&seen, request.settings, asks)
     }
 
-    /// Sees to it that nobody uses the home.
+    /// Ends all Codex programs that use the home, with the user's consent.
     ///
     /// # Errors
-    /// Codex is running and is not ended (exit code 3), or was told to end and did not in time (5).
+    /// Codex is running and the user did not agree to end it (exit code 3), or it did not end in time
+    /// (5).
     pub fn shut_down(
         &self,
         context: &Context,
         request: &ShutdownRequest<'_>,
     ) -> Result<ShutdownReport, CommandError> {
         let mut prompter = UserPrompter { context, request };
-        let report = shutdown::shut_down(request, self.wish(context), &mut prompter)?;
+        let report = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
         if !report.ended.is_empty() {
             let ended = shutdown::named(&report.ended);
             context.ui.note(format_args!("ended: {ended}"));
@@ -72,10 +72,10 @@ impl ShutdownArgs {
     }
 }
 
-/// The processes that use the home, under `--verbose`.
+/// Prints the processes that use the home; visible with `--verbose` only.
 pub fn list(context: &Context, seen: &HomeUsage) {
     if seen.holders().is_empty() {
-        context.ui.detail("codex is not running on this home");
+        context.ui.detail("no Codex program uses this home");
     }
     for process in &seen.processes {
         let line = format!(
@@ -85,15 +85,15 @@ pub fn list(context: &Context, seen: &HomeUsage) {
         context.ui.detail(line);
     }
     for conversation in &seen.conversations {
-        let line = format_args!("conversation being written: {conversation}");
+        let line = format_args!("open conversation: {conversation}");
         context.ui.detail(line);
     }
 }
 
-/// Whether the user can be asked, in a window or on the terminal.
+/// Returns true if the user can be asked, in a dialog window or on the terminal.
 pub fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
-    let in_a_window = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
-    in_a_window || context.ui.is_interactive()
+    let has_dialog = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
+    has_dialog || context.ui.is_interactive()
 }
 
 struct UserPrompter<'a> {
@@ -108,11 +108,11 @@ impl Prompter for UserPrompter<'_> {
 
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {
         let question = question(targets, self.request);
-        let in_a_window = match self.request.settings.channel {
+        let answer = match self.request.settings.channel {
             PromptChannel::Gui => dialog::confirm(&question, &self.context.env),
             PromptChannel::Console => None,
         };
-        in_a_window.or_else(|| self.context.ui.confirm(&question))
+        answer.or_else(|| self.context.ui.confirm(&question))
     }
 }
 
@@ -123,14 +123,14 @@ fn question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> String 
     }
     match targets.conversations.len() {
         0 => {}
-        1 => text.push_str("A conversation is being written; its turn would be cut off.\n"),
+        1 => text.push_str("A conversation is open; its current turn would be lost.\n"),
         n => {
             let _ = writeln!(
                 text,
-                "{n} conversations are being written; their turns would be cut off."
+                "{n} conversations are open; their current turns would be lost."
             );
         }
     }
-    text.push_str("End Codex and go on?");
+    text.push_str("End Codex and continue?");
     text
 }

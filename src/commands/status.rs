@@ -1,6 +1,6 @@
-//! `status`: who is signed in, and what is left of the quota.
+//! `status`: shows an account and its remaining quota.
 
-use super::account::{warn_all, with_profiles};
+use super::account::{accounts_and_profiles, warn_all};
 use super::{refresh, status_accounts, status_history};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
@@ -28,52 +28,50 @@ use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The most that is read of a status text. Real ones are below 4 kB.
-const MAX_TEXT_BYTES: u64 = 1024 * 1024;
+/// The limit on the size of a status text, in bytes. Real ones are below 4 kB.
+const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
-/// Show an account and its quota windows: the live one, another, or all
+/// Show the quota windows of the live account, of another, or of all
 ///
-/// Codex itself is asked (`codex app-server`, at most 10 seconds; up to 30 more when it renews the
-/// login). When it cannot answer, what was seen last is shown. With --status-file the pasted text is
-/// used instead. Each figure is shown with its source and age, and noted for `cooldown` and `recommend`.
+/// Codex itself runs the query (`codex app-server`; at most 10 seconds, or 40 if it renews the login). If
+/// it cannot answer, the last known figures are shown. With --status-file, pasted text is used instead.
+/// Figures are shown with their source and age, and recorded for `cooldown` and `recommend`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager status
   codex-manager status --json
   codex-manager status --account work
-  codex-manager status --all                     # every profile, several at a time
-  codex-manager status --history --account work  # and whether resets moved
-  codex-manager status --status-file pasted.txt  # when Codex cannot be asked
+  codex-manager status --all                     # all profiles, several at a time
+  codex-manager status --history --account work  # figures over time, moved resets
+  codex-manager status --status-file pasted.txt  # if Codex cannot answer
   codex-manager status --status-file pasted.txt --account work")]
-pub struct StatusArgs {
-    /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
+pub(crate) struct StatusArgs {
+    /// Use text pasted from Codex's /status instead of a query; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
-    /// Show this account, signed in or not: a profile, an email, a beginning of one. With --status-file
-    /// it is the account of the pasted text
+    /// Show this account, live or not: a profile, an email, or a prefix of one. With --status-file: the
+    /// account of the pasted text
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
-    /// Ask about every account whose login is at hand
+    /// Query all accounts with a saved login
     #[arg(long, conflicts_with_all = ["account", "status_file"])]
     all: bool,
-    /// Show what was seen over time, and whether resets moved; asks nobody
+    /// Show recorded figures over time and resets that moved; makes no query
     #[arg(long, conflicts_with_all = ["all", "status_file"])]
     history: bool,
-    /// Ask nobody while the figure of the live account is younger than this: 30min, 1d
+    /// Query only if the figures of the live account are older than this, such as 30min or 1d
     #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
     if_older: Option<String>,
-    /// Ask nobody and note nothing: show what is known
+    /// Show the last known figures; make no query, write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl StatusArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// The status text or auth.json cannot be read, the text is about another account, or the
-    /// answer cannot be noted.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// The status text or `auth.json` cannot be read, the text is about another account, or the figures
+    /// cannot be recorded.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.history {
             return status_history::show(self.account.as_deref(), context);
         }
@@ -90,17 +88,17 @@ impl StatusArgs {
 
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
         let known = load_known(context)?;
-        let is_looking = !self.dry_run && !self.is_young(context, &known)?;
-        let report = refresh::look(context, &known, text, is_looking)?;
-        let is_noted = !is_looking || refresh::note(context, &report);
+        let is_query = !self.dry_run && !self.is_recent_enough(context, &known)?;
+        let report = refresh::observe_live(context, &known, text, is_query)?;
+        let is_recorded = !is_query || refresh::record(context, &report);
         show(context, &report, None);
         if !self.dry_run {
-            status_history::say_moved(&report, context)?;
+            status_history::note_moved_resets(&report, context)?;
         }
-        // Without a look the last observation is all that was wanted.
-        let remembered = !is_looking && report.observation.is_some();
+        // Without a query, the last observation is a complete result.
+        let is_remembered = !is_query && report.observation.is_some();
         Ok(Outcome::partial_if(
-            !is_noted || !report.is_complete() && !remembered,
+            !is_recorded || !report.is_complete() && !is_remembered,
         ))
     }
 
@@ -110,7 +108,7 @@ impl StatusArgs {
         text: &str,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let (accounts, _) = with_profiles(context)?;
+        let (accounts, _) = accounts_and_profiles(context)?;
         let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
         let known = load_known(context)?;
         let report = status::observe_text(
@@ -119,16 +117,16 @@ impl StatusArgs {
             &context.settings.codex_home,
             &refresh::inquiry(context, &known, false),
         )?;
-        let is_noted = self.dry_run || refresh::note(context, &report);
+        let is_recorded = self.dry_run || refresh::record(context, &report);
         show(context, &report, entry.profile.as_deref());
         if !self.dry_run {
-            status_history::say_moved(&report, context)?;
+            status_history::note_moved_resets(&report, context)?;
         }
-        Ok(Outcome::partial_if(!is_noted || !report.is_complete()))
+        Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
 }
 
-/// `cooldown.json`, for figures that are remembered.
+/// Reads the last known figures from `cooldown.json`.
 fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
     let settings = &context.settings;
     let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
@@ -137,13 +135,17 @@ fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
 }
 
 impl StatusArgs {
-    /// Whether what is known of the live account is younger than `--if-older`.
-    fn is_young(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
+    /// Returns true if the figures of the live account are younger than `--if-older`.
+    fn is_recent_enough(
+        &self,
+        context: &Context,
+        known: &CooldownFile,
+    ) -> Result<bool, CommandError> {
         let Some(text) = &self.if_older else {
             return Ok(false);
         };
         let limit = time_format::parse_span(text).ok_or_else(|| {
-            CommandError::usage(format!("--if-older is no duration: {text:?}"))
+            CommandError::usage(format!("--if-older is not a duration: {text:?}"))
                 .hint("write 30min, 12h or 1d")
         })?;
         let live = read_login(&context.settings.codex_home)
@@ -161,19 +163,19 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();
-        waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+        waiting_for_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         file_open::open_given(path)
-            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
     Ok(status_text::decode(&bytes))
 }
 
-/// One account in JSON. Its keys are a contract.
+/// One account in JSON. Its keys are an interface.
 #[derive(Serialize)]
 pub(super) struct StatusJson {
-    /// Named where an account was asked for by name.
+    /// Present only if the account was named on the command line.
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
     email: Option<String>,
@@ -230,14 +232,16 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
     let (ui, zone) = (&context.ui, context.settings.zone);
     ui.line(account_line(ui, report));
     match seen {
-        None if report.is_api_key() => ui.line("an API key is billed by use and has no windows"),
-        None => ui.line("nothing is known of its quota"),
+        None if report.is_api_key() => {
+            ui.line("an API key is billed by use and has no quota windows")
+        }
+        None => ui.line("its quota is unknown"),
         Some(seen) => {
             for line in windows::lines(ui, seen, zone, &now) {
                 ui.line(line);
             }
             if seen.windows.is_empty() && seen.spend_cap.is_none() {
-                ui.line("the server declares no quota windows");
+                ui.line("the server reports no quota windows");
             }
             if let Some(at) = next {
                 let when = full(&at.to_utc(), zone, &now);
@@ -250,7 +254,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         ui.warn(note);
     }
     if let Some(problem) = &report.problem {
-        ui.warn(format!("no live figure: {problem}"));
+        ui.warn(format!("no live figures: {problem}"));
         if let Some(hint) = hint(problem, report, context) {
             ui.note(format!("{} {hint}", ui.paint(Style::Strong, "hint:")));
         }
@@ -273,11 +277,11 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
     }
 }
 
-/// The command that helps, as far as there is one that would.
+/// Returns the fix for a problem, if there is one.
 fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Option<String> {
     let settings = &context.settings;
     let saved = || {
-        // What is put into auth.json there is not read.
+        // With another credential store Codex ignores auth.json, so restoring it would not help.
         let is_read = report.store.reads_auth_json();
         let homes = (&settings.codex_home, &settings.manager_home);
         is_read.then(|| remedies::saved_login(homes.0, homes.1))?
@@ -285,27 +289,26 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => match saved()
         {
-            Some(command) => format!("sign in with codex login, or take the last one: {command}"),
+            Some(command) => {
+                format!("sign in with codex login, or restore the last login: {command}")
+            }
             None => "sign in with codex login".into(),
         },
         StatusProblem::Unreadable { .. } => match saved() {
-            Some(command) => format!("put the last saved login back: {command}"),
+            Some(command) => format!("restore the last saved login: {command}"),
             None => "sign in again with codex login".into(),
         },
         StatusProblem::NoFile { path, .. } => {
             let aside = remedies::put_aside(path);
             let then = saved().unwrap_or_else(|| "codex login".into());
-            format!("put it aside: {aside}; then {then}")
+            format!("move it aside: {aside}; then {then}")
         }
         StatusProblem::Denied { path, .. } => {
             let word = shell::word(&path.to_string_lossy());
-            format!("give yourself the right to read it: chmod u+rw {word}")
+            format!("make it readable: chmod u+rw {word}")
         }
         StatusProblem::HardLinked(path) => {
-            format!(
-                "make it a file of its own: {}",
-                remedies::make_its_own(path)
-            )
+            format!("make it a separate file: {}", remedies::make_its_own(path))
         }
         StatusProblem::Spent(_) => {
             let profiles = Profiles::of(&settings.manager_home);
@@ -319,9 +322,9 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
         }
         StatusProblem::Probe(
             ProbeFailure::Network(_) | ProbeFailure::TimedOut(_) | ProbeFailure::Server(_),
-        ) => "try again later, or give pasted /status text with --status-file FILE".into(),
+        ) => "try again later, or use pasted /status text: --status-file FILE".into(),
         StatusProblem::AnotherAccount { .. } => {
-            "somebody may have switched accounts meanwhile: run the same command again".into()
+            "the account may have been switched during the query: run the same command again".into()
         }
         StatusProblem::Probe(_) | StatusProblem::NotUnderstood(_) => return None,
     })

@@ -1,6 +1,6 @@
-//! `status --account` and `status --all`: the quota of accounts that need not be signed in.
+//! `status --account` and `status --all`: queries accounts that need not be live.
 
-use super::account::{judged, label, printable, style_of, warn_all, with_profiles};
+use super::account::{accounts_and_profiles, label, printable, style_of, warn_all, with_verdict};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh::inquiry;
 use super::status::{self, StatusJson};
@@ -15,7 +15,7 @@ use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
-/// The JSON output of `--all`. Its keys are a stable interface.
+/// The JSON document of `--all`. Its keys are an interface.
 #[derive(Serialize)]
 struct AllAccountsJson {
     accounts: Vec<AccountJson>,
@@ -29,12 +29,12 @@ struct AccountJson {
     status: StatusJson,
 }
 
-/// Probes one account, wherever its login is.
+/// Queries one account and prints the result. Its login may be live or in a profile.
 ///
 /// # Errors
-/// No or several accounts match, there is no login, or the answer cannot be recorded.
+/// No account or several match, the account has no saved login, or the figures cannot be recorded.
 pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
-    let (mut accounts, _) = with_profiles(context)?;
+    let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let identity = accounts.swap_remove(position).entry.identity;
     let mut targets = targets(context)?;
@@ -42,8 +42,8 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     let probes = ask(&targets, dry_run, context)?;
     let Some(probe) = probes.first() else {
         return Err(
-            CommandError::refused(format!("no login of {identity} is available"))
-                .hint("see its last observation: codex-manager cooldown")
+            CommandError::refused(format!("there is no saved login of {identity}"))
+                .hint("show its last known figures: codex-manager cooldown")
                 .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
@@ -52,10 +52,10 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     Ok(outcome(&probes, dry_run))
 }
 
-/// Probes every account with an available login.
+/// Queries all accounts with a saved login and prints a table.
 ///
 /// # Errors
-/// The answers cannot be recorded, or a document is of a newer version.
+/// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let probes = ask(&targets(context)?, dry_run, context)?;
     let view = |probe: &AccountProbe| {
@@ -76,18 +76,18 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     let ui = &context.ui;
     if probes.is_empty() {
         ui.note(
-            "no login is available; sign in with codex login, then codex-manager profile save work",
+            "there are no saved logins; sign in with codex login, then run codex-manager profile save NAME",
         );
         return Ok(Outcome::Done);
     }
-    let (accounts, _) = with_profiles(context)?;
+    let (accounts, _) = accounts_and_profiles(context)?;
     let mut table = Table::new(ui, &["ACCOUNT", "EMAIL", "STATE", "QUOTA LEFT"]);
     for probe in &probes {
         let who = &probe.target.identity;
         let Some(account) = accounts.iter().find(|a| a.entry.identity.is_same(who)) else {
             continue;
         };
-        let (account, verdict) = judged(account.clone(), context);
+        let (account, verdict) = with_verdict(account.clone(), context);
         let is_current = probe.target.place == ProbeLocation::Live;
         let mut name = label(&account);
         if is_current {
@@ -119,7 +119,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
             let who = probe.target.profile.as_deref();
             let who = who.unwrap_or(probe.target.identity.email.as_str());
             ui.warn(format_args!(
-                "no live figure of {}: {problem}",
+                "no live figures of {}: {problem}",
                 printable(who)
             ));
         }
@@ -152,12 +152,11 @@ fn ask(
     Ok(probe_all::probe_all(&options, targets)?)
 }
 
-/// Probes every account with an available login and prints the failures. Returns true if there were
-/// none.
+/// Queries all accounts with a saved login. Returns false after warnings if any query fails.
 ///
 /// # Errors
-/// The answers cannot be recorded, or a document is of a newer version.
-pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
+/// The figures cannot be recorded, or a document was written by a newer version.
+pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     let probes = ask(&targets(context)?, false, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
@@ -165,7 +164,7 @@ pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
             let who = printable(&probe.target.identity.to_string());
             context
                 .ui
-                .warn(format_args!("no live figure of {who}: {problem}"));
+                .warn(format_args!("no live figures of {who}: {problem}"));
         }
     }
     Ok(probes.iter().all(AccountProbe::is_complete))
@@ -174,14 +173,14 @@ pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
 fn warn_of(probe: &AccountProbe, context: &Context) {
     warn_all(&context.ui, &probe.warnings);
     if let Some(obstacle) = &probe.obstacle {
-        context.ui.warn(format_args!("no live figure: {obstacle}"));
+        context.ui.warn(format_args!("no live figures: {obstacle}"));
     }
 }
 
 fn outcome(probes: &[AccountProbe], dry_run: bool) -> Outcome {
-    // In a dry run no account is probed, so a stored observation is complete.
-    let is_fine = |probe: &AccountProbe| {
+    // A dry run makes no query, so the last known figures are a complete result.
+    let is_complete = |probe: &AccountProbe| {
         probe.is_complete() || (dry_run && probe.report.observation.is_some())
     };
-    Outcome::partial_if(!probes.iter().all(is_fine))
+    Outcome::partial_if(!probes.iter().all(is_complete))
 }

@@ -1,6 +1,6 @@
-//! `status --history`: an account's windows over time, and resets that moved.
+//! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use super::account::{absolute, bar, known, local, printable};
+use super::account::{absolute, bar, known_accounts, local, printable};
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -13,10 +13,10 @@ use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
-/// How many points of a window a person is shown; JSON has all.
-const SHOWN: usize = 20;
+/// The number of points shown per window; `--json` contains all.
+const MAX_POINTS_SHOWN: usize = 20;
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct HistoryView {
     email: String,
@@ -58,13 +58,13 @@ struct MovedView {
 /// Shows the history of the account that `text` names, else of the live one.
 ///
 /// # Errors
-/// No or several accounts fit, nobody is signed in, or a document is of a newer version.
+/// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
-    let mut accounts = known(context)?;
+    let mut accounts = known_accounts(context)?;
     let position = match text {
         Some(text) => resolve(accounts.iter().map(|a| &a.entry), text)?,
         None => accounts.iter().position(|a| a.current).ok_or_else(|| {
-            CommandError::failed("nobody is signed in")
+            CommandError::failed("there is no live account")
                 .hint("name an account: codex-manager status --history --account ACCOUNT")
         })?,
     };
@@ -115,7 +115,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     let title = ui.paint(Style::Strong, printable(&view.email));
     ui.line(name.map_or(title.clone(), |name| format!("{title} ({name})")));
     if courses.is_empty() {
-        ui.note("nothing was seen of its windows yet: codex-manager status notes each look");
+        ui.note("there are no recorded figures yet; each codex-manager status adds one");
     }
     for course in &courses {
         draw(course, context);
@@ -124,7 +124,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         ui.line("");
     }
     for moved in &all_moved {
-        ui.line(say(moved, context));
+        ui.line(describe_moved_reset(moved, context));
     }
     Ok(Outcome::Done)
 }
@@ -139,7 +139,7 @@ fn draw(course: &WindowHistory, context: &Context) {
         ui.paint(Style::Strong, name(&last.window))
     ));
     let mut table = Table::new(ui, &["SEEN", "USED", "RESETS", ""]);
-    for point in course.samples.iter().rev().take(SHOWN) {
+    for point in course.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let used = point.window.used_percent;
         let style = match used {
             used if used >= 100.0 => Style::Bad,
@@ -167,8 +167,13 @@ fn draw(course: &WindowHistory, context: &Context) {
     }
     (0..=2).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
-    if let Some(older) = course.samples.len().checked_sub(SHOWN).filter(|n| *n > 0) {
-        ui.note(format_args!("{older} older ones: --json has them"));
+    if let Some(older) = course
+        .samples
+        .len()
+        .checked_sub(MAX_POINTS_SHOWN)
+        .filter(|n| *n > 0)
+    {
+        ui.note(format_args!("{older} older: shown with --json"));
     }
 }
 
@@ -181,8 +186,9 @@ fn name(window: &Window) -> String {
     }
 }
 
-/// "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday".
-fn say(moved: &ResetShift, context: &Context) -> String {
+/// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since
+/// yesterday".
+fn describe_moved_reset(moved: &ResetShift, context: &Context) -> String {
     let zone = context.settings.zone;
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
     let day = |at: &Timestamp| zone.at(at).date_naive();
@@ -205,11 +211,14 @@ fn say(moved: &ResetShift, context: &Context) -> String {
     )
 }
 
-/// Says which resets moved with the look that was made now.
+/// Prints the resets that moved with the observation just made.
 ///
 /// # Errors
-/// What was seen before cannot be read.
-pub(super) fn say_moved(report: &StatusReport, context: &Context) -> Result<(), CommandError> {
+/// The recorded observations cannot be read.
+pub(super) fn note_moved_resets(
+    report: &StatusReport,
+    context: &Context,
+) -> Result<(), CommandError> {
     let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
     let (Some(seen), Some(identity)) = (fresh, &report.identity) else {
         return Ok(());
@@ -220,7 +229,7 @@ pub(super) fn say_moved(report: &StatusReport, context: &Context) -> Result<(), 
             .reset_shifts()
             .filter(|m| m.seen_after == seen.observed_at)
         {
-            context.ui.note(say(&moved, context));
+            context.ui.note(describe_moved_reset(&moved, context));
         }
     }
     Ok(())

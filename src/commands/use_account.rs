@@ -1,7 +1,7 @@
-//! `use`: another account in the live home.
+//! `use`: switches the Codex home to another account.
 
-use super::account::{judged, label, printable, shortened, warn_all, with_profiles};
-use super::profile::{check_not_isolated, check_store, warn_of_two};
+use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
+use super::profile::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
@@ -20,25 +20,25 @@ use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
 
-/// Switch the Codex home to another account: its login, nothing else
+/// Switch the Codex home to another account; only auth.json changes
 ///
-/// The live login is saved to its profile first, always. What runs already keeps its account:
-/// Codex's background daemon has to be stopped, other programs are named.
+/// The live login is always saved to its profile first. Running programs keep their account: Codex's
+/// background daemon must be stopped, other Codex programs are listed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager use work
   codex-manager use me@example.com --stop-daemon
-  codex-manager use -                  # the account before
+  codex-manager use -                  # the previous account
   codex-manager use work --dry-run")]
-pub struct UseArgs {
-    /// A profile, an email, an unambiguous beginning of one, or - for the account before
+pub(crate) struct UseArgs {
+    /// A profile, an email, a unique prefix of one, or - for the previous account
     #[arg(value_name = "ACCOUNT")]
     account: Option<String>,
     #[command(flatten)]
     switch: SwitchArgs,
 }
 
-/// How a switch is done.
+/// The flags of a switch.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -48,10 +48,10 @@ pub(super) struct SwitchArgs {
     /// Stop Codex's background daemon, which keeps the old account
     #[arg(long)]
     stop_daemon: bool,
-    /// With --stop-daemon: also while it runs a turn, which Codex cuts off after a minute
+    /// With --stop-daemon: stop it even during a turn, which Codex aborts after a minute
     #[arg(long)]
     force: bool,
-    /// Put a login live that is older than the newest that was seen: Codex will probably be refused
+    /// Use a login even if a newer one existed; the server will probably reject it
     #[arg(long)]
     force_stale: bool,
     /// Show what would be done; write nothing
@@ -59,7 +59,7 @@ pub(super) struct SwitchArgs {
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct UseView {
     from: Option<String>,
@@ -75,7 +75,7 @@ struct UseView {
 
 #[derive(Debug, Serialize)]
 struct SavedView {
-    /// `None` in a dry run where the account has no profile yet.
+    /// `None` in a dry run if the account has no profile yet.
     profile: Option<String>,
     outcome: SaveOutcome,
 }
@@ -87,11 +87,10 @@ struct RunningView {
 }
 
 impl UseArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// See [`switch::SwitchError`]; no or several accounts fit; the daemon is alive. Nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// See [`switch::SwitchError`]; no account or several match; the daemon is running. Nothing was
+    /// changed.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         check_store(context)?;
         let to = self.target(context)?;
         self.switch.run(&to, context)
@@ -103,10 +102,10 @@ impl UseArgs {
             let previous = switch::previous(&settings.manager_home, &settings.codex_home)?;
             return previous.ok_or_else(|| {
                 CommandError::failed("there is no previous account")
-                    .hint("name an account: codex-manager list")
+                    .hint("name an account; list them: codex-manager list")
             });
         }
-        let (mut accounts, _) = with_profiles(context)?;
+        let (mut accounts, _) = accounts_and_profiles(context)?;
         let position = if let Some(text) = &self.account {
             resolve(accounts.iter().map(|a| &a.entry), text)?
         } else {
@@ -114,7 +113,7 @@ impl UseArgs {
             let choices: Vec<_> = accounts
                 .iter()
                 .map(|account| {
-                    let (account, verdict) = judged(account.clone(), context);
+                    let (account, verdict) = with_verdict(account.clone(), context);
                     let now = if account.current { "  (current)" } else { "" };
                     let email = printable(account.entry.identity.email.as_str());
                     format!(
@@ -125,8 +124,9 @@ impl UseArgs {
                 })
                 .collect();
             context.ui.pick("which account?", &choices).ok_or_else(|| {
-                CommandError::usage("which account?")
-                    .hint("codex-manager use ACCOUNT, one of codex-manager list")
+                CommandError::usage("which account?").hint(
+                    "name an account: codex-manager use ACCOUNT; list them: codex-manager list",
+                )
             })?
         };
         Ok(accounts.swap_remove(position).entry.identity)
@@ -134,7 +134,7 @@ impl UseArgs {
 }
 
 impl SwitchArgs {
-    /// How `recommend --use` switches.
+    /// Returns the flags with which `recommend --use` switches.
     pub(super) fn of_recommend(stop_daemon: bool, dry_run: bool) -> Self {
         Self {
             stop_daemon,
@@ -144,7 +144,7 @@ impl SwitchArgs {
         }
     }
 
-    /// Switches to this account and shows it.
+    /// Switches to an account and prints the result.
     pub(super) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
         check_not_isolated(context)?;
         let settings = &context.settings;
@@ -191,7 +191,7 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let mut is_refused = false;
-        let noted = store::note_profiles_and(
+        let updated = store::note_profiles_and(
             &settings.manager_home,
             &context.now(),
             settings.zone,
@@ -200,7 +200,7 @@ impl SwitchArgs {
                 is_refused = file.entry(to).login == LoginState::Expired;
             },
         )?;
-        warn_all(&context.ui, &noted.warnings);
+        warn_all(&context.ui, &updated.warnings);
         let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(target) = link {
             let also = if target_is_there {
@@ -212,7 +212,7 @@ impl SwitchArgs {
                 String::new()
             };
             context.ui.warn(format_args!(
-                "auth.json was a link and is now a regular file{also}"
+                "auth.json was a symbolic link and is now a regular file{also}"
             ));
         }
         show_done(&report, to, daemon, context);
@@ -242,23 +242,23 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     context.ui.document("use", &view);
     let ui = &context.ui;
     if plan.is_current {
-        ui.report(format_args!("{} is signed in already", view.to));
+        ui.report(format_args!("{} is already the live account", view.to));
         return;
     }
     if let Some((profile, outcome)) = &plan.save_back {
         let from = view.from_email.as_deref().unwrap_or_default();
-        let place = match profile {
+        let destination = match profile {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
         };
         ui.report(match outcome {
-            SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
+            SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
             SaveOutcome::KeptNewer => {
                 format!(
-                    "{place} has a newer login of {from}; would keep the live one in its history"
+                    "{destination} has a newer login of {from}; the live one would be added to its history"
                 )
             }
-            _ => format!("would save the login of {from} to {place}"),
+            _ => format!("would save the login of {from} to {destination}"),
         });
     }
     if let Some(reason) = &plan.unreadable {
@@ -270,7 +270,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ui.report("would stop Codex's background daemon");
     }
     ui.report(format_args!("would switch to {}", view.to));
-    ui.note("nothing was written");
+    ui.note("dry run: nothing was written");
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
@@ -317,7 +317,7 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
     let view = view(plan, to, daemon);
     context.ui.document("use", &view);
     context.ui.report(format_args!(
-        "{} is signed in already; nothing was changed",
+        "{} is already the live account; nothing was changed",
         printable(&view.to)
     ));
     if daemon == "stopped" {
@@ -325,8 +325,8 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
     }
     if daemon == "running" {
         context.ui.warn(
-            "Codex's background daemon is running and keeps the account that it was started with: \
-             --stop-daemon stops it",
+            "Codex's background daemon is running and keeps the account it was started with; stop it \
+            with --stop-daemon",
         );
     }
 }
@@ -362,12 +362,12 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         let (from, profile) = (printable(from), printable(&saved.profile));
         ui.report(match saved.outcome {
             SaveOutcome::KeptNewer => format!(
-                "  the profile {profile} has a newer login of {from}; the previously live one \
-                 went to its history"
+                "  the profile {profile} has a newer login of {from}; the previous live login was added \
+                to its history"
             ),
-            _ => format!("  the login of {from} is kept in the profile {profile}"),
+            _ => format!("  saved the login of {from} to the profile {profile}"),
         });
-        warn_of_two(&saved.profile, context);
+        warn_if_live_elsewhere(&saved.profile, context);
     }
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
@@ -375,46 +375,49 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if let Some(kept) = &report.kept {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
         ui.warn(format_args!(
-            "auth.json was {reason}; its bytes are kept: {}",
+            "auth.json was {reason}; a copy is kept: {}",
             kept.display()
         ));
     }
     if report.plan.is_missing {
-        ui.warn("there was no auth.json: the previous account, if any, is unknown");
+        ui.warn("there was no auth.json, so the previous account is unknown");
     }
     if report.plan.is_stale {
         ui.warn(format_args!(
-            "a newer login of this account was seen, so this one is probably spent; if Codex refuses \
-             it, sign in again: codex-manager profile login {}",
+            "a newer login of this account exists, so this one is probably invalid; if Codex fails, \
+            sign in again: codex-manager profile login {}",
             printable(&report.plan.profile)
         ));
     }
     if daemon == "running" {
         ui.warn(
-            "Codex's background daemon was started during the switch: it may have the old account",
+            "Codex's background daemon was started during the switch and may use the old account",
         );
     }
     for running in &report.still_running {
-        ui.warn(format_args!("still runs with the old account: {running}"));
+        ui.warn(format_args!(
+            "still running under the old account: {running}"
+        ));
     }
     if let Some(from) = &report.plan.from
         && from.kind == LoginKind::Chatgpt
         && !from.is_same(to)
     {
-        tell_what_is_hidden(from, context);
+        note_hidden_conversations(from, context);
     }
 }
 
-/// Codex's picker shows the conversations of the account that is signed in. Where its database cannot
-/// say which those are, that is said of all.
-fn tell_what_is_hidden(from: &Identity, context: &Context) {
+/// Notes the conversations that disappear from Codex's picker, which shows only those of the live
+/// account. If
+/// Codex's database does not record accounts, the note is about all conversations.
+fn note_hidden_conversations(from: &Identity, context: &Context) {
     const TITLE_CHARS: usize = 40;
     let database = threads::find_state_database(&context.settings.codex_home, &context.env);
     let found = database
         .zip(from.account_id.as_deref())
         .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
     let email = printable(from.email.as_str());
-    let what = match found {
+    let hidden = match found {
         Some(found) if found.count == 0 => return,
         Some(found) => {
             let titles: Vec<_> = found
@@ -429,13 +432,11 @@ fn tell_what_is_hidden(from: &Identity, context: &Context) {
                 ""
             };
             let titles = titles.join(", ");
-            format!(
-                "not in the picker of codex resume now, {conversations} of {email}: {titles}{more}"
-            )
+            format!("codex resume no longer shows {conversations} of {email}: {titles}{more}")
         }
-        None => format!("the conversations of {email} are not in the picker of codex resume now"),
+        None => format!("codex resume no longer shows the conversations of {email}"),
     };
     context.ui.note(format_args!(
-        "{what}; codex-manager resume finds them and goes on under their account"
+        "{hidden}; continue them under their account with: codex-manager resume"
     ));
 }

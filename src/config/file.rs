@@ -1,8 +1,8 @@
-//! Reading and changing `config.toml`: comments and order stay, and nothing invalid is written.
+//! Reads and changes `config.toml`. A change keeps comments and order; invalid values are never written.
 
 use super::{
-    Configured, FILE_NAME, FOLDER_KEYS, KEYS, Key, KeyError, Preferences, Setting, count, find,
-    globs, number, span,
+    ConfigKey, ConfigValues, FILE_NAME, FOLDER_KEYS, KEYS, KeyError, Preferences, Setting, count,
+    find, globs, number, span,
 };
 use crate::inventory::retention::KeepRules;
 use crate::io::file_open;
@@ -13,95 +13,95 @@ use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
-/// The lock of the manager home's documents.
+/// The lock file of the manager home's documents.
 const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
 
-/// The key that says for which version the file was written. It may be left out.
+/// The optional key with the version of the file's format.
 const SCHEMA_KEY: &str = "schema";
 
-/// The newest one that this program knows.
+/// The newest version of the format that this program reads.
 const SCHEMA: i64 = 1;
 
-/// Why the file could not be used.
+/// Errors of reading, validating and changing `config.toml`.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file system refused.
+pub(crate) enum ConfigFileError {
+    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// It is no TOML.
+    /// The file is not valid TOML.
     #[error("not valid TOML: {}", path.display())]
     Syntax {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// What is wrong, with the line.
+        /// The parser's message with the line.
         #[source]
         source: toml_edit::TomlError,
     },
-    /// A setting holds what it may not.
+    /// A setting has an invalid value.
     #[error("{key} must be {expected}: {}", path.display())]
     Value {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// The setting.
+        /// The name of the setting.
         key: String,
-        /// What it may hold.
+        /// A description of the valid values.
         expected: String,
     },
-    /// Written for a newer version of this program.
-    #[error("written for a newer codex-manager (schema {found}, this one knows {SCHEMA}): {}", path.display())]
+    /// The file was written by a newer version of this program.
+    #[error("written by a newer codex-manager (schema {found}, this version reads up to {SCHEMA}): {}", path.display())]
     Newer {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// The schema number it carries.
+        /// The schema number in the file.
         found: i64,
     },
-    /// A key stands where a table has to.
-    #[error("{table} is no table: {}", path.display())]
+    /// A value is in the place of a table.
+    #[error("{table} is not a table: {}", path.display())]
     NotATable {
-        /// The file.
+        /// The path of `config.toml`.
         path: PathBuf,
-        /// The key.
+        /// The name of the table.
         table: String,
     },
 }
 
-/// The file as it was read.
+/// A parsed `config.toml` whose values need not be valid yet.
 #[derive(Debug, Clone)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     path: PathBuf,
     document: DocumentMut,
 }
 
 impl ConfigFile {
-    /// The path in a manager home.
-    pub fn path_in(manager_home: &Path) -> PathBuf {
+    /// Returns the path of `config.toml` in a manager home.
+    pub(crate) fn path_in(manager_home: &Path) -> PathBuf {
         manager_home.join(FILE_NAME)
     }
 
-    /// Reads the file of a manager home; one that does not exist is empty.
+    /// Reads the file of a manager home. A missing file counts as empty.
     ///
     /// # Errors
-    /// It cannot be read, is no TOML, or of a newer version. What else it holds is not looked at.
-    pub fn read(manager_home: &Path) -> Result<Self, ConfigError> {
+    /// The file cannot be read, is not TOML, or has a newer schema. The settings are not validated.
+    pub(crate) fn read(manager_home: &Path) -> Result<Self, ConfigFileError> {
         let path = Self::path_in(manager_home);
         let text = read_text(&path)?;
         Self::parse(path, &text)
     }
 
-    /// The same for a text; `path` is for errors.
+    /// Parses `text`; `path` is used in errors only.
     ///
     /// # Errors
-    /// It is no TOML, or of a newer version.
-    pub fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
+    /// The text is not TOML, or has a newer schema.
+    pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigFileError> {
         let document: DocumentMut = match text.parse() {
             Ok(document) => document,
-            Err(source) => return Err(ConfigError::Syntax { path, source }),
+            Err(source) => return Err(ConfigFileError::Syntax { path, source }),
         };
         match document.get(SCHEMA_KEY).map(Item::as_integer) {
             None => Ok(Self { path, document }),
             Some(Some(found)) if found <= SCHEMA => Ok(Self { path, document }),
-            Some(Some(found)) => Err(ConfigError::Newer { path, found }),
-            Some(None) => Err(ConfigError::Value {
+            Some(Some(found)) => Err(ConfigFileError::Newer { path, found }),
+            Some(None) => Err(ConfigFileError::Value {
                 path,
                 key: SCHEMA_KEY.into(),
                 expected: "a whole number".into(),
@@ -109,8 +109,8 @@ impl ConfigFile {
         }
     }
 
-    /// What `setting` is set to.
-    pub fn get(&self, setting: &Setting) -> Option<&Value> {
+    /// Returns the value of `setting`, unvalidated; `None` if the file does not set it.
+    pub(crate) fn get(&self, setting: &Setting) -> Option<&Value> {
         self.item(setting)?.as_value()
     }
 
@@ -121,9 +121,9 @@ impl ConfigFile {
         }
     }
 
-    /// The entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an absolute
-    /// path are left out: [`ConfigFile::unknown`] has them.
-    pub fn folder_settings(&self) -> Vec<Setting> {
+    /// Returns the entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an
+    /// absolute path are omitted; [`ConfigFile::unknown`] reports them.
+    pub(crate) fn folder_settings(&self) -> Vec<Setting> {
         let tables = FOLDER_KEYS.iter().filter_map(|key| {
             let table = self.document.get(key.name)?.as_table_like()?;
             Some((key, table))
@@ -136,8 +136,8 @@ impl ConfigFile {
             .collect()
     }
 
-    /// `setting`, with its folder as the file spells it where the file has that folder.
-    pub fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
+    /// Returns `setting` with its folder spelled as in the file, if the file contains that folder.
+    pub(crate) fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
         if self.item(&setting).is_some() {
             return setting;
         }
@@ -146,8 +146,8 @@ impl ConfigFile {
         same.unwrap_or(setting)
     }
 
-    /// Keys that no setting has.
-    pub fn unknown(&self) -> Vec<KeyError> {
+    /// Returns all keys that no setting has.
+    pub(crate) fn unknown(&self) -> Vec<KeyError> {
         let mut unknown = Vec::new();
         visit(self.document.as_table(), "", &mut |name| {
             unknown.extend(find(name).err().filter(|_| name != SCHEMA_KEY));
@@ -155,13 +155,13 @@ impl ConfigFile {
         unknown
     }
 
-    /// What the file decides.
+    /// Validates the file and returns its values.
     ///
     /// # Errors
-    /// A known setting holds what it may not.
-    pub fn decide(&self) -> Result<Configured, ConfigError> {
+    /// A known setting has an invalid value.
+    pub(crate) fn values(&self) -> Result<ConfigValues, ConfigFileError> {
         for key in &KEYS {
-            if !self.holds_valid(key) {
+            if !self.has_valid_value(key) {
                 return Err(self.invalid(&key.into()));
             }
         }
@@ -171,7 +171,7 @@ impl ConfigFile {
         let flag = |name: &str| value(name).and_then(Value::as_bool).unwrap_or_default();
         let keep = |name: &str| value(name).and_then(count).unwrap_or_default();
         let default = Preferences::default();
-        Ok(Configured {
+        Ok(ConfigValues {
             timezone: text("timezone").map(Into::into),
             codex_home: text("codex.home").map(Into::into),
             codex_bin: text("codex.bin").map(Into::into),
@@ -198,8 +198,8 @@ impl ConfigFile {
         })
     }
 
-    /// The tables of [`FOLDER_KEYS`].
-    fn folder_accounts(&self) -> Result<FolderAccounts, ConfigError> {
+    /// Validates and returns the tables of [`FOLDER_KEYS`].
+    fn folder_accounts(&self) -> Result<FolderAccounts, ConfigFileError> {
         for key in &FOLDER_KEYS {
             let item = self.document.get(key.name);
             if item.is_some_and(|item| item.as_table_like().is_none()) {
@@ -209,7 +209,7 @@ impl ConfigFile {
         let mut accounts = FolderAccounts::default();
         for setting in self.folder_settings() {
             let value = self.get(&setting);
-            let value = value.filter(|value| setting.key.kind.takes(value));
+            let value = value.filter(|value| setting.key.kind.accepts(value));
             let value = value.ok_or_else(|| self.invalid(&setting))?;
             let folder = setting.folder.unwrap_or_default();
             match (value.as_str(), value.as_bool()) {
@@ -225,15 +225,16 @@ impl ConfigFile {
         Ok(accounts)
     }
 
-    fn holds_valid(&self, key: &'static Key) -> bool {
-        match (self.get(&key.into()), self.stands(key)) {
-            (Some(value), _) => key.kind.takes(value),
-            (None, stands) => !stands,
+    fn has_valid_value(&self, key: &'static ConfigKey) -> bool {
+        match (self.get(&key.into()), self.has_other_item(key)) {
+            (Some(value), _) => key.kind.accepts(value),
+            (None, has_other_item) => !has_other_item,
         }
     }
 
-    /// Whether something stands at `key`, or where its table should, that is no value.
-    fn stands(&self, key: &Key) -> bool {
+    /// Returns true if the file has something other than a value at `key`, or something other than a
+    /// table where the key's table should be.
+    fn has_other_item(&self, key: &ConfigKey) -> bool {
         let (table, last) = match key.name.split_once('.') {
             None => return self.document.contains_key(key.name),
             Some((table, last)) => (self.document.get(table), last),
@@ -244,26 +245,26 @@ impl ConfigFile {
         })
     }
 
-    fn invalid(&self, setting: &Setting) -> ConfigError {
-        ConfigError::Value {
+    fn invalid(&self, setting: &Setting) -> ConfigFileError {
+        ConfigFileError::Value {
             path: self.path.clone(),
             key: setting.name(),
             expected: setting.key.kind.expected(),
         }
     }
 
-    fn not_a_table(&self, table: &str) -> ConfigError {
-        ConfigError::NotATable {
+    fn not_a_table(&self, table: &str) -> ConfigFileError {
+        ConfigFileError::NotATable {
             path: self.path.clone(),
             table: table.to_owned(),
         }
     }
 
-    /// Sets `setting`; what stood around an older value stays.
+    /// Sets `setting`. Comments and whitespace around a previous value stay.
     ///
     /// # Errors
-    /// Something that is no table stands where the key's table should.
-    pub fn set(&mut self, setting: &Setting, value: Value) -> Result<(), ConfigError> {
+    /// Something other than a table is where the key's table should be.
+    pub(crate) fn set(&mut self, setting: &Setting, value: Value) -> Result<(), ConfigFileError> {
         let (table, last) = match setting.table_and_key() {
             (None, last) => (self.document.as_table_mut() as &mut dyn TableLike, last),
             (Some(table), last) => {
@@ -288,8 +289,9 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Removes `setting`, and its table when nothing is left in it; whether it was set.
-    pub fn unset(&mut self, setting: &Setting) -> bool {
+    /// Removes `setting`, and its table if that is then empty and has no comment. Returns true if the
+    /// setting was set.
+    pub(crate) fn unset(&mut self, setting: &Setting) -> bool {
         let (Some(table), last) = setting.table_and_key() else {
             return self.document.remove(setting.key.name).is_some();
         };
@@ -313,8 +315,8 @@ impl ConfigFile {
         was_set
     }
 
-    /// The text as it is written.
-    pub fn text(&self) -> String {
+    /// Returns the text of the file with all changes.
+    pub(crate) fn text(&self) -> String {
         self.document.to_string()
     }
 }
@@ -323,7 +325,7 @@ fn word<T: ValueEnum>(text: Option<&str>) -> Option<T> {
     T::from_str(text?, false).ok()
 }
 
-/// The dotted name of each value below `table`.
+/// Calls `seen` with the dotted name of each value below `table`.
 fn visit(table: &dyn TableLike, prefix: &str, seen: &mut dyn FnMut(&str)) {
     for (name, item) in table.iter() {
         let name = format!("{prefix}{name}");
@@ -334,17 +336,17 @@ fn visit(table: &dyn TableLike, prefix: &str, seen: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Reads, changes and writes the file of a manager home under its lock. A link called
-/// `config.toml` is written through to the file that it names: many keep their settings elsewhere.
+/// Reads, changes and writes the file of a manager home under its lock. If `config.toml` is a symbolic
+/// link, the link stays and its target is written, because users keep their settings in a dotfiles
+/// repository.
 ///
 /// # Errors
-/// Those of [`ConfigFile::read`], those of `change`, and what the file system refuses. The file is
-/// as it was then.
-pub fn update<R, E: From<ConfigError>>(
+/// The errors of [`ConfigFile::read`] and of `change`, and failed writes. The file is unchanged then.
+pub(crate) fn update<R, E: From<ConfigFileError>>(
     manager_home: &Path,
     change: impl FnOnce(&mut ConfigFile) -> Result<R, E>,
 ) -> Result<R, E> {
-    let io = |e: IoError| E::from(ConfigError::Io(e));
+    let io = |e: IoError| E::from(ConfigFileError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
     let _held =
         FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
@@ -357,11 +359,16 @@ pub fn update<R, E: From<ConfigError>>(
     Ok(result)
 }
 
-/// Puts `after` in the place of the file, if that still holds the text `before`; whether it did.
+/// Replaces the file by `after` if its text is still `before`. Returns false if another process has
+/// changed it.
 ///
 /// # Errors
-/// The file system refuses. The file is as it was then.
-pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<bool, IoError> {
+/// The file cannot be read or written. It is unchanged then.
+pub(crate) fn replace(
+    manager_home: &Path,
+    before: &str,
+    after: &ConfigFile,
+) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
     let _held = FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     if read_text(&after.path)? != before {
@@ -371,22 +378,22 @@ pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<
     Ok(true)
 }
 
-/// The text of the file; empty where there is none.
+/// Returns the text of the file, or an empty string if it does not exist.
 ///
 /// # Errors
-/// It cannot be read.
-pub fn read_text(path: &Path) -> Result<String, IoError> {
+/// The file exists and cannot be read.
+pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
     match file_open::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         text => text.at("read", path),
     }
 }
 
-/// Where the file is written: through a link, as many keep their settings elsewhere.
+/// Returns the path to write to: `path`, or its target if it is a symbolic link.
 ///
 /// # Errors
-/// It is a link to nowhere: what it is to lead to may only be away for now.
-pub fn target(path: &Path) -> Result<PathBuf, IoError> {
+/// The link is dangling. Its target may be on a disk that is not mounted, so it is not replaced.
+pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
     if path.is_symlink() {
         return path.canonicalize().at("follow the link", path);
     }
@@ -428,7 +435,7 @@ bin = \"/opt/codex\"
     }
 
     #[test]
-    fn comments_and_order_outlive_a_change() {
+    fn a_change_keeps_comments_and_order() {
         let mut file = parsed(TEXT);
         set(&mut file, "timezone", "Asia/Kolkata");
         set(&mut file, "backup.compression", "best");
@@ -454,7 +461,7 @@ keep_last = 7
     }
 
     #[test]
-    fn what_is_set_and_unset_leaves_no_trace() {
+    fn set_and_unset_restores_the_text() {
         let mut file = parsed(TEXT);
         for (name, text) in [
             ("prune.keep_daily", "3"),
@@ -475,13 +482,13 @@ keep_last = 7
             "codex = { bin = '/opt/codex' }",
             "[codex]\nbin = '/opt/codex'",
         ] {
-            let bin = parsed(text).decide().unwrap().codex_bin;
+            let bin = parsed(text).values().unwrap().codex_bin;
             assert_eq!(bin, Some("/opt/codex".into()), "{text}");
         }
     }
 
     #[test]
-    fn a_value_that_means_nothing_is_refused_by_name() {
+    fn an_invalid_value_is_refused_with_its_name() {
         for text in [
             "color = 'blue'",
             "codex = 1",
@@ -496,13 +503,13 @@ keep_last = 7
             "folders.'/work'.sub = 'work'",
             "trusted.'/work' = 'yes'",
         ] {
-            assert!(parsed(text).decide().is_err(), "{text}");
+            assert!(parsed(text).values().is_err(), "{text}");
         }
-        assert!(parsed("unknown = 1\n[deep.er]\nx = 1").decide().is_ok());
+        assert!(parsed("unknown = 1\n[deep.er]\nx = 1").values().is_ok());
     }
 
     #[test]
-    fn keys_that_nobody_knows_are_named() {
+    fn unknown_keys_are_reported_with_suggestions() {
         let unknown = |name: &str, nearest| KeyError::Unknown {
             name: name.into(),
             nearest,
@@ -546,7 +553,7 @@ keep_last = 7
 \"~/work/vendor\" = false
 "
         );
-        let accounts = file.decide().unwrap().preferences.folders;
+        let accounts = file.values().unwrap().preferences.folders;
         let text = |(folder, profile): (&str, &str)| (folder.to_owned(), profile.to_owned());
         assert_eq!(
             accounts.folders.into_iter().collect::<Vec<_>>(),
@@ -563,7 +570,7 @@ keep_last = 7
         let file = parsed("folders.work = 'client-a'\ntrusted.'~/work' = true");
         let name = "folders.work".into();
         assert_eq!(file.unknown(), [KeyError::NoFolder { name }]);
-        let accounts = file.decide().unwrap().preferences.folders;
+        let accounts = file.values().unwrap().preferences.folders;
         assert!(accounts.folders.is_empty() && !accounts.trusted.is_empty());
     }
 

@@ -1,12 +1,12 @@
-//! The settings of `config.toml` in the manager home: one table of every key that is known.
+//! The settings of `config.toml` in the manager home, defined in one table ([`KEYS`]).
 //!
-//! Flags win over the environment, that over the file, that over the default. The one exception is
-//! the time zone: `TZ` describes the machine, so the file stands above it.
+//! Precedence: flag, environment, file, default. The time zone is an exception: `TZ` describes the
+//! machine, so the file takes precedence over it.
 
-pub mod file;
+pub(crate) mod file;
 mod setting;
 
-pub use setting::{FOLDER_KEYS, KeyError, Setting, find};
+pub(crate) use setting::{FOLDER_KEYS, KeyError, Setting, find};
 
 use crate::accounts::profile_ops::name_problem;
 use crate::archive::format::Compression;
@@ -25,49 +25,49 @@ use std::path::PathBuf;
 use toml_edit::{Array, Value};
 
 /// The name of the document in the manager home.
-pub const FILE_NAME: &str = "config.toml";
+pub(crate) const FILE_NAME: &str = "config.toml";
 
-/// How long the weekly quota of a legacy file is taken to have lasted, in hours.
-pub const SESSION_HOURS: f64 = 2.0;
+/// The assumed duration of the weekly quota of a legacy file, in hours.
+pub(crate) const SESSION_HOURS: f64 = 2.0;
 
-/// A setting that is known.
+/// The definition of a setting.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// Its name, with a dot between table and key.
-    pub name: &'static str,
-    /// What it may hold.
-    pub kind: Kind,
-    /// What it is for, in one line.
-    pub about: &'static str,
-    /// The variable that says the same.
-    pub variable: Option<&'static str>,
+pub(crate) struct ConfigKey {
+    /// The name, with a dot between table and key.
+    pub(crate) name: &'static str,
+    /// The values that it accepts.
+    pub(crate) kind: ValueKind,
+    /// The description in `config list`, one line.
+    pub(crate) about: &'static str,
+    /// The environment variable with the same meaning.
+    pub(crate) variable: Option<&'static str>,
 }
 
-/// What a setting may hold.
+/// The type of a setting's value.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// A time zone.
+pub(crate) enum ValueKind {
+    /// The IANA name of a time zone.
     Zone,
-    /// A path; a leading `~` is the home folder.
+    /// A path; a leading `~` stands for the user's home folder.
     Path,
-    /// Yes or no.
+    /// A boolean, `true` or `false`.
     Flag,
-    /// A number of hours within a week.
+    /// A number of hours from 0 to 168, with a fraction.
     Hours,
-    /// A whole number.
+    /// A whole number from 0 to `u32::MAX`.
     Count,
-    /// A span of time.
+    /// A duration above zero, such as `14d`.
     Span,
-    /// One of some words.
+    /// One of the words that the function returns.
     Choice(fn() -> Vec<String>),
-    /// A list of globs.
+    /// An array of valid globs.
     Globs,
-    /// The name of a profile, whether or not it exists.
+    /// A valid profile name; the profile need not exist.
     Profile,
 }
 
-const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key {
+const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> ConfigKey {
+    ConfigKey {
         name,
         kind,
         about,
@@ -75,60 +75,80 @@ const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     }
 }
 
-/// Every setting, in the order in which they are listed.
-pub const KEYS: [Key; 16] = [
-    Key {
+/// All settings with one value, in the order of `config list`.
+pub(crate) const KEYS: [ConfigKey; 16] = [
+    ConfigKey {
         variable: Some("TZ"),
-        ..key("timezone", Kind::Zone, "the local time zone")
+        ..key("timezone", ValueKind::Zone, "the local time zone")
     },
-    Key {
+    ConfigKey {
         variable: Some("NO_COLOR"),
         ..key(
             "color",
-            Kind::Choice(names::<ColorChoice>),
+            ValueKind::Choice(names::<ColorChoice>),
             "when to use colour",
         )
     },
-    Key {
+    ConfigKey {
         variable: Some("CODEX_HOME"),
-        ..key("codex.home", Kind::Path, "the Codex home")
+        ..key("codex.home", ValueKind::Path, "the Codex home")
     },
-    key("codex.bin", Kind::Path, "the Codex program"),
+    key("codex.bin", ValueKind::Path, "the Codex program"),
     key(
         "backup.compression",
-        Kind::Choice(names::<Compression>),
-        "smaller or faster",
+        ValueKind::Choice(names::<Compression>),
+        "archive size against speed",
     ),
-    key("backup.exclude", Kind::Globs, "left out, beside --exclude"),
-    key("backup.include_tmp", Kind::Flag, "take tmp/ and .tmp/ too"),
+    key(
+        "backup.exclude",
+        ValueKind::Globs,
+        "excluded, like --exclude",
+    ),
+    key(
+        "backup.include_tmp",
+        ValueKind::Flag,
+        "take tmp/ and .tmp/ too",
+    ),
     key(
         "backup.verify_reused",
-        Kind::Choice(names::<VerifyReused>),
-        "how much of what is copied is checked",
+        ValueKind::Choice(names::<VerifyReused>),
+        "how much reused data is checked",
     ),
     key(
         "normalize.session_duration_hours",
-        Kind::Hours,
+        ValueKind::Hours,
         "how long a weekly quota lasted",
     ),
     key(
         "recommend.strategy",
-        Kind::Choice(names::<Strategy>),
-        "which of several ready accounts",
+        ValueKind::Choice(names::<Strategy>),
+        "which ready account to recommend",
     ),
     key(
         "recommend.include_api_key",
-        Kind::Flag,
+        ValueKind::Flag,
         "recommend API keys too",
     ),
-    key("prune.keep_last", Kind::Count, "the newest N"),
-    key("prune.keep_within", Kind::Span, "all that are younger"),
-    key("prune.keep_daily", Kind::Count, "the newest of N days"),
-    key("prune.keep_weekly", Kind::Count, "the newest of N weeks"),
-    key("prune.keep_monthly", Kind::Count, "the newest of N months"),
+    key("prune.keep_last", ValueKind::Count, "the newest N"),
+    key(
+        "prune.keep_within",
+        ValueKind::Span,
+        "all younger than this",
+    ),
+    key("prune.keep_daily", ValueKind::Count, "the newest of N days"),
+    key(
+        "prune.keep_weekly",
+        ValueKind::Count,
+        "the newest of N weeks",
+    ),
+    key(
+        "prune.keep_monthly",
+        ValueKind::Count,
+        "the newest of N months",
+    ),
 ];
 
-/// The words of an enumeration.
+/// Returns the command-line names of all values of an enumeration.
 fn names<T: ValueEnum>() -> Vec<String> {
     T::value_variants()
         .iter()
@@ -137,7 +157,7 @@ fn names<T: ValueEnum>() -> Vec<String> {
         .collect()
 }
 
-/// The word of a value.
+/// Returns the command-line name of a value.
 fn name_of<T: ValueEnum>(value: &T) -> String {
     value
         .to_possible_value()
@@ -145,9 +165,9 @@ fn name_of<T: ValueEnum>(value: &T) -> String {
         .unwrap_or_default()
 }
 
-impl Kind {
-    /// What may be written, for an error's hint.
-    pub fn expected(self) -> String {
+impl ValueKind {
+    /// Describes the accepted values, for error messages and hints.
+    pub(crate) fn expected(self) -> String {
         match self {
             Self::Zone => "an IANA name such as \"Europe/Berlin\"".into(),
             Self::Path => "a path".into(),
@@ -161,8 +181,8 @@ impl Kind {
         }
     }
 
-    /// Whether the setting may hold `value`.
-    pub fn takes(self, value: &Value) -> bool {
+    /// Returns true if `value` is valid for this kind.
+    pub(crate) fn accepts(self, value: &Value) -> bool {
         let text = value.as_str();
         match self {
             Self::Zone => text.is_some_and(|name| Zone::named(name).is_some()),
@@ -177,8 +197,8 @@ impl Kind {
         }
     }
 
-    /// The value that `text`, typed on the command line, means; `None` where it means none.
-    pub fn parse(self, text: &str) -> Option<Value> {
+    /// Parses `text` from the command line. Returns `None` if it is not a valid value of this kind.
+    pub(crate) fn parse(self, text: &str) -> Option<Value> {
         let value = match self {
             Self::Flag => Value::from(text.parse::<bool>().ok()?),
             Self::Count => Value::from(text.parse::<i64>().ok()?),
@@ -186,7 +206,7 @@ impl Kind {
                 Ok(whole) => Value::from(whole),
                 Err(_) => Value::from(text.parse::<f64>().ok()?),
             },
-            // A list as TOML writes it, or one glob.
+            // A TOML array, or one glob without quotes.
             Self::Globs => match text.parse::<Value>() {
                 Ok(list @ Value::Array(_)) => list,
                 _ => Value::Array(Array::from_iter([text])),
@@ -195,7 +215,7 @@ impl Kind {
                 Value::from(text)
             }
         };
-        self.takes(&value).then_some(value)
+        self.accepts(&value).then_some(value)
     }
 }
 
@@ -210,7 +230,7 @@ fn count(value: &Value) -> Option<u32> {
     value.as_integer().and_then(|n| u32::try_from(n).ok())
 }
 
-/// A span above zero.
+/// Parses a duration; zero is refused.
 fn span(text: &str) -> Option<Duration> {
     time_format::parse_span(text).filter(|span| *span > Duration::zero())
 }
@@ -222,29 +242,29 @@ fn globs(value: &Value) -> Option<Vec<String>> {
         .collect()
 }
 
-/// What the file may decide of commands; every one of them may be overruled by a flag.
+/// Defaults of commands; a flag overrides each of them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Preferences {
+pub(crate) struct Preferences {
     /// When to use colour.
-    pub color: ColorChoice,
-    /// How archives are packed.
-    pub compression: Compression,
-    /// Globs of what backups leave out.
-    pub exclude: Vec<String>,
-    /// Whether backups take tmp/ too.
-    pub include_tmp: bool,
-    /// How much of what a backup copies is checked first.
-    pub verify_reused: VerifyReused,
-    /// How long the weekly quota of a legacy file is taken to have lasted.
-    pub session_duration_hours: f64,
-    /// Which of several ready accounts is recommended.
-    pub strategy: Strategy,
-    /// Whether API keys are recommended too.
-    pub include_api_key: bool,
-    /// Which archives `prune` keeps.
-    pub keep: KeepRules,
-    /// The account of each folder, and which folders are trusted.
-    pub folders: FolderAccounts,
+    pub(crate) color: ColorChoice,
+    /// The compression level of archives.
+    pub(crate) compression: Compression,
+    /// Globs of files that backups exclude.
+    pub(crate) exclude: Vec<String>,
+    /// True if backups include `tmp/` and `.tmp/`.
+    pub(crate) include_tmp: bool,
+    /// The share of the previous archive's data that a backup checks before reusing it.
+    pub(crate) verify_reused: VerifyReused,
+    /// The assumed duration of the weekly quota of a legacy file, in hours.
+    pub(crate) session_duration_hours: f64,
+    /// The order of several ready accounts.
+    pub(crate) strategy: Strategy,
+    /// True if `recommend` may name API keys, which are billed by use.
+    pub(crate) include_api_key: bool,
+    /// The retention rules of `prune`.
+    pub(crate) keep: KeepRules,
+    /// The account of each folder, and the folders whose `.codex-account` files are used.
+    pub(crate) folders: FolderAccounts,
 }
 
 impl Default for Preferences {
@@ -264,8 +284,8 @@ impl Default for Preferences {
     }
 }
 
-/// The default of a setting as JSON; null where there is none that is the same everywhere.
-pub fn default_of(key: &Key) -> Json {
+/// Returns the default of a setting as JSON, or null if it depends on the machine.
+pub(crate) fn default_of(key: &ConfigKey) -> Json {
     let preferences = Preferences::default();
     match key.name {
         "color" => json!(name_of(&preferences.color)),
@@ -283,17 +303,17 @@ pub fn default_of(key: &Key) -> Json {
     }
 }
 
-/// What the file says of places and zone, besides [`Preferences`].
+/// The validated values of the file. A missing key is `None` or its default.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Configured {
-    /// `timezone`.
-    pub timezone: Option<String>,
-    /// `codex.home`.
-    pub codex_home: Option<PathBuf>,
-    /// `codex.bin`.
-    pub codex_bin: Option<PathBuf>,
-    /// All others.
-    pub preferences: Preferences,
+pub(crate) struct ConfigValues {
+    /// `timezone`, a known IANA name.
+    pub(crate) timezone: Option<String>,
+    /// `codex.home`, as written in the file.
+    pub(crate) codex_home: Option<PathBuf>,
+    /// `codex.bin`, as written in the file.
+    pub(crate) codex_bin: Option<PathBuf>,
+    /// All other settings, which only commands use.
+    pub(crate) preferences: Preferences,
 }
 
 #[cfg(test)]
@@ -301,8 +321,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_takes_what_it_says_and_nothing_else() {
-        let takes = |name: &str, text: &str| find(name).unwrap().key.kind.parse(text).is_some();
+    fn each_kind_accepts_only_its_values() {
+        let accepts = |name: &str, text: &str| find(name).unwrap().key.kind.parse(text).is_some();
         for (name, good, bad) in [
             ("timezone", "Asia/Kolkata", "Mars/Olympus"),
             ("color", "never", "sometimes"),
@@ -319,13 +339,13 @@ mod tests {
             ("folders./work", "client-a", "../client"),
             ("trusted./work", "true", "yes"),
         ] {
-            assert!(takes(name, good), "{name} {good}");
-            assert!(!takes(name, bad), "{name} {bad}");
+            assert!(accepts(name, good), "{name} {good}");
+            assert!(!accepts(name, bad), "{name} {bad}");
         }
     }
 
     #[test]
-    fn what_is_said_to_be_a_default_is_one_that_may_be_set() {
+    fn every_default_is_a_valid_value() {
         for key in KEYS.iter().chain(&FOLDER_KEYS) {
             let text = match default_of(key) {
                 Json::Null => continue,

@@ -1,41 +1,41 @@
-//! The name of a setting: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
+//! Names of settings: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
 
-use super::{KEYS, Key, Kind, key};
+use super::{ConfigKey, KEYS, ValueKind, key};
 use crate::launch::folders;
 use std::path::Path;
 
-/// The settings that have one value per folder. In the file each is a table whose keys are folders.
-pub const FOLDER_KEYS: [Key; 2] = [
-    key("folders", Kind::Profile, "the account of a folder"),
+/// The settings with one value per folder. In the file each is a table whose keys are folders.
+pub(crate) const FOLDER_KEYS: [ConfigKey; 2] = [
+    key("folders", ValueKind::Profile, "the account of a folder"),
     key(
         "trusted",
-        Kind::Flag,
+        ValueKind::Flag,
         "whether .codex-account files in a folder are used",
     ),
 ];
 
-/// The least similarity (Jaro-Winkler) of two names for one to be suggested for the other.
+/// The minimum Jaro-Winkler similarity of a suggestion for a misspelled name.
 const MIN_SIMILARITY: f64 = 0.7;
 
-/// One setting of the file.
+/// A reference to one setting, which the file may or may not contain.
 #[derive(Debug, Clone)]
-pub struct Setting {
-    /// Its kind and description.
-    pub key: &'static Key,
-    /// For a key of [`FOLDER_KEYS`]: the folder as the user typed it.
-    pub folder: Option<String>,
+pub(crate) struct Setting {
+    /// The definition of the setting.
+    pub(crate) key: &'static ConfigKey,
+    /// The folder as typed by the user; only for keys of [`FOLDER_KEYS`].
+    pub(crate) folder: Option<String>,
 }
 
 impl Setting {
-    /// The name that `config get` takes.
-    pub fn name(&self) -> String {
+    /// Returns the name that `config get` accepts.
+    pub(crate) fn name(&self) -> String {
         match &self.folder {
             Some(folder) => format!("{}.{folder}", self.key.name),
             None => self.key.name.to_owned(),
         }
     }
 
-    /// The table of the file that holds the setting, if any, and the key within it.
+    /// Returns the table of the file that contains the setting, if any, and the key in that table.
     pub(super) fn table_and_key(&self) -> (Option<&str>, &str) {
         match (&self.folder, self.key.name.split_once('.')) {
             (Some(folder), _) => (Some(self.key.name), folder),
@@ -44,9 +44,9 @@ impl Setting {
         }
     }
 
-    /// Returns true if both are the same setting, also where the folder is spelled in two ways
-    /// (`~/work` and `/home/me/work/`). Symbolic links are not resolved.
-    pub fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
+    /// Returns true if both are the same setting, even if the folder is spelled differently (`~/work`
+    /// and `/home/me/work/`). Symbolic links are not resolved.
+    pub(crate) fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
         let absolute = |folder: &str| folders::absolute(folder, home_dir);
         let is_same_folder = match (&self.folder, &other.folder) {
             (Some(a), Some(b)) => a == b || absolute(a).is_some_and(|a| Some(a) == absolute(b)),
@@ -56,37 +56,37 @@ impl Setting {
     }
 }
 
-impl From<&'static Key> for Setting {
-    fn from(key: &'static Key) -> Self {
+impl From<&'static ConfigKey> for Setting {
+    fn from(key: &'static ConfigKey) -> Self {
         Self { key, folder: None }
     }
 }
 
-/// A name that no setting has.
+/// An invalid name of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// No setting has that name.
-    #[error("no setting is called {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    #[error("unknown setting {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     Unknown {
-        /// The name as typed.
+        /// The name as typed by the user or found in the file.
         name: String,
-        /// The most similar name.
+        /// The most similar name of [`KEYS`], if one is similar enough.
         nearest: Option<&'static str>,
     },
     /// The setting has one value per folder, and the folder is missing or relative.
-    #[error("{name:?} does not name a folder by an absolute path")]
+    #[error("the folder of {name:?} is not an absolute path")]
     NoFolder {
-        /// The name as typed.
+        /// The name as typed by the user or found in the file.
         name: String,
     },
 }
 
-/// The setting called `name`. After `folders.` and `trusted.` the rest of the name is the folder,
-/// whatever characters it has.
+/// Returns the setting called `name`. Everything after `folders.` and `trusted.` is the folder,
+/// including dots.
 ///
 /// # Errors
 /// No setting has that name, or the folder is not an absolute path (a leading `~` counts as one).
-pub fn find(name: &str) -> Result<Setting, KeyError> {
+pub(crate) fn find(name: &str) -> Result<Setting, KeyError> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Ok(key.into());
     }
@@ -106,15 +106,15 @@ pub fn find(name: &str) -> Result<Setting, KeyError> {
     }
 }
 
-/// The name of [`KEYS`] that is most similar to `name`.
+/// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
 fn nearest(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
-    let wanted = plain(name);
-    let similarity = |key: &Key| {
+    let normalized = plain(name);
+    let similarity = |key: &ConfigKey| {
         let whole = plain(key.name);
-        // The user may have left the table out.
+        // The user may have omitted the table.
         let last = key.name.rsplit('.').next().unwrap_or_default();
-        strsim::jaro_winkler(&wanted, &whole).max(strsim::jaro_winkler(&wanted, last))
+        strsim::jaro_winkler(&normalized, &whole).max(strsim::jaro_winkler(&normalized, last))
     };
     KEYS.iter()
         .map(|key| (similarity(key), key.name))

@@ -1,6 +1,7 @@
-//! The Codex program and its home: settings, login, databases, conversations, daemon.
+//! Checks of the Codex program and of the Codex home: configuration, login, databases, conversations,
+//! daemon.
 
-use super::{Check, World, open_to_others};
+use super::{Check, DoctorInput, mode_open_to_others};
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -19,152 +20,162 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long `codex --version` may take.
-const VERSION_PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit of `codex --version`.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks at the program and the home.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
-    let mut checks = vec![program(world)];
-    let home = world.codex_home;
-    let shown = home.display().to_string();
+/// Checks the program and the home. Stops after the checks of the home itself if it cannot be read.
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let mut checks = vec![program(input)];
+    let home = input.codex_home;
+    let path_text = home.display().to_string();
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         checks.push(
-            Check::fail("home", format!("no folder, or a link to nowhere: {shown}"))
-                .because("neither Codex nor a backup can work on it")
-                .advised("mount the disk that it leads to, or move it away and start codex once"),
+            Check::fail(
+                "home",
+                format!("not a folder, or a dangling link: {path_text}"),
+            )
+            .because("Codex and backups cannot use it")
+            .advised("mount its disk, or move it away and start codex once"),
         );
         return checks;
     }
     if !home.is_dir() {
-        let check = Check::warn("home", format!("no Codex home: {shown}"))
-            .because("there is nothing to archive");
-        checks.push(match newest_archive(world) {
+        let check = Check::warn("home", format!("no Codex home: {path_text}"))
+            .because("there is nothing to back up");
+        checks.push(match newest_archive(input) {
             Some(_) => check.fixed_by("codex-manager restore latest"),
-            None => check.advised("start codex once, which makes it"),
+            None => check.advised("start codex once to create it"),
         });
         return checks;
     }
     if let Err(e) = fs::read_dir(home) {
         checks.push(
-            Check::fail("home", format!("cannot be read ({e}): {shown}"))
-                .because("neither Codex nor a backup can work on it")
-                .opened_by("u+rwx", home),
+            Check::fail("home", format!("cannot be read ({e}): {path_text}"))
+                .because("Codex and backups cannot use it")
+                .fixed_by_chmod("u+rwx", home),
         );
         return checks;
     }
-    checks.push(match open_to_others(home) {
-        Some(mode) => Check::warn("home", format!("open to others (mode {mode:o}): {shown}"))
-            .because("others on this machine may read your conversations")
-            .opened_by("700", home),
-        None => Check::ok("home", shown),
+    checks.push(match mode_open_to_others(home) {
+        Some(mode) => Check::warn(
+            "home",
+            format!("accessible to other users (mode {mode:o}): {path_text}"),
+        )
+        .because("other users of this machine may read your conversations")
+        .fixed_by_chmod("700", home),
+        None => Check::ok("home", path_text),
     });
     let config = CodexConfig::read(home);
     checks.push(match &config.problem {
         Some(problem) => {
-            let message = format!("config.toml is not understood: {problem}");
+            let message = format!("cannot parse config.toml: {problem}");
             let path = home.join("config.toml");
-            let shown = path.display();
-            let check = Check::fail("home.config", message).because("Codex does not start with it");
+            let path_text = path.display();
+            let check = Check::fail("home.config", message).because("Codex does not start");
             if file_open::check(&path).is_err() {
                 check.fixed_by(remedies::put_aside(&path))
-            } else if newest_archive(world).is_some() {
+            } else if newest_archive(input).is_some() {
                 check.advised(format!(
-                    "put the line right, or take the file from an archive (codex-manager restore \
-                     latest --only config.toml): {shown}"
+                    "fix the line , or restore the file from an archive (codex-manager restore \
+                     latest --only config.toml): {path_text}"
                 ))
             } else {
-                check.advised(format!("put the line right: {shown}"))
+                check.advised(format!("fix the line : {path_text}"))
             }
         }
-        None => Check::ok("home.config", "config.toml is understood"),
+        None => Check::ok("home.config", "config.toml is valid"),
     });
     let reads_auth_json = config.store.reads_auth_json();
     checks.push(if reads_auth_json {
-        Check::ok("home.store", "logins are kept in auth.json")
+        Check::ok("home.store", "Codex stores the login in auth.json")
     } else {
         let store = config.store.name();
         Check::warn(
             "home.store",
-            format!("logins are kept by cli_auth_credentials_store = \"{store}\""),
+            format!("Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"),
         )
-        .because("such logins can be neither archived nor switched")
+        .because("such logins can be neither backed up nor switched")
         .advised(STORE_FIX)
     });
-    checks.extend(login(world, reads_auth_json));
+    checks.extend(login(input, reads_auth_json));
     checks.extend(other_files(home));
-    checks.extend(databases(&database_files(world, &config), world));
-    checks.push(conversations(world));
-    checks.extend(background(world));
+    checks.extend(databases(&database_files(input, &config), input));
+    checks.push(conversations(input));
+    checks.extend(check_daemon(input));
     checks
 }
 
-/// Codex's background daemon, and whether it works for somebody else than auth.json says.
-fn background(world: &World<'_>) -> Option<Check> {
+/// Checks Codex's background daemon: whether its account is the one in `auth.json`. Returns `None` if
+/// none is running.
+fn check_daemon(input: &DoctorInput<'_>) -> Option<Check> {
     const ID: &str = "home.daemon";
-    let home = world.codex_home;
+    let home = input.codex_home;
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    let had = AccountHistory::of(world.manager_home, home, &live).unwrap_or_default();
+    let account_history = AccountHistory::of(input.manager_home, home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
-    let has = started.as_ref().and_then(|at| had.at(at));
+    let has = started.as_ref().and_then(|at| account_history.at(at));
     let signed_in = live.login().map(|login| &login.identity);
     Some(match (has, signed_in) {
         (Some(has), Some(live)) if !has.is_same(live) => Check::warn(
             ID,
-            format!("Codex's background daemon (PID {pid}) still has {has}; signed in is {live}"),
+            format!(
+                "Codex's background daemon (PID {pid}) still uses {has}; the live account is {live}"
+            ),
         )
-        .because("the next conversation in Codex's interface runs on the account of the daemon")
+        .because("new conversations in Codex's interface run under the daemon's account")
         .fixed_by("codex app-server daemon stop"),
-        _ => Check::ok(ID, format!("Codex's background daemon runs (PID {pid})"))
-            .because(
-                "it keeps the account that it was started with; restore asks for --stop-daemon",
-            )
-            .fixed_by("codex app-server daemon stop"),
+        _ => Check::ok(
+            ID,
+            format!("Codex's background daemon is running (PID {pid})"),
+        )
+        .because("it keeps the account it was started with; restore needs --stop-daemon")
+        .fixed_by("codex app-server daemon stop"),
     })
 }
 
-fn program(world: &World<'_>) -> Check {
+fn program(input: &DoctorInput<'_>) -> Check {
     const ID: &str = "codex.binary";
-    const WHY: &str = "live quota cannot be asked for";
-    let program = match Program::find(world.codex_bin, world.env) {
+    const WHY: &str = "live quota is not available";
+    let program = match Program::find(input.codex_bin, input.env) {
         Ok(program) => program,
         Err(e) => {
             return Check::warn(ID, e.to_string()).because(WHY).advised(
-                "install Codex (npm install -g @openai/codex), or say where it is: codex-manager \
+                "install Codex (npm install -g @openai/codex), or set its path: codex-manager \
                  config set codex.bin FILE",
             );
         }
     };
     let path = program.path().display();
-    match program.version(world.env, VERSION_PATIENCE) {
+    match program.version(input.env, VERSION_TIMEOUT) {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
-        None => Check::warn(ID, format!("does not say its version: {path}"))
+        None => Check::warn(ID, format!("does not print its version: {path}"))
             .because(WHY)
-            .advised("see what it says to codex --version, and install it anew"),
+            .advised("run codex --versionto see the error, and reinstall it "),
     }
 }
 
-/// What makes Codex keep logins where we can.
+/// The fix for logins that are not in `auth.json`.
 const STORE_FIX: &str =
     "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
 
-fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
+fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
-    let path = world.codex_home.join(AUTH_JSON);
-    let shown = path.display();
-    let saved = || remedies::saved_login(world.codex_home, world.manager_home);
+    let path = input.codex_home.join(AUTH_JSON);
+    let path_text = path.display();
+    let saved = || remedies::saved_login(input.codex_home, input.manager_home);
     Some(match AuthFile::read(&path) {
         Err(e) => {
-            let check = Check::fail(ID, format!("{e}: {}", e.source))
-                .because("Codex cannot sign in with it");
-            // What the system says has a number; what we say of an odd file has none.
+            let check =
+                Check::fail(ID, format!("{e}: {}", e.source)).because("Codex cannot use the login");
+            // Only errors of the system have a number. Without one the path is not a regular file.
             match e.source.raw_os_error() {
-                Some(_) => check.opened_by("u+rw", &path),
+                Some(_) => check.fixed_by_chmod("u+rw", &path),
                 None => check.fixed_by(remedies::put_aside(&path)),
             }
         }
         Ok(AuthFile::Missing) if reads_auth_json => {
-            let check = Check::warn(ID, "nobody is signed in").because("Codex asks for a login");
+            let check = Check::warn(ID, "not signed in").because("Codex asks for a login");
             match saved() {
                 Some(command) => check.fixed_by(command),
                 None => check.advised("sign in: codex login"),
@@ -173,44 +184,49 @@ fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
         Ok(AuthFile::Missing) => return None,
         Ok(_) if !reads_auth_json => Check::warn(
             ID,
-            "there is an auth.json, which Codex may not read: who is signed in is not known",
+            "there is an auth.json that Codex does not read: the live account is unknown",
         )
-        .because("what Codex keeps elsewhere can neither be archived nor switched")
+        .because("logins stored elsewhere can be neither backed up nor switched")
         .advised(STORE_FIX),
         Ok(AuthFile::Unreadable { reason, .. }) => {
-            let check = Check::fail(ID, format!("auth.json is {reason}: {shown}"))
-                .because("Codex cannot sign in with it");
+            let check = Check::fail(ID, format!("auth.json is {reason}: {path_text}"))
+                .because("Codex cannot use the login");
             match saved() {
                 Some(command) => check.fixed_by(command),
                 None => check.advised("sign in again: codex login"),
             }
         }
         Ok(AuthFile::Present(snapshot)) => {
-            let who = snapshot.login.map(|l| l.identity.to_string());
+            let identity = snapshot.login.map(|l| l.identity.to_string());
             if path.metadata().is_ok_and(|m| links(&m) > 1) {
                 Check::fail(ID, "auth.json has a second hard link")
-                    .because("through it Codex loses a login that it renews")
+                    .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
                     .fixed_by(remedies::make_its_own(&path))
-            } else if let Some(mode) = open_to_others(&path) {
-                Check::warn(ID, format!("auth.json is open to others (mode {mode:o})"))
-                    .because("whoever reads it is signed in as you")
-                    .opened_by("600", &path)
+            } else if let Some(mode) = mode_open_to_others(&path) {
+                Check::warn(
+                    ID,
+                    format!("auth.json is accessible to other users (mode {mode:o})"),
+                )
+                .because("a user who reads it can act as you")
+                .fixed_by_chmod("600", &path)
             } else {
-                let who = who.unwrap_or_else(|| "nobody".into());
-                Check::ok(ID, format!("signed in as {who}"))
+                match identity {
+                    Some(who) => Check::ok(ID, format!("signed in as {who}")),
+                    None => Check::ok(ID, "auth.json contains no login"),
+                }
             }
         }
     })
 }
 
-/// The name of the archive that `restore latest` would put back.
-fn newest_archive(world: &World<'_>) -> Option<String> {
-    let records = store::archives(world.manager_home).ok()?;
+/// Returns the path of the archive that `restore latest` would restore.
+fn newest_archive(input: &DoctorInput<'_>) -> Option<String> {
+    let records = store::archives(input.manager_home).ok()?;
     store::newest(&records, |_| true).map(|record| record.path.clone())
 }
 
-/// What stands where Codex keeps a file, and is none. The login, the settings and the databases are
-/// looked at by themselves.
+/// Finds folders, pipes and devices in place of Codex's files. The login, the configuration and the
+/// databases have their own checks.
 fn other_files(home: &Path) -> Vec<Check> {
     let names = [
         "history.jsonl",
@@ -227,17 +243,17 @@ fn other_files(home: &Path) -> Vec<Check> {
                 "home.files",
                 format!("not a regular file: {}", path.display()),
             )
-            .because("Codex waits for it or fails, and no backup holds it")
+            .because("Codex blocks or fails on it, and backups skip it")
             .fixed_by(remedies::put_aside(&path))
         })
         .collect()
 }
 
-/// Every database of Codex, wherever it is told to keep them.
-fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
-    let home = world.codex_home;
+/// Returns the paths of all databases in the home and in the configured database folder, sorted.
+fn database_files(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<PathBuf> {
+    let home = input.codex_home;
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
-    folders.extend(config.database_folder(home, world.env));
+    folders.extend(config.database_folder(home, input.env));
     folders.sort();
     folders.dedup();
     let mut found: Vec<_> = folders
@@ -250,47 +266,49 @@ fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
     found
 }
 
-/// Looks at the head of each database, which costs one read: opening one would write beside it.
-fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
+/// Checks the header of each database with one read. Opening a database with SQLite could create files
+/// beside it.
+fn databases(files: &[PathBuf], input: &DoctorInput<'_>) -> Vec<Check> {
     const ID: &str = "home.databases";
     let damaged: Vec<_> = files
         .iter()
-        .filter_map(|path| Some((path, fault_of(path)?)))
+        .filter_map(|path| Some((path, database_fault(path)?)))
         .collect();
     if damaged.is_empty() {
         let message = match files.len() {
             0 => "there are no databases yet".to_owned(),
-            n => format!("{} with a good beginning", pluralize(n, "database")),
+            n => format!("{} with a valid header", pluralize(n, "database")),
         };
         return vec![Check::ok(ID, message)];
     }
     let check = |(path, fault): (&PathBuf, &str)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let check = Check::fail(ID, format!("{fault}: {}", path.display()))
-            .because("Codex forgets conversations, or does not start");
+            .because("Codex does not start, or loses its list of conversations");
         if fault == NO_FILE {
             check.fixed_by(remedies::put_aside(path))
-        } else if newest_archive(world).is_some() {
-            // Which archive has a good one is not known without reading them.
+        } else if newest_archive(input).is_some() {
+            // Finding the archive with an intact copy would mean reading all of them.
             check.advised(format!(
-                "start codex, which puts it aside and makes another; or take it from an archive \
-                 made before: codex-manager restore ARCHIVE --only {name}"
+                "start codex, which moves it aside and creates a new one; or restore it from an older \
+                archive : codex-manager restore ARCHIVE --only {name}"
             ))
         } else {
-            check.advised("start codex, which puts it aside and makes another")
+            check.advised("start codex, which moves it aside and creates a new one")
         }
     };
     damaged.into_iter().map(check).collect()
 }
 
-/// What is said of a folder, pipe or device in the place of a database.
+/// The message for a folder, pipe or device in place of a database.
 const NO_FILE: &str = "not a regular file";
 
-fn fault_of(path: &Path) -> Option<&'static str> {
+/// Describes the damage of a database file, as far as its header and length show it.
+fn database_fault(path: &Path) -> Option<&'static str> {
     let mut head = [0; 100];
     let read = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
-        // An empty file is a database that nothing was written to.
+        // SQLite treats an empty file as an empty database.
         if bytes > 0 {
             file.read_exact(&mut head)?;
         }
@@ -298,45 +316,45 @@ fn fault_of(path: &Path) -> Option<&'static str> {
     });
     match read {
         Ok(0) => None,
-        Ok(bytes) => fault_in(&head, bytes),
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Some("cut off"),
+        Ok(bytes) => header_fault(&head, bytes),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Some("truncated"),
         Err(e) if e.kind() == ErrorKind::InvalidInput => Some(NO_FILE),
         Err(e) if e.kind() == ErrorKind::NotFound => Some(NO_FILE),
         Err(_) => Some("not readable"),
     }
 }
 
-/// What is wrong with a database by its first 100 bytes and its length.
-fn fault_in(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
+/// Checks the first 100 bytes of a database and its length in bytes.
+fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
     if !head.starts_with(b"SQLite format 3\0") {
-        return Some("no database");
+        return Some("not an SQLite database");
     }
     let page = match u16::from_be_bytes([head[16], head[17]]) {
         1 => 65_536,
         size => u64::from(size),
     };
     if !page.is_power_of_two() || page < 512 {
-        return Some("no page size");
+        return Some("invalid page sizein the header");
     }
-    (!bytes.is_multiple_of(page)).then_some("cut off")
+    (!bytes.is_multiple_of(page)).then_some("truncated")
 }
 
-/// Whether Codex's index knows the conversations at all. What it lists is for a closer look.
-fn conversations(world: &World<'_>) -> Check {
+/// Checks that Codex's database lists any conversations at all. `history check` compares them one by one.
+fn conversations(input: &DoctorInput<'_>) -> Check {
     const ID: &str = "home.conversations";
-    let home = world.codex_home;
+    let home = input.codex_home;
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let lost = folders
         .iter()
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
     if let Some(folder) = lost {
-        let shown = folder.display();
+        let path_text = folder.display();
         return Check::warn(
             ID,
-            format!("no folder, a link to nowhere, or not readable: {shown}"),
+            format!("not a folder, a dangling link , or not readable: {path_text}"),
         )
-        .because("the conversations in it are in no list and in no backup")
-        .advised("mount the disk that it leads to, or give yourself the right to read it");
+        .because("its conversations are not listed and not backed up")
+        .advised("mount its disk , or make itreadable");
     }
     let has_some = folders.iter().any(|folder| {
         let files = walkdir::WalkDir::new(folder).follow_links(true);
@@ -347,26 +365,26 @@ fn conversations(world: &World<'_>) -> Check {
     if !has_some {
         return Check::ok(ID, "there are no conversations");
     }
-    let Some(database) = threads::find_state_database(home, world.env) else {
-        return Check::warn(
-            ID,
-            "there are conversations, and no database that lists them",
-        )
-        .because("Codex reads them all when it starts next")
-        .advised("start codex, which makes it again");
+    let Some(database) = threads::find_state_database(home, input.env) else {
+        return Check::warn(ID, "there are conversations, but no database lists them")
+            .because("Codex reads all of them at its nextstart")
+            .advised("start codex, which creates the database again");
     };
     let unlisted = |message: String| {
         Check::warn(ID, message)
-            .because("Codex cannot show or resume what is in no list")
-            .advised("see codex-manager history check, which names what mends it")
+            .because("Codex cannot show or resume conversations that are not listed")
+            .advised("run codex-manager history check, which names the fix")
     };
     match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
-        Ok(Some(1..)) => Check::ok(ID, "there are conversations, and a database of them"),
+        Ok(Some(1..)) => Check::ok(ID, "Codex's database lists conversations"),
         Ok(_) => unlisted(format!(
-            "there are conversations, and none is listed in {}",
+            "there are conversations, but none is listed in {}",
             database.display()
         )),
-        Err(e) => unlisted(format!("what is listed cannot be read: {}", with_cause(&e))),
+        Err(e) => unlisted(format!(
+            "cannot readthe list of conversations: {}",
+            with_cause(&e)
+        )),
     }
 }
 
@@ -388,15 +406,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_is_told_by_its_head_and_length() {
+    fn a_damaged_database_is_found_by_header_and_length() {
         let mut head = [0; 100];
-        assert_eq!(fault_in(&head, 4096), Some("no database"));
+        assert_eq!(header_fault(&head, 4096), Some("not an SQLite database"));
         head[..16].copy_from_slice(b"SQLite format 3\0");
-        assert_eq!(fault_in(&head, 4096), Some("no page size"));
+        assert_eq!(
+            header_fault(&head, 4096),
+            Some("invalid page sizein the header")
+        );
         head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
-        assert_eq!(fault_in(&head, 8192), None);
-        assert_eq!(fault_in(&head, 8191), Some("cut off"));
+        assert_eq!(header_fault(&head, 8192), None);
+        assert_eq!(header_fault(&head, 8191), Some("truncated"));
         head[16..18].copy_from_slice(&1_u16.to_be_bytes());
-        assert_eq!(fault_in(&head, 65_536), None);
+        assert_eq!(header_fault(&head, 65_536), None);
     }
 }

@@ -1,7 +1,8 @@
-//! The launch registry: whether it can be read, and which running Codex has another account than the
-//! one that is signed in.
+//! Checks of the launch registry: damaged lines, and running Codex programs whose account is no longer
+//! the
+//! live one.
 
-use super::{Check, World};
+use super::{Check, DoctorInput};
 use crate::codex::config::read_login;
 use crate::io::quantity::pluralize;
 use crate::launch::record::LaunchRecord;
@@ -9,14 +10,14 @@ use crate::launch::registry::LaunchRegistry;
 
 const ID: &str = "manager.launches";
 
-/// Looks at the registry. Nothing where no launch is recorded.
-pub fn examine(world: &World<'_>) -> Option<Check> {
-    let launches = match LaunchRegistry::of(world.manager_home).read() {
+/// Checks the registry. Returns `None` if no launch is recorded.
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Option<Check> {
+    let launches = match LaunchRegistry::of(input.manager_home).read() {
         Ok(launches) => launches,
         Err(e) => {
             return Some(
                 Check::fail(ID, e.to_string())
-                    .because("launch records nothing, and resume does not know the accounts"),
+                    .because("new launches are not recorded, and resume cannot find the account"),
             );
         }
     };
@@ -25,13 +26,13 @@ pub fn examine(world: &World<'_>) -> Option<Check> {
         return Some(
             Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"))
                 .because("those launches are not listed")
-                .advised("nothing has to be done: the other lines are used"),
+                .advised("no action is needed: the other lines are used"),
         );
     }
     if launches.is_empty() {
         return None;
     }
-    let live = read_login(world.codex_home).ok();
+    let live = read_login(input.codex_home).ok();
     let live = live.as_ref().and_then(|live| live.login());
     let has_other_account = |record: &LaunchRecord| {
         let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
@@ -51,11 +52,11 @@ pub fn examine(world: &World<'_>) -> Option<Check> {
         Check::warn(
             ID,
             format!(
-                "a Codex that runs has an account that is not signed in: {}",
+                "a running Codex uses an account that is not the live one: {}",
                 others.join(", ")
             ),
         )
-        .because("it can no longer renew its login")
+        .because("it cannot renew its login")
         .fixed_by("codex-manager launches")
     })
 }

@@ -1,6 +1,6 @@
-//! What the machine does to the homes: its clock, its zone, its disks, and who else syncs them.
+//! Checks of the machine: clock, time zone, free space, network file systems and sync services.
 
-use super::{Check, World};
+use super::{Check, DoctorInput};
 use crate::archive::metadata::BackupMode;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
@@ -14,8 +14,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Folders that a program keeps equal with others, by a part of their name.
-const SYNCED: [(&str, &str); 10] = [
+/// Parts of folder names, in lower case, by which folders of sync services are recognized.
+const SYNC_SERVICES: [(&str, &str); 10] = [
     ("dropbox", "Dropbox"),
     ("onedrive", "OneDrive"),
     ("google drive", "Google Drive"),
@@ -28,12 +28,12 @@ const SYNCED: [(&str, &str); 10] = [
     ("pcloud", "pCloud"),
 ];
 
-/// How far the clock may be behind a file before it is said.
-pub(super) const SKEW_MINUTES: i64 = 10;
+/// The time by which a file may be newer than the clock without a warning, in minutes.
+pub(super) const MAX_CLOCK_SKEW_MINUTES: i64 = 10;
 
-/// Looks at the machine.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
-    let homes = [("home", world.codex_home), ("manager", world.manager_home)];
+/// Checks the machine for both homes.
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let homes = [("home", input.codex_home), ("manager", input.manager_home)];
     let mut checks = Vec::new();
     for (name, home) in homes {
         let (cloud, disk) = if name == "home" {
@@ -46,8 +46,8 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
     }
     let newest = [
-        world.codex_home.join("auth.json"),
-        world.codex_home.join("history.jsonl"),
+        input.codex_home.join("auth.json"),
+        input.codex_home.join("history.jsonl"),
     ]
     .iter()
     .filter_map(|path| path.metadata().and_then(|m| m.modified()).ok())
@@ -58,115 +58,114 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    let live = AuthFile::read(&world.codex_home.join(AUTH_JSON)).ok();
+    let live = AuthFile::read(&input.codex_home.join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
     let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
     checks.push(clock(system, newest, ahead));
-    // What was set here wins over it.
-    let tz = world.env.text("TZ").filter(|_| !world.zone_is_set);
-    checks.push(zone(tz, world.zone));
-    checks.extend(room(world));
+    // A zone set by flag or configuration takes precedence over TZ.
+    let tz = input.env.text("TZ").filter(|_| !input.zone_is_set);
+    checks.push(zone(tz, input.zone));
+    checks.extend(space_for_next_archive(input));
     checks
 }
 
-/// Whether `path` lies in a folder that is synced by name.
-/// The service that keeps this path equal with others, by a part of the path that is named after it.
-pub fn service_of(path: &Path) -> Option<(&OsStr, &'static str)> {
+/// Returns the component of `path` that is named after a sync service, and the name of the service.
+pub(crate) fn sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
     path.iter().find_map(|part| {
         let lower = part.to_string_lossy().to_lowercase();
-        let found = SYNCED.iter().find(|(name, _)| lower.contains(name));
+        let found = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
         found.map(|(_, service)| (part, *service))
     })
 }
 
 fn synced(id: &'static str, path: &Path) -> Option<Check> {
-    let (part, service) = service_of(path)?;
+    let (part, service) = sync_service(path)?;
     Some(
         Check::warn(
             id,
             format!(
-                "in a folder of {service} ({}): {}",
+                "in a folder synced by {service} ({}): {}",
                 part.to_string_lossy(),
                 path.display()
             ),
         )
-        .because("it copies databases in the middle of a write, and logins to other machines, where they spend each other")
-        .advised("move it to a folder of this machine alone"),
+        .because("the service copies databases during a write, and logins to other machines, where each use invalidates the other copies")
+        .advised("move it to a folder that is not synced"),
     )
 }
 
 fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
     Check::warn(
         id,
-        format!("on a network disk ({kind}): {}", path.display()),
+        format!("on a network file system ({kind}): {}", path.display()),
     )
-    .because("locks and databases are not sure to work there")
-    .advised("move it to a disk of this machine")
+    .because("locks and databases are unreliable there")
+    .advised("move it to a local disk")
 }
 
-/// Whether the clock can be right: after this program was written, and not before files were.
+/// Checks that the clock is later than the release of this program and not behind recent files.
 fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
-    const WHY: &str = "windows, retention and which login is newer go by it";
-    const FIX: &str = "set the clock: timedatectl set-ntp true, or the system's settings";
-    let written = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
+    const WHY: &str = "quota windows, retention and the order of logins depend on it";
+    const FIX: &str = "set the clock: timedatectl set-ntp true, or in the system's settings";
+    let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
     let ahead = newest_file.map(|at| at - now);
-    if written.is_some_and(|written| now < written) {
+    if release.is_some_and(|release| now < release) {
         Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
             .because(WHY)
             .advised(FIX)
-    } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(SKEW_MINUTES)) {
+    } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)) {
         let minutes = ahead.map_or(0, |a| a.num_minutes());
         Check::warn(
             ID,
-            format!("a file of the home is {minutes} min ahead of the clock"),
+            format!("a file of the Codex home is {minutes} min ahead of the clock"),
         )
         .because(WHY)
         .advised(FIX)
     } else if login_ahead {
         let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
-                       later than its tokens";
+                       later than the time in its tokens";
         Check::warn(ID, message).because(WHY).advised(FIX)
     } else {
-        Check::ok(ID, "the clock is not behind the files")
+        Check::ok(ID, "the clock matches the times of the files")
     }
 }
 
 fn zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
-    // The system's own zone is what it is without TZ, file or link.
+    // /etc/localtime is the system's zone, which applies without TZ too.
     let is_known = |tz: &&str| {
         tz.trim_start_matches(':') == "/etc/localtime" || context::zone_named_by(tz).is_some()
     };
     match tz.filter(|tz| !is_known(tz)) {
-        Some(name) => Check::warn(ID, format!("TZ names no known zone: {name}"))
-            .because("times are shown, and days counted, in another zone")
+        Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
+            .because("times are shownand days are countedin another zone")
             .fixed_by("codex-manager config set timezone Europe/Berlin"),
-        None => Check::ok(ID, format!("times are those of {}", zone.name())),
+        None => Check::ok(ID, format!("the time zone is {}", zone.name())),
     }
 }
 
-/// Whether the next archive has room, judged by the newest of everything; where there is none, by
-/// what is in the home.
-fn room(world: &World<'_>) -> Option<Check> {
-    let records = store::archives(world.manager_home).ok()?;
+/// Compares the free space with the size of the newest full archive, or with an estimate from the size of
+/// the home if there is none.
+fn space_for_next_archive(input: &DoctorInput<'_>) -> Option<Check> {
+    let records = store::archives(input.manager_home).ok()?;
     let newest = store::newest(&records, |metadata| metadata.mode == BackupMode::Full);
-    let backups = store::backups(world.manager_home);
-    let there = backups.ancestors().find(|folder| folder.is_dir())?;
-    let free = space::free_bytes(there)?;
+    let backups = store::backups(input.manager_home);
+    let existing = backups.ancestors().find(|folder| folder.is_dir())?;
+    let free = space::free_bytes(existing)?;
     if let Some(archive) = newest.and_then(|record| record.archive.as_ref()) {
-        return Some(room_for(
+        return Some(compare_space(
             "the newest full archive takes",
             archive.bytes,
             free,
         ));
     }
-    let first = home_bytes(world.codex_home) / USUAL_RATIO;
-    Some(room_for("a full archive takes about", first, free))
+    let first = home_bytes(input.codex_home) / TYPICAL_COMPRESSION_RATIO;
+    Some(compare_space("a full archive takes about", first, free))
 }
 
-/// How much smaller an archive is than the home, as a rule.
-const USUAL_RATIO: u64 = 4;
+/// The size of a home divided by that of its archive, as a rough estimate.
+const TYPICAL_COMPRESSION_RATIO: u64 = 4;
 
 fn home_bytes(home: &Path) -> u64 {
     walkdir::WalkDir::new(home)
@@ -178,19 +177,19 @@ fn home_bytes(home: &Path) -> u64 {
         .sum()
 }
 
-fn room_for(what: &str, needed: u64, free: u64) -> Check {
+fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";
-    let message = format!("free are {}, {what} {}", bytes(free), bytes(needed));
+    let message = format!("{}free, {subject} {}", bytes(free), bytes(needed));
     let (why, fix) = (
-        "the next backup has no room",
-        "make room: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
+        "the next backup may run out of disk space",
+        "free space: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
     );
     if free < needed {
         Check::fail(ID, message).because(why).advised(fix)
     } else if free / 3 < needed {
         Check::warn(ID, message).because(why).advised(fix)
     } else {
-        Check::ok(ID, "there is room for the next archive")
+        Check::ok(ID, "there is enough free space for the next archive")
     }
 }
 
@@ -200,7 +199,7 @@ mod tests {
     use crate::doctor::Status;
 
     #[test]
-    fn folders_that_are_synced_are_known_by_name() {
+    fn synced_folders_are_recognized_by_name() {
         for path in [
             "/Users/me/Library/Mobile Documents/com~apple~CloudDocs/.codex",
             "/Users/me/Library/CloudStorage/OneDrive-Work/.codex",
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_its_files_is_said() {
+    fn a_clock_behind_the_files_is_a_warning() {
         let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
         let status = |now, file| clock(now, file, false).status;
         assert_eq!(status(now, None), Status::Ok);
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_nobody_knows_is_said() {
+    fn an_unknown_zone_is_a_warning() {
         let status = |tz| zone(tz, Zone::UTC).status;
         assert_eq!(status(None), Status::Ok);
         assert_eq!(
@@ -235,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn room_is_judged_by_the_newest_archive() {
-        assert_eq!(room_for("", 100, 99).status, Status::Fail);
-        assert_eq!(room_for("", 100, 299).status, Status::Warn);
-        assert_eq!(room_for("", 100, 300).status, Status::Ok);
-        assert_eq!(room_for("", 0, 0).status, Status::Ok);
+    fn free_space_is_compared_with_the_newest_archive() {
+        assert_eq!(compare_space("", 100, 99).status, Status::Fail);
+        assert_eq!(compare_space("", 100, 299).status, Status::Warn);
+        assert_eq!(compare_space("", 100, 300).status, Status::Ok);
+        assert_eq!(compare_space("", 0, 0).status, Status::Ok);
     }
 }

@@ -1,7 +1,7 @@
-//! The manager home: modes, documents, archives, what is left over, what is not ours.
+//! Checks of the manager home: permissions, documents, profiles, archives, leftovers and unknown files.
 
-use super::machine::SKEW_MINUTES;
-use super::{Check, Remedy, World, first_of, privacy};
+use super::machine::MAX_CLOCK_SKEW_MINUTES;
+use super::{Check, DoctorInput, Remedy, first_of, permissions};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
@@ -11,7 +11,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::FILE_NAME as CONFIG_FILE;
-use crate::config::file::{ConfigError, ConfigFile};
+use crate::config::file::{ConfigFile, ConfigFileError};
 use crate::inventory::records::{ArchiveProblem, ArchiveRecord, InventoryFile};
 use crate::inventory::{cleanup, cooldown, observations, remedies, store, trash};
 use crate::io::atomic;
@@ -30,14 +30,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How old the newest archive may become before that is said.
+/// The age of the newest full archive, in days, above which `archives` warns.
 const OLD_BACKUP_DAYS: i64 = 14;
 
-/// How old the last check of an archive may become before that is said.
+/// The age of the last verification, in days, above which `archives.verified` warns.
 const OLD_VERIFY_DAYS: i64 = 60;
 
-/// What we put into the manager home.
-const OURS: [&str; 17] = [
+/// The names of all files and folders that codex-manager creates at the top of the manager home.
+const MANAGER_FILES: [&str; 17] = [
     "backups",
     "profiles",
     "sync",
@@ -57,117 +57,121 @@ const OURS: [&str; 17] = [
     observations::FOLDER,
 ];
 
-/// Looks at the manager home.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
+/// Checks the manager home and its archives.
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let home = world.manager_home;
+    let home = input.manager_home;
     checks.push(settings(home));
     if home.is_dir() {
-        checks.push(modes(world));
+        checks.push(permissions_of_files(input));
         checks.extend(writable(home));
         checks.push(inventory(home));
-        checks.push(cooldown_file(world));
-        checks.extend(profiles(world));
-        checks.extend(super::launches::examine(world));
+        checks.push(cooldown_file(input));
+        checks.extend(profiles(input));
+        checks.extend(super::launches::run_checks(input));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
-        let shown = home.display();
+        let path_text = home.display();
         checks.push(
             Check::fail(
                 "manager.home",
-                format!("no folder, or a link to nowhere: {shown}"),
+                format!("not a folder, or a dangling link: {path_text}"),
             )
-            .because("nothing can be kept, and nothing put back")
-            .advised("mount the disk that it leads to, or move it away"),
+            .because("no backup can be created or restored")
+            .advised("mount its disk, or move it away"),
         );
     } else {
         checks.push(
             Check::warn(
                 "manager.home",
-                format!("nothing has been kept yet: {}", home.display()),
+                format!("does not exist yet: {}", home.display()),
             )
-            .because("there is nothing to put back")
+            .because("there is no backup to restore")
             .fixed_by("codex-manager backup"),
         );
     }
-    checks.extend(python_home(world));
-    checks.extend(archives(world));
+    checks.extend(python_home(input));
+    checks.extend(archives(input));
     checks.extend(foreign_archives(home));
     checks.extend(trash_size(home));
-    checks.extend(left_overs(world));
+    checks.extend(leftovers(input));
     checks
 }
 
 fn settings(home: &Path) -> Check {
     const ID: &str = "manager.config";
-    let read = ConfigFile::read(home).and_then(|file| file.decide().map(|_| file));
+    let read = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
     match read {
-        Err(e @ ConfigError::Newer { .. }) => Check::fail(ID, e.to_string())
-            .because("no other command works with it")
+        Err(e @ ConfigFileError::Newer { .. }) => Check::fail(ID, e.to_string())
+            .because("other commands fail on it")
             .advised(UPGRADE),
-        Err(ConfigError::Io(e)) => {
+        Err(ConfigFileError::Io(e)) => {
             let message = format!("{e}: {}", e.source);
-            let check = Check::fail(ID, message).because("no other command works with it");
+            let check = Check::fail(ID, message).because("other commands fail on it");
             match e.source.kind() {
-                ErrorKind::PermissionDenied => check.opened_by("u+rw", &e.path),
+                ErrorKind::PermissionDenied => check.fixed_by_chmod("u+rw", &e.path),
                 // Its text is nothing that an editor of ours could begin with.
                 _ => check.fixed_by(remedies::put_aside(&e.path)),
             }
         }
         Err(e) => Check::fail(ID, e.to_string())
-            .because("no other command works with it")
-            .advised("put it right: codex-manager config edit"),
+            .because("other commands fail on it")
+            .advised("fix it: codex-manager config edit"),
         Ok(file) => match file.unknown().first() {
             Some(unknown) => Check::warn(ID, unknown.to_string())
-                .because("what it was meant to set is not set")
-                .advised("give it its right name: codex-manager config edit"),
-            None => Check::ok(ID, "config.toml is understood"),
+                .because("the key has no effect")
+                .advised("correct the key: codex-manager config edit"),
+            None => Check::ok(ID, "config.toml is valid"),
         },
     }
 }
 
-fn modes(world: &World<'_>) -> Check {
-    let home = world.manager_home;
-    if privacy::overlap(world.codex_home, home) {
+fn permissions_of_files(input: &DoctorInput<'_>) -> Check {
+    let home = input.manager_home;
+    if permissions::homes_overlap(input.codex_home, home) {
         let message = format!(
-            "one folder with the Codex home, or one in the other: {}",
+            "the same folder as the Codex home, or nested with it: {}",
             home.display()
         );
         return Check::warn("manager.home", message)
-            .because("what is Codex's and what is ours cannot be told apart, and no mode is mended")
+            .because("doctor cannot distinguish the files of both, so it fixes no permissions")
             .advised(
-                "keep it in a folder of its own: move our files there, and set CODEX_MANAGER_HOME",
+                "use a separate folder: move codex-manager's files there and set CODEX_MANAGER_HOME",
             );
     }
-    let open = privacy::open_files(world.codex_home, home);
+    let open = permissions::accessible_to_others(input.codex_home, home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
-    let message = format!("open to others: {}", first_of(&open));
-    let check = Check::fail("manager.home", message).because("archives and profiles hold logins");
-    match open.iter().find(|path| privacy::is_of_another_user(path)) {
-        Some(others) => check.opened_by("go-rwx", others),
+    let message = format!("accessible to other users: {}", first_of(&open));
+    let check =
+        Check::fail("manager.home", message).because("archives and profiles contain logins");
+    match open
+        .iter()
+        .find(|path| permissions::belongs_to_other_user(path))
+    {
+        Some(others) => check.fixed_by_chmod("go-rwx", others),
         None => check.fixed_by("codex-manager doctor --fix"),
     }
 }
 
-/// The folders in which every backup and every saved login is made.
+/// Checks that the manager home and `backups/` are writable.
 fn writable(home: &Path) -> Option<Check> {
     let folders = [home.to_path_buf(), store::backups(home)];
     let folder = folders
         .iter()
-        .find(|folder| folder.is_dir() && !privacy::may_write(folder))?;
+        .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
     let word = shell::word(&folder.to_string_lossy());
     let check = Check::warn(
         "manager.home",
         format!("not writable: {}", folder.display()),
     )
-    .because("no backup can be made, and no login kept");
-    Some(if privacy::is_of_another_user(folder) {
-        check.opened_by("u+rwx", folder)
+    .because("no backup can be created and no login saved");
+    Some(if permissions::belongs_to_other_user(folder) {
+        check.fixed_by_chmod("u+rwx", folder)
     } else {
         check.advised(format!(
-            "give yourself the right (chmod u+rwx {word}), or mount its disk for writing"
+            "make it writable (chmod u+rwx {word}), or mount its disk read-write"
         ))
     })
 }
@@ -175,54 +179,53 @@ fn writable(home: &Path) -> Option<Check> {
 fn inventory(home: &Path) -> Check {
     const ID: &str = "manager.inventory";
     match document::read::<InventoryFile>(&home.join(store::FILE_NAME)) {
-        Err(e) => unusable(Check::fail(ID, e.to_string()), &e)
-            .because("without it nothing can be noted of archives and legacy files"),
+        Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
+            .because("codex-manager cannot record archives and legacy files"),
         Ok(DocumentState::Damaged(detail)) => {
             Check::fail(ID, format!("inventory.json is damaged: {detail}"))
-                .because("every list has to read all archives again")
+                .because("every list reads all archives again")
                 .fixed_by("codex-manager doctor --fix")
         }
-        Ok(_) => Check::ok(ID, "inventory.json is good"),
+        Ok(_) => Check::ok(ID, "inventory.json is valid"),
     }
 }
 
-fn cooldown_file(world: &World<'_>) -> Check {
+fn cooldown_file(input: &DoctorInput<'_>) -> Check {
     const ID: &str = "manager.cooldown";
-    match cooldown::load(world.manager_home, &world.now, world.zone) {
-        Err(e) => {
-            unusable(Check::fail(ID, e.to_string()), &e).because("no account can be recommended")
-        }
+    match cooldown::load(input.manager_home, &input.now, input.zone) {
+        Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
+            .because("no account can be recommended"),
         Ok(loaded) if !loaded.warnings.is_empty() => Check::fail(ID, loaded.warnings.join("; "))
-            .because("figures that were seen are lost")
+            .because("earlier quota figures are lost")
             .fixed_by("codex-manager doctor --fix"),
-        Ok(_) => Check::ok(ID, "cooldown.json is good"),
+        Ok(_) => Check::ok(ID, "cooldown.json is valid"),
     }
 }
 
-fn profiles(world: &World<'_>) -> Vec<Check> {
+fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
     const ID: &str = "manager.profiles";
-    const WHY: &str = "a login in it cannot be used";
-    let home = world.manager_home;
+    const WHY: &str = "its login cannot be used";
+    let home = input.manager_home;
     let profiles = Profiles::of(home);
     let all = match profiles.list() {
         Ok(all) => all,
         Err(e) => {
             let check = Check::fail(ID, e.to_string()).because(WHY);
-            return vec![check.advised(words_to_read(&home.join("profiles")))];
+            return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };
     let newer = profiles.newer(&all);
     let mut checks: Vec<_> = newer
         .iter()
-        .map(|(_, e)| unusable(Check::fail(ID, e.to_string()), e).because(WHY))
+        .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
         .collect();
     for profile in &all {
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
-        if let Some((fault, mends)) = fault_of(profile, &profiles, world.codex_home) {
+        if let Some((fault, fix)) = profile_fault(profile, &profiles, input.codex_home) {
             let check = Check::fail(ID, fault).because(WHY);
-            checks.push(match mends {
+            checks.push(match fix {
                 Remedy::Command(command) => check.fixed_by(command),
                 Remedy::Advice(words) => check.advised(words),
             });
@@ -233,44 +236,51 @@ fn profiles(world: &World<'_>) -> Vec<Check> {
         checks.push(
             Check::fail(
                 ID,
-                format!("nothing says whose it is: {}", folder.display()),
+                format!(
+                    "the account of this profile is unknown: {}",
+                    folder.display()
+                ),
             )
             .because(WHY)
             .advised(
-                "take a login from its history/ (codex-manager profile save NAME --from \
+                "save a login from its history/ (codex-manager profile save NAME --from \
                      FILE), then move the folder away",
             ),
         );
     }
     if checks.is_empty() {
         let profiles = pluralize(all.len(), "profile");
-        checks.push(Check::ok(ID, format!("{profiles} can be read")));
+        checks.push(Check::ok(ID, format!("{profiles} checked")));
     }
     checks
 }
 
-/// What is wrong with a profile, and what mends it.
-fn fault_of(profile: &Profile, profiles: &Profiles, codex_home: &Path) -> Option<(String, Remedy)> {
+/// Returns the damage of a profile and its fix; `None` if the profile is usable.
+fn profile_fault(
+    profile: &Profile,
+    profiles: &Profiles,
+    codex_home: &Path,
+) -> Option<(String, Remedy)> {
     let name = &profile.name;
     let word = shell::word(name);
     let sign_in = || Remedy::Command(format!("codex-manager profile login {word}"));
     if let Some(reason) = &profile.damaged {
         let fault = format!("the profile.json of {name} is damaged: {reason}");
         let login = profiles.folder_of(name).join(AUTH_JSON);
-        let mends = if profile.login().is_some() {
+        let fix = if profile.login().is_some() {
             let login = shell::word(&login.to_string_lossy());
             Remedy::Command(format!("codex-manager profile save {word} --from {login}"))
         } else {
             sign_in()
         };
-        return Some((fault, mends));
+        return Some((fault, fix));
     }
     let AuthFile::Unreadable { reason, .. } = &profile.auth else {
         return None;
     };
     let fault = format!("the auth.json of {name} is {reason}");
-    // The live login of the account is the newest there is.
-    let mends = if profile.live_in(codex_home).is_some() {
+    // If the account is live, the newest login is the one in the Codex home.
+    let fix = if profile.live_in(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {word}"))
     } else if profiles
         .restore_login(name, None, codex_home, Timestamp::default(), true)
@@ -280,49 +290,51 @@ fn fault_of(profile: &Profile, profiles: &Profiles, codex_home: &Path) -> Option
     } else {
         sign_in()
     };
-    Some((fault, mends))
+    Some((fault, fix))
 }
 
-/// The same for a document that cannot be used as it is.
-fn unusable(check: Check, error: &DocumentError) -> Check {
+/// Adds the fix for a document that cannot be read.
+fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
         DocumentError::Newer { .. } => check.advised(UPGRADE),
         DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
             check.fixed_by(remedies::put_aside(&e.path))
         }
-        DocumentError::Io(e) => check.opened_by("u+rw", &e.path),
+        DocumentError::Io(e) => check.fixed_by_chmod("u+rw", &e.path),
     }
 }
 
-/// What to do about a folder that cannot be listed.
-fn words_to_read(path: &Path) -> String {
+/// Returns the advice for a folder that cannot be listed.
+fn advice_to_make_readable(path: &Path) -> String {
     let word = shell::word(&path.to_string_lossy());
-    if privacy::is_of_another_user(path) {
-        return format!("it is another user's; take it over: sudo chown -R \"$USER\" {word}");
+    if permissions::belongs_to_other_user(path) {
+        return format!("another userowns it; take ownership: sudo chown -R \"$USER\" {word}");
     }
-    "give yourself the right to read it, and look at its disk".to_owned()
+    "make it readable, and check its disk".to_owned()
 }
 
-/// What to do about a document of a newer version: it may hold what this one would lose.
-const UPGRADE: &str = "upgrade codex-manager: a newer one has written it, and it is left alone";
+/// The advice for a document of a newer version. It is never rewritten, because this version would drop
+/// the
+/// fields that it does not know.
+const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
-/// What to do about an archive that is damaged: nothing mends it.
-const REPLACE: &str = "make another with codex-manager backup; codex-manager prune moves this one to \
-                       the trash, or remove it by hand";
+/// The advice for a damaged archive, which cannot be repaired.
+const REPLACE: &str = "create a new one with codex-manager backup; remove this one by hand, or let \
+codex-manager prune move it to the trash";
 
-/// What lies there and is neither ours nor known to be the Python tool's. It is only named.
+/// Names unknown entries of the manager home. They are never changed.
 fn foreign(home: &Path) -> Option<Check> {
-    let found = strangers(home, is_ours);
+    let found = unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
         Check::ok(
             "manager.foreign",
-            format!("not ours, and left alone: {}", first_of(&found)),
+            format!("unknown, not changed: {}", first_of(&found)),
         )
     })
 }
 
-/// What stands in a folder under names that are not known, in their order.
-fn strangers(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+/// Returns the entries of a folder whose names `is_known` rejects, sorted.
+fn unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
         .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
@@ -332,37 +344,39 @@ fn strangers(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     found
 }
 
-/// By its name; copies that were kept carry ours with something behind it.
-pub(super) fn is_ours(name: &str) -> bool {
+/// Returns true for names that codex-manager gives to files of the manager home, including copies of
+/// damaged and imported documents.
+pub(super) fn is_manager_file(name: &str) -> bool {
     let kept = [".damaged", ".python-backup"];
     let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
-    OURS.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(atomic::TEMP_PREFIX)
+    MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem))
+        || name.starts_with(atomic::TEMP_PREFIX)
 }
 
-/// What lies among the archives and is none. It is only named: no list and no rule knows it.
+/// Names unknown entries of `backups/`. They are neither listed nor pruned.
 fn foreign_archives(home: &Path) -> Option<Check> {
     let is_known = |name: &str| {
         names::is_archive_name(name)
             || names::is_sidecar_name(name)
             || name.starts_with(atomic::TEMP_PREFIX)
-            // Ours, and the folders of the Python codex-manager.
+            // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let found = strangers(&store::backups(home), is_known);
+    let found = unknown_entries(&store::backups(home), is_known);
     (!found.is_empty()).then(|| {
         Check::ok(
             "archives.foreign",
             format!(
-                "among the archives, not named like one, and left alone: {}",
+                "not named like an archive, not changed: {}",
                 first_of(&found)
             ),
         )
     })
 }
 
-/// Archives of the Python codex-manager 1.x or 2.0, which has a home of its own.
-fn python_home(world: &World<'_>) -> Option<Check> {
-    let (folder, archives) = find_unimported(world.env, world.manager_home)?;
+/// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
+fn python_home(input: &DoctorInput<'_>) -> Option<Check> {
+    let (folder, archives) = find_unimported(input.env, input.manager_home)?;
     let archives = pluralize(archives, "archive");
     let check = Check::warn(
         "manager.python",
@@ -371,31 +385,31 @@ fn python_home(world: &World<'_>) -> Option<Check> {
             folder.display()
         ),
     )
-    .because("they are not listed and cannot be restored");
+    .because("they are not listed and cannot be restoreduntil they are imported");
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
-fn archives(world: &World<'_>) -> Vec<Check> {
-    let folder = store::backups(world.manager_home);
+fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
+    let folder = store::backups(input.manager_home);
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
-        let message = format!("no folder, or a link to nowhere: {}", folder.display());
+        let message = format!("not a folder, or a dangling link : {}", folder.display());
         return vec![
             Check::fail("archives", message)
-                .because("no archive can be made or put back")
-                .advised("mount the disk that it leads to, or move it away"),
+                .because("no archive can be created or restored")
+                .advised("mount its disk , or move it away"),
         ];
     }
-    let records = match store::archives(world.manager_home) {
+    let records = match store::archives(input.manager_home) {
         Ok(records) => records,
         Err(e) => {
             let check = Check::fail("archives", format!("{e}: {}", e.source))
-                .because("nothing can be put back")
-                .advised(words_to_read(&e.path));
+                .because("no archive can be restored")
+                .advised(advice_to_make_readable(&e.path));
             return vec![check];
         }
     };
     let mut checks: Vec<_> = records.iter().filter_map(problem).collect();
-    checks.extend(ages(&records, world));
+    checks.extend(archive_ages(&records, input));
     checks
 }
 
@@ -406,37 +420,34 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
     Some(match problem {
         ArchiveProblem::Sidecar(sidecar) => {
             let check = Check::fail("archives.sidecar", message)
-                .because("every list has to open the archive");
+                .because("every list opens the whole archive");
             match sidecar {
                 SidecarProblem::Missing | SidecarProblem::Damaged(_) => {
                     check.fixed_by("codex-manager doctor --fix")
                 }
-                SidecarProblem::OfAnother => {
-                    check.advised("move its .metadata.json away, then codex-manager doctor --fix")
-                }
+                SidecarProblem::OfAnother => check
+                    .advised("move its .metadata.json away, then run codex-manager doctor --fix"),
                 SidecarProblem::Newer(_) => check.advised("upgrade codex-manager"),
-                SidecarProblem::Unreadable(_) => {
-                    check.advised("give yourself the right to read its .metadata.json")
-                }
+                SidecarProblem::Unreadable(_) => check.advised("make its .metadata.jsonreadable"),
             }
         }
         ArchiveProblem::NoArchive => of_archive()
-            .because("what its sidecar describes cannot be put back")
-            .advised("bring the archive back, or remove its .metadata.json"),
+            .because("the archive that its sidecar describes cannot be restored")
+            .advised("move the archive back, or remove its .metadata.json"),
         ArchiveProblem::Unreadable(_) => of_archive()
-            .because("nothing of it can be put back")
-            .advised("see to it that it can be read, then codex-manager verify it"),
+            .because("it cannot be restored")
+            .advised("make it readable, then run codex-manager verify on it"),
         ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => of_archive()
-            .because("it cannot be put back as a whole")
+            .because("it cannot be restored completely")
             .advised(REPLACE),
     })
 }
 
-/// How old the newest archive of everything is, and the last time that one was read through.
-fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
+/// Checks the age of the newest full archive and of the last verification.
+fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check> {
     if store::newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
-            .because("nothing can be put back")
+            .because("there is no backup to restore")
             .fixed_by("codex-manager backup");
         return vec![none];
     }
@@ -449,24 +460,24 @@ fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
         .map(|r| r.metadata.created_at.to_utc())
         .min();
     let mut checks = vec![
-        age_of_backup(count, newest_full(records, world.now), world.now),
-        age_of_verify(last, first, world.now),
+        age_of_backup(count, newest_full(records, input.now), input.now),
+        age_of_verify(last, first, input.now),
     ];
-    checks.extend(dated_ahead(records, world.now));
+    checks.extend(archives_in_the_future(records, input.now));
     checks
 }
 
-/// When the newest archive of everything was made, of those that are not dated ahead.
+/// Returns the creation time of the newest full archive, ignoring archives dated in the future.
 fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let wanted = |m: &Metadata| m.mode == BackupMode::Full && !is_ahead(m, now);
-    store::newest(records, wanted).map(|record| record.metadata.created_at.to_utc())
+    let is_candidate = |m: &Metadata| m.mode == BackupMode::Full && !is_ahead(m, now);
+    store::newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
 }
 
 fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
-    metadata.created_at.to_utc() - now > Duration::minutes(SKEW_MINUTES)
+    metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
 }
 
-fn dated_ahead(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
+fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
     let ahead: Vec<_> = records
         .iter()
         .filter(|r| r.archive.is_some() && is_ahead(&r.metadata, now))
@@ -477,20 +488,23 @@ fn dated_ahead(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
             "archives",
             format!("dated in the future: {}", first_of(&ahead)),
         )
-        .because("restore latest and prune take it for the newest until then")
-        .advised("set the clock; if it is right, prune or remove the archive by hand")
+        .because("until then, restore latest and prune treat it as the newest ")
+        .advised("set the clock; if the clock is correct, remove the archive by hand")
     })
 }
 
 fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
     let archives = pluralize(count, "archive");
     let message = match full {
-        Some(made) => format!("{archives}, the newest full one {} old", age(made, now)),
-        None => format!("{archives}, and none of the whole home up to now"),
+        Some(made) => format!(
+            "{archives}, the newest full archive is {} old",
+            age(made, now)
+        ),
+        None => format!("{archives}, none of them of the whole home "),
     };
     if full.is_none_or(|made| now - made > Duration::days(OLD_BACKUP_DAYS)) {
         Check::warn("archives", message)
-            .because("what came since is nowhere else")
+            .because("newer conversations are not backed up")
             .fixed_by("codex-manager backup")
     } else {
         Check::ok("archives", message)
@@ -504,14 +518,14 @@ fn age_of_verify(
 ) -> Check {
     const ID: &str = "archives.verified";
     let message = match last {
-        Some(at) => format!("an archive was last read through {} ago", age(at, now)),
-        None => "no archive was read through yet".to_owned(),
+        Some(at) => format!("last verification of an archive : {} ago", age(at, now)),
+        None => "no archive has been verified yet".to_owned(),
     };
-    // A new archive was checked while it was made.
+    // `backup` reads each new archive back, so its creation counts as a verification.
     let since = last.or(first_made).unwrap_or(now);
     if now - since > Duration::days(OLD_VERIFY_DAYS) {
         Check::warn(ID, message)
-            .because("a disk forgets without telling")
+            .because("disks can lose data without an error")
             .fixed_by("codex-manager verify --all")
     } else {
         Check::ok(ID, message)
@@ -536,55 +550,57 @@ fn trash_size(home: &Path) -> Option<Check> {
     })
 }
 
-fn left_overs(world: &World<'_>) -> Vec<Check> {
-    let folders = pending::candidate_folders(world.codex_home, world.manager_home);
+fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
+    let folders = pending::candidate_folders(input.codex_home, input.manager_home);
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
     let restore = if let Some(folder) = pending.filter(|folder| !swap::is_in_progress(folder)) {
-        let message = format!(
-            "an interrupted restore is not finished: {}",
-            folder.display()
-        );
+        let message = format!("unfinished interrupted restore : {}", folder.display());
         Check::warn("restore", message)
-            .because("the home may be half of one state and half of another")
-            .advised("end Codex, then run any command of codex-manager")
+            .because("the home may be a mix of the states before and after")
+            .advised("end Codex, then run any codex-managercommand")
     } else if pending.is_some() {
-        Check::warn("restore", "a restore is at work in another process")
-            .because("the home is about to be replaced")
-            .advised("wait for it to end")
-    } else if let Some(leftover) = pending::leftovers(world.codex_home).first() {
+        Check::warn("restore", "another process is running a restore ")
+            .because("it is about to replace the home")
+            .advised("wait until it has finished")
+    } else if let Some(leftover) = pending::leftovers(input.codex_home).first() {
         let message = format!(
-            "what a restore replaced is still there: {}",
+            "files replaced by a restore were not removed: {}",
             leftover.display()
         );
         Check::warn("restore", message)
-            .because("it could not be removed, and only takes room")
-            .advised("remove it, as the user whose files are in it")
+            .because("they only take disk space")
+            .advised("remove them, as the user who owns them")
     } else {
-        Check::ok("restore", "no restore was interrupted")
+        Check::ok("restore", "no interrupted restore ")
     };
-    let stray = stray(world.codex_home, world.manager_home, world.env);
-    let temp = if stray.is_empty() {
-        Check::ok("temp", "no stray temp files")
+    let stale = stale_temp_files(input.codex_home, input.manager_home, input.env);
+    let temp = if stale.is_empty() {
+        Check::ok("temp", "no stale temp files")
     } else {
         Check::warn(
             "temp",
-            format!("stray temp files or folders: {}", first_of(&stray)),
+            format!("stale temp files or folders: {}", first_of(&stale)),
         )
-        .because("a command was killed; they only take room")
+        .because("a killed command left them; they only take disk space")
         .fixed_by("codex-manager doctor --fix")
     };
     vec![restore, temp]
 }
 
-/// What killed commands have left, and nobody uses any more.
-pub fn stray(codex_home: &Path, manager_home: &Path, env: &Environment) -> Vec<PathBuf> {
+/// Returns temp files and folders of killed commands that no process uses.
+pub(crate) fn stale_temp_files(
+    codex_home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+) -> Vec<PathBuf> {
     #[allow(
         clippy::disallowed_methods,
         reason = "the age of files is measured by the system's clock, as their times are"
     )]
     let now = SystemTime::now();
-    // Logins and lists are replaced in the home, databases by a repair where they are.
+    // Logins and lists are replaced in the Codex home, and a history repair replaces databases in their
+    // own folder: temp files lie beside each of them.
     let others = [
         codex_home.to_path_buf(),
         threads::state_folder(codex_home, env),
@@ -602,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn old_archives_and_old_checks_are_said() {
+    fn old_archives_and_old_verifications_are_warnings() {
         assert_eq!(age_of_backup(1, Some(day(0)), day(14)).status, Status::Ok);
         assert_eq!(age_of_backup(1, Some(day(0)), day(15)).status, Status::Warn);
         assert_eq!(age_of_backup(1, None, day(0)).status, Status::Warn);
@@ -614,15 +630,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_beside_our_files_is_ours() {
+    fn copies_of_documents_are_manager_files() {
         for name in [
             "cooldown.json.python-backup-2",
             "inventory.json.damaged",
             ".codex-manager-tmp-x",
             ".lock",
         ] {
-            assert!(is_ours(name), "{name}");
+            assert!(is_manager_file(name), "{name}");
         }
-        assert!(!is_ours("notes.txt"));
+        assert!(!is_manager_file("notes.txt"));
     }
 }

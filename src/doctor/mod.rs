@@ -1,11 +1,11 @@
-//! What `doctor` looks at: checks with an id each, what they found, why that matters, and the command
-//! that mends it. Nothing here writes.
+//! The checks of `doctor`. Each has a stable id and returns a finding: its severity, a message, the
+//! consequence, and the fix. Checks only read.
 
-pub mod codex_home;
-pub mod launches;
-pub mod machine;
-pub mod manager_home;
-pub mod privacy;
+pub(crate) mod codex_home;
+pub(crate) mod launches;
+pub(crate) mod machine;
+pub(crate) mod manager_home;
+pub(crate) mod permissions;
 
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
@@ -14,29 +14,32 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Every check: its id, which scripts may rely on, and what it looks at.
+/// All checks: the id, which is an interface for scripts, and a description.
 pub const CHECKS: [(&str, &str); 40] = [
     ("codex.binary", "the Codex program and its version"),
-    ("home", "the Codex home: there, readable, closed to others"),
+    ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
-    ("home.store", "where Codex keeps the login"),
+    ("home.store", "where Codex stores the login"),
     (
         "home.login",
-        "auth.json: whose, whole, private, without a second link",
+        "auth.json: account, validity, permissions, hard links",
     ),
-    ("home.files", "other files of Codex that are no files"),
-    ("home.databases", "how each database begins, and its length"),
     (
-        "home.conversations",
-        "whether a database lists the conversations",
+        "home.files",
+        "folders, pipes or devices in place of Codex's files",
     ),
-    ("home.daemon", "Codex's background daemon, and whose it is"),
-    ("home.cloud", "whether the Codex home is in a synced folder"),
-    ("home.disk", "whether it is on a network disk"),
+    (
+        "home.databases",
+        "the header and the length of each database",
+    ),
+    ("home.conversations", "conversations that no database lists"),
+    ("home.daemon", "Codex's background daemon and its account"),
+    ("home.cloud", "a Codex home inside a synced folder"),
+    ("home.disk", "a Codex home on a network file system"),
     ("manager.config", "config.toml of the manager home"),
     (
         "manager.home",
-        "the manager home: there, and closed to others",
+        "the manager home: exists, is writable, is private",
     ),
     ("manager.inventory", "inventory.json"),
     ("manager.cooldown", "cooldown.json"),
@@ -45,83 +48,80 @@ pub const CHECKS: [(&str, &str); 40] = [
         "manager.launches",
         "launches.jsonl, and running launches of other accounts",
     ),
-    ("manager.foreign", "what lies there and is not ours"),
+    ("manager.foreign", "unknown files in the manager home"),
     (
         "manager.python",
-        "archives of the Python codex-manager in a folder of its own",
+        "archives of the Python codex-manager that were not imported",
     ),
+    ("manager.cloud", "a manager home inside a synced folder"),
+    ("manager.disk", "a manager home on a network file system"),
     (
-        "manager.cloud",
-        "whether the manager home is in a synced folder",
+        "archives",
+        "the number of archives and the age of the newest",
     ),
-    ("manager.disk", "whether it is on a network disk"),
-    ("archives", "how old the newest archive is"),
-    ("archives.verified", "when an archive was last read through"),
-    ("archives.damaged", "an archive that is damaged or gone"),
-    ("archives.sidecar", "an archive without a good sidecar"),
-    (
-        "archives.foreign",
-        "what lies among the archives and is none",
-    ),
-    ("archives.trash", "what the trash takes"),
-    ("restore", "a restore that was interrupted"),
-    ("temp", "temp files that nobody uses any more"),
-    ("clock", "whether the clock can be right"),
+    ("archives.verified", "the time of the last verification"),
+    ("archives.damaged", "damaged or missing archives"),
+    ("archives.sidecar", "archives without a valid sidecar"),
+    ("archives.foreign", "unknown files among the archives"),
+    ("archives.trash", "the size of the trash"),
+    ("restore", "an interrupted restore"),
+    ("temp", "stale temp files"),
+    ("clock", "the system's clock"),
     ("zone", "the time zone"),
-    ("space", "whether the next archive has room"),
-    ("sync.config", "sync.toml, where there is one"),
-    ("sync.local", "the Codex home as a side of the sync"),
+    ("space", "free disk space for the next archive"),
+    ("sync.config", "sync.toml, if a sync is set up"),
+    ("sync.local", "the local folder of the sync"),
     ("sync.cloud", "the cloud folder"),
-    ("sync.backups", "where a sync keeps what it overwrites"),
     (
-        "sync.codex",
-        "who uses the home, and is in the way of a sync",
+        "sync.backups",
+        "the folder for backups of overwritten files",
     ),
-    ("sync.state", "the last sync, and what killed ones left"),
-    ("sync.arrival", "what has not arrived whole"),
-    ("sync.forks", "kept versions that need a decision"),
+    ("sync.codex", "Codex programs that block a sync"),
+    ("sync.state", "the last sync, and interrupted ones"),
+    ("sync.arrival", "files that have not fully arrived"),
+    ("sync.forks", "conflict copies that need a decision"),
 ];
 
-/// How a check ended.
+/// The severity of a finding; the highest one decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// As it should be.
+pub(crate) enum Status {
+    /// No problem was found.
     Ok,
-    /// Something to know.
+    /// A problem that does not change the exit code.
     Warn,
-    /// Something to mend.
+    /// A problem that makes `doctor` exit with 5.
     Fail,
 }
 
-/// One finding.
+/// The result of one check. Serialized as JSON; the keys are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What was looked at. Scripts may rely on it.
-    pub id: &'static str,
-    /// How it ended.
-    pub status: Status,
-    /// What was found.
-    pub message: String,
-    /// Why it matters; absent where nothing is wrong.
-    pub why: Option<&'static str>,
-    /// What mends it.
-    pub fix: Option<Remedy>,
+pub(crate) struct Check {
+    /// The id from [`CHECKS`].
+    pub(crate) id: &'static str,
+    /// The severity of the finding.
+    pub(crate) status: Status,
+    /// A sentence fragment with the object concerned.
+    pub(crate) message: String,
+    /// The consequence for the user; `None` if nothing is wrong.
+    pub(crate) why: Option<&'static str>,
+    /// The way to fix it, if there is one.
+    pub(crate) fix: Option<Remedy>,
 }
 
-/// What mends a finding.
+/// The way to fix a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Remedy {
-    /// A command, whole: it can be copied, and does it.
+pub(crate) enum Remedy {
+    /// A complete command. A test runs it and checks that the finding is gone.
     Command(String),
-    /// What somebody has to do, in words.
+    /// A description of what the user has to do.
     Advice(String),
 }
 
 impl Check {
-    /// A finding without a remedy.
-    pub fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
+    /// Creates a finding without consequence and fix.
+    pub(crate) fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
         debug_assert!(CHECKS.iter().any(|(known, _)| *known == id), "{id}");
         Self {
             id,
@@ -132,84 +132,86 @@ impl Check {
         }
     }
 
-    /// All is well.
-    pub fn ok(id: &'static str, message: impl Into<String>) -> Self {
+    /// Creates a finding without a problem.
+    pub(crate) fn ok(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Ok, message)
     }
 
-    /// Something to know.
-    pub fn warn(id: &'static str, message: impl Into<String>) -> Self {
+    /// Creates a finding of severity [`Status::Warn`].
+    pub(crate) fn warn(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Warn, message)
     }
 
-    /// Something to mend.
-    pub fn fail(id: &'static str, message: impl Into<String>) -> Self {
+    /// Creates a finding of severity [`Status::Fail`].
+    pub(crate) fn fail(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Fail, message)
     }
 
-    /// The same with why it matters.
+    /// Adds the consequence for the user.
     #[must_use]
-    pub fn because(mut self, why: &'static str) -> Self {
+    pub(crate) fn because(mut self, why: &'static str) -> Self {
         self.why = Some(why);
         self
     }
 
-    /// The same with the command that mends it.
+    /// Adds the command that fixes it.
     #[must_use]
-    pub fn fixed_by(mut self, command: impl Into<String>) -> Self {
+    pub(crate) fn fixed_by(mut self, command: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Command(command.into()));
         self
     }
 
-    /// The same with what to do where no command does it.
+    /// Adds a description of the fix, where no single command does it.
     #[must_use]
-    pub fn advised(mut self, words: impl Into<String>) -> Self {
+    pub(crate) fn advised(mut self, words: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Advice(words.into()));
         self
     }
 
-    /// The same with what gives the user the rights `rights` (`u+rw`) to `path`.
+    /// Adds the fix for missing or excessive permissions: `chmod` to `mode` (such as `u+rw`), or
+    /// `chown` if
+    /// another user owns `path`.
     #[must_use]
-    fn opened_by(self, rights: &str, path: &Path) -> Self {
+    fn fixed_by_chmod(self, mode: &str, path: &Path) -> Self {
         let quoted = shell::word(&path.to_string_lossy());
-        if privacy::is_of_another_user(path) {
+        if permissions::belongs_to_other_user(path) {
             self.advised(format!(
-                "it is another user's; take it over: sudo chown -R \"$USER\" {quoted}"
+                "another user owns it; take ownership: sudo chown -R \"$USER\" {quoted}"
             ))
         } else {
-            self.fixed_by(format!("chmod {rights} {quoted}"))
+            self.fixed_by(format!("chmod {mode} {quoted}"))
         }
     }
 }
 
-/// What is looked at.
+/// The input of all checks.
 #[derive(Debug, Clone, Copy)]
-pub struct World<'a> {
-    /// The Codex home.
-    pub codex_home: &'a Path,
-    /// The manager home.
-    pub manager_home: &'a Path,
-    /// The Codex program, where one is set.
-    pub codex_bin: Option<&'a Path>,
-    /// The environment.
-    pub env: &'a Environment,
-    /// The time.
-    pub now: DateTime<Utc>,
-    /// The local zone.
-    pub zone: Zone,
-    /// Whether that was set, by a flag or in the settings.
-    pub zone_is_set: bool,
+pub(crate) struct DoctorInput<'a> {
+    /// The path of the Codex home.
+    pub(crate) codex_home: &'a Path,
+    /// The path of the manager home.
+    pub(crate) manager_home: &'a Path,
+    /// The Codex program, if a flag or the configuration names one.
+    pub(crate) codex_bin: Option<&'a Path>,
+    /// The environment variables of the process.
+    pub(crate) env: &'a Environment,
+    /// The time against which ages are measured.
+    pub(crate) now: DateTime<Utc>,
+    /// The zone in which times are shown.
+    pub(crate) zone: Zone,
+    /// True if a flag or the configuration sets the zone.
+    pub(crate) zone_is_set: bool,
 }
 
-/// Looks at everything.
-pub fn examine(world: &World<'_>) -> Vec<Check> {
-    let mut checks = codex_home::examine(world);
-    checks.extend(manager_home::examine(world));
-    checks.extend(machine::examine(world));
+/// Runs all checks except those of `sync`.
+pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let mut checks = codex_home::run_checks(input);
+    checks.extend(manager_home::run_checks(input));
+    checks.extend(machine::run_checks(input));
     checks
 }
 
-/// The first of some paths and how many there are, for a message.
+/// Returns "3, first PATH", or the only path, for a message.
 fn first_of(paths: &[PathBuf]) -> String {
     let first = paths.first().map(|p| p.display().to_string());
     let first = first.unwrap_or_default();
@@ -219,8 +221,8 @@ fn first_of(paths: &[PathBuf]) -> String {
     }
 }
 
-/// The mode, if group or others may do anything.
-pub fn open_to_others(path: &Path) -> Option<u32> {
+/// Returns the permission bits if the group or other users have any; always `None` on Windows.
+pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

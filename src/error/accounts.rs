@@ -157,7 +157,7 @@ impl From<crate::accounts::lease::LeaseError> for CommandError {
             }
             LeaseError::InKeyring { ref home, .. } => {
                 let hint = format!(
-                    "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
+                    "set cli_auth_credentials_store = \"file\" in {} and sign in again; nothing was changed",
                     home.join("config.toml").display()
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)

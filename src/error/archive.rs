@@ -1,4 +1,4 @@
-//! What is said of errors about archives and putting them back.
+//! Exit codes and hints for errors about archives and restores.
 
 use super::{CommandError, ErrorKind};
 
@@ -10,7 +10,7 @@ impl From<crate::archive::ArchiveError> for CommandError {
             ArchiveError::Interrupted => Self::interrupted(),
             ArchiveError::Database(e) => e.into(),
             ArchiveError::Replaced(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("run the same command again; no archive was made"),
+                .hint("run the same command again; no archive was created"),
             ArchiveError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             ArchiveError::Newer { .. } => {
@@ -19,7 +19,7 @@ impl From<crate::archive::ArchiveError> for CommandError {
             ArchiveError::Damaged { .. }
             | ArchiveError::Unsafe { .. }
             | ArchiveError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("nothing was changed; choose another from codex-manager list-backups"),
+                .hint("choose another archive: codex-manager list-backups; nothing was changed"),
         }
     }
 }
@@ -51,7 +51,7 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
                 .hint("restore fewer files at once with --only; nothing was changed"),
             SwapError::Deferred(RecoveryObstacle::InUse { .. }) => {
                 Self::wrap(ErrorKind::CodexRunning, error).hint(
-                    "end Codex, then finish it with: codex-manager doctor; nothing was changed",
+                    "end Codex, then finish the restore with: codex-manager doctor; nothing was changed",
                 )
             }
             SwapError::Deferred(RecoveryObstacle::Unrecognized { .. }) => Self::wrap(
@@ -59,13 +59,13 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
                 error,
             )
             .hint(
-                "inspect both, keep what you need, and move the second folder away; nothing was changed",
+                "compare both, keep what you need, and move that folder away; nothing was changed",
             ),
             SwapError::Deferred(RecoveryObstacle::MissingFolder(_)) => {
                 Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
             }
             SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
-                "the old state may be in the folder new/ beside the journal; nothing was changed",
+                "the previous files may be in the folder new/ beside the journal; nothing was changed",
             ),
         }
     }
@@ -86,33 +86,33 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::CodexStarted { ref left_at, .. } => {
                 let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
                 let hint = format!(
-                    "files that Codex wrote meanwhile are in {}; end Codex, then run the same command again",
+                    "files written in the meantime are in {}; end Codex, then run the same command again",
                     places.join(" and ")
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }
             RestoreError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "--yes saves the live login to its profile and goes on; --auth skip leaves it alone; nothing was changed",
+                "--yes saves the live login to its profile and continues; --auth skip keeps it in place; nothing was changed",
             ),
             RestoreError::Diverged(_) => Self::wrap(ErrorKind::Conflict, error)
-                .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
+                .hint("restore without --merge, or into another folder with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("restore into a folder of its own with --to DIR; nothing was changed")
-                .hint("if no other home uses them, because this home was moved: codex-manager history repair"),
+                .hint("restore into a separate folder with --to DIR; nothing was changed")
+                .hint("if this home was only moved and no other home uses them: codex-manager history repair"),
             RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("to write there, add --yes; to restore everything into one folder, use --to DIR; nothing was changed"),
+                .hint("--yes restores them there; --to DIR restores everything into one folder; nothing was changed"),
             RestoreError::MountInside(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
+                .hint("unmount it, or restore into another folder with --to DIR; nothing was changed"),
             RestoreError::OverlapsHome(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("name a folder elsewhere; nothing was changed"),
+                .hint("choose a folder outside of both homes; nothing was changed"),
             RestoreError::DanglingHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount its disk, or remove the link; nothing was changed"),
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("name a new or empty folder; nothing was changed"),
+                .hint("choose a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("list the files of an archive with: tar tzf ARCHIVE; nothing was changed"),
             RestoreError::BackupIncomplete { can_skip_backup: true, .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("make these readable, or restore without a safety backup with --no-safety-backup; nothing was changed"),
+                .hint("fix these, or restore without a safety backup: --no-safety-backup; nothing was changed"),
             RestoreError::BackupIncomplete { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("make these readable; nothing was changed"),
             RestoreError::OtherCredentialStore(_) => Self::wrap(ErrorKind::Refused, error).hint(

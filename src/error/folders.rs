@@ -1,4 +1,4 @@
-//! Errors of `.codex-account` files.
+//! Exit codes and hints for errors about `.codex-account` files.
 
 use super::{CommandError, ErrorKind};
 use crate::launch::folders::AccountFileError;

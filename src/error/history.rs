@@ -1,4 +1,4 @@
-//! Exit codes and hints of errors about conversations and their lists.
+//! Exit codes and hints for errors about conversations and Codex's lists of them.
 
 use super::{CommandError, ErrorKind};
 
@@ -10,19 +10,19 @@ impl From<crate::history::HistoryError> for CommandError {
             HistoryError::Document(e) => e.into(),
             HistoryError::Interrupted => Self::interrupted(),
             HistoryError::Database(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("compare again with: codex-manager history check"),
+                .hint("check the current state: codex-manager history check"),
             HistoryError::Lock(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("Codex is writing it; run the same command again"),
             HistoryError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end these first (codex app-server daemon stop); nothing was changed"),
+                .hint("end these programs first (the daemon with: codex app-server daemon stop); nothing was changed"),
             HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again"),
             HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("snapshots are made by: codex-manager history repair"),
+                .hint("snapshots are created by: codex-manager history repair"),
             HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("nothing was changed"),
             HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("start codex once, which makes its database, then run the same command again; nothing was changed"),
+                .hint("start codex once to create its database, then run the same command again; nothing was changed"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Exit codes and hints of errors about accounts and their quota.
+//! Exit codes and hints for errors about known accounts and their status.
 
 use super::{CommandError, ErrorKind};
 
@@ -7,7 +7,9 @@ impl From<crate::inventory::resolve::AccountResolveError> for CommandError {
         let choices = error.choices().join(", ");
         let wrapped = Self::wrap(ErrorKind::Failed, error);
         if choices.is_empty() {
-            wrapped.hint("no account is known yet; see codex-manager normalize --help")
+            wrapped.hint(
+                "no account is known yet; save the live login: codex-manager profile save NAME",
+            )
         } else {
             wrapped.hint(format!("the accounts are: {choices}"))
         }
@@ -21,15 +23,15 @@ impl From<crate::inventory::status::StatusError> for CommandError {
             StatusError::Io(e) => e.into(),
             StatusError::Interrupted => Self::interrupted(),
             StatusError::Text(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("paste what /status shows in Codex, with the lines of the limits"),
+                .hint("paste the whole output of /status in Codex, including the lines of the limits"),
             StatusError::UnreadableAccount(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("paste /status again from a wider terminal; nothing was changed")
-                .hint("or name its account: codex-manager status --status-file FILE --account NAME"),
+                .hint("copy /status again from a wider terminal; nothing was changed")
+                .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
             StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("paste the /status of the account that the home is signed in as; nothing was changed")
-                .hint("or name its account: codex-manager status --status-file FILE --account NAME"),
+                .hint("paste the /status of the live account; nothing was changed")
+                .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
             StatusError::NotOfAccount { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("name the account that the text is about, or leave out --account; nothing was changed"),
+                .hint("name the account of the text, or leave out --account; nothing was changed"),
         }
     }
 }

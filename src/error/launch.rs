@@ -1,4 +1,4 @@
-//! Kinds and hints of errors about launches.
+//! Exit codes and hints for errors about launches.
 
 use super::{CommandError, ErrorKind};
 
@@ -16,8 +16,8 @@ impl From<crate::launch::session::LaunchError> for CommandError {
             LaunchError::NoConversation(ref subcommand) => {
                 let hint = match subcommand.as_str() {
                     "logout" => {
-                        "codex logout revokes the login on the server, for every copy of it; \
-                         to leave an account switch to another: codex-manager use ACCOUNT"
+                        "codex logout revokes the login on the server, including every saved copy; \
+                        to change the account: codex-manager use ACCOUNT"
                     }
                     "login" => "sign in to a profile: codex-manager profile login NAME",
                     _ => "run it directly, without codex-manager",
@@ -36,11 +36,11 @@ impl From<crate::launch::isolated_home::IsolationError> for CommandError {
         match error {
             IsolationError::Io(e) => e.into(),
             IsolationError::NotALink { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("move what is in it to the real Codex home, then remove it"),
+                .hint("move its content to the real Codex home, then remove it"),
             IsolationError::OtherHome(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end that Codex first: codex-manager launches; nothing was changed"),
             IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, error)
-                .hint("leave --isolated out; nothing was changed"),
+                .hint("run without --isolated; nothing was changed"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of errors about jobs of the scheduler.
+//! Exit codes and hints for errors about scheduled jobs.
 
 use super::{CommandError, ErrorKind};
 
@@ -8,9 +8,9 @@ impl From<crate::schedule::ScheduleError> for CommandError {
         match error {
             ScheduleError::Io(e) => e.into(),
             ScheduleError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("look at it, and move it away if you do not need it; nothing was changed"),
+                .hint("inspect it, and move it away if you do not need it; nothing was changed"),
             ScheduleError::Unwritable { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("choose a plainer path; nothing was changed"),
+                .hint("choose a path without special characters; nothing was changed"),
             ScheduleError::NoHome => Self::wrap(ErrorKind::Usage, error).hint("set HOME"),
         }
     }

@@ -1,4 +1,4 @@
-//! What is said of errors of `sync`.
+//! Exit codes and hints for errors of `sync`.
 
 use super::{CommandError, ErrorKind};
 use crate::sync::apply::ApplyError;
@@ -15,9 +15,9 @@ impl From<SyncConfigError> for CommandError {
     fn from(error: SyncConfigError) -> Self {
         match error {
             SyncConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("write one with: codex-manager sync init, or name one with -c FILE"),
+                .hint("create one with: codex-manager sync init, or name one with -c FILE"),
             SyncConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
-                .hint("give them folders that are apart; nothing was changed"),
+                .hint("choose folders that do not contain each other; nothing was changed"),
             SyncConfigError::Io(_)
             | SyncConfigError::NotToml { .. }
             | SyncConfigError::Invalid { .. } => {
@@ -33,27 +33,27 @@ impl From<PlanError> for CommandError {
             PlanError::Io(e) | PlanError::Takeover(CodexSyncStateError::Io(e)) => e.into(),
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
+                .hint("mount it, start its client, or create it with mkdir; nothing was changed"),
             PlanError::LinkInCloud(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("remove the link: folders of codex-manager are never links; nothing was changed"),
+                .hint("remove the link: codex-manager needs a real folder there; nothing was changed"),
             PlanError::NotAFolder(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("move it away: codex-manager keeps files of its own there; nothing was changed"),
+                .hint("move it away: codex-manager needs that path for its own files; nothing was changed"),
             PlanError::NoCodexHome(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("mount it, or name another by --codex-home or paths.local_state_dir; nothing was changed"),
+                .hint("mount it, or choose another with --codex-home or paths.local_state_dir; nothing was changed"),
             PlanError::MostFilesMissing { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; sync run --refill puts everything back there; nothing was changed",
+                "wait for the cloud client; sync run --refill uploads everything again; nothing was changed",
             ),
             PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or start its client, and run the same command again"),
             PlanError::NoManifest(_) => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; sync run --refill goes on as a first sync; nothing was changed",
+                "wait for the cloud client; sync run --refill continues as a first sync; nothing was changed",
             ),
             PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("have the cloud client download it, or keep the folder on this machine; nothing was changed"),
+                .hint("let the cloud client download it, or make the folder available offline; nothing was changed"),
             PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, error),
             PlanError::Takeover(e @ CodexSyncStateError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
-                    "without state.manifest_file the first sync goes by what it finds; nothing was changed",
+                    "without state.manifest_file the first sync compares the files themselves; nothing was changed",
                 )
             }
         }
@@ -73,14 +73,13 @@ impl From<StateError> for CommandError {
 impl From<ApplyError> for CommandError {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Interrupted => {
-                Self::interrupted().hint("run the same command again: it goes on where it stopped")
-            }
+            ApplyError::Interrupted => Self::interrupted()
+                .hint("run the same command again: it continues where it stopped"),
             ApplyError::Io(e) => e.into(),
             ApplyError::Backup(e) => e.into(),
             ApplyError::Cloud(e) => e.into(),
             ApplyError::Stopped { snapshot, cause } => Self::from(*cause).hint(format!(
-                "what was overwritten until then is in {snapshot}; put it back with: codex-manager sync \
+                "files overwritten so far are in {snapshot}; restore them with: codex-manager sync \
                  restore --from {snapshot} --apply"
             )),
         }
@@ -137,6 +136,6 @@ impl From<ConflictCopyError> for CommandError {
 
 impl From<IndexUpdateError> for CommandError {
     fn from(error: IndexUpdateError) -> Self {
-        Self::wrap(ErrorKind::Failed, error).hint("run the same command again when Codex is closed")
+        Self::wrap(ErrorKind::Failed, error).hint("close Codex, then run the same command again ")
     }
 }

@@ -1,4 +1,4 @@
-//! Exit codes and hints of errors about exports and imports.
+//! Exit codes and hints for errors about exports and imports.
 
 use super::{CommandError, ErrorKind};
 
@@ -15,19 +15,19 @@ impl From<crate::transfer::TransferError> for CommandError {
             TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose another name; nothing was changed"),
             TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("see the running Codex: codex-manager current; nothing was changed"),
+                .hint("list the Codex processes: codex-manager current; nothing was changed"),
             TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again; nothing was changed"),
             TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("age-keygen creates keys; nothing was changed"),
+                .hint("create a key with age-keygen; nothing was changed"),
             TransferError::NeedsKey(_, true) => Self::wrap(ErrorKind::Usage, error)
                 .hint("give the passphrase: --passphrase-file FILE; nothing was changed"),
             TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, error)
-                .hint("give the private key: --identity FILE; nothing was changed"),
+                .hint("give its private key: --identity FILE; nothing was changed"),
             TransferError::WrongKey { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("give another: --passphrase-file FILE or --identity FILE; nothing was changed"),
             TransferError::Foreign { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "save a login from an auth.json or an archive with codex-manager profile save NAME --from FILE; nothing was changed",
+                "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE; nothing was changed",
             ),
             TransferError::Damaged { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "copy it again from the other machine, or export again there: codex-manager profile export FILE; nothing was changed",
@@ -50,7 +50,7 @@ impl From<crate::transfer::python_home::PythonHomeError> for CommandError {
             ),
             PythonHomeError::IsManagerHome(_) => (
                 ErrorKind::Refused,
-                "there is nothing to import; see the archives: codex-manager list-backups",
+                "there is nothing to import; list the archives: codex-manager list-backups",
             ),
             PythonHomeError::HoldsManagerHome(_) => (
                 ErrorKind::Refused,
@@ -66,7 +66,7 @@ impl From<crate::transfer::python_home::PythonHomeError> for CommandError {
             ),
             PythonHomeError::Taken(_) => {
                 return Self::wrap(ErrorKind::Failed, error)
-                    .hint("run the same command again: it copies the remaining files");
+                    .hint("run the same command again: it copies the rest");
             }
         };
         let hint = format!("{hint}; nothing was changed");

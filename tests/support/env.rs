@@ -66,7 +66,7 @@ impl TestEnv {
         self
     }
 
-    /// Unsets one.
+    /// Removes an environment variable.
     pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
         self.vars.remove(OsStr::new(name));
         self
@@ -212,12 +212,12 @@ impl TestEnv {
     }
 }
 
-/// What a command printed and how it ended.
+/// The output and the exit code of a command.
 #[derive(Clone)]
 pub(crate) struct Run {
     /// Standard output, with the test's folder written as `[ROOT]`.
     pub stdout: String,
-    /// Standard error, likewise.
+    /// Standard error, with paths replaced like in `stdout`.
     pub stderr: String,
     /// The exit code; -1 when it was killed.
     pub code: i32,
@@ -235,7 +235,7 @@ impl Run {
         }
     }
 
-    /// What a command that was started by hand printed, with its paths as they are.
+    /// Converts the output of a command started without [`TestEnv`]; paths are not replaced.
     pub(crate) fn of_output(output: std::process::Output) -> Self {
         Self::of(output, Path::new("\0"))
     }
@@ -275,7 +275,7 @@ impl fmt::Debug for Run {
 pub(crate) struct Tree(pub BTreeMap<PathBuf, String>);
 
 impl Tree {
-    /// Takes it.
+    /// Reads all files below `root`.
     pub(crate) fn of(root: &Path) -> Self {
         let mut files = BTreeMap::new();
         Self::visit(root, root, &mut files);

@@ -24,12 +24,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts it.
+    /// Starts a command on a new terminal.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::open(command, 120, true)
     }
 
-    /// Starts it on a terminal of so many columns at which nobody sits.
+    /// Starts a command on a terminal of the given width, without input.
     pub(crate) fn watch(command: &mut Command, columns: u16) -> Self {
         Self::open(command, columns, false)
     }
@@ -89,12 +89,12 @@ impl Terminal {
         }
     }
 
-    /// Types this.
+    /// Sends keys to the terminal.
     pub(crate) fn type_keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("type");
     }
 
-    /// What was shown so far, in the order in which it was.
+    /// Returns all output so far, including escape sequences.
     pub(crate) fn text(&self) -> String {
         plain(&self.screen.0.lock().expect("the screen"))
     }
@@ -111,7 +111,7 @@ impl Terminal {
         assert!(shown, "never shown: {wanted:?}\n{}", self.text());
     }
 
-    /// Whether this is shown within `limit`.
+    /// Waits up to `limit` for a text; returns true if it appeared.
     #[must_use]
     pub(crate) fn shows(&self, wanted: &str, limit: Duration) -> bool {
         let end = Instant::now() + limit;
@@ -142,7 +142,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Where the cursor is, what the terminal can do, and its colours.
+/// Queries of Codex for cursor position, capabilities and colours, with the answers of a terminal.
 const ANSWERS: [(&[u8], &[u8]); 5] = [
     (b"\x1b[6n", b"\x1b[1;1R"),
     (b"\x1b[c", b"\x1b[?62;c"),

@@ -1,4 +1,4 @@
-//! `demo`: the whole workflow, for real, on a sample home in a temp folder.
+//! `demo`: runs the real commands on a sample home in a temp folder.
 
 mod sample;
 
@@ -19,17 +19,18 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// See the whole workflow on a sample home
+/// Demonstrate backup, restore and account recommendation on a sample home
 ///
-/// Builds a Codex home and dumps of old logins in a temp folder, then runs normalize, cooldown,
-/// recommend and backup, damages the home, restores it and verifies the archive. Needs no Codex and
-/// no account, and touches nothing of yours.
+/// Creates a Codex home and old login files in a temp folder. Then runs normalize, cooldown, recommend
+/// and
+/// backup, damages the home, restores it, and verifies the archive. Needs neither Codex nor an account,
+/// and does not touch your homes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager demo
-  codex-manager demo --keep      # leaves the folder to look at")]
-pub struct DemoArgs {
-    /// Leave the folder there
+  codex-manager demo --keep      # keeps the folder")]
+pub(crate) struct DemoArgs {
+    /// Keep the temp folder
     #[arg(long)]
     keep: bool,
 }
@@ -47,19 +48,19 @@ struct StepJson {
 }
 
 impl DemoArgs {
-    /// Runs the command.
+    /// Runs all steps and compares the conversations before and after.
     ///
     /// # Errors
-    /// A step failed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// A command of the demo failed.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let temp = context.env.temp_dir();
-        let world = tempfile::Builder::new()
+        let temp_home = tempfile::Builder::new()
             .prefix("codex-manager-demo-")
             .tempdir_in(&temp)
             .at("create a folder in", &temp)?;
-        let result = Demo::new(context, world.path()).play();
+        let result = Demo::new(context, temp_home.path()).run_steps();
         if self.keep {
-            let kept = world.keep();
+            let kept = temp_home.keep();
             context
                 .ui
                 .note(format_args!("the sample is in {}", kept.display()));
@@ -76,11 +77,11 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    /// The same world, with the sample's homes in the place of the user's.
-    fn new(context: &'a Context, world: &Path) -> Self {
+    /// Creates the demo with a context whose homes are below `temp_home`.
+    fn new(context: &'a Context, temp_home: &Path) -> Self {
         let mut settings = context.settings.clone();
-        settings.codex_home = world.join("codex-home");
-        settings.manager_home = world.join("manager-home");
+        settings.codex_home = temp_home.join("codex-home");
+        settings.manager_home = temp_home.join("manager-home");
         settings.codex_bin = None;
         settings.assume_yes = true;
         settings.preferences = Preferences::default();
@@ -93,46 +94,49 @@ impl<'a> Demo<'a> {
         Self {
             context,
             inner,
-            dumps: world.join("old-dumps"),
+            dumps: temp_home.join("old-dumps"),
             steps: Vec::new(),
         }
     }
 
-    fn play(mut self) -> Result<Outcome, CommandError> {
+    fn run_steps(mut self) -> Result<Outcome, CommandError> {
         let home = self.inner.settings.codex_home.clone();
         let now = self.context.now();
-        self.say("A sample Codex home with three conversations, and dumps of three old logins.");
+        self.heading(
+            "A sample Codex home with three conversations, and files of three old logins.",
+        );
         sample::codex_home(&home, now)?;
         sample::legacy_dumps(&self.dumps, now)?;
 
         let dumps = self.dumps.clone();
-        self.say("Old dumps become records: when does each account have quota again?");
+        self.heading("Import the old logins: when does each account have quota again?");
         self.step("normalize", &[dumps.into_os_string()], NormalizeArgs::run)?;
         self.step("cooldown", &[], CooldownArgs::run)?;
-        self.say("Which account now?");
+        self.heading("Which account should be used now?");
         self.step("recommend", &["--explain".into()], RecommendArgs::run)?;
-        self.say("Everything into one archive.");
+        self.heading("Back up the whole home into one archive.");
         self.step("backup", &["--no-status".into()], BackupArgs::run)?;
 
         let before = conversations(&home)?;
-        self.say("Disaster: conversations, settings and the database are gone.");
+        self.heading("Disaster: conversations, settings and the database are deleted.");
         for name in ["sessions", "config.toml", "state_5.sqlite"] {
             tree::remove(&home.join(name))?;
             self.context.ui.line(format_args!("  removed {name}"));
         }
-        self.say("And back.");
+        self.heading("Restore the newest archive.");
         self.step("restore", &["latest".into()], RestoreArgs::run)?;
         self.step("verify", &["--all".into()], VerifyArgs::run)?;
         let same = conversations(&home)? == before && home.join("config.toml").exists();
         self.context.ui.line("");
         self.context.ui.line(if same {
-            self.context
-                .ui
-                .paint(Style::Good, "Every conversation is back, byte for byte.")
+            self.context.ui.paint(
+                Style::Good,
+                "All conversations are restored, byte for byte.",
+            )
         } else {
             self.context
                 .ui
-                .paint(Style::Bad, "The conversations are not what they were.")
+                .paint(Style::Bad, "The conversations differ from the original.")
         });
         let steps = std::mem::take(&mut self.steps);
         self.context.ui.document(
@@ -149,12 +153,12 @@ impl<'a> Demo<'a> {
         })
     }
 
-    fn say(&self, text: &str) {
+    fn heading(&self, text: &str) {
         let ui = &self.context.ui;
         ui.line(format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    /// Runs a verb with arguments as they are typed.
+    /// Parses `args` like a command line and runs one command.
     fn step<A: Args>(
         &mut self,
         verb: &'static str,
@@ -168,7 +172,7 @@ impl<'a> Demo<'a> {
         let parsed = A::augment_args(clap::Command::new(verb).no_binary_name(true))
             .try_get_matches_from(args)
             .and_then(|matches| A::from_arg_matches(&matches))
-            .map_err(|e| CommandError::usage("not a command line").because(e))?;
+            .map_err(|e| CommandError::usage("invalid command line in the demo").because(e))?;
         let outcome = run(parsed, &self.inner)?;
         self.steps.push(StepJson {
             command,
@@ -178,7 +182,7 @@ impl<'a> Demo<'a> {
     }
 }
 
-/// Every conversation with its bytes.
+/// Returns the names and contents of all conversations.
 fn conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {

@@ -1,5 +1,6 @@
-//! A sample world: a Codex home with a few conversations, and dumps of old logins. Every account
-//! and token in it is made up.
+//! Sample data: a Codex home with a few conversations, and files of old logins. All accounts and tokens
+//! are
+//! fictitious.
 
 use crate::io::{IoContext, IoError, atomic};
 use base64::Engine;
@@ -12,13 +13,14 @@ use std::fs::{File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Whose home the sample is.
+/// The email of the sample's live account.
 pub(super) const EMAIL: &str = "you@example.com";
 
-/// Its first conversation.
+/// The id of the first conversation.
 pub(super) const CONVERSATION: &str = "0199a213-81c0-7800-8aa1-bbab2a035a53";
 
-/// A Codex home as 0.169 leaves it: login, settings, three conversations, the database of threads.
+/// Writes a Codex home like that of Codex 0.169: login, settings, three conversations, the database of
+/// threads.
 pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
     let put = |name: &str, text: &str| write(&home.join(name), text.as_bytes());
     put(
@@ -62,8 +64,9 @@ pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError>
     threads(&home.join("state_5.sqlite"), &rows)
 }
 
-/// Dumps of logins as people made them by hand: `21apr_me@x.com_auth.json`. The day is the one on
-/// which the quota is available again, and the time of the file is when it ended.
+/// Writes login files as users created them by hand: `21apr_me@x.com_auth.json`. The date in the name
+/// is the
+/// day of the next quota; the mtime is the time at which the quota was exhausted.
 pub(super) fn legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
     let dumps = [
         ("work@example.com", Duration::days(6), "work"),

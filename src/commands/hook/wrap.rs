@@ -1,11 +1,13 @@
-//! The function `codex` of `hook --wrap`, for each shell.
+//! The function `codex` of `hook --wrap`, one per shell.
 //!
-//! Only the name `codex-manager` is in it, so that it survives an upgrade that moves the program.
-//! `launch --if-folder` replaces itself with Codex where the folder has no account. Where
-//! codex-manager is not on PATH, the function starts Codex itself.
+//! The function contains only the name `codex-manager`, no path, so that an upgrade may move the program.
+//! `launch --if-folder` replaces itself with Codex if the folder has no account. If codex-manager is
+//! not on
+//! `PATH`, the function starts Codex directly.
 
-// `function` rather than `codex()`: an alias of that name would be expanded there. `type -P` finds
-// programs only.
+// `function codex` instead of `codex()`: bash would expand an alias of that name. `type -P` finds
+// programs
+// only, not this function.
 pub(super) const BASH: &str = r#"# Start Codex under the account of the folder, and as usual where the folder has none.
 function codex {
   if type -P codex-manager >/dev/null; then
@@ -36,7 +38,8 @@ function codex --description 'Codex under the account of the folder'
 end
 ";
 
-// A function would not be passed what is piped to it. npm installs Codex as a script too.
+// A PowerShell function does not forward its pipeline input by itself. npm installs Codex as a script, so
+// ExternalScript is needed.
 pub(super) const POWERSHELL: &str = r"# Start Codex under the account of the folder, and as usual where the folder has none.
 function global:codex {
   $manager = Get-Command codex-manager -CommandType Application -TotalCount 1 -ErrorAction SilentlyContinue

@@ -1,7 +1,9 @@
-//! `schedule install`.
+//! `schedule install`: writes the files of a job and optionally enables it.
 
-use super::running::run_all;
-use super::{ChangeJson, CommonArgs, codex_bin, place, show_files, show_steps, shown_when};
+use super::scheduler_commands::run_all;
+use super::{
+    CommonArgs, JobChangeJson, codex_bin, current_place, show_files, show_steps, shown_when,
+};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, atomic, time_format};
@@ -11,35 +13,35 @@ use chrono::Timelike;
 use clap::Args;
 use std::path::PathBuf;
 
-/// How often a job may run, and how seldom: what all schedulers take.
-const DISTANCE_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
+/// The allowed interval between two runs, in seconds. All schedulers support this range.
+const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 
-/// Write the files of a job, and with --enable have the scheduler take it up
+/// Write the files of a job, and with --enable activate it
 ///
-/// sync only says what it would do until it is installed with --apply. backup makes an archive only
-/// when the last one is older than half the time between two runs.
+/// sync runs as a dry run unless it is installed with --apply. backup creates an archive only if the
+/// last one is older than half the interval.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule install backup --daily 03:30 --enable
-  codex-manager schedule install sync --every 30min     # says what it would do
+  codex-manager schedule install sync --every 30min     # a dry run
   codex-manager schedule install sync --every 30min --apply --enable
   codex-manager schedule install status --every 1h --dry-run")]
 pub(super) struct InstallArgs {
-    /// What is to run
+    /// The job to install
     job: JobKind,
-    /// Again and again, such as 30min or 12h [default: 1h for sync, 24h for backup, 1h for status]
+    /// The interval, such as 30min or 12h [default: 1h for sync, 24h for backup, 1h for status]
     #[arg(long, value_name = "DUR", conflicts_with = "daily")]
     every: Option<String>,
-    /// Once a day, by the clock of the system
+    /// Run once a day at this local time
     #[arg(long, value_name = "HH:MM")]
     daily: Option<String>,
-    /// Let sync change files; without it a dry run
+    /// Let sync change files; without this flag it is a dry run
     #[arg(long)]
     apply: bool,
-    /// The configuration of sync
+    /// The configuration file of sync
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Run what makes the scheduler take it up; else that is only shown
+    /// Activate the job; otherwise the commands for it are only shown
     #[arg(long)]
     enable: bool,
     #[command(flatten)]
@@ -50,14 +52,14 @@ impl InstallArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let options = self.options(context)?;
         let (job, when) = (options.job, options.when);
-        let place = place(context, self.common.scheduler(), codex_bin(context)?)?;
+        let place = current_place(context, self.common.scheduler(), codex_bin(context)?)?;
         let entry = JobDefinition::new(options, &place)?;
         let files = schedule::plan_install(&entry, &place)?;
         let steps = schedule::enable_commands(job, &place)?;
         let dry_run = self.common.dry_run;
         if !dry_run {
             if place.scheduler == Scheduler::Launchd {
-                // It makes the file that its errors go to, and not the folder.
+                // launchd creates the file for standard error, but not its folder.
                 atomic::create_private_folder(&place.manager_home.join(logging::FOLDER))?;
             }
             schedule::apply(&files, place.scheduler)?;
@@ -68,7 +70,7 @@ impl InstallArgs {
         let enabled = self.enable && !dry_run;
         context.ui.document(
             "schedule install",
-            &ChangeJson {
+            &JobChangeJson {
                 job,
                 scheduler: place.scheduler,
                 when: Some(when),
@@ -87,21 +89,21 @@ impl InstallArgs {
             && let Err(e) =
                 crate::commands::sync::check_config(context, entry.options.config.as_deref())
         {
-            ui.warn(format_args!("every run will end with exit code 4: {e}"));
-            ui.note("codex-manager sync init --cloud FOLDER writes a configuration");
+            ui.warn(format_args!("every run will fail with exit code 4: {e}"));
+            ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
         if job == JobKind::Sync && !entry.options.apply {
             ui.note(
-                "sync is installed as a dry run; when you like what it says, install it with --apply",
+                "sync is installed as a dry run; after checking its output, install it with --apply",
             );
         }
         if !enabled {
-            let what = if dry_run && self.enable {
-                "would be run:"
+            let heading = if dry_run && self.enable {
+                "would run:"
             } else {
-                "to have it taken up, run this, or install with --enable:"
+                "to activate it, run these commands, or install with --enable:"
             };
-            ui.note(what);
+            ui.note(heading);
             show_steps(context, &steps, place.scheduler);
         }
         Ok(Outcome::Done)
@@ -110,7 +112,7 @@ impl InstallArgs {
     fn options(&self, context: &Context) -> Result<JobOptions, CommandError> {
         if self.job != JobKind::Sync && (self.apply || self.config.is_some()) {
             return Err(CommandError::usage(
-                "--apply and --config belong to schedule install sync alone",
+                "--apply and --config are only for schedule install sync",
             ));
         }
         let config = self
@@ -136,7 +138,7 @@ impl InstallArgs {
             let time = time_format::parse(text)
                 .filter(|time| time.day.is_none())
                 .and_then(|time| time.time)
-                .ok_or_else(|| CommandError::usage(format!("--daily is no time: {text:?}")))?;
+                .ok_or_else(|| CommandError::usage(format!("--daily is not a time: {text:?}")))?;
             let small = |number: u32| u8::try_from(number).unwrap_or_default();
             return Ok(Trigger::Daily(small(time.hour()), small(time.minute())));
         }
@@ -146,14 +148,14 @@ impl InstallArgs {
         };
         let text = self.every.as_deref().unwrap_or(default);
         let span = time_format::parse_span(text)
-            .ok_or_else(|| CommandError::usage(format!("--every is no duration: {text:?}")))?;
+            .ok_or_else(|| CommandError::usage(format!("--every is not a duration: {text:?}")))?;
         u32::try_from(span.num_seconds())
             .ok()
-            .filter(|secs| DISTANCE_SECS.contains(&i64::from(*secs)))
+            .filter(|secs| INTERVAL_SECS.contains(&i64::from(*secs)))
             .map(Trigger::Every)
             .ok_or_else(|| {
                 CommandError::usage(format!(
-                    "--every is to be from one minute to 31 days: {text:?}"
+                    "--every must be between one minute and 31 days: {text:?}"
                 ))
             })
     }

@@ -1,8 +1,8 @@
-//! `schedule`: jobs that the system's own scheduler runs.
+//! `schedule`: installs, removes and shows jobs of the system's scheduler.
 
 mod install;
 mod remove;
-mod running;
+mod scheduler_commands;
 mod show;
 
 use crate::codex::program::Program;
@@ -15,38 +15,38 @@ use crate::schedule::{
 use crate::ui::time;
 use clap::{Args, Subcommand};
 use install::InstallArgs;
-use remove::RemoveArgs;
+use remove::ScheduleRemoveArgs;
 use serde::Serialize;
-use show::ShowArgs;
+use show::ScheduleShowArgs;
 use std::path::{Path, PathBuf};
 
-/// Run sync, backup or status by the system's own scheduler
+/// Run sync, backup or status regularly with the system's scheduler
 ///
-/// systemd user timers on Linux, launchd agents on macOS, the Task Scheduler on Windows. The job runs
-/// this program on the homes that hold now; nothing of it stays in memory in between.
+/// Uses systemd user timers on Linux, launchd agents on macOS, the Task Scheduler on Windows. A job uses
+/// the homes that are configured when it is installed. There is no background process between runs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule install backup --daily 03:30 --enable
   codex-manager schedule show
   codex-manager schedule remove backup")]
-pub struct ScheduleArgs {
+pub(crate) struct ScheduleArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: ScheduleCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum ScheduleCommand {
     Install(InstallArgs),
-    Remove(RemoveArgs),
-    Show(ShowArgs),
+    Remove(ScheduleRemoveArgs),
+    Show(ScheduleShowArgs),
 }
 
 #[derive(Debug, Args)]
 struct CommonArgs {
-    /// Show what would be done, and do nothing
+    /// Show what would be done; write nothing, run nothing
     #[arg(long)]
     dry_run: bool,
-    /// The scheduler of another system: only with --dry-run
+    /// Show the files for another system's scheduler; only with --dry-run
     #[arg(long, value_name = "WHICH", requires = "dry_run")]
     scheduler: Option<Scheduler>,
 }
@@ -58,23 +58,21 @@ impl CommonArgs {
 }
 
 impl ScheduleArgs {
-    /// Runs the command.
-    ///
     /// # Errors
-    /// Flags that mean nothing, a file of that name that is not ours, a path that the scheduler's
-    /// format cannot hold, a file that cannot be written, or a scheduler that refuses.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    /// Invalid flags, a foreign file with the name of the job, a path that the scheduler's format cannot
+    /// contain, a file that cannot be written, or a scheduler command that fails.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.verb {
-            Verb::Install(args) => args.run(context),
-            Verb::Remove(args) => args.run(context),
-            Verb::Show(args) => args.run(context),
+            ScheduleCommand::Install(args) => args.run(context),
+            ScheduleCommand::Remove(args) => args.run(context),
+            ScheduleCommand::Show(args) => args.run(context),
         }
     }
 }
 
-/// The JSON document of install and remove. Its keys are a contract.
+/// The JSON document of install and remove. Its keys are an interface.
 #[derive(Debug, Serialize)]
-struct ChangeJson<'a> {
+struct JobChangeJson<'a> {
     job: JobKind,
     scheduler: Scheduler,
     when: Option<Trigger>,
@@ -103,8 +101,9 @@ impl<'a> From<&'a PlannedJobFile> for FileJson<'a> {
     }
 }
 
-/// Where the Codex program is that the settings name. A bare name is looked for now: where it is then may
-/// not be where it is found later.
+/// Returns the absolute path of the configured Codex program, if one is configured. A bare name is
+/// resolved
+/// now, because the scheduler's `PATH` may differ.
 fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
     let program = context
         .settings
@@ -113,14 +112,13 @@ fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
         .map(|bin| Program::find(Some(bin), &context.env))
         .transpose()
         .map_err(|e| {
-            CommandError::usage(e.to_string()).hint(
-                "set where it is now: codex-manager config set codex.bin FILE; nothing was changed",
-            )
+            CommandError::usage(e.to_string())
+                .hint("set its path: codex-manager config set codex.bin FILE; nothing was changed")
         })?;
     Ok(program.map(|program| program.path().to_path_buf()))
 }
 
-fn place(
+fn current_place(
     context: &Context,
     scheduler: Scheduler,
     codex_bin: Option<PathBuf>,
@@ -137,11 +135,12 @@ fn place(
     })
 }
 
-/// This program by the name on PATH under which it is installed, else by its file: an installation
-/// that is replaced keeps its name.
+/// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
+/// upgrade
+/// replaces the real file but keeps the entry.
 fn this_program(context: &Context) -> Result<PathBuf, CommandError> {
     let exe = std::env::current_exe()
-        .map_err(|e| CommandError::failed("cannot tell where this program is").because(e))?;
+        .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
     let named = exe
         .file_name()
         .and_then(|name| Program::find(Some(Path::new(name)), &context.env).ok())

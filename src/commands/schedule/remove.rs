@@ -1,39 +1,39 @@
-//! `schedule remove`.
+//! `schedule remove`: deactivates a job and removes its files.
 
-use super::running::run_all;
-use super::{ChangeJson, CommonArgs, codex_bin, place, show_files};
+use super::scheduler_commands::run_all;
+use super::{CommonArgs, JobChangeJson, codex_bin, current_place, show_files};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::schedule::{self, FileAction, JobKind};
 use clap::Args;
 
-/// Have the scheduler forget a job and remove its files
+/// Deactivate a job and remove its files
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule remove backup
   codex-manager schedule remove sync --dry-run")]
-pub(super) struct RemoveArgs {
-    /// What is to run no more
+pub(super) struct ScheduleRemoveArgs {
+    /// The job to remove
     job: JobKind,
     #[command(flatten)]
     common: CommonArgs,
 }
 
-impl RemoveArgs {
+impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        // Also where Codex is gone.
+        // A job can be removed after Codex was uninstalled.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = place(context, self.common.scheduler(), bin)?;
+        let place = current_place(context, self.common.scheduler(), bin)?;
         let files = schedule::plan_remove(self.job, &place)?;
-        let is_there = files.iter().any(|file| file.action == FileAction::Remove);
-        let steps = if is_there {
+        let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
+        let steps = if is_installed {
             schedule::disable_commands(self.job, &place)
         } else {
             Vec::new()
         };
         let dry_run = self.common.dry_run;
         if !dry_run {
-            // A scheduler that has never heard of the job is content too.
+            // If the scheduler does not know the job, there is nothing to deactivate.
             let was_enabled = schedule::find(self.job, &place)?.and_then(|job| job.is_enabled);
             if was_enabled != Some(false) {
                 run_all(&steps, context, "nothing was removed")?;
@@ -42,7 +42,7 @@ impl RemoveArgs {
         }
         context.ui.document(
             "schedule remove",
-            &ChangeJson {
+            &JobChangeJson {
                 job: self.job,
                 scheduler: place.scheduler,
                 when: None,
@@ -54,7 +54,7 @@ impl RemoveArgs {
             },
         );
         show_files(context, &files, dry_run);
-        if !is_there {
+        if !is_installed {
             let name = self.job.name();
             context.ui.note(format_args!("{name} is not installed"));
         }

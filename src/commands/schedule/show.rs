@@ -1,7 +1,7 @@
-//! `schedule show`: what is installed, and when it runs next.
+//! `schedule show`: shows the installed jobs and their next runs.
 
-use super::running::run;
-use super::{codex_bin, place, shown_when};
+use super::scheduler_commands::run;
+use super::{codex_bin, current_place, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::from_unix_nanos;
@@ -14,19 +14,19 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Show which jobs are installed, whether they are up to date, and when they run next
+/// Show the installed jobs, their state and their next runs
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule show
   codex-manager schedule show backup --json")]
-pub(super) struct ShowArgs {
-    /// One job alone
+pub(super) struct ScheduleShowArgs {
+    /// Show only this job
     job: Option<JobKind>,
 }
 
-/// The JSON document of show. Its keys are a contract.
+/// The JSON document of show. Its keys are an interface.
 #[derive(Debug, Serialize)]
-struct ShowJson {
+struct SchedulesJson {
     scheduler: Scheduler,
     jobs: Vec<JobJson>,
 }
@@ -43,11 +43,11 @@ struct JobJson {
     files: Vec<PathBuf>,
 }
 
-impl ShowArgs {
+impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        // Also where Codex is gone: a job that names another is not up to date.
+        // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = place(context, Scheduler::of_this_build(), bin)?;
+        let place = current_place(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
         let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
         let mut table = Table::new(ui, &["JOB", "STATE", "RUNS", "NEXT"]);
@@ -93,7 +93,7 @@ impl ShowArgs {
         }
         ui.document(
             "schedule show",
-            &ShowJson {
+            &SchedulesJson {
                 scheduler: place.scheduler,
                 jobs: documents,
             },
@@ -113,7 +113,7 @@ fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
         Some(InstalledJob {
             is_enabled: Some(false),
             ..
-        }) => (Style::Warn, "not taken up"),
+        }) => (Style::Warn, "not active"),
         Some(InstalledJob {
             is_enabled: None, ..
         }) => (Style::Good, "installed"),
@@ -121,7 +121,7 @@ fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
     }
 }
 
-/// The command that makes a job what it should be.
+/// Returns the command that updates or activates a job, if it needs that.
 fn hint(found: &InstalledJob) -> Option<String> {
     let options = &found.options;
     if found.is_current && found.is_enabled != Some(false) {
@@ -143,7 +143,7 @@ fn hint(found: &InstalledJob) -> Option<String> {
     ))
 }
 
-/// When a job runs next, where the scheduler can say.
+/// Returns the time of the next run, if the scheduler reports it.
 fn next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
     if found.is_enabled != Some(true) {
         return None;

@@ -1,6 +1,6 @@
 //! The log of a run, as `[logging]` configures it; without a file name it is in the manager home.
 
-use crate::commands::log::RunLog;
+use crate::commands::run_log::RunLog;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::sync::config::SyncConfig;

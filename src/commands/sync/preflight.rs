@@ -198,7 +198,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
             Some("set paths.backup_dir"),
         );
     }
-    if let Some((_, service)) = machine::service_of(local) {
+    if let Some((_, service)) = machine::sync_service(local) {
         let message = format!("the Codex home is inside a folder of {service}");
         let fix = "move it out: replicated databases and logins break";
         push(checks, "sync.local", Status::Warn, message, Some(fix));

@@ -1,4 +1,4 @@
-//! The log of a run that nobody watches, from its begin to its end.
+//! The log of an unattended run: opens it, records the command line, and records the result.
 
 use crate::codex::redaction;
 use crate::context::Context;
@@ -6,16 +6,17 @@ use crate::error::{CommandError, Outcome};
 use crate::io::{events, machine};
 use crate::logging::{self, LogContext, LogHandle, LogSettings};
 
-/// A run whose events are written to a log.
+/// A run that writes its events to a log.
 #[derive(Debug)]
-pub struct RunLog {
+pub(crate) struct RunLog {
     handle: LogHandle,
 }
 
 impl RunLog {
-    /// Opens the log and notes the begin of the run. `machine` is what the configuration calls this
-    /// machine; without it the system's own name is taken.
-    pub fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
+    /// Opens the log and records the start of the run. `machine` is the configured name of this
+    /// machine; the
+    /// default is the host name.
+    pub(crate) fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
         let name = machine
             .map(str::to_owned)
             .or_else(|| machine::name(&context.env));
@@ -38,8 +39,8 @@ impl RunLog {
         Self { handle }
     }
 
-    /// Notes how the run ended, and says so where the log is not complete.
-    pub fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
+    /// Records the result of the run. Warns if parts of the log could not be written.
+    pub(crate) fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
         match result {
             Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
             Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),
@@ -56,7 +57,7 @@ impl RunLog {
         if let Some(problem) = self.handle.problem() {
             context
                 .ui
-                .warn(format_args!("the log is not complete: {problem}"));
+                .warn(format_args!("the log is incomplete: {problem}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Starting Codex for an account: what `launch` and `resume` share.
+//! Starts Codex under an account, for `launch` and `resume`.
 
 use super::account::{printable, warn_all};
 use super::profile::{check_not_isolated, check_store};
@@ -12,33 +12,33 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// How Codex is started.
+/// The flags that `launch` and `resume` share.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct StartArgs {
-    /// Run in a home of its own, so that another account can run at the same time
+    /// Run in a separate home, so that another account can run at the same time
     #[arg(long)]
     pub(super) isolated: bool,
-    /// Stop Codex's background daemon, which keeps the account that it was started with
+    /// Stop Codex's background daemon, which keeps the account it was started with
     #[arg(long)]
     stop_daemon: bool,
-    /// Show what would be done; write nothing and start nothing
+    /// Show what would be done; write nothing, start nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl StartArgs {
-    /// The same in an isolated home, where the system has them.
-    pub(super) fn apart(self) -> Self {
+    /// Returns the same flags with `--isolated` on systems that support it.
+    pub(super) fn isolated_if_supported(self) -> Self {
         Self {
             isolated: self.isolated || cfg!(unix),
             ..self
         }
     }
 
-    /// Starts Codex with these arguments under an account, and waits for its end.
+    /// Starts Codex under an account with these arguments and waits until it ends.
     ///
     /// # Errors
-    /// See [`session::LaunchError`]. Nothing was started then.
+    /// See [`session::LaunchError`]. Codex was not started then.
     pub(super) fn start(
         self,
         account: &Identity,
@@ -68,9 +68,10 @@ impl StartArgs {
             return Ok(Outcome::Done);
         }
         if context.ui.wants_json() {
-            return Err(CommandError::usage("stdout belongs to Codex here").hint(
-                "--json works with --dry-run; see a launch with: codex-manager launches --json",
-            ));
+            return Err(
+                CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
+                    .hint("show launches as JSON: codex-manager launches --json"),
+            );
         }
         let plan = session::plan(&request)?;
         let launch = session::prepare(request, &|step| context.ui.detail(step))?;
@@ -79,7 +80,7 @@ impl StartArgs {
         warn_all(&context.ui, &report.warnings);
         if let Some(reason) = &report.record.unbound_because {
             context.ui.note(format_args!(
-                "this launch has no conversation of its own: {reason}"
+                "no conversation was recorded for this launch: {reason}"
             ));
         }
         if let AttachedExit::Signal(signal) = report.exit {
@@ -89,32 +90,32 @@ impl StartArgs {
     }
 }
 
-/// Says what Codex is about to run with. It takes the screen a moment later.
+/// Prints the account and warnings before Codex takes over the screen.
 fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let ui = &context.ui;
     let name = printable(&plan.profile);
-    let place = if plan.isolated_home.is_some() {
+    let home_note = if plan.isolated_home.is_some() {
         ", in an isolated home"
     } else {
         ""
     };
     ui.note(format_args!(
-        "starting Codex with {name} ({}){place}",
+        "starting Codex with {name} ({}){home_note}",
         printable(&plan.email)
     ));
     if plan.is_live_account {
         ui.note(format_args!(
-            "{name} is signed in in the real home: it runs there, not in an isolated one"
+            "{name} is the live account, so Codex runs in the Codex home, not in an isolated one"
         ));
     }
     for variable in &launch.dropped_variables {
         ui.warn(format_args!(
-            "{variable} names another login and was not passed to Codex"
+            "not passed to Codex: {variable}, which would select another login"
         ));
     }
     if launch.codex_chooses() {
         ui.note(format_args!(
-            "Codex offers only conversations of {name} here; others: codex-manager resume"
+            "Codex's picker shows only conversations of {name}; for all: codex-manager resume"
         ));
     }
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
@@ -122,31 +123,31 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     };
     if let Some(kept) = &switch.kept {
         ui.warn(format_args!(
-            "auth.json held no login; its bytes are kept: {}",
+            "auth.json contained no login; a copy is kept: {}",
             kept.display()
         ));
     }
     if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {
         ui.warn(format_args!(
-            "Codex's background daemon (PID {pid}) keeps the account that it was started with; \
-             a codex started directly uses it"
+            "Codex's background daemon (PID {pid}) keeps the account it was started with; a codex \
+            started directly uses that account"
         ));
     }
     for running in &switch.still_running {
         ui.warn(format_args!(
-            "still runs with the account before: {running}; --isolated leaves it alone"
+            "still running under the previous account: {running}; use --isolated to keep that account live"
         ));
     }
 }
 
-/// A plan in JSON. Its keys are a contract.
+/// A plan in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct PlanView<'a> {
     profile: &'a str,
     email: &'a str,
     account_id: Option<&'a str>,
     isolated_home: Option<&'a Path>,
-    /// The email of the account that is signed in and would be switched from.
+    /// The email of the live account, if a switch would replace it.
     switch_from: Option<String>,
     daemon: Option<u32>,
     command_line: &'a [String],
@@ -179,11 +180,11 @@ fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
         }
         ui.report(format_args!("would switch to {name}"));
     } else {
-        ui.report(format_args!("{name} is signed in already"));
+        ui.report(format_args!("{name} is already the live account"));
     }
     ui.report(format_args!(
         "would run: {}",
         printable(&plan.command.join(" "))
     ));
-    ui.note("nothing was written (--dry-run)");
+    ui.note("dry run: nothing was written");
 }

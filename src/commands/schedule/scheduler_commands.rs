@@ -1,4 +1,4 @@
-//! Commands of the scheduler: run one after the other, and what they say.
+//! Runs commands of the scheduler and reports their errors.
 
 use crate::codex::program::Program;
 use crate::context::Context;
@@ -9,30 +9,31 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long a command of the scheduler may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit of one command of the scheduler.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the steps; `so_far` says what holds where one of them fails.
+/// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were
+/// written").
 pub(super) fn run_all(
     steps: &[SchedulerCommand],
     context: &Context,
-    so_far: &str,
+    state: &str,
 ) -> Result<(), CommandError> {
     for step in steps {
-        let said = match run(&step.words, context) {
+        let problem = match run(&step.words, context) {
             Ok((_, None)) => continue,
-            Ok((_, Some(said))) => said,
+            Ok((_, Some(problem))) => problem,
             Err(e) => e,
         };
         if step.may_fail {
             context
                 .ui
-                .detail(format_args!("{}: {said}", step.words.join(" ")));
+                .detail(format_args!("{}: {problem}", step.words.join(" ")));
             continue;
         }
         return Err(
-            CommandError::failed(format!("the scheduler refused: {said}")).hint(format!(
-                "{so_far}; run this where your session runs: {}",
+            CommandError::failed(format!("the scheduler command failed: {problem}")).hint(format!(
+                "{state}; run this in your desktop or login session: {}",
                 step.words.join(" ")
             )),
         );
@@ -40,7 +41,7 @@ pub(super) fn run_all(
     Ok(())
 }
 
-/// Runs a command of the scheduler: its output, and what it said where it failed.
+/// Runs one command of the scheduler. Returns its stdout and, if it failed, the last line of its stderr.
 pub(super) fn run(
     words: &[String],
     context: &Context,
@@ -50,7 +51,7 @@ pub(super) fn run(
     let mut command = Command::new(program.path());
     command.env_clear().envs(context.env.variables());
     command.args(arguments);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut child =
         ChildGroup::spawn(&mut command).map_err(|e| format!("cannot run {name}: {e}"))?;
     child.close_input();
@@ -63,11 +64,11 @@ pub(super) fn run(
     if status.is_some_and(|status| status.success()) {
         return Ok((output, None));
     }
-    let said = child.stderr();
-    let last = said.lines().rfind(|line| !line.trim().is_empty());
-    let said = last.map_or_else(
+    let stderr = child.stderr();
+    let last = stderr.lines().rfind(|line| !line.trim().is_empty());
+    let problem = last.map_or_else(
         || status.map_or("no answer in time".into(), |status| status.to_string()),
         |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
     );
-    Ok((output, Some(said)))
+    Ok((output, Some(problem)))
 }

@@ -1,4 +1,4 @@
-//! `use` while Codex is at work: its interface and daemon, renewals under way, its locks.
+//! `use` while Codex runs: its interface and daemon, renewals, and its locks.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn on_a_terminal_the_account_is_picked_from_a_list() {
+fn use_offers_a_picker_on_a_terminal() {
     let env = TestEnv::new();
     for (name, who) in [("home", SignIn::bob()), ("work", SignIn::alice())] {
         write_auth(&env.codex_home(), &who.issued_at(1_794_900_000));
@@ -132,9 +132,9 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     }
     alice.release_turns();
     let done = Run::of_output(switch.wait_with_output().expect("its end")).code(0);
-    let said = done.json();
+    let output = done.json();
     assert_eq!(
-        (&said["daemon"], &said["to"]),
+        (&output["daemon"], &output["to"]),
         (&"stopped".into(), &"bob".into())
     );
     let steps = [
@@ -156,7 +156,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert_ne!(daemon.pid(), Some(pid));
 }
 
-/// Whether a process has this file open.
+/// Returns true if a process has this file open.
 fn has_open(pid: u32, path: &Path) -> bool {
     let open = fs::read_dir(format!("/proc/{pid}/fd"));
     let open = open.into_iter().flatten().flatten();
@@ -165,7 +165,7 @@ fn has_open(pid: u32, path: &Path) -> bool {
 }
 
 #[test]
-fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
+fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
     if !cfg!(target_os = "linux") {
         return;
     }
@@ -202,7 +202,7 @@ fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
 }
 
 #[test]
-fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
+fn use_waits_for_a_slow_renewal() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
@@ -223,7 +223,7 @@ fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
 }
 
 #[test]
-fn a_codex_that_is_started_at_the_very_moment_of_a_switch_loses_no_login() {
+fn a_codex_started_during_a_switch_loses_no_login() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };
@@ -241,8 +241,8 @@ fn a_codex_that_is_started_at_the_very_moment_of_a_switch_loses_no_login() {
         // Where Codex takes too long nothing is changed, which is as good.
         let done = lab.manager(["use", to]);
         assert!([0, 3].contains(&done.code), "round {round}: {done}");
-        let said = running.finish(LIMIT);
-        assert!(said.status.success(), "round {round}: {said}");
+        let output = running.finish(LIMIT);
+        assert!(output.status.success(), "round {round}: {output}");
         assert_eq!(lab.backend.reused_tokens(), [""; 0], "round {round}");
     }
     for account in ["alice", "bob"] {

@@ -1,0 +1,159 @@
+//! Finds files of codex-manager that other users can access, and restricts them to the owner. Files with
+//! unknown names, files of the Codex home and files with several hard links are never changed.
+
+use super::manager_home::is_manager_file;
+use super::mode_open_to_others;
+use crate::archive::names;
+use crate::inventory::{observations, store, trash};
+use crate::io::{IoError, atomic, tree};
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+
+/// Returns true if the homes are the same folder or nested. Codex's files and those of codex-manager
+/// cannot
+/// be distinguished then.
+pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
+    tree::lies_in(codex_home, manager_home) || tree::lies_in(manager_home, codex_home)
+}
+
+/// Returns the files and folders of codex-manager below a manager home that other users can access,
+/// sorted.
+///
+/// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
+pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
+    if homes_overlap(codex_home, manager_home) {
+        return Vec::new();
+    }
+    // The home and backups/ may be links to another disk; no other link is followed.
+    let Ok(home) = manager_home.canonicalize() else {
+        return Vec::new();
+    };
+    let backups = store::backups(&home).canonicalize().ok();
+    let mut own = vec![home.clone()];
+    own.extend(matching_entries(&home, is_manager_file));
+    if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
+        own.push(backups.clone());
+        let trash = backups.join(trash::FOLDER);
+        own.extend(matching_entries(&backups, is_archive_file));
+        for discarded in matching_entries(&trash, |_| true) {
+            own.extend(matching_entries(&discarded, is_archive_file));
+            own.push(discarded);
+        }
+    }
+    own.extend(matching_entries(&home.join(observations::FOLDER), |_| true));
+    for profile in matching_entries(&home.join("profiles"), |_| true) {
+        own.extend(matching_entries(&profile, is_profile_file));
+        let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
+        own.extend(matching_entries(&profile.join("history"), is_login));
+        own.push(profile);
+    }
+    own.retain(|path| {
+        path.symlink_metadata()
+            .is_ok_and(|meta| is_private_entry(&meta))
+    });
+    own.retain(|path| mode_open_to_others(path).is_some());
+    own.sort();
+    own.dedup();
+    own
+}
+
+/// Returns the entries of a folder whose name `accepts` accepts; nothing if `folder` is a link.
+fn matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Vec::new();
+    }
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| accepts(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn is_archive_file(name: &str) -> bool {
+    names::is_archive_name(name)
+        || names::is_sidecar_name(name)
+        || name == trash::FOLDER
+        || name.starts_with(atomic::TEMP_PREFIX)
+}
+
+fn is_profile_file(name: &str) -> bool {
+    ["auth.json", "profile.json"]
+        .iter()
+        .any(|own| name.starts_with(own))
+        || name == "history"
+}
+
+/// Returns true for a folder, and for a file with one hard link.
+fn is_private_entry(meta: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        meta.is_dir() || (meta.is_file() && meta.nlink() == 1)
+    }
+    #[cfg(not(unix))]
+    {
+        meta.is_dir() || meta.is_file()
+    }
+}
+
+/// Removes all permissions of the group and of other users; those of the owner stay.
+///
+/// # Errors
+/// The mode cannot be set. A path that became a link, or a file with several hard links, is left
+/// unchanged without an error.
+pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use crate::io::IoContext;
+        use rustix::fs::{Mode, OFlags};
+        use std::os::unix::fs::PermissionsExt;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(std::io::Error::from)
+            .at("open", path)?;
+        let file = fs::File::from(file);
+        let meta = file.metadata().at("get the metadata of", path)?;
+        if !is_private_entry(&meta) {
+            return Ok(());
+        }
+        let mode = meta.permissions().mode() & 0o7700;
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .at("set the mode of", path)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        Ok(())
+    }
+}
+
+/// Returns true if another user owns the path, so that its mode cannot be set.
+pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        path.metadata().is_ok_and(|meta| meta.uid() != user)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Returns true if the process may create files in a folder, by its permissions; nothing is written.
+pub(crate) fn is_writable(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::Access;
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        true
+    }
+}
