@@ -718,7 +718,7 @@ fn a_link_that_is_left_out_is_named_once() {
 fn an_exclusion_that_fits_nothing_is_said() {
     let env = TestEnv::new();
     sample_home(&env);
-    let idle = "--exclude skill fits nothing that would be archived";
+    let unused = "--exclude skill matches nothing";
     for args in [&["--dry-run"][..], &[]] {
         let with = |glob: &str| {
             let all = [
@@ -733,11 +733,11 @@ fn an_exclusion_that_fits_nothing_is_said() {
         };
         let said = with("skill");
         assert!(
-            said.contains(idle) && !said.contains("notes.txt fits"),
+            said.contains(unused) && !said.contains("notes.txt matches"),
             "{said}"
         );
         let said = with("skills/");
-        assert!(!said.contains("fits nothing"), "{said}");
+        assert!(!said.contains("matches nothing"), "{said}");
     }
     // What is not in the archive is said by `restore`.
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
