@@ -1,5 +1,5 @@
-//! Homes that are at work: the real Codex in a turn, its daemon, its databases without a checkpoint,
-//! and writers faster than any Codex.
+//! Homes in use: the real Codex in a turn, its daemon, databases without a checkpoint, and writers
+//! faster than any Codex.
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, open, rollout, rollouts, rows, said};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(30);
+const CODEX_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
@@ -26,7 +26,7 @@ fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
     alice.hold_turns();
     let args = ["exec", "resume", "--skip-git-repo-check", &id, "under way"];
     let turn = lab.codex.start(&home, &lab.backend, &args);
-    assert!(alice.wait_for_held_turn(SOON));
+    assert!(alice.wait_for_held_turn(CODEX_TIMEOUT));
     let before = lab
         .world
         .tree("home/.codex")
@@ -41,7 +41,7 @@ fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
     assert!(busy.stderr.contains("nothing was changed"), "{busy}");
     let planned = lab.manager(["restore", "latest", "--dry-run"]).code(0);
     assert!(planned.stderr.contains(&pid), "{planned}");
-    // Elsewhere is no concern of a running Codex.
+    // A running Codex does not block `--to`.
     let _ = lab.manager(["restore", "latest", "--to", "there"]).code(0);
     let after = lab
         .world
@@ -50,26 +50,26 @@ fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
     assert_same_tree(&before, &after);
 
     alice.release_turns();
-    let _ = turn.finish(SOON).expect_success();
+    let _ = turn.finish(CODEX_TIMEOUT).expect_success();
     assert_eq!(lab.shown(&home, &id), ["one", "under way"]);
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(lab.shown(&home, &id), ["one"]);
 }
 
-/// A process that is killed when the test ends, however it does.
-struct KilledAtLast(Option<u32>);
+/// A process that is killed on drop, even if the test fails.
+struct KillOnDrop(Option<u32>);
 
-impl Drop for KilledAtLast {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
             processes::signal("KILL", pid);
-            processes::wait_for_end(&[pid], SOON);
+            processes::wait_for_end(&[pid], CODEX_TIMEOUT);
         }
     }
 }
 
 #[test]
-fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
+fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -77,8 +77,8 @@ fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
     lab.go_on(&home, &id, "later");
     let daemon = lab.codex.start_daemon(&home, &lab.backend);
     let pid = daemon.pid().expect("a daemon");
-    // Its program moves with the home that is exchanged, so it is not found by its place later.
-    let _updater = KilledAtLast(daemon.updater_pid());
+    // Its program moves with the exchanged home, so it cannot be found by its path later.
+    let _updater = KillOnDrop(daemon.updater_pid());
 
     let busy = lab.manager(["restore", "latest"]).code(3);
     let named = format!("codex (PID {pid}, background daemon)");
@@ -86,12 +86,12 @@ fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
     assert!(busy.stderr.contains("--stop-daemon"), "{busy}");
     assert!(processes::alive(pid));
     assert_eq!(said(&rollout(&home, &id)), ["one", "later"]);
-    // A backup only looks; it is not the one that is put back below.
+    // A backup reads only. The restore below uses another archive.
     let _ = lab
         .manager(["backup", "--mode", "sessions", "--no-status"])
         .code(0);
 
-    // A zombie named codex, with this home: nobody.
+    // A zombie named codex with this home does not use it.
     let program = lab.world.path("codex");
     let copied = Command::new("cp").arg("/bin/true").arg(&program).status();
     assert!(copied.expect("run cp").success());
@@ -100,7 +100,10 @@ fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
         .stdin(Stdio::null())
         .spawn()
         .expect("start it");
-    assert_eq!(processes::wait_for_end(&[zombie.id()], SOON), [0; 0]);
+    assert_eq!(
+        processes::wait_for_end(&[zombie.id()], CODEX_TIMEOUT),
+        [0; 0]
+    );
 
     let _ = lab.manager(["restore", "latest", "--stop-daemon"]).code(0);
     assert!(!processes::alive(pid));
@@ -110,17 +113,17 @@ fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
         "its updater is left alone"
     );
     assert_eq!(said(&rollout(&home, &id)), ["one"]);
-    // What is Codex's own survives: it need not be copied again.
+    // Codex's own packages stay and need no copy.
     assert!(home.join("packages/app-server-daemon").is_dir());
     lab.go_on(&home, &id, "two");
-    // The updater lives and is in nobody's way.
+    // The updater is alive and blocks nothing.
     let _ = lab.manager(["restore", "latest", "--stop-daemon"]).code(0);
     assert_eq!(lab.shown(&home, &id), ["one"]);
     let _ = zombie.wait();
 }
 
 #[test]
-fn what_a_killed_codex_left_in_the_wal_is_archived_and_no_stale_wal_survives_a_restore() {
+fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let one = lab.say("one");
@@ -128,10 +131,10 @@ fn what_a_killed_codex_left_in_the_wal_is_archived_and_no_stale_wal_survives_a_r
         let alice = lab.backend.account("acct-alice");
         alice.hold_turns();
         let turn = lab.codex.spawn_exec(&home, &lab.backend, &[prompt]);
-        assert!(alice.wait_for_held_turn(SOON));
+        assert!(alice.wait_for_held_turn(CODEX_TIMEOUT));
         turn.kill();
-        // Its threads let go of its files one after the other.
-        let limit = Instant::now() + SOON;
+        // Its threads close their files one after the other.
+        let limit = Instant::now() + CODEX_TIMEOUT;
         while !find_holders(&home, &[]).is_empty() {
             assert!(Instant::now() < limit, "it does not end");
             thread::sleep(Duration::from_millis(5));
@@ -146,9 +149,12 @@ fn what_a_killed_codex_left_in_the_wal_is_archived_and_no_stale_wal_survives_a_r
     );
     let live = rows(&home);
     assert_eq!(live.len(), 2);
-    let beside = lab.world.tree("home/.codex/state_5.sqlite-wal");
+    let with_concurrent_writers = lab.world.tree("home/.codex/state_5.sqlite-wal");
     let _ = lab.back_up();
-    assert_same_tree(&beside, &lab.world.tree("home/.codex/state_5.sqlite-wal"));
+    assert_same_tree(
+        &with_concurrent_writers,
+        &lab.world.tree("home/.codex/state_5.sqlite-wal"),
+    );
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     let clone = lab.world.path("clone");
     let ids = |rows: Vec<(String, PathBuf)>| rows.into_iter().map(|r| r.0).collect::<Vec<_>>();
@@ -171,9 +177,9 @@ fn what_a_killed_codex_left_in_the_wal_is_archived_and_no_stale_wal_survives_a_r
     assert_eq!(lab.listed(&home).len(), 2);
 }
 
-/// Runs `writers` beside `work` until that is done.
-fn beside(writers: &[&(dyn Fn(&AtomicBool) + Sync)], work: impl FnOnce()) {
-    /// Ends the writers also when the work panics.
+/// Runs `writers` concurrently with `work`, until that returns.
+fn with_concurrent_writers(writers: &[&(dyn Fn(&AtomicBool) + Sync)], work: impl FnOnce()) {
+    /// Stops the writers even if `work` panics.
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {
@@ -190,7 +196,7 @@ fn beside(writers: &[&(dyn Fn(&AtomicBool) + Sync)], work: impl FnOnce()) {
     });
 }
 
-/// Takes these members out of an archive with the system's tar.
+/// Unpacks an archive with the system's tar.
 fn unpack(archive: &Path, into: &Path) {
     fs::create_dir(into).expect("a folder");
     let done = Command::new("tar")
@@ -203,7 +209,7 @@ fn unpack(archive: &Path, into: &Path) {
 }
 
 #[test]
-fn nothing_is_lost_or_torn_under_a_hammered_database_and_a_growing_rollout() {
+fn backups_under_constant_writes_lose_and_tear_nothing() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -217,7 +223,7 @@ fn nothing_is_lost_or_torn_under_a_hammered_database_and_a_growing_rollout() {
     let (committed, written) = (AtomicU64::new(0), AtomicU64::new(0));
     let hammer = |stop: &AtomicBool| {
         let database = Connection::open(&database).expect("open");
-        database.busy_timeout(SOON).expect("patience");
+        database.busy_timeout(CODEX_TIMEOUT).expect("patience");
         database
             .execute_batch("PRAGMA synchronous=NORMAL")
             .expect("pragma");
@@ -239,7 +245,7 @@ fn nothing_is_lost_or_torn_under_a_hammered_database_and_a_growing_rollout() {
         let pad = "y".repeat(3_000);
         for n in 1_u64.. {
             let line = format!("{{\"type\":\"hammer\",\"n\":{n},\"pad\":\"{pad}\"}}\n");
-            // In parts, as a reader may find them.
+            // Written in parts, so that a reader may see half a line.
             for part in line.as_bytes().chunks(1_300) {
                 file.write_all(part).expect("write");
                 thread::sleep(Duration::from_millis(1));
@@ -250,7 +256,7 @@ fn nothing_is_lost_or_torn_under_a_hammered_database_and_a_growing_rollout() {
             }
         }
     };
-    beside(&[&hammer, &grow], || {
+    with_concurrent_writers(&[&hammer, &grow], || {
         for round in 0..20 {
             let rows_before = committed.load(Ordering::Acquire);
             let lines_before = written.load(Ordering::Acquire);
@@ -304,11 +310,11 @@ fn nothing_is_lost_or_torn_under_a_hammered_database_and_a_growing_rollout() {
 }
 
 #[test]
-fn a_conversation_that_moves_all_the_while_is_archived_exactly_once() {
+fn a_conversation_that_moves_constantly_is_archived_exactly_once() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
-    // Days of conversations to walk, so that moves fall into the walk.
+    // Many folders to walk, so that moves happen during the walk.
     for day in 1..=28 {
         for n in 0..20 {
             let name = format!(
@@ -328,7 +334,7 @@ fn a_conversation_that_moves_all_the_while_is_archived_exactly_once() {
             }
         }
     };
-    beside(&[&mover], || {
+    with_concurrent_writers(&[&mover], || {
         for _ in 0..12 {
             let done = lab
                 .manager(["backup", "--no-status", "--json"])
@@ -347,7 +353,7 @@ fn a_conversation_that_moves_all_the_while_is_archived_exactly_once() {
 }
 
 #[test]
-fn a_conversation_archived_by_codex_during_backups_is_whole_in_each() {
+fn a_conversation_archived_by_codex_during_backups_is_complete_in_each() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -362,7 +368,7 @@ fn a_conversation_archived_by_codex_during_backups_is_whole_in_each() {
         }
     };
     let mut archives = Vec::new();
-    beside(&[&mover], || {
+    with_concurrent_writers(&[&mover], || {
         for _ in 0..6 {
             archives.push(lab.back_up());
         }
@@ -379,7 +385,7 @@ fn a_conversation_archived_by_codex_during_backups_is_whole_in_each() {
         assert_eq!(rows(&clone), [(id.clone(), rollout(&clone, &id))]);
         assert_eq!(said(&rollout(&clone, &id)), ["one"]);
     }
-    // The row and the file disagree when the move came between their captures.
+    // Row and file disagree if the move happened between their captures.
     let file = rollout(&home, &id);
     let parked = home
         .join("archived_sessions")

@@ -1,4 +1,4 @@
-//! I3: a disk that is full, at any write.
+//! I3: writes onto a full disk.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Mount;
@@ -23,8 +23,8 @@ fn noise(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Everything, but for the locks that stay.
-fn world(env: &TestEnv) -> Tree {
+/// Returns the home and the manager home, without lock files.
+fn home_and_manager_home(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree(""));
     tree.0.retain(|path, text| {
         path.extension().is_none_or(|e| e != "lock")
@@ -43,9 +43,9 @@ fn i3_a_backup_onto_a_full_disk_changes_nothing() {
     sample_home(&env);
     let good = text(&backup(&env, &[]));
     put(&env, "sessions/big.bin", noise(8 << 20));
-    let before = world(&env);
+    let before = home_and_manager_home(&env);
     let mut codes = Vec::new();
-    // From far too little to nearly enough: another write fails each time.
+    // From far too little to nearly enough space, so that another write fails each time.
     for kib in [
         0, 3000, 3400, 3600, 3700, 3800, 3900, 3950, 3980, 3990, 4000,
     ] {
@@ -60,11 +60,11 @@ fn i3_a_backup_onto_a_full_disk_changes_nothing() {
         assert!(full.stderr.contains("hint: "), "{full}");
         codes.push(full.code);
         fs::remove_file(&filler).expect("remove");
-        assert_same_tree(&before, &world(&env));
+        assert_same_tree(&before, &home_and_manager_home(&env));
     }
     let _ = env.run(["verify", &good]).code(0);
     fs::remove_file(env.codex_home().join("sessions/big.bin")).expect("remove");
-    // With little room a small home fits in places: then it is whole.
+    // A small home fits at some sizes. Then it is complete.
     for kib in (3800..4060).step_by(20) {
         let filler = env.manager_home().join("filler");
         let written = fs::write(&filler, vec![1; kib << 10]);
@@ -91,10 +91,10 @@ fn i3_a_restore_onto_a_full_disk_changes_nothing() {
     for kib in [0, 500, 900, 2000, 3000, 3800, 3960, 4000] {
         let filler = env.codex_home().join("filler");
         let _ = fs::write(&filler, vec![1; kib << 10]);
-        let before = world(&env);
+        let before = home_and_manager_home(&env);
         let full = env.run(["restore", &archive, "--no-safety-backup"]);
         if full.code == 0 {
-            // There was room.
+            // There was enough space.
             let _ = fs::remove_file(env.codex_home().join("sessions/big.bin"));
             put(&env, "only-here.txt", "mine");
             continue;
@@ -102,12 +102,12 @@ fn i3_a_restore_onto_a_full_disk_changes_nothing() {
         assert_eq!(full.code, 1, "{kib}: {full}");
         assert!(full.stderr.contains(".codex"), "{full}");
         assert!(full.stderr.contains("hint: free some disk space"), "{full}");
-        assert_same_tree(&before, &world(&env));
+        assert_same_tree(&before, &home_and_manager_home(&env));
     }
 }
 
 #[test]
-fn i3_without_room_for_the_safety_backup_nothing_is_restored() {
+fn i3_without_space_for_the_safety_backup_nothing_is_restored() {
     let env = TestEnv::new();
     let Some(_mount) = Mount::small(&env.manager_home(), 2048) else {
         return;
@@ -118,19 +118,19 @@ fn i3_without_room_for_the_safety_backup_nothing_is_restored() {
     for kib in [0, 1700, 1900, 1960, 1990, 2020] {
         let filler = env.manager_home().join("filler");
         let _ = fs::write(&filler, vec![1; kib << 10]);
-        let before = world(&env);
+        let before = home_and_manager_home(&env);
         let full = env.run(["restore", &archive]).code(1);
         assert!(full.stderr.contains(".codex-manager"), "{full}");
         assert!(full.stderr.contains("hint: "), "{full}");
-        assert_same_tree(&before, &world(&env));
+        assert_same_tree(&before, &home_and_manager_home(&env));
         let _ = fs::remove_file(&filler);
     }
     let _ = env.run(["restore", &archive, "--no-safety-backup"]).code(0);
 }
 
-/// Every disk that a restore stages something on is asked before anything is written.
+/// The space on every disk that a restore stages on is checked before anything is written.
 #[test]
-fn each_disk_of_a_home_has_to_have_room() {
+fn each_disk_of_a_home_needs_enough_space() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let Some(_disk) = Mount::small(&env.path("disk"), 1024) else {
@@ -138,22 +138,23 @@ fn each_disk_of_a_home_has_to_have_room() {
     };
     put(&env, "skills/big.bin", noise(3 << 20));
     let archive = text(&backup(&env, &[]));
-    // What the link leads to now is on a disk that is too small.
+    // The link now leads to a disk that is too small.
     fs::remove_dir_all(home.join("skills")).expect("remove");
     fs::create_dir(env.path("disk/skills")).expect("folder");
     symlink(env.path("disk/skills"), home.join("skills")).expect("link");
-    let before = world(&env);
+    let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
     assert!(full.stderr.contains("/disk"), "no path: {full}");
-    assert_same_tree(&before, &world(&env));
-    // Nor is a part of it refused that finds room.
+    assert_same_tree(&before, &home_and_manager_home(&env));
+    // A part that fits is not refused.
     let args = ["restore", &archive, "--only", "skills/mine", "--yes"];
     let _ = env.run(args).code(0);
     assert!(home.join("skills/mine/SKILL.md").exists());
 }
 
-/// Puts the databases of the sample home onto a disk of `kib` KiB; `None` where that is not permitted.
+/// Moves the databases of the sample home onto a disk of `kib` KiB. `None` if mounting is not
+/// permitted.
 fn databases_on_a_disk(env: &TestEnv, kib: u64) -> Option<Mount> {
     let mount = Mount::small(&env.path("disk"), kib)?;
     let home = sample_home(env);
@@ -170,7 +171,7 @@ fn databases_on_a_disk(env: &TestEnv, kib: u64) -> Option<Mount> {
 }
 
 #[test]
-fn the_disk_of_databases_outside_the_home_has_to_have_room() {
+fn the_disk_of_outside_databases_needs_enough_space() {
     let env = TestEnv::new();
     let Some(_disk) = databases_on_a_disk(&env, 4096) else {
         return;
@@ -186,26 +187,26 @@ fn the_disk_of_databases_outside_the_home_has_to_have_room() {
     connection.close().expect("close");
     let archive = text(&backup(&env, &[]));
     fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("room");
-    let before = world(&env);
+    let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
     assert!(full.stderr.contains("/disk"), "no path: {full}");
-    assert_same_tree(&before, &world(&env));
+    assert_same_tree(&before, &home_and_manager_home(&env));
     fs::remove_file(env.path("disk/filler")).expect("remove");
     let done = env.run(["restore", &archive, "--json"]).code(0).json();
     assert_eq!(rows(&database).len(), 3, "{done}");
 }
 
-/// A disk without room for the copy of a database says nothing about the database.
+/// A full disk proves nothing about a database that is copied to it.
 #[test]
-fn a_database_that_finds_no_room_is_not_taken_for_a_damaged_one() {
+fn a_database_without_disk_space_is_not_treated_as_damaged() {
     let env = TestEnv::new();
     let Some(_disk) = databases_on_a_disk(&env, 256) else {
         return;
     };
     let home = env.codex_home();
     let archive = text(&backup(&env, &[]));
-    // Archived since: put back, its row has to follow.
+    // Archived since: its row has to follow in the restore.
     let archived = home.join("archived_sessions");
     fs::create_dir(&archived).expect("folder");
     let name = rollout(FIRST);
@@ -213,11 +214,11 @@ fn a_database_that_finds_no_room_is_not_taken_for_a_damaged_one() {
     fs::rename(home.join(&name), &moved).expect("move");
     let filler = env.path("disk/filler");
     let _ = fs::write(&filler, vec![1; 1 << 20]);
-    let before = world(&env);
+    let before = home_and_manager_home(&env);
     let args = ["restore", &archive, "--session", FIRST, "--yes"];
     let full = env.run(args).code(1);
     assert!(full.stderr.contains("hint: free some disk space"), "{full}");
-    let mut after = world(&env);
+    let mut after = home_and_manager_home(&env);
     for folder in [
         "home/.codex-manager/backups",
         "home/.codex-manager/inventory.json",
@@ -256,14 +257,14 @@ fn i3_a_limit_on_file_size_changes_nothing() {
         }
         shell.args(["-c", &script]).output().expect("bash")
     };
-    let before = world(&env);
+    let before = home_and_manager_home(&env);
     for args in [
         "backup --no-status".to_owned(),
         format!("restore {big} --no-safety-backup"),
     ] {
         put_at(&env.codex_home(), "AGENTS.md", "be brief\n");
         for trap in ["", "trap '' XFSZ;"] {
-            // Whether the signal would end it or not: the write fails, and that is told.
+            // With or without the signal, the write fails and the error is reported.
             let output = limited(trap, &args);
             assert_eq!(output.status.code(), Some(1), "{trap} {args}: {output:?}");
             assert!(
@@ -271,11 +272,11 @@ fn i3_a_limit_on_file_size_changes_nothing() {
                 "{trap} {output:?}"
             );
         }
-        let mut after = world(&env);
+        let mut after = home_and_manager_home(&env);
         let mut expected = before.clone();
         for tree in [&mut after, &mut expected] {
             tree.0.remove(Path::new("home/.codex/AGENTS.md"));
-            // What is known of archives and accounts goes on with each backup.
+            // Records about archives and accounts advance with each backup.
             tree.0
                 .remove(Path::new("home/.codex-manager/inventory.json"));
             tree.0
@@ -292,7 +293,7 @@ fn i3_a_limit_on_file_size_changes_nothing() {
             );
             assert!(!path.contains("codex-manager-restore"), "{path}");
         }
-        // Back to the beginning: the archive of the login goes.
+        // Back to the initial state, without the archive of the login.
         for entry in fs::read_dir(env.manager_home().join("backups"))
             .expect("list")
             .flatten()
@@ -310,7 +311,7 @@ fn i3_a_limit_on_file_size_changes_nothing() {
 }
 
 #[test]
-fn holes_need_no_room() {
+fn holes_need_no_disk_space() {
     let env = TestEnv::new();
     sample_home(&env);
     let size = 64 << 20;
@@ -330,7 +331,7 @@ fn holes_need_no_room() {
         .code(0);
     let back = there.join("skills/sparse.bin").metadata().expect("back");
     assert_eq!(back.len(), size);
-    // What is no hole is refused before anything is written.
+    // Data without holes is refused before anything is written.
     put(&env, "skills/sparse.bin", noise(64 << 20));
     let full = env.run(["backup", "--no-status"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");

@@ -241,8 +241,7 @@ fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
     );
     let run = env.run(["recommend"]).code(5);
     assert!(
-        run.stderr
-            .contains("not a folder of an interrupted restore"),
+        run.stderr.contains("is not a private folder of this user"),
         "{run}"
     );
     // Private, but it names what is not ours.

@@ -1,5 +1,5 @@
-//! Ctrl-C in `backup` and `restore`, at any call that changes a disk: nothing is half done and nothing
-//! is left behind, without the help of a next command.
+//! Ctrl-C in `backup` and `restore`, at any call that changes the disk: the command leaves nothing
+//! half done and no temporary files, without the help of a later command.
 
 use crate::support::aftermath::{
     TwoHomes, archives, check_archives, debris, home, prepare, report,
@@ -14,18 +14,19 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-/// What Ctrl-C sends.
+/// The signal of Ctrl-C.
 const SIGINT: i32 = 2;
 
-/// How a command ends that the user stopped.
+/// The exit code of a command that the user interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// Whether it stopped, else it was done. Before it has begun, the signal alone ends it.
-fn was_stopped(output: &Output, told: &str) -> bool {
+/// Returns true if the command was interrupted, false if it completed. Before its handler is
+/// installed, the signal itself ends the command.
+fn was_stopped(output: &Output, context: &str) -> bool {
     match (output.status.code(), output.status.signal()) {
         (Some(0), _) => false,
         (Some(INTERRUPTED), _) | (None, Some(SIGINT)) => true,
-        other => panic!("{told}: {other:?}"),
+        other => panic!("{context}: {other:?}"),
     }
 }
 
@@ -46,19 +47,19 @@ fn a_backup_that_is_interrupted_leaves_no_debris() {
     let (mut missed, mut stopped) = (Vec::new(), 0);
     let tried = sample(&points, &mut dice);
     for point in &tried {
-        let told = format!("{point:?}");
+        let context = format!("{point:?}");
         let Some(output) = faulty(&env, &args, point, Fault::Interrupted) else {
-            missed.push(told);
+            missed.push(context);
             check_archives(&env, &known, "not reached");
             continue;
         };
-        let told = format!("{told} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+        let context = format!("{context} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
         let new = archives(&env).len() - known.len();
-        // Asked too late it is done, and says so.
-        assert_eq!(was_stopped(&output, &told), new == 0, "{told}");
+        // A command that is interrupted too late completes and says so.
+        assert_eq!(was_stopped(&output, &context), new == 0, "{context}");
         stopped += usize::from(new == 0);
-        check_archives(&env, &known, &told);
+        check_archives(&env, &known, &context);
         assert_same_tree(&before, &home(&env));
     }
     report(points.len(), tried.len(), &missed);
@@ -66,7 +67,7 @@ fn a_backup_that_is_interrupted_leaves_no_debris() {
 }
 
 #[test]
-fn a_wait_for_another_command_is_told_and_can_be_ended() {
+fn a_wait_for_another_command_is_reported_and_can_be_interrupted() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = backup(&env, &[]);
@@ -84,8 +85,8 @@ fn a_wait_for_another_command_is_told_and_can_be_ended() {
             .spawn()
             .expect("started");
         let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let told = said.by_ref().map(|line| line.expect("text"));
-        let told: Vec<_> = told
+        let context = said.by_ref().map(|line| line.expect("text"));
+        let context: Vec<_> = context
             .take_while(|line| !line.contains("another codex-manager is at work"))
             .collect();
         let id = rustix::process::Pid::from_child(&child);
@@ -95,7 +96,7 @@ fn a_wait_for_another_command_is_told_and_can_be_ended() {
         assert_eq!(
             status.code(),
             Some(INTERRUPTED),
-            "{args:?} {told:?} {rest:?}"
+            "{args:?} {context:?} {rest:?}"
         );
     }
     drop(held);
@@ -119,12 +120,12 @@ fn a_restore_that_is_interrupted_leaves_no_debris() {
         let Some(output) = both.restore_other(&env, &known, fault, &mut missed) else {
             continue;
         };
-        let told = format!("{point:?} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
-        let is_done = both.look(&env, &told);
-        assert_eq!(was_stopped(&output, &told), !is_done, "{told}");
+        let context = format!("{point:?} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+        let is_done = both.look(&env, &context);
+        assert_eq!(was_stopped(&output, &context), !is_done, "{context}");
         stopped += usize::from(!is_done);
-        check_archives(&env, &known, &told);
+        check_archives(&env, &known, &context);
     }
     report(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "it never stopped");

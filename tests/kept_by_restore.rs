@@ -1,4 +1,5 @@
-//! What a restore must not lose: what it cannot read, cannot save, or finds in an odd form.
+//! Data that a restore must not lose: unreadable files, files that no backup can save, and invalid
+//! files.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::without_processes;
@@ -12,7 +13,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
-/// A home whose database lies in a folder of its own; gives that.
+/// Creates a home with its database in a separate folder, and returns that folder.
 fn home_with_databases_apart(env: &TestEnv) -> PathBuf {
     let home = sample_home(env);
     let folder = env.path("databases");
@@ -23,8 +24,8 @@ fn home_with_databases_apart(env: &TestEnv) -> PathBuf {
     folder
 }
 
-/// What stands in the folder where Codex keeps damaged databases.
-fn kept(env: &TestEnv) -> Vec<Vec<u8>> {
+/// Returns the contents of the folder in which Codex keeps damaged databases.
+fn kept_databases(env: &TestEnv) -> Vec<Vec<u8>> {
     let folder = env.codex_home().join("db-backups");
     let folders = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = folders.flat_map(|f| fs::read_dir(f.path()).expect("list").flatten());
@@ -32,7 +33,7 @@ fn kept(env: &TestEnv) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_folder_that_cannot_be_searched_stays_where_it_is() {
+fn a_folder_without_search_permission_stays_in_place() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -47,12 +48,12 @@ fn a_folder_that_cannot_be_searched_stays_where_it_is() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_database_outside_the_home_is_kept_with_all_that_is_in_it() {
+fn a_folder_at_the_path_of_an_outside_database_is_kept_completely() {
     let env = TestEnv::new();
     let folder = home_with_databases_apart(&env);
     let archive = text(&backup(&env, &[]));
     let place = folder.join("state_5.sqlite");
-    // Twice in one second.
+    // Two restores in one second.
     for kept_text in ["nowhere else", "nor this"] {
         fs::remove_file(&place).expect("remove");
         fs::create_dir_all(place.join("deep")).expect("folder");
@@ -66,9 +67,9 @@ fn a_folder_in_the_place_of_a_database_outside_the_home_is_kept_with_all_that_is
         fs::read_to_string(folder.join("state_5.sqlite/deep/file")).expect("read")
     };
     let mut folders = fs::read_dir(env.codex_home().join("db-backups")).expect("list");
-    let mut kept = [read(folders.next()), read(folders.next())];
-    kept.sort();
-    assert_eq!(kept, ["nor this", "nowhere else"]);
+    let mut kept_databases = [read(folders.next()), read(folders.next())];
+    kept_databases.sort();
+    assert_eq!(kept_databases, ["nor this", "nowhere else"]);
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_damaged_database_outside_the_home_is_kept_before_it_is_replaced() {
         fs::write(folder.join("state_5.sqlite"), wreck).expect("damage");
         let run = env.run(["restore", &archive]).code(0);
         assert!(run.stderr.contains("db-backups"), "{run}");
-        assert_eq!(kept(&env), [wreck], "{run}");
+        assert_eq!(kept_databases(&env), [wreck], "{run}");
         assert_ne!(
             fs::read(folder.join("state_5.sqlite")).expect("read"),
             wreck
@@ -90,7 +91,7 @@ fn a_damaged_database_outside_the_home_is_kept_before_it_is_replaced() {
 }
 
 #[test]
-fn a_damaged_database_is_kept_where_files_have_one_name_only() {
+fn a_damaged_database_is_kept_on_a_disk_without_hard_links() {
     if !can_inject() {
         return;
     }
@@ -107,16 +108,16 @@ fn a_damaged_database_is_kept_where_files_have_one_name_only() {
     ];
     let (output, _) = traced(&env, &options.map(str::to_owned), &["restore", &archive]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(kept(&env), [wreck]);
+    assert_eq!(kept_databases(&env), [wreck]);
 }
 
 #[test]
-fn another_home_that_is_known_from_the_log_of_a_database_alone_shares_it() {
+fn a_home_known_only_from_the_wal_counts_as_sharing_the_database() {
     let env = TestEnv::new();
     let folder = home_with_databases_apart(&env);
     let archive = text(&backup(&env, &[]));
     put(&env, "AGENTS.md", "changed");
-    // As a home that is not closed leaves it: the rows are in the log.
+    // A home that was not closed leaves rows in the `-wal`.
     let open = env.path("open.sqlite");
     fs::remove_file(folder.join("state_5.sqlite")).expect("remove");
     state_database(&open, &env.codex_home());
@@ -144,7 +145,7 @@ fn another_home_that_is_known_from_the_log_of_a_database_alone_shares_it() {
 }
 
 #[test]
-fn a_merge_takes_a_conversation_that_stands_here_in_two_forms() {
+fn a_merge_accepts_a_conversation_with_two_live_files() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -187,7 +188,7 @@ fn a_conversation_gets_its_row_from_the_newest_database_of_the_archive() {
 }
 
 #[test]
-fn a_restore_that_cannot_learn_what_is_mounted_replaces_nothing() {
+fn a_restore_without_a_list_of_mounts_replaces_nothing() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -201,7 +202,7 @@ fn a_restore_that_cannot_learn_what_is_mounted_replaces_nothing() {
 }
 
 #[test]
-fn a_backup_names_what_it_cannot_look_at_at_the_top_of_a_home() {
+fn a_backup_names_top_level_entries_that_it_cannot_read() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     set_mode(&home, 0o444);
@@ -228,7 +229,7 @@ fn a_backup_names_databases_that_it_cannot_list() {
 }
 
 #[test]
-fn an_archive_with_databases_of_elsewhere_that_was_packed_again_is_put_back() {
+fn a_repacked_archive_with_outside_databases_is_restored() {
     let env = TestEnv::new();
     let _ = home_with_databases_apart(&env);
     let archive = backup(&env, &[]);
@@ -245,7 +246,7 @@ fn an_archive_with_databases_of_elsewhere_that_was_packed_again_is_put_back() {
 }
 
 #[test]
-fn a_live_database_that_cannot_be_copied_now_is_not_taken_for_a_damaged_one() {
+fn a_live_database_that_cannot_be_copied_is_not_treated_as_damaged() {
     if !can_inject() {
         return;
     }
@@ -257,7 +258,7 @@ fn a_live_database_that_cannot_be_copied_now_is_not_taken_for_a_damaged_one() {
     let delete = "DELETE FROM threads WHERE id=?1";
     connection.execute(delete, [FIRST]).expect("no row");
     let archive = text(&backup(&env, &[]));
-    // A conversation that only stands here, with a name of its own.
+    // A conversation that only the home has, with a name.
     let place = text(&home.join(rollout(FIRST)));
     let insert = "INSERT INTO threads VALUES(?1, ?2, 'a title')";
     connection.execute(insert, [FIRST, &place]).expect("a row");

@@ -18,10 +18,10 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often each is killed.
+/// The number of kills per test.
 const KILLS: usize = 30;
 
-/// Adds what takes a while: bytes that do not compress.
+/// Adds `mib` MiB of incompressible bytes, so that a backup takes a while.
 fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
     for i in 0..mib {
         let bytes: Vec<u8> = (0..1 << 17)
@@ -47,7 +47,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
         let _ = env.run(["recommend"]);
     }
     assert_same_tree(&before, &home(&env));
-    // Every archive that has a name is a good one.
+    // Every published archive is valid.
     let run = env.run(["verify", &good]).code(0);
     assert!(run.stdout.contains("ok"), "{run}");
     let list = env.run(["list-backups", "--json"]).code(0).json();
@@ -63,10 +63,10 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     assert_eq!(debris(&env), Vec::<PathBuf>::new());
 }
 
-/// Kills restores of `archive` into the home, again and again, at moments in the whole of one.
+/// Kills restores of `archive` into the home again and again, at random moments.
 fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, also: &str) {
     let both = |env: &TestEnv| (home(env), env.tree(also));
-    // The two states that there may be.
+    // The two permitted states.
     let changed = both(env);
     let began = Instant::now();
     let run = env.run(["restore", archive, "--json"]).code(0).json();
@@ -84,7 +84,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
         let target = if is_archived { &undo } else { archive };
         let delay = Duration::from_micros(whole / 3 + dice.below(whole));
         let _ = killed_after(env, &["restore", target, "--no-safety-backup"], delay);
-        // Any command finishes or undoes it, those too that only read.
+        // Any command finishes or undoes it, even one that only reads.
         let command = [
             &["recommend"][..],
             &["list-backups"],
@@ -109,7 +109,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
         seen.0, seen.1
     );
     let _ = env.run(["verify", archive, &undo]).code(0);
-    // No lock is stuck.
+    // No lock is left held.
     let _ = env.run(["restore", archive]).code(0);
     assert_eq!(both(env), archived);
     let _ = backup(env, &[]);
@@ -185,7 +185,7 @@ fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
 }
 
 #[test]
-fn i2_databases_in_another_folder_are_replaced_with_the_home() {
+fn i2_databases_outside_the_home_are_replaced_with_it() {
     let mut dice = Dice::new();
     let env = TestEnv::in_memory();
     let home = sample_home(&env);
@@ -241,8 +241,8 @@ fn i2_databases_in_another_folder_are_replaced_with_the_home() {
 }
 
 #[test]
-fn i2_a_restore_that_was_killed_is_finished_before_another_begins() {
-    // Started while the first was at work, so that no command looked in between.
+fn i2_a_killed_restore_is_finished_before_another_begins() {
+    // Started while the first is running, so that no command recovers in between.
     let mut dice = Dice::new();
     let env = TestEnv::in_memory();
     sample_home(&env);

@@ -1,5 +1,4 @@
-//! Homes whose parts lie elsewhere: databases by `sqlite_home`, conversations behind a link, the home
-//! itself behind one.
+//! Homes with parts elsewhere: databases by `sqlite_home`, linked conversations, a linked home.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows, said};
@@ -12,8 +11,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Puts the databases into a folder beside the home, by config.toml.
-fn databases_apart(lab: &Lab) -> PathBuf {
+/// Moves the databases into a folder beside the home and names it in config.toml.
+fn move_databases_outside(lab: &Lab) -> PathBuf {
     let (config, folder) = (lab.home().join("config.toml"), lab.world.path("databases"));
     let text = fs::read_to_string(&config).expect("config.toml");
     let line = format!("sqlite_home = \"{}\"\n", folder.display());
@@ -27,9 +26,9 @@ fn has_databases(folder: &Path) -> bool {
 }
 
 #[test]
-fn databases_that_lie_apart_come_back_where_codex_looks_for_them() {
+fn databases_outside_the_home_are_restored_where_codex_reads_them() {
     let Some(lab) = Lab::new() else { return };
-    let (home, databases) = (lab.home(), databases_apart(&lab));
+    let (home, databases) = (lab.home(), move_databases_outside(&lab));
     let id = lab.say("one");
     assert!(databases.join("state_5.sqlite").exists() && !has_databases(&home));
     let _ = lab.back_up();
@@ -43,9 +42,9 @@ fn databases_that_lie_apart_come_back_where_codex_looks_for_them() {
     let _ = lab.manager(["restore", safety]).code(0);
     assert_eq!(lab.shown(&home, &id), ["one", "later"]);
 
-    // The home alone is lost, then all of it.
+    // First the home alone is lost, then all of it.
     fs::remove_dir_all(&home).expect("lose the home");
-    // Without a config.toml here only the archive says where the databases go: that wants consent.
+    // Without a live config.toml only the archive names the folder, so `--yes` is needed.
     let _ = lab.manager(["restore", "latest"]).code(5);
     let done = lab
         .manager(["restore", "latest", "--yes", "--json"])
@@ -63,9 +62,9 @@ fn databases_that_lie_apart_come_back_where_codex_looks_for_them() {
 }
 
 #[test]
-fn a_conversation_put_back_alone_is_forgotten_by_databases_that_lie_apart() {
+fn a_conversation_restored_alone_loses_its_projection_in_outside_databases() {
     let Some(lab) = Lab::new() else { return };
-    let (home, databases) = (lab.home(), databases_apart(&lab));
+    let (home, databases) = (lab.home(), move_databases_outside(&lab));
     let (id, other) = (lab.say("one"), lab.say("other"));
     let _ = lab.back_up();
     lab.go_on(&home, &id, "later");
@@ -87,7 +86,7 @@ fn a_conversation_put_back_alone_is_forgotten_by_databases_that_lie_apart() {
     assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
     assert_eq!(rows(&databases).len(), 2);
 
-    // Archived since: the row out there follows too.
+    // Archived since: the row in the outside database follows too.
     let _ = lab
         .codex
         .run(&home, &lab.backend, &["archive", &id])
@@ -98,9 +97,9 @@ fn a_conversation_put_back_alone_is_forgotten_by_databases_that_lie_apart() {
 }
 
 #[test]
-fn databases_that_lie_apart_are_inside_a_home_of_its_own_elsewhere() {
+fn outside_databases_are_restored_inside_a_separate_home() {
     let Some(lab) = Lab::new() else { return };
-    let (home, databases) = (lab.home(), databases_apart(&lab));
+    let (home, databases) = (lab.home(), move_databases_outside(&lab));
     let id = lab.say("one");
     let _ = lab.back_up();
     let before = (lab.world.tree("home/.codex"), lab.world.tree("databases"));
@@ -115,7 +114,7 @@ fn databases_that_lie_apart_are_inside_a_home_of_its_own_elsewhere() {
 }
 
 #[test]
-fn databases_named_by_the_environment_are_taken_and_the_danger_elsewhere_is_said() {
+fn databases_named_by_the_environment_are_archived_and_the_risk_of_to_is_reported() {
     let Some(mut lab) = Lab::new() else { return };
     let (home, databases) = (lab.home(), lab.world.path("databases"));
     fs::create_dir(&databases).expect("a folder");
@@ -151,7 +150,7 @@ fn databases_named_by_the_environment_are_taken_and_the_danger_elsewhere_is_said
 }
 
 #[test]
-fn databases_that_another_home_shares_are_not_replaced() {
+fn databases_shared_with_another_home_are_not_replaced() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     // Bob's home keeps its rows in Alice's databases.
@@ -180,7 +179,7 @@ fn databases_that_another_home_shares_are_not_replaced() {
 }
 
 #[test]
-fn conversations_behind_a_link_are_put_back_through_it() {
+fn linked_conversations_are_restored_through_the_link() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let disk = lab.world.path("disk/conversations");
@@ -205,7 +204,7 @@ fn conversations_behind_a_link_are_put_back_through_it() {
     lab.go_on(&home, &id, "two");
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
 
-    // Where the link is gone there is a folder.
+    // Without the link, a folder is created.
     fs::remove_dir_all(&home).expect("lose the home");
     fs::remove_dir_all(lab.world.path("disk")).expect("and the disk");
     let _ = lab.manager(["restore", "latest"]).code(0);
@@ -215,7 +214,7 @@ fn conversations_behind_a_link_are_put_back_through_it() {
 }
 
 #[test]
-fn a_home_behind_a_link_stays_behind_it() {
+fn a_linked_home_stays_linked() {
     let Some(lab) = Lab::new() else { return };
     let (home, real) = (lab.home(), lab.world.path("disk/codex"));
     fs::create_dir_all(lab.world.path("disk")).expect("a folder");
@@ -233,7 +232,7 @@ fn a_home_behind_a_link_stays_behind_it() {
     assert_eq!(said(&rollout(&real, &id)), ["one", "two"]);
 }
 
-/// The sample home at `home`, and its database in `folder`, which its settings name.
+/// Creates the sample home at `home`, with its database in `folder`, which config.toml names.
 fn sample_with_databases_in(home: &Path, folder: &Path) -> PathBuf {
     sample_home_at(home);
     fs::remove_file(home.join("state_5.sqlite")).expect("remove");
@@ -270,7 +269,7 @@ fn databases_outside_the_home_count_as_files() {
     for counted in [&planned, &made] {
         assert_eq!(counted["files"], files, "{counted}");
     }
-    // The id and the legacy login stand already.
+    // The id and the legacy login exist already.
     let plan = env
         .run(["restore", "latest", "--dry-run", "--json"])
         .code(0)
@@ -289,7 +288,7 @@ fn databases_outside_the_home_count_as_files() {
 }
 
 #[test]
-fn rows_in_databases_outside_the_home_point_into_the_home_that_they_come_to() {
+fn restored_rows_in_outside_databases_point_into_the_target_home() {
     let mut env = TestEnv::new();
     let (home, other) = (env.codex_home(), env.path("other"));
     let folder = |env: &TestEnv, name: &str| env.path(name);
@@ -317,7 +316,7 @@ fn rows_in_databases_outside_the_home_point_into_the_home_that_they_come_to() {
 }
 
 #[test]
-fn a_merge_keeps_the_rows_of_databases_outside_the_home() {
+fn a_merge_keeps_rows_of_outside_databases() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let database = sample_with_databases_in(&home, &env.path("databases"));
@@ -329,7 +328,7 @@ fn a_merge_keeps_the_rows_of_databases_outside_the_home() {
     assert_eq!(taken.expect("deleted"), 1);
     connection.close().expect("close");
     let archive = text(&backup(&env, &[]));
-    // Since then there is a conversation that the archive does not know.
+    // A conversation that the archive does not have.
     fs::write(&second, held).expect("write");
     fs::remove_file(&database).expect("remove");
     state_database(&database, &home);
@@ -341,13 +340,13 @@ fn a_merge_keeps_the_rows_of_databases_outside_the_home() {
 }
 
 #[test]
-fn a_home_without_rows_takes_none_of_the_home_that_it_shares_databases_with() {
+fn a_home_without_rows_takes_none_from_a_home_that_shares_its_databases() {
     let env = TestEnv::new();
     let (home, other) = (env.codex_home(), env.path("other"));
     let folder = env.path("databases");
     let database = sample_with_databases_in(&home, &folder);
     let rows = sample::rows(&database);
-    // The other home has a conversation, and no row of it.
+    // The other home has a conversation without a row.
     let id = "01a1f799-0000-7000-8000-0000000000bb";
     write_auth(&other, &alice(0));
     let settings = fs::read(home.join("config.toml")).expect("settings");
@@ -359,13 +358,13 @@ fn a_home_without_rows_takes_none_of_the_home_that_it_shares_databases_with() {
     let run = |args: &[&str]| env.run([&of_other, args].concat());
     put_at(&other, "AGENTS.md", "changed\n");
 
-    // Whole, or merged: the databases are not that home's to replace.
+    // Complete or merged: the databases do not belong to that home alone.
     for more in [&[][..], &["--merge"]] {
         let refused = run(&[&["restore", &archive], more].concat()).code(5);
         assert!(refused.stderr.contains("shares the databases"), "{refused}");
         assert_eq!(sample::rows(&database), rows);
     }
-    // A part, also where the rows of the other home are in the archive.
+    // The same for a partial restore, also if the archive has rows of the other home.
     for part in [
         &["--session", id][..],
         &["--only", "sessions"],
@@ -377,7 +376,7 @@ fn a_home_without_rows_takes_none_of_the_home_that_it_shares_databases_with() {
         assert_eq!(sample::rows(&database), rows, "{part:?}");
         put_at(&other, sample::rollout(id), sample::line(0));
     }
-    // Nor does the home with the rows lose its own by a restore of itself.
+    // The home with the rows keeps them in a restore of its own.
     let own = text(&backup(&env, &[]));
     let _ = env.run(["restore", &own]).code(0);
     assert_eq!(sample::rows(&database), rows);

@@ -1,4 +1,4 @@
-//! Homes as they are found: links, foreign bytes, odd names.
+//! Unusual homes: links, names that are not Unicode, unreadable files, far times.
 
 use crate::support::aftermath::{debris, home};
 use crate::support::archives::{put_back, put_back_onto, take};
@@ -48,7 +48,7 @@ fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
     let _ = env.run(["restore", &archive]).code(0);
     assert_same_home(&before.0, &env.tree("home/.codex"));
     assert_same_tree(&before.1, &env.tree("disk"));
-    // Also when nothing is left of them.
+    // The same if none of them is left.
     let empty = TestEnv::new();
     write_auth(&empty.codex_home(), &alice(0));
     let none = text(&backup(&empty, &[]));
@@ -64,7 +64,7 @@ fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
 }
 
 #[test]
-fn a_home_that_is_a_link_stays_one() {
+fn a_home_that_is_a_link_stays_a_link() {
     let env = TestEnv::new();
     sample_home_at(&env.path("disk/real"));
     symlink(env.path("disk/real"), env.codex_home()).expect("link");
@@ -77,7 +77,7 @@ fn a_home_that_is_a_link_stays_one() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_named_and_left_alone_by_a_restore() {
+fn files_that_cannot_be_archived_are_named_and_kept_by_a_restore() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     env.write("outside/dotfiles/SKILL.md", "x");
@@ -104,7 +104,7 @@ fn what_cannot_be_taken_is_named_and_left_alone_by_a_restore() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_named_and_left_alone() {
+fn an_unreadable_file_is_named_and_kept() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let locked = home.join("skills/mine/locked");
@@ -119,7 +119,7 @@ fn a_file_that_may_not_be_read_is_named_and_left_alone() {
 }
 
 #[test]
-fn a_home_that_may_not_be_written_is_backed_up_and_not_restored() {
+fn a_read_only_home_is_backed_up_but_not_restored() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     fs::set_permissions(&home, fs::Permissions::from_mode(0o500)).expect("chmod");
@@ -134,7 +134,7 @@ fn a_home_that_may_not_be_written_is_backed_up_and_not_restored() {
 }
 
 #[test]
-fn a_home_without_a_file_comes_back_without_one() {
+fn an_empty_home_is_restored_as_empty() {
     let env = TestEnv::new();
     let home = env.codex_home();
     fs::create_dir_all(&home).expect("folder");
@@ -155,7 +155,7 @@ fn a_home_without_a_file_comes_back_without_one() {
 }
 
 #[test]
-fn both_copies_of_a_conversation_that_diverged_are_kept() {
+fn both_versions_of_a_diverged_conversation_are_kept() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let name = rollout(FIRST);
@@ -176,7 +176,7 @@ fn both_copies_of_a_conversation_that_diverged_are_kept() {
 }
 
 #[test]
-fn what_a_backup_took_can_be_put_back_whatever_its_names_are() {
+fn archived_files_with_any_name_can_be_restored() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     for name in [
@@ -208,13 +208,13 @@ fn what_a_backup_took_can_be_put_back_whatever_its_names_are() {
     found.0.retain(|path, _| {
         path.extension().is_none_or(|e| e != "lock") || path.ends_with("yarn.lock")
     });
-    // A home that is new is private, and a login in it is written today.
+    // A new home is private, and its login is written today.
     for tree in [&mut expected, &mut found] {
         tree.0.remove(Path::new(""));
         tree.0.remove(Path::new("auth.json"));
     }
     assert_same_home(&expected, &found);
-    // Another spelling of a name of Codex's is no good anywhere else: it is named, not taken.
+    // Another spelling of one of Codex's names is not portable: it is named, not archived.
     put(&env, "Config.toml", "x");
     let run = env.run(["backup", "--no-status"]).code(6);
     assert!(run.stderr.contains("Config.toml"), "{run}");
@@ -223,7 +223,7 @@ fn what_a_backup_took_can_be_put_back_whatever_its_names_are() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
+fn foreign_files_at_codexs_paths_are_named_and_kept() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let before = text(&backup(&env, &[]));
@@ -237,14 +237,14 @@ fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
     put(&env, "sqlite/notes.txt", "x");
     symlink("notes.txt", home.join("sqlite/a.sqlite")).expect("link");
     symlink(home.join("sqlite/notes.txt"), home.join("sqlite/b.sqlite")).expect("link");
-    // Text that goes into the home and out again.
+    // A target that begins with the path of the home and leaves it.
     let out = home.join("skills/../../elsewhere");
     symlink(out, home.join("skills/out")).expect("link");
-    // Neither is as Codex spells it.
+    // Neither has Codex's spelling.
     put(&env, "Prompts/x", "x");
     put(&env, "PROMPTS/x", "x");
     fs::rename(home.join("prompts"), env.path("prompts")).unwrap_or(());
-    // The user's own.
+    // Files of the user.
     put(&env, "mine.sqlite/x", "x");
     symlink(&home, home.join("here")).expect("link");
     let run = env.run(["backup", "--no-status", "--json"]).code(6);
@@ -268,7 +268,7 @@ fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
     for path in expected.iter().chain(&["mine.sqlite/x", "here"]) {
         assert!(home.join(path).symlink_metadata().is_ok(), "{path} is gone");
     }
-    // An archive that knows nothing of them would remove what no safety backup takes.
+    // An archive without them must not remove them, because no safety backup can save them.
     let run = env.run(["restore", &before]).code(5);
     assert!(run.stderr.contains("installation_id"), "{run}");
     put(&env, "auth.json/x", "x");
@@ -283,7 +283,7 @@ fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
 }
 
 #[test]
-fn a_name_that_is_no_text_is_protected_as_others_are() {
+fn a_name_that_is_not_unicode_is_protected_like_others() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let odd = home
@@ -300,7 +300,7 @@ fn a_name_that_is_no_text_is_protected_as_others_are() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_unpacked_by_any_tar() {
+fn a_read_only_folder_can_be_unpacked_by_any_tar() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     put(&env, "skills/mine/closed/below/x", "x");
@@ -333,7 +333,7 @@ fn a_folder_that_may_not_be_written_is_unpacked_by_any_tar() {
 }
 
 #[test]
-fn very_many_names_that_are_alike_can_be_read_again() {
+fn an_archive_with_very_many_similar_names_can_be_read() {
     let env = TestEnv::in_memory();
     let folders = vec!["n".repeat(240); 15].join("/");
     let folder = env.codex_home().join("skills").join(folders);
@@ -353,11 +353,11 @@ fn very_many_names_that_are_alike_can_be_read_again() {
 }
 
 #[test]
-fn a_path_that_is_too_long_for_an_archive_is_named_and_left_alone() {
+fn a_path_too_long_for_an_archive_is_named_and_kept() {
     let env = TestEnv::in_memory();
     let home = sample_home(&env);
     let name = "d".repeat(250);
-    // Further than a path may lead by itself.
+    // Longer than the path limit of one system call.
     let deepest = home.join("skills");
     let mut at = rustix::fs::open(&deepest, OFlags::DIRECTORY, Mode::empty()).expect("open");
     for _ in 0..17 {
@@ -373,7 +373,7 @@ fn a_path_that_is_too_long_for_an_archive_is_named_and_left_alone() {
 }
 
 #[test]
-fn a_login_that_is_a_link_is_replaced_as_a_name() {
+fn a_login_that_is_a_link_is_replaced_and_its_target_kept() {
     for hard in [false, true] {
         let env = TestEnv::new();
         let home = sample_home(&env);
@@ -398,7 +398,7 @@ fn a_login_that_is_a_link_is_replaced_as_a_name() {
 }
 
 #[test]
-fn a_login_that_is_none_does_not_stop_a_backup() {
+fn an_invalid_login_does_not_stop_a_backup() {
     for bytes in ["", "\0\0\0\0", "{\"tok"] {
         let env = TestEnv::new();
         let home = sample_home(&env);
@@ -412,7 +412,7 @@ fn a_login_that_is_none_does_not_stop_a_backup() {
 }
 
 #[test]
-fn what_can_be_no_login_is_kept_beside_when_a_restore_replaces_it() {
+fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
     let folder =
         |path: &Path| fs::create_dir(path).and_then(|()| fs::write(path.join("x"), "mine"));
     let pipe = |path: &Path| {
@@ -428,7 +428,7 @@ fn what_can_be_no_login_is_kept_beside_when_a_restore_replaces_it() {
         (
             "garbage",
             |path| fs::write(path, "{\"tok"),
-            "truncated JSON; its bytes were kept in ",
+            "truncated JSON; a copy was kept in ",
         ),
     ];
     for (what, make, because) in cases {
@@ -440,7 +440,7 @@ fn what_can_be_no_login_is_kept_beside_when_a_restore_replaces_it() {
         fs::remove_file(&login).expect("remove");
         make(&login).expect(what);
         let wreck = login.symlink_metadata().expect("look");
-        // Where no login is wanted it stays as it is.
+        // A restore without the login leaves it in place.
         let _ = env.run(["restore", &archive, "--auth", "skip"]).code(0);
         let kept = login.symlink_metadata().expect("look");
         assert_eq!(
@@ -464,8 +464,8 @@ fn what_can_be_no_login_is_kept_beside_when_a_restore_replaces_it() {
 }
 
 #[test]
-fn times_of_long_ago_and_far_ahead_come_back() {
-    // The last instant that a manifest can tell.
+fn times_far_in_the_past_and_future_are_restored() {
+    // The latest time that a manifest can hold.
     const LAST: (i64, i64) = (9_223_372_036, 854_775_807);
     let env = TestEnv::in_memory();
     let codex = sample_home(&env);
@@ -501,7 +501,7 @@ fn times_of_long_ago_and_far_ahead_come_back() {
     set("skills", (-86_400, 999_999_999));
     env.tick();
     let archive = text(&backup(&env, &[]));
-    // What is told as another time than it has is unchanged all the same.
+    // A file whose stored time is clamped still counts as unchanged.
     let again = env.run(["backup", "--no-status", "--json"]).code(0).json();
     assert!(again["reused_bytes"].as_u64() > Some(0), "{again}");
     for _ in 0..2 {
@@ -512,7 +512,7 @@ fn times_of_long_ago_and_far_ahead_come_back() {
         }
         assert_eq!(time_of(&codex.join("skills")), (-86_400, 999_999_999));
     }
-    // Any tar has whole seconds.
+    // Tar headers hold whole seconds.
     let there = env.path("there");
     fs::create_dir(&there).expect("folder");
     let tar = Command::new("tar")
@@ -547,7 +547,7 @@ fn a_damaged_database_is_named_and_kept() {
 }
 
 #[test]
-fn archives_do_not_hold_archives() {
+fn archives_contain_no_archives() {
     let mut env = TestEnv::new();
     let home = sample_home(&env);
     env.set("CODEX_MANAGER_HOME", home.join("manager"));
@@ -573,13 +573,13 @@ fn archives_do_not_hold_archives() {
 }
 
 #[test]
-fn a_wreck_in_the_place_of_a_database_is_archived_as_it_is_and_said() {
+fn an_invalid_database_is_archived_as_it_is_and_named() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     put(&env, "goals_1.sqlite", vec![7; 9000]);
     let whole = fs::read(home.join("state_5.sqlite")).expect("read");
     put(&env, "queue_1.sqlite", &whole[..9]);
-    // None of these is a wreck.
+    // None of these is invalid.
     put(&env, "notes.sqlite", "the user's own, and no database");
     put(&env, "memories_1.sqlite", "");
     let before = env.tree("home/.codex");
@@ -614,7 +614,7 @@ fn a_wreck_in_the_place_of_a_database_is_archived_as_it_is_and_said() {
 }
 
 #[test]
-fn a_wreck_among_databases_outside_the_home_is_named() {
+fn an_invalid_database_outside_the_home_is_named() {
     let mut env = TestEnv::new();
     sample_home(&env);
     env.write("databases/state_5.sqlite", vec![7; 9000]);
@@ -628,7 +628,7 @@ fn a_wreck_among_databases_outside_the_home_is_named() {
 }
 
 #[test]
-fn a_home_that_is_a_link_to_nowhere_is_left_alone() {
+fn a_home_that_is_a_dangling_link_is_not_replaced() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -641,14 +641,14 @@ fn a_home_that_is_a_link_to_nowhere_is_left_alone() {
     assert!(home.is_symlink() && !env.path("unmounted").exists());
     let run = env.run(["doctor"]).code(5);
     assert!(run.stdout.contains("a link to nowhere"), "{run}");
-    // The disk is there again.
+    // The disk is mounted again.
     fs::create_dir(env.path("unmounted")).expect("folder");
     let _ = env.run(["restore", &archive, "--yes"]).code(0);
     assert!(home.is_symlink() && env.path("unmounted/AGENTS.md").exists());
 }
 
 #[test]
-fn nothing_is_put_into_a_home_or_around_one() {
+fn a_restore_into_or_around_a_home_is_refused() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -671,7 +671,7 @@ fn nothing_is_put_into_a_home_or_around_one() {
     }
     assert_same_tree(&before, &env.tree("home"));
     assert!(!env.path("new").exists());
-    // A manager home that is yet to be made would be made in the folder.
+    // A manager home that does not exist yet would be created in the folder.
     let there = text(&env.path("there"));
     let manager = text(&env.path("there/manager"));
     let args = ["restore", &archive, "--to", &there];
@@ -682,7 +682,7 @@ fn nothing_is_put_into_a_home_or_around_one() {
 }
 
 #[test]
-fn a_backup_of_nothing_by_mistake_is_refused() {
+fn a_backup_of_a_missing_home_is_refused() {
     let env = TestEnv::new();
     sample_home(&env);
     for exclude in ["", "/", "//"] {
@@ -700,7 +700,7 @@ fn a_backup_of_nothing_by_mistake_is_refused() {
 }
 
 #[test]
-fn a_link_that_is_left_out_is_named_once() {
+fn a_skipped_link_is_named_once() {
     let env = TestEnv::new();
     sample_home(&env);
     env.write("elsewhere/big.bin", "x");
@@ -715,7 +715,7 @@ fn a_link_that_is_left_out_is_named_once() {
 }
 
 #[test]
-fn an_exclusion_that_fits_nothing_is_said() {
+fn an_exclude_that_matches_nothing_is_reported() {
     let env = TestEnv::new();
     sample_home(&env);
     let unused = "--exclude skill matches nothing";
@@ -739,19 +739,19 @@ fn an_exclusion_that_fits_nothing_is_said() {
         let said = with("skills/");
         assert!(!said.contains("matches nothing"), "{said}");
     }
-    // What is not in the archive is said by `restore`.
+    // `restore` names files that the archive lacks.
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
     assert!(
-        run.stderr.contains("nothing in the archive is named skill"),
+        run.stderr.contains("nothing in the archive matches skill"),
         "{run}"
     );
 }
 
 #[test]
-fn names_that_differ_by_case_alone_are_never_merged() {
+fn names_that_differ_only_in_case_are_never_merged() {
     let env = TestEnv::new();
     sample_home(&env);
-    // No two files have one name on any disk, but their folders do.
+    // No two files have the same name on any disk, but their folders do.
     put(&env, "skills/Mine/other.md", "# other\n");
     let (archive, _) = take(&env, "x.tar.gz", Compression::Fast, None).expect("taken");
     let Err(refused) = put_back_onto(&env, &archive, "there", Some(true)) else {
@@ -767,7 +767,7 @@ fn names_that_differ_by_case_alone_are_never_merged() {
     for name in ["skills/Mine/other.md", "skills/mine/SKILL.md"] {
         assert!(there.join(name).is_file(), "{name}");
     }
-    // An empty folder is one, too.
+    // An empty folder counts too.
     fs::remove_dir_all(env.codex_home().join("skills/Mine")).expect("remove");
     fs::create_dir(env.codex_home().join("skills/MINE")).expect("folder");
     let (archive, _) = take(&env, "y.tar.gz", Compression::Fast, None).expect("taken");
@@ -776,7 +776,7 @@ fn names_that_differ_by_case_alone_are_never_merged() {
 }
 
 #[test]
-fn a_restore_without_a_safety_backup_is_advised_where_it_works() {
+fn no_safety_backup_is_suggested_only_where_it_helps() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -790,7 +790,7 @@ fn a_restore_without_a_safety_backup_is_advised_where_it_works() {
     assert!(run.stderr.contains(advice), "{run}");
     let _ = env.run_unprivileged(&["restore", &archive, advice]).code(0);
     assert_eq!(fs::read_to_string(&locked).expect("read"), "# mine\n");
-    // What is in a folder that cannot be listed cannot be carried over either.
+    // Entries of a folder that cannot be listed cannot be linked either.
     let folder = home.join("skills/mine");
     lock(&folder, 0o000);
     let run = env.run_unprivileged(&["restore", &archive]).code(1);

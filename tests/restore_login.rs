@@ -1,4 +1,4 @@
-//! What becomes of logins when the real Codex renews them between a backup and a restore.
+//! Logins that the real Codex renews between a backup and a restore.
 
 use crate::support::env::assert_same_tree;
 use crate::support::injection::{can_inject, killed_at};
@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 const FIRST: &str = "rt.acct-alice.f1.1";
 const SECOND: &str = "rt.acct-alice.f1.2";
 
-/// The notes of a restore, in one text.
+/// Returns the notes of a restore as one text.
 fn notes(document: &Value) -> String {
     document["notes"].to_string()
 }
 
 #[test]
-fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
+fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
     let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
         return;
     };
@@ -42,7 +42,7 @@ fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
         .code(0);
     lab.go_on(&home, &id, "with the renewed login");
 
-    // By name the archived one comes back, and the renewed one is in the profile first.
+    // `--auth archive` restores the archived login, and saves the renewed one to the profile first.
     let args = ["restore", "latest", "--auth", "archive"];
     let warned = lab.manager(args).code(0);
     assert!(warned.stderr.contains("probably spent"), "{warned}");
@@ -55,14 +55,17 @@ fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
         .expect_failure();
     assert!(lost.stderr.contains("already used"), "{lost}");
 
-    // The newest that is known goes live again.
+    // The newest known login goes live again.
     let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(back["auth"], "kept-newer", "{back}");
-    assert!(notes(&back).contains("profile went live"), "{back}");
+    assert!(
+        notes(&back).contains("restored the login of the profile"),
+        "{back}"
+    );
     assert_eq!(read_refresh_token(&home), SECOND);
     let _ = lab.say("signed in again");
 
-    // Also where no login is left at all.
+    // The same without any live login.
     fs::remove_file(home.join("auth.json")).expect("lose the login");
     let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(back["auth"], "kept-newer");
@@ -85,7 +88,7 @@ fn a_login_renewed_by_the_probe_of_a_backup_is_the_one_archived() {
 }
 
 #[test]
-fn an_archive_of_another_account_needs_a_yes_and_saves_the_live_login_first() {
+fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let alices = lab.say("by alice");
@@ -98,7 +101,7 @@ fn an_archive_of_another_account_needs_a_yes_and_saves_the_live_login_first() {
     assert!(refused.stderr.contains("bob@example.com"), "{refused}");
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
 
-    // Her conversations with his login: shown and resumed by id.
+    // Alice's conversations with Bob's login: listed, and resumed by id.
     let skipped = lab.manager(["restore", "alice", "--auth", "skip", "--merge", "--json"]);
     assert_eq!(skipped.code(0).json()["auth"], "skipped");
     assert_eq!(read_refresh_token(&home), "rt.acct-bob.f1.1");
@@ -128,8 +131,8 @@ fn an_archive_of_another_account_needs_a_yes_and_saves_the_live_login_first() {
     );
 }
 
-/// A command that has come to the lock of Codex's login.
-fn at_the_lock(lab: &Lab, args: &[&str]) -> Child {
+/// Starts a command and waits until it is blocked on the lock of Codex's login.
+fn spawn_blocked_on_login_lock(lab: &Lab, args: &[&str]) -> Child {
     let mut command = lab.world.command(args);
     let child = command
         .stdout(Stdio::piped())
@@ -157,13 +160,13 @@ fn at_the_lock(lab: &Lab, args: &[&str]) -> Child {
 }
 
 #[test]
-fn while_codex_renews_the_login_a_backup_and_a_restore_wait_for_it() {
+fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let _ = lab.say("one");
     let _ = lab.back_up();
-    // Held by a name outside the home, as by a Codex that cannot be seen from here: one that has
-    // it open in the home is in the way of a restore as such.
+    // Locked through a name outside of the home, like a Codex that this machine cannot see. A Codex
+    // that has the file open in the home blocks a restore anyway.
     let alias = lab.world.path("alias.lock");
     fs::hard_link(home.join("auth.lock"), &alias).expect("a second name");
     for (generation, args) in [
@@ -171,8 +174,8 @@ fn while_codex_renews_the_login_a_backup_and_a_restore_wait_for_it() {
         (3, &["restore", "latest", "--json"][..]),
     ] {
         let held = FileLock::exclusive(&alias).expect("the lock");
-        let child = at_the_lock(&lab, args);
-        // Codex would hold it for a moment; long enough here to see that nothing goes on.
+        let child = spawn_blocked_on_login_lock(&lab, args);
+        // Codex holds the lock for a moment. Held longer here, to show that nothing continues.
         std::thread::sleep(Duration::from_millis(300));
         assert!(processes::alive(child.id()), "{args:?} did not wait");
         let renewed = SignIn::alice()
@@ -188,13 +191,13 @@ fn while_codex_renews_the_login_a_backup_and_a_restore_wait_for_it() {
         );
         assert_eq!(read_refresh_token(&home), renewed.refresh_token());
     }
-    // The backup that waited has the second.
+    // The backup that waited has the second login.
     let _ = lab.manager(["restore", "latest", "--to", "there"]).code(0);
     assert_eq!(read_refresh_token(&lab.world.path("there")), SECOND);
 }
 
 #[test]
-fn whoever_is_seen_to_hold_the_login_is_in_the_way_of_a_restore() {
+fn a_process_that_holds_the_login_lock_blocks_a_restore() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.say("one");
     let _ = lab.back_up();
@@ -207,12 +210,12 @@ fn whoever_is_seen_to_hold_the_login_is_in_the_way_of_a_restore() {
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
 }
 
-fn names_of(path: &Path) -> u64 {
+fn link_count(path: &Path) -> u64 {
     fs::symlink_metadata(path).expect("a file").nlink()
 }
 
 #[test]
-fn a_hard_linked_login_is_replaced_as_a_name_and_codex_can_renew_it_again() {
+fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
     let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
         return;
     };
@@ -221,10 +224,10 @@ fn a_hard_linked_login_is_replaced_as_a_name_and_codex_can_renew_it_again() {
     let _ = lab.back_up();
     fs::hard_link(&live, &store).expect("a second name");
 
-    // Kept or replaced, what is live afterwards has one name.
+    // Kept or replaced, the live login has one hard link.
     let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(kept["auth"], "restored");
-    assert_eq!((names_of(&live), names_of(&store)), (1, 1));
+    assert_eq!((link_count(&live), link_count(&store)), (1, 1));
     let _ = lab.say("renews the login");
     assert_eq!(read_refresh_token(&home), SECOND);
 
@@ -233,14 +236,14 @@ fn a_hard_linked_login_is_replaced_as_a_name_and_codex_can_renew_it_again() {
     let _ = lab
         .manager(["restore", "latest", "--auth", "archive"])
         .code(0);
-    assert_eq!((names_of(&live), names_of(&store)), (1, 1));
+    assert_eq!((link_count(&live), link_count(&store)), (1, 1));
     assert_eq!(read_refresh_token(&home), FIRST);
     let text = fs::read_to_string(&store).expect("the other name");
     assert!(text.contains(SECOND), "written through");
 }
 
 #[test]
-fn a_linked_login_is_replaced_as_a_name_and_its_target_stays() {
+fn a_restore_replaces_a_symlinked_login_and_keeps_its_target() {
     let Some(lab) = Lab::new() else { return };
     let (home, store) = (lab.home(), lab.world.path("home/store.json"));
     let live = home.join("auth.json");
@@ -250,7 +253,7 @@ fn a_linked_login_is_replaced_as_a_name_and_its_target_stays() {
     fs::remove_file(&live).expect("remove");
     symlink("../store.json", &live).expect("link");
 
-    // The newer one behind the link is kept, as the link it is.
+    // The newer login behind the link is kept, and stays a link.
     let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(kept["auth"], "kept-newer");
     assert!(live.is_symlink());
@@ -261,7 +264,7 @@ fn a_linked_login_is_replaced_as_a_name_and_its_target_stays() {
         .code(0);
     assert!(!live.is_symlink());
     assert_eq!(
-        (read_refresh_token(&home), names_of(&live)),
+        (read_refresh_token(&home), link_count(&live)),
         (FIRST.to_owned(), 1)
     );
     assert_eq!(
@@ -282,12 +285,12 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     let _ = lab.back_up();
     let restore = ["restore", "latest", "--yes", "--no-safety-backup"];
     for number in 1..20 {
-        // The journal is written; the exchange itself does not come any more.
+        // The journal is written; the exchange is not reached.
         if killed_at(&lab.world, &restore, "renameat2", number) {
             assert!(number > 1, "nothing was exchanged");
             break;
         }
-        // Codex is used before any command of ours.
+        // Codex is used before the next command.
         write_auth_text(&home, &aged(&home));
         let id = lab.say("renews the login");
         let renewed = read_refresh_token(&home);

@@ -1,4 +1,4 @@
-//! Conversations in every form the real Codex keeps them in, put back under its databases.
+//! Rollouts in every form that the real Codex writes, restored under its databases.
 
 use crate::support::lab::{Lab, rollout, rollouts, rows, said};
 use std::fs;
@@ -19,7 +19,7 @@ fn relative(lab: &Lab, file: &Path) -> String {
 }
 
 #[test]
-fn a_conversation_put_back_alone_shows_no_turn_that_its_file_lacks() {
+fn a_conversation_restored_alone_shows_only_turns_of_its_file() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let (id, other) = (lab.say("one"), lab.say("other"));
@@ -43,7 +43,7 @@ fn a_conversation_put_back_alone_shows_no_turn_that_its_file_lacks() {
 }
 
 #[test]
-fn a_conversation_archived_since_comes_back_as_one_file() {
+fn a_conversation_archived_since_is_restored_as_one_file() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -96,7 +96,8 @@ fn a_conversation_unarchived_since_is_archived_again() {
     assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
 
-    // The same by itself: its row in the database that stays says archived again.
+    // The same for a restore of this conversation alone: its row in the live database says archived
+    // again.
     let args = ["restore", "latest", "--session", &id];
     let _ = lab.manager(args).code(0);
     assert_eq!(rows(&home), [(id.clone(), file)]);
@@ -107,14 +108,14 @@ fn a_conversation_unarchived_since_is_archived_again() {
 }
 
 #[test]
-fn a_compressed_conversation_comes_back_and_goes_on() {
+fn a_compressed_conversation_is_restored_and_can_be_resumed() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
     let plain = rollout(&home, &id);
     let packed = zstd(&plain);
     let _ = lab.back_up();
-    // Codex unpacks it and goes on; going back leaves one file again.
+    // Codex unpacks it and appends to it. A restore of the archive leaves one file again.
     lab.go_on(&home, &id, "later");
     assert_eq!(rollouts(&home), [plain.as_path()]);
     let _ = lab.manager(["restore", "latest"]).code(0);
@@ -124,14 +125,14 @@ fn a_compressed_conversation_comes_back_and_goes_on() {
     lab.go_on(&home, &id, "two");
     assert_eq!(said(&plain), ["one", "two"]);
 
-    // Put back alone, it replaces the plain file.
+    // Restored alone, it replaces the plain file.
     let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
     assert_eq!(rollouts(&home), [packed.as_path()]);
     lab.go_on(&home, &id, "three");
     assert_eq!(said(&plain), ["one", "three"]);
     assert_eq!(lab.shown(&home, &id), ["one", "three"]);
 
-    // And elsewhere, where the rows name the plain file.
+    // Restored with `--to`, where the rows name the plain file.
     let clone = lab.world.path("clone");
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     assert_eq!(lab.listed(&clone), [&*id]);
@@ -141,7 +142,7 @@ fn a_compressed_conversation_comes_back_and_goes_on() {
 }
 
 #[test]
-fn a_conversation_that_stands_in_two_forms_is_archived_once_with_all_of_it() {
+fn a_conversation_in_two_files_is_archived_once_and_completely() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -159,7 +160,7 @@ fn a_conversation_that_stands_in_two_forms_is_archived_once_with_all_of_it() {
 }
 
 #[test]
-fn a_line_that_was_cut_off_stays_as_it_is_and_the_conversation_goes_on() {
+fn a_truncated_line_is_kept_and_the_conversation_can_be_resumed() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -204,13 +205,13 @@ fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
 }
 
 #[test]
-fn a_conversation_longer_than_its_restored_projection_is_caught_up() {
+fn codex_catches_up_a_conversation_longer_than_its_projection() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
     lab.go_on(&home, &id, "two");
-    // The databases of the archive, the longer conversation of the home.
+    // The databases of the archive with the longer conversation of the home.
     let _ = lab.manager(["restore", "latest", "--merge"]).code(0);
     assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(
@@ -222,8 +223,8 @@ fn a_conversation_longer_than_its_restored_projection_is_caught_up() {
     assert_eq!(lab.shown(&home, &id), ["one", "two", "three"]);
     assert_eq!(said(&rollout(&home, &id)), ["one", "two", "three"]);
 
-    // So it is where the live projection goes, as it does elsewhere by --to: here one is made that
-    // is older than the conversation archived beside it.
+    // This happens when the live projection is removed, as it is with `--to`. Here the projection
+    // is older than the conversation in the same archive.
     let older = lab.world.path("older.sqlite");
     fs::copy(home.join("thread_history_1.sqlite"), &older).expect("keep it");
     assert!(!home.join("thread_history_1.sqlite-wal").exists());
@@ -246,7 +247,7 @@ fn a_conversation_longer_than_its_restored_projection_is_caught_up() {
 fn a_name_given_by_codex_survives_and_finds_the_conversation() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
-    // By name Codex seeks among the conversations of the working folder alone.
+    // By name, Codex searches only conversations of the working folder.
     let project = lab.world.path("project");
     fs::create_dir(&project).expect("a project");
     let there = |args: &[&str]| {

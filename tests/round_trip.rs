@@ -1,5 +1,5 @@
-//! The main job: a home of the real Codex is archived, lost and put back, here and elsewhere, and the
-//! conversations go on.
+//! The main use: a home of the real Codex is archived, lost and restored, in place and elsewhere,
+//! and its conversations can be resumed.
 
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::lab::{Lab, open, rollout, rows, said};
@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// A tree without what no archive holds, and with databases by their names alone: a snapshot has the
-/// rows, not the bytes.
+/// Returns the part of a tree that an archive holds, with databases by name only: a snapshot has
+/// the same rows, not the same bytes.
 fn archived_part(tree: &Tree) -> Tree {
     let left_out = [
         "skills",
@@ -37,7 +37,7 @@ fn archived_part(tree: &Tree) -> Tree {
 }
 
 #[test]
-fn a_home_that_was_lost_comes_back_and_its_conversation_goes_on() {
+fn a_lost_home_is_restored_and_its_conversation_can_be_resumed() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     lab.world.write("home/.codex/AGENTS.md", "Be kind.\n");
@@ -67,7 +67,7 @@ fn a_home_that_was_lost_comes_back_and_its_conversation_goes_on() {
 }
 
 #[test]
-fn going_back_takes_the_later_turn_away_and_the_undo_brings_it_back() {
+fn a_restore_removes_a_later_turn_and_its_undo_restores_it() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -105,7 +105,7 @@ fn going_back_takes_the_later_turn_away_and_the_undo_brings_it_back() {
     assert_eq!(lab.shown(&home, &other), ["another conversation"]);
 }
 
-/// That every row points below `home` at a file that is there.
+/// Asserts that every row points to an existing file below `home`.
 #[track_caller]
 fn assert_rows_within(home: &Path) {
     for (id, path) in rows(home) {
@@ -143,7 +143,7 @@ fn a_second_home_beside_the_original_never_writes_into_it() {
     assert_eq!(lab.shown(&clone, &id), ["one", "two"]);
     assert_same_tree(&original, &lab.world.tree("home/.codex"));
 
-    // The original goes on in its own way.
+    // The original continues independently.
     lab.go_on(&home, &id, "three");
     assert_eq!(said(&home.join(&tail)), ["one", "three"]);
     assert_eq!(said(&clone.join(&tail)), ["one", "two"]);
@@ -151,7 +151,7 @@ fn a_second_home_beside_the_original_never_writes_into_it() {
 }
 
 #[test]
-fn a_second_home_works_when_the_original_is_gone_and_has_no_login_when_asked() {
+fn a_second_home_works_without_the_original_and_without_a_login() {
     let Some(lab) = Lab::new() else { return };
     let (home, clone) = (lab.home(), lab.world.path("clone"));
     let id = lab.say("one");
@@ -174,7 +174,7 @@ fn a_second_home_works_when_the_original_is_gone_and_has_no_login_when_asked() {
 }
 
 #[test]
-fn an_archive_goes_to_another_machine() {
+fn an_archive_is_restored_on_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let id = lab.say("one");
     let carried = lab.world.path("usb-stick.tar.gz");
@@ -196,7 +196,7 @@ fn an_archive_goes_to_another_machine() {
     assert!(!lab.home().exists());
     assert!(!lab.world.manager_home().exists());
 
-    // And from there it is archived and put back in its new place.
+    // From there, it is archived and restored in its new place.
     let _ = there(&["backup", "--no-status"]).code(0);
     let _ = there(&["restore", "latest"]).code(0);
     lab.go_on(&home, &id, "three");
@@ -205,7 +205,7 @@ fn an_archive_goes_to_another_machine() {
 }
 
 #[test]
-fn one_conversation_or_all_of_them_join_those_of_another_machine() {
+fn one_conversation_or_all_are_merged_into_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let (id, second) = (lab.say("one"), lab.say("second"));
     let carried = lab.world.path("usb-stick.tar.gz");
@@ -284,7 +284,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
         std::thread::sleep(Duration::from_millis(milliseconds));
         let _ = restore.kill();
         let _ = restore.wait();
-        // Any command finishes or undoes it, also one that only reads.
+        // Any command finishes or undoes it, even one that only reads.
         let _ = lab.manager(["list-backups"]).code(0);
         let left: Vec<_> = fs::read_dir(home.parent().expect("above"))
             .expect("list")

@@ -107,7 +107,7 @@ fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
     let (code, said) = end(start(&env, &["restore", &archive]));
     processes::signal("CONT", first.id());
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("another restore is at work"), "{said}");
+    assert!(said.contains("another restore is running"), "{said}");
     let (code, said) = end(first);
     assert_eq!(code, 0, "{said}");
     assert_eq!(

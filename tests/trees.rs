@@ -1,5 +1,5 @@
-//! Any tree of files, changed in any way between backups: each archive gives back exactly the tree
-//! that it was made of, by our restore and by any tar.
+//! Random trees of files with random changes between backups: `restore`, and any tar, recreate from
+//! each archive exactly the tree that it was made of.
 
 use crate::support::archives::{COPYING, put_back, take};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 const MIB: usize = 1 << 20;
 
-/// Around each border of the format.
+/// Sizes around each limit of the format, in bytes.
 const SIZES: [usize; 15] = [
     0,
     1,
@@ -38,7 +38,7 @@ const SIZES: [usize; 15] = [
     9 * MIB + 7,
 ];
 
-/// What links point to: into the home mostly. A `~` stands for its path.
+/// Targets of links, most of them in the home. `~` stands for its path.
 const LINKS: [&[u8]; 10] = [
     b"some where/else",
     b"no text \xff\xfe",
@@ -52,7 +52,7 @@ const LINKS: [&[u8]; 10] = [
     b"/no/such/place",
 ];
 
-/// Names that mean something to Codex, and others that only look like them.
+/// Names that Codex uses, and names that only look like them.
 const TOPS: [&str; 13] = [
     "auth.json",
     "config.toml",
@@ -69,7 +69,7 @@ const TOPS: [&str; 13] = [
     "version.json",
 ];
 
-/// Something below the home.
+/// An entry below the home.
 #[derive(Clone, Debug)]
 enum Node {
     File { size: usize, seed: u64, mode: u32 },
@@ -77,14 +77,14 @@ enum Node {
     Link(&'static [u8]),
 }
 
-/// A change of a file, by its place among those that there are.
+/// A change of a file, which is given by its index among the existing ones.
 #[derive(Clone, Debug)]
 enum Change {
     Append(usize, usize),
     Truncate(usize),
-    /// The same size and modification time, other bytes.
+    /// Other bytes with the same size and modification time.
     InPlace(usize),
-    /// Another file under its name, with the same size and time.
+    /// A different file at the same path, with the same size and time.
     Replace(usize),
     Delete(usize),
     Add(PathBuf, Node),
@@ -113,7 +113,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Below folders that Codex has and below one of the user's; and where Codex has files.
+/// Paths below folders of Codex and of the user, and at paths where Codex has files.
 fn path() -> impl Strategy<Value = PathBuf> {
     let top = prop::sample::select(vec!["skills", "prompts", "mine", "sessions/2026"]);
     let odd = prop::sample::select(TOPS.to_vec());
@@ -129,7 +129,7 @@ fn path() -> impl Strategy<Value = PathBuf> {
             path
         }),
         1 => known.prop_map(|name| Path::new("sqlite").join(name)),
-        // As a file, its content would have to be a login.
+        // As a file, it would have to be a login.
         1 => prop::sample::select(TOPS[1..].to_vec()).prop_map(PathBuf::from),
     ]
 }
@@ -160,7 +160,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Bytes that compress, and differ from one seed or place to another.
+/// Bytes that compress, and differ between seeds and positions.
 fn content(size: usize, seed: u64) -> Vec<u8> {
     let mut block = [0; 4096];
     let mut state = seed | 1;
@@ -179,7 +179,7 @@ fn content(size: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// The text of a link in this home.
+/// Returns the target of a link in this home.
 fn target_in(home: &Path, target: &[u8]) -> PathBuf {
     match target.strip_prefix(b"~") {
         Some(rest) => {
@@ -191,7 +191,7 @@ fn target_in(home: &Path, target: &[u8]) -> PathBuf {
     }
 }
 
-/// Makes it, if there is room for it: a name may be taken, or be a file where a folder is needed.
+/// Creates the entry. Does nothing if the name is taken, or if a parent is a file.
 fn make(home: &Path, path: &Path, node: &Node) {
     let path = home.join(path);
     let parent = path.parent().expect("parent");
@@ -201,7 +201,7 @@ fn make(home: &Path, path: &Path, node: &Node) {
     match node {
         Node::Folder(mode) => {
             if fs::create_dir(&path).is_ok() {
-                // Of what is closed to oneself, there are tests of their own.
+                // Unreadable entries have tests of their own.
                 let root = rustix::process::geteuid().is_root();
                 set_mode(&path, if root { *mode } else { mode | 0o700 });
             }
@@ -227,7 +227,7 @@ fn set_time(file: &File, days: u64, nanos: u64) {
     file.set_modified(at).expect("set time");
 }
 
-/// All files, ordered.
+/// Returns all files, sorted.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut entries: Vec<_> = fs::read_dir(folder).expect("list").flatten().collect();
@@ -322,7 +322,7 @@ fn apply(home: &Path, change: &Change) {
     }
 }
 
-/// Without the folder itself, and without what only our archives hold.
+/// Returns the tree without its root and without entries that only this program's archives hold.
 fn below(folder: &Path) -> Tree {
     let mut tree = Tree::of(folder);
     tree.0
@@ -330,8 +330,9 @@ fn below(folder: &Path) -> Tree {
     tree
 }
 
-/// What a restore has to give of a home: all but what the archive says it lacks. A link to a place in
-/// the home is one whatever the home is called, and a folder is open to whoever owns it.
+/// Returns the tree that a restore has to create: everything except what the archive lists as
+/// skipped. A link into the home follows the home's path, and every folder is accessible to its
+/// owner.
 fn expected(home: &Path, manifest: &ArchiveManifest) -> Tree {
     let mut tree = below(home);
     let lacks = |path: &Path| {
@@ -356,7 +357,7 @@ fn expected(home: &Path, manifest: &ArchiveManifest) -> Tree {
     tree
 }
 
-/// A tar holds whole seconds.
+/// Truncates times to whole seconds, as in tar headers.
 fn in_seconds(tree: &Tree) -> Tree {
     let mut tree = tree.clone();
     for text in tree.0.values_mut() {
@@ -392,7 +393,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
     for (path, node) in nodes {
         make(&home, path, node);
     }
-    // A restore of nothing at all is refused.
+    // Restoring an empty archive is refused.
     let always = Node::File {
         size: 1,
         seed: 1,
@@ -420,7 +421,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
     }
 }
 
-/// The same home gives the same members.
+/// Asserts that a second backup of the same home has the same members.
 fn is_deterministic(env: &TestEnv, first: &Path) {
     let (again, packed) = take(env, "again.tar.gz", Compression::Default, None).expect("take");
     let (first, again) = (
@@ -433,7 +434,7 @@ fn is_deterministic(env: &TestEnv, first: &Path) {
 }
 
 #[test]
-fn any_tree_comes_back_from_any_of_its_archives() {
+fn any_tree_is_restored_from_any_of_its_archives() {
     let cases = std::env::var("TREES_CASES")
         .ok()
         .and_then(|n| n.parse().ok())

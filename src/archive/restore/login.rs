@@ -129,8 +129,8 @@ impl RestoreRun<'_> {
                 write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
                 if decision.is_stale {
                     self.notes.push(
-                        "a newer login of this account was seen, so this one is probably spent: \
-                         run codex login if Codex refuses it"
+                        "a newer login of this account was seen, so the refresh token of \
+                         this one is probably spent: run codex login if Codex refuses it"
                             .into(),
                     );
                 }

@@ -235,7 +235,7 @@ impl RestoreRun<'_> {
                 tree::share(&here, &staged)?;
             }
             self.notes.push(format!(
-                "{folder}/{} is damaged and not in the safety backup; it was kept in {}/{folder}/{folder}",
+                "{} is damaged and not in the safety backup; it was kept in {}/{folder}",
                 live.display(),
                 home::DB_BACKUPS,
             ));

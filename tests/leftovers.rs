@@ -1,4 +1,5 @@
-//! Restores over homes that are hard to replace: what cannot be removed, what cannot be exchanged.
+//! Restores over homes that are hard to replace: files that cannot be removed, folders that cannot
+//! be exchanged.
 
 #![allow(
     clippy::print_stdout,
@@ -17,11 +18,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A file that nobody can remove, until it is dropped.
+/// A file with the immutable flag. Dropping it clears the flag.
 struct Immutable(PathBuf);
 
 impl Immutable {
-    /// `None`, with a line that says so, where there is no such thing.
+    /// Returns `None`, and prints so, if the system has no such flag.
     fn new(path: &Path) -> Option<Self> {
         let made = Command::new("chattr").arg("+i").arg(path).output();
         let made = made.is_ok_and(|o| o.status.success());
@@ -44,7 +45,7 @@ impl Drop for Immutable {
 }
 
 #[test]
-fn an_old_home_that_cannot_be_removed_locks_nobody_out() {
+fn an_old_home_that_cannot_be_removed_blocks_no_command() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, "mine/fixed.txt", "fixed");
@@ -58,7 +59,7 @@ fn an_old_home_that_cannot_be_removed_locks_nobody_out() {
     let note = run.json()["notes"].to_string();
     assert!(note.contains("could not be removed"), "{run}");
     assert_same_tree(&before, &home(&env));
-    // It stands aside, where no command waits for it; `doctor` says where.
+    // It is renamed, so no command waits for it, and `doctor` names it.
     let remains = env.path("home/..codex.codex-manager-restore.old-1");
     assert!(note.contains("restore.old-1"), "{note}");
     assert!(remains.join("new/mine/fixed.txt").exists());
@@ -72,14 +73,14 @@ fn an_old_home_that_cannot_be_removed_locks_nobody_out() {
     }
     let run = env.run(["doctor"]);
     assert!(run.stdout.contains("restore.old-1"), "{run}");
-    // The next one has a place of its own.
+    // The next leftover gets another number.
     put(&env, "AGENTS.md", "changed");
     let _ = env.run(["restore", &archive]).code(0);
     assert_same_tree(&before, &home(&env));
 }
 
 #[test]
-fn folders_that_may_not_be_written_to_are_replaced_and_removed() {
+fn read_only_folders_are_replaced_and_removed() {
     let env = TestEnv::new();
     sample_home(&env);
     let skill = put(&env, "skills/fixed/deeper/SKILL.md", "fixed");
@@ -99,7 +100,7 @@ fn folders_that_may_not_be_written_to_are_replaced_and_removed() {
 }
 
 #[test]
-fn a_file_that_its_user_may_neither_read_nor_link_stays_and_the_others_come_back() {
+fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: no file can be given to another user here");
         return;
@@ -133,13 +134,13 @@ fn a_file_that_its_user_may_neither_read_nor_link_stays_and_the_others_come_back
         assert_eq!(theirs.metadata().expect("look").uid(), 12_345);
         assert_eq!(debris(&env), Vec::<PathBuf>::new());
     }
-    // What would replace it cannot save it first.
+    // The safety backup cannot save it before it is replaced.
     let run = powerless(&["restore", &whole]).code(5);
     assert!(run.stderr.contains("skills/theirs/SKILL.md"), "{run}");
     assert_same_tree(&before, &home(&env));
 }
 
-/// Runs the command when it may open so few files.
+/// Runs the command with a limit on open files.
 fn run_with_files(env: &TestEnv, files: usize, args: &[&str]) -> Run {
     let plain = env.command(args);
     let script = format!("ulimit -n {files}; exec \"$@\"");
@@ -155,7 +156,7 @@ fn run_with_files(env: &TestEnv, files: usize, args: &[&str]) -> Run {
 }
 
 #[test]
-fn more_levels_of_folders_than_files_may_be_open_come_and_go() {
+fn folders_deeper_than_the_descriptor_limit_are_restored_and_removed() {
     const FILES: usize = 128;
     let env = TestEnv::new();
     sample_home(&env);
@@ -170,7 +171,7 @@ fn more_levels_of_folders_than_files_may_be_open_come_and_go() {
 }
 
 #[test]
-fn a_command_that_may_open_too_few_files_says_so_and_leaves_nothing_behind() {
+fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -188,18 +189,18 @@ fn a_command_that_may_open_too_few_files_says_so_and_leaves_nothing_behind() {
             put(&env, "AGENTS.md", files.to_string());
             let before = home(&env);
             let run = run_with_files(&env, files, args);
-            let told = format!("{files} files, {args:?}\n{run}");
-            assert!(!run.stderr.contains("panicked"), "{told}");
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+            let context = format!("{files} files, {args:?}\n{run}");
+            assert!(!run.stderr.contains("panicked"), "{context}");
+            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
             if run.code == 0 {
                 done += 1;
             } else {
-                assert!((1..=6).contains(&run.code), "{told}");
+                assert!((1..=6).contains(&run.code), "{context}");
                 let names_it = run.stderr.contains("error: ") || run.code == 6;
-                // Below that not even the program can be loaded.
-                assert!(names_it || files < 6, "{told}");
+                // With a lower limit the program cannot be loaded.
+                assert!(names_it || files < 6, "{context}");
                 assert_same_tree(&before, &home(&env));
-                assert!(!there.exists(), "{told}");
+                assert!(!there.exists(), "{context}");
                 failed += 1;
             }
             if there.exists() {
@@ -211,7 +212,7 @@ fn a_command_that_may_open_too_few_files_says_so_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_cannot_be_removed_of_mounted_conversations_is_not_taken_for_some() {
+fn leftovers_in_mounted_conversations_are_not_conversations() {
     let env = TestEnv::new();
     let sessions = env.codex_home().join("sessions");
     fs::create_dir_all(env.path("volume")).expect("folder");
@@ -238,7 +239,7 @@ fn what_cannot_be_removed_of_mounted_conversations_is_not_taken_for_some() {
     assert!(remains.exists());
     let run = env.run(["doctor"]);
     assert!(run.stdout.contains("restore.old-1"), "{run}");
-    // No conversation, for a backup or for another restore.
+    // Not a conversation for a backup or another restore.
     let second = text(&backup(&env, &[]));
     let list = Command::new("tar").args(["-tzf", &second]).output();
     let list = String::from_utf8(list.expect("tar").stdout).expect("text");
@@ -251,7 +252,7 @@ fn what_cannot_be_removed_of_mounted_conversations_is_not_taken_for_some() {
 }
 
 #[test]
-fn conversations_behind_a_link_come_back_where_nothing_can_be_made_beside_them() {
+fn linked_conversations_are_restored_if_their_parent_is_read_only() {
     let env = TestEnv::new();
     let sessions = sample_home(&env).join("sessions");
     let place = env.path("disk/conversations");
@@ -274,16 +275,16 @@ fn conversations_behind_a_link_come_back_where_nothing_can_be_made_beside_them()
     assert_eq!(debris(&env), Vec::<PathBuf>::new());
 }
 
-/// An overlay in `merged`, with what stands in `lower`.
-fn layers(env: &TestEnv) -> Option<Mount> {
+/// Mounts an overlay at `merged` over `lower`.
+fn mount_overlay(env: &TestEnv) -> Option<Mount> {
     for folder in ["lower", "upper", "work"] {
         fs::create_dir_all(env.path(folder)).expect("folder");
     }
     Mount::layers(&env.path(""), &env.path("merged"))
 }
 
-/// How many names the command exchanged in `merged`.
-fn exchanges(env: &TestEnv, args: &[&str]) -> usize {
+/// Returns the number of exchange calls that the command makes in `merged`.
+fn count_exchanges(env: &TestEnv, args: &[&str]) -> usize {
     let options = ["-e", "trace=renameat2"].map(str::to_owned);
     let (output, log) = traced(env, &options, args);
     assert!(output.status.success(), "{output:?}");
@@ -295,12 +296,14 @@ fn exchanges(env: &TestEnv, args: &[&str]) -> usize {
 }
 
 #[test]
-fn a_home_that_was_made_in_a_container_is_exchanged_as_a_whole() {
+fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
     if !can_inject() {
         return;
     }
     let mut env = TestEnv::new();
-    let Some(_mount) = layers(&env) else { return };
+    let Some(_mount) = mount_overlay(&env) else {
+        return;
+    };
     let home = env.path("merged/.codex");
     env.set("CODEX_HOME", &home);
     sample_home_at(&home);
@@ -311,13 +314,13 @@ fn a_home_that_was_made_in_a_container_is_exchanged_as_a_whole() {
     fs::set_permissions(home.join("rules"), Permissions::from_mode(0o700)).expect("set");
     fs::create_dir_all(home.join("prompts/added")).expect("folder");
     fs::write(home.join("prompts/added/one.md"), "added").expect("write");
-    assert_eq!(exchanges(&env, &["restore", &archive]), 1);
+    assert_eq!(count_exchanges(&env, &["restore", &archive]), 1);
     let after = env.tree("merged");
     assert_same_tree(&comparable(&before), &comparable(&after));
 }
 
 #[test]
-fn folders_that_were_made_in_a_container_are_exchanged_as_a_whole_in_a_home_that_was_not() {
+fn folders_created_in_a_container_are_exchanged_as_a_whole_in_an_older_home() {
     if !can_inject() {
         return;
     }
@@ -325,7 +328,9 @@ fn folders_that_were_made_in_a_container_are_exchanged_as_a_whole_in_a_home_that
     sample_home_at(&env.path("lower/.codex"));
     fs::remove_dir_all(env.path("lower/.codex/sessions")).expect("remove");
     fs::create_dir_all(env.path("lower/.codex/skills/theirs")).expect("folder");
-    let Some(_mount) = layers(&env) else { return };
+    let Some(_mount) = mount_overlay(&env) else {
+        return;
+    };
     let home = env.path("merged/.codex");
     env.set("CODEX_HOME", &home);
     for number in 0..30 {
@@ -345,8 +350,8 @@ fn folders_that_were_made_in_a_container_are_exchanged_as_a_whole_in_a_home_that
     put_at(&home, "sessions/2027/added.txt", "added");
     put_at(&home, "prompts/added/one.md", "added");
     put_at(&home, "mine/kept.md", "the user's");
-    let run = exchanges(&env, &["restore", &archive]);
-    // The files of the image; and three folders.
+    let run = count_exchanges(&env, &["restore", &archive]);
+    // The files of the image, and three folders.
     assert!((3..20).contains(&run), "{run}");
     let mut after = env.tree("merged");
     let kept = after.only(&[".codex/mine"]);

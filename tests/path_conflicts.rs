@@ -1,4 +1,4 @@
-//! Restores where a file or link stands in the place of a folder, or a folder in that of a file.
+//! Restores of a folder over a file or link, and of a file over a folder.
 
 use crate::support::aftermath::debris;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -8,10 +8,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// What stands at `place` instead of what an archive has there.
-type Standing = fn(&Path);
+/// The kinds of entries at a path where an archive has something else.
+type PathBlocker = fn(&Path);
 
-const STANDING: [(&str, Standing); 3] = [
+const PATH_BLOCKERS: [(&str, PathBlocker); 3] = [
     ("a file", |place| fs::write(place, "a file").expect("write")),
     ("a link", |place| {
         symlink("mine/SKILL.md", place).expect("link");
@@ -30,7 +30,7 @@ fn remove(place: &Path) {
 }
 
 #[test]
-fn a_part_that_is_a_folder_takes_the_place_of_a_file_and_back() {
+fn a_selected_folder_replaces_a_file_and_back() {
     let env = TestEnv::new();
     let place = sample_home(&env).join("skills/a");
     put(&env, "skills/a/f", "in a folder");
@@ -58,7 +58,7 @@ fn a_part_that_is_a_folder_takes_the_place_of_a_file_and_back() {
 }
 
 #[test]
-fn a_folder_takes_the_place_of_a_file_and_back_in_a_lower_layer() {
+fn a_folder_replaces_a_file_and_back_in_a_lower_layer() {
     let mut env = TestEnv::new();
     for folder in ["lower", "upper", "work"] {
         fs::create_dir(env.path(folder)).expect("folder");
@@ -91,19 +91,20 @@ fn a_folder_takes_the_place_of_a_file_and_back_in_a_lower_layer() {
 }
 
 #[test]
-fn what_stands_where_the_archive_has_an_empty_folder_is_not_lost() {
-    // The user's own, which no restore removes; what one without the other is.
+fn files_at_the_path_of_an_empty_folder_are_not_lost() {
+    // The first is below a folder of the user, which no restore removes. The second is of a kind
+    // that a restore removes if the archive lacks it.
     let places = ["mine/empty", "skills/empty"];
-    for (what, stand) in STANDING {
+    for (what, create) in PATH_BLOCKERS {
         for (place, merge) in places.iter().flat_map(|p| [(p, false), (p, true)]) {
-            let told = format!("{what} at {place}, merge: {merge}");
+            let context = format!("{what} at {place}, merge: {merge}");
             let env = TestEnv::new();
             sample_home(&env);
             let path = env.codex_home().join(place);
             fs::create_dir_all(path.join("deeper")).expect("folder");
             let archive = text(&backup(&env, &[]));
             remove(&path);
-            stand(&path);
+            create(&path);
             let before = env.tree("home/.codex").0[Path::new(place)].clone();
             put(&env, "AGENTS.md", "changed");
             let merged = if merge { &["--merge"][..] } else { &[] };
@@ -112,29 +113,29 @@ fn what_stands_where_the_archive_has_an_empty_folder_is_not_lost() {
             let after = env.tree("home/.codex").0[Path::new(place)].clone();
             let stays = merge || *place == "mine/empty" || what == "a link out of the home";
             if stays {
-                assert_eq!(before, after, "{told}\n{run}");
+                assert_eq!(before, after, "{context}\n{run}");
                 assert!(
                     run.json()["notes"].to_string().contains(place),
-                    "{told}\n{run}"
+                    "{context}\n{run}"
                 );
             } else {
-                assert!(after.starts_with("folder"), "{told}: {after}");
+                assert!(after.starts_with("folder"), "{context}: {after}");
                 // The safety backup has it.
                 let safety = run.json()["safety_backup"].to_string();
                 let _ = env.run(["restore", safety.trim_matches('"')]).code(0);
                 assert_eq!(
                     before,
                     env.tree("home/.codex").0[Path::new(place)],
-                    "{told}"
+                    "{context}"
                 );
             }
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
 }
 
 #[test]
-fn a_link_to_a_folder_elsewhere_stays_where_the_archive_has_empty_folders() {
+fn a_link_out_of_the_home_stays_at_the_path_of_empty_folders() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     fs::create_dir_all(home.join("mine/empty/deeper")).expect("folder");

@@ -1,4 +1,4 @@
-//! `restore`: what is replaced, removed and left alone.
+//! `restore`: the files that it writes, removes and keeps.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::sample::{
@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-fn world() -> (TestEnv, String) {
+fn sample_with_archive() -> (TestEnv, String) {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -26,8 +26,8 @@ fn read(env: &TestEnv, relative: impl AsRef<Path>) -> String {
     fs::read_to_string(env.codex_home().join(relative)).expect("read")
 }
 
-/// The safety backup that a restore names.
-fn restored(env: &TestEnv, args: &[&str]) -> (serde_json::Value, String) {
+/// Runs a restore with `--json`. Returns its document and the name of its safety backup.
+fn restore_json(env: &TestEnv, args: &[&str]) -> (serde_json::Value, String) {
     let mut all = vec!["restore", "--json"];
     all.extend(args);
     let document = env.run(all).code(0).json();
@@ -39,8 +39,8 @@ fn restored(env: &TestEnv, args: &[&str]) -> (serde_json::Value, String) {
 }
 
 #[test]
-fn i8_rollouts_come_back_to_the_byte_and_the_nanosecond() {
-    let (env, archive) = world();
+fn i8_rollouts_are_restored_to_the_byte_and_the_nanosecond() {
+    let (env, archive) = sample_with_archive();
     let before = home(&env);
     let path = env.codex_home().join(rollout(FIRST));
     fs::write(&path, "changed\n").expect("write");
@@ -51,8 +51,8 @@ fn i8_rollouts_come_back_to_the_byte_and_the_nanosecond() {
 }
 
 #[test]
-fn absence_removes_what_the_archive_knows_and_nothing_else() {
-    let (env, archive) = world();
+fn absence_from_the_archive_removes_captured_files_only() {
+    let (env, archive) = sample_with_archive();
     let extra = format!(
         "sessions/2026/11/19/rollout-2026-11-19T10-00-00-{}.jsonl",
         "01a1f790-0000-7000-8000-0000000000bb"
@@ -69,7 +69,7 @@ fn absence_removes_what_the_archive_knows_and_nothing_else() {
         put(&env, kept, "kept");
     }
     fs::write(env.codex_home().join("installation_id"), "another").expect("write");
-    let (document, safety) = restored(&env, &[&archive]);
+    let (document, safety) = restore_json(&env, &[&archive]);
     let removed: Vec<_> = document["removed"]
         .as_array()
         .expect("list")
@@ -93,15 +93,15 @@ fn absence_removes_what_the_archive_knows_and_nothing_else() {
         assert_eq!(read(&env, kept), "kept", "{kept}");
     }
     assert_eq!(read(&env, "installation_id"), "another");
-    // The undo.
+    // The safety backup undoes it.
     let _ = env.run(["restore", &safety]).code(0);
     assert_eq!(read(&env, &extra), line(0));
     assert_eq!(read(&env, "skills/other/SKILL.md"), "x");
 }
 
 #[test]
-fn the_safety_backup_is_the_undo() {
-    let (env, archive) = world();
+fn restoring_the_safety_backup_undoes_a_restore() {
+    let (env, archive) = sample_with_archive();
     fs::write(env.codex_home().join(rollout(FIRST)), "another\n").expect("write");
     set_time(&env.codex_home().join(rollout(FIRST)), 1_795_100_000, 7);
     fs::remove_file(env.codex_home().join("AGENTS.md")).expect("remove");
@@ -115,7 +115,7 @@ fn the_safety_backup_is_the_undo() {
         &["--only", "skills", "rules", "AGENTS.md"],
     ] {
         if args == ["--merge"] {
-            // Of two that went on differently neither is taken.
+            // A merge of versions that diverged is refused.
             let run = env.run(["restore", &archive, "--merge"]).code(2);
             assert!(run.stderr.contains(FIRST), "{run}");
             assert_same_home(&before, &home(&env));
@@ -123,7 +123,7 @@ fn the_safety_backup_is_the_undo() {
         }
         let mut all = vec![archive.as_str()];
         all.extend(args);
-        let (_, safety) = restored(&env, &all);
+        let (_, safety) = restore_json(&env, &all);
         assert_ne!(before, home(&env));
         let _ = env.run(["restore", &safety]).code(0);
         assert_same_home(&before, &home(&env));
@@ -131,19 +131,19 @@ fn the_safety_backup_is_the_undo() {
 }
 
 #[test]
-fn without_a_safety_backup_none_is_made() {
-    let (env, archive) = world();
+fn no_safety_backup_makes_no_archive() {
+    let (env, archive) = sample_with_archive();
     put(&env, "AGENTS.md", "changed");
     let backups = env.tree("home/.codex-manager/backups");
-    let (document, _) = restored(&env, &[&archive, "--no-safety-backup"]);
+    let (document, _) = restore_json(&env, &[&archive, "--no-safety-backup"]);
     assert!(document["safety_backup"].is_null());
     assert_same_tree(&backups, &env.tree("home/.codex-manager/backups"));
     assert_eq!(read(&env, "AGENTS.md"), "be brief\n");
 }
 
 #[test]
-fn merge_keeps_what_is_only_here_and_the_longer_of_two() {
-    let (env, archive) = world();
+fn merge_keeps_local_files_and_the_longer_version() {
+    let (env, archive) = sample_with_archive();
     let here = format!(
         "sessions/2026/11/19/rollout-2026-11-19T10-00-00-{}.jsonl",
         "01a1f790-0000-7000-8000-0000000000cc"
@@ -158,7 +158,7 @@ fn merge_keeps_what_is_only_here_and_the_longer_of_two() {
         "history.jsonl",
         "{\"text\":\"one\"}\n{\"text\":\"three\"}\n",
     );
-    let _ = restored(&env, &[&archive, "--merge"]);
+    let _ = restore_json(&env, &[&archive, "--merge"]);
     assert_eq!(read(&env, &here), line(9));
     assert_eq!(read(&env, rollout(FIRST)), longer);
     assert_eq!(
@@ -172,15 +172,15 @@ fn merge_keeps_what_is_only_here_and_the_longer_of_two() {
 }
 
 #[test]
-fn only_and_session_touch_nothing_else() {
-    let (env, archive) = world();
+fn only_and_session_change_nothing_else() {
+    let (env, archive) = sample_with_archive();
     put(&env, "config.toml", "model = \"other\"\n");
     put(&env, "AGENTS.md", "other");
     for id in [FIRST, SECOND] {
         fs::remove_file(env.codex_home().join(rollout(id))).expect("remove");
     }
     let before = home(&env);
-    let _ = restored(&env, &[&archive, "--session", "a name"]);
+    let _ = restore_json(&env, &[&archive, "--session", "a name"]);
     let mut after = home(&env);
     assert_eq!(
         after
@@ -190,7 +190,7 @@ fn only_and_session_touch_nothing_else() {
         Some(true)
     );
     assert_same_home(&before, &after);
-    let _ = restored(&env, &[&archive, "--only", "config.toml"]);
+    let _ = restore_json(&env, &[&archive, "--only", "config.toml"]);
     assert_eq!(read(&env, "config.toml"), "model = \"gpt-5\"\n");
     assert_eq!(read(&env, "AGENTS.md"), "other");
     for wrong in ["../x", "/etc/passwd"] {
@@ -205,7 +205,7 @@ fn only_and_session_touch_nothing_else() {
 }
 
 #[test]
-fn a_conversation_brings_those_whose_beginnings_it_continues() {
+fn a_session_restores_the_conversations_it_continues() {
     let third = "01a1f7a0-0000-7000-8000-0000000000bb";
     let meta = |id: &str, base: Option<&str>| {
         let base = base.map(|id| json!({"thread_id": id, "end_ordinal_exclusive": 4}));
@@ -238,19 +238,19 @@ fn a_conversation_brings_those_whose_beginnings_it_continues() {
         "--json",
     ]);
     assert_eq!(planned.code(0).json()["files"], 3);
-    let _ = restored(&env, &[&archive, "--session", third]);
+    let _ = restore_json(&env, &[&archive, "--session", third]);
     let mut expected = before;
     let _ = expected.0.remove(&other);
     assert_same_home(&expected, &home(&env));
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_file_is_saved_before_it_goes() {
-    let (env, archive) = world();
+fn a_folder_at_the_path_of_a_file_is_saved_before_its_removal() {
+    let (env, archive) = sample_with_archive();
     fs::remove_file(env.codex_home().join("notes.txt")).expect("remove");
     put(&env, "notes.txt/precious", "x");
     let before = home(&env);
-    let (document, safety) = restored(&env, &[&archive, "--only", "notes.txt"]);
+    let (document, safety) = restore_json(&env, &[&archive, "--only", "notes.txt"]);
     assert_eq!(document["removed"][0], "notes.txt/precious");
     assert_eq!(read(&env, "notes.txt"), "the user's\n");
     let _ = env.run(["restore", &safety]).code(0);
@@ -258,11 +258,11 @@ fn a_folder_in_the_place_of_a_file_is_saved_before_it_goes() {
 }
 
 #[test]
-fn elsewhere_is_a_home_of_its_own() {
-    let (env, archive) = world();
+fn to_restores_into_a_separate_home() {
+    let (env, archive) = sample_with_archive();
     let before = home(&env);
     let to = env.path("new/home");
-    let (document, _) = restored(&env, &[&archive, "--to", &text(&to)]);
+    let (document, _) = restore_json(&env, &[&archive, "--to", &text(&to)]);
     assert_eq!(document["auth"], "restored");
     assert_same_tree(&before, &home(&env));
     for (_, path) in rows(&to.join("state_5.sqlite")) {
@@ -271,26 +271,26 @@ fn elsewhere_is_a_home_of_its_own() {
             "{path}"
         );
     }
-    // Something stands there now.
+    // The folder is not empty any more.
     let there = env.tree("new");
     let run = env.run(["restore", &archive, "--to", &text(&to)]).code(5);
     assert!(run.stderr.contains("not empty"), "{run}");
     assert_same_tree(&there, &env.tree("new"));
-    let (document, _) = restored(&env, &[&archive, "--to", "other", "--auth", "skip"]);
+    let (document, _) = restore_json(&env, &[&archive, "--to", "other", "--auth", "skip"]);
     assert_eq!(document["auth"], "skipped");
     assert!(!env.path("other/auth.json").exists());
 }
 
 #[test]
 fn i5_an_older_login_never_replaces_a_newer_one() {
-    let (env, archive) = world();
+    let (env, archive) = sample_with_archive();
     write_auth(&env.codex_home(), &alice(3));
-    let (document, _) = restored(&env, &[&archive]);
+    let (document, _) = restore_json(&env, &[&archive]);
     assert_eq!(document["auth"], "kept-newer");
     assert_eq!(read(&env, "auth.json"), auth_json(&alice(3)));
-    let (document, _) = restored(&env, &[&archive, "--auth", "skip"]);
+    let (document, _) = restore_json(&env, &[&archive, "--auth", "skip"]);
     assert_eq!(document["auth"], "skipped");
-    // Only when it is asked for, and then the newer one is in the profile.
+    // Only with `--auth archive`; then the newer login is saved to the profile.
     let run = env.run(["restore", &archive, "--auth", "archive"]).code(0);
     assert!(run.stderr.contains("spent"), "{run}");
     assert_eq!(read(&env, "auth.json"), auth_json(&alice(0)));
@@ -301,15 +301,15 @@ fn i5_an_older_login_never_replaces_a_newer_one() {
         fs::read_to_string(&kept).expect("read"),
         auth_json(&alice(3))
     );
-    // And from then on that is the newest that is known.
+    // From now on, the archived login is the newest known one.
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
-    let _ = restored(&env, &[&archive]);
+    let _ = restore_json(&env, &[&archive]);
     assert_eq!(read(&env, "auth.json"), auth_json(&alice(3)));
 }
 
 #[test]
-fn i6_another_accounts_archive_needs_a_yes_and_saves_the_live_login() {
-    let (env, archive) = world();
+fn i6_another_accounts_archive_needs_yes_and_saves_the_live_login() {
+    let (env, archive) = sample_with_archive();
     write_auth(&env.codex_home(), &bob());
     let before = env.tree("");
     let run = env.run(["restore", &archive]).code(5);
@@ -333,7 +333,7 @@ fn i6_another_accounts_archive_needs_a_yes_and_saves_the_live_login() {
         };
         assert!(bytes.is_empty() || bytes == auth_json(&whose), "{name}");
     }
-    // The undo brings Bob back.
+    // The safety backup restores Bob's login.
     let live = home(&env);
     let list = env.run(["list-backups", "--json"]).code(0).json();
     let safety = list["backups"]
@@ -351,14 +351,14 @@ fn i6_another_accounts_archive_needs_a_yes_and_saves_the_live_login() {
 }
 
 #[test]
-fn bytes_in_the_place_of_a_login_are_kept_before_they_are_replaced() {
+fn unrecognized_bytes_in_auth_json_are_kept_before_replacement() {
     for (what, bytes) in [
         ("empty", String::new()),
         ("NUL", "\0".repeat(200)),
         ("cut", "{\"tokens\":".to_owned()),
         ("unknown", "{\"a_login_of_tomorrow\":\"secret\"}".to_owned()),
     ] {
-        let (env, archive) = world();
+        let (env, archive) = sample_with_archive();
         write_auth_text(&env.codex_home(), &bytes);
         let _ = env.run(["restore", &archive]).code(0);
         assert_eq!(read(&env, "auth.json"), auth_json(&alice(0)), "{what}");
@@ -373,29 +373,29 @@ fn bytes_in_the_place_of_a_login_are_kept_before_they_are_replaced() {
 
 #[test]
 fn i1_a_legacy_original_is_never_replaced() {
-    let (env, archive) = world();
+    let (env, archive) = sample_with_archive();
     let name = "21apr_old@example.com_auth.json";
     put(&env, name, "changed since");
-    let (_, safety) = restored(&env, &[&archive]);
+    let (_, safety) = restore_json(&env, &[&archive]);
     assert_eq!(read(&env, name), "changed since");
     let _ = env.run(["restore", &safety]).code(0);
     assert_eq!(read(&env, name), "changed since");
-    // Put back where there is none; the undo does not take it away.
+    // Restored if the home has none. The undo does not remove it.
     fs::remove_file(env.codex_home().join(name)).expect("remove");
-    let (_, safety) = restored(&env, &[&archive]);
+    let (_, safety) = restore_json(&env, &[&archive]);
     assert!(env.codex_home().join(name).exists());
     let _ = env.run(["restore", &safety]).code(0);
     assert!(env.codex_home().join(name).exists());
 }
 
 #[test]
-fn an_auth_archive_leaves_conversations_alone() {
-    let (env, _) = world();
+fn an_auth_archive_does_not_change_conversations() {
+    let (env, _) = sample_with_archive();
     let archive = text(&backup(&env, &["--mode", "auth"]));
     put(&env, "config.toml", "changed");
     put(&env, "rules/more.rules", "x");
     let before = home(&env);
-    let (document, safety) = restored(&env, &[&archive]);
+    let (document, safety) = restore_json(&env, &[&archive]);
     assert_eq!(document["removed"], serde_json::json!(["rules/more.rules"]));
     assert_same_tree(
         &before.only(&["sessions", "state_5.sqlite", "skills", "history.jsonl"]),
@@ -406,11 +406,11 @@ fn an_auth_archive_leaves_conversations_alone() {
 }
 
 #[test]
-fn a_sparse_file_comes_back_as_one() {
+fn a_sparse_file_is_restored_as_sparse() {
     const SIZE: u64 = 64 << 20;
     let env = TestEnv::new();
     sample_home(&env);
-    // Text, a hole of many blocks, text, a hole to the end.
+    // Text, a hole of many blocks, text, and a hole at the end.
     let path = env.codex_home().join("sparse.bin");
     let file = fs::File::create(&path).expect("create");
     file.set_len(SIZE).expect("size");

@@ -1,4 +1,4 @@
-//! Homes whose files have the longest paths that there are, and longer ones.
+//! Homes with files at the longest possible paths, and at longer ones.
 
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -8,40 +8,49 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The longest path that Linux takes in one call.
-const LONGEST: usize = 4095;
+/// The longest path that one Linux system call accepts, in bytes.
+const PATH_MAX_BYTES: usize = 4095;
 
-/// A path below `top` in `home` that has so many bytes.
-fn of_bytes(home: &Path, top: &str, bytes: usize) -> PathBuf {
+/// Returns a path below `top` in `home` with this length in bytes.
+fn path_with_length(home: &Path, top: &str, bytes: usize) -> PathBuf {
     let mut path = home.join(top);
     loop {
         let left = bytes - path.as_os_str().len() - 1;
         if left <= 250 {
             return path.join("f".repeat(left));
         }
-        // A name of one byte at least has to be left over.
+        // Leaves at least one byte for the file name.
         path.push("d".repeat(if left < 300 { 100 } else { 200 }));
     }
 }
 
 #[test]
-fn files_with_the_longest_paths_that_there_are_come_back() {
+fn files_with_the_longest_possible_paths_are_restored() {
     let env = TestEnv::new();
     let codex = sample_home(&env);
-    for bytes in [LONGEST, LONGEST - 1, LONGEST - 20, LONGEST - 30] {
-        put_at(&codex, of_bytes(&codex, "skills", bytes), "far");
-        // What no archive has is carried over.
-        put_at(&codex, of_bytes(&codex, "mine", bytes), "not archived");
+    for bytes in [
+        PATH_MAX_BYTES,
+        PATH_MAX_BYTES - 1,
+        PATH_MAX_BYTES - 20,
+        PATH_MAX_BYTES - 30,
+    ] {
+        put_at(&codex, path_with_length(&codex, "skills", bytes), "far");
+        // Files that the archive lacks are linked.
+        put_at(
+            &codex,
+            path_with_length(&codex, "mine", bytes),
+            "not archived",
+        );
     }
-    let link = of_bytes(&codex, "skills/links", LONGEST);
+    let link = path_with_length(&codex, "skills/links", PATH_MAX_BYTES);
     fs::create_dir_all(link.parent().expect("a folder")).expect("folder");
     symlink("nowhere", &link).expect("link");
-    fs::create_dir_all(of_bytes(&codex, "skills/empty", LONGEST)).expect("folder");
+    fs::create_dir_all(path_with_length(&codex, "skills/empty", PATH_MAX_BYTES)).expect("folder");
     let _ = env
         .run(["backup", "--no-status", "--exclude", "mine/**"])
         .code(0);
     let before = home(&env);
-    let far = of_bytes(&codex, "skills", LONGEST);
+    let far = path_with_length(&codex, "skills", PATH_MAX_BYTES);
     let name = text(far.strip_prefix(&codex).expect("below"));
     let all = ["restore", "latest"];
     let one = ["restore", "latest", "--only", &name];
@@ -51,7 +60,7 @@ fn files_with_the_longest_paths_that_there_are_come_back() {
         assert_same_tree(&before, &home(&env));
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{args:?}");
     }
-    // And to where each is longer than here.
+    // Restored to a folder where each path is longer.
     let there = env.path(&format!("there-{}", "x".repeat(60)));
     let to = ["restore", "latest", "--to", &text(&there)];
     let _ = env.run(to).code(0);
@@ -60,13 +69,21 @@ fn files_with_the_longest_paths_that_there_are_come_back() {
 }
 
 #[test]
-fn a_home_that_was_moved_to_where_its_paths_are_too_long_is_saved_and_put_back() {
+fn a_home_whose_paths_became_too_long_is_archived_and_restored() {
     let mut env = TestEnv::new();
     let short = env.path("h/.codex");
     sample_home_at(&short);
-    let file = put_at(&short, of_bytes(&short, "skills", LONGEST), "far");
+    let file = put_at(
+        &short,
+        path_with_length(&short, "skills", PATH_MAX_BYTES),
+        "far",
+    );
     let name = file.strip_prefix(&short).expect("below").to_path_buf();
-    put_at(&short, of_bytes(&short, "mine", LONGEST), "mine");
+    put_at(
+        &short,
+        path_with_length(&short, "mine", PATH_MAX_BYTES),
+        "mine",
+    );
     let long = format!("further-down-{}", "x".repeat(100));
     fs::rename(env.path("h"), env.path(&long)).expect("move");
     let codex = env.path(&long).join(".codex");
@@ -87,7 +104,7 @@ fn a_home_that_was_moved_to_where_its_paths_are_too_long_is_saved_and_put_back()
         !env.path(&format!("{long}/..codex.codex-manager-restore"))
             .exists()
     );
-    // The safety backup of that took it as well.
+    // The safety backup of this restore has it too.
     at(Some("changed again"));
     let safety = env.run(["restore", "latest", "--json"]).code(0).json();
     let safety = safety["safety_backup"].as_str().expect("a name").to_owned();

@@ -1,4 +1,4 @@
-//! What the next command makes of a restore that was killed, when the home was used meanwhile.
+//! Recovery of a killed restore after the home was used again.
 
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 const AGENTS: &str = "AGENTS.md";
 const PROMPTS: &str = "history.jsonl";
 
-/// Two files are put back, and the restore is killed when one of them is. `None` where nothing can be
-/// killed at a call.
-fn half_restored() -> Option<TestEnv> {
+/// Kills a restore of two files when one of them is exchanged. `None` if this system cannot kill at
+/// a call.
+fn kill_restore_halfway() -> Option<TestEnv> {
     if !can_inject() {
         return None;
     }
@@ -56,8 +56,10 @@ fn check_finished(env: &TestEnv, run: &Run) {
 }
 
 #[test]
-fn what_was_written_after_a_restore_was_killed_is_kept_and_told() {
-    let Some(env) = half_restored() else { return };
+fn files_written_after_a_killed_restore_are_kept_and_reported() {
+    let Some(env) = kill_restore_halfway() else {
+        return;
+    };
     env.tick();
     type_a_prompt(&env);
     let run = env.run(["recommend"]);
@@ -69,8 +71,10 @@ fn what_was_written_after_a_restore_was_killed_is_kept_and_told() {
 }
 
 #[test]
-fn nothing_is_exchanged_under_somebody_who_uses_the_home() {
-    let Some(env) = half_restored() else { return };
+fn nothing_is_exchanged_while_a_process_uses_the_home() {
+    let Some(env) = kill_restore_halfway() else {
+        return;
+    };
     let before = home(&env);
     let held = fs::File::open(env.codex_home().join(PROMPTS)).expect("open");
     let pid = format!("PID {}", std::process::id());
@@ -101,7 +105,7 @@ fn nothing_is_exchanged_under_somebody_who_uses_the_home() {
 }
 
 #[test]
-fn what_a_partial_restore_puts_back_may_have_any_name() {
+fn a_partial_restore_accepts_any_file_name() {
     let env = TestEnv::new();
     sample_home(&env);
     let folder = env.codex_home().join("skills/s");
