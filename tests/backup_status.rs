@@ -159,7 +159,7 @@ fn offline_the_newest_figure_that_still_holds_names_the_archive() {
         "{run}"
     );
     assert!(run.stderr.contains("no live quota"), "{run}");
-    assert!(run.stderr.contains("using what was seen"), "{run}");
+    assert!(run.stderr.contains("using the observation from"), "{run}");
 }
 
 #[test]

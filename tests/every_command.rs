@@ -283,7 +283,7 @@ fn who_only_reads_is_served_where_nothing_can_be_written() {
     }
     let run = env.run_unprivileged(&["verify"]).code(0);
     assert!(
-        run.stderr.contains("warning: the result is not noted"),
+        run.stderr.contains("warning: the result is not recorded"),
         "{run}"
     );
     fs::set_permissions(env.manager_home(), Permissions::from_mode(0o700)).unwrap();

@@ -718,7 +718,7 @@ fn a_skipped_link_is_named_once() {
 fn an_exclude_that_matches_nothing_is_reported() {
     let env = TestEnv::new();
     sample_home(&env);
-    let idle = "--exclude skill fits nothing that would be archived";
+    let unused = "--exclude skill matches nothing";
     for args in [&["--dry-run"][..], &[]] {
         let with = |glob: &str| {
             let all = [
@@ -733,11 +733,11 @@ fn an_exclude_that_matches_nothing_is_reported() {
         };
         let said = with("skill");
         assert!(
-            said.contains(idle) && !said.contains("notes.txt fits"),
+            said.contains(unused) && !said.contains("notes.txt matches"),
             "{said}"
         );
         let said = with("skills/");
-        assert!(!said.contains("fits nothing"), "{said}");
+        assert!(!said.contains("matches nothing"), "{said}");
     }
     // `restore` names files that the archive lacks.
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);

@@ -119,7 +119,7 @@ fn the_plan_is_shown_with_the_reason_for_each() {
       keep  Thu 19 Nov 10:00  full  [SIZE]  daily
       drop  Thu 19 Nov 09:00  full  [SIZE]  no rule keeps it
       drop  Tue 10 Nov 10:00  full  [SIZE]  no rule keeps it
-    2 would go, [SIZE]
+    2 archives would be moved to the trash, [SIZE]
     ");
     assert_same_tree(&before, &env.tree(""));
 }
@@ -132,8 +132,7 @@ fn no_rule_is_no_prune() {
     for args in [&["prune"][..], &["prune", "--keep-last", "0"]] {
         let run = env.run(args).code(4);
         assert!(
-            run.stderr
-                .contains("hint: codex-manager prune --keep-last 3"),
+            run.stderr.contains("codex-manager prune --keep-last 3"),
             "{run}"
         );
     }

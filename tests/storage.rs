@@ -72,7 +72,7 @@ fn kinds_projects_months_and_the_largest_are_told() {
     insta::assert_snapshot!(shown.join("\n"), @r"
     16.3 MB in 7 files: [ROOT]/home/.codex
 
-    KIND       SIZE      FILES  COULD GO
+    KIND       SIZE      FILES  RECLAIMABLE
     packages   9.0 MB    1      9.0 MB
     rollouts   7.0 MB    3      -
     databases  213.0 kB  1      200.7 kB
@@ -96,7 +96,7 @@ fn kinds_projects_months_and_the_largest_are_told() {
     let hints = env.run(["storage"]).code(0).stderr;
     insta::assert_snapshot!(hints, @r"
 
-    what Codex makes again could go, with Codex closed:
+    Codex creates these again; with Codex closed, they can be deleted:
       rm -rf [ROOT]/home/.codex/packages   # packages, 9.0 MB
       sqlite3 [ROOT]/home/.codex/state_5.sqlite VACUUM   # databases, 200.7 kB
       rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp   # caches, 70.0 kB

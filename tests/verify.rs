@@ -364,7 +364,7 @@ fn archives_in_a_manager_home_that_may_only_be_read_can_be_verified() {
     assert!(run.stdout.contains("ok"), "{run}");
     assert!(run.stdout.contains(&name(&made)), "{run}");
     let run = run.code(0);
-    assert!(run.stderr.contains("the result is not noted"), "{run}");
+    assert!(run.stderr.contains("the result is not recorded"), "{run}");
 }
 
 #[test]
