@@ -247,7 +247,7 @@ fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
     // Private, but it names what is not ours.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
     let run = env.run(["recommend"]).code(1);
-    assert!(run.stderr.contains("not ours"), "{run}");
+    assert!(run.stderr.contains("are no staging folders"), "{run}");
     assert!(env.path("precious/file").exists());
 }
 
