@@ -44,7 +44,7 @@ fn known(lab: &Lab) -> Value {
 }
 
 #[test]
-fn the_archive_is_named_by_the_week_that_the_server_declares() {
+fn the_archive_is_named_by_the_start_of_the_weekly_window() {
     let Some(mut lab) = Lab::new() else { return };
     lab.world.set("TZ", "Asia/Kolkata");
     let resets = unix_now() + 4 * 86_400 + 1_234;
@@ -111,7 +111,7 @@ fn the_archive_is_named_by_the_week_that_the_server_declares() {
 }
 
 #[test]
-fn an_exhausted_week_is_noted_and_the_account_is_in_cooldown_until_its_reset() {
+fn an_exhausted_week_is_recorded_and_the_account_is_in_cooldown_until_its_reset() {
     let Some(lab) = Lab::new() else { return };
     let resets = unix_now() + 86_400;
     lab.backend.account("acct-alice").set(|alice| {
@@ -126,7 +126,7 @@ fn an_exhausted_week_is_noted_and_the_account_is_in_cooldown_until_its_reset() {
 }
 
 #[test]
-fn offline_the_newest_figure_that_still_holds_names_the_archive() {
+fn offline_the_newest_valid_observation_names_the_archive() {
     let Some(lab) = Lab::new() else { return };
     let resets = unix_now() + 86_400;
     lab.backend.account("acct-alice").set(|alice| {
@@ -163,7 +163,7 @@ fn offline_the_newest_figure_that_still_holds_names_the_archive() {
 }
 
 #[test]
-fn a_pasted_status_or_a_time_by_hand_stand_in_for_codex() {
+fn a_pasted_status_or_a_given_reset_time_replaces_codex() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -209,7 +209,7 @@ fn a_pasted_status_or_a_time_by_hand_stand_in_for_codex() {
 }
 
 #[test]
-fn a_login_that_is_spent_is_not_taken_for_nobody() {
+fn a_spent_login_is_not_treated_as_signed_out() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -230,7 +230,7 @@ fn a_login_that_is_spent_is_not_taken_for_nobody() {
 }
 
 #[test]
-fn the_label_of_safety_archives_is_not_given_away() {
+fn the_label_of_safety_archives_is_reserved() {
     let env = crate::support::env::TestEnv::new();
     crate::support::sample::sample_home(&env);
     let args = ["backup", "--no-status", "--label", "safety"];
@@ -284,7 +284,7 @@ fn api_key_and_signed_out_homes_are_archived_under_their_own_labels() {
 }
 
 #[test]
-fn a_dry_run_asks_nobody_and_writes_nothing() {
+fn a_dry_run_does_not_ask_codex_and_writes_nothing() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.say("one");
     let (home, seen) = (lab.world.tree("home"), lab.backend.requests().len());
@@ -299,7 +299,7 @@ fn a_dry_run_asks_nobody_and_writes_nothing() {
 }
 
 #[test]
-fn what_codex_makes_again_is_left_out_and_said() {
+fn files_that_codex_creates_again_are_left_out_and_listed() {
     let Some(lab) = Lab::new() else { return };
     for path in [
         "packages/app-server-daemon/current",

@@ -42,7 +42,7 @@ fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_
 
 /// That a backup left out `file` alone and kept all else.
 #[track_caller]
-fn assert_all_else_is_kept(env: &TestEnv, file: &str, done: &(i32, serde_json::Value)) {
+fn assert_only_missing(env: &TestEnv, file: &str, done: &(i32, serde_json::Value)) {
     let (code, document) = done;
     assert_eq!(*code, 6, "{file}: {document}");
     let skipped = document["skipped"].as_array().expect("a list");
@@ -69,7 +69,7 @@ fn assert_all_else_is_kept(env: &TestEnv, file: &str, done: &(i32, serde_json::V
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_and_all_else_is_kept() {
+fn an_unreadable_file_is_reported_and_all_others_are_archived() {
     if !can_inject() {
         return;
     }
@@ -88,12 +88,12 @@ fn a_file_that_cannot_be_read_is_named_and_all_else_is_kept() {
     ] {
         let _ = fs::remove_dir_all(env.path(&format!("there-{}", file.replace('/', "-"))));
         let done = backup_with(&env, file, call, how);
-        assert_all_else_is_kept(&env, file, &done);
+        assert_only_missing(&env, file, &done);
     }
 }
 
 #[test]
-fn a_rollout_that_is_too_short_whenever_it_is_read_is_named_and_all_else_is_kept() {
+fn a_rollout_that_always_ends_early_is_reported_and_all_others_are_archived() {
     if !can_inject() {
         return;
     }
@@ -102,14 +102,14 @@ fn a_rollout_that_is_too_short_whenever_it_is_read_is_named_and_all_else_is_kept
     let first = rollout(FIRST).display().to_string();
     // Its end is always before what was seen.
     let done = backup_with(&env, &first, "read", "retval=0");
-    assert_all_else_is_kept(&env, &first, &done);
+    assert_only_missing(&env, &first, &done);
     // The second look finds it whole.
     let (code, document) = backup_with(&env, &first, "read", "retval=0:when=1");
     assert_eq!(code, 0, "{document}");
 }
 
 #[test]
-fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
+fn a_database_that_fails_to_open_once_is_archived_or_reported() {
     if !can_inject() {
         return;
     }
@@ -118,7 +118,7 @@ fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
     let args = ["backup", "--no-status", "--json"];
     let mut named = 0;
     for number in 1.. {
-        let Some(output) = with_an_open_failing(&env, &database, number, &args) else {
+        let Some(output) = with_failing_open(&env, &database, number, &args) else {
             assert!(number > 3, "it was opened {number} times");
             break;
         };
@@ -136,7 +136,7 @@ fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
 }
 
 #[test]
-fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
+fn a_restore_over_a_database_that_fails_to_open_once_is_complete_or_refused() {
     if !can_inject() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
         put(&env, "AGENTS.md", "changed");
         let changed = env.tree("home/.codex");
         let args = ["restore", &archive];
-        let Some(output) = with_an_open_failing(&env, &database, number, &args) else {
+        let Some(output) = with_failing_open(&env, &database, number, &args) else {
             assert!(number > 3, "it was opened {number} times");
             break;
         };
@@ -160,7 +160,7 @@ fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
 }
 
 /// Runs a command in which the N-th open of a file fails; `None` where there is no such one.
-fn with_an_open_failing(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> Option<Output> {
+fn with_failing_open(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> Option<Output> {
     let options = [
         "-P",
         file.to_str().expect("UTF-8"),
@@ -174,12 +174,12 @@ fn with_an_open_failing(env: &TestEnv, file: &Path, number: u32, args: &[&str]) 
 }
 
 /// Does something to the home at moments of its capture.
-struct Meddler<L, A> {
+struct HomeMutator<L, A> {
     listed: Mutex<Option<L>>,
     read: A,
 }
 
-impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for Meddler<L, A> {
+impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for HomeMutator<L, A> {
     fn expect_bytes(&self, _total: u64) {
         if let Some(listed) = self.listed.lock().expect("the lock").take() {
             listed();
@@ -191,15 +191,15 @@ impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for Meddler<L, A> {
     }
 }
 
-fn meddler<L: FnOnce() + Send, A: Fn() + Sync>(listed: L, read: A) -> Meddler<L, A> {
-    Meddler {
+fn home_mutator<L: FnOnce() + Send, A: Fn() + Sync>(listed: L, read: A) -> HomeMutator<L, A> {
+    HomeMutator {
         listed: Mutex::new(Some(listed)),
         read,
     }
 }
 
 #[test]
-fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
+fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     let env = TestEnv::new();
     let path = put(&env, rollout(FIRST), "{}\n".repeat(300_000));
     let other = put(&env, rollout(SECOND), "{}\n");
@@ -208,7 +208,8 @@ fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
         let lines = file.metadata().expect("its size").len() / 3;
         file.set_len((lines / 2).max(7) * 3).expect("shrink");
     };
-    let (archive, skipped) = take_while(&env, "a.tar.gz", &meddler(|| {}, shrink)).expect("taken");
+    let (archive, skipped) =
+        take_while(&env, "a.tar.gz", &home_mutator(|| {}, shrink)).expect("taken");
     assert_eq!(skipped, []);
     let there = put_back(&env, &archive, "there");
     let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
@@ -221,7 +222,7 @@ fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
 }
 
 #[test]
-fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
+fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_path() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let text = "{\"one\":1}\n";
@@ -232,7 +233,7 @@ fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
     let to = other.with_file_name(name);
     let archive_it = || fs::rename(&path, &to).expect("move");
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &meddler(archive_it, || {})).expect("taken");
+        take_while(&env, "a.tar.gz", &home_mutator(archive_it, || {})).expect("taken");
     assert_eq!(skipped, []);
     let there = put_back(&env, &archive, "there");
     assert!(there.join("archived_sessions").is_symlink());
@@ -243,7 +244,7 @@ fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
 }
 
 #[test]
-fn a_conversation_archived_through_a_link_to_what_is_not_captured_is_named() {
+fn a_conversation_moved_to_an_uncaptured_folder_is_reported() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let path = put(&env, rollout(FIRST), "{}\n");
@@ -253,7 +254,7 @@ fn a_conversation_archived_through_a_link_to_what_is_not_captured_is_named() {
     let to = home.join("tmp/old").join(path.file_name().expect("a name"));
     let archive_it = || fs::rename(&path, &to).expect("move");
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &meddler(archive_it, || {})).expect("taken");
+        take_while(&env, "a.tar.gz", &home_mutator(archive_it, || {})).expect("taken");
     let paths: Vec<_> = skipped.iter().map(|s| &*s.path).collect();
     assert_eq!(paths, [rollout(FIRST).to_str().expect("UTF-8")]);
     let there = put_back(&env, &archive, "there");

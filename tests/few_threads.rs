@@ -6,7 +6,7 @@ use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{FIRST, put, rollout, sample_home};
 
 #[test]
-fn work_is_done_on_the_threads_that_there_are() {
+fn work_runs_on_the_available_threads() {
     if !can_inject() {
         return;
     }
@@ -37,7 +37,7 @@ fn work_is_done_on_the_threads_that_there_are() {
 }
 
 #[test]
-fn a_sync_lists_both_sides_on_one_thread_where_there_is_no_other() {
+fn sync_scans_both_sides_on_one_thread_if_no_more_are_available() {
     if !can_inject() {
         return;
     }

@@ -40,9 +40,9 @@ const NUMBERS: [u64; 12] = [
 ];
 
 /// A generator of numbers, the same for the same seed.
-struct Dice(u64);
+struct RandomSource(u64);
 
-impl Dice {
+impl RandomSource {
     fn of(round: u64) -> Self {
         let mut dice = Self(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         dice.roll();
@@ -93,14 +93,14 @@ impl Dice {
 }
 
 /// A good archive, small, with something of everything, and what is in it.
-struct Good {
+struct ValidArchive {
     env: TestEnv,
     bytes: Vec<u8>,
     contents: ArchiveContents,
     read: Read,
 }
 
-impl Good {
+impl ValidArchive {
     fn new() -> Self {
         let env = TestEnv::in_memory();
         put(&env, "AGENTS.md", "be brief\n");
@@ -154,10 +154,10 @@ impl Good {
 }
 
 #[test]
-fn damaged_archives_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_archives_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let refused = (0..rounds()).filter(|round| {
-        let mut dice = Dice::of(*round);
+        let mut dice = RandomSource::of(*round);
         let mut bytes = good.bytes.clone();
         // Half of it where the footer is.
         if round % 2 == 0 {
@@ -173,24 +173,24 @@ fn damaged_archives_are_refused_or_mean_the_same() {
 }
 
 #[test]
-fn damaged_manifests_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_manifests_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let text = serde_json::to_vec(&good.manifest()).expect("json");
     assert!(!good.is_refused(0, &good.with_manifest(&text)));
     let refused = (0..rounds()).filter(|round| {
         let mut damaged = text.clone();
-        Dice::of(*round).damage(&mut damaged, false);
+        RandomSource::of(*round).damage(&mut damaged, false);
         good.is_refused(*round, &good.with_manifest(&damaged))
     });
     assert!(refused.count() as u64 > rounds() / 2);
 }
 
 #[test]
-fn damaged_indexes_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_indexes_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let manifest = good.manifest();
     let refused = (0..rounds()).filter(|round| {
-        let mut dice = Dice::of(*round);
+        let mut dice = RandomSource::of(*round);
         let mut manifest = manifest.clone();
         let members = manifest["members"].as_array_mut().expect("members");
         for _ in 0..=dice.below(2) {
@@ -221,13 +221,13 @@ fn damaged_indexes_are_refused_or_mean_the_same() {
 }
 
 #[test]
-fn damaged_tar_entries_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_tar_entries_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let parts = Parts::of(&good.bytes);
     let pieces = parts.pieces();
     assert!(!good.is_refused(0, &parts.pack()));
     let refused = (0..rounds()).filter(|round| {
-        let mut dice = Dice::of(*round);
+        let mut dice = RandomSource::of(*round);
         let mut pieces = pieces.clone();
         // Not the content of the large file: digests tell, and it takes long.
         let small: Vec<_> = pieces
@@ -263,7 +263,7 @@ fn damaged_tar_entries_are_refused_or_mean_the_same() {
 }
 
 #[test]
-fn damaged_sidecars_are_told_apart_from_good_ones() {
+fn damaged_sidecars_differ_from_good_ones() {
     let env = TestEnv::in_memory();
     let metadata = Metadata {
         email: Some("alice@example.com".into()),
@@ -274,7 +274,7 @@ fn damaged_sidecars_are_told_apart_from_good_ones() {
     let bytes = document::encode(&path, &metadata).expect("json");
     for round in 0..rounds() * 10 {
         let mut damaged = bytes.clone();
-        Dice::of(round).damage(&mut damaged, false);
+        RandomSource::of(round).damage(&mut damaged, false);
         fs::write(&path, &damaged).expect("write");
         // One of a newer version is an error of its own.
         let found = document::read::<Metadata>(&path);
@@ -286,7 +286,7 @@ fn damaged_sidecars_are_told_apart_from_good_ones() {
 }
 
 #[test]
-fn what_fuzzing_starts_from_or_found_is_refused_or_means_the_same() {
+fn the_fuzzing_corpus_is_refused_or_equivalent() {
     for (name, attempt) in fuzzing::TARGETS {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures/fuzz")

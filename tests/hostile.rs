@@ -19,20 +19,20 @@ use std::path::PathBuf;
 pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
 
 /// What the reader that goes by the index says of an entry that it did not expect.
-const SURPRISE: &str = "not the entry that the manifest lists";
+const UNEXPECTED_ENTRY: &str = "not the entry that the manifest lists";
 /// What is said of an index that lists more than its members can hold.
-const NO_ROOM: &str = "files that are larger than their member";
+const MEMBER_TOO_SMALL: &str = "files that are larger than their member";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);
 
 /// A home, and a good archive of it.
-pub(crate) struct World {
+pub(crate) struct HostileTest {
     pub(crate) env: TestEnv,
     pub(crate) good: Vec<u8>,
 }
 
-impl World {
+impl HostileTest {
     fn new() -> Self {
         Self::with(|_| {})
     }
@@ -71,7 +71,7 @@ impl World {
     fn refuses_parts(&self, what: &str, parts: &Parts, because: &str) {
         self.refuses(what, &parts.pack_stream(), because);
         let path = text(&self.env.write(NAME, parts.pack()));
-        self.refuses_path_for_one(what, &path, &[because, SURPRISE, NO_ROOM]);
+        self.refuses_path_for_one(what, &path, &[because, UNEXPECTED_ENTRY, MEMBER_TOO_SMALL]);
     }
 
     #[track_caller]
@@ -96,8 +96,8 @@ impl World {
 }
 
 #[test]
-fn the_takers_apart_change_nothing_by_themselves() {
-    let world = World::new();
+fn parsing_and_packing_again_keeps_an_archive_valid() {
+    let world = HostileTest::new();
     let path = text(&world.env.write(NAME, world.parts().pack()));
     let _ = world.env.run(["restore", &path]).code(0);
     let run = world.env.run(["verify", &path]).code(5);
@@ -105,8 +105,8 @@ fn the_takers_apart_change_nothing_by_themselves() {
 }
 
 #[test]
-fn i12_names_that_lead_elsewhere_are_refused() {
-    let world = World::new();
+fn i12_names_that_leave_the_home_are_refused() {
+    let world = HostileTest::new();
     let outside = text(&world.env.path("outside"));
     let long = vec![b'x'; 300];
     let deep = b"a/".repeat(2100);
@@ -129,8 +129,8 @@ fn i12_names_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
-    let world = World::new();
+fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
+    let world = HostileTest::new();
     let outside = text(&world.env.write("outside", "precious"));
     let cases: Vec<(&str, Entry, &str)> = vec![
         (
@@ -196,8 +196,8 @@ fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
 }
 
 #[test]
-fn i12_names_of_ours_are_refused() {
-    let world = World::new();
+fn i12_reserved_names_are_refused() {
+    let world = HostileTest::new();
     // What would be believed by the next command: a journal that removes a folder.
     let precious = world.env.path("precious");
     world.env.write("precious/file", "x");
@@ -225,8 +225,8 @@ fn i12_names_of_ours_are_refused() {
 }
 
 #[test]
-fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
-    let world = World::new();
+fn i12_a_foreign_journal_in_the_home_is_ignored() {
+    let world = HostileTest::new();
     let env = &world.env;
     env.write("precious/file", "x");
     let folder = env.codex_home().join(".codex-manager-restore");
@@ -253,7 +253,7 @@ fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
 
 #[test]
 fn i12_a_journal_beside_a_database_removes_nothing() {
-    let world = World::new();
+    let world = HostileTest::new();
     let env = &world.env;
     // SQLite removes the file that a rollback journal names, when it finds one beside a database.
     let victim = text(&env.write("victim", "precious"));
@@ -288,8 +288,8 @@ fn python_sidecar() -> String {
 }
 
 #[test]
-fn duplicates_and_second_spellings_are_refused() {
-    let world = World::new();
+fn duplicates_and_case_variants_are_refused() {
+    let world = HostileTest::new();
     let twice = Entry::file("notes.txt", "another");
     world.refuses_parts("duplicate", &world.parts().with(twice.clone()), "twice");
     world.refuses_parts("told twice", &world.parts().with_told(twice), "twice");
@@ -302,8 +302,8 @@ fn duplicates_and_second_spellings_are_refused() {
 }
 
 #[test]
-fn a_manifest_that_does_not_fit_is_refused() {
-    let world = World::new();
+fn a_manifest_that_contradicts_the_entries_is_refused() {
+    let world = HostileTest::new();
     let cases: [(&str, Edit, &str); 12] = [
         (
             "digest",
@@ -371,8 +371,8 @@ fn a_manifest_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn what_is_no_archive_is_refused() {
-    let world = World::new();
+fn files_that_are_no_archive_are_refused() {
+    let world = HostileTest::new();
     let mut foreign = world.parts();
     foreign.manifest = None;
     let mut garbage = world.good.clone();
@@ -411,7 +411,7 @@ fn what_is_no_archive_is_refused() {
 
 #[test]
 fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
-    let world = World::new();
+    let world = HostileTest::new();
     let bomb = bomb("notes.txt", 10);
     assert!(bomb.len() < 16 << 20);
     let began = std::time::Instant::now();
@@ -421,7 +421,7 @@ fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
 
 #[test]
 fn an_archive_cut_anywhere_is_refused() {
-    let world = World::new();
+    let world = HostileTest::new();
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
@@ -451,8 +451,8 @@ fn an_archive_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn a_flipped_bit_is_refused_or_means_nothing() {
-    let world = World::new();
+fn a_flipped_bit_is_refused_or_has_no_effect() {
+    let world = HostileTest::new();
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
@@ -492,8 +492,8 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
 }
 
 #[test]
-fn names_that_are_no_text_and_long_paths_come_back() {
-    let world = World::new();
+fn non_unicode_names_and_long_paths_are_restored() {
+    let world = HostileTest::new();
     let env = &world.env;
     let home = env.codex_home();
     let odd = std::ffi::OsStr::from_bytes(b"skills/mine/\xff\xfe\n name");
@@ -510,8 +510,8 @@ fn names_that_are_no_text_and_long_paths_come_back() {
 }
 
 #[test]
-fn names_in_an_archive_cannot_steer_the_terminal() {
-    let world = World::new();
+fn control_characters_in_entry_names_are_not_printed() {
+    let world = HostileTest::new();
     let entry = Entry::file("\x1b]0;owned\x07../x", "x");
     let path = text(&world.env.write(NAME, world.parts().with(entry).pack()));
     for args in [["restore", &path], ["verify", &path]] {
@@ -525,7 +525,7 @@ fn names_in_an_archive_cannot_steer_the_terminal() {
 
 #[test]
 fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
-    let world = World::new();
+    let world = HostileTest::new();
     let env = &world.env;
     let outside = env.path("elsewhere");
     fs::create_dir(&outside).expect("folder");
@@ -548,7 +548,7 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
 
 #[test]
 fn i5_an_archive_names_its_account_by_its_bytes() {
-    let world = World::new();
+    let world = HostileTest::new();
     // The manifest says Alice; the login inside is Bob's.
     let mut parts = world.parts();
     let bob = auth_json(&crate::support::sample::bob());
@@ -570,8 +570,8 @@ fn i5_an_archive_names_its_account_by_its_bytes() {
 }
 
 #[test]
-fn i12_a_link_that_leads_out_by_another_link_is_refused() {
-    let world = World::new();
+fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
+    let world = HostileTest::new();
     let here = Entry::special(b'2', "x", ".");
     for (name, target) in [
         ("skills/l", "../x/../.bashrc"),
@@ -591,8 +591,8 @@ fn i12_a_link_that_leads_out_by_another_link_is_refused() {
 }
 
 #[test]
-fn many_entries_of_no_bytes_are_refused_before_all_are_known() {
-    let world = World::new();
+fn very_many_empty_entries_are_refused_early() {
+    let world = HostileTest::new();
     let mut tar = Vec::new();
     for _ in 0..30_000 {
         Entry::file("skills/x", "").write(&mut tar);
@@ -601,8 +601,8 @@ fn many_entries_of_no_bytes_are_refused_before_all_are_known() {
 }
 
 #[test]
-fn what_counts_for_nothing_is_there_as_often_as_it_is_told() {
-    let world = World::new();
+fn void_entries_must_occur_as_often_as_listed() {
+    let world = HostileTest::new();
     let void = |parts: &mut Parts, names: serde_json::Value| parts.told()["void"] = names;
     let mut missing = world.parts();
     void(&mut missing, json!(["sessions/cut.jsonl"]));

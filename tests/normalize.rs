@@ -64,7 +64,7 @@ fn skipped(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_worked_example_comes_out() {
+fn the_documented_example_gives_the_documented_record() {
     let env = example();
     let document = normalized(&env, &[]);
     let expected = serde_json::json!({
@@ -97,7 +97,7 @@ fn the_worked_example_comes_out() {
 }
 
 #[test]
-fn what_a_person_sees_is_aligned_at_80_columns() {
+fn text_output_is_aligned_at_80_columns() {
     let env = example();
     let run = env.run(["normalize", "dumps"]).code(0);
     insta::assert_snapshot!(run, @r#"
@@ -176,7 +176,7 @@ fn i9_a_second_run_changes_nothing() {
 }
 
 #[test]
-fn a_file_that_changed_is_the_same_record_anew() {
+fn a_changed_file_updates_its_record() {
     let env = example();
     let _ = normalized(&env, &[]);
     dump(&env, EXAMPLE, "{ }", "2026-04-15T17:55:00+05:30");
@@ -195,7 +195,7 @@ fn a_file_that_changed_is_the_same_record_anew() {
 }
 
 #[test]
-fn i11_dry_run_writes_nothing_and_says_the_same() {
+fn i11_dry_run_writes_nothing_and_prints_the_same() {
     let env = example();
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
     dump(
@@ -225,7 +225,7 @@ fn i11_dry_run_writes_nothing_and_says_the_same() {
 }
 
 #[test]
-fn impossible_days_are_mismatches_and_evidence_all_the_same() {
+fn impossible_days_are_mismatches_and_still_counted() {
     let env = example();
     let mtime = "2026-04-14T17:55:00+05:30";
     let names = [
@@ -359,7 +359,7 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
 }
 
 #[test]
-fn a_link_is_read_through_and_keeps_its_own_name() {
+fn a_link_is_followed_and_keeps_its_own_name() {
     let env = example();
     let target = env.write("elsewhere/saved.json", "{}");
     set_mtime(&target, "2026-04-15T17:55:00+05:30");
@@ -410,7 +410,7 @@ fn the_codex_home_is_the_default() {
 }
 
 #[test]
-fn i6_the_login_of_another_account_is_not_taken_for_that_of_the_name() {
+fn i6_a_login_of_another_account_than_the_name_is_not_archived() {
     let env = example();
     let login = auth_json(&SignIn::new("acct-b", "b@x.com"));
     dump(
@@ -475,7 +475,7 @@ fn archives_hold_the_login_verbatim_and_their_sidecars_describe_them() {
 }
 
 #[test]
-fn sidecars_say_what_the_record_says_and_leave_what_is_there() {
+fn sidecars_repeat_the_record_and_overwrite_nothing() {
     let env = example();
     let taken = env.write(
         "home/.codex-manager/backups/2026-04-14-155500-drdpsbose023@gmail.com-codex.metadata.json",
@@ -510,7 +510,7 @@ fn the_duration_is_a_setting_and_may_be_fractional() {
 }
 
 #[test]
-fn the_year_is_the_current_one_or_that_of_the_evidence_or_the_given_one() {
+fn the_year_is_the_current_the_matching_or_the_given_one() {
     let mut env = TestEnv::new();
     env.set("CODEX_MANAGER_NOW", "2027-01-02T12:00:00Z");
     dump(&env, "31dec_a@x.com_auth.json", "", "2026-12-24T12:00:00Z");
@@ -567,7 +567,7 @@ fn a_week_has_168_hours_when_clocks_change() {
 }
 
 #[test]
-fn a_file_from_the_future_decides_nothing_until_its_time_has_come() {
+fn a_file_from_the_future_has_no_effect_until_its_time() {
     let mut env = TestEnv::new();
     dump(&env, "27nov_a@x.com_auth.json", "", "2026-11-20T14:00:00Z");
     let document = normalized(&env, &[]);
@@ -582,7 +582,7 @@ fn a_file_from_the_future_decides_nothing_until_its_time_has_come() {
 }
 
 #[test]
-fn i4_what_is_written_is_for_its_owner_alone_and_holds_no_token() {
+fn i4_written_files_are_private_and_hold_no_token() {
     let env = example();
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
     dump(
@@ -615,7 +615,7 @@ fn i4_what_is_written_is_for_its_owner_alone_and_holds_no_token() {
 }
 
 #[test]
-fn i13_a_damaged_inventory_is_kept_and_begun_anew() {
+fn i13_a_damaged_inventory_is_kept_and_created_again() {
     let env = example();
     env.write("home/.codex-manager/inventory.json", "{\"schema\":1,");
     let run = env.run(["normalize", "dumps"]).code(0);
@@ -625,7 +625,7 @@ fn i13_a_damaged_inventory_is_kept_and_begun_anew() {
 }
 
 #[test]
-fn i13_documents_of_a_newer_version_are_left_alone() {
+fn i13_documents_of_a_newer_version_are_not_changed() {
     for name in ["inventory.json", "cooldown.json"] {
         let env = example();
         env.write(&format!("home/.codex-manager/{name}"), "{\"schema\":99}");
@@ -640,7 +640,7 @@ fn i13_documents_of_a_newer_version_are_left_alone() {
 }
 
 #[test]
-fn names_cannot_steer_the_terminal() {
+fn control_characters_in_names_are_not_printed() {
     let env = example();
     dump(
         &env,
@@ -659,7 +659,7 @@ fn names_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn quiet_prints_warnings_alone() {
+fn quiet_prints_only_warnings() {
     let env = example();
     for args in [&["--dry-run"][..], &[], &[]] {
         let run = env.run([&["normalize", "-q", "dumps"], args].concat());

@@ -46,7 +46,7 @@ fn listed(document: &serde_json::Value, list: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_archive_with_exclusions_takes_no_place_of_one_that_has_all() {
+fn archives_with_exclusions_count_apart() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
     let part = backup(&env, &["--exclude", "sessions"]);
@@ -65,7 +65,7 @@ fn an_archive_with_exclusions_takes_no_place_of_one_that_has_all() {
 }
 
 #[test]
-fn an_archive_that_lacks_files_takes_no_place_of_one_that_has_all() {
+fn archives_lacking_unreadable_files_count_apart() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
     // A link out of the home: it cannot be taken, and that is no wish of the user's.
@@ -125,7 +125,7 @@ fn the_plan_is_shown_with_the_reason_for_each() {
 }
 
 #[test]
-fn no_rule_is_no_prune() {
+fn prune_without_a_rule_is_refused() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-10T10:00:00Z"]);
     let before = env.tree("home");
@@ -145,7 +145,7 @@ fn no_rule_is_no_prune() {
 }
 
 #[test]
-fn what_goes_can_be_put_back_as_it_was() {
+fn undo_moves_archives_back_unchanged() {
     let mut env = TestEnv::new();
     archives(
         &mut env,
@@ -210,7 +210,7 @@ fn the_trash_is_emptied_only_with_consent() {
 }
 
 #[test]
-fn a_damaged_archive_fills_no_place_and_the_last_verified_one_stays() {
+fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);
@@ -312,7 +312,7 @@ fn kept(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn each_rule_is_that_of_its_flag_and_of_its_setting() {
+fn each_rule_can_be_a_flag_or_a_setting() {
     let mut env = TestEnv::new();
     archives(
         &mut env,
@@ -349,7 +349,7 @@ fn each_rule_is_that_of_its_flag_and_of_its_setting() {
 }
 
 #[test]
-fn every_account_keeps_its_own() {
+fn rules_apply_to_each_account() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-17T10:00:00Z", "2026-11-18T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -366,7 +366,7 @@ fn every_account_keeps_its_own() {
 }
 
 #[test]
-fn the_newest_is_so_by_its_instant_wherever_the_machine_was() {
+fn the_newest_archive_is_chosen_by_instant_across_time_zones() {
     let mut env = TestEnv::new();
     sample_home(&env);
     // In Tokyo it was the 20th already; four hours later it was the 19th in New York.
@@ -389,7 +389,7 @@ fn the_newest_is_so_by_its_instant_wherever_the_machine_was() {
 }
 
 #[test]
-fn every_kind_counts_apart() {
+fn rules_apply_to_each_kind() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z"]);
     for (mode, at) in [
@@ -435,7 +435,7 @@ fn i9_a_second_prune_drops_nothing() {
 }
 
 #[test]
-fn what_was_emptied_from_the_trash_is_not_put_back() {
+fn undo_after_emptying_the_trash_is_refused() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     let _ = env.run(["prune", "--keep-last", "1"]).code(0);
@@ -447,7 +447,7 @@ fn what_was_emptied_from_the_trash_is_not_put_back() {
 }
 
 #[test]
-fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
+fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);
     // Its structure stays whole: only what is packed in it is changed.
@@ -478,7 +478,7 @@ fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
 }
 
 #[test]
-fn what_is_done_is_not_called_failed_because_it_cannot_be_noted() {
+fn a_prune_that_cannot_be_recorded_is_partial_and_not_failed() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     let newer = "{\"schema\":99,\"archives\":[]}";
@@ -522,7 +522,7 @@ fn what_is_done_is_not_called_failed_because_it_cannot_be_noted() {
 }
 
 #[test]
-fn what_somebody_else_left_in_tmp_stops_no_backup() {
+fn foreign_files_in_tmp_stop_no_backup() {
     let env = TestEnv::new();
     sample_home(&env);
     backup(&env, &[]);
@@ -551,7 +551,7 @@ fn what_somebody_else_left_in_tmp_stops_no_backup() {
 }
 
 #[test]
-fn the_only_archive_of_another_home_outlives_newer_ones_of_this() {
+fn the_only_archive_of_another_home_survives_newer_ones_of_this() {
     let mut env = TestEnv::new();
     let other = env.path("home/work");
     sample_home_at(&other);

@@ -20,7 +20,7 @@ fn rollout(env: &TestEnv, day: &str, n: u32, cwd: &str, bytes: usize) {
 }
 
 #[test]
-fn kinds_projects_months_and_the_largest_are_told() {
+fn kinds_projects_months_and_the_largest_are_listed() {
     let env = TestEnv::new();
     rollout(&env, "2026-10-01", 1, "/proj/one", 4_000_000);
     rollout(&env, "2026-11-05", 2, "/proj/one", 2_000_000);
@@ -115,7 +115,7 @@ fn an_empty_home_has_nothing_and_no_forecast() {
 }
 
 #[test]
-fn odd_names_and_times_do_no_harm() {
+fn unexpected_names_and_times_are_tolerated() {
     let env = TestEnv::new();
     let odd = put(&env, "sessions/rollout-nonsense.jsonl", "\0\0");
     set_time(&odd, 4_000_000_000, 0);

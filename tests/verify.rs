@@ -80,7 +80,7 @@ fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
 }
 
 #[test]
-fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
+fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
     if !can_inject() {
         return;
     }
@@ -121,7 +121,7 @@ fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
 }
 
 #[test]
-fn people_are_told_that_the_archive_is_good_and_its_sidecar_is_not() {
+fn the_text_output_tells_a_bad_sidecar_from_a_bad_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -140,7 +140,7 @@ fn people_are_told_that_the_archive_is_good_and_its_sidecar_is_not() {
 }
 
 #[test]
-fn an_archive_that_is_damaged_and_without_a_sidecar_is_never_the_latest() {
+fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
@@ -157,7 +157,7 @@ fn an_archive_that_is_damaged_and_without_a_sidecar_is_never_the_latest() {
 }
 
 #[test]
-fn a_sidecar_of_another_archive_tells_nothing_of_this_one() {
+fn the_sidecar_of_another_archive_is_not_used() {
     // Bob's archive stands under the name and sidecar of Alice's newest.
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
@@ -177,7 +177,7 @@ fn a_sidecar_of_another_archive_tells_nothing_of_this_one() {
 }
 
 #[test]
-fn a_sidecar_of_another_archive_of_the_same_size_is_found_out_before_anything_goes() {
+fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -201,7 +201,7 @@ fn a_sidecar_of_another_archive_of_the_same_size_is_found_out_before_anything_go
 }
 
 #[test]
-fn what_verify_found_is_no_word_for_a_sidecar_that_came_later() {
+fn a_recorded_result_does_not_cover_a_later_sidecar() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -221,7 +221,7 @@ fn what_verify_found_is_no_word_for_a_sidecar_that_came_later() {
 }
 
 #[test]
-fn what_could_not_be_read_once_is_looked_at_again() {
+fn an_unreadable_sidecar_is_read_again_later() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
@@ -253,7 +253,7 @@ fn what_could_not_be_read_once_is_looked_at_again() {
 }
 
 #[test]
-fn what_an_older_version_noted_in_words_is_looked_at_again() {
+fn a_problem_recorded_by_an_older_version_is_checked_again() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
@@ -285,7 +285,7 @@ fn what_an_older_version_noted_in_words_is_looked_at_again() {
 }
 
 #[test]
-fn an_archive_that_cannot_be_read_stops_no_check_of_the_others() {
+fn an_unreadable_archive_does_not_stop_the_check_of_the_others() {
     let mut env = TestEnv::new();
     let made = archives(
         &mut env,
@@ -317,7 +317,7 @@ fn an_archive_that_cannot_be_read_stops_no_check_of_the_others() {
 }
 
 #[test]
-fn repair_leaves_a_sidecar_of_a_newer_version_alone() {
+fn repair_does_not_change_a_sidecar_of_a_newer_version() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -332,7 +332,7 @@ fn repair_leaves_a_sidecar_of_a_newer_version_alone() {
 }
 
 #[test]
-fn a_damaged_sidecar_is_kept_when_it_is_made_again() {
+fn repair_keeps_a_copy_of_a_damaged_sidecar() {
     for args in [&["verify", "--repair"][..], &["doctor", "--fix"]] {
         let env = TestEnv::new();
         sample_home(&env);
@@ -347,7 +347,7 @@ fn a_damaged_sidecar_is_kept_when_it_is_made_again() {
 }
 
 #[test]
-fn archives_in_a_manager_home_that_may_only_be_read_can_be_verified() {
+fn archives_in_a_read_only_manager_home_can_be_verified() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -368,7 +368,7 @@ fn archives_in_a_manager_home_that_may_only_be_read_can_be_verified() {
 }
 
 #[test]
-fn a_time_at_the_end_of_the_calendar_stops_no_command() {
+fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     for at in ["-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z"] {

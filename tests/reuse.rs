@@ -69,7 +69,7 @@ fn change_in_place(path: &Path, at: u64) {
 }
 
 #[test]
-fn little_is_written_when_little_changed() {
+fn a_small_change_writes_few_new_members() {
     let env = TestEnv::in_memory();
     for n in 0..100 {
         put(
@@ -107,7 +107,7 @@ fn little_is_written_when_little_changed() {
 }
 
 #[test]
-fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
+fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let env = TestEnv::in_memory();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));
     let (first, old) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
@@ -137,7 +137,7 @@ fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
 }
 
 #[test]
-fn a_change_in_place_is_noticed_though_size_and_time_are_the_same() {
+fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let env = TestEnv::in_memory();
     let small = put(&env, "notes/small", lines(700, 1));
     let large = put(&env, "notes/large", lines(MIB, 2));
@@ -172,7 +172,7 @@ fn a_change_in_place_is_noticed_though_size_and_time_are_the_same() {
 }
 
 #[test]
-fn rehash_reads_everything_whatever_the_stamps_say() {
+fn rehash_reads_every_file_despite_equal_stamps() {
     let env = TestEnv::in_memory();
     put(&env, "notes/small", "what is there\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
@@ -217,7 +217,7 @@ fn rehash_reads_everything_whatever_the_stamps_say() {
 }
 
 #[test]
-fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
+fn no_damaged_member_is_copied_when_all_are_checked() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(5 * MIB, 5));
@@ -254,14 +254,14 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
 }
 
 #[track_caller]
-fn told_by_verify(env: &TestEnv, archive: &Path) {
+fn reported_by_verify(env: &TestEnv, archive: &Path) {
     let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
     let told = report.problems[0].contains("does not match its digest");
     assert!(told, "{report:?}");
 }
 
 #[test]
-fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
+fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
     env.tick();
@@ -275,7 +275,7 @@ fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
         fs::write(&first, bytes).expect("write");
         let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
         let taken = take(&env, "1.tar.gz", Compression::Default, Some(&trusting));
-        told_by_verify(&env, &taken.expect("nothing is compared").0);
+        reported_by_verify(&env, &taken.expect("nothing is compared").0);
         let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
         match take(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
@@ -284,7 +284,7 @@ fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
             }
             Err(e) => panic!("{e}"),
             Ok((second, _)) => {
-                told_by_verify(&env, &second);
+                reported_by_verify(&env, &second);
                 carried += 1;
             }
         }
@@ -296,7 +296,7 @@ fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
 }
 
 #[test]
-fn what_was_compressed_less_is_compressed_again() {
+fn members_with_a_lower_compression_are_compressed_again() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(5 * MIB, 8));
     put(&env, "notes/small", lines(5000, 9));
@@ -319,7 +319,7 @@ fn what_was_compressed_less_is_compressed_again() {
 }
 
 #[test]
-fn an_archive_that_was_packed_again_is_no_source() {
+fn a_recompressed_archive_is_not_reused() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(2 * MIB, 8));
     let (archive, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
@@ -366,7 +366,7 @@ fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
 }
 
 #[test]
-fn an_archive_that_verify_found_damaged_is_no_source() {
+fn an_archive_that_verify_found_damaged_is_not_reused() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(9 * MIB, 1));

@@ -1,7 +1,7 @@
 //! Archives whose index lies, or whose members hold what they should not: refused by `restore` and
 //! `verify`, and nothing is written anywhere.
 
-use crate::hostile::{NAME, World};
+use crate::hostile::{HostileTest, NAME};
 use crate::support::env::assert_same_tree;
 use crate::support::hostile::{Entry, Parts, Piece, digest, gzip};
 use crate::support::sample::{assert_same_home, put, text};
@@ -35,8 +35,8 @@ fn content(len: usize) -> Vec<u8> {
 }
 
 /// A home with large and small files.
-fn world() -> World {
-    World::with(|env| {
+fn world() -> HostileTest {
+    HostileTest::with(|env| {
         put(env, LARGE, content(LARGE_LEN));
         put(env, "prompts/chunk", content(4 * MIB));
         put(env, "prompts/small", content(513));
@@ -81,7 +81,7 @@ type Lie = fn(&mut Vec<Value>);
 type Recut = fn(&mut Vec<Piece>);
 
 #[test]
-fn an_honest_index_is_believed() {
+fn a_valid_index_is_accepted() {
     let world = world();
     let path = text(&world.env.write(NAME, world.parts().pack()));
     let before = world.env.tree("home/.codex");
@@ -94,7 +94,7 @@ fn an_honest_index_is_believed() {
 }
 
 #[test]
-fn an_index_that_lies_about_places_is_refused() {
+fn an_index_with_wrong_offsets_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
     let lies: [(&str, Lie, &str); 18] = [
@@ -183,7 +183,7 @@ fn an_index_that_lies_about_places_is_refused() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn an_index_that_lies_about_what_members_hold_is_refused() {
+fn an_index_with_wrong_member_contents_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
     let lies: [(&str, Lie, &str); 22] = [
@@ -440,7 +440,7 @@ fn members_in_another_order_are_refused() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn what_hides_in_a_member_is_refused() {
+fn hidden_data_in_a_member_is_refused() {
     let world = world();
     let parts = world.parts();
     let cuts: [(&str, Recut, &str); 11] = [
@@ -567,7 +567,7 @@ fn hide(pieces: &mut [Piece], kind: &str, behind_end: bool) {
 }
 
 #[test]
-fn what_stands_behind_the_gzip_stream_of_a_member_is_refused() {
+fn data_after_the_gzip_stream_of_a_member_is_refused() {
     let world = world();
     let parts = world.parts();
     for kind in ["structure", "files", "head", "chunk"] {
@@ -589,7 +589,7 @@ fn what_stands_behind_the_gzip_stream_of_a_member_is_refused() {
 }
 
 #[test]
-fn members_of_another_size_are_refused() {
+fn members_with_a_wrong_size_are_refused() {
     let world = world();
     // A file that is one member of 9 MiB; then one of which nothing follows the header.
     let parts = world.parts();
@@ -641,7 +641,7 @@ fn members_of_another_size_are_refused() {
 }
 
 #[test]
-fn sizes_that_no_member_has_room_for_are_refused() {
+fn files_larger_than_their_member_are_refused() {
     let world = world();
     for size in [1 << 20, 1 << 63, u64::MAX] {
         let mut parts = world.parts();
@@ -656,7 +656,7 @@ fn sizes_that_no_member_has_room_for_are_refused() {
 }
 
 #[test]
-fn only_what_the_manifest_lists_may_count_for_nothing() {
+fn void_entries_must_be_listed() {
     let world = world();
     let large = |parts: &Parts, entry: &Entry| {
         let (head, chunks) = entry.head_and_chunks();
@@ -735,7 +735,7 @@ fn a_footer_without_an_index_is_refused() {
 }
 
 #[test]
-fn an_archive_that_was_packed_again_is_read_as_a_stream() {
+fn a_recompressed_archive_is_read_as_a_stream() {
     let world = world();
     let mut tar = Vec::new();
     MultiGzDecoder::new(&*world.good)
@@ -767,7 +767,7 @@ fn an_archive_that_was_packed_again_is_read_as_a_stream() {
 }
 
 #[test]
-fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
+fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let world = world();
     let path = world.env.write(NAME, &world.good);
     let tmp = world.env.path("tmp");
