@@ -247,7 +247,7 @@ fn i12_a_foreign_journal_in_the_home_is_ignored() {
     // A private file that names a foreign folder.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
     let run = env.run(["recommend"]).code(1);
-    assert!(run.stderr.contains("not ours"), "{run}");
+    assert!(run.stderr.contains("are no staging folders"), "{run}");
     assert!(env.path("precious/file").exists());
 }
 

@@ -667,7 +667,11 @@ fn a_restore_into_or_around_a_home_is_refused() {
         let run = env
             .run(["restore", &archive, "--to", &text(&inside)])
             .code(4);
-        assert!(run.stderr.contains("inside a home"), "{run}");
+        assert!(
+            run.stderr
+                .contains("is inside the Codex home or the manager home"),
+            "{run}"
+        );
     }
     assert_same_tree(&before, &env.tree("home"));
     assert!(!env.path("new").exists());

@@ -46,9 +46,9 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
                 Self::wrap(ErrorKind::Failed, error).hint("wait for it to end; nothing was changed")
             }
             SwapError::ForeignFolder(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("look at it, and remove it if you do not know it; nothing was changed"),
+                .hint("inspect it, and remove it if you do not need it; nothing was changed"),
             SwapError::ConflictingSteps(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("nothing was changed; replace less at once, with --only"),
+                .hint("restore fewer files at once with --only; nothing was changed"),
             SwapError::Deferred(RecoveryObstacle::InUse { .. }) => {
                 Self::wrap(ErrorKind::CodexRunning, error).hint(
                     "end Codex, then finish it with: codex-manager doctor; nothing was changed",
@@ -59,7 +59,7 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
                 error,
             )
             .hint(
-                "look at both, keep what you need, and move that folder away; nothing was changed",
+                "inspect both, keep what you need, and move the second folder away; nothing was changed",
             ),
             SwapError::Deferred(RecoveryObstacle::MissingFolder(_)) => {
                 Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
@@ -86,7 +86,7 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::CodexStarted { ref left_at, .. } => {
                 let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
                 let hint = format!(
-                    "what was written meanwhile is in {}; end Codex, then run the same command again",
+                    "files that Codex wrote meanwhile are in {}; end Codex, then run the same command again",
                     places.join(" and ")
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
@@ -98,9 +98,9 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
                 .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("restore into a folder of its own with --to DIR; nothing was changed")
-                .hint("if no other home does, and this one was moved: codex-manager history repair"),
+                .hint("if no other home uses them, because this home was moved: codex-manager history repair"),
             RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
+                .hint("to write there, add --yes; to restore everything into one folder, use --to DIR; nothing was changed"),
             RestoreError::MountInside(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
             RestoreError::OverlapsHome(_) => Self::wrap(ErrorKind::Usage, error)
@@ -110,11 +110,11 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("name a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list what is in an archive with: tar tzf ARCHIVE; nothing was changed"),
+                .hint("list the files of an archive with: tar tzf ARCHIVE; nothing was changed"),
             RestoreError::BackupIncomplete { can_skip_backup: true, .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("mend these, or go on without with --no-safety-backup; nothing was changed"),
+                .hint("make these readable, or restore without a safety backup with --no-safety-backup; nothing was changed"),
             RestoreError::BackupIncomplete { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("see that these can be read; nothing was changed"),
+                .hint("make these readable; nothing was changed"),
             RestoreError::OtherCredentialStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home; nothing was changed",
             ),

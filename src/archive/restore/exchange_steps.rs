@@ -77,15 +77,16 @@ impl RestoreRun<'_> {
             names.extend(gone.map(OsString::from));
             for name in names {
                 let live = folder.join(&name);
-                for beside in home::database_sidecars(&live)
+                // SQLite would apply an old `-wal` to the new database.
+                for sidecar in home::database_sidecars(&live)
                     .into_iter()
                     .filter(|p| p.exists())
                 {
-                    let backup = staging
+                    let removed = staging
                         .join("old")
-                        .join(beside.file_name().unwrap_or_default());
-                    atomic::create_private_folder(atomic::parent_of(&backup))?;
-                    steps.push(ExchangeStep::new(beside, backup));
+                        .join(sidecar.file_name().unwrap_or_default());
+                    atomic::create_private_folder(atomic::parent_of(&removed))?;
+                    steps.push(ExchangeStep::new(sidecar, removed));
                 }
                 if self.outside_removed.contains(&live) {
                     let old = staging.join("old");

@@ -1,5 +1,6 @@
-//! Exchange steps for a home that cannot be exchanged as a whole: its files one by one, and those
-//! of its folders that can be renamed as a whole.
+//! Exchange steps for a home that is not exchanged as a whole: its files one by one, and those of
+//! its folders that can be renamed as a whole. Used for a restore of a few files, for a home on an
+//! overlay, and if an unchanged file cannot be linked.
 //!
 //! On an overlay, as in a container, a folder of a lower layer cannot be renamed. A folder that was
 //! created in the container can be, with everything in it.
