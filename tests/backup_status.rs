@@ -1,4 +1,4 @@
-//! What `backup` learns of the quota from the real Codex, and what it does when it learns nothing.
+//! The quota that `backup` reads from the real Codex, and its behaviour without one.
 
 use crate::support::env::{Run, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows};
@@ -10,7 +10,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use serde_json::Value;
 use std::fs;
 
-/// 5 h 30 min east of Greenwich, without summer time.
+/// Offset of Kolkata from UTC in seconds: 5 h 30 min, without summer time.
 const KOLKATA: i32 = 19_800;
 
 fn at(unix_seconds: i64, offset: i32) -> DateTime<FixedOffset> {
@@ -35,7 +35,7 @@ fn sidecar(lab: &Lab, run: &Run) -> Value {
     serde_json::from_slice(&text).expect("JSON")
 }
 
-/// What `cooldown` says of the one account.
+/// Returns the only account in the output of `cooldown`.
 fn known(lab: &Lab) -> Value {
     let said = lab.manager(["cooldown", "--json"]).code(0).json();
     let accounts = said["accounts"].as_array().expect("accounts");
@@ -89,7 +89,7 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
         "a token in the sidecar"
     );
 
-    // The account is known from now on, and was used.
+    // The account is recorded from now on, as used.
     let alice = known(&lab);
     assert_eq!(alice["state"], "ready");
     assert_eq!(alice["source"], "live");
@@ -101,7 +101,7 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
     let named = lab.manager(["recommend", "--format", "{email}"]).code(0);
     assert_eq!(named.stdout.trim_end(), "alice@example.com");
 
-    // A second archive of the same week gets a number, and the first one stays.
+    // A second archive of the same week gets a number, and the first one is not overwritten.
     let second = lab.manager(["backup", "--json"]).code(0).json();
     assert_eq!(second["archive"], file_name(start, "alice@example.com-2"));
     assert_eq!(
@@ -133,7 +133,7 @@ fn offline_the_newest_valid_observation_names_the_archive() {
         alice.secondary = Some(Window::weekly(40.0).reset_at(resets));
     });
     let start = at(resets - 7 * 86_400, 0);
-    // Nothing is known and nobody answers: the archive is made all the same.
+    // Without any observation or answer, the archive is made anyway.
     lab.backend
         .account("acct-alice")
         .set(|alice| alice.usage_status = Some(503));
@@ -144,7 +144,7 @@ fn offline_the_newest_valid_observation_names_the_archive() {
     assert_eq!(said["status_source"], "none");
     assert!(run.stderr.contains("no live quota"), "{run}");
 
-    // Seen once, it is remembered while it holds.
+    // An observation is used for as long as it is valid.
     lab.backend
         .account("acct-alice")
         .set(|alice| alice.usage_status = None);
@@ -192,7 +192,7 @@ fn a_pasted_status_or_a_given_reset_time_replaces_codex() {
         file_name(start, "alice@example.com-2")
     );
 
-    // Text of somebody else is refused, and no archive is made of it.
+    // Text of another account is refused, and no archive is made.
     let other = text.replace("alice", "bob");
     let before = lab.world.tree("home/.codex-manager/backups");
     let _ = lab

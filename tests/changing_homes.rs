@@ -1,5 +1,5 @@
-//! Homes that change, or stop being readable, while they are archived: the rest is kept, and what is
-//! missing is named.
+//! Homes that change, or become unreadable, during a backup: all other files are archived, and
+//! missing ones are reported.
 
 use crate::support::archives::{put_back, take_while};
 use crate::support::env::TestEnv;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Mutex;
 
-/// A backup during which a call on one file of the home does something else: its code and document.
+/// Runs a backup in which a system call on one file is altered. Returns exit code and document.
 fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_json::Value) {
     let path = env.codex_home().join(file);
     let options = [
@@ -40,7 +40,7 @@ fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_
     )
 }
 
-/// That a backup left out `file` alone and kept all else.
+/// Asserts that a backup lacks only `file`.
 #[track_caller]
 fn assert_only_missing(env: &TestEnv, file: &str, done: &(i32, serde_json::Value)) {
     let (code, document) = done;
@@ -82,7 +82,7 @@ fn an_unreadable_file_is_reported_and_all_others_are_archived() {
         ("session_index.jsonl", "read", "error=EIO"),
         ("config.toml", "read", "error=EIO"),
         ("AGENTS.md", "read", "error=EIO"),
-        // The head of a database can be read, its pages cannot: the first ones, or a later one.
+        // The header of a database can be read, but its first or a later page cannot.
         ("state_5.sqlite", "pread64", "error=EIO"),
         ("state_5.sqlite", "pread64", "error=EIO:when=3+"),
     ] {
@@ -100,10 +100,10 @@ fn a_rollout_that_always_ends_early_is_reported_and_all_others_are_archived() {
     let env = TestEnv::new();
     sample_home(&env);
     let first = rollout(FIRST).display().to_string();
-    // Its end is always before what was seen.
+    // Its end is always before the listed size.
     let done = backup_with(&env, &first, "read", "retval=0");
     assert_only_missing(&env, &first, &done);
-    // The second look finds it whole.
+    // The second attempt reads the complete file.
     let (code, document) = backup_with(&env, &first, "read", "retval=0:when=1");
     assert_eq!(code, 0, "{document}");
 }
@@ -159,7 +159,8 @@ fn a_restore_over_a_database_that_fails_to_open_once_is_complete_or_refused() {
     }
 }
 
-/// Runs a command in which the N-th open of a file fails; `None` where there is no such one.
+/// Runs a command in which the N-th open of a file fails. Returns `None` if the file is opened less
+/// often.
 fn with_failing_open(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> Option<Output> {
     let options = [
         "-P",
@@ -173,7 +174,7 @@ fn with_failing_open(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> 
     log.contains("INJECTED").then_some(output)
 }
 
-/// Does something to the home at moments of its capture.
+/// Changes the home at given moments of its capture.
 struct HomeMutator<L, A> {
     listed: Mutex<Option<L>>,
     read: A,

@@ -1,4 +1,4 @@
-//! Where the system gives no more threads (`ulimit -u`, a limit of a container).
+//! Systems that refuse more threads (`ulimit -u`, container limits).
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, traced};
@@ -10,7 +10,7 @@ fn work_runs_on_the_available_threads() {
     if !can_inject() {
         return;
     }
-    // None at all, and from some one on.
+    // Without any additional thread, and with a few.
     for first in [1, 2, 3] {
         let env = TestEnv::new();
         let home = sample_home(&env);

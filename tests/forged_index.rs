@@ -1,5 +1,5 @@
-//! Archives whose index lies, or whose members hold what they should not: refused by `restore` and
-//! `verify`, and nothing is written anywhere.
+//! Archives with a forged index, or with other data in members than the index says: `restore` and
+//! `verify` refuse them and write nothing.
 
 use crate::hostile::{HostileTest, NAME};
 use crate::support::env::assert_same_tree;
@@ -20,7 +20,7 @@ const MIB: usize = 1 << 20;
 const LARGE: &str = "prompts/large";
 const LARGE_LEN: usize = 9 * MIB + 5;
 
-/// Text that compresses, without a period that a chunk could share.
+/// Compressible text without a period that two chunks could share.
 fn content(len: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut text = Vec::with_capacity(len + 64);
@@ -43,7 +43,7 @@ fn world() -> HostileTest {
     })
 }
 
-/// The place of the first member that holds something of this kind.
+/// Returns the position of the first member with content of this kind.
 fn place(index: &[Value], kind: &str) -> usize {
     let found = index.iter().position(|m| holds(&m["holds"], kind));
     found.unwrap_or_else(|| panic!("no {kind}"))
@@ -58,7 +58,7 @@ fn piece(pieces: &[Piece], kind: &str) -> usize {
     found.unwrap_or_else(|| panic!("no {kind}"))
 }
 
-/// The first chunk of a file that has more.
+/// Returns the position of the first chunk of a file with several.
 fn first_of_several(pieces: &[Piece]) -> usize {
     let found = pieces
         .windows(2)
@@ -74,10 +74,10 @@ fn add(value: &mut Value, by: i64) {
         .into();
 }
 
-/// One lie in the index.
+/// One forged value in the index.
 type Lie = fn(&mut Vec<Value>);
 
-/// One change of the members; what the index says of their bytes stays true.
+/// One change of the members. The index stays correct about their bytes.
 type Recut = fn(&mut Vec<Piece>);
 
 #[test]
@@ -270,7 +270,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
             "out of order",
         ),
         (
-            "head of nobody",
+            "head of an unlisted file",
             |i| {
                 let h = place(i, "head");
                 i[h]["holds"]["head"] = u64::MAX.into();
@@ -286,7 +286,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
             "the index is wrong",
         ),
         (
-            "chunk of nobody",
+            "chunk of an unlisted file",
             |i| {
                 let c = place(i, "chunk");
                 i[c]["holds"]["chunk"][0] = u64::MAX.into();
@@ -360,7 +360,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
         index[a]["holds"] = std::mem::replace(&mut index[b]["holds"], held);
     };
     world.refuses("swapped", &parts.pack_pieces(&pieces, swap), "");
-    // A large file and a small one cut the other way round.
+    // A large file stored like a small one, and a small one like a large one.
     let mut one = pieces.clone();
     let head = piece(&one, "head");
     let number = one[head].holds["head"].clone();
@@ -426,7 +426,7 @@ fn members_in_another_order_are_refused() {
         recut(&mut pieces);
         world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
     }
-    // The content of two chunks swapped, and the index honest about it.
+    // The content of two chunks is swapped, and the index says so.
     let mut pieces = parts.pieces();
     let chunk = first_of_several(&pieces);
     let tar = pieces[chunk].tar.clone();
@@ -502,7 +502,7 @@ fn hidden_data_in_a_member_is_refused() {
             "not the header",
         ),
         (
-            "a long name for nobody",
+            "a long name without an entry",
             |p| {
                 let files = piece(p, "files");
                 let mut tar = Vec::new();
@@ -550,14 +550,14 @@ fn hidden_data_in_a_member_is_refused() {
     );
 }
 
-/// An entry that no manifest lists.
+/// Returns a tar entry that the manifest does not list.
 fn hidden() -> Vec<u8> {
     let mut tar = Vec::new();
     Entry::file("hidden", "x").write(&mut tar);
     tar
 }
 
-/// Adds it to a member, perhaps behind what ends a tar.
+/// Adds such an entry to a member, optionally after the end-of-tar blocks.
 fn hide(pieces: &mut [Piece], kind: &str, behind_end: bool) {
     let tar = &mut pieces[piece(pieces, kind)].tar;
     if behind_end {
@@ -573,11 +573,11 @@ fn data_after_the_gzip_stream_of_a_member_is_refused() {
     for kind in ["structure", "files", "head", "chunk"] {
         let mut pieces = parts.pieces();
         let place = piece(&pieces, kind);
-        // Other programs unpack it.
+        // Other programs would unpack the hidden entry.
         pieces[place].tail = gzip(&hidden());
         let archive = parts.pack_pieces(&pieces, |_| {});
         world.refuses("a second gzip stream", &archive, "data after its end");
-        // The same, but it ends as the first does.
+        // A second stream with the same trailer as the first.
         let trailer = gzip(&pieces[place].tar);
         pieces[place].tail.extend(&trailer[trailer.len() - 8..]);
         let archive = parts.pack_pieces(&pieces, |_| {});
@@ -591,7 +591,7 @@ fn data_after_the_gzip_stream_of_a_member_is_refused() {
 #[test]
 fn members_with_a_wrong_size_are_refused() {
     let world = world();
-    // A file that is one member of 9 MiB; then one of which nothing follows the header.
+    // A file in one member of 9 MiB; then a large file with a header only.
     let parts = world.parts();
     let mut pieces = parts.pieces();
     let head = pieces
@@ -626,7 +626,7 @@ fn members_with_a_wrong_size_are_refused() {
         "an empty member",
     );
 
-    // An empty file cut as a large one: no chunk would show that its digest is wrong.
+    // An empty file stored like a large one: without a chunk, no digest is checked.
     let mut parts = world.parts().with_told(Entry::file("zzz/none", ""));
     let files = parts.told()["files"].as_array_mut().expect("files");
     files.last_mut().expect("one")["sha256"] = digest(b"x").into();
@@ -675,7 +675,7 @@ fn void_entries_must_be_listed() {
     let mut listed = listed.with(shrunk.clone());
     let mut pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
 
-    // As it is written for a file that became shorter.
+    // The form that is written for a file that became shorter.
     let path = text(&world.env.write(NAME, listed.pack_pieces(&pieces, |_| {})));
     let before = world.env.tree("home/.codex");
     let _ = world.env.run(["restore", &path]).code(0);
@@ -683,7 +683,7 @@ fn void_entries_must_be_listed() {
     let after = world.env.tree("home/.codex");
     assert_eq!(before.0.len(), after.0.len());
 
-    // Safety backups are made by a restore; they are no part of what follows.
+    // A restore creates safety backups; they are ignored here.
     let unlisted = world.parts();
     world.refuses(
         "unlisted",
@@ -760,7 +760,7 @@ fn a_recompressed_archive_is_read_as_a_stream() {
     let restored = fs::read(world.env.codex_home().join(LARGE)).expect("read");
     assert!(restored == content(LARGE_LEN));
 
-    // What the stream hides is found all the same.
+    // Hidden data is also found in a stream.
     let mut parts = world.parts();
     *parts.entry(LARGE).content.last_mut().expect("one") ^= 1;
     world.refuses("changed", &parts.pack_stream(), "digest");
@@ -774,7 +774,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let expected = ArchiveReader::open(&path).expect("good");
     let members = expected.manifest().expect("ours").members.clone();
     let expected = expected.contents();
-    // In each member: its header, its middle, its checksum and its length; then anywhere.
+    // In each member: the header, the middle, the checksum and the length; then random positions.
     let mut bits = Vec::new();
     for (n, member) in members.iter().enumerate() {
         let (start, end) = (member.offset, member.offset + member.len);
@@ -799,7 +799,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
         if !report.is_archive_good() {
             continue;
         }
-        // Only of the manifest's members and the footer is there no digest beside the sidecar's.
+        // The manifest's members and the footer have no digest except in the sidecar.
         let end = members.last().expect("one");
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
         let archive = ArchiveReader::open(&path).expect("opens");

@@ -1,4 +1,4 @@
-//! Archives that lie: refused by `restore` and `verify`, and nothing is written anywhere.
+//! Hostile archives: `restore` and `verify` refuse them and write nothing.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::{Entry, Parts, bomb, digest, gzip, journal_naming};
@@ -18,15 +18,15 @@ use std::path::PathBuf;
 
 pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
 
-/// What the reader that goes by the index says of an entry that it did not expect.
+/// Message of the indexed reader for an entry that the manifest does not list.
 const UNEXPECTED_ENTRY: &str = "not the entry that the manifest lists";
-/// What is said of an index that lists more than its members can hold.
+/// Message for an index that lists more than a member can hold.
 const MEMBER_TOO_SMALL: &str = "files that are larger than their member";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);
 
-/// A home, and a good archive of it.
+/// A home with a valid archive of it.
 pub(crate) struct HostileTest {
     pub(crate) env: TestEnv,
     pub(crate) good: Vec<u8>,
@@ -37,14 +37,14 @@ impl HostileTest {
         Self::with(|_| {})
     }
 
-    /// With more in the home than the sample's.
+    /// Like `new`, with additional files in the home.
     pub(crate) fn with(more: impl FnOnce(&TestEnv)) -> Self {
         let env = TestEnv::new();
         sample_home(&env);
         more(&env);
         let archive = backup(&env, &[]);
         let good = fs::read(archive).expect("read");
-        // What every check makes once: folders and locks.
+        // Folders and locks that the first check creates.
         let _ = env.run(["verify"]).code(0);
         let notes = env.manager_home().join("tmp/restores");
         fs::DirBuilder::new()
@@ -58,15 +58,15 @@ impl HostileTest {
         Parts::of(&self.good)
     }
 
-    /// Both commands refuse this archive, say why, and leave everything as it was.
+    /// Asserts that both commands refuse this archive, print the reason, and change nothing.
     #[track_caller]
     pub(crate) fn refuses(&self, what: &str, archive: &[u8], because: &str) {
         let path = self.env.write(NAME, archive);
         self.refuses_path(what, &text(&path), because);
     }
 
-    /// The same with an index and without one. The reader that goes by the index may see a surprise
-    /// where the other has a name for it.
+    /// Like `refuses`, with an index and without. The indexed reader may report an unexpected entry
+    /// where the other one has a more precise reason.
     #[track_caller]
     fn refuses_parts(&self, what: &str, parts: &Parts, because: &str) {
         self.refuses(what, &parts.pack_stream(), because);
@@ -120,7 +120,7 @@ fn i12_names_that_leave_the_home_are_refused() {
     for (what, name, because) in cases {
         let entry = Entry::file(&name, "x");
         world.refuses_parts(what, &world.parts().with(entry.clone()), because);
-        // In the manifest as well, and without one.
+        // With the entry in the manifest, and without a manifest.
         world.refuses_parts(what, &world.parts().with_told(entry.clone()), "");
         let mut foreign = world.parts().with(entry);
         foreign.manifest = None;
@@ -198,7 +198,7 @@ fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
 #[test]
 fn i12_reserved_names_are_refused() {
     let world = HostileTest::new();
-    // What would be believed by the next command: a journal that removes a folder.
+    // A restore journal that the next command would follow, and that removes a folder.
     let precious = world.env.path("precious");
     world.env.write("precious/file", "x");
     let journal = json!({
@@ -244,7 +244,7 @@ fn i12_a_foreign_journal_in_the_home_is_ignored() {
         run.stderr.contains("is not a private folder of this user"),
         "{run}"
     );
-    // Private, but it names what is not ours.
+    // A private file that names a foreign folder.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
     let run = env.run(["recommend"]).code(1);
     assert!(run.stderr.contains("are no staging folders"), "{run}");
@@ -255,7 +255,7 @@ fn i12_a_foreign_journal_in_the_home_is_ignored() {
 fn i12_a_journal_beside_a_database_removes_nothing() {
     let world = HostileTest::new();
     let env = &world.env;
-    // SQLite removes the file that a rollback journal names, when it finds one beside a database.
+    // SQLite removes the file that a rollback journal beside a database names.
     let victim = text(&env.write("victim", "precious"));
     let scratch = env.path("scratch");
     fs::create_dir_all(&scratch).expect("folder");
@@ -428,7 +428,7 @@ fn an_archive_cut_anywhere_is_refused() {
     let expected = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = expected.contents();
     let len = world.good.len();
-    // Of what is left the tar is whole: it is what another gzip would have made of it.
+    // The rest is a complete tar, as another compressor would have written it.
     let without_footer = len - footer::LEN;
     let cuts = (0..len)
         .step_by((len / 150).max(1))
@@ -461,7 +461,7 @@ fn a_flipped_bit_is_refused_or_has_no_effect() {
     let bits = world.good.len() * 8;
     let positions: Vec<usize> = (0..300)
         .map(|i| i * bits / 300 + i % 8)
-        // Every bit of both ends, where the headers and the footer are.
+        // Every bit of both ends, which hold the headers and the footer.
         .chain(0..18 * 8)
         .chain(bits - 120 * 8..bits)
         .filter(|bit| *bit < bits)
@@ -582,7 +582,7 @@ fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
         let parts = parts.with_told(Entry::special(b'2', name, target));
         world.refuses_parts(target, &parts, "a link out");
     }
-    // What Codex or a merge adds to it would land elsewhere.
+    // Files that Codex or a merge adds would be written elsewhere.
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
         let parts = parts.with_told(Entry::special(b'2', name, "notes.txt"));

@@ -1,4 +1,4 @@
-//! Memory is bounded, however large the home and whatever is in it.
+//! Memory use is bounded for homes of any size.
 
 use crate::support::env::TestEnv;
 use crate::support::memory::peak_of;
@@ -6,10 +6,10 @@ use crate::support::sample::{put, sample_home};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-/// What every command stays below.
+/// Maximum resident memory of every command.
 const MEMORY_LIMIT_BYTES: u64 = 150 << 20;
 
-/// Every command that reads or writes all of a home stays below the limit.
+/// Asserts that every command that reads or writes a complete home stays below the limit.
 fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
     let out = env.path("out").display().to_string();
     let works: [&[&str]; 6] = [
@@ -113,7 +113,7 @@ fn lines_larger_than_the_limit_are_merged_in_parts() {
     let (run, peak) = peak_of(&env, &args);
     assert_eq!(run.code, 0, "{run}");
     assert!(peak < MEMORY_LIMIT_BYTES, "{peak} bytes");
-    // What the archive had first, then what only the home had.
+    // The lines of the archive come first, then those that only the home had.
     let mut all = b"{\"text\":\"one\"}\n{\"text\":\"two\"}\n".to_vec();
     all.extend_from_slice(&lines[b"{\"text\":\"one\"}\n".len()..]);
     assert!(std::fs::read(path).expect("the prompts") == all);

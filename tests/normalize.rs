@@ -1,4 +1,4 @@
-//! `normalize`: legacy files become records, and stay what they are.
+//! `normalize`: legacy files become records, and are never changed.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json};
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 const EXAMPLE: &str = "21apr_drdpsbose023@gmail.com_auth.json";
 
-/// A world at the time and in the zone of the worked example.
+/// An environment with the time and zone of the documented example.
 fn example() -> TestEnv {
     let mut env = TestEnv::new();
     env.set("TZ", "Asia/Kolkata")
@@ -479,12 +479,12 @@ fn sidecars_repeat_the_record_and_overwrite_nothing() {
     let env = example();
     let taken = env.write(
         "home/.codex-manager/backups/2026-04-14-155500-drdpsbose023@gmail.com-codex.metadata.json",
-        "somebody else's",
+        "of another program",
     );
     let document = normalized(&env, &["--write-metadata"]);
     let name = "2026-04-14-155500-drdpsbose023@gmail.com-2-codex.metadata.json";
     assert_eq!(document["sidecars"], serde_json::json!([name]));
-    assert_eq!(fs::read_to_string(&taken).expect("read"), "somebody else's");
+    assert_eq!(fs::read_to_string(&taken).expect("read"), "of another program");
     let text = fs::read_to_string(taken.with_file_name(name)).expect("read");
     let sidecar: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(sidecar["product"], "codex");

@@ -1,4 +1,4 @@
-//! `prune`: what goes is what the rules say, it can be put back, and the last good archive stays.
+//! `prune`: archives are dropped by rules, can be moved back, and the last good one is kept.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-/// A time on each of some days in a row.
+/// One time on each of four consecutive days.
 const DAYS: [&str; 4] = [
     "2026-11-17T10:00:00Z",
     "2026-11-18T10:00:00Z",
@@ -15,7 +15,7 @@ const DAYS: [&str; 4] = [
     "2026-11-20T10:00:00Z",
 ];
 
-/// Backups of Alice's home, one for each time; oldest first.
+/// Creates a backup of Alice's home at each time, oldest first.
 pub(crate) fn archives(env: &mut TestEnv, times: &[&str]) -> Vec<PathBuf> {
     sample_home(env);
     let made = times
@@ -34,7 +34,7 @@ fn name(path: &std::path::Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// `name: reason` of the archives in a list of the document.
+/// Returns `name: reason` for each archive in a list of the document.
 fn listed(document: &serde_json::Value, list: &str) -> Vec<String> {
     let rows = document[list].as_array().expect("a list");
     rows.iter()
@@ -68,7 +68,7 @@ fn archives_with_exclusions_count_apart() {
 fn archives_lacking_unreadable_files_count_apart() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
-    // A link out of the home: it cannot be taken, and that is no wish of the user's.
+    // A link out of the home cannot be archived, and the user did not exclude it.
     let link = env.codex_home().join("skills/mine/out");
     symlink("/etc/hostname", &link).expect("link");
     let _ = env.run(["backup", "--no-status"]).code(6);
@@ -109,7 +109,7 @@ fn the_plan_is_shown_with_the_reason_for_each() {
             "--dry-run",
         ])
         .code(0);
-    // Sizes differ from compressor to compressor.
+    // Sizes differ between compressors.
     let shown = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let shown = shown.replace_all(&run.stdout, "[SIZE]");
     insta::assert_snapshot!(shown, @r"
@@ -139,7 +139,7 @@ fn prune_without_a_rule_is_refused() {
     let _ = env.run(["prune", "--keep-within", "soon"]).code(4);
     let _ = env.run(["prune", "--undo", "--keep-last", "1"]).code(4);
     assert_same_tree(&before, &env.tree("home"));
-    // Rules may stand in the settings.
+    // Rules can be settings.
     let _ = env.run(["config", "set", "prune.keep_last", "1"]).code(0);
     let _ = env.run(["prune"]).code(0);
 }
@@ -214,7 +214,7 @@ fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);
-    // The newest is cut off: its footer is gone, and its size is told otherwise.
+    // The newest archive is truncated: it has no footer, and another size than recorded.
     let whole = fs::read(&made[3]).unwrap();
     fs::write(&made[3], &whole[..whole.len() / 2]).unwrap();
     let document = env
@@ -230,7 +230,7 @@ fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
     );
     assert!(listed(&document, "drop")[0].starts_with("2026-11-20-100000: damaged: "));
 
-    // Damaged inside, as only opening it tells: same size, no footer.
+    // Damage that only opening detects: equal size, no footer.
     let mut torn = whole.clone();
     let end = torn.len() - 64;
     torn[end..].fill(0);
@@ -244,7 +244,7 @@ fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
         "{document}"
     );
 
-    // What verify found counts: the newest verified one is another now.
+    // The results of verify count: another archive is now the newest verified one.
     fs::write(&made[3], &whole).unwrap();
     let _ = env.run(["verify", &text(&made[3])]).code(0);
     let document = env
@@ -301,7 +301,7 @@ fn a_killed_prune_is_finished_by_the_next_command() {
     assert!(made[0].exists());
 }
 
-/// The times in the names of what a plan keeps.
+/// Returns the times in the names of the archives that a plan keeps.
 fn kept(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let all = ["prune", "--dry-run", "--json"].iter().chain(args);
     let document = env.run(all).code(0).json();
@@ -339,7 +339,7 @@ fn each_rule_can_be_a_flag_or_a_setting() {
         assert_eq!(kept(&env, &[]), expected, "{key}");
         let _ = env.run(["config", "unset", &key]).code(0);
     }
-    // A flag wins over its setting, and rules add up.
+    // A flag overrides its setting, and rules add up.
     let _ = env.run(["config", "set", "prune.keep_last", "5"]).code(0);
     assert_eq!(kept(&env, &["--keep-last", "1"]), [newest]);
     assert_eq!(
@@ -442,7 +442,7 @@ fn undo_after_emptying_the_trash_is_refused() {
     let _ = env.run(["prune", "--empty-trash", "--yes"]).code(0);
     let run = env.run(["prune", "--undo"]).code(1);
     assert!(run.stderr.contains("the trash is empty"), "{run}");
-    // Nothing but the trash went.
+    // Only the trash was deleted.
     assert_eq!(kept(&env, &["--keep-last", "9"]), ["2026-11-20-100000"]);
 }
 
@@ -450,7 +450,7 @@ fn undo_after_emptying_the_trash_is_refused() {
 fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);
-    // Its structure stays whole: only what is packed in it is changed.
+    // Only compressed content is changed; the structure stays valid.
     let mut bytes = fs::read(&made[2]).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 20].fill(0xff);
@@ -510,12 +510,12 @@ fn a_prune_that_cannot_be_recorded_is_partial_and_not_failed() {
         b"changed"
     );
 
-    // What was used is noted all the same.
+    // The use of the account is recorded anyway.
     let cooldown = fs::read_to_string(env.manager_home().join("cooldown.json")).unwrap();
     assert!(cooldown.contains("2026-11-20T11:00:00"), "{cooldown}");
     let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();
     assert_eq!(inventory, newer, "left alone");
-    // A prune that could not note what it reads moves nothing.
+    // A prune that cannot record its checks moves nothing.
     let before = env.tree("home/.codex-manager/backups");
     let _ = env.run(["prune", "--keep-last", "1"]).code(5);
     assert_same_tree(&before, &env.tree("home/.codex-manager/backups"));
@@ -526,7 +526,8 @@ fn foreign_files_in_tmp_stop_no_backup() {
     let env = TestEnv::new();
     sample_home(&env);
     backup(&env, &[]);
-    // Nobody works in either; of one the lock cannot be opened, of one the content cannot go.
+    // No process uses either folder. The lock of one cannot be opened, the content of the other
+    // cannot be deleted.
     let tmp = env.manager_home().join("tmp");
     let (locked, stuck) = (tmp.join("staging-locked"), tmp.join("staging-stuck"));
     for folder in [&locked, &stuck] {
@@ -545,7 +546,7 @@ fn foreign_files_in_tmp_stop_no_backup() {
     let run = env.run_unprivileged(&["backup", "--no-status"]);
     immutable("-i");
     let run = run.code(0);
-    assert!(locked.exists(), "somebody may work in it: {run}");
+    assert!(locked.exists(), "another process may use it: {run}");
     assert_eq!(run.stderr.contains("staging-stuck"), is_stuck, "{run}");
     assert_eq!(stuck.exists(), is_stuck);
 }

@@ -1,4 +1,4 @@
-//! What the next archive copies from the one before, and what it must not.
+//! Reuse of the previous archive: which members are copied, and which must not be.
 
 use crate::support::archives::{COPYING, put_back, take};
 use crate::support::env::TestEnv;
@@ -21,7 +21,7 @@ const MIB: usize = 1 << 20;
 const ROLLOUT: &str =
     "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
 
-/// Lines that compress by two or so, all different.
+/// Distinct lines that compress by a factor of about two.
 fn lines(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut text = Vec::with_capacity(len + 64);
@@ -54,7 +54,7 @@ fn assert_good(env: &TestEnv, archive: &Path) {
     assert!(problems.is_empty(), "{problems:?}");
 }
 
-/// Sets the time back to what it was after a change in place.
+/// Changes one byte and restores the modification time.
 fn change_in_place(path: &Path, at: u64) {
     let file = File::options()
         .read(true)
@@ -142,7 +142,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let small = put(&env, "notes/small", lines(700, 1));
     let large = put(&env, "notes/large", lines(MIB, 2));
     let (mut archive, _) = take(&env, "0.tar.gz", Compression::Fast, None).expect("take");
-    // At once, many times: the clock of the file system stands still for milliseconds.
+    // Repeated without a pause: the clock of the file system stands still for milliseconds.
     for round in 1..40 {
         change_in_place(&small, round);
         change_in_place(&large, round * 7);
@@ -176,10 +176,10 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     let env = TestEnv::in_memory();
     put(&env, "notes/small", "what is there\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
-    // Older than the tick of the clock that the capture begins in.
+    // Older than the clock tick in which the capture begins.
     env.tick();
     let (first, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
-    // The stamps of what is there, on other content.
+    // The stamps of the current files, with other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
     for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
         parts.entry(name).content[at] ^= 1;
@@ -204,7 +204,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
             packed.reused_bytes,
         )
     };
-    // Without it stamps are believed: that is what they are for.
+    // Without --rehash, equal stamps mean equal content.
     assert_eq!(seen(COPYING, "believing").0, "whau is there\n");
     let rehash = ReuseOptions {
         rehash: true,
@@ -212,7 +212,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     };
     let (small, reused) = seen(rehash, "rehash");
     assert_eq!(small, "what is there\n");
-    // A chunk whose content is the same may be copied: it was read and compared.
+    // A chunk with equal content may be copied, because it was read and compared.
     assert!(reused > 0);
 }
 
@@ -237,7 +237,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
         .join(run.json()["archive"].as_str().expect("name"));
     let _ = env.run(["verify", &text(&second)]).code(0);
     assert_eq!(fs::read(&first).expect("read"), bytes);
-    // The library says whose fault it was.
+    // The library names the damaged archive.
     let home = env.codex_home();
     let source = PreviousArchive::open(&first, COPYING).expect("its index is whole");
     match take(&env, "x.tar.gz", Compression::Default, Some(&source)) {
@@ -246,7 +246,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
     }
     assert!(home.join(ROLLOUT).exists());
 
-    // One without a readable index is not even looked into.
+    // An archive without a readable index is not opened further.
     let end = bytes.len();
     bytes[end - 100] ^= 1;
     fs::write(&first, &bytes).expect("write");
@@ -381,7 +381,7 @@ fn an_archive_that_verify_found_damaged_is_not_reused() {
     let mut byte = [0];
     file.read_exact_at(&mut byte, middle).expect("read");
     file.write_all_at(&[byte[0] ^ 1], middle).expect("write");
-    // With the time that it had: nothing but its bytes tells.
+    // The modification time is restored, so only the bytes differ.
     file.set_modified(
         fs::metadata(&damaged)
             .expect("stat")
@@ -397,7 +397,7 @@ fn an_archive_that_verify_found_damaged_is_not_reused() {
         let next = backup(&env, args);
         assert_good(&env, &next);
     }
-    // What is put back by default is a good one.
+    // `restore latest` selects a good archive.
     let run = env
         .run(["restore", "latest", "--dry-run", "--json"])
         .code(0);

@@ -1,4 +1,4 @@
-//! `storage`: what fills a home.
+//! `storage`: the disk usage of a home.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{put, set_time};
@@ -56,7 +56,7 @@ fn kinds_projects_months_and_the_largest_are_listed() {
         )
     };
     assert_eq!(project(0), ("/proj/one", 4_000_000));
-    // The database is believed before the file.
+    // The database takes precedence over the file.
     assert_eq!(project(1), ("/row", 2_000_000));
     assert_eq!(project(2), ("/proj/two", 1_000_000));
     assert_eq!(document["months"][1]["name"], "2026-11");

@@ -1,4 +1,4 @@
-//! `verify`, and what is noted of an archive: the archive is one matter, its sidecar another.
+//! `verify`, and its records: problems of an archive and of its sidecar are separate.
 
 use crate::prune::archives;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
@@ -28,7 +28,7 @@ fn listed(env: &TestEnv) -> Vec<Value> {
     list["backups"].as_array().expect("a list").clone()
 }
 
-/// The archive that `restore latest` would take.
+/// The archive that `restore latest` would restore.
 fn latest(env: &TestEnv) -> String {
     let run = env.run(["restore", "latest", "--dry-run", "--json"]);
     run.code(0).json()["archive"].as_str().unwrap().to_owned()
@@ -42,7 +42,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A change in the middle of what is packed: the structure stays whole.
+/// Changes compressed content in the middle of the archive; its structure stays valid.
 fn damage(archive: &Path) {
     let mut bytes = fs::read(archive).unwrap();
     let middle = bytes.len() / 2;
@@ -92,7 +92,7 @@ fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
         }
         let mut failed = 0;
         for number in 1.. {
-            // Not to be known from a look before.
+            // The command must not use a result of an earlier read.
             let _ = fs::remove_file(inventory(&env));
             let newest = text(&made[1]);
             let inject = format!("inject=read,pread64:error=EIO:when={number}+");
@@ -107,7 +107,7 @@ fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
             assert!(made[1].exists(), "{what}");
             assert_eq!(latest(&env), name(&made[1]), "{what}");
             if !made[0].exists() {
-                // It failed where all that was to be known of the newest one was.
+                // The read failed at the only source of information about the newest archive.
                 let _ = env.run(["prune", "--undo"]).code(0);
             }
         }
@@ -147,7 +147,7 @@ fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
     damage(&made[1]);
     env.tick();
     let run = env.run(["verify", "--all", "--repair", "--json"]).code(5);
-    assert!(!sidecar(&made[1]).exists(), "nothing vouches for it: {run}");
+    assert!(!sidecar(&made[1]).exists(), "no sidecar for a damaged archive: {run}");
     assert_eq!(latest(&env), name(&made[0]));
     let newest = env.run(["list-backups", "--latest", "--json"]).code(0);
     assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));
@@ -158,7 +158,7 @@ fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
 
 #[test]
 fn the_sidecar_of_another_archive_is_not_used() {
-    // Bob's archive stands under the name and sidecar of Alice's newest.
+    // Bob's archive has the name and the sidecar of Alice's newest one.
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -182,7 +182,7 @@ fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
     let bobs = backup(&env, &[]);
-    // Only its digest tells: the sidecar claims the size that is there.
+    // Only the digest differs: the sidecar has the correct size.
     let mut told = json_in(&sidecar(&made[1]));
     told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
     fs::write(sidecar(&made[1]), told.to_string()).unwrap();
@@ -193,7 +193,7 @@ fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
     assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
     assert!(made[0].exists(), "the only one of Alice's");
-    // It is listed by what it says of itself from then on.
+    // From then on, the archive is listed by its own metadata.
     let row = &listed(&env)[0];
     assert_eq!(row["email"], "bob@example.com", "{row}");
     let _ = env.run(["verify", "--all"]).code(5);
@@ -207,7 +207,7 @@ fn a_recorded_result_does_not_cover_a_later_sidecar() {
     write_auth(&env.codex_home(), &bob());
     let bobs = backup(&env, &[]);
     let _ = env.run(["verify", &text(&bobs)]).code(0);
-    // Alice's newest is lost but for its sidecar, which comes to stand beside Bob's.
+    // Only the sidecar of Alice's newest archive is left, and it gets to be beside Bob's.
     let mut told = json_in(&sidecar(&made[1]));
     told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
     fs::write(sidecar(&bobs), told.to_string()).unwrap();
@@ -227,7 +227,7 @@ fn an_unreadable_sidecar_is_read_again_later() {
     fs::remove_file(sidecar(&made[1])).unwrap();
     fs::remove_file(inventory(&env)).unwrap();
     mode(&made[1], 0o000);
-    // What is noted is noted while it cannot be read.
+    // The problem is recorded while the file cannot be read.
     let first = text(&made[0]);
     let _ = env.run_unprivileged(&["verify", &first]).code(0);
     let list = env
@@ -258,7 +258,7 @@ fn a_problem_recorded_by_an_older_version_is_checked_again() {
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
     let _ = env.run(["verify", "--all"]).code(5);
-    // It took a lost sidecar for damage, and an error of the moment, too.
+    // An older version recorded a missing sidecar, and also a temporary error, as damage.
     for words in [
         "cannot open: denied",
         "damaged: codex-manager verify found it so",
@@ -311,7 +311,7 @@ fn an_unreadable_archive_does_not_stop_the_check_of_the_others() {
     let noted: Vec<_> = noted["archives"].as_array().unwrap().iter().collect();
     let verified: Vec<_> = noted.iter().map(|r| r["verified"]["ok"].clone()).collect();
     assert_eq!(verified, [json!(true), Value::Null, json!(true)]);
-    // Nobody could read it, which does not make it damaged.
+    // An unreadable archive is not a damaged one.
     mode(&made[1], 0o600);
     assert!(listed(&env).iter().all(|row| row["problem"].is_null()));
 }

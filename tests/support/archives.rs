@@ -1,4 +1,4 @@
-//! Archives made and put back by the library itself, without a process for each.
+//! Archives created and restored by calls of the library, without processes.
 
 use super::env::TestEnv;
 use codex_manager::accounts::login_selection::AuthPolicy;
@@ -19,14 +19,14 @@ use codex_manager::io::progress::{Progress, Silent};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the next archive copies from the one before, unless a test says otherwise.
+/// The reuse options of most tests.
 pub(crate) const COPYING: ReuseOptions = ReuseOptions {
     verify: VerifyReused::All,
     rehash: false,
     compression: Compression::Default,
 };
 
-/// Takes the home of `env` into `backups/<name>`.
+/// Archives the home of `env` as `backups/<name>`.
 pub(crate) fn take(
     env: &TestEnv,
     name: &str,
@@ -59,8 +59,8 @@ fn captured(
     Ok((taken, backups))
 }
 
-/// Takes the home of `env` into `backups/<name>` while `progress` is told of it, which may do something
-/// to the home meanwhile; gives what was left out, too.
+/// Archives the home of `env` as `backups/<name>`. Reports to `progress`, which may change the home
+/// meanwhile. Also returns the paths that were left out.
 pub(crate) fn take_while(
     env: &TestEnv,
     name: &str,
@@ -72,12 +72,12 @@ pub(crate) fn take_while(
     Ok((path, taken.skipped))
 }
 
-/// Puts an archive into a new folder.
+/// Restores an archive into a new folder.
 pub(crate) fn put_back(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
     put_back_onto(env, archive, into, None).expect("restore")
 }
 
-/// The same on a disk that ignores letter case, or does not.
+/// Like `put_back`, on a disk that ignores letter case or not.
 pub(crate) fn put_back_onto(
     env: &TestEnv,
     archive: &Path,
