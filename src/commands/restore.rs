@@ -75,7 +75,7 @@ pub struct RestoreArgs {
     /// Do not make a safety backup of what will change
     #[arg(long)]
     no_safety_backup: bool,
-    /// Print what would be done; change nothing
+    /// Show what would be done; write nothing
     #[arg(long)]
     dry_run: bool,
 }
