@@ -1,7 +1,7 @@
 //! Homes that change, or become unreadable, during a backup: all other files are archived, and
 //! missing ones are reported.
 
-use crate::support::archives::{put_back, take_while};
+use crate::support::archives::{create_archive_with_progress, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
@@ -210,9 +210,10 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
         file.set_len((lines / 2).max(7) * 3).expect("shrink");
     };
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &home_mutator(|| {}, shrink)).expect("taken");
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(|| {}, shrink))
+            .expect("archived");
     assert_eq!(skipped, []);
-    let there = put_back(&env, &archive, "there");
+    let there = restore_archive(&env, &archive, "there");
     let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
     assert!(text.len() < 900_000, "it did not shrink");
     assert_eq!(text, "{}\n".repeat(text.len() / 3));
@@ -234,9 +235,10 @@ fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_p
     let to = other.with_file_name(name);
     let archive_it = || fs::rename(&path, &to).expect("move");
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &home_mutator(archive_it, || {})).expect("taken");
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(archive_it, || {}))
+            .expect("archived");
     assert_eq!(skipped, []);
-    let there = put_back(&env, &archive, "there");
+    let there = restore_archive(&env, &archive, "there");
     assert!(there.join("archived_sessions").is_symlink());
     for folder in ["old", "archived_sessions"] {
         let found = fs::read_to_string(there.join(folder).join(name)).expect("the rollout");
@@ -255,9 +257,10 @@ fn a_conversation_moved_to_an_uncaptured_folder_is_reported() {
     let to = home.join("tmp/old").join(path.file_name().expect("a name"));
     let archive_it = || fs::rename(&path, &to).expect("move");
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &home_mutator(archive_it, || {})).expect("taken");
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(archive_it, || {}))
+            .expect("archived");
     let paths: Vec<_> = skipped.iter().map(|s| &*s.path).collect();
     assert_eq!(paths, [rollout(FIRST).to_str().expect("UTF-8")]);
-    let there = put_back(&env, &archive, "there");
+    let there = restore_archive(&env, &archive, "there");
     assert!(there.join(rollout(SECOND)).exists());
 }

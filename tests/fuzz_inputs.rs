@@ -2,7 +2,7 @@
 //! `fuzz/run`. Readers refuse an input or return the original content. They neither panic nor
 //! block.
 
-use crate::support::archives::take;
+use crate::support::archives::create_archive;
 use crate::support::env::TestEnv;
 use crate::support::fuzzing::{self, Read, unpack};
 use crate::support::hostile::{self, Entry, Parts, Piece, gzip};
@@ -109,7 +109,7 @@ impl ValidArchive {
         put(&env, "skills/a b\n", vec![b'y'; 600]);
         put(&env, "sessions/2026/large", vec![b'z'; (1 << 20) + 3]);
         symlink("a b", env.codex_home().join("skills/link")).expect("link");
-        let (path, _) = take(&env, "good.tar.gz", Compression::Fast, None).expect("take");
+        let (path, _) = create_archive(&env, "good.tar.gz", Compression::Fast, None).expect("archived");
         let bytes = fs::read(&path).expect("read");
         let (contents, read) = unpack(&path).expect("good");
         Self {

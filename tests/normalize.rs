@@ -484,7 +484,10 @@ fn sidecars_repeat_the_record_and_overwrite_nothing() {
     let document = normalized(&env, &["--write-metadata"]);
     let name = "2026-04-14-155500-drdpsbose023@gmail.com-2-codex.metadata.json";
     assert_eq!(document["sidecars"], serde_json::json!([name]));
-    assert_eq!(fs::read_to_string(&taken).expect("read"), "of another program");
+    assert_eq!(
+        fs::read_to_string(&taken).expect("read"),
+        "of another program"
+    );
     let text = fs::read_to_string(taken.with_file_name(name)).expect("read");
     let sidecar: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(sidecar["product"], "codex");

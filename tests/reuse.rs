@@ -1,6 +1,6 @@
 //! Reuse of the previous archive: which members are copied, and which must not be.
 
-use crate::support::archives::{COPYING, put_back, take};
+use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::sample::{backup, put, sample_home, text};
@@ -79,10 +79,11 @@ fn a_small_change_writes_few_new_members() {
         );
     }
     put(&env, ROLLOUT, lines(6 * MIB, 1000));
-    let (first, full) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, full) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     assert_eq!(full.reused_bytes, 0);
     let source = PreviousArchive::open(&first, COPYING).expect("a source");
-    let (same, packed) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (same, packed) =
+        create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let members: u64 = packed.manifest.members.iter().map(|m| m.len).sum();
     assert!(
         packed.reused_bytes * 100 >= members * 99,
@@ -93,7 +94,8 @@ fn a_small_change_writes_few_new_members() {
 
     put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 77));
     let source = PreviousArchive::open(&same, COPYING).expect("a source");
-    let (next, packed) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (next, packed) =
+        create_archive(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("archived");
     assert!(
         packed.reused_bytes * 100 >= packed.archive_bytes * 93,
         "{packed:?}"
@@ -110,11 +112,12 @@ fn a_small_change_writes_few_new_members() {
 fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let env = TestEnv::in_memory();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));
-    let (first, old) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, old) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut file = File::options().append(true).open(&path).expect("open");
     file.write_all(&lines(300, 2)).expect("append");
     let source = PreviousArchive::open(&first, COPYING).expect("a source");
-    let (second, new) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (second, new) =
+        create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let (a, b) = (chunks(&old.manifest), chunks(&new.manifest));
     assert_eq!((a.len(), b.len()), (6, 6));
     let kept: u64 = a[..5].iter().map(|m| m.len).sum();
@@ -128,11 +131,12 @@ fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     // A change in the third chunk: two are kept.
     change_in_place(&path, 9 * MIB as u64);
     let source = PreviousArchive::open(&second, COPYING).expect("a source");
-    let (third, new) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (third, new) =
+        create_archive(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let kept: u64 = a[..2].iter().map(|m| m.len).sum();
     assert_eq!(new.reused_bytes, kept);
     assert_good(&env, &third);
-    let restored = put_back(&env, &third, "restored").join(ROLLOUT);
+    let restored = restore_archive(&env, &third, "restored").join(ROLLOUT);
     assert!(fs::read(restored).expect("read") == fs::read(&path).expect("read"));
 }
 
@@ -141,7 +145,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let env = TestEnv::in_memory();
     let small = put(&env, "notes/small", lines(700, 1));
     let large = put(&env, "notes/large", lines(MIB, 2));
-    let (mut archive, _) = take(&env, "0.tar.gz", Compression::Fast, None).expect("take");
+    let (mut archive, _) = create_archive(&env, "0.tar.gz", Compression::Fast, None).expect("archived");
     // Repeated without a pause: the clock of the file system stands still for milliseconds.
     for round in 1..40 {
         change_in_place(&small, round);
@@ -152,11 +156,12 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
         };
         let source = PreviousArchive::open(&archive, options).expect("a source");
         let name = format!("{round}.tar.gz");
-        let (next, packed) = take(&env, &name, Compression::Fast, Some(&source)).expect("take");
+        let (next, packed) =
+            create_archive(&env, &name, Compression::Fast, Some(&source)).expect("archived");
         change_in_place(&small, 0);
         let source = PreviousArchive::open(&next, options).expect("a source");
         let (again, second) =
-            take(&env, "again.tar.gz", Compression::Fast, Some(&source)).expect("take");
+            create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source)).expect("archived");
         let told = |packed: &codex_manager::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
@@ -174,11 +179,11 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
 #[test]
 fn rehash_reads_every_file_despite_equal_stamps() {
     let env = TestEnv::in_memory();
-    put(&env, "notes/small", "what is there\n");
+    put(&env, "notes/small", "current content\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
     // Older than the clock tick in which the capture begins.
     env.tick();
-    let (first, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, _) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     // The stamps of the current files, with other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
     for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
@@ -196,8 +201,9 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     let seen = |options: ReuseOptions, name: &str| {
         let source = PreviousArchive::open(&forged, options).expect("a source");
         let (archive, packed) =
-            take(&env, name, Compression::Default, Some(&source)).expect("take");
-        let small = put_back(&env, &archive, &format!("restored-{name}")).join("notes/small");
+            create_archive(&env, name, Compression::Default, Some(&source)).expect("archived");
+        let small =
+            restore_archive(&env, &archive, &format!("restored-{name}")).join("notes/small");
         assert_good(&env, &archive);
         (
             fs::read_to_string(small).expect("read"),
@@ -211,7 +217,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
         ..COPYING
     };
     let (small, reused) = seen(rehash, "rehash");
-    assert_eq!(small, "what is there\n");
+    assert_eq!(small, "current content\n");
     // A chunk with equal content may be copied, because it was read and compared.
     assert!(reused > 0);
 }
@@ -240,7 +246,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
     // The library names the damaged archive.
     let home = env.codex_home();
     let source = PreviousArchive::open(&first, COPYING).expect("its index is whole");
-    match take(&env, "x.tar.gz", Compression::Default, Some(&source)) {
+    match create_archive(&env, "x.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
     }
@@ -265,7 +271,8 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
     env.tick();
-    let (first, packed) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, packed) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let good = fs::read(&first).expect("read");
     let with = |verify| ReuseOptions { verify, ..COPYING };
     let (mut found, mut carried) = (0, 0);
@@ -274,10 +281,10 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
         bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
         fs::write(&first, bytes).expect("write");
         let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
-        let taken = take(&env, "1.tar.gz", Compression::Default, Some(&trusting));
+        let taken = create_archive(&env, "1.tar.gz", Compression::Default, Some(&trusting));
         reported_by_verify(&env, &taken.expect("nothing is compared").0);
         let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
-        match take(&env, "1.tar.gz", Compression::Default, Some(&source)) {
+        match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
                 assert_eq!(archive, first);
                 found += 1;
@@ -302,7 +309,7 @@ fn members_with_a_lower_compression_are_compressed_again() {
     put(&env, "notes/small", lines(5000, 9));
     let levels = [Compression::Fast, Compression::Default, Compression::Best];
     for from in levels {
-        let (source, _) = take(&env, "source.tar.gz", from, None).expect("take");
+        let (source, _) = create_archive(&env, "source.tar.gz", from, None).expect("archived");
         for to in levels {
             let options = ReuseOptions {
                 compression: to,
@@ -310,7 +317,8 @@ fn members_with_a_lower_compression_are_compressed_again() {
             };
             let opened = PreviousArchive::open(&source, options);
             assert_eq!(opened.is_some(), from >= to, "{from:?} to {to:?}");
-            let (archive, packed) = take(&env, "next.tar.gz", to, opened.as_ref()).expect("take");
+            let (archive, packed) =
+                create_archive(&env, "next.tar.gz", to, opened.as_ref()).expect("archived");
             assert_eq!(packed.reused_bytes > 0, from >= to, "{from:?} to {to:?}");
             assert_eq!(packed.manifest.effort, to.effort());
             assert_good(&env, &archive);
@@ -322,7 +330,7 @@ fn members_with_a_lower_compression_are_compressed_again() {
 fn a_recompressed_archive_is_not_reused() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(2 * MIB, 8));
-    let (archive, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (archive, _) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut tar = Vec::new();
     let bytes = fs::read(&archive).expect("read");
     MultiGzDecoder::new(&*bytes)

@@ -1,7 +1,7 @@
 //! Random trees of files with random changes between backups: `restore`, and any tar, recreate from
 //! each archive exactly the tree that it was made of.
 
-use crate::support::archives::{COPYING, put_back, take};
+use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use codex_manager::archive::format::Compression;
 use codex_manager::archive::manifest::ArchiveManifest;
@@ -400,7 +400,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
         mode: 0o600,
     };
     create_node(&home, Path::new("AGENTS.md"), &always);
-    let first = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let first = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut archives = vec![(first.0.clone(), expected(&home, &first.1.manifest))];
     is_deterministic(&env, &first.0);
     for (i, changes) in rounds.iter().enumerate() {
@@ -410,11 +410,11 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
         create_node(&home, Path::new("AGENTS.md"), &always);
         let source = PreviousArchive::open(&archives[i].0, COPYING).expect("a source");
         let name = format!("{}.tar.gz", i + 1);
-        let taken = take(&env, &name, Compression::Default, Some(&source)).expect("take");
+        let taken = create_archive(&env, &name, Compression::Default, Some(&source)).expect("archived");
         archives.push((taken.0, expected(&home, &taken.1.manifest)));
     }
     for (i, (archive, tree)) in archives.iter().enumerate() {
-        let restored = put_back(&env, archive, &format!("restored-{i}"));
+        let restored = restore_archive(&env, archive, &format!("restored-{i}"));
         assert_same_tree(tree, &tree_below(&restored));
         let unpacked = untar(&env, archive, &format!("unpacked-{i}"));
         assert_same_tree(&in_seconds(tree), &in_seconds(&tree_below(&unpacked)));
@@ -423,7 +423,8 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
 
 /// Asserts that a second backup of the same home has the same members.
 fn is_deterministic(env: &TestEnv, first: &Path) {
-    let (again, packed) = take(env, "again.tar.gz", Compression::Default, None).expect("take");
+    let (again, packed) =
+        create_archive(env, "again.tar.gz", Compression::Default, None).expect("archived");
     let (first, again) = (
         fs::read(first).expect("read"),
         fs::read(again).expect("read"),

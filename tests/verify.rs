@@ -147,7 +147,10 @@ fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
     damage(&made[1]);
     env.tick();
     let run = env.run(["verify", "--all", "--repair", "--json"]).code(5);
-    assert!(!sidecar(&made[1]).exists(), "no sidecar for a damaged archive: {run}");
+    assert!(
+        !sidecar(&made[1]).exists(),
+        "no sidecar for a damaged archive: {run}"
+    );
     assert_eq!(latest(&env), name(&made[0]));
     let newest = env.run(["list-backups", "--latest", "--json"]).code(0);
     assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));

@@ -27,7 +27,7 @@ pub(crate) const COPYING: ReuseOptions = ReuseOptions {
 };
 
 /// Archives the home of `env` as `backups/<name>`.
-pub(crate) fn take(
+pub(crate) fn create_archive(
     env: &TestEnv,
     name: &str,
     compression: Compression,
@@ -61,7 +61,7 @@ fn captured(
 
 /// Archives the home of `env` as `backups/<name>`. Reports to `progress`, which may change the home
 /// meanwhile. Also returns the paths that were left out.
-pub(crate) fn take_while(
+pub(crate) fn create_archive_with_progress(
     env: &TestEnv,
     name: &str,
     progress: &dyn Progress,
@@ -73,12 +73,12 @@ pub(crate) fn take_while(
 }
 
 /// Restores an archive into a new folder.
-pub(crate) fn put_back(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
-    put_back_onto(env, archive, into, None).expect("restore")
+pub(crate) fn restore_archive(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
+    restore_archive_onto(env, archive, into, None).expect("restore")
 }
 
-/// Like `put_back`, on a disk that ignores letter case or not.
-pub(crate) fn put_back_onto(
+/// Like `restore_archive`, on a disk that ignores letter case or not.
+pub(crate) fn restore_archive_onto(
     env: &TestEnv,
     archive: &Path,
     into: &str,
