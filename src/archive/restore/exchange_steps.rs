@@ -72,9 +72,9 @@ impl RestoreRun<'_> {
             steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {
-            let gone = self.outside_removed.iter().filter_map(|p| p.file_name());
+            let removed_names = self.outside_removed.iter().filter_map(|p| p.file_name());
             let mut names = entry_names(staging)?;
-            names.extend(gone.map(OsString::from));
+            names.extend(removed_names.map(OsString::from));
             for name in names {
                 let live = folder.join(&name);
                 // SQLite would apply an old `-wal` to the new database.

@@ -68,11 +68,11 @@ impl RestoreRun<'_> {
         let mut failed = Vec::new();
         for folder in &whole_folders {
             let root = self.stage.root_of(folder);
-            let linked = match folder.strip_prefix(&root.prefix) {
+            let result = match folder.strip_prefix(&root.prefix) {
                 Ok(rest) if !rest.as_os_str().is_empty() => linker.link_entry_of(root, rest),
                 _ => linker.link_root(root),
             };
-            match linked {
+            match result {
                 // A file of another user may allow neither reads nor links. It stays in place.
                 Err(e) if is_access_denied(&e) => failed.push(folder.clone()),
                 other => other?,

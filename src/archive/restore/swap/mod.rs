@@ -147,12 +147,12 @@ impl Swap {
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
         self.journal.folders.push(JournalPath(folder.to_path_buf()));
         self.write_journal()?;
-        let made = atomic::create_private_folder(folder);
-        if made.is_err() && folder.symlink_metadata().is_err() {
+        let created = atomic::create_private_folder(folder);
+        if created.is_err() && folder.symlink_metadata().is_err() {
             // The folder does not exist: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
-        Ok(made?)
+        Ok(created?)
     }
 
     /// Returns the folder with the journal.

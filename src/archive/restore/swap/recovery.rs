@@ -429,7 +429,7 @@ mod tests {
     fn kill(fixture: &SwapFixture, swap: Swap, renames: usize, work: impl FnOnce(&Swap)) -> bool {
         let mut killed = false;
         fixture.kill(swap, |swap| {
-            killed = killed_after_renames(renames, || work(swap))
+            killed = killed_after_renames(renames, || work(swap));
         });
         !killed
     }
