@@ -1,4 +1,4 @@
-//! What `backup` learns of the quota from the real Codex, and what it does when it learns nothing.
+//! The quota that `backup` reads from the real Codex, and its behaviour without one.
 
 use crate::support::env::{Run, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows};
@@ -10,7 +10,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use serde_json::Value;
 use std::fs;
 
-/// 5 h 30 min east of Greenwich, without summer time.
+/// Offset of Kolkata from UTC in seconds: 5 h 30 min, without summer time.
 const KOLKATA: i32 = 19_800;
 
 fn at(unix_seconds: i64, offset: i32) -> DateTime<FixedOffset> {
@@ -35,7 +35,7 @@ fn sidecar(lab: &Lab, run: &Run) -> Value {
     serde_json::from_slice(&text).expect("JSON")
 }
 
-/// What `cooldown` says of the one account.
+/// Returns the only account in the output of `cooldown`.
 fn known(lab: &Lab) -> Value {
     let said = lab.manager(["cooldown", "--json"]).code(0).json();
     let accounts = said["accounts"].as_array().expect("accounts");
@@ -44,7 +44,7 @@ fn known(lab: &Lab) -> Value {
 }
 
 #[test]
-fn the_archive_is_named_by_the_week_that_the_server_declares() {
+fn the_archive_is_named_by_the_start_of_the_weekly_window() {
     let Some(mut lab) = Lab::new() else { return };
     lab.world.set("TZ", "Asia/Kolkata");
     let resets = unix_now() + 4 * 86_400 + 1_234;
@@ -89,7 +89,7 @@ fn the_archive_is_named_by_the_week_that_the_server_declares() {
         "a token in the sidecar"
     );
 
-    // The account is known from now on, and was used.
+    // The account is recorded from now on, as used.
     let alice = known(&lab);
     assert_eq!(alice["state"], "ready");
     assert_eq!(alice["source"], "live");
@@ -101,7 +101,7 @@ fn the_archive_is_named_by_the_week_that_the_server_declares() {
     let named = lab.manager(["recommend", "--format", "{email}"]).code(0);
     assert_eq!(named.stdout.trim_end(), "alice@example.com");
 
-    // A second archive of the same week gets a number, and the first one stays.
+    // A second archive of the same week gets a number, and the first one is not overwritten.
     let second = lab.manager(["backup", "--json"]).code(0).json();
     assert_eq!(second["archive"], file_name(start, "alice@example.com-2"));
     assert_eq!(
@@ -111,7 +111,7 @@ fn the_archive_is_named_by_the_week_that_the_server_declares() {
 }
 
 #[test]
-fn an_exhausted_week_is_noted_and_the_account_is_in_cooldown_until_its_reset() {
+fn an_exhausted_week_is_recorded_and_the_account_is_in_cooldown_until_its_reset() {
     let Some(lab) = Lab::new() else { return };
     let resets = unix_now() + 86_400;
     lab.backend.account("acct-alice").set(|alice| {
@@ -126,14 +126,14 @@ fn an_exhausted_week_is_noted_and_the_account_is_in_cooldown_until_its_reset() {
 }
 
 #[test]
-fn offline_the_newest_figure_that_still_holds_names_the_archive() {
+fn offline_the_newest_valid_observation_names_the_archive() {
     let Some(lab) = Lab::new() else { return };
     let resets = unix_now() + 86_400;
     lab.backend.account("acct-alice").set(|alice| {
         alice.secondary = Some(Window::weekly(40.0).reset_at(resets));
     });
     let start = at(resets - 7 * 86_400, 0);
-    // Nothing is known and nobody answers: the archive is made all the same.
+    // Without any observation or answer, the archive is made anyway.
     lab.backend
         .account("acct-alice")
         .set(|alice| alice.usage_status = Some(503));
@@ -144,7 +144,7 @@ fn offline_the_newest_figure_that_still_holds_names_the_archive() {
     assert_eq!(said["status_source"], "none");
     assert!(run.stderr.contains("no live quota"), "{run}");
 
-    // Seen once, it is remembered while it holds.
+    // An observation is used for as long as it is valid.
     lab.backend
         .account("acct-alice")
         .set(|alice| alice.usage_status = None);
@@ -159,11 +159,11 @@ fn offline_the_newest_figure_that_still_holds_names_the_archive() {
         "{run}"
     );
     assert!(run.stderr.contains("no live quota"), "{run}");
-    assert!(run.stderr.contains("using what was seen"), "{run}");
+    assert!(run.stderr.contains("using the observation from"), "{run}");
 }
 
 #[test]
-fn a_pasted_status_or_a_time_by_hand_stand_in_for_codex() {
+fn a_pasted_status_or_a_given_reset_time_replaces_codex() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -192,7 +192,7 @@ fn a_pasted_status_or_a_time_by_hand_stand_in_for_codex() {
         file_name(start, "alice@example.com-2")
     );
 
-    // Text of somebody else is refused, and no archive is made of it.
+    // Text of another account is refused, and no archive is made.
     let other = text.replace("alice", "bob");
     let before = lab.world.tree("home/.codex-manager/backups");
     let _ = lab
@@ -209,7 +209,7 @@ fn a_pasted_status_or_a_time_by_hand_stand_in_for_codex() {
 }
 
 #[test]
-fn a_login_that_is_spent_is_not_taken_for_nobody() {
+fn a_spent_login_is_not_treated_as_signed_out() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -230,7 +230,7 @@ fn a_login_that_is_spent_is_not_taken_for_nobody() {
 }
 
 #[test]
-fn the_label_of_safety_archives_is_not_given_away() {
+fn the_label_of_safety_archives_is_reserved() {
     let env = crate::support::env::TestEnv::new();
     crate::support::sample::sample_home(&env);
     let args = ["backup", "--no-status", "--label", "safety"];
@@ -284,7 +284,7 @@ fn api_key_and_signed_out_homes_are_archived_under_their_own_labels() {
 }
 
 #[test]
-fn a_dry_run_asks_nobody_and_writes_nothing() {
+fn a_dry_run_does_not_ask_codex_and_writes_nothing() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.say("one");
     let (home, seen) = (lab.world.tree("home"), lab.backend.requests().len());
@@ -299,7 +299,7 @@ fn a_dry_run_asks_nobody_and_writes_nothing() {
 }
 
 #[test]
-fn what_codex_makes_again_is_left_out_and_said() {
+fn files_that_codex_creates_again_are_left_out_and_listed() {
     let Some(lab) = Lab::new() else { return };
     for path in [
         "packages/app-server-daemon/current",

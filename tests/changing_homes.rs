@@ -1,7 +1,7 @@
-//! Homes that change, or stop being readable, while they are archived: the rest is kept, and what is
-//! missing is named.
+//! Homes that change, or become unreadable, during a backup: all other files are archived, and
+//! missing ones are reported.
 
-use crate::support::archives::{put_back, take_while};
+use crate::support::archives::{create_archive_with_progress, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Mutex;
 
-/// A backup during which a call on one file of the home does something else: its code and document.
+/// Runs a backup in which a system call on one file is altered. Returns exit code and document.
 fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_json::Value) {
     let path = env.codex_home().join(file);
     let options = [
@@ -40,9 +40,9 @@ fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_
     )
 }
 
-/// That a backup left out `file` alone and kept all else.
+/// Asserts that a backup lacks only `file`.
 #[track_caller]
-fn assert_all_else_is_kept(env: &TestEnv, file: &str, done: &(i32, serde_json::Value)) {
+fn assert_only_missing(env: &TestEnv, file: &str, done: &(i32, serde_json::Value)) {
     let (code, document) = done;
     assert_eq!(*code, 6, "{file}: {document}");
     let skipped = document["skipped"].as_array().expect("a list");
@@ -69,7 +69,7 @@ fn assert_all_else_is_kept(env: &TestEnv, file: &str, done: &(i32, serde_json::V
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_and_all_else_is_kept() {
+fn an_unreadable_file_is_reported_and_all_others_are_archived() {
     if !can_inject() {
         return;
     }
@@ -82,34 +82,34 @@ fn a_file_that_cannot_be_read_is_named_and_all_else_is_kept() {
         ("session_index.jsonl", "read", "error=EIO"),
         ("config.toml", "read", "error=EIO"),
         ("AGENTS.md", "read", "error=EIO"),
-        // The head of a database can be read, its pages cannot: the first ones, or a later one.
+        // The header of a database can be read, but its first or a later page cannot.
         ("state_5.sqlite", "pread64", "error=EIO"),
         ("state_5.sqlite", "pread64", "error=EIO:when=3+"),
     ] {
         let _ = fs::remove_dir_all(env.path(&format!("there-{}", file.replace('/', "-"))));
         let done = backup_with(&env, file, call, how);
-        assert_all_else_is_kept(&env, file, &done);
+        assert_only_missing(&env, file, &done);
     }
 }
 
 #[test]
-fn a_rollout_that_is_too_short_whenever_it_is_read_is_named_and_all_else_is_kept() {
+fn a_rollout_that_always_ends_early_is_reported_and_all_others_are_archived() {
     if !can_inject() {
         return;
     }
     let env = TestEnv::new();
     sample_home(&env);
     let first = rollout(FIRST).display().to_string();
-    // Its end is always before what was seen.
+    // Its end is always before the listed size.
     let done = backup_with(&env, &first, "read", "retval=0");
-    assert_all_else_is_kept(&env, &first, &done);
-    // The second look finds it whole.
+    assert_only_missing(&env, &first, &done);
+    // The second attempt reads the complete file.
     let (code, document) = backup_with(&env, &first, "read", "retval=0:when=1");
     assert_eq!(code, 0, "{document}");
 }
 
 #[test]
-fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
+fn a_database_that_fails_to_open_once_is_archived_or_reported() {
     if !can_inject() {
         return;
     }
@@ -118,7 +118,7 @@ fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
     let args = ["backup", "--no-status", "--json"];
     let mut named = 0;
     for number in 1.. {
-        let Some(output) = with_an_open_failing(&env, &database, number, &args) else {
+        let Some(output) = with_failing_open(&env, &database, number, &args) else {
             assert!(number > 3, "it was opened {number} times");
             break;
         };
@@ -136,7 +136,7 @@ fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
 }
 
 #[test]
-fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
+fn a_restore_over_a_database_that_fails_to_open_once_is_complete_or_refused() {
     if !can_inject() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
         put(&env, "AGENTS.md", "changed");
         let changed = env.tree("home/.codex");
         let args = ["restore", &archive];
-        let Some(output) = with_an_open_failing(&env, &database, number, &args) else {
+        let Some(output) = with_failing_open(&env, &database, number, &args) else {
             assert!(number > 3, "it was opened {number} times");
             break;
         };
@@ -159,8 +159,9 @@ fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
     }
 }
 
-/// Runs a command in which the N-th open of a file fails; `None` where there is no such one.
-fn with_an_open_failing(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> Option<Output> {
+/// Runs a command in which the N-th open of a file fails. Returns `None` if the file is opened less
+/// often.
+fn with_failing_open(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> Option<Output> {
     let options = [
         "-P",
         file.to_str().expect("UTF-8"),
@@ -173,13 +174,13 @@ fn with_an_open_failing(env: &TestEnv, file: &Path, number: u32, args: &[&str]) 
     log.contains("INJECTED").then_some(output)
 }
 
-/// Does something to the home at moments of its capture.
-struct Meddler<L, A> {
+/// Changes the home at given moments of its capture.
+struct HomeMutator<L, A> {
     listed: Mutex<Option<L>>,
     read: A,
 }
 
-impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for Meddler<L, A> {
+impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for HomeMutator<L, A> {
     fn expect_bytes(&self, _total: u64) {
         if let Some(listed) = self.listed.lock().expect("the lock").take() {
             listed();
@@ -191,15 +192,15 @@ impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for Meddler<L, A> {
     }
 }
 
-fn meddler<L: FnOnce() + Send, A: Fn() + Sync>(listed: L, read: A) -> Meddler<L, A> {
-    Meddler {
+fn home_mutator<L: FnOnce() + Send, A: Fn() + Sync>(listed: L, read: A) -> HomeMutator<L, A> {
+    HomeMutator {
         listed: Mutex::new(Some(listed)),
         read,
     }
 }
 
 #[test]
-fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
+fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     let env = TestEnv::new();
     let path = put(&env, rollout(FIRST), "{}\n".repeat(300_000));
     let other = put(&env, rollout(SECOND), "{}\n");
@@ -208,9 +209,11 @@ fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
         let lines = file.metadata().expect("its size").len() / 3;
         file.set_len((lines / 2).max(7) * 3).expect("shrink");
     };
-    let (archive, skipped) = take_while(&env, "a.tar.gz", &meddler(|| {}, shrink)).expect("taken");
+    let (archive, skipped) =
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(|| {}, shrink))
+            .expect("archived");
     assert_eq!(skipped, []);
-    let there = put_back(&env, &archive, "there");
+    let there = restore_archive(&env, &archive, "there");
     let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
     assert!(text.len() < 900_000, "it did not shrink");
     assert_eq!(text, "{}\n".repeat(text.len() / 3));
@@ -221,7 +224,7 @@ fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
 }
 
 #[test]
-fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
+fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_path() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let text = "{\"one\":1}\n";
@@ -232,9 +235,10 @@ fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
     let to = other.with_file_name(name);
     let archive_it = || fs::rename(&path, &to).expect("move");
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &meddler(archive_it, || {})).expect("taken");
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(archive_it, || {}))
+            .expect("archived");
     assert_eq!(skipped, []);
-    let there = put_back(&env, &archive, "there");
+    let there = restore_archive(&env, &archive, "there");
     assert!(there.join("archived_sessions").is_symlink());
     for folder in ["old", "archived_sessions"] {
         let found = fs::read_to_string(there.join(folder).join(name)).expect("the rollout");
@@ -243,7 +247,7 @@ fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
 }
 
 #[test]
-fn a_conversation_archived_through_a_link_to_what_is_not_captured_is_named() {
+fn a_conversation_moved_to_an_uncaptured_folder_is_reported() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let path = put(&env, rollout(FIRST), "{}\n");
@@ -253,9 +257,10 @@ fn a_conversation_archived_through_a_link_to_what_is_not_captured_is_named() {
     let to = home.join("tmp/old").join(path.file_name().expect("a name"));
     let archive_it = || fs::rename(&path, &to).expect("move");
     let (archive, skipped) =
-        take_while(&env, "a.tar.gz", &meddler(archive_it, || {})).expect("taken");
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(archive_it, || {}))
+            .expect("archived");
     let paths: Vec<_> = skipped.iter().map(|s| &*s.path).collect();
     assert_eq!(paths, [rollout(FIRST).to_str().expect("UTF-8")]);
-    let there = put_back(&env, &archive, "there");
+    let there = restore_archive(&env, &archive, "there");
     assert!(there.join(rollout(SECOND)).exists());
 }

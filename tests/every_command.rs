@@ -284,7 +284,7 @@ fn reading_commands_work_on_read_only_homes() {
     }
     let run = env.run_unprivileged(&["verify"]).code(0);
     assert!(
-        run.stderr.contains("warning: the result is not noted"),
+        run.stderr.contains("warning: the result is not recorded"),
         "{run}"
     );
     fs::set_permissions(env.manager_home(), Permissions::from_mode(0o700)).unwrap();

@@ -1,4 +1,4 @@
-//! Where the system gives no more threads (`ulimit -u`, a limit of a container).
+//! Systems that refuse more threads (`ulimit -u`, container limits).
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, traced};
@@ -6,11 +6,11 @@ use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{FIRST, put, rollout, sample_home};
 
 #[test]
-fn work_is_done_on_the_threads_that_there_are() {
+fn work_runs_on_the_available_threads() {
     if !can_inject() {
         return;
     }
-    // None at all, and from some one on.
+    // Without any additional thread, and with a few.
     for first in [1, 2, 3] {
         let env = TestEnv::new();
         let home = sample_home(&env);
@@ -37,7 +37,7 @@ fn work_is_done_on_the_threads_that_there_are() {
 }
 
 #[test]
-fn a_sync_lists_both_sides_on_one_thread_where_there_is_no_other() {
+fn sync_scans_both_sides_on_one_thread_if_no_more_are_available() {
     if !can_inject() {
         return;
     }

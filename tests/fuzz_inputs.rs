@@ -1,8 +1,8 @@
-//! Archives and sidecars with random damage, thousands of them, the same in each run, and the inputs that
-//! `fuzz/run` starts from or found: what is read is refused, or it is what was written. Nothing panics, and
-//! nothing is waited for.
+//! Thousands of randomly damaged archives and sidecars, the same in each run, and the corpus of
+//! `fuzz/run`. Readers refuse an input or return the original content. They neither panic nor
+//! block.
 
-use crate::support::archives::take;
+use crate::support::archives::create_archive;
 use crate::support::env::TestEnv;
 use crate::support::fuzzing::{self, Read, unpack};
 use crate::support::hostile::{self, Entry, Parts, Piece, gzip};
@@ -17,13 +17,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// How many inputs each test tries. More by hand: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
+/// Number of inputs per test. Set it for a longer run: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
 fn rounds() -> u64 {
     let asked = std::env::var("FUZZ_ROUNDS").ok();
     asked.and_then(|n| n.parse().ok()).unwrap_or(600)
 }
 
-/// Numbers that code goes wrong at.
+/// Boundary values that often expose errors.
 const NUMBERS: [u64; 12] = [
     0,
     1,
@@ -39,10 +39,10 @@ const NUMBERS: [u64; 12] = [
     u64::MAX,
 ];
 
-/// A generator of numbers, the same for the same seed.
-struct Dice(u64);
+/// A deterministic random number generator.
+struct RandomSource(u64);
 
-impl Dice {
+impl RandomSource {
     fn of(round: u64) -> Self {
         let mut dice = Self(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         dice.roll();
@@ -64,7 +64,7 @@ impl Dice {
         self.roll().to_le_bytes()[3]
     }
 
-    /// Changes a few bytes, or takes some out or puts some in.
+    /// Changes, removes or inserts a few bytes.
     fn damage(&mut self, bytes: &mut Vec<u8>, keep_length: bool) {
         for _ in 0..=self.below(3) {
             let at = self.below(bytes.len());
@@ -92,15 +92,15 @@ impl Dice {
     }
 }
 
-/// A good archive, small, with something of everything, and what is in it.
-struct Good {
+/// A small valid archive with every kind of entry, and its content.
+struct ValidArchive {
     env: TestEnv,
     bytes: Vec<u8>,
     contents: ArchiveContents,
     read: Read,
 }
 
-impl Good {
+impl ValidArchive {
     fn new() -> Self {
         let env = TestEnv::in_memory();
         put(&env, "AGENTS.md", "be brief\n");
@@ -109,7 +109,8 @@ impl Good {
         put(&env, "skills/a b\n", vec![b'y'; 600]);
         put(&env, "sessions/2026/large", vec![b'z'; (1 << 20) + 3]);
         symlink("a b", env.codex_home().join("skills/link")).expect("link");
-        let (path, _) = take(&env, "good.tar.gz", Compression::Fast, None).expect("take");
+        let (path, _) =
+            create_archive(&env, "good.tar.gz", Compression::Fast, None).expect("archived");
         let bytes = fs::read(&path).expect("read");
         let (contents, read) = unpack(&path).expect("good");
         Self {
@@ -120,7 +121,7 @@ impl Good {
         }
     }
 
-    /// Refuses the archive, or finds in it what was there. Says which.
+    /// Reads the archive. Returns true if it is refused; asserts the original content otherwise.
     #[track_caller]
     fn is_refused(&self, round: u64, bytes: &[u8]) -> bool {
         let path = self.env.path("damaged.tar.gz");
@@ -143,7 +144,7 @@ impl Good {
         false
     }
 
-    /// The archive with another text as its manifest.
+    /// Returns the archive with `text` as its manifest.
     fn with_manifest(&self, text: &[u8]) -> Vec<u8> {
         hostile::with_manifest(&self.bytes, text)
     }
@@ -154,12 +155,12 @@ impl Good {
 }
 
 #[test]
-fn damaged_archives_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_archives_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let refused = (0..rounds()).filter(|round| {
-        let mut dice = Dice::of(*round);
+        let mut dice = RandomSource::of(*round);
         let mut bytes = good.bytes.clone();
-        // Half of it where the footer is.
+        // Half of the damage is in the footer.
         if round % 2 == 0 {
             let mut end = bytes.split_off(bytes.len() - 43);
             dice.damage(&mut end, round % 4 == 0);
@@ -173,24 +174,24 @@ fn damaged_archives_are_refused_or_mean_the_same() {
 }
 
 #[test]
-fn damaged_manifests_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_manifests_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let text = serde_json::to_vec(&good.manifest()).expect("json");
     assert!(!good.is_refused(0, &good.with_manifest(&text)));
     let refused = (0..rounds()).filter(|round| {
         let mut damaged = text.clone();
-        Dice::of(*round).damage(&mut damaged, false);
+        RandomSource::of(*round).damage(&mut damaged, false);
         good.is_refused(*round, &good.with_manifest(&damaged))
     });
     assert!(refused.count() as u64 > rounds() / 2);
 }
 
 #[test]
-fn damaged_indexes_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_indexes_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let manifest = good.manifest();
     let refused = (0..rounds()).filter(|round| {
-        let mut dice = Dice::of(*round);
+        let mut dice = RandomSource::of(*round);
         let mut manifest = manifest.clone();
         let members = manifest["members"].as_array_mut().expect("members");
         for _ in 0..=dice.below(2) {
@@ -221,15 +222,15 @@ fn damaged_indexes_are_refused_or_mean_the_same() {
 }
 
 #[test]
-fn damaged_tar_entries_are_refused_or_mean_the_same() {
-    let good = Good::new();
+fn damaged_tar_entries_are_refused_or_equivalent() {
+    let good = ValidArchive::new();
     let parts = Parts::of(&good.bytes);
     let pieces = parts.pieces();
     assert!(!good.is_refused(0, &parts.pack()));
     let refused = (0..rounds()).filter(|round| {
-        let mut dice = Dice::of(*round);
+        let mut dice = RandomSource::of(*round);
         let mut pieces = pieces.clone();
-        // Not the content of the large file: digests tell, and it takes long.
+        // Excludes the content of the large file: digests cover it, and testing it takes long.
         let small: Vec<_> = pieces
             .iter_mut()
             .filter(|p| p.tar.len() < 1 << 16)
@@ -240,7 +241,7 @@ fn damaged_tar_entries_are_refused_or_mean_the_same() {
         let mut header = piece.tar[block..block + 512].to_vec();
         dice.damage(&mut header, true);
         if round % 4 != 0 {
-            // As if it were meant.
+            // With valid checksums, like a deliberate change.
             header[148..156].fill(b' ');
             let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
             header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -252,7 +253,7 @@ fn damaged_tar_entries_are_refused_or_mean_the_same() {
         if round % 3 > 0 {
             return good.is_refused(*round, &parts.pack_pieces(&pieces, |_| {}));
         }
-        // The same for the reader that has no index.
+        // Also with the reader for archives without an index.
         let mut tar: Vec<u8> = pieces.iter().flat_map(|p| p.tar.clone()).collect();
         let text = serde_json::to_vec(parts.manifest.as_ref().expect("ours")).expect("json");
         Entry::file(".codex-manager/manifest.json", text).write(&mut tar);
@@ -263,7 +264,7 @@ fn damaged_tar_entries_are_refused_or_mean_the_same() {
 }
 
 #[test]
-fn damaged_sidecars_are_told_apart_from_good_ones() {
+fn damaged_sidecars_differ_from_good_ones() {
     let env = TestEnv::in_memory();
     let metadata = Metadata {
         email: Some("alice@example.com".into()),
@@ -274,19 +275,19 @@ fn damaged_sidecars_are_told_apart_from_good_ones() {
     let bytes = document::encode(&path, &metadata).expect("json");
     for round in 0..rounds() * 10 {
         let mut damaged = bytes.clone();
-        Dice::of(round).damage(&mut damaged, false);
+        RandomSource::of(round).damage(&mut damaged, false);
         fs::write(&path, &damaged).expect("write");
-        // One of a newer version is an error of its own.
+        // A newer version is a separate error.
         let found = document::read::<Metadata>(&path);
         if let Some(found) = found.ok().and_then(document::DocumentState::good) {
-            // What is taken can be written again.
+            // An accepted sidecar can be written again.
             document::encode(&path, &found).expect("json");
         }
     }
 }
 
 #[test]
-fn what_fuzzing_starts_from_or_found_is_refused_or_means_the_same() {
+fn the_fuzzing_corpus_is_refused_or_equivalent() {
     for (name, attempt) in fuzzing::TARGETS {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures/fuzz")

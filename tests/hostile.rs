@@ -1,4 +1,4 @@
-//! Archives that lie: refused by `restore` and `verify`, and nothing is written anywhere.
+//! Hostile archives: `restore` and `verify` refuse them and write nothing.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::{Entry, Parts, bomb, digest, gzip, journal_naming};
@@ -18,33 +18,33 @@ use std::path::PathBuf;
 
 pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
 
-/// What the reader that goes by the index says of an entry that it did not expect.
-const SURPRISE: &str = "not the entry that the manifest lists";
-/// What is said of an index that lists more than its members can hold.
-const NO_ROOM: &str = "files that are larger than their member";
+/// Message of the indexed reader for an entry that the manifest does not list.
+const UNEXPECTED_ENTRY: &str = "not the entry that the manifest lists";
+/// Message for an index that lists more than a member can hold.
+const MEMBER_TOO_SMALL: &str = "files that are larger than their member";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);
 
-/// A home, and a good archive of it.
-pub(crate) struct World {
+/// A home with a valid archive of it.
+pub(crate) struct HostileTest {
     pub(crate) env: TestEnv,
     pub(crate) good: Vec<u8>,
 }
 
-impl World {
+impl HostileTest {
     fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// With more in the home than the sample's.
+    /// Like `new`, with additional files in the home.
     pub(crate) fn with(more: impl FnOnce(&TestEnv)) -> Self {
         let env = TestEnv::new();
         sample_home(&env);
         more(&env);
         let archive = backup(&env, &[]);
         let good = fs::read(archive).expect("read");
-        // What every check makes once: folders and locks.
+        // Folders and locks that the first check creates.
         let _ = env.run(["verify"]).code(0);
         let notes = env.manager_home().join("tmp/restores");
         fs::DirBuilder::new()
@@ -58,20 +58,20 @@ impl World {
         Parts::of(&self.good)
     }
 
-    /// Both commands refuse this archive, say why, and leave everything as it was.
+    /// Asserts that both commands refuse this archive, print the reason, and change nothing.
     #[track_caller]
     pub(crate) fn refuses(&self, what: &str, archive: &[u8], because: &str) {
         let path = self.env.write(NAME, archive);
         self.refuses_path(what, &text(&path), because);
     }
 
-    /// The same with an index and without one. The reader that goes by the index may see a surprise
-    /// where the other has a name for it.
+    /// Like `refuses`, with an index and without. The indexed reader may report an unexpected entry
+    /// where the other one has a more precise reason.
     #[track_caller]
     fn refuses_parts(&self, what: &str, parts: &Parts, because: &str) {
         self.refuses(what, &parts.pack_stream(), because);
         let path = text(&self.env.write(NAME, parts.pack()));
-        self.refuses_path_for_one(what, &path, &[because, SURPRISE, NO_ROOM]);
+        self.refuses_path_for_one(what, &path, &[because, UNEXPECTED_ENTRY, MEMBER_TOO_SMALL]);
     }
 
     #[track_caller]
@@ -96,8 +96,8 @@ impl World {
 }
 
 #[test]
-fn the_takers_apart_change_nothing_by_themselves() {
-    let world = World::new();
+fn parsing_and_packing_again_keeps_an_archive_valid() {
+    let world = HostileTest::new();
     let path = text(&world.env.write(NAME, world.parts().pack()));
     let _ = world.env.run(["restore", &path]).code(0);
     let run = world.env.run(["verify", &path]).code(5);
@@ -105,8 +105,8 @@ fn the_takers_apart_change_nothing_by_themselves() {
 }
 
 #[test]
-fn i12_names_that_lead_elsewhere_are_refused() {
-    let world = World::new();
+fn i12_names_that_leave_the_home_are_refused() {
+    let world = HostileTest::new();
     let outside = text(&world.env.path("outside"));
     let long = vec![b'x'; 300];
     let deep = b"a/".repeat(2100);
@@ -120,8 +120,8 @@ fn i12_names_that_lead_elsewhere_are_refused() {
     for (what, name, because) in cases {
         let entry = Entry::file(&name, "x");
         world.refuses_parts(what, &world.parts().with(entry.clone()), because);
-        // In the manifest as well, and without one.
-        world.refuses_parts(what, &world.parts().with_told(entry.clone()), "");
+        // With the entry in the manifest, and without a manifest.
+        world.refuses_parts(what, &world.parts().with_listed(entry.clone()), "");
         let mut foreign = world.parts().with(entry);
         foreign.manifest = None;
         world.refuses(what, &foreign.pack(), because);
@@ -129,8 +129,8 @@ fn i12_names_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
-    let world = World::new();
+fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
+    let world = HostileTest::new();
     let outside = text(&world.env.write("outside", "precious"));
     let cases: Vec<(&str, Entry, &str)> = vec![
         (
@@ -172,7 +172,7 @@ fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
         ),
     ];
     for (what, entry, because) in cases {
-        world.refuses_parts(what, &world.parts().with_told(entry.clone()), because);
+        world.refuses_parts(what, &world.parts().with_listed(entry.clone()), because);
         let because = if entry.kind == b'2' {
             "not the link"
         } else {
@@ -182,23 +182,23 @@ fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
     }
     for name in ["auth.json", "config.toml", "state_5.sqlite"] {
         let link = Entry::special(b'2', name, "notes.txt");
-        let parts = world.parts().without(name).with_told(link);
+        let parts = world.parts().without(name).with_listed(link);
         world.refuses_parts(name, &parts, "a link in place of a login");
         let folder = Entry::file(format!("{name}/x"), "x");
-        let parts = world.parts().without(name).with_told(folder);
+        let parts = world.parts().without(name).with_listed(folder);
         world.refuses_parts(name, &parts, "a folder in place of a login");
     }
     let below = world
         .parts()
-        .with_told(Entry::special(b'2', "skills/l", "mine"))
-        .with_told(Entry::file("skills/l/x", "x"));
-    world.refuses_parts("below a link", &below, "lies below");
+        .with_listed(Entry::special(b'2', "skills/l", "mine"))
+        .with_listed(Entry::file("skills/l/x", "x"));
+    world.refuses_parts("below a link", &below, "is below");
 }
 
 #[test]
-fn i12_names_of_ours_are_refused() {
-    let world = World::new();
-    // What would be believed by the next command: a journal that removes a folder.
+fn i12_reserved_names_are_refused() {
+    let world = HostileTest::new();
+    // A restore journal that the next command would follow, and that removes a folder.
     let precious = world.env.path("precious");
     world.env.write("precious/file", "x");
     let journal = json!({
@@ -214,7 +214,7 @@ fn i12_names_of_ours_are_refused() {
         let entry = Entry::file(name, journal.to_string());
         world.refuses_parts(
             name,
-            &world.parts().with_told(entry.clone()),
+            &world.parts().with_listed(entry.clone()),
             "a name reserved for codex-manager",
         );
         let mut python = world.parts().with(entry);
@@ -225,8 +225,8 @@ fn i12_names_of_ours_are_refused() {
 }
 
 #[test]
-fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
-    let world = World::new();
+fn i12_a_foreign_journal_in_the_home_is_ignored() {
+    let world = HostileTest::new();
     let env = &world.env;
     env.write("precious/file", "x");
     let folder = env.codex_home().join(".codex-manager-restore");
@@ -244,25 +244,25 @@ fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
         run.stderr.contains("is not a private folder of this user"),
         "{run}"
     );
-    // Private, but it names what is not ours.
+    // A private file that names a foreign folder.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
     let run = env.run(["recommend"]).code(1);
-    assert!(run.stderr.contains("not ours"), "{run}");
+    assert!(run.stderr.contains("are no staging folders"), "{run}");
     assert!(env.path("precious/file").exists());
 }
 
 #[test]
 fn i12_a_journal_beside_a_database_removes_nothing() {
-    let world = World::new();
+    let world = HostileTest::new();
     let env = &world.env;
-    // SQLite removes the file that a rollback journal names, when it finds one beside a database.
+    // SQLite removes the file that a rollback journal beside a database names.
     let victim = text(&env.write("victim", "precious"));
     let scratch = env.path("scratch");
     fs::create_dir_all(&scratch).expect("folder");
     state_database(&scratch.join("state_5.sqlite"), &scratch);
     let database = fs::read(scratch.join("state_5.sqlite")).expect("read");
     let journal = Entry::file("state_5.sqlite-journal", journal_naming(&victim));
-    let parts = world.parts().with_told(journal.clone());
+    let parts = world.parts().with_listed(journal.clone());
     world.refuses_parts("ours", &parts, "a SQLite journal beside a database");
     let python = Parts {
         entries: vec![
@@ -288,34 +288,38 @@ fn python_sidecar() -> String {
 }
 
 #[test]
-fn duplicates_and_second_spellings_are_refused() {
-    let world = World::new();
+fn duplicates_and_case_variants_are_refused() {
+    let world = HostileTest::new();
     let twice = Entry::file("notes.txt", "another");
     world.refuses_parts("duplicate", &world.parts().with(twice.clone()), "twice");
-    world.refuses_parts("told twice", &world.parts().with_told(twice), "twice");
+    world.refuses_parts("listed twice", &world.parts().with_listed(twice), "twice");
     for name in ["AUTH.json", "Config.toml", "Sessions"] {
         let entry = Entry::file(name, "x");
-        world.refuses_parts(name, &world.parts().with_told(entry), "letter case");
+        world.refuses_parts(name, &world.parts().with_listed(entry), "letter case");
     }
     let manifest = Entry::file(".codex-manager/manifest.json", "{}");
     world.refuses_parts("second manifest", &world.parts().with(manifest), "");
 }
 
 #[test]
-fn a_manifest_that_does_not_fit_is_refused() {
-    let world = World::new();
+fn a_manifest_that_contradicts_the_entries_is_refused() {
+    let world = HostileTest::new();
     let cases: [(&str, Edit, &str); 12] = [
         (
             "digest",
-            |p| p.told()["files"][0]["sha256"] = digest(b"x").into(),
+            |p| p.manifest_mut()["files"][0]["sha256"] = digest(b"x").into(),
             "digest",
         ),
         (
             "no digest",
-            |p| p.told()["files"][0]["sha256"] = "".into(),
+            |p| p.manifest_mut()["files"][0]["sha256"] = "".into(),
             "digest",
         ),
-        ("size", |p| p.told()["files"][0]["size"] = 1.into(), "size"),
+        (
+            "size",
+            |p| p.manifest_mut()["files"][0]["size"] = 1.into(),
+            "size",
+        ),
         (
             "content",
             |p| p.entry("notes.txt").content[0] ^= 1,
@@ -333,12 +337,12 @@ fn a_manifest_that_does_not_fit_is_refused() {
         ),
         (
             "escape",
-            |p| p.told()["files"][0]["path"] = "../x".into(),
+            |p| p.manifest_mut()["files"][0]["path"] = "../x".into(),
             "manifest",
         ),
         (
             "newer",
-            |p| p.told()["schema"] = 2.into(),
+            |p| p.manifest_mut()["schema"] = 2.into(),
             "newer codex-manager",
         ),
         (
@@ -371,8 +375,8 @@ fn a_manifest_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn what_is_no_archive_is_refused() {
-    let world = World::new();
+fn files_that_are_no_archive_are_refused() {
+    let world = HostileTest::new();
     let mut foreign = world.parts();
     foreign.manifest = None;
     let mut garbage = world.good.clone();
@@ -411,7 +415,7 @@ fn what_is_no_archive_is_refused() {
 
 #[test]
 fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
-    let world = World::new();
+    let world = HostileTest::new();
     let bomb = bomb("notes.txt", 10);
     assert!(bomb.len() < 16 << 20);
     let began = std::time::Instant::now();
@@ -421,14 +425,14 @@ fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
 
 #[test]
 fn an_archive_cut_anywhere_is_refused() {
-    let world = World::new();
+    let world = HostileTest::new();
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
     let expected = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = expected.contents();
     let len = world.good.len();
-    // Of what is left the tar is whole: it is what another gzip would have made of it.
+    // The rest is a complete tar, as another compressor would have written it.
     let without_footer = len - footer::LEN;
     let cuts = (0..len)
         .step_by((len / 150).max(1))
@@ -436,8 +440,8 @@ fn an_archive_cut_anywhere_is_refused() {
     for cut in cuts {
         fs::write(&path, &world.good[..cut]).expect("write");
         let report = verify(&path, &tmp, &Silent).expect("verify");
-        let told = !report.is_archive_good();
-        assert_eq!(told, cut != without_footer, "cut at {cut} of {len}");
+        let listed = !report.is_archive_good();
+        assert_eq!(listed, cut != without_footer, "cut at {cut} of {len}");
     }
     fs::write(&path, &world.good[..without_footer]).expect("write");
     let left = ArchiveReader::open(&path).expect("opens");
@@ -451,8 +455,8 @@ fn an_archive_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn a_flipped_bit_is_refused_or_means_nothing() {
-    let world = World::new();
+fn a_flipped_bit_is_refused_or_has_no_effect() {
+    let world = HostileTest::new();
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
@@ -461,7 +465,7 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
     let bits = world.good.len() * 8;
     let positions: Vec<usize> = (0..300)
         .map(|i| i * bits / 300 + i % 8)
-        // Every bit of both ends, where the headers and the footer are.
+        // Every bit of both ends, which hold the headers and the footer.
         .chain(0..18 * 8)
         .chain(bits - 120 * 8..bits)
         .filter(|bit| *bit < bits)
@@ -492,8 +496,8 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
 }
 
 #[test]
-fn names_that_are_no_text_and_long_paths_come_back() {
-    let world = World::new();
+fn non_unicode_names_and_long_paths_are_restored() {
+    let world = HostileTest::new();
     let env = &world.env;
     let home = env.codex_home();
     let odd = std::ffi::OsStr::from_bytes(b"skills/mine/\xff\xfe\n name");
@@ -510,8 +514,8 @@ fn names_that_are_no_text_and_long_paths_come_back() {
 }
 
 #[test]
-fn names_in_an_archive_cannot_steer_the_terminal() {
-    let world = World::new();
+fn control_characters_in_entry_names_are_not_printed() {
+    let world = HostileTest::new();
     let entry = Entry::file("\x1b]0;owned\x07../x", "x");
     let path = text(&world.env.write(NAME, world.parts().with(entry).pack()));
     for args in [["restore", &path], ["verify", &path]] {
@@ -525,7 +529,7 @@ fn names_in_an_archive_cannot_steer_the_terminal() {
 
 #[test]
 fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
-    let world = World::new();
+    let world = HostileTest::new();
     let env = &world.env;
     let outside = env.path("elsewhere");
     fs::create_dir(&outside).expect("folder");
@@ -533,7 +537,7 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
     let parts = world
         .parts()
         .without("config.toml")
-        .with_told(Entry::file("config.toml", config));
+        .with_listed(Entry::file("config.toml", config));
     let path = text(&env.write(NAME, parts.pack()));
     let before = env.tree("");
     let run = env.run(["restore", &path]).code(5);
@@ -548,12 +552,12 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
 
 #[test]
 fn i5_an_archive_names_its_account_by_its_bytes() {
-    let world = World::new();
+    let world = HostileTest::new();
     // The manifest says Alice; the login inside is Bob's.
     let mut parts = world.parts();
     let bob = auth_json(&crate::support::sample::bob());
     parts.entry("auth.json").content = bob.clone().into_bytes();
-    for file in parts.told()["files"].as_array_mut().expect("files") {
+    for file in parts.manifest_mut()["files"].as_array_mut().expect("files") {
         if file["path"] == "auth.json" {
             file["sha256"] = digest(bob.as_bytes()).into();
             file["size"] = bob.len().into();
@@ -570,29 +574,29 @@ fn i5_an_archive_names_its_account_by_its_bytes() {
 }
 
 #[test]
-fn i12_a_link_that_leads_out_by_another_link_is_refused() {
-    let world = World::new();
+fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
+    let world = HostileTest::new();
     let here = Entry::special(b'2', "x", ".");
     for (name, target) in [
         ("skills/l", "../x/../.bashrc"),
         ("skills/l", "../x/x/../../dir"),
         ("prompts-link", "x/../.bashrc"),
     ] {
-        let parts = world.parts().with_told(here.clone());
-        let parts = parts.with_told(Entry::special(b'2', name, target));
+        let parts = world.parts().with_listed(here.clone());
+        let parts = parts.with_listed(Entry::special(b'2', name, target));
         world.refuses_parts(target, &parts, "a link out");
     }
-    // What Codex or a merge adds to it would land elsewhere.
+    // Files that Codex or a merge adds would be written elsewhere.
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
-        let parts = parts.with_told(Entry::special(b'2', name, "notes.txt"));
+        let parts = parts.with_listed(Entry::special(b'2', name, "notes.txt"));
         world.refuses_parts(name, &parts, "a link in place of a login");
     }
 }
 
 #[test]
-fn many_entries_of_no_bytes_are_refused_before_all_are_known() {
-    let world = World::new();
+fn very_many_empty_entries_are_refused_early() {
+    let world = HostileTest::new();
     let mut tar = Vec::new();
     for _ in 0..30_000 {
         Entry::file("skills/x", "").write(&mut tar);
@@ -601,9 +605,9 @@ fn many_entries_of_no_bytes_are_refused_before_all_are_known() {
 }
 
 #[test]
-fn what_counts_for_nothing_is_there_as_often_as_it_is_told() {
-    let world = World::new();
-    let void = |parts: &mut Parts, names: serde_json::Value| parts.told()["void"] = names;
+fn void_entries_must_occur_as_often_as_listed() {
+    let world = HostileTest::new();
+    let void = |parts: &mut Parts, names: serde_json::Value| parts.manifest_mut()["void"] = names;
     let mut missing = world.parts();
     void(&mut missing, json!(["sessions/cut.jsonl"]));
     world.refuses("missing", &missing.pack_stream(), "is missing");

@@ -1,4 +1,4 @@
-//! Memory is bounded, however large the home and whatever is in it.
+//! Memory use is bounded for homes of any size.
 
 use crate::support::env::TestEnv;
 use crate::support::memory::peak_of;
@@ -6,11 +6,11 @@ use crate::support::sample::{put, sample_home};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-/// What every command stays below.
-const LIMIT: u64 = 150 << 20;
+/// Maximum resident memory of every command.
+const MEMORY_LIMIT_BYTES: u64 = 150 << 20;
 
-/// Every command that reads or writes all of a home stays below the limit.
-fn each_stays_below_the_limit(env: &TestEnv, file: &str) {
+/// Asserts that every command that reads or writes a complete home stays below the limit.
+fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
     let out = env.path("out").display().to_string();
     let works: [&[&str]; 6] = [
         &["backup", "--no-status"],
@@ -23,12 +23,12 @@ fn each_stays_below_the_limit(env: &TestEnv, file: &str) {
     for args in works {
         let (run, peak) = peak_of(env, args);
         assert_eq!(run.code, 0, "{run}");
-        assert!(peak < LIMIT, "{args:?} took {peak} bytes");
+        assert!(peak < MEMORY_LIMIT_BYTES, "{args:?} took {peak} bytes");
     }
 }
 
 #[test]
-fn a_rollout_larger_than_the_limit_goes_through_in_parts() {
+fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
     let env = TestEnv::new();
     sample_home(&env);
     let path = env.codex_home().join("sessions/2026/11/17/large.jsonl");
@@ -40,38 +40,38 @@ fn a_rollout_larger_than_the_limit_goes_through_in_parts() {
         let line = format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
         file.write_all(line.as_bytes()).expect("write");
         written += line.len() as u64;
-        if written > 2 * LIMIT {
+        if written > 2 * MEMORY_LIMIT_BYTES {
             break;
         }
     }
     file.into_inner().expect("written");
-    each_stays_below_the_limit(&env, "sessions/2026/11/17/large.jsonl");
+    assert_memory_stays_below_limit(&env, "sessions/2026/11/17/large.jsonl");
     let restored = env.path("out/sessions/2026/11/17/large.jsonl");
     assert_eq!(restored.metadata().expect("restored").len(), written);
 }
 
 #[test]
-fn many_files_go_through() {
+fn many_files_stay_below_the_limit() {
     let env = TestEnv::in_memory();
     sample_home(&env);
     for number in 0..10_000 {
         let name = format!("skills/s{}/f{number}.md", number / 100);
         put(&env, name, format!("the text of {number}"));
     }
-    each_stays_below_the_limit(&env, "skills/s7/f777.md");
+    assert_memory_stays_below_limit(&env, "skills/s7/f777.md");
 }
 
 #[test]
-fn settings_larger_than_any_are_a_file_like_others() {
+fn an_oversized_config_file_is_archived_unparsed() {
     let env = TestEnv::new();
     sample_home(&env);
     let mut text = b"model = \"gpt-5\"\n".to_vec();
     let line = format!("# {}\n", "a comment ".repeat(100));
-    while (text.len() as u64) < LIMIT + (16 << 20) {
+    while (text.len() as u64) < MEMORY_LIMIT_BYTES + (16 << 20) {
         text.extend_from_slice(line.as_bytes());
     }
     let path = put(&env, "config.toml", &text);
-    each_stays_below_the_limit(&env, "config.toml");
+    assert_memory_stays_below_limit(&env, "config.toml");
     for path in [path, env.path("out/config.toml")] {
         assert!(
             std::fs::read(&path).expect("it") == text,
@@ -82,7 +82,7 @@ fn settings_larger_than_any_are_a_file_like_others() {
 }
 
 #[test]
-fn settings_as_large_as_they_may_be_are_parsed_below_the_limit() {
+fn the_largest_parsed_config_stays_below_the_limit() {
     let env = TestEnv::new();
     sample_home(&env);
     let mut text = String::new();
@@ -94,7 +94,7 @@ fn settings_as_large_as_they_may_be_are_parsed_below_the_limit() {
         text.push_str(&project);
     }
     put(&env, "config.toml", text);
-    each_stays_below_the_limit(&env, "config.toml");
+    assert_memory_stays_below_limit(&env, "config.toml");
 }
 
 #[test]
@@ -103,14 +103,17 @@ fn lines_larger_than_the_limit_are_merged_in_parts() {
     sample_home(&env);
     let _ = env.run(["backup", "--no-status"]).code(0);
     let mut lines = b"{\"text\":\"one\"}\n{\"text\":\"".to_vec();
-    lines.resize(usize::try_from(LIMIT + (16 << 20)).expect("fits"), b'x');
+    lines.resize(
+        usize::try_from(MEMORY_LIMIT_BYTES + (16 << 20)).expect("fits"),
+        b'x',
+    );
     lines.extend_from_slice(b"\"}\n{\"text\":\"three\"}");
     let path = put(&env, "history.jsonl", &lines);
     let args = ["restore", "latest", "--merge", "--no-safety-backup"];
     let (run, peak) = peak_of(&env, &args);
     assert_eq!(run.code, 0, "{run}");
-    assert!(peak < LIMIT, "{peak} bytes");
-    // What the archive had first, then what only the home had.
+    assert!(peak < MEMORY_LIMIT_BYTES, "{peak} bytes");
+    // The lines of the archive come first, then those that only the home had.
     let mut all = b"{\"text\":\"one\"}\n{\"text\":\"two\"}\n".to_vec();
     all.extend_from_slice(&lines[b"{\"text\":\"one\"}\n".len()..]);
     assert!(std::fs::read(path).expect("the prompts") == all);

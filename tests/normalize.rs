@@ -1,4 +1,4 @@
-//! `normalize`: legacy files become records, and stay what they are.
+//! `normalize`: legacy files become records, and are never changed.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json};
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 const EXAMPLE: &str = "21apr_drdpsbose023@gmail.com_auth.json";
 
-/// A world at the time and in the zone of the worked example.
+/// An environment with the time and zone of the documented example.
 fn example() -> TestEnv {
     let mut env = TestEnv::new();
     env.set("TZ", "Asia/Kolkata")
@@ -64,7 +64,7 @@ fn skipped(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_worked_example_comes_out() {
+fn the_documented_example_gives_the_documented_record() {
     let env = example();
     let document = normalized(&env, &[]);
     let expected = serde_json::json!({
@@ -97,7 +97,7 @@ fn the_worked_example_comes_out() {
 }
 
 #[test]
-fn what_a_person_sees_is_aligned_at_80_columns() {
+fn text_output_is_aligned_at_80_columns() {
     let env = example();
     let run = env.run(["normalize", "dumps"]).code(0);
     insta::assert_snapshot!(run, @r#"
@@ -108,7 +108,7 @@ drdpsbose023@gmail.com  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  none
 1 record: 1 new, 0 changed, 0 unchanged; 0 files skipped
 --- stderr
 no usable login (no login in it): 21apr_drdpsbose023@gmail.com_auth.json
-see which account is free: codex-manager cooldown
+see which accounts are ready with: codex-manager cooldown
 "#);
 }
 
@@ -176,7 +176,7 @@ fn i9_a_second_run_changes_nothing() {
 }
 
 #[test]
-fn a_file_that_changed_is_the_same_record_anew() {
+fn a_changed_file_updates_its_record() {
     let env = example();
     let _ = normalized(&env, &[]);
     dump(&env, EXAMPLE, "{ }", "2026-04-15T17:55:00+05:30");
@@ -195,7 +195,7 @@ fn a_file_that_changed_is_the_same_record_anew() {
 }
 
 #[test]
-fn i11_dry_run_writes_nothing_and_says_the_same() {
+fn i11_dry_run_writes_nothing_and_prints_the_same() {
     let env = example();
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
     dump(
@@ -225,7 +225,7 @@ fn i11_dry_run_writes_nothing_and_says_the_same() {
 }
 
 #[test]
-fn impossible_days_are_mismatches_and_evidence_all_the_same() {
+fn impossible_days_are_mismatches_and_still_counted() {
     let env = example();
     let mtime = "2026-04-14T17:55:00+05:30";
     let names = [
@@ -359,7 +359,7 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
 }
 
 #[test]
-fn a_link_is_read_through_and_keeps_its_own_name() {
+fn a_link_is_followed_and_keeps_its_own_name() {
     let env = example();
     let target = env.write("elsewhere/saved.json", "{}");
     set_mtime(&target, "2026-04-15T17:55:00+05:30");
@@ -410,7 +410,7 @@ fn the_codex_home_is_the_default() {
 }
 
 #[test]
-fn i6_the_login_of_another_account_is_not_taken_for_that_of_the_name() {
+fn i6_a_login_of_another_account_than_the_name_is_not_archived() {
     let env = example();
     let login = auth_json(&SignIn::new("acct-b", "b@x.com"));
     dump(
@@ -475,16 +475,19 @@ fn archives_hold_the_login_verbatim_and_their_sidecars_describe_them() {
 }
 
 #[test]
-fn sidecars_say_what_the_record_says_and_leave_what_is_there() {
+fn sidecars_repeat_the_record_and_overwrite_nothing() {
     let env = example();
     let taken = env.write(
         "home/.codex-manager/backups/2026-04-14-155500-drdpsbose023@gmail.com-codex.metadata.json",
-        "somebody else's",
+        "of another program",
     );
     let document = normalized(&env, &["--write-metadata"]);
     let name = "2026-04-14-155500-drdpsbose023@gmail.com-2-codex.metadata.json";
     assert_eq!(document["sidecars"], serde_json::json!([name]));
-    assert_eq!(fs::read_to_string(&taken).expect("read"), "somebody else's");
+    assert_eq!(
+        fs::read_to_string(&taken).expect("read"),
+        "of another program"
+    );
     let text = fs::read_to_string(taken.with_file_name(name)).expect("read");
     let sidecar: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(sidecar["product"], "codex");
@@ -510,7 +513,7 @@ fn the_duration_is_a_setting_and_may_be_fractional() {
 }
 
 #[test]
-fn the_year_is_the_current_one_or_that_of_the_evidence_or_the_given_one() {
+fn the_year_is_the_current_the_matching_or_the_given_one() {
     let mut env = TestEnv::new();
     env.set("CODEX_MANAGER_NOW", "2027-01-02T12:00:00Z");
     dump(&env, "31dec_a@x.com_auth.json", "", "2026-12-24T12:00:00Z");
@@ -567,7 +570,7 @@ fn a_week_has_168_hours_when_clocks_change() {
 }
 
 #[test]
-fn a_file_from_the_future_decides_nothing_until_its_time_has_come() {
+fn a_file_from_the_future_has_no_effect_until_its_time() {
     let mut env = TestEnv::new();
     dump(&env, "27nov_a@x.com_auth.json", "", "2026-11-20T14:00:00Z");
     let document = normalized(&env, &[]);
@@ -582,7 +585,7 @@ fn a_file_from_the_future_decides_nothing_until_its_time_has_come() {
 }
 
 #[test]
-fn i4_what_is_written_is_for_its_owner_alone_and_holds_no_token() {
+fn i4_written_files_are_private_and_hold_no_token() {
     let env = example();
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
     dump(
@@ -615,7 +618,7 @@ fn i4_what_is_written_is_for_its_owner_alone_and_holds_no_token() {
 }
 
 #[test]
-fn i13_a_damaged_inventory_is_kept_and_begun_anew() {
+fn i13_a_damaged_inventory_is_kept_and_created_again() {
     let env = example();
     env.write("home/.codex-manager/inventory.json", "{\"schema\":1,");
     let run = env.run(["normalize", "dumps"]).code(0);
@@ -625,7 +628,7 @@ fn i13_a_damaged_inventory_is_kept_and_begun_anew() {
 }
 
 #[test]
-fn i13_documents_of_a_newer_version_are_left_alone() {
+fn i13_documents_of_a_newer_version_are_not_changed() {
     for name in ["inventory.json", "cooldown.json"] {
         let env = example();
         env.write(&format!("home/.codex-manager/{name}"), "{\"schema\":99}");
@@ -640,7 +643,7 @@ fn i13_documents_of_a_newer_version_are_left_alone() {
 }
 
 #[test]
-fn names_cannot_steer_the_terminal() {
+fn control_characters_in_names_are_not_printed() {
     let env = example();
     dump(
         &env,
@@ -659,7 +662,7 @@ fn names_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn quiet_prints_warnings_alone() {
+fn quiet_prints_only_warnings() {
     let env = example();
     for args in [&["--dry-run"][..], &[], &[]] {
         let run = env.run([&["normalize", "-q", "dumps"], args].concat());

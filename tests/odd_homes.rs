@@ -1,7 +1,7 @@
 //! Unusual homes: links, names that are not Unicode, unreadable files, far times.
 
 use crate::support::aftermath::{debris, home};
-use crate::support::archives::{put_back, put_back_onto, take};
+use crate::support::archives::{create_archive, restore_archive, restore_archive_onto};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::Parts;
 use crate::support::sample::{
@@ -341,13 +341,14 @@ fn an_archive_with_very_many_similar_names_can_be_read() {
     for number in 0..6000 {
         fs::write(folder.join(format!("{number:04}")), "").expect("write");
     }
-    let (archive, packed) = take(&env, "all.tar.gz", Compression::Default, None).expect("take");
+    let (archive, packed) =
+        create_archive(&env, "all.tar.gz", Compression::Default, None).expect("archived");
     let text_bytes = serde_json::to_vec(&packed.manifest).expect("text").len();
     assert!(
         text_bytes > 17 << 20,
         "too small to be limited: {text_bytes}"
     );
-    let back = put_back(&env, &archive, "back");
+    let back = restore_archive(&env, &archive, "back");
     let count = walkdir::WalkDir::new(back).into_iter().flatten().count();
     assert!(count > 6000, "{count}");
 }
@@ -722,7 +723,7 @@ fn a_skipped_link_is_named_once() {
 fn an_exclude_that_matches_nothing_is_reported() {
     let env = TestEnv::new();
     sample_home(&env);
-    let idle = "--exclude skill fits nothing that would be archived";
+    let unused = "--exclude skill matches nothing";
     for args in [&["--dry-run"][..], &[]] {
         let with = |glob: &str| {
             let all = [
@@ -737,11 +738,11 @@ fn an_exclude_that_matches_nothing_is_reported() {
         };
         let said = with("skill");
         assert!(
-            said.contains(idle) && !said.contains("notes.txt fits"),
+            said.contains(unused) && !said.contains("notes.txt matches"),
             "{said}"
         );
         let said = with("skills/");
-        assert!(!said.contains("fits nothing"), "{said}");
+        assert!(!said.contains("matches nothing"), "{said}");
     }
     // `restore` names files that the archive lacks.
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
@@ -757,8 +758,8 @@ fn names_that_differ_only_in_case_are_never_merged() {
     sample_home(&env);
     // No two files have the same name on any disk, but their folders do.
     put(&env, "skills/Mine/other.md", "# other\n");
-    let (archive, _) = take(&env, "x.tar.gz", Compression::Fast, None).expect("taken");
-    let Err(refused) = put_back_onto(&env, &archive, "there", Some(true)) else {
+    let (archive, _) = create_archive(&env, "x.tar.gz", Compression::Fast, None).expect("archived");
+    let Err(refused) = restore_archive_onto(&env, &archive, "there", Some(true)) else {
         panic!("two folders became one");
     };
     let said = refused.to_string();
@@ -767,15 +768,15 @@ fn names_that_differ_only_in_case_are_never_merged() {
         "{said}"
     );
     assert!(!env.path("there").exists());
-    let there = put_back_onto(&env, &archive, "there", Some(false)).expect("restored");
+    let there = restore_archive_onto(&env, &archive, "there", Some(false)).expect("restored");
     for name in ["skills/Mine/other.md", "skills/mine/SKILL.md"] {
         assert!(there.join(name).is_file(), "{name}");
     }
     // An empty folder counts too.
     fs::remove_dir_all(env.codex_home().join("skills/Mine")).expect("remove");
     fs::create_dir(env.codex_home().join("skills/MINE")).expect("folder");
-    let (archive, _) = take(&env, "y.tar.gz", Compression::Fast, None).expect("taken");
-    let _ = put_back_onto(&env, &archive, "other", Some(true)).expect_err("refused");
+    let (archive, _) = create_archive(&env, "y.tar.gz", Compression::Fast, None).expect("archived");
+    let _ = restore_archive_onto(&env, &archive, "other", Some(true)).expect_err("refused");
     assert!(!env.path("other").exists());
 }
 

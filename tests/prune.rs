@@ -1,4 +1,4 @@
-//! `prune`: what goes is what the rules say, it can be put back, and the last good archive stays.
+//! `prune`: archives are dropped by rules, can be moved back, and the last good one is kept.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-/// A time on each of some days in a row.
+/// One time on each of four consecutive days.
 const DAYS: [&str; 4] = [
     "2026-11-17T10:00:00Z",
     "2026-11-18T10:00:00Z",
@@ -15,7 +15,7 @@ const DAYS: [&str; 4] = [
     "2026-11-20T10:00:00Z",
 ];
 
-/// Backups of Alice's home, one for each time; oldest first.
+/// Creates a backup of Alice's home at each time, oldest first.
 pub(crate) fn archives(env: &mut TestEnv, times: &[&str]) -> Vec<PathBuf> {
     sample_home(env);
     let made = times
@@ -34,7 +34,7 @@ fn name(path: &std::path::Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// `name: reason` of the archives in a list of the document.
+/// Returns `name: reason` for each archive in a list of the document.
 fn listed(document: &serde_json::Value, list: &str) -> Vec<String> {
     let rows = document[list].as_array().expect("a list");
     rows.iter()
@@ -46,7 +46,7 @@ fn listed(document: &serde_json::Value, list: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_archive_with_exclusions_takes_no_place_of_one_that_has_all() {
+fn archives_with_exclusions_count_apart() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
     let part = backup(&env, &["--exclude", "sessions"]);
@@ -65,10 +65,10 @@ fn an_archive_with_exclusions_takes_no_place_of_one_that_has_all() {
 }
 
 #[test]
-fn an_archive_that_lacks_files_takes_no_place_of_one_that_has_all() {
+fn archives_lacking_unreadable_files_count_apart() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
-    // A link out of the home: it cannot be taken, and that is no wish of the user's.
+    // A link out of the home cannot be archived, and the user did not exclude it.
     let link = env.codex_home().join("skills/mine/out");
     symlink("/etc/hostname", &link).expect("link");
     let _ = env.run(["backup", "--no-status"]).code(6);
@@ -109,7 +109,7 @@ fn the_plan_is_shown_with_the_reason_for_each() {
             "--dry-run",
         ])
         .code(0);
-    // Sizes differ from compressor to compressor.
+    // Sizes differ between compressors.
     let shown = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let shown = shown.replace_all(&run.stdout, "[SIZE]");
     insta::assert_snapshot!(shown, @r"
@@ -119,34 +119,33 @@ fn the_plan_is_shown_with_the_reason_for_each() {
       keep  Thu 19 Nov 10:00  full  [SIZE]  daily
       drop  Thu 19 Nov 09:00  full  [SIZE]  no rule keeps it
       drop  Tue 10 Nov 10:00  full  [SIZE]  no rule keeps it
-    2 would go, [SIZE]
+    2 archives would be moved to the trash, [SIZE]
     ");
     assert_same_tree(&before, &env.tree(""));
 }
 
 #[test]
-fn no_rule_is_no_prune() {
+fn prune_without_a_rule_is_refused() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-10T10:00:00Z"]);
     let before = env.tree("home");
     for args in [&["prune"][..], &["prune", "--keep-last", "0"]] {
         let run = env.run(args).code(4);
         assert!(
-            run.stderr
-                .contains("hint: codex-manager prune --keep-last 3"),
+            run.stderr.contains("codex-manager prune --keep-last 3"),
             "{run}"
         );
     }
     let _ = env.run(["prune", "--keep-within", "soon"]).code(4);
     let _ = env.run(["prune", "--undo", "--keep-last", "1"]).code(4);
     assert_same_tree(&before, &env.tree("home"));
-    // Rules may stand in the settings.
+    // Rules can be settings.
     let _ = env.run(["config", "set", "prune.keep_last", "1"]).code(0);
     let _ = env.run(["prune"]).code(0);
 }
 
 #[test]
-fn what_goes_can_be_put_back_as_it_was() {
+fn undo_moves_archives_back_unchanged() {
     let mut env = TestEnv::new();
     archives(
         &mut env,
@@ -211,11 +210,11 @@ fn the_trash_is_emptied_only_with_consent() {
 }
 
 #[test]
-fn a_damaged_archive_fills_no_place_and_the_last_verified_one_stays() {
+fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);
-    // The newest is cut off: its footer is gone, and its size is told otherwise.
+    // The newest archive is truncated: it has no footer, and another size than recorded.
     let whole = fs::read(&made[3]).unwrap();
     fs::write(&made[3], &whole[..whole.len() / 2]).unwrap();
     let document = env
@@ -231,7 +230,7 @@ fn a_damaged_archive_fills_no_place_and_the_last_verified_one_stays() {
     );
     assert!(listed(&document, "drop")[0].starts_with("2026-11-20-100000: damaged: "));
 
-    // Damaged inside, as only opening it tells: same size, no footer.
+    // Damage that only opening detects: equal size, no footer.
     let mut torn = whole.clone();
     let end = torn.len() - 64;
     torn[end..].fill(0);
@@ -245,7 +244,7 @@ fn a_damaged_archive_fills_no_place_and_the_last_verified_one_stays() {
         "{document}"
     );
 
-    // What verify found counts: the newest verified one is another now.
+    // The results of verify count: another archive is now the newest verified one.
     fs::write(&made[3], &whole).unwrap();
     let _ = env.run(["verify", &text(&made[3])]).code(0);
     let document = env
@@ -302,7 +301,7 @@ fn a_killed_prune_is_finished_by_the_next_command() {
     assert!(made[0].exists());
 }
 
-/// The times in the names of what a plan keeps.
+/// Returns the times in the names of the archives that a plan keeps.
 fn kept(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let all = ["prune", "--dry-run", "--json"].iter().chain(args);
     let document = env.run(all).code(0).json();
@@ -313,7 +312,7 @@ fn kept(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn each_rule_is_that_of_its_flag_and_of_its_setting() {
+fn each_rule_can_be_a_flag_or_a_setting() {
     let mut env = TestEnv::new();
     archives(
         &mut env,
@@ -340,7 +339,7 @@ fn each_rule_is_that_of_its_flag_and_of_its_setting() {
         assert_eq!(kept(&env, &[]), expected, "{key}");
         let _ = env.run(["config", "unset", &key]).code(0);
     }
-    // A flag wins over its setting, and rules add up.
+    // A flag overrides its setting, and rules add up.
     let _ = env.run(["config", "set", "prune.keep_last", "5"]).code(0);
     assert_eq!(kept(&env, &["--keep-last", "1"]), [newest]);
     assert_eq!(
@@ -350,7 +349,7 @@ fn each_rule_is_that_of_its_flag_and_of_its_setting() {
 }
 
 #[test]
-fn every_account_keeps_its_own() {
+fn rules_apply_to_each_account() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-17T10:00:00Z", "2026-11-18T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -367,7 +366,7 @@ fn every_account_keeps_its_own() {
 }
 
 #[test]
-fn the_newest_is_so_by_its_instant_wherever_the_machine_was() {
+fn the_newest_archive_is_chosen_by_instant_across_time_zones() {
     let mut env = TestEnv::new();
     sample_home(&env);
     // In Tokyo it was the 20th already; four hours later it was the 19th in New York.
@@ -390,7 +389,7 @@ fn the_newest_is_so_by_its_instant_wherever_the_machine_was() {
 }
 
 #[test]
-fn every_kind_counts_apart() {
+fn rules_apply_to_each_kind() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z"]);
     for (mode, at) in [
@@ -436,22 +435,22 @@ fn i9_a_second_prune_drops_nothing() {
 }
 
 #[test]
-fn what_was_emptied_from_the_trash_is_not_put_back() {
+fn undo_after_emptying_the_trash_is_refused() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     let _ = env.run(["prune", "--keep-last", "1"]).code(0);
     let _ = env.run(["prune", "--empty-trash", "--yes"]).code(0);
     let run = env.run(["prune", "--undo"]).code(1);
     assert!(run.stderr.contains("the trash is empty"), "{run}");
-    // Nothing but the trash went.
+    // Only the trash was deleted.
     assert_eq!(kept(&env, &["--keep-last", "9"]), ["2026-11-20-100000"]);
 }
 
 #[test]
-fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
+fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);
-    // Its structure stays whole: only what is packed in it is changed.
+    // Only compressed content is changed; the structure stays valid.
     let mut bytes = fs::read(&made[2]).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 20].fill(0xff);
@@ -479,7 +478,7 @@ fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
 }
 
 #[test]
-fn what_is_done_is_not_called_failed_because_it_cannot_be_noted() {
+fn a_prune_that_cannot_be_recorded_is_partial_and_not_failed() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     let newer = "{\"schema\":99,\"archives\":[]}";
@@ -511,23 +510,24 @@ fn what_is_done_is_not_called_failed_because_it_cannot_be_noted() {
         b"changed"
     );
 
-    // What was used is noted all the same.
+    // The use of the account is recorded anyway.
     let cooldown = fs::read_to_string(env.manager_home().join("cooldown.json")).unwrap();
     assert!(cooldown.contains("2026-11-20T11:00:00"), "{cooldown}");
     let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();
     assert_eq!(inventory, newer, "left alone");
-    // A prune that could not note what it reads moves nothing.
+    // A prune that cannot record its checks moves nothing.
     let before = env.tree("home/.codex-manager/backups");
     let _ = env.run(["prune", "--keep-last", "1"]).code(5);
     assert_same_tree(&before, &env.tree("home/.codex-manager/backups"));
 }
 
 #[test]
-fn what_somebody_else_left_in_tmp_stops_no_backup() {
+fn foreign_files_in_tmp_stop_no_backup() {
     let env = TestEnv::new();
     sample_home(&env);
     backup(&env, &[]);
-    // Nobody works in either; of one the lock cannot be opened, of one the content cannot go.
+    // No process uses either folder. The lock of one cannot be opened, the content of the other
+    // cannot be deleted.
     let tmp = env.manager_home().join("tmp");
     let (locked, stuck) = (tmp.join("staging-locked"), tmp.join("staging-stuck"));
     for folder in [&locked, &stuck] {
@@ -546,13 +546,13 @@ fn what_somebody_else_left_in_tmp_stops_no_backup() {
     let run = env.run_unprivileged(&["backup", "--no-status"]);
     immutable("-i");
     let run = run.code(0);
-    assert!(locked.exists(), "somebody may work in it: {run}");
+    assert!(locked.exists(), "another process may use it: {run}");
     assert_eq!(run.stderr.contains("staging-stuck"), is_stuck, "{run}");
     assert_eq!(stuck.exists(), is_stuck);
 }
 
 #[test]
-fn the_only_archive_of_another_home_outlives_newer_ones_of_this() {
+fn the_only_archive_of_another_home_survives_newer_ones_of_this() {
     let mut env = TestEnv::new();
     let other = env.path("home/work");
     sample_home_at(&other);

@@ -67,11 +67,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
         1,
         "hint: make the first one: codex-manager backup",
     ),
-    (
-        "normalize ~/old-dumps",
-        1,
-        "hint: name a folder that is there",
-    ),
+    ("normalize ~/old-dumps", 1, "hint: name an existing folder"),
     ("cooldown", 0, "codex-manager profile save"),
     (
         "recommend",
@@ -83,7 +79,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "prune --keep-last 3 --keep-weekly 4 --dry-run",
         0,
-        "nothing is to go",
+        "nothing to prune",
     ),
     ("doctor", 0, "codex-manager backup"),
     (

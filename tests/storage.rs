@@ -72,7 +72,7 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     insta::assert_snapshot!(shown.join("\n"), @r"
     16.3 MB in 7 files: [ROOT]/home/.codex
 
-    KIND       SIZE      FILES  COULD GO
+    KIND       SIZE      FILES  RECLAIMABLE
     packages   9.0 MB    1      9.0 MB
     rollouts   7.0 MB    3      -
     databases  213.0 kB  1      200.7 kB

@@ -1,7 +1,7 @@
 //! Random trees of files with random changes between backups: `restore`, and any tar, recreate from
 //! each archive exactly the tree that it was made of.
 
-use crate::support::archives::{COPYING, put_back, take};
+use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use codex_manager::archive::format::Compression;
 use codex_manager::archive::manifest::ArchiveManifest;
@@ -192,7 +192,7 @@ fn target_in(home: &Path, target: &[u8]) -> PathBuf {
 }
 
 /// Creates the entry. Does nothing if the name is taken, or if a parent is a file.
-fn make(home: &Path, path: &Path, node: &Node) {
+fn create_node(home: &Path, path: &Path, node: &Node) {
     let path = home.join(path);
     let parent = path.parent().expect("parent");
     if path.symlink_metadata().is_ok() || fs::create_dir_all(parent).is_err() {
@@ -254,7 +254,7 @@ fn apply(home: &Path, change: &Change) {
             .expect("open")
     };
     match change {
-        Change::Add(path, node) => make(home, path, node),
+        Change::Add(path, node) => create_node(home, path, node),
         Change::Append(i, by) => {
             let Some(path) = pick(*i) else { return };
             let mut file = File::options().append(true).open(path).expect("open");
@@ -323,7 +323,7 @@ fn apply(home: &Path, change: &Change) {
 }
 
 /// Returns the tree without its root and without entries that only this program's archives hold.
-fn below(folder: &Path) -> Tree {
+fn tree_below(folder: &Path) -> Tree {
     let mut tree = Tree::of(folder);
     tree.0
         .retain(|path, _| !path.as_os_str().is_empty() && !path.starts_with(".codex-manager"));
@@ -334,7 +334,7 @@ fn below(folder: &Path) -> Tree {
 /// skipped. A link into the home follows the home's path, and every folder is accessible to its
 /// owner.
 fn expected(home: &Path, manifest: &ArchiveManifest) -> Tree {
-    let mut tree = below(home);
+    let mut tree = tree_below(home);
     let lacks = |path: &Path| {
         let mut skipped = manifest.skipped.iter();
         skipped.any(|s| path.starts_with(s.as_path()))
@@ -391,7 +391,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
     let home = env.codex_home();
     fs::create_dir_all(&home).expect("folder");
     for (path, node) in nodes {
-        make(&home, path, node);
+        create_node(&home, path, node);
     }
     // Restoring an empty archive is refused.
     let always = Node::File {
@@ -399,31 +399,33 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
         seed: 1,
         mode: 0o600,
     };
-    make(&home, Path::new("AGENTS.md"), &always);
-    let first = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    create_node(&home, Path::new("AGENTS.md"), &always);
+    let first = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut archives = vec![(first.0.clone(), expected(&home, &first.1.manifest))];
     is_deterministic(&env, &first.0);
     for (i, changes) in rounds.iter().enumerate() {
         for change in changes {
             apply(&home, change);
         }
-        make(&home, Path::new("AGENTS.md"), &always);
+        create_node(&home, Path::new("AGENTS.md"), &always);
         let source = PreviousArchive::open(&archives[i].0, COPYING).expect("a source");
         let name = format!("{}.tar.gz", i + 1);
-        let taken = take(&env, &name, Compression::Default, Some(&source)).expect("take");
+        let taken =
+            create_archive(&env, &name, Compression::Default, Some(&source)).expect("archived");
         archives.push((taken.0, expected(&home, &taken.1.manifest)));
     }
     for (i, (archive, tree)) in archives.iter().enumerate() {
-        let restored = put_back(&env, archive, &format!("restored-{i}"));
-        assert_same_tree(tree, &below(&restored));
+        let restored = restore_archive(&env, archive, &format!("restored-{i}"));
+        assert_same_tree(tree, &tree_below(&restored));
         let unpacked = untar(&env, archive, &format!("unpacked-{i}"));
-        assert_same_tree(&in_seconds(tree), &in_seconds(&below(&unpacked)));
+        assert_same_tree(&in_seconds(tree), &in_seconds(&tree_below(&unpacked)));
     }
 }
 
 /// Asserts that a second backup of the same home has the same members.
 fn is_deterministic(env: &TestEnv, first: &Path) {
-    let (again, packed) = take(env, "again.tar.gz", Compression::Default, None).expect("take");
+    let (again, packed) =
+        create_archive(env, "again.tar.gz", Compression::Default, None).expect("archived");
     let (first, again) = (
         fs::read(first).expect("read"),
         fs::read(again).expect("read"),
@@ -434,7 +436,7 @@ fn is_deterministic(env: &TestEnv, first: &Path) {
 }
 
 #[test]
-fn any_tree_is_restored_from_any_of_its_archives() {
+fn any_tree_is_restored_from_each_of_its_archives() {
     let cases = std::env::var("TREES_CASES")
         .ok()
         .and_then(|n| n.parse().ok())

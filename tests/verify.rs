@@ -1,4 +1,4 @@
-//! `verify`, and what is noted of an archive: the archive is one matter, its sidecar another.
+//! `verify`, and its records: problems of an archive and of its sidecar are separate.
 
 use crate::prune::archives;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
@@ -28,7 +28,7 @@ fn listed(env: &TestEnv) -> Vec<Value> {
     list["backups"].as_array().expect("a list").clone()
 }
 
-/// The archive that `restore latest` would take.
+/// The archive that `restore latest` would restore.
 fn latest(env: &TestEnv) -> String {
     let run = env.run(["restore", "latest", "--dry-run", "--json"]);
     run.code(0).json()["archive"].as_str().unwrap().to_owned()
@@ -42,7 +42,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A change in the middle of what is packed: the structure stays whole.
+/// Changes compressed content in the middle of the archive; its structure stays valid.
 fn damage(archive: &Path) {
     let mut bytes = fs::read(archive).unwrap();
     let middle = bytes.len() / 2;
@@ -80,7 +80,7 @@ fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
 }
 
 #[test]
-fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
+fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
     if !can_inject() {
         return;
     }
@@ -92,7 +92,7 @@ fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
         }
         let mut failed = 0;
         for number in 1.. {
-            // Not to be known from a look before.
+            // The command must not use a result of an earlier read.
             let _ = fs::remove_file(inventory(&env));
             let newest = text(&made[1]);
             let inject = format!("inject=read,pread64:error=EIO:when={number}+");
@@ -107,7 +107,7 @@ fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
             assert!(made[1].exists(), "{what}");
             assert_eq!(latest(&env), name(&made[1]), "{what}");
             if !made[0].exists() {
-                // It failed where all that was to be known of the newest one was.
+                // The read failed at the only source of information about the newest archive.
                 let _ = env.run(["prune", "--undo"]).code(0);
             }
         }
@@ -121,7 +121,7 @@ fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
 }
 
 #[test]
-fn people_are_told_that_the_archive_is_good_and_its_sidecar_is_not() {
+fn the_text_output_tells_a_bad_sidecar_from_a_bad_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -140,14 +140,17 @@ fn people_are_told_that_the_archive_is_good_and_its_sidecar_is_not() {
 }
 
 #[test]
-fn an_archive_that_is_damaged_and_without_a_sidecar_is_never_the_latest() {
+fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
     damage(&made[1]);
     env.tick();
     let run = env.run(["verify", "--all", "--repair", "--json"]).code(5);
-    assert!(!sidecar(&made[1]).exists(), "nothing vouches for it: {run}");
+    assert!(
+        !sidecar(&made[1]).exists(),
+        "no sidecar for a damaged archive: {run}"
+    );
     assert_eq!(latest(&env), name(&made[0]));
     let newest = env.run(["list-backups", "--latest", "--json"]).code(0);
     assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));
@@ -157,8 +160,8 @@ fn an_archive_that_is_damaged_and_without_a_sidecar_is_never_the_latest() {
 }
 
 #[test]
-fn a_sidecar_of_another_archive_tells_nothing_of_this_one() {
-    // Bob's archive stands under the name and sidecar of Alice's newest.
+fn the_sidecar_of_another_archive_is_not_used() {
+    // Bob's archive has the name and the sidecar of Alice's newest one.
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -177,15 +180,15 @@ fn a_sidecar_of_another_archive_tells_nothing_of_this_one() {
 }
 
 #[test]
-fn a_sidecar_of_another_archive_of_the_same_size_is_found_out_before_anything_goes() {
+fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
     let bobs = backup(&env, &[]);
-    // Only its digest tells: the sidecar claims the size that is there.
-    let mut told = json_in(&sidecar(&made[1]));
-    told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
-    fs::write(sidecar(&made[1]), told.to_string()).unwrap();
+    // Only the digest differs: the sidecar has the correct size.
+    let mut document = json_in(&sidecar(&made[1]));
+    document["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
+    fs::write(sidecar(&made[1]), document.to_string()).unwrap();
     fs::rename(&bobs, &made[1]).unwrap();
     fs::remove_file(sidecar(&bobs)).unwrap();
     env.tick();
@@ -193,7 +196,7 @@ fn a_sidecar_of_another_archive_of_the_same_size_is_found_out_before_anything_go
     let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
     assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
     assert!(made[0].exists(), "the only one of Alice's");
-    // It is listed by what it says of itself from then on.
+    // From then on, the archive is listed by its own metadata.
     let row = &listed(&env)[0];
     assert_eq!(row["email"], "bob@example.com", "{row}");
     let _ = env.run(["verify", "--all"]).code(5);
@@ -201,16 +204,16 @@ fn a_sidecar_of_another_archive_of_the_same_size_is_found_out_before_anything_go
 }
 
 #[test]
-fn what_verify_found_is_no_word_for_a_sidecar_that_came_later() {
+fn a_recorded_result_does_not_cover_a_later_sidecar() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
     let bobs = backup(&env, &[]);
     let _ = env.run(["verify", &text(&bobs)]).code(0);
-    // Alice's newest is lost but for its sidecar, which comes to stand beside Bob's.
-    let mut told = json_in(&sidecar(&made[1]));
-    told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
-    fs::write(sidecar(&bobs), told.to_string()).unwrap();
+    // Only the sidecar of Alice's newest archive is left, and it gets to be beside Bob's.
+    let mut document = json_in(&sidecar(&made[1]));
+    document["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
+    fs::write(sidecar(&bobs), document.to_string()).unwrap();
     fs::remove_file(&made[1]).unwrap();
     fs::remove_file(sidecar(&made[1])).unwrap();
     env.tick();
@@ -221,13 +224,13 @@ fn what_verify_found_is_no_word_for_a_sidecar_that_came_later() {
 }
 
 #[test]
-fn what_could_not_be_read_once_is_looked_at_again() {
+fn an_unreadable_sidecar_is_read_again_later() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
     fs::remove_file(inventory(&env)).unwrap();
     mode(&made[1], 0o000);
-    // What is noted is noted while it cannot be read.
+    // The problem is recorded while the file cannot be read.
     let first = text(&made[0]);
     let _ = env.run_unprivileged(&["verify", &first]).code(0);
     let list = env
@@ -253,12 +256,12 @@ fn what_could_not_be_read_once_is_looked_at_again() {
 }
 
 #[test]
-fn what_an_older_version_noted_in_words_is_looked_at_again() {
+fn a_problem_recorded_by_an_older_version_is_checked_again() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
     let _ = env.run(["verify", "--all"]).code(5);
-    // It took a lost sidecar for damage, and an error of the moment, too.
+    // An older version recorded a missing sidecar, and also a temporary error, as damage.
     for words in [
         "cannot open: denied",
         "damaged: codex-manager verify found it so",
@@ -285,7 +288,7 @@ fn what_an_older_version_noted_in_words_is_looked_at_again() {
 }
 
 #[test]
-fn an_archive_that_cannot_be_read_stops_no_check_of_the_others() {
+fn an_unreadable_archive_does_not_stop_the_check_of_the_others() {
     let mut env = TestEnv::new();
     let made = archives(
         &mut env,
@@ -311,13 +314,13 @@ fn an_archive_that_cannot_be_read_stops_no_check_of_the_others() {
     let noted: Vec<_> = noted["archives"].as_array().unwrap().iter().collect();
     let verified: Vec<_> = noted.iter().map(|r| r["verified"]["ok"].clone()).collect();
     assert_eq!(verified, [json!(true), Value::Null, json!(true)]);
-    // Nobody could read it, which does not make it damaged.
+    // An unreadable archive is not a damaged one.
     mode(&made[1], 0o600);
     assert!(listed(&env).iter().all(|row| row["problem"].is_null()));
 }
 
 #[test]
-fn repair_leaves_a_sidecar_of_a_newer_version_alone() {
+fn repair_does_not_change_a_sidecar_of_a_newer_version() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -332,7 +335,7 @@ fn repair_leaves_a_sidecar_of_a_newer_version_alone() {
 }
 
 #[test]
-fn a_damaged_sidecar_is_kept_when_it_is_made_again() {
+fn repair_keeps_a_copy_of_a_damaged_sidecar() {
     for args in [&["verify", "--repair"][..], &["doctor", "--fix"]] {
         let env = TestEnv::new();
         sample_home(&env);
@@ -347,7 +350,7 @@ fn a_damaged_sidecar_is_kept_when_it_is_made_again() {
 }
 
 #[test]
-fn archives_in_a_manager_home_that_may_only_be_read_can_be_verified() {
+fn archives_in_a_read_only_manager_home_can_be_verified() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -364,24 +367,24 @@ fn archives_in_a_manager_home_that_may_only_be_read_can_be_verified() {
     assert!(run.stdout.contains("ok"), "{run}");
     assert!(run.stdout.contains(&name(&made)), "{run}");
     let run = run.code(0);
-    assert!(run.stderr.contains("the result is not noted"), "{run}");
+    assert!(run.stderr.contains("the result is not recorded"), "{run}");
 }
 
 #[test]
-fn a_time_at_the_end_of_the_calendar_stops_no_command() {
+fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     for at in ["-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z"] {
-        let mut told = json_in(&sidecar(&made[0]));
+        let mut document = json_in(&sidecar(&made[0]));
         for key in [
             "created_at",
             "session_start_at",
             "reset_at",
             "next_available_at",
         ] {
-            told[key] = at.into();
+            document[key] = at.into();
         }
-        fs::write(sidecar(&made[0]), told.to_string()).unwrap();
+        fs::write(sidecar(&made[0]), document.to_string()).unwrap();
         for zone in ["UTC", "America/New_York", "Asia/Tokyo"] {
             env.set("TZ", zone);
             for args in [

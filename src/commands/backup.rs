@@ -1,4 +1,4 @@
-//! `backup`: a snapshot of the Codex home.
+//! `backup`: archives the Codex home.
 
 mod show;
 
@@ -36,13 +36,13 @@ use chrono::Duration;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
-/// The longest `--label`: it is a word to find an archive by.
+/// Maximum length of `--label`.
 const MAX_LABEL_CHARS: usize = 200;
 
 /// Archive the Codex home
 ///
-/// Codex may be at work in it: databases are taken in one transaction each, conversations end in a
-/// whole line. The archive is one .tar.gz that any tar unpacks, with the digest of every file.
+/// Codex may be running: databases are copied in one read transaction each, conversations end with
+/// a complete line. The archive is one .tar.gz that any tar unpacks, with the digest of every file.
 /// Nothing is overwritten.
 #[allow(
     clippy::struct_excessive_bools,
@@ -55,16 +55,16 @@ const MAX_LABEL_CHARS: usize = 200;
   codex-manager backup --mode auth --label 'before the update'
   codex-manager backup --dry-run")]
 pub struct BackupArgs {
-    /// What to take
+    /// The part of the home to archive
     #[arg(long, value_enum, default_value = "full")]
     mode: BackupMode,
-    /// Take tmp/ and .tmp/ too
+    /// Archive tmp/ and .tmp/ as well
     #[arg(long)]
     include_tmp: bool,
-    /// Leave out what fits, beside `backup.exclude` of config.toml; may be given several times
+    /// Leave out paths that match, in addition to `backup.exclude` of config.toml; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// A word of your own to find it by
+    /// A label of your own for the archive, shown by list-backups
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// Do not ask Codex for the quota
@@ -73,38 +73,39 @@ pub struct BackupArgs {
     /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
-    /// When the weekly window resets, said by hand: "tue 15:55", RFC 3339, +3d
+    /// Reset time of the weekly window, set by hand: "tue 15:55", RFC 3339, +3d
     #[arg(long, value_name = "TIME")]
     reset_at: Option<String>,
-    /// Do nothing while there is an archive younger than this: 12h, 1d
+    /// Do nothing if an archive younger than this exists: 12h, 1d
     #[arg(long, value_name = "DURATION")]
     if_older: Option<String>,
-    /// Smaller or faster [default: `backup.compression` of config.toml, else default]
+    /// The compression level [default: `backup.compression` of config.toml, else default]
     #[arg(long, value_enum)]
     compression: Option<Compression>,
-    /// Read every file again, also those that look unchanged since the archive before
+    /// Read every file again, also those that seem unchanged since the previous archive
     #[arg(long)]
     rehash: bool,
-    /// How much of what is copied from the archive before is checked first [default:
+    /// The share of members copied from the previous archive that is checked first [default:
     /// `backup.verify_reused` of config.toml, else sample]
     #[arg(long, value_enum, value_name = "HOW")]
     verify_reused: Option<VerifyReused>,
-    /// Show what would be taken; ask nobody and write nothing
+    /// Show what would be archived; do not ask Codex, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What a backup will do.
+/// The scope, quota and metadata of a backup, collected without writing.
 struct BackupPlan {
     scope: CaptureScope,
     report: StatusReport,
     metadata: Metadata,
     stem: String,
-    /// Those of the command line: what settings leave out need not be in every home.
+    /// Globs of the command line. One that matches nothing is reported; globs of config.toml need
+    /// not match in every home.
     globs: Vec<String>,
 }
 
-/// What came of it, beside the archive.
+/// The parts of a backup's result that are not in its metadata.
 struct BackupResult {
     reused_bytes: u64,
     excluded: Vec<PathNote>,
@@ -113,11 +114,11 @@ struct BackupResult {
 }
 
 impl BackupArgs {
-    /// Runs the command.
+    /// Archives the Codex home. With `--dry-run`, prints the plan.
     ///
     /// # Errors
-    /// The home cannot be read, the status text is of another account, or the archive cannot be
-    /// written. Nothing that was there is changed.
+    /// The home cannot be read, the status text belongs to another account, or the archive cannot
+    /// be written. No existing file is changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
         let label = self.label.as_deref().unwrap_or_default();
@@ -126,8 +127,9 @@ impl BackupArgs {
             return Err(CommandError::usage(message));
         }
         if label == SAFETY_LABEL {
-            let message = format!("--label {SAFETY_LABEL} is for what restore makes");
-            return Err(CommandError::usage(message).hint("take any other word"));
+            let message =
+                format!("--label {SAFETY_LABEL} is reserved for archives that restore makes");
+            return Err(CommandError::usage(message).hint("choose any other label"));
         }
         if let Some(recent) = self.recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
@@ -175,17 +177,19 @@ impl BackupArgs {
             &backups,
             &manager.join(LOCK_NAME),
         )?;
-        let noted = store::note_archive(manager, &published, &context.now(), context.settings.zone);
-        warn_all(&context.ui, &noted.warnings);
-        let is_noted = warn_not_recorded(&context.ui, noted.failures);
+        let recorded_archive =
+            store::note_archive(manager, &published, &context.now(), context.settings.zone);
+        warn_all(&context.ui, &recorded_archive.warnings);
+        let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
         show_done(context, &published, &plan.report, &outcome);
         warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
         let no_quota = !self.no_status && lacks_quota(&plan.report);
         let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
-        Ok(Outcome::partial_if(no_quota || !is_whole || !is_noted))
+        Ok(Outcome::partial_if(no_quota || !is_whole || !is_recorded))
     }
 
-    /// Takes the home, copying from the archive before where that is sound.
+    /// Captures the home. Copies unchanged members from the previous archive; if that turns out to
+    /// be damaged, starts again without it.
     fn capture(&self, context: &Context, plan: &BackupPlan) -> Result<CapturedHome, CommandError> {
         let manager = &context.settings.manager_home;
         let (backups, tmp) = (store::backups(manager), manager.join("tmp"));
@@ -213,7 +217,7 @@ impl BackupArgs {
                     if archive == damaged.path() =>
                 {
                     context.ui.warn(format_args!(
-                        "the archive before is damaged ({detail}); nothing is copied from it: {}",
+                        "the previous archive is damaged ({detail}); every file is read instead: {}",
                         archive.display()
                     ));
                     source = None;
@@ -241,15 +245,15 @@ impl BackupArgs {
         let is_empty = |glob: &&String| glob.trim_matches('/').is_empty();
         if let Some(glob) = globs.iter().find(is_empty) {
             return Err(
-                CommandError::usage(format!("--exclude names the whole home: {glob:?}"))
-                    .hint("name what is to be left out: codex-manager backup --exclude plugins"),
+                CommandError::usage(format!("--exclude matches the whole home: {glob:?}"))
+                    .hint("name a file or folder in it: codex-manager backup --exclude plugins"),
             );
         }
         scope.excludes = Excludes::new(&globs)
-            .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
-        let report = self.observe(context)?;
+            .map_err(|e| CommandError::usage("--exclude is not a valid glob").because(e))?;
+        let report = self.observe_quota(context)?;
         warn_of_missing_quota(context, &report, self.no_status || self.dry_run);
-        let (metadata, stem) = self.describe(context, &report);
+        let (metadata, stem) = self.metadata_and_stem(context, &report);
         Ok(BackupPlan {
             scope,
             report,
@@ -259,7 +263,7 @@ impl BackupArgs {
         })
     }
 
-    fn observe(&self, context: &Context) -> Result<StatusReport, CommandError> {
+    fn observe_quota(&self, context: &Context) -> Result<StatusReport, CommandError> {
         let settings = &context.settings;
         let now = context.now();
         let text = self
@@ -271,7 +275,7 @@ impl BackupArgs {
             None => None,
             Some(text) => Some(
                 reset_time::parse(text, &now, settings.zone)
-                    .map_err(|e| CommandError::usage("--reset-at is no time").because(e))?
+                    .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))?
                     .to_utc(),
             ),
         };
@@ -285,13 +289,13 @@ impl BackupArgs {
         })?)
     }
 
-    /// The metadata, and the stem of the archive's name.
-    fn describe(&self, context: &Context, report: &StatusReport) -> (Metadata, String) {
+    /// Returns the metadata and the stem of the archive's name.
+    fn metadata_and_stem(&self, context: &Context, report: &StatusReport) -> (Metadata, String) {
         let now = context.local_now();
         let week = Duration::days(7);
-        let seen = report.observation.as_ref();
-        let weekly = seen.and_then(Observation::weekly);
-        let session_start_at = seen
+        let observation = report.observation.as_ref();
+        let weekly = observation.and_then(Observation::weekly);
+        let session_start_at = observation
             .and_then(Observation::session_start_at)
             .map(|at| context.settings.zone.at(&at));
         let mut metadata = Metadata {
@@ -299,18 +303,18 @@ impl BackupArgs {
             next_available_at: session_start_at.map(|at| at + week),
             reset_at: session_start_at.map(|at| at + week),
             plan: report.plan.clone(),
-            inference_basis: match (session_start_at, seen) {
-                (Some(_), Some(seen)) => format!(
+            inference_basis: match (session_start_at, observation) {
+                (Some(_), Some(observation)) => format!(
                     "reset of the weekly window ({WEEKLY_MINUTES} minutes) minus 7 days, source {}",
-                    seen.source.name()
+                    observation.source.name()
                 ),
-                _ => "time of creation: no weekly window is known".into(),
+                _ => "time of creation: the weekly window is unknown".into(),
             },
             source_codex_home: context.settings.codex_home.display().to_string(),
             created_at: now,
-            status_source: seen.map_or("none", |s| s.source.name()).into(),
-            windows: seen.map(|s| s.windows.clone()).unwrap_or_default(),
-            windows_observed_at: seen.map(|s| s.observed_at),
+            status_source: observation.map_or("none", |s| s.source.name()).into(),
+            windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
+            windows_observed_at: observation.map(|s| s.observed_at),
             mode: self.mode,
             label: self.label.clone(),
             ..Metadata::default()
@@ -328,7 +332,8 @@ impl BackupArgs {
         (metadata, stem)
     }
 
-    /// The newest archive of this home and mode, if it is younger than `--if-older`.
+    /// Returns the newest archive of this home, mode and account, if it is younger than
+    /// `--if-older`.
     fn recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>, CommandError> {
         let Some(text) = &self.if_older else {
             return Ok(None);
@@ -336,8 +341,8 @@ impl BackupArgs {
         let limit = time_format::parse_span(text)
             .filter(|s| *s >= Duration::zero())
             .ok_or_else(|| {
-                CommandError::usage(format!("--if-older is no duration: {text:?}"))
-                    .hint("write 30min, 12h, 1d or \"1d 12h\"")
+                CommandError::usage(format!("--if-older is not a duration: {text:?}"))
+                    .hint("use a form like 30min, 12h, 1d or \"1d 12h\"")
             })?;
         let manager = &context.settings.manager_home;
         let records = store::archives(manager)?;
@@ -372,23 +377,25 @@ impl BackupArgs {
     }
 }
 
-/// Half of one state and half of another is no archive.
+/// Fails while a restore of the home runs: the archive would mix the states before and after it.
 fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
     if pending::is_in_progress(&context.settings.codex_home) {
         return Err(
-            CommandError::failed("a restore of this home is at work in another process")
-                .hint("wait for it to end, then run the same command again; no archive was made"),
+            CommandError::failed("another process is restoring this home").hint(
+                "wait for it to finish, then run the same command again; no archive was made",
+            ),
         );
     }
     Ok(())
 }
 
-/// Removes what killed processes left in the manager home. What stays only takes room.
+/// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
+/// only take space.
 fn sweep(context: &Context, manager: &Path) {
     for e in cleanup::sweep(manager) {
         let message = CommandError::from(e).in_one_line();
         context.ui.warn(format_args!(
-            "left over in {}: {message}",
+            "cannot remove leftovers in {}: {message}",
             manager.join("tmp").display()
         ));
     }
@@ -402,14 +409,16 @@ fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     }
 }
 
-/// The folder of databases, if it is not the home itself: `sqlite_home`, else `CODEX_SQLITE_HOME`.
+/// Returns the folder of the databases if it is not the home itself: `sqlite_home` of Codex's
+/// config, else `CODEX_SQLITE_HOME`.
 pub fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     (real(&configured) != real(home)).then_some(configured)
 }
 
-/// When the weekly window was first seen exhausted: as noted before, or just now.
+/// Returns the time at which the weekly window was first observed to be exhausted, according to
+/// `cooldown.json` or the current observation.
 fn quota_end(
     context: &Context,
     report: &StatusReport,
@@ -425,7 +434,7 @@ fn quota_end(
     same.then(|| settings.zone.at(&end.detected_at))
 }
 
-/// Whether a figure was wanted and there is none from any source.
+/// Returns true if the account should have a quota, but no source has one.
 fn lacks_quota(report: &StatusReport) -> bool {
     let signed_out = report.identity.is_none() && report.store.reads_auth_json();
     report.observation.is_none() && !report.is_api_key() && !signed_out
@@ -437,15 +446,15 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bo
     }
     if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
         let instead = match &report.observation {
-            Some(seen) => {
-                let age = context.now().signed_duration_since(seen.observed_at);
-                let source = seen.source.name();
+            Some(observation) => {
+                let age = context.now().signed_duration_since(observation.observed_at);
+                let source = observation.source.name();
                 format!(
-                    "using what was seen {} ago (source: {source})",
+                    "using the observation from {} ago (source: {source})",
                     duration(age)
                 )
             }
-            None => "the archive is named by the time it is made".into(),
+            None => "the archive's name has its creation time".into(),
         };
         context
             .ui

@@ -1,4 +1,4 @@
-//! `list-backups`: the archives, by account.
+//! `list-backups`: lists archives, grouped by account.
 
 use super::account::{self, local, printable, style_of};
 use crate::archive::metadata::{BackupMode, Metadata};
@@ -23,44 +23,44 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-/// What to order archives by.
+/// Sort key of `list-backups`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Sort {
-    /// When it was made
+    /// Creation time of the archive
     #[default]
     CreatedAt,
-    /// When its weekly window began
+    /// Start of its weekly window
     SessionStartAt,
-    /// When its weekly window resets
+    /// Reset of its weekly window
     ResetAt,
-    /// The account, then when it was made
+    /// The account, then the creation time
     Account,
-    /// Its size
+    /// Size of the archive
     Size,
 }
 
-/// List the archives
+/// List archives, grouped by account
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager list-backups
   codex-manager list-backups --account me@example.com --latest
   codex-manager list-backups --json | jq -r '.backups[].path'")]
 pub struct ListBackupsArgs {
-    /// Only those of one account: a profile, an email, or the beginning of one
+    /// Only archives of one account: a profile, an email, or the beginning of one
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
-    /// Only those of accounts that are ready now
+    /// Only archives of accounts that are ready now
     #[arg(long)]
     ready: bool,
-    /// The order, newest or largest first
+    /// The order of archives, newest or largest first
     #[arg(long, value_enum, default_value = "created-at")]
     sort: Sort,
-    /// Only the newest of each account and mode that is not damaged
+    /// Only the newest undamaged archive of each account and mode
     #[arg(long)]
     latest: bool,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document of `list-backups --json`. Its keys are a contract.
 #[derive(Serialize)]
 struct ListBackupsJson {
     backups: Vec<BackupRow>,
@@ -85,10 +85,10 @@ struct BackupRow {
 }
 
 impl ListBackupsArgs {
-    /// Runs the command.
+    /// Prints the archives that the options select.
     ///
     /// # Errors
-    /// The folder or `cooldown.json` cannot be read, or nobody is called as `--account` says.
+    /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let mut records = store::archives(&context.settings.manager_home)?;
         let is_empty = records.is_empty();
@@ -146,7 +146,7 @@ impl ListBackupsArgs {
     }
 }
 
-/// The accounts that are known, and those that only archives tell of.
+/// Returns the known accounts, followed by those that only archives have.
 pub fn entries_of(accounts: &[(Account, Verdict)], records: &[ArchiveRecord]) -> Vec<AccountEntry> {
     let mut entries: Vec<_> = accounts.iter().map(|(a, _)| a.entry.clone()).collect();
     for identity in records.iter().filter_map(|r| r.metadata.identity()) {
@@ -168,7 +168,8 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
         .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the newest of each account and mode that can be put back; the newest of any kind where none can.
+/// Keeps the newest restorable archive of each account and mode, or the newest of any kind where
+/// none is restorable.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     let group = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
@@ -216,12 +217,12 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
 fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
     let ui = &context.ui;
     if records.is_empty() {
-        ui.note("no archives yet; make one with: codex-manager backup");
+        ui.note("no archives yet; create one with: codex-manager backup");
         return;
     }
-    // One table for all, so that its columns align from account to account.
+    // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, &["MADE", "MODE", "SIZE", "ARCHIVE"]);
-    // A line for each, so that lines can be counted, and names in one piece.
+    // Cells are never wrapped: scripts count lines, and names can be copied.
     (0..4).for_each(|column| table.keep_whole(column));
     let mut heads = Vec::new();
     for group in by_account(records) {
@@ -232,7 +233,7 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
     }
     let table = table.render();
     let mut lines = table.lines();
-    // Written at once: a call to the system for each line would take longer than all the rest.
+    // One write for all lines: a system call per line would take most of the time.
     let mut text = String::from(lines.next().unwrap_or_default());
     let mut problems = records
         .iter()
@@ -260,10 +261,10 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
             printable(&problem)
         ));
     }
-    ui.note("put one back with: codex-manager restore ARCHIVE");
+    ui.note("restore one with: codex-manager restore ARCHIVE");
 }
 
-/// Names the archives of a Python codex-manager that has a home of its own.
+/// Suggests importing the archives of a Python codex-manager with a home of its own.
 fn offer_import(context: &Context) {
     let home = &context.settings.manager_home;
     if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
@@ -275,18 +276,18 @@ fn offer_import(context: &Context) {
     }
 }
 
-/// The records of each account together, accounts in the order of their first record.
+/// Groups records by account, in the order of each account's first record.
 fn by_account(records: &[ArchiveRecord]) -> Vec<Vec<&ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
     for record in records {
-        let whose = record.metadata.identity();
-        let is_theirs = |known: &Option<Identity>| match (known, &whose) {
-            (Some(known), Some(whose)) => known.is_same(whose),
-            (known, whose) => known.is_none() && whose.is_none(),
+        let identity = record.metadata.identity();
+        let is_same_account = |known: &Option<Identity>| match (known, &identity) {
+            (Some(known), Some(identity)) => known.is_same(identity),
+            (known, identity) => known.is_none() && identity.is_none(),
         };
-        match groups.iter_mut().find(|(known, _)| is_theirs(known)) {
+        match groups.iter_mut().find(|(known, _)| is_same_account(known)) {
             Some((_, group)) => group.push(record),
-            None => groups.push((whose, vec![record])),
+            None => groups.push((identity, vec![record])),
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
@@ -309,7 +310,7 @@ fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] 
         Some(label) => format!("{} {}", metadata.mode.name(), printable(label)),
         None => metadata.mode.name().into(),
     };
-    // As short as it can be typed for `restore` and `verify`.
+    // The shortest form that `restore` and `verify` accept.
     let name = record
         .path
         .strip_suffix(ARCHIVE_SUFFIX)

@@ -1,4 +1,4 @@
-//! `normalize`: legacy `21apr_me@x.com_auth.json` files become records in the inventory.
+//! `normalize`: records legacy `21apr_me@x.com_auth.json` files in the inventory.
 
 use super::account::{absolute, local, printable, warn_all};
 use crate::archive::metadata::{Metadata, ValidationStatus};
@@ -32,9 +32,9 @@ Examples:
 
 /// Read legacy `21apr_me@x.com_auth.json` files into the inventory
 ///
-/// The time of a file is when the quota of its account ended; the session began
-/// --session-duration-hours before, and the account is available again seven days after that. The
-/// day in the name only validates. The files themselves are never changed, and running it twice
+/// The modification time of a file is the time at which its account's quota ran out. The session
+/// began --session-duration-hours before, and the account is available again seven days after that.
+/// The day in the name only validates the time. The files are never changed, and a second run
 /// changes nothing.
 #[allow(
     clippy::struct_excessive_bools,
@@ -43,17 +43,17 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct NormalizeArgs {
-    /// Folders to look in, or single files [default: the Codex home]
+    /// Folders to search, or single files [default: the Codex home]
     #[arg(value_name = "DIR")]
     places: Vec<PathBuf>,
-    /// How long the weekly quota is assumed to have lasted; may be fractional [default:
+    /// Assumed duration of the weekly quota; may be fractional [default:
     /// `normalize.session_duration_hours` of config.toml, else 2]
     #[arg(long, value_name = "HOURS", allow_negative_numbers = true)]
     session_duration_hours: Option<f64>,
-    /// The year of the day in the names [default: the current one, or the one that fits]
+    /// The year of the day in the names [default: the current year, or the one that matches]
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1970..=9999))]
     year: Option<i32>,
-    /// Look into subfolders too
+    /// Search subfolders as well
     #[arg(short, long)]
     recursive: bool,
     /// Also write a sidecar for each record into backups/
@@ -67,23 +67,24 @@ pub struct NormalizeArgs {
     dry_run: bool,
 }
 
-/// What was read, and what it means. Nothing is written while it is made.
+/// The records to merge and the skipped files, collected without writing.
 #[derive(Debug)]
 struct NormalizePlan {
     records: Vec<LegacyRecord>,
     skipped: Vec<SkippedLegacyFile>,
 }
 
-/// An auth-only archive that is to be written.
+/// An auth-only archive to be written.
 #[derive(Debug, Clone)]
 pub struct ArchiveJob {
-    /// The record of the legacy file; its digest must still be that of the file.
+    /// Record of the legacy file. The archive is only written if the file still has the record's
+    /// digest.
     pub record: LegacyRecord,
-    /// Where the archive goes. A name that is taken is never overwritten.
+    /// Path of the new archive. An existing file is never overwritten.
     pub path: PathBuf,
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document of `normalize --json`. Its keys are a contract.
 #[derive(Debug, Serialize)]
 struct NormalizeView {
     records: Vec<RecordView>,
@@ -120,10 +121,10 @@ struct SkippedView {
 }
 
 impl NormalizeArgs {
-    /// Runs the command.
+    /// Reads legacy files and merges them into the inventory.
     ///
     /// # Errors
-    /// A folder cannot be listed, a flag means nothing, or a document cannot be written.
+    /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let options = LegacyOptions {
             session_duration: session_duration(
@@ -153,23 +154,25 @@ impl NormalizeArgs {
         } else {
             apply_normalize(records, context)?
         };
-        let jobs = if self.write_archives {
+        let archive_writes = if self.write_archives {
             archive_jobs(&merged, &backups, &mut skipped)
         } else {
             Vec::new()
         };
-        let described = if self.write_metadata {
-            sidecar_jobs(&merged, &jobs, &backups)
+        let sidecar_writes = if self.write_metadata {
+            sidecar_jobs(&merged, &archive_writes, &backups)
         } else {
             Vec::new()
         };
         let (archives, sidecars) = if self.dry_run {
-            let archives = jobs.iter().map(|job| job.record.archive_name.clone());
-            let sidecars = described.iter().map(|(name, _)| name.clone());
+            let archives = archive_writes
+                .iter()
+                .map(|job| job.record.archive_name.clone());
+            let sidecars = sidecar_writes.iter().map(|(name, _)| name.clone());
             (archives.collect(), sidecars.collect())
         } else {
-            let archives = write_archives(&jobs, &mut skipped, context)?;
-            let sidecars = write_sidecars(&described, &backups)?;
+            let archives = write_archives(&archive_writes, &mut skipped, context)?;
+            let sidecars = write_sidecars(&sidecar_writes, &backups)?;
             if !archives.is_empty() || !sidecars.is_empty() {
                 store::refresh(&context.settings.manager_home)?;
             }
@@ -203,17 +206,17 @@ impl NormalizeArgs {
             },
         );
         if self.dry_run {
-            context.ui.note("dry run: nothing was written");
+            context.ui.note("dry run: nothing was written(--dry-run)");
         } else if !merged.records.is_empty() {
             context
                 .ui
-                .note("see which account is free: codex-manager cooldown");
+                .note("see which accounts are ready with: codex-manager cooldown");
         }
         Ok(Outcome::partial_if(is_partial))
     }
 }
 
-/// A quota that lasts a week has lasted a week at most.
+/// Converts the value of `--session-duration-hours`, which may be at most a week.
 fn session_duration(hours: f64) -> Result<Duration, CommandError> {
     if !(0.0..=168.0).contains(&hours) {
         return Err(CommandError::usage(format!(
@@ -235,7 +238,7 @@ fn plan_normalize(
         let error = CommandError::from(e);
         if is_missing {
             return error.hint(
-                "name a folder that is there; without one the Codex home is read: codex-manager normalize",
+                "name an existing folder , or none to read the Codex home : codex-manager normalize",
             );
         }
         error
@@ -261,10 +264,9 @@ fn plan_normalize(
     Ok(NormalizePlan { records, skipped })
 }
 
-/// Writes the records into the inventory, and what they say into `cooldown.json`.
+/// Merges the records into `inventory.json`, then into `cooldown.json`.
 ///
-/// Both steps take what is already there into account, so that a run that was stopped between them
-/// is made whole by the next one.
+/// Each step merges with the existing content, so a run after a crash between them completes both.
 fn apply_normalize(
     records: Vec<LegacyRecord>,
     context: &Context,
@@ -273,7 +275,7 @@ fn apply_normalize(
     if records.is_empty() {
         return Ok(LegacyMerge::default());
     }
-    // Refused before anything is written, not between two documents.
+    // A newer or unreadable cooldown.json is refused before the first document is written.
     cooldown::load(home, &context.now(), context.settings.zone)?;
     atomic::create_private_folder(home)?;
     let backups = home.join("backups");
@@ -285,7 +287,7 @@ fn apply_normalize(
     )?;
     if let Some(kept) = updated.moved_aside {
         context.ui.warn(format_args!(
-            "inventory.json was damaged and begun anew; it is kept: {}",
+            "inventory.json was damaged ; it was keptas {}, and a new one was created",
             kept.display()
         ));
     }
@@ -316,7 +318,7 @@ fn read_inventory(context: &Context) -> Result<InventoryFile, CommandError> {
     })
 }
 
-/// Whether an archive name belongs to something else than `record`.
+/// Returns true if the archive name is used by another record or file than `record`.
 fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
     let archive = backups.join(name);
     let Some(sidecar) = names::sidecar_path(&archive) else {
@@ -329,14 +331,14 @@ fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
     }
 }
 
-/// Whether a sidecar is the one of this legacy file.
+/// Returns true if the sidecar was written for this legacy file.
 fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
     metadata.legacy_auth_filename == record.metadata.legacy_auth_filename
         && metadata.source_codex_home == record.metadata.source_codex_home
         && metadata.session_start_at == record.metadata.session_start_at
 }
 
-/// The sidecars that are not there yet and that no archive brings along, by name.
+/// Returns the names of missing sidecars that no new archive comes with.
 fn sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
     archives: &[ArchiveJob],
@@ -355,19 +357,19 @@ fn sidecar_jobs<'a>(
         .collect()
 }
 
-/// Writes sidecars alone; returns the names of those that were written.
+/// Writes sidecars without archives. Returns the names of those that were written.
 fn write_sidecars(
-    jobs: &[(String, &LegacyRecord)],
+    archive_writes: &[(String, &LegacyRecord)],
     backups: &Path,
 ) -> Result<Vec<String>, CommandError> {
     let mut written = Vec::new();
-    for (name, record) in jobs {
+    for (name, record) in archive_writes {
         let path = backups.join(name);
         atomic::create_private_folder(backups)?;
         let mut temp = atomic::TempFile::beside(&path)?;
         let bytes = document::encode(&path, &record.metadata)?;
         temp.file().write_all(&bytes).at("write", &path)?;
-        // Taken meanwhile: the next run gives the record another name.
+        // Another process took the name; the next run chooses another one.
         if temp.publish(&path)?.is_ok() {
             written.push(name.clone());
         }
@@ -375,13 +377,14 @@ fn write_sidecars(
     Ok(written)
 }
 
-/// The archives to write. A file without a login of its account has none, and that is said.
+/// Returns the archives to write. A file without a usable login gets none and is added to
+/// `skipped`.
 fn archive_jobs(
     merged: &LegacyMerge,
     backups: &Path,
     skipped: &mut Vec<SkippedLegacyFile>,
 ) -> Vec<ArchiveJob> {
-    let mut jobs = Vec::new();
+    let mut archive_writes = Vec::new();
     for record in &merged.records {
         if let Some(problem) = &record.problem {
             skipped.push(SkippedLegacyFile {
@@ -393,24 +396,25 @@ fn archive_jobs(
         }
         let path = backups.join(&record.archive_name);
         if path.symlink_metadata().is_err() {
-            jobs.push(ArchiveJob {
+            archive_writes.push(ArchiveJob {
                 record: record.clone(),
                 path,
             });
         }
     }
-    jobs
+    archive_writes
 }
 
-/// Writes auth-only archives; returns their names. A file that changed since it was read is skipped.
+/// Writes auth-only archives. Returns their names. A file that changed since it was read is
+/// skipped.
 fn write_archives(
-    jobs: &[ArchiveJob],
+    archive_writes: &[ArchiveJob],
     skipped: &mut Vec<SkippedLegacyFile>,
     context: &Context,
 ) -> Result<Vec<String>, CommandError> {
     let mut written = Vec::new();
     let lock = context.manager_path(LOCK_NAME);
-    for job in jobs {
+    for job in archive_writes {
         match legacy::write_archive(&job.record, &job.path, &lock, context.local_now())? {
             Some(published) => written.extend(
                 published
@@ -420,7 +424,7 @@ fn write_archives(
             ),
             None => skipped.push(SkippedLegacyFile {
                 path: PathBuf::from(&job.record.source_path),
-                reason: "no archive: it changed while it was read".into(),
+                reason: "no archive: the file changed while it was read".into(),
                 is_fault: true,
             }),
         }
@@ -486,7 +490,7 @@ fn show(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) 
         (1..=4).for_each(|column| table.keep_whole(column));
         ui.report_table(table.render());
     }
-    // Why there is none: once for each reason, not for each file.
+    // Each reason is printed once, not once per file.
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for record in &merged.records {
         if let (Some(problem), Some(name)) =
@@ -528,7 +532,7 @@ fn show(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) 
     ));
 }
 
-/// Names files that were never meant: the first few for each reason, as there may be a whole home of them.
+/// Prints the other skipped files, at most ten for each reason: the folder may be a whole home.
 fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
     const SHOWN: usize = 10;
     if ui.wants_json() {

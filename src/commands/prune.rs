@@ -1,7 +1,7 @@
-//! `prune`: old archives go to the trash, by rules.
+//! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
-use super::verify::{finding, verify_archive};
+use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
@@ -29,16 +29,16 @@ use std::path::Path;
 
 /// Move old archives to the trash
 ///
-/// An archive stays when any rule keeps it. Rules count for each account and each of its homes, and
-/// for full, auth, sessions and safety archives apart, and for those that were made with --exclude or
-/// lack what could not be read; days, weeks and months are those of the local
-/// zone. The newest full archive of each that `verify` found good always stays, and so does the newest
-/// good one of every kind; a damaged one fills no place. Rules not given here are taken from
+/// An archive is kept if any rule keeps it. Rules apply separately to each account and each of its
+/// homes, to full, auth, sessions and safety archives, and to archives made with --exclude or
+/// lacking unreadable files. Days, weeks and months are those of the local time zone. The newest
+/// full archive of each that `verify` found good is always kept, and so is the newest good one of
+/// every kind. A damaged archive fills no place of a rule. Rules that are not given are taken from
 /// `prune.keep_*` of config.toml.
 ///
-/// Before anything is moved, every archive that is to stay is opened, and where none of an account and
-/// kind was found good by `verify`, the newest is read through as `verify` does: what is damaged fills
-/// no place, and the rules are applied again.
+/// Before anything is moved, every archive to be kept is opened. If `verify` found none of an
+/// account and kind good, the newest one is read completely, as `verify` does. If one is damaged,
+/// the rules are applied again without it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run
@@ -46,28 +46,28 @@ use std::path::Path;
   codex-manager prune --undo
   codex-manager prune --empty-trash --yes")]
 pub struct PruneArgs {
-    /// The newest N
+    /// Keep the newest N
     #[arg(long, value_name = "N")]
     keep_last: Option<u32>,
-    /// All that are at most this much older than the newest: 14d, 12h
+    /// Keep all that are at most this much older than the newest: 14d, 12h
     #[arg(long, value_name = "DURATION")]
     keep_within: Option<String>,
-    /// The newest of each of the last N days that have one
+    /// Keep the newest of each of the last N days that have one
     #[arg(long, value_name = "N")]
     keep_daily: Option<u32>,
-    /// The newest of each of the last N weeks that have one
+    /// Keep the newest of each of the last N weeks that have one
     #[arg(long, value_name = "N")]
     keep_weekly: Option<u32>,
-    /// The newest of each of the last N months that have one
+    /// Keep the newest of each of the last N months that have one
     #[arg(long, value_name = "N")]
     keep_monthly: Option<u32>,
-    /// Put back what was moved to the trash last
+    /// Move the archives of the last prune back from the trash
     #[arg(long, group = "instead", conflicts_with_all = RULES)]
     undo: bool,
-    /// Remove what is in the trash for good
+    /// Delete everything in the trash permanently
     #[arg(long, group = "instead", conflicts_with_all = RULES)]
     empty_trash: bool,
-    /// Only say what would be done, and why
+    /// Show what would be done, and why
     #[arg(long)]
     dry_run: bool,
 }
@@ -80,16 +80,16 @@ const RULES: [&str; 5] = [
     "keep_monthly",
 ];
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document of `prune --json`. Its keys are a contract.
 #[derive(Debug, Default, Serialize)]
 struct PruneJson {
     keep: Vec<DecisionJson>,
     drop: Vec<DecisionJson>,
-    /// What `--undo` put back.
+    /// The archives that `--undo` moved back.
     put_back: Vec<RestoredArchive>,
-    /// The bytes of what was moved, or with `--empty-trash` removed.
+    /// Bytes of the archives that were moved, or with `--empty-trash` deleted.
     bytes: u64,
-    /// The bytes in the trash afterwards.
+    /// Bytes in the trash after the command.
     trash_bytes: u64,
     dry_run: bool,
 }
@@ -105,15 +105,15 @@ struct DecisionJson {
 }
 
 impl PruneArgs {
-    /// Runs the command.
+    /// Moves archives to the trash, moves them back, or empties the trash.
     ///
     /// # Errors
-    /// No rule is given, a rule means nothing, or something cannot be moved; nothing is then.
+    /// No rule is given, a rule is invalid, or a file cannot be moved. Nothing is moved then.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.undo {
-            self.put_back(context)
+            self.undo_last(context)
         } else if self.empty_trash {
-            self.empty(context)
+            self.delete_trash(context)
         } else {
             self.prune(context)
         }
@@ -126,8 +126,8 @@ impl PruneArgs {
             Some(text) => {
                 let span = time_format::parse_span(text).filter(|span| *span > Duration::zero());
                 Some(span.ok_or_else(|| {
-                    CommandError::usage(format!("--keep-within is no duration: {text:?}"))
-                        .hint("write 12h, 14d or \"1d 12h\"")
+                    CommandError::usage(format!("--keep-within is not a duration: {text:?}"))
+                        .hint("use a form like 12h, 14d or \"1d 12h\"")
                 })?)
             }
         };
@@ -139,8 +139,8 @@ impl PruneArgs {
             monthly: self.keep_monthly.unwrap_or(configured.monthly),
         };
         if rules.is_empty() {
-            return Err(CommandError::usage("no rule says what to keep").hint(
-                "codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run shows what that would do",
+            return Err(CommandError::usage("no rule selects archives to keep").hint(
+                "give one, for example: codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run",
             ));
         }
         Ok(rules)
@@ -150,43 +150,52 @@ impl PruneArgs {
         let rules = self.rules(context)?;
         let manager = &context.settings.manager_home;
         let mut checks = ArchiveChecks::default();
-        // What takes long, before anybody has to wait for us.
+        // The slow checks run without the lock, so that no other command has to wait for them.
         let mut plan = plan(context, &rules, &mut checks, self.dry_run)?;
-        // From the plan that counts to the last move nobody else adds or removes an archive.
-        let held = if self.dry_run || !store::backups(manager).is_dir() {
+        // The lock is held from the final plan to the last move, so that no other process adds or
+        // removes an archive in between.
+        let lock = if self.dry_run || !store::backups(manager).is_dir() {
             None
         } else {
-            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::finish_moves_locked(manager, &held)?;
+            let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            trash::finish_moves_locked(manager, &lock)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
-            store::note_verified_locked(manager, &checks.findings(), &held)?;
-            Some(held)
+            store::note_verified_locked(manager, &checks.findings(), &lock)?;
+            Some(lock)
         };
         let moved = sum(&plan.drop);
-        let mut is_noted = true;
+        let mut is_recorded = true;
         show_plan(context, &plan);
-        if let Some(held) = held.filter(|_| !plan.drop.is_empty()) {
+        if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop
                 .iter()
                 .map(|d| d.candidate.archive.clone())
                 .collect();
-            trash::discard(manager, &names, &context.now(), &held)?;
-            drop(held);
-            is_noted = refresh(context);
+            trash::discard(manager, &names, &context.now(), &lock)?;
+            drop(lock);
+            is_recorded = refresh(context);
         }
         let trash_bytes = trash::content(manager)?.bytes;
         let ui = &context.ui;
         match (plan.drop.len(), self.dry_run) {
-            (0, _) => ui.line("nothing is to go"),
+            (0, _) => ui.line("nothing to prune"),
             (n, true) => {
-                ui.prose(format_args!("{n} would go, {}", bytes(moved)));
-                ui.note("nothing was moved: --dry-run");
+                ui.prose(format_args!(
+                    "{} would be moved to the trash, {}",
+                    pluralize(n, "archive"),
+                    bytes(moved)
+                ));
+                ui.note("nothing was moved (--dry-run)");
             }
             (n, false) => {
-                ui.prose(format_args!("{n} moved to the trash, {}", bytes(moved)));
+                ui.prose(format_args!(
+                    "{} moved to the trash, {}",
+                    pluralize(n, "archive"),
+                    bytes(moved)
+                ));
                 ui.note(format_args!(
-                    "the trash takes {}; free it with: codex-manager prune --empty-trash\nput them back with: codex-manager prune --undo",
+                    "the trash has {}; empty it with: codex-manager prune --empty-trash\nundo with: codex-manager prune --undo",
                     bytes(trash_bytes)
                 ));
             }
@@ -206,31 +215,31 @@ impl PruneArgs {
                 ..PruneJson::default()
             },
         );
-        Ok(Outcome::partial_if(!is_noted))
+        Ok(Outcome::partial_if(!is_recorded))
     }
 
-    fn put_back(&self, context: &Context) -> Result<Outcome, CommandError> {
+    fn undo_last(&self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
-        let mut is_noted = true;
-        let back = if self.dry_run || !trash::folder(manager).is_dir() {
+        let mut is_recorded = true;
+        let restored = if self.dry_run || !trash::folder(manager).is_dir() {
             trash::plan_undo(manager)?
         } else {
-            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            let back = trash::undo(manager, &held)?;
-            drop(held);
-            is_noted = refresh(context);
-            back
+            let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            let restored = trash::undo(manager, &lock)?;
+            drop(lock);
+            is_recorded = refresh(context);
+            restored
         };
-        if back.is_empty() {
+        if restored.is_empty() {
             return Err(CommandError::failed("the trash is empty")
-                .hint("list what is there with: codex-manager list-backups"));
+                .hint("list the archives with: codex-manager list-backups"));
         }
         let done = if self.dry_run {
-            "would be put back"
+            "would be moved back"
         } else {
-            "put back"
+            "moved back"
         };
-        for RestoredArchive { archive, name } in &back {
+        for RestoredArchive { archive, name } in &restored {
             let renamed = if archive == name {
                 String::new()
             } else {
@@ -243,37 +252,41 @@ impl PruneArgs {
         context.ui.document(
             "prune",
             &PruneJson {
-                put_back: back,
+                put_back: restored,
                 trash_bytes: trash::content(manager)?.bytes,
                 dry_run: self.dry_run,
                 ..PruneJson::default()
             },
         );
-        Ok(Outcome::partial_if(!is_noted))
+        Ok(Outcome::partial_if(!is_recorded))
     }
 
-    fn empty(&self, context: &Context) -> Result<Outcome, CommandError> {
+    fn delete_trash(&self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
         let ui = &context.ui;
-        let seen = trash::content(manager)?;
-        let size = seen.bytes;
-        let what = format!("{}, {}", pluralize(seen.archives, "archive"), bytes(size));
+        let content = trash::content(manager)?;
+        let size = content.bytes;
+        let what = format!(
+            "{}, {}",
+            pluralize(content.archives, "archive"),
+            bytes(size)
+        );
         if self.dry_run {
-            ui.prose(format_args!("would be removed for good: {what}"));
+            ui.prose(format_args!("would be deleted permanently: {what}"));
         } else if size > 0 {
             let agreed = context.settings.assume_yes
                 || ui
-                    .confirm(format_args!("remove {what} for good?"))
+                    .confirm(format_args!("delete {what} permanently?"))
                     .unwrap_or_default();
             if !agreed {
                 return Err(
-                    CommandError::refused(format!("not removed without consent: {what}"))
-                        .hint("--yes removes them for good; nothing was changed"),
+                    CommandError::refused(format!("not deleted without consent: {what}"))
+                        .hint("nothing was changed; --yes deletes them permanently"),
                 );
             }
-            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::remove(manager, &seen, &held)?;
-            ui.prose(format_args!("removed for good: {what}"));
+            let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            trash::remove(manager, &content, &lock)?;
+            ui.prose(format_args!("deleted permanently: {what}"));
         } else {
             ui.line("the trash is empty");
         }
@@ -291,33 +304,36 @@ impl PruneArgs {
     }
 }
 
-/// Brings `inventory.json` up to what was moved; whether it did.
+/// Updates `inventory.json` after the moves. Returns true on success.
 fn refresh(context: &Context) -> bool {
     let refreshed = store::refresh(&context.settings.manager_home);
     warn_not_recorded(&context.ui, refreshed.err())
 }
 
-/// What was seen of archives, by name; of the file that had this stamp.
+/// Results of checking archives, by name. A result is valid for the file with that stamp.
 #[derive(Default)]
 struct ArchiveChecks(BTreeMap<String, ArchiveCheck>);
 
 struct ArchiveCheck {
     stamp: Option<FileStamp>,
     soundness: Soundness,
-    /// What reading all of it came to.
-    found: Option<VerifyFinding>,
+    /// The record for `inventory.json`, if the archive was read completely.
+    finding: Option<VerifyFinding>,
 }
 
 impl ArchiveChecks {
-    /// What `inventory.json` is to note.
+    /// Returns the records for `inventory.json`.
     fn findings(&self) -> Vec<VerifyFinding> {
         let all = self.0.values();
-        all.filter_map(|check| check.found.clone()).collect()
+        all.filter_map(|check| check.finding.clone()).collect()
     }
 }
 
-/// Applies the rules until every archive that they keep was opened, and one of each account and kind
-/// of which something goes was read through.
+/// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind
+/// that loses an archive, one kept archive was read completely.
+///
+/// # Errors
+/// The user interrupted the command, or the archives cannot be listed.
 fn plan(
     context: &Context,
     rules: &KeepRules,
@@ -329,7 +345,7 @@ fn plan(
     let records = store::archives(manager)?;
     let stamps = records.iter().map(|r| (r.path.as_str(), &r.archive));
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
-    // Whoever changed a file meanwhile has it looked at again.
+    // A file that changed since its check is checked again.
     let is_same =
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
     checks.0.retain(|name, check| is_same(name, check));
@@ -363,31 +379,31 @@ fn plan(
             }
             let path = backups.join(&name);
             let stamp = stamp(&name);
-            let (soundness, found) = if opened_all {
+            let (soundness, finding) = if opened_all {
                 let report = verify_archive(context, &path, dry_run)?;
-                let found = finding(&report, stamp.clone(), context.local_now());
-                (soundness_of(report), found)
+                let finding = finding_of(&report, stamp.clone(), context.local_now());
+                (soundness_of(report), finding)
             } else {
-                (open(&path)?, None)
+                (check_structure(&path)?, None)
             };
             let check = ArchiveCheck {
                 stamp,
                 soundness,
-                found,
+                finding,
             };
             checks.0.insert(name, check);
         }
     }
 }
 
-/// What reading an archive through tells of it.
+/// Returns the soundness that a complete read shows.
 fn soundness_of(report: VerifyReport) -> Soundness {
     if let Some(e) = report.unread {
         return Soundness::Unreadable(e.source.to_string());
     }
     match (report.problems.into_iter().next(), report.sidecar) {
         (Some(damage), _) => Soundness::Damaged(damage),
-        // It may be another account's.
+        // It may belong to another account.
         (None, Some(SidecarProblem::OfAnother)) => {
             Soundness::Unreadable("its sidecar describes another archive".into())
         }
@@ -395,8 +411,8 @@ fn soundness_of(report: VerifyReport) -> Soundness {
     }
 }
 
-/// Whether the structure of an archive is whole.
-fn open(path: &Path) -> Result<Soundness, CommandError> {
+/// Checks the footer, manifest and index of an archive.
+fn check_structure(path: &Path) -> Result<Soundness, CommandError> {
     match ArchiveReader::open(path) {
         Ok(_) => Ok(Soundness::Sound),
         Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
@@ -441,7 +457,7 @@ fn show_plan(context: &Context, plan: &RetentionPlan) {
         (who(d).to_lowercase(), d.candidate.class, newest_first)
     });
     let mut table = Table::new(ui, &["", "MADE", "KIND", "SIZE", "WHY"]);
-    // A line for each, so that lines can be counted.
+    // Cells are never wrapped, because scripts count lines.
     (0..5).for_each(|column| table.keep_whole(column));
     let mut heads = Vec::new();
     for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
@@ -461,7 +477,7 @@ fn show_plan(context: &Context, plan: &RetentionPlan) {
     }
     for decision in &plan.drop {
         ui.detail(format_args!(
-            "goes: {}",
+            "to the trash: {}",
             printable(&decision.candidate.archive)
         ));
     }

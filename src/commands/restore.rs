@@ -75,7 +75,7 @@ pub struct RestoreArgs {
     /// Do not make a safety backup of what will change
     #[arg(long)]
     no_safety_backup: bool,
-    /// Print what would be done; change nothing
+    /// Show what would be done; write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -177,7 +177,7 @@ impl RestoreArgs {
         }
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
-        let found = if what == LATEST {
+        let record = if what == LATEST {
             newest_matching(&records, |_| true)
         } else {
             if let Ok(path) = find_archive(context, Path::new(what)) {
@@ -193,7 +193,7 @@ impl RestoreArgs {
                 r.metadata.identity().is_some_and(|i| i.is_same(wanted))
             })
         };
-        found.map(|r| backups.join(&r.path)).ok_or_else(|| {
+        record.map(|r| backups.join(&r.path)).ok_or_else(|| {
             CommandError::failed(format!("no archive found for {what}")).hint(
                 if records.is_empty() {
                     "make the first one: codex-manager backup"
@@ -255,8 +255,8 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     let choices: Vec<_> = records
         .iter()
         .map(|r| {
-            let made = account::absolute(&r.metadata.created_at, context);
-            format!("{made}  {:8}  {}", r.metadata.mode.name(), r.path)
+            let created = account::absolute(&r.metadata.created_at, context);
+            format!("{created}  {:8}  {}", r.metadata.mode.name(), r.path)
         })
         .collect();
     match context.ui.pick("which archive?", &choices) {

@@ -33,28 +33,28 @@ pub(super) fn conversations(
             .map(|c| c.name)
             .collect()
     };
-    let mut found = by_id(&wanted.to_lowercase());
-    if found.is_empty() {
+    let mut rollouts = by_id(&wanted.to_lowercase());
+    if rollouts.is_empty() {
         let ids = ids_by_name(archive, wanted)?;
-        found = ids.iter().flat_map(|id| by_id(id)).collect();
+        rollouts = ids.iter().flat_map(|id| by_id(id)).collect();
     }
-    found.sort();
-    found.dedup();
-    match found.as_slice() {
+    rollouts.sort();
+    rollouts.dedup();
+    match rollouts.as_slice() {
         [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
-        [_] => with_parents(archive, found),
-        several => {
-            let named = &several[..several.len().min(MAX_LISTED_CONVERSATIONS)];
-            let more = if named.len() < several.len() {
+        [_] => with_parents(archive, rollouts),
+        ambiguous => {
+            let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
+            let more = if listed.len() < ambiguous.len() {
                 ", …"
             } else {
                 ""
             };
             Err(CommandError::failed(format!(
                 "{wanted:?} matches {} conversations",
-                several.len()
+                ambiguous.len()
             ))
-            .hint(format!("they are: {}{more}", named.join(", "))))
+            .hint(format!("they are: {}{more}", listed.join(", "))))
         }
     }
 }
@@ -83,9 +83,9 @@ fn with_parents(
 /// Returns the id of the conversation that the rollout `name` continues.
 fn parent_of(archive: &ArchiveReader, name: &str) -> Result<Option<String>, CommandError> {
     let mut files = archive.contents().files.iter();
-    let found =
+    let entry =
         files.find(|f| ConversationFile::of(f.path.as_path()).is_some_and(|c| c.name == name));
-    let Some(entry) = found else {
+    let Some(entry) = entry else {
         return Ok(None);
     };
     let head = RolloutHeadSink {

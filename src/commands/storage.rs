@@ -1,4 +1,4 @@
-//! `storage`: prints the disk usage of the Codex home.
+//! `storage`: shows the disk usage of the Codex home.
 
 use super::account::{printable, shortened};
 use crate::codex::config::CodexConfig;
@@ -14,13 +14,13 @@ use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
 
-/// The number of projects and months shown without --verbose.
+/// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
 
-/// The longest part of a title that is shown.
+/// Maximum length of a title, in characters.
 const TITLE_CHARS: usize = 26;
 
-/// Show the disk usage of the Codex home and what could be removed
+/// Show the disk usage of the Codex home, and what could be deleted
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage
@@ -28,7 +28,7 @@ const TITLE_CHARS: usize = 26;
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
 pub struct StorageArgs {}
 
-/// The JSON output. Its keys are a stable interface.
+/// The JSON document of `storage --json`. Its keys are a contract.
 #[derive(Serialize)]
 struct StorageJson<'a> {
     #[serde(flatten)]
@@ -38,10 +38,10 @@ struct StorageJson<'a> {
 }
 
 impl StorageArgs {
-    /// Measures the home and prints tables, a forecast and the JSON output.
+    /// Prints the disk usage of the Codex home.
     ///
     /// # Errors
-    /// There is no Codex home.
+    /// The Codex home does not exist.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let home = &context.settings.codex_home;
         if !home.is_dir() {
@@ -80,11 +80,11 @@ fn show(context: &Context, report: &StorageReport) {
     ));
     if report.unreadable > 0 {
         ui.warn(format_args!(
-            "could not read {}",
+            "{} could not be read",
             pluralize(report.unreadable, "path")
         ));
     }
-    let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "COULD GO"]);
+    let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "RECLAIMABLE"]);
     for kind in &report.kinds {
         let free = match kind.reclaimable_bytes {
             0 => "-".to_owned(),
@@ -134,7 +134,7 @@ fn show(context: &Context, report: &StorageReport) {
         ))
     });
     if let Some(first) = commands.next() {
-        ui.note("\nCodex recreates these files; remove them with Codex closed:");
+        ui.note("\nCodex creates these again; with Codex closed, they can be deleted:");
         ui.note(first);
         commands.for_each(|line| ui.note(line));
     }
@@ -191,7 +191,7 @@ fn forecast(
     ));
     if full_in_days.is_some_and(|days| days < 30) {
         context.ui.warn(format_args!(
-            "the disk is full in about {}",
+            "the disk will be full in about {}",
             pluralize(full_in_days.unwrap_or_default(), "day")
         ));
     }

@@ -1,4 +1,4 @@
-//! `verify`: every byte of an archive against its digest.
+//! `verify`: checks archives, every byte against its digest.
 
 use super::account::printable;
 use super::restore::LATEST;
@@ -23,10 +23,10 @@ use serde::Serialize;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// Check archives: every byte against its digest, every database
+/// Check archives: every byte against its digest, every database with SQLite's integrity check
 ///
-/// What was found is noted in inventory.json: `prune` keeps the newest full archive of each account
-/// that was found good.
+/// The result is recorded in inventory.json: `prune` keeps the newest full archive of each account
+/// that was verified.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager verify                  # the newest archive
@@ -39,10 +39,10 @@ pub struct VerifyArgs {
     /// All archives under backups/
     #[arg(long, conflicts_with = "archives")]
     all: bool,
-    /// Write a sidecar that is lost or damaged again
+    /// Write a missing or damaged sidecar again
     #[arg(long)]
     repair: bool,
-    /// Write nothing: no sidecar with --repair, and no note of what was found
+    /// Write nothing: with --repair no sidecar, and no result to inventory.json
     #[arg(long)]
     dry_run: bool,
 }
@@ -62,23 +62,24 @@ struct ArchiveJson {
 }
 
 impl VerifyArgs {
-    /// Runs the command.
+    /// Verifies the archives, and records the results in `inventory.json`.
     ///
     /// # Errors
-    /// No such archive, or no room to unpack its databases for checking.
+    /// An archive does not exist, or there is too little disk space to unpack its databases for the
+    /// check.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
         let mut results = Vec::new();
-        let mut found = Vec::new();
-        let ended = self.check(context, &mut results, &mut found);
-        // Whatever ended it, what was read through was read through.
+        let mut findings = Vec::new();
+        let ended = self.check(context, &mut results, &mut findings);
+        // Results of completely verified archives are recorded even after an error or Ctrl-C.
         if !self.dry_run {
-            match store::note_verified(manager, &found) {
+            match store::note_verified(manager, &findings) {
                 Ok(true) => {}
                 Ok(false) => context
                     .ui
-                    .warn("the result is not noted: another command is at work, or inventory.json is damaged"),
-                Err(e) => context.ui.warn(format_args!("the result is not noted: {e}")),
+                    .warn("the result is not recorded: another command is running, or inventory.json is damaged"),
+                Err(e) => context.ui.warn(format_args!("the result is not recorded: {e}")),
             }
         }
         ended?;
@@ -93,12 +94,13 @@ impl VerifyArgs {
         })
     }
 
-    /// Checks one archive after the other. One that cannot be read, or mended, stops none behind it.
+    /// Verifies the archives one by one. An archive that cannot be read or repaired does not stop
+    /// the ones after it.
     fn check(
         &self,
         context: &Context,
         results: &mut Vec<ArchiveJson>,
-        found: &mut Vec<VerifyFinding>,
+        findings: &mut Vec<VerifyFinding>,
     ) -> Result<(), CommandError> {
         for path in self.paths(context)? {
             let stamp = catalog::stamp(&path);
@@ -110,13 +112,13 @@ impl VerifyArgs {
                     Err(e) if e.kind == ErrorKind::Interrupted => return Err(e),
                     Err(e) => context
                         .ui
-                        .warn(format_args!("the sidecar is not written: {e}")),
+                        .warn(format_args!("the sidecar could not be written: {e}")),
                 }
             }
             if repaired && !self.dry_run {
                 report.sidecar = None;
             }
-            found.extend(finding(&report, stamp, context.local_now()));
+            findings.extend(finding_of(&report, stamp, context.local_now()));
             results.push(show(context, report, repaired, self.dry_run));
         }
         Ok(())
@@ -154,10 +156,11 @@ impl VerifyArgs {
     }
 }
 
-/// Reads every byte of an archive, with a bar. A dry run leaves nothing in the manager home meanwhile.
+/// Verifies one archive and shows a progress bar. A dry run leaves no file in the manager home.
 ///
 /// # Errors
-/// The user asked to stop, or there is no room to unpack its databases for checking.
+/// The user interrupted the command, or there is too little disk space to unpack the databases for
+/// the check.
 pub(super) fn verify_archive(
     context: &Context,
     path: &Path,
@@ -168,9 +171,9 @@ pub(super) fn verify_archive(
     Ok(verify::verify(path, tmp.path(), &bar)?)
 }
 
-/// What is noted of an archive that was read through and had this stamp before; nothing of one that
-/// could not be read.
-pub(super) fn finding(
+/// Returns the record of a verified archive. `stamp` is the file's stamp before it was read.
+/// Returns `None` for an archive that could not be read.
+pub(super) fn finding_of(
     report: &VerifyReport,
     stamp: Option<FileStamp>,
     at: Timestamp,
@@ -184,7 +187,7 @@ pub(super) fn finding(
     })
 }
 
-/// The archive that was made last.
+/// Returns the path of the newest archive.
 fn newest(manager: &Path) -> Result<PathBuf, CommandError> {
     let backups = store::backups(manager);
     let records = store::archives(manager)?;
@@ -201,8 +204,8 @@ fn no_archives(backups: &Path) -> CommandError {
         .hint("make one with: codex-manager backup")
 }
 
-/// Where databases are unpacked for checking: the manager home, unless it may not be written to;
-/// then a folder of the run's own.
+/// The folder in which databases are unpacked for the check: in the manager home, or in the
+/// system's temp folder if the manager home is not writable.
 enum ScratchFolder {
     Own(PathBuf),
     Temporary(tempfile::TempDir),
@@ -211,7 +214,7 @@ enum ScratchFolder {
 impl ScratchFolder {
     fn find(context: &Context, manager_home: &Path, dry_run: bool) -> Result<Self, CommandError> {
         let own = manager_home.join("tmp");
-        // The folder may be there, and nobody may write into it.
+        // The folder may exist without being writable, so a staging folder is created to find out.
         if !dry_run && Staging::inside(&own).is_ok() {
             return Ok(Self::Own(own));
         }
@@ -231,10 +234,10 @@ impl ScratchFolder {
     }
 }
 
-/// The archive that `name` means: a path, or a name under backups/.
+/// Finds the archive `name`: a path, or a name in `backups/` with or without its suffix.
 ///
 /// # Errors
-/// There is no such file.
+/// No such file exists.
 pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandError> {
     let in_backups = store::backups(&context.settings.manager_home).join(name);
     let as_path = context.env.absolute(name);
@@ -244,26 +247,28 @@ pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandEr
     } else {
         [as_path, in_backups]
     };
-    let short = |p: &PathBuf| {
+    let with_suffix = |p: &PathBuf| {
         let mut full = p.as_os_str().to_owned();
         full.push(names::ARCHIVE_SUFFIX);
         PathBuf::from(full)
     };
-    let candidates = order.iter().cloned().chain(order.iter().map(short));
-    let found = candidates.clone().find(|p| p.is_file());
-    // Something else under the very name of an archive is for whoever opens it to refuse.
+    let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
+    let file = candidates.clone().find(|p| p.is_file());
+    // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
+    // error.
     let named = || {
         let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
         candidates.clone().find(|p| is_archive && p.exists())
     };
-    found.or_else(named).ok_or_else(|| {
+    file.or_else(named).ok_or_else(|| {
         CommandError::failed(format!("no such archive: {}", name.display()))
-            .hint("list them with: codex-manager list-backups")
+            .hint("list archives with: codex-manager list-backups")
     })
 }
 
-/// Writes the sidecar of an archive of ours that is lost or damaged; false where there is nothing to
-/// write: it is good, of a newer version, or of another archive, or the archive is none of ours.
+/// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns
+/// false if there is nothing to write: the sidecar is good, of a newer version or of another
+/// archive, or the archive is not one of this program.
 pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);
@@ -278,7 +283,7 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
     let archive = match ArchiveReader::open(path) {
         Ok(archive) => archive,
         Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
-        // What is wrong with it is said by whoever checks it.
+        // `verify` reports the damage of the archive.
         Err(_) => return Ok(false),
     };
     if archive.manifest().is_none() {
@@ -302,7 +307,7 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
     Ok(true)
 }
 
-/// Says how it stands with one archive.
+/// Prints the result for one archive and returns its JSON form.
 fn show(context: &Context, report: VerifyReport, repaired: bool, dry_run: bool) -> ArchiveJson {
     let ui = &context.ui;
     let name = file_name(&report.archive);

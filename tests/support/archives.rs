@@ -1,4 +1,4 @@
-//! Archives made and put back by the library itself, without a process for each.
+//! Archives created and restored by calls of the library, without processes.
 
 use super::env::TestEnv;
 use codex_manager::accounts::login_selection::AuthPolicy;
@@ -19,15 +19,15 @@ use codex_manager::io::progress::{Progress, Silent};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the next archive copies from the one before, unless a test says otherwise.
+/// The reuse options of most tests.
 pub(crate) const COPYING: ReuseOptions = ReuseOptions {
     verify: VerifyReused::All,
     rehash: false,
     compression: Compression::Default,
 };
 
-/// Takes the home of `env` into `backups/<name>`.
-pub(crate) fn take(
+/// Archives the home of `env` as `backups/<name>`.
+pub(crate) fn create_archive(
     env: &TestEnv,
     name: &str,
     compression: Compression,
@@ -59,9 +59,9 @@ fn captured(
     Ok((taken, backups))
 }
 
-/// Takes the home of `env` into `backups/<name>` while `progress` is told of it, which may do something
-/// to the home meanwhile; gives what was left out, too.
-pub(crate) fn take_while(
+/// Archives the home of `env` as `backups/<name>`. Reports to `progress`, which may change the home
+/// meanwhile. Also returns the paths that were left out.
+pub(crate) fn create_archive_with_progress(
     env: &TestEnv,
     name: &str,
     progress: &dyn Progress,
@@ -72,13 +72,13 @@ pub(crate) fn take_while(
     Ok((path, taken.skipped))
 }
 
-/// Puts an archive into a new folder.
-pub(crate) fn put_back(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
-    put_back_onto(env, archive, into, None).expect("restore")
+/// Restores an archive into a new folder.
+pub(crate) fn restore_archive(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
+    restore_archive_onto(env, archive, into, None).expect("restore")
 }
 
-/// The same on a disk that ignores letter case, or does not.
-pub(crate) fn put_back_onto(
+/// Like `restore_archive`, on a disk that ignores letter case or not.
+pub(crate) fn restore_archive_onto(
     env: &TestEnv,
     archive: &Path,
     into: &str,

@@ -1,5 +1,5 @@
-//! What is tried with bytes that nobody meant: one function for each kind of input. The fuzz targets and the
-//! tests that keep what they found call the same.
+//! The functions that fuzzing tests, one for each kind of input. The fuzz targets and the
+//! regression tests call the same ones.
 
 use super::hostile::{Parts, gzip, with_manifest};
 use codex_manager::archive::ArchiveError;
@@ -18,13 +18,13 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 use tempfile::TempDir;
 
-/// A good archive with something of everything.
+/// A valid archive with every kind of entry.
 pub(crate) const GOOD: &[u8] = include_bytes!("../../fixtures/fuzz/archive/good.tar.gz");
 
-/// Tries some bytes; a panic is a finding.
+/// Processes an input; a panic is a finding.
 type Attempt = fn(&[u8]);
 
-/// Each kind of input: the folder of its seeds, and what is tried.
+/// For each kind of input the folder of its seeds and the function.
 pub(crate) const TARGETS: [(&str, Attempt); 5] = [
     ("archive", archive),
     ("manifest", manifest),
@@ -33,13 +33,13 @@ pub(crate) const TARGETS: [(&str, Attempt); 5] = [
     ("metadata", metadata),
 ];
 
-/// What a reader gave of each file: its size and digest.
+/// Size and digest that a reader returned for each file.
 pub(crate) type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
 
 /// Path, size and digest of each file.
 type Files = Vec<(PathBuf, u64, String)>;
 
-/// The good archive, opened: what others are compared with.
+/// The valid archive, opened, for comparison.
 struct Truth {
     manifest: Value,
     files: Files,
@@ -62,7 +62,7 @@ fn essence(contents: &ArchiveContents) -> Files {
         .collect()
 }
 
-/// Any bytes as an archive: nothing panics, and no name leads out of the folder that it is put into.
+/// Reads any bytes as an archive. Names must not leave the target folder.
 pub(crate) fn archive(bytes: &[u8]) {
     if let Ok((contents, read)) = unpack_bytes(bytes) {
         assert_eq!(contents.files.len(), read.len(), "a file was not read");
@@ -76,7 +76,7 @@ pub(crate) fn archive(bytes: &[u8]) {
     }
 }
 
-/// Any text as the manifest of the good archive: refused, or the archive means what it did.
+/// Reads any text as the manifest of the valid archive: it is refused, or the content is unchanged.
 pub(crate) fn manifest(text: &[u8]) {
     if let Ok((contents, read)) = unpack_bytes(&with_manifest(GOOD, text)) {
         assert_eq!(essence(&contents), TRUTH.files);
@@ -84,7 +84,7 @@ pub(crate) fn manifest(text: &[u8]) {
     }
 }
 
-/// Any JSON as the index of the good archive.
+/// Reads any JSON as the index of the valid archive.
 pub(crate) fn index(text: &[u8]) {
     if let Ok(members) = serde_json::from_slice::<Value>(text) {
         let mut told = TRUTH.manifest.clone();
@@ -93,7 +93,7 @@ pub(crate) fn index(text: &[u8]) {
     }
 }
 
-/// Any bytes as the tar within: as it is, and with check sums as if it were meant.
+/// Reads any bytes as the tar inside the archive, unchanged and with corrected checksums.
 pub(crate) fn tar(bytes: &[u8]) {
     archive(&gzip(bytes));
     let mut summed = bytes.to_vec();
@@ -109,7 +109,7 @@ pub(crate) fn tar(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a sidecar: what is taken can be written again.
+/// Reads any bytes as a sidecar. An accepted one can be written again.
 pub(crate) fn metadata(bytes: &[u8]) {
     let path = Path::new("x.metadata.json");
     let found = document::parse::<Metadata>(path, bytes);
@@ -119,7 +119,7 @@ pub(crate) fn metadata(bytes: &[u8]) {
 }
 
 fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
-    // In memory, where there is such a place: nothing here has to survive.
+    // In memory if possible: nothing has to survive.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() {
         TempDir::new_in(memory)
@@ -132,7 +132,7 @@ fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
     unpack(&path)
 }
 
-/// All that a reader gives to whoever asks for everything.
+/// Reads all files of an archive.
 #[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
 pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
@@ -161,7 +161,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveErro
     Ok((contents, read))
 }
 
-/// Takes everything.
+/// Accepts every file.
 #[derive(Default)]
 struct Collected {
     parts: Mutex<BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>>,

@@ -1,8 +1,8 @@
-//! Archives with one fault each, made from a good one.
+//! Archives with one fault each, derived from a valid one.
 //!
-//! A good archive is taken apart into [`Parts`], changed in one place and put together again, with an
-//! index that is honest unless a test makes it lie. What is put together here shares no code with the
-//! program: the format is written down a second time.
+//! A valid archive is parsed into [`Parts`], changed in one place and packed again. Its index is
+//! correct unless a test forges it. The code here shares nothing with the program: it is a second
+//! implementation of the format.
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -16,23 +16,23 @@ const BLOCK: usize = 512;
 const GROUP: usize = 1 << 20;
 const CHUNK: usize = 4 << 20;
 
-/// One entry of the tar.
+/// One entry of the tar stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// As it stands in the header, or in a long name before it.
+    /// Name in the header, or in a long name before it.
     pub(crate) name: Vec<u8>,
-    /// The kind: `0` file, `1` hard link, `2` link, `3` device, `5` folder, `6` pipe.
+    /// Type flag: `0` file, `1` hard link, `2` symbolic link, `3` device, `5` folder, `6` pipe.
     pub(crate) kind: u8,
-    /// What a link points to.
+    /// Target of a link.
     pub(crate) target: Vec<u8>,
-    /// The content.
+    /// Content of the entry.
     pub(crate) content: Vec<u8>,
-    /// The size that the header tells, where it lies.
+    /// Size in the header, if it differs from that of the content.
     pub(crate) told_size: Option<u64>,
 }
 
 impl Entry {
-    /// A file.
+    /// Creates a file entry.
     pub(crate) fn file(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         Self {
             name: name.as_ref().to_vec(),
@@ -43,7 +43,7 @@ impl Entry {
         }
     }
 
-    /// Anything that has no content.
+    /// Creates an entry without content.
     pub(crate) fn special(kind: u8, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         Self {
             kind,
@@ -76,14 +76,14 @@ impl Entry {
         header
     }
 
-    /// As it stands in the tar.
+    /// Returns the bytes of the entry in the tar.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         self.write_head(out);
         out.extend(&self.content);
         pad(out);
     }
 
-    /// The header by itself, and the content in chunks, each with how much of it is content.
+    /// Returns the header blocks, and the content in chunks, each with its length without padding.
     pub(crate) fn head_and_chunks(&self) -> (Vec<u8>, Vec<(Vec<u8>, usize)>) {
         let mut head = Vec::new();
         self.write_head(&mut head);
@@ -112,23 +112,23 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().div_ceil(BLOCK) * BLOCK, 0);
 }
 
-/// An archive taken apart.
+/// A parsed archive.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
-    /// All but the manifest.
+    /// All entries except the manifest.
     pub(crate) entries: Vec<Entry>,
-    /// The manifest; none for an archive of other programs.
+    /// The manifest, or `None` for an archive of other programs.
     pub(crate) manifest: Option<Value>,
-    /// What stands in the manifest's place, where that is no JSON of ours.
+    /// Text that is written instead of the manifest, if it is no valid JSON document.
     pub(crate) manifest_bytes: Option<Vec<u8>>,
-    /// Entries behind the manifest, in its member.
+    /// Entries after the manifest, in its member.
     pub(crate) behind_manifest: Vec<Entry>,
-    /// Added to the offset in the footer.
+    /// Number that is added to the offset in the footer.
     pub(crate) footer_shift: i64,
 }
 
 impl Parts {
-    /// Takes an archive apart.
+    /// Parses an archive.
     pub(crate) fn of(archive: &[u8]) -> Self {
         let mut tar = tar::Archive::new(MultiGzDecoder::new(archive));
         let mut parts = Self {
@@ -156,41 +156,41 @@ impl Parts {
         parts
     }
 
-    /// The manifest, for change.
-    pub(crate) fn told(&mut self) -> &mut Value {
+    /// Returns the manifest for changes.
+    pub(crate) fn manifest_mut(&mut self) -> &mut Value {
         self.manifest.as_mut().expect("a manifest")
     }
 
-    /// The entry of that name.
+    /// Returns the entry with this name.
     pub(crate) fn entry(&mut self, name: &str) -> &mut Entry {
         let found = self.entries.iter_mut().find(|e| e.name == name.as_bytes());
         found.unwrap_or_else(|| panic!("no entry {name}"))
     }
 
-    /// Forgets the entry of that name, in the tar and in the manifest.
+    /// Removes the entry with this name from the tar and the manifest.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.entries.retain(|e| e.name != name.as_bytes());
         for list in ["files", "folders", "links"] {
-            let list = self.told()[list].as_array_mut().expect("list");
+            let list = self.manifest_mut()[list].as_array_mut().expect("list");
             list.retain(|e| e["path"] != name);
         }
         self
     }
 
-    /// Forgets the entry of that name in the tar alone.
+    /// Removes the entry with this name from the tar only.
     pub(crate) fn without_entry(mut self, name: &str) -> Self {
         self.entries.retain(|e| e.name != name.as_bytes());
         self
     }
 
-    /// Adds an entry to the tar alone.
+    /// Adds an entry to the tar only.
     pub(crate) fn with(mut self, entry: Entry) -> Self {
         self.entries.push(entry);
         self
     }
 
-    /// Adds an entry to the tar and to the manifest, as if it were right.
-    pub(crate) fn with_told(mut self, entry: Entry) -> Self {
+    /// Adds an entry to the tar and the manifest, consistently.
+    pub(crate) fn with_listed(mut self, entry: Entry) -> Self {
         let name = String::from_utf8_lossy(&entry.name).into_owned();
         let counted = |parts: &Self, kinds: &[u8]| {
             let found = parts.entries.iter().rposition(|e| kinds.contains(&e.kind));
@@ -201,7 +201,7 @@ impl Parts {
             b'5' => counted(&self, b"5"),
             _ => self.entries.len(),
         };
-        let manifest = self.told();
+        let manifest = self.manifest_mut();
         match entry.kind {
             b'2' => manifest["links"]
                 .as_array_mut()
@@ -226,7 +226,7 @@ impl Parts {
         self
     }
 
-    /// The names that a list of the manifest tells.
+    /// Returns the names in a list of the manifest.
     fn names(&self, list: &str) -> Vec<Vec<u8>> {
         let entries = self.manifest.as_ref().and_then(|m| m[list].as_array());
         let path = |entry: &Value| match &entry["path"] {
@@ -236,8 +236,8 @@ impl Parts {
         entries.into_iter().flatten().map(path).collect()
     }
 
-    /// Cuts the tar into members as the format says. An entry that the manifest does not tell rides
-    /// along with those before it, and what the manifest tells beyond the tar is claimed by the last.
+    /// Cuts the tar into members as the format prescribes. An unlisted entry goes into the member
+    /// before it. The last member claims listed entries that the tar lacks.
     pub(crate) fn pieces(&self) -> Vec<Piece> {
         let structure = [self.names("folders"), self.names("links")].concat();
         let files = self.names("files");
@@ -274,12 +274,12 @@ impl Parts {
         cutter.pieces
     }
 
-    /// The bytes of the archive.
+    /// Packs the archive.
     pub(crate) fn pack(&self) -> Vec<u8> {
         self.pack_pieces(&self.pieces(), |_| {})
     }
 
-    /// The bytes of the archive, cut like this, with lies in the index.
+    /// Packs the archive from these members, with forged values in the index.
     pub(crate) fn pack_pieces(
         &self,
         pieces: &[Piece],
@@ -317,7 +317,7 @@ impl Parts {
         bytes
     }
 
-    /// The same as one gzip member and without a footer, as if packed again by another program.
+    /// Packs the archive as one gzip member without a footer, as another program would.
     pub(crate) fn pack_stream(&self) -> Vec<u8> {
         let mut tar = Vec::new();
         for entry in &self.entries {
@@ -338,9 +338,9 @@ impl Parts {
     }
 }
 
-/// An archive with another text as its manifest.
+/// Returns the archive with `text` as its manifest.
 pub(crate) fn with_manifest(archive: &[u8], text: &[u8]) -> Vec<u8> {
-    // The footer ends in where the manifest is, how long it is, and an empty block.
+    // The footer ends with the manifest's position and length, and an empty block.
     let at = archive.len() - 26;
     let offset = u64::from_le_bytes(archive[at..at + 8].try_into().expect("8 bytes"));
     let mut bytes = archive[..usize::try_from(offset).expect("small")].to_vec();
@@ -358,19 +358,19 @@ fn parent(name: &[u8]) -> &[u8] {
     &name[..slash.unwrap_or(0)]
 }
 
-/// One gzip member to be.
+/// One gzip member to be packed.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
-    /// Its part of the tar.
+    /// Its part of the tar stream.
     pub(crate) tar: Vec<u8>,
-    /// What stands behind its gzip stream, within its length.
+    /// Bytes after its gzip stream, counted in the member's length.
     pub(crate) tail: Vec<u8>,
-    /// What the index says that it holds.
+    /// The value of `holds` in the index.
     pub(crate) holds: Value,
 }
 
 impl Piece {
-    /// One that is cut right.
+    /// Creates a correct member.
     pub(crate) fn new(tar: Vec<u8>, holds: Value) -> Self {
         Self {
             tar,
@@ -384,24 +384,24 @@ impl Piece {
 enum Kind {
     #[default]
     Structure,
-    /// Of this folder; a large one is alone.
+    /// Files of this folder; a large file has a group of its own.
     Files(Vec<u8>, bool),
 }
 
-/// Collects the members.
+/// Collects entries into members.
 #[derive(Default)]
 struct Cutter {
     pieces: Vec<Piece>,
     tar: Vec<u8>,
     kind: Kind,
-    /// How many entries the group under way has, as told.
+    /// Number of listed entries in the current group.
     count: usize,
-    /// How many folders and links, and how many files, were told so far.
+    /// Numbers of folders and links, and of files, that were listed so far.
     told: [usize; 2],
 }
 
 impl Cutter {
-    /// Closes the group under way, unless the next entry belongs to it.
+    /// Closes the current group, unless the next entry belongs to it.
     fn enter(&mut self, kind: Kind) {
         let is_large = matches!(kind, Kind::Files(_, true));
         if self.kind != kind || is_large || self.tar.len() >= GROUP {
@@ -423,7 +423,7 @@ impl Cutter {
         self.pieces.push(Piece::new(tar, holds));
     }
 
-    /// A header alone, then the content in chunks.
+    /// Adds a member for the header, then one for each chunk of content.
     fn large(&mut self, entry: &Entry) {
         let number = self.told[1] - 1;
         self.count = 0;
@@ -439,19 +439,19 @@ impl Cutter {
     }
 }
 
-/// The digest as manifests write it.
+/// Returns the SHA-256 in the form that manifests use.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// One gzip member.
+/// Compresses bytes into one gzip member.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     encoder.write_all(bytes).expect("compress");
     encoder.finish().expect("compress")
 }
 
-/// The empty member that says where the manifest's is.
+/// Returns a footer: the empty member with the position of the manifest.
 pub(crate) fn footer(offset: u64, len: u64) -> Vec<u8> {
     let mut bytes = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
     bytes.extend([21, 0, b'C', b'M', 17, 0, 1]);
@@ -461,8 +461,8 @@ pub(crate) fn footer(offset: u64, len: u64) -> Vec<u8> {
     bytes
 }
 
-/// A tar.gz of one file of `gib` GiB of zeros: the same member over and over, so that it is small
-/// and quickly made.
+/// Returns a tar.gz with one file of `gib` GiB of zeros. It repeats one member, so it is small and
+/// quick to create.
 pub(crate) fn bomb(name: &str, gib: u64) -> Vec<u8> {
     const CHUNK: usize = 16 << 20;
     let mut head = Vec::new();
@@ -478,7 +478,7 @@ pub(crate) fn bomb(name: &str, gib: u64) -> Vec<u8> {
     bytes
 }
 
-/// A rollback journal that tells SQLite to remove `victim`, once it has rolled back.
+/// Returns a rollback journal that makes SQLite remove `victim` after the rollback.
 pub(crate) fn journal_naming(victim: &str) -> Vec<u8> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     let mut journal = vec![0; BLOCK];

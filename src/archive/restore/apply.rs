@@ -407,6 +407,8 @@ impl<'a> RestoreRun<'a> {
             mut notes,
             ..
         } = self;
+        // Unpacking takes minutes, so Codex may have been started since the first check. `confirm`
+        // finds one that is started between this check and the exchange.
         let busy = holders(request);
         if !busy.is_empty() {
             return Err(RestoreError::Busy(busy));
@@ -504,6 +506,8 @@ fn begin_swap(
     request: &RestoreRequest<'_>,
     folder: &Path,
 ) -> Result<(Swap, JournalPointer), RestoreError> {
+    // The pointer before the journal: a journal without a pointer would stay hidden from commands for
+    // other homes. A pointer without a journal is harmless.
     let beside = swap::folder_beside(folder);
     let is_mount = stage::mounts_in(folder)?.iter().any(|m| m == folder);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;

@@ -159,8 +159,8 @@ impl RestoreRun<'_> {
                 moved.insert(id, &now);
             }
         }
-        let found = self.live_databases(home::STATE_DATABASE_PREFIX);
-        let reinstated = if found.is_empty() {
+        let databases = self.live_databases(home::STATE_DATABASE_PREFIX);
+        let reinstated = if databases.is_empty() {
             None
         } else {
             self.unpack_reinstated_rows()?
@@ -171,28 +171,33 @@ impl RestoreRun<'_> {
         let home = self.home_path_in_rows();
         if let Some(of) = &reinstated {
             // The rows may come from another home.
-            let here = RolloutOverlay(vec![&self.stage.rollouts]);
-            thread_rows::rewrite_rollout_paths(&of.database, &home, &here, UnmatchedRows::Rebase)?;
+            let restored = RolloutOverlay(vec![&self.stage.rollouts]);
+            thread_rows::rewrite_rollout_paths(
+                &of.database,
+                &home,
+                &restored,
+                UnmatchedRows::Rebase,
+            )?;
         }
-        for found in found {
+        for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
-            if !self.copy_live(&found)? {
+            if !self.copy_live(&database)? {
                 continue;
             }
             let imported = reinstated.as_ref().map(|of| {
-                thread_rows::copy_rows(&found.staged, &of.database, &of.ids, RowGroup::Threads)
+                thread_rows::copy_rows(&database.staged, &of.database, &of.ids, RowGroup::Threads)
             });
             if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
-                tree::remove(&found.staged)?;
+                tree::remove(&database.staged)?;
                 continue;
             }
             thread_rows::rewrite_rollout_paths(
-                &found.staged,
+                &database.staged,
                 &home,
                 &RolloutOverlay(vec![&moved, &self.stage.rollouts]),
                 UnmatchedRows::Keep,
             )?;
-            self.plan_live_replacement(found);
+            self.plan_live_replacement(database);
         }
         Ok(())
     }
@@ -495,14 +500,14 @@ impl RestoreRun<'_> {
         if stale.is_empty() {
             return Ok(());
         }
-        for found in projections {
+        for database in projections {
             // A database that cannot be changed is removed: Codex creates it again.
-            if self.copy_live(&found)?
-                && thread_rows::delete_projections(&found.staged, &stale).is_err()
+            if self.copy_live(&database)?
+                && thread_rows::delete_projections(&database.staged, &stale).is_err()
             {
-                tree::remove(&found.staged)?;
+                tree::remove(&database.staged)?;
             }
-            self.plan_live_replacement(found);
+            self.plan_live_replacement(database);
         }
         Ok(())
     }
@@ -514,7 +519,7 @@ impl RestoreRun<'_> {
             let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
-            let here = self.folder.join(file.as_path());
+            let live = self.folder.join(file.as_path());
             let replaced_by = self
                 .stage
                 .rollouts
@@ -523,7 +528,7 @@ impl RestoreRun<'_> {
                 .filter(|path| path.exists());
             let continues = match replaced_by {
                 Some(staged) => matches!(
-                    rollout::compare(&here, &staged).at("compare", &here)?,
+                    rollout::compare(&live, &staged).at("compare", &live)?,
                     Relation::Equal | Relation::SecondExtends
                 ),
                 None => !self.plan.removed.contains(file.as_path()),

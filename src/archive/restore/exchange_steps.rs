@@ -72,20 +72,21 @@ impl RestoreRun<'_> {
             steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {
-            let gone = self.outside_removed.iter().filter_map(|p| p.file_name());
+            let removed_names = self.outside_removed.iter().filter_map(|p| p.file_name());
             let mut names = entry_names(staging)?;
-            names.extend(gone.map(OsString::from));
+            names.extend(removed_names.map(OsString::from));
             for name in names {
                 let live = folder.join(&name);
-                for beside in home::database_sidecars(&live)
+                // SQLite would apply an old `-wal` to the new database.
+                for sidecar in home::database_sidecars(&live)
                     .into_iter()
                     .filter(|p| p.exists())
                 {
-                    let backup = staging
+                    let removed = staging
                         .join("old")
-                        .join(beside.file_name().unwrap_or_default());
-                    atomic::create_private_folder(atomic::parent_of(&backup))?;
-                    steps.push(ExchangeStep::new(beside, backup));
+                        .join(sidecar.file_name().unwrap_or_default());
+                    atomic::create_private_folder(atomic::parent_of(&removed))?;
+                    steps.push(ExchangeStep::new(sidecar, removed));
                 }
                 if self.outside_removed.contains(&live) {
                     let old = staging.join("old");

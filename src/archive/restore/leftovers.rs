@@ -22,8 +22,8 @@ const LEFTOVER_SUFFIX: &str = ".old";
 pub(super) fn rename_and_remove(folder: &Path) -> Option<PathBuf> {
     let names = (1..1000).map(|n| with_suffix(folder, &format!("{LEFTOVER_SUFFIX}-{n}")));
     let mut free = names.filter(|name| name.symlink_metadata().is_err());
-    let backup = free.find(|name| fs::rename(folder, name).is_ok());
-    let place = backup.unwrap_or_else(|| folder.to_path_buf());
+    let renamed = free.find(|name| fs::rename(folder, name).is_ok());
+    let place = renamed.unwrap_or_else(|| folder.to_path_buf());
     tree::remove(&place).is_err().then_some(place)
 }
 

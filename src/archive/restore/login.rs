@@ -109,6 +109,8 @@ impl RestoreRun<'_> {
         let profiles = Profiles::of(self.request.manager_home);
         let claimed =
             profiles.lock_accounts(&accounts, self.request.now, login_lock::REFRESH_TIMEOUT)?;
+        // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
+        // and Codex is kept waiting for the shortest time.
         let lock = if self.folder.exists() {
             Some(acquire_login_lock(&self.folder)?)
         } else {

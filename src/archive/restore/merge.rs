@@ -59,8 +59,10 @@ pub(super) fn merge(
             merged.local_only.insert(&id, &file);
             continue;
         };
-        let (here, staged) = (home.join(path), stage.staged_path(name.as_path()));
-        match long_path::with_both(&here, &staged, rollout::compare).at("compare", &here)? {
+        let (live_path, staged) = (home.join(path), stage.staged_path(name.as_path()));
+        match long_path::with_both(&live_path, &staged, rollout::compare)
+            .at("compare", &live_path)?
+        {
             // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
                 long_path::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;

@@ -19,8 +19,8 @@
 //!    archives everything that will change. `stage` links what stays the same. `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
-//! 4. **Exchange.** `exchange_steps` lists the steps; `partial_swap` does so where folders cannot
-//!    be exchanged, as on overlays. [`swap`] makes all staged files durable, writes the steps into
+//! 4. **Exchange.** `exchange_steps` lists the steps; `partial_swap` does so if files are
+//!    exchanged one by one, as on overlays. [`swap`] makes all staged files durable, writes the steps into
 //!    the journal, and exchanges each live path with its staged one (`step`). If Codex was started
 //!    meanwhile, it undoes all steps. Last, it removes the old state; what cannot be removed is
 //!    renamed (`leftovers`).

@@ -1,5 +1,6 @@
-//! Exchange steps for a home that cannot be exchanged as a whole: its files one by one, and those
-//! of its folders that can be renamed as a whole.
+//! Exchange steps for a home that is not exchanged as a whole: its files one by one, and those of
+//! its folders that can be renamed as a whole. Used for a restore of a few files, for a home on an
+//! overlay, and if an unchanged file cannot be linked.
 //!
 //! On an overlay, as in a container, a folder of a lower layer cannot be renamed. A folder that was
 //! created in the container can be, with everything in it.
@@ -67,11 +68,11 @@ impl RestoreRun<'_> {
         let mut failed = Vec::new();
         for folder in &whole_folders {
             let root = self.stage.root_of(folder);
-            let linked = match folder.strip_prefix(&root.prefix) {
+            let result = match folder.strip_prefix(&root.prefix) {
                 Ok(rest) if !rest.as_os_str().is_empty() => linker.link_entry_of(root, rest),
                 _ => linker.link_root(root),
             };
-            match linked {
+            match result {
                 // A file of another user may allow neither reads nor links. It stays in place.
                 Err(e) if is_access_denied(&e) => failed.push(folder.clone()),
                 other => other?,

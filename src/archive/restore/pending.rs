@@ -89,7 +89,7 @@ pub fn candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
-    let mut found: Vec<_> = restore_folders(codex_home)
+    let mut candidates: Vec<_> = restore_folders(codex_home)
         .into_iter()
         .filter(|folder| swap::is_pending(folder))
         .map(|folder| (folder, None))
@@ -97,11 +97,11 @@ pub fn candidate_folders(
     if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {
         for pointer in pointers.flatten().map(|e| e.path()) {
             if let Ok(bytes) = file_open::read(&pointer) {
-                found.push((path_from_bytes(bytes), Some(pointer)));
+                candidates.push((path_from_bytes(bytes), Some(pointer)));
             }
         }
     }
-    found
+    candidates
 }
 
 /// Returns true if another process is restoring `codex_home`.

@@ -50,8 +50,8 @@ impl RestoreRun<'_> {
         // Codex uses the database with the highest version.
         let states = self.contents.files.iter();
         let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
-        let found = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
-        let Some(entry) = found.filter(|_| !ids.is_empty()) else {
+        let newest = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
+        let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
             return Ok(None);
         };
         let database = self.swap.folder().join("archived.sqlite");

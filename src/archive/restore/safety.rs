@@ -174,8 +174,8 @@ impl RestoreRun<'_> {
     }
 
     fn is_folder(&self, relative: &Path) -> bool {
-        let here = self.folder.join(relative);
-        here.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+        let live_path = self.folder.join(relative);
+        live_path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
 
     /// Returns the databases outside of the home that are replaced, by their names in an archive.
@@ -223,16 +223,16 @@ impl RestoreRun<'_> {
             };
             let mut free = names.filter(is_free);
             let folder = free.next().unwrap_or_default();
-            for here in std::iter::once(live.clone()).chain(home::database_sidecars(&live)) {
-                if here.symlink_metadata().is_err() {
+            for live_path in std::iter::once(live.clone()).chain(home::database_sidecars(&live)) {
+                if live_path.symlink_metadata().is_err() {
                     continue;
                 }
                 let kept = Path::new(home::DB_BACKUPS)
                     .join(&folder)
-                    .join(here.file_name().unwrap_or_default());
+                    .join(live_path.file_name().unwrap_or_default());
                 let staged = self.stage.staged_path(&kept);
                 atomic::create_private_folder(atomic::parent_of(&staged))?;
-                tree::share(&here, &staged)?;
+                tree::share(&live_path, &staged)?;
             }
             self.notes.push(format!(
                 "{} is damaged and not in the safety backup; it was kept in {}/{folder}",

@@ -497,9 +497,9 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
 pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
     let probe = folder.join("case-probe");
     drop(atomic::create_private(&probe)?);
-    let found = folder.join("CASE-PROBE").symlink_metadata().is_ok();
+    let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
     tree::remove(&probe)?;
-    Ok(found)
+    Ok(ignores)
 }
 
 /// Probes the exchange call with two empty folders.

@@ -99,8 +99,8 @@ impl Backup {
 impl ExchangeStep {
     /// Records the step that exchanges the current files at `live` and `staged`.
     pub fn new(live: PathBuf, staged: PathBuf) -> Self {
-        let note = |path: &Path| FileId::note(path).ok().flatten();
-        let (live_id, staged_id) = (note(&live), note(&staged));
+        let id_of = |path: &Path| FileId::note(path).ok().flatten();
+        let (live_id, staged_id) = (id_of(&live), id_of(&staged));
         Self {
             live,
             staged,
@@ -133,7 +133,7 @@ impl ExchangeStep {
 
     /// Reads the inodes at the paths and returns the status.
     pub(super) fn status(&self, backup: &Backup) -> Result<StepStatus, IoError> {
-        let side = |path: &Path| {
+        let identity = |path: &Path| {
             Ok(match look(path)? {
                 None => EntryIdentity::Absent,
                 Some((id, _)) if self.staged_id.is_some_and(|new| new.is(id)) => EntryIdentity::New,
@@ -144,7 +144,7 @@ impl ExchangeStep {
         if backup.existing()?.is_some() {
             return Ok(StepStatus::Interrupted);
         }
-        Ok(self.status_of(side(&self.live)?, side(&self.staged)?))
+        Ok(self.status_of(identity(&self.live)?, identity(&self.staged)?))
     }
 
     /// Returns the status for the inodes at the two paths, if there is no backup.
@@ -222,11 +222,11 @@ impl ExchangeStep {
             return Ok(None);
         };
         let live = look(&self.live)?;
-        let set = look(path)?;
-        let is_second_name = set
+        let kept = look(path)?;
+        let is_link_to_live = kept
             .zip(live.as_ref())
-            .is_some_and(|((set, _), (live, _))| set.is(*live));
-        if is_second_name {
+            .is_some_and(|((kept, _), (live, _))| kept.is(*live));
+        if is_link_to_live {
             // Correct whatever happened to the staged file.
             remove_file(path)?;
             return Ok(None);
@@ -236,9 +236,9 @@ impl ExchangeStep {
             return Ok(None);
         }
         if path == backup.moved && (live.is_none() || !is_login) {
-            let left = free_live_name(&self.live)?;
+            let moved_to = free_live_name(&self.live)?;
             rename(path, &self.live).at("rename", path)?;
-            return Ok(left);
+            return Ok(moved_to);
         }
         if is_login {
             save(path)?;
@@ -249,23 +249,23 @@ impl ExchangeStep {
 
     /// Renames a backup of an older version, beside the staged path, to its name in this version.
     pub(super) fn adopt_legacy_backup(&self, backup: &Backup) -> Result<(), IoError> {
-        let older = with_suffix(&self.staged, ".aside");
-        let Some((id, meta)) = look(&older)? else {
+        let legacy = with_suffix(&self.staged, ".aside");
+        let Some((id, meta)) = look(&legacy)? else {
             return Ok(());
         };
-        let sides = [self.live_id, self.staged_id];
+        let known_ids = [self.live_id, self.staged_id];
         // The user may have a file with this name.
-        if !sides.iter().flatten().any(|side| side.is(id)) {
+        if !known_ids.iter().flatten().any(|known| known.is(id)) {
             return Ok(());
         }
-        let is_second_name = look(&self.live)?.is_some_and(|(live, _)| live.is(id));
-        let is_linked = !meta.is_dir() && is_second_name;
+        let is_link_to_live = look(&self.live)?.is_some_and(|(live, _)| live.is(id));
+        let is_linked = !meta.is_dir() && is_link_to_live;
         let name = if is_linked {
             &backup.linked
         } else {
             &backup.moved
         };
-        rename(&older, name).at("rename", &older)
+        rename(&legacy, name).at("rename", &legacy)
     }
 
     /// Frees the path that this step moves a file to, if another program has created a file there
@@ -274,11 +274,11 @@ impl ExchangeStep {
         &self,
         direction: Direction,
     ) -> Result<Option<PathBuf>, IoError> {
-        let is_taken = match direction {
+        let must_be_free = match direction {
             Direction::Forward => self.live_id.is_none(),
             Direction::Back => self.staged_id.is_none(),
         };
-        if is_taken {
+        if must_be_free {
             free_live_name(&self.live)
         } else {
             Ok(None)

@@ -1,4 +1,4 @@
-//! What `backup` says of an archive, in JSON and in words.
+//! Output of `backup`, as text and JSON.
 
 use super::super::account::local;
 use super::{BackupPlan, BackupResult};
@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document of `backup --json`. Its keys are a contract.
 #[derive(Serialize)]
 struct BackupJson<'a> {
     archive: Option<String>,
@@ -106,7 +106,7 @@ pub(super) fn show_done(
     ui.report(ui.paint(Style::Strong, &name));
     let who = match &metadata.email {
         Some(email) => format!(" of {email}"),
-        None => ", nobody is signed in".to_owned(),
+        None => ", signed out".to_owned(),
     };
     ui.report(format_args!(
         "{}{who}: {}, {} in {}",
@@ -126,14 +126,14 @@ pub(super) fn show_done(
         ui.report(ui.paint(
             Style::Dim,
             format_args!(
-                "{} taken over from the archive before",
+                "{} copied from the previous archive",
                 bytes(done.reused_bytes)
             ),
         ));
     }
     show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
     ui.note(format_args!(
-        "put it back with: codex-manager restore {}",
+        "restore it with: codex-manager restore {}",
         shell::word(&name)
     ));
 }
@@ -145,7 +145,8 @@ fn show_left_out(
     damaged: &[PathNote],
 ) {
     let ui = &context.ui;
-    // The SQLite files beside a database are in the archive by way of the database.
+    // SQLite's files beside a database are not reported: their content is in the database's
+    // snapshot.
     let names: Vec<_> = excluded
         .iter()
         .filter(|e| !e.reason.starts_with("included in"))
@@ -163,7 +164,7 @@ fn show_left_out(
     }
     for item in damaged {
         ui.warn(format_args!(
-            "archived as it is, but damaged: {} ({})",
+            "archived unchanged, but damaged: {} ({})",
             item.path.display(),
             item.reason
         ));
@@ -200,15 +201,15 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome,
     Ok(Outcome::partial_if(!is_whole))
 }
 
-/// Says which globs of the command line left nothing out: a typo may be in them.
+/// Warns of globs of the command line that match nothing, because they may be misspelled.
 pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded: &[PathNote]) {
     for glob in globs {
         let left_out = excluded.iter().map(|item| item.path.as_path());
         if Excludes::matches_nothing(glob, left_out) {
             let word = shell::word(glob);
-            context.ui.warn(format_args!(
-                "--exclude {word} fits nothing that would be archived"
-            ));
+            context
+                .ui
+                .warn(format_args!("--exclude {word} matches nothing"));
         }
     }
 }

@@ -147,12 +147,12 @@ impl Swap {
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
         self.journal.folders.push(JournalPath(folder.to_path_buf()));
         self.write_journal()?;
-        let made = atomic::create_private_folder(folder);
-        if made.is_err() && folder.symlink_metadata().is_err() {
+        let created = atomic::create_private_folder(folder);
+        if created.is_err() && folder.symlink_metadata().is_err() {
             // The folder does not exist: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
-        Ok(made?)
+        Ok(created?)
     }
 
     /// Returns the folder with the journal.
@@ -176,6 +176,8 @@ impl Swap {
         check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
         self.journal.since_ns = self.prepare_backup_folders()?;
+        // Durable before the journal says `committing`: after a power failure, a recovery exchanges
+        // whatever is staged.
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
@@ -198,10 +200,11 @@ impl Swap {
             };
             self.journal.undo_destinations = undo_destinations.iter().map(pair).collect();
             self.undo_steps()?;
-            let left = self.move_out_new_state()?;
+            let moved = self.move_out_new_state()?;
             self.reset_journal()?;
-            return Ok(SwapOutcome::Undone(left));
+            return Ok(SwapOutcome::Undone(moved));
         }
+        // Only now: until the journal says so, the staged files are the only way back.
         if self.record_committed().is_err() {
             // A later process finds every step done and removes the old state.
             self.finished = true;
@@ -248,7 +251,7 @@ impl Swap {
     /// Moves the staged new state to its destinations and returns them. A killed process may have
     /// moved some of it.
     fn move_out_new_state(&self) -> Result<Vec<PathBuf>, SwapError> {
-        let mut left = Vec::new();
+        let mut moved = Vec::new();
         for (JournalPath(staged), JournalPath(place)) in &self.journal.undo_destinations {
             if staged.symlink_metadata().is_ok() {
                 let names = (2..).map(|n| atomic::with_suffix(place, &format!("-{n}")));
@@ -256,12 +259,12 @@ impl Swap {
                 let is_free = |name: &PathBuf| name.symlink_metadata().is_err();
                 let free = names.find(is_free).unwrap_or_else(|| place.clone());
                 atomic::rename(staged, &free)?;
-                left.push(free);
+                moved.push(free);
             } else if place.symlink_metadata().is_ok() {
-                left.push(place.clone());
+                moved.push(place.clone());
             }
         }
-        Ok(left)
+        Ok(moved)
     }
 
     /// Records durably that the staged files are the old state and may be removed.
@@ -278,14 +281,14 @@ impl Swap {
     /// staged files have to stay, because another process may follow the old journal.
     fn reset_journal(&mut self) -> Result<(), SwapError> {
         let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
-        let disarmed = JournalFile::prepared(folders, home);
-        if document::write(&self.path, &disarmed).is_err() {
+        let empty_journal = JournalFile::prepared(folders, home);
+        if document::write(&self.path, &empty_journal).is_err() {
             // Removing the journal needs no disk space. A later process then knows only the first
             // folder; this process removes the others.
             tree::remove(&self.path)?;
             atomic::sync_folder(self.folder())?;
         }
-        self.journal = disarmed;
+        self.journal = empty_journal;
         Ok(())
     }
 
@@ -348,8 +351,8 @@ fn check_disjoint<'a>(mut names: impl Iterator<Item = &'a Path> + Clone) -> Resu
         }
     }
     let is_below = |name: &&Path| name.ancestors().skip(1).any(|above| all.contains(above));
-    let clash = names.find(is_below);
-    clash.map_or(Ok(()), |name| {
+    let conflict = names.find(is_below);
+    conflict.map_or(Ok(()), |name| {
         Err(SwapError::ConflictingSteps(name.to_path_buf()))
     })
 }

@@ -201,12 +201,12 @@ impl Swap {
         if self.has_unknown_step(&statuses, direction) {
             return Ok(Recovery::Deferred(unrecognized));
         }
-        let is = |wanted: StepStatus| move |status: &StepStatus| *status == wanted;
-        let has_interrupted = statuses.iter().any(is(StepStatus::Interrupted));
+        let has_status = |wanted: StepStatus| move |status: &StepStatus| *status == wanted;
+        let has_interrupted = statuses.iter().any(has_status(StepStatus::Interrupted));
         // Exchanges by renames may have stopped in the first step.
-        let has_begun = has_interrupted || statuses.iter().any(is(StepStatus::Done));
+        let has_begun = has_interrupted || statuses.iter().any(has_status(StepStatus::Done));
         let needs_exchange = has_interrupted
-            || has_begun && statuses.iter().any(is(pending_status(direction)))
+            || has_begun && statuses.iter().any(has_status(remaining_status(direction)))
             || !self.journal.undo_destinations.is_empty();
         if needs_exchange {
             let holders = guard.holders(&home);
@@ -225,7 +225,7 @@ impl Swap {
                 return Ok(Recovery::Deferred(unrecognized));
             }
         }
-        if direction == Direction::Forward && !statuses.iter().any(is(StepStatus::Done)) {
+        if direction == Direction::Forward && !statuses.iter().any(has_status(StepStatus::Done)) {
             // The home is complete and may have been used since. Going forward could lose later
             // changes.
             return Ok(Recovery::Undone(kept_beside));
@@ -312,7 +312,7 @@ impl Swap {
         let mut numbers = Vec::new();
         for (number, status) in statuses.iter().enumerate() {
             let step = &self.journal.steps[number];
-            if *status != pending_status(direction)
+            if *status != remaining_status(direction)
                 || direction == Direction::Back && !step.can_be_undone()?
             {
                 continue;
@@ -365,7 +365,7 @@ impl Swap {
 }
 
 /// Returns the status of steps that still have to be exchanged.
-fn pending_status(direction: Direction) -> StepStatus {
+fn remaining_status(direction: Direction) -> StepStatus {
     match direction {
         Direction::Forward => StepStatus::Pending,
         Direction::Back => StepStatus::Done,
@@ -429,7 +429,7 @@ mod tests {
     fn kill(fixture: &SwapFixture, swap: Swap, renames: usize, work: impl FnOnce(&Swap)) -> bool {
         let mut killed = false;
         fixture.kill(swap, |swap| {
-            killed = killed_after_renames(renames, || work(swap))
+            killed = killed_after_renames(renames, || work(swap));
         });
         !killed
     }

@@ -1,6 +1,6 @@
-//! What the next archive copies from the one before, and what it must not.
+//! Reuse of the previous archive: which members are copied, and which must not be.
 
-use crate::support::archives::{COPYING, put_back, take};
+use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::sample::{backup, put, sample_home, text};
@@ -21,7 +21,7 @@ const MIB: usize = 1 << 20;
 const ROLLOUT: &str =
     "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
 
-/// Lines that compress by two or so, all different.
+/// Distinct lines that compress by a factor of about two.
 fn lines(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut text = Vec::with_capacity(len + 64);
@@ -54,7 +54,7 @@ fn assert_good(env: &TestEnv, archive: &Path) {
     assert!(problems.is_empty(), "{problems:?}");
 }
 
-/// Sets the time back to what it was after a change in place.
+/// Changes one byte and restores the modification time.
 fn change_in_place(path: &Path, at: u64) {
     let file = File::options()
         .read(true)
@@ -69,7 +69,7 @@ fn change_in_place(path: &Path, at: u64) {
 }
 
 #[test]
-fn little_is_written_when_little_changed() {
+fn a_small_change_writes_few_new_members() {
     let env = TestEnv::in_memory();
     for n in 0..100 {
         put(
@@ -79,10 +79,12 @@ fn little_is_written_when_little_changed() {
         );
     }
     put(&env, ROLLOUT, lines(6 * MIB, 1000));
-    let (first, full) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, full) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     assert_eq!(full.reused_bytes, 0);
     let source = PreviousArchive::open(&first, COPYING).expect("a source");
-    let (same, packed) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (same, packed) =
+        create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let members: u64 = packed.manifest.members.iter().map(|m| m.len).sum();
     assert!(
         packed.reused_bytes * 100 >= members * 99,
@@ -93,7 +95,8 @@ fn little_is_written_when_little_changed() {
 
     put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 77));
     let source = PreviousArchive::open(&same, COPYING).expect("a source");
-    let (next, packed) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (next, packed) =
+        create_archive(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("archived");
     assert!(
         packed.reused_bytes * 100 >= packed.archive_bytes * 93,
         "{packed:?}"
@@ -107,14 +110,16 @@ fn little_is_written_when_little_changed() {
 }
 
 #[test]
-fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
+fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let env = TestEnv::in_memory();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));
-    let (first, old) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, old) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut file = File::options().append(true).open(&path).expect("open");
     file.write_all(&lines(300, 2)).expect("append");
     let source = PreviousArchive::open(&first, COPYING).expect("a source");
-    let (second, new) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (second, new) =
+        create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let (a, b) = (chunks(&old.manifest), chunks(&new.manifest));
     assert_eq!((a.len(), b.len()), (6, 6));
     let kept: u64 = a[..5].iter().map(|m| m.len).sum();
@@ -128,21 +133,23 @@ fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
     // A change in the third chunk: two are kept.
     change_in_place(&path, 9 * MIB as u64);
     let source = PreviousArchive::open(&second, COPYING).expect("a source");
-    let (third, new) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (third, new) =
+        create_archive(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let kept: u64 = a[..2].iter().map(|m| m.len).sum();
     assert_eq!(new.reused_bytes, kept);
     assert_good(&env, &third);
-    let restored = put_back(&env, &third, "restored").join(ROLLOUT);
+    let restored = restore_archive(&env, &third, "restored").join(ROLLOUT);
     assert!(fs::read(restored).expect("read") == fs::read(&path).expect("read"));
 }
 
 #[test]
-fn a_change_in_place_is_noticed_though_size_and_time_are_the_same() {
+fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let env = TestEnv::in_memory();
     let small = put(&env, "notes/small", lines(700, 1));
     let large = put(&env, "notes/large", lines(MIB, 2));
-    let (mut archive, _) = take(&env, "0.tar.gz", Compression::Fast, None).expect("take");
-    // At once, many times: the clock of the file system stands still for milliseconds.
+    let (mut archive, _) =
+        create_archive(&env, "0.tar.gz", Compression::Fast, None).expect("archived");
+    // Repeated without a pause: the clock of the file system stands still for milliseconds.
     for round in 1..40 {
         change_in_place(&small, round);
         change_in_place(&large, round * 7);
@@ -152,72 +159,76 @@ fn a_change_in_place_is_noticed_though_size_and_time_are_the_same() {
         };
         let source = PreviousArchive::open(&archive, options).expect("a source");
         let name = format!("{round}.tar.gz");
-        let (next, packed) = take(&env, &name, Compression::Fast, Some(&source)).expect("take");
+        let (next, packed) =
+            create_archive(&env, &name, Compression::Fast, Some(&source)).expect("archived");
         change_in_place(&small, 0);
         let source = PreviousArchive::open(&next, options).expect("a source");
         let (again, second) =
-            take(&env, "again.tar.gz", Compression::Fast, Some(&source)).expect("take");
-        let told = |packed: &codex_manager::archive::pack::FinishedArchive| {
+            create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source))
+                .expect("archived");
+        let listed = |packed: &codex_manager::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
                 .map(|f| f.sha256.expect("a digest").to_string())
                 .collect::<Vec<_>>()
         };
         let now = [&large, &small].map(|p| digest(&fs::read(p).expect("read")));
-        assert_eq!(told(&second), now, "round {round}");
-        assert_eq!(told(&packed)[0], now[0], "round {round}");
+        assert_eq!(listed(&second), now, "round {round}");
+        assert_eq!(listed(&packed)[0], now[0], "round {round}");
         assert_good(&env, &again);
         archive = next;
     }
 }
 
 #[test]
-fn rehash_reads_everything_whatever_the_stamps_say() {
+fn rehash_reads_every_file_despite_equal_stamps() {
     let env = TestEnv::in_memory();
-    put(&env, "notes/small", "what is there\n");
+    put(&env, "notes/small", "file content\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
-    // Older than the tick of the clock that the capture begins in.
+    // Older than the clock tick in which the capture begins.
     env.tick();
-    let (first, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
-    // The stamps of what is there, on other content.
+    let (first, _) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    // The stamps of the current files, with other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
     for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
         parts.entry(name).content[at] ^= 1;
-        let told = digest(&parts.entry(name).content);
-        let files = parts.told()["files"].as_array_mut().expect("files");
+        let listed = digest(&parts.entry(name).content);
+        let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
         let file = files
             .iter_mut()
             .find(|f| f["path"] == name)
             .expect("listed");
-        file["sha256"] = told.into();
+        file["sha256"] = listed.into();
     }
     let forged = env.write("backups/forged.tar.gz", parts.pack());
     assert_good(&env, &forged);
     let seen = |options: ReuseOptions, name: &str| {
         let source = PreviousArchive::open(&forged, options).expect("a source");
         let (archive, packed) =
-            take(&env, name, Compression::Default, Some(&source)).expect("take");
-        let small = put_back(&env, &archive, &format!("restored-{name}")).join("notes/small");
+            create_archive(&env, name, Compression::Default, Some(&source)).expect("archived");
+        let small =
+            restore_archive(&env, &archive, &format!("restored-{name}")).join("notes/small");
         assert_good(&env, &archive);
         (
             fs::read_to_string(small).expect("read"),
             packed.reused_bytes,
         )
     };
-    // Without it stamps are believed: that is what they are for.
-    assert_eq!(seen(COPYING, "believing").0, "whau is there\n");
+    // Without --rehash, equal stamps mean equal content.
+    assert_eq!(seen(COPYING, "believing").0, "fild content\n");
     let rehash = ReuseOptions {
         rehash: true,
         ..COPYING
     };
     let (small, reused) = seen(rehash, "rehash");
-    assert_eq!(small, "what is there\n");
-    // A chunk whose content is the same may be copied: it was read and compared.
+    assert_eq!(small, "file content\n");
+    // A chunk with equal content may be copied, because it was read and compared.
     assert!(reused > 0);
 }
 
 #[test]
-fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
+fn no_damaged_member_is_copied_when_all_are_checked() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(5 * MIB, 5));
@@ -230,23 +241,23 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
     let run = env
         .run(["backup", "--no-status", "--json", "--verify-reused", "all"])
         .code(0);
-    assert!(run.stderr.contains("nothing is copied from it"), "{run}");
+    assert!(run.stderr.contains("every file is read instead"), "{run}");
     let second = env
         .manager_home()
         .join("backups")
         .join(run.json()["archive"].as_str().expect("name"));
     let _ = env.run(["verify", &text(&second)]).code(0);
     assert_eq!(fs::read(&first).expect("read"), bytes);
-    // The library says whose fault it was.
+    // The library names the damaged archive.
     let home = env.codex_home();
     let source = PreviousArchive::open(&first, COPYING).expect("its index is whole");
-    match take(&env, "x.tar.gz", Compression::Default, Some(&source)) {
+    match create_archive(&env, "x.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
     }
     assert!(home.join(ROLLOUT).exists());
 
-    // One without a readable index is not even looked into.
+    // An archive without a readable index is not opened further.
     let end = bytes.len();
     bytes[end - 100] ^= 1;
     fs::write(&first, &bytes).expect("write");
@@ -254,18 +265,19 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
 }
 
 #[track_caller]
-fn told_by_verify(env: &TestEnv, archive: &Path) {
+fn reported_by_verify(env: &TestEnv, archive: &Path) {
     let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
-    let told = report.problems[0].contains("does not match its digest");
-    assert!(told, "{report:?}");
+    let listed = report.problems[0].contains("does not match its digest");
+    assert!(listed, "{report:?}");
 }
 
 #[test]
-fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
+fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
     env.tick();
-    let (first, packed) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (first, packed) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let good = fs::read(&first).expect("read");
     let with = |verify| ReuseOptions { verify, ..COPYING };
     let (mut found, mut carried) = (0, 0);
@@ -274,17 +286,17 @@ fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
         bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
         fs::write(&first, bytes).expect("write");
         let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
-        let taken = take(&env, "1.tar.gz", Compression::Default, Some(&trusting));
-        told_by_verify(&env, &taken.expect("nothing is compared").0);
+        let taken = create_archive(&env, "1.tar.gz", Compression::Default, Some(&trusting));
+        reported_by_verify(&env, &taken.expect("nothing is compared").0);
         let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
-        match take(&env, "1.tar.gz", Compression::Default, Some(&source)) {
+        match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
                 assert_eq!(archive, first);
                 found += 1;
             }
             Err(e) => panic!("{e}"),
             Ok((second, _)) => {
-                told_by_verify(&env, &second);
+                reported_by_verify(&env, &second);
                 carried += 1;
             }
         }
@@ -296,13 +308,13 @@ fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
 }
 
 #[test]
-fn what_was_compressed_less_is_compressed_again() {
+fn members_with_a_lower_compression_are_compressed_again() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(5 * MIB, 8));
     put(&env, "notes/small", lines(5000, 9));
     let levels = [Compression::Fast, Compression::Default, Compression::Best];
     for from in levels {
-        let (source, _) = take(&env, "source.tar.gz", from, None).expect("take");
+        let (source, _) = create_archive(&env, "source.tar.gz", from, None).expect("archived");
         for to in levels {
             let options = ReuseOptions {
                 compression: to,
@@ -310,7 +322,8 @@ fn what_was_compressed_less_is_compressed_again() {
             };
             let opened = PreviousArchive::open(&source, options);
             assert_eq!(opened.is_some(), from >= to, "{from:?} to {to:?}");
-            let (archive, packed) = take(&env, "next.tar.gz", to, opened.as_ref()).expect("take");
+            let (archive, packed) =
+                create_archive(&env, "next.tar.gz", to, opened.as_ref()).expect("archived");
             assert_eq!(packed.reused_bytes > 0, from >= to, "{from:?} to {to:?}");
             assert_eq!(packed.manifest.effort, to.effort());
             assert_good(&env, &archive);
@@ -319,10 +332,11 @@ fn what_was_compressed_less_is_compressed_again() {
 }
 
 #[test]
-fn an_archive_that_was_packed_again_is_no_source() {
+fn a_recompressed_archive_is_not_reused() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(2 * MIB, 8));
-    let (archive, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let (archive, _) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut tar = Vec::new();
     let bytes = fs::read(&archive).expect("read");
     MultiGzDecoder::new(&*bytes)
@@ -366,7 +380,7 @@ fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
 }
 
 #[test]
-fn an_archive_that_verify_found_damaged_is_no_source() {
+fn an_archive_that_verify_found_damaged_is_not_reused() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(9 * MIB, 1));
@@ -381,7 +395,7 @@ fn an_archive_that_verify_found_damaged_is_no_source() {
     let mut byte = [0];
     file.read_exact_at(&mut byte, middle).expect("read");
     file.write_all_at(&[byte[0] ^ 1], middle).expect("write");
-    // With the time that it had: nothing but its bytes tells.
+    // The modification time is restored, so only the bytes differ.
     file.set_modified(
         fs::metadata(&damaged)
             .expect("stat")
@@ -397,7 +411,7 @@ fn an_archive_that_verify_found_damaged_is_no_source() {
         let next = backup(&env, args);
         assert_good(&env, &next);
     }
-    // What is put back by default is a good one.
+    // `restore latest` selects a good archive.
     let run = env
         .run(["restore", "latest", "--dry-run", "--json"])
         .code(0);

@@ -1,7 +1,7 @@
-//! Archives whose index lies, or whose members hold what they should not: refused by `restore` and
-//! `verify`, and nothing is written anywhere.
+//! Archives with a forged index, or with other data in members than the index says: `restore` and
+//! `verify` refuse them and write nothing.
 
-use crate::hostile::{NAME, World};
+use crate::hostile::{HostileTest, NAME};
 use crate::support::env::assert_same_tree;
 use crate::support::hostile::{Entry, Parts, Piece, digest, gzip};
 use crate::support::sample::{assert_same_home, put, text};
@@ -20,7 +20,7 @@ const MIB: usize = 1 << 20;
 const LARGE: &str = "prompts/large";
 const LARGE_LEN: usize = 9 * MIB + 5;
 
-/// Text that compresses, without a period that a chunk could share.
+/// Compressible text without a period that two chunks could share.
 fn content(len: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut text = Vec::with_capacity(len + 64);
@@ -35,15 +35,15 @@ fn content(len: usize) -> Vec<u8> {
 }
 
 /// A home with large and small files.
-fn world() -> World {
-    World::with(|env| {
+fn world() -> HostileTest {
+    HostileTest::with(|env| {
         put(env, LARGE, content(LARGE_LEN));
         put(env, "prompts/chunk", content(4 * MIB));
         put(env, "prompts/small", content(513));
     })
 }
 
-/// The place of the first member that holds something of this kind.
+/// Returns the position of the first member with content of this kind.
 fn place(index: &[Value], kind: &str) -> usize {
     let found = index.iter().position(|m| holds(&m["holds"], kind));
     found.unwrap_or_else(|| panic!("no {kind}"))
@@ -58,7 +58,7 @@ fn piece(pieces: &[Piece], kind: &str) -> usize {
     found.unwrap_or_else(|| panic!("no {kind}"))
 }
 
-/// The first chunk of a file that has more.
+/// Returns the position of the first chunk of a file with several.
 fn first_of_several(pieces: &[Piece]) -> usize {
     let found = pieces
         .windows(2)
@@ -74,14 +74,14 @@ fn add(value: &mut Value, by: i64) {
         .into();
 }
 
-/// One lie in the index.
+/// One forged value in the index.
 type Lie = fn(&mut Vec<Value>);
 
-/// One change of the members; what the index says of their bytes stays true.
+/// One change of the members. The index stays correct about their bytes.
 type Recut = fn(&mut Vec<Piece>);
 
 #[test]
-fn an_honest_index_is_believed() {
+fn a_valid_index_is_accepted() {
     let world = world();
     let path = text(&world.env.write(NAME, world.parts().pack()));
     let before = world.env.tree("home/.codex");
@@ -94,7 +94,7 @@ fn an_honest_index_is_believed() {
 }
 
 #[test]
-fn an_index_that_lies_about_places_is_refused() {
+fn an_index_with_wrong_offsets_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
     let lies: [(&str, Lie, &str); 18] = [
@@ -165,7 +165,7 @@ fn an_index_that_lies_about_places_is_refused() {
                 let c = place(i, "chunk");
                 add(&mut i[c]["size"], -1);
             },
-            "another size",
+            "the wrong size",
         ),
         ("negative", |i| i[0]["size"] = (-1).into(), "manifest"),
         ("fraction", |i| i[0]["len"] = 1.5.into(), "manifest"),
@@ -183,7 +183,7 @@ fn an_index_that_lies_about_places_is_refused() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn an_index_that_lies_about_what_members_hold_is_refused() {
+fn an_index_with_wrong_member_contents_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
     let lies: [(&str, Lie, &str); 22] = [
@@ -270,7 +270,7 @@ fn an_index_that_lies_about_what_members_hold_is_refused() {
             "out of order",
         ),
         (
-            "head of nobody",
+            "head of an unlisted file",
             |i| {
                 let h = place(i, "head");
                 i[h]["holds"]["head"] = u64::MAX.into();
@@ -286,7 +286,7 @@ fn an_index_that_lies_about_what_members_hold_is_refused() {
             "the index is wrong",
         ),
         (
-            "chunk of nobody",
+            "chunk of an unlisted file",
             |i| {
                 let c = place(i, "chunk");
                 i[c]["holds"]["chunk"][0] = u64::MAX.into();
@@ -360,7 +360,7 @@ fn an_index_that_lies_about_what_members_hold_is_refused() {
         index[a]["holds"] = std::mem::replace(&mut index[b]["holds"], held);
     };
     world.refuses("swapped", &parts.pack_pieces(&pieces, swap), "");
-    // A large file and a small one cut the other way round.
+    // A large file stored like a small one, and a small one like a large one.
     let mut one = pieces.clone();
     let head = piece(&one, "head");
     let number = one[head].holds["head"].clone();
@@ -426,7 +426,7 @@ fn members_in_another_order_are_refused() {
         recut(&mut pieces);
         world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
     }
-    // The content of two chunks swapped, and the index honest about it.
+    // The content of two chunks is swapped, and the index says so.
     let mut pieces = parts.pieces();
     let chunk = first_of_several(&pieces);
     let tar = pieces[chunk].tar.clone();
@@ -440,7 +440,7 @@ fn members_in_another_order_are_refused() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn what_hides_in_a_member_is_refused() {
+fn hidden_data_in_a_member_is_refused() {
     let world = world();
     let parts = world.parts();
     let cuts: [(&str, Recut, &str); 11] = [
@@ -469,7 +469,7 @@ fn what_hides_in_a_member_is_refused() {
         (
             "an entry among small files",
             |p| hide(p, "files", false),
-            "not what the manifest lists",
+            "not the entry that the manifest lists",
         ),
         (
             "an entry behind the end of a tar",
@@ -479,7 +479,7 @@ fn what_hides_in_a_member_is_refused() {
         (
             "a file among folders",
             |p| hide(p, "structure", false),
-            "not what the manifest lists",
+            "not the entry that the manifest lists",
         ),
         (
             "a file behind folders",
@@ -502,7 +502,7 @@ fn what_hides_in_a_member_is_refused() {
             "not the header",
         ),
         (
-            "a long name for nobody",
+            "a long name without an entry",
             |p| {
                 let files = piece(p, "files");
                 let mut tar = Vec::new();
@@ -518,7 +518,7 @@ fn what_hides_in_a_member_is_refused() {
                 let files = piece(p, "files");
                 p[files].tar.extend(&hidden()[..512]);
             },
-            "not what the manifest lists",
+            "not the entry that the manifest lists",
         ),
         (
             "an end in the middle",
@@ -550,14 +550,14 @@ fn what_hides_in_a_member_is_refused() {
     );
 }
 
-/// An entry that no manifest lists.
+/// Returns a tar entry that the manifest does not list.
 fn hidden() -> Vec<u8> {
     let mut tar = Vec::new();
     Entry::file("hidden", "x").write(&mut tar);
     tar
 }
 
-/// Adds it to a member, perhaps behind what ends a tar.
+/// Adds such an entry to a member, optionally after the end-of-tar blocks.
 fn hide(pieces: &mut [Piece], kind: &str, behind_end: bool) {
     let tar = &mut pieces[piece(pieces, kind)].tar;
     if behind_end {
@@ -567,17 +567,17 @@ fn hide(pieces: &mut [Piece], kind: &str, behind_end: bool) {
 }
 
 #[test]
-fn what_stands_behind_the_gzip_stream_of_a_member_is_refused() {
+fn data_after_the_gzip_stream_of_a_member_is_refused() {
     let world = world();
     let parts = world.parts();
     for kind in ["structure", "files", "head", "chunk"] {
         let mut pieces = parts.pieces();
         let place = piece(&pieces, kind);
-        // Other programs unpack it.
+        // Other programs would unpack the hidden entry.
         pieces[place].tail = gzip(&hidden());
         let archive = parts.pack_pieces(&pieces, |_| {});
         world.refuses("a second gzip stream", &archive, "data after its end");
-        // The same, but it ends as the first does.
+        // A second stream with the same trailer as the first.
         let trailer = gzip(&pieces[place].tar);
         pieces[place].tail.extend(&trailer[trailer.len() - 8..]);
         let archive = parts.pack_pieces(&pieces, |_| {});
@@ -589,9 +589,9 @@ fn what_stands_behind_the_gzip_stream_of_a_member_is_refused() {
 }
 
 #[test]
-fn members_of_another_size_are_refused() {
+fn members_with_a_wrong_size_are_refused() {
     let world = world();
-    // A file that is one member of 9 MiB; then one of which nothing follows the header.
+    // A file in one member of 9 MiB; then a large file with a header only.
     let parts = world.parts();
     let mut pieces = parts.pieces();
     let head = pieces
@@ -626,9 +626,9 @@ fn members_of_another_size_are_refused() {
         "an empty member",
     );
 
-    // An empty file cut as a large one: no chunk would show that its digest is wrong.
-    let mut parts = world.parts().with_told(Entry::file("zzz/none", ""));
-    let files = parts.told()["files"].as_array_mut().expect("files");
+    // An empty file stored like a large one: without a chunk, no digest is checked.
+    let mut parts = world.parts().with_listed(Entry::file("zzz/none", ""));
+    let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
     files.last_mut().expect("one")["sha256"] = digest(b"x").into();
     let mut pieces = parts.pieces();
     let last = pieces.last_mut().expect("one");
@@ -641,22 +641,22 @@ fn members_of_another_size_are_refused() {
 }
 
 #[test]
-fn sizes_that_no_member_has_room_for_are_refused() {
+fn files_larger_than_their_member_are_refused() {
     let world = world();
     for size in [1 << 20, 1 << 63, u64::MAX] {
         let mut parts = world.parts();
         for name in ["prompts/small", "notes.txt"] {
-            let files = parts.told()["files"].as_array_mut().expect("files");
+            let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
             let file = files.iter_mut().find(|f| f["path"] == name);
             file.expect("listed")["size"] = size.into();
         }
-        let told = format!("files of {size}");
-        world.refuses(&told, &parts.pack(), "has no room for");
+        let listed = format!("files of {size}");
+        world.refuses(&listed, &parts.pack(), "larger than their member");
     }
 }
 
 #[test]
-fn only_what_the_manifest_lists_may_count_for_nothing() {
+fn void_entries_must_be_listed() {
     let world = world();
     let large = |parts: &Parts, entry: &Entry| {
         let (head, chunks) = entry.head_and_chunks();
@@ -671,11 +671,11 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
     };
     let shrunk = Entry::file("prompts/shrunk", content(5 * MIB));
     let mut listed = world.parts();
-    listed.told()["void"] = json!(["prompts/shrunk"]);
+    listed.manifest_mut()["void"] = json!(["prompts/shrunk"]);
     let mut listed = listed.with(shrunk.clone());
     let mut pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
 
-    // As it is written for a file that became shorter.
+    // The form that is written for a file that became shorter.
     let path = text(&world.env.write(NAME, listed.pack_pieces(&pieces, |_| {})));
     let before = world.env.tree("home/.codex");
     let _ = world.env.run(["restore", &path]).code(0);
@@ -683,12 +683,12 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
     let after = world.env.tree("home/.codex");
     assert_eq!(before.0.len(), after.0.len());
 
-    // Safety backups are made by a restore; they are no part of what follows.
+    // A restore creates safety backups; they are ignored here.
     let unlisted = world.parts();
     world.refuses(
         "unlisted",
         &unlisted.pack_pieces(&pieces, |_| {}),
-        "not what the manifest lists",
+        "not the entry that the manifest lists",
     );
     let cut = pieces.pop().expect("a chunk");
     world.refuses(
@@ -708,7 +708,7 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
     pieces.insert(1, moved);
     world.refuses("elsewhere", &listed.pack_pieces(&pieces, |_| {}), "");
 
-    listed.told()["void"] = json!(["prompts/shrunk", "notes.txt"]);
+    listed.manifest_mut()["void"] = json!(["prompts/shrunk", "notes.txt"]);
     let pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
     world.refuses(
         "a real file",
@@ -716,10 +716,10 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
         "twice in the archive",
     );
     let mut missing = world.parts();
-    missing.told()["void"] = json!(["prompts/never"]);
+    missing.manifest_mut()["void"] = json!(["prompts/never"]);
     world.refuses("never there", &missing.pack(), "the void entries differ");
     let mut outside = world.parts();
-    outside.told()["void"] = json!(["../outside"]);
+    outside.manifest_mut()["void"] = json!(["../outside"]);
     world.refuses("outside", &outside.pack(), "manifest");
 }
 
@@ -727,7 +727,7 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
 fn a_footer_without_an_index_is_refused() {
     let world = world();
     let mut parts = world.parts();
-    let manifest = parts.told().as_object_mut().expect("object");
+    let manifest = parts.manifest_mut().as_object_mut().expect("object");
     manifest.remove("members");
     let text = serde_json::to_vec(manifest).expect("json");
     parts.manifest_bytes = Some(text);
@@ -735,7 +735,7 @@ fn a_footer_without_an_index_is_refused() {
 }
 
 #[test]
-fn an_archive_that_was_packed_again_is_read_as_a_stream() {
+fn a_recompressed_archive_is_read_as_a_stream() {
     let world = world();
     let mut tar = Vec::new();
     MultiGzDecoder::new(&*world.good)
@@ -760,21 +760,21 @@ fn an_archive_that_was_packed_again_is_read_as_a_stream() {
     let restored = fs::read(world.env.codex_home().join(LARGE)).expect("read");
     assert!(restored == content(LARGE_LEN));
 
-    // What the stream hides is found all the same.
+    // Hidden data is also found in a stream.
     let mut parts = world.parts();
     *parts.entry(LARGE).content.last_mut().expect("one") ^= 1;
     world.refuses("changed", &parts.pack_stream(), "digest");
 }
 
 #[test]
-fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
+fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let world = world();
     let path = world.env.write(NAME, &world.good);
     let tmp = world.env.path("tmp");
     let expected = ArchiveReader::open(&path).expect("good");
     let members = expected.manifest().expect("ours").members.clone();
     let expected = expected.contents();
-    // In each member: its header, its middle, its checksum and its length; then anywhere.
+    // In each member: the header, the middle, the checksum and the length; then random positions.
     let mut bits = Vec::new();
     for (n, member) in members.iter().enumerate() {
         let (start, end) = (member.offset, member.offset + member.len);
@@ -799,7 +799,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
         if !report.is_archive_good() {
             continue;
         }
-        // Only of the manifest's members and the footer is there no digest beside the sidecar's.
+        // The manifest's members and the footer have no digest except in the sidecar.
         let end = members.last().expect("one");
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
         let archive = ArchiveReader::open(&path).expect("opens");
