@@ -192,7 +192,7 @@ fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
         .parts()
         .with_told(Entry::special(b'2', "skills/l", "mine"))
         .with_told(Entry::file("skills/l/x", "x"));
-    world.refuses_parts("below a link", &below, "lies below");
+    world.refuses_parts("below a link", &below, "is below");
 }
 
 #[test]
