@@ -165,7 +165,7 @@ fn an_index_with_wrong_offsets_is_refused() {
                 let c = place(i, "chunk");
                 add(&mut i[c]["size"], -1);
             },
-            "another size",
+            "the wrong size",
         ),
         ("negative", |i| i[0]["size"] = (-1).into(), "manifest"),
         ("fraction", |i| i[0]["len"] = 1.5.into(), "manifest"),
@@ -469,7 +469,7 @@ fn hidden_data_in_a_member_is_refused() {
         (
             "an entry among small files",
             |p| hide(p, "files", false),
-            "not what the manifest lists",
+            "not the entry that the manifest lists",
         ),
         (
             "an entry behind the end of a tar",
@@ -479,7 +479,7 @@ fn hidden_data_in_a_member_is_refused() {
         (
             "a file among folders",
             |p| hide(p, "structure", false),
-            "not what the manifest lists",
+            "not the entry that the manifest lists",
         ),
         (
             "a file behind folders",
@@ -518,7 +518,7 @@ fn hidden_data_in_a_member_is_refused() {
                 let files = piece(p, "files");
                 p[files].tar.extend(&hidden()[..512]);
             },
-            "not what the manifest lists",
+            "not the entry that the manifest lists",
         ),
         (
             "an end in the middle",
@@ -627,8 +627,8 @@ fn members_with_a_wrong_size_are_refused() {
     );
 
     // An empty file stored like a large one: without a chunk, no digest is checked.
-    let mut parts = world.parts().with_told(Entry::file("zzz/none", ""));
-    let files = parts.told()["files"].as_array_mut().expect("files");
+    let mut parts = world.parts().with_listed(Entry::file("zzz/none", ""));
+    let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
     files.last_mut().expect("one")["sha256"] = digest(b"x").into();
     let mut pieces = parts.pieces();
     let last = pieces.last_mut().expect("one");
@@ -646,12 +646,12 @@ fn files_larger_than_their_member_are_refused() {
     for size in [1 << 20, 1 << 63, u64::MAX] {
         let mut parts = world.parts();
         for name in ["prompts/small", "notes.txt"] {
-            let files = parts.told()["files"].as_array_mut().expect("files");
+            let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
             let file = files.iter_mut().find(|f| f["path"] == name);
             file.expect("listed")["size"] = size.into();
         }
-        let told = format!("files of {size}");
-        world.refuses(&told, &parts.pack(), "has no room for");
+        let listed = format!("files of {size}");
+        world.refuses(&listed, &parts.pack(), "larger than their member");
     }
 }
 
@@ -671,7 +671,7 @@ fn void_entries_must_be_listed() {
     };
     let shrunk = Entry::file("prompts/shrunk", content(5 * MIB));
     let mut listed = world.parts();
-    listed.told()["void"] = json!(["prompts/shrunk"]);
+    listed.manifest_mut()["void"] = json!(["prompts/shrunk"]);
     let mut listed = listed.with(shrunk.clone());
     let mut pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
 
@@ -688,7 +688,7 @@ fn void_entries_must_be_listed() {
     world.refuses(
         "unlisted",
         &unlisted.pack_pieces(&pieces, |_| {}),
-        "not what the manifest lists",
+        "not the entry that the manifest lists",
     );
     let cut = pieces.pop().expect("a chunk");
     world.refuses(
@@ -708,7 +708,7 @@ fn void_entries_must_be_listed() {
     pieces.insert(1, moved);
     world.refuses("elsewhere", &listed.pack_pieces(&pieces, |_| {}), "");
 
-    listed.told()["void"] = json!(["prompts/shrunk", "notes.txt"]);
+    listed.manifest_mut()["void"] = json!(["prompts/shrunk", "notes.txt"]);
     let pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
     world.refuses(
         "a real file",
@@ -716,10 +716,10 @@ fn void_entries_must_be_listed() {
         "twice in the archive",
     );
     let mut missing = world.parts();
-    missing.told()["void"] = json!(["prompts/never"]);
+    missing.manifest_mut()["void"] = json!(["prompts/never"]);
     world.refuses("never there", &missing.pack(), "the void entries differ");
     let mut outside = world.parts();
-    outside.told()["void"] = json!(["../outside"]);
+    outside.manifest_mut()["void"] = json!(["../outside"]);
     world.refuses("outside", &outside.pack(), "manifest");
 }
 
@@ -727,7 +727,7 @@ fn void_entries_must_be_listed() {
 fn a_footer_without_an_index_is_refused() {
     let world = world();
     let mut parts = world.parts();
-    let manifest = parts.told().as_object_mut().expect("object");
+    let manifest = parts.manifest_mut().as_object_mut().expect("object");
     manifest.remove("members");
     let text = serde_json::to_vec(manifest).expect("json");
     parts.manifest_bytes = Some(text);

@@ -109,7 +109,8 @@ impl ValidArchive {
         put(&env, "skills/a b\n", vec![b'y'; 600]);
         put(&env, "sessions/2026/large", vec![b'z'; (1 << 20) + 3]);
         symlink("a b", env.codex_home().join("skills/link")).expect("link");
-        let (path, _) = create_archive(&env, "good.tar.gz", Compression::Fast, None).expect("archived");
+        let (path, _) =
+            create_archive(&env, "good.tar.gz", Compression::Fast, None).expect("archived");
         let bytes = fs::read(&path).expect("read");
         let (contents, read) = unpack(&path).expect("good");
         Self {

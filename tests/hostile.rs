@@ -121,7 +121,7 @@ fn i12_names_that_leave_the_home_are_refused() {
         let entry = Entry::file(&name, "x");
         world.refuses_parts(what, &world.parts().with(entry.clone()), because);
         // With the entry in the manifest, and without a manifest.
-        world.refuses_parts(what, &world.parts().with_told(entry.clone()), "");
+        world.refuses_parts(what, &world.parts().with_listed(entry.clone()), "");
         let mut foreign = world.parts().with(entry);
         foreign.manifest = None;
         world.refuses(what, &foreign.pack(), because);
@@ -172,7 +172,7 @@ fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
         ),
     ];
     for (what, entry, because) in cases {
-        world.refuses_parts(what, &world.parts().with_told(entry.clone()), because);
+        world.refuses_parts(what, &world.parts().with_listed(entry.clone()), because);
         let because = if entry.kind == b'2' {
             "not the link"
         } else {
@@ -182,16 +182,16 @@ fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
     }
     for name in ["auth.json", "config.toml", "state_5.sqlite"] {
         let link = Entry::special(b'2', name, "notes.txt");
-        let parts = world.parts().without(name).with_told(link);
+        let parts = world.parts().without(name).with_listed(link);
         world.refuses_parts(name, &parts, "a link in place of a login");
         let folder = Entry::file(format!("{name}/x"), "x");
-        let parts = world.parts().without(name).with_told(folder);
+        let parts = world.parts().without(name).with_listed(folder);
         world.refuses_parts(name, &parts, "a folder in place of a login");
     }
     let below = world
         .parts()
-        .with_told(Entry::special(b'2', "skills/l", "mine"))
-        .with_told(Entry::file("skills/l/x", "x"));
+        .with_listed(Entry::special(b'2', "skills/l", "mine"))
+        .with_listed(Entry::file("skills/l/x", "x"));
     world.refuses_parts("below a link", &below, "is below");
 }
 
@@ -214,7 +214,7 @@ fn i12_reserved_names_are_refused() {
         let entry = Entry::file(name, journal.to_string());
         world.refuses_parts(
             name,
-            &world.parts().with_told(entry.clone()),
+            &world.parts().with_listed(entry.clone()),
             "a name reserved for codex-manager",
         );
         let mut python = world.parts().with(entry);
@@ -262,7 +262,7 @@ fn i12_a_journal_beside_a_database_removes_nothing() {
     state_database(&scratch.join("state_5.sqlite"), &scratch);
     let database = fs::read(scratch.join("state_5.sqlite")).expect("read");
     let journal = Entry::file("state_5.sqlite-journal", journal_naming(&victim));
-    let parts = world.parts().with_told(journal.clone());
+    let parts = world.parts().with_listed(journal.clone());
     world.refuses_parts("ours", &parts, "a SQLite journal beside a database");
     let python = Parts {
         entries: vec![
@@ -292,10 +292,10 @@ fn duplicates_and_case_variants_are_refused() {
     let world = HostileTest::new();
     let twice = Entry::file("notes.txt", "another");
     world.refuses_parts("duplicate", &world.parts().with(twice.clone()), "twice");
-    world.refuses_parts("told twice", &world.parts().with_told(twice), "twice");
+    world.refuses_parts("listed twice", &world.parts().with_listed(twice), "twice");
     for name in ["AUTH.json", "Config.toml", "Sessions"] {
         let entry = Entry::file(name, "x");
-        world.refuses_parts(name, &world.parts().with_told(entry), "letter case");
+        world.refuses_parts(name, &world.parts().with_listed(entry), "letter case");
     }
     let manifest = Entry::file(".codex-manager/manifest.json", "{}");
     world.refuses_parts("second manifest", &world.parts().with(manifest), "");
@@ -307,15 +307,19 @@ fn a_manifest_that_contradicts_the_entries_is_refused() {
     let cases: [(&str, Edit, &str); 12] = [
         (
             "digest",
-            |p| p.told()["files"][0]["sha256"] = digest(b"x").into(),
+            |p| p.manifest_mut()["files"][0]["sha256"] = digest(b"x").into(),
             "digest",
         ),
         (
             "no digest",
-            |p| p.told()["files"][0]["sha256"] = "".into(),
+            |p| p.manifest_mut()["files"][0]["sha256"] = "".into(),
             "digest",
         ),
-        ("size", |p| p.told()["files"][0]["size"] = 1.into(), "size"),
+        (
+            "size",
+            |p| p.manifest_mut()["files"][0]["size"] = 1.into(),
+            "size",
+        ),
         (
             "content",
             |p| p.entry("notes.txt").content[0] ^= 1,
@@ -333,12 +337,12 @@ fn a_manifest_that_contradicts_the_entries_is_refused() {
         ),
         (
             "escape",
-            |p| p.told()["files"][0]["path"] = "../x".into(),
+            |p| p.manifest_mut()["files"][0]["path"] = "../x".into(),
             "manifest",
         ),
         (
             "newer",
-            |p| p.told()["schema"] = 2.into(),
+            |p| p.manifest_mut()["schema"] = 2.into(),
             "newer codex-manager",
         ),
         (
@@ -436,8 +440,8 @@ fn an_archive_cut_anywhere_is_refused() {
     for cut in cuts {
         fs::write(&path, &world.good[..cut]).expect("write");
         let report = verify(&path, &tmp, &Silent).expect("verify");
-        let told = !report.is_archive_good();
-        assert_eq!(told, cut != without_footer, "cut at {cut} of {len}");
+        let listed = !report.is_archive_good();
+        assert_eq!(listed, cut != without_footer, "cut at {cut} of {len}");
     }
     fs::write(&path, &world.good[..without_footer]).expect("write");
     let left = ArchiveReader::open(&path).expect("opens");
@@ -533,7 +537,7 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
     let parts = world
         .parts()
         .without("config.toml")
-        .with_told(Entry::file("config.toml", config));
+        .with_listed(Entry::file("config.toml", config));
     let path = text(&env.write(NAME, parts.pack()));
     let before = env.tree("");
     let run = env.run(["restore", &path]).code(5);
@@ -553,7 +557,7 @@ fn i5_an_archive_names_its_account_by_its_bytes() {
     let mut parts = world.parts();
     let bob = auth_json(&crate::support::sample::bob());
     parts.entry("auth.json").content = bob.clone().into_bytes();
-    for file in parts.told()["files"].as_array_mut().expect("files") {
+    for file in parts.manifest_mut()["files"].as_array_mut().expect("files") {
         if file["path"] == "auth.json" {
             file["sha256"] = digest(bob.as_bytes()).into();
             file["size"] = bob.len().into();
@@ -578,14 +582,14 @@ fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
         ("skills/l", "../x/x/../../dir"),
         ("prompts-link", "x/../.bashrc"),
     ] {
-        let parts = world.parts().with_told(here.clone());
-        let parts = parts.with_told(Entry::special(b'2', name, target));
+        let parts = world.parts().with_listed(here.clone());
+        let parts = parts.with_listed(Entry::special(b'2', name, target));
         world.refuses_parts(target, &parts, "a link out");
     }
     // Files that Codex or a merge adds would be written elsewhere.
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
-        let parts = parts.with_told(Entry::special(b'2', name, "notes.txt"));
+        let parts = parts.with_listed(Entry::special(b'2', name, "notes.txt"));
         world.refuses_parts(name, &parts, "a link in place of a login");
     }
 }
@@ -603,7 +607,7 @@ fn very_many_empty_entries_are_refused_early() {
 #[test]
 fn void_entries_must_occur_as_often_as_listed() {
     let world = HostileTest::new();
-    let void = |parts: &mut Parts, names: serde_json::Value| parts.told()["void"] = names;
+    let void = |parts: &mut Parts, names: serde_json::Value| parts.manifest_mut()["void"] = names;
     let mut missing = world.parts();
     void(&mut missing, json!(["sessions/cut.jsonl"]));
     world.refuses("missing", &missing.pack_stream(), "is missing");

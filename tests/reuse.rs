@@ -79,7 +79,8 @@ fn a_small_change_writes_few_new_members() {
         );
     }
     put(&env, ROLLOUT, lines(6 * MIB, 1000));
-    let (first, full) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    let (first, full) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     assert_eq!(full.reused_bytes, 0);
     let source = PreviousArchive::open(&first, COPYING).expect("a source");
     let (same, packed) =
@@ -112,7 +113,8 @@ fn a_small_change_writes_few_new_members() {
 fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let env = TestEnv::in_memory();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));
-    let (first, old) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    let (first, old) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut file = File::options().append(true).open(&path).expect("open");
     file.write_all(&lines(300, 2)).expect("append");
     let source = PreviousArchive::open(&first, COPYING).expect("a source");
@@ -145,7 +147,8 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let env = TestEnv::in_memory();
     let small = put(&env, "notes/small", lines(700, 1));
     let large = put(&env, "notes/large", lines(MIB, 2));
-    let (mut archive, _) = create_archive(&env, "0.tar.gz", Compression::Fast, None).expect("archived");
+    let (mut archive, _) =
+        create_archive(&env, "0.tar.gz", Compression::Fast, None).expect("archived");
     // Repeated without a pause: the clock of the file system stands still for milliseconds.
     for round in 1..40 {
         change_in_place(&small, round);
@@ -161,16 +164,17 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
         change_in_place(&small, 0);
         let source = PreviousArchive::open(&next, options).expect("a source");
         let (again, second) =
-            create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source)).expect("archived");
-        let told = |packed: &codex_manager::archive::pack::FinishedArchive| {
+            create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source))
+                .expect("archived");
+        let listed = |packed: &codex_manager::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
                 .map(|f| f.sha256.expect("a digest").to_string())
                 .collect::<Vec<_>>()
         };
         let now = [&large, &small].map(|p| digest(&fs::read(p).expect("read")));
-        assert_eq!(told(&second), now, "round {round}");
-        assert_eq!(told(&packed)[0], now[0], "round {round}");
+        assert_eq!(listed(&second), now, "round {round}");
+        assert_eq!(listed(&packed)[0], now[0], "round {round}");
         assert_good(&env, &again);
         archive = next;
     }
@@ -179,22 +183,23 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
 #[test]
 fn rehash_reads_every_file_despite_equal_stamps() {
     let env = TestEnv::in_memory();
-    put(&env, "notes/small", "current content\n");
+    put(&env, "notes/small", "file content\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
     // Older than the clock tick in which the capture begins.
     env.tick();
-    let (first, _) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    let (first, _) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     // The stamps of the current files, with other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
     for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
         parts.entry(name).content[at] ^= 1;
-        let told = digest(&parts.entry(name).content);
-        let files = parts.told()["files"].as_array_mut().expect("files");
+        let listed = digest(&parts.entry(name).content);
+        let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
         let file = files
             .iter_mut()
             .find(|f| f["path"] == name)
             .expect("listed");
-        file["sha256"] = told.into();
+        file["sha256"] = listed.into();
     }
     let forged = env.write("backups/forged.tar.gz", parts.pack());
     assert_good(&env, &forged);
@@ -211,13 +216,13 @@ fn rehash_reads_every_file_despite_equal_stamps() {
         )
     };
     // Without --rehash, equal stamps mean equal content.
-    assert_eq!(seen(COPYING, "believing").0, "whau is there\n");
+    assert_eq!(seen(COPYING, "believing").0, "fild content\n");
     let rehash = ReuseOptions {
         rehash: true,
         ..COPYING
     };
     let (small, reused) = seen(rehash, "rehash");
-    assert_eq!(small, "current content\n");
+    assert_eq!(small, "file content\n");
     // A chunk with equal content may be copied, because it was read and compared.
     assert!(reused > 0);
 }
@@ -262,8 +267,8 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
 #[track_caller]
 fn reported_by_verify(env: &TestEnv, archive: &Path) {
     let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
-    let told = report.problems[0].contains("does not match its digest");
-    assert!(told, "{report:?}");
+    let listed = report.problems[0].contains("does not match its digest");
+    assert!(listed, "{report:?}");
 }
 
 #[test]
@@ -330,7 +335,8 @@ fn members_with_a_lower_compression_are_compressed_again() {
 fn a_recompressed_archive_is_not_reused() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(2 * MIB, 8));
-    let (archive, _) = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    let (archive, _) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut tar = Vec::new();
     let bytes = fs::read(&archive).expect("read");
     MultiGzDecoder::new(&*bytes)

@@ -410,7 +410,8 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
         create_node(&home, Path::new("AGENTS.md"), &always);
         let source = PreviousArchive::open(&archives[i].0, COPYING).expect("a source");
         let name = format!("{}.tar.gz", i + 1);
-        let taken = create_archive(&env, &name, Compression::Default, Some(&source)).expect("archived");
+        let taken =
+            create_archive(&env, &name, Compression::Default, Some(&source)).expect("archived");
         archives.push((taken.0, expected(&home, &taken.1.manifest)));
     }
     for (i, (archive, tree)) in archives.iter().enumerate() {

@@ -186,9 +186,9 @@ fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     write_auth(&env.codex_home(), &bob());
     let bobs = backup(&env, &[]);
     // Only the digest differs: the sidecar has the correct size.
-    let mut told = json_in(&sidecar(&made[1]));
-    told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
-    fs::write(sidecar(&made[1]), told.to_string()).unwrap();
+    let mut document = json_in(&sidecar(&made[1]));
+    document["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
+    fs::write(sidecar(&made[1]), document.to_string()).unwrap();
     fs::rename(&bobs, &made[1]).unwrap();
     fs::remove_file(sidecar(&bobs)).unwrap();
     env.tick();
@@ -211,9 +211,9 @@ fn a_recorded_result_does_not_cover_a_later_sidecar() {
     let bobs = backup(&env, &[]);
     let _ = env.run(["verify", &text(&bobs)]).code(0);
     // Only the sidecar of Alice's newest archive is left, and it gets to be beside Bob's.
-    let mut told = json_in(&sidecar(&made[1]));
-    told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
-    fs::write(sidecar(&bobs), told.to_string()).unwrap();
+    let mut document = json_in(&sidecar(&made[1]));
+    document["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
+    fs::write(sidecar(&bobs), document.to_string()).unwrap();
     fs::remove_file(&made[1]).unwrap();
     fs::remove_file(sidecar(&made[1])).unwrap();
     env.tick();
@@ -375,16 +375,16 @@ fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     for at in ["-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z"] {
-        let mut told = json_in(&sidecar(&made[0]));
+        let mut document = json_in(&sidecar(&made[0]));
         for key in [
             "created_at",
             "session_start_at",
             "reset_at",
             "next_available_at",
         ] {
-            told[key] = at.into();
+            document[key] = at.into();
         }
-        fs::write(sidecar(&made[0]), told.to_string()).unwrap();
+        fs::write(sidecar(&made[0]), document.to_string()).unwrap();
         for zone in ["UTC", "America/New_York", "Asia/Tokyo"] {
             env.set("TZ", zone);
             for args in [

@@ -157,7 +157,7 @@ impl Parts {
     }
 
     /// Returns the manifest for changes.
-    pub(crate) fn told(&mut self) -> &mut Value {
+    pub(crate) fn manifest_mut(&mut self) -> &mut Value {
         self.manifest.as_mut().expect("a manifest")
     }
 
@@ -171,7 +171,7 @@ impl Parts {
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.entries.retain(|e| e.name != name.as_bytes());
         for list in ["files", "folders", "links"] {
-            let list = self.told()[list].as_array_mut().expect("list");
+            let list = self.manifest_mut()[list].as_array_mut().expect("list");
             list.retain(|e| e["path"] != name);
         }
         self
@@ -190,7 +190,7 @@ impl Parts {
     }
 
     /// Adds an entry to the tar and the manifest, consistently.
-    pub(crate) fn with_told(mut self, entry: Entry) -> Self {
+    pub(crate) fn with_listed(mut self, entry: Entry) -> Self {
         let name = String::from_utf8_lossy(&entry.name).into_owned();
         let counted = |parts: &Self, kinds: &[u8]| {
             let found = parts.entries.iter().rposition(|e| kinds.contains(&e.kind));
@@ -201,7 +201,7 @@ impl Parts {
             b'5' => counted(&self, b"5"),
             _ => self.entries.len(),
         };
-        let manifest = self.told();
+        let manifest = self.manifest_mut();
         match entry.kind {
             b'2' => manifest["links"]
                 .as_array_mut()
