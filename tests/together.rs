@@ -136,7 +136,7 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
         if run.code != 0 {
             assert_eq!(run.code, 1, "{run}");
             assert!(
-                run.stderr.contains("restore") || run.stderr.contains("replaced"),
+                run.stderr.contains("restoring") || run.stderr.contains("replaced"),
                 "{run}"
             );
             refused += 1;
