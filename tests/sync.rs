@@ -228,7 +228,7 @@ fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
     let before = pair.0.tree("codex-a");
     fs::rename(pair.cloud(), pair.0.path("elsewhere")).unwrap();
     let run = pair.run("a", &["run", "--apply"]).code(5);
-    assert!(run.stderr.contains("not there"), "{run}");
+    assert!(run.stderr.contains("does not exist"), "{run}");
     fs::create_dir(pair.cloud()).unwrap();
     let run = pair.run("a", &["run", "--apply"]).code(5);
     assert!(run.stderr.contains("2 of 2 files are missing"), "{run}");

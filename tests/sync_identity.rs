@@ -292,7 +292,7 @@ fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
     let json = pair.apply("a");
     assert_eq!(
         json["notes"][0]["reason"],
-        "30 files no longer synced: left as they are on both sides"
+        "30 files are no longer synced; both sides stay as they are"
     );
     assert!(actions(&json).is_empty() && warned(&json).is_empty());
     assert!(before == (pair.0.tree("codex-a"), pair.0.tree("cloud/skills")));
