@@ -115,7 +115,7 @@ impl RunArgs {
         // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
         let may_register = closed || home_users(context, config).is_empty();
         if may_register
-            && let Err(error) = shared::register(context, config, &replica, &report.arrivals)
+            && let Err(error) = shared::register(context, config, &replica, &report.index_updates)
         {
             return Err(match &report.snapshot {
                 Some(snapshot) => {
@@ -279,7 +279,7 @@ fn print_done(
         );
         ui.note("      before you start Codex there; sign in there as well: logins do not travel");
     }
-    match (&*report.arrivals, &*config.path_rules) {
+    match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}
         // First what is on its way.
         _ if !plan.undelivered.is_empty() => {}
