@@ -1,4 +1,4 @@
-//! `sync` as it is typed, between two homes and a folder.
+//! `sync` on the command line, between two homes and a cloud folder.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 #[test]
-fn a_conversation_goes_to_the_other_machine_and_back() {
+fn a_conversation_is_synced_to_another_machine_and_back() {
     let pair = Pair::new();
     let file = pair.put("a", ROLLOUT, META);
     at(&file, 1_795_000_000);
@@ -27,7 +27,7 @@ fn a_conversation_goes_to_the_other_machine_and_back() {
     let there = pair.home("b").join(ROLLOUT);
     let times = [&file, &there].map(|p| p.metadata().unwrap().modified().unwrap());
     assert_eq!(times[0], times[1], "times are kept");
-    // It grew there, and the clock there is slow.
+    // It grew on the other machine, whose clock is slow.
     let longer = format!("{META}{{\"n\":1}}\n");
     at(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
     pair.apply("b");
@@ -41,7 +41,7 @@ fn a_conversation_goes_to_the_other_machine_and_back() {
 }
 
 #[test]
-fn logins_and_databases_never_travel_and_naming_one_is_refused() {
+fn logins_and_databases_are_never_synced_and_naming_one_is_refused() {
     let pair = Pair::new();
     let paths = [
         "auth.json",
@@ -53,12 +53,12 @@ fn logins_and_databases_never_travel_and_naming_one_is_refused() {
     ];
     pair.put_all("a", &paths);
     assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud AGENTS.md"]);
-    // Nor from the folder into a home.
+    // The same holds from the cloud folder into a home.
     pair.put("cloud", "auth.json", "planted");
     assert_eq!(actions(&pair.apply("b")), ["copy-to-local AGENTS.md"]);
     pair.configure("b", "[targets]\ninclude_roots = [\"auth.json\"]\n");
     let run = pair.run("b", &["plan"]).code(4);
-    assert!(run.stderr.contains("a login never travels"), "{run}");
+    assert!(run.stderr.contains("a login is never synced"), "{run}");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_dry_run_writes_nothing_and_run_follows_the_configuration() {
 }
 
 #[test]
-fn what_went_on_differently_is_a_conflict_that_changes_nothing_until_somebody_decides() {
+fn diverged_conversations_are_a_conflict_and_change_nothing_until_resolved() {
     let pair = Pair::new();
     let [mine, other] = pair.diverge();
     let before = pair.0.tree("codex-b");
@@ -84,7 +84,7 @@ fn what_went_on_differently_is_a_conflict_that_changes_nothing_until_somebody_de
     assert_eq!(run.json()["conflicts"][0]["path"], ROLLOUT);
     assert_same_tree(&before, &pair.0.tree("codex-b"));
     assert_eq!(pair.text("cloud", ROLLOUT), mine);
-    // Both go on: the one from here as a conversation of its own.
+    // Both versions continue; the local one becomes a new conversation.
     let run = pair
         .run("b", &["resolve", ID, "--keep", "both", "--json"])
         .code(0);
@@ -100,7 +100,7 @@ fn what_went_on_differently_is_a_conflict_that_changes_nothing_until_somebody_de
 }
 
 #[test]
-fn both_are_kept_also_where_the_other_one_was_decided_against_or_is_kept_already() {
+fn keep_both_works_after_earlier_decisions_and_with_existing_copies() {
     for is_kept_already in [false, true] {
         let pair = Pair::new();
         let backup = "[backup]\nbackup_before_overwrite = false\n";
@@ -116,7 +116,7 @@ fn both_are_kept_also_where_the_other_one_was_decided_against_or_is_kept_already
             pair.apply("b");
         }
         pair.apply("a");
-        // Somebody brings it back by hand, and both go on.
+        // The user restores the file by hand, and both versions continue.
         pair.put("a", ROLLOUT, &mine);
         pair.apply("a");
         assert_eq!(pair.text("cloud", ROLLOUT), mine);
@@ -130,7 +130,7 @@ fn both_are_kept_also_where_the_other_one_was_decided_against_or_is_kept_already
         assert_eq!(pair.text("b", ROLLOUT), more);
         let own = ROLLOUT.replace(ID, &new);
         assert_eq!(pair.text("b", &own), mine.replace(ID, &new));
-        // What both had before may be kept as well; the other one is not.
+        // The version that both had may be kept too; the other one may not.
         pair.apply("b");
         let forks = fs::read_dir(pair.cloud().join(".codex-manager/forks")).unwrap();
         let texts = forks.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
@@ -141,13 +141,13 @@ fn both_are_kept_also_where_the_other_one_was_decided_against_or_is_kept_already
 }
 
 #[test]
-fn with_a_policy_one_goes_on_and_the_other_is_kept_until_somebody_decides() {
+fn with_a_policy_the_losing_version_becomes_a_conflict_copy() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     let [mine, other] = pair.diverge();
     pair.apply("b");
     assert_eq!(pair.text("b", ROLLOUT), mine);
-    // It is reported, here and on the other machine, which has it as well.
+    // It is reported here and on the other machine, which has it too.
     for name in ["a", "b"] {
         let json = pair.apply(name);
         let again = pair.apply(name);
@@ -170,7 +170,7 @@ fn with_a_policy_one_goes_on_and_the_other_is_kept_until_somebody_decides() {
 }
 
 #[test]
-fn prompts_of_both_machines_are_merged_in_the_order_of_time() {
+fn prompts_of_both_machines_are_merged_by_time() {
     let pair = Pair::new();
     let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
     pair.put("a", "history.jsonl", &(line(1) + &line(4)));
@@ -184,7 +184,7 @@ fn prompts_of_both_machines_are_merged_in_the_order_of_time() {
 }
 
 #[test]
-fn archiving_goes_over_and_leaves_one_file() {
+fn archiving_is_synced_as_a_move() {
     let pair = Pair::new();
     pair.configure("b", "[targets]\ninclude_roots = [\"sessions\"]\n");
     pair.sync(&[(ROLLOUT, META)]);
@@ -201,7 +201,7 @@ fn archiving_goes_over_and_leaves_one_file() {
 }
 
 #[test]
-fn half_a_file_is_waited_for_and_never_applied() {
+fn a_partial_file_is_never_used() {
     let pair = Pair::new();
     let whole = format!("{META}{{\"n\":1}}\n{{\"n\":2}}\n");
     pair.put("a", ROLLOUT, &whole);
@@ -235,14 +235,14 @@ fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
     assert_same_tree(&before, &pair.0.tree("codex-a"));
     let _ = pair.run("a", &["run", "--apply", "--refill"]).code(0);
     assert_eq!(pair.text("cloud", ROLLOUT), META);
-    // One that is missing comes back; it is not deleted here.
+    // A missing file comes back and is not deleted locally.
     fs::remove_file(pair.cloud().join(ROLLOUT)).unwrap();
     pair.apply("a");
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }
 
 #[test]
-fn no_link_in_the_cloud_folder_leads_out_of_it_or_into_a_home() {
+fn links_in_the_cloud_folder_are_not_followed() {
     let pair = Pair::new();
     let secret = pair.0.write("outside/secret", "x");
     let outside = pair.0.path("outside");
@@ -259,8 +259,8 @@ fn no_link_in_the_cloud_folder_leads_out_of_it_or_into_a_home() {
     link(&outside, "skills");
     link(&secret, "AGENTS.md");
     let run = pair.run("a", &["run", "--apply"]).code(6);
-    let told = "left alone: skills: a link is not followed";
-    assert!(run.stderr.contains(told), "{run}");
+    let message = "left alone: skills: a link is not followed";
+    assert!(run.stderr.contains(message), "{run}");
     pair.apply("b");
     assert!(!pair.home("b").join("AGENTS.md").exists());
     assert!(!pair.home("b").join("skills").exists());
@@ -268,7 +268,7 @@ fn no_link_in_the_cloud_folder_leads_out_of_it_or_into_a_home() {
 }
 
 #[test]
-fn a_deletion_goes_over_only_when_asked_for() {
+fn deletions_are_synced_only_with_propagate() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -290,7 +290,7 @@ fn a_deletion_goes_over_only_when_asked_for() {
 }
 
 #[test]
-fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
+fn many_deletions_are_held_back_and_the_rest_is_synced() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -300,7 +300,7 @@ fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
     }
     pair.apply("a");
     pair.apply("b");
-    // All at once, on the machine itself.
+    // All at once, on the machine where they were deleted.
     fs::remove_dir_all(pair.home("a").join("skills")).unwrap();
     pair.put("a", ROLLOUT, META);
     for _ in 0..2 {
@@ -313,7 +313,7 @@ fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
     }
     let _ = pair.run("a", &["run", "--apply", "--delete-many"]).code(0);
     assert!(!pair.cloud().join("skills/3/SKILL.md").exists());
-    // On the machine that is asked for them: the folder is there, for it has the word of the other.
+    // On the requested machine. The cloud folder is there, because it has the manifest of the other machine.
     pair.put("a", SKILL, "new");
     pair.apply("a");
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
@@ -327,7 +327,7 @@ fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
 }
 
 #[test]
-fn many_files_that_both_machines_deleted_are_missed_by_none() {
+fn many_files_deleted_on_both_machines_are_not_missing() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -347,13 +347,13 @@ fn many_files_that_both_machines_deleted_are_missed_by_none() {
 }
 
 #[test]
-fn a_configuration_of_codexsync_works_as_it_is() {
+fn a_configuration_of_codexsync_works_unchanged() {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sync/codexsync-config.toml");
     let text = fs::read_to_string(fixture).unwrap();
     env.write("config.toml", text);
     let run = env.run(["sync", "-c", "config.toml", "validate"]).code(0);
-    // codexSync requires the key; no file goes there here.
+    // codexSync requires the key; here it has no effect.
     assert_eq!(
         run.stderr,
         "warning: paths.temp_dir has no effect: temporary files are written next to the files that they replace\n"
@@ -377,11 +377,11 @@ fn a_configuration_of_codexsync_works_as_it_is() {
 }
 
 #[test]
-fn init_writes_what_validate_takes() {
+fn init_writes_a_valid_configuration() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);
     let _ = env.run(["sync", "init"]).code(0);
-    // codexSync's exit code for it.
+    // codexSync has the same exit code for it.
     let _ = env.run(["sync", "init"]).code(4);
     let _ = env.run(["sync", "init", "--dry-run"]).code(4);
     let _ = env
@@ -397,7 +397,7 @@ fn init_writes_what_validate_takes() {
         "home/.codex/x",
     ];
     let run = env.run(inside).code(4);
-    assert!(run.stderr.contains("lies in the Codex home"), "{run}");
+    assert!(run.stderr.contains("is inside the Codex home"), "{run}");
     assert!(!env.path("x.toml").exists());
     let run = env.run(["sync", "preflight", "--json"]).code(5);
     assert!(
@@ -418,7 +418,7 @@ fn init_writes_what_validate_takes() {
 }
 
 #[test]
-fn copies_that_clients_make_bring_their_lines_home() {
+fn lines_of_client_copies_are_merged() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     pair.apply("a");
@@ -435,7 +435,7 @@ fn copies_that_clients_make_bring_their_lines_home() {
 }
 
 #[test]
-fn the_last_day_brings_its_parents() {
+fn last_date_only_includes_parents() {
     let pair = Pair::new();
     pair.configure(
         "a",
@@ -460,13 +460,13 @@ fn the_last_day_brings_its_parents() {
 }
 
 #[test]
-fn without_a_name_the_log_is_in_the_manager_home() {
+fn the_default_log_is_in_the_manager_home() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let logs = pair.0.path("manager-a/logs");
     let _ = pair.run("a", &["run", "--dry-run"]).code(0);
     assert!(!logs.exists(), "a dry run writes nothing");
-    // As a scheduled job begins.
+    // A scheduled job starts with these flags.
     let _ = pair.run("a", &["run", "--dry-run", "--log"]).code(0);
     let _ = pair.run("a", &["run", "--apply", "--log"]).code(0);
     let texts = fs::read_dir(&logs).unwrap().flatten();
@@ -477,7 +477,7 @@ fn without_a_name_the_log_is_in_the_manager_home() {
 }
 
 #[test]
-fn the_log_that_is_named_says_what_was_done() {
+fn the_configured_log_lists_the_steps() {
     let pair = Pair::new();
     let file = pair.0.path("logs/sync.log");
     pair.configure(
@@ -502,7 +502,7 @@ fn the_log_that_is_named_says_what_was_done() {
 }
 
 #[test]
-fn resolve_takes_the_side_that_is_named() {
+fn resolve_keeps_the_named_side() {
     for (side, expected) in [("local", "of b"), ("cloud", "of a, longer")] {
         let pair = Pair::synced(&[(SKILL, "first")]);
         pair.put("a", SKILL, "of a, longer");
@@ -519,7 +519,7 @@ fn resolve_takes_the_side_that_is_named() {
 }
 
 #[test]
-fn two_syncs_at_once_are_one_after_the_other() {
+fn a_second_sync_at_the_same_time_is_refused() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     pair.apply("a");
@@ -530,7 +530,11 @@ fn two_syncs_at_once_are_one_after_the_other() {
     pair.put("a", "AGENTS.md", "x");
     for args in [&["run", "--apply"][..], &["restore", "--apply"]] {
         let run = pair.run("a", args).code(1);
-        assert!(run.stderr.contains("under way"), "{run}");
+        assert!(
+            run.stderr
+                .contains("another sync of this folder is running"),
+            "{run}"
+        );
     }
     assert!(!pair.cloud().join("AGENTS.md").exists());
     let _ = pair.run("a", &["plan"]).code(0);
@@ -538,8 +542,8 @@ fn two_syncs_at_once_are_one_after_the_other() {
     pair.apply("a");
 }
 
-/// What lies on both sides with one time, as after a sync.
-fn many_on_both_sides(pair: &Pair, files: u32) {
+/// Creates files that are equal on both sides with one mtime, as after a sync.
+fn sync_many_files(pair: &Pair, files: u32) {
     for number in 0..files {
         let id = format!("01a1f78b-4d30-7ef3-b0ee-{number:012x}");
         let path = format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl");
@@ -550,9 +554,9 @@ fn many_on_both_sides(pair: &Pair, files: u32) {
 }
 
 #[test]
-fn what_has_not_changed_is_not_read() {
+fn unchanged_files_are_not_read() {
     let pair = Pair::new();
-    many_on_both_sides(&pair, 20);
+    sync_many_files(&pair, 20);
     let skill = pair.put("a", SKILL, "text");
     let _ = pair.apply("a");
     for side in [pair.home("a"), pair.cloud()] {
@@ -570,7 +574,7 @@ fn what_has_not_changed_is_not_read() {
     ];
     let run = pair.0.run_unprivileged(&plan).code(0);
     assert!(run.stdout.contains("nothing to do: 21 files"), "{run}");
-    // Had it been read, that would have been said.
+    // A read of the file would have been reported.
     at(&skill, 1_795_000_001);
     let run = pair.0.run_unprivileged(&plan).code(6);
     assert!(
@@ -591,7 +595,7 @@ fn make_unreadable(path: &Path) {
 }
 
 #[test]
-fn prompts_that_codex_drops_for_its_limit_stay_elsewhere_and_do_not_come_back() {
+fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
     let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
     let lines = |from: u8, to: u8| (from..=to).map(line).collect::<String>();
     let pair = Pair::new();
@@ -600,7 +604,7 @@ fn prompts_that_codex_drops_for_its_limit_stay_elsewhere_and_do_not_come_back() 
     pair.put("a", "config.toml", &config);
     let history = "history.jsonl";
     pair.sync(&[(history, &lines(0, 6))]);
-    // Codex drops the oldest of them when it writes the next one.
+    // Codex drops the oldest lines when it writes the next one.
     pair.put("a", history, &lines(4, 7));
     let json = pair.apply("a");
     assert_eq!(actions(&json), ["merge history.jsonl"], "{json}");
@@ -611,7 +615,7 @@ fn prompts_that_codex_drops_for_its_limit_stay_elsewhere_and_do_not_come_back() 
     }
     pair.apply("b");
     assert_eq!(pair.text("b", history), lines(0, 7));
-    // What is new elsewhere comes here; what is old stays there.
+    // New lines of the other machine are copied; the old ones stay there.
     pair.put("b", history, &(lines(0, 7) + &line(8)));
     pair.apply("b");
     pair.apply("a");
@@ -620,19 +624,19 @@ fn prompts_that_codex_drops_for_its_limit_stay_elsewhere_and_do_not_come_back() 
         assert_eq!(actions(&pair.apply(name)), [""; 0]);
     }
     assert_eq!(pair.text("cloud", history), lines(0, 8));
-    // Dropped and nothing written: there is nothing to do.
+    // Lines were dropped and none was written, so there is nothing to do.
     pair.put("a", history, &lines(6, 8));
     assert_eq!(actions(&pair.apply("a")), [""; 0]);
     assert_eq!(pair.text("a", history), lines(6, 8));
     assert_eq!(pair.text("cloud", history), lines(0, 8));
-    // Where there is room again, they come back.
+    // With a higher limit they come back.
     pair.put("a", "config.toml", "");
     pair.apply("a");
     assert_eq!(pair.text("a", history), lines(0, 8));
 }
 
 #[test]
-fn conflicts_are_warnings_in_the_log_of_a_run_that_nobody_watches() {
+fn conflicts_are_logged_as_warnings() {
     let pair = Pair::new();
     pair.diverge();
     let _ = pair.run("b", &["run", "--apply"]).code(2);

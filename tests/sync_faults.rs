@@ -5,12 +5,12 @@ use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use std::fs;
 
-/// The calls by which files come, go and are made durable.
+/// The calls that create, remove and flush files.
 const CALLS: [&str; 5] = ["rename", "renameat2", "fsync", "fdatasync", "unlink"];
-/// At how many of each a run is killed, at most.
+/// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 14;
 
-/// A version of a file is there, and it is a whole one.
+/// Asserts that the file exists and has one of the complete versions.
 #[track_caller]
 fn assert_whole(pair: &Pair, name: &str, path: &str, known: &[&str]) {
     let root = match name {
@@ -23,7 +23,7 @@ fn assert_whole(pair: &Pair, name: &str, path: &str, known: &[&str]) {
 }
 
 #[test]
-fn i2_a_killed_sync_leaves_whole_files_and_goes_on_where_it_stopped() {
+fn i2_a_killed_sync_leaves_complete_files_and_continues() {
     if !can_inject() {
         return;
     }
@@ -69,7 +69,7 @@ fn i2_a_killed_sync_leaves_whole_files_and_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn i2_a_killed_sync_restore_leaves_whole_files_and_can_be_done_again() {
+fn i2_a_killed_sync_restore_leaves_complete_files_and_can_be_repeated() {
     if !can_inject() {
         return;
     }
@@ -98,7 +98,7 @@ fn i2_a_killed_sync_restore_leaves_whole_files_and_can_be_done_again() {
 }
 
 #[test]
-fn i3_a_sync_into_a_full_folder_changes_nothing_that_was_there() {
+fn i3_a_sync_into_a_full_folder_changes_no_existing_file() {
     let pair = Pair::new();
     let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
         return;
@@ -117,7 +117,7 @@ fn i3_a_sync_into_a_full_folder_changes_nothing_that_was_there() {
 }
 
 #[test]
-fn i2_a_first_sync_killed_amid_many_new_files_goes_on_where_it_stopped() {
+fn i2_a_killed_first_sync_of_many_files_continues() {
     if !can_inject() {
         return;
     }
@@ -159,7 +159,7 @@ fn i2_a_first_sync_killed_amid_many_new_files_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn i3_a_folder_that_fills_up_amid_new_files_has_whole_ones_alone() {
+fn i3_a_folder_that_fills_up_contains_only_complete_files() {
     let pair = Pair::new();
     let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
         return;
@@ -185,7 +185,7 @@ fn i3_a_folder_that_fills_up_amid_new_files_has_whole_ones_alone() {
 }
 
 #[test]
-fn i3_a_restore_onto_a_full_disk_has_whole_files_alone_and_says_where_the_others_are() {
+fn i3_a_sync_restore_onto_a_full_disk_leaves_complete_files_and_names_the_snapshot() {
     let (small, large) = ("small", "x".repeat(150 * 1024));
     for target in ["local", "cloud"] {
         let pair = Pair::new();
@@ -213,13 +213,10 @@ fn i3_a_restore_onto_a_full_disk_has_whole_files_alone_and_says_where_the_others
             "--apply",
         ];
         let run = pair.run("b", &args).code(1);
-        assert!(run.stderr.contains("1 of 3 files put back"), "{run}");
+        assert!(run.stderr.contains("1 of 3 files restored"), "{run}");
         let texts = paths.map(|path| pair.text(name, path));
         assert_eq!(texts, [&*large, small, small], "{run}");
-        let (_, kept) = run
-            .stderr
-            .split_once("what was there before is in ")
-            .unwrap();
+        let (_, kept) = run.stderr.split_once("the replaced files are in ").unwrap();
         let kept = kept.split_whitespace().next().unwrap();
         let undo = ["restore", "--from", kept, "--target", target, "--apply"];
         let _ = pair.run("b", &undo).code(0);
@@ -230,7 +227,7 @@ fn i3_a_restore_onto_a_full_disk_has_whole_files_alone_and_says_where_the_others
 }
 
 #[test]
-fn a_file_system_that_cannot_rename_without_replacing_is_synced_all_the_same() {
+fn file_systems_without_renameat2_noreplace_work() {
     if !can_inject() {
         return;
     }
@@ -274,14 +271,14 @@ fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
         .as_str()
         .expect("a snapshot")
         .to_owned();
-    let told = format!("sync restore --from {snapshot} --apply");
-    assert!(run.stderr.contains(&told), "{run}");
+    let label = format!("sync restore --from {snapshot} --apply");
+    assert!(run.stderr.contains(&label), "{run}");
     let logs = fs::read_dir(pair.0.path("manager-a/logs")).unwrap();
     let log: String = logs
         .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();
     assert!(log.contains(&snapshot), "{log}");
-    // It holds what was there.
+    // The snapshot contains the former content.
     let back = ["restore", "--from", &snapshot, "--dry-run", "--json"];
     assert_eq!(pair.run("a", &back).code(0).json()["files"][0], SKILL);
 }

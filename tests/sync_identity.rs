@@ -1,5 +1,5 @@
-//! Who is who in the cloud folder, and what is known of the last sync: machines that were put back from a
-//! backup or copied, states that are damaged, configurations that name less than before.
+//! The identity of machines in the cloud folder, and the state of the last sync: machines restored from a
+//! backup or cloned, damaged states, and configurations with fewer roots than before.
 
 use crate::support::env::Run;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 
-/// Copies what makes up machine `a`.
+/// Copies the home and the manager home of machine `a`.
 fn keep(pair: &Pair) {
     for folder in OF_A {
         let (from, to) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
@@ -19,7 +19,7 @@ fn keep(pair: &Pair) {
     }
 }
 
-/// Puts the copy in the place of machine `a`, which is somewhere else from then on.
+/// Swaps machine `a` with its copy.
 fn swap(pair: &Pair) {
     for folder in OF_A {
         let (now, kept) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
@@ -53,7 +53,7 @@ fn run(pair: &Pair, name: &str) -> Run {
     pair.run(name, &["run", "--apply", "--json"])
 }
 
-/// Machines `a` and `b` that know of each other and of one skill.
+/// Creates machines `a` and `b` that know each other and share a skill.
 fn acquainted() -> Pair {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
@@ -64,7 +64,7 @@ fn acquainted() -> Pair {
 }
 
 #[test]
-fn a_machine_put_back_from_a_backup_takes_what_it_wrote_since() {
+fn a_machine_restored_from_a_backup_accepts_its_later_files() {
     for torn in [false, true] {
         let pair = acquainted();
         keep(&pair);
@@ -103,7 +103,7 @@ fn a_machine_put_back_from_a_backup_takes_what_it_wrote_since() {
 }
 
 #[test]
-fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
+fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
     for damaged in [false, true] {
         let pair = Pair::new();
         pair.put("a", SKILL, "one");
@@ -118,7 +118,7 @@ fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
         }
         assert_eq!(warned(&pair.apply("a")).len(), 1);
         assert_eq!(manifests_of(&pair, "a").len(), 2);
-        // Somebody else writes there who says nothing.
+        // Another program writes to the cloud folder, without a manifest.
         pair.put("cloud", SKILL, "three, of a tool");
         assert_eq!(
             actions(&pair.apply("a")),
@@ -128,7 +128,7 @@ fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
 }
 
 #[test]
-fn two_machines_with_one_state_become_two() {
+fn a_cloned_machine_gets_its_own_manifest() {
     let pair = acquainted();
     keep(&pair);
     pair.put("a", "skills/s/first", "of the first");
@@ -137,11 +137,11 @@ fn two_machines_with_one_state_become_two() {
     pair.put("a", "skills/s/second", "of the second");
     let json = pair.apply("a");
     assert!(
-        warned(&json)[0].starts_with("was written by a copy of this machine"),
+        warned(&json)[0].starts_with("was written by a clone of this machine"),
         "{json}"
     );
     assert_eq!(manifests_of(&pair, "a").len(), 2);
-    // From then on each writes its own.
+    // From then on each machine writes its own manifest.
     for round in 0..2 {
         swap(&pair);
         pair.put("a", &format!("skills/s/{round}"), &round.to_string());
@@ -159,21 +159,21 @@ fn two_machines_with_one_state_become_two() {
 }
 
 #[test]
-fn of_two_that_wrote_one_manifest_unseen_neither_word_is_lost() {
+fn no_entry_of_a_manifest_with_two_writers_is_lost() {
     let pair = acquainted();
     keep(&pair);
     let word = manifests_of(&pair, "a").remove(0);
     let before = fs::read(&word).unwrap();
     pair.put("a", "skills/s/first", "of the first");
     pair.apply("a");
-    // What the first one wrote has not arrived where the second one runs.
+    // The manifest of the first machine has not arrived at the second one.
     let first = fs::read(&word).unwrap();
     fs::write(&word, before).unwrap();
     fs::remove_file(pair.cloud().join("skills/s/first")).unwrap();
     swap(&pair);
     pair.put("a", "skills/s/second", "of the second");
     pair.apply("a");
-    // Their client keeps one of the two under that name.
+    // Their cloud client keeps one of the two under that name.
     fs::write(
         word.with_extension("sync-conflict-20261118-101010-ABCDEF7.jsonl"),
         first,
@@ -185,7 +185,7 @@ fn of_two_that_wrote_one_manifest_unseen_neither_word_is_lost() {
         assert_eq!(pair.text(name, "skills/s/first"), "of the first");
         assert_eq!(pair.text(name, "skills/s/second"), "of the second");
     }
-    // The one whose word was put aside notices.
+    // The machine whose manifest was renamed notices it.
     swap(&pair);
     assert_eq!(warned(&pair.apply("a")).len(), 1);
     assert_eq!(manifests_of(&pair, "a").len(), 3);
@@ -198,7 +198,7 @@ fn state_of(pair: &Pair, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
+fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
     for all in [true, false] {
         let pair = Pair::new();
         pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
@@ -228,9 +228,9 @@ fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
         assert_eq!(json["conflicts"].as_array().unwrap().len(), 2, "{run}");
         assert!(warned(&json)[0].contains("cannot be read"), "{run}");
         let checks = pair.run("a", &["preflight"]).code(0);
-        assert!(checks.stdout.contains("cannot be read"), "{checks}");
+        assert!(checks.stdout.contains("unreadable"), "{checks}");
         assert!(pair.tree() == before);
-        // Deciding one is not deciding all.
+        // Deciding one conflict does not decide the others.
         let _ = pair
             .run("a", &["resolve", files[0], "--keep", "local"])
             .code(0);
@@ -250,7 +250,7 @@ fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
         );
         assert_eq!(pair.text("cloud", files[0]), "one");
         assert_eq!(pair.text("a", files[1]), "an older one");
-        // Whole again, the configuration counts.
+        // With a complete state, the configuration decides again.
         at(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
         pair.put("b", "skills/s/4", "newer");
         pair.apply("b");
@@ -259,7 +259,7 @@ fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
 }
 
 #[test]
-fn with_a_damaged_state_an_unmounted_folder_is_not_filled() {
+fn an_unmounted_folder_is_refused_even_with_a_damaged_state() {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     pair.apply("a");
@@ -278,7 +278,7 @@ fn with_a_damaged_state_an_unmounted_folder_is_not_filled() {
 }
 
 #[test]
-fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
+fn files_removed_from_the_roots_stay_and_keep_their_state() {
     let pair = Pair::new();
     let all = "[targets]\ninclude_roots = [\"sessions\", \"skills\"]\n";
     pair.configure("a", all);
@@ -298,7 +298,7 @@ fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
     assert!(before == (pair.0.tree("codex-a"), pair.0.tree("cloud/skills")));
     let run = pair.run("a", &["run", "--apply"]).code(0);
     assert!(!run.stderr.contains("no longer synced"), "{run}");
-    // What is gone here was no deletion.
+    // A missing local file was not a deletion.
     fs::remove_file(pair.home("a").join("skills/s/1")).unwrap();
     pair.put("cloud", "skills/s/2", "two of there");
     pair.put("a", "skills/s/3", "two of here");
@@ -316,7 +316,7 @@ fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
 }
 
 #[test]
-fn a_manifest_of_long_ago_that_comes_back_for_a_while_makes_no_second_machine() {
+fn an_old_manifest_that_comes_back_is_not_another_machine() {
     let pair = Pair::new();
     pair.put("a", SKILL, "0");
     pair.apply("a");
@@ -331,20 +331,20 @@ fn a_manifest_of_long_ago_that_comes_back_for_a_while_makes_no_second_machine() 
     assert_eq!(warned(&pair.apply("a")).len(), 1);
     fs::write(&own, newest).unwrap();
     pair.apply("a");
-    // Nobody else is there, whose word on it could be waited for.
+    // No other machine exists that could attest it.
     pair.put("cloud", "skills/by-hand/SKILL.md", "by hand\n");
     pair.apply("a");
     assert_eq!(pair.text("a", "skills/by-hand/SKILL.md"), "by hand\n");
 }
 
 #[test]
-fn what_a_machine_and_its_copy_both_wrote_is_for_somebody_to_decide() {
+fn edits_of_a_machine_and_its_clone_are_a_conflict() {
     let pair = acquainted();
     keep(&pair);
     let day = pair.day();
     pair.put("a", SKILL, "of the original");
     pair.apply("a");
-    // The copy has not seen it, and counts further under the same name.
+    // The clone has not seen it, and continues counting under the same name.
     pair.back_to(&day);
     swap(&pair);
     for text in ["of the copy", "of the copy, again"] {

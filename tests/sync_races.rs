@@ -1,4 +1,4 @@
-//! What changes between the plan of a sync and its doing.
+//! Changes between the plan of a sync and its application.
 
 use crate::support::injection::{can_inject, stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
@@ -10,12 +10,12 @@ use codex_manager::sync::state::Replica;
 use std::fs;
 use std::path::Path;
 
-/// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
+/// Plans for `a`, calls `meanwhile`, and applies the plan; calls `often` before each file change.
 fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> ApplyReport {
     try_after(pair, meanwhile, often).unwrap()
 }
 
-/// The same, also where it is refused.
+/// Like [`apply_after`], but returns an error of the run.
 fn try_after(
     pair: &Pair,
     meanwhile: impl FnOnce(),
@@ -42,7 +42,7 @@ fn try_after(
         now: chrono::DateTime::from_timestamp(1_795_100_000, 0).unwrap(),
     };
     apply::apply(&plan, state, &work).map_err(|error| match error {
-        // What was overwritten before is kept.
+        // The overwritten files are in the snapshot.
         ApplyError::Stopped { cause, .. } => *cause,
         error => error,
     })
@@ -53,7 +53,7 @@ fn line(n: u8) -> String {
 }
 
 #[test]
-fn no_line_is_torn_when_a_file_is_cut_before_it_is_merged() {
+fn a_file_truncated_before_the_merge_is_not_merged() {
     for cut in ["a", "cloud"] {
         let pair = Pair::synced(&[("history.jsonl", &line(1))]);
         pair.put("b", "history.jsonl", &(line(1) + &line(3)));
@@ -82,7 +82,7 @@ fn no_line_is_torn_when_a_file_is_cut_before_it_is_merged() {
 }
 
 #[test]
-fn a_conversation_that_is_cut_before_it_goes_over_stays_where_it_is() {
+fn a_conversation_truncated_before_the_copy_is_not_copied() {
     let longer = format!("{META}{{\"n\":1}}\n");
     let pair = Pair::synced(&[(ROLLOUT, META)]);
     pair.put("b", ROLLOUT, &longer);
@@ -99,7 +99,7 @@ fn a_conversation_that_is_cut_before_it_goes_over_stays_where_it_is() {
 }
 
 #[test]
-fn what_a_client_puts_over_a_copy_at_once_is_not_taken_for_the_copy() {
+fn a_clients_replacement_right_after_a_copy_is_a_change() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     pair.apply("a");
     pair.put("a", SKILL, "two, of a");
@@ -111,14 +111,14 @@ fn what_a_client_puts_over_a_copy_at_once_is_not_taken_for_the_copy() {
     };
     let report = apply_after(&pair, || {}, client);
     assert_eq!(report.done, [0]);
-    // Nobody vouches for it: it is waited for, and not unseen for ever.
+    // No machine attests the file, so sync waits for it and reports it.
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert_eq!(actions(&run.json()), [""; 0]);
 }
 
 #[test]
-fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to() {
+fn nothing_is_written_after_the_cloud_folder_was_unmounted() {
     for is_left_empty in [false, true] {
         let pair = Pair::synced(&[(SKILL, "one")]);
         pair.put("a", ROLLOUT, META);
@@ -142,7 +142,7 @@ fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to()
 }
 
 #[test]
-fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
+fn files_delivered_during_a_step_are_seen_by_the_next_run() {
     let text = format!("{META}{{\"n\":0}}\n");
     let longer = format!("{text}{{\"n\":1}}\n");
     let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
@@ -184,7 +184,7 @@ fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
 }
 
 #[test]
-fn nothing_goes_into_a_folder_that_is_unmounted_where_every_known_file_has_changed_or_amid_a_run() {
+fn nothing_is_written_if_the_cloud_folder_is_unmounted_during_a_run() {
     for is_amid in [false, true] {
         let pair = Pair::synced(&[(SKILL, "one")]);
         pair.put("a", SKILL, "two, longer");
@@ -213,7 +213,7 @@ fn nothing_goes_into_a_folder_that_is_unmounted_where_every_known_file_has_chang
 }
 
 #[test]
-fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
+fn files_that_cannot_be_backed_up_are_left_and_the_rest_is_synced() {
     let skill = |n: u8| format!("skills/s{n}.md");
     for compression in ["none", "zip"] {
         for comes_back in [false, true] {
@@ -234,7 +234,7 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
                     fs::create_dir(&place).unwrap();
                 }
             };
-            // When the snapshot is made.
+            // During the snapshot.
             let often = || {
                 if comes_back && !place.exists() {
                     fs::rename(&aside, &place).unwrap();
@@ -245,9 +245,9 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
             assert_eq!(report.skipped.len(), 1, "{compression}: {report:?}");
             let why = &report.skipped[0].1;
             let expected = if comes_back {
-                "removed meanwhile: "
+                "removed in the meantime"
             } else {
-                "cannot be kept first"
+                "cannot be backed up"
             };
             assert!(why.contains(expected), "{why}");
             if comes_back {
@@ -260,7 +260,7 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
             ] {
                 assert_eq!(pair.text("cloud", name), text, "{compression}");
             }
-            // The snapshot has what it says, and can be put back.
+            // The snapshot matches its list and can be restored.
             let back = ["restore", "--target", "cloud", "--apply", "--json"];
             let json = pair.run("a", &back).code(0).json();
             assert_eq!(json["files"].as_array().unwrap().len(), 2, "{json}");
@@ -270,7 +270,7 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
 }
 
 #[test]
-fn the_cloud_folder_is_not_made_anew_when_it_goes_at_the_end_of_a_run() {
+fn a_cloud_folder_that_disappears_is_not_created_again() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     pair.put("a", SKILL, "two, longer");
     let elsewhere = pair.0.path("elsewhere");
@@ -288,11 +288,11 @@ fn the_cloud_folder_is_not_made_anew_when_it_goes_at_the_end_of_a_run() {
     assert_eq!(pair.text("b", SKILL), "two, longer");
 }
 
-/// At how many calls a run is stopped, at most.
+/// Number of calls at which a run is stopped, at most.
 const STOPS: usize = 16;
 
 #[test]
-fn what_a_client_puts_over_a_file_while_its_successor_is_made_durable_stays() {
+fn a_clients_replacement_during_the_flush_stays() {
     if !can_inject() {
         return;
     }
@@ -312,7 +312,7 @@ fn what_a_client_puts_over_a_file_while_its_successor_is_made_durable_stays() {
 }
 
 #[test]
-fn what_is_written_while_a_snapshot_is_put_back_stays() {
+fn a_write_during_a_restore_stays() {
     if !can_inject() {
         return;
     }
@@ -330,10 +330,10 @@ fn what_is_written_while_a_snapshot_is_put_back_stays() {
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
             let from = ["restore", "--from", "b-20261101T000000Z"];
             let args = [&args[..], &from, &["--target", target, "--apply"]].concat();
-            // One that is replaced, and one that was not there.
+            // One file that is replaced, and one that did not exist.
             let client = || {
                 for path in &paths[1..] {
-                    pair.put(side, path, "of somebody else");
+                    pair.put(side, path, "of another process");
                 }
             };
             let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
@@ -343,18 +343,22 @@ fn what_is_written_while_a_snapshot_is_put_back_stays() {
             for path in &paths[1..] {
                 let text = pair.text(side, path);
                 let backups = kept(&pair.0.path("backups-b"));
-                let is_kept = text == "of somebody else" || backups.contains("of somebody else");
+                let is_kept =
+                    text == "of another process" || backups.contains("of another process");
                 assert!(is_kept, "{target} {number} {path}: {text} {output:?}");
             }
             if !output.status.success() {
-                let told = String::from_utf8_lossy(&output.stderr);
-                assert!(told.contains("changed meanwhile"), "{told}");
+                let stderr_text = String::from_utf8_lossy(&output.stderr);
+                assert!(
+                    stderr_text.contains("changed during the restore"),
+                    "{stderr_text}"
+                );
             }
         }
     }
 }
 
-/// All texts below a folder.
+/// Returns all texts below a folder.
 fn kept(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,11 +1,11 @@
-//! What single keys of a configuration of `sync` do.
+//! The effect of single configuration keys of `sync`.
 
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 
 const T: u64 = 1_795_000_000;
 
-/// Two differing files that no sync has seen, and what becomes of them here.
+/// Returns the result of a first sync of two differing files.
 fn first_sync(more: &str, mine: (&str, u64), theirs: (&str, u64)) -> (i32, Vec<String>) {
     let pair = Pair::new();
     pair.configure("a", more);
@@ -17,7 +17,7 @@ fn first_sync(more: &str, mine: (&str, u64), theirs: (&str, u64)) -> (i32, Vec<S
 }
 
 #[test]
-fn equal_times_are_decided_by_equal_mtime_action() {
+fn equal_mtimes_are_decided_by_equal_mtime_action() {
     let to_cloud = vec![format!("copy-to-cloud {SKILL}")];
     let to_local = vec![format!("copy-to-local {SKILL}")];
     for (action, expected) in [
@@ -33,7 +33,7 @@ fn equal_times_are_decided_by_equal_mtime_action() {
 }
 
 #[test]
-fn times_within_the_tolerance_are_equal() {
+fn mtimes_within_the_tolerance_are_equal() {
     for (tolerance, apart, expected) in [(0, 1, 0), (2, 1, 6), (2, 2, 6), (2, 3, 0)] {
         let more = format!("[sync]\ntime_tolerance_seconds = {tolerance}\n");
         let (code, _) = first_sync(&more, ("mine", T + apart), ("theirs", T));
@@ -42,7 +42,7 @@ fn times_within_the_tolerance_are_equal() {
 }
 
 #[test]
-fn contents_are_read_where_size_and_time_are_equal_with_the_fallback_alone() {
+fn contents_of_equal_stat_are_read_only_with_the_hash_fallback() {
     for (compare, expected) in [("mtime", 0), ("mtime_hash_fallback", 6), ("three_way", 2)] {
         let more = format!("[sync]\ncompare = \"{compare}\"\n");
         let (code, done) = first_sync(&more, ("one", T), ("two", T));
@@ -51,7 +51,7 @@ fn contents_are_read_where_size_and_time_are_equal_with_the_fallback_alone() {
 }
 
 #[test]
-fn the_newer_one_is_preferred_when_both_have_changed() {
+fn prefer_newer_mtime_keeps_the_newer_version() {
     for newer in ["a", "b"] {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"prefer_newer_mtime\"\n");
@@ -68,7 +68,7 @@ fn the_newer_one_is_preferred_when_both_have_changed() {
 }
 
 #[test]
-fn what_a_glob_excludes_stays_on_either_side() {
+fn excluded_files_stay_on_both_sides() {
     let pair = Pair::new();
     pair.configure(
         "a",
@@ -76,7 +76,7 @@ fn what_a_glob_excludes_stays_on_either_side() {
     );
     pair.put("a", "skills/mine/a.tmp", "x");
     pair.put("a", "skills/private/deep/SKILL.md", "x");
-    // A glob without a slash also leaves out folders of that name.
+    // A glob without a slash also excludes folders of that name.
     pair.put("a", "skills/draft.tmp/deep/SKILL.md", "x");
     pair.put("cloud", "skills/other.tmp/SKILL.md", "x");
     pair.put("a", SKILL, "x");
@@ -88,7 +88,7 @@ fn what_a_glob_excludes_stays_on_either_side() {
 }
 
 #[test]
-fn without_a_folder_of_a_date_all_days_are_synced_and_that_is_said() {
+fn last_date_only_without_date_folders_syncs_all_with_a_note() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\nsession_mode = \"last_date_only\"\n");
     pair.put("a", "sessions/misc/one.jsonl", META);
@@ -101,7 +101,7 @@ fn without_a_folder_of_a_date_all_days_are_synced_and_that_is_said() {
 }
 
 #[test]
-fn the_manifest_of_codexsync_tells_who_has_changed_a_file() {
+fn the_manifest_of_codexsync_shows_which_side_changed() {
     let pair = Pair::new();
     let manifest = pair.0.path("manifest.json");
     let manifest_of = |version: u32| {
@@ -116,18 +116,18 @@ fn the_manifest_of_codexsync_tells_who_has_changed_a_file() {
         "a",
         &format!("[state]\nmanifest_file = \"{}\"\n", manifest.display()),
     );
-    // Changed there alone, and older by its time.
+    // Changed only remotely, with an older mtime.
     at(&pair.put("a", SKILL, "first"), T);
     at(&pair.put("cloud", SKILL, "changed"), T - 60);
     let json = pair.run("a", &["plan", "--json"]).code(0).json();
     assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")]);
-    // Changed on both sides: not a matter of times.
+    // Changed on both sides, so mtimes do not decide.
     at(&pair.put("a", SKILL, "as well"), T + 60);
     let _ = pair.run("a", &["plan"]).code(2);
     fs::write(&manifest, manifest_of(2)).unwrap();
     let run = pair.run("a", &["plan"]).code(4);
     assert!(
-        run.stderr.contains("state.manifest_file is of version 2"),
+        run.stderr.contains("state.manifest_file has version 2"),
         "{run}"
     );
     fs::write(&manifest, "{").unwrap();
@@ -138,14 +138,14 @@ fn the_manifest_of_codexsync_tells_who_has_changed_a_file() {
 }
 
 #[test]
-fn a_key_that_means_nothing_is_named_and_nothing_more() {
+fn an_unknown_key_causes_only_a_warning() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\nspeed = 9\n[extra]\nx = 1\n");
     for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
         let run = pair.run("a", args).code(0);
         for key in ["sync.speed", "extra"] {
-            let told = format!("warning: unknown key in the configuration: {key}");
-            assert!(run.stderr.contains(&told), "{run}");
+            let label = format!("warning: unknown key in the configuration: {key}");
+            assert!(run.stderr.contains(&label), "{run}");
         }
     }
     let json = pair.run("a", &["validate", "--json"]).code(0).json();
@@ -153,7 +153,7 @@ fn a_key_that_means_nothing_is_named_and_nothing_more() {
 }
 
 #[test]
-fn a_log_size_of_zero_is_refused_by_its_key() {
+fn a_log_size_of_zero_is_refused_with_its_key() {
     let pair = Pair::new();
     pair.configure("a", "[logging]\nmax_file_size_mb = 0\n");
     for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
@@ -178,7 +178,7 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
 }
 
 #[test]
-fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
+fn the_next_step_for_a_mapped_folder_finds_the_conversation() {
     let pair = Pair::new();
     pair.configure(
         "b",
@@ -189,7 +189,8 @@ fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(run.stderr.contains(&format!("codex resume {ID}")), "{run}");
     assert!(
-        run.stderr.contains("waits for Codex's first start"),
+        run.stderr
+            .contains("takes effect after Codex has started once"),
         "{run}"
     );
     for n in 1..=2 {
@@ -199,7 +200,7 @@ fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
     pair.apply("a");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(run.stderr.contains("codex resume --all"), "{run}");
-    // Without a map it is found where it was begun.
+    // Without a rule, it is found in its original folder.
     pair.configure("b", "");
     pair.put("a", ROLLOUT, &format!("{META}{{}}\n"));
     pair.apply("a");
@@ -211,7 +212,7 @@ fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
 }
 
 #[test]
-fn init_writes_through_a_link_and_leaves_one_to_nowhere_alone() {
+fn init_writes_through_a_link_but_not_through_a_broken_one() {
     let pair = Pair::new();
     let real = pair.0.write("dotfiles/sync.toml", "# mine\n");
     let link = pair.0.path("link.toml");

@@ -128,7 +128,7 @@ impl From<ConflictCopyError> for CommandError {
                 Self::wrap(ErrorKind::Failed, error)
                     .hint("sync first: codex-manager sync run --apply; nothing was changed")
             }
-            ConflictCopyError::NotSplit { .. } => {
+            ConflictCopyError::NotConvertible { .. } => {
                 Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
             }
         }

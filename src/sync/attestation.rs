@@ -1,6 +1,8 @@
-//! What a machine vouches for: of what it wrote the version that is there, and files that both sides
-//! have alike and no other machine vouches for. A folder that was filled by other means, or by a
-//! machine that is no longer, is of use to further machines only when somebody says what is whole in it.
+//! Decides which files this machine attests in its manifest.
+//!
+//! These are the versions that it wrote and that are still in the cloud folder, and files that are equal on
+//! both sides and that no other machine attests. So a folder that was filled by other means, or by a machine
+//! that is gone, becomes usable for further machines once one machine with the same content has synced.
 
 use super::apply::{ApplyError, ApplyRequest};
 use super::config::SyncConfig;
@@ -16,62 +18,61 @@ use crate::io::{IoContext, IoError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Adds to `own` what nobody vouches for, and to the state what had to be read for that. A file that
-/// has changed since is left for the next run.
+/// Adds to `own` the files that no machine attests, and records in the state what was read for that. A file
+/// that changed since the last sync is left for the next run.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     let is_own = |last: &SyncedFile| {
-        let written = own.get(&last.remote.path);
-        written.is_some_and(|written| matches_last_sync(written, last))
+        let entry = own.get(&last.remote.path);
+        entry.is_some_and(|entry| matches_last_sync(entry, last))
     };
-    let open = state.files.iter().filter(|(_, last)| !is_own(last));
-    let mut open: Vec<String> = open.map(|(key, _)| key.clone()).collect();
-    if open.is_empty() {
+    let unattested = state.files.iter().filter(|(_, last)| !is_own(last));
+    let mut unattested: Vec<String> = unattested.map(|(key, _)| key.clone()).collect();
+    if unattested.is_empty() {
         return Ok(());
     }
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
-    let torn = incomplete_manifests(&others, config)?;
-    let is_any_new = torn.iter().any(|word| !state.torn_manifests.contains(word));
-    state.torn_manifests = torn;
-    if is_any_new || !others.not_downloaded.is_empty() {
-        // What is about to arrive may vouch for all of it, and know more of what came before. One that is
-        // still as the run before found it is waited for no longer: its machine may be no more.
+    let incomplete = incomplete_manifests(&others, config)?;
+    let has_new_torn = incomplete
+        .iter()
+        .any(|name| !state.torn_manifests.contains(name));
+    state.torn_manifests = incomplete;
+    if has_new_torn || !others.not_downloaded.is_empty() {
+        // The incomplete manifest may attest all of these files and know more of their ancestry. If it is
+        // unchanged since the previous run, sync stops waiting, because its machine may be gone.
         return Ok(());
     }
-    open.sort();
-    for key in open {
+    unattested.sort();
+    for key in unattested {
         let Some(last) = state.files.get_mut(&key) else {
             continue;
         };
         let listed = others.entries(&manifest::key_of(&last.remote.path));
-        if listed
-            .iter()
-            .any(|written| matches_last_sync(written, last))
-        {
+        if listed.iter().any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
         if !(request.keep_going)() {
             return Err(ApplyError::Interrupted);
         }
-        let examined = match verify_remote(last, config) {
-            // Removed meanwhile: the next run looks again.
+        let entry = match verify_remote(last, config) {
+            // The file was removed in the meantime; the next run looks again.
             Err(e) if e.is_not_found() => None,
-            examined => examined?,
+            entry => entry?,
         };
-        if let Some(mut written) = examined {
-            written.history = state.histories.get(&key).cloned().map(Box::new);
-            own.insert(last.remote.path.clone(), written);
+        if let Some(mut entry) = entry {
+            entry.history = state.histories.get(&key).cloned().map(Box::new);
+            own.insert(last.remote.path.clone(), entry);
         }
     }
     Ok(())
 }
 
-/// Removes what neither side has any more: others would wait for it. What was deleted stays, for it tells which
-/// texts are older.
+/// Removes the entries of files that neither side has any more, because other machines would wait for them.
+/// Entries of deleted files stay: they identify older versions.
 pub(super) fn remove_forgotten(
     files: &mut BTreeMap<String, ManifestEntry>,
     plan: &SyncPlan,
@@ -90,67 +91,67 @@ pub(super) fn remove_forgotten(
     }
 }
 
-/// The manifests that are not whole, each with how it looks.
+/// Returns the incomplete manifests, each with its size and mtime.
 fn incomplete_manifests(
     others: &RemoteManifests,
     config: &SyncConfig,
 ) -> Result<Vec<String>, IoError> {
-    let mut torn = Vec::new();
+    let mut incomplete = Vec::new();
     for name in &others.incomplete {
         let path = manifest::path_of_name(&config.cloud, name);
         if let Some(Stat { size, mtime_ns }) = Stat::at(&path)? {
-            torn.push(format!("{name} {size} {mtime_ns}"));
+            incomplete.push(format!("{name} {size} {mtime_ns}"));
         }
     }
-    torn.sort();
-    Ok(torn)
+    incomplete.sort();
+    Ok(incomplete)
 }
 
-/// Makes `files` say what is in the cloud folder where this machine noted several versions of a file: a
-/// run that was killed has noted one that it did not come to put there. Returns the earlier versions of
-/// which any may yet turn up, as nothing that was noted is there now.
+/// Makes `files` match the cloud folder where this machine recorded several versions of a file. A killed run
+/// may have recorded a version that it never wrote. Returns the earlier versions that may still appear,
+/// because the folder has none of the recorded ones.
 pub(super) fn match_cloud_folder(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,
     cloud: &Path,
 ) -> Vec<(String, ManifestEntry)> {
     let mut by_path: BTreeMap<String, Vec<ManifestEntry>> = BTreeMap::new();
-    for (path, written) in earlier {
-        by_path.entry(path).or_default().push(written);
+    for (path, entry) in earlier {
+        by_path.entry(path).or_default().push(entry);
     }
-    let mut open = Vec::new();
+    let mut unattested = Vec::new();
     for (path, versions) in by_path {
         let Some(last) = files.get_mut(&path) else {
             continue;
         };
         let full = cloud.join(&path);
-        // What cannot be looked at is none of them.
+        // A file that cannot be read matches no version.
         let size = Stat::at(&full).ok().flatten().map(|stat| stat.size);
-        let may_be = |written: &ManifestEntry| size == Some(written.size);
-        if may_be(last) && !versions.iter().any(may_be) {
+        let has_size = |entry: &ManifestEntry| size == Some(entry.size);
+        if has_size(last) && !versions.iter().any(has_size) {
             continue;
         }
-        let any = may_be(last) || versions.iter().any(may_be);
+        let any = has_size(last) || versions.iter().any(has_size);
         let digest = any.then(|| contents::raw_digest(&full).ok()).flatten();
         if Some(last.digest) == digest {
             continue;
         }
         match versions.iter().find(|w| Some(w.digest) == digest) {
             Some(found) => *last = found.clone(),
-            None => open.extend(versions.into_iter().map(|written| (path.clone(), written))),
+            None => unattested.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
         }
     }
-    open
+    unattested
 }
 
-/// Whether a version is, as far as can be told without reading, the file that the last sync left.
-fn matches_last_sync(written: &ManifestEntry, last: &SyncedFile) -> bool {
+/// Returns true if the entry describes the file of the last sync, as far as size and recorded digest tell.
+fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let digest = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
-    written.size == last.remote.stat.size && digest.is_none_or(|digest| digest == written.digest)
+    entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
 }
 
-/// The version in the cloud folder, where it is still as the last sync left it and whole.
+/// Returns an entry for the remote file if it is complete and unchanged since the last sync.
 fn verify_remote(
     last: &mut SyncedFile,
     config: &SyncConfig,
@@ -177,7 +178,7 @@ fn verify_remote(
             .at("read", &remote)?
             .is_some()
         {
-            // They only look alike, and that one may be half a file.
+            // The files were equal by size and mtime only, and the remote one may be incomplete.
             return Ok(None);
         }
     }
@@ -195,15 +196,16 @@ mod tests {
     use crate::io::hash::Sha256Digest;
 
     #[test]
-    fn a_version_that_was_noted_and_never_put_there_is_not_vouched_for() {
+    fn a_recorded_version_that_was_never_written_is_not_attested() {
         let version = |text: &str| ManifestEntry {
             size: text.len() as u64,
             mtime_ns: 5,
             digest: Sha256Digest::of(text.as_bytes()),
             history: None,
         };
-        // What is there, what is vouched for then, and how many may yet turn up.
-        for (remote, expected, open) in [
+        // The content of the cloud folder, the version attested then, and the number of versions that may
+        // still appear.
+        for (remote, expected, unattested) in [
             (Some("new"), "new", 0),
             (Some("old"), "old", 0),
             (Some("older"), "older", 0),
@@ -219,7 +221,7 @@ mod tests {
             let earlier = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
             let left = match_cloud_folder(&mut files, earlier.to_vec(), cloud.path());
             assert_eq!(files["a"], version(expected), "{remote:?}");
-            assert_eq!(left, earlier[..open], "{remote:?}");
+            assert_eq!(left, earlier[..unattested], "{remote:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a sync overwrites is kept first: a snapshot as a folder or as one `.zip`, and retention that
-//! touches only what this program made.
+//! Snapshots of the files that a sync overwrites, as a folder or a `.zip`, and their retention.
 //!
-//! `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`: files under the paths they had, those of the cloud folder
-//! below `.cloud/`, and a list that marks the snapshot as ours. It gets its name when it is whole.
+//! A snapshot is named `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`. It has files under their relative paths, those
+//! of the cloud folder below `.cloud/`, and a list that marks it as made by this program. It gets its name
+//! once it is complete. Retention removes only snapshots with such a list.
 
 use super::apply::ApplyRequest;
 use super::apply::copying::set_time;
@@ -23,75 +23,74 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use zip::write::SimpleFileOptions;
 
-/// The list of a snapshot of ours.
+/// Name of the list in a snapshot.
 pub const LIST_NAME: &str = ".codex-manager-snapshot.json";
-/// Where files of the cloud folder are in a snapshot.
+/// Folder of the cloud folder's files in a snapshot.
 const CLOUD_FOLDER: &str = ".cloud";
 const LIST_SCHEMA: u64 = 1;
 const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
-/// How the names of unfinished snapshots begin.
+/// Prefix of the names of unfinished snapshots.
 const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
-/// The lock in one that is being made.
+/// Name of the lock file in an unfinished snapshot.
 const UNFINISHED_LOCK: &str = ".lock";
-/// How long one without a lock may be one that is about to get it.
+/// A younger unfinished snapshot without a lock may be about to get one.
 const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 
-/// The longest time between two snapshots that a clock is believed.
+/// A longer time between two snapshots is attributed to a wrong clock.
 const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
 
-/// Why what would be overwritten could not be kept.
+/// An error of making or reading a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The file system refused.
+    /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// A `.zip` could not be written or read.
+    /// Writing or reading a `.zip` failed.
     #[error("cannot {action} the snapshot ({reason}): {}", path.display())]
     Zip {
-        /// What was tried.
+        /// The failed operation, as a verb.
         action: &'static str,
-        /// What went wrong.
+        /// The message of the zip library.
         reason: String,
-        /// The file.
+        /// Path of the `.zip`.
         path: PathBuf,
     },
-    /// A snapshot of ours whose list says nothing that can be used.
-    #[error("the list of the snapshot cannot be used ({reason}): {}", path.display())]
+    /// The list of a snapshot is damaged or of a newer version.
+    #[error("the list of the snapshot is unusable ({reason}): {}", path.display())]
     List {
-        /// What is wrong with it.
+        /// The defect of the list, as a clause.
         reason: String,
-        /// The snapshot.
+        /// Path of the snapshot.
         path: PathBuf,
     },
 }
 
-/// The list of a snapshot.
+/// The list in a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SnapshotList {
     schema: u64,
-    /// Which one it is of those in its folder, in the order in which they were made: clocks jump. 0 of
-    /// those that were made before there were numbers.
+    /// Position in the order of creation, because clocks jump. 0 for snapshots made before numbers existed.
     #[serde(default)]
     number: u64,
-    /// Its files.
+    /// The files in the snapshot.
     pub files: Vec<SnapshotFile>,
 }
 
 /// A file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFile {
-    /// Whether it was overwritten in the cloud folder, not here.
+    /// True if it was a file of the cloud folder, false if one of the home.
     pub cloud: bool,
-    /// Relative to its side's root.
+    /// Path relative to the root of its side.
     pub path: String,
-    /// Its time, in nanoseconds since 1970.
+    /// Mtime in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Its bytes.
+    /// Size of the file in bytes.
     pub size: u64,
 }
 
 impl SnapshotFile {
-    /// Where it is in the snapshot.
+    /// Returns its path in the snapshot.
     pub fn inside(&self) -> String {
         if self.cloud {
             format!("{CLOUD_FOLDER}/{}", self.path)
@@ -101,64 +100,66 @@ impl SnapshotFile {
     }
 }
 
-/// What was kept.
+/// The result of making a snapshot.
 #[derive(Debug, Default)]
 pub struct SnapshotResult {
-    /// The name of the snapshot, where one was needed.
+    /// Name of the snapshot; `None` if there was nothing to copy.
     pub name: Option<String>,
-    /// What is in no snapshot, and why: it cannot be read, or is gone. It must not be overwritten.
-    pub left: Vec<(SnapshotFile, String)>,
+    /// Files that are not in the snapshot, each with the reason. They must not be overwritten.
+    pub not_copied: Vec<(SnapshotFile, String)>,
 }
 
-/// Keeps what the plan overwrites or removes.
+/// Copies what the plan overwrites or removes to a new snapshot.
 ///
 /// # Errors
-/// It could not be written; there is no snapshot then.
+/// The snapshot could not be written; it does not exist then.
 pub fn back_up_plan(
     plan: &SyncPlan,
     request: &ApplyRequest<'_>,
 ) -> Result<SnapshotResult, BackupError> {
-    let mut victims: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
+    let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
-        victims.insert((seen.side == Side::Remote, seen.path.clone()), seen);
+        overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
     let config = request.config;
     let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
-    let files: Vec<_> = victims
+    let files: Vec<_> = overwritten
         .into_iter()
         .map(|((cloud, path), seen)| {
-            let kept = SnapshotFile {
+            let file_entry = SnapshotFile {
                 cloud,
                 mtime_ns: seen.stat.mtime_ns,
                 size: seen.stat.size,
                 path,
             };
-            (roots(cloud).join(&kept.path), kept)
+            (roots(cloud).join(&file_entry.path), file_entry)
         })
         .collect();
     back_up_readable(config, files, request.now)
 }
 
-/// Keeps all of these files, each given with where it is now.
+/// Copies all of these files, each given with its current path, to a new snapshot.
 ///
 /// # Errors
-/// The snapshot could not be made whole; there is none then.
+/// The snapshot could not be completed; it does not exist then.
 pub fn back_up_files(
     config: &SyncConfig,
     mut files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, BackupError> {
-    // What has gone since needs no keeping.
+    // Files that are gone in the meantime need no copy.
     files.retain(|(path, _)| path.exists());
     let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
-    let made = back_up_readable(config, files, now)?;
-    match (&*made.left, &*paths) {
-        ([], _) => Ok(made.name),
-        ([(kept, why), ..], paths) => {
-            let path = paths.iter().find(|path| path.ends_with(&kept.path));
+    let snapshot_result = back_up_readable(config, files, now)?;
+    match (&*snapshot_result.not_copied, &*paths) {
+        ([], _) => Ok(snapshot_result.name),
+        ([(file_entry, why), ..], paths) => {
+            let path = paths.iter().find(|path| path.ends_with(&file_entry.path));
             Err(BackupError::Io(IoError {
                 action: "keep",
-                path: path.cloned().unwrap_or_else(|| PathBuf::from(&kept.path)),
+                path: path
+                    .cloned()
+                    .unwrap_or_else(|| PathBuf::from(&file_entry.path)),
                 source: io::Error::other(why.clone()),
             }))
         }
@@ -170,9 +171,9 @@ fn back_up_readable(
     files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
 ) -> Result<SnapshotResult, BackupError> {
-    let mut made = SnapshotResult::default();
+    let mut snapshot_result = SnapshotResult::default();
     if files.is_empty() {
-        return Ok(made);
+        return Ok(snapshot_result);
     }
     let folder = &config.backup_dir;
     atomic::create_durable_folder(folder)?;
@@ -180,8 +181,8 @@ fn back_up_readable(
         .prefix(UNFINISHED_PREFIX)
         .tempdir_in(folder)
         .at("create a folder in", folder)?;
-    // It tells a sweep that somebody is at work here, and ends with us.
-    let _at_work = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
+    // The lock shows other processes that the snapshot is being written. It ends with this process.
+    let _lock = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {
         schema: LIST_SCHEMA,
         number: next_number(config)?,
@@ -192,52 +193,52 @@ fn back_up_readable(
         Compression::None => (unfinished.path().join("snapshot"), ""),
         Compression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
     };
-    made.left = match config.backup.compression {
+    snapshot_result.not_copied = match config.backup.compression {
         Compression::None => write_folder(&path, files, list)?,
         Compression::Zip => write_zip(&path, files, list)?,
     };
     if path.exists() {
-        made.name = Some(publish(&path, folder, &base, end)?);
+        snapshot_result.name = Some(publish(&path, folder, &base, end)?);
     }
-    Ok(made)
+    Ok(snapshot_result)
 }
 
-/// The number of the next snapshot of this machine.
+/// Returns the number of the next snapshot of this machine.
 fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
-    let ours = own_snapshots(config)?.into_iter();
-    Ok(ours.map(|ours| ours.number).max().unwrap_or(0) + 1)
+    let own = own_snapshots(config)?.into_iter();
+    Ok(own.map(|own| own.number).max().unwrap_or(0) + 1)
 }
 
 /// A snapshot that this machine made.
 struct OwnSnapshot {
-    /// See [`SnapshotList`].
+    /// Position in the order of creation.
     number: u64,
-    /// When, by the clock of then.
-    made: NaiveDateTime,
+    /// Time in its name, by the clock at that time.
+    snapshot_result: NaiveDateTime,
     snapshot: SyncSnapshot,
 }
 
-/// The snapshots of this machine that carry our list, the one made last first. One that cannot be read is
-/// nobody's to remove.
+/// Returns the snapshots of this machine that have a list, the newest first. One whose list cannot be read is
+/// skipped, so that it is never removed.
 fn own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
-    let mut ours = Vec::new();
+    let mut own = Vec::new();
     for snapshot in list(&config.backup_dir)? {
-        if let Some(made) = parse_timestamp(&config.machine_id, &snapshot.name)
+        if let Some(snapshot_result) = parse_timestamp(&config.machine_id, &snapshot.name)
             && let Ok(Some(list)) = read_list(&snapshot)
         {
-            ours.push(OwnSnapshot {
+            own.push(OwnSnapshot {
                 number: list.number,
-                made,
+                snapshot_result,
                 snapshot,
             });
         }
     }
-    let order = |ours: &OwnSnapshot| (ours.number, ours.made, ours.snapshot.name.clone());
-    ours.sort_by_key(|ours| Reverse(order(ours)));
-    Ok(ours)
+    let order = |own: &OwnSnapshot| (own.number, own.snapshot_result, own.snapshot.name.clone());
+    own.sort_by_key(|own| Reverse(order(own)));
+    Ok(own)
 }
 
-/// Gives a snapshot the first name that is free. Another run may take names in the same second.
+/// Renames a finished snapshot to the first free name. Another run may create one in the same second.
 fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, BackupError> {
     let mut name = format!("{base}{end}");
     for n in 2.. {
@@ -251,11 +252,11 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-/// Why a file is not in a snapshot.
+/// The reason why a file is not in a snapshot.
 enum CopyFailure {
-    /// It cannot be read: the others are none the worse for it.
+    /// The file cannot be read; the snapshot continues without it.
     Left(String),
-    /// Nothing can be written.
+    /// The snapshot cannot be written.
     Fatal(BackupError),
 }
 
@@ -266,42 +267,42 @@ impl From<IoError> for CopyFailure {
 }
 
 impl CopyFailure {
-    fn left(e: &io::Error) -> Self {
+    fn not_copied(e: &io::Error) -> Self {
         Self::Left(if e.kind() == io::ErrorKind::NotFound {
-            "removed meanwhile".to_owned()
+            "it was removed in the meantime".to_owned()
         } else {
-            format!("it cannot be kept first ({e})")
+            format!("it cannot be backed up ({e})")
         })
     }
 }
 
-/// What a snapshot holds, and what it does not.
+/// The files that were copied to a snapshot, and those that were not.
 #[derive(Default)]
 struct SnapshotContents {
-    kept: Vec<SnapshotFile>,
-    left: Vec<(SnapshotFile, String)>,
+    file_entry: Vec<SnapshotFile>,
+    not_copied: Vec<(SnapshotFile, String)>,
 }
 
 impl SnapshotContents {
-    /// Takes what became of a file.
+    /// Records the result for one file.
     fn take(
         &mut self,
-        mut kept: SnapshotFile,
+        mut file_entry: SnapshotFile,
         copied: Result<u64, CopyFailure>,
     ) -> Result<(), BackupError> {
         match copied {
             Ok(size) => {
-                kept.size = size;
-                self.kept.push(kept);
+                file_entry.size = size;
+                self.file_entry.push(file_entry);
             }
-            Err(CopyFailure::Left(why)) => self.left.push((kept, why)),
+            Err(CopyFailure::Left(why)) => self.not_copied.push((file_entry, why)),
             Err(CopyFailure::Fatal(error)) => return Err(error),
         }
         Ok(())
     }
 }
 
-/// Copies a file; that it cannot be read is another thing than that nothing can be written.
+/// Copies a file. A read error concerns only this file; a write error ends the snapshot.
 fn copy_bytes(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, CopyFailure> {
     let mut buffer = vec![0; 128 * 1024];
     let mut size = 0;
@@ -313,29 +314,29 @@ fn copy_bytes(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<
                 size += n as u64;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(CopyFailure::left(&e)),
+            Err(e) => return Err(CopyFailure::not_copied(&e)),
         }
     }
 }
 
-/// Makes a folder of the files, unless none can be kept; returns those that are not in it.
+/// Writes the files to a folder, unless none can be read; returns those that are missing in it.
 fn write_folder(
     root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
 ) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
     let mut sorted = SnapshotContents::default();
-    for (source, kept) in files {
-        let copied = copy_into_folder(root, &source, &kept);
-        sorted.take(kept, copied)?;
+    for (source, file_entry) in files {
+        let copied = copy_into_folder(root, &source, &file_entry);
+        sorted.take(file_entry, copied)?;
     }
-    list.files = sorted.kept;
+    list.files = sorted.file_entry;
     if !list.files.is_empty() {
         atomic::write(&root.join(LIST_NAME), &encode_list(&list, root)?)?;
     } else if root.exists() {
         tree::remove(root)?;
     }
-    Ok(sorted.left)
+    Ok(sorted.not_copied)
 }
 
 fn encode_list(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
@@ -343,23 +344,27 @@ fn encode_list(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
     encode_list.map_err(io::Error::other).at("encode", path)
 }
 
-fn copy_into_folder(root: &Path, source: &Path, kept: &SnapshotFile) -> Result<u64, CopyFailure> {
-    let mut from = file_open::open(source).map_err(|e| CopyFailure::left(&e))?;
+fn copy_into_folder(
+    root: &Path,
+    source: &Path,
+    file_entry: &SnapshotFile,
+) -> Result<u64, CopyFailure> {
+    let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
     let mode = from
         .metadata()
-        .map_err(|e| CopyFailure::left(&e))?
+        .map_err(|e| CopyFailure::not_copied(&e))?
         .permissions();
-    let target = root.join(kept.inside());
+    let target = root.join(file_entry.inside());
     atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::beside(&target)?;
     let size = copy_bytes(&mut from, to.file(), source)?;
-    set_time(to.file(), kept.mtime_ns).at("set time", &target)?;
+    set_time(to.file(), file_entry.mtime_ns).at("set time", &target)?;
     to.file().set_permissions(mode).at("set mode", &target)?;
     to.replace(&target)?;
     Ok(size)
 }
 
-/// The same as one `.zip`.
+/// Writes the files to one `.zip`; returns those that are missing in it.
 fn write_zip(
     path: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -375,11 +380,11 @@ fn write_zip(
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);
-        for (source, kept) in files {
-            let copied = copy_into_zip(&mut zip, options, &source, &kept, &failed);
-            sorted.take(kept, copied)?;
+        for (source, file_entry) in files {
+            let copied = copy_into_zip(&mut zip, options, &source, &file_entry, &failed);
+            sorted.take(file_entry, copied)?;
         }
-        list.files = sorted.kept;
+        list.files = sorted.file_entry;
         zip.start_file(LIST_NAME, options).map_err(failed)?;
         zip.write_all(&encode_list(&list, path)?)
             .at("write", path)?;
@@ -388,20 +393,20 @@ fn write_zip(
     if !list.files.is_empty() {
         temp.replace(path)?;
     }
-    Ok(sorted.left)
+    Ok(sorted.not_copied)
 }
 
 fn copy_into_zip(
     zip: &mut zip::ZipWriter<&mut File>,
     options: SimpleFileOptions,
     source: &Path,
-    kept: &SnapshotFile,
+    file_entry: &SnapshotFile,
     failed: &impl Fn(zip::result::ZipError) -> BackupError,
 ) -> Result<u64, CopyFailure> {
-    let mut from = file_open::open(source).map_err(|e| CopyFailure::left(&e))?;
-    let meta = from.metadata().map_err(|e| CopyFailure::left(&e))?;
+    let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
+    let meta = from.metadata().map_err(|e| CopyFailure::not_copied(&e))?;
     let fatal = |e| CopyFailure::Fatal(failed(e));
-    zip.start_file(kept.inside(), with_mode(options, &meta))
+    zip.start_file(file_entry.inside(), with_mode(options, &meta))
         .map_err(fatal)?;
     let copied = copy_bytes(&mut from, zip, source);
     if matches!(copied, Err(CopyFailure::Left(_))) {
@@ -424,22 +429,22 @@ fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions 
 /// A snapshot in the backup folder.
 #[derive(Debug, Clone)]
 pub struct SyncSnapshot {
-    /// Its file name.
+    /// File name of the snapshot.
     pub name: String,
-    /// Its file or folder.
+    /// Path of its folder or `.zip`.
     pub path: PathBuf,
-    /// When it was last changed.
+    /// Mtime in nanoseconds since 1970.
     pub modified_ns: i64,
 }
 
 impl SyncSnapshot {
-    /// Whether it is one `.zip`.
+    /// Returns true if the snapshot is a `.zip`.
     pub fn is_zip(&self) -> bool {
         self.name.to_lowercase().ends_with(".zip")
     }
 }
 
-/// The snapshots in the backup folder, codexSync's too, the latest first.
+/// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
 pub fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -459,7 +464,7 @@ pub fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
         }
         let meta = match entry.metadata() {
             Ok(meta) => meta,
-            // Another run has just removed it.
+            // Another run removed it in the meantime.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e).at("look at", entry.path()),
         };
@@ -473,10 +478,10 @@ pub fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     Ok(found)
 }
 
-/// The list of a snapshot of ours; `None` for one that this program did not make.
+/// Reads the list of a snapshot; `None` if this program did not make the snapshot.
 ///
 /// # Errors
-/// It has a list, and that is damaged or of a newer version: what it holds is not to be guessed.
+/// The list is damaged or of a newer version. Its files cannot be guessed then.
 pub fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
@@ -514,13 +519,13 @@ pub fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, Backup
     Ok(Some(list))
 }
 
-/// Opens a `.zip`; `None` when it is none.
+/// Opens a `.zip`; `None` if the file is not one.
 pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
     let file = file_open::open(&snapshot.path).at("open", &snapshot.path)?;
     Ok(zip::ZipArchive::new(file).ok())
 }
 
-/// Snapshots in `folder` that were not finished, and whose maker is gone.
+/// Returns unfinished snapshots in `folder` that no process is writing.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -529,7 +534,7 @@ pub fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, I
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
     };
-    let is_left = |path: &PathBuf| {
+    let is_abandoned = |path: &PathBuf| {
         let lock = path.join(UNFINISHED_LOCK);
         let Ok(meta) = path.symlink_metadata() else {
             return false;
@@ -550,30 +555,30 @@ pub fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, I
                 .starts_with(UNFINISHED_PREFIX)
         })
         .map(|entry| entry.path());
-    Ok(unfinished.filter(is_left).collect())
+    Ok(unfinished.filter(is_abandoned).collect())
 }
 
-/// Removes what killed runs left of snapshots that they did not finish.
+/// Removes unfinished snapshots of killed runs; returns their number.
 ///
 /// # Errors
-/// The folder cannot be listed. What cannot be removed stays.
+/// The folder cannot be listed. A snapshot that cannot be removed stays.
 pub fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
-    let left = list_unfinished(folder, now)?.into_iter();
-    Ok(left.filter(|path| tree::remove(path).is_ok()).count())
+    let not_copied = list_unfinished(folder, now)?.into_iter();
+    Ok(not_copied.filter(|path| tree::remove(path).is_ok()).count())
 }
 
-/// Removes snapshots that are too old or too many: only those of this machine that carry our list, and
-/// never `just_made`. Returns their names, the one made last first.
+/// Removes this machine's snapshots that are too old or too many, but never `just_created`. Returns their names,
+/// the newest first.
 ///
-/// They go in the order in which they were made, and age by the time from each to the next, where that
-/// can be believed: a clock that was years off for a while makes nothing old.
+/// The order is that of creation. The age is the sum of the plausible times between consecutive snapshots, so
+/// that a clock that was years off for a while makes no snapshot old.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
 pub fn prune(
     config: &SyncConfig,
     now: DateTime<Utc>,
-    just_made: Option<&str>,
+    just_created: Option<&str>,
 ) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
     remove_unfinished(&config.backup_dir, SystemTime::from(now))?;
@@ -584,22 +589,22 @@ pub fn prune(
     let max = usize::try_from(options.max_backups).unwrap_or(usize::MAX);
     let (mut age, mut next) = (TimeDelta::zero(), now.naive_utc());
     let mut removed = Vec::new();
-    for (index, ours) in own_snapshots(config)?.into_iter().enumerate() {
-        age += plausible_interval(next - ours.made);
-        next = ours.made;
+    for (index, own) in own_snapshots(config)?.into_iter().enumerate() {
+        age += plausible_interval(next - own.snapshot_result);
+        next = own.snapshot_result;
         let too_old = days > 0 && age.num_days() >= days;
-        // The latest one is the way back from what was just done.
-        let goes = index > 0 && (too_old || (max > 0 && index >= max));
-        let is_new = Some(&*ours.snapshot.name) == just_made;
-        if goes && !is_new && tree::remove(&ours.snapshot.path).is_ok() {
-            removed.push(ours.snapshot.name);
+        // The newest snapshot is needed to undo the last run.
+        let is_excess = index > 0 && (too_old || (max > 0 && index >= max));
+        let is_new = Some(&*own.snapshot.name) == just_created;
+        if is_excess && !is_new && tree::remove(&own.snapshot.path).is_ok() {
+            removed.push(own.snapshot.name);
         }
     }
     Ok(removed)
 }
 
-/// How much of the time between two snapshots has passed: a clock that went back, or far ahead, was set.
-/// After a pause that was as long, what was there stays until as much time has passed again.
+/// Returns the time between two snapshots as far as it is plausible. A negative or very long time comes from
+/// a changed clock and counts as zero. So after a real pause of that length, old snapshots stay longer.
 fn plausible_interval(passed: TimeDelta) -> TimeDelta {
     if passed < TimeDelta::zero() || passed > MAX_PLAUSIBLE_INTERVAL {
         TimeDelta::zero()
@@ -626,7 +631,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_taken_is_not_taken_again() {
+    fn existing_snapshot_names_are_not_reused() {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<_> = (0..3)
             .map(|n| {

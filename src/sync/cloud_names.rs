@@ -1,9 +1,9 @@
-//! What the names in a folder say that something else replicates: copies that a client made of a
-//! conflict, stand-ins for what is not downloaded, scratch files.
+//! Classifies names in a replicated folder: conflict files and placeholders of cloud clients, and scratch
+//! files.
 //!
-//! Conversations have a strict grammar, so whatever a client puts into such a name is recognised
-//! without knowing the client. The rest goes by the known patterns of Syncthing, Dropbox, `OneDrive`,
-//! Google Drive, iCloud Drive, Nextcloud, ownCloud, Seafile, Nutstore, Box, rclone and unison.
+//! Names of conversations have a strict grammar, so any addition by a client is recognized. Other names are
+//! compared with the known patterns of Syncthing, Dropbox, `OneDrive`, Google Drive, iCloud Drive, Nextcloud,
+//! ownCloud, Seafile, Nutstore, Box, rclone and unison.
 
 use super::rollouts;
 use crate::io::atomic::TEMP_PREFIX;
@@ -11,29 +11,29 @@ use regex::Regex;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// What a path in the cloud folder is. Paths are relative, with `/`.
+/// The class of a path in the cloud folder. Paths are relative, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloudName {
     /// A file under its own name.
     Plain,
-    /// Something that a client or a system keeps for itself.
+    /// A temporary or internal file of a client or an operating system.
     Scratch,
-    /// It stands for a file of this path that is not downloaded.
+    /// A placeholder for the file of this path, which is not downloaded.
     Placeholder(String),
-    /// A copy that a client made when it found two versions of the file of this path; its lines may
-    /// be in no other file.
+    /// A client's conflict file for the conversation or file of lines at this path; its lines may exist in no
+    /// other file.
     ClientCopy(String),
-    /// A copy of something that has no lines to be merged: left alone, and said.
+    /// A client's conflict file for any other file. It is reported and left alone.
     OtherCopy,
 }
 
-/// Recognises a path.
+/// Returns the class of a path.
 pub fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if is_scratch(path) {
         return CloudName::Scratch;
     }
-    let beside = |name: &str| {
+    let join = |name: &str| {
         if folder.is_empty() {
             name.to_owned()
         } else {
@@ -41,7 +41,7 @@ pub fn classify(path: &str) -> CloudName {
         }
     };
     if let Some(real) = placeholder_target(name) {
-        return CloudName::Placeholder(beside(&real));
+        return CloudName::Placeholder(join(&real));
     }
     if rollouts::is_below_sessions(path)
         && let Some((real, is_exact)) = conversation(name)
@@ -49,7 +49,7 @@ pub fn classify(path: &str) -> CloudName {
         return if is_exact {
             CloudName::Plain
         } else {
-            CloudName::ClientCopy(beside(&real))
+            CloudName::ClientCopy(join(&real))
         };
     }
     if folder.is_empty()
@@ -68,7 +68,7 @@ pub fn classify(path: &str) -> CloudName {
     }
 }
 
-/// What systems and clients put into any folder.
+/// Names that operating systems and clients create in any folder, in lower case.
 const SYSTEM_NAMES: &[&str] = &[
     ".stfolder",
     ".stignore",
@@ -85,13 +85,13 @@ const SYSTEM_NAMES: &[&str] = &[
     "thumbs.db",
 ];
 
-/// Whether a file or one of the folders it is in belongs to a client or a system, not to the user.
+/// Returns true if the file, or a folder above it, belongs to a client or an operating system.
 pub fn is_scratch(path: &str) -> bool {
     path.split('/').any(is_scratch_name)
 }
 
 fn is_scratch_name(name: &str) -> bool {
-    // Most names are told by their first letter and their end.
+    // Skips the checks for most names by their first character.
     let lower;
     let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
         lower = name.to_ascii_lowercase();
@@ -117,8 +117,8 @@ fn is_scratch_name(name: &str) -> bool {
     }
 }
 
-/// Whether something with a scratch name is nobody's work: what systems and clients put into any
-/// folder, and what macOS keeps beside a file on disks that have no room for it.
+/// Returns true if a scratch name is certainly not the user's: names that systems and clients create in any
+/// folder, and the companions that macOS creates on disks without extended attributes.
 pub fn is_junk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some(real) = name.strip_prefix("._") {
@@ -131,18 +131,19 @@ pub fn is_junk(path: &Path) -> bool {
         || is_unison_temp(&lower)
 }
 
-/// `.unison.NAME.<hash>.unison.tmp`: a file, or a folder with what is being copied.
+/// Matches `.unison.NAME.<hash>.unison.tmp`, the copy of a file or folder in progress.
 fn is_unison_temp(name: &str) -> bool {
     name.starts_with(".unison.") && name.ends_with(".unison.tmp")
 }
 
-/// `.NAME.~1a2b3c4d`.
+/// Matches `.NAME.~1a2b3c4d`, a download in progress.
 fn is_nextcloud_download(name: &str) -> bool {
     name.rsplit_once(".~")
         .is_some_and(|(_, hex)| hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// iCloud Drive before macOS 14 (`.NAME.icloud`), virtual files of Nextcloud and ownCloud.
+/// Returns the file that a placeholder stands for: `.NAME.icloud` of iCloud Drive before macOS 14, virtual
+/// files of Nextcloud and ownCloud.
 pub(super) fn placeholder_target(name: &str) -> Option<String> {
     if let Some(real) = name
         .strip_prefix('.')
@@ -157,7 +158,7 @@ pub(super) fn placeholder_target(name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Where the stand-ins of the file at `path` would be.
+/// Returns the possible placeholders of the file at `path`.
 pub(super) fn placeholders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let names = [
@@ -168,7 +169,7 @@ pub(super) fn placeholders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     names.into_iter().map(|name| path.with_file_name(name))
 }
 
-/// The name of the conversation that `name` is a file of, and whether it is exactly that.
+/// Returns the file name of the conversation that `name` belongs to, and whether it is exactly that name.
 fn conversation(name: &str) -> Option<(String, bool)> {
     let stem = rollouts::stem(name)?;
     let rest = &name[stem.len()..];
@@ -179,7 +180,7 @@ fn conversation(name: &str) -> Option<(String, bool)> {
     Some((format!("{stem}.jsonl{compressed}"), false))
 }
 
-/// Which of the two files at the top that consist of lines `name` is, or is a copy of.
+/// Returns which of `history.jsonl` and `session_index.jsonl` the name is, or is a copy of.
 fn lines_file(name: &str) -> Option<&'static str> {
     ["history.jsonl", "session_index.jsonl"]
         .into_iter()
@@ -196,9 +197,9 @@ fn lines_file(name: &str) -> Option<&'static str> {
         })
 }
 
-/// The path that a weakly marked one may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
-/// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. People
-/// name files like that too, so this decides nothing by itself.
+/// Returns the path that a weakly marked name may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
+/// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
+/// files like that too, so this alone decides nothing.
 pub fn maybe_copy_of(path: &str) -> Option<String> {
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
     let (stem, end) = match path[name_at..].rfind('.') {
@@ -236,7 +237,7 @@ pub fn maybe_copy_of(path: &str) -> Option<String> {
         .map(|real| format!("{real}{end}"))
 }
 
-/// Whether a suffix may be one of `rclone --conflict-suffix`: a word and a small number.
+/// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a small number.
 fn is_numbered_word(suffix: &str) -> bool {
     let word = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -245,7 +246,7 @@ fn is_numbered_word(suffix: &str) -> bool {
         && word.bytes().all(plain)
 }
 
-/// Whether `rclone bisync` gives such a name to a copy: `NAME.EXT.conflict1`, `NAME.EXT..path1`, with
+/// Matches conflict names of `rclone bisync`: `NAME.EXT.conflict1`, `NAME.EXT..path1`, with
 /// `--suffix-keep-extension` `NAME.conflict1.EXT`, with `--conflict-suffix {DateOnly}-conflict`
 /// `NAME.EXT.2026-11-18-conflict1`.
 fn is_rclone_copy(name: &str) -> bool {
@@ -263,7 +264,7 @@ fn is_rclone_copy(name: &str) -> bool {
     })
 }
 
-/// Whether a name says by itself that it is a copy that some client made of a conflict.
+/// Returns true if the name matches a conflict pattern of a known client.
 fn is_conflict_copy(name: &str) -> bool {
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
@@ -271,7 +272,7 @@ fn is_conflict_copy(name: &str) -> bool {
         )
         .ok()
     });
-    // The patterns cost more than all else of a walk; nearly no name has one of their words.
+    // The regex is slow compared with the rest of the scan, and almost no name contains one of these words.
     let bytes = name.as_bytes();
     let marks = [b"onf" as &[u8], b"ONF", b"lash", b"afeBackup"];
     let may = !name.is_ascii()
@@ -288,7 +289,7 @@ mod tests {
     const STEM: &str = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
 
     #[test]
-    fn every_clients_copy_of_a_conversation_is_one() {
+    fn every_clients_conflict_file_of_a_conversation_is_recognized() {
         let folder = "sessions/2026/11/18";
         for tail in [
             ".sync-conflict-20261118-101010-ABCDEF7.jsonl",
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_of_the_two_files_of_lines_are_found_and_their_locks_are_not() {
+    fn conflict_files_of_line_files_are_recognized() {
         for (name, real) in [
             ("history (1).jsonl", "history.jsonl"),
             ("history-LAPTOP.jsonl", "history.jsonl"),
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_keeps_for_itself_is_passed_over() {
+    fn scratch_files_of_clients_are_recognized() {
         for path in [
             ".stversions/history~20261118-101010.jsonl",
             "sessions/.syncthing.a.jsonl.tmp",
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn stand_ins_name_the_file_that_is_not_downloaded() {
+    fn placeholders_name_the_file_that_is_not_downloaded() {
         for (path, real) in [
             ("skills/.a.md.icloud", "skills/a.md"),
             ("history.jsonl.nextcloud", "history.jsonl"),
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_signs_name_what_they_may_be_of() {
+    fn weakly_marked_names_return_a_possible_original() {
         for (path, real) in [
             ("skills/a (1).md", Some("skills/a.md")),
             ("skills/a 2.md", Some("skills/a.md")),
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn other_copies_are_left_alone_and_weak_signs_are_no_signs() {
+    fn strong_marks_are_conflict_files_and_weak_ones_are_not() {
         for path in [
             "skills/a (Bob's conflicted copy 2026-11-18).md",
             "skills (Selective Sync Conflict)/a.md",

@@ -1,8 +1,8 @@
-//! What codexSync knows of its last sync (`state.manifest_file`): taken over where there is no state of
-//! ours yet, so that a change on both sides since then is a conflict and not a matter of times.
+//! Imports codexSync's record of its last sync (`state.manifest_file`) at the first sync, so that a file that
+//! changed on both sides since then is a conflict and not decided by mtime.
 //!
-//! `{"data_version": 1, "files": {"path": {"local": {"mtime_ns", "size"}, "cloud": …}}}`, as version
-//! 0.1.2 writes it. The file is read and never written.
+//! The format is that of codexSync 0.1.2: `{"data_version": 1, "files": {"path": {"local": {"mtime_ns",
+//! "size"}, "cloud": …}}}`. The file is never written.
 
 use super::scan::{SideListing, Stat};
 use super::state::{SideFile, SyncedFile};
@@ -13,21 +13,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The one form that codexSync has written so far.
+/// The only `data_version` that codexSync has written so far.
 const DATA_VERSION: u64 = 1;
 
-/// Why the manifest cannot be used. codexSync refuses to run then, too.
+/// An error of reading codexSync's manifest. codexSync itself refuses to run in this case, too.
 #[derive(Debug, thiserror::Error)]
 pub enum CodexSyncStateError {
-    /// It is none, or of a version that is not known.
+    /// The file is damaged, or of an unknown version.
     #[error("state.manifest_file {reason}: {}", path.display())]
     Invalid {
-        /// The file.
+        /// Path of codexSync's manifest.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect of the manifest, as a clause.
         reason: String,
     },
-    /// The file system refused.
+    /// Reading the manifest failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -60,8 +60,8 @@ impl FileStat {
     }
 }
 
-/// The files that both sides had after the last sync and have now, by `key_of` their path. None where
-/// there is no manifest.
+/// Returns the files that both sides had after codexSync's last sync and still have, by `key_of` their path.
+/// Empty if there is no manifest.
 pub(super) fn import_state(
     path: &Path,
     local: &SideListing,
@@ -78,24 +78,22 @@ pub(super) fn import_state(
         reason,
     };
     let manifest: ManifestFile =
-        serde_json::from_slice(&bytes).map_err(|e| invalid(format!("cannot be used ({e})")))?;
+        serde_json::from_slice(&bytes).map_err(|e| invalid(format!("is damaged ({e})")))?;
     if manifest.data_version != DATA_VERSION {
         let found = manifest.data_version;
-        return Err(invalid(format!(
-            "is of version {found}, not {DATA_VERSION}"
-        )));
+        return Err(invalid(format!("has version {found}, not {DATA_VERSION}")));
     }
     let mut known = HashMap::new();
     let cloud: HashSet<&str> = remote.files.iter().map(|found| &*found.path).collect();
     for found in &local.files {
         let Some(FilePair {
             local: Some(local),
-            cloud: Some(was_there),
+            cloud: Some(cloud_file),
         }) = manifest.files.get(&found.path)
         else {
             continue;
         };
-        // What one side has lost since is as new on the other one: it comes back.
+        // A file that one side lost since counts as new on the other side, so that it comes back.
         if !cloud.contains(&*found.path) {
             continue;
         }
@@ -105,7 +103,7 @@ pub(super) fn import_state(
         };
         let last = SyncedFile {
             local: place(local),
-            remote: place(was_there),
+            remote: place(cloud_file),
             contents: None,
         };
         known.insert(key_of(&found.path), last);

@@ -1,9 +1,9 @@
-//! Versions of conversations that went on differently: kept under a name that Codex does not read,
-//! until somebody decides.
+//! Conflict copies: versions of conversations that diverged, stored under names that Codex does not read
+//! until the user decides.
 //!
-//! `<conversation>.<16 hex of the digest of its text>.fork`, in the folder of the state and in
-//! `.codex-manager/forks/` of the cloud folder. The conversation and the contents make the name, so that
-//! several machines that keep the same version write the same file; none is ever changed.
+//! Their files are `<conversation>.<16 hex of the digest of its text>.copy`, in the folder of the state and
+//! in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
+//! several machines that store the same version write the same file. The files are never changed.
 
 use super::cloud_names;
 use super::manifest::MANAGER_FOLDER;
@@ -15,66 +15,68 @@ use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The folder of forks, on either side.
-pub const FOLDER: &str = "forks";
+/// Name of the folder of conflict copies, in the state folder and in the cloud folder.
+pub const CONFLICT_COPIES_FOLDER: &str = "forks";
 const EXTENSION: &str = ".fork";
 const DIGEST_PREFIX_CHARS: usize = 16;
-/// How much of the digest of a path stands in the name, and how many bytes of the file's own name at most:
-/// the whole has to be a name that every disk takes.
+/// Lengths of the path digest and of the stem in a file name. The whole has to stay below 255 bytes, the
+/// limit of common file systems.
 const PATH_DIGEST_CHARS: usize = 8;
 const STEM_BYTES: usize = 120;
 
-/// A kept version.
+/// A conflict copy, on one side or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflictCopy {
-    /// Its file name.
+    /// File name, the same on both sides.
     pub name: String,
-    /// Its size here, where it is here.
+    /// Size and mtime of the local file, if there is one.
     pub local: Option<Stat>,
-    /// The same in the cloud folder.
+    /// Size and mtime of the remote file, if it is downloaded.
     pub remote: Option<Stat>,
-    /// Whether it is in the cloud folder and not downloaded to this machine.
+    /// True if the remote file exists but is not downloaded to this machine.
     pub is_placeholder: bool,
 }
 
 impl ConflictCopy {
-    /// What [`label`] gives for its conversation.
+    /// Returns the [`conversation_label`] of its conversation.
     pub fn conversation(&self) -> &str {
         parse(&self.name).map_or("", |(conversation, _)| conversation)
     }
 
-    /// What tells it from other versions of its conversation: the beginning of its digest.
+    /// Returns the first 16 hex digits of its digest, which distinguish it from other versions of the
+    /// conversation.
     pub fn digest_prefix(&self) -> &str {
-        parse(&self.name).map_or("", |(_, mark)| mark)
+        parse(&self.name).map_or("", |(_, prefix)| prefix)
     }
 
-    /// The name of another version of the same conversation.
+    /// Returns the name of another version of the same conversation.
     pub fn sibling_name(&self, digest: &Sha256Digest) -> String {
         format_name(self.conversation(), digest)
     }
 }
 
-/// All kept versions of one pair.
+/// All conflict copies of one replica.
 #[derive(Debug, Default)]
 pub struct ConflictCopies {
-    /// By name: two conversations may have the same text.
+    /// Conflict copies by file name. The key is not the digest, because two conversations may have the same
+    /// text.
     pub all: BTreeMap<String, ConflictCopy>,
 }
 
-/// The folder on one side.
+/// Returns the folder of conflict copies on one side.
 pub fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
     match side {
-        Side::Local => state.join(FOLDER),
-        Side::Remote => cloud.join(MANAGER_FOLDER).join(FOLDER),
+        Side::Local => state.join(CONFLICT_COPIES_FOLDER),
+        Side::Remote => cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER),
     }
 }
 
-/// The beginning of a digest that names a fork.
+/// Returns the first 16 hex digits of a digest, as used in file names.
 pub fn digest_prefix(digest: &Sha256Digest) -> String {
     digest.to_string()[..DIGEST_PREFIX_CHARS].to_owned()
 }
 
-/// The file name of a version of the conversation of this key.
+/// Returns the file name of a version of the conversation with this key.
 pub fn file_name(key: &str, digest: &Sha256Digest) -> String {
     format_name(&conversation_label(key), digest)
 }
@@ -83,9 +85,9 @@ fn format_name(label: &str, digest: &Sha256Digest) -> String {
     format!("{label}.{}{EXTENSION}", digest_prefix(digest))
 }
 
-/// What names of forks have for the conversation of this key: the name of its file without `.jsonl`, and
-/// where no id is in that the beginning of the digest of its place: two files of one name in two folders
-/// are two conversations.
+/// Returns the part of the file name that identifies the conversation: the name of its file without `.jsonl`.
+/// If that has no id, a digest of its path is added, because files of the same name in two folders are two
+/// conversations.
 pub fn conversation_label(key: &str) -> String {
     let file = rollouts::file_name(key);
     let stem = file.strip_suffix(".jsonl").unwrap_or(file);
@@ -99,24 +101,24 @@ pub fn conversation_label(key: &str) -> String {
     format!("{begin}-{}", &place[..PATH_DIGEST_CHARS])
 }
 
-/// Whether a fork can have this name.
+/// Returns true if this is the file name of a conflict copy.
 pub fn is_file_name(name: &str) -> bool {
     parse(name).is_some()
 }
 
 fn parse(name: &str) -> Option<(&str, &str)> {
-    let (conversation, mark) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
-    let fits = mark.len() == DIGEST_PREFIX_CHARS
-        && mark
+    let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
+    let fits = prefix.len() == DIGEST_PREFIX_CHARS
+        && prefix
             .bytes()
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let plain = !conversation.chars().any(char::is_control);
     (fits && plain && !conversation.is_empty() && !conversation.starts_with('.'))
-        .then_some((conversation, mark))
+        .then_some((conversation, prefix))
 }
 
 impl ConflictCopies {
-    /// Lists both sides. Names that do not follow the grammar are nobody's.
+    /// Lists the conflict copies of both sides. Names that do not follow the grammar are skipped.
     pub fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
         let mut copies = Self::default();
         for side in [Side::Local, Side::Remote] {
@@ -129,31 +131,31 @@ impl ConflictCopies {
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let stands_for =
+                let target =
                     cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
-                let is_stand_in = stands_for.is_some();
-                let name = stands_for.unwrap_or(name);
+                let is_client_placeholder = target.is_some();
+                let name = target.unwrap_or(name);
                 if parse(&name).is_none() {
                     continue;
                 }
                 let Some(stat) = Stat::at(&entry.path())? else {
                     continue;
                 };
-                let fork = copies.all.entry(name.clone()).or_insert(ConflictCopy {
+                let copy = copies.all.entry(name.clone()).or_insert(ConflictCopy {
                     name,
                     local: None,
                     remote: None,
                     is_placeholder: false,
                 });
-                if is_stand_in
+                if is_client_placeholder
                     || side == Side::Remote && remote_manifests::is_placeholder(&entry.path())
                 {
-                    fork.is_placeholder = true;
+                    copy.is_placeholder = true;
                     continue;
                 }
                 match side {
-                    Side::Local => fork.local = Some(stat),
-                    Side::Remote => fork.remote = Some(stat),
+                    Side::Local => copy.local = Some(stat),
+                    Side::Remote => copy.remote = Some(stat),
                 }
             }
         }
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_whose_version_it_is_and_which() {
+    fn a_name_identifies_conversation_and_version() {
         let digest = Sha256Digest::of(b"x");
         let key = "conversation:sessions/a/rollout-1.jsonl";
         let own = file_name(key, &digest);

@@ -1,4 +1,4 @@
-//! What files hold: digests, beginnings, and whether a file can be whole. Constant memory.
+//! Digests of file contents, and signs of incomplete files. Uses constant memory.
 
 use crate::codex::rollout;
 use crate::io::file_open;
@@ -9,35 +9,35 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-/// How much of a file's end is looked at for what a crash or half a download leaves there.
+/// Number of bytes at the end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
-/// The largest TOML file that is parsed to see whether it is whole.
+/// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
-/// What a file holds, as text: a compressed conversation counts by what is in it.
+/// The text of a file; a compressed conversation is decompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileContents {
-    /// How many bytes.
+    /// Length of the text in bytes.
     pub len: u64,
-    /// Their digest.
+    /// SHA-256 of the text.
     pub digest: Sha256Digest,
-    /// The digest of as many bytes as were asked for, where there are as many.
-    pub prefix: Option<Sha256Digest>,
+    /// SHA-256 of the requested prefix; `None` if the text is shorter.
+    pub prefix_digest: Option<Sha256Digest>,
 }
 
-/// Reads the file at `path` as text; `prefix` is a length whose digest is wanted too.
+/// Reads the text of the file at `path`; `prefix` is the length of a prefix whose digest is computed as well.
 pub fn read(path: &Path, prefix: Option<u64>) -> io::Result<FileContents> {
     read_from(&mut *rollout::open_plain(path)?, prefix)
 }
 
-/// The same for what `reader` gives.
+/// Reads a text from `reader`, without decompression.
 pub fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileContents> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 * 1024];
     let mut len = 0;
-    let mut at = None;
+    let mut prefix_digest = None;
     if prefix == Some(0) {
-        at = Some(hasher.digest());
+        prefix_digest = Some(hasher.digest());
     }
     loop {
         let n = reader.read(&mut buffer)?;
@@ -51,7 +51,7 @@ pub fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileC
         {
             let split = usize::try_from(mark - len).unwrap_or(n);
             hasher.update(&part[..split]);
-            at = Some(hasher.digest());
+            prefix_digest = Some(hasher.digest());
             part = &part[split..];
         }
         hasher.update(part);
@@ -60,20 +60,20 @@ pub fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileC
     Ok(FileContents {
         len,
         digest: hasher.digest(),
-        prefix: at,
+        prefix_digest,
     })
 }
 
-/// The digest of the bytes of a file as they lie on the disk.
+/// Returns the digest of the file's bytes, without decompression.
 pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     let mut file = file_open::open(path)?;
     Ok(read_from(&mut file, None)?.digest)
 }
 
-/// What makes a file look like half a file; `None` when nothing does.
+/// Returns why a file looks incomplete; `None` if it looks complete.
 ///
-/// A crash and clients that make room first leave zeros at the end; half a file of lines ends in the
-/// middle of one; half a compressed file cannot be unpacked.
+/// A crash, and clients that allocate space first, leave zeros at the end. An incomplete file of lines ends
+/// within a line; an incomplete compressed file cannot be decompressed.
 pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -87,7 +87,7 @@ pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static st
     let mut head = [1; 4];
     let first = head.len().min(tail.len());
     position::read_exact_at(&file, &mut head[..first], 0)?;
-    // A binary file may end in a few zeros.
+    // Complete binary files may end in a few zeros.
     if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(head)) {
         return Ok(Some("ends in zeros"));
     }
@@ -95,9 +95,9 @@ pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static st
         if is_zstd(head) {
             return Ok(read(path, None).err().map(|e| {
                 if rollout::is_oversized(&e) {
-                    "unpacks to far more than a conversation of its size can have"
+                    "decompresses to far more than a conversation of its size can have"
                 } else {
-                    "cannot be unpacked"
+                    "cannot be decompressed"
                 }
             }));
         }
@@ -108,7 +108,7 @@ pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static st
     Ok(None)
 }
 
-/// Whether the last byte of a file ends a line.
+/// Returns true if the last byte of the file is a newline.
 pub fn ends_with_newline(path: &Path) -> io::Result<bool> {
     let file = file_open::open(path)?;
     let mut last = [0];
@@ -119,10 +119,10 @@ pub fn ends_with_newline(path: &Path) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Whether zeros stand where a power cut or a client leaves them in place of what was written: all over
-/// the file, or behind its text. A packed or binary file may end in zeros.
+/// Returns true if zeros are where a power cut or a client leaves them instead of text: in the whole file, or
+/// after its text. Compressed and binary files may end in zeros.
 ///
-/// `thorough` looks for them all through a file of lines: no line has one.
+/// With `thorough`, a file of lines is searched completely, because no line contains a zero.
 pub fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -142,7 +142,7 @@ pub fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result
         if is_zstd([0, 1, 2, 3].map(|at| head.get(at).copied().unwrap_or(0))) {
             return Ok(false);
         }
-        return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zero(&mut file)?));
+        return Ok(zeros > 0 || head.contains(&0) || (thorough && contains_zero(&mut file)?));
     }
     let text = head
         .iter()
@@ -152,7 +152,7 @@ pub fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-fn has_zero(file: &mut File) -> io::Result<bool> {
+fn contains_zero(file: &mut File) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let n = file.read(&mut buffer)?;
@@ -165,9 +165,9 @@ fn has_zero(file: &mut File) -> io::Result<bool> {
     }
 }
 
-/// What makes a file look cut that consists of no lines to be merged, for a folder where nobody vouches
-/// for anything; `None` when nothing does. Texts alone tell: a hole in them, half a letter, a line that
-/// ends where a block does, a value of JSON or TOML without its end.
+/// Returns why a file other than one of lines looks truncated; `None` if it looks complete. Used if no
+/// machine attests any file. Only texts show it: a hole, a partial character, a line that ends at a block
+/// boundary, or an unterminated JSON or TOML value.
 pub fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     let mut file = file_open::open(path)?;
@@ -181,45 +181,45 @@ pub fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
         return Ok(None);
     }
     if has_hole(&mut file)? {
-        return Ok(Some("zeros stand where its text was"));
+        return Ok(Some("has zeros where its text was"));
     }
-    let begins = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
-    let letters = std::str::from_utf8(&tail[begins.min(3)..]);
-    if letters.is_err_and(|e| e.error_len().is_none()) {
-        return Ok(Some("ends in the middle of a letter"));
+    let continuation = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
+    let tail_text = std::str::from_utf8(&tail[continuation.min(3)..]);
+    if tail_text.is_err_and(|e| e.error_len().is_none()) {
+        return Ok(Some("ends in the middle of a character"));
     }
     let has_end = tail.last() == Some(&b'\n');
     if !has_end && size.is_multiple_of(BLOCK) {
         return Ok(Some("ends in the middle of a line"));
     }
-    let ends = |end: &str| {
+    let has_extension = |end: &str| {
         path.extension()
             .is_some_and(|e| e.eq_ignore_ascii_case(end))
     };
-    let is_open = if ends("json") {
+    let is_unterminated = if has_extension("json") {
         let reader = BufReader::new(file_open::open(path)?);
         let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
         value.is_err_and(|e| e.is_eof())
-    } else if ends("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
+    } else if has_extension("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
         let text = file_open::read_to_string(path)?;
         text.parse::<toml_edit::DocumentMut>().is_err()
     } else {
         false
     };
-    Ok(is_open.then_some("ends in the middle of a value"))
+    Ok(is_unterminated.then_some("ends in the middle of a value"))
 }
 
-/// Whether a beginning is that of a text.
+/// Returns true if a file that begins like this is a text.
 fn is_text(head: &[u8]) -> bool {
     let is_valid = match std::str::from_utf8(head) {
         Ok(_) => true,
         Err(e) => e.error_len().is_none(),
     };
-    let marks = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
-    is_valid && !head.iter().any(marks)
+    let is_control = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
+    is_valid && !head.iter().any(is_control)
 }
 
-/// Whether a sector of a file is missing: as many zeros, one behind another.
+/// Returns true if a sector of the file is missing, that is, 512 consecutive zeros.
 fn has_hole(file: &mut File) -> io::Result<bool> {
     const SECTOR: usize = 512;
     let mut buffer = vec![0; 64 * 1024];
@@ -242,7 +242,7 @@ fn is_zstd(head: [u8; 4]) -> bool {
     head == [0x28, 0xb5, 0x2f, 0xfd]
 }
 
-/// Whether the text of a file is its bytes: nothing in it is packed.
+/// Returns true if the file is not compressed, so that its text is its bytes.
 pub fn is_uncompressed(file: &File) -> io::Result<bool> {
     let mut head = [0; 4];
     match position::read_exact_at(file, &mut head, 0) {
@@ -258,22 +258,24 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_beginning_has_a_digest_wherever_it_ends() {
+    fn a_prefix_has_a_digest_wherever_it_ends() {
         let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
         for mark in [0, 1, 65_535, 65_536, 65_537, 200_000] {
             let contents = read_from(&mut &bytes[..], Some(mark)).unwrap();
             let expected = Sha256Digest::of(&bytes[..usize::try_from(mark).unwrap()]);
-            assert_eq!(contents.prefix, Some(expected), "{mark}");
+            assert_eq!(contents.prefix_digest, Some(expected), "{mark}");
             assert_eq!(contents.digest, Sha256Digest::of(&bytes));
         }
         assert_eq!(
-            read_from(&mut &bytes[..], Some(200_001)).unwrap().prefix,
+            read_from(&mut &bytes[..], Some(200_001))
+                .unwrap()
+                .prefix_digest,
             None
         );
     }
 
     #[test]
-    fn zeros_are_damage_where_text_was_and_not_in_binary_files() {
+    fn zeros_are_damage_in_texts_but_not_in_binary_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let middle = [
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_was_cut_is_told_and_a_whole_one_is_not_taken_for_one() {
+    fn truncated_texts_are_detected_and_complete_ones_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let hole = [&b"text\n".repeat(200)[..], &[0; 512], b"text\n"].concat();
         let small = [&b"text\n".repeat(200)[..], &[0; 511], b"text\n"].concat();
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn half_files_are_told_by_their_end() {
+    fn incomplete_files_are_detected_by_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         for (bytes, of_lines, torn) in [

@@ -1,142 +1,142 @@
-//! What is to be done about one file: a pure function of what is known of it.
+//! Chooses the action for one file: a pure function of the known facts.
 //!
-//! The state of the last sync tells who changed it. Times decide only where there is no such state, and
-//! only in the modes that say so.
+//! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
+//! and only in the modes `mtime` and `mtime_hash_fallback`.
 
 use super::config::{Compare, ConflictPolicy, DeletePolicy, EqualMtime};
 use super::version_vector::CausalOrder;
 use crate::codex::rollout::Relation;
 
-/// What a file is, as far as decisions go.
+/// The kind of a file, as far as it affects the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// A conversation: it only ever grows.
+    /// A conversation, which Codex only appends to.
     Rollout,
-    /// Lines that can be merged.
+    /// A file whose lines can be merged.
     Lines,
-    /// Anything else.
+    /// Any other file, replaced as a whole.
     Plain,
 }
 
-/// One side of a file.
+/// The state of a file on one side, compared with the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It is not there.
+    /// The file does not exist on this side.
     Absent,
-    /// It is as the last sync left it.
+    /// The file equals the version of the last sync.
     Unchanged,
-    /// It is not.
+    /// The file differs from the version of the last sync.
     Changed,
-    /// It is there, and no sync has seen it.
+    /// The file exists, and no sync has recorded it.
     New,
 }
 
-/// How the two sides' times relate, tolerance allowed for.
+/// Which side has the later mtime, by more than the configured tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewerSide {
-    /// Here.
+    /// The local file is newer.
     Local,
-    /// In the cloud folder.
+    /// The remote file is newer.
     Remote,
-    /// Neither.
+    /// The times are equal within the tolerance.
     Neither,
 }
 
-/// All that a decision goes by.
+/// The input of a decision about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFacts {
-    /// See [`FileKind`].
+    /// Selects the rules for conversations, lines or other files.
     pub kind: FileKind,
-    /// Here.
+    /// The local file compared with the last sync.
     pub local: Presence,
-    /// In the cloud folder.
+    /// The remote file compared with the last sync.
     pub remote: Presence,
-    /// How the contents relate, here first; `None` where nobody has read them.
+    /// Relation of the local content to the remote one; `None` if they were not read.
     pub relation: Option<Relation>,
-    /// See [`Newer`].
+    /// Which side has the later mtime.
     pub newer: NewerSide,
-    /// See [`CausalOrder`]; of plain files alone.
+    /// Relation of the remote version to the local one by ancestry. Known only for plain files.
     pub causal_order: CausalOrder,
-    /// Whether another machine has asked for this version to be deleted.
-    pub delete_asked: bool,
+    /// True if another machine requests the deletion of this version.
+    pub deletion_requested: bool,
 }
 
-/// What the configuration says about decisions.
+/// The configuration keys that affect decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecisionRules {
-    /// See [`Compare`].
+    /// `sync.compare` of the configuration.
     pub compare: Compare,
-    /// See [`EqualMtime`].
+    /// `sync.equal_mtime_action` of the configuration.
     pub equal_mtime: EqualMtime,
-    /// See [`ConflictPolicy`].
+    /// `conflict.policy` of the configuration.
     pub conflict: ConflictPolicy,
-    /// See [`DeletePolicy`].
+    /// `sync.delete_policy` of the configuration.
     pub delete: DeletePolicy,
 }
 
-/// What is done.
+/// The action for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileDecision {
-    /// Nothing: both are as they were.
+    /// Does nothing, because both sides equal the last sync.
     Nothing,
-    /// Neither side has it any more.
+    /// Removes the file from the state, because neither side has it any more.
     Forget,
-    /// Both are the same; only the state has to learn it.
+    /// Records both files as synced, because their contents are equal.
     RecordEqual,
-    /// The version here goes to the cloud folder.
+    /// Copies the local version to the cloud folder.
     CopyToCloud(CopyReason),
-    /// The version in the cloud folder comes here.
+    /// Copies the remote version to the home.
     CopyToLocal(CopyReason),
-    /// Lines of both, on both sides.
+    /// Writes the merged lines of both versions to both sides.
     Merge,
-    /// They differ, and the configuration says to leave that alone.
+    /// Leaves differing files as they are, because the configuration says so.
     Skip,
-    /// Somebody has to choose.
+    /// Waits for the user's decision.
     Conflict,
-    /// It was deleted here: it goes from the cloud folder.
+    /// Deletes the remote file, because it was deleted locally.
     DeleteCloud,
-    /// It was deleted elsewhere: it goes from here.
+    /// Deletes the local file, because another machine deleted it.
     DeleteLocal,
 }
 
-/// Why a version goes over.
+/// The reason for copying one version over the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyReason {
-    /// The other side has none.
+    /// Only this side has the file.
     OnlyOneSide,
-    /// The other side has lost it; absent is not deleted.
+    /// The other side lost the file, and absent is not deleted.
     AbsentIsNotDeleted,
-    /// It is the other one with more behind it.
+    /// This version continues the other one.
     Grew,
-    /// Only this side has changed.
+    /// Only this side changed the file.
     ChangedOneSide,
-    /// What the other side has is older than what was here already.
+    /// The remote version is older than the local one.
     OlderCloud,
-    /// It is the newer one, and there is no last state.
+    /// This version is newer by mtime, and no sync has recorded the file.
     Newer,
-    /// `equal_mtime_action` prefers it.
+    /// `equal_mtime_action` prefers this side.
     EqualTimes,
-    /// `conflict.policy` prefers it.
+    /// `conflict.policy` prefers this side.
     Policy,
 }
 
 impl CopyReason {
-    /// In words, for `side`, the one that the version comes from.
+    /// Returns the reason as printed, seen from the side that is copied.
     pub fn text(self) -> &'static str {
         match self {
-            Self::OnlyOneSide => "only on this side",
-            Self::AbsentIsNotDeleted => "absent on the other side, which is not deleted",
+            Self::OnlyOneSide => "exists only on this side",
+            Self::AbsentIsNotDeleted => "absent on the other side; absent is not deleted",
             Self::Grew => "grew on this side",
-            Self::ChangedOneSide => "changed on this side alone",
-            Self::OlderCloud => "an older version has come back in the cloud folder",
+            Self::ChangedOneSide => "changed only on this side",
+            Self::OlderCloud => "the cloud folder has an older version",
             Self::Newer => "newer on this side",
-            Self::EqualTimes => "equal times: equal_mtime_action prefers this side",
-            Self::Policy => "changed on both sides: conflict.policy prefers this one",
+            Self::EqualTimes => "equal mtimes; equal_mtime_action prefers this side",
+            Self::Policy => "changed on both sides; conflict.policy prefers this side",
         }
     }
 }
 
-/// Decides.
+/// Returns the action for a file; docs/sync.md has the table that this function implements.
 pub fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
@@ -146,7 +146,7 @@ pub fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         (Absent, New) => FileDecision::CopyToLocal(CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::CopyToCloud(CopyReason::OnlyOneSide),
         (Absent, Unchanged) if propagate => FileDecision::DeleteCloud,
-        (Unchanged, Absent) if propagate && facts.delete_asked => FileDecision::DeleteLocal,
+        (Unchanged, Absent) if propagate && facts.deletion_requested => FileDecision::DeleteLocal,
         (Absent, Unchanged | Changed) => FileDecision::CopyToLocal(CopyReason::AbsentIsNotDeleted),
         (Unchanged | Changed, Absent) => FileDecision::CopyToCloud(CopyReason::AbsentIsNotDeleted),
         _ => decide_both_present(facts, rules),
@@ -160,10 +160,10 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         return FileDecision::RecordEqual;
     }
     if facts.kind == FileKind::Plain && unknown && rules.compare != Compare::ThreeWay {
-        return by_time(facts, rules);
+        return decide_by_mtime(facts, rules);
     }
-    // An extension loses nothing, so it may go over whatever else is known. Of a plain file that is
-    // changed on both sides nobody knows that it was only ever added to.
+    // Copying a continuation loses nothing, so it is safe whatever else is known. For a plain file that
+    // changed on both sides, a common prefix does not prove that text was only appended.
     let may_grow = facts.kind != FileKind::Plain || unknown;
     match facts.relation {
         Some(Relation::FirstExtends) if may_grow => {
@@ -192,8 +192,8 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     }
 }
 
-/// The rules of codexSync for two files that no sync has seen.
-fn by_time(facts: FileFacts, rules: DecisionRules) -> FileDecision {
+/// Decides by mtime, as codexSync does, between two plain files that no sync has recorded.
+fn decide_by_mtime(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match facts.newer {
         NewerSide::Local => FileDecision::CopyToCloud(CopyReason::Newer),
         NewerSide::Remote => FileDecision::CopyToLocal(CopyReason::Newer),
@@ -215,7 +215,7 @@ fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         | (ConflictPolicy::PreferNewerMtime, NewerSide::Remote) => {
             FileDecision::CopyToLocal(CopyReason::Policy)
         }
-        // With equal times, no version is the newer one.
+        // With equal times neither version is newer, so the user decides.
         (
             ConflictPolicy::ManualAbort | ConflictPolicy::Manual | ConflictPolicy::PreferNewerMtime,
             _,
@@ -251,14 +251,14 @@ mod tests {
             relation,
             newer: NewerSide::Neither,
             causal_order: CausalOrder::Unknown,
-            delete_asked: false,
+            deletion_requested: false,
         }
     }
 
-    /// The table of docs/sync.md.
+    /// Mirrors the table of docs/sync.md.
     #[allow(clippy::too_many_lines, reason = "a table")]
     #[test]
-    fn the_table_of_decisions_holds() {
+    fn decide_matches_the_documented_table() {
         use Relation::{Diverged, Equal, FirstExtends, SecondExtends};
         let table = [
             (&KINDS[..], Absent, Absent, None, D::Forget),
@@ -342,7 +342,7 @@ mod tests {
                 Some(FirstExtends),
                 D::CopyToCloud(CopyReason::Grew),
             ),
-            // It got shorter here: what is missing comes back.
+            // The local file got shorter, so the missing part comes back.
             (
                 &[Rollout, Lines],
                 Changed,
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_version_never_comes_back_and_one_that_came_of_another_is_a_conflict() {
+    fn older_remote_versions_are_replaced_and_concurrent_ones_conflict() {
         let seen = |local, causal_order| FileFacts {
             causal_order,
             ..facts(Plain, local, Changed, Some(Relation::Diverged))
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn times_decide_only_between_plain_files_without_a_last_state() {
+    fn mtimes_decide_only_between_unrecorded_plain_files() {
         for compare in [Compare::Mtime, Compare::MtimeHashFallback] {
             let rules = DecisionRules { compare, ..RULES };
             for newer in [NewerSide::Local, NewerSide::Remote] {
@@ -453,9 +453,13 @@ mod tests {
                             newer,
                             ..facts(kind, local, remote, Some(Relation::Diverged))
                         };
-                        let by_time = kind == Plain && local == New;
+                        let decide_by_mtime = kind == Plain && local == New;
                         let decision = decide(facts, rules);
-                        assert_eq!(decision == expected, by_time, "{facts:?} {decision:?}");
+                        assert_eq!(
+                            decision == expected,
+                            decide_by_mtime,
+                            "{facts:?} {decision:?}"
+                        );
                     }
                 }
             }
@@ -463,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_times_do_what_the_configuration_says() {
+    fn equal_mtimes_follow_equal_mtime_action() {
         for (equal_mtime, expected) in [
             (EqualMtime::Skip, D::Skip),
             (
@@ -486,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_decides_conflicts_and_a_tie_of_times_decides_none() {
+    fn conflict_policy_decides_conflicts_unless_mtimes_tie() {
         use ConflictPolicy::{Manual, ManualAbort, PreferCloud, PreferLocal, PreferNewerMtime};
         for (conflict, newer, expected) in [
             (ManualAbort, NewerSide::Local, D::Conflict),
@@ -523,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_goes_over_only_when_that_was_asked_for() {
+    fn deletions_are_propagated_only_on_request() {
         let rules = DecisionRules {
             delete: DeletePolicy::Propagate,
             ..RULES
@@ -538,9 +542,9 @@ mod tests {
             D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
             "the folder may not have arrived"
         );
-        gone.delete_asked = true;
+        gone.deletion_requested = true;
         assert_eq!(decide(gone, rules), D::DeleteLocal);
-        // What has changed since is not what was deleted.
+        // A file that changed since is not the one that was deleted.
         gone.local = Changed;
         assert_eq!(
             decide(gone, rules),

@@ -1,9 +1,9 @@
-//! Who this machine is in the cloud folder, and that nobody else is.
+//! The identity of this machine in the cloud folder: one manifest name with one writer.
 //!
-//! A machine that was put back from a backup of its disk, or made as a copy of another one, has a state
-//! whose manifest has gone on without it. Were it written again, what it says would be lost, and two
-//! machines would overwrite each other's word for ever. So a manifest that this state did not publish
-//! is another machine's from then on, and this one takes a name that nobody has.
+//! After a disk is restored from a backup or cloned, the manifest under this machine's name may be newer than
+//! the local state. Overwriting it would lose what it lists, and two machines would overwrite each other
+//! without end. So a manifest that this state did not publish counts as another machine's, and this machine
+//! continues under a new name.
 
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
@@ -16,12 +16,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Where this machine's manifest is.
+/// Returns the path of this machine's manifest.
 pub fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
     manifest::path_of(&config.cloud, &config.machine_id, &state.writer)
 }
 
-/// What the other machines say.
+/// Reads the manifests of the other machines.
 pub fn read_remote_manifests(
     config: &SyncConfig,
     state: &SyncState,
@@ -35,7 +35,7 @@ pub fn read_remote_manifests(
     )
 }
 
-/// Whether another machine has ever said anything, whole or not.
+/// Returns true if any other machine has ever written a manifest, complete or not.
 pub fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
     let own = own_manifest_path(config, state);
     let end = |path: &PathBuf| manifest::end_digest(path).ok().flatten();
@@ -44,25 +44,26 @@ pub fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
     manifest::all_paths(&config.cloud).any(|path| path != own && !is_former(&path))
 }
 
-/// Takes another name where somebody else has written our manifest. Returns that manifest, relative to
-/// the cloud folder, and what is to be said of it.
+/// Takes a new name if another machine wrote the manifest under this machine's name. Returns the path of that
+/// manifest, relative to the cloud folder, and the warning for it.
 ///
-/// One that is torn is ours where nothing that is left of it is news: a power cut or the client has torn
-/// it, and the next word takes its place. Else the client is bringing what was not written here.
+/// An incomplete manifest is this machine's own if its remainder lists nothing new: a power cut or the cloud
+/// client tore it, and the next run overwrites it. Otherwise the client is still delivering foreign content.
 pub fn rename_if_cloned(
     state: &mut SyncState,
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<Option<(String, String)>, IoError> {
     if state.damage == Some(StateDamage::All) {
-        // Its name is lost. What stands under it is nobody's whose word is to be waited for.
-        let of_it = format!("{}-", config.machine_id);
-        let is_of_it = |path: &PathBuf| {
+        // Without the state, the former name is unknown. Every manifest with this machine id counts as a
+        // former one, so that sync does not wait for it.
+        let prefix = format!("{}-", config.machine_id);
+        let has_machine_id = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let rest = name.strip_prefix(&of_it);
+            let rest = name.strip_prefix(&prefix);
             rest.is_some_and(|rest| !rest.contains('-'))
         };
-        let paths = manifest::all_paths(&config.cloud).filter(is_of_it);
+        let paths = manifest::all_paths(&config.cloud).filter(has_machine_id);
         let ends = paths.filter_map(|path| manifest::end_digest(&path).ok().flatten());
         state.former_manifests.extend(ends);
     }
@@ -83,7 +84,7 @@ pub fn rename_if_cloned(
     state.former_manifests.extend(end);
     state.take_new_name();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
-    let why = "was written by a copy of this machine, or by this machine before it was put back from a \
+    let why = "was written by a clone of this machine, or by this machine before it was restored from a \
                backup; it counts as another machine's, and this one goes on under a new name";
     Ok(Some((
         relative.to_string_lossy().replace('\\', "/"),
@@ -91,7 +92,7 @@ pub fn rename_if_cloned(
     )))
 }
 
-/// Whether this machine's manifest is there, torn: it is written again by the next run.
+/// Returns true if this machine's manifest is torn, so that the next run writes it again.
 pub fn is_own_manifest_torn(
     state: &SyncState,
     config: &SyncConfig,
@@ -104,7 +105,8 @@ pub fn is_own_manifest_torn(
     }
 }
 
-/// Whether what is left of a torn manifest is of one that this machine wrote, or was about to.
+/// Returns true if the remainder of a torn manifest belongs to one that this machine wrote or was about to
+/// write.
 fn is_own_remainder(
     path: &Path,
     state: &SyncState,
@@ -121,12 +123,13 @@ fn is_own_remainder(
     } = Ledger::read(&replica.folder)?;
     let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
     let latest = encode(&files)?;
-    // What a run noted that was killed before it told anybody.
+    // Includes versions that a killed run recorded without publishing them.
     files.extend(earlier);
     Ok(manifest::contains_only(&torn, &[latest, encode(&files)?]))
 }
 
-/// What this machine says: to be written when the state, which learns of it, is durable.
+/// Encodes the next manifest of this machine and records its digest in the state. Write it only after the
+/// state is durable.
 pub fn encode_next_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,
@@ -138,8 +141,8 @@ pub fn encode_next_manifest(
     Ok(encoded)
 }
 
-/// Tells the other machines, outside of a run. Where somebody else has written our manifest, the next
-/// run does: it says so.
+/// Publishes this machine's manifest outside of a run. If another machine has written it, this leaves it to
+/// the next run, which reports that.
 pub fn publish_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,
@@ -149,7 +152,7 @@ pub fn publish_manifest(
     if rename_if_cloned(state, config, replica)?.is_some() {
         return Ok(());
     }
-    let word = encode_next_manifest(files, state, config)?;
+    let manifest = encode_next_manifest(files, state, config)?;
     replica.write(state)?;
-    word.write(&config.cloud, &own_manifest_path(config, state))
+    manifest.write(&config.cloud, &own_manifest_path(config, state))
 }

@@ -1,8 +1,8 @@
-//! What arrived is made known to the Codex of this machine.
+//! Makes synced conversations known to Codex's index on this machine.
 //!
-//! Codex finds a conversation that lies in its folders by itself when it lists them, but `resume --last`
-//! and a resume by name go by rows; and it does not find out that one was moved, nor that one is no longer
-//! the text that it has an index of. Rows of conversations that did not arrive are left as they are.
+//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of its
+//! database. It does not notice that a conversation was moved, or that a file was replaced after Codex
+//! indexed it. Rows of conversations that were not synced stay as they are.
 
 use super::config::PathRule;
 use super::rollouts;
@@ -19,48 +19,48 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Codex's index could not be changed; the files are in place all the same, and `codex resume` by id
-/// finds them.
+/// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexUpdateError {
-    /// Its database refused.
-    #[error("the files are in place, but Codex's index could not be changed")]
+    /// Writing Codex's database failed.
+    #[error("the files are in place, but Codex's index could not be updated")]
     Database(#[from] DatabaseError),
-    /// The conversations could not be read for it.
-    #[error("the files are in place, but Codex's index could not be changed")]
+    /// Reading the conversations failed.
+    #[error("the files are in place, but Codex's index could not be updated")]
     History(#[from] HistoryError),
 }
 
-/// What became of the text of a conversation here; what comes later says more.
+/// The change of a local conversation's text. Of two changes, the greater one describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentChange {
-    /// It is as it was.
+    /// The text is the same.
     #[serde(rename = "same")]
     Unchanged,
-    /// It has grown: what Codex knows of it still holds.
+    /// Text was appended, so Codex's index of the file stays valid.
     Extended,
-    /// It is new here.
+    /// The conversation is new on this machine.
     New,
-    /// It is another one: offsets into it hold no longer.
+    /// The text was replaced, so Codex's offsets into it are invalid.
     Replaced,
 }
 
-/// A conversation that a sync has changed here.
+/// A conversation that a sync changed on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexUpdate {
-    /// Its id.
+    /// Conversation id, a UUID.
     pub id: String,
-    /// Its file, relative to the Codex home.
+    /// Path of its file, relative to the Codex home.
     pub path: String,
-    /// What became of its text.
+    /// The kind of change of its text.
     pub change: ContentChange,
-    /// Whether it lay elsewhere before: it was archived, or is no longer.
+    /// True if the file was in another folder before, because it was archived or unarchived.
     pub moved: bool,
 }
 
 impl IndexUpdate {
-    /// A conversation that was written to this path, relative to the Codex home; `None` where that is none.
+    /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
+    /// files.
     pub fn of(path: &str, change: ContentChange) -> Option<Self> {
         Some(Self {
             id: rollouts::id(&rollouts::key(path)?)?,
@@ -71,14 +71,14 @@ impl IndexUpdate {
     }
 }
 
-/// Makes arrivals known to Codex.
+/// Updates Codex's lists of conversations.
 pub trait IndexUpdater {
-    /// Called while nobody uses the home, with what is in place or was to be: what is not is passed over.
-    /// `named` are the conversations whose names in the index of names came from elsewhere. Returns what
-    /// people should know.
+    /// Updates the lists while Codex does not run. `updates` may contain files that a killed run never wrote;
+    /// those are skipped. `named` are the ids of conversations whose names came from another machine. Returns
+    /// notes for the user.
     ///
     /// # Errors
-    /// A database that cannot be written; the files are in place all the same.
+    /// A database cannot be written. The files are in place.
     fn update_index(
         &self,
         home: &Path,
@@ -87,17 +87,18 @@ pub trait IndexUpdater {
     ) -> Result<Vec<String>, IndexUpdateError>;
 }
 
-/// Codex's own databases.
+/// The databases of the installed Codex.
 #[derive(Debug)]
 pub struct CodexIndex<'a> {
-    /// Says where databases are.
+    /// Environment that determines where the databases are.
     pub env: &'a Environment,
-    /// Project folders of other machines and what they are here.
+    /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.
     pub rules: &'a [PathRule],
 }
 
 impl CodexIndex<'_> {
-    /// Gives rows the names that the index of names has for these; returns how many changed.
+    /// Copies the names of these conversations from the index of names to Codex's rows; returns the number of
+    /// changed rows.
     fn update_names(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
         let index = SessionIndex::read(home).map_err(HistoryError::from)?;
         let mut names = Vec::new();
@@ -107,8 +108,8 @@ impl CodexIndex<'_> {
                 names.push((id.clone(), line.thread_name));
             }
         }
-        let is_given = |id: &str, name: &str, said: [&str; 2]| {
-            check::is_given(name, &ConversationId::of(id), said)
+        let is_given = |id: &str, name: &str, row_texts: [&str; 2]| {
+            check::is_given(name, &ConversationId::of(id), row_texts)
         };
         let mut changed = 0;
         for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
@@ -126,12 +127,12 @@ impl IndexUpdater for CodexIndex<'_> {
         named: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        // A run that was killed has noted more than it did.
-        let is_there = |update: &&IndexUpdate| home.join(&update.path).is_file();
+        // A killed run recorded more files than it wrote.
+        let exists = |update: &&IndexUpdate| home.join(&update.path).is_file();
         let moved: Vec<_> = updates
             .iter()
             .filter(|update| update.moved)
-            .filter(is_there)
+            .filter(exists)
             .map(|update| {
                 let plain = update.path.strip_suffix(rollout::ZST);
                 Moved {
@@ -154,36 +155,34 @@ impl IndexUpdater for CodexIndex<'_> {
             let changes = repair::register(home, self.env, files)?;
             let rows = changes.iter().filter(|c| c.action == Action::Row).count();
             if rows > 0 {
-                notes.push(format!("new in Codex's index: {rows}"));
+                notes.push(format!("added to Codex's index: {rows}"));
             }
         }
         if !named.is_empty() {
             let changed = self.update_names(home, named)?;
             if changed > 0 {
-                notes.push(format!("named in Codex's lists: {changed}"));
+                notes.push(format!("renamed in Codex's lists: {changed}"));
             }
         }
         if !(moved.is_empty() && self.rules.is_empty()) {
             let databases = thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX);
             if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
-                let why = "paths.map waits for Codex's first start here, which makes the index, and the \
-                           sync after that";
+                let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
+                           next sync";
                 notes.push(why.into());
             }
             for database in databases {
                 let changed = thread_index::follow_moves(&database, &moved)?;
                 if changed > 0 {
                     let rows = pluralize(changed, "row");
-                    notes.push(format!(
-                        "changed in Codex's index: {rows} of files that moved"
-                    ));
+                    notes.push(format!("updated in Codex's index: {rows} of moved files"));
                 }
                 for rule in self.rules {
                     let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
                     if changed > 0 {
                         let conversations = pluralize(changed, "conversation");
                         notes.push(format!(
-                            "moved in Codex's index: {conversations} from {} to {}",
+                            "mapped in Codex's index: {conversations} from {} to {}",
                             rule.from, rule.to
                         ));
                     }

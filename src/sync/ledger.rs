@@ -1,7 +1,7 @@
-//! `written.jsonl` in the folder of a state: what this machine has written, its manifest on this side.
+//! `entry.jsonl` in the folder of a state: the local counterpart of this machine's manifest.
 //!
-//! Appended to before each file is put into the cloud folder, so that a kill leaves nothing there that
-//! nobody vouches for. A line is one of a manifest's, or tells what was taken from the cloud folder.
+//! A line is appended before each file is put into the cloud folder, so that a killed run leaves no file
+//! there that no machine attests. Lines have the form of a manifest's, or record a download.
 
 use super::manifest::ManifestEntry;
 use crate::io::{IoContext, IoError, atomic, document, file_open};
@@ -15,24 +15,24 @@ const LEDGER_FILE: &str = "written.jsonl";
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum LedgerLine {
-    /// As in a manifest.
+    /// A version that is about to be written to the cloud folder; the same form as in a manifest.
     File(String, ManifestEntry),
-    /// A version that was in the cloud folder and is about to be put here.
+    /// A version of the cloud folder that is about to be written to the home.
     Taken(String, ManifestEntry),
 }
 
-/// The ledger of one pair, open for noting.
+/// The ledger of one replica, open for appending.
 #[derive(Debug)]
 pub struct Ledger {
     file: std::fs::File,
     path: PathBuf,
-    /// What was noted and is not written yet.
+    /// Encoded lines that are not written yet.
     unwritten: Vec<u8>,
 }
 
 impl Ledger {
-    /// Opens the ledger in the folder of a state, which must exist. A line that was torn ends here: the
-    /// next one is not to be lost with it.
+    /// Opens the ledger in the folder of a state, which must exist. Ends a torn last line, so that the next
+    /// line is not lost with it.
     pub fn open(folder: &Path) -> Result<Self, IoError> {
         let path = folder.join(LEDGER_FILE);
         let mut options = std::fs::OpenOptions::new();
@@ -53,22 +53,22 @@ impl Ledger {
         })
     }
 
-    /// Notes a version that is about to be put into the cloud folder, when [`Ledger::sync`] has returned.
-    pub fn record(&mut self, path: &str, written: &ManifestEntry) -> Result<(), IoError> {
-        self.push(&LedgerLine::File(path.to_owned(), written.clone()))
+    /// Adds a version that is about to be put into the cloud folder. Durable after [`Ledger::sync`].
+    pub fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+        self.push(&LedgerLine::File(path.to_owned(), entry.clone()))
     }
 
-    /// Notes a version of the cloud folder that is about to be put into the home: should the state not
-    /// learn of that, it is still known that nobody wrote it here.
-    pub fn record_download(&mut self, path: &str, written: &ManifestEntry) -> Result<(), IoError> {
-        self.push(&LedgerLine::Taken(path.to_owned(), written.clone()))
+    /// Adds a remote version that is about to be put into the home. If the run is killed before the state
+    /// records it, the local file still does not count as a local edit. Durable after [`Ledger::sync`].
+    pub fn record_download(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+        self.push(&LedgerLine::Taken(path.to_owned(), entry.clone()))
     }
 
     fn push(&mut self, line: &LedgerLine) -> Result<(), IoError> {
         document::push_line(&mut self.unwritten, line).at("encode", &self.path)
     }
 
-    /// Makes what was noted durable.
+    /// Writes and flushes the added lines to disk.
     pub fn sync(&mut self) -> Result<(), IoError> {
         if self.unwritten.is_empty() {
             return Ok(());
@@ -78,30 +78,30 @@ impl Ledger {
         self.file.sync_data().at("fsync", &self.path)
     }
 
-    /// What it says; a torn line does not count.
+    /// Reads the ledger; a missing one is empty, and a torn line is ignored.
     pub fn read(folder: &Path) -> Result<LedgerContents, IoError> {
         let path = folder.join(LEDGER_FILE);
-        let mut unwritten = LedgerContents::default();
+        let mut contents = LedgerContents::default();
         let bytes = match file_open::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(unwritten),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(contents),
             Err(e) => return Err(e).at("read", &path),
         };
         for line in bytes.split(|b| *b == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(LedgerLine::File(path, written)) => {
-                    if let Some(before) = unwritten.files.insert(path.clone(), written) {
-                        unwritten.earlier.push((path, before));
+                Ok(LedgerLine::File(path, entry)) => {
+                    if let Some(before) = contents.files.insert(path.clone(), entry) {
+                        contents.earlier.push((path, before));
                     }
                 }
-                Ok(LedgerLine::Taken(path, written)) => unwritten.downloaded.push((path, written)),
+                Ok(LedgerLine::Taken(path, entry)) => contents.downloaded.push((path, entry)),
                 _ => {}
             }
         }
-        Ok(unwritten)
+        Ok(contents)
     }
 
-    /// Writes it anew with a line for each path, when the state knows what was taken; `earlier` as in
+    /// Rewrites the ledger with one line per path, after the state recorded the downloads; `earlier` as in
     /// [`LedgerContents`].
     pub fn compact(
         folder: &Path,
@@ -111,9 +111,9 @@ impl Ledger {
         let path = folder.join(LEDGER_FILE);
         let mut bytes = Vec::new();
         // The last line of a path is the one that counts.
-        let earlier = earlier.iter().map(|(name, written)| (name, written));
-        for (name, written) in earlier.chain(files) {
-            let line = LedgerLine::File(name.clone(), written.clone());
+        let earlier = earlier.iter().map(|(name, entry)| (name, entry));
+        for (name, entry) in earlier.chain(files) {
+            let line = LedgerLine::File(name.clone(), entry.clone());
             document::push_line(&mut bytes, &line).at("encode", &path)?;
         }
         if file_open::read(&path).is_ok_and(|old| old == bytes) {
@@ -123,7 +123,7 @@ impl Ledger {
     }
 }
 
-/// Whether the last line of a file has no end.
+/// Returns true if the file does not end with a newline.
 fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(false);
@@ -134,15 +134,15 @@ fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
     Ok(end != *b"\n")
 }
 
-/// What a ledger says.
+/// The parsed content of a ledger.
 #[derive(Debug, Default)]
 pub struct LedgerContents {
-    /// What this machine vouches for, by path in the cloud folder: the version noted last.
+    /// The version of each file that was recorded last, by path in the cloud folder.
     pub files: BTreeMap<String, ManifestEntry>,
-    /// Versions noted before that one, oldest first. A version is noted before it is put there: after a
-    /// kill in between, one of these is still what others see.
+    /// Versions recorded before the last one, oldest first. A version is recorded before it is written, so
+    /// after a kill in between, one of these is still what other machines see.
     pub earlier: Vec<(String, ManifestEntry)>,
-    /// What it took from there since the last run that came to its end.
+    /// Versions downloaded since the last complete run.
     pub downloaded: Vec<(String, ManifestEntry)>,
 }
 
@@ -152,7 +152,7 @@ mod tests {
     use crate::io::hash::Sha256Digest;
 
     #[test]
-    fn a_ledger_keeps_what_was_noted_before_and_what_comes_after_a_torn_line() {
+    fn earlier_versions_and_lines_after_a_torn_one_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let version = |text: &str| ManifestEntry {
             size: text.len() as u64,
@@ -170,10 +170,10 @@ mod tests {
         ledger.sync().unwrap();
         let earlier = [("a".into(), version("1")), ("a".into(), version("12"))];
         for compacted in [false, true] {
-            let unwritten = Ledger::read(folder.path()).unwrap();
-            assert_eq!(unwritten.files["a"], version("123"), "{compacted}");
-            assert_eq!(unwritten.earlier, earlier, "{compacted}");
-            Ledger::compact(folder.path(), &unwritten.files, &unwritten.earlier).unwrap();
+            let contents = Ledger::read(folder.path()).unwrap();
+            assert_eq!(contents.files["a"], version("123"), "{compacted}");
+            assert_eq!(contents.earlier, earlier, "{compacted}");
+            Ledger::compact(folder.path(), &contents.files, &contents.earlier).unwrap();
         }
     }
 }

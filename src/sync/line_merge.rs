@@ -1,12 +1,11 @@
-//! Files that consist of lines, of which no line may be lost and none doubled: `history.jsonl` and
-//! `session_index.jsonl`.
+//! Merges files of lines, `history.jsonl` and `session_index.jsonl`, without losing or duplicating a line.
 //!
-//! A merge has every line as often as the version that has it most often, in the order of the times in
-//! them. The order is total and does not depend on who merges: two machines that merge the same
-//! versions write the same bytes. Memory is bounded by the number of lines, not by their length.
+//! A merge has every line as often as the version that has it most often, ordered by the times in the lines.
+//! The order is total and symmetric: two machines that merge the same versions write the same bytes. Memory
+//! is bounded by the number of lines, not by their length.
 //!
-//! Where Codex keeps `history.jsonl` below a size (`history.max_bytes`), it drops the oldest lines of it. Those stay
-//! in the cloud folder, and do not come back.
+//! If `history.max_bytes` makes Codex drop the oldest lines of `history.jsonl`, those stay in the cloud
+//! folder and are not copied back.
 
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
@@ -15,7 +14,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Whether a file consists of lines that can be merged.
+/// Returns true if the file at this relative path consists of lines that can be merged.
 pub fn is_mergeable(path: &str) -> bool {
     matches!(path, "history.jsonl" | "session_index.jsonl")
 }
@@ -23,7 +22,7 @@ pub fn is_mergeable(path: &str) -> bool {
 /// A line of one of the versions.
 #[derive(Debug, Clone)]
 struct MergeLine {
-    /// The time in it, in nanoseconds; those without one come first.
+    /// Time in the line, in nanoseconds since 1970; lines without a time come first.
     time: i128,
     digest: [u8; 16],
     version: usize,
@@ -31,25 +30,25 @@ struct MergeLine {
     len: u64,
 }
 
-/// A merge: which line comes from where.
+/// The result of a merge: where each line is.
 #[derive(Debug)]
 pub struct Merge {
     versions: Vec<PathBuf>,
     lines: Vec<MergeLine>,
-    /// For each version, its lines in its order, and its size.
+    /// For each version, the digests of its lines in their order, and its size.
     version_orders: Vec<(Vec<[u8; 16]>, u64)>,
-    /// For each version, the earliest time in it.
+    /// For each version, the earliest time in a line.
     oldest: Vec<Option<i128>>,
-    /// For each version, the digest of what was read of it.
+    /// For each version, the digest of the bytes that were read.
     pub digests: Vec<Sha256Digest>,
-    /// How many bytes it has.
+    /// Size of the merge in bytes.
     pub bytes: u64,
 }
 
 /// Merges versions of one file.
 ///
 /// # Errors
-/// One of them cannot be read.
+/// A version cannot be read.
 pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut all: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
     let mut version_orders = Vec::new();
@@ -66,7 +65,7 @@ pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
         }
         for (digest, found) in of_version {
             let known = all.entry(digest).or_default();
-            // The version that has it most often decides how often it was written.
+            // The version with the most copies of a line decides how often the line was written.
             if found.len() > known.len() {
                 *known = found;
             }
@@ -86,9 +85,9 @@ pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// The first line that belongs into a home in which Codex keeps the file below `max_bytes`, by its index:
-    /// where all of them together are more, those do not come that are older than all that `version`, the one
-    /// of that home, has. What it has stays, for Codex drops what is too much by itself.
+    /// Returns the index of the first line for a home in which Codex limits the file to `max_bytes`. If the
+    /// merge exceeds the limit, lines older than all lines of `version`, the one of that home, are left out.
+    /// Lines of the home itself stay, because Codex drops the excess.
     pub fn first_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;
@@ -98,22 +97,22 @@ impl Merge {
         self.lines.partition_point(|line| line.time < oldest)
     }
 
-    /// How many bytes the lines from `first` on have.
+    /// Returns the size in bytes of the lines from `first` on.
     pub fn bytes_from(&self, first: usize) -> u64 {
         self.lines[first..].iter().map(|line| line.len + 1).sum()
     }
 
-    /// Whether `version` is, byte by byte, what the lines from `first` on are.
+    /// Returns true if `version` has exactly the bytes of the lines from `first` on.
     pub fn matches_version(&self, first: usize, version: usize) -> bool {
         let (order, size) = &self.version_orders[version];
         let lines = &self.lines[first..];
         *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
     }
 
-    /// Writes the merge from the line `first` on.
+    /// Writes the lines from `first` on.
     ///
     /// # Errors
-    /// A file cannot be read or written; a line is no longer what it was ([`io::ErrorKind::InvalidData`]).
+    /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
     pub fn write(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
         let mut files = self
             .versions
@@ -128,7 +127,7 @@ impl Merge {
             text.clear();
             file.take(line.len).read_to_end(&mut text)?;
             if Sha256Digest::of(&text).beginning() != line.digest {
-                let why = "a line of it changed while it was read";
+                let why = "one of its lines changed while it was read";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
             text.push(b'\n');
@@ -138,7 +137,7 @@ impl Merge {
     }
 }
 
-/// The lines of a version, its size and the digest of all of it.
+/// Reads the lines of a version, its size and the digest of its bytes.
 fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, Sha256Digest)> {
     let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();
@@ -165,7 +164,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
     }
 }
 
-/// The time in a line, in nanoseconds since 1970: `ts` in seconds, or `updated_at` as RFC 3339.
+/// Parses the time in a line, in nanoseconds since 1970: `ts` in seconds, or `updated_at` as RFC 3339.
 fn time_in(line: &[u8]) -> Option<i128> {
     #[derive(serde::Deserialize)]
     struct Times<'a> {
@@ -207,7 +206,7 @@ mod tests {
         merge.write(0, &mut out).unwrap();
         assert_eq!(out.len() as u64, merge.bytes);
         for (version, text) in versions.iter().enumerate() {
-            // A last line that is not ended like the others is another file.
+            // A version without a final newline differs from the merge.
             assert_eq!(
                 text.as_bytes() == out,
                 merge.matches_version(0, version),
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_both_come_in_the_order_of_time_and_once() {
+    fn merged_lines_are_ordered_by_time_and_unique() {
         let local = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":5,\"text\":\"c\"}\n";
         let remote = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n";
         assert_eq!(
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_written_twice_stays_twice_and_a_torn_one_stays() {
+    fn repeated_and_torn_lines_are_kept() {
         assert_eq!(
             merged(&["{\"ts\":1}\n{\"ts\":1}\n", "{\"ts\":1}\n{\"ts\""]),
             "{\"ts\"\n{\"ts\":1}\n{\"ts\":1}\n"
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_codex_has_dropped_for_its_limit_does_not_come_back() {
+    fn lines_dropped_by_max_bytes_do_not_come_back() {
         let line = |n: u8| format!("{{\"ts\":{n}}}\n");
         let all: String = (1..=6).map(line).collect();
         let own: String = [3, 5].map(line).concat();
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_ordered_by_when_they_were_given() {
+    fn names_are_ordered_by_updated_at() {
         let early =
             "{\"id\":\"x\",\"thread_name\":\"old\",\"updated_at\":\"2026-11-20T06:00:51.5Z\"}\n";
         let late =
@@ -271,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_merges_gets_the_same_and_again_gets_no_more(
+        fn merging_is_symmetric_and_idempotent(
             a in proptest::collection::vec(0u8..12, 0..12),
             b in proptest::collection::vec(0u8..12, 0..12),
         ) {

@@ -1,9 +1,9 @@
-//! `.codex-manager/machines/<machine>-<writer>.jsonl` in the cloud folder: what a machine has written
-//! there, with digests, so that others see what has arrived whole.
+//! Manifests: `.codex-manager/machines/<machine>-<writer>.jsonl` in the cloud folder lists what one machine
+//! wrote, with digests, so that other machines can tell which files arrived completely.
 //!
-//! One writer for each file, so that no client ever has two versions to choose from; a name that does
-//! not follow the grammar is nobody's. The first line is a header, the last one the digest of all
-//! lines before it: half a manifest is told from a whole one.
+//! Each manifest has one writer, so that a cloud client never has to choose between two versions. Names that
+//! do not follow the grammar are ignored. The first line is a header, the last one holds the digest of all
+//! lines before it, so an incomplete manifest is recognized.
 
 use super::cloud_names;
 use super::rollouts;
@@ -17,28 +17,27 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
-/// Our folder in the cloud folder.
+/// Name of the folder in the cloud folder that belongs to this program.
 pub const MANAGER_FOLDER: &str = ".codex-manager";
 const MACHINES_FOLDER: &str = "machines";
 const MANIFEST_SCHEMA: u64 = 1;
 
-/// A version of a file that a machine wrote.
+/// A version of a file, as a manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestEntry {
-    /// Bytes on the disk.
+    /// Size in bytes, compressed if the file is.
     pub size: u64,
-    /// The time that it has where it comes from: clients round times or make them anew.
+    /// Mtime on the machine of origin, in nanoseconds since 1970. Clients round mtimes or set new ones.
     pub mtime_ns: i64,
-    /// Of the bytes on the disk.
+    /// SHA-256 of the file's bytes, compressed if the file is.
     pub digest: Sha256Digest,
-    /// What came before a version of a plain file; not told of a first one. Programs that do not know
-    /// it pass over it.
+    /// Ancestry of a plain file; absent for a first version. Older programs skip the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Box<Ancestry>>,
 }
 
 impl ManifestEntry {
-    /// What came before it.
+    /// Returns the ancestry, with the implied one of a first version filled in.
     pub fn history(&self) -> Ancestry {
         match &self.history {
             Some(history) => history.with_explicit_vector(&self.digest),
@@ -47,16 +46,16 @@ impl ManifestEntry {
     }
 }
 
-/// What one machine says.
+/// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MachineManifest {
-    /// The digest at its end; there is one.
+    /// The digest in its last line; `None` only while it is parsed.
     pub(super) end: Option<Sha256Digest>,
-    /// By path in the cloud folder.
+    /// Listed versions, by path in the cloud folder.
     pub(super) files: BTreeMap<String, ManifestEntry>,
-    /// Files whose deletion was asked for, by key.
+    /// Requested deletions, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
-    /// See [`SyncState::resolved`].
+    /// Published resolutions; see [`SyncState::resolutions`].
     pub(super) resolved: BTreeSet<String>,
 }
 
@@ -70,13 +69,13 @@ struct ManifestHeader {
 #[serde(rename_all = "lowercase")]
 enum ManifestLine {
     File(String, ManifestEntry),
-    /// Key, digest, id.
+    /// Key, digest of the deleted content, id of the deletion.
     Deleted(String, String, String),
     Resolved(String),
     End(Sha256Digest),
 }
 
-/// Where manifests of all machines are, whole or not, or would be if they were downloaded.
+/// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
 pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = folder(cloud);
     let entries = std::fs::read_dir(&folder);
@@ -88,44 +87,44 @@ pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// The folder of manifests.
+/// Returns the folder of manifests.
 pub(super) fn folder(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
 }
 
-/// How a folder of ours is named to people.
+/// Returns the path of a manifest as messages show it, relative to the cloud folder.
 pub(super) fn display_name(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
 }
 
-/// Where the manifest of this name is.
+/// Returns the path of the manifest with this file name.
 pub fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER).join(name)
 }
 
-/// Where a machine's manifest is.
+/// Returns the path of a machine's manifest.
 pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
-/// What stands in the place of a folder of ours in the cloud folder, if anything does: a link, by which
-/// what is written there would land elsewhere, or a file.
+/// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
+/// link would put files elsewhere.
 pub fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
     let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
     folders(cloud).into_iter().find(is_other)
 }
 
-/// The folders of ours in the cloud folder, the outermost first.
+/// Returns the program's folders in the cloud folder, the outermost first.
 pub fn folders(cloud: &Path) -> [PathBuf; 3] {
-    let ours = cloud.join(MANAGER_FOLDER);
+    let is_manifest = cloud.join(MANAGER_FOLDER);
     let (machines, forks) = (
-        ours.join(MACHINES_FOLDER),
-        ours.join(super::conflict_copies::FOLDER),
+        is_manifest.join(MACHINES_FOLDER),
+        is_manifest.join(super::conflict_copies::CONFLICT_COPIES_FOLDER),
     );
-    [ours, machines, forks]
+    [is_manifest, machines, forks]
 }
 
-/// A manifest as it will stand in the cloud folder.
+/// The bytes of a manifest, ready to be written.
 #[derive(Debug)]
 pub struct EncodedManifest {
     bytes: Vec<u8>,
@@ -134,7 +133,7 @@ pub struct EncodedManifest {
 }
 
 impl EncodedManifest {
-    /// Writes it, where it is not already there as it is. The cloud folder has to be there.
+    /// Writes the manifest durably, unless `path` already has these bytes. The cloud folder has to exist.
     pub fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
         let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
@@ -145,27 +144,27 @@ impl EncodedManifest {
         atomic::write(path, &self.bytes)
     }
 
-    /// Its lines, without their ends.
+    /// Returns the lines without their newlines.
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.split(|byte| *byte == b'\n')
     }
 }
 
-/// Whether what is left of a torn manifest says nothing that none of `words` says: the last line may be
-/// cut, and zeros say nothing.
-pub fn contains_only(torn: &[u8], words: &[EncodedManifest]) -> bool {
+/// Returns true if the remainder of a torn manifest has no line that is in none of `manifests`. The last line
+/// may be cut; zeros are ignored.
+pub fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     let end = torn.iter().position(|byte| *byte == 0);
     let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
     let cut = left.next_back().unwrap_or_default();
-    let known: HashSet<&[u8]> = words.iter().flat_map(EncodedManifest::lines).collect();
+    let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
     left.all(|line| known.contains(line)) && known.iter().any(|line| line.starts_with(cut))
 }
 
-/// The digest at the end of the manifest at `path`: that of its whole contents, where it is whole.
-/// `None` where the end is none.
+/// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
+/// last line is not an end line.
 ///
 /// # Errors
-/// It cannot be read; there is none.
+/// The file does not exist or cannot be read.
 pub fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = file_open::open(path)?;
@@ -183,7 +182,7 @@ pub fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     })
 }
 
-/// A machine's manifest: the files that it vouches for, and what its state has for others.
+/// Encodes the manifest of a machine: the attested files, and the deletions and resolutions of its state.
 pub fn encode(
     machine: &str,
     files: &BTreeMap<String, ManifestEntry>,
@@ -196,8 +195,8 @@ pub fn encode(
     };
     document::push_line(&mut bytes, &header)?;
     let mut push = |line: &ManifestLine| document::push_line(&mut bytes, line);
-    for (path, written) in files {
-        push(&ManifestLine::File(path.clone(), written.clone()))?;
+    for (path, entry) in files {
+        push(&ManifestLine::File(path.clone(), entry.clone()))?;
     }
     let deleted: BTreeMap<_, _> = state.deleted.iter().collect();
     for (path, Deletion { digest, id }) in deleted {
@@ -215,20 +214,20 @@ pub fn encode(
     Ok(EncodedManifest { bytes, end })
 }
 
-/// Why a manifest is of no use.
+/// The reason why a manifest is not used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ManifestRejection {
-    /// It is not whole, or of a version that is not known.
+    /// It is incomplete, or has an unknown schema.
     Incomplete,
-    /// It is more than is read, and why.
+    /// It exceeds the named limit.
     OverLimit(&'static str),
 }
 
-/// Parses a manifest of at most `lines` lines, none of which has more than `line_bytes` bytes; along with the
-/// number of its lines. What goes beyond that is not read.
+/// Parses a manifest of at most `lines` lines of at most `line_bytes` bytes, and returns it with the number
+/// of its lines. Stops reading at the limits.
 ///
 /// # Errors
-/// It cannot be read.
+/// The reader fails.
 pub(super) fn parse(
     mut from: impl BufRead,
     lines: usize,
@@ -244,21 +243,21 @@ pub(super) fn parse(
             .take(line_bytes.saturating_add(1))
             .read_until(b'\n', &mut line)? as u64;
         let Some(text) = line.strip_suffix(b"\n") else {
-            // Zeros are what a power cut or a client leaves where the rest is to come.
+            // A power cut or a client leaves zeros where the rest of the file belongs.
             let is_long = read > line_bytes && line.last() != Some(&0);
             return Ok(Err(if is_long {
-                ManifestRejection::OverLimit("a line of it is longer than any that is written")
+                ManifestRejection::OverLimit("one of its lines is longer than the limit")
             } else {
                 ManifestRejection::Incomplete
             }));
         };
-        // The first and the last say nothing of files.
+        // The header and the end line do not count.
         if count > lines.saturating_add(1) {
             return Ok(Err(ManifestRejection::OverLimit(
-                "it has more lines than are read",
+                "it has more lines than the limit",
             )));
         }
-        let Some(said) = &mut manifest else {
+        let Some(parsed_manifest) = &mut manifest else {
             match serde_json::from_slice::<ManifestHeader>(text) {
                 Ok(header) if header.schema <= MANIFEST_SCHEMA => {
                     manifest = Some(MachineManifest::default())
@@ -270,19 +269,21 @@ pub(super) fn parse(
         };
         match serde_json::from_slice(text) {
             _ if text.is_empty() => {}
-            Ok(ManifestLine::File(path, written)) => {
-                said.files.insert(path, written);
+            Ok(ManifestLine::File(path, entry)) => {
+                parsed_manifest.files.insert(path, entry);
             }
             Ok(ManifestLine::Deleted(path, digest, id)) => {
-                said.deleted.insert(path, Deletion { digest, id });
+                parsed_manifest
+                    .deleted
+                    .insert(path, Deletion { digest, id });
             }
             Ok(ManifestLine::Resolved(digest)) => {
-                said.resolved.insert(digest);
+                parsed_manifest.resolved.insert(digest);
             }
             Ok(ManifestLine::End(digest))
                 if digest == hasher.digest() && from.fill_buf()?.is_empty() =>
             {
-                said.end = Some(digest);
+                parsed_manifest.end = Some(digest);
                 break;
             }
             Ok(ManifestLine::End(_)) | Err(_) => return Ok(Err(ManifestRejection::Incomplete)),
@@ -295,14 +296,14 @@ pub(super) fn parse(
         .ok_or(ManifestRejection::Incomplete))
 }
 
-/// What the versions of a file are kept under: one key for all forms and places of a conversation, and
-/// for all spellings of a name.
+/// Returns the key under which versions of a file are grouped: one for all forms and places of a
+/// conversation, and for all spellings of a name.
 pub fn key_of(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
-/// One spelling for all that a client or a disk may make of a name: letter case, forms of Unicode. Two
-/// files whose names differ by that alone may share what is said of them: digests tell them apart.
+/// Folds letter case and Unicode forms, which clients and file systems change. Two files whose names differ
+/// only in those share their entries; the digests tell them apart.
 pub fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()
@@ -311,12 +312,12 @@ pub fn fold_name(key: &str) -> String {
     }
 }
 
-/// Whether a name is one of a manifest: what a client adds to it makes it nobody's.
+/// Returns true for the name of a manifest. A name with a client's suffix is not one.
 pub(super) fn is_manifest_name(name: &str) -> bool {
     machine_name(name).is_some()
 }
 
-/// The machine of `<machine>-<8 hex>.jsonl`.
+/// Returns the machine of a name `<machine>-<8 hex>.jsonl`.
 pub fn machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -332,14 +333,14 @@ pub fn machine_name(name: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// A whole manifest, else nothing.
+    /// Parses a complete manifest.
     fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
         let parsed = parse(bytes, 9, 1 << 10).unwrap();
         parsed.ok().map(|(manifest, _)| manifest)
     }
 
     fn sample() -> MachineManifest {
-        let written = ManifestEntry {
+        let entry = ManifestEntry {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
@@ -347,14 +348,14 @@ mod tests {
         };
         MachineManifest {
             end: None,
-            files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
+            files: BTreeMap::from([("sessions/a.jsonl".to_owned(), entry)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
         }
     }
 
     #[test]
-    fn half_a_manifest_is_none_wherever_it_ends() {
+    fn an_incomplete_manifest_is_never_parsed() {
         let mut sample = sample();
         let state = SyncState {
             deleted: sample.deleted.clone().into_iter().collect(),
@@ -385,50 +386,50 @@ mod tests {
     }
 
     #[test]
-    fn more_than_is_read_is_told_from_what_has_not_arrived() {
+    fn exceeding_a_limit_differs_from_being_incomplete() {
         let sample = sample();
         let EncodedManifest { bytes, .. } =
             encode("desk", &sample.files, &SyncState::default()).unwrap();
-        let judge = |bytes: &[u8], lines, line_bytes| {
+        let parse_with_limits = |bytes: &[u8], lines, line_bytes| {
             let parsed = parse(bytes, lines, line_bytes).unwrap();
             parsed.map(|(_, lines)| lines)
         };
         let lines = bytes.split(|byte| *byte == b'\n');
         let longest = lines.map(<[u8]>::len).max().unwrap() as u64;
-        assert_eq!(judge(&bytes, 1, longest), Ok(1));
-        let too_much = |judged| matches!(judged, Err(ManifestRejection::OverLimit(_)));
-        assert!(too_much(judge(&bytes, 2, longest - 1)));
-        assert!(too_much(judge(&bytes, 0, longest)));
-        assert!(too_much(judge(&[b'x'; 4096], 2, longest)));
+        assert_eq!(parse_with_limits(&bytes, 1, longest), Ok(1));
+        let too_much = |result| matches!(result, Err(ManifestRejection::OverLimit(_)));
+        assert!(too_much(parse_with_limits(&bytes, 2, longest - 1)));
+        assert!(too_much(parse_with_limits(&bytes, 0, longest)));
+        assert!(too_much(parse_with_limits(&[b'x'; 4096], 2, longest)));
         for partial in [&[0; 4096][..], b"", b"{}", b"\n\n\n"] {
             assert_eq!(
-                judge(partial, 2, longest),
+                parse_with_limits(partial, 2, longest),
                 Err(ManifestRejection::Incomplete)
             );
         }
-        // What stands behind the end, and an end of other lines.
+        // Bytes after the end line, and an end line of other lines.
         let twice = [&bytes[..], b"\n"].concat();
         assert_eq!(
-            judge(&twice, 9, longest),
+            parse_with_limits(&twice, 9, longest),
             Err(ManifestRejection::Incomplete)
         );
         let other = String::from_utf8(bytes)
             .unwrap()
             .replace("\"size\":3", "\"size\":4");
         assert_eq!(
-            judge(other.as_bytes(), 9, longest),
+            parse_with_limits(other.as_bytes(), 9, longest),
             Err(ManifestRejection::Incomplete)
         );
     }
 
     #[test]
-    fn what_is_left_of_a_word_is_told_from_what_another_one_said() {
+    fn a_torn_manifest_is_recognized_by_its_lines() {
         let sample = sample();
         let state = SyncState::default();
         let word = |path: &str| {
-            let written = sample.files["sessions/a.jsonl"].clone();
-            let files = BTreeMap::from([("AGENTS.md".to_owned(), written.clone())]);
-            let other = BTreeMap::from([(path.to_owned(), written)]);
+            let entry = sample.files["sessions/a.jsonl"].clone();
+            let files = BTreeMap::from([("AGENTS.md".to_owned(), entry.clone())]);
+            let other = BTreeMap::from([(path.to_owned(), entry)]);
             encode("desk", &files.into_iter().chain(other).collect(), &state).unwrap()
         };
         let (own, other) = (word("skills/mine"), word("skills/other"));
@@ -448,8 +449,8 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_copy_of_a_manifest_is_no_second_machine() {
-        for (name, ours) in [
+    fn a_clients_copy_of_a_manifest_is_not_a_machine() {
+        for (name, is_manifest) in [
             ("desk-1-0123abcd.jsonl", true),
             ("desk-0123abcd (1).jsonl", false),
             ("desk-0123abcd-LAPTOP.jsonl", false),
@@ -459,7 +460,7 @@ mod tests {
             ),
             ("desk.jsonl", false),
         ] {
-            assert_eq!(is_manifest_name(name), ours, "{name}");
+            assert_eq!(is_manifest_name(name), is_manifest, "{name}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Codex's state on several machines, through a folder that something else replicates.
+//! Synchronizes Codex's state between machines through a folder that another program replicates.
 //!
-//! The design is in docs/sync.md. In short: [`scan`] lists both sides, [`plan`] compares them with the
-//! [`state`] of the last sync and lets [`decide`] say what is to be done, [`apply`] does it a file at a
-//! time, and every step leaves a whole file behind.
+//! docs/sync.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
+//! [`state`] of the last sync; [`decide`] returns the action for each file. [`apply`] performs the plan file
+//! by file, so that an interrupted run leaves only complete files.
 
 pub mod apply;
 mod attestation;

@@ -1,9 +1,9 @@
-//! What came here and Codex may not know of yet: noted before the first file gets its name, forgotten
-//! when it was made known. A run that ends in between leaves it for the next one, which finds both sides
-//! equal and would have nothing to tell.
+//! `arrived.jsonl` in the folder of the state: conversations and names that Codex's index may not have yet.
 //!
-//! `arrived.jsonl` in the folder of the state, a line for each conversation and for each name. It says what was to come, not
-//! what has: whoever reads it looks at the files.
+//! They are recorded before the first file is written and cleared after the index was updated. If a run is
+//! killed in between, the next one finds both sides equal and would have nothing to update without this file.
+//! It has a line for each conversation and each name. A recorded file may never have been written, so readers
+//! check the file.
 
 use super::index_updates::IndexUpdate;
 use super::state::Replica;
@@ -18,17 +18,17 @@ use std::path::{Path, PathBuf};
 
 const PENDING_FILE: &str = "arrived.jsonl";
 
-/// A conversation whose name came from elsewhere.
+/// A conversation that was renamed on another machine.
 #[derive(Debug, Serialize, Deserialize)]
 struct RenamedConversation {
     named: String,
 }
 
-/// The ids whose last lines in `new`, an index of names, are not those of the one at `old`: Codex takes
-/// the last line of an id, and there may be no `old`.
+/// Returns the ids whose last line differs between two indexes of names; Codex uses the last line of an id. A
+/// missing `old` counts as empty.
 ///
 /// # Errors
-/// One of them is there and cannot be read.
+/// A file cannot be read.
 pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
     let (old, new) = (SessionIndex::open(old)?, SessionIndex::open(new)?);
     let mut ids = Vec::new();
@@ -42,32 +42,32 @@ pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
     Ok(ids)
 }
 
-/// The note of one pair; the caller holds the lock of its state.
+/// The pending updates of one replica. The caller holds the lock of its state.
 #[derive(Debug)]
 pub struct PendingIndexUpdates {
     path: PathBuf,
 }
 
 impl PendingIndexUpdates {
-    /// The one beside this state.
+    /// Returns the pending updates beside this state.
     pub fn of(replica: &Replica) -> Self {
         Self {
             path: replica.folder.join(PENDING_FILE),
         }
     }
 
-    /// Adds to what was noted; durable on return.
+    /// Adds conversations; durable on return.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
         self.add(updates)
     }
 
-    /// Adds conversations whose names come from elsewhere; durable on return.
+    /// Adds conversations that were renamed on another machine; durable on return.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
         let lines: Vec<_> = ids
             .into_iter()
@@ -80,7 +80,7 @@ impl PendingIndexUpdates {
         if lines.is_empty() {
             return Ok(());
         }
-        // What a kill tore is ended first.
+        // Starts with a newline to end a line that a kill may have torn.
         let mut bytes = vec![b'\n'];
         for line in lines {
             document::push_line(&mut bytes, line).at("encode", &self.path)?;
@@ -95,18 +95,18 @@ impl PendingIndexUpdates {
         atomic::sync_folder(folder)
     }
 
-    /// What was noted and not forgotten, a conversation once. Lines that mean nothing are passed over.
+    /// Returns the pending updates, one per conversation. Unreadable lines are skipped.
     ///
     /// # Errors
-    /// It is there and cannot be read.
+    /// The file exists but cannot be read.
     pub fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
         Ok(merge_updates(self.lines()?))
     }
 
-    /// The conversations whose names came from elsewhere, each once.
+    /// Returns the ids of conversations that were renamed on another machine.
     ///
     /// # Errors
-    /// It is there and cannot be read.
+    /// The file exists but cannot be read.
     pub fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
         let lines = self.lines()?.into_iter();
         Ok(lines.map(|line: RenamedConversation| line.named).collect())
@@ -123,10 +123,10 @@ impl PendingIndexUpdates {
         Ok(noted.collect())
     }
 
-    /// Codex knows of it.
+    /// Removes the file after Codex's index was updated.
     ///
     /// # Errors
-    /// It cannot be removed; it is made known once more then.
+    /// The file cannot be removed; the index is then updated once more.
     pub fn clear(&self) -> Result<(), IoError> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
@@ -135,18 +135,18 @@ impl PendingIndexUpdates {
     }
 }
 
-/// One arrival for each conversation: where it came to be last, and all that became of it on the way.
+/// Combines the updates of each conversation: its last path and the greatest change.
 pub fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut positions: HashMap<String, usize> = HashMap::new();
     for update in updates {
-        if let Some(&place) = places.get(&update.id) {
-            let known = &mut all[place];
+        if let Some(&position) = positions.get(&update.id) {
+            let known = &mut all[position];
             known.change = known.change.max(update.change);
             known.moved |= update.moved || known.path != update.path;
             known.path = update.path;
         } else {
-            places.insert(update.id.clone(), all.len());
+            positions.insert(update.id.clone(), all.len());
             all.push(update);
         }
     }
@@ -159,7 +159,7 @@ mod tests {
     use crate::sync::index_updates::ContentChange;
 
     #[test]
-    fn what_was_noted_is_there_until_it_is_forgotten_also_behind_a_torn_line() {
+    fn updates_are_pending_until_cleared_even_after_a_torn_line() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
         let updates = PendingIndexUpdates::of(&replica);

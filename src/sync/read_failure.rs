@@ -1,9 +1,9 @@
-//! Why a file could not be read, in words for users.
+//! Messages for files that cannot be read.
 
 use std::io;
 
-/// What is printed behind the path of a file that a run leaves alone because reading it failed. Cloud clients
-/// remove and replace files at any moment, so that "not found" is no fault of the disk.
+/// Returns the reason printed for a file that a run leaves alone because reading it failed. Cloud clients
+/// remove and replace files at any moment, so "not found" does not indicate a disk error.
 pub(super) fn reason(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         "it was removed while the sync was running; the next run looks again".to_owned()

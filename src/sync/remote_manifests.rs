@@ -1,7 +1,7 @@
-//! What all machines say, read from their manifests in the cloud folder.
+//! Reads the manifests of the other machines from the cloud folder.
 //!
-//! Whoever may write to that folder may put anything there: what is read of it is bounded, and what goes
-//! beyond that is named and not read.
+//! Every machine with access to the folder can write anything into it. So the amount that is read is limited,
+//! and a file beyond the limits is reported and not read.
 
 use super::cloud_names;
 use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRejection, fold_name, key_of};
@@ -15,23 +15,23 @@ use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// How much of what is said is read.
+/// Limits for reading manifests.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestLimits {
-    /// How many files are looked at in the folder of manifests.
+    /// Number of files in the folder of manifests.
     pub files: usize,
     /// Bytes of all manifests together.
     pub bytes: u64,
     /// Lines of all manifests together.
     pub lines: usize,
-    /// Bytes of one line: a path, and what came before the file.
+    /// Bytes of one line, which holds a path and the ancestry of a file.
     pub line_bytes: u64,
-    /// Versions of one file.
+    /// Number of versions of one file.
     pub versions: usize,
 }
 
-/// Far beyond what homes reach: half a million files of ten machines have 1.2 million lines of 250 bytes, for
-/// nobody vouches for what another one does.
+/// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
+/// bytes, because no file is attested twice.
 pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
     files: 10_000,
     bytes: 1 << 30,
@@ -40,29 +40,30 @@ pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
     versions: 1_000,
 };
 
-/// What is said of a manifest that is not on this machine.
-pub const NOT_DOWNLOADED: &str = "what another machine says, which is not downloaded to this machine: have the cloud client download it";
+/// Message for a manifest that is not downloaded.
+pub const NOT_DOWNLOADED: &str =
+    "the manifest of another machine is not downloaded; have the cloud client download it";
 
-/// What all machines say.
+/// The merged manifests of all other machines.
 #[derive(Debug, Default)]
 pub struct RemoteManifests {
-    /// What the others say, by key.
+    /// Versions that other machines list, by key.
     others: HashMap<String, Vec<ManifestEntry>>,
-    /// The digests of those of them that are packed: their sizes are not those of their texts.
+    /// Digests of the listed versions that are compressed: their size is not that of their text.
     compressed: HashSet<Sha256Digest>,
-    /// Deletions that others ask for, by key.
+    /// Deletions that other machines request, by key.
     deleted: HashMap<String, Vec<Deletion>>,
-    /// What others call settled.
+    /// Resolutions that other machines publish; see [`super::resolutions`].
     pub resolutions: BTreeSet<String>,
-    /// Names of manifests that have not arrived whole.
+    /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
     pub not_downloaded: Vec<String>,
-    /// What is not read because it is more than that, and why.
+    /// Manifests beyond the limits, each with the reason.
     pub refused: Vec<(String, String)>,
-    /// How many other machines there are.
+    /// Number of other machines.
     pub machines: usize,
-    /// Names in our folder that are nobody's.
+    /// Names in the folder of manifests that do not follow the grammar.
     pub foreign: Vec<String>,
 }
 
@@ -75,8 +76,8 @@ struct ManifestFile {
 }
 
 impl RemoteManifests {
-    /// Reads them all. `own` is the path of this machine's; `former` are the ends of those that it wrote
-    /// under other names.
+    /// Reads all manifests but `own`. `former` are the end digests of manifests that this machine wrote under
+    /// other names.
     pub fn read(
         cloud: &Path,
         own: &Path,
@@ -84,14 +85,14 @@ impl RemoteManifests {
         limits: &ManifestLimits,
     ) -> Result<Self, IoError> {
         let mut all = Self::default();
-        for_each_manifest(cloud, own, limits, |file, said| {
+        for_each_manifest(cloud, own, limits, |file, read| {
             let is_ours = manifest::is_manifest_name(&file.name);
             let mut is_former = false;
-            match said {
+            match read {
                 ManifestRead::Complete(manifest) => {
                     is_former = manifest.end.is_some_and(|end| former.contains(&end));
                     if !all.take(*manifest, is_ours, limits.versions) {
-                        all.refuse(&file.name, "it has too many versions of one file");
+                        all.refuse(&file.name, "it lists too many versions of one file");
                     }
                 }
                 ManifestRead::Unusable if is_ours => all.incomplete.push(file.name.clone()),
@@ -112,30 +113,31 @@ impl RemoteManifests {
 
     fn refuse(&mut self, name: &str, why: &str) {
         let why = format!(
-            "{why}: it is not read; if no machine of yours wrote it, remove it from the cloud folder"
+            "{why}; it is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
         self.refused.push((manifest::display_name(name), why));
     }
 
-    /// What a client has put aside under another name still tells which files are whole; what it asks
-    /// for may be of yesterday. Whether all versions found room.
-    fn take(&mut self, manifest: MachineManifest, is_current: bool, most: usize) -> bool {
+    /// Adds a manifest. A client's copy under another name still attests files, but its requests may be
+    /// outdated, so they are dropped if `is_current` is false. Returns false if a file had more versions than
+    /// `limit`.
+    fn take(&mut self, manifest: MachineManifest, is_current: bool, limit: usize) -> bool {
         let mut fits = true;
-        for (path, written) in manifest.files {
+        for (path, entry) in manifest.files {
             let versions = self.others.entry(key_of(&path)).or_default();
-            if versions.len() >= most {
+            if versions.len() >= limit {
                 fits = false;
-            } else if !versions.contains(&written) {
+            } else if !versions.contains(&entry) {
                 if path.ends_with(rollout::ZST) {
-                    self.compressed.insert(written.digest);
+                    self.compressed.insert(entry.digest);
                 }
-                versions.push(written);
+                versions.push(entry);
             }
         }
         if is_current {
             for (path, deletion) in manifest.deleted {
                 let deletions = self.deleted.entry(fold_name(&path)).or_default();
-                if deletions.len() >= most {
+                if deletions.len() >= limit {
                     fits = false;
                 } else {
                     deletions.push(deletion);
@@ -146,47 +148,47 @@ impl RemoteManifests {
         fits
     }
 
-    /// The versions of a file that other machines say they wrote; `key` in any spelling.
+    /// Returns the versions of a file that other machines list; `key` in any letter case and Unicode form.
     pub fn entries(&self, key: &str) -> &[ManifestEntry] {
         self.others.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a version that another machine lists is packed.
+    /// Returns true if the listed version is compressed.
     pub fn is_compressed(&self, version: &ManifestEntry) -> bool {
         self.compressed.contains(&version.digest)
     }
 
-    /// The key that other machines list a file under, where one does; `key` in any spelling.
+    /// Returns the key under which other machines list a file; `key` in any letter case and Unicode form.
     pub fn listed_key(&self, key: &str) -> Option<&str> {
         let found = self.others.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
     }
 
-    /// The keys of all files that other machines list.
+    /// Returns the keys of all files that other machines list.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.others.keys().map(String::as_str)
     }
 
-    /// The deletions of a file that other machines ask for and nobody has called settled.
+    /// Returns the deletions of a file that other machines request and that no machine has cancelled.
     pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
         asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
 }
 
-/// A version of a file that a machine lists in its manifest.
+/// A version of a file, with the machine that lists it.
 #[derive(Debug, Clone)]
 pub struct ListedVersion {
-    /// The machine.
+    /// Name of the machine, from the file name of its manifest.
     pub machine: String,
-    /// The path in the cloud folder.
+    /// Path in the cloud folder.
     pub path: String,
-    /// The version.
-    pub written: ManifestEntry,
+    /// Size, mtime, digest and ancestry.
+    pub entry: ManifestEntry,
 }
 
-/// The versions of the files of these keys that other machines list, by key. `former` are the ends of manifests
-/// that this machine wrote under other names: they are none of another machine.
+/// Returns the versions that other machines list for the `wanted` keys, by key. `former` are the end digests
+/// of manifests that this machine wrote under other names; those are skipped.
 ///
 /// # Errors
 /// The folder of manifests cannot be listed.
@@ -201,22 +203,22 @@ pub fn listed_versions(
     if wanted.is_empty() {
         return Ok(versions);
     }
-    for_each_manifest(cloud, own, limits, |file, said| {
+    for_each_manifest(cloud, own, limits, |file, read| {
         let (ManifestRead::Complete(manifest), Some(machine)) =
-            (said, manifest::machine_name(&file.name))
+            (read, manifest::machine_name(&file.name))
         else {
             return;
         };
         if manifest.end.is_some_and(|end| former.contains(&end)) {
             return;
         }
-        for (path, written) in manifest.files {
+        for (path, entry) in manifest.files {
             let key = key_of(&path);
             if wanted.contains(&key) {
                 versions.entry(key).or_default().push(ListedVersion {
                     machine: machine.to_owned(),
                     path,
-                    written,
+                    entry,
                 });
             }
         }
@@ -224,7 +226,7 @@ pub fn listed_versions(
     Ok(versions)
 }
 
-/// Names of manifests of other machines that are not downloaded to this one. Opens none.
+/// Returns the names of other machines' manifests that are not downloaded. Opens no file.
 pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
     let (listed, _) = list_manifests(cloud, MANIFEST_LIMITS.files)?;
     let others = listed.into_iter().filter(|file| file.path != own);
@@ -233,37 +235,37 @@ pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> 
     Ok(others.map(|file| file.name).collect())
 }
 
-/// Whether a file is there without being downloaded to this machine.
+/// Returns true if the file at `path` exists only as a placeholder.
 pub fn is_placeholder(path: &Path) -> bool {
     let meta = path.symlink_metadata();
     meta.as_ref().is_ok_and(scan::is_dataless)
         || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
 }
 
-/// What this machine's manifest at `own` says, by key: the client may have brought back one of an earlier
-/// day. Nothing where it is not whole.
+/// Reads this machine's own manifest at `own`, by key. A client may have restored an earlier one. Empty if
+/// the manifest is incomplete.
 pub fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
     let mut by_key: HashMap<String, Vec<ManifestEntry>> = HashMap::new();
-    let mut room = MANIFEST_LIMITS;
-    if let ManifestRead::Complete(manifest) = read_manifest(own, &mut room) {
-        for (path, written) in manifest.files {
-            by_key.entry(key_of(&path)).or_default().push(written);
+    let mut remaining = MANIFEST_LIMITS;
+    if let ManifestRead::Complete(manifest) = read_manifest(own, &mut remaining) {
+        for (path, entry) in manifest.files {
+            by_key.entry(key_of(&path)).or_default().push(entry);
         }
     }
     by_key
 }
 
-/// What one file says.
+/// The result of reading one manifest.
 enum ManifestRead {
     Complete(Box<MachineManifest>),
-    /// It is not whole, or is none.
+    /// The manifest is incomplete, or not a manifest.
     Unusable,
     NotDownloaded,
     OverLimit(&'static str),
 }
 
-/// Gives `take` each file but `own`, the small ones first: one that is absurd leaves room for those that are
-/// not. Where there are more files than are looked at, it is told so of a file without a name.
+/// Calls `take` for each file but `own`, small files first, so that a huge one does not use up the limits of
+/// the others. If there are more files than the limit, `take` gets a file without a name at the end.
 fn for_each_manifest(
     cloud: &Path,
     own: &Path,
@@ -272,14 +274,14 @@ fn for_each_manifest(
 ) -> Result<(), IoError> {
     let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
     listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
-    let mut room = *limits;
+    let mut remaining = *limits;
     for file in listed.iter().filter(|file| file.path != own) {
-        let said = if file.is_downloaded {
-            read_manifest(&file.path, &mut room)
+        let read = if file.is_downloaded {
+            read_manifest(&file.path, &mut remaining)
         } else {
             ManifestRead::NotDownloaded
         };
-        take(file, said);
+        take(file, read);
     }
     if !is_all {
         let rest = ManifestFile {
@@ -290,29 +292,32 @@ fn for_each_manifest(
         };
         take(
             &rest,
-            ManifestRead::OverLimit("more files are there than are read"),
+            ManifestRead::OverLimit("there are more files than the limit"),
         );
     }
     Ok(())
 }
 
-/// Reads a manifest, and takes what it needs from the room that is left.
-fn read_manifest(path: &Path, room: &mut ManifestLimits) -> ManifestRead {
+/// Reads a manifest and subtracts its size from the remaining limits.
+fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     let read = || -> io::Result<_> {
         let file = file_open::open(path)?;
         let size = file.metadata()?.len();
-        if size > room.bytes {
-            let why = "it is larger than all that is read together";
+        if size > remaining.bytes {
+            let why = "it is larger than the limit for all manifests";
             return Ok((Err(ManifestRejection::OverLimit(why)), size));
         }
-        // It may grow meanwhile.
+        // The file may grow while it is read.
         let reader = BufReader::new(file.take(size));
-        Ok((manifest::parse(reader, room.lines, room.line_bytes)?, size))
+        Ok((
+            manifest::parse(reader, remaining.lines, remaining.line_bytes)?,
+            size,
+        ))
     };
     match read() {
         Ok((Ok((manifest, lines)), size)) => {
-            room.bytes = room.bytes.saturating_sub(size);
-            room.lines = room.lines.saturating_sub(lines);
+            remaining.bytes = remaining.bytes.saturating_sub(size);
+            remaining.lines = remaining.lines.saturating_sub(lines);
             ManifestRead::Complete(Box::new(manifest))
         }
         Ok((Err(ManifestRejection::OverLimit(why)), _)) => ManifestRead::OverLimit(why),
@@ -320,8 +325,8 @@ fn read_manifest(path: &Path, room: &mut ManifestLimits) -> ManifestRead {
     }
 }
 
-/// At most so many files of the folder of manifests, and whether these are all.
-fn list_manifests(cloud: &Path, most: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
+/// Lists at most `limit` files of the folder of manifests; the flag is true if these are all.
+fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
     let folder = manifest::folder(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -330,7 +335,7 @@ fn list_manifests(cloud: &Path, most: usize) -> Result<(Vec<ManifestFile>, bool)
     };
     let mut listed = Vec::new();
     for (index, entry) in entries.flatten().enumerate() {
-        if index == most {
+        if index == limit {
             return Ok((listed, false));
         }
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -369,7 +374,7 @@ mod tests {
         versions: 3,
     };
 
-    /// A cloud folder with these manifests.
+    /// Returns a cloud folder with these manifests.
     fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
         let cloud = tempfile::tempdir().unwrap();
         let folder = manifest::folder(cloud.path());
@@ -380,14 +385,14 @@ mod tests {
         cloud
     }
 
-    fn said(paths: &[&str]) -> Vec<u8> {
-        let written = |path: &&str| ManifestEntry {
+    fn encoded(paths: &[&str]) -> Vec<u8> {
+        let entry = |path: &&str| ManifestEntry {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(path.as_bytes()),
             history: None,
         };
-        let files = paths.iter().map(|path| ((*path).to_owned(), written(path)));
+        let files = paths.iter().map(|path| ((*path).to_owned(), entry(path)));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
         let files: BTreeMap<_, _> = files.collect();
@@ -401,48 +406,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_is_read_is_named_and_the_rest_is_read() {
-        let honest = ("desk-00000000.jsonl", said(&["skills/a"]));
-        let long = said(&[&*"d/".repeat(300)]);
+    fn a_manifest_over_a_limit_is_reported_and_the_others_are_read() {
+        let valid = ("desk-00000000.jsonl", encoded(&["skills/a"]));
+        let long = encoded(&[&*"d/".repeat(300)]);
         let many: Vec<String> = (0..12).map(|n| format!("skills/{n}")).collect();
-        let many = said(&many.iter().map(String::as_str).collect::<Vec<_>>());
-        for (bytes, told) in [
+        let many = encoded(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        for (bytes, reason) in [
             (vec![0; 8192], "larger than"),
             (vec![b'x'; 3000], "longer than"),
             (long, "longer than"),
             (many, "more lines"),
-            (said(&["A/b", "a/B", "a/b", "A/B"]), "versions of one file"),
+            (
+                encoded(&["A/b", "a/B", "a/b", "A/B"]),
+                "versions of one file",
+            ),
         ] {
-            let cloud = cloud(&[honest.clone(), ("lap-00000001.jsonl", bytes)]);
+            let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
             let all = read(&cloud);
-            assert_eq!(all.entries("skills/a").len(), 1, "{told}");
+            assert_eq!(all.entries("skills/a").len(), 1, "{reason}");
             let [(path, why)] = &*all.refused else {
-                panic!("{told}: {:?}", all.refused);
+                panic!("{reason}: {:?}", all.refused);
             };
             assert!(path.ends_with("machines/lap-00000001.jsonl"), "{path}");
-            assert!(why.contains(told), "{why}");
-            // It is there, whatever it says.
+            assert!(why.contains(reason), "{why}");
+            // The machine counts, whatever its manifest contains.
             assert_eq!((all.machines, all.incomplete.len()), (2, 0));
         }
     }
 
     #[test]
-    fn lines_and_bytes_count_together_and_files_are_not_without_end() {
+    fn limits_apply_to_all_manifests_together() {
         let names: Vec<_> = (0..9).map(|n| format!("desk-0000000{n}.jsonl")).collect();
-        let few = |count: usize, paths: &[&str]| {
+        let read_first = |count: usize, paths: &[&str]| {
             let first = names.iter().take(count);
-            let all: Vec<_> = first.map(|name| (&**name, said(paths))).collect();
+            let all: Vec<_> = first.map(|name| (&**name, encoded(paths))).collect();
             read(&cloud(&all))
         };
-        assert!(few(8, &["skills/a"]).refused.is_empty());
-        let over = few(9, &["skills/a"]).refused;
+        assert!(read_first(8, &["skills/a"]).refused.is_empty());
+        let over = read_first(9, &["skills/a"]).refused;
         assert!(over[0].1.contains("more files"), "{over:?}");
-        let over = few(4, &["skills/a", "skills/b", "skills/c", "skills/d"]).refused;
+        let over = read_first(4, &["skills/a", "skills/b", "skills/c", "skills/d"]).refused;
         assert_eq!(over.len(), 1, "{over:?}");
     }
 
     #[test]
-    fn what_is_not_downloaded_is_a_machine_whose_word_is_waited_for() {
+    fn a_placeholder_manifest_counts_as_a_machine() {
         let own = "desk-00000000.jsonl";
         for name in ["lap-00000001.jsonl", own] {
             let stand_in = format!(".{name}.icloud");
@@ -456,9 +464,9 @@ mod tests {
             assert_eq!(not_downloaded(cloud.path(), &own).unwrap(), expected);
             assert_eq!(is_placeholder(&own), !is_other);
             assert_eq!(manifest::all_paths(cloud.path()).count(), 1);
-            // When it has come, the stand-in says nothing.
+            // Once the manifest is downloaded, its placeholder is ignored.
             let remote = manifest::folder(cloud.path()).join(name);
-            fs::write(&remote, said(&["skills/a"])).unwrap();
+            fs::write(&remote, encoded(&["skills/a"])).unwrap();
             let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
             assert_eq!(
                 (all.not_downloaded.len(), all.machines),

@@ -1,7 +1,7 @@
-//! Decides about a version of a conversation that was kept as a fork.
+//! Applies the user's decision about a conflict copy.
 //!
-//! What is decided is remembered by its name, which its conversation and its text make, and told to other
-//! machines ([`decisions`]), so that it does not come up again there.
+//! The decision is recorded under the name of the conflict copy and published ([`resolutions`]), so that no
+//! machine asks again.
 
 use super::backup::{self, BackupError, SnapshotFile};
 use super::config::SyncConfig;
@@ -24,71 +24,72 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// What becomes of a fork.
+/// The version that the user keeps of a conversation with a conflict copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepChoice {
-    /// The conversation stays as it is; the fork goes.
+    /// Keeps the conversation as it is and removes the conflict copy.
     Current,
-    /// The fork becomes the conversation; what it was is in the backup.
+    /// Makes the conflict copy the conversation; the former version goes to the backup.
     ConflictCopy,
-    /// The fork becomes a conversation of its own, with a new id.
+    /// Makes the conflict copy a conversation of its own, with a new id.
     Both,
 }
 
-/// Why a fork could not be settled; it is kept.
+/// An error of applying a decision. The conflict copy stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ConflictCopyError {
-    /// The file system refused.
+    /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// What would be dropped could not be kept.
+    /// The version to drop could not be backed up.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// See [`StateError`].
+    /// The state could not be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The fork has not arrived on this machine.
-    #[error("the kept version is not on this machine yet: {0}")]
+    /// The conflict copy is not on this machine, or incomplete.
+    #[error("the conflict copy is not on this machine, or not complete: {0}")]
     NotDownloaded(String),
-    /// Its conversation is not here.
-    #[error("the conversation of the kept version is not here: {0}")]
+    /// The conversation of the conflict copy is not on this machine.
+    #[error("the conversation of the conflict copy is not on this machine: {0}")]
     NoConversation(String),
-    /// It cannot become a conversation of its own.
-    #[error("cannot make a conversation of the kept version ({reason}): {}", path.display())]
-    NotSplit {
-        /// Why.
+    /// The conflict copy cannot become a conversation of its own.
+    #[error("cannot turn the conflict copy into a conversation ({reason}): {}", path.display())]
+    NotConvertible {
+        /// The obstacle, as a clause.
         reason: &'static str,
-        /// The fork.
+        /// Path of the conflict copy.
         path: PathBuf,
     },
 }
 
-/// What was done.
+/// The result of a decision.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ResolvedCopy {
-    /// The file of the conversation that was written, relative to the home.
+    /// Path of the written conversation, relative to the home.
     pub written: Option<String>,
-    /// The conversation's id, where a new one was made.
+    /// Id of the conversation that was created, if any.
     pub new_id: Option<String>,
 }
 
-/// The conversation that a fork is a version of, relative to the home.
+/// Returns the conversation that a conflict copy belongs to, relative to the home, if its file exists.
 pub fn conversation_of(
-    fork: &ConflictCopy,
+    conflict_copy: &ConflictCopy,
     config: &SyncConfig,
     state: &SyncState,
 ) -> Option<String> {
-    let of_it = |key: &str| {
-        rollouts::is_key(key) && conflict_copies::conversation_label(key) == fork.conversation()
+    let belongs = |key: &str| {
+        rollouts::is_key(key)
+            && conflict_copies::conversation_label(key) == conflict_copy.conversation()
     };
-    let known = state.files.iter().find(|(key, _)| of_it(key));
+    let known = state.files.iter().find(|(key, _)| belongs(key));
     let path = &known?.1.local.path;
     config.local.join(path).is_file().then(|| path.clone())
 }
 
-/// Keeps what a decision drops in a snapshot, under the path of the conversation, so that `sync restore` puts
-/// it back there; the name of the snapshot, where anything is dropped. Made whatever the configuration says
-/// of backups: nobody else has what goes.
+/// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync
+/// restore` puts it back there. Returns the name of the snapshot, or `None` if nothing is dropped. Ignores
+/// `backup.before_overwrite`, because no other copy of the version exists.
 pub fn back_up_dropped(
     name: &str,
     choice: KeepChoice,
@@ -97,30 +98,30 @@ pub fn back_up_dropped(
     now: DateTime<Utc>,
 ) -> Result<Option<String>, ConflictCopyError> {
     let all = ConflictCopies::read(&replica.folder, &config.cloud)?;
-    let Some(fork) = all.all.get(name) else {
+    let Some(conflict_copy) = all.all.get(name) else {
         return Ok(None);
     };
     let state = replica.read()?;
-    let current = conversation_of(fork, config, &state);
+    let current = conversation_of(conflict_copy, config, &state);
     let (file, path) = match (choice, current) {
-        (KeepChoice::ConflictCopy, _) if !is_complete_locally(fork, config, replica) => {
-            return Err(ConflictCopyError::NotDownloaded(fork.name.clone()));
+        (KeepChoice::ConflictCopy, _) if !is_complete_locally(conflict_copy, config, replica) => {
+            return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
         }
         (KeepChoice::Both, _) | (KeepChoice::ConflictCopy, None) => return Ok(None),
         (KeepChoice::ConflictCopy, Some(current)) => (config.local.join(&current), current),
         (KeepChoice::Current, current) => {
-            let side = if fork.local.is_some() {
+            let side = if conflict_copy.local.is_some() {
                 Side::Local
             } else {
                 Side::Remote
             };
-            let file =
-                conflict_copies::folder(side, &replica.folder, &config.cloud).join(&fork.name);
+            let file = conflict_copies::folder(side, &replica.folder, &config.cloud)
+                .join(&conflict_copy.name);
             let digest = contents::raw_digest(&file).at("read", &file)?;
-            if conflict_copies::digest_prefix(&digest) != fork.digest_prefix() {
-                return Err(ConflictCopyError::NotDownloaded(fork.name.clone()));
+            if conflict_copies::digest_prefix(&digest) != conflict_copy.digest_prefix() {
+                return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
             }
-            let path = current.unwrap_or_else(|| default_path(fork));
+            let path = current.unwrap_or_else(|| default_path(conflict_copy));
             (
                 file,
                 path.strip_suffix(rollout::ZST).unwrap_or(&path).to_owned(),
@@ -139,26 +140,30 @@ pub fn back_up_dropped(
     Ok(backup::back_up_files(config, vec![(file, kept)], now)?)
 }
 
-/// Whether a fork is on this machine and what its name says: half of it is no version to go on from.
-fn is_complete_locally(fork: &ConflictCopy, config: &SyncConfig, replica: &Replica) -> bool {
-    let file =
-        conflict_copies::folder(Side::Local, &replica.folder, &config.cloud).join(&fork.name);
-    fork.local.is_some()
-        && contents::raw_digest(&file)
-            .is_ok_and(|digest| conflict_copies::digest_prefix(&digest) == fork.digest_prefix())
+/// Returns true if the conflict copy is on this machine and its content matches its name.
+fn is_complete_locally(
+    conflict_copy: &ConflictCopy,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> bool {
+    let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
+        .join(&conflict_copy.name);
+    conflict_copy.local.is_some()
+        && contents::raw_digest(&file).is_ok_and(|digest| {
+            conflict_copies::digest_prefix(&digest) == conflict_copy.digest_prefix()
+        })
 }
 
-/// Where Codex would have the conversation that a fork is of.
-fn default_path(fork: &ConflictCopy) -> String {
-    let name = fork.conversation();
+/// Returns the path at which Codex would store the conversation.
+fn default_path(conflict_copy: &ConflictCopy) -> String {
+    let name = conflict_copy.conversation();
     let date = rollouts::stem(name).and_then(|stem| stem.get(8..18));
     let folder = date.map_or_else(String::new, |date| format!("{}/", date.replace('-', "/")));
     format!("sessions/{folder}{name}.jsonl")
 }
 
-/// Settles a fork here. The next sync takes it to the cloud folder. The caller holds the lock of the
-/// state, has seen that nobody uses the home, and has kept what is dropped
-/// ([`back_up_dropped`]).
+/// Applies a decision locally; the next sync copies the result to the cloud folder. The caller holds the lock
+/// of the state, has made sure that the home is not in use, and has called [`back_up_dropped`].
 pub fn apply_choice(
     name: &str,
     choice: KeepChoice,
@@ -167,22 +172,22 @@ pub fn apply_choice(
     state: &mut SyncState,
 ) -> Result<ResolvedCopy, ConflictCopyError> {
     let all = ConflictCopies::read(&replica.folder, &config.cloud)?;
-    let Some(fork) = all.all.get(name) else {
+    let Some(conflict_copy) = all.all.get(name) else {
         return Err(ConflictCopyError::NotDownloaded(name.to_owned()));
     };
-    let file =
-        conflict_copies::folder(Side::Local, &replica.folder, &config.cloud).join(&fork.name);
+    let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
+        .join(&conflict_copy.name);
     let others = identity::read_remote_manifests(config, state)?.resolutions;
     let mut resolved = ResolvedCopy {
         written: None,
         new_id: None,
     };
     if choice != KeepChoice::Current {
-        if !is_complete_locally(fork, config, replica) {
-            return Err(ConflictCopyError::NotDownloaded(fork.name.clone()));
+        if !is_complete_locally(conflict_copy, config, replica) {
+            return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
         }
-        let current = conversation_of(fork, config, state)
-            .ok_or_else(|| ConflictCopyError::NoConversation(fork.name.clone()))?;
+        let current = conversation_of(conflict_copy, config, state)
+            .ok_or_else(|| ConflictCopyError::NoConversation(conflict_copy.name.clone()))?;
         let path = if choice == KeepChoice::Both {
             let (path, id) = create_conversation(&file, &current, config, replica)?;
             resolved.new_id = Some(id);
@@ -196,22 +201,27 @@ pub fn apply_choice(
             if plain != current {
                 fs::remove_file(&old).at("remove", &old)?;
             }
-            // Not before the other one is in its place: nothing is decided against what goes on. Where this is
-            // killed in between, the old version comes up as a fork, and somebody decides again.
-            resolutions::record_drop(&fork.sibling_name(&digest), &mut state.resolutions, &others);
+            // The decision is recorded only after the new version is in place. After a kill in between, the
+            // old version comes back as a conflict copy, and the user decides again.
+            resolutions::record_drop(
+                &conflict_copy.sibling_name(&digest),
+                &mut state.resolutions,
+                &others,
+            );
             plain.to_owned()
         };
         resolved.written = Some(path);
     }
     if choice == KeepChoice::ConflictCopy {
-        // It goes on: it is no version to be left out any more.
+        // The version continues, so an earlier decision against it must not count.
         resolutions::record_keep(name, &mut state.resolutions, &others);
     } else {
         resolutions::record_drop(name, &mut state.resolutions, &others);
     }
     replica.write(state)?;
     for side in [Side::Local, Side::Remote] {
-        let path = conflict_copies::folder(side, &replica.folder, &config.cloud).join(&fork.name);
+        let path =
+            conflict_copies::folder(side, &replica.folder, &config.cloud).join(&conflict_copy.name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(IoError {
@@ -227,7 +237,7 @@ pub fn apply_choice(
     Ok(resolved)
 }
 
-/// Notes what is about to be written: Codex learns of it also where the rest of the decision is killed.
+/// Records the index update before the file is written, so that Codex's index is completed even after a kill.
 fn record_update(replica: &Replica, path: &str, change: ContentChange) -> Result<(), IoError> {
     let arrival = IndexUpdate::of(path, change);
     PendingIndexUpdates::of(replica).record(arrival.as_slice())
@@ -244,28 +254,32 @@ fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     temp.replace(to)
 }
 
-/// Makes a conversation of its own; its path and id.
+/// Creates a conversation of its own from a conflict copy; returns its path and id.
 fn create_conversation(
-    fork: &Path,
+    conflict_copy: &Path,
     current: &str,
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(String, String), ConflictCopyError> {
-    let not_split = |reason| ConflictCopyError::NotSplit {
+    let not_convertible = |reason| ConflictCopyError::NotConvertible {
         reason,
-        path: fork.to_path_buf(),
+        path: conflict_copy.to_path_buf(),
     };
     let name = current.rsplit('/').next().unwrap_or(current);
     let old = rollouts::stem(name)
         .map(|stem| stem[stem.len() - 36..].to_owned())
-        .ok_or_else(|| not_split("its conversation has no id"))?;
-    let digest: Sha256Digest = contents::read(fork, None).at("read", fork)?.digest;
+        .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
+    let digest: Sha256Digest = contents::read(conflict_copy, None)
+        .at("read", conflict_copy)?
+        .digest;
     let new = rollouts::derive_id(&old, &digest);
-    let mut reader = BufReader::new(file_open::open(fork).at("open", fork)?);
+    let mut reader = BufReader::new(file_open::open(conflict_copy).at("open", conflict_copy)?);
     let mut line = Vec::new();
-    reader.read_until(b'\n', &mut line).at("read", fork)?;
-    let first = rollouts::replace_id(&line, &old, &new).map_err(not_split)?;
-    // It is of the day of the original, and not archived.
+    reader
+        .read_until(b'\n', &mut line)
+        .at("read", conflict_copy)?;
+    let first = rollouts::replace_id(&line, &old, &new).map_err(not_convertible)?;
+    // The new conversation keeps the date of the original and is not archived.
     let date = name.get(8..18).unwrap_or_default().replace('-', "/");
     let folder = if rollouts::is_archived(current) {
         format!("sessions/{date}")
@@ -279,19 +293,20 @@ fn create_conversation(
     atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut temp = TempFile::beside(&target)?;
     io::Write::write_all(temp.file(), &first).at("write", &target)?;
-    io::copy(&mut reader, temp.file()).at("copy", fork)?;
-    let time = fs::metadata(fork).and_then(|meta| meta.modified());
+    io::copy(&mut reader, temp.file()).at("copy", conflict_copy)?;
+    let time = fs::metadata(conflict_copy).and_then(|meta| meta.modified());
     temp.file()
-        .set_modified(time.at("look at", fork)?)
+        .set_modified(time.at("look at", conflict_copy)?)
         .at("set time", &target)?;
     if fs::symlink_metadata(&target).is_ok() {
-        // Made by a decision that was killed before it was noted, and perhaps gone on with since.
-        let holds = rollout::compare(&target, temp.path()).at("compare", &target)?;
-        return if matches!(holds, Relation::Equal | Relation::FirstExtends) {
+        // A decision that was killed before it was recorded created this file, and it may have been continued
+        // since.
+        let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
+        return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
             Ok((path, new))
         } else {
-            Err(not_split(
-                "the conversation that it would become is another one",
+            Err(not_convertible(
+                "a different conversation with the new id exists",
             ))
         };
     }

@@ -1,4 +1,4 @@
-//! Puts a snapshot of a sync back: into the Codex home, or into the cloud folder.
+//! Restores a snapshot of a sync to the Codex home or to the cloud folder.
 
 use super::apply::copying::set_time;
 use super::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
@@ -29,80 +29,80 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Why a snapshot cannot be put back. Nothing was changed, unless it says so.
+/// An error of restoring a snapshot. Nothing was changed, except for [`SyncRestoreError::Stopped`].
 #[derive(Debug, thiserror::Error)]
 pub enum SyncRestoreError {
-    /// There is none.
-    #[error("no snapshot: {}", .0.display())]
+    /// There is no such snapshot.
+    #[error("there is no such snapshot: {}", .0.display())]
     None(PathBuf),
-    /// A name that is no name of an entry of the backup folder.
-    #[error("a snapshot is named by its name in {}, not by {name:?}", folder.display())]
+    /// The given name is not that of an entry in the backup folder.
+    #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
     Outside {
-        /// The backup folder.
+        /// Path of the backup folder.
         folder: PathBuf,
-        /// What was given.
+        /// The name as given on the command line.
         name: String,
     },
-    /// A snapshot that names files outside itself, or of which one has no place.
-    #[error("{path:?} may not be put back ({why}): {}", snapshot.display())]
+    /// The snapshot contains a path outside of itself, or one whose destination is blocked.
+    #[error("{path:?} cannot be restored ({why}): {}", snapshot.display())]
     Unsafe {
-        /// The snapshot.
+        /// Path of the snapshot.
         snapshot: PathBuf,
         /// The path in it.
         path: String,
-        /// What is wrong with it.
+        /// The objection to the path, as a clause.
         why: String,
     },
-    /// A snapshot of which a file is missing or not what was kept.
+    /// A file of the snapshot is missing or damaged.
     #[error("a file of the snapshot is damaged ({why}): {}", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file in the snapshot.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect of the file, as a clause.
         why: String,
     },
-    /// It ended in between.
-    #[error("{done} of {} put back, then: {cause}; what was there before is in {}", pluralize(*all, "file"), safety.as_deref().unwrap_or("no snapshot, for nothing was"))]
+    /// The restore ended after some files were in place.
+    #[error("{done} of {} restored, then: {cause}; {}", pluralize(*all, "file"), safety.as_ref().map_or_else(|| "no file was replaced".to_owned(), |name| format!("the replaced files are in {name}")))]
     Stopped {
-        /// How many files are in place.
+        /// Number of restored files.
         done: usize,
-        /// How many there are.
+        /// Number of files to restore.
         all: usize,
-        /// The snapshot of what they replaced.
+        /// Name of the snapshot of the replaced files, if any file was replaced.
         safety: Option<String>,
-        /// Why.
+        /// The error that ended it.
         cause: Box<SyncRestoreError>,
     },
-    /// Somebody has written to a file since what was there was kept.
-    #[error("changed meanwhile, and left as it is: {}", .0.display())]
+    /// Another process wrote to a destination after its former content was backed up.
+    #[error("changed during the restore and left as it is: {}", .0.display())]
     Changed(PathBuf),
-    /// The cloud folder is not to be written to.
+    /// The cloud folder must not be written to.
     #[error(transparent)]
     Cloud(#[from] PlanError),
-    /// A snapshot that cannot be read.
+    /// The snapshot cannot be read, or the safety snapshot cannot be written.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The file system refused.
+    /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
 
-/// What would be put back.
+/// The files that a restore would write.
 #[derive(Debug)]
 pub struct SyncRestorePlan {
-    /// From where.
+    /// The snapshot to restore.
     pub snapshot: SyncSnapshot,
-    /// Into which side.
+    /// The side to restore to.
     pub target: Side,
-    /// Its files that go back.
+    /// The files to restore.
     pub files: Vec<SnapshotFile>,
-    /// Those that do not, and why: logins, and what looks like one.
+    /// Files that are not restored, each with the reason: logins and texts with tokens.
     pub skipped: Vec<(String, String)>,
 }
 
-/// Finds the snapshot and what in it belongs to `target`: what was overwritten there. Without a target
-/// it is this side where the snapshot has anything of it, else the cloud folder. A snapshot that has nothing
-/// of the side that is named, or that codexSync made, goes there as a whole.
+/// Finds the snapshot and its files that belong to `target`. Without a target, it is the home if the snapshot
+/// has files of the home, else the cloud folder. A snapshot without files of the given side, or made by
+/// codexSync, is restored as a whole.
 pub fn plan(
     config: &SyncConfig,
     replica: &Replica,
@@ -154,17 +154,17 @@ pub fn plan(
         check_path(&snapshot, &kept.path)?;
     }
     let reasons = check_contents(&snapshot, target, &files)?;
-    let (mut going, mut skipped) = (Vec::new(), Vec::new());
+    let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
     for (kept, why) in files.into_iter().zip(reasons) {
         match why {
             Some(why) => skipped.push((kept.path, why)),
-            None => going.push(kept),
+            None => restorable.push(kept),
         }
     }
     let plan = SyncRestorePlan {
         snapshot,
         target,
-        files: going,
+        files: restorable,
         skipped,
     };
     for kept in &plan.files {
@@ -173,8 +173,8 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Reads all that would be put back: half of a snapshot is worse than none, and a login does not travel
-/// under another name. Why each file stays where it is, if it does.
+/// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
+/// under any name. Returns for each file why it is not restored, if so.
 fn check_contents(
     snapshot: &SyncSnapshot,
     target: Side,
@@ -191,31 +191,31 @@ fn check_contents(
             .with(kept, |from, _| io::copy(from, &mut io::sink()))
             .map_err(|e| damaged(&e))?;
         if size != kept.size && !snapshot.is_zip() {
-            return Err(damaged(&"its size is another one"));
+            return Err(damaged(&"its size differs from the recorded one"));
         }
         if let Some(why) = scope::never_synced(&kept.path) {
             found.push(Some(why.to_owned()));
             continue;
         }
         if rollouts::key(&kept.path).is_some() {
-            // What was said in a conversation travels whatever it is; so it goes back.
+            // Conversations record what was said, so they may contain tokens.
             found.push(None);
             continue;
         }
-        // A text with a token in its midst is its owner's, here; prompts are anywhere.
-        let is_free = line_merge::is_mergeable(&kept.path);
+        // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
+        let may_quote_tokens = line_merge::is_mergeable(&kept.path);
         let secret = source
             .with(kept, |from, _| match target {
-                Side::Remote if !is_free => secrets::find_in_text(from, size),
+                Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
                 _ => secrets::find_whole_file(from, size),
             })
             .map_err(|e| damaged(&e))?;
-        found.push(secret.map(|why| format!("what is in it looks like {why}")));
+        found.push(secret.map(|why| format!("its content looks like {why}")));
     }
     Ok(found)
 }
 
-/// A snapshot that is read from: no link in it is followed.
+/// Reads files from a snapshot without following links in it.
 enum SnapshotReader {
     Zip(zip::ZipArchive<fs::File>),
     Folder(PathBuf),
@@ -230,14 +230,14 @@ impl SnapshotReader {
             Some(zip) => Ok(Self::Zip(zip)),
             None => Err(BackupError::Zip {
                 action: "read",
-                reason: "it is no .zip".into(),
+                reason: "it is not a zip file".into(),
                 path: snapshot.path.clone(),
             }
             .into()),
         }
     }
 
-    /// Gives `read` a file and its mode, where that is known.
+    /// Calls `read` with the content of a file and its mode, if known.
     fn with<T>(
         &mut self,
         kept: &SnapshotFile,
@@ -280,7 +280,7 @@ fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreErro
     let inside = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    // Elsewhere it is a letter like any other.
+    // On other systems, `\` is an ordinary character in file names.
     let parts = path.split(['/', '\\']).any(|part| part == "..");
     let outside = parts || (cfg!(windows) && path.contains('\\'));
     if inside && !path.is_empty() && !outside {
@@ -289,12 +289,12 @@ fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreErro
     Err(SyncRestoreError::Unsafe {
         snapshot: snapshot.path.clone(),
         path: path.to_owned(),
-        why: "it leads outside".to_owned(),
+        why: "it leads outside the snapshot".to_owned(),
     })
 }
 
-/// The files of a snapshot without a list of ours. What codexSync once copied and never travels here
-/// (a login) is left out.
+/// Lists the files of a snapshot that this program did not make. Files that are never synced (logins) are
+/// skipped, although codexSync copied them.
 fn list_without_manifest(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut files = Vec::new();
     let mut push = |path: String, size, mtime_ns| {
@@ -311,7 +311,7 @@ fn list_without_manifest(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
         let Some(mut zip) = backup::open_zip(snapshot)? else {
             return Err(BackupError::Zip {
                 action: "read",
-                reason: "it is no .zip".into(),
+                reason: "it is not a zip file".into(),
                 path: snapshot.path.clone(),
             }
             .into());
@@ -359,9 +359,9 @@ fn list_without_manifest(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
     Ok(files)
 }
 
-/// Puts the files back, each by one rename, after what they replace was kept in a snapshot of its own.
-/// Returns the name of that. What goes into the cloud folder is noted as written by this machine, for
-/// others wait for what nobody vouches for; the caller holds the lock of `replica`.
+/// Restores the files, each by one rename, after copying what they replace to a safety snapshot. Returns the
+/// name of that snapshot. Files in the cloud folder are recorded as written by this machine, because other
+/// machines wait for files that no machine attests. The caller holds the lock of `replica`.
 ///
 /// # Errors
 /// See [`SyncRestoreError`].
@@ -371,7 +371,7 @@ pub fn apply(
     replica: &Replica,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, SyncRestoreError> {
-    let mut victims = Vec::new();
+    let mut replaced_files = Vec::new();
     let mut over = Vec::with_capacity(plan.files.len());
     for kept in &plan.files {
         let path = target_path(plan, config, &kept.path)?;
@@ -384,22 +384,23 @@ pub fn apply(
                 mtime_ns: stat.mtime_ns,
                 size: stat.size,
             };
-            victims.push((path, replaced));
+            replaced_files.push((path, replaced));
         }
     }
-    let safety = backup::back_up_files(config, victims, now)?;
+    let safety = backup::back_up_files(config, replaced_files, now)?;
     let put = || -> Result<usize, (usize, SyncRestoreError)> {
         let mut source = SnapshotReader::open(&plan.snapshot).map_err(|e| (0, e))?;
         let mut ledger = match plan.target {
             Side::Local => None,
             Side::Remote => Some(EntryRecorder::of(config, replica).map_err(|e| (0, e))?),
         };
-        let mut wishes = ResolutionRecorder::of(config, replica).map_err(|e| (0, e))?;
+        let mut resolution_recorder =
+            ResolutionRecorder::of(config, replica).map_err(|e| (0, e))?;
         for (done, (kept, over)) in plan.files.iter().zip(over).enumerate() {
             let staged = stage(plan, config, &mut source, kept, ledger.as_mut());
             staged
                 .and_then(|staged| {
-                    wishes.note(kept, staged.temp.path())?;
+                    resolution_recorder.record_keep(kept, staged.temp.path())?;
                     staged.put(over)
                 })
                 .map_err(|e| (done, e))?;
@@ -419,8 +420,8 @@ pub fn apply(
     Ok(safety)
 }
 
-/// A version of a conversation that is put back is one that somebody wants: that it was decided against
-/// counts no longer, here or elsewhere. Where no sync has been yet, nothing can be noted.
+/// Records that the user wants the restored versions of conversations, so that earlier decisions against them
+/// no longer count on any machine. Does nothing before the first sync.
 struct ResolutionRecorder {
     noted: Option<(StateJournal, SyncState)>,
     others: BTreeSet<String>,
@@ -445,8 +446,8 @@ impl ResolutionRecorder {
         })
     }
 
-    /// To be called before the version has its place.
-    fn note(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
+    /// Records the restored version. Call it before the file is renamed to its destination.
+    fn record_keep(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
         let Some((journal, state)) = &mut self.noted else {
             return Ok(());
         };
@@ -456,8 +457,8 @@ impl ResolutionRecorder {
         let read = contents::read(file, None).at("read", file)?;
         let name = conflict_copies::file_name(&key, &read.digest);
         let news = resolutions::record_keep(&name, &mut state.resolutions, &self.others);
-        for word in &news {
-            journal.record_resolution(word)?;
+        for entry_recorder in &news {
+            journal.record_resolution(entry_recorder)?;
         }
         if news.is_empty() {
             Ok(())
@@ -467,7 +468,7 @@ impl ResolutionRecorder {
     }
 }
 
-/// What this machine says of what it puts into the cloud folder.
+/// Records the files that this machine puts into the cloud folder.
 struct EntryRecorder {
     ledger: Ledger,
     noted: LedgerContents,
@@ -486,27 +487,22 @@ impl EntryRecorder {
         })
     }
 
-    /// What comes before a text that somebody puts back: all versions of the file that there have been. It
-    /// is named by its text, for nobody wrote it here.
+    /// Returns the ancestry of a restored text: it replaces all known versions of the file. Its content names
+    /// the change, because no machine edited it.
     fn history_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<Ancestry>> {
         if rollouts::key(path).is_some() || line_merge::is_mergeable(path) {
             return None;
         }
         let key = manifest::key_of(path);
         let own = self.noted.files.iter();
-        let own = own.chain(
-            self.noted
-                .earlier
-                .iter()
-                .map(|(path, written)| (path, written)),
-        );
+        let own = own.chain(self.noted.earlier.iter().map(|(path, entry)| (path, entry)));
         let own = own.filter(|(path, _)| manifest::key_of(path) == key);
         let all = self
             .others
             .entries(&key)
             .iter()
-            .chain(own.map(|(_, written)| written));
-        let all = all.map(|written| (written.history(), Some(written.digest)));
+            .chain(own.map(|(_, entry)| entry));
+        let all = all.map(|entry| (entry.history(), Some(entry.digest)));
         let last = |state_key: &String| self.state.files.get(state_key)?.contents;
         let known = self.state.histories.iter();
         let known = known.filter(|(state_key, _)| manifest::fold_name(state_key) == key);
@@ -521,14 +517,14 @@ impl EntryRecorder {
     }
 }
 
-/// A file that is put back, whole and durable beside its place.
+/// A restored file, complete and durable, beside its destination.
 struct StagedFile {
     temp: TempFile,
     path: PathBuf,
 }
 
 impl StagedFile {
-    /// Gives it its name, where `over` still is what is there.
+    /// Renames the file to its destination, if that still is as `over`.
     fn put(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
         if Stat::at(&path)? != over {
@@ -549,13 +545,13 @@ impl StagedFile {
     }
 }
 
-/// Makes a file beside the place where it will stand, and says of it what has to be said before.
+/// Writes a file beside its destination, and records it in the ledger if it goes to the cloud folder.
 fn stage(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
     source: &mut SnapshotReader,
     kept: &SnapshotFile,
-    word: Option<&mut EntryRecorder>,
+    entry_recorder: Option<&mut EntryRecorder>,
 ) -> Result<StagedFile, SyncRestoreError> {
     let path = target_path(plan, config, &kept.path)?;
     let folder = atomic::parent_of(&path);
@@ -575,21 +571,21 @@ fn stage(
         .at("read", &from)?;
     set_time(temp.file(), kept.mtime_ns).at("set time", &path)?;
     temp.sync()?;
-    if let Some(word) = word {
+    if let Some(entry_recorder) = entry_recorder {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
-        let written = ManifestEntry {
+        let entry = ManifestEntry {
             size,
             mtime_ns: kept.mtime_ns,
             digest,
-            history: word.history_of(&kept.path, &digest),
+            history: entry_recorder.history_of(&kept.path, &digest),
         };
-        word.ledger.record(&kept.path, &written)?;
-        word.ledger.sync()?;
+        entry_recorder.ledger.record(&kept.path, &entry)?;
+        entry_recorder.ledger.sync()?;
     }
     Ok(StagedFile { temp, path })
 }
 
-/// As far as it goes for its owner's files.
+/// Applies the recorded mode, restricted to the permissions that files of the user may have.
 fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(mode) = mode {
@@ -601,7 +597,7 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells other machines. Where no sync has been yet, the first one does.
+/// Publishes this machine's manifest. Before the first sync, that sync will do it.
 fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
     let mut state = match replica.read() {
         Ok(state) if state.exists => state,
@@ -613,16 +609,17 @@ fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreErro
     )?)
 }
 
-/// Where a file goes; a link on the way in the cloud folder leads nowhere, and a file holds no files.
+/// Returns the destination of a file. Refuses destinations behind a link in the cloud folder, or below a
+/// file.
 fn target_path(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
     path: &str,
 ) -> Result<PathBuf, SyncRestoreError> {
-    let in_way = |why: &str| SyncRestoreError::Unsafe {
+    let blocked = |why: &str| SyncRestoreError::Unsafe {
         snapshot: plan.snapshot.path.clone(),
         path: path.to_owned(),
-        why: format!("{why} is in its way"),
+        why: format!("{why} blocks its destination"),
     };
     let mut full = config.root(plan.target).to_path_buf();
     let depths = path.matches('/').count();
@@ -632,15 +629,15 @@ fn target_path(
             continue;
         };
         if meta.is_symlink() && (plan.target == Side::Remote || depth > 0) {
-            return Err(in_way("a link"));
+            return Err(blocked("a link"));
         }
         if depth < depths && !full.is_dir() {
-            return Err(in_way("a file"));
+            return Err(blocked("a file"));
         }
     }
     let place = config.file_path(plan.target, path);
     if place.is_dir() {
-        return Err(in_way("a folder"));
+        return Err(blocked("a folder"));
     }
     Ok(place)
 }

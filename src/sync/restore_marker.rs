@@ -1,7 +1,7 @@
-//! A home that was put back from an archive: what it lacks since is not deleted.
+//! Marks that a home was restored from an archive, so that files missing since then do not count as deleted.
 //!
-//! `restored` in the folder of a state, written before the home is exchanged and removed by the run that
-//! has seen to all files.
+//! The marker is the file `restored` in the folder of a state. It is written before the home is exchanged and
+//! removed by the run that has processed all files.
 
 use super::state::{Replica, random_id};
 use crate::io::{IoContext, IoError, atomic, file_open};
@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 
 const MARKER_FILE: &str = "restored";
 
-/// The marks of one restore.
+/// The markers of one restore, in all states of the home.
 #[derive(Debug)]
 pub struct RestoreMarkers {
-    /// Those that were not there before.
+    /// Markers that did not exist before.
     paths: Vec<PathBuf>,
     id: String,
 }
 
 impl RestoreMarkers {
-    /// Marks all states of this home, whatever cloud folder they are of; durable on return.
+    /// Marks all states of this home, for every cloud folder; durable on return.
     ///
     /// # Errors
-    /// One of them cannot be written: a sync would take for deleted what the archive lacks.
+    /// A marker cannot be written. Without it, a sync would treat what the archive lacks as deleted.
     pub fn write(manager_home: &Path, home: &Path) -> Result<Self, IoError> {
         let mut marks = Self {
             paths: Vec::new(),
@@ -40,8 +40,7 @@ impl RestoreMarkers {
         Ok(marks)
     }
 
-    /// Takes them back: nothing was exchanged. One that stays, as of an earlier restore, brings back what
-    /// is missing.
+    /// Removes the new markers, because nothing was exchanged. A marker of an earlier restore stays.
     pub fn remove(self) {
         for path in self.paths {
             let _ = remove_marker(&path, &self.id);
@@ -49,7 +48,7 @@ impl RestoreMarkers {
     }
 }
 
-/// The mark in the folder of a state, if there is one.
+/// Reads the marker in the folder of a state.
 pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
     let path = folder.join(MARKER_FILE);
     match file_open::read(&path) {
@@ -59,13 +58,13 @@ pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
     }
 }
 
-/// A run has seen to all files; another restore may have left another mark since.
-pub(super) fn clear(folder: &Path, mark: &str) -> Result<(), IoError> {
-    remove_marker(&folder.join(MARKER_FILE), mark)
+/// Removes the marker after a run has processed all files, unless a later restore has replaced it.
+pub(super) fn clear(folder: &Path, marker: &str) -> Result<(), IoError> {
+    remove_marker(&folder.join(MARKER_FILE), marker)
 }
 
-fn remove_marker(path: &Path, mark: &str) -> Result<(), IoError> {
-    if !file_open::read(path).is_ok_and(|text| text == mark.as_bytes()) {
+fn remove_marker(path: &Path, marker: &str) -> Result<(), IoError> {
+    if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
         return Ok(());
     }
     fs::remove_file(path).at("remove", path)?;
@@ -78,30 +77,30 @@ mod tests {
     use crate::sync::state::SyncState;
 
     #[test]
-    fn a_mark_goes_with_its_own_restore_and_only_from_states_of_that_home() {
+    fn a_marker_is_removed_only_with_its_own_restore_and_home() {
         let manager = tempfile::tempdir().unwrap();
         let (home, other) = (Path::new("/home"), Path::new("/other"));
-        let [mine, second, others] = [(home, "/x"), (home, "/y"), (other, "/x")]
+        let [first, second, others] = [(home, "/x"), (home, "/y"), (other, "/x")]
             .map(|(home, cloud)| Replica::of(manager.path(), home, Path::new(cloud)));
-        for replica in [&mine, &second, &others] {
+        for replica in [&first, &second, &others] {
             replica.write(&mut SyncState::default()).unwrap();
         }
-        let mark = |replica: &Replica| read(&replica.folder).unwrap();
+        let marker = |replica: &Replica| read(&replica.folder).unwrap();
         RestoreMarkers::write(manager.path(), home)
             .unwrap()
             .remove();
-        assert_eq!(mark(&mine), None);
+        assert_eq!(marker(&first), None);
         let _restored = RestoreMarkers::write(manager.path(), home).unwrap();
-        assert!(mark(&mine).is_some() && mark(&second).is_some());
-        assert_eq!(mark(&others), None);
-        let planned_with = mark(&mine).unwrap();
+        assert!(marker(&first).is_some() && marker(&second).is_some());
+        assert_eq!(marker(&others), None);
+        let planned_with = marker(&first).unwrap();
         RestoreMarkers::write(manager.path(), home)
             .unwrap()
             .remove();
-        assert!(mark(&mine).is_some());
-        clear(&mine.folder, &planned_with).unwrap();
-        assert!(mark(&mine).is_some_and(|mark| mark != planned_with));
-        clear(&mine.folder, &mark(&mine).unwrap()).unwrap();
-        assert_eq!(mark(&mine), None);
+        assert!(marker(&first).is_some());
+        clear(&first.folder, &planned_with).unwrap();
+        assert!(marker(&first).is_some_and(|marker| marker != planned_with));
+        clear(&first.folder, &marker(&first).unwrap()).unwrap();
+        assert_eq!(marker(&first), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Conversations as sync sees them: one key for all the forms and places of a conversation, parents,
-//! and a new id for one that went on in two ways.
+//! Conversations as sync identifies them: one key for all forms and places of a conversation, its parent, and
+//! a new id for a version that diverged.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, ConversationFile};
@@ -8,17 +8,17 @@ use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// The longest first line of a rollout that is looked into.
+/// Limit for the first line of a rollout; a longer one is not parsed.
 const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// `rollout-<time>-<uuid>`.
+/// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
 
-/// What sets keys of conversations apart from paths.
+/// Distinguishes keys of conversations from paths.
 const KEY_PREFIX: &str = "conversation:";
 
-/// The strict beginning of a rollout's name, where `name` has one.
+/// Returns the `rollout-<time>-<uuid>` at the start of `name`, if it matches exactly.
 pub fn stem(name: &str) -> Option<&str> {
     let stem = name.get(..STEM_BYTES)?;
     let time = stem.strip_prefix("rollout-")?.get(..19)?;
@@ -35,7 +35,7 @@ pub fn stem(name: &str) -> Option<&str> {
     (time_fits && uuid_fits && stem.as_bytes()[27] == b'-').then_some(stem)
 }
 
-/// Whether a relative path is below one of the two folders of conversations.
+/// Returns true if a relative path is below `sessions` or `archived_sessions`.
 pub fn is_below_sessions(path: &str) -> bool {
     [SESSIONS, ARCHIVED_SESSIONS].iter().any(|folder| {
         path.strip_prefix(folder)
@@ -43,10 +43,10 @@ pub fn is_below_sessions(path: &str) -> bool {
     })
 }
 
-/// The key of the conversation that `path` is a file of; `None` for any other file.
+/// Returns the key of the conversation that `path` is a file of; `None` for other files.
 ///
-/// Where the name ends in an id it is the name without `.zst`, whichever folder it is in; else the
-/// path itself: two files of one name in two folders may be two things.
+/// If the name ends in an id, the key is the name without `.zst`, whichever folder it is in. Otherwise it is
+/// the path, because files of one name in two folders may be different conversations.
 pub fn key(path: &str) -> Option<String> {
     if !is_below_sessions(path) {
         return None;
@@ -59,41 +59,40 @@ pub fn key(path: &str) -> Option<String> {
     })
 }
 
-/// Whether a key is that of a conversation.
+/// Returns true if this is the key of a conversation.
 pub fn is_key(key: &str) -> bool {
     key.starts_with(KEY_PREFIX)
 }
 
-/// The file name of a conversation, from its key.
+/// Returns the file name of a conversation, from its key.
 pub fn file_name(key: &str) -> &str {
     let path = key.strip_prefix(KEY_PREFIX).unwrap_or(key);
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The conversation's id, from its key.
+/// Returns the id of a conversation, from its key.
 pub fn id(key: &str) -> Option<String> {
     ConversationFile::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
-/// The folder of a path.
+/// Returns the path of the containing folder, or an empty string.
 pub fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Whether a path is that of an archived conversation.
+/// Returns true if this is the path of an archived conversation.
 pub fn is_archived(path: &str) -> bool {
     path.strip_prefix(ARCHIVED_SESSIONS)
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The same file name in another folder.
+/// Returns the path of the same file name in another folder.
 pub fn in_folder(folder: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     format!("{folder}/{name}")
 }
 
-/// The folder below `sessions/` that stands for a date: `2026-11-20` or `2026/11/20`, both given as
-/// `2026-11-20`.
+/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`.
 pub fn date(path: &str) -> Option<String> {
     let rest = path.strip_prefix("sessions/")?;
     let mut parts = rest.split('/');
@@ -114,7 +113,7 @@ pub fn date(path: &str) -> Option<String> {
     fits.then(|| format!("{first}-{month}-{day}"))
 }
 
-/// The id of the rollout that this one continues (`history_base`), if it does.
+/// Returns the id of the conversation that this rollout continues (`history_base`), if any.
 pub fn parent(path: &Path) -> Option<String> {
     let meta = first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
@@ -128,8 +127,8 @@ fn first_line(path: &Path) -> io::Result<Value> {
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
-/// The id of a conversation of its own that is made of a kept fork. It follows from the fork's
-/// contents, so that two machines that do the same make the same; its time is that of the original.
+/// Returns the id of the conversation that is created from a conflict copy. It follows from the content, so
+/// that two machines that decide the same create the same conversation. Its time is that of the original.
 pub fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");
@@ -147,21 +146,21 @@ pub fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     )
 }
 
-/// The first line of a rollout with `new` in the place of the conversation's id.
+/// Returns the first line of a rollout with the id `old` replaced by `new`.
 ///
 /// # Errors
-/// It is no `session_meta` of `old`.
+/// The line is not the `session_meta` of `old`.
 pub fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
-    const NOT_IT: &str = "its first line does not begin this conversation";
+    const WRONG_ID: &str = "its first line does not have the id of this conversation";
     let id_of = |line: &[u8]| -> Option<String> {
         let meta: Value = serde_json::from_slice(line).ok()?;
         Some(meta.get("payload")?.get("id")?.as_str()?.to_owned())
     };
     if id_of(line).as_deref() != Some(old) {
-        return Err(NOT_IT);
+        return Err(WRONG_ID);
     }
-    // As text, so that all else stays as Codex wrote it.
-    let mut text = std::str::from_utf8(line).map_err(|_| NOT_IT)?.to_owned();
+    // Replaces text instead of reserializing, so that everything else stays as Codex wrote it.
+    let mut text = std::str::from_utf8(line).map_err(|_| WRONG_ID)?.to_owned();
     for key in ["id", "session_id"] {
         for colon in [":", ": "] {
             let field = |id: &str| format!("\"{key}\"{colon}\"{id}\"");
@@ -174,7 +173,7 @@ pub fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static
     let line = text.into_bytes();
     match id_of(&line) {
         Some(id) if id == new => Ok(line),
-        _ => Err(NOT_IT),
+        _ => Err(WRONG_ID),
     }
 }
 
@@ -185,7 +184,7 @@ mod tests {
     const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
 
     #[test]
-    fn a_name_of_any_letters_is_none_or_one() {
+    fn a_stem_is_found_only_in_exact_names() {
         let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
         let good = format!("rollout-2026-11-18T10-00-00-{id}");
         assert_eq!(stem(&good), Some(&*good));
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn all_files_of_a_conversation_have_one_key() {
+    fn all_files_of_a_conversation_have_the_same_key() {
         let name = format!("rollout-2026-11-18T10-00-00-{ID}.jsonl");
         for path in [
             format!("sessions/2026/11/18/{name}"),
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn both_layouts_of_dates_are_read() {
+    fn both_date_layouts_are_recognized() {
         for (path, expected) in [
             ("sessions/2026/11/18/a.jsonl", Some("2026-11-18")),
             ("sessions/2026-11-18/a.jsonl", Some("2026-11-18")),

@@ -1,4 +1,4 @@
-//! What lies on one side: the files that are synced, with size and time. Reads no contents.
+//! Lists the files of one side that are synced, with size and mtime. Opens no file.
 
 use super::cloud_names::{self, CloudName};
 use super::rollouts;
@@ -12,29 +12,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// One of the two sides.
+/// The two copies that a sync compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The Codex home of this machine.
     Local,
-    /// The cloud folder, as this machine has it.
+    /// The cloud folder as mounted on this machine.
     Remote,
 }
 
-/// Size and time of a file.
+/// Size and mtime of a regular file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// Bytes on the disk's account.
+    /// Length in bytes, as `stat` reports it.
     pub size: u64,
-    /// The modification time, in nanoseconds since 1970.
+    /// Modification time in nanoseconds since 1970.
     pub mtime_ns: i64,
 }
 
 impl Stat {
-    /// A time that no file has.
+    /// Mtime that no file has; marks an unknown one.
     pub const NEVER: i64 = i64::MIN;
 
-    /// Of an existing file.
+    /// Returns size and mtime from existing metadata.
     pub fn of(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
@@ -42,7 +42,8 @@ impl Stat {
         }
     }
 
-    /// Of the regular file at `path`; `None` when there is none.
+    /// Returns size and mtime of the regular file at `path`, without following a link; `None` if there is
+    /// none.
     pub fn at(path: &Path) -> Result<Option<Self>, IoError> {
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
@@ -75,7 +76,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
     i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Whether the bytes of a file are not on this machine: opening it would download it.
+/// Returns true if the file's content is not on this machine, so that opening the file would download it.
 pub(super) fn is_dataless(meta: &Metadata) -> bool {
     #[cfg(target_os = "macos")]
     {
@@ -96,45 +97,45 @@ pub(super) fn is_dataless(meta: &Metadata) -> bool {
     }
 }
 
-/// A file that was found.
+/// A file that the scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedFile {
-    /// Relative to the side's root, with `/`.
+    /// Path relative to the root of the side, with `/`.
     pub path: String,
-    /// Size and time.
+    /// Size and mtime at the time of the scan.
     pub stat: Stat,
-    /// See [`ScopeMatch::Companion`].
+    /// True if the file matched as [`ScopeMatch::Companion`].
     pub companion: bool,
 }
 
-/// All of one side.
+/// The result of scanning one side.
 #[derive(Debug, Default)]
 pub struct SideListing {
     /// Files under their own names.
     pub files: Vec<ListedFile>,
-    /// Copies that a client made of a conflict, each with the path that it is a copy of.
+    /// Conflict files that a cloud client created, each with the path of the file that it is a copy of.
     pub client_copies: Vec<(String, ListedFile)>,
-    /// Paths of files that are not downloaded.
+    /// Paths of files that exist only as placeholders and are not downloaded.
     pub placeholders: Vec<String>,
-    /// What is left alone in the cloud folder, and why.
+    /// Entries of the cloud folder that are ignored, each with the reason.
     pub notes: Vec<(String, String)>,
-    /// What somebody has in the home that does not travel, and why.
+    /// Entries of the home that are not synced, each with the reason.
     pub left_out: Vec<(String, String)>,
-    /// Links that are not followed, and why: what they lead to is nobody's, and what the other side has
-    /// at or below their place cannot come.
+    /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
+    /// so the remote counterpart stays where it is.
     pub links: Vec<(String, &'static str)>,
-    /// Links that are not synced under their own name. What is below that name may be all the same, as
-    /// when a folder was moved and a link left in its place.
+    /// Links that are outside the synced paths themselves. Paths below them may still be synced, as when a
+    /// folder was moved and replaced by a link.
     pub unsynced_links: Vec<String>,
-    /// Temp files of ours that a killed run left.
+    /// Temp files of this program that a killed run left.
     pub temp_files: Vec<PathBuf>,
 }
 
-/// Why a link stands for nothing.
+/// Reason for a link that the scan does not follow.
 pub const NOT_FOLLOWED: &str = "a link is not followed";
 
-/// Walks one side. A root that is not there is an empty listing; a folder that cannot be read is an
-/// error: what is in it must not be taken for absent.
+/// Lists one side. A missing root is an empty listing. A folder that cannot be read is an error, because its
+/// files must not count as absent.
 pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing, IoError> {
     let mut walk = SideWalk {
         root,
@@ -150,7 +151,7 @@ pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing, IoErr
         walk.folder(&folder, &relative)?;
     }
     if side == Side::Remote {
-        walk.beside(root, &scope.walk_roots())?;
+        walk.scan_beside_roots(root, &scope.walk_roots())?;
     }
     Ok(walk.listing)
 }
@@ -172,7 +173,7 @@ impl SideWalk<'_> {
         list.push((path.to_owned(), why.to_owned()));
     }
 
-    /// Looks at where a walk begins, and at every step of the way to it.
+    /// Starts the walk at `start` after checking every folder on the way to it for links.
     fn start(&mut self, root: &Path, start: &str) -> Result<(), IoError> {
         let mut path = root.to_path_buf();
         let steps = start.match_indices('/').map(|(at, _)| at);
@@ -191,7 +192,7 @@ impl SideWalk<'_> {
         self.visit(path, start.to_owned())
     }
 
-    /// A file or a folder, or what a link leads to.
+    /// Adds a file, or queues a folder, following a link that was accepted before.
     fn visit(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
@@ -202,8 +203,9 @@ impl SideWalk<'_> {
         Ok(())
     }
 
-    /// Whether a link is gone through: somebody's own home may have `sessions` on another disk, and
-    /// AGENTS.md among other settings; a link in a folder that others write to leads anywhere.
+    /// Returns true if the walk follows this link. In the user's home, `sessions` may be on another disk and
+    /// AGENTS.md may be a link into a settings repository. In the cloud folder, other machines can create
+    /// links to anywhere, so none is followed.
     fn follows_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::Remote || !self.scope.follows_link(relative) {
             NOT_FOLLOWED
@@ -213,18 +215,19 @@ impl SideWalk<'_> {
             match fs::metadata(path) {
                 Ok(meta) if meta.is_dir() => return Ok(true),
                 Ok(meta) if meta.is_file() => {
-                    // The copy that replaces it is made beside it.
+                    // The replacement is written beside the target of the link, so temp files have to be
+                    // searched there.
                     if let Ok(real) = path.canonicalize() {
                         let temp_files = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);
                 }
-                Ok(_) => "a link to what is no file is not followed",
+                Ok(_) => "a link to something that is neither a file nor a folder is not followed",
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(e).at("look at", path);
                 }
-                Err(_) => "a link that leads nowhere",
+                Err(_) => "a broken link",
             }
         };
         self.listing.links.push((relative.to_owned(), why));
@@ -233,7 +236,8 @@ impl SideWalk<'_> {
 
     fn folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
         let entries = match fs::read_dir(folder) {
-            // A client has removed it since its own folder was listed; a side that is gone is an error.
+            // A cloud client removed the folder after its parent was listed. If the root is gone too, that is
+            // an error.
             Err(e) if is_absent(&e) && self.root.is_dir() => return Ok(()),
             entries => entries.at("list", folder)?,
         };
@@ -242,7 +246,7 @@ impl SideWalk<'_> {
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
                 let shown = entry.path().to_string_lossy().escape_debug().to_string();
-                self.note(&shown, "its name is no text");
+                self.note(&shown, "its name is not valid UTF-8");
                 continue;
             };
             if name.chars().any(char::is_control) {
@@ -276,19 +280,19 @@ impl SideWalk<'_> {
             } else if kind.is_file() {
                 match entry.metadata() {
                     Ok(meta) => self.file(path, || entry.path(), &meta),
-                    // It went away between the listing and the look.
+                    // The file was removed between the listing and `stat`.
                     Err(e) if is_absent(&e) => {}
                     Err(e) => return Err(e).at("look at", entry.path()),
                 }
             }
-            // Sockets, pipes and devices are nobody's state.
+            // Sockets, pipes and devices are skipped.
         }
         Ok(())
     }
 
-    /// What clients put beside the roots themselves: copies of them, stand-ins for them, and temp files
-    /// of ours.
-    fn beside(&mut self, root: &Path, starts: &[&str]) -> Result<(), IoError> {
+    /// Finds entries that cloud clients create beside the roots: copies and placeholders of the roots, and
+    /// temp files of this program.
+    fn scan_beside_roots(&mut self, root: &Path, starts: &[&str]) -> Result<(), IoError> {
         let folders = starts.iter().filter(|start| !start.is_empty());
         let folders: BTreeSet<&str> = folders.map(|start| rollouts::folder(start)).collect();
         for relative in folders {
@@ -332,8 +336,8 @@ impl SideWalk<'_> {
         let kind = entry.file_type().at("look at", entry.path())?;
         let named = cloud_names::classify(&path);
         let is_ours = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
-        let stands_for = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
-        if kind.is_file() && (is_ours || stands_for) {
+        let is_client_entry = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
+        if kind.is_file() && (is_ours || is_client_entry) {
             return match entry.metadata() {
                 Ok(meta) => {
                     self.file(path, || entry.path(), &meta);
@@ -353,7 +357,7 @@ impl SideWalk<'_> {
         if is_copy && !kind.is_symlink() {
             self.note(
                 &path,
-                "looks like a copy that a cloud client made; left alone",
+                "looks like a copy that a cloud client created; left alone",
             );
         }
         Ok(())
@@ -378,12 +382,13 @@ impl SideWalk<'_> {
         };
         let take = self.scope.classify(real);
         if take == ScopeMatch::Excluded {
-            // Said only where it is named: a whole home is full of what stays.
+            // Only explicitly named paths are reported. Most files of a home stay local, and listing them
+            // would hide the rest.
             if self.side == Side::Remote
                 && let Some(why) = self.scope.exclusion_reason(real)
             {
                 let why = if scope::never_synced(real).is_some() {
-                    "it never travels, and does not belong in this folder"
+                    "it is never synced, and does not belong in this folder"
                 } else {
                     why
                 };
@@ -411,15 +416,15 @@ impl SideWalk<'_> {
             (CloudName::Placeholder(real), Side::Remote) => self.listing.placeholders.push(real),
             (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
-                let why = "its name is one of stand-ins for files that are not downloaded";
+                let why = "its name is that of a placeholder for a file that is not downloaded";
                 self.note(&found.path, why);
             }
-            _ => self.note(&found.path, "a copy that a cloud client made of a conflict"),
+            _ => self.note(&found.path, "a conflict copy that a cloud client created"),
         }
     }
 
-    /// Names what somebody calls as clients call what is theirs: in the cloud folder it would be taken
-    /// for that. What systems and clients do put into any folder is not worth a word.
+    /// Reports a user's file whose name looks like a client's scratch file: in the cloud folder it would be
+    /// ignored. Files that operating systems and clients put into any folder are not reported.
     fn scratch(&mut self, path: &str, full: &Path) {
         if self.side == Side::Local
             && self.scope.classify(path) == ScopeMatch::Synced
@@ -429,9 +434,9 @@ impl SideWalk<'_> {
             self.note(
                 path,
                 if is_ours {
-                    "its name is one that codex-manager keeps for itself"
+                    "its name is reserved for codex-manager"
                 } else {
-                    "its name is one that clients give to scratch files"
+                    "its name is that of a scratch file of a cloud client"
                 },
             );
         }

@@ -1,4 +1,4 @@
-//! What may leave this machine: the one list of what never does.
+//! Which paths are synced, and the one list of files that never are.
 
 use super::config::SyncConfig;
 use super::secrets;
@@ -6,10 +6,10 @@ use crate::codex::home::{self, Kind, kind_of};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
-/// Why a file stays on the machine it is on; `None` when it may travel.
+/// Returns why a file is never synced; `None` if it may be.
 ///
-/// `path` is relative to the Codex home, with `/`. Case is ignored: on many disks `Auth.JSON` is
-/// auth.json.
+/// `path` is relative to the Codex home, with `/`. Letter case is ignored, because on many disks `Auth.JSON`
+/// is auth.json.
 pub fn never_synced(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
@@ -18,7 +18,7 @@ pub fn never_synced(path: &str) -> Option<&'static str> {
     }
     let name = secrets::without_copy_marks(name);
     if name == "installation_id" {
-        return Some("the id of an installation never travels");
+        return Some("the id of an installation is never synced");
     }
     let is_database = |name: &str| {
         [".sqlite", ".sqlite3", ".db"]
@@ -29,31 +29,32 @@ pub fn never_synced(path: &str) -> Option<&'static str> {
         .iter()
         .any(|end| name.strip_suffix(end).is_some_and(is_database));
     if is_database(name) || beside {
-        return Some("a database never travels");
+        return Some("a database is never synced");
     }
     if [".sock", ".socket"].iter().any(|end| name.ends_with(end)) {
-        return Some("a socket never travels");
+        return Some("a socket is never synced");
     }
     let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
-        Kind::Auth | Kind::LegacyAuth => Some("a login never travels"),
-        Kind::InstallationId => Some("the id of an installation never travels"),
-        Kind::Database | Kind::DatabaseSidecar => Some("a database never travels"),
-        Kind::Transient if is_lock => Some("a lock never travels"),
-        Kind::Transient => Some("what is bound to this machine never travels"),
+        Kind::Auth | Kind::LegacyAuth => Some("a login is never synced"),
+        Kind::InstallationId => Some("the id of an installation is never synced"),
+        Kind::Database | Kind::DatabaseSidecar => Some("a database is never synced"),
+        Kind::Transient if is_lock => Some("a lock is never synced"),
+        Kind::Transient => Some("a file bound to this machine is never synced"),
         Kind::Tmp | Kind::ModelsCache | Kind::Version => {
-            Some("what Codex makes again does not travel")
+            Some("a file that Codex regenerates is not synced")
         }
-        // The user's own lock files (yarn.lock) are content; at the top they are nobody's.
-        _ if is_lock && !lower.contains('/') => Some("a lock never travels"),
+        // The user's own lock files, such as yarn.lock, are content. At the top level, only Codex writes lock
+        // files.
+        _ if is_lock && !lower.contains('/') => Some("a lock is never synced"),
         _ => None,
     }
 }
 
-/// Checks an entry of `include_roots`; `None` when it means everything.
+/// Normalizes an entry of `include_roots`; `None` if it includes everything.
 ///
 /// # Errors
-/// Why it is refused.
+/// The reason why the entry is refused.
 pub fn normalize_root(entry: &str) -> Result<Option<String>, String> {
     let entry = entry.trim().replace('\\', "/");
     let mut parts = Vec::new();
@@ -62,7 +63,9 @@ pub fn normalize_root(entry: &str) -> Result<Option<String>, String> {
             Component::CurDir => {}
             Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                return Err(format!("takes paths below the Codex home, not {entry:?}"));
+                return Err(format!(
+                    "must be a path below the Codex home, not {entry:?}"
+                ));
             }
         }
     }
@@ -70,16 +73,16 @@ pub fn normalize_root(entry: &str) -> Result<Option<String>, String> {
     if root.is_empty() {
         return Ok(None);
     }
-    // A folder of databases or locks is named by what is in it.
+    // A folder of databases or locks is recognized by the files inside.
     let inside = format!("{root}/x");
     match never_synced(&root).or_else(|| never_synced(&inside).filter(|_| !root.contains('.'))) {
-        Some(why) => Err(format!("may not name {entry:?}: {why}")),
+        Some(why) => Err(format!("must not contain {entry:?}: {why}")),
         None => Ok(Some(root)),
     }
 }
 
-/// What may be a link at the top of a home: what it leads to is synced, and the link stays. Settings are
-/// not among them, and what is not Codex's may lead to anything.
+/// Names at the top of a home that may be links: their targets are synced and the links stay. Settings are
+/// not in the list, and entries that Codex does not know may link to anything.
 pub const LINKABLE_NAMES: &[&str] = &[
     home::SESSIONS,
     home::ARCHIVED_SESSIONS,
@@ -94,20 +97,20 @@ pub const LINKABLE_NAMES: &[&str] = &[
     "AGENTS.override.md",
 ];
 
-/// Whether a link at this path of a home is gone through.
+/// Returns true if sync follows a link at this path of a home.
 pub fn follows_link(path: &str, roots: &[String]) -> bool {
     let named = || roots.iter().any(|root| root == path) && !runs_commands(path);
     !path.contains('/') && (LINKABLE_NAMES.contains(&path) || named())
 }
 
-/// Why what a link in the home `root` leads to is not synced under the link's name, if so: it is, or holds,
-/// what never travels under its own.
+/// Returns why the target of a link in the home `root` is not synced; `None` if it may be. Refused are
+/// targets that are never synced under their own name, or that contain the home.
 pub fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     let (root, real) = (root.canonicalize().ok()?, link.canonicalize().ok()?);
     if root.starts_with(&real) {
-        return Some("a link to what holds the home is not followed");
+        return Some("a link to a folder that contains the Codex home is not followed");
     }
-    // Of a folder elsewhere the name says nothing.
+    // The name of a folder elsewhere says nothing about its content.
     let name = match real.strip_prefix(&root) {
         Ok(inside) => inside,
         Err(_) if real.is_dir() => return None,
@@ -115,16 +118,16 @@ pub fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     };
     let name = name.to_string_lossy().replace('\\', "/");
     let never_synced = never_synced(&name).is_some() || runs_commands(&name);
-    never_synced.then_some("a link to what never travels is not followed")
+    never_synced.then_some("a link to a file that is never synced is not followed")
 }
 
-/// Whether one of the `roots` is `folder` or lies in it.
+/// Returns true if one of the `roots` is `folder` or is inside it.
 pub fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
-/// Entries of `include_roots` that are there in another letter case alone, on either side, or that Codex
-/// would write so: each with what is to be said of it.
+/// Returns the entries of `include_roots` that exist, on either side or as a name of Codex, only in another
+/// letter case, each with a warning.
 pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
@@ -135,7 +138,8 @@ pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
             return None;
         }
         let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
-        let is_like = |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+        let matches_case =
+            |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
         let entries = sides
             .iter()
             .filter_map(|side| side.join(folder).read_dir().ok());
@@ -144,50 +148,50 @@ pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
         let of_codex = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
-        names.find(|other| is_like(other)).or_else(|| {
+        names.find(|other| matches_case(other)).or_else(|| {
             of_codex
                 .map(|known| (*known).to_owned())
-                .find(|known| is_like(known))
+                .find(|known| matches_case(known))
         })
     };
     let roots = config.roots.iter();
     let found = roots.filter_map(|root| Some((root, other_case(root)?)));
     found
         .map(|(root, other)| {
-            let why = format!("names {root:?}, which is not there; its name may be {other:?}");
+            let why = format!("has {root:?}, which does not exist; did you mean {other:?}?");
             ("include_roots".to_owned(), why)
         })
         .collect()
 }
 
-/// How a path belongs to what is synced.
+/// The relation of a path to the scope of the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeMatch {
-    /// It is synced.
+    /// The file is inside the roots and synced.
     Synced,
-    /// It is a conversation outside the roots: synced when it is one that the other side or the last
-    /// sync has inside, or the parent of one.
+    /// A conversation outside the roots. It is synced if it is inside them on the other side or at the last
+    /// sync, or if it is the parent of a synced one.
     Companion,
-    /// It is not.
+    /// The file is not synced.
     Excluded,
 }
 
-/// Which paths of a home or of the cloud folder are synced.
+/// The paths of a home and of the cloud folder that are synced.
 #[derive(Debug)]
 pub struct Scope {
     roots: Vec<String>,
     exclude: GlobSet,
-    /// The globs without a slash: they leave out folders of a name, too.
+    /// Globs without a slash, which also exclude folders of that name.
     exclude_folders: GlobSet,
-    /// Whether some root has conversations.
+    /// True if a root contains conversations.
     conversations: bool,
 }
 
 impl Scope {
-    /// As the configuration says.
+    /// Builds the scope from `include_roots` and `exclude_globs`.
     ///
     /// # Errors
-    /// The first glob that means nothing.
+    /// The message for the first invalid glob.
     pub fn of(config: &SyncConfig) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
         let mut folders = GlobSetBuilder::new();
@@ -198,7 +202,7 @@ impl Scope {
                     .literal_separator(true)
                     .backslash_escape(false)
                     .build()
-                    .map_err(|e| format!("{pattern:?} is no glob: {}", e.kind()))?;
+                    .map_err(|e| format!("{pattern:?} is not a valid glob: {}", e.kind()))?;
                 if names_folders {
                     folders.add(glob.clone());
                 }
@@ -218,7 +222,7 @@ impl Scope {
         })
     }
 
-    /// The paths to begin a walk at; the empty one is the root itself.
+    /// Returns the paths at which a walk starts; an empty path is the whole side.
     pub fn walk_roots(&self) -> Vec<&str> {
         if self.roots.is_empty() {
             return vec![""];
@@ -229,13 +233,13 @@ impl Scope {
         }
         all.sort_unstable();
         all.dedup();
-        // One inside another would be walked twice.
+        // Nested roots would be walked twice.
         let inside = |a: &str, b: &str| a.len() > b.len() && is_below(a, b);
         let outermost = |root: &&str| !all.iter().any(|other| inside(root, other));
         all.iter().copied().filter(outermost).collect()
     }
 
-    /// Why a file stays although it is below a root; `None` when it may travel.
+    /// Returns why a file below a root is not synced; `None` if it may be.
     pub fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
         let named = |path: &str| {
             self.roots
@@ -244,11 +248,11 @@ impl Scope {
         };
         never_synced(path).or_else(|| {
             (runs_commands(path) && !named(path))
-                .then_some("it can run commands: it travels only where include_roots names it")
+                .then_some("it can run commands; it is synced only if include_roots names it")
         })
     }
 
-    /// How a file belongs.
+    /// Returns how a file relates to the scope.
     pub fn classify(&self, path: &str) -> ScopeMatch {
         let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
         let companion = !below && self.conversations && super::rollouts::key(path).is_some();
@@ -262,7 +266,7 @@ impl Scope {
         }
     }
 
-    /// Whether a glob keeps the file where it is: by its own path, or by the name of a folder above it.
+    /// Returns true if a glob excludes the file, by its path or by the name of a folder above it.
     pub fn is_excluded(&self, path: &str) -> bool {
         if self.exclude.is_empty() {
             return false;
@@ -275,34 +279,34 @@ impl Scope {
         !self.exclude_folders.is_empty() && self.exclude_folders.is_match(name)
     }
 
-    /// See [`follows_link`].
+    /// Returns true if sync follows a link at this path of the home.
     pub fn follows_link(&self, path: &str) -> bool {
         follows_link(path, &self.roots)
     }
 
-    /// Whether a folder may hold something that is synced.
+    /// Returns true if a folder may contain synced files.
     pub fn may_enter(&self, folder: &str) -> bool {
         let name = folder.rsplit('/').next().unwrap_or(folder);
         !self.is_excluded_folder(name) && never_synced(&format!("{folder}/x")).is_none()
     }
 }
 
-/// Settings of Codex that name programs to be run: whoever writes to the cloud folder would run them
-/// here. A copy of them holds the same, and may be put in their place.
+/// Returns true for settings of Codex that name programs to run, and for copies of them, which could be put
+/// in their place: anyone who can write to the cloud folder could run commands on this machine.
 fn runs_commands(path: &str) -> bool {
     let lower = path.to_lowercase();
-    let is_like = |stem, end| secrets::has_stem(&lower, stem, end);
-    !lower.contains('/') && (is_like("config", ".toml") || is_like("hooks", ".json"))
+    let matches_case = |stem, end| secrets::has_stem(&lower, stem, end);
+    !lower.contains('/') && (matches_case("config", ".toml") || matches_case("hooks", ".json"))
 }
 
-/// Whether `path` is `root` or lies below it.
+/// Returns true if `path` is `root` or below it.
 fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// codexSync matches from the right, as Python's `PurePath.match` does. There `**` is one folder; here
-/// it is any number of folders, which is what its users mean.
+/// Translates a pattern. codexSync matches from the right, as Python's `PurePath.match` does. There `**`
+/// matches one folder; here it matches any number of folders, which is what users mean.
 fn glob(pattern: &str) -> Option<String> {
     let pattern = pattern.trim();
     if pattern.is_empty() || pattern.starts_with('/') {
@@ -321,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_travels_is_refused_as_a_root_in_any_spelling() {
+    fn excluded_files_are_refused_as_roots_in_any_spelling() {
         for entry in [
             "auth.json",
             "./AUTH.json",
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_travel_is_taken_and_a_dot_is_everything() {
+    fn valid_roots_are_normalized_and_a_dot_is_everything() {
         for entry in [".", "./", ""] {
             assert_eq!(normalize_root(entry), Ok(None), "{entry:?}");
         }

@@ -1,7 +1,7 @@
-//! What looks like a login or a key: by its name, and where that says nothing by what is in it.
+//! Recognizes logins and keys, by name and by content.
 //!
-//! Too many files that stay are a nuisance, one login that travels is an account in other hands; so
-//! copies of a login under any name that editors, clients and people give them count as one.
+//! A file that is excluded by mistake is an inconvenience; a login that is copied gives an account away. So
+//! copies of a login under any name that editors, clients and users choose count as logins.
 
 use super::token_patterns;
 use crate::io::file_open;
@@ -9,20 +9,20 @@ use serde_json::{Map, Value};
 use std::io::{self, Read};
 use std::path::Path;
 
-const LOGIN: &str = "a login never travels";
-const KEY: &str = "a key never travels";
+const LOGIN: &str = "a login is never synced";
+const KEY: &str = "a key is never synced";
 
-/// Larger files are not looked into.
+/// Larger files are only searched for tokens, not parsed.
 const MAX_PARSED_BYTES: u64 = 1 << 20;
 
-/// A login has some thousand bytes.
+/// Upper bound for Codex logins, which have some thousand bytes.
 const MAX_LOGIN_BYTES: u64 = 64 * 1024;
 
-/// No token is longer.
+/// Upper bound for the length of a token; windows overlap by this much.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// What editors and people put behind a name that they keep a copy under.
-const COPY_ENDS: &[&str] = &[
+/// Suffixes that editors and users add to the name of a copy.
+const COPY_SUFFIXES: &[&str] = &[
     ".bak",
     ".backup",
     ".old",
@@ -41,7 +41,7 @@ const COPY_ENDS: &[&str] = &[
     " copy",
 ];
 
-/// Files that hold a login of some program.
+/// Files that contain a login of a known program.
 const LOGIN_NAMES: &[&str] = &[
     "credentials",
     "credentials.json",
@@ -58,13 +58,13 @@ const LOGIN_NAMES: &[&str] = &[
     ".htpasswd",
 ];
 
-/// Folders of logins and keys.
-const FOLDERS: &[&str] = &[".ssh", ".gnupg", ".aws", "mcp-oauth"];
+/// Folders that contain logins and keys.
+const SECRET_FOLDERS: &[&str] = &[".ssh", ".gnupg", ".aws", "mcp-oauth"];
 
 const KEY_NAMES: &[&str] = &["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
-/// `.age`: what is exported with logins, and identities, are named so.
-const KEY_ENDS: &[&str] = &[
+/// Extensions of key files. `.age`: exports with logins, and age identities.
+const KEY_EXTENSIONS: &[&str] = &[
     ".key",
     ".pem",
     ".p12",
@@ -76,12 +76,12 @@ const KEY_ENDS: &[&str] = &[
     ".keystore",
 ];
 
-/// A lower-case name without what a copy has behind it: `auth.json.bak`, `state_5.sqlite (1)~`.
+/// Strips the suffixes of copies from a lower-case name: `auth.json.bak`, `state_5.sqlite (1)~`.
 pub(super) fn without_copy_marks(name: &str) -> &str {
     let mut name = name;
     loop {
         let numbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let shorter = COPY_ENDS
+        let shorter = COPY_SUFFIXES
             .iter()
             .find_map(|end| name.strip_suffix(end))
             .or_else(|| {
@@ -99,14 +99,14 @@ pub(super) fn without_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Why a file stays, by its path in lower case.
+/// Returns why a file is never synced, by its path in lower case.
 pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    if path.split('/').any(|part| FOLDERS.contains(&part)) {
+    if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
         return Some(LOGIN);
     }
     if name.starts_with("rollout-") && name.strip_suffix(".jsonl").is_some() {
-        // Most files of a home.
+        // Fast path: most files of a home are rollouts.
         return None;
     }
     let bare = without_copy_marks(name);
@@ -120,39 +120,39 @@ pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     {
         return Some(LOGIN);
     }
-    let is_key = KEY_ENDS.iter().any(|end| bare.ends_with(end)) || KEY_NAMES.contains(&bare);
+    let is_key = KEY_EXTENSIONS.iter().any(|end| bare.ends_with(end)) || KEY_NAMES.contains(&bare);
     is_key.then_some(KEY)
 }
 
-/// A file's name with anything before, behind and inside: for `auth` and `.json` it is
-/// `me_auth.json.bak`, `auth-work.json`, `auth (1).json`; not `author.json`.
+/// Returns true if `name` is `stem` + `end` with anything before, between and after: for `auth` and `.json`,
+/// `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not `author.json`.
 pub(super) fn has_stem(name: &str, stem: &str, end: &str) -> bool {
     name.match_indices(stem).any(|(at, _)| {
         let (before, rest) = (&name[..at], &name[at + stem.len()..]);
         let is_word = |c: char| c.is_alphanumeric();
-        let is_apart = !before.ends_with(is_word) && !rest.starts_with(is_word);
-        rest.starts_with(end) || (is_apart && rest.contains(end))
+        let is_separate = !before.ends_with(is_word) && !rest.starts_with(is_word);
+        rest.starts_with(end) || (is_separate && rest.contains(end))
     })
 }
 
-/// `.env.local`; not the examples that are made to be shared.
+/// Matches `.env.local` and the like, but not examples meant to be shared.
 fn is_environment(name: &str) -> bool {
     let examples = ["example", "sample", "template", "dist"];
     name.strip_prefix(".env.")
         .is_some_and(|kind| !examples.contains(&kind))
 }
 
-/// What in a text that is synced keeps it where it is: a login or a key as a whole, or a token in its midst.
+/// Returns what kind of secret a file contains: a login or a key as a whole, or a token anywhere in the text.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub(super) fn find_in_file(path: &Path) -> io::Result<Option<&'static str>> {
     let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
     find_in_text(file, size)
 }
 
-/// The same for what `from` gives, which has `size` bytes.
+/// Returns what kind of secret `from`, which has `size` bytes, contains.
 pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
     if size < MAX_PARSED_BYTES {
         let bytes = read(from, size)?;
@@ -161,28 +161,29 @@ pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<&'st
     find_in_windows(from, MAX_PARSED_BYTES)
 }
 
-/// Looks for tokens in the midst of a text of any size, `window` bytes at a time.
+/// Searches for tokens in a text of any size, `window` bytes at a time.
 fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static str>> {
     let mut bytes = Vec::new();
     loop {
         let known = bytes.len();
-        let came = from.by_ref().take(window).read_to_end(&mut bytes)?;
-        // What ends the window may go on in the next one; that begins where a word does.
+        let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
+        // A token at the end of the window may continue in the next one, which therefore starts at the
+        // preceding word.
         let tail = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
-        let apart = bytes[tail..].iter().position(u8::is_ascii_whitespace);
-        let next = bytes[tail + apart.unwrap_or(0)..].to_vec();
-        let is_new = came > 0 || known == 0;
+        let word_start = bytes[tail..].iter().position(u8::is_ascii_whitespace);
+        let next = bytes[tail + word_start.unwrap_or(0)..].to_vec();
+        let is_new = read_bytes > 0 || known == 0;
         let text = std::mem::replace(&mut bytes, next);
         if let Some(found) = is_new.then(|| find_token(text)).flatten() {
             return Ok(Some(found));
         }
-        if came == 0 {
+        if read_bytes == 0 {
             return Ok(None);
         }
     }
 }
 
-/// The same in a text of two bytes a letter, which some editors write.
+/// Searches for tokens, also in UTF-16 text, which some editors write.
 fn find_token(mut bytes: Vec<u8>) -> Option<&'static str> {
     token_patterns::find_token(&bytes).or_else(|| {
         bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;
@@ -190,10 +191,10 @@ fn find_token(mut bytes: Vec<u8>) -> Option<&'static str> {
     })
 }
 
-/// Whether a file is a login of Codex and nothing else, whatever its name says.
+/// Returns true if a file is a Codex login and nothing else, whatever its name.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     let file = file_open::open_no_link(path)?;
     if file.metadata()?.len() > MAX_LOGIN_BYTES {
@@ -219,15 +220,15 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
-/// Why a file stays, by what it is as a whole: a JSON file with a token, a private key, an export.
+/// Returns what kind of secret a file is as a whole: a JSON file with a token, a private key, an export.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub(super) fn find_whole_file(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
     Ok(find_in_whole(&read(from, size)?))
 }
 
-/// What is looked into: nothing of a large file.
+/// Reads the content to be parsed; empty for a large file.
 fn read(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if size < MAX_PARSED_BYTES {
@@ -260,7 +261,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether the quoted `name` stands there as a key with a text that is not empty.
+/// Returns true if the quoted `name` is a JSON key with a non-empty string as its value.
 fn has_text_under(text: &[u8], name: &[u8]) -> bool {
     let ends = (name.len()..=text.len()).filter(|end| text[..*end].ends_with(name));
     ends.into_iter().any(|end| {
@@ -275,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logins_and_keys_are_told_by_their_names_in_every_spelling_of_a_copy() {
+    fn logins_and_keys_are_recognized_by_name_in_any_copy() {
         for path in [
             ".credentials.json",
             "auth.json.bak",
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_in_a_text_of_any_size_and_of_two_bytes_a_letter() {
+    fn tokens_are_found_in_texts_of_any_size_and_in_utf_16() {
         let token = format!("sk-proj-{}", "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0z");
         let wide = |text: &str| text.bytes().flat_map(|b| [b, 0]).collect::<Vec<u8>>();
         for before in [0, 10, 90, 95, 99, 100, 101, 199, 1000] {
@@ -321,7 +322,7 @@ mod tests {
                 assert_eq!(found, Some("an API key"), "{before}");
             }
         }
-        // The end of a word is no word.
+        // A token that begins within a word does not count.
         let text = format!("{}a{token}", "x".repeat(5 * MAX_TOKEN_BYTES));
         assert_eq!(find_in_windows(text.as_bytes(), 100).unwrap(), None);
         assert_eq!(find_in_windows(&b""[..], 100).unwrap(), None);
@@ -331,8 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn a_login_under_another_name_is_told_by_what_is_in_it() {
-        let look = |text: &str| find_whole_file(text.as_bytes(), text.len() as u64).unwrap();
+    fn a_login_under_another_name_is_recognized_by_its_content() {
+        let find = |text: &str| find_whole_file(text.as_bytes(), text.len() as u64).unwrap();
         for text in [
             r#"{"tokens":{"refresh_token" : "rt"}}"#,
             "\u{feff}\n[{\"access_token\":\"a",
@@ -340,7 +341,7 @@ mod tests {
             "-----BEGIN OPENSSH PRIVATE KEY-----\nx",
             "age-encryption.org/v1\n",
         ] {
-            assert!(look(text).is_some(), "{text}");
+            assert!(find(text).is_some(), "{text}");
         }
         for text in [
             "",
@@ -349,7 +350,7 @@ mod tests {
             "# notes\n\"refresh_token\": \"x\"",
             "-----BEGIN CERTIFICATE-----\n",
         ] {
-            assert_eq!(look(text), None, "{text}");
+            assert_eq!(find(text), None, "{text}");
         }
     }
 }

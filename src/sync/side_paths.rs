@@ -1,4 +1,4 @@
-//! Where files of the two sides are.
+//! Paths of files on the two sides.
 
 use super::config::SyncConfig;
 use super::scan::{Side, Stat};
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 impl SyncConfig {
-    /// The folder of a side.
+    /// Returns the root folder of a side.
     pub fn root(&self, side: Side) -> &Path {
         match side {
             Side::Local => &self.local,
@@ -17,8 +17,8 @@ impl SyncConfig {
         }
     }
 
-    /// Where a file of a side is, or would be: what a link at the top of the home leads to, so that the
-    /// link stays when the file is replaced.
+    /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home
+    /// is resolved, so that replacing the file keeps the link.
     pub fn file_path(&self, side: Side, path: &str) -> PathBuf {
         let full = self.root(side).join(path);
         let may_lead = side == Side::Local && scope::follows_link(path, &self.roots);
@@ -34,7 +34,7 @@ impl SyncConfig {
 }
 
 impl SyncedFile {
-    /// Whether both sides still look so.
+    /// Returns true if size and mtime on both sides equal those of the last sync.
     pub fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
         let stat = |side, path: &str| Stat::at(&config.file_path(side, path));
         Ok(

@@ -1,9 +1,8 @@
-//! What the last sync left on both sides: kept on this side of the cloud, one folder for each pair of
-//! a home and a cloud folder.
+//! The state of the last sync of one replica, that is, of one pair of a home and a cloud folder. Stored on
+//! this machine.
 //!
-//! `state.jsonl`: a header, then a line for each file; a later line of a file replaces the one before,
-//! so that a run appends what it has done and a kill loses nothing but the line that it tore. The
-//! end of a run writes it anew.
+//! `state.jsonl` has a header and a line for each file; a later line of a file replaces an earlier one. A run
+//! appends what it has done, so a kill loses only the line that it tore. The end of a run rewrites the file.
 
 use super::restore_marker;
 use super::scan::Stat;
@@ -19,46 +18,46 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// The newest form of the state that this program knows.
+/// Newest schema of the state file that this program reads.
 const STATE_SCHEMA: u64 = 1;
 const STATE_FILE: &str = "state.jsonl";
-/// What a damaged state is kept as, behind its name.
+/// Suffix of the copy of a damaged state.
 const DAMAGED_SUFFIX: &str = ".damaged";
-/// How many of our manifests we know again: one that we did not come to put there, and those that a
-/// client brings back.
+/// Number of published manifests that the state remembers: one that was not written before a kill, and those that a
+/// client may restore.
 const MAX_PUBLISHED: usize = 8;
 
-/// Where a file is on one side, and what it looked like after the last sync.
+/// Path, size and mtime of a file on one side after the last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideFile {
-    /// Relative to the side's root.
+    /// Path relative to the root of the side.
     pub path: String,
-    /// Its size and time then.
+    /// Size and mtime after the last sync.
     pub stat: Stat,
 }
 
-/// One file as both sides had it after the last sync.
+/// A file as both sides had it after the last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncedFile {
-    /// Here.
+    /// The file in the home.
     pub local: SideFile,
-    /// In the cloud folder.
+    /// The file in the cloud folder.
     pub remote: SideFile,
-    /// How long its text is, and the digest of that; unknown where nothing had to be read.
+    /// Length and digest of the text; `None` if it was not read.
     pub contents: Option<(u64, Sha256Digest)>,
 }
 
-/// The header.
+/// First line of the state file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct StateHeader {
     schema: u64,
-    /// Tells this machine's files in the cloud folder from those of a machine of the same name.
+    /// Distinguishes this machine's manifest from that of a machine with the same name.
     writer: String,
     local: String,
     cloud: String,
 }
 
-/// A line: key, place here, place there, contents. A path that is the key is written as an empty text.
+/// A line: key, local file, remote file, contents. A path that equals the key is stored as an empty string.
 #[derive(Serialize, Deserialize)]
 struct StateLine<'a>(
     #[serde(borrow)] Cow<'a, str>,
@@ -71,63 +70,63 @@ struct StateLine<'a>(
     Option<(u64, Sha256Digest)>,
 );
 
-/// The state of one pair.
+/// The state of one replica.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own, and any of them may hold"
 )]
 #[derive(Debug, Clone, Default)]
 pub struct SyncState {
-    /// By key.
+    /// Synced files, by key.
     pub files: HashMap<String, SyncedFile>,
-    /// What is settled for all machines: what was decided about versions of conversations, as
-    /// [`super::decisions`] has it, and ids of deletions of files that came to life again.
+    /// Facts shared with all machines: resolutions about versions of conversations ([`super::resolutions`]),
+    /// and the ids of deletions that were cancelled because the file was created again.
     pub resolutions: BTreeSet<String>,
-    /// Files that were deleted here and whose deletion was sent on, by key.
+    /// Deletions that this machine requests from the others, by key.
     pub deleted: HashMap<String, Deletion>,
-    /// What came before the versions of plain files that the last sync left, by key; none of a first
-    /// version. Kept of files that are gone: one that comes to life again goes on from there.
+    /// Ancestries of plain files, by key; absent for first versions. Kept for files that are gone: a
+    /// re-created file continues from there.
     pub histories: HashMap<String, Ancestry>,
-    /// The bytes of files in the cloud folder as they were read, with how they looked then, by key:
-    /// where the digest of the text does not tell. What looks different by now says nothing.
+    /// Digests of the bytes of remote files with their size and mtime at that time, by key, where the digest
+    /// of the text differs. Ignored once size or mtime differ.
     pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
-    /// See [`super::manifest`].
+    /// The suffix of this machine's manifest name; see [`super::manifest`].
     pub writer: String,
-    /// The digests at the ends of the manifests that were last published, the newest last.
+    /// End digests of the manifests that this machine published last, the newest last.
     pub published_manifests: Vec<Sha256Digest>,
-    /// The ends of manifests that this machine wrote under other names: what they say counts, but no
-    /// word of theirs is waited for.
+    /// End digests of manifests that this machine wrote under other names. Their entries count, but sync
+    /// never waits for these machines.
     pub former_manifests: Vec<Sha256Digest>,
-    /// Manifests that were not whole at the last run, each with how it looked.
+    /// Manifests that were incomplete at the last run, each with its size and mtime.
     pub torn_manifests: Vec<String>,
-    /// Whether there was a state at all.
+    /// True if a state file existed.
     pub exists: bool,
-    /// Whether another machine has ever said what it wrote: its word is waited for since.
+    /// True once another machine has written a manifest. From then on sync waits for files to be attested.
     pub has_other_machines: bool,
-    /// The digest of the notes of the last complete run: a run prints them when they have changed.
+    /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
     pub notes_digest: Option<Sha256Digest>,
-    /// What could not be read. The file is kept aside when the state is written next.
+    /// The unreadable part of the file. The next write keeps a copy of the damaged file.
     pub damage: Option<StateDamage>,
-    /// Whether files that it does not know may have been synced: so it is from a damage on until a run
-    /// has seen to all of them.
+    /// True if files outside of the state may have been synced: after damage or a restore of the home, until
+    /// a run has processed all files.
     pub has_gaps: bool,
-    /// The mark of a restore of the home from an archive: what is missing here since is not deleted.
+    /// Marker of a restore of the home from an archive. Files missing since then do not count as deleted.
     pub restore_marker: Option<String>,
-    /// Whether the file is to be written before it is appended to.
+    /// True if the file has to be rewritten before lines are appended.
     pub needs_rewrite: bool,
 }
 
-/// A deletion that is sent on.
+/// A deletion that is requested from other machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deletion {
-    /// The digest of the text that was deleted: no other is ever to be.
+    /// Digest of the deleted content; no other content is deleted.
     pub digest: String,
-    /// Tells it from an earlier deletion of the same.
+    /// Random id that distinguishes it from an earlier deletion of the same file.
     pub id: String,
 }
 
 impl Deletion {
-    /// One that has not been before.
+    /// Returns a new deletion with a random id.
     pub fn of(digest: String) -> Self {
         Self {
             digest,
@@ -136,44 +135,44 @@ impl Deletion {
     }
 }
 
-/// What of a state could not be read.
+/// The unreadable part of a state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateDamage {
-    /// All of it: it has no header.
+    /// The whole file, because its header is damaged.
     All,
-    /// So many lines.
+    /// The given number of lines.
     Lines(usize),
 }
 
-/// Why a state could not be used.
+/// An error of reading the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Written by a newer version.
+    /// The file was written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this one knows {STATE_SCHEMA}): {}", path.display())]
     Newer {
-        /// The file.
+        /// Path of the state file.
         path: PathBuf,
-        /// Its schema.
+        /// Schema found in the file.
         found: u64,
     },
-    /// The file system refused.
+    /// Reading or writing the state file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
 
-/// The folder and files of the state of one pair.
+/// The state folder of one pair of a home and a cloud folder.
 #[derive(Debug, Clone)]
 pub struct Replica {
-    /// Its folder.
+    /// Path of the state folder, below the manager home.
     pub folder: PathBuf,
     local: String,
     cloud: String,
 }
 
 impl Replica {
-    /// The one for this home and this cloud folder.
+    /// Returns the replica for this home and this cloud folder. Creates nothing.
     pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
-        // One that is not mounted now is still the one that it was.
+        // Paths are resolved as far as they exist, so that an unmounted folder keeps its replica.
         let text = |path: &Path| tree::real(path).to_string_lossy().into_owned();
         let (local, cloud) = (text(local), text(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
@@ -184,7 +183,7 @@ impl Replica {
         }
     }
 
-    /// The folders of all states of this home. One whose header cannot be read may be of it.
+    /// Returns the folders of all states of this home, including those whose header cannot be read.
     pub fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
         let all = manager_home.join("sync");
         let local = tree::real(local).to_string_lossy().into_owned();
@@ -208,24 +207,24 @@ impl Replica {
         Ok(folders)
     }
 
-    /// The file of the state.
+    /// Returns the path of `state.jsonl`.
     pub fn state_file(&self) -> PathBuf {
         self.folder.join(STATE_FILE)
     }
 
-    /// The lock that a run holds.
+    /// Returns the path of the lock file that a run holds.
     pub fn lock_file(&self) -> PathBuf {
         self.folder.join(".lock")
     }
 
-    /// Where forks are kept on this side.
+    /// Returns the folder of local conflict copies.
     pub fn conflict_copies(&self) -> PathBuf {
-        self.folder.join(super::conflict_copies::FOLDER)
+        self.folder
+            .join(super::conflict_copies::CONFLICT_COPIES_FOLDER)
     }
 
-    /// Reads the state, and whether the home was put back from an archive since the last run; an empty
-    /// one where there is none, or where its header is damaged. What is damaged is named in
-    /// [`SyncState::damage`].
+    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a
+    /// damaged header, is read as empty; [`SyncState::damage`] names the damage.
     pub fn read(&self) -> Result<SyncState, StateError> {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
@@ -267,7 +266,7 @@ impl Replica {
         loop {
             line.clear();
             reader.read_until(b'\n', &mut line).at("read", &path)?;
-            // What follows the last newline is torn, as a kill leaves it.
+            // Text after the last newline was torn by a kill.
             if line.pop() != Some(b'\n') {
                 state.needs_rewrite = !line.is_empty();
                 break;
@@ -290,7 +289,7 @@ impl Replica {
         }
     }
 
-    /// Writes the whole state. One that is damaged stays beside it, as `state.jsonl.damaged`.
+    /// Writes the whole state durably. Keeps a copy of a damaged file as `state.jsonl.damaged`.
     pub fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
         atomic::create_durable_folder(&self.folder)?;
         let path = self.state_file();
@@ -324,8 +323,8 @@ impl Replica {
         if state.has_gaps {
             push_line(&mut bytes, &serde_json::json!({ "gaps": true }))?;
         }
-        for word in &state.resolutions {
-            push_line(&mut bytes, &resolved_line(word))?;
+        for resolution in &state.resolutions {
+            push_line(&mut bytes, &resolved_line(resolution))?;
         }
         for (key, deletion) in &state.deleted {
             push_line(&mut bytes, &deletion_line(key, deletion))?;
@@ -350,8 +349,8 @@ impl Replica {
         for end in &state.former_manifests {
             push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
         }
-        for word in &state.torn_manifests {
-            push_line(&mut bytes, &serde_json::json!({ "torn": word }))?;
+        for resolution in &state.torn_manifests {
+            push_line(&mut bytes, &serde_json::json!({ "torn": resolution }))?;
         }
         if let Some(notes_digest) = &state.notes_digest {
             push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
@@ -359,7 +358,7 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// Opens the state for appending; it must have been written before.
+    /// Opens the state file for appending; it must exist.
     pub fn journal(&self) -> Result<StateJournal, IoError> {
         let path = self.state_file();
         let mut options = OpenOptions::new();
@@ -368,7 +367,7 @@ impl Replica {
     }
 }
 
-/// Appends to a state while a run is under way.
+/// Appends to the state file during a run.
 #[derive(Debug)]
 pub struct StateJournal {
     file: File,
@@ -376,7 +375,7 @@ pub struct StateJournal {
 }
 
 impl StateJournal {
-    /// Notes that a file is now like this on both sides. Durable after [`StateJournal::sync`].
+    /// Records the version of a file on both sides. Durable after [`StateJournal::sync`].
     pub fn record(
         &mut self,
         key: &str,
@@ -391,14 +390,14 @@ impl StateJournal {
         self.file.write_all(&bytes).at("write", &self.path)
     }
 
-    /// Notes that neither side has a file any more.
+    /// Records that neither side has the file any more.
     pub fn record_gone(&mut self, key: &str) -> Result<(), IoError> {
         self.push(&serde_json::json!({ "gone": key }))
     }
 
-    /// Notes what is settled; see [`SyncState::resolved`].
-    pub fn record_resolution(&mut self, word: &str) -> Result<(), IoError> {
-        self.push(&resolved_line(word))
+    /// Records an entry of [`SyncState::resolutions`].
+    pub fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
+        self.push(&resolved_line(resolution))
     }
 
     fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
@@ -407,14 +406,15 @@ impl StateJournal {
         self.file.write_all(&bytes).at("write", &self.path)
     }
 
-    /// Makes what was noted durable.
+    /// Flushes the recorded lines to disk.
     pub fn sync(&mut self) -> Result<(), IoError> {
         self.file.sync_data().at("fsync", &self.path)
     }
 }
 
 impl SyncState {
-    /// Notes what is about to be published: it is this machine's own from now on.
+    /// Records the end digest of a manifest that is about to be published, so that it counts as this
+    /// machine's own.
     pub fn record_published(&mut self, end: Sha256Digest) {
         if self.published_manifests.last() == Some(&end) {
             return;
@@ -425,10 +425,10 @@ impl SyncState {
         self.published_manifests.drain(..old);
     }
 
-    /// Takes a name in the cloud folder that nobody has.
+    /// Takes a new random name for this machine's manifest.
     pub fn take_new_name(&mut self) {
         self.writer = new_writer();
-        // Whatever of it a client brings back is this machine's.
+        // A client may restore any of them later; they all count as this machine's.
         for end in std::mem::take(&mut self.published_manifests) {
             if !self.former_manifests.contains(&end) {
                 self.former_manifests.push(end);
@@ -437,7 +437,7 @@ impl SyncState {
         self.needs_rewrite = true;
     }
 
-    /// Takes a line; whether it means something. One that does not is a file that is compared anew.
+    /// Applies a line. Returns false for an unreadable one; its file is compared as new.
     fn parse_line(&mut self, line: &[u8]) -> bool {
         if line.first() == Some(&b'[') {
             let Ok(StateLine(key, local, size, mtime, remote, there_size, there_mtime, contents)) =
@@ -459,7 +459,7 @@ impl SyncState {
                 contents,
             };
             let key = key.into_owned();
-            // Noted after its deletion, it is there again.
+            // Recorded after its deletion, the file exists again.
             self.deleted.remove(&key);
             self.files.insert(key, last);
             return true;
@@ -502,8 +502,8 @@ impl SyncState {
         } else if let Some(end) = value.get("former") {
             let end = Sha256Digest::deserialize(end);
             return end.map(|end| self.former_manifests.push(end)).is_ok();
-        } else if let Some(word) = text("torn") {
-            self.torn_manifests.push(word);
+        } else if let Some(resolution) = text("torn") {
+            self.torn_manifests.push(resolution);
         } else if let Some(notes_digest) = value.get("notes") {
             self.notes_digest = Sha256Digest::deserialize(notes_digest).ok();
         }
@@ -535,20 +535,20 @@ fn history_line(key: &str, history: &Ancestry) -> impl Serialize {
     serde_json::json!({ "history": key, "lineage": history.vector, "over": history.replaced })
 }
 
-fn resolved_line(word: &str) -> impl Serialize {
-    serde_json::json!({ "resolved": word })
+fn resolved_line(resolution: &str) -> impl Serialize {
+    serde_json::json!({ "resolved": resolution })
 }
 
 fn deletion_line(key: &str, Deletion { digest, id }: &Deletion) -> impl Serialize {
     serde_json::json!({ "deleted": key, "digest": digest, "id": id })
 }
 
-/// A name that no other machine has: eight digits are enough to tell a few machines apart.
+/// Returns a random name of 8 hex digits, enough to distinguish a few machines.
 fn new_writer() -> String {
     random_id()[..8].to_owned()
 }
 
-/// Sixteen hex digits. The standard library seeds its hash maps from the system's randomness.
+/// Returns 16 random hex digits. The standard library seeds its hash maps from the system's randomness.
 pub(super) fn random_id() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_comes_back_and_survives_a_torn_line() {
+    fn a_state_round_trips_and_survives_a_torn_line() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
         assert!(!replica.read().unwrap().exists);
@@ -585,7 +585,7 @@ mod tests {
         state.resolutions.insert("d".into());
         let deletion = Deletion::of("d".into());
         state.deleted.insert("p".into(), deletion.clone());
-        // One that is about to be deleted, and one that is there again.
+        // One file that is about to be deleted, and one that was created again.
         state.files.insert("gone".into(), last(3));
         for key in ["gone", "new"] {
             state.deleted.insert(key.into(), deletion.clone());
@@ -611,12 +611,12 @@ mod tests {
         assert_eq!((read.resolutions.len(), &read.deleted["p"]), (2, &deletion));
         assert_eq!((read.deleted.len(), &read.deleted["gone"]), (2, &deletion));
         assert_eq!(read.published_manifests, [Sha256Digest::of(b"m")]);
-        // A kill is no damage; what follows is not to be lost with the torn line.
+        // A torn line is no damage. The file is rewritten, so that the next line is not lost with it.
         assert_eq!((read.damage, read.needs_rewrite), (None, true));
     }
 
     #[test]
-    fn what_is_damaged_is_counted_and_kept_aside() {
+    fn damaged_lines_are_counted_and_a_copy_is_kept() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
         let mut state = SyncState::default();
@@ -643,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_state_is_refused_and_a_damaged_one_is_none() {
+    fn a_newer_state_is_refused_and_a_damaged_header_reads_as_empty() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
         replica.write(&mut SyncState::default()).unwrap();

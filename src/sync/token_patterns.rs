@@ -1,12 +1,12 @@
-//! Tokens and keys in the midst of a text, by forms that nothing else has.
+//! Recognizes tokens and keys within a text, by forms that no other text has.
 //!
-//! A word, a name and a placeholder (`sk-your-key-here`, `ghp_xxxx…`) are none: what counts has a long
-//! part in which small and capital letters and digits are mixed.
+//! Words, names and placeholders (`sk-your-key-here`, `ghp_xxxx…`) do not match: a token has a long part that
+//! mixes lower-case and upper-case letters and digits.
 
 use crate::codex::auth;
 use memchr::memmem;
 
-/// How a token begins, what it is, and whether the rest of its word is one.
+/// The prefix of a token, its description, and a test for the rest of the word.
 type TokenPattern = (&'static str, &'static str, fn(&[u8]) -> bool);
 
 const TOKEN_PATTERNS: &[TokenPattern] = &[
@@ -16,16 +16,16 @@ const TOKEN_PATTERNS: &[TokenPattern] = &[
     ("rt_", "a refresh token", |rest| {
         rest.len() >= 29 && is_random(rest)
     }),
-    ("ghp_", GITHUB, is_of_github),
-    ("gho_", GITHUB, is_of_github),
-    ("ghu_", GITHUB, is_of_github),
-    ("ghs_", GITHUB, is_of_github),
-    ("ghr_", GITHUB, is_of_github),
-    ("github_pat_", GITHUB, is_of_github),
-    ("glpat-", "a token of GitLab", is_random),
-    ("AKIA", "a key of AWS", is_of_aws),
-    ("ASIA", "a key of AWS", is_of_aws),
-    ("AIza", "a key of Google", |rest| {
+    ("ghp_", GITHUB, is_github_token),
+    ("gho_", GITHUB, is_github_token),
+    ("ghu_", GITHUB, is_github_token),
+    ("ghs_", GITHUB, is_github_token),
+    ("ghr_", GITHUB, is_github_token),
+    ("github_pat_", GITHUB, is_github_token),
+    ("glpat-", "a GitLab token", is_random),
+    ("AKIA", "an AWS key", is_aws_key),
+    ("ASIA", "an AWS key", is_aws_key),
+    ("AIza", "a Google key", |rest| {
         rest.len() == 35 && is_random(rest)
     }),
     ("xoxa-", SLACK, is_random),
@@ -42,45 +42,45 @@ const TOKEN_PATTERNS: &[TokenPattern] = &[
     }),
 ];
 
-const GITHUB: &str = "a token of GitHub";
-const SLACK: &str = "a token of Slack";
+const GITHUB: &str = "a GitHub token";
+const SLACK: &str = "a Slack token";
 
-/// What the first token or key in a text is.
+/// Returns the description of the first token or key in a text.
 pub(super) fn find_token(text: &[u8]) -> Option<&'static str> {
     let of_forms = TOKEN_PATTERNS.iter().find(|(begin, _, is_one)| {
         let mut words = words_after(text, begin.as_bytes());
         words.any(|rest| is_one(word(rest)))
     });
-    let is_jwt = || memmem::find(text, b"eyJ").is_some_and(|at| has_login(&text[at..]));
+    let is_jwt = || memmem::find(text, b"eyJ").is_some_and(|at| has_login_jwt(&text[at..]));
     let has_key = || {
         let mut keys = memmem::find_iter(text, "PRIVATE KEY");
         keys.any(|at| is_private_key(&text[at..]))
     };
     match of_forms {
         Some((_, what, _)) => Some(what),
-        None if is_jwt() => Some("a token of a login"),
+        None if is_jwt() => Some("a login token"),
         None => has_key().then_some("a private key"),
     }
 }
 
-/// What follows `begin` wherever a word begins with it.
+/// Returns the text after each occurrence of `begin` at the start of a word.
 fn words_after<'a>(text: &'a [u8], begin: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     memmem::find_iter(text, begin).filter_map(move |at| {
-        let is_apart = at == 0 || !is_of_word(text[at - 1]);
+        let is_apart = at == 0 || !is_word_byte(text[at - 1]);
         is_apart.then(|| &text[at + begin.len()..])
     })
 }
 
-fn is_of_word(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 fn word(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| !is_of_word(*byte));
+    let end = text.iter().position(|byte| !is_word_byte(*byte));
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Whether a word has a part that nobody thought of.
+/// Returns true if a part of the word is long and mixes letter cases and digits.
 fn is_random(word: &[u8]) -> bool {
     let mut parts = word.split(|byte| matches!(byte, b'-' | b'_'));
     parts.any(|part| {
@@ -92,12 +92,12 @@ fn is_random(word: &[u8]) -> bool {
     })
 }
 
-fn is_of_github(rest: &[u8]) -> bool {
+fn is_github_token(rest: &[u8]) -> bool {
     rest.len() >= 36 && is_random(rest)
 }
 
-/// Their own example ends in a word that says so.
-fn is_of_aws(rest: &[u8]) -> bool {
+/// Matches AWS keys, except the documented example, which ends in `EXAMPLE`.
+fn is_aws_key(rest: &[u8]) -> bool {
     let plain = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
     rest.len() == 16
         && rest.iter().all(plain)
@@ -105,40 +105,40 @@ fn is_of_aws(rest: &[u8]) -> bool {
         && !rest.ends_with(b"EXAMPLE")
 }
 
-/// Whether a JWT stands anywhere that says when it ends or who gave it: those of textbooks do not.
-/// Each part of three is looked at once, whatever the text.
-fn has_login(text: &[u8]) -> bool {
-    let mut words = text.split(|b| !is_of_word(*b) && *b != b'.');
+/// Returns true if the text contains a JWT with an expiry or an issuer; JWTs of textbooks have neither. Looks
+/// at each triple of parts once, so the time is linear.
+fn has_login_jwt(text: &[u8]) -> bool {
+    let mut words = text.split(|b| !is_word_byte(*b) && *b != b'.');
     words.any(|word| {
         let mut parts = word.split(|b| *b == b'.');
-        let mut of_three = [parts.next(), parts.next()];
+        let mut previous = [parts.next(), parts.next()];
         parts.any(|third| {
-            let [first, second] = of_three;
-            of_three = [second, Some(third)];
+            let [first, second] = previous;
+            previous = [second, Some(third)];
             let is_one = third.len() >= 16 && first.is_some_and(|part| part.starts_with(b"eyJ"));
-            is_one && second.is_some_and(is_of_login)
+            is_one && second.is_some_and(has_login_claims)
         })
     })
 }
 
-fn is_of_login(claims: &[u8]) -> bool {
+fn has_login_claims(claims: &[u8]) -> bool {
     let claims = std::str::from_utf8(claims).ok();
     let claims = claims.and_then(|claims| auth::claims(&format!(".{claims}.")));
     claims.is_some_and(|claims| claims.get("exp").or(claims.get("iss")).is_some())
 }
 
-/// Whether a key follows the end of its first line, where that is in a text of any kind.
+/// Returns true if key material follows the first line of a private key, in a text of any kind.
 fn is_private_key(text: &[u8]) -> bool {
-    const LEAST: usize = 40;
-    /// Longer than all that stands between a first line and the key.
-    const LONGEST: usize = 2048;
-    let text = &text[..text.len().min(LONGEST)];
+    const MIN_KEY_CHARS: usize = 40;
+    /// Longer than anything between a first line and the key material.
+    const MAX_SEARCHED_BYTES: usize = 2048;
+    let text = &text[..text.len().min(MAX_SEARCHED_BYTES)];
     let rest = text.strip_prefix(b"PRIVATE KEY").unwrap_or(text);
     let rest = rest.strip_prefix(b" BLOCK").unwrap_or(rest);
     let Some(mut rest) = rest.strip_prefix(b"-----") else {
         return false;
     };
-    // Ends of lines are written out in JSON; quotes of other languages stand before each line.
+    // JSON escapes newlines, and quoted or commented text has a prefix on each line.
     while let Some((first, more)) = rest.split_first() {
         rest = match first {
             b'\\' if more.starts_with(b"n") || more.starts_with(b"r") => &more[1..],
@@ -147,8 +147,8 @@ fn is_private_key(text: &[u8]) -> bool {
         };
     }
     let of_key = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let is_key = |text: &[u8]| text.iter().take_while(of_key).count() >= LEAST;
-    // `Proc-Type: 4,ENCRYPTED` and its like.
+    let is_key = |text: &[u8]| text.iter().take_while(of_key).count() >= MIN_KEY_CHARS;
+    // Skips PEM headers such as `Proc-Type: 4,ENCRYPTED`.
     let named = rest.split(|b| *b == b'\n').take(6);
     let mut lines = named.skip_while(|line| line.is_empty() || line.contains(&b':'));
     is_key(rest) || lines.next().is_some_and(is_key)
@@ -158,7 +158,7 @@ fn is_private_key(text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// As many letters and digits, mixed.
+    /// Returns `len` mixed letters and digits.
     fn random(len: usize) -> String {
         let all = "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0z";
         all.chars().cycle().take(len).collect()
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_keys_are_told_wherever_they_stand_in_a_text() {
+    fn tokens_and_keys_are_found_anywhere_in_a_text() {
         let base64 = random(64);
         for (token, what) in [
             (format!("sk-proj-{}_{}", random(40), random(30)), "API key"),
@@ -221,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn no_text_takes_long() {
-        // What was looked at once for each of its beginnings would take hours.
+    fn matching_time_is_linear() {
+        // Quadratic matching would take hours for these texts.
         for part in [
             "eyJ.",
             "eyJ-",
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn words_names_and_examples_are_no_tokens() {
+    fn words_names_and_examples_do_not_match() {
         for text in [
             "the risk-averse task-runner-for-long-hyphenated-names-of-things-v2",
             "sk-your-api-key-goes-here-and-nothing-else-matters",

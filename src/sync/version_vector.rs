@@ -1,9 +1,9 @@
-//! Which of two versions of a plain file came of the other.
+//! Ancestry of plain files: determines which of two versions descends from the other.
 //!
-//! A digest cannot tell: the text of last week may be there again because somebody went back to it, or
-//! because a client brought it back. So each version says how many changes of which machine are in it (a
-//! version vector), and which texts it took the place of. The first version of a file is named by its
-//! text, so that machines which have the same file from elsewhere agree about it without a word.
+//! A digest alone cannot tell: an old content may be back because the user returned to it, or because a cloud
+//! client restored it. So each version carries a version vector (the number of changes of each machine in it)
+//! and the digests of the contents that it replaced. The first version of a file is named by its content, so
+//! that machines that got the same file elsewhere agree without exchanging anything.
 
 use super::manifest::ManifestEntry;
 use crate::io::hash::Sha256Digest;
@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// How many of the texts that a version took the place of are remembered.
+/// Number of digests of replaced contents that a version keeps.
 const MAX_REPLACED: usize = 8;
-/// How much of a digest names a change that no machine is known to have made.
+/// Length of the digest prefix that names a change of unknown origin.
 const CONTENT_NAME_CHARS: usize = 12;
 
-/// How often each machine had changed a file when this version of it came to be. An empty one is that of
-/// a first version.
+/// A version vector: the number of changes of each machine that a version contains. Empty for a first
+/// version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VersionVector(BTreeMap<String, u64>);
 
 impl VersionVector {
-    /// That of a first version: its text names it.
+    /// Returns the vector of a first version, which its content names.
     pub fn first(text: &Sha256Digest) -> Self {
         Self(BTreeMap::from([(content_name(text), 1)]))
     }
 
-    /// Whether it is not written down: the text of a first version is enough.
+    /// Returns true if the vector is not stored, because the content of a first version implies it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The changes of both.
+    /// Returns the vector that contains the changes of both.
     #[must_use]
     pub fn merge(mut self, other: &Self) -> Self {
         for (name, count) in &other.0 {
@@ -43,17 +43,17 @@ impl VersionVector {
         self
     }
 
-    /// Whether all of its changes are in `other`.
+    /// Returns true if `other` contains all changes of this vector.
     pub fn is_included_in(&self, other: &Self) -> bool {
         self.0.iter().all(|(name, n)| *n <= other.count(name))
     }
 
-    /// How many changes of a machine are in it.
+    /// Returns the number of changes of a machine in this vector.
     pub fn count(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// The version that comes of it by one more change, where `known` of that machine's have been.
+    /// Returns the vector after one more change by `name`, of which `known` changes existed before.
     #[must_use]
     pub fn increment(mut self, name: &str, known: u64) -> Self {
         let count = self.0.entry(name.to_owned()).or_default();
@@ -61,14 +61,15 @@ impl VersionVector {
         self
     }
 
-    /// The version that comes of it when a text is put in its place and nobody knows by whom.
+    /// Returns the vector after `text` replaced this version by an unknown actor; the content names the
+    /// change.
     #[must_use]
     pub fn increment_unknown(self, text: &Sha256Digest) -> Self {
         self.increment(&content_name(text), 0)
     }
 }
 
-/// One that has all changes of another and more is greater.
+/// A vector is greater than another if it contains all changes of the other and more.
 impl PartialOrd for VersionVector {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         match (self.is_included_in(other), other.is_included_in(self)) {
@@ -84,23 +85,23 @@ fn content_name(text: &Sha256Digest) -> String {
     text.to_string()[..CONTENT_NAME_CHARS].to_owned()
 }
 
-/// What came before a version.
+/// The ancestry of a version of a plain file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ancestry {
-    /// See [`VersionVector`].
+    /// The changes that the version contains. Empty for a first version.
     #[serde(
         rename = "lineage",
         default,
         skip_serializing_if = "VersionVector::is_empty"
     )]
     pub vector: VersionVector,
-    /// Texts that it took the place of, the newest last.
+    /// Digests of the contents that the version replaced, the newest last, at most [`MAX_REPLACED`].
     #[serde(rename = "over", default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Sha256Digest>,
 }
 
 impl Ancestry {
-    /// That of a first version.
+    /// Returns the ancestry of a first version with this content.
     pub fn first(text: &Sha256Digest) -> Self {
         Self {
             vector: VersionVector::first(text),
@@ -108,13 +109,13 @@ impl Ancestry {
         }
     }
 
-    /// Whether there is nothing to be told of it.
+    /// Returns true if this is the ancestry of a first version, which is not stored.
     pub fn is_first(&self, text: &Sha256Digest) -> bool {
         self.replaced.is_empty()
             && (self.vector.is_empty() || self.vector == VersionVector::first(text))
     }
 
-    /// The same, with the lineage of a first version written out.
+    /// Returns the ancestry with the implied vector of a first version filled in.
     #[must_use]
     pub fn with_explicit_vector(&self, text: &Sha256Digest) -> Self {
         if self.vector.is_empty() {
@@ -127,7 +128,8 @@ impl Ancestry {
         }
     }
 
-    /// All that is said of a text by those who vouch for it.
+    /// Merges what the `entries` with this content record about its ancestry; `None` if no entry lists the
+    /// content.
     pub fn from_entries<'a>(
         text: &Sha256Digest,
         all: impl IntoIterator<Item = &'a ManifestEntry>,
@@ -139,7 +141,7 @@ impl Ancestry {
         })
     }
 
-    /// What came before a version which has `text`, and in which both are.
+    /// Returns the ancestry of a version with content `text` that descends from both.
     #[must_use]
     pub fn merge(mut self, other: &Self, text: &Sha256Digest) -> Self {
         self.vector = self.vector.merge(&other.vector);
@@ -149,7 +151,7 @@ impl Ancestry {
         self
     }
 
-    /// Notes that a version which has `text` took the place of another.
+    /// Records that the version with content `text` replaced the content `replaced`.
     #[must_use]
     pub fn record_replaced(mut self, replaced: Option<Sha256Digest>, text: &Sha256Digest) -> Self {
         self.replaced
@@ -161,46 +163,48 @@ impl Ancestry {
         self
     }
 
-    /// Whether it took the place of this text.
+    /// Returns true if the version is known to have replaced this content.
     pub fn replaces(&self, text: &Sha256Digest) -> bool {
         self.replaced.contains(text)
     }
 }
 
-/// How the version in the cloud folder relates to the one that was here at the last sync.
+/// The relation of the remote version of a file to the version of the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CausalOrder {
-    /// Nobody can tell.
+    /// The ancestry is unknown.
     Unknown,
-    /// It came of the one here.
+    /// The remote version descends from the local one.
     Newer,
-    /// The one here came of it.
+    /// The local version descends from the remote one.
     Older,
-    /// Neither came of the other.
+    /// Neither version descends from the other.
     Concurrent,
-    /// It looks older, and nobody vouches for it: somebody may have put it there.
+    /// The remote version looks older, but no machine attests it: the user may have put it there.
     OlderUnattested,
 }
 
-/// How `there` relates to `here`, each with the digest of its text.
+/// Compares the ancestries of the remote and the local version, each given with the digest of its content.
 pub fn causal_order(
     remote: (&Ancestry, &Sha256Digest),
     local: (&Ancestry, &Sha256Digest),
 ) -> CausalOrder {
     use Ordering::{Greater, Less};
-    let (replaces, is_under) = (remote.0.replaces(local.1), local.0.replaces(remote.1));
-    // What came of a text has that among those that it took the place of, unless these are too many.
-    let may_be_over = replaces || remote.0.replaced.len() >= MAX_REPLACED;
-    let may_be_under = is_under || local.0.replaced.len() >= MAX_REPLACED;
+    let (replaces, replaced_by_remote) = (remote.0.replaces(local.1), local.0.replaces(remote.1));
+    // A descendant lists the content that it replaced, unless the list is full.
+    let may_replace_local = replaces || remote.0.replaced.len() >= MAX_REPLACED;
+    let may_be_replaced = replaced_by_remote || local.0.replaced.len() >= MAX_REPLACED;
     match remote.0.vector.partial_cmp(&local.0.vector) {
-        // Counts of a machine and of its copy are taken for those of one, until it is noticed. Where the texts
-        // do not bear them out, somebody decides.
-        Some(Greater) if replaces || (may_be_over && !is_under) => CausalOrder::Newer,
-        Some(Less) if is_under || (may_be_under && !replaces) => CausalOrder::Older,
+        // A clone counts its changes under the same name until it is detected. If the replaced contents
+        // contradict the counts, the user decides.
+        Some(Greater) if replaces || (may_replace_local && !replaced_by_remote) => {
+            CausalOrder::Newer
+        }
+        Some(Less) if replaced_by_remote || (may_be_replaced && !replaces) => CausalOrder::Older,
         Some(Greater | Less) => CausalOrder::Concurrent,
-        // What one machine called settled another one may have gone on from.
-        _ if replaces && !is_under => CausalOrder::Newer,
-        _ if is_under && !replaces => CausalOrder::Older,
+        // Another machine may have continued from a version that one machine recorded as equal.
+        _ if replaces && !replaced_by_remote => CausalOrder::Newer,
+        _ if replaced_by_remote && !replaces => CausalOrder::Older,
         _ => CausalOrder::Concurrent,
     }
 }
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_comes_back_on_purpose_is_newer_and_one_that_a_client_brings_is_older() {
+    fn a_deliberate_return_is_newer_and_a_restored_old_content_is_older() {
         let (one, two) = (text("one"), text("two"));
         let first = Ancestry::first(&one);
         let mut second = first.clone().record_replaced(Some(one), &two);
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_know_nothing_of_each_other_are_apart_until_one_is_over_the_other() {
+    fn unrelated_versions_are_concurrent_until_one_replaces_the_other() {
         let (one, two, three) = (text("one"), text("two"), text("three"));
         let by = |name: &str, replaced, text: &Sha256Digest| {
             let mut history = Ancestry::first(&one).record_replaced(Some(replaced), text);
@@ -249,33 +253,33 @@ mod tests {
             causal_order((&a, &two), (&b, &three)),
             CausalOrder::Concurrent
         );
-        // The same change made on two machines, and one of them went on.
-        let went_on = by("b", two, &three);
+        // Two machines made the same change, and one of them continued.
+        let continued = by("b", two, &three);
         assert_eq!(
-            causal_order((&went_on, &three), (&a, &two)),
+            causal_order((&continued, &three), (&a, &two)),
             CausalOrder::Newer
         );
         assert_eq!(
-            causal_order((&a, &two), (&went_on, &three)),
+            causal_order((&a, &two), (&continued, &three)),
             CausalOrder::Older
         );
     }
 
     #[test]
-    fn counts_that_a_machine_and_its_copy_share_decide_nothing() {
+    fn counts_shared_with_a_clone_decide_nothing() {
         let (one, two, other) = (text("one"), text("two"), text("other"));
         let mut by_copy = Ancestry::first(&one).record_replaced(Some(one), &two);
         by_copy.vector = by_copy.vector.increment("a", 0);
-        // The machine has called its text settled, and counted as far.
-        let mut settled = Ancestry::first(&one).record_replaced(Some(other), &one);
-        settled.vector = settled.vector.increment("a", 1);
-        let (a, copy) = ((&settled, &one), (&by_copy, &two));
+        // The machine recorded its content as resolved, and counted as far as its clone.
+        let mut resolved = Ancestry::first(&one).record_replaced(Some(other), &one);
+        resolved.vector = resolved.vector.increment("a", 1);
+        let (a, copy) = ((&resolved, &one), (&by_copy, &two));
         assert_eq!(causal_order(copy, a), CausalOrder::Concurrent);
         assert_eq!(causal_order(a, copy), CausalOrder::Concurrent);
     }
 
     #[test]
-    fn a_count_that_no_text_bears_out_decides_nothing_while_all_texts_are_known() {
+    fn a_count_without_matching_contents_decides_nothing() {
         let (one, two) = (text("one"), text("two"));
         let by = |texts: &[Sha256Digest], text: &Sha256Digest| {
             texts
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_texts_are_remembered() {
+    fn replaced_contents_are_limited() {
         let now = text("now");
         let all: Vec<_> = (0..20).map(|n| text(&n.to_string())).collect();
         let history = all.iter().fold(Ancestry::first(&now), |history, replaced| {

@@ -1,4 +1,5 @@
-//! Who uses the home that a sync would change, as `[process_detection]` and the flags have it.
+//! Detects programs that use the Codex home and ends them before a sync, as `[process_detection]` and the
+//! flags allow.
 
 use super::shared;
 use crate::codex::process;
@@ -10,10 +11,10 @@ use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest, Shutdo
 use crate::sync::config::SyncConfig;
 use std::path::Path;
 
-const UNKNOWN: &str = "this system does not show who uses the Codex home";
+const UNKNOWN: &str = "this system does not show which programs use the Codex home";
 const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
 
-/// Does `work` with what closing Codex needs to know; `None` where Codex may run.
+/// Calls `work` with the request for ending Codex; returns `None` if Codex may keep running.
 fn with_shutdown_request<T>(
     context: &Context,
     config: &SyncConfig,
@@ -22,17 +23,18 @@ fn with_shutdown_request<T>(
     if !config.safety.require_codex_stopped {
         return None;
     }
-    let outside = process::outside_folders(&config.local, &context.env);
+    let outside_folders = process::outside_folders(&config.local, &context.env);
     Some(work(&ShutdownRequest {
         home: &config.local,
-        outside: &outside,
+        outside: &outside_folders,
         codex_bin: context.settings.codex_bin.as_deref(),
         env: &context.env,
         settings: &config.shutdown,
     }))
 }
 
-/// Nobody may use the home while files of it are copied or replaced: Codex is ended, with consent.
+/// Ends Codex with the user's consent, because files are copied and replaced next. Refuses if it keeps
+/// running.
 pub(super) fn shut_down_codex(
     context: &Context,
     config: &SyncConfig,
@@ -50,8 +52,8 @@ pub(super) fn shut_down_codex(
         .map(|_| ())
 }
 
-/// Checks that a `sync run --apply` with the flags `args` could have the Codex home to itself. It fails where
-/// such a run is refused whatever the user answers.
+/// Checks that `sync run --apply` with the flags `args` could use the Codex home alone. Fails if such a run
+/// would be refused whatever the user answers.
 pub(super) fn check(
     context: &Context,
     config: &SyncConfig,
@@ -59,7 +61,7 @@ pub(super) fn check(
     args: &ShutdownArgs,
 ) -> Check {
     const ID: &str = "sync.codex";
-    const WHY: &str = "no sync changes files while Codex uses them";
+    const WHY: &str = "a sync changes no files while Codex uses them";
     if !config.safety.require_codex_stopped {
         let message = "Codex may run during a sync: safety.require_codex_stopped = false";
         return Check::ok(ID, message);
@@ -90,9 +92,9 @@ pub(super) fn check(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
             ))
         }
-        Some(ShutdownPlan::Ask(closing)) => in_use(&closing)
-            .because(WHY)
-            .advised(format!("end Codex, or say yes when asked by: {command}")),
+        Some(ShutdownPlan::Ask(closing)) => in_use(&closing).because(WHY).advised(format!(
+            "end Codex, or answer yes when this asks: {command}"
+        )),
         Some(ShutdownPlan::Terminate(closing)) => in_use(&closing)
             .because(WHY)
             .advised(format!("with the same flags, this ends it: {command}")),
@@ -107,7 +109,7 @@ fn in_use(closing: &ShutdownTargets) -> Check {
     )
 }
 
-/// What would be done about those who use the home.
+/// Returns the plan for ending the programs that use the home.
 pub(super) fn plan_shutdown(
     context: &Context,
     config: &SyncConfig,
@@ -116,7 +118,7 @@ pub(super) fn plan_shutdown(
     with_shutdown_request(context, config, |request| args.plan(context, request))
 }
 
-/// Whether anybody uses the home who may not; under `--verbose` all of them are listed.
+/// Returns true if a program uses the home that has to end first; lists all of them under `--verbose`.
 pub(super) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
         let seen = request.scan();
@@ -126,7 +128,7 @@ pub(super) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     .unwrap_or_default()
 }
 
-/// Those who use the home and may not, each as a line.
+/// Returns a line for each program that uses the home and has to end first.
 pub(super) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_shutdown_request(context, config, |request| {
         let seen = request.scan();
@@ -135,32 +137,32 @@ pub(super) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> 
     .unwrap_or_default()
 }
 
-/// Warns of those who began to use the home while files of it were replaced: what they read may be a
-/// mixture of old and new.
+/// Warns of programs that started to use the home while files were replaced: they may have read a mixture of
+/// old and new files.
 pub(super) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
     let holders = home_users(context, config);
     if !holders.is_empty() {
         context.ui.warn(format_args!(
-            "began to use the Codex home meanwhile, end it and start it again: {}",
+            "these started to use the Codex home during the sync; end and restart them: {}",
             holders.join(", ")
         ));
     }
 }
 
-/// Says what would be done about those who use the home.
+/// Prints which programs a run would end.
 pub(super) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}
         Some(ShutdownPlan::Ask(closing)) => context.ui.note(format_args!(
-            "Codex is running; with your consent these would be ended: {}",
+            "Codex is running; a run would end these processes with your consent: {}",
             shutdown::named(&closing.processes)
         )),
         Some(ShutdownPlan::Terminate(closing)) => context.ui.note(format_args!(
-            "Codex is running; these would be ended: {}",
+            "Codex is running; a run would end these processes: {}",
             shutdown::named(&closing.processes)
         )),
         Some(ShutdownPlan::Refuse(refusal)) => context.ui.warn(format_args!(
-            "the Codex home is in use, and nothing would be done while it is: {}",
+            "the Codex home is in use; a run would be refused: {}",
             refusal.holders.join(", ")
         )),
     }

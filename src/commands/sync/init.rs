@@ -1,4 +1,4 @@
-//! `sync init`: a configuration with a remark on every key.
+//! `sync init`: writes a commented configuration.
 
 use super::shared::{self, config_context};
 use crate::config;
@@ -10,22 +10,22 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Write a configuration with a remark on every key
+/// Write a commented configuration
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex
   codex-manager sync init --output ~/sync.toml --force")]
 pub(super) struct InitArgs {
-    /// Where to write it [default: sync.toml in the manager home]
+    /// Path of the new file [default: sync.toml in the manager home]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The folder that something else replicates
+    /// The folder that another program replicates
     #[arg(long, value_name = "DIR")]
     cloud: Option<PathBuf>,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
-    /// Show the configuration; write nothing
+    /// Print the configuration; write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -47,12 +47,12 @@ impl InitArgs {
             cloud.as_deref(),
             &machine_name(&machine::name(&context.env).unwrap_or_else(|| "this-machine".into())),
         );
-        // What would be refused is not written.
+        // Validates before writing, so that no invalid file is created.
         SyncConfig::parse(&path, &text, &config_context(context))?;
         if path.exists() && !self.force {
-            let message = format!("there is a configuration already: {}", path.display());
+            let message = format!("the configuration exists already: {}", path.display());
             return Err(
-                CommandError::usage(message).hint("--force replaces it; nothing was changed")
+                CommandError::usage(message).hint("replace it with --force; nothing was changed")
             );
         }
         if self.dry_run {
@@ -67,7 +67,9 @@ impl InitArgs {
             }
             context.ui.prose(format_args!("wrote {}", path.display()));
             if cloud.is_none() {
-                context.ui.note("next: set paths.cloud_root_dir in it");
+                context
+                    .ui
+                    .note("next: set paths.cloud_root_dir in this file");
             }
             let preflight = shared::command(context, &path, "preflight");
             context.ui.note(format_args!("then: {preflight}"));
@@ -85,109 +87,109 @@ fn template(cloud: Option<&Path>, machine: &str) -> String {
     let cloud = cloud.map_or("~/CloudFolder/codex".into(), Path::to_string_lossy);
     let cloud = toml_edit::Value::from(&*cloud).to_string();
     format!(
-        r#"# codex-manager sync: Codex's state between machines, through a folder that something else
-# replicates. The tables and keys are those of codexSync; what only codex-manager knows says so.
+        r#"# codex-manager sync: copies Codex's state between machines through a folder that another program
+# replicates. Tables and keys are those of codexSync; additions are marked (codex-manager).
 
 [identity]
-# The name of this machine in names of files. Every machine needs its own.
+# The name of this machine in file names. Every machine needs its own.
 machine_id = "{machine}"
 
 [paths]
-# The folder that is replicated, as this machine has it.
+# The path of the replicated folder on this machine.
 cloud_root_dir = {cloud}
 # The Codex home. Default: the one that codex-manager uses.
 # local_state_dir = "~/.codex"
-# Where files go before they are overwritten. Default: sync-backups in the manager home.
+# Folder for backups of overwritten files. Default: sync-backups in the manager home.
 # backup_dir = "~/codex-sync-backups"
 # Other paths may begin with ${{workspace_root}}.
 # workspace_root_dir = "~/codex-sync"
 
-# Project folders of another machine and what they are here; in Codex's index alone, conversations
-# are never edited. (codex-manager)
+# Project folders of another machine and their local counterparts. Only Codex's index is changed;
+# conversations are never edited. (codex-manager)
 # [[paths.map]]
 # from = "/Users/me/work"
 # to = "/home/me/work"
 
 [targets]
-# What is synced, below the Codex home. [] is everything that may travel. Logins, keys, databases,
-# locks and sockets never do.
+# Synced paths, relative to the Codex home. [] is everything that may be synced. Logins, keys,
+# databases, locks and sockets are never synced.
 include_roots = [
   "sessions", "archived_sessions", "session_index.jsonl", "history.jsonl",
   "skills", "prompts", "AGENTS.md",
 ]
 
 [filters]
-# Globs, matched from the right.
+# Globs of paths that are not synced, matched from the right.
 exclude_globs = ["*.tmp"]
 
 [sync]
-# three_way: contents decide, and two that differ at the first sync are a conflict. (codex-manager)
-# mtime, mtime_hash_fallback: the newer one counts at the first sync.
+# three_way: compares contents; files that differ at the first sync are a conflict. (codex-manager)
+# mtime, mtime_hash_fallback: the newer file wins at the first sync.
 compare = "three_way"
-# Times that differ by at most this are equal.
+# Times that differ by at most this many seconds are equal.
 time_tolerance_seconds = 2
-# With mtime modes, for differing files of one time: skip, prefer_local, prefer_cloud, manual_abort.
+# In mtime modes, for differing files with equal times: skip, prefer_local, prefer_cloud, manual_abort.
 equal_mtime_action = "skip"
-# all, or last_date_only: the latest day alone.
+# all, or last_date_only: only the latest day.
 session_mode = "all"
-# never: a deleted file comes back from the other side. propagate: it goes there too, after a backup
-# and a few at a time. (propagate: codex-manager)
+# never: a deleted file is copied back from the other side. propagate: it is deleted there too, after
+# a backup, unless there are many deletions. (propagate: codex-manager)
 delete_policy = "never"
-# Whether `sync run` without a flag only shows what it would do.
+# true: `sync run` without a flag only shows what it would do.
 dry_run_default = true
 
 [conflict]
-# What changed on both sides: manual (it stays as it is until you decide with sync resolve; all else is
-# synced; codex-manager), manual_abort (nothing is written until then), prefer_cloud, prefer_local,
-# prefer_newer_mtime. Of a conversation both versions are kept, whatever this says.
+# For files that changed on both sides: manual (they stay as they are until you decide with sync
+# resolve; all others are synced; codex-manager), manual_abort (nothing is written until you decide),
+# prefer_cloud, prefer_local, prefer_newer_mtime. Both versions of a conversation are always kept.
 policy = "manual"
 report_conflicts = true
 
 [backup]
 backup_before_overwrite = true
-# none: folders; zip: one file each.
+# none: each backup is a folder; zip: each backup is one file.
 compression = "none"
-# Only snapshots of this program are ever removed. 0: no limit.
+# Limits for backups; only those of this program are removed. 0: no limit.
 retention_days = 30
 max_backups = 0
 
 [safety]
-# false: files are replaced while Codex runs. Its index and its conversations may suffer.
+# false: files are replaced while Codex runs. This can damage its index and its conversations.
 require_codex_stopped = true
-# Whether a home that cannot be told to be unused counts as used.
+# true: refuse to write if running programs cannot be detected.
 fail_on_unknown = true
 
 [process_detection]
-# Programs that are Codex. Who has files of the home open counts, whatever the name.
+# Names of Codex programs. A program with open files of the home counts, whatever its name.
 process_names = ["codex.exe", "codex"]
-# How long Codex may take to end by itself.
+# How many seconds Codex gets to end by itself.
 grace_period_seconds = 2
-# Whether Codex may be ended, with your consent: asked for in a window (gui) or on the console.
+# Whether Codex may be ended with your consent, which a window (gui) or the console asks for.
 allow_terminate_if_running = true
 manual_terminate_confirmation = true
 terminate_confirmation_mode = "gui"
 terminate_timeout_seconds = 20
-# These are never ended, whatever the flags say.
+# Programs that are never ended, whatever the flags say.
 background_process_names = {{ windows = ["codex-windows-sandbox"], macos = [], linux = [] }}
 
 [logging]
 # DEBUG, INFO, WARNING, ERROR.
 level = "INFO"
-# Default: logs in the manager home. Machine and day are put into the name.
+# Default: logs in the manager home. The name gets the machine and the day.
 # file = "~/codex-sync/sync.log"
 # text, json, logfmt.
 format = "text"
 max_file_size_mb = 10
-# Days; 0 keeps them all. zip, text: what becomes of those of other days.
+# Days to keep logs; 0 keeps all. archive_mode (zip, text) is the form of logs of former days.
 retention_days = 7
 archive_mode = "zip"
 
 [state]
-# What codexSync wrote at its last sync: the first one here goes on from it. It is only read.
+# codexSync's record of its last sync, from which the first sync continues. It is never written.
 # manifest_file = "~/codex-sync/manifest.json"
 
 [scheduler]
-# Nothing here is read: codex-manager schedule install sync.
+# This table is ignored; use: codex-manager schedule install sync
 "#
     )
 }

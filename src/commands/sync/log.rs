@@ -1,11 +1,11 @@
-//! The log that `[logging]` asks for; without a name it is in the manager home.
+//! The log of a run, as `[logging]` configures it; without a file name it is in the manager home.
 
 use crate::commands::log::RunLog;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::sync::config::SyncConfig;
 
-/// Does `work`, noted in the log.
+/// Runs `work` with a log.
 pub(super) fn logged(
     context: &Context,
     config: &SyncConfig,

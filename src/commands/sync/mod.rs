@@ -1,4 +1,4 @@
-//! `sync`: Codex's state between machines, through a folder that something else replicates.
+//! `sync`: synchronizes Codex's state between machines through a replicated folder.
 
 mod codex_use;
 mod init;
@@ -18,10 +18,10 @@ use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
-/// Continue on another machine, through a folder that something else replicates
+/// Continue on another machine, through a folder that another program replicates
 ///
-/// Dropbox, `OneDrive`, iCloud Drive, Google Drive, Syncthing, NFS: anything that copies a folder.
-/// Logins never travel. A configuration of codexSync works as it is.
+/// Dropbox, `OneDrive`, iCloud Drive, Google Drive, Syncthing, NFS: any program that copies a folder. Logins
+/// are never synced. A configuration of codexSync works unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex   # once on each machine
@@ -30,11 +30,11 @@ use std::path::{Path, PathBuf};
   codex-manager sync -c config.toml run --dry-run
   codex-manager sync resolve                        # what needs a decision")]
 pub struct SyncArgs {
-    /// The configuration [default: sync.toml in the manager home]
+    /// Path of the configuration [default: sync.toml in the manager home]
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    closing: ShutdownArgs,
+    shutdown_args: ShutdownArgs,
     #[command(subcommand)]
     command: SyncCommand,
 }
@@ -53,17 +53,17 @@ enum SyncCommand {
     Resolve(resolve::ResolveArgs),
 }
 
-/// Whether runs of `sync` have a configuration that they can use: this one, or the usual one.
+/// Checks that the given configuration, or the default one, is valid.
 ///
 /// # Errors
-/// They have none.
+/// It is missing or invalid.
 pub(super) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
     let path = shared::config_path(context, given);
     shared::read_quietly(context, &path).map(drop)
 }
 
 impl SyncArgs {
-    /// Whether it reads or writes the files of the Codex home.
+    /// Returns true if the command reads or writes files of the Codex home.
     pub fn works_on_home(&self) -> bool {
         matches!(
             self.command,
@@ -74,7 +74,8 @@ impl SyncArgs {
         )
     }
 
-    /// Whether the run keeps a log by itself, as `[logging]` has it: when it changes something.
+    /// Returns true if the run keeps a log as `[logging]` configures it, which it does if it changes
+    /// something.
     pub fn keeps_log(&self, context: &Context) -> bool {
         let path = shared::config_path(context, self.config.as_deref());
         shared::read_quietly(context, &path).is_ok_and(|config| match &self.command {
@@ -84,22 +85,22 @@ impl SyncArgs {
         })
     }
 
-    /// Runs the command.
+    /// Runs the given subcommand.
     ///
     /// # Errors
     /// Those of the subcommand.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let config = self.config.as_deref();
         let path = shared::config_path(context, config);
-        let closing = &self.closing;
+        let shutdown_args = &self.shutdown_args;
         match self.command {
             SyncCommand::Init(args) => args.run(context, &path),
             SyncCommand::Validate(args) => args.run(context, &path),
-            SyncCommand::Preflight(args) => args.run(context, &path, closing),
-            SyncCommand::Plan(args) => args.run(context, &path, closing),
-            SyncCommand::Run(args) => args.run(context, &path, closing),
-            SyncCommand::Restore(args) => args.run(context, &path, closing),
-            SyncCommand::Resolve(args) => args.run(context, &path, closing),
+            SyncCommand::Preflight(args) => args.run(context, &path, shutdown_args),
+            SyncCommand::Plan(args) => args.run(context, &path, shutdown_args),
+            SyncCommand::Run(args) => args.run(context, &path, shutdown_args),
+            SyncCommand::Restore(args) => args.run(context, &path, shutdown_args),
+            SyncCommand::Resolve(args) => args.run(context, &path, shutdown_args),
         }
     }
 }

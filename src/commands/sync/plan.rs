@@ -1,4 +1,4 @@
-//! `sync plan`: what a sync would do.
+//! `sync plan`: shows what a sync would do.
 
 use super::codex_use;
 use super::shared::{self, document, read_config, replica};
@@ -35,22 +35,22 @@ impl PlanArgs {
     }
 }
 
-/// What the flags of `plan` and `run` say about a plan.
+/// The flags that `plan` and `run` share.
 #[derive(Debug, Args)]
 pub(super) struct PlanFlags {
-    /// Put back what is missing in the cloud folder, even if it is most of it
+    /// Copy missing files to the cloud folder again, even if most of them are missing
     #[arg(long)]
     refill: bool,
-    /// Take files that no machine vouches for as they are
+    /// Use files that no machine lists as complete
     #[arg(long)]
     accept_unlisted: bool,
-    /// Send deletions on even if they are many
+    /// Send deletions even if there are many
     #[arg(long)]
     delete_many: bool,
 }
 
 impl PlanFlags {
-    /// What a plan is made for, where nobody has decided about a single path.
+    /// Returns the request for a plan of all files.
     pub(super) fn request<'a>(
         &self,
         config: &'a SyncConfig,
@@ -65,7 +65,7 @@ impl PlanFlags {
     }
 }
 
-/// Makes the plan and shows it.
+/// Makes the plan and prints it.
 pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
@@ -93,7 +93,7 @@ pub(super) fn show(
             "would do {} ({}); {}. Nothing was changed.",
             pluralize(plan.steps.len(), "step"),
             bytes(total),
-            shared::same(&plan)
+            shared::unchanged_summary(&plan)
         )
     });
     codex_use::print_shutdown_plan(context, ending.as_ref());

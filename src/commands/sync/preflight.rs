@@ -1,4 +1,4 @@
-//! `sync validate` and `sync preflight`: whether a sync could run.
+//! `sync validate` and `sync preflight`: check the configuration and whether a sync could run.
 
 use super::codex_use;
 use super::shared::{self, is_writable, read_quietly, replica};
@@ -24,7 +24,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::Path;
 
-/// Check the configuration
+/// Check the configuration file
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync validate -c config.toml")]
@@ -60,7 +60,7 @@ impl ValidateArgs {
     }
 }
 
-/// Check the configuration, the folders and who uses them
+/// Check the configuration, the folders and the programs that use them
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync preflight")]
@@ -94,10 +94,10 @@ impl PreflightArgs {
     }
 }
 
-/// Checks what a `sync run --apply` with the flags `args` needs; changes nothing.
+/// Checks the conditions of `sync run --apply` with the flags `args`; changes nothing.
 ///
 /// # Errors
-/// The configuration cannot be used.
+/// The configuration is missing or invalid.
 pub(in crate::commands) fn checks(
     context: &Context,
     path: &Path,
@@ -122,16 +122,16 @@ pub(in crate::commands) fn checks(
     Ok(checks)
 }
 
-/// Warns of newer versions that other machines list and that are on their way.
+/// Warns of newer versions that other machines list and that have not arrived.
 fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
-    // Why no plan can be made, a run reports, with what helps.
+    // If the plan fails, a run reports the reason and the remedy.
     let replica = replica(context, config);
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
     };
-    for told in UndeliveredVersion::by_machine(&plan.undelivered) {
+    for message in UndeliveredVersion::by_machine(&plan.undelivered) {
         let fix = "wait for the cloud client, then run codex-manager sync run --apply before you start Codex here";
-        push(checks, "sync.arrival", Status::Warn, told, Some(fix));
+        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
 }
 
@@ -160,36 +160,36 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let message = format!("Codex home: {}", local.display());
         push(checks, id, Status::Ok, message, None);
     } else {
-        let message = format!("there is no Codex home yet: {}", local.display());
+        let message = format!("the Codex home does not exist yet: {}", local.display());
         push(
             checks,
             id,
             Status::Warn,
             message,
-            Some("start Codex once, or sync into it"),
+            Some("start Codex once, or run a sync, which creates it"),
         );
     }
     let (id, cloud) = ("sync.cloud", &config.cloud);
     if !cloud.is_dir() {
-        let message = format!("the cloud folder is not there: {}", cloud.display());
-        let fix = "mount it, start its client, or make it with mkdir";
+        let message = format!("the cloud folder does not exist: {}", cloud.display());
+        let fix = "mount it, start its cloud client, or create it with mkdir";
         push(checks, id, Status::Fail, message, Some(fix));
     } else if let Err(e) = is_writable(cloud) {
-        let message = format!("the cloud folder cannot be used: {e}: {}", e.source);
+        let message = format!("the cloud folder is not usable: {e}: {}", e.source);
         push(checks, id, Status::Fail, message, None);
     } else {
         let message = format!("cloud folder: {}", cloud.display());
         push(checks, id, Status::Ok, message, None);
     }
     let (id, backups) = ("sync.backups", &config.backup_dir);
-    // What is there, be it a file or a link to nowhere, decides: not what is above it.
+    // The path itself decides if it exists, even as a file or a broken link, and not a folder above it.
     let mut above = backups.ancestors();
     let existing = above.find(|path| path.symlink_metadata().is_ok());
     if let Some(Ok(())) = existing.map(is_writable) {
-        let message = format!("backups before overwriting: {}", backups.display());
+        let message = format!("backup folder: {}", backups.display());
         push(checks, id, Status::Ok, message, None);
     } else {
-        let message = format!("no backup can be made there: {}", backups.display());
+        let message = format!("the backup folder is not writable: {}", backups.display());
         push(
             checks,
             id,
@@ -199,8 +199,8 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         );
     }
     if let Some((_, service)) = machine::service_of(local) {
-        let message = format!("the Codex home itself lies in a folder of {service}");
-        let fix = "move it: replicated databases and logins break";
+        let message = format!("the Codex home is inside a folder of {service}");
+        let fix = "move it out: replicated databases and logins break";
         push(checks, "sync.local", Status::Warn, message, Some(fix));
     }
 }
@@ -223,10 +223,16 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let (status, message) = match state.damage {
         Some(StateDamage::All) => (
             Status::Warn,
-            format!("it cannot be read: {}", file.display()),
+            format!(
+                "the state of the last sync is unreadable: {}",
+                file.display()
+            ),
         ),
         Some(StateDamage::Lines(n)) => {
-            let message = format!("lines that cannot be read: {n} in {}", file.display());
+            let message = format!(
+                "the state of the last sync has {n} unreadable lines: {}",
+                file.display()
+            );
             (Status::Warn, message)
         }
         None if state.exists => {
@@ -235,15 +241,15 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         }
         None => (Status::Ok, "no sync yet".to_owned()),
     };
-    let fix = "the next sync run keeps it aside and compares contents";
+    let fix = "the next sync run keeps a copy of it and compares contents";
     push(checks, id, status, message, state.damage.map(|_| fix));
     if let Ok(true) = identity::is_own_manifest_torn(&state, config, &replica) {
-        let message = "what this machine says is torn in the cloud folder".to_owned();
+        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
         let fix = "the next sync run writes it again";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
     if remote_manifests::is_placeholder(&identity::own_manifest_path(config, &state)) {
-        let message = "what this machine said last is not downloaded to it".to_owned();
+        let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
         push(checks, "sync.arrival", Status::Fail, message, Some(fix));
     }
@@ -261,15 +267,15 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
                 format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
             });
             let message = format!(
-                "what another machine says has not arrived whole: {machine}{since}: {}",
+                "the manifest of {machine} has not arrived completely{since}: {}",
                 path.display()
             );
-            let fix = "wait for the cloud client, or sync on that machine; where it is no more, remove that \
-                       file: a machine that has the same files vouches for them at its next sync";
+            let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
+                       file: a machine with the same files then lists them at its next sync";
             push(checks, "sync.arrival", Status::Warn, message, Some(fix));
         }
         for name in &manifests.not_downloaded {
-            let message = format!("what another machine says is not downloaded: {name}");
+            let message = format!("the manifest of another machine is not downloaded: {name}");
             let fix = "have the cloud client download it";
             push(checks, "sync.arrival", Status::Warn, message, Some(fix));
         }
@@ -278,26 +284,29 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             push(checks, "sync.arrival", Status::Warn, message, None);
         }
         for name in &manifests.foreign {
-            let message = format!("a name that is nobody's: {name}");
+            let message = format!("not the name of a manifest: {name}");
             push(checks, "sync.arrival", Status::Warn, message, None);
         }
     }
     let forks = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
-    let said_by_others = others.map(|all| all.resolutions).unwrap_or_default();
-    let words = [&state.resolutions, &said_by_others];
+    let remote_resolutions = others.map(|all| all.resolutions).unwrap_or_default();
+    let words = [&state.resolutions, &remote_resolutions];
     let names = forks.all.keys();
     let open = names
         .filter(|name| !resolutions::is_dropped(name, words))
         .count();
     if open > 0 {
-        let kept = pluralize(open, "kept version");
-        let message = format!("a decision is needed: {kept} of conversations");
+        let conflict_copies = pluralize(open, "conflict copy");
+        let message = format!("{conflict_copies} of conversations need a decision");
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }
-    let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
-    if !left.is_empty() {
-        let message = format!("{} of killed runs", pluralize(left.len(), "temp file"));
+    let stale_files = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
+    if !stale_files.is_empty() {
+        let message = format!(
+            "{} of killed runs",
+            pluralize(stale_files.len(), "temp file")
+        );
         push(
             checks,
             id,

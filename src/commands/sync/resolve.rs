@@ -1,7 +1,7 @@
-//! `sync resolve`: decides what a sync could not.
+//! `sync resolve`: lists and decides conflicts.
 
 use super::codex_use::shut_down_codex;
-use super::shared::{lock, read_config, register, replica};
+use super::shared::{lock, read_config, replica, update_codex_index};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -26,20 +26,20 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
 
-/// Decide about conflicts and kept versions of conversations
+/// Decide about conflicts and conflict copies of conversations
 ///
-/// Without arguments it lists them. A file that changed on both sides: keep `local` or `cloud`. A
-/// kept version of a conversation: keep `local` (the conversation as it is), `fork` (the kept version
-/// goes on), or `both` (the kept version becomes a conversation of its own, with a new id).
+/// Without arguments it lists them. For a file that changed on both sides, keep `local` or `cloud`. For a
+/// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
+/// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync resolve
   codex-manager sync resolve 01a1f78b --keep both
   codex-manager sync resolve skills/mine/SKILL.md --keep cloud")]
 pub(super) struct ResolveArgs {
-    /// A path, the id of a conversation or its beginning, or the name of a kept version
+    /// A path, the id of a conversation or its beginning, or the name of a conflict copy
     what: Option<String>,
-    /// What to keep
+    /// The version to keep
     #[arg(long, value_enum, requires = "what")]
     keep: Option<KeepArg>,
     /// Show what would be done; write nothing
@@ -47,16 +47,16 @@ pub(super) struct ResolveArgs {
     dry_run: bool,
 }
 
-/// What is kept, as it is typed.
+/// The version to keep, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum KeepArg {
-    /// What is on this machine
+    /// The version on this machine
     Local,
-    /// What is in the cloud folder
+    /// The version in the cloud folder
     Cloud,
-    /// The kept version
+    /// The conflict copy, in place of the conversation
     Fork,
-    /// Both: the other one becomes a conversation of its own
+    /// Both versions, one as a new conversation
     Both,
 }
 
@@ -70,12 +70,12 @@ struct ResolveJson<'a> {
     dry_run: bool,
 }
 
-/// What a decision has led to.
+/// The result of a decision.
 #[derive(Default)]
 struct DecisionOutcome {
-    /// The id of the conversation that was made of the other version.
+    /// Id of the conversation that was created, if any.
     new_id: Option<String>,
-    /// The snapshot of what was not kept.
+    /// Name of the snapshot with the version that was not kept, if any.
     snapshot: Option<String>,
 }
 
@@ -86,7 +86,7 @@ struct ConflictCopyJson {
     bytes: u64,
 }
 
-/// Something that needs a decision.
+/// A conflict or a conflict copy that needs a decision.
 enum OpenDecision {
     Conflict(Conflict),
     ConflictCopy(ConflictCopy),
@@ -143,13 +143,15 @@ impl ResolveArgs {
         if let Some(id) = &resolved.new_id {
             context
                 .ui
-                .line(format_args!("the new conversation is {id}"));
+                .line(format_args!("the new conversation has the id {id}"));
         }
         if let Some(snapshot) = &resolved.snapshot {
             let ui = &context.ui;
-            ui.note(format_args!("what was not kept is in {snapshot}"));
             ui.note(format_args!(
-                "put it back with: codex-manager sync restore --from {snapshot} --target local --apply"
+                "the version that was not kept is in {snapshot}"
+            ));
+            ui.note(format_args!(
+                "restore it with: codex-manager sync restore --from {snapshot} --target local --apply"
             ));
         }
         if !self.dry_run {
@@ -202,7 +204,7 @@ impl ResolveArgs {
         }
         let mut table = Table::new(ui, &["what", "why", "--keep"]);
         for conflict in &plan.conflicts {
-            let may = if rollouts::key(&conflict.path).is_some() {
+            let choices = if rollouts::key(&conflict.path).is_some() {
                 "local, cloud, both"
             } else {
                 "local, cloud"
@@ -212,7 +214,7 @@ impl ResolveArgs {
                 [
                     (Style::Strong, &*conflict.path),
                     (Style::Plain, &*conflict.reason),
-                    (Style::Dim, may),
+                    (Style::Dim, choices),
                 ],
             );
         }
@@ -221,7 +223,7 @@ impl ResolveArgs {
                 ui,
                 [
                     (Style::Strong, &*fork.name),
-                    (Style::Plain, "went on differently elsewhere"),
+                    (Style::Plain, "continued differently on another machine"),
                     (Style::Dim, "local, fork, both"),
                 ],
             );
@@ -263,11 +265,13 @@ fn find(
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => Err(
-            CommandError::failed(format!("nothing to decide about: {what}"))
-                .hint("list what there is with: codex-manager sync resolve"),
+            CommandError::failed(format!("no conflict or conflict copy matches: {what}"))
+                .hint("list them with: codex-manager sync resolve"),
         ),
-        n => Err(CommandError::failed(format!("{what:?} may be one of {n}"))
-            .hint("give the whole name, from: codex-manager sync resolve")),
+        n => Err(
+            CommandError::failed(format!("{what:?} matches {n} conflicts"))
+                .hint("give the full name, as listed by: codex-manager sync resolve"),
+        ),
     }
 }
 
@@ -283,17 +287,18 @@ fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandErro
         {
             Ok(KeepChoice::Both)
         }
-        (OpenDecision::Conflict(_), _) => {
-            Err(CommandError::usage("of this one, keep local or cloud"))
-        }
+        (OpenDecision::Conflict(_), _) => Err(CommandError::usage(
+            "this conflict needs --keep local or cloud",
+        )),
         (OpenDecision::ConflictCopy(_), KeepArg::Cloud) => Err(CommandError::usage(
-            "of a kept version, keep local, fork or both",
+            "a conflict copy needs --keep local, fork or both",
         )),
     }
 }
 
-/// Syncs one file as decided. The version of a conversation that was not kept is settled at once: dropped, or
-/// made a conversation of its own. Others that come up with it are kept until somebody decides about them, too.
+/// Syncs one file as decided. The version of a conversation that was not kept is dropped or becomes a
+/// conversation of its own at once. Further versions found on the way become conflict copies with a decision
+/// of their own.
 fn decide(
     context: &Context,
     config: &SyncConfig,
@@ -307,20 +312,20 @@ fn decide(
     } else {
         (ConflictPolicy::PreferLocal, &conflict.remote)
     };
-    let (whole, mut state) = plan::plan(&PlanRequest {
+    let (full_plan, mut state) = plan::plan(&PlanRequest {
         policy_override: Some((path, policy)),
         ..PlanRequest::new(config, replica)
     })?;
-    let steps: Vec<_> = whole.steps.iter().filter(|s| s.path == path).collect();
+    let steps: Vec<_> = full_plan.steps.iter().filter(|s| s.path == path).collect();
     if steps.is_empty() {
-        return report_undecided(config, conflict, &whole);
+        return report_undecided(config, conflict, &full_plan);
     }
     let plan = SyncPlan {
         steps: steps.into_iter().cloned().collect(),
-        cloud_contents: whole.cloud_contents,
+        cloud_contents: full_plan.cloud_contents,
         ..SyncPlan::default()
     };
-    let forked: Vec<(String, Sha256Digest)> = plan
+    let new_copies: Vec<(String, Sha256Digest)> = plan
         .steps
         .iter()
         .flat_map(|step| &step.ops)
@@ -329,25 +334,26 @@ fn decide(
             _ => None,
         })
         .collect();
-    let loser = match not_kept {
-        Some(seen) if !forked.is_empty() => {
+    let dropped_copy = match not_kept {
+        Some(seen) if !new_copies.is_empty() => {
             let file = config.file_path(seen.side, &seen.path);
             let read = contents::read(&file, None).at("read", &file)?;
-            let mut forked = forked.iter();
-            let of_loser = forked.find(|(_, digest)| *digest == read.digest);
-            of_loser.map(|(name, _)| name.clone())
+            let mut new_copies = new_copies.iter();
+            let matching = new_copies.find(|(_, digest)| *digest == read.digest);
+            matching.map(|(name, _)| name.clone())
         }
         _ => None,
     };
-    if keep == KeepArg::Both && loser.is_none() {
-        let why = format!("there is no other version to keep: {path}");
+    if keep == KeepArg::Both && dropped_copy.is_none() {
+        let why = format!("there is no second version to keep: {path}");
         return Err(CommandError::failed(why)
-            .hint("see what there is with: codex-manager sync resolve; nothing was changed"));
+            .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
     }
-    if !forked.is_empty() {
-        // Whatever is killed now, what was decided of them before, by whom ever, does not drop them.
+    if !new_copies.is_empty() {
+        // Earlier decisions about these versions, of any machine, must not drop them if this process is
+        // killed now.
         let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        for (name, _) in &forked {
+        for (name, _) in &new_copies {
             resolutions::record_keep(name, &mut state.resolutions, &others);
         }
         replica.write(&mut state)?;
@@ -380,7 +386,7 @@ fn decide(
     } else {
         KeepChoice::Current
     };
-    if let Some(name) = loser {
+    if let Some(name) = dropped_copy {
         if resolved.snapshot.is_none() {
             resolved.snapshot =
                 resolve::back_up_dropped(&name, choice, config, replica, context.now())?;
@@ -390,11 +396,12 @@ fn decide(
         arrivals.extend(new_arrival(&settled));
         resolved.new_id = settled.new_id;
     }
-    register(context, config, replica, &arrivals)?;
+    update_codex_index(context, config, replica, &arrivals)?;
     Ok(resolved)
 }
 
-/// Where nothing can be done of what was decided: why, unless both sides have come to be alike.
+/// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
+/// become equal.
 fn report_undecided(
     config: &SyncConfig,
     conflict: &Conflict,
@@ -414,9 +421,9 @@ fn report_undecided(
         None if digest(&conflict.local) == digest(&conflict.remote) => {
             return Ok(DecisionOutcome::default());
         }
-        None => "it has changed meanwhile",
+        None => "it has changed in the meantime",
     };
-    let why = format!("not decided: {} {why}", conflict.path);
+    let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why).hint("see codex-manager sync plan; nothing was changed"))
 }
 
@@ -431,7 +438,7 @@ fn settle(
     let mut state = replica.read()?;
     let settled = resolve::apply_choice(&fork.name, choice, config, replica, &mut state)?;
     let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
-    register(context, config, replica, &arrivals)?;
+    update_codex_index(context, config, replica, &arrivals)?;
     Ok(DecisionOutcome {
         new_id: settled.new_id,
         snapshot,

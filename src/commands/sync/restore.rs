@@ -1,8 +1,8 @@
-//! `sync restore`: puts back what a sync has overwritten.
+//! `sync restore`: restores files that a sync overwrote.
 
 use super::codex_use::{self, shut_down_codex, warn_of_new_users};
 use super::log;
-use super::shared::{PathJson, lock, read_config, register, replica, with_reasons};
+use super::shared::{PathJson, lock, read_config, replica, update_codex_index, with_reasons};
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -19,36 +19,36 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
 
-/// Put back what a sync has overwritten
+/// Restore files that a sync overwrote
 ///
-/// What that replaces is kept first as well. The next sync takes what it finds: a conversation that
-/// was only added to since grows again.
+/// Files that the restore replaces are backed up first. The next sync treats the restored files like any
+/// other: a conversation that was only appended to since is extended again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync restore --dry-run
   codex-manager sync restore --from desk-20261120T120000Z --apply
   codex-manager sync restore --target cloud --apply")]
 pub(super) struct SyncRestoreArgs {
-    /// The name of a snapshot in the folder of backups [default: the latest]
+    /// The name of a snapshot in the backup folder [default: the latest]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
-    /// Where to [default: local, or cloud where the snapshot has nothing of this machine]
+    /// The side to restore to [default: local, or cloud if the snapshot has no files of this machine]
     #[arg(long, value_enum)]
     target: Option<TargetArg>,
     /// Show what would be done; write nothing
     #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
-    /// Do it
+    /// Restore the files; without it, `dry_run_default` decides
     #[arg(long)]
     apply: bool,
 }
 
-/// A side, as it is typed.
+/// A side, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TargetArg {
-    /// The Codex home
+    /// The Codex home of this machine
     Local,
-    /// The cloud folder
+    /// The replicated cloud folder
     Cloud,
 }
 
@@ -64,7 +64,7 @@ struct SyncRestoreJson<'a> {
 }
 
 impl SyncRestoreArgs {
-    /// Whether it changes something, by its flags and the configuration.
+    /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
         self.apply || !(self.dry_run || config.dry_run_default)
     }
@@ -128,45 +128,46 @@ impl SyncRestoreArgs {
         if side == Side::Local {
             PendingIndexUpdates::of(&replica).record(&arrivals)?;
         }
-        let safety = restore::apply(&plan, config, &replica, context.now())?;
+        let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
         if side == Side::Local {
-            register(context, config, &replica, &arrivals)?;
+            update_codex_index(context, config, &replica, &arrivals)?;
             warn_of_new_users(context, config);
         }
         for (path, why) in &plan.skipped {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
-        Self::show(context, &plan, safety, false);
+        Self::show(context, &plan, safety_snapshot, false);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    fn show(context: &Context, plan: &SyncRestorePlan, safety: Option<String>, dry_run: bool) {
+    fn show(
+        context: &Context,
+        plan: &SyncRestorePlan,
+        safety_snapshot: Option<String>,
+        dry_run: bool,
+    ) {
         let total: u64 = plan.files.iter().map(|kept| kept.size).sum();
         let target = match plan.target {
             Side::Local => "local",
             Side::Remote => "cloud",
         };
-        let verb = if dry_run {
-            "would put back"
-        } else {
-            "put back"
-        };
+        let verb = if dry_run { "would restore" } else { "restored" };
         let ui = &context.ui;
         for kept in plan.files.iter().take(40) {
             ui.line(&kept.path);
         }
         ui.prose(format_args!(
-            "{verb} {} ({}) of {} ({target})",
+            "{verb} {} ({}) from {} ({target})",
             pluralize(plan.files.len(), "file"),
             bytes(total),
             plan.snapshot.name
         ));
         for (path, why) in &plan.skipped {
-            ui.warn(format_args!("left out: {path}: {why}"));
+            ui.warn(format_args!("not restored: {path}: {why}"));
         }
-        if let Some(safety) = &safety {
-            ui.note(format_args!("what was there is in {safety}"));
+        if let Some(safety_snapshot) = &safety_snapshot {
+            ui.note(format_args!("the replaced files are in {safety_snapshot}"));
         }
         let json = SyncRestoreJson {
             snapshot: &plan.snapshot.name,
@@ -174,7 +175,7 @@ impl SyncRestoreArgs {
             files: plan.files.iter().map(|kept| &*kept.path).collect(),
             skipped: with_reasons(&plan.skipped),
             bytes: total,
-            safety_snapshot: safety,
+            safety_snapshot: safety_snapshot,
             dry_run,
         };
         ui.document("sync restore", &json);

@@ -1,4 +1,4 @@
-//! `sync run`: does it.
+//! `sync run`: applies a plan.
 
 use super::codex_use::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
 use super::log;
@@ -19,10 +19,10 @@ use clap::Args;
 use std::iter;
 use std::path::Path;
 
-/// Sync: conversations, prompts and skills, both ways
+/// Sync conversations, prompts and skills in both directions
 ///
-/// Without a flag it does what `dry_run_default` of the configuration says. What is overwritten is
-/// kept first; two differing versions of a conversation are both kept.
+/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first; of
+/// a conversation, two differing versions are both kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -31,7 +31,7 @@ pub(super) struct RunArgs {
     /// Show what would be done; write nothing
     #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
-    /// Do it
+    /// Change files; without it, `dry_run_default` decides
     #[arg(long)]
     apply: bool,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// Whether it changes something, by its flags and the configuration.
+    /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
         self.apply || !(self.dry_run || config.dry_run_default)
     }
@@ -48,37 +48,45 @@ impl RunArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return super::plan::show(context, &config, &self.plan_flags, closing, "sync run");
+            return super::plan::show(
+                context,
+                &config,
+                &self.plan_flags,
+                shutdown_args,
+                "sync run",
+            );
         }
-        log::logged(context, &config, || self.apply(context, &config, closing))
+        log::logged(context, &config, || {
+            self.apply(context, &config, shutdown_args)
+        })
     }
 
     fn apply(
         &self,
         context: &Context,
         config: &SyncConfig,
-        closing: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
         let request = self.plan_flags.request(config, &replica);
-        let was_home = is_home_in_use(context, config);
+        let was_in_use = is_home_in_use(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
-        // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
-        let is_left =
+        // Codex is not ended if there is nothing to do, or if a conflict stops the run.
+        let has_pending_updates =
             !plan.is_stopped(config.conflict) && shared::has_pending_index_updates(&replica);
-        let closed = shared::needs_shutdown(&plan, config) || is_left;
-        if closed {
-            shut_down_codex(context, config, closing)?;
+        let must_shut_down = shared::needs_shutdown(&plan, config) || has_pending_updates;
+        if must_shut_down {
+            shut_down_codex(context, config, shutdown_args)?;
             shared::flush_pending_index_updates(context, config, &replica);
-            if was_home {
-                // What Codex wrote at its end is to go over as well.
+            if was_in_use {
+                // Plans again, to include what Codex wrote when it ended.
                 (plan, state) = plan::plan(&request)?;
-                shut_down_codex(context, config, closing)?;
+                shut_down_codex(context, config, shutdown_args)?;
             }
         }
         for conflict in &plan.conflicts {
@@ -112,15 +120,16 @@ impl RunArgs {
         if !plan.steps.is_empty() {
             warn_of_new_users(context, config);
         }
-        // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
-        let may_register = closed || home_users(context, config).is_empty();
-        if may_register
-            && let Err(error) = shared::register(context, config, &replica, &report.index_updates)
+        // A running Codex owns its rows, so rules for project folders wait until it has ended.
+        let can_update_index = must_shut_down || home_users(context, config).is_empty();
+        if can_update_index
+            && let Err(error) =
+                shared::update_codex_index(context, config, &replica, &report.index_updates)
         {
             return Err(match &report.snapshot {
                 Some(snapshot) => {
                     show_stopped(context, &plan, snapshot);
-                    error.hint(format!("what was overwritten is in {snapshot}"))
+                    error.hint(format!("the overwritten files are in {snapshot}"))
                 }
                 None => error,
             });
@@ -146,7 +155,7 @@ impl RunArgs {
     }
 }
 
-/// What ended a run, with the name of the snapshot that was made before.
+/// Prints the document and the snapshot of a run that failed.
 fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
     if let ApplyError::Stopped { snapshot, .. } = &error {
         let snapshot = &**snapshot;
@@ -156,7 +165,8 @@ fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -
     error.into()
 }
 
-/// The document of a run that ended early: which steps are done, only the next plan tells.
+/// Prints the document of a run that ended early. It lists no steps, because only the next plan knows which
+/// are done.
 fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     let mut json = document(plan, |_| false);
     json.dry_run = false;
@@ -164,7 +174,7 @@ fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     context.ui.document("sync run", &json);
 }
 
-/// Logs what was done and left, and says what became of old snapshots.
+/// Logs the steps and the files left alone, and reports removed snapshots.
 fn log_report(
     context: &Context,
     config: &SyncConfig,
@@ -199,7 +209,7 @@ fn log_report(
         events::warn!(path, why = error.to_string(), "old snapshots are left");
         context
             .ui
-            .warn(format_args!("old snapshots are left: {error}"));
+            .warn(format_args!("old snapshots were not removed: {error}"));
     }
     for name in &report.pruned {
         events::info!(name = &**name, "old snapshot removed");
@@ -207,12 +217,12 @@ fn log_report(
     if let [latest, ..] = &*report.pruned {
         let count = pluralize(report.pruned.len(), "old snapshot");
         context.ui.note(format_args!(
-            "removed {count} as [backup] says, the latest of them {latest}"
+            "removed {count} as [backup] configures, the newest of them {latest}"
         ));
     }
 }
 
-/// What was done, and the next step of the protocol.
+/// Prints what was done and what to do next.
 fn print_done(
     context: &Context,
     config: &SyncConfig,
@@ -227,9 +237,9 @@ fn print_done(
         return;
     }
     if report.done.is_empty() {
-        let left = pluralize(plan.steps.len(), "step");
+        let remaining = pluralize(plan.steps.len(), "step");
         ui.prose(format_args!(
-            "nothing was done: {left} left for the next run"
+            "no step was done; {remaining} left for the next run"
         ));
         return;
     }
@@ -257,12 +267,12 @@ fn print_done(
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {
-        ui.note(format_args!("what was overwritten is in {snapshot}"));
+        ui.note(format_args!("the overwritten files are in {snapshot}"));
         for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
             let ops = done().flat_map(|step| &step.ops);
             if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
                 ui.note(format_args!(
-                    "put it back with: codex-manager sync restore --from {snapshot} --target {name} --apply"
+                    "restore them with: codex-manager sync restore --from {snapshot} --target {name} --apply"
                 ));
             }
         }
@@ -281,16 +291,16 @@ fn print_done(
     }
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}
-        // First what is on its way.
+        // Files that have not arrived come first.
         _ if !plan.undelivered.is_empty() => {}
-        (_, []) => ui.note("next: start Codex here and continue with: codex resume"),
-        // Codex 0.169 looks by the folder that the conversation names, whatever its index says.
+        (_, []) => ui.note("next: start Codex and continue with: codex resume"),
+        // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
         ([one], _) => ui.note(format_args!(
-            "next: start Codex here and continue with: codex resume {}",
+            "next: start Codex and continue with: codex resume {}",
             one.id
         )),
         _ => ui.note(
-            "next: start Codex here and continue with: codex resume --all (of other folders, too)",
+            "next: start Codex and continue with: codex resume --all (lists conversations of all folders)",
         ),
     }
 }

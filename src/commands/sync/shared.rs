@@ -1,4 +1,4 @@
-//! What all of `sync` needs: the configuration, its lock, how a plan is shown.
+//! Shared by the `sync` commands: the configuration, the lock, and the output of a plan.
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -20,10 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How many rows of a table are shown before the rest is counted.
+/// Number of rows that a table shows; further ones are only counted.
 const MAX_TABLE_ROWS: usize = 40;
 
-/// Where the configuration is.
+/// Returns the path of the configuration.
 pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
     match given {
         Some(path) => context.env.absolute(path),
@@ -31,7 +31,7 @@ pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
     }
 }
 
-/// The command line `codex-manager sync …` for the configuration at `path`.
+/// Returns the command line `codex-manager sync …` for the configuration at `path`.
 pub(super) fn command(context: &Context, path: &Path, rest: &str) -> String {
     if path == config_path(context, None) {
         format!("codex-manager sync {rest}")
@@ -41,7 +41,7 @@ pub(super) fn command(context: &Context, path: &Path, rest: &str) -> String {
     }
 }
 
-/// Reads the configuration; warnings go to stderr.
+/// Reads the configuration and prints its warnings to stderr.
 pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
     let config = read_quietly(context, path)?;
     for warning in &config.warnings {
@@ -50,12 +50,12 @@ pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, 
     Ok(config)
 }
 
-/// Reads the configuration.
+/// Reads the configuration without printing its warnings.
 pub(super) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
     Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
-/// What configurations are read against.
+/// Returns the paths to which values of a configuration refer.
 pub(super) fn config_context(context: &Context) -> ConfigContext<'_> {
     ConfigContext {
         env: &context.env,
@@ -64,36 +64,37 @@ pub(super) fn config_context(context: &Context) -> ConfigContext<'_> {
     }
 }
 
-/// The state of this home and this cloud folder.
+/// Returns the replica of this home and this cloud folder.
 pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
     Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
 }
 
-/// How long a lock may be held by what is no run: a process that was begun while its parent held it has it
-/// until it is another program.
+/// Time to wait for a lock that is not held by a run: a process that forks holds it until the child calls
+/// `exec`.
 const LOCK_WAIT: Duration = Duration::from_millis(300);
 
-/// Two runs at once would each undo what the other plans.
+/// Locks the replica, because two runs at once would each undo what the other one plans.
 pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_durable_folder(&replica.folder)?;
     FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
-        LockError::Held(_) => CommandError::failed("another sync of this folder is under way")
+        LockError::Held(_) => CommandError::failed("another sync of this folder is running")
             .hint("wait for it to end; nothing was changed"),
         LockError::Io(e) => e.into(),
     })
 }
 
-/// Makes known to Codex what came, and what an earlier run left unsaid. The caller holds the lock of the
-/// state and has seen that nobody uses the home.
-pub(super) fn register(
+/// Updates Codex's index with the `updates` of this run and the pending ones of earlier runs. The caller
+/// holds the lock of the replica and has made sure that Codex does not use the home.
+pub(super) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    came: &[IndexUpdate],
+    updates: &[IndexUpdate],
 ) -> Result<(), CommandError> {
     let noted = PendingIndexUpdates::of(replica);
-    let all =
-        pending_index_updates::merge_updates(noted.read()?.into_iter().chain(came.iter().cloned()));
+    let all = pending_index_updates::merge_updates(
+        noted.read()?.into_iter().chain(updates.iter().cloned()),
+    );
     let updater = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
@@ -104,28 +105,28 @@ pub(super) fn register(
     Ok(noted.clear()?)
 }
 
-/// Whether an earlier run ended before Codex's index knew of all that had come.
+/// Returns true if an earlier run ended before it updated Codex's index.
 pub(super) fn has_pending_index_updates(replica: &Replica) -> bool {
     let left = PendingIndexUpdates::of(replica);
     left.read().is_ok_and(|left| !left.is_empty())
         || left.renamed_ids().is_ok_and(|named| !named.is_empty())
 }
 
-/// What an earlier run left unsaid is said before anything else can end this one. An index that refuses
-/// now is tried again when this run's files are in place.
+/// Updates Codex's index with the updates of earlier runs, before anything can end this run. A failure is
+/// only printed, because the update is tried again after this run's files are in place.
 pub(super) fn flush_pending_index_updates(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
 ) {
     if has_pending_index_updates(replica)
-        && let Err(error) = register(context, config, replica, &[])
+        && let Err(error) = update_codex_index(context, config, replica, &[])
     {
         context.ui.warn(error);
     }
 }
 
-/// The JSON document of `plan` and `run`. Its keys are a contract.
+/// The JSON document of `plan` and `run`. Its keys are an interface.
 #[derive(Serialize)]
 pub(super) struct PlanJson<'a> {
     pub(super) actions: Vec<ActionJson<'a>>,
@@ -183,7 +184,7 @@ pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
         .collect()
 }
 
-/// The conflicts that need a decision, and those that these steps end as `conflict.policy` has it.
+/// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.
 fn conflicts_of<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
@@ -194,8 +195,11 @@ fn conflicts_of<'a>(
     open.chain(ended).collect()
 }
 
-/// Names of the versions that wait for a decision, with those that these steps set aside.
-fn forks_of<'a>(plan: &'a SyncPlan, steps: impl Iterator<Item = &'a SyncStep>) -> Vec<&'a str> {
+/// Returns the names of conflict copies that wait for a decision, with those that these steps create.
+fn conflict_copies_of<'a>(
+    plan: &'a SyncPlan,
+    steps: impl Iterator<Item = &'a SyncStep>,
+) -> Vec<&'a str> {
     let known = plan.conflict_copies.iter().map(|(name, _)| &**name);
     let names: BTreeSet<&str> = known
         .chain(steps.flat_map(SyncStep::new_conflict_copies))
@@ -203,7 +207,7 @@ fn forks_of<'a>(plan: &'a SyncPlan, steps: impl Iterator<Item = &'a SyncStep>) -
     names.into_iter().collect()
 }
 
-/// The document for the steps that `wants` takes.
+/// Builds the document for the steps whose index `wants` accepts.
 pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
     let steps = || {
         let numbered = plan.steps.iter().enumerate();
@@ -214,7 +218,7 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
         *actions.entry(step.action.name()).or_default() += 1;
     }
     let conflicts = conflicts_of(plan, steps());
-    let forks = forks_of(plan, steps());
+    let forks = conflict_copies_of(plan, steps());
     let undelivered = plan.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = with_reasons(&plan.waiting);
@@ -250,13 +254,13 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
     }
 }
 
-/// Whether Codex has to be closed for a plan: not where there is nothing to do, nor where a conflict
-/// stops all of it. A file that only goes to the cloud folder needs it, too: half a turn would go over.
+/// Returns true if Codex has to end before the plan is applied: unless there is nothing to do, or a conflict
+/// stops the run. This includes files that only go to the cloud folder, because half a turn could be copied.
 pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
 }
 
-/// Shows what would be done, to people.
+/// Prints the steps of the plan as a table.
 pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     let ui = &context.ui;
     let rows: Vec<_> = plan
@@ -290,7 +294,7 @@ pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     }
 }
 
-/// The end of a long path says what it is.
+/// Shortens a long path to its end, or to the id of a conversation.
 fn short(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.chars().count() <= 32 {
@@ -308,7 +312,7 @@ fn rollout_id(name: &str) -> Option<&str> {
     stem.get(stem.len() - 36..)
 }
 
-/// Says what has not arrived, was left alone, or needs somebody.
+/// Prints what has not arrived, what was left alone, and what needs a decision.
 pub(super) fn print_unsynced<'a>(
     context: &Context,
     plan: &'a SyncPlan,
@@ -324,11 +328,11 @@ pub(super) fn print_unsynced<'a>(
     }
     if plan.may_accept_unlisted {
         ui.note(
-            "--accept-unlisted takes files as they are of which no machine lists a newer version",
+            "--accept-unlisted uses files that no machine lists as complete, if no machine lists a newer version",
         );
     }
-    for told in UndeliveredVersion::by_machine(&plan.undelivered) {
-        ui.warn(told);
+    for message in UndeliveredVersion::by_machine(&plan.undelivered) {
+        ui.warn(message);
     }
     for file in &plan.undelivered {
         ui.detail(format_args!(
@@ -339,25 +343,25 @@ pub(super) fn print_unsynced<'a>(
     }
     if !plan.undelivered.is_empty() {
         ui.note(
-            "wait until the cloud client has brought that, and run codex-manager sync run --apply again before you \
-             start Codex here: what you continue now becomes a conflict",
+            "wait until the cloud client has delivered them, and run codex-manager sync run --apply again before you \
+             start Codex on this machine: a conversation that you continue now becomes a conflict",
         );
     }
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));
     }
     if plan.held_deletions > 0 {
-        ui.note("--delete-many sends these deletions on; sync.delete_policy = \"never\" brings the files back");
+        ui.note("--delete-many sends these deletions; sync.delete_policy = \"never\" copies the files back");
     }
     if config.report_conflicts {
         for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
             ui.warn(format_args!("conflict: {path}: {reason}"));
         }
     }
-    let forks = forks_of(plan, steps);
+    let forks = conflict_copies_of(plan, steps);
     for name in &forks {
         ui.warn(format_args!(
-            "a version of a conversation is kept until you decide: {name}"
+            "a conflict copy of a conversation waits for your decision: {name}"
         ));
     }
     if !forks.is_empty() {
@@ -365,7 +369,7 @@ pub(super) fn print_unsynced<'a>(
     }
 }
 
-/// Prints what is left alone and needs nothing to be done. A run prints it when it differs from what the last
+/// Prints files that are left alone and need no action. A run prints them if they differ from what the last
 /// run printed, or under `--verbose`.
 pub(super) fn print_notes(context: &Context, plan: &SyncPlan) {
     for (path, why) in limited(&plan.notes) {
@@ -374,7 +378,7 @@ pub(super) fn print_notes(context: &Context, plan: &SyncPlan) {
     print_left_out(context, &plan.excluded);
 }
 
-/// Says what is in the home and does not travel: a few by name, all by number.
+/// Prints the entries of the home that are not synced: the first ones by name, the rest by number.
 fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     const NAMED: usize = 10;
     let ui = &context.ui;
@@ -391,19 +395,19 @@ fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)>
     list.iter().take(MAX_TABLE_ROWS)
 }
 
-/// "nothing to do: 1 file is the same on both sides".
+/// Returns "nothing to do: 1 file is the same on both sides".
 pub(super) fn nothing_to_do(plan: &SyncPlan) -> String {
-    format!("nothing to do: {}", same(plan))
+    format!("nothing to do: {}", unchanged_summary(plan))
 }
 
-/// "1 file is the same on both sides".
-pub(super) fn same(plan: &SyncPlan) -> String {
+/// Returns "1 file is the same on both sides".
+pub(super) fn unchanged_summary(plan: &SyncPlan) -> String {
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
     let files = pluralize(plan.unchanged, "file");
     format!("{files} {verb} the same on both sides")
 }
 
-/// The error for conflicts that need a decision, of a plan or of a run that they stopped.
+/// Returns the error for conflicts of a plan, or of a run that they stopped.
 pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error =
         in_conflict(plan).hint("decide with: codex-manager sync resolve; nothing was changed");
@@ -415,7 +419,7 @@ pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     }
 }
 
-/// The error for conflicts that need a decision, of a run that synced all else.
+/// Returns the error for conflicts of a run that synced all other files.
 pub(super) fn undecided_files(plan: &SyncPlan) -> CommandError {
     in_conflict(plan).hint(
         "decide with: codex-manager sync resolve; these files were left as they are on both sides",
@@ -427,8 +431,8 @@ fn in_conflict(plan: &SyncPlan) -> CommandError {
     CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
 }
 
-/// Whether a folder can be listed and, as far as its permissions say, written to. Nothing is written: what
-/// appears in a replicated folder goes to all machines.
+/// Checks that a folder can be listed and that its permissions allow writing. Writes nothing, because cloud
+/// clients would replicate a test file.
 pub(super) fn is_writable(folder: &Path) -> Result<(), crate::io::IoError> {
     #[cfg(unix)]
     {

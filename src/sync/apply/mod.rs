@@ -196,7 +196,7 @@ fn apply_steps(
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
         let snapshot = backup::back_up_plan(plan, request)?;
-        (report.snapshot, not_backed_up) = (snapshot.name, snapshot.left);
+        (report.snapshot, not_backed_up) = (snapshot.name, snapshot.not_copied);
     }
     publish::publish_deletions(plan, &mut state, request)?;
     let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();

@@ -1,11 +1,11 @@
-//! Values of the configuration that are one of a few words.
+//! Configuration values that are one of a fixed set of names.
 
 use super::keys::ConfigNames;
 use crate::logging::retention::Archive;
 use crate::logging::{Format, Severity};
 use crate::shutdown::PromptChannel;
 
-/// Gives an enum its names in the configuration.
+/// Implements the names of an enum's values in the configuration.
 macro_rules! names {
     ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         impl ConfigNames for $name {
@@ -14,7 +14,7 @@ macro_rules! names {
     };
 }
 
-/// An enum with its names in the configuration.
+/// Defines an enum with the names of its values in the configuration.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -25,43 +25,43 @@ macro_rules! named {
 }
 
 named! {
-    /// How files are compared where there is no state of a last sync.
+    /// The comparison of files if there is no state of a last sync.
     Compare {
-        /// Size and time; the newer one counts.
+        /// By size and mtime; the newer file wins.
         Mtime = "mtime",
-        /// The same, and contents where size and time are equal.
+        /// By size and mtime, and by content if both are equal.
         MtimeHashFallback = "mtime_hash_fallback",
-        /// Contents; two that differ are a conflict, however old they are.
+        /// By content; differing files are a conflict, whatever their mtimes.
         ThreeWay = "three_way",
     }
 }
 
 named! {
-    /// What becomes of two differing files of one time, where there is no state of a last sync.
+    /// The treatment of differing files with equal mtimes if there is no state of a last sync.
     EqualMtime {
-        /// Nothing.
+        /// Both files are left as they are.
         Skip = "skip",
-        /// The one here counts.
+        /// The local file is copied.
         PreferLocal = "prefer_local",
-        /// The one in the cloud folder counts.
+        /// The remote file is copied.
         PreferCloud = "prefer_cloud",
-        /// They are a conflict.
+        /// The files are a conflict.
         ManualAbort = "manual_abort",
     }
 }
 
 named! {
-    /// Who decides a conflict.
+    /// Which version wins a conflict.
     ConflictPolicy {
-        /// The user; the run stops and nothing is written, as with codexSync.
+        /// None; the run stops without writing anything, as in codexSync.
         ManualAbort = "manual_abort",
-        /// The user; the file stays as it is on both sides, and all others are synced.
+        /// None; the file stays as it is on both sides, and all others are synced.
         Manual = "manual",
-        /// The cloud folder.
+        /// The remote version wins.
         PreferCloud = "prefer_cloud",
-        /// This machine.
+        /// The local version wins.
         PreferLocal = "prefer_local",
-        /// The newer one.
+        /// The version with the later mtime wins.
         PreferNewerMtime = "prefer_newer_mtime",
     }
 }
@@ -69,29 +69,29 @@ named! {
 named! {
     /// Which conversations are synced.
     SessionMode {
-        /// All.
+        /// All conversations are synced.
         All = "all",
-        /// Those below the latest date folder of `sessions/`.
+        /// Only conversations in the latest date folder of `sessions/` are synced.
         LastDateOnly = "last_date_only",
     }
 }
 
 named! {
-    /// What becomes of a file that was deleted on one side.
+    /// The treatment of a file that was deleted on one side.
     DeletePolicy {
-        /// It comes back from the other side.
+        /// It is copied back from the other side.
         Never = "never",
-        /// It goes there too, after a backup, and only a few at a time.
+        /// It is deleted there too, after a backup, unless there are many deletions.
         Propagate = "propagate",
     }
 }
 
 named! {
-    /// What a backup before overwriting looks like.
+    /// The form of the backup before overwriting.
     Compression {
-        /// A folder.
+        /// A folder of plain files per snapshot.
         None = "none",
-        /// One `.zip`.
+        /// One `.zip` file per snapshot.
         Zip = "zip",
     }
 }

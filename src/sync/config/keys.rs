@@ -1,4 +1,4 @@
-//! Keys of a configuration: values with their types, and which keys nobody asked for.
+//! Reads typed values from a configuration and finds unknown keys.
 
 use super::SyncConfigError;
 use crate::shutdown::TargetOs;
@@ -11,11 +11,11 @@ pub(super) trait ConfigNames: Copy + 'static {
     fn names() -> &'static [(&'static str, Self)];
 }
 
-/// Takes values out of a document and remembers which.
+/// Reads values from a document and records which keys were read.
 pub(super) struct KeyReader<'a> {
     pub(super) path: &'a Path,
     document: &'a DocumentMut,
-    taken: Vec<(&'static str, &'static str)>,
+    read_keys: Vec<(&'static str, &'static str)>,
     warnings: Vec<String>,
 }
 
@@ -24,7 +24,7 @@ impl<'a> KeyReader<'a> {
         Self {
             path,
             document,
-            taken: Vec::new(),
+            read_keys: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -37,12 +37,12 @@ impl<'a> KeyReader<'a> {
         }
     }
 
-    pub(super) fn ignore(&mut self, table: &'static str, key: &'static str) {
-        self.taken.push((table, key));
+    pub(super) fn accept_ignored(&mut self, table: &'static str, key: &'static str) {
+        self.read_keys.push((table, key));
     }
 
-    /// Warns where a key is set that codexSync obeys and this program does not, for the `reason`.
-    pub(super) fn without_effect(&mut self, table: &'static str, key: &'static str, reason: &str) {
+    /// Warns if a key is set that codexSync obeys and this program does not, with the `reason`.
+    pub(super) fn warn_if_set(&mut self, table: &'static str, key: &'static str, reason: &str) {
         if self.take(table, key).is_some() {
             let warning = format!("{table}.{key} has no effect: {reason}");
             self.warnings.push(warning);
@@ -50,7 +50,7 @@ impl<'a> KeyReader<'a> {
     }
 
     pub(super) fn take(&mut self, table: &'static str, key: &'static str) -> Option<&'a Item> {
-        self.taken.push((table, key));
+        self.read_keys.push((table, key));
         self.document.get(table)?.as_table_like()?.get(key)
     }
 
@@ -61,10 +61,10 @@ impl<'a> KeyReader<'a> {
     ) -> Result<Option<String>, SyncConfigError> {
         match self.take(table, key).map(|item| item.as_str()) {
             None => Ok(None),
-            // codexSync takes an empty text for an absent one.
+            // codexSync treats an empty string as an absent one.
             Some(Some(text)) if text.trim().is_empty() => Ok(None),
             Some(Some(text)) => Ok(Some(text.to_owned())),
-            Some(None) => Err(self.invalid(table, key, "must be text")),
+            Some(None) => Err(self.invalid(table, key, "must be a string")),
         }
     }
 
@@ -92,7 +92,7 @@ impl<'a> KeyReader<'a> {
         };
         let number = item.as_integer().and_then(|n| u32::try_from(n).ok());
         number.map(u64::from).ok_or_else(|| {
-            let reason = "must be a whole number that is not negative";
+            let reason = "must be a non-negative integer";
             self.invalid(table, key, reason)
         })
     }
@@ -120,7 +120,7 @@ impl<'a> KeyReader<'a> {
             texts.collect::<Option<Vec<_>>>()
         });
         list.map(Some)
-            .ok_or_else(|| self.invalid(table, key, "must be a list of texts"))
+            .ok_or_else(|| self.invalid(table, key, "must be a list of strings"))
     }
 
     pub(super) fn choice<T: ConfigNames>(
@@ -137,12 +137,12 @@ impl<'a> KeyReader<'a> {
             .find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
         found.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = T::names().iter().map(|(name, _)| *name).collect();
-            let reason = format!("is none of {}, but {text:?}", names.join(", "));
+            let reason = format!("must be one of {}, not {text:?}", names.join(", "));
             self.invalid(table, key, &reason)
         })
     }
 
-    pub(super) fn only(
+    pub(super) fn require_value(
         &mut self,
         table: &'static str,
         key: &'static str,
@@ -150,14 +150,14 @@ impl<'a> KeyReader<'a> {
     ) -> Result<(), SyncConfigError> {
         match self.text(table, key)? {
             Some(text) if text != value => {
-                let reason = format!("can only be {value:?}, but is {text:?}");
+                let reason = format!("must be {value:?}, not {text:?}");
                 Err(self.invalid(table, key, &reason))
             }
             _ => Ok(()),
         }
     }
 
-    /// The names for this system, where any are given.
+    /// Returns the names listed for this operating system; `None` if the key is absent.
     pub(super) fn background_names(
         &mut self,
         table: &'static str,
@@ -186,22 +186,22 @@ impl<'a> KeyReader<'a> {
             .ok_or_else(|| self.invalid(table, KEY, "must be a table of lists of names"))
     }
 
-    /// The keys that have no effect: a warning each.
+    /// Returns a warning for each key that has no effect.
     pub(super) fn warnings(self) -> Vec<String> {
         let mut warnings = self.warnings;
         for (name, item) in self.document.as_table() {
-            // codexSync's template carries a table of remarks.
+            // codexSync's template contains a table of remarks.
             if name == "assumptions" {
                 continue;
             }
-            let known = self.taken.iter().any(|(table, _)| *table == name);
+            let known = self.read_keys.iter().any(|(table, _)| *table == name);
             let table = item.as_table_like().filter(|_| known);
             let Some(table) = table else {
                 warnings.push(format!("unknown key in the configuration: {name}"));
                 continue;
             };
             for (key, _) in table.iter() {
-                if !self.taken.contains(&(name, key)) {
+                if !self.read_keys.contains(&(name, key)) {
                     warnings.push(format!("unknown key in the configuration: {name}.{key}"));
                 }
             }

@@ -1,8 +1,8 @@
-//! `sync.toml`: what is synced, where to, and who decides.
+//! `sync.toml`: the folders, the synced paths, and the policies.
 //!
-//! The tables and keys are those of codexSync, so that its `config.toml` works as it is; an absent
-//! key has codexSync's default. What it does not know (`three_way`, `propagate`, `[[paths.map]]`) is
-//! ours. A key that neither knows is named in [`SyncConfig::warnings`].
+//! Tables and keys are those of codexSync, so that its `config.toml` works unchanged; an absent key has
+//! codexSync's default. Only this program has `three_way`, `propagate` and `[[paths.map]]`.
+//! [`SyncConfig::warnings`] names unknown keys.
 
 mod choices;
 mod keys;
@@ -25,135 +25,135 @@ use crate::shutdown::{Confirmation, ShutdownSettings, Termination};
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
-/// Why a configuration cannot be used. Nothing was changed.
+/// An error of reading a configuration. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncConfigError {
-    /// There is none.
-    #[error("no configuration: {}", .0.display())]
+    /// The file does not exist.
+    #[error("the configuration does not exist: {}", .0.display())]
     Missing(PathBuf),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// It is no TOML.
+    /// The file is not valid TOML.
     #[error("not valid TOML ({reason}): {}", path.display())]
     NotToml {
-        /// The file.
+        /// Path of the configuration.
         path: PathBuf,
-        /// What the parser says.
+        /// The message of the TOML parser.
         reason: String,
     },
-    /// A value that means nothing.
+    /// A key has an invalid value.
     #[error("{key} {reason}: {}", path.display())]
     Invalid {
-        /// The file.
+        /// Path of the configuration.
         path: PathBuf,
-        /// Table and key.
+        /// Table and key, as `sync.compare`.
         key: String,
-        /// What is wrong with its value.
+        /// The objection to the value, as a clause.
         reason: String,
     },
-    /// Two folders that have to be apart.
-    #[error("{inner} lies in {outer}: {}", path.display())]
+    /// Two folders overlap that must be separate.
+    #[error("{inner} is inside {outer}: {}", path.display())]
     Overlap {
-        /// The one.
+        /// The folder that is inside.
         inner: Box<NamedFolder>,
-        /// What it lies in.
+        /// The folder that contains it.
         outer: Box<NamedFolder>,
-        /// The file.
+        /// Path of the configuration.
         path: PathBuf,
     },
 }
 
-/// `[backup]`.
+/// The table `[backup]`: snapshots of files before they are overwritten.
 #[derive(Debug, Clone, Copy)]
 pub struct BackupOptions {
-    /// Whether what will be overwritten is kept first.
+    /// `backup_before_overwrite`: copy files to a snapshot before overwriting them.
     pub before_overwrite: bool,
-    /// After how many days our own snapshots go; 0 keeps them.
+    /// Age in days at which this program removes its snapshots; 0 keeps them.
     pub retention_days: u64,
-    /// How many of our own snapshots stay; 0 is no limit.
+    /// Number of its snapshots that this program keeps; 0 is no limit.
     pub max_backups: u64,
-    /// Their form.
+    /// The form of new snapshots.
     pub compression: Compression,
 }
 
-/// `[safety]`.
+/// The table `[safety]`: conditions for writing.
 #[derive(Debug, Clone, Copy)]
 pub struct SafetyOptions {
-    /// Whether nothing is written while Codex runs.
+    /// True if nothing may be written while Codex runs.
     pub require_codex_stopped: bool,
-    /// Whether not being able to tell whether it runs stops us too.
+    /// True if nothing may be written when running processes cannot be detected.
     pub fail_on_unknown: bool,
 }
 
-/// A configuration, checked and with every path absolute.
+/// A validated configuration with absolute paths.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// The file it was read from.
+    /// Path of the file that it was read from.
     pub path: PathBuf,
-    /// The name of this machine in names of files of ours: letters, digits, `.`, `_`, `-`.
+    /// Name of this machine in file names: letters, digits, `.`, `_`, `-`, at most 64 characters.
     pub machine_id: String,
-    /// See [`Compare`].
+    /// The comparison of files without a last state.
     pub compare: Compare,
-    /// Times that differ by at most this are equal.
+    /// Mtimes that differ by at most this many nanoseconds are equal.
     pub tolerance_nanos: i128,
-    /// See [`EqualMtime`].
+    /// The treatment of differing files with equal mtimes.
     pub equal_mtime: EqualMtime,
-    /// Whether `run` without a flag only shows what it would do.
+    /// True if `sync run` without a flag only shows the plan.
     pub dry_run_default: bool,
-    /// See [`DeletePolicy`].
+    /// The treatment of deleted files.
     pub delete: DeletePolicy,
-    /// See [`SessionMode`].
+    /// Which conversations are synced.
     pub session_mode: SessionMode,
-    /// The Codex home.
+    /// Path of the Codex home.
     pub local: PathBuf,
-    /// The folder that something else replicates.
+    /// Path of the folder that another program replicates.
     pub cloud: PathBuf,
-    /// Where backups before overwriting go.
+    /// Folder of the snapshots.
     pub backup_dir: PathBuf,
-    /// See [`PathRule`].
+    /// Rules of `[[paths.map]]`, in file order.
     pub path_rules: Vec<PathRule>,
-    /// Relative paths with `/`; empty: everything that may travel.
+    /// Synced paths, relative to the home with `/`; empty for all that may be synced.
     pub roots: Vec<String>,
-    /// Globs of what stays where it is.
+    /// Globs of paths that are not synced.
     pub exclude: Vec<String>,
-    /// See [`ConflictPolicy`].
+    /// Which version wins a conflict.
     pub conflict: ConflictPolicy,
-    /// Whether conflicts are listed.
+    /// True if conflicts are listed.
     pub report_conflicts: bool,
-    /// See [`BackupOptions`].
+    /// The table `[backup]`: snapshots before overwriting.
     pub backup: BackupOptions,
-    /// See [`SafetyOptions`].
+    /// The table `[safety]`: conditions for writing.
     pub safety: SafetyOptions,
-    /// `[process_detection]`: who is Codex, and how it is closed.
+    /// `[process_detection]`: which programs are Codex, and how they are ended.
     pub shutdown: ShutdownSettings,
-    /// `[logging]`; without a file the manager's own log is taken.
+    /// `[logging]`; without a file, the log is in the manager home.
     pub logging: LogSettings,
-    /// codexSync's own state, taken over on the first sync.
+    /// `state.manifest_file`: codexSync's state, imported at the first sync.
     pub codexsync_manifest: Option<PathBuf>,
-    /// Keys that mean nothing here.
+    /// Warnings about keys without effect.
     pub warnings: Vec<String>,
 }
 
-/// What a configuration is read against.
+/// Paths that relative and absent values refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigContext<'a> {
-    /// For `~`.
+    /// Resolves `~` and the current folder.
     pub env: &'a Environment,
-    /// What `paths.local_state_dir` is when it is absent.
+    /// Default value of `paths.local_state_dir`.
     pub codex_home: &'a Path,
-    /// Where backups go when `paths.backup_dir` is absent.
+    /// The default of `paths.backup_dir` is below this folder.
     pub manager_home: &'a Path,
 }
 
-/// What codexSync calls a machine without a name.
+/// codexSync's name for a machine without `machine_id`.
 const UNNAMED: &str = "unknown-machine";
 
 impl SyncConfig {
-    /// Reads the configuration at `path`.
-    pub fn read(path: &Path, around: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
+    /// Reads and validates the configuration at `path`.
+    pub fn read(path: &Path, context: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
         match file_open::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text, around),
+            Ok(text) => Self::parse(path, &text, context),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(SyncConfigError::Missing(path.to_path_buf()))
             }
@@ -172,11 +172,11 @@ impl SyncConfig {
         }
     }
 
-    /// Parses `text`, the contents of `path`.
+    /// Parses and validates `text`, the content of `path`.
     pub fn parse(
         path: &Path,
         text: &str,
-        around: &ConfigContext<'_>,
+        context: &ConfigContext<'_>,
     ) -> Result<Self, SyncConfigError> {
         let document: DocumentMut =
             text.parse()
@@ -185,24 +185,24 @@ impl SyncConfig {
                     reason: e.message().to_owned(),
                 })?;
         let mut reader = KeyReader::new(path, &document);
-        let config = Self::from(&mut reader, around)?;
-        overlap::check(&config, around.manager_home)?;
+        let config = Self::from(&mut reader, context)?;
+        overlap::check(&config, context.manager_home)?;
         Ok(Self {
             warnings: reader.warnings(),
             ..config
         })
     }
 
-    fn from(r: &mut KeyReader<'_>, around: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
-        r.only("sync", "mode", "cold")?;
-        r.only("sync", "direction", "bidirectional")?;
+    fn from(r: &mut KeyReader<'_>, context: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
+        r.require_value("sync", "mode", "cold")?;
+        r.require_value("sync", "direction", "bidirectional")?;
         let machine = r.text("identity", "machine_id")?;
         let tolerance = r.number("sync", "time_tolerance_seconds", 0)?;
-        let paths = SyncPaths::read(r, around)?;
+        let paths = SyncPaths::read(r, context)?;
         let file = r.text("logging", "file")?;
         let manifest = r.text("state", "manifest_file")?;
         for (table, key) in IGNORED {
-            r.ignore(table, key);
+            r.accept_ignored(table, key);
         }
         Ok(Self {
             path: r.path.to_path_buf(),
@@ -239,7 +239,7 @@ impl SyncConfig {
     }
 }
 
-/// What codexSync has in its files and reads nothing from, or what is bound to how it works.
+/// Keys of codexSync that it does not read itself, or that only concern its implementation.
 const IGNORED: &[(&str, &str)] = &[
     ("state", "data_version"),
     ("state", "lease_file"),
@@ -251,7 +251,7 @@ const IGNORED: &[(&str, &str)] = &[
     ("scheduler", "jitter_seconds"),
 ];
 
-/// A name that is safe in names of files on every system.
+/// Replaces characters that are not allowed in file names on every system.
 pub fn machine_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.trim().chars() {
@@ -262,7 +262,7 @@ pub fn machine_name(text: &str) -> String {
             name.push('-');
         }
     }
-    // A name of dots alone would be a folder.
+    // A name of dots only would be a folder.
     let name = name.trim_matches(['-', '.']);
     if name.is_empty() {
         UNNAMED.to_owned()
@@ -277,7 +277,7 @@ fn roots(r: &mut KeyReader<'_>) -> Result<Vec<String>, SyncConfigError> {
         let clean = scope::normalize_root(&root)
             .map_err(|reason| r.invalid("targets", "include_roots", &reason))?;
         match clean {
-            // One entry that means everything makes the others superfluous.
+            // An entry that includes everything makes the others redundant.
             None => return Ok(Vec::new()),
             Some(clean) if !roots.contains(&clean) => roots.push(clean),
             Some(_) => {}
@@ -288,25 +288,25 @@ fn roots(r: &mut KeyReader<'_>) -> Result<Vec<String>, SyncConfigError> {
 
 fn shutdown(r: &mut KeyReader<'_>) -> Result<ShutdownSettings, SyncConfigError> {
     const TABLE: &str = "process_detection";
-    let usual = ShutdownSettings::default();
+    let defaults = ShutdownSettings::default();
     let mut codex: Vec<String> = Vec::new();
-    let given = r.texts(TABLE, "process_names")?;
-    for name in given.unwrap_or_else(|| vec!["codex.exe".into(), "codex".into()]) {
+    let names = r.texts(TABLE, "process_names")?;
+    for name in names.unwrap_or_else(|| vec!["codex.exe".into(), "codex".into()]) {
         let name = name.trim().to_lowercase();
         if !name.is_empty() && !codex.contains(&name) {
             codex.push(name);
         }
     }
     if codex.is_empty() {
-        return Err(r.invalid(TABLE, "process_names", "names no program"));
+        return Err(r.invalid(TABLE, "process_names", "must name at least one program"));
     }
     let background = r.background_names(TABLE)?;
     Ok(ShutdownSettings {
         names: ProgramNames {
             codex,
-            background: background.unwrap_or(usual.names.background),
+            background: background.unwrap_or(defaults.names.background),
         },
-        grace_period: r.seconds(TABLE, "grace_period_seconds", usual.grace_period)?,
+        grace_period: r.seconds(TABLE, "grace_period_seconds", defaults.grace_period)?,
         termination: if r.flag(TABLE, "allow_terminate_if_running", true)? {
             Termination::Allowed
         } else {
@@ -317,11 +317,11 @@ fn shutdown(r: &mut KeyReader<'_>) -> Result<ShutdownSettings, SyncConfigError> 
         } else {
             Confirmation::Waived
         },
-        channel: r.choice(TABLE, "terminate_confirmation_mode", usual.channel)?,
+        channel: r.choice(TABLE, "terminate_confirmation_mode", defaults.channel)?,
         terminate_timeout: r.seconds(
             TABLE,
             "terminate_timeout_seconds",
-            usual.terminate_timeout,
+            defaults.terminate_timeout,
         )?,
     })
 }
@@ -329,18 +329,22 @@ fn shutdown(r: &mut KeyReader<'_>) -> Result<ShutdownSettings, SyncConfigError> 
 fn logging(r: &mut KeyReader<'_>, file: Option<PathBuf>) -> Result<LogSettings, SyncConfigError> {
     const TABLE: &str = "logging";
     const MEGABYTE: u64 = 1024 * 1024;
-    let usual = LogSettings::default();
-    let megabytes = r.number(TABLE, "max_file_size_mb", usual.max_file_bytes / MEGABYTE)?;
+    let defaults = LogSettings::default();
+    let megabytes = r.number(
+        TABLE,
+        "max_file_size_mb",
+        defaults.max_file_bytes / MEGABYTE,
+    )?;
     if megabytes == 0 {
         return Err(r.invalid(TABLE, "max_file_size_mb", "must be at least 1"));
     }
-    let days = r.number(TABLE, "retention_days", usual.retention_days.into())?;
+    let days = r.number(TABLE, "retention_days", defaults.retention_days.into())?;
     Ok(LogSettings {
-        level: r.choice(TABLE, "level", usual.level)?,
+        level: r.choice(TABLE, "level", defaults.level)?,
         file,
-        format: r.choice(TABLE, "format", usual.format)?,
+        format: r.choice(TABLE, "format", defaults.format)?,
         retention_days: u32::try_from(days).unwrap_or(u32::MAX),
-        archive: r.choice(TABLE, "archive_mode", usual.archive)?,
+        archive: r.choice(TABLE, "archive_mode", defaults.archive)?,
         max_file_bytes: megabytes * MEGABYTE,
     })
 }
@@ -353,16 +357,16 @@ mod tests {
         let mut env = Environment::default();
         env.current_dir = "/somewhere".into();
         env.home_dir = Some("/home/me".into());
-        let around = ConfigContext {
+        let context = ConfigContext {
             env: &env,
             codex_home: Path::new("/home/me/.codex"),
             manager_home: Path::new("/home/me/.codex-manager"),
         };
-        SyncConfig::parse(Path::new("/etc/sync/config.toml"), text, &around)
+        SyncConfig::parse(Path::new("/etc/sync/config.toml"), text, &context)
     }
 
     #[test]
-    fn an_absent_key_has_the_default_of_codexsync() {
+    fn absent_keys_have_the_defaults_of_codexsync() {
         let config = read("[paths]\ncloud_root_dir = \"cloud\"").unwrap();
         assert_eq!(config.compare, Compare::Mtime);
         assert_eq!(config.conflict, ConflictPolicy::ManualAbort);
@@ -376,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_paths_are_below_the_workspace() {
+    fn relative_paths_are_relative_to_the_workspace() {
         let config = read(
             "[paths]\nworkspace_root_dir = \"~/cs\"\nlocal_state_dir = \"./x/../codex\"\n\
              cloud_root_dir = \"${workspace_root}/cloud\"\nbackup_dir = \"bk\"",
@@ -388,13 +392,13 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_refused_with_its_key() {
+    fn invalid_values_are_refused_with_their_key() {
         for (text, key) in [
             ("", "paths.cloud_root_dir"),
             ("[paths]\ncloud_root_dir = 5", "paths.cloud_root_dir"),
             (
                 "[paths]\ncloud_root_dir = \"~/.codex/x\"",
-                "lies in the Codex home",
+                "is inside the Codex home",
             ),
             ("[sync]\nmode = \"hot\"", "sync.mode"),
             ("[sync]\ncompare = \"size\"", "sync.compare"),
@@ -430,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_named_and_change_nothing() {
+    fn unknown_keys_cause_a_warning() {
         let config = read(
             "top = 1\n[paths]\ncloud_root_dir = \"/c\"\nshadow = 1\n[new]\nx = 1\n\
              [assumptions]\ny = 1",
@@ -447,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_for_paths_have_two_spellings() {
+    fn path_rules_have_two_toml_forms() {
         let rule = PathRule {
             from: "/Users/me".into(),
             to: "/home/me".into(),

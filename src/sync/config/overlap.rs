@@ -1,7 +1,7 @@
-//! Folders that have to be apart. Where one lies in another, what is kept there would be synced, what is
-//! synced would be taken for a snapshot, or a login would be replicated.
+//! Refuses overlapping folders. Otherwise snapshots would be synced, synced files would be taken for
+//! snapshots, or logins would be replicated.
 //!
-//! Compared is what the paths lead to, as far as it exists.
+//! Paths are compared after resolving links, as far as they exist.
 
 use super::{SyncConfig, SyncConfigError};
 use crate::io::tree;
@@ -10,7 +10,7 @@ use crate::sync::scope::{self, Scope, ScopeMatch};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A folder by the name that people know it by.
+/// A folder with the name that messages use for it.
 #[derive(Debug, Clone)]
 pub struct NamedFolder {
     name: String,
@@ -43,25 +43,25 @@ impl fmt::Display for NamedFolder {
     }
 }
 
-/// Refuses a configuration whose folders are not apart.
+/// Refuses a configuration in which folders overlap.
 pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
     let home = NamedFolder::new("the Codex home", &config.local);
     let cloud = NamedFolder::new("the cloud folder", &config.cloud);
-    let backups = NamedFolder::new("the folder of backups", &config.backup_dir);
+    let backups = NamedFolder::new("the backup folder", &config.backup_dir);
     let manager = NamedFolder::new("the manager home", manager_home);
     let roots = roots(config);
     let pairs = [
         (&home, &cloud),
         (&cloud, &home),
         (&backups, &cloud),
-        // Logins are in it.
+        // The manager home contains logins.
         (&manager, &cloud),
-        // What lies among the snapshots is taken for one.
+        // Every entry of the backup folder counts as a snapshot.
         (&cloud, &backups),
         (&home, &backups),
     ];
-    // A `sessions` that is a link into the cloud folder, or to what it lies in, would be both sides of
-    // itself.
+    // If `sessions` is a link into the cloud folder, or to a parent of it, both sides would be the same
+    // files.
     let linked = roots
         .iter()
         .flat_map(|root| [(root, &cloud), (&cloud, root)]);
@@ -82,7 +82,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     }
 }
 
-/// What is synced of the home, where a link may lead out of it.
+/// Returns the synced entries of the home, because each may be a link that leads out of it.
 fn roots(config: &SyncConfig) -> Vec<NamedFolder> {
     let roots: Vec<&str> = if config.roots.is_empty() {
         scope::LINKABLE_NAMES.to_vec()
@@ -96,7 +96,7 @@ fn roots(config: &SyncConfig) -> Vec<NamedFolder> {
     roots.into_iter().map(folder).collect()
 }
 
-/// Whether a folder in the home would be synced with it, or holds what is.
+/// Returns true if a folder inside the home would be synced, or contains synced paths.
 fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
     let relative = inner.real.strip_prefix(&home.real).ok();
     let Some(relative) = relative.and_then(Path::to_str) else {
@@ -106,20 +106,20 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
     if relative.is_empty() || scope::contains_root(&relative, &config.roots) {
         return true;
     }
-    // A glob that means nothing is somebody else's to refuse.
+    // An invalid glob is reported elsewhere.
     Scope::of(config).is_ok_and(|scope| {
         scope.may_enter(&relative)
             && !cloud_names::is_scratch(&relative)
-            && takes_below(&scope, &relative)
+            && syncs_any_below(&scope, &relative)
     })
 }
 
-/// How deep files lie in a folder of ours, at most: those of a conversation in a snapshot, and some.
+/// Depth to which globs are tested: more than that of a conversation in a snapshot.
 const MAX_DEPTH: usize = 12;
 
-/// Whether anything in a folder is synced. Globs match files, each at its depth and by its name: `bk/*`
-/// leaves out what lies in the folder itself alone.
-fn takes_below(scope: &Scope, folder: &str) -> bool {
+/// Returns true if a file in a folder would be synced. Globs match files at each depth: `bk/*` excludes only
+/// the files directly in the folder.
+fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
     let mut folder = folder.to_owned();
     (0..MAX_DEPTH).any(|_| {
         let mut files = ["any-file", "any-file.jsonl"].into_iter();
@@ -130,7 +130,7 @@ fn takes_below(scope: &Scope, folder: &str) -> bool {
     })
 }
 
-/// Whether two paths are one folder all the same: by a mount, or on a disk that ignores letter case.
+/// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
 #[cfg(unix)]
 fn is_same_folder(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

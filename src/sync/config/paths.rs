@@ -1,4 +1,4 @@
-//! `[paths]`: where the two sides and their backups are, each path absolute and written one way.
+//! The table `[paths]`: absolute, normalized paths of the two sides and the backup folder.
 
 use super::keys::KeyReader;
 use super::{ConfigContext, SyncConfigError};
@@ -6,18 +6,18 @@ use crate::io::environment::Environment;
 use std::path::{Component, Path, PathBuf};
 use toml_edit::{Item, TableLike};
 
-/// A rule of `[[paths.map]]`: project folders of another machine and what they are here.
+/// A rule of `[[paths.map]]`: a project folder of another machine and its local counterpart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRule {
-    /// The beginning of a path there.
+    /// Prefix of a path on the other machine.
     pub from: String,
-    /// What it is here.
+    /// Replacement for it on this machine.
     pub to: String,
 }
 
-/// The folders of a configuration, and what other paths in it are relative to.
+/// The folders of a configuration, and the base of its relative paths.
 pub(super) struct SyncPaths {
-    anchor: PathBuf,
+    base: PathBuf,
     workspace: Option<PathBuf>,
     env: Environment,
     pub(super) local: PathBuf,
@@ -28,21 +28,21 @@ pub(super) struct SyncPaths {
 impl SyncPaths {
     pub(super) fn read(
         r: &mut KeyReader<'_>,
-        around: &ConfigContext<'_>,
+        context: &ConfigContext<'_>,
     ) -> Result<Self, SyncConfigError> {
         let folder = r.path.parent().unwrap_or(Path::new("."));
-        let folder = around.env.current_dir.join(folder);
+        let folder = context.env.current_dir.join(folder);
         let mut paths = Self {
-            anchor: folder.clone(),
+            base: folder.clone(),
             workspace: None,
-            env: around.env.clone(),
-            local: around.codex_home.to_path_buf(),
+            env: context.env.clone(),
+            local: context.codex_home.to_path_buf(),
             cloud: PathBuf::new(),
-            backup_dir: around.manager_home.join("sync-backups"),
+            backup_dir: context.manager_home.join("sync-backups"),
         };
         if let Some(workspace) = r.text("paths", "workspace_root_dir")? {
             let workspace = paths.absolute(&workspace);
-            paths.anchor.clone_from(&workspace);
+            paths.base.clone_from(&workspace);
             paths.workspace = Some(workspace);
         }
         if let Some(local) = r.text("paths", "local_state_dir")? {
@@ -55,13 +55,13 @@ impl SyncPaths {
         if let Some(backups) = r.text("paths", "backup_dir")? {
             paths.backup_dir = paths.absolute(&backups);
         }
-        // A rename replaces a file in one step only within its folder.
+        // A rename replaces a file atomically only within one file system.
         let no_effect = "temporary files are written next to the files that they replace";
-        r.without_effect("paths", "temp_dir", no_effect);
+        r.warn_if_set("paths", "temp_dir", no_effect);
         Ok(paths)
     }
 
-    /// A path of the configuration, absolute.
+    /// Returns a path of the configuration as an absolute one.
     pub(super) fn absolute(&self, text: &str) -> PathBuf {
         let text = match &self.workspace {
             Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),
@@ -71,9 +71,9 @@ impl SyncPaths {
         let full = if path.starts_with("~") {
             self.env.absolute(path)
         } else {
-            self.anchor.join(path)
+            self.base.join(path)
         };
-        // `a/../b` and `./` would make two names of one folder.
+        // `a/../b` and `./` would give one folder several names.
         let mut clean = PathBuf::new();
         for part in full.components() {
             match part {
@@ -88,7 +88,7 @@ impl SyncPaths {
     }
 }
 
-/// `paths.map`, in either spelling of TOML.
+/// Reads `paths.map`, as an array of tables or of inline tables.
 pub(super) fn path_rules(r: &mut KeyReader<'_>) -> Result<Vec<PathRule>, SyncConfigError> {
     let Some(item) = r.take("paths", "map") else {
         return Ok(Vec::new());
@@ -100,18 +100,18 @@ pub(super) fn path_rules(r: &mut KeyReader<'_>) -> Result<Vec<PathRule>, SyncCon
         for value in list {
             match value.as_inline_table() {
                 Some(table) => tables.push(table),
-                None => return Err(r.invalid("paths", "map", "is a list of tables")),
+                None => return Err(r.invalid("paths", "map", "must be a list of tables")),
             }
         }
     } else {
-        return Err(r.invalid("paths", "map", "is a list of tables"));
+        return Err(r.invalid("paths", "map", "must be a list of tables"));
     }
     let text = |table: &dyn TableLike, key| {
         let value = table.get(key).and_then(Item::as_str);
         value
             .map(str::to_owned)
             .filter(|text| !text.is_empty())
-            .ok_or_else(|| r.invalid("paths", "map", "needs from and to, both text"))
+            .ok_or_else(|| r.invalid("paths", "map", "needs from and to, both strings"))
     };
     tables
         .into_iter()

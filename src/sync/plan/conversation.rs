@@ -398,7 +398,7 @@ impl Planner<'_> {
             relation: None,
             newer: NewerSide::Neither,
             causal_order: CausalOrder::Unknown,
-            delete_asked: false,
+            deletion_requested: false,
         };
         self.check_interrupted_download(draft.key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {

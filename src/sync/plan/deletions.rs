@@ -64,7 +64,7 @@ impl Planner<'_> {
                 let digest = text.to_string();
                 let mut deletions = self.open_deletions(key)?;
                 // This machine may never have got the edited version that was deleted.
-                facts.delete_asked = deletions.any(|deletion| deletion.digest == digest)
+                facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest)
                     || is_plain && self.predates_deletion(key, &text)?;
             }
             _ => {}

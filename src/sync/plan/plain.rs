@@ -464,7 +464,7 @@ impl Planner<'_> {
             relation: None,
             newer: NewerSide::Neither,
             causal_order: CausalOrder::Unknown,
-            delete_asked: false,
+            deletion_requested: false,
         };
         let taken = self.check_interrupted_download(key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {

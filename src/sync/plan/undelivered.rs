@@ -302,7 +302,7 @@ impl Planner<'_> {
             };
             let path = self.conflict_copy_path(side, &copy.name);
             let beginning = contents::read(&path, Some(version.size)).ok();
-            if beginning.and_then(|read| read.prefix) == Some(version.digest) {
+            if beginning.and_then(|read| read.prefix_digest) == Some(version.digest) {
                 return Ok(true);
             }
         }
@@ -346,7 +346,7 @@ impl Planner<'_> {
         let path = &*version.path;
         // Keys of manifests ignore letter case; names of conflict copies do not, so the key comes from the path.
         if let Some(key) = rollouts::key(path)
-            && self.is_conflict_copy(&key, &version.written)?
+            && self.is_conflict_copy(&key, &version.entry)?
         {
             return Ok(false);
         }
@@ -369,13 +369,13 @@ impl UndeliveredFile {
     /// Returns true if this version possibly has not arrived.
     pub(super) fn may_include(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
-        versions.any(|(listed, _)| listed.digest == version.written.digest)
+        versions.any(|(listed, _)| listed.digest == version.entry.digest)
     }
 
     /// Returns true if this version certainly has not arrived.
     fn is_certain(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
-        versions.any(|(listed, certain)| *certain && listed.digest == version.written.digest)
+        versions.any(|(listed, certain)| *certain && listed.digest == version.entry.digest)
     }
 
     /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
@@ -413,16 +413,16 @@ pub(super) fn newest<'a>(
         grows
             || !versions
                 .iter()
-                .any(|other| is_newer(&other.written, &version.written))
+                .any(|other| is_newer(&other.entry, &version.entry))
     });
     let order = |version: &&&ListedVersion| {
-        let size = if grows { version.written.size } else { 0 };
-        (size, version.written.mtime_ns)
+        let size = if grows { version.entry.size } else { 0 };
+        (size, version.entry.mtime_ns)
     };
     let Some(best) = latest.max_by_key(order) else {
         return Vec::new();
     };
-    let is_best = |version: &&&ListedVersion| version.written.digest == best.written.digest;
+    let is_best = |version: &&&ListedVersion| version.entry.digest == best.entry.digest;
     let mut newest: Vec<_> = versions.iter().filter(is_best).copied().collect();
     newest.sort_by(|a, b| a.machine.cmp(&b.machine));
     newest.dedup_by(|a, b| a.machine == b.machine);

@@ -228,7 +228,7 @@ impl Planner<'_> {
         let begins_with = |len, digest| {
             for path in files.iter().map(|seen| self.full(seen)) {
                 let contents = contents::read(&path, Some(len)).at("read", &path)?;
-                if contents.prefix == Some(digest) {
+                if contents.prefix_digest == Some(digest) {
                     return Ok::<_, IoError>(true);
                 }
             }
@@ -273,7 +273,7 @@ impl Planner<'_> {
         let path = self.full(&whole.seen);
         let mut file = file_open::open(&path).at("open", &path)?;
         let contents = contents::read_from(&mut file, Some(size)).at("read", &path)?;
-        Ok(contents.prefix == Some(digest))
+        Ok(contents.prefix_digest == Some(digest))
     }
 
     /// Skips a local file that changed to zeros since the last sync, as a power cut leaves it. Returns true if it did.
@@ -438,7 +438,7 @@ fn extends_attested_version<'a>(
     for version in known.filter(|version| version.size > 0 && version.size < size) {
         let mut file = file_open::open(path).at("open", path)?;
         let contents = contents::read_from(&mut file, Some(version.size)).at("read", path)?;
-        if contents.prefix == Some(version.digest) {
+        if contents.prefix_digest == Some(version.digest) {
             return Ok(true);
         }
     }

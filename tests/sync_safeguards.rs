@@ -1,4 +1,4 @@
-//! What `sync` keeps from doing harm: logins that would travel, damage that would spread.
+//! Safeguards of `sync`: logins that must not be copied, and damage that must not spread.
 
 use crate::support::env::TestEnv;
 use crate::support::memory;
@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 #[test]
-fn what_looks_like_a_login_or_a_key_travels_in_no_direction() {
+fn files_that_look_like_logins_or_keys_are_not_synced() {
     for side in ["a", "cloud"] {
         let pair = Pair::new();
         for path in [
@@ -40,7 +40,7 @@ fn what_looks_like_a_login_or_a_key_travels_in_no_direction() {
 }
 
 #[test]
-fn a_login_with_the_name_of_a_conversation_or_of_prompts_travels_in_no_direction() {
+fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
     let login = "{\n  \"tokens\": {\"access_token\": \"a\", \"refresh_token\": \"r\"}\n}\n";
     for side in ["a", "cloud"] {
         let pair = Pair::new();
@@ -54,7 +54,7 @@ fn a_login_with_the_name_of_a_conversation_or_of_prompts_travels_in_no_direction
             pair.put(side, path, login);
         }
         pair.put("b", "history.jsonl", "{\"ts\":1,\"text\":\"of b\"}\n");
-        // Who speaks of tokens is no login.
+        // A conversation that mentions tokens is no login.
         let talk = "archived_sessions/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b456.jsonl";
         let said = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
         pair.put(side, talk, &said);
@@ -79,8 +79,8 @@ fn a_login_with_the_name_of_a_conversation_or_of_prompts_travels_in_no_direction
 }
 
 #[test]
-fn a_text_with_a_token_in_it_stays_where_it_is_and_prompts_go_over() {
-    // Put together here, so that nothing that looks for tokens finds one in this file.
+fn a_text_with_a_token_is_not_synced_but_prompts_are() {
+    // Assembled at run time, so that secret scanners do not report this file.
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
     for side in ["a", "cloud"] {
         let pair = Pair::new();
@@ -105,14 +105,14 @@ fn a_text_with_a_token_in_it_stays_where_it_is_and_prompts_go_over() {
             .map(|w| w["path"].as_str().unwrap())
             .collect();
         assert_eq!(paths, ["skills/x/deploy.sh", "skills/x/setup.md"]);
-        let why = "is not synced: it contains what looks like a token of GitHub";
+        let why = "is not synced: it contains what looks like a GitHub token";
         assert_eq!(warnings[0]["reason"], why);
         assert!(!json.to_string().contains(&token));
     }
 }
 
 #[test]
-fn a_conversation_with_a_token_in_it_is_put_back_and_a_text_with_one_not_into_the_cloud() {
+fn a_text_with_a_token_is_not_restored_to_the_cloud_but_a_conversation_is() {
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
     let pair = Pair::new();
     let kept = "backups-a/a-20261101T000000Z";
@@ -126,7 +126,7 @@ fn a_conversation_with_a_token_in_it_is_put_back_and_a_text_with_one_not_into_th
     pair.0.write(&format!("{kept}/{SKILL}"), &token);
     let args = ["restore", "--target", "cloud", "--apply", "--json"];
     let left = pair.run("a", &args).code(6);
-    assert!(left.stderr.contains("token of GitHub"), "{left}");
+    assert!(left.stderr.contains("GitHub token"), "{left}");
     assert!(!left.to_string().contains(&token));
     assert_eq!(left.json()["skipped"][0]["path"], SKILL, "{left}");
     assert_eq!(left.json()["files"][0], ROLLOUT, "{left}");
@@ -138,7 +138,7 @@ fn a_conversation_with_a_token_in_it_is_put_back_and_a_text_with_one_not_into_th
 }
 
 #[test]
-fn settings_that_run_commands_travel_only_where_they_are_named() {
+fn settings_that_run_commands_are_synced_only_if_named() {
     let pair = Pair::new();
     pair.put("cloud", "config.toml", "notify = [\"sh\"]\n");
     assert!(actions(&pair.apply("a")).is_empty());
@@ -148,7 +148,7 @@ fn settings_that_run_commands_travel_only_where_they_are_named() {
 }
 
 #[test]
-fn copies_of_settings_that_run_commands_travel_only_where_they_are_named() {
+fn copies_of_settings_that_run_commands_are_synced_only_if_named() {
     let pair = Pair::new();
     let paths = [
         "config.toml.bak",
@@ -180,7 +180,7 @@ const ROOTS: &str =
     "[targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"skills\", \"AGENTS.md\"]\n";
 
 #[test]
-fn copies_and_stand_ins_beside_the_roots_are_seen() {
+fn client_copies_and_placeholders_beside_the_roots_are_found() {
     let pair = Pair::new();
     pair.configure("a", ROOTS);
     pair.put("a", "history.jsonl", "{\"ts\":1}\n");
@@ -206,7 +206,7 @@ fn copies_and_stand_ins_beside_the_roots_are_seen() {
 }
 
 #[test]
-fn zeros_where_text_was_never_win_on_either_side() {
+fn zero_filled_files_never_win() {
     let files = [ROLLOUT, "history.jsonl", "AGENTS.md", SKILL];
     for side in ["a", "cloud"] {
         for whole in [true, false] {
@@ -241,7 +241,7 @@ fn zeros_where_text_was_never_win_on_either_side() {
 }
 
 #[test]
-fn one_packed_file_that_is_damaged_stops_nothing_else() {
+fn a_damaged_compressed_file_does_not_stop_the_run() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     pair.apply("a");
@@ -252,7 +252,7 @@ fn one_packed_file_that_is_damaged_stops_nothing_else() {
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
     assert_eq!(run.json()["waiting"][0]["path"], copy.as_str());
-    // And one here, beside its plain form.
+    // A compressed file on this machine, beside its plain form.
     fs::remove_file(pair.cloud().join(&copy)).unwrap();
     let packed = format!("{ROLLOUT}.zst");
     fs::write(pair.home("a").join(&packed), garbage).unwrap();
@@ -262,7 +262,7 @@ fn one_packed_file_that_is_damaged_stops_nothing_else() {
     assert_eq!(run.json()["skipped"][0]["path"], packed.as_str());
 }
 
-/// A file of `a` in two versions, the first of which is in a snapshot of the cloud folder.
+/// Creates a file of `a` in two versions; a snapshot of the cloud folder has the first one.
 fn overwritten(compression: &str) -> Pair {
     let pair = Pair::new();
     for name in ["a", "b"] {
@@ -292,7 +292,7 @@ fn snapshot(pair: &Pair) -> PathBuf {
 }
 
 #[test]
-fn what_is_put_back_into_the_cloud_reaches_all_machines_with_its_mode() {
+fn a_file_restored_to_the_cloud_reaches_all_machines_with_its_mode() {
     for compression in ["none", "zip"] {
         let pair = overwritten(compression);
         let _ = pair
@@ -310,7 +310,7 @@ fn what_is_put_back_into_the_cloud_reaches_all_machines_with_its_mode() {
 }
 
 #[test]
-fn a_snapshot_that_is_damaged_or_holds_a_link_puts_nothing_back() {
+fn a_damaged_snapshot_or_one_with_a_link_restores_nothing() {
     for compression in ["none", "zip"] {
         let pair = overwritten(compression);
         let kept = snapshot(&pair);
@@ -347,7 +347,7 @@ fn a_snapshot_that_is_damaged_or_holds_a_link_puts_nothing_back() {
 }
 
 #[test]
-fn the_snapshot_just_made_stays_when_the_clock_has_gone_back() {
+fn the_newest_snapshot_stays_if_the_clock_goes_back() {
     let pair = Pair::new();
     pair.configure("a", "[backup]\nmax_backups = 1\n");
     let backups = pair.0.path("backups-a");
@@ -365,7 +365,7 @@ fn the_snapshot_just_made_stays_when_the_clock_has_gone_back() {
 }
 
 #[test]
-fn names_from_the_cloud_cannot_steer_a_terminal() {
+fn control_characters_in_remote_names_are_not_printed() {
     let pair = Pair::new();
     pair.put("cloud", "skills/a\nerror: gone\u{1b}[2J", "x");
     let fork = ".codex-manager/forks/rollout-\u{1b}[31mz.0123456789abcdef.fork";
@@ -381,9 +381,9 @@ fn names_from_the_cloud_cannot_steer_a_terminal() {
     assert!(!pair.home("a").join("skills").exists());
 }
 
-/// A packed file of a few kilobytes that unpacks to this many MB.
+/// Returns a compressed file of a few kilobytes that decompresses to this many MB.
 fn bomb(megabytes: usize) -> Vec<u8> {
-    // Magic; no checksum, a window of 128 KB; then blocks that say "so many times this byte".
+    // Magic; no checksum, a window of 128 KB; then blocks that repeat one byte.
     let mut bytes = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
     let blocks = megabytes * 8;
     for block in 1..=blocks {
@@ -396,7 +396,7 @@ fn bomb(megabytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
+fn a_decompression_bomb_fills_neither_memory_nor_disk() {
     let pair = Pair::new();
     pair.put("a", SKILL, "x");
     let packed = format!("{ROLLOUT}.zst");
@@ -411,7 +411,7 @@ fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
         waiting["reason"].as_str().unwrap().contains("far more"),
         "{run}"
     );
-    // Whoever vouches for it.
+    // Even if a machine attests it.
     let run = pair.run("a", &["run", "--apply", "--accept-unlisted", "--json"]);
     let json = run.code(6).json();
     let skipped = &json["skipped"][0];
@@ -426,7 +426,7 @@ fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
             fs::read_dir(folder.parent().unwrap()).unwrap().count() == 0
         }
     );
-    // As a kept version, it is not what its name says.
+    // As a conflict copy, it does not match its name.
     fs::remove_file(pair.cloud().join(&packed)).unwrap();
     let forks = pair.cloud().join(".codex-manager/forks");
     fs::create_dir_all(&forks).unwrap();
@@ -445,7 +445,7 @@ fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
     assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
 }
 
-/// Three machines that send deletions on and have twelve skills alike.
+/// Creates three machines that propagate deletions and share twelve skills.
 fn deleting() -> Pair {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
@@ -463,7 +463,7 @@ fn deleting() -> Pair {
 const GONE: &str = "skills/s/7";
 
 #[test]
-fn a_deletion_of_yesterday_does_not_meet_what_came_to_life_again() {
+fn an_old_deletion_does_not_affect_a_recreated_file() {
     let pair = deleting();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     for name in ["b", "a", "c"] {
@@ -473,10 +473,10 @@ fn a_deletion_of_yesterday_does_not_meet_what_came_to_life_again() {
     pair.put("c", GONE, "one");
     pair.apply("c");
     pair.apply("a");
-    // `b` is off, and the file has not arrived in the folder of `a`.
+    // `b` is off, and the file has not arrived in the cloud folder of `a`.
     fs::remove_file(pair.cloud().join(GONE)).unwrap();
     assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
-    // Deleted once more, that is a deletion of its own.
+    // A second deletion is a new one.
     pair.apply("b");
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     for name in ["b", "a", "c"] {
@@ -486,7 +486,7 @@ fn a_deletion_of_yesterday_does_not_meet_what_came_to_life_again() {
 }
 
 #[test]
-fn a_deletion_meets_only_the_very_text_that_was_deleted() {
+fn a_deletion_affects_only_the_deleted_content() {
     let changed = |pair: &Pair, side: &str| {
         let root = if side == "cloud" {
             pair.cloud()
@@ -499,13 +499,13 @@ fn a_deletion_meets_only_the_very_text_that_was_deleted() {
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(before).unwrap();
     };
-    // On the machine that is asked to delete it: size and time are as they were.
+    // On the requested machine: size and mtime are unchanged.
     let pair = deleting();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     pair.apply("b");
     changed(&pair, "a");
     assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
-    // And in the folder.
+    // The same in the cloud folder.
     let pair = deleting();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     changed(&pair, "cloud");
@@ -515,7 +515,7 @@ fn a_deletion_meets_only_the_very_text_that_was_deleted() {
 }
 
 #[test]
-fn no_deletion_goes_over_of_a_text_that_only_looked_like_the_one_deleted() {
+fn a_deletion_is_not_synced_if_equality_was_inferred_from_mtime() {
     let pair = Pair::new();
     for (name, text) in [("a", "AAAA"), ("b", "BBBB")] {
         let more = "[sync]\ndelete_policy = \"propagate\"\ncompare = \"mtime\"\n";
@@ -538,7 +538,7 @@ fn no_deletion_goes_over_of_a_text_that_only_looked_like_the_one_deleted() {
 }
 
 #[test]
-fn without_any_manifest_half_a_text_is_waited_for_and_never_beats_a_whole_one() {
+fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
     pair.put("a", "skills/s/empty.md", "text");
@@ -577,7 +577,7 @@ fn without_any_manifest_half_a_text_is_waited_for_and_never_beats_a_whole_one() 
 }
 
 #[test]
-fn a_plan_of_many_files_takes_little_memory() {
+fn a_plan_of_many_files_uses_little_memory() {
     const FILES: usize = 20_000;
     const BOUND: u64 = 64 << 20;
     let pair = Pair(TestEnv::in_memory());
@@ -603,7 +603,7 @@ fn a_plan_of_many_files_takes_little_memory() {
 }
 
 #[test]
-fn what_an_archive_lacks_that_the_home_was_put_back_from_is_not_deleted() {
+fn files_missing_after_a_restore_from_an_archive_are_not_deleted() {
     let conversation = |n: u32| {
         let id = format!("01a1f78b-4d30-7ef3-b0ee-{n:012}");
         let meta = format!(
@@ -648,7 +648,7 @@ fn what_an_archive_lacks_that_the_home_was_put_back_from_is_not_deleted() {
             assert_eq!(pair.text(name, &path), meta, "{name}");
         }
     }
-    // What somebody deletes after that is deleted.
+    // Files that the user deletes after that are deleted.
     fs::remove_file(home.join(conversation(1).0)).unwrap();
     let run = pair.run("a", &["run", "--apply"]).code(0);
     assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
@@ -658,7 +658,7 @@ fn what_an_archive_lacks_that_the_home_was_put_back_from_is_not_deleted() {
 }
 
 #[test]
-fn a_file_with_a_token_in_it_that_changed_on_both_sides_blocks_nothing_else() {
+fn a_changed_file_with_a_token_is_no_conflict() {
     let pair = Pair::synced(&[("AGENTS.md", "one")]);
     pair.put("a", "AGENTS.md", "two, of a");
     pair.apply("a");
@@ -673,7 +673,7 @@ fn a_file_with_a_token_in_it_that_changed_on_both_sides_blocks_nothing_else() {
     assert_eq!(pair.text("cloud", SKILL), "new");
     assert_eq!(pair.text("b", "AGENTS.md"), mine);
     assert_eq!(pair.text("cloud", "AGENTS.md"), "two, of a");
-    // Nobody is told that something was decided when nothing was.
+    // A decision is not reported as applied if it was not.
     let keep = ["resolve", "AGENTS.md", "--keep", "local"];
     let _ = pair.run("b", &keep).code(1);
     pair.put("b", "AGENTS.md", "three, of b");

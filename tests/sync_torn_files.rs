@@ -1,10 +1,10 @@
-//! What a client or a power cut has torn in the cloud folder, and who puts it right.
+//! Files in the cloud folder that a client or a power cut has torn, and their recovery.
 
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The one entry of a folder whose name begins so.
+/// Returns the only entry of a folder whose name starts like this.
 fn only(folder: &Path, begin: &str) -> PathBuf {
     let entries = fs::read_dir(folder).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -16,10 +16,10 @@ fn only(folder: &Path, begin: &str) -> PathBuf {
     paths.remove(0)
 }
 
-/// Makes of a whole file what is left of it.
+/// Returns the remainder of a complete file.
 type Tear = fn(&[u8]) -> Vec<u8>;
 
-/// Ways in which a file is no longer what it was.
+/// Ways in which a file is torn.
 const WAYS: [(&str, Tear); 4] = [
     ("cut", |whole| whole[..whole.len() / 2].to_vec()),
     ("empty", |_| Vec::new()),
@@ -32,7 +32,7 @@ const WAYS: [(&str, Tear); 4] = [
 ];
 
 #[test]
-fn a_machine_writes_its_torn_word_again_and_what_is_found_is_vouched_for() {
+fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
     for (how, tear) in WAYS {
         let pair = Pair::new();
         pair.configure("c", "");
@@ -46,13 +46,15 @@ fn a_machine_writes_its_torn_word_again_and_what_is_found_is_vouched_for() {
         fs::write(&word, tear(&whole)).unwrap();
         let checks = pair.run("a", &["preflight"]).code(0);
         assert!(
-            checks.stdout.contains("what this machine says is torn"),
+            checks
+                .stdout
+                .contains("this machine's manifest in the cloud folder is"),
             "{how}: {checks}"
         );
         let json = pair.apply("a");
         assert_eq!(json["warnings"].as_array().unwrap().len(), 0, "{json}");
         assert_eq!(fs::read(only(&machines, "a-")).unwrap(), whole, "{how}");
-        // A file that was laid out by hand, everywhere but on the third machine.
+        // A file that was put by hand everywhere but on the third machine.
         for name in ["a", "b", "cloud"] {
             pair.put(name, "skills/s/hand", "by hand");
         }
@@ -64,8 +66,8 @@ fn a_machine_writes_its_torn_word_again_and_what_is_found_is_vouched_for() {
     }
 }
 
-/// Two machines with a version that waits for a decision; its file in the cloud folder and that of `b`.
-fn with_a_kept_version() -> (Pair, PathBuf, PathBuf) {
+/// Creates two machines with a conflict copy; returns its paths in the cloud folder and on `b`.
+fn with_conflict_copy() -> (Pair, PathBuf, PathBuf) {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
         pair.configure(name, "[conflict]\npolicy = \"prefer_local\"\n");
@@ -79,10 +81,10 @@ fn with_a_kept_version() -> (Pair, PathBuf, PathBuf) {
 }
 
 #[test]
-fn a_kept_version_that_is_torn_on_one_side_is_mended_from_the_other() {
+fn a_torn_conflict_copy_is_completed_from_the_other_side() {
     for (how, tear) in WAYS {
         for is_here in [false, true] {
-            let (pair, there, here) = with_a_kept_version();
+            let (pair, there, here) = with_conflict_copy();
             let whole = fs::read(&there).unwrap();
             let torn = if is_here { &here } else { &there };
             let time = torn.metadata().unwrap().modified().unwrap();
@@ -106,14 +108,14 @@ fn a_kept_version_that_is_torn_on_one_side_is_mended_from_the_other() {
 }
 
 #[test]
-fn half_a_kept_version_is_not_taken_for_one_that_the_conversation_holds() {
-    let (pair, there, here) = with_a_kept_version();
+fn a_partial_conflict_copy_is_not_redundant() {
+    let (pair, there, here) = with_conflict_copy();
     let whole = fs::read_to_string(&there).unwrap();
     assert!(whole.starts_with(META) && whole.len() > META.len());
     fs::write(&here, META).unwrap();
     pair.apply("b");
     assert_eq!(fs::read_to_string(&here).unwrap(), whole);
-    // Where no whole one is left, what there is stays, and nobody goes on from it.
+    // If no complete copy is left, the files stay, and no conversation is created from them.
     for (torn, secs) in [(&here, 1_795_000_000), (&there, 1_795_000_060)] {
         fs::write(torn, META).unwrap();
         at(torn, secs);
@@ -129,7 +131,7 @@ fn half_a_kept_version_is_not_taken_for_one_that_the_conversation_holds() {
 }
 
 #[test]
-fn half_a_word_of_a_machine_that_is_no_more_stops_nobody() {
+fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
     let pair = Pair::new();
     pair.configure("c", "");
     pair.put("a", SKILL, "one");
@@ -139,7 +141,7 @@ fn half_a_word_of_a_machine_that_is_no_more_stops_nobody() {
     }
     let word = only(&pair.cloud().join(".codex-manager/machines"), "a-");
     let whole = fs::read(&word).unwrap();
-    // One that is still arriving may say all of it.
+    // A manifest that is still arriving may list everything.
     for left in [20, 10] {
         fs::write(&word, &whole[..whole.len() - left]).unwrap();
         pair.apply("b");
@@ -147,7 +149,7 @@ fn half_a_word_of_a_machine_that_is_no_more_stops_nobody() {
     }
     at(&word, 1_795_000_000);
     let checks = pair.run("c", &["preflight"]).code(0);
-    for said in ["whole: a\n", "since 2026-11-18", "/a-", "remove that"] {
+    for said in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
         assert!(checks.stdout.contains(said), "{said}: {checks}");
     }
     for _ in 0..2 {

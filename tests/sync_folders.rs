@@ -1,4 +1,4 @@
-//! Where the two sides lie: folders that must be apart, links and other disks in a home.
+//! The folders of a sync: nested folders, links, and homes on several disks.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -14,10 +14,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// At how many calls of a kind a run is killed, at most.
+/// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 8;
 
-/// A configuration with these folders, below the world of a test.
+/// Writes a configuration with these folders, below the folder of the test.
 fn places(pair: &Pair, roots: &str, local: &str, cloud: &str, backups: &str) {
     let path = |relative: &str| pair.0.path(relative);
     let text = format!(
@@ -31,7 +31,7 @@ fn places(pair: &Pair, roots: &str, local: &str, cloud: &str, backups: &str) {
 }
 
 #[test]
-fn folders_that_lie_in_one_another_are_refused_by_both_names() {
+fn nested_folders_are_refused_with_both_names() {
     let pair = Pair::new();
     pair.put("a", SKILL, "x");
     let link = |to: &str, at: &str| symlink(pair.0.path(to), pair.0.path(at)).unwrap();
@@ -40,18 +40,18 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
     link("codex-a/inside", "to-home");
     link("cloud/inside", "to-cloud");
     let before = pair.0.tree("");
-    for (roots, local, cloud, backups, told) in [
+    for (roots, local, cloud, backups, expected_message) in [
         ("", "codex-a", "codex-a/inside", "bk", "cloud folder"),
         ("", "codex-a", "codex-a", "bk", "Codex home"),
         ("", "cloud/inside", "cloud", "bk", "Codex home"),
         ("", "codex-a", "to-home", "bk", "/codex-a/inside"),
         ("", "to-cloud", "cloud", "bk", "/cloud/inside"),
-        ("", "codex-a", "cloud", "cloud", "folder of backups"),
-        ("", "codex-a", "cloud", "cloud/new/bk", "folder of backups"),
-        ("", "codex-a", "cloud", "to-cloud/bk", "folder of backups"),
+        ("", "codex-a", "cloud", "cloud", "backup folder"),
+        ("", "codex-a", "cloud", "cloud/new/bk", "backup folder"),
+        ("", "codex-a", "cloud", "to-cloud/bk", "backup folder"),
         ("", "codex-a", "bk/cloud", "bk", "cloud folder"),
         ("", "bk/codex", "cloud", "bk", "Codex home"),
-        ("", "codex-a", "cloud", "codex-a/bk", "folder of backups"),
+        ("", "codex-a", "cloud", "codex-a/bk", "backup folder"),
         (
             "\"skills\"",
             "codex-a",
@@ -59,21 +59,18 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
             "codex-a/skills/bk",
             "skills",
         ),
-        (
-            "\"x/y\"",
-            "codex-a",
-            "cloud",
-            "codex-a/x",
-            "folder of backups",
-        ),
+        ("\"x/y\"", "codex-a", "cloud", "codex-a/x", "backup folder"),
         ("", "codex-a", "manager-a", "bk", "manager home"),
         ("", "", "cloud", "bk", "Codex home"),
     ] {
         places(&pair, roots, local, cloud, backups);
         for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
             let run = pair.run("a", args).code(4);
-            assert!(run.stderr.contains("lies in"), "{run}");
-            assert!(run.stderr.contains(told), "{told}: {run}");
+            assert!(run.stderr.contains("is inside"), "{run}");
+            assert!(
+                run.stderr.contains(expected_message),
+                "{expected_message}: {run}"
+            );
             assert!(run.stderr.contains("nothing was changed"), "{run}");
         }
     }
@@ -83,7 +80,7 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
     let mut before = before;
     before.0.remove(Path::new("a.toml"));
     assert_same_tree(&before, &after);
-    // What is not synced is nobody's concern.
+    // Folders that are not synced may overlap.
     for (roots, backups) in [
         ("\"skills\"", "codex-a/bk"),
         ("\"skills\"", "codex-a/skills-bk"),
@@ -95,7 +92,7 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
 }
 
 #[test]
-fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
+fn folders_inside_the_home_need_a_glob_that_excludes_all_files() {
     let pair = Pair::new();
     let with_globs = |backups: &str, globs: &str| {
         places(&pair, "", "codex-a", "cloud", backups);
@@ -115,7 +112,7 @@ fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
     ] {
         with_globs("codex-a/bk", globs);
         let run = pair.run("a", &["validate"]).code(4);
-        assert!(run.stderr.contains("folder of backups"), "{globs}: {run}");
+        assert!(run.stderr.contains("backup folder"), "{globs}: {run}");
         with_globs("bk", globs);
         let args = [
             "--manager-home",
@@ -135,13 +132,13 @@ fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
 }
 
 #[test]
-fn a_home_whose_conversations_are_a_link_to_the_cloud_folder_is_refused() {
+fn a_home_linked_to_the_cloud_folder_is_refused() {
     let pair = Pair::new();
     let sessions = pair.home("a").join("sessions");
     symlink(pair.0.path(""), &sessions).unwrap();
     let run = pair.run("a", &["plan"]).code(4);
     assert!(
-        run.stderr.contains("lies in sessions of the Codex home"),
+        run.stderr.contains("is inside sessions of the Codex home"),
         "{run}"
     );
     fs::remove_file(&sessions).unwrap();
@@ -156,7 +153,7 @@ fn a_home_whose_conversations_are_a_link_to_the_cloud_folder_is_refused() {
 }
 
 #[test]
-fn a_link_at_the_top_of_a_home_stays_and_what_it_leads_to_travels() {
+fn a_link_at_the_top_of_a_home_stays_and_its_target_is_synced() {
     for roots in [
         "",
         "[targets]\ninclude_roots = [\"AGENTS.md\", \"history.jsonl\", \"skills\"]\n",
@@ -218,7 +215,7 @@ fn a_link_at_the_top_of_a_home_stays_and_what_it_leads_to_travels() {
 }
 
 #[test]
-fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there() {
+fn an_unfollowed_link_is_reported_and_its_counterpart_stays() {
     let pair = Pair::synced(&[
         (SKILL, "one"),
         ("AGENTS.md", "one"),
@@ -251,7 +248,7 @@ fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there(
     let _ = pair.run("b", &["run", "--apply"]).code(6);
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another");
     assert_eq!(pair.text("cloud", "AGENTS.md"), "one");
-    // Once the link is gone, what waited comes.
+    // Once the link is gone, the waiting files are copied.
     pair.configure("b", "");
     fs::remove_file(home.join("skills/mine")).unwrap();
     fs::remove_file(home.join("AGENTS.md")).unwrap();
@@ -261,7 +258,7 @@ fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there(
 }
 
 #[test]
-fn a_link_that_a_glob_leaves_out_deletes_nothing_of_what_was_below_its_name() {
+fn an_excluded_link_deletes_nothing() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         let more = "[sync]\ndelete_policy = \"propagate\"\n[filters]\nexclude_globs = [\"skills/big\", \"s/big\"]\n";
@@ -281,14 +278,14 @@ fn a_link_that_a_glob_leaves_out_deletes_nothing_of_what_was_below_its_name() {
     let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(json["skipped"][0]["path"], "skills/big");
-    // One that nothing is below is nobody's concern.
+    // A link without synced paths below is not reported.
     assert_eq!(json["left_out"].as_array().unwrap().len(), 0, "{json}");
     assert_eq!(actions(&pair.apply("b")), [""; 0]);
     assert_eq!(pair.text("b", "skills/big/x"), "x");
 }
 
 #[test]
-fn a_link_on_the_way_to_a_root_in_the_cloud_folder_leads_nowhere() {
+fn a_link_above_a_root_in_the_cloud_folder_is_not_followed() {
     let pair = Pair::new();
     pair.configure("a", "[targets]\ninclude_roots = [\"skills/mine\"]\n");
     pair.0.write("outside/mine/SKILL.md", "planted");
@@ -298,7 +295,7 @@ fn a_link_on_the_way_to_a_root_in_the_cloud_folder_leads_nowhere() {
 }
 
 #[test]
-fn archiving_goes_over_where_the_two_folders_are_on_two_disks() {
+fn archiving_is_synced_across_two_disks() {
     let pair = Pair::new();
     let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
         return;
@@ -329,7 +326,7 @@ fn archiving_goes_over_where_the_two_folders_are_on_two_disks() {
 }
 
 #[test]
-fn what_is_called_as_clients_call_what_is_theirs_is_left_out_by_name() {
+fn files_named_like_client_scratch_files_are_reported() {
     let pair = Pair::new();
     let named = [
         "skills/mine/._config",
@@ -366,19 +363,23 @@ fn what_is_called_as_clients_call_what_is_theirs_is_left_out_by_name() {
         assert_eq!(paths, named);
         assert_eq!(json["summary"]["left_out"], 7);
     }
-    let told = "left out: skills/mine/notes.part: ";
+    let expected_message = "left out: skills/mine/notes.part: ";
     for (args, is_told) in [
         (&["run", "--apply"][..], false),
         (&["-v", "run", "--apply"], true),
         (&["plan"], true),
     ] {
         let run = pair.run("a", args).code(0);
-        assert_eq!(run.stderr.contains(told), is_told, "{args:?}: {run}");
+        assert_eq!(
+            run.stderr.contains(expected_message),
+            is_told,
+            "{args:?}: {run}"
+        );
     }
     pair.put("a", "skills/mine/more.part", "mine");
     for is_told in [true, false] {
         let run = pair.run("a", &["run", "--apply"]).code(0);
-        assert_eq!(run.stderr.contains(told), is_told, "{run}");
+        assert_eq!(run.stderr.contains(expected_message), is_told, "{run}");
     }
     fs::remove_file(pair.home("a").join("skills/mine/more.part")).unwrap();
     for n in 0..9 {
@@ -390,7 +391,7 @@ fn what_is_called_as_clients_call_what_is_theirs_is_left_out_by_name() {
 }
 
 #[test]
-fn the_parent_of_a_folder_that_is_new_is_made_durable() {
+fn the_parent_of_a_new_folder_is_flushed() {
     if !can_inject() {
         return;
     }
@@ -430,7 +431,7 @@ fn the_parent_of_a_folder_that_is_new_is_made_durable() {
 }
 
 #[test]
-fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
+fn i2_a_killed_move_to_another_disk_is_completed() {
     if !can_inject() {
         return;
     }
@@ -466,7 +467,7 @@ fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
 }
 
 #[test]
-fn a_link_to_settings_that_nobody_may_write_to_stops_nothing_else() {
+fn a_link_to_read_only_settings_does_not_stop_the_run() {
     let pair = Pair::new();
     let store = pair.0.path("store");
     let Some(_mount) = Mount::small(&store, 64) else {
@@ -493,7 +494,7 @@ fn a_link_to_settings_that_nobody_may_write_to_stops_nothing_else() {
 }
 
 #[test]
-fn settings_that_run_commands_are_never_written_through_a_link() {
+fn settings_that_run_commands_are_never_written_through_links() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[targets]\ninclude_roots = [\"config.toml\"]\n");
@@ -513,7 +514,7 @@ fn settings_that_run_commands_are_never_written_through_a_link() {
 }
 
 #[test]
-fn a_file_here_and_a_folder_there_are_named_and_all_else_is_synced() {
+fn a_file_against_a_folder_is_reported_and_the_rest_is_synced() {
     for (here, there) in [
         ("skills/x", "skills/x/f"),
         ("skills/x/f", "skills/x"),
@@ -539,7 +540,7 @@ fn a_file_here_and_a_folder_there_are_named_and_all_else_is_synced() {
         }
         assert_eq!(pair.text("a", here), "of here");
         assert_eq!(pair.text("cloud", there), "of there");
-        // The user decides.
+        // The user decides by renaming.
         fs::rename(
             pair.home("a").join("skills/x"),
             pair.home("a").join("skills/y"),
@@ -551,7 +552,7 @@ fn a_file_here_and_a_folder_there_are_named_and_all_else_is_synced() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_one_is_named() {
+fn a_special_file_in_the_place_of_a_file_is_reported() {
     let pair = Pair::new();
     pair.put("a", "AGENTS.md", "x");
     pair.put("a", SKILL, "x");
@@ -572,7 +573,7 @@ fn what_is_no_file_in_the_place_of_one_is_named() {
 }
 
 #[test]
-fn a_link_to_what_never_travels_brings_nothing_out_of_the_home_and_nothing_into_it() {
+fn a_link_to_an_excluded_file_is_not_synced() {
     let login =
         "{\n  \"tokens\": {\"access_token\": \"secret\", \"refresh_token\": \"secret\"}\n}\n";
     let settings = "model = \"mine\"\n";
@@ -624,7 +625,7 @@ fn a_link_to_what_never_travels_brings_nothing_out_of_the_home_and_nothing_into_
 }
 
 #[test]
-fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_deletions() {
+fn changes_between_file_and_folder_are_synced_with_propagate() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -652,7 +653,7 @@ fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_dele
 }
 
 #[test]
-fn a_disk_behind_a_link_that_is_not_mounted_is_refused_as_one_without_a_link() {
+fn an_unmounted_disk_behind_a_link_is_refused() {
     // The link is above the cloud folder, or is the cloud folder.
     for (link, to, cloud) in [
         ("link", "disk", "link/codex"),
@@ -689,7 +690,7 @@ fn a_disk_behind_a_link_that_is_not_mounted_is_refused_as_one_without_a_link() {
 }
 
 #[test]
-fn a_home_behind_a_link_that_is_not_mounted_is_refused() {
+fn an_unmounted_home_behind_a_link_is_refused() {
     let pair = Pair::new();
     fs::create_dir_all(pair.0.path("disk/codex")).unwrap();
     symlink(pair.0.path("disk"), pair.0.path("link")).unwrap();
@@ -706,7 +707,7 @@ fn a_home_behind_a_link_that_is_not_mounted_is_refused() {
 }
 
 #[test]
-fn a_file_in_the_place_of_a_folder_of_ours_is_refused() {
+fn a_file_in_the_place_of_the_managers_folder_is_refused() {
     for place in [
         ".codex-manager",
         ".codex-manager/machines",
@@ -714,7 +715,7 @@ fn a_file_in_the_place_of_a_folder_of_ours_is_refused() {
     ] {
         let pair = Pair::new();
         pair.put("a", SKILL, "one");
-        pair.put("cloud", place, "of somebody");
+        pair.put("cloud", place, "of the user");
         let before = pair.tree();
         for args in [&["plan"][..], &["run", "--apply"]] {
             let run = pair.run("a", args).code(5);
@@ -743,7 +744,7 @@ fn a_cloud_folder_that_is_a_file_is_refused_before_anything_is_planned() {
 }
 
 #[test]
-fn what_is_called_as_our_own_files_is_left_out_by_name() {
+fn files_named_like_the_managers_own_are_reported() {
     let pair = Pair::new();
     pair.put("a", "skills/mine/.codex-manager/notes.md", "mine");
     pair.put("a", SKILL, "x");
@@ -751,14 +752,11 @@ fn what_is_called_as_our_own_files_is_left_out_by_name() {
     assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
     let left = &json["left_out"][0];
     assert_eq!(left["path"], "skills/mine/.codex-manager", "{json}");
-    assert_eq!(
-        left["reason"],
-        "its name is one that codex-manager keeps for itself"
-    );
+    assert_eq!(left["reason"], "its name is reserved for codex-manager");
 }
 
 #[test]
-fn a_root_in_another_letter_case_is_named() {
+fn a_root_in_another_letter_case_is_reported() {
     let pair = Pair::new();
     if pair
         .put("a", SKILL, "x")
@@ -776,35 +774,34 @@ fn a_root_in_another_letter_case_is_named() {
     );
     for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
         let run = pair.run("a", args).code(0);
-        assert_eq!(
-            run.stderr.matches("include_roots names").count(),
-            2,
-            "{run}"
-        );
+        assert_eq!(run.stderr.matches("include_roots has").count(), 2, "{run}");
         assert!(run.stderr.contains("\"skills\""), "{run}");
         assert!(run.stderr.contains("\"AGENTS.md\""), "{run}");
     }
     places(&pair, "\"skills\"", "codex-a", "cloud", "bk");
     let run = pair.run("a", &["validate"]).code(0);
-    assert!(!run.stderr.contains("include_roots names"), "{run}");
+    assert!(!run.stderr.contains("include_roots has"), "{run}");
 }
 
 #[test]
-fn a_preflight_fails_where_something_stands_in_the_place_of_the_backups() {
+fn preflight_fails_if_the_backup_folder_is_blocked() {
     let pair = Pair::new();
     pair.apply("a");
     let _ = pair.run("a", &["preflight"]).code(0);
     let backups = pair.0.path("backups-a");
     fs::write(&backups, "a file").unwrap();
     let run = pair.run("a", &["preflight"]).code(5);
-    assert!(run.stdout.contains("no backup can be made there"), "{run}");
+    assert!(
+        run.stdout.contains("the backup folder is not writable"),
+        "{run}"
+    );
     fs::remove_file(&backups).unwrap();
     symlink(pair.0.path("nowhere"), &backups).unwrap();
     let _ = pair.run("a", &["preflight"]).code(5);
 }
 
 #[test]
-fn a_link_keeps_its_place_where_another_file_differs_from_it_by_letter_case() {
+fn a_link_stays_if_another_name_differs_in_letter_case() {
     let pair = Pair::new();
     let theirs = pair.put("cloud", "skills/s/Note.md", "of another, and longer");
     at(&theirs, 1_900_000_000);
@@ -823,7 +820,7 @@ fn a_link_keeps_its_place_where_another_file_differs_from_it_by_letter_case() {
 }
 
 #[test]
-fn a_file_named_as_one_of_codex_s_but_for_letter_case_is_neither_merged_nor_in_its_way() {
+fn a_codex_file_in_another_letter_case_is_not_merged() {
     let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
     for (real, other) in [
         ("history.jsonl", "History.jsonl"),
@@ -835,14 +832,14 @@ fn a_file_named_as_one_of_codex_s_but_for_letter_case_is_neither_merged_nor_in_i
         }
         pair.put("a", real, &line(1));
         pair.apply("a");
-        // On a machine where both can be, somebody has a file of that name.
+        // A user of a case-sensitive disk has a file of that name.
         pair.put("b", other, "notes of mine\n");
         let json = pair.apply("b");
         assert!(json["left_out"].to_string().contains(other), "{json}");
         assert_eq!(pair.text("b", real), line(1));
         assert_eq!(pair.text("b", other), "notes of mine\n");
         assert!(!pair.cloud().join(other).exists());
-        // And in the cloud folder, beside the real one and in its place.
+        // And in the cloud folder, beside the real file and in its place.
         pair.put("cloud", other, &line(7));
         pair.put("a", real, &[line(1), line(2)].concat());
         let json = pair.apply("a");

@@ -1,11 +1,11 @@
-//! What a sync overwrites: kept, put back, and for how long.
+//! Snapshots of overwritten files: backup, restore and retention.
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, at};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-/// The names of snapshots, and a time for each.
+/// Sets the mtime of a snapshot.
 fn snapshot_at(pair: &Pair, name: &str, secs: u64) {
     let path = pair.0.path("backups-b").join(name);
     let folder = fs::File::open(path).unwrap();
@@ -14,7 +14,7 @@ fn snapshot_at(pair: &Pair, name: &str, secs: u64) {
 }
 
 #[test]
-fn what_is_overwritten_is_kept_and_put_back() {
+fn overwritten_files_are_backed_up_and_restored() {
     for compression in ["none", "zip"] {
         let pair = Pair::new();
         pair.configure(
@@ -27,7 +27,7 @@ fn what_is_overwritten_is_kept_and_put_back() {
         pair.apply("b");
         pair.put("a", SKILL, "two");
         pair.apply("a");
-        // Foreign things in the folder of backups are nobody's to remove.
+        // Retention does not remove foreign entries of the backup folder.
         let foreign = pair.0.write("backups-b/other-20200101T000000Z/x", "mine");
         let json = pair.apply("b");
         let snapshot = json["snapshot"].as_str().unwrap().to_owned();
@@ -55,7 +55,7 @@ fn what_is_overwritten_is_kept_and_put_back() {
 }
 
 #[test]
-fn what_was_overwritten_in_the_cloud_goes_back_there_and_the_hint_says_so() {
+fn overwritten_cloud_files_are_restored_as_the_hint_says() {
     let pair = Pair::new();
     pair.put("b", SKILL, "one");
     pair.apply("b");
@@ -67,7 +67,7 @@ fn what_was_overwritten_in_the_cloud_goes_back_there_and_the_hint_says_so() {
     let json = pair.run("b", &["restore", "--dry-run", "--json"]).code(0);
     assert_eq!(json.json()["target"], "cloud");
     let run = pair.run("b", &["restore", "--apply"]).code(0);
-    assert!(run.stdout.contains("put back 1 file ("), "{run}");
+    assert!(run.stdout.contains("restored 1 file ("), "{run}");
     assert_eq!(pair.text("cloud", SKILL), "one");
     assert_eq!(pair.text("b", SKILL), "two, newer");
     let _ = pair
@@ -77,7 +77,7 @@ fn what_was_overwritten_in_the_cloud_goes_back_there_and_the_hint_says_so() {
 }
 
 #[test]
-fn nothing_is_put_back_into_a_cloud_folder_that_is_not_there_or_leads_elsewhere() {
+fn a_missing_or_linked_cloud_folder_is_not_restored_to() {
     let pair = Pair::new();
     pair.put("b", SKILL, "one");
     pair.apply("b");
@@ -105,7 +105,7 @@ fn nothing_is_put_back_into_a_cloud_folder_that_is_not_there_or_leads_elsewhere(
 }
 
 #[test]
-fn the_latest_snapshot_is_that_of_the_latest_time_and_lies_in_the_folder_of_backups() {
+fn the_latest_snapshot_is_chosen_by_mtime() {
     let pair = Pair::new();
     for (name, text) in [
         ("b-20261101T000000Z", "first"),
@@ -132,7 +132,7 @@ fn the_latest_snapshot_is_that_of_the_latest_time_and_lies_in_the_folder_of_back
 }
 
 #[test]
-fn a_zip_that_names_what_lies_outside_or_a_login_puts_nothing_back() {
+fn a_zip_with_outside_paths_or_a_login_is_not_restored() {
     use std::io::Write;
     for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
         let pair = Pair::new();
@@ -152,7 +152,7 @@ fn a_zip_that_names_what_lies_outside_or_a_login_puts_nothing_back() {
 }
 
 #[test]
-fn retention_goes_by_age_and_number_and_touches_only_its_own() {
+fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
     for (more, left) in [
         ("max_backups = 2", 2),
         ("retention_days = 30", 2),
@@ -172,15 +172,13 @@ fn retention_goes_by_age_and_number_and_touches_only_its_own() {
             names.sort();
             names
         };
-        // Both have the time of the clock of the tests; the first one is made old.
+        // Both have the time of the test clock; the first one is made older.
         let old = backups.join("b-20261001T000000Z");
         fs::rename(backups.join(&ours()[0]), &old).unwrap();
         let foreign = pair
             .0
-            .write("backups-b/b-20190101T000000Z/skills/x", "not ours");
-        let other = pair
-            .0
-            .write("backups-b/desk-20190101T000000Z/x", "not ours");
+            .write("backups-b/b-20190101T000000Z/skills/x", "foreign");
+        let other = pair.0.write("backups-b/desk-20190101T000000Z/x", "foreign");
         pair.put("b", SKILL, "four, and then some");
         let run = pair.run("b", &["run", "--apply"]).code(0);
         let is_asserted = run.stderr.contains("removed 1 old snapshot");
@@ -195,8 +193,8 @@ fn retention_goes_by_age_and_number_and_touches_only_its_own() {
 }
 
 #[test]
-fn the_version_that_a_decision_drops_is_kept_and_can_be_put_back() {
-    // In conflict, and kept as a fork by a policy.
+fn a_dropped_version_can_be_restored() {
+    // As a conflict, and as a conflict copy by policy.
     for (policy, keep, compression, before_overwrite) in [
         ("manual_abort", "local", "none", true),
         ("manual_abort", "cloud", "zip", false),
@@ -235,7 +233,7 @@ fn the_version_that_a_decision_drops_is_kept_and_can_be_put_back() {
         ];
         let _ = pair.run("b", &back).code(0);
         assert_eq!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
-        // It goes on, and what it replaces is a version like any other.
+        // The restored version continues, and the replaced one is a version like any other.
         let json = pair.apply("b");
         assert_eq!(pair.text("b", ROLLOUT), *dropped, "{json}");
         assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
@@ -244,7 +242,7 @@ fn the_version_that_a_decision_drops_is_kept_and_can_be_put_back() {
 }
 
 #[test]
-fn what_killed_runs_left_of_snapshots_is_removed_and_what_is_being_made_is_not() {
+fn unfinished_snapshots_of_killed_runs_are_removed() {
     let pair = Pair::new();
     let backups = pair.0.path("backups-b");
     let left = |name: &str, is_locked: bool, secs: u64| {
@@ -277,7 +275,7 @@ fn what_killed_runs_left_of_snapshots_is_removed_and_what_is_being_made_is_not()
 }
 
 #[test]
-fn nothing_is_put_back_into_a_cloud_folder_that_looks_not_mounted() {
+fn an_unmounted_cloud_folder_is_not_restored_to() {
     let pair = Pair::new();
     pair.put("b", SKILL, "one");
     pair.apply("b");
@@ -303,16 +301,19 @@ fn nothing_is_put_back_into_a_cloud_folder_that_looks_not_mounted() {
 }
 
 #[test]
-fn a_snapshot_whose_file_has_no_place_puts_nothing_back() {
+fn a_snapshot_with_a_blocked_destination_restores_nothing() {
     let kept = "backups-b/b-20261101T000000Z";
-    for (there, told) in [("skills/x", "a file is"), ("skills/x/y/z", "a folder is")] {
+    for (there, expected) in [
+        ("skills/x", "a file blocks"),
+        ("skills/x/y/z", "a folder blocks"),
+    ] {
         let pair = Pair::new();
         pair.0.write(&format!("{kept}/AGENTS.md"), "kept");
         pair.0.write(&format!("{kept}/skills/x/y"), "kept");
         pair.put("b", there, "mine");
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode]).code(5);
-            assert!(run.stderr.contains(told), "{run}");
+            assert!(run.stderr.contains(expected), "{run}");
             assert!(run.stderr.contains("nothing was changed"), "{run}");
         }
         assert_eq!(pair.text("b", there), "mine");
@@ -321,7 +322,7 @@ fn a_snapshot_whose_file_has_no_place_puts_nothing_back() {
 }
 
 #[test]
-fn a_snapshot_whose_list_cannot_be_used_is_refused_and_not_taken_for_another_program_s() {
+fn a_snapshot_with_an_unusable_list_is_refused() {
     for (list, why) in [
         ("{\"schema\":1,\"fil", "EOF"),
         ("{\"schema\":9,\"things\":[]}", "newer codex-manager"),
@@ -341,7 +342,7 @@ fn a_snapshot_whose_list_cannot_be_used_is_refused_and_not_taken_for_another_pro
 }
 
 #[test]
-fn temp_files_of_killed_runs_are_removed_among_our_own_files_as_well() {
+fn temp_files_of_killed_runs_are_removed_in_the_managers_folders() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     let replicas = fs::read_dir(pair.0.path("manager-b/sync")).unwrap();
     let replica = replicas.map(|entry| entry.unwrap().path()).next().unwrap();
@@ -358,7 +359,7 @@ fn temp_files_of_killed_runs_are_removed_among_our_own_files_as_well() {
 }
 
 #[test]
-fn an_old_snapshot_that_cannot_be_read_fails_no_run_and_stays() {
+fn an_unreadable_old_snapshot_stays_and_fails_no_run() {
     use std::io::Write;
     let pair = Pair::new();
     pair.configure("b", "[backup]\nmax_backups = 1\n");
@@ -384,7 +385,7 @@ fn an_old_snapshot_that_cannot_be_read_fails_no_run_and_stays() {
 }
 
 #[test]
-fn a_conversation_that_quotes_a_token_is_put_back() {
+fn a_conversation_that_quotes_a_token_is_restored() {
     let pair = Pair::new();
     let quoting = format!("{META}{{\"access_token\":\"quoted\"}}\n");
     pair.sync(&[(ROLLOUT, &quoting)]);
@@ -398,7 +399,7 @@ fn a_conversation_that_quotes_a_token_is_put_back() {
 }
 
 #[test]
-fn a_conversation_made_by_a_killed_decision_and_gone_on_with_is_not_made_again() {
+fn a_conversation_of_a_killed_decision_is_not_created_twice() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     let _ = pair.diverge();
@@ -423,7 +424,7 @@ fn a_conversation_made_by_a_killed_decision_and_gone_on_with_is_not_made_again()
         .unwrap()
         .to_owned();
     let made = pair.home("b").join(ROLLOUT.replace(ID, &new));
-    // As it was before the decision was noted.
+    // The state before the decision was recorded.
     for (from, to) in [(&kept[0], &sync), (&kept[1], &ours)] {
         fs::remove_dir_all(to).unwrap();
         copy(from, to);
@@ -436,7 +437,7 @@ fn a_conversation_made_by_a_killed_decision_and_gone_on_with_is_not_made_again()
 }
 
 #[test]
-fn a_time_before_1970_is_kept_in_a_snapshot_and_put_back() {
+fn an_mtime_before_1970_is_restored() {
     for compression in ["none", "zip"] {
         let pair = Pair::new();
         pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
@@ -455,7 +456,7 @@ fn a_time_before_1970_is_kept_in_a_snapshot_and_put_back() {
 }
 
 #[test]
-fn a_conversation_that_cannot_be_unpacked_and_has_a_kept_version_stops_nothing_else() {
+fn an_unreadable_conversation_with_a_conflict_copy_does_not_stop_the_run() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     pair.diverge();
@@ -463,7 +464,7 @@ fn a_conversation_that_cannot_be_unpacked_and_has_a_kept_version_stops_nothing_e
     assert_eq!(pair.apply("b")["summary"]["forks"], 1);
     let home = pair.home("b");
     fs::remove_file(home.join(ROLLOUT)).unwrap();
-    // A frame that ends too early.
+    // A zstd frame that ends too early.
     let broken = [0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x40, 0xff];
     fs::write(home.join(format!("{ROLLOUT}.zst")), broken).unwrap();
     pair.put("b", SKILL, "mine");
@@ -473,7 +474,7 @@ fn a_conversation_that_cannot_be_unpacked_and_has_a_kept_version_stops_nothing_e
 }
 
 #[test]
-fn a_file_that_looks_like_a_login_is_left_out_of_a_restore_and_the_others_go_back() {
+fn a_file_that_looks_like_a_login_is_not_restored() {
     for compression in ["none", "zip"] {
         let pair = Pair::new();
         let more = format!("[backup]\ncompression = \"{compression}\"\n");
@@ -481,7 +482,7 @@ fn a_file_that_looks_like_a_login_is_left_out_of_a_restore_and_the_others_go_bac
         let other = "skills/mine/notes.json";
         let login = "{\"refresh_token\":\"kept where it is\"}";
         pair.sync(&[(SKILL, "one"), (other, "{}")]);
-        // It became one here, and is replaced all the same: what is overwritten is kept.
+        // The file became unreadable and is replaced all the same; the snapshot has the former content.
         pair.put("a", SKILL, "two");
         pair.put("a", other, "{\"two\":2}");
         pair.apply("a");
@@ -506,7 +507,7 @@ fn a_file_that_looks_like_a_login_is_left_out_of_a_restore_and_the_others_go_bac
     }
 }
 
-/// Replaces a file of a snapshot, and what its list says of the size.
+/// Replaces a file of a snapshot and its size in the list.
 fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
     use std::io::{Read, Write};
     let list = ".codex-manager-snapshot.json";
@@ -547,7 +548,7 @@ fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
 }
 
 #[test]
-fn kept_versions_of_two_files_of_one_name_stay_apart() {
+fn conflict_copies_of_two_files_with_one_name_are_distinct() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     let paths = ["x", "y"].map(|folder| format!("sessions/{folder}/rollout-mine.jsonl"));
@@ -555,7 +556,7 @@ fn kept_versions_of_two_files_of_one_name_stay_apart() {
     for path in &paths {
         pair.sync(&[(path, "{\"n\":0}\n")]);
     }
-    // The same text is kept of both.
+    // Both have a conflict copy with the same text.
     for path in &paths {
         pair.put("a", path, &text("a"));
         pair.put("b", path, &text("b, which is longer"));
@@ -565,7 +566,7 @@ fn kept_versions_of_two_files_of_one_name_stay_apart() {
     let json = pair.apply("b");
     let mut forks: Vec<_> = json["forks"].as_array().unwrap().clone();
     assert_eq!(forks.len(), 2, "{json}");
-    // They are the same on the other machine, which knows whose they are.
+    // The other machine has the same conflict copies and knows their conversations.
     let json = pair.apply("a");
     assert_eq!(*json["forks"].as_array().unwrap(), forks, "{json}");
     let first = forks.remove(0);
@@ -588,7 +589,7 @@ fn kept_versions_of_two_files_of_one_name_stay_apart() {
 }
 
 #[test]
-fn a_clock_that_is_years_off_for_a_while_makes_no_snapshot_old() {
+fn a_wrong_clock_makes_no_snapshot_old() {
     for (off, right) in [
         ("1996-11-27T12:00:00Z", "2026-11-20T12:00:00Z"),
         ("2056-11-12T12:00:00Z", "2026-11-20T12:00:00Z"),
@@ -619,7 +620,7 @@ fn a_clock_that_is_years_off_for_a_while_makes_no_snapshot_old() {
             for (n, clock) in clocks.iter().enumerate() {
                 pair.0.set("CODEX_MANAGER_NOW", clock);
                 let text = format!("{}", n + 1);
-                // Another length: nothing goes by time.
+                // A different length, so that mtime does not matter.
                 pair.put("b", SKILL, &text.repeat(n + 2));
                 pair.apply("b");
                 assert_eq!(kept(&pair), texts, "{clocks:?} {n}");
@@ -630,7 +631,7 @@ fn a_clock_that_is_years_off_for_a_while_makes_no_snapshot_old() {
                 pair.apply("b");
                 assert_eq!(kept(&pair).len(), 4, "{clocks:?} {clock}");
             }
-            // The one that was made first goes first, whatever its name says.
+            // The snapshot that was created first is removed first, whatever its name says.
             pair.put("b", SKILL, "the last one");
             pair.apply("b");
             assert_eq!(kept(&pair), texts[1..], "{clocks:?}");

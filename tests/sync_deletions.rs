@@ -1,14 +1,14 @@
-//! Deletions that go over, and runs that are killed amid them.
+//! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{Pair, actions};
 use std::fs;
 
-/// At how many calls of a name a run is killed, at most.
+/// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 12;
 const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
 
-/// Machines that send deletions on and have so many skills alike.
+/// Creates machines that propagate deletions and have `count` equal skills.
 fn deleting(names: &[&str], count: usize) -> Pair {
     let pair = Pair::new();
     for name in names {
@@ -47,11 +47,11 @@ fn is_there(pair: &Pair, name: &str, n: usize) -> bool {
 }
 
 #[test]
-fn i2_a_few_deletions_amid_which_a_run_is_killed_go_over_all_the_same() {
+fn i2_a_few_deletions_of_a_killed_run_are_completed() {
     if !can_inject() {
         return;
     }
-    // Whoever comes first then.
+    // The result is the same whichever machine syncs first.
     for names in [["a", "b"], ["b", "a"]] {
         for call in ["unlink", "fsync"] {
             for number in 1..=KILLS {
@@ -80,7 +80,7 @@ fn i2_a_few_deletions_amid_which_a_run_is_killed_go_over_all_the_same() {
 }
 
 #[test]
-fn i2_many_deletions_that_were_meant_go_on_where_a_killed_run_stopped() {
+fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
     if !can_inject() {
         return;
     }
@@ -95,7 +95,7 @@ fn i2_many_deletions_that_were_meant_go_on_where_a_killed_run_stopped() {
         let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
         let gone = (0..30).filter(is_gone).count();
         assert!((1..30).contains(&gone), "{number}: {gone}");
-        // Neither takes the folder for one that is not mounted, and nothing comes back.
+        // Neither machine takes the folder for unmounted, and no file comes back.
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
         pair.apply("a");
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
@@ -111,7 +111,7 @@ fn i2_many_deletions_that_were_meant_go_on_where_a_killed_run_stopped() {
 }
 
 #[test]
-fn what_is_gone_from_both_sides_is_deleted_for_all_and_many_at_once_are_not() {
+fn files_gone_from_both_sides_are_deleted_everywhere_unless_many() {
     let pair = deleting(&["a", "b"], 40);
     let remove = |n: usize| {
         for root in [pair.home("a"), pair.cloud()] {
@@ -132,7 +132,7 @@ fn what_is_gone_from_both_sides_is_deleted_for_all_and_many_at_once_are_not() {
 }
 
 #[test]
-fn with_few_files_a_few_deletions_go_over_and_more_than_half_of_them_are_held_back() {
+fn with_few_files_only_deletions_of_more_than_half_are_held_back() {
     for (files, deleted, held) in [
         (12, 2, 0),
         (12, 5, 0),
@@ -145,21 +145,21 @@ fn with_few_files_a_few_deletions_go_over_and_more_than_half_of_them_are_held_ba
         for n in 0..deleted {
             fs::remove_file(pair.home("a").join(skill(n))).unwrap();
         }
-        let told = format!("{deleted} of {files}");
+        let label = format!("{deleted} of {files}");
         let code = if held > 0 { 6 } else { 0 };
         let json = pair
             .run("a", &["run", "--apply", "--json"])
             .code(code)
             .json();
-        assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{told}");
+        assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{label}");
         for n in 0..deleted {
-            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{told}");
+            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{label}");
         }
     }
 }
 
 #[test]
-fn i2_a_file_that_came_to_life_again_ends_its_deletion_wherever_the_run_is_killed() {
+fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
     if !can_inject() {
         return;
     }
@@ -178,7 +178,7 @@ fn i2_a_file_that_came_to_life_again_ends_its_deletion_wherever_the_run_is_kille
             let ended = killed_at(&pair.0, &args, call, number);
             pair.apply("c");
             pair.apply("a");
-            // `b` is off, and the file is gone from the folder for a while.
+            // `b` is off, and the file is missing in the cloud folder for a while.
             fs::remove_file(pair.cloud().join(&gone)).unwrap();
             let expected = [format!("copy-to-cloud {gone}")];
             assert_eq!(actions(&pair.apply("a")), expected, "{call} {number}");

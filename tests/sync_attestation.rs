@@ -1,4 +1,4 @@
-//! `sync` and what arrives: who vouches for it, and under which name it comes.
+//! Which machine attests a file that arrives, and under which name it arrives.
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
@@ -17,7 +17,7 @@ fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_folder_that_was_filled_by_other_means_reaches_further_machines() {
+fn a_folder_filled_by_other_means_reaches_further_machines() {
     for compare in ["mtime", "mtime_hash_fallback", "three_way"] {
         let pair = Pair::new();
         for name in ["a", "b"] {
@@ -32,7 +32,7 @@ fn a_folder_that_was_filled_by_other_means_reaches_further_machines() {
                 at(&pair.put(name, path, text), 1_795_000_000);
             }
         }
-        // Of other times, with the same in it.
+        // Equal content with different mtimes.
         at(&pair.put("a", "skills/other/SKILL.md", "x"), 1_795_000_000);
         at(
             &pair.put("cloud", "skills/other/SKILL.md", "x"),
@@ -50,7 +50,7 @@ fn a_folder_that_was_filled_by_other_means_reaches_further_machines() {
 }
 
 #[test]
-fn files_of_a_machine_that_is_no_longer_reach_further_machines() {
+fn files_of_a_removed_machine_reach_further_machines() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     pair.put("a", "skills/mine/SKILL.md", "mine");
@@ -66,7 +66,7 @@ fn files_of_a_machine_that_is_no_longer_reach_further_machines() {
 }
 
 #[test]
-fn nobody_vouches_for_what_only_looks_like_what_is_here() {
+fn a_file_equal_only_by_size_and_mtime_is_not_attested() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
     let text = "x".repeat(300);
@@ -82,7 +82,7 @@ fn nobody_vouches_for_what_only_looks_like_what_is_here() {
 }
 
 #[test]
-fn a_name_that_the_client_spells_otherwise_is_the_same_file() {
+fn a_name_in_another_case_or_unicode_form_is_the_same_file() {
     for (mine, theirs) in [
         ("skills/mine/Case.md", "skills/mine/case.md"),
         ("skills/mine/caf\u{e9}.md", "skills/mine/cafe\u{301}.md"),
@@ -112,7 +112,7 @@ fn a_name_that_the_client_spells_otherwise_is_the_same_file() {
 }
 
 #[test]
-fn a_manifest_that_is_half_or_of_a_newer_version_vouches_for_nothing() {
+fn a_partial_or_newer_manifest_attests_nothing() {
     for (what, damage) in [
         (
             "half",
@@ -134,7 +134,10 @@ fn a_manifest_that_is_half_or_of_a_newer_version_vouches_for_nothing() {
         let _ = pair.run("b", &["run", "--apply"]).code(6);
         assert!(!pair.home("b").join(ROLLOUT).exists(), "{what}");
         let checks = pair.run("b", &["preflight"]).code(0);
-        assert!(checks.stdout.contains("has not arrived whole"), "{checks}");
+        assert!(
+            checks.stdout.contains("has not arrived completely"),
+            "{checks}"
+        );
         fs::write(&manifest, whole).unwrap();
         pair.apply("b");
         assert_eq!(pair.text("b", ROLLOUT), META);
@@ -142,7 +145,7 @@ fn a_manifest_that_is_half_or_of_a_newer_version_vouches_for_nothing() {
 }
 
 #[test]
-fn what_this_machine_wrote_and_forgot_is_not_waited_for() {
+fn sync_does_not_wait_for_this_machines_own_forgotten_files() {
     let longer = format!("{META}{{\"n\":1}}\n");
     for (here, action) in [(META, None), (&*longer, Some("copy-to-cloud"))] {
         let pair = Pair::new();
@@ -167,7 +170,7 @@ fn what_this_machine_wrote_and_forgot_is_not_waited_for() {
 }
 
 #[test]
-fn a_conversation_that_lies_in_two_folders_of_the_cloud_ends_in_one() {
+fn a_conversation_in_two_cloud_folders_ends_up_in_one() {
     let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
     for there in [META, "{}\n"] {
         let pair = Pair::new();
@@ -184,7 +187,7 @@ fn a_conversation_that_lies_in_two_folders_of_the_cloud_ends_in_one() {
 }
 
 #[test]
-fn a_change_that_leaves_size_and_time_as_they_were_is_seen_where_somebody_vouches_for_it() {
+fn an_attested_change_with_equal_size_and_mtime_is_detected() {
     const SKILL: &str = "skills/mine/SKILL.md";
     let turn = |n: u8| format!("{META}{{\"n\":{n}}}\n");
     for (path, old, new) in [
@@ -198,11 +201,12 @@ fn a_change_that_leaves_size_and_time_as_they_were_is_seen_where_somebody_vouche
         }
         at(&pair.put("b", path, &new), 1_795_000_001);
         pair.apply("b");
-        // The word comes before the file, and the client rounds times.
+        // The manifest arrives before the file, and the client rounds mtimes.
         let there = pair.put("cloud", path, &old);
         at(&there, 1_795_000_000);
-        // The version that a conversation had is a fork that comes, and goes: it is what is here. The other one is
-        // as long as that, and cannot be told from one that is older; that of a skill can.
+        // The former version of a conversation becomes a conflict copy and is dropped, because the local file
+        // contains it. The other version has the same length and cannot be distinguished from an older one;
+        // that of a skill can.
         let code = if path == SKILL { 6 } else { 0 };
         for _ in 0..2 {
             let _ = pair.run("a", &["run", "--apply"]).code(code);
@@ -225,7 +229,7 @@ fn a_change_that_leaves_size_and_time_as_they_were_is_seen_where_somebody_vouche
 }
 
 #[test]
-fn a_hidden_change_is_a_conflict_with_one_that_was_made_here() {
+fn a_change_with_equal_size_and_mtime_conflicts_with_a_local_edit() {
     let pair = Pair::new();
     let there = pair.cloud().join("AGENTS.md");
     at(&pair.put("b", "AGENTS.md", "use 4 spaces"), 1_795_000_000);
@@ -242,7 +246,7 @@ fn a_hidden_change_is_a_conflict_with_one_that_was_made_here() {
 }
 
 #[test]
-fn a_packed_conversation_that_another_machine_vouches_for_is_read_once() {
+fn an_attested_compressed_conversation_is_read_once() {
     let pair = Pair::new();
     let path = format!("{ROLLOUT}.zst");
     let level = ruzstd::encoding::CompressionLevel::Fastest;
@@ -253,7 +257,7 @@ fn a_packed_conversation_that_another_machine_vouches_for_is_read_once() {
         pair.apply(name);
     }
     let before = pair.tree();
-    // As long and as old: nobody has said that it is another one.
+    // Size and mtime are equal, and no machine attests another content.
     let there = pair.cloud().join(&path);
     let time = there.metadata().unwrap().modified().unwrap();
     fs::write(&there, vec![b'x'; packed.len()]).unwrap();
