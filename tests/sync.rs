@@ -1,4 +1,4 @@
-//! `sync` as it is typed, between two homes and a folder.
+//! `sync` on the command line, between two homes and a cloud folder.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -27,7 +27,7 @@ fn a_conversation_is_synced_to_another_machine_and_back() {
     let there = pair.home("b").join(ROLLOUT);
     let times = [&file, &there].map(|p| p.metadata().unwrap().modified().unwrap());
     assert_eq!(times[0], times[1], "times are kept");
-    // It grew there, and the clock there is slow.
+    // It grew on the other machine, whose clock is slow.
     let longer = format!("{META}{{\"n\":1}}\n");
     at(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
     pair.apply("b");
@@ -53,7 +53,7 @@ fn logins_and_databases_are_never_synced_and_naming_one_is_refused() {
     ];
     pair.put_all("a", &paths);
     assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud AGENTS.md"]);
-    // Nor from the folder into a home.
+    // The same holds from the cloud folder into a home.
     pair.put("cloud", "auth.json", "planted");
     assert_eq!(actions(&pair.apply("b")), ["copy-to-local AGENTS.md"]);
     pair.configure("b", "[targets]\ninclude_roots = [\"auth.json\"]\n");
@@ -84,7 +84,7 @@ fn diverged_conversations_are_a_conflict_and_change_nothing_until_resolved() {
     assert_eq!(run.json()["conflicts"][0]["path"], ROLLOUT);
     assert_same_tree(&before, &pair.0.tree("codex-b"));
     assert_eq!(pair.text("cloud", ROLLOUT), mine);
-    // Both go on: the one from here as a conversation of its own.
+    // Both versions continue; the local one becomes a new conversation.
     let run = pair
         .run("b", &["resolve", ID, "--keep", "both", "--json"])
         .code(0);
@@ -116,7 +116,7 @@ fn keep_both_works_after_earlier_decisions_and_with_existing_copies() {
             pair.apply("b");
         }
         pair.apply("a");
-        // Somebody brings it back by hand, and both go on.
+        // The user restores the file by hand, and both versions continue.
         pair.put("a", ROLLOUT, &mine);
         pair.apply("a");
         assert_eq!(pair.text("cloud", ROLLOUT), mine);
@@ -130,7 +130,7 @@ fn keep_both_works_after_earlier_decisions_and_with_existing_copies() {
         assert_eq!(pair.text("b", ROLLOUT), more);
         let own = ROLLOUT.replace(ID, &new);
         assert_eq!(pair.text("b", &own), mine.replace(ID, &new));
-        // What both had before may be kept as well; the other one is not.
+        // The version that both had may be kept too; the other one may not.
         pair.apply("b");
         let forks = fs::read_dir(pair.cloud().join(".codex-manager/forks")).unwrap();
         let texts = forks.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
@@ -147,7 +147,7 @@ fn with_a_policy_the_losing_version_becomes_a_conflict_copy() {
     let [mine, other] = pair.diverge();
     pair.apply("b");
     assert_eq!(pair.text("b", ROLLOUT), mine);
-    // It is reported, here and on the other machine, which has it as well.
+    // It is reported here and on the other machine, which has it too.
     for name in ["a", "b"] {
         let json = pair.apply(name);
         let again = pair.apply(name);
@@ -235,7 +235,7 @@ fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
     assert_same_tree(&before, &pair.0.tree("codex-a"));
     let _ = pair.run("a", &["run", "--apply", "--refill"]).code(0);
     assert_eq!(pair.text("cloud", ROLLOUT), META);
-    // One that is missing comes back; it is not deleted here.
+    // A missing file comes back and is not deleted locally.
     fs::remove_file(pair.cloud().join(ROLLOUT)).unwrap();
     pair.apply("a");
     assert_eq!(pair.text("cloud", ROLLOUT), META);
@@ -259,8 +259,8 @@ fn links_in_the_cloud_folder_are_not_followed() {
     link(&outside, "skills");
     link(&secret, "AGENTS.md");
     let run = pair.run("a", &["run", "--apply"]).code(6);
-    let told = "left alone: skills: a link is not followed";
-    assert!(run.stderr.contains(told), "{run}");
+    let message = "left alone: skills: a link is not followed";
+    assert!(run.stderr.contains(message), "{run}");
     pair.apply("b");
     assert!(!pair.home("b").join("AGENTS.md").exists());
     assert!(!pair.home("b").join("skills").exists());
@@ -300,7 +300,7 @@ fn many_deletions_are_held_back_and_the_rest_is_synced() {
     }
     pair.apply("a");
     pair.apply("b");
-    // All at once, on the machine itself.
+    // All at once, on the machine where they were deleted.
     fs::remove_dir_all(pair.home("a").join("skills")).unwrap();
     pair.put("a", ROLLOUT, META);
     for _ in 0..2 {
@@ -313,7 +313,7 @@ fn many_deletions_are_held_back_and_the_rest_is_synced() {
     }
     let _ = pair.run("a", &["run", "--apply", "--delete-many"]).code(0);
     assert!(!pair.cloud().join("skills/3/SKILL.md").exists());
-    // On the machine that is asked for them: the folder is there, for it has the word of the other.
+    // On the requested machine. The cloud folder is there, because it has the manifest of the other machine.
     pair.put("a", SKILL, "new");
     pair.apply("a");
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
@@ -353,7 +353,7 @@ fn a_configuration_of_codexsync_works_unchanged() {
     let text = fs::read_to_string(fixture).unwrap();
     env.write("config.toml", text);
     let run = env.run(["sync", "-c", "config.toml", "validate"]).code(0);
-    // codexSync requires the key; no file goes there here.
+    // codexSync requires the key; here it has no effect.
     assert_eq!(
         run.stderr,
         "warning: paths.temp_dir has no effect: temporary files are written next to the files that they replace\n"
@@ -381,7 +381,7 @@ fn init_writes_a_valid_configuration() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);
     let _ = env.run(["sync", "init"]).code(0);
-    // codexSync's exit code for it.
+    // codexSync has the same exit code for it.
     let _ = env.run(["sync", "init"]).code(4);
     let _ = env.run(["sync", "init", "--dry-run"]).code(4);
     let _ = env
@@ -466,7 +466,7 @@ fn the_default_log_is_in_the_manager_home() {
     let logs = pair.0.path("manager-a/logs");
     let _ = pair.run("a", &["run", "--dry-run"]).code(0);
     assert!(!logs.exists(), "a dry run writes nothing");
-    // As a scheduled job begins.
+    // A scheduled job starts with these flags.
     let _ = pair.run("a", &["run", "--dry-run", "--log"]).code(0);
     let _ = pair.run("a", &["run", "--apply", "--log"]).code(0);
     let texts = fs::read_dir(&logs).unwrap().flatten();
@@ -542,7 +542,7 @@ fn a_second_sync_at_the_same_time_is_refused() {
     pair.apply("a");
 }
 
-/// What lies on both sides with one time, as after a sync.
+/// Creates files that are equal on both sides with one mtime, as after a sync.
 fn sync_many_files(pair: &Pair, files: u32) {
     for number in 0..files {
         let id = format!("01a1f78b-4d30-7ef3-b0ee-{number:012x}");
@@ -574,7 +574,7 @@ fn unchanged_files_are_not_read() {
     ];
     let run = pair.0.run_unprivileged(&plan).code(0);
     assert!(run.stdout.contains("nothing to do: 21 files"), "{run}");
-    // Had it been read, that would have been said.
+    // A read of the file would have been reported.
     at(&skill, 1_795_000_001);
     let run = pair.0.run_unprivileged(&plan).code(6);
     assert!(
@@ -604,7 +604,7 @@ fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
     pair.put("a", "config.toml", &config);
     let history = "history.jsonl";
     pair.sync(&[(history, &lines(0, 6))]);
-    // Codex drops the oldest of them when it writes the next one.
+    // Codex drops the oldest lines when it writes the next one.
     pair.put("a", history, &lines(4, 7));
     let json = pair.apply("a");
     assert_eq!(actions(&json), ["merge history.jsonl"], "{json}");
@@ -615,7 +615,7 @@ fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
     }
     pair.apply("b");
     assert_eq!(pair.text("b", history), lines(0, 7));
-    // What is new elsewhere comes here; what is old stays there.
+    // New lines of the other machine are copied; the old ones stay there.
     pair.put("b", history, &(lines(0, 7) + &line(8)));
     pair.apply("b");
     pair.apply("a");
@@ -624,12 +624,12 @@ fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
         assert_eq!(actions(&pair.apply(name)), [""; 0]);
     }
     assert_eq!(pair.text("cloud", history), lines(0, 8));
-    // Dropped and nothing written: there is nothing to do.
+    // Lines were dropped and none was written, so there is nothing to do.
     pair.put("a", history, &lines(6, 8));
     assert_eq!(actions(&pair.apply("a")), [""; 0]);
     assert_eq!(pair.text("a", history), lines(6, 8));
     assert_eq!(pair.text("cloud", history), lines(0, 8));
-    // Where there is room again, they come back.
+    // With a higher limit they come back.
     pair.put("a", "config.toml", "");
     pair.apply("a");
     assert_eq!(pair.text("a", history), lines(0, 8));

@@ -1,4 +1,4 @@
-//! `sync` and what arrives: who vouches for it, and under which name it comes.
+//! Which machine attests a file that arrives, and under which name it arrives.
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
@@ -32,7 +32,7 @@ fn a_folder_filled_by_other_means_reaches_further_machines() {
                 at(&pair.put(name, path, text), 1_795_000_000);
             }
         }
-        // Of other times, with the same in it.
+        // Equal content with different mtimes.
         at(&pair.put("a", "skills/other/SKILL.md", "x"), 1_795_000_000);
         at(
             &pair.put("cloud", "skills/other/SKILL.md", "x"),
@@ -201,11 +201,12 @@ fn an_attested_change_with_equal_size_and_mtime_is_detected() {
         }
         at(&pair.put("b", path, &new), 1_795_000_001);
         pair.apply("b");
-        // The word comes before the file, and the client rounds times.
+        // The manifest arrives before the file, and the client rounds mtimes.
         let there = pair.put("cloud", path, &old);
         at(&there, 1_795_000_000);
-        // The version that a conversation had is a fork that comes, and goes: it is what is here. The other one is
-        // as long as that, and cannot be told from one that is older; that of a skill can.
+        // The former version of a conversation becomes a conflict copy and is dropped, because the local file
+        // contains it. The other version has the same length and cannot be distinguished from an older one;
+        // that of a skill can.
         let code = if path == SKILL { 6 } else { 0 };
         for _ in 0..2 {
             let _ = pair.run("a", &["run", "--apply"]).code(code);
@@ -256,7 +257,7 @@ fn an_attested_compressed_conversation_is_read_once() {
         pair.apply(name);
     }
     let before = pair.tree();
-    // As long and as old: nobody has said that it is another one.
+    // Size and mtime are equal, and no machine attests another content.
     let there = pair.cloud().join(&path);
     let time = there.metadata().unwrap().modified().unwrap();
     fs::write(&there, vec![b'x'; packed.len()]).unwrap();

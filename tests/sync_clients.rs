@@ -1,4 +1,4 @@
-//! Files that cloud clients put beside those of the user, and files that they take away amid a run.
+//! Files that cloud clients create beside those of the user, and files that they remove during a run.
 
 use crate::support::injection::{can_inject, traced};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
@@ -61,8 +61,7 @@ fn a_file_removed_during_a_run_is_reported_with_the_reason() {
     if !can_inject() {
         return;
     }
-    // It is there to be listed, and gone when it is opened: while it is judged, while it is copied, while it is
-    // merged.
+    // The file is listed and gone when it is opened: by the plan, by the copy, or by the merge.
     let history = "history.jsonl";
     for (path, older, newer) in [
         (SKILL, "one", "two, and more"),
@@ -103,18 +102,18 @@ fn a_file_removed_during_a_run_is_reported_with_the_reason() {
             ];
             let (output, log) = traced(&pair.0, &options, &args);
             let stderr = String::from_utf8_lossy(&output.stderr);
-            let told = format!("{side} {path}: {stderr}");
-            assert!(log.contains("INJECTED"), "{told}");
-            assert_eq!(output.status.code(), Some(6), "{told}");
-            assert!(!stderr.contains("os error"), "{told}");
+            let label = format!("{side} {path}: {stderr}");
+            assert!(log.contains("INJECTED"), "{label}");
+            assert_eq!(output.status.code(), Some(6), "{label}");
+            assert!(!stderr.contains("os error"), "{label}");
             let said = stderr
                 .lines()
                 .find(|line| line.contains(path))
-                .expect(&told);
-            assert!(said.contains("removed"), "{told}");
-            // All else is synced.
+                .expect(&label);
+            assert!(said.contains("removed"), "{label}");
+            // The rest is synced.
             assert_eq!(pair.text("cloud", "skills/other/SKILL.md"), "other");
-            assert_eq!(actions(&pair.apply("b")).len(), 1, "{told}");
+            assert_eq!(actions(&pair.apply("b")).len(), 1, "{label}");
         }
     }
 }

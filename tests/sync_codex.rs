@@ -1,4 +1,4 @@
-//! Two machines with the real Codex, as two homes and a folder between them.
+//! Two machines with the real Codex: two homes and a cloud folder.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -10,7 +10,7 @@ use crate::support::sign_in::{SignIn, signed_in_home};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Machine A is the lab's home, machine B another one beside it.
+/// Machine A uses the lab's home, machine B a home beside it.
 struct Two {
     lab: Lab,
     b: PathBuf,
@@ -20,7 +20,7 @@ impl Two {
     fn new() -> Option<Self> {
         let lab = Lab::new()?;
         let b = lab.world.path("home-b/.codex");
-        // Logins do not travel: there is one for each machine.
+        // Logins are not synced, so each machine has its own.
         signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
         fs::create_dir_all(lab.world.path("cloud")).expect("folder");
         let two = Self { lab, b };
@@ -58,7 +58,7 @@ impl Two {
     }
 }
 
-/// The folder that Codex's index has for a conversation.
+/// Returns the project folder that Codex's index has for a conversation.
 fn cwd_of(home: &Path, id: &str) -> String {
     let database = crate::support::lab::open(&home.join("state_5.sqlite"));
     let sql = "SELECT cwd FROM threads WHERE id=?1";
@@ -70,7 +70,7 @@ fn cwd_of(home: &Path, id: &str) -> String {
 fn a_conversation_continues_on_both_machines() {
     let Some(two) = Two::new() else { return };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
-    // Codex has an index on B already: what arrives comes after its first look.
+    // Codex on B has an index already, so that its first scan cannot find the new files.
     let own = lab.say_in(b, "at home on b");
     let id = lab.say("one");
     two.sync("a");
@@ -118,11 +118,11 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     two.sync("a");
     two.configure(&format!("[[paths.map]]\nfrom = {from:?}\nto = {to:?}\n"));
     two.sync("b");
-    // Before any Codex has looked.
+    // Before Codex has scanned the files.
     assert_eq!(cwd(b, &id), (to, name));
     assert_eq!(rows(b).len(), 3, "a row without a file is left alone");
     two.configure("");
-    // Without --all it goes by the folder that the conversation itself names (0.169).
+    // Without --all, Codex uses the folder stored in the conversation (0.169).
     let resumed = |which: &str, prompt: &str| -> String {
         let skip = "--skip-git-repo-check";
         let args = ["exec", "resume", "--all", skip, which, prompt];
@@ -175,7 +175,7 @@ fn keep_both_makes_two_conversations() {
     lab.go_on(b, &id, "on b");
     two.sync("a");
     two.sync("b");
-    // A's goes on, with nothing of B's shown in it; B's is kept.
+    // A's version continues without B's turns; B's version is kept.
     lab.go_on(b, &id, "after");
     assert_eq!(lab.shown(b, &id), ["one", "on a", "after"]);
     let args = [
@@ -240,10 +240,10 @@ fn in_a_mapped_folder_codex_finds_conversations_by_id_and_with_all() {
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         said.contains(&format!("session id: {id}"))
     };
-    // It looks at the folder that the conversation itself names (0.169).
+    // Codex uses the folder stored in the conversation (0.169).
     assert!(!resumed(&["--last"]));
     assert!(resumed(&[&id]));
     assert!(resumed(&["--all", "--last"]));
-    // Which is this one, once it was gone on with here.
+    // After it was continued in this folder, it is stored there.
     assert!(resumed(&["--last"]));
 }

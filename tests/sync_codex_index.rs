@@ -1,4 +1,4 @@
-//! What a sync tells the Codex of this machine of what came, also when the run that brought it ended early.
+//! Updates of the local Codex index by a sync, also after a killed run.
 
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{Pair, actions};
@@ -30,7 +30,7 @@ fn path(n: u8) -> String {
     format!("sessions/2026/11/18/{}", name(n))
 }
 
-/// Its first lines, and what it says after them.
+/// Returns the first lines of a conversation, followed by `more`.
 fn text(n: u8, more: &str) -> String {
     let id = id(n);
     format!(
@@ -40,15 +40,15 @@ fn text(n: u8, more: &str) -> String {
     )
 }
 
-/// The index that the Codex of a machine keeps, and its projection of some conversations.
+/// The index of a machine's Codex, with its projection of some conversations.
 struct Index(PathBuf);
 
 impl Index {
-    /// With a row for each of these.
+    /// Creates an index with a row for each of these conversations.
     fn of(pair: &Pair, machine: &str, known: &[u8]) -> Self {
         let index = Self(pair.home(machine));
         index.state(
-            // As Codex keeps it.
+            // The schema of Codex.
             "PRAGMA journal_mode=WAL; CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
              created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, source TEXT NOT NULL,
              title TEXT NOT NULL, archived INTEGER NOT NULL DEFAULT 0, archived_at INTEGER,
@@ -88,21 +88,21 @@ impl Index {
         row.optional().unwrap().is_some()
     }
 
-    /// How many conversations are listed.
+    /// Returns the number of listed conversations.
     fn rows(&self) -> usize {
         let database = Connection::open(self.0.join("state_5.sqlite")).unwrap();
         let sql = "SELECT count(*) FROM threads";
         database.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// The name by which it is listed.
+    /// Returns the listed name of a conversation.
     fn name(&self, n: u8) -> Option<String> {
         let database = Connection::open(self.0.join("state_5.sqlite")).unwrap();
         let sql = "SELECT name FROM threads WHERE id=?1";
         database.query_row(sql, [id(n)], |row| row.get(0)).unwrap()
     }
 
-    /// Where a conversation is, below the home, and whether it is archived.
+    /// Returns the path of a conversation below the home, and whether it is archived.
     fn row(&self, n: u8) -> Option<(String, bool)> {
         let database = Connection::open(self.0.join("state_5.sqlite")).unwrap();
         let sql = "SELECT rollout_path, archived FROM threads WHERE id=?1";
@@ -117,7 +117,7 @@ impl Index {
 
 const NAMES: &str = "session_index.jsonl";
 
-/// A line of the index of names.
+/// Returns a line of the index of names.
 fn named(n: u8, name: &str, minute: u8) -> String {
     let id = id(n);
     format!(
@@ -134,7 +134,8 @@ fn a_later_name_reaches_the_lists_of_the_other_machine() {
         (&path(3), &text(3, "")),
     ]);
     let index = Index::of(&pair, "b", &[1, 2, 3]);
-    // The second one was named here, later than there; the third one is called by what it says.
+    // The second conversation was renamed locally, and later than on the other machine; the third has no
+    // name.
     let here = named(2, "mine", 3);
     pair.put("b", NAMES, &here);
     index.state(&format!(
@@ -149,12 +150,15 @@ fn a_later_name_reaches_the_lists_of_the_other_machine() {
     .concat();
     pair.put("a", NAMES, &there);
     pair.apply("a");
-    let told = pair.run("b", &["run", "--apply"]).code(0);
-    assert!(told.stderr.contains("named in Codex's lists: 1"), "{told}");
+    let output = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(
+        output.stderr.contains("renamed in Codex's lists: 1"),
+        "{output}"
+    );
     assert_eq!(index.name(1).as_deref(), Some("one"));
     assert_eq!(index.name(2).as_deref(), Some("mine"));
     assert_eq!(index.name(3), None);
-    // And another one, later.
+    // A further name, given later.
     pair.put("a", NAMES, &(there + &named(1, "other", 9)));
     pair.apply("a");
     pair.apply("b");
@@ -173,7 +177,7 @@ fn the_next_run_indexes_files_of_a_killed_run() {
             pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
             pair.sync(&[(&path(1), &text(1, "")), (&path(2), &text(2, ""))]);
             let index = Index::of(&pair, "b", &[1, 2]);
-            // The first one is archived, the second one goes on differently, a third one is new.
+            // The first conversation is archived, the second one diverges, the third one is new.
             let archived = format!("archived_sessions/{}", name(1));
             let target = pair.put("a", &archived, "");
             fs::rename(pair.home("a").join(path(1)), target).unwrap();
@@ -184,18 +188,18 @@ fn the_next_run_indexes_files_of_a_killed_run() {
             pair.apply("a");
             let ended = killed_at(&pair.0, &RUN, call, number);
             pair.apply("b");
-            let told = format!("{call} {number}");
-            assert_eq!(index.row(1), Some((archived, true)), "{told}");
+            let label = format!("{call} {number}");
+            assert_eq!(index.row(1), Some((archived, true)), "{label}");
             assert_eq!(
                 pair.text("b", &path(2)),
                 text(2, "{\"n\":\"a\"}\n"),
-                "{told}"
+                "{label}"
             );
-            assert_eq!(index.name(2).as_deref(), Some("two"), "{told}");
-            assert!(!index.is_projected(2), "{told}");
-            assert!(index.is_projected(1), "{told}");
-            assert_eq!(index.row(3), Some((path(3), false)), "{told}");
-            assert_eq!(actions(&pair.apply("b")), Vec::<String>::new(), "{told}");
+            assert_eq!(index.name(2).as_deref(), Some("two"), "{label}");
+            assert!(!index.is_projected(2), "{label}");
+            assert!(index.is_projected(1), "{label}");
+            assert_eq!(index.row(3), Some((path(3), false)), "{label}");
+            assert_eq!(actions(&pair.apply("b")), Vec::<String>::new(), "{label}");
             if ended {
                 break;
             }
@@ -220,14 +224,17 @@ fn a_failed_index_update_is_repeated_by_the_next_run() {
     );
     assert_eq!(pair.text("b", &path(2)), text(2, ""));
     assert_eq!(index.row(2), None);
-    // It does not keep other things from going over.
+    // Other files are still synced.
     pair.put("a", "skills/mine/SKILL.md", "mine");
     pair.apply("a");
     let _ = pair.run("b", &["run", "--apply"]).code(1);
     assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "mine");
     index.state("DROP TRIGGER refused");
-    let told = pair.run("b", &["run", "--apply"]).code(0);
-    assert!(told.stderr.contains("new in Codex's index: 1"), "{told}");
+    let output = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(
+        output.stderr.contains("added to Codex's index: 1"),
+        "{output}"
+    );
     assert_eq!(index.row(2), Some((path(2), false)));
     let quiet = pair.run("b", &["run", "--apply"]).code(0);
     assert!(!quiet.stderr.contains("index"), "{quiet}");

@@ -1,4 +1,4 @@
-//! What a run says and does about conflicts, by `conflict.policy`.
+//! Reports and effects of conflicts, by `conflict.policy`.
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions};
@@ -40,8 +40,8 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
                 .as_str()
                 .expect("a kept version")
                 .to_owned();
-            for told in [&fork, "conflict: ", "codex-manager sync resolve"] {
-                assert!(run.stderr.contains(told), "{told}: {run}");
+            for expected in [&fork, "conflict: ", "codex-manager sync resolve"] {
+                assert!(run.stderr.contains(expected), "{expected}: {run}");
             }
             if !is_planned {
                 let log: String = std::fs::read_dir(pair.0.path("manager-b/logs"))
@@ -49,7 +49,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
                     .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
                     .collect();
                 assert!(log.contains("] conflict "), "{log}");
-                // From the next run on it is a kept version and no new conflict.
+                // From the next run on, it is a conflict copy and no new conflict.
                 let json = pair.apply("b");
                 assert_eq!(json["conflicts"].as_array().unwrap().len(), 0, "{json}");
                 assert_eq!(json["forks"][0], *fork);
@@ -60,7 +60,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
 
 #[test]
 fn a_conflict_decided_by_policy_is_reported() {
-    for (backup, told) in [("true", "is in the snapshot"), ("false", "is overwritten")] {
+    for (backup, expected) in [("true", "is in the snapshot"), ("false", "is overwritten")] {
         let pair = Pair::new();
         let more = policy("prefer_local");
         pair.configure(
@@ -73,7 +73,7 @@ fn a_conflict_decided_by_policy_is_reported() {
         pair.apply("a");
         let run = pair.run("b", &["run", "--apply", "--json"]).code(0);
         let reason = run.json()["conflicts"][0]["reason"].to_string();
-        assert!(reason.contains(told), "{run}");
+        assert!(reason.contains(expected), "{run}");
         assert!(
             run.stderr.contains(&format!("conflict: {SKILL}: ")),
             "{run}"
@@ -117,7 +117,7 @@ fn a_conflict_stops_the_run_only_with_manual_abort() {
             "{run}"
         );
         assert_eq!(pair.text("cloud", SKILL), "new");
-        // It is named until it is decided about, and then goes over as ever.
+        // It is reported until it is decided, and synced after that.
         let json = pair.run("b", &["run", "--apply", "--json"]).code(2).json();
         assert_eq!(actions(&json), [""; 0]);
         let _ = pair.run("b", &["resolve", ID, "--keep", "local"]).code(0);
@@ -138,7 +138,7 @@ fn the_configuration_of_init_syncs_other_files_despite_a_conflict() {
     let _ = pair.0.run(args).code(0);
     let text = std::fs::read_to_string(&output).unwrap();
     assert!(text.contains("\npolicy = \"manual\"\n"), "{text}");
-    // One of codexSync that says nothing stops.
+    // A configuration of codexSync without the key stops the run.
     pair.diverge();
     pair.put("b", SKILL, "new");
     let _ = pair.run("b", &["run", "--apply"]).code(2);

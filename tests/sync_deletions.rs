@@ -1,14 +1,14 @@
-//! Deletions that go over, and runs that are killed amid them.
+//! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{Pair, actions};
 use std::fs;
 
-/// At how many calls of a name a run is killed, at most.
+/// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 12;
 const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
 
-/// Machines that send deletions on and have so many skills alike.
+/// Creates machines that propagate deletions and have `count` equal skills.
 fn deleting(names: &[&str], count: usize) -> Pair {
     let pair = Pair::new();
     for name in names {
@@ -51,7 +51,7 @@ fn i2_a_few_deletions_of_a_killed_run_are_completed() {
     if !can_inject() {
         return;
     }
-    // Whoever comes first then.
+    // The result is the same whichever machine syncs first.
     for names in [["a", "b"], ["b", "a"]] {
         for call in ["unlink", "fsync"] {
             for number in 1..=KILLS {
@@ -95,7 +95,7 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
         let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
         let gone = (0..30).filter(is_gone).count();
         assert!((1..30).contains(&gone), "{number}: {gone}");
-        // Neither takes the folder for one that is not mounted, and nothing comes back.
+        // Neither machine takes the folder for unmounted, and no file comes back.
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
         pair.apply("a");
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
@@ -145,15 +145,15 @@ fn with_few_files_only_deletions_of_more_than_half_are_held_back() {
         for n in 0..deleted {
             fs::remove_file(pair.home("a").join(skill(n))).unwrap();
         }
-        let told = format!("{deleted} of {files}");
+        let label = format!("{deleted} of {files}");
         let code = if held > 0 { 6 } else { 0 };
         let json = pair
             .run("a", &["run", "--apply", "--json"])
             .code(code)
             .json();
-        assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{told}");
+        assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{label}");
         for n in 0..deleted {
-            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{told}");
+            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{label}");
         }
     }
 }
@@ -178,7 +178,7 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
             let ended = killed_at(&pair.0, &args, call, number);
             pair.apply("c");
             pair.apply("a");
-            // `b` is off, and the file is gone from the folder for a while.
+            // `b` is off, and the file is missing in the cloud folder for a while.
             fs::remove_file(pair.cloud().join(&gone)).unwrap();
             let expected = [format!("copy-to-cloud {gone}")];
             assert_eq!(actions(&pair.apply("a")), expected, "{call} {number}");

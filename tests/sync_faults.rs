@@ -5,12 +5,12 @@ use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use std::fs;
 
-/// The calls by which files come, go and are made durable.
+/// The calls that create, remove and flush files.
 const CALLS: [&str; 5] = ["rename", "renameat2", "fsync", "fdatasync", "unlink"];
-/// At how many of each a run is killed, at most.
+/// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 14;
 
-/// A version of a file is there, and it is a whole one.
+/// Asserts that the file exists and has one of the complete versions.
 #[track_caller]
 fn assert_whole(pair: &Pair, name: &str, path: &str, known: &[&str]) {
     let root = match name {
@@ -271,14 +271,14 @@ fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
         .as_str()
         .expect("a snapshot")
         .to_owned();
-    let told = format!("sync restore --from {snapshot} --apply");
-    assert!(run.stderr.contains(&told), "{run}");
+    let label = format!("sync restore --from {snapshot} --apply");
+    assert!(run.stderr.contains(&label), "{run}");
     let logs = fs::read_dir(pair.0.path("manager-a/logs")).unwrap();
     let log: String = logs
         .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();
     assert!(log.contains(&snapshot), "{log}");
-    // It holds what was there.
+    // The snapshot contains the former content.
     let back = ["restore", "--from", &snapshot, "--dry-run", "--json"];
     assert_eq!(pair.run("a", &back).code(0).json()["files"][0], SKILL);
 }

@@ -1,4 +1,4 @@
-//! Where the two sides lie: folders that must be apart, links and other disks in a home.
+//! The folders of a sync: nested folders, links, and homes on several disks.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -14,10 +14,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// At how many calls of a kind a run is killed, at most.
+/// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 8;
 
-/// A configuration with these folders, below the world of a test.
+/// Writes a configuration with these folders, below the folder of the test.
 fn places(pair: &Pair, roots: &str, local: &str, cloud: &str, backups: &str) {
     let path = |relative: &str| pair.0.path(relative);
     let text = format!(
@@ -40,7 +40,7 @@ fn nested_folders_are_refused_with_both_names() {
     link("codex-a/inside", "to-home");
     link("cloud/inside", "to-cloud");
     let before = pair.0.tree("");
-    for (roots, local, cloud, backups, told) in [
+    for (roots, local, cloud, backups, expected_message) in [
         ("", "codex-a", "codex-a/inside", "bk", "cloud folder"),
         ("", "codex-a", "codex-a", "bk", "Codex home"),
         ("", "cloud/inside", "cloud", "bk", "Codex home"),
@@ -67,7 +67,10 @@ fn nested_folders_are_refused_with_both_names() {
         for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
             let run = pair.run("a", args).code(4);
             assert!(run.stderr.contains("is inside"), "{run}");
-            assert!(run.stderr.contains(told), "{told}: {run}");
+            assert!(
+                run.stderr.contains(expected_message),
+                "{expected_message}: {run}"
+            );
             assert!(run.stderr.contains("nothing was changed"), "{run}");
         }
     }
@@ -77,7 +80,7 @@ fn nested_folders_are_refused_with_both_names() {
     let mut before = before;
     before.0.remove(Path::new("a.toml"));
     assert_same_tree(&before, &after);
-    // What is not synced is nobody's concern.
+    // Folders that are not synced may overlap.
     for (roots, backups) in [
         ("\"skills\"", "codex-a/bk"),
         ("\"skills\"", "codex-a/skills-bk"),
@@ -245,7 +248,7 @@ fn an_unfollowed_link_is_reported_and_its_counterpart_stays() {
     let _ = pair.run("b", &["run", "--apply"]).code(6);
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another");
     assert_eq!(pair.text("cloud", "AGENTS.md"), "one");
-    // Once the link is gone, what waited comes.
+    // Once the link is gone, the waiting files are copied.
     pair.configure("b", "");
     fs::remove_file(home.join("skills/mine")).unwrap();
     fs::remove_file(home.join("AGENTS.md")).unwrap();
@@ -275,7 +278,7 @@ fn an_excluded_link_deletes_nothing() {
     let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(json["skipped"][0]["path"], "skills/big");
-    // One that nothing is below is nobody's concern.
+    // A link without synced paths below is not reported.
     assert_eq!(json["left_out"].as_array().unwrap().len(), 0, "{json}");
     assert_eq!(actions(&pair.apply("b")), [""; 0]);
     assert_eq!(pair.text("b", "skills/big/x"), "x");
@@ -360,19 +363,23 @@ fn files_named_like_client_scratch_files_are_reported() {
         assert_eq!(paths, named);
         assert_eq!(json["summary"]["left_out"], 7);
     }
-    let told = "left out: skills/mine/notes.part: ";
+    let expected_message = "left out: skills/mine/notes.part: ";
     for (args, is_told) in [
         (&["run", "--apply"][..], false),
         (&["-v", "run", "--apply"], true),
         (&["plan"], true),
     ] {
         let run = pair.run("a", args).code(0);
-        assert_eq!(run.stderr.contains(told), is_told, "{args:?}: {run}");
+        assert_eq!(
+            run.stderr.contains(expected_message),
+            is_told,
+            "{args:?}: {run}"
+        );
     }
     pair.put("a", "skills/mine/more.part", "mine");
     for is_told in [true, false] {
         let run = pair.run("a", &["run", "--apply"]).code(0);
-        assert_eq!(run.stderr.contains(told), is_told, "{run}");
+        assert_eq!(run.stderr.contains(expected_message), is_told, "{run}");
     }
     fs::remove_file(pair.home("a").join("skills/mine/more.part")).unwrap();
     for n in 0..9 {
@@ -533,7 +540,7 @@ fn a_file_against_a_folder_is_reported_and_the_rest_is_synced() {
         }
         assert_eq!(pair.text("a", here), "of here");
         assert_eq!(pair.text("cloud", there), "of there");
-        // The user decides.
+        // The user decides by renaming.
         fs::rename(
             pair.home("a").join("skills/x"),
             pair.home("a").join("skills/y"),
@@ -708,7 +715,7 @@ fn a_file_in_the_place_of_the_managers_folder_is_refused() {
     ] {
         let pair = Pair::new();
         pair.put("a", SKILL, "one");
-        pair.put("cloud", place, "of somebody");
+        pair.put("cloud", place, "of the user");
         let before = pair.tree();
         for args in [&["plan"][..], &["run", "--apply"]] {
             let run = pair.run("a", args).code(5);
@@ -825,14 +832,14 @@ fn a_codex_file_in_another_letter_case_is_not_merged() {
         }
         pair.put("a", real, &line(1));
         pair.apply("a");
-        // On a machine where both can be, somebody has a file of that name.
+        // A user of a case-sensitive disk has a file of that name.
         pair.put("b", other, "notes of mine\n");
         let json = pair.apply("b");
         assert!(json["left_out"].to_string().contains(other), "{json}");
         assert_eq!(pair.text("b", real), line(1));
         assert_eq!(pair.text("b", other), "notes of mine\n");
         assert!(!pair.cloud().join(other).exists());
-        // And in the cloud folder, beside the real one and in its place.
+        // And in the cloud folder, beside the real file and in its place.
         pair.put("cloud", other, &line(7));
         pair.put("a", real, &[line(1), line(2)].concat());
         let json = pair.apply("a");

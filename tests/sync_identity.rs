@@ -1,5 +1,5 @@
-//! Who is who in the cloud folder, and what is known of the last sync: machines that were put back from a
-//! backup or copied, states that are damaged, configurations that name less than before.
+//! The identity of machines in the cloud folder, and the state of the last sync: machines restored from a
+//! backup or cloned, damaged states, and configurations with fewer roots than before.
 
 use crate::support::env::Run;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 
-/// Copies what makes up machine `a`.
+/// Copies the home and the manager home of machine `a`.
 fn keep(pair: &Pair) {
     for folder in OF_A {
         let (from, to) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
@@ -19,7 +19,7 @@ fn keep(pair: &Pair) {
     }
 }
 
-/// Puts the copy in the place of machine `a`, which is somewhere else from then on.
+/// Swaps machine `a` with its copy.
 fn swap(pair: &Pair) {
     for folder in OF_A {
         let (now, kept) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
@@ -53,7 +53,7 @@ fn run(pair: &Pair, name: &str) -> Run {
     pair.run(name, &["run", "--apply", "--json"])
 }
 
-/// Machines `a` and `b` that know of each other and of one skill.
+/// Creates machines `a` and `b` that know each other and share a skill.
 fn acquainted() -> Pair {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
@@ -118,7 +118,7 @@ fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
         }
         assert_eq!(warned(&pair.apply("a")).len(), 1);
         assert_eq!(manifests_of(&pair, "a").len(), 2);
-        // Somebody else writes there who says nothing.
+        // Another program writes to the cloud folder, without a manifest.
         pair.put("cloud", SKILL, "three, of a tool");
         assert_eq!(
             actions(&pair.apply("a")),
@@ -141,7 +141,7 @@ fn a_cloned_machine_gets_its_own_manifest() {
         "{json}"
     );
     assert_eq!(manifests_of(&pair, "a").len(), 2);
-    // From then on each writes its own.
+    // From then on each machine writes its own manifest.
     for round in 0..2 {
         swap(&pair);
         pair.put("a", &format!("skills/s/{round}"), &round.to_string());
@@ -166,14 +166,14 @@ fn no_entry_of_a_manifest_with_two_writers_is_lost() {
     let before = fs::read(&word).unwrap();
     pair.put("a", "skills/s/first", "of the first");
     pair.apply("a");
-    // What the first one wrote has not arrived where the second one runs.
+    // The manifest of the first machine has not arrived at the second one.
     let first = fs::read(&word).unwrap();
     fs::write(&word, before).unwrap();
     fs::remove_file(pair.cloud().join("skills/s/first")).unwrap();
     swap(&pair);
     pair.put("a", "skills/s/second", "of the second");
     pair.apply("a");
-    // Their client keeps one of the two under that name.
+    // Their cloud client keeps one of the two under that name.
     fs::write(
         word.with_extension("sync-conflict-20261118-101010-ABCDEF7.jsonl"),
         first,
@@ -185,7 +185,7 @@ fn no_entry_of_a_manifest_with_two_writers_is_lost() {
         assert_eq!(pair.text(name, "skills/s/first"), "of the first");
         assert_eq!(pair.text(name, "skills/s/second"), "of the second");
     }
-    // The one whose word was put aside notices.
+    // The machine whose manifest was renamed notices it.
     swap(&pair);
     assert_eq!(warned(&pair.apply("a")).len(), 1);
     assert_eq!(manifests_of(&pair, "a").len(), 3);
@@ -230,7 +230,7 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
         let checks = pair.run("a", &["preflight"]).code(0);
         assert!(checks.stdout.contains("unreadable"), "{checks}");
         assert!(pair.tree() == before);
-        // Deciding one is not deciding all.
+        // Deciding one conflict does not decide the others.
         let _ = pair
             .run("a", &["resolve", files[0], "--keep", "local"])
             .code(0);
@@ -250,7 +250,7 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
         );
         assert_eq!(pair.text("cloud", files[0]), "one");
         assert_eq!(pair.text("a", files[1]), "an older one");
-        // Whole again, the configuration counts.
+        // With a complete state, the configuration decides again.
         at(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
         pair.put("b", "skills/s/4", "newer");
         pair.apply("b");
@@ -292,13 +292,13 @@ fn files_removed_from_the_roots_stay_and_keep_their_state() {
     let json = pair.apply("a");
     assert_eq!(
         json["notes"][0]["reason"],
-        "30 files no longer synced: left as they are on both sides"
+        "30 files are no longer synced; both sides stay as they are"
     );
     assert!(actions(&json).is_empty() && warned(&json).is_empty());
     assert!(before == (pair.0.tree("codex-a"), pair.0.tree("cloud/skills")));
     let run = pair.run("a", &["run", "--apply"]).code(0);
     assert!(!run.stderr.contains("no longer synced"), "{run}");
-    // What is gone here was no deletion.
+    // A missing local file was not a deletion.
     fs::remove_file(pair.home("a").join("skills/s/1")).unwrap();
     pair.put("cloud", "skills/s/2", "two of there");
     pair.put("a", "skills/s/3", "two of here");
@@ -331,7 +331,7 @@ fn an_old_manifest_that_comes_back_is_not_another_machine() {
     assert_eq!(warned(&pair.apply("a")).len(), 1);
     fs::write(&own, newest).unwrap();
     pair.apply("a");
-    // Nobody else is there, whose word on it could be waited for.
+    // No other machine exists that could attest it.
     pair.put("cloud", "skills/by-hand/SKILL.md", "by hand\n");
     pair.apply("a");
     assert_eq!(pair.text("a", "skills/by-hand/SKILL.md"), "by hand\n");
@@ -344,7 +344,7 @@ fn edits_of_a_machine_and_its_clone_are_a_conflict() {
     let day = pair.day();
     pair.put("a", SKILL, "of the original");
     pair.apply("a");
-    // The copy has not seen it, and counts further under the same name.
+    // The clone has not seen it, and continues counting under the same name.
     pair.back_to(&day);
     swap(&pair);
     for text in ["of the copy", "of the copy, again"] {

@@ -1,12 +1,12 @@
-//! What other machines say, where it is not here, more than anybody writes, or not what is in the folder;
-//! and what a user is told of it.
+//! Manifests of other machines that are not downloaded, too large, or do not match the folder, and the
+//! messages about them.
 
 use crate::support::memory::peak_of;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The manifest of a machine.
+/// Returns the path of a machine's manifest.
 fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
     let folder = pair.cloud().join(".codex-manager/machines");
     let entries = fs::read_dir(folder)
@@ -20,8 +20,8 @@ fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
     entries.into_iter().find(is_it).expect("a manifest")
 }
 
-/// Where iCloud Drive puts what stands for a file that is not downloaded.
-fn stand_in_of(path: &Path) -> PathBuf {
+/// Returns the path of iCloud Drive's placeholder for a file.
+fn placeholder_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap().to_str().unwrap();
     path.with_file_name(format!(".{name}.icloud"))
 }
@@ -32,9 +32,9 @@ fn a_manifest_that_is_not_downloaded_is_awaited() {
     pair.put("a", SKILL, "whole, as it was written");
     pair.apply("a");
     let list = manifest_of(&pair, "a");
-    let stand_in = stand_in_of(&list);
+    let stand_in = placeholder_of(&list);
     fs::rename(&list, &stand_in).unwrap();
-    // Without any other machine, it would be taken as it is.
+    // Without any other machine, the file would be used.
     pair.put("cloud", SKILL, "whole, as it\n");
     let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
     let waiting = run.json()["waiting"].to_string();
@@ -60,7 +60,7 @@ fn a_manifest_that_is_not_downloaded_is_awaited() {
 fn an_own_manifest_that_is_not_downloaded_is_not_overwritten() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     let list = manifest_of(&pair, "b");
-    let stand_in = stand_in_of(&list);
+    let stand_in = placeholder_of(&list);
     fs::rename(&list, &stand_in).unwrap();
     pair.put("b", SKILL, "two");
     let before = pair.tree();
@@ -88,9 +88,9 @@ fn a_conflict_copy_that_is_not_downloaded_is_awaited() {
     pair.apply("b");
     let name = pair.apply("b")["forks"][0].as_str().unwrap().to_owned();
     let fork = pair.cloud().join(".codex-manager/forks").join(&name);
-    let stand_in = stand_in_of(&fork);
+    let stand_in = placeholder_of(&fork);
     fs::rename(&fork, &stand_in).unwrap();
-    // One machine has it, the other one does not.
+    // One machine has the conflict copy, the other one does not.
     assert_eq!(actions(&pair.apply("b")), [""; 0]);
     let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(json["waiting"][0]["path"], *name, "{json}");
@@ -127,7 +127,7 @@ fn oversized_manifests_are_ignored_with_little_memory() {
         "{skipped}"
     );
     assert!(peak < 100 << 20, "{peak}");
-    // What an honest machine says counts all the same.
+    // The entries of a valid manifest count all the same.
     assert_eq!(pair.text("b", SKILL), "one");
     let _ = pair.run("b", &["preflight"]).code(0);
 }
@@ -139,12 +139,12 @@ fn a_partial_conversation_is_reported_with_its_machine() {
     pair.put("a", ROLLOUT, &whole);
     pair.apply("a");
     pair.put("cloud", ROLLOUT, &whole[..whole.len() - 4]);
-    // What is on its way is not to be written over.
+    // The user must not overwrite what has not arrived.
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
     assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
     assert!(!pair.home("b").join(ROLLOUT).exists());
-    // On its own machine nothing newer is.
+    // The machine that wrote it has no newer version.
     let run = pair.run("a", &["run", "--apply"]).code(6);
     assert!(
         run.stderr
@@ -168,8 +168,8 @@ fn a_zero_filled_file_is_reported_with_a_remedy() {
     let zeros = "\0".repeat(whole.len() - META.len());
     let torn = pair.put("cloud", ROLLOUT, &format!("{META}{zeros}"));
     let run = pair.run("b", &["run", "--apply"]).code(6);
-    let told = "; remove it from the cloud folder and run codex-manager sync run --apply on a\n";
-    assert!(run.stderr.contains(told), "{run}");
+    let message = "; remove it from the cloud folder and run codex-manager sync run --apply on a\n";
+    assert!(run.stderr.contains(message), "{run}");
     fs::remove_file(torn).unwrap();
     pair.apply("a");
     pair.apply("b");

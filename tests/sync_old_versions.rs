@@ -1,9 +1,9 @@
-//! Versions that come back: because a client brought them, or because somebody wanted them.
+//! Old versions that come back, through a cloud client or by the user's intention.
 
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 
-/// Writes a version on a machine, each at a time of its own, and syncs there and on the others.
+/// Writes a version on the first machine with its own mtime, and syncs there and on the others.
 fn writes(pair: &Pair, text: &str, time: u64, names: &[&str]) {
     at(&pair.put(names[0], SKILL, text), time);
     for name in names {
@@ -11,7 +11,7 @@ fn writes(pair: &Pair, text: &str, time: u64, names: &[&str]) {
     }
 }
 
-/// The text of both machines and of the cloud folder.
+/// Asserts the text on both machines and in the cloud folder.
 fn everywhere(pair: &Pair, text: &str) {
     for side in ["a", "b", "cloud"] {
         assert_eq!(pair.text(side, SKILL), text, "{side}");
@@ -29,7 +29,7 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
     let pair = Pair::new();
     pair.configure("c", "");
     fs::create_dir_all(pair.home("c")).unwrap();
-    // `c` is off from then on, and vouches for what it wrote.
+    // `c` is off from then on, and still attests what it wrote.
     writes(&pair, "one", 1_795_000_000, &["c", "a", "b"]);
     for n in 2..5 {
         writes(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
@@ -45,7 +45,7 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
         }
         everywhere(&pair, "text 4");
     }
-    // One that was away all the time gets what is new.
+    // A machine that was away gets the newer version.
     assert_eq!(
         actions(&pair.apply("c")),
         [format!("copy-to-local {SKILL}")]
@@ -58,7 +58,7 @@ fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
     writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     writes(&pair, "two", 1_795_000_010, &["a"]);
     at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
-    // To `b` nothing has changed: `a` has to say that it has.
+    // Nothing has changed for `b`; only the manifest of `a` shows the change.
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(
@@ -103,12 +103,12 @@ fn a_deliberate_return_to_an_old_text_is_synced() {
     let pair = Pair::new();
     writes(&pair, "one", 1_795_000_000, &["a", "b"]);
     writes(&pair, "two", 1_795_000_010, &["b", "a"]);
-    // Checked out again, with the time that it had.
+    // Checked out again, with the same mtime as before.
     writes(&pair, "one", 1_795_000_000, &["b", "a"]);
     everywhere(&pair, "one");
     writes(&pair, "two", 1_795_000_010, &["a", "b"]);
     everywhere(&pair, "two");
-    // What was put back is older than what follows, like any other.
+    // A restored version is older than the ones that follow, like any other version.
     at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
     assert_eq!(reason(&pair.apply("b")), OLDER);
     everywhere(&pair, "two");
@@ -133,7 +133,7 @@ fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
 
 #[test]
 fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
-    // Our own word of that day is one that we know again, or none.
+    // This machine's manifest of that day is one that it remembers, or not.
     for versions in [3, 12] {
         for more in [&[][..], &["--accept-unlisted"]] {
             let pair = Pair::new();
@@ -163,7 +163,7 @@ fn an_earlier_version_of_a_conversation_is_updated() {
     let texts: Vec<_> = (0..3)
         .map(|n| format!("{META}{}", (0..n).map(line).collect::<String>()))
         .collect();
-    // What the other one vouches for is in what is here, as a text or packed.
+    // The local file contains what the other machine attests, as text or compressed.
     for is_packed in [false, true] {
         let pair = Pair::new();
         pair.put("b", ROLLOUT, &texts[0]);
@@ -206,7 +206,7 @@ fn a_prefix_of_a_conversation_waits_for_undelivered_turns() {
     }
     pair.put("b", ROLLOUT, &format!("{META}{{\"by\":\"b\"}}\n"));
     pair.apply("b");
-    // Its word has come, its conversation has not.
+    // The manifest has arrived, the conversation has not.
     pair.put("cloud", ROLLOUT, META);
     pair.put("a", ROLLOUT, &format!("{META}{{\"by\":\"a\"}}\n"));
     let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
@@ -231,7 +231,7 @@ fn a_partial_copy_of_a_local_file_is_never_used() {
         actions(&pair.apply("a")),
         [format!("copy-to-cloud {SKILL}")]
     );
-    // Somebody has taken its last line out.
+    // The user removed the last line.
     pair.put("cloud", SKILL, "one\n");
     assert_eq!(
         actions(&pair.apply("a")),
@@ -242,14 +242,14 @@ fn a_partial_copy_of_a_local_file_is_never_used() {
 #[test]
 fn a_partial_text_that_was_used_is_replaced_by_the_complete_one() {
     let pair = Pair::new();
-    // Nobody has said anything yet.
+    // No machine has a manifest yet.
     pair.put("cloud", SKILL, "one\ntw");
     pair.apply("a");
     assert_eq!(pair.text("a", SKILL), "one\ntw");
     pair.put("b", SKILL, "one\ntwo\n");
     pair.put("cloud", SKILL, "one\ntwo\n");
     pair.apply("b");
-    // Half of it comes back, for which `a` vouches by now.
+    // A partial file comes back, which `a` attests by now.
     pair.put("cloud", SKILL, "one\ntw");
     assert_eq!(reason(&pair.apply("b")), OLDER);
     pair.apply("a");
@@ -262,7 +262,7 @@ fn without_other_machines_an_old_text_is_a_conflict() {
     for (n, text) in ["one", "two"].into_iter().enumerate() {
         writes(&pair, text, 1_795_000_000 + n as u64, &["a"]);
     }
-    // By a client, or by somebody who has no codex-manager there.
+    // By a cloud client, or by a user without codex-manager.
     at(&pair.put("cloud", SKILL, "one"), 1_795_000_100);
     let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
     assert_eq!(json["conflicts"][0]["path"], SKILL, "{json}");
@@ -271,7 +271,7 @@ fn without_other_machines_an_old_text_is_a_conflict() {
         .run("a", &["resolve", SKILL, "--keep", "cloud"])
         .code(0);
     assert_eq!(pair.text("a", SKILL), "one");
-    // What it replaced is what comes back now.
+    // The replaced version comes back now.
     at(&pair.put("cloud", SKILL, "two"), 1_795_000_101);
     let _ = pair.run("a", &["run", "--apply"]).code(2);
     let _ = pair
@@ -292,10 +292,10 @@ fn concurrent_versions_are_a_conflict() {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("a-"))
         .map(|entry| (entry.path(), fs::read(entry.path()).unwrap()))
         .collect();
-    // The folder of `b`, to which that has not come yet.
+    // The cloud folder of `b`, before the change arrived there.
     pair.back_to(&before);
     writes(&pair, "by b", 1_795_000_020, &["b"]);
-    // The client takes the one of `b`.
+    // The client keeps the version of `b`.
     for (path, word) in words {
         fs::write(path, word).unwrap();
     }

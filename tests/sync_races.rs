@@ -1,4 +1,4 @@
-//! What changes between the plan of a sync and its doing.
+//! Changes between the plan of a sync and its application.
 
 use crate::support::injection::{can_inject, stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
@@ -10,12 +10,12 @@ use codex_manager::sync::state::Replica;
 use std::fs;
 use std::path::Path;
 
-/// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
+/// Plans for `a`, calls `meanwhile`, and applies the plan; calls `often` before each file change.
 fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> ApplyReport {
     try_after(pair, meanwhile, often).unwrap()
 }
 
-/// The same, also where it is refused.
+/// Like [`apply_after`], but returns an error of the run.
 fn try_after(
     pair: &Pair,
     meanwhile: impl FnOnce(),
@@ -42,7 +42,7 @@ fn try_after(
         now: chrono::DateTime::from_timestamp(1_795_100_000, 0).unwrap(),
     };
     apply::apply(&plan, state, &work).map_err(|error| match error {
-        // What was overwritten before is kept.
+        // The overwritten files are in the snapshot.
         ApplyError::Stopped { cause, .. } => *cause,
         error => error,
     })
@@ -111,7 +111,7 @@ fn a_clients_replacement_right_after_a_copy_is_a_change() {
     };
     let report = apply_after(&pair, || {}, client);
     assert_eq!(report.done, [0]);
-    // Nobody vouches for it: it is waited for, and not unseen for ever.
+    // No machine attests the file, so sync waits for it and reports it.
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert_eq!(actions(&run.json()), [""; 0]);
@@ -234,7 +234,7 @@ fn files_that_cannot_be_backed_up_are_left_and_the_rest_is_synced() {
                     fs::create_dir(&place).unwrap();
                 }
             };
-            // When the snapshot is made.
+            // During the snapshot.
             let often = || {
                 if comes_back && !place.exists() {
                     fs::rename(&aside, &place).unwrap();
@@ -260,7 +260,7 @@ fn files_that_cannot_be_backed_up_are_left_and_the_rest_is_synced() {
             ] {
                 assert_eq!(pair.text("cloud", name), text, "{compression}");
             }
-            // The snapshot has what it says, and can be put back.
+            // The snapshot matches its list and can be restored.
             let back = ["restore", "--target", "cloud", "--apply", "--json"];
             let json = pair.run("a", &back).code(0).json();
             assert_eq!(json["files"].as_array().unwrap().len(), 2, "{json}");
@@ -288,7 +288,7 @@ fn a_cloud_folder_that_disappears_is_not_created_again() {
     assert_eq!(pair.text("b", SKILL), "two, longer");
 }
 
-/// At how many calls a run is stopped, at most.
+/// Number of calls at which a run is stopped, at most.
 const STOPS: usize = 16;
 
 #[test]
@@ -330,10 +330,10 @@ fn a_write_during_a_restore_stays() {
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
             let from = ["restore", "--from", "b-20261101T000000Z"];
             let args = [&args[..], &from, &["--target", target, "--apply"]].concat();
-            // One that is replaced, and one that was not there.
+            // One file that is replaced, and one that did not exist.
             let client = || {
                 for path in &paths[1..] {
-                    pair.put(side, path, "of somebody else");
+                    pair.put(side, path, "of another process");
                 }
             };
             let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
@@ -343,18 +343,22 @@ fn a_write_during_a_restore_stays() {
             for path in &paths[1..] {
                 let text = pair.text(side, path);
                 let backups = kept(&pair.0.path("backups-b"));
-                let is_kept = text == "of somebody else" || backups.contains("of somebody else");
+                let is_kept =
+                    text == "of another process" || backups.contains("of another process");
                 assert!(is_kept, "{target} {number} {path}: {text} {output:?}");
             }
             if !output.status.success() {
-                let told = String::from_utf8_lossy(&output.stderr);
-                assert!(told.contains("changed during the restore"), "{told}");
+                let stderr_text = String::from_utf8_lossy(&output.stderr);
+                assert!(
+                    stderr_text.contains("changed during the restore"),
+                    "{stderr_text}"
+                );
             }
         }
     }
 }
 
-/// All texts below a folder.
+/// Returns all texts below a folder.
 fn kept(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,12 +1,12 @@
-//! What is decided about versions of conversations: by whom, for how long, and that nobody else's version goes
-//! with it.
+//! Decisions about versions of conversations: their scope and duration, and that no other version is dropped
+//! with them.
 
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use std::fs;
 use std::path::Path;
 
-/// At how many calls of a name a decision is killed, at most.
+/// Number of calls of one kind at which a decision is killed, at most.
 const KILLS: usize = 12;
 const NO_BACKUP: &str = "[backup]\nbackup_before_overwrite = false\n";
 
@@ -14,7 +14,7 @@ fn line(n: &str) -> String {
     format!("{{\"n\":\"{n}\"}}\n")
 }
 
-/// All texts below a folder.
+/// Returns all texts below a folder.
 fn texts(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -45,7 +45,7 @@ fn a_third_version_needs_its_own_decision() {
             pair.put(name, ROLLOUT, &text(name));
         }
         pair.apply("a");
-        // That of `c` has come as a copy of its client.
+        // The version of `c` arrived as a conflict file of its client.
         let copy = ROLLOUT.replace(".jsonl", ".sync-conflict-20261118-101010-ABCDEF7.jsonl");
         let copy = pair.put("cloud", &copy, &text("c"));
         let _ = pair.run("b", &["run", "--apply"]).code(2);
@@ -84,7 +84,7 @@ fn a_restored_version_survives_earlier_decisions() {
         .unwrap()
         .to_owned();
     pair.apply("b");
-    // `a` says so as well from now on.
+    // `a` publishes the decision too from now on.
     pair.apply("a");
     assert_eq!(forks(&pair), [""; 0]);
     let back = [
@@ -97,7 +97,7 @@ fn a_restored_version_survives_earlier_decisions() {
     pair.configure("b", &policy("prefer_cloud"));
     pair.apply("b");
     assert_eq!(forks(&pair), [&*of_a]);
-    // Nor does `a` take it away again; and decided about once more, it goes everywhere.
+    // `a` does not remove it again. After a further decision, it is removed everywhere.
     for name in ["a", "b"] {
         assert_eq!(pair.apply(name)["forks"].as_array().unwrap().len(), 1);
     }
@@ -121,7 +121,7 @@ fn i2_a_killed_keep_both_drops_no_version() {
             let _ = pair.run("b", &["resolve", ID, "--keep", "local"]).code(0);
             pair.apply("b");
             pair.apply("a");
-            // Somebody brings it back by hand, and both go on.
+            // The user restores the file by hand, and both versions continue.
             pair.put("a", ROLLOUT, &mine);
             pair.apply("a");
             pair.put("b", ROLLOUT, &format!("{other}{}", line("more")));
@@ -169,7 +169,7 @@ fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
                 break;
             }
             pair.apply("b");
-            // On the other machine something else takes its place.
+            // On the other machine, another version replaces it.
             pair.put("a", ROLLOUT, &format!("{META}{}", line("else")));
             pair.apply("a");
             assert!(forks(&pair).contains(&living), "{call} {number}");

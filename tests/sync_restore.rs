@@ -1,11 +1,11 @@
-//! What a sync overwrites: kept, put back, and for how long.
+//! Snapshots of overwritten files: backup, restore and retention.
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, at};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-/// The names of snapshots, and a time for each.
+/// Sets the mtime of a snapshot.
 fn snapshot_at(pair: &Pair, name: &str, secs: u64) {
     let path = pair.0.path("backups-b").join(name);
     let folder = fs::File::open(path).unwrap();
@@ -27,7 +27,7 @@ fn overwritten_files_are_backed_up_and_restored() {
         pair.apply("b");
         pair.put("a", SKILL, "two");
         pair.apply("a");
-        // Foreign things in the folder of backups are nobody's to remove.
+        // Retention does not remove foreign entries of the backup folder.
         let foreign = pair.0.write("backups-b/other-20200101T000000Z/x", "mine");
         let json = pair.apply("b");
         let snapshot = json["snapshot"].as_str().unwrap().to_owned();
@@ -172,15 +172,13 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
             names.sort();
             names
         };
-        // Both have the time of the clock of the tests; the first one is made old.
+        // Both have the time of the test clock; the first one is made older.
         let old = backups.join("b-20261001T000000Z");
         fs::rename(backups.join(&ours()[0]), &old).unwrap();
         let foreign = pair
             .0
-            .write("backups-b/b-20190101T000000Z/skills/x", "not ours");
-        let other = pair
-            .0
-            .write("backups-b/desk-20190101T000000Z/x", "not ours");
+            .write("backups-b/b-20190101T000000Z/skills/x", "foreign");
+        let other = pair.0.write("backups-b/desk-20190101T000000Z/x", "foreign");
         pair.put("b", SKILL, "four, and then some");
         let run = pair.run("b", &["run", "--apply"]).code(0);
         let is_asserted = run.stderr.contains("removed 1 old snapshot");
@@ -196,7 +194,7 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
 
 #[test]
 fn a_dropped_version_can_be_restored() {
-    // In conflict, and kept as a fork by a policy.
+    // As a conflict, and as a conflict copy by policy.
     for (policy, keep, compression, before_overwrite) in [
         ("manual_abort", "local", "none", true),
         ("manual_abort", "cloud", "zip", false),
@@ -235,7 +233,7 @@ fn a_dropped_version_can_be_restored() {
         ];
         let _ = pair.run("b", &back).code(0);
         assert_eq!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
-        // It goes on, and what it replaces is a version like any other.
+        // The restored version continues, and the replaced one is a version like any other.
         let json = pair.apply("b");
         assert_eq!(pair.text("b", ROLLOUT), *dropped, "{json}");
         assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
@@ -305,7 +303,7 @@ fn an_unmounted_cloud_folder_is_not_restored_to() {
 #[test]
 fn a_snapshot_with_a_blocked_destination_restores_nothing() {
     let kept = "backups-b/b-20261101T000000Z";
-    for (there, told) in [
+    for (there, expected) in [
         ("skills/x", "a file blocks"),
         ("skills/x/y/z", "a folder blocks"),
     ] {
@@ -315,7 +313,7 @@ fn a_snapshot_with_a_blocked_destination_restores_nothing() {
         pair.put("b", there, "mine");
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode]).code(5);
-            assert!(run.stderr.contains(told), "{run}");
+            assert!(run.stderr.contains(expected), "{run}");
             assert!(run.stderr.contains("nothing was changed"), "{run}");
         }
         assert_eq!(pair.text("b", there), "mine");
@@ -426,7 +424,7 @@ fn a_conversation_of_a_killed_decision_is_not_created_twice() {
         .unwrap()
         .to_owned();
     let made = pair.home("b").join(ROLLOUT.replace(ID, &new));
-    // As it was before the decision was noted.
+    // The state before the decision was recorded.
     for (from, to) in [(&kept[0], &sync), (&kept[1], &ours)] {
         fs::remove_dir_all(to).unwrap();
         copy(from, to);
@@ -466,7 +464,7 @@ fn an_unreadable_conversation_with_a_conflict_copy_does_not_stop_the_run() {
     assert_eq!(pair.apply("b")["summary"]["forks"], 1);
     let home = pair.home("b");
     fs::remove_file(home.join(ROLLOUT)).unwrap();
-    // A frame that ends too early.
+    // A zstd frame that ends too early.
     let broken = [0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x40, 0xff];
     fs::write(home.join(format!("{ROLLOUT}.zst")), broken).unwrap();
     pair.put("b", SKILL, "mine");
@@ -484,7 +482,7 @@ fn a_file_that_looks_like_a_login_is_not_restored() {
         let other = "skills/mine/notes.json";
         let login = "{\"refresh_token\":\"kept where it is\"}";
         pair.sync(&[(SKILL, "one"), (other, "{}")]);
-        // It became one here, and is replaced all the same: what is overwritten is kept.
+        // The file became unreadable and is replaced all the same; the snapshot has the former content.
         pair.put("a", SKILL, "two");
         pair.put("a", other, "{\"two\":2}");
         pair.apply("a");
@@ -509,7 +507,7 @@ fn a_file_that_looks_like_a_login_is_not_restored() {
     }
 }
 
-/// Replaces a file of a snapshot, and what its list says of the size.
+/// Replaces a file of a snapshot and its size in the list.
 fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
     use std::io::{Read, Write};
     let list = ".codex-manager-snapshot.json";
@@ -558,7 +556,7 @@ fn conflict_copies_of_two_files_with_one_name_are_distinct() {
     for path in &paths {
         pair.sync(&[(path, "{\"n\":0}\n")]);
     }
-    // The same text is kept of both.
+    // Both have a conflict copy with the same text.
     for path in &paths {
         pair.put("a", path, &text("a"));
         pair.put("b", path, &text("b, which is longer"));
@@ -568,7 +566,7 @@ fn conflict_copies_of_two_files_with_one_name_are_distinct() {
     let json = pair.apply("b");
     let mut forks: Vec<_> = json["forks"].as_array().unwrap().clone();
     assert_eq!(forks.len(), 2, "{json}");
-    // They are the same on the other machine, which knows whose they are.
+    // The other machine has the same conflict copies and knows their conversations.
     let json = pair.apply("a");
     assert_eq!(*json["forks"].as_array().unwrap(), forks, "{json}");
     let first = forks.remove(0);
@@ -622,7 +620,7 @@ fn a_wrong_clock_makes_no_snapshot_old() {
             for (n, clock) in clocks.iter().enumerate() {
                 pair.0.set("CODEX_MANAGER_NOW", clock);
                 let text = format!("{}", n + 1);
-                // Another length: nothing goes by time.
+                // A different length, so that mtime does not matter.
                 pair.put("b", SKILL, &text.repeat(n + 2));
                 pair.apply("b");
                 assert_eq!(kept(&pair), texts, "{clocks:?} {n}");
@@ -633,7 +631,7 @@ fn a_wrong_clock_makes_no_snapshot_old() {
                 pair.apply("b");
                 assert_eq!(kept(&pair).len(), 4, "{clocks:?} {clock}");
             }
-            // The one that was made first goes first, whatever its name says.
+            // The snapshot that was created first is removed first, whatever its name says.
             pair.put("b", SKILL, "the last one");
             pair.apply("b");
             assert_eq!(kept(&pair), texts[1..], "{clocks:?}");

@@ -1,4 +1,4 @@
-//! What `sync` keeps from doing harm: logins that would travel, damage that would spread.
+//! Safeguards of `sync`: logins that must not be copied, and damage that must not spread.
 
 use crate::support::env::TestEnv;
 use crate::support::memory;
@@ -54,7 +54,7 @@ fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
             pair.put(side, path, login);
         }
         pair.put("b", "history.jsonl", "{\"ts\":1,\"text\":\"of b\"}\n");
-        // Who speaks of tokens is no login.
+        // A conversation that mentions tokens is no login.
         let talk = "archived_sessions/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b456.jsonl";
         let said = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
         pair.put(side, talk, &said);
@@ -80,7 +80,7 @@ fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
 
 #[test]
 fn a_text_with_a_token_is_not_synced_but_prompts_are() {
-    // Put together here, so that nothing that looks for tokens finds one in this file.
+    // Assembled at run time, so that secret scanners do not report this file.
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
     for side in ["a", "cloud"] {
         let pair = Pair::new();
@@ -105,7 +105,7 @@ fn a_text_with_a_token_is_not_synced_but_prompts_are() {
             .map(|w| w["path"].as_str().unwrap())
             .collect();
         assert_eq!(paths, ["skills/x/deploy.sh", "skills/x/setup.md"]);
-        let why = "is not synced: what is in it looks like a GitHub token";
+        let why = "is not synced: it contains what looks like a GitHub token";
         assert_eq!(warnings[0]["reason"], why);
         assert!(!json.to_string().contains(&token));
     }
@@ -252,7 +252,7 @@ fn a_damaged_compressed_file_does_not_stop_the_run() {
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
     assert_eq!(run.json()["waiting"][0]["path"], copy.as_str());
-    // And one here, beside its plain form.
+    // A compressed file on this machine, beside its plain form.
     fs::remove_file(pair.cloud().join(&copy)).unwrap();
     let packed = format!("{ROLLOUT}.zst");
     fs::write(pair.home("a").join(&packed), garbage).unwrap();
@@ -262,7 +262,7 @@ fn a_damaged_compressed_file_does_not_stop_the_run() {
     assert_eq!(run.json()["skipped"][0]["path"], packed.as_str());
 }
 
-/// A file of `a` in two versions, the first of which is in a snapshot of the cloud folder.
+/// Creates a file of `a` in two versions; a snapshot of the cloud folder has the first one.
 fn overwritten(compression: &str) -> Pair {
     let pair = Pair::new();
     for name in ["a", "b"] {
@@ -381,9 +381,9 @@ fn control_characters_in_remote_names_are_not_printed() {
     assert!(!pair.home("a").join("skills").exists());
 }
 
-/// A packed file of a few kilobytes that unpacks to this many MB.
+/// Returns a compressed file of a few kilobytes that decompresses to this many MB.
 fn bomb(megabytes: usize) -> Vec<u8> {
-    // Magic; no checksum, a window of 128 KB; then blocks that say "so many times this byte".
+    // Magic; no checksum, a window of 128 KB; then blocks that repeat one byte.
     let mut bytes = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
     let blocks = megabytes * 8;
     for block in 1..=blocks {
@@ -411,7 +411,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
         waiting["reason"].as_str().unwrap().contains("far more"),
         "{run}"
     );
-    // Whoever vouches for it.
+    // Even if a machine attests it.
     let run = pair.run("a", &["run", "--apply", "--accept-unlisted", "--json"]);
     let json = run.code(6).json();
     let skipped = &json["skipped"][0];
@@ -426,7 +426,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
             fs::read_dir(folder.parent().unwrap()).unwrap().count() == 0
         }
     );
-    // As a kept version, it is not what its name says.
+    // As a conflict copy, it does not match its name.
     fs::remove_file(pair.cloud().join(&packed)).unwrap();
     let forks = pair.cloud().join(".codex-manager/forks");
     fs::create_dir_all(&forks).unwrap();
@@ -445,7 +445,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
     assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
 }
 
-/// Three machines that send deletions on and have twelve skills alike.
+/// Creates three machines that propagate deletions and share twelve skills.
 fn deleting() -> Pair {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
@@ -473,10 +473,10 @@ fn an_old_deletion_does_not_affect_a_recreated_file() {
     pair.put("c", GONE, "one");
     pair.apply("c");
     pair.apply("a");
-    // `b` is off, and the file has not arrived in the folder of `a`.
+    // `b` is off, and the file has not arrived in the cloud folder of `a`.
     fs::remove_file(pair.cloud().join(GONE)).unwrap();
     assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
-    // Deleted once more, that is a deletion of its own.
+    // A second deletion is a new one.
     pair.apply("b");
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     for name in ["b", "a", "c"] {
@@ -499,13 +499,13 @@ fn a_deletion_affects_only_the_deleted_content() {
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(before).unwrap();
     };
-    // On the machine that is asked to delete it: size and time are as they were.
+    // On the requested machine: size and mtime are unchanged.
     let pair = deleting();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     pair.apply("b");
     changed(&pair, "a");
     assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
-    // And in the folder.
+    // The same in the cloud folder.
     let pair = deleting();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     changed(&pair, "cloud");
@@ -648,7 +648,7 @@ fn files_missing_after_a_restore_from_an_archive_are_not_deleted() {
             assert_eq!(pair.text(name, &path), meta, "{name}");
         }
     }
-    // What somebody deletes after that is deleted.
+    // Files that the user deletes after that are deleted.
     fs::remove_file(home.join(conversation(1).0)).unwrap();
     let run = pair.run("a", &["run", "--apply"]).code(0);
     assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
@@ -673,7 +673,7 @@ fn a_changed_file_with_a_token_is_no_conflict() {
     assert_eq!(pair.text("cloud", SKILL), "new");
     assert_eq!(pair.text("b", "AGENTS.md"), mine);
     assert_eq!(pair.text("cloud", "AGENTS.md"), "two, of a");
-    // Nobody is told that something was decided when nothing was.
+    // A decision is not reported as applied if it was not.
     let keep = ["resolve", "AGENTS.md", "--keep", "local"];
     let _ = pair.run("b", &keep).code(1);
     pair.put("b", "AGENTS.md", "three, of b");

@@ -1,11 +1,11 @@
-//! What single keys of a configuration of `sync` do.
+//! The effect of single configuration keys of `sync`.
 
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 
 const T: u64 = 1_795_000_000;
 
-/// Two differing files that no sync has seen, and what becomes of them here.
+/// Returns the result of a first sync of two differing files.
 fn first_sync(more: &str, mine: (&str, u64), theirs: (&str, u64)) -> (i32, Vec<String>) {
     let pair = Pair::new();
     pair.configure("a", more);
@@ -76,7 +76,7 @@ fn excluded_files_stay_on_both_sides() {
     );
     pair.put("a", "skills/mine/a.tmp", "x");
     pair.put("a", "skills/private/deep/SKILL.md", "x");
-    // A glob without a slash also leaves out folders of that name.
+    // A glob without a slash also excludes folders of that name.
     pair.put("a", "skills/draft.tmp/deep/SKILL.md", "x");
     pair.put("cloud", "skills/other.tmp/SKILL.md", "x");
     pair.put("a", SKILL, "x");
@@ -116,12 +116,12 @@ fn the_manifest_of_codexsync_shows_which_side_changed() {
         "a",
         &format!("[state]\nmanifest_file = \"{}\"\n", manifest.display()),
     );
-    // Changed there alone, and older by its time.
+    // Changed only remotely, with an older mtime.
     at(&pair.put("a", SKILL, "first"), T);
     at(&pair.put("cloud", SKILL, "changed"), T - 60);
     let json = pair.run("a", &["plan", "--json"]).code(0).json();
     assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")]);
-    // Changed on both sides: not a matter of times.
+    // Changed on both sides, so mtimes do not decide.
     at(&pair.put("a", SKILL, "as well"), T + 60);
     let _ = pair.run("a", &["plan"]).code(2);
     fs::write(&manifest, manifest_of(2)).unwrap();
@@ -144,8 +144,8 @@ fn an_unknown_key_causes_only_a_warning() {
     for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
         let run = pair.run("a", args).code(0);
         for key in ["sync.speed", "extra"] {
-            let told = format!("warning: unknown key in the configuration: {key}");
-            assert!(run.stderr.contains(&told), "{run}");
+            let label = format!("warning: unknown key in the configuration: {key}");
+            assert!(run.stderr.contains(&label), "{run}");
         }
     }
     let json = pair.run("a", &["validate", "--json"]).code(0).json();
@@ -200,7 +200,7 @@ fn the_next_step_for_a_mapped_folder_finds_the_conversation() {
     pair.apply("a");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(run.stderr.contains("codex resume --all"), "{run}");
-    // Without a map it is found where it was begun.
+    // Without a rule, it is found in its original folder.
     pair.configure("b", "");
     pair.put("a", ROLLOUT, &format!("{META}{{}}\n"));
     pair.apply("a");

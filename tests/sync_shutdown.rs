@@ -1,4 +1,4 @@
-//! A sync waits for nobody and ends nobody without consent: what it does about a Codex on the home.
+//! The treatment of a Codex that uses the home: a sync ends it only with consent.
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::without_processes;
@@ -9,12 +9,12 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A program that is named as Codex is and has this home; it is there when this returns.
+/// Starts a program with the name of Codex that uses this home; returns once it runs.
 pub(crate) fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
     let program = pair.0.path("bin/codex");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
-    // Another process copies: a program that a child of another test inherited open for writing cannot
-    // be run.
+    // `cp` runs as another process: a program file that a child of another test inherited open for writing
+    // cannot be executed.
     let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
     assert!(copied.unwrap().success());
     let mut child = Command::new(program)
@@ -41,22 +41,24 @@ fn a_running_codex_is_ended_only_with_consent() {
 
     let plan = pair.run("a", &["plan", "--json"]).code(0).json();
     assert_eq!(plan["closing"]["do"], "ask");
-    let told = pair.run(
+    let output = pair.run(
         "a",
         &["run", "--dry-run", "--auto-terminate-without-confirmation"],
     );
     assert!(
-        told.code(0)
+        output
+            .code(0)
             .stderr
             .contains("a run would end these processes")
     );
-    // As codexSync has it, the flag comes before the command.
-    let told = pair.run(
+    // As with codexSync, the flag precedes the command.
+    let output = pair.run(
         "a",
         &["--auto-terminate-without-confirmation", "sync", "--dry-run"],
     );
     assert!(
-        told.code(0)
+        output
+            .code(0)
             .stderr
             .contains("a run would end these processes")
     );
@@ -79,13 +81,13 @@ fn a_running_codex_is_ended_only_with_consent() {
     assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
     assert!(!pair.cloud().join(ROLLOUT).exists());
 
-    // One that works in the background is never ended, whatever the flags say.
+    // A background program is never ended, whatever the flags say.
     let background = "background_process_names = { linux = [\"codex\"] }\n";
     pair.configure("a", &format!("{detection}{background}"));
     let _ = pair.run("a", &["run", "--apply", flag]).code(3);
     assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
 
-    // A name of those that cannot be read is not passed over.
+    // An unreadable name in the list is an error.
     let unclear = "background_process_names = { linux = [\"codex\", 7] }\n";
     pair.configure("a", &format!("{detection}{unclear}"));
     let refused = pair.run("a", &["run", "--apply", flag]).code(4);
@@ -101,7 +103,7 @@ fn a_running_codex_is_ended_only_with_consent() {
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }
 
-/// The finding of a preflight about a running Codex: exit code, status and remedy.
+/// Returns the check of preflight about a running Codex: exit code, status and remedy.
 #[track_caller]
 fn finding(pair: &Pair, args: &[&str]) -> (i32, String, String) {
     let run = pair.run("a", &[&["preflight", "--json"], args].concat());
@@ -122,7 +124,7 @@ fn preflight_fails_if_a_run_would_be_refused() {
     assert_eq!(finding(&pair, &[]).1, "ok");
     let mut codex = a_codex(&pair, "a", "echo; read line");
 
-    // The user cannot be asked here.
+    // There is no terminal to ask the user.
     let (code, status, fix) = finding(&pair, &[]);
     assert_eq!((code, &*status), (5, "fail"), "{fix}");
     let command = format!("codex-manager sync -c [ROOT]/a.toml run --apply {FLAG}");
@@ -157,7 +159,7 @@ fn preflight_fails_if_a_run_would_be_refused() {
         assert_eq!(in_terminal.end().code(), Some(5), "{}", in_terminal.text());
     }
 
-    // A Codex at work is no fault of the machine.
+    // A running Codex is not an error of the machine.
     let config = pair.0.path("a.toml");
     fs::copy(&config, pair.0.write("manager-a/sync.toml", "")).unwrap();
     let doctor = pair
@@ -173,7 +175,7 @@ fn preflight_fails_if_a_run_would_be_refused() {
     assert_eq!((code, &*status), (0, "ok"));
     let _ = pair.run("a", &["run", "--apply"]).code(0);
 
-    // The first remedy is a command that works.
+    // The suggested command works.
     pair.configure("a", detection);
     pair.put("a", "AGENTS.md", "x");
     let _ = pair.run("a", &["run", "--apply", FLAG]).code(0);
@@ -184,7 +186,7 @@ fn preflight_fails_if_a_run_would_be_refused() {
 #[test]
 fn codex_keeps_running_if_nothing_is_to_be_done() {
     let pair = Pair::new();
-    // By their times, one of two equal files may be newer.
+    // By mtime, one of two equal files may be newer.
     let detection =
         "[sync]\ncompare = \"three_way\"\n[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);
@@ -198,11 +200,11 @@ fn codex_keeps_running_if_nothing_is_to_be_done() {
         let run = pair.run("a", &["run", "--apply", flag, "-v"]).code(code);
         assert!(!run.stderr.contains("ended: "), "{run}");
         assert!(!run.stderr.contains("began to use"), "{run}");
-        // Who is there is listed all the same.
+        // The programs are listed all the same.
         assert!(run.stderr.contains("codex -c"), "{run}");
     };
     not_asked(0);
-    // What is taken note of without being copied is looked at once more.
+    // The shutdown can change a file that was only recorded, so it is checked again.
     pair.put("a", "AGENTS.md", "one");
     pair.put("cloud", "AGENTS.md", "one");
     not_asked(0);
@@ -267,7 +269,7 @@ const PREFLIGHT: [&str; 6] = [
     "preflight",
 ];
 
-/// Answers the question whether Codex is ended, on a terminal.
+/// Runs a sync on a terminal and answers the question whether to end Codex.
 #[track_caller]
 fn answered(pair: &Pair, answer: &str, expected: i32) {
     let mut terminal = Terminal::start(&mut pair.0.command(RUN));
@@ -297,7 +299,7 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
     answered(&pair, "y\n", 0);
     assert!(!codex.wait().unwrap().success());
     assert_eq!(pair.text("cloud", ROLLOUT), META);
-    // Agreed to, and not gone in time.
+    // The user agreed, but Codex did not end in time.
     wait_at_most(1);
     let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
     pair.put("a", "AGENTS.md", "x");
@@ -331,10 +333,10 @@ fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
     let _ = without_processes(&pair.0, &PREFLIGHT)
         .expect("as before")
         .code(0);
-    let told = without_processes(&pair.0, &RUN).expect("as before").code(0);
+    let output = without_processes(&pair.0, &RUN).expect("as before").code(0);
     assert!(
-        told.stderr.contains("does not show which programs use"),
-        "{told}"
+        output.stderr.contains("does not show which programs use"),
+        "{output}"
     );
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }

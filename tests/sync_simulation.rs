@@ -1,22 +1,21 @@
-//! Three machines and a cloud folder that does what cloud folders do, driven through the program's own
-//! plan and apply. In half of the schedules a machine's state, or all of its disk, is put back to what it
-//! was, or a machine becomes a copy of another one. In others clients bring earlier versions of plain files
-//! back, or the whole folder goes back to an earlier day. In others users delete plain files, and that travels.
-//! Every schedule is given by its seed.
+//! Simulation of three machines with a cloud folder that delays, tears, loses and restores files, driven through
+//! `plan` and `apply`. In half of the schedules a machine's state or its whole disk is restored from a backup, or a
+//! machine becomes a clone of another. In some, clients restore earlier versions of plain files, or the whole folder is
+//! restored to an earlier day. In some, users delete plain files with `delete_policy = "propagate"`.
 //!
-//! `CODEX_MANAGER_SYNC_SCHEDULES` sets how many schedules are run, `CODEX_MANAGER_SYNC_FIRST` the seed of
-//! the first, `CODEX_MANAGER_SYNC_SEED` runs one.
+//! The seed determines the whole schedule. `CODEX_MANAGER_SYNC_SCHEDULES` sets the number of schedules,
+//! `CODEX_MANAGER_SYNC_FIRST` the seed of the first one, and `CODEX_MANAGER_SYNC_SEED` runs a single one.
 
-use crate::support::cloud::{Cloud, Machine, Rest, Rng};
+use crate::support::cloud::{Cloud, Machine, Rng, Settling};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many schedules run where nobody says otherwise.
-const FEW: u64 = 60;
-/// Schedules beyond these that once went wrong.
-const ONCE_WRONG: [u64; 8] = [
+/// Number of schedules without `CODEX_MANAGER_SYNC_SCHEDULES`.
+const DEFAULT_SCHEDULES: u64 = 60;
+/// Seeds of schedules that once failed; they always run.
+const REGRESSION_SEEDS: [u64; 8] = [
     2724,
     2921,
     4954,
@@ -26,19 +25,19 @@ const ONCE_WRONG: [u64; 8] = [
     701_817,
     701_893,
 ];
-/// How many things happen before the world comes to rest.
-const EVENTS: usize = 45;
-/// In how many rounds at rest all machines have to agree.
-const ROUNDS: usize = 14;
+/// Number of events before users and clients stop.
+const EVENTS_PER_SCHEDULE: usize = 45;
+/// Maximum number of syncs of all machines, after the last event, until they have to agree.
+const MAX_SETTLING_ROUNDS: usize = 14;
 
 #[test]
 fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(seed) = number("CODEX_MANAGER_SYNC_SEED") {
-        schedule(seed);
+        run_schedule(seed);
         return;
     }
-    let count = number("CODEX_MANAGER_SYNC_SCHEDULES").unwrap_or(FEW);
+    let count = number("CODEX_MANAGER_SYNC_SCHEDULES").unwrap_or(DEFAULT_SCHEDULES);
     let first = number("CODEX_MANAGER_SYNC_FIRST").unwrap_or(0);
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -46,17 +45,17 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let again = index
+                    let did_more = index
                         .checked_sub(count)
                         .and_then(|i| usize::try_from(i).ok());
-                    let seed = match again {
+                    let seed = match did_more {
                         None => first + index,
-                        Some(i) => match ONCE_WRONG.get(i) {
+                        Some(i) => match REGRESSION_SEEDS.get(i) {
                             Some(seed) => *seed,
                             None => return,
                         },
                     };
-                    let failed = std::panic::catch_unwind(|| schedule(seed)).is_err();
+                    let failed = std::panic::catch_unwind(|| run_schedule(seed)).is_err();
                     assert!(!failed, "seed {seed}");
                 }
             });
@@ -64,45 +63,46 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
     });
 }
 
-/// What becomes of a machine in the middle of a schedule.
+/// A fault of one machine in the middle of a schedule.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Nothing,
-    /// Its state is put back, its home is not.
-    StateGoesBack,
-    /// Both are.
-    DiskGoesBack,
-    /// Another one becomes a copy of it.
-    IsCopied {
+enum MachineFault {
+    None,
+    /// The sync state is restored from a backup, the Codex home is not.
+    StateRestored,
+    /// The sync state and the Codex home are restored.
+    DiskRestored,
+    /// Another machine becomes a clone of it.
+    Cloned {
         with_cloud: bool,
     },
 }
 
-impl Fate {
+impl MachineFault {
     fn of(seed: u64) -> Self {
         match seed % 8 {
-            1 => Self::StateGoesBack,
-            3 => Self::DiskGoesBack,
-            5 => Self::IsCopied { with_cloud: false },
-            6 => Self::IsCopied { with_cloud: true },
-            _ => Self::Nothing,
+            1 => Self::StateRestored,
+            3 => Self::DiskRestored,
+            5 => Self::Cloned { with_cloud: false },
+            6 => Self::Cloned { with_cloud: true },
+            _ => Self::None,
         }
     }
 }
 
-/// Whether clients bring back what was there before: in two of five, which leaves those that once went
-/// wrong as they were.
-fn brings_back(seed: u64) -> bool {
+/// Returns true if clients restore earlier versions in the schedule: in two of five. Uses its own random numbers, so
+/// that the other events of a seed stay the same.
+fn has_restored_versions(seed: u64) -> bool {
     matches!(seed / 8 % 5, 0 | 3)
 }
 
-/// Whether deletions of plain files go over in the schedule: in a third of those in which no machine forgets any.
-fn deletes(seed: u64) -> bool {
-    seed / 40 % 3 == 1 && Fate::of(seed) == Fate::Nothing
+/// Returns true if users delete plain files in the schedule: in a third of those without a machine fault, because a
+/// restored state forgets deletions.
+fn has_deletions(seed: u64) -> bool {
+    seed / 40 % 3 == 1 && MachineFault::of(seed) == MachineFault::None
 }
 
-#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
-fn schedule(seed: u64) {
+#[allow(clippy::too_many_lines, reason = "one story, out in its order")]
+fn run_schedule(seed: u64) {
     let root = tempfile::Builder::new()
         .prefix("cm-sync-")
         .tempdir_in(if Path::new("/dev/shm").is_dir() {
@@ -116,162 +116,183 @@ fn schedule(seed: u64) {
     let mut machines: Vec<Machine> = (0..3)
         .map(|i| Machine::new(root.path(), i, &mut rng))
         .collect();
-    // The machines know of each other: a half file is told from a whole one by what others say.
+    // The machines know each other's manifests from the start, which show whether a file is complete.
     for _ in 0..2 {
         for machine in &mut machines {
-            machine.sync(None, Rest::Coming);
-            cloud.delivers_everything(machine);
+            machine.sync(None, Settling::Running);
+            cloud.deliver_all(machine);
         }
     }
-    // Of its own: the rest of a schedule is as it was without it.
-    let mut returns = brings_back(seed).then(|| Rng::new(!seed));
-    let mut deletions = deletes(seed).then(|| Rng::new(seed.reverse_bits()));
+    // Separate generators: the other events of a seed do not depend on them.
+    let mut restored_versions = has_restored_versions(seed).then(|| Rng::new(!seed));
+    let mut deletions = has_deletions(seed).then(|| Rng::new(seed.reverse_bits()));
     if deletions.is_some() {
         for machine in &mut machines {
-            machine.sends_deletions_on();
+            machine.propagate_deletions();
         }
     }
-    let mut day = None;
+    let mut saved_day = None;
     let mut disk = None;
-    // A machine that could not tell what it wrote, and forgot it: somebody has to say that it is whole.
-    let mut is_untold = false;
-    for event in 0..EVENTS {
-        match (event, Fate::of(seed)) {
-            (10, Fate::StateGoesBack | Fate::DiskGoesBack) => disk = Some(machines[1].disk()),
-            (15, Fate::IsCopied { with_cloud }) => {
-                let is_unsent = with_cloud && machines[2].has_unsent_words();
-                is_untold = machines[2].is_untold || is_unsent;
-                let (first, last) = machines.split_at_mut(2);
-                last[0].becomes(&first[0], with_cloud);
+    // Set if a machine was interrupted before it published its manifest and then lost its state: no machine attests its
+    // files any more, so the user has to pass --accept-unlisted.
+    let mut has_unpublished_files = false;
+    for event in 0..EVENTS_PER_SCHEDULE {
+        match (event, MachineFault::of(seed)) {
+            (10, MachineFault::StateRestored | MachineFault::DiskRestored) => {
+                disk = Some(machines[1].disk())
             }
-            (30, fate) => {
+            (15, MachineFault::Cloned { with_cloud }) => {
+                let is_unsent = with_cloud && machines[2].has_unsent_manifest();
+                has_unpublished_files = machines[2].has_unpublished_files || is_unsent;
+                let (first, last) = machines.split_at_mut(2);
+                last[0].become_clone_of(&first[0], with_cloud);
+            }
+            (30, fault) => {
                 if let Some(disk) = disk.take() {
-                    is_untold = machines[1].is_untold;
-                    match fate {
-                        Fate::StateGoesBack => machines[1].forgets(&disk),
-                        _ => machines[1].is_put_back(&disk),
+                    has_unpublished_files = machines[1].has_unpublished_files;
+                    match fault {
+                        MachineFault::StateRestored => machines[1].restore_state(&disk),
+                        _ => machines[1].restore_disk(&disk),
                     }
                 }
             }
             _ => {}
         }
-        if let Some(rng) = &mut returns {
+        if let Some(rng) = &mut restored_versions {
             let m = rng.below(3);
             match (event, rng.below(10)) {
-                (12, _) => day = Some(cloud.day()),
-                (28, 0..4) => cloud.goes_back(day.as_ref().unwrap()),
-                (_, 0..2) => machines[m].edits_a_skill(rng),
-                (_, 2 | 3) => cloud.brings_back(&mut machines[m], rng),
+                (12, _) => saved_day = Some(cloud.day()),
+                (28, 0..4) => cloud.restore_day(saved_day.as_ref().unwrap()),
+                (_, 0..2) => machines[m].edit_skill(rng),
+                (_, 2 | 3) => cloud.restore_version(&mut machines[m], rng),
                 _ => {}
             }
         }
         if let Some(rng) = &mut deletions {
             let m = rng.below(3);
             match rng.below(10) {
-                0 | 1 => machines[m].edits_a_skill(rng),
-                2 => machines[m].deletes_a_skill(rng),
+                0 | 1 => machines[m].edit_skill(rng),
+                2 => machines[m].delete_skill(rng),
                 _ => {}
             }
         }
         let m = rng.below(3);
         match rng.below(10) {
-            0..4 => machines[m].user_does_something(&mut rng),
-            4..7 => cloud.does_something(&mut machines[m], &mut rng),
+            0..4 => machines[m].user_event(&mut rng),
+            4..7 => cloud.client_event(&mut machines[m], &mut rng),
             _ => {
                 let steps = rng.chance(35).then(|| rng.below(40));
-                machines[m].sync(steps, Rest::None);
+                machines[m].sync(steps, Settling::NotYet);
             }
         }
     }
-    // What comes back may be of a machine that has forgotten it, and so may the word of that machine.
-    is_untold |= returns.is_some() && Fate::of(seed) != Fate::Nothing;
-    // Nobody writes any more, and everything arrives.
-    let mut quiet = false;
-    for round in 0..ROUNDS {
+    // A restored version, or a restored manifest, can be of a machine that lost its state.
+    has_unpublished_files |=
+        restored_versions.is_some() && MachineFault::of(seed) != MachineFault::None;
+    // Users stop writing, and clients deliver everything.
+    let mut is_settled = false;
+    for round in 0..MAX_SETTLING_ROUNDS {
         let mut changed = round < 3;
         for machine in &mut machines {
-            machine.decides_by_itself();
-            machine.accepts_unlisted = round > 1 && is_untold;
-            cloud.delivers_everything(machine);
-            changed |= machine.sync(None, Rest::Coming);
-            cloud.delivers_everything(machine);
+            machine.use_deciding_policy();
+            machine.accept_unlisted = round > 1 && has_unpublished_files;
+            cloud.deliver_all(machine);
+            changed |= machine.sync(None, Settling::Running);
+            cloud.deliver_all(machine);
         }
         if !changed {
-            quiet = true;
+            is_settled = true;
             break;
         }
     }
     for machine in &mut machines {
-        cloud.delivers_everything(machine);
+        cloud.deliver_all(machine);
     }
-    let again: Vec<bool> = machines
+    let did_more: Vec<bool> = machines
         .iter_mut()
-        .map(|m| m.sync(None, Rest::Reached))
+        .map(|m| m.sync(None, Settling::Done))
         .collect();
-    let told = || format!("seed {seed}\n{}", listing(&machines));
-    assert!(quiet, "the machines do not come to rest\n{}", told());
-    assert_eq!(again, [false; 3], "a second run does something\n{}", told());
-    // With a machine that lost what it had sent, or a second one of its name, something may never arrive.
-    if Fate::of(seed) == Fate::Nothing {
+    let context = || format!("seed {seed}\n{}", listing(&machines));
+    assert!(
+        is_settled,
+        "the machines do not agree after the last round\n{}",
+        context()
+    );
+    assert_eq!(
+        did_more,
+        [false; 3],
+        "a run after agreement has steps\n{}",
+        context()
+    );
+    // After a machine fault, a manifest can list a version that no machine has any more.
+    if MachineFault::of(seed) == MachineFault::None {
         for machine in &machines {
             assert_eq!(
                 machine.undelivered,
                 [],
-                "{} waits for it\n{}",
+                "{} still waits for undelivered versions\n{}",
                 machine.name,
-                told()
+                context()
             );
         }
     }
-    let first = machines[0].holds();
+    let first = machines[0].shared_files();
     for machine in &machines[1..] {
-        let differ = difference(&first, &machine.holds());
-        assert!(differ.is_empty(), "machines differ:\n{differ}\n{}", told());
+        let differ = difference(&first, &machine.shared_files());
+        assert!(
+            differ.is_empty(),
+            "machines differ:\n{differ}\n{}",
+            context()
+        );
     }
     for machine in &machines {
-        machine.assert_in_order(&told);
+        machine.assert_files_intact(&context);
         let mine = machine.lines();
         for (line, written_by) in machines.iter().flat_map(Machine::written) {
             assert!(
                 mine.contains(line),
                 "{line} of {written_by} is lost\n{}",
-                told()
+                context()
             );
         }
     }
-    // A state that was put back does not know what it has seen, and a machine and its copy count their
-    // changes under one name until that is noticed: there the policy may decide.
-    if Fate::of(seed) == Fate::Nothing {
+    // A restored state does not know the later versions, and a machine and its clone count changes under one name until
+    // the clone is detected. In these schedules `conflict.policy` may let an older version win.
+    if MachineFault::of(seed) == MachineFault::None {
         let deleted = |text: &String| machines.iter().any(|m| m.skills_deleted.contains(text));
-        let chosen = |path: &String| machines.iter().any(|m| m.skills_chosen.contains(path));
-        let replaced = machines.iter().flat_map(|m| &m.skills_over);
+        let chosen = |path: &String| machines.iter().any(|m| m.skills_in_conflict.contains(path));
+        let replaced = machines.iter().flat_map(|m| &m.skill_edits);
         for (older, newer) in replaced {
-            // Where the newer one was deleted, the older one may have been chosen over a third.
+            // If the newer version was deleted, the older one may have won a conflict with a third version.
             let mut skills = first.iter().filter(|(path, _)| {
                 path.ends_with("/SKILL.md") && !(deleted(newer) && chosen(path))
             });
             let wins = skills.any(|(_, text)| text == older);
-            assert!(!wins, "{older} has won over {newer}\n{}", told());
+            assert!(!wins, "{older} won over {newer}\n{}", context());
         }
     }
     let mut kept: BTreeSet<String> = machines.iter().flat_map(Machine::plain_versions).collect();
     kept.extend(machines.iter().flat_map(|m| m.skills_replaced.clone()));
     for version in machines.iter().flat_map(|m| &m.skills_written) {
-        assert!(kept.contains(version), "{version} is nowhere\n{}", told());
+        assert!(
+            kept.contains(version),
+            "{version} is neither in a home nor in a backup\n{}",
+            context()
+        );
     }
 }
 
-/// What two machines do not have alike, by path.
+/// Lists the files in which two machines differ.
 fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> String {
-    let mut told = String::new();
+    let mut out = String::new();
     let paths: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     for path in paths
         .into_iter()
         .filter(|path| a.get(*path) != b.get(*path))
     {
-        let _ = writeln!(told, "{path}:\n{:?}\n{:?}", a.get(path), b.get(path));
+        let _ = writeln!(out, "{path}:\n{:?}\n{:?}", a.get(path), b.get(path));
     }
-    told
+    out
 }
 
 fn listing(machines: &[Machine]) -> String {

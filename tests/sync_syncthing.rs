@@ -1,4 +1,4 @@
-//! `sync` through a folder that two real Syncthing replicate.
+//! `sync` through a folder that two real Syncthing processes replicate.
 
 use crate::support::env::{Run, TestEnv};
 use crate::support::pair::{ID, META, ROLLOUT, SKILL, actions};
@@ -64,7 +64,7 @@ fn turn(text: &str) -> String {
     format!("{{\"n\":\"{text}\"}}\n")
 }
 
-/// All texts below a folder.
+/// Returns all texts below a folder.
 fn texts(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -105,15 +105,15 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
     }
     assert!(!texts(&b.cloud()).contains("rt_secret") && !b.home().join("auth.json").exists());
 
-    // The manifest arrives before the conversation: nobody should go on with the old one.
+    // The manifest arrives before the conversation: the user should not continue the old one.
     shared.hold_back(Some("sessions"));
     let longer = format!("{META}{}", turn("one"));
     a.put(ROLLOUT, &longer);
     a.apply();
     shared.exchange();
     let run = b.sync(&["run", "--apply", "--json"]).code(6);
-    let told = "a has 1 conversation that has not arrived yet";
-    assert!(run.stderr.contains(told), "{run}");
+    let message = "a has 1 conversation that has not arrived yet";
+    assert!(run.stderr.contains(message), "{run}");
     assert_eq!(run.json()["waiting"][0]["path"], ROLLOUT, "{run}");
     shared.hold_back(None);
     shared.exchange();
@@ -121,7 +121,8 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
     shared.exchange();
     a.apply();
 
-    // Both go on at once: Syncthing makes a copy of one version, and no line of either is lost.
+    // Both machines continue at once: Syncthing creates a conflict file of one version, and no line of either
+    // is lost.
     a.put(ROLLOUT, &format!("{longer}{}", turn("by a")));
     b.put(ROLLOUT, &format!("{longer}{}", turn("by b")));
     a.put("history.jsonl", &(prompt(1) + &prompt(2)));

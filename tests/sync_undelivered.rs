@@ -1,5 +1,5 @@
-//! Versions that another machine lists and that have not arrived: they are reported, and nothing older takes their
-//! place.
+//! Versions that another machine lists and that have not arrived: they are reported, and no older version
+//! replaces them.
 
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
 
-/// Another conversation: its path and its first line.
+/// Returns the path and the first line of another conversation.
 fn second() -> (String, String) {
     let id = ID.replace("455", "456");
     (ROLLOUT.replace(ID, &id), META.replace(ID, &id))
 }
 
-/// The cloud folder becomes what it was on a day, but for the manifests: they have arrived already.
+/// Resets the cloud folder to a former day, except for the manifests, which have arrived already.
 fn only_manifests_arrived(pair: &Pair, day: &Path) -> PathBuf {
     let manifests = ".codex-manager/machines";
     let all = pair.0.path("all");
@@ -47,10 +47,10 @@ fn undelivered_files_are_reported_with_their_machine() {
     pair.put("a", "history.jsonl", "{\"ts\":1}\n{\"ts\":2}\n");
     pair.apply("a");
     let all = only_manifests_arrived(&pair, &day);
-    let told = "a has 2 conversations and 3 files that have not arrived yet";
+    let message_text = "a has 2 conversations and 3 files that have not arrived yet";
     for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
         let run = pair.run("b", args).code(6);
-        assert!(run.stderr.contains(told), "{run}");
+        assert!(run.stderr.contains(message_text), "{run}");
         let json = run.json();
         assert_eq!(actions(&json), [""; 0]);
         assert_eq!(json["summary"]["waiting"], 5, "{json}");
@@ -82,9 +82,9 @@ fn undelivered_files_are_reported_with_their_machine() {
     let check = check.unwrap_or_else(|| panic!("{json}"));
     assert_eq!(
         (&check["status"], &check["message"]),
-        (&"warn".into(), &told.into())
+        (&"warn".into(), &message_text.into())
     );
-    // What is there by then is taken, and the rest is waited for.
+    // Files that have arrived are used; sync waits for the others.
     fs::copy(all.join(SKILL), pair.cloud().join(SKILL)).unwrap();
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
@@ -108,7 +108,7 @@ fn excluded_and_deleted_files_are_not_awaited() {
     pair.apply("a");
     let all = only_manifests_arrived(&pair, &day);
     pair.apply("b");
-    // By hand, on both machines and in the folder.
+    // By hand, on both machines and in the cloud folder.
     pair.back_to(&all);
     let (other, meta) = second();
     pair.configure("b", "");
@@ -134,7 +134,7 @@ fn conflict_copies_are_not_awaited() {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"prefer_local\"\n");
         pair.sync(&[(ROLLOUT, META)]);
-        // The longer one of `a`, which it lists, is set aside by `b`.
+        // The longer version of `a`, which its manifest lists, becomes a conflict copy on `b`.
         pair.put(
             "a",
             ROLLOUT,
@@ -159,7 +159,7 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     for name in ["a", "b"] {
         pair.apply(name);
     }
-    // Put there by hand: all that is listed is what both have.
+    // Put there by hand: everything that is listed is the version that both have.
     pair.put("cloud", SKILL, "by hand\n");
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
@@ -170,7 +170,7 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     pair.put("cloud", SKILL, "one\n");
     pair.apply("b");
-    // The one of `c` is newer than that of `a`, and half of it has arrived.
+    // The version of `c` is newer than that of `a`, and a part of it has arrived.
     pair.configure("c", "");
     pair.apply("c");
     pair.put("c", SKILL, "two, of c\n");
@@ -181,7 +181,7 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
 }
 
-/// Three machines that send deletions on, and have a skill.
+/// Creates three machines that propagate deletions and share a skill.
 fn three(text: &str) -> Pair {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
@@ -205,17 +205,17 @@ fn an_older_version_of_a_deleted_file_does_not_come_back() {
     pair.apply("b");
     fs::remove_file(pair.home("b").join(SKILL)).unwrap();
     pair.apply("b");
-    // Neither the edit nor its file has come to `c`, which has the text from before.
+    // Neither the edit nor its file has reached `c`, which has the text from before.
     assert_eq!(actions(&pair.apply("c")), [format!("delete-local {SKILL}")]);
     pair.apply("a");
-    // A client brings that back: it goes again.
+    // A client restores the file, and it is deleted again.
     pair.put("cloud", SKILL, "one");
     assert_eq!(actions(&pair.apply("b")), [format!("delete-cloud {SKILL}")]);
     for name in ["a", "c", "b"] {
         assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
         assert!(!pair.home(name).join(SKILL).exists(), "{name}");
     }
-    // What a user writes there, be it the same, is new.
+    // A file that the user writes there is new, even with the same content.
     pair.put("c", SKILL, "one");
     for name in ["c", "b", "a", "c"] {
         pair.apply(name);
@@ -231,7 +231,7 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
     pair.put("a", SKILL, "two");
     pair.apply("a");
     let newer = fs::read(pair.cloud().join(SKILL)).unwrap();
-    // Deleted on `b` before the edit came there; the edit wins.
+    // Deleted on `b` before the edit arrived there; the edit wins.
     pair.put("cloud", SKILL, "one");
     fs::remove_file(pair.home("b").join(SKILL)).unwrap();
     let _ = pair.run("b", &["run", "--apply"]).code(6);
@@ -240,14 +240,14 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
         actions(&pair.apply("a")),
         [format!("copy-to-cloud {SKILL}")]
     );
-    // All manifests have come to `c`, the file has not.
+    // All manifests have reached `c`, the file has not.
     fs::remove_file(pair.cloud().join(SKILL)).unwrap();
     let run = pair.run("c", &["run", "--apply", "--json"]).code(6);
     assert_eq!(actions(&run.json()), [""; 0]);
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
     assert!(!pair.cloud().join(SKILL).exists());
-    // Nor does it come to one that has none, where a client has brought it back.
+    // It is not copied to a machine without the file either, if a client has restored it.
     pair.configure("d", "");
     pair.put("cloud", SKILL, "one");
     let json = pair.run("d", &["run", "--apply", "--json"]).code(6).json();

@@ -1,5 +1,5 @@
-//! A folder that a client replicates between machines, badly: late, in any order, in halves, under
-//! other names, and with files gone for a while. And the machines that use it.
+//! A simulated cloud folder whose clients replicate it late, in any order, partially, under conflict names, and with
+//! files that disappear for a while; and the simulated machines that sync with it.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Numbers that follow from a seed (splitmix64).
+/// Deterministic random numbers (splitmix64).
 pub(crate) struct Rng(u64);
 
 impl Rng {
@@ -50,41 +50,41 @@ impl Rng {
     }
 }
 
-/// A file as a client sees it.
+/// Content and time of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Content {
     bytes: Vec<u8>,
     mtime: SystemTime,
 }
 
-/// What a machine's client knows of a file.
+/// Record of a machine's cloud client about one file.
 #[derive(Clone, Default)]
 struct Known {
-    /// The version of the server that this machine has, 0 for none.
+    /// The server's version that this machine has; 0 for none.
     version: u64,
-    /// What the client left in the folder.
+    /// The bytes that the client last wrote to or read from the folder.
     bytes: Option<Vec<u8>>,
-    /// The whole file, while half of it lies in the folder.
+    /// The complete content, while the folder has a part of it.
     rest: Option<Content>,
-    /// What is gone for a while.
+    /// The content of a file that has disappeared from the folder for a while.
     hidden: Option<Content>,
 }
 
-/// The server: every path with its version; `None` was deleted.
+/// The server: content and version by path; no content means deleted.
 #[derive(Default)]
 pub(crate) struct Cloud {
     files: BTreeMap<String, (u64, Option<Content>)>,
     copies: u64,
-    /// Every version of a skill that was ever there.
+    /// All versions of each skill that were ever on the server.
     skills: BTreeMap<String, Vec<Content>>,
 }
 
-/// All files of the server as they were once.
+/// All files of the server at one time.
 pub(crate) struct Day(BTreeMap<String, Content>);
 
 impl Cloud {
-    /// One thing that clients do, at one path or at all.
-    pub(crate) fn does_something(&mut self, machine: &mut Machine, rng: &mut Rng) {
+    /// Performs a random action of a machine's client, for one path or for all.
+    pub(crate) fn client_event(&mut self, machine: &mut Machine, rng: &mut Rng) {
         let paths = self.paths(machine);
         let Some(path) = rng.pick(&paths).cloned() else {
             return;
@@ -97,13 +97,13 @@ impl Cloud {
             }
             2 | 3 => {
                 for path in &paths {
-                    self.download(machine, path, Arrives::Whole, rng.next());
+                    self.download(machine, path, Delivery::Whole, rng.next());
                 }
             }
             4 | 5 => self.upload(machine, &path, rng.next()),
-            6 => self.download(machine, &path, Arrives::Whole, rng.next()),
-            7 => self.download(machine, &path, Arrives::Half, rng.next()),
-            8 => self.download(machine, &path, Arrives::WithZeros, rng.next()),
+            6 => self.download(machine, &path, Delivery::Whole, rng.next()),
+            7 => self.download(machine, &path, Delivery::Half, rng.next()),
+            8 => self.download(machine, &path, Delivery::WithZeros, rng.next()),
             9 => machine.hide(&path),
             10 if rng.chance(40) => {
                 for path in &paths {
@@ -111,12 +111,12 @@ impl Cloud {
                 }
             }
             10 => machine.unhide_all(),
-            _ => self.doubles(machine, &path),
+            _ => self.make_client_copy(machine, &path),
         }
     }
 
-    /// A client brings an earlier version of a skill back: late and to one machine alone, or for all.
-    pub(crate) fn brings_back(&mut self, machine: &mut Machine, rng: &mut Rng) {
+    /// A client restores an earlier version of a skill, on the server or in the folder of one machine.
+    pub(crate) fn restore_version(&mut self, machine: &mut Machine, rng: &mut Rng) {
         let paths: Vec<&String> = self.skills.keys().collect();
         let Some(path) = rng.pick(&paths).map(|path| (*path).clone()) else {
             return;
@@ -131,7 +131,7 @@ impl Cloud {
         }
         let full = machine.cloud.join(&path);
         let known = machine.client.entry(path).or_default();
-        // What has not been uploaded is not overwritten by clients.
+        // Clients do not overwrite files that they have not uploaded.
         if known.hidden.is_none() && read(&full).map(|local| local.bytes) == known.bytes {
             write(&full, &content);
             known.bytes = Some(content.bytes);
@@ -140,16 +140,16 @@ impl Cloud {
         }
     }
 
-    /// Everything as it is now.
+    /// Returns all files of the server as they are now.
     pub(crate) fn day(&self) -> Day {
-        let there = self.files.iter();
-        Day(there
+        let files = self.files.iter();
+        Day(files
             .filter_map(|(path, (_, content))| Some((path.clone(), content.clone()?)))
             .collect())
     }
 
-    /// Somebody puts the whole folder back to what it was; what came later stays.
-    pub(crate) fn goes_back(&mut self, day: &Day) {
+    /// A user restores the whole folder to an earlier day; files created later stay.
+    pub(crate) fn restore_day(&mut self, day: &Day) {
         for (path, content) in &day.0 {
             let file = self.files.entry(path.clone()).or_default();
             *file = (file.0 + 1, Some(content.clone()));
@@ -164,13 +164,13 @@ impl Cloud {
         self.files.insert(path.to_owned(), (version, content));
     }
 
-    /// Everything arrives, whole, until nothing is under way.
-    pub(crate) fn delivers_everything(&mut self, machine: &mut Machine) {
+    /// Uploads and downloads all files completely, until nothing changes.
+    pub(crate) fn deliver_all(&mut self, machine: &mut Machine) {
         machine.unhide_all();
         for _ in 0..4 {
             for path in self.paths(machine) {
                 self.upload(machine, &path, 7);
-                self.download(machine, &path, Arrives::Whole, 0);
+                self.download(machine, &path, Delivery::Whole, 0);
             }
         }
     }
@@ -179,7 +179,7 @@ impl Cloud {
         let mut paths: BTreeSet<String> = self.files.keys().cloned().collect();
         paths.extend(machine.client.keys().cloned());
         paths.extend(files_below(&machine.cloud));
-        // Clients leave temp files of others alone.
+        // Clients do not replicate temp files.
         paths.retain(|path| !path.contains(".codex-manager-tmp-"));
         paths.into_iter().collect()
     }
@@ -200,7 +200,7 @@ impl Cloud {
             self.accept(path, version, local);
             return;
         }
-        // Somebody else was faster.
+        // Another machine uploaded a version first.
         match local {
             // A deletion loses against a change.
             None => *known = Known::default(),
@@ -226,7 +226,7 @@ impl Cloud {
         }
     }
 
-    fn download(&mut self, machine: &mut Machine, path: &str, how: Arrives, chance: u64) {
+    fn download(&mut self, machine: &mut Machine, path: &str, how: Delivery, chance: u64) {
         let full = machine.cloud.join(path);
         let known = machine.client.entry(path.to_owned()).or_default();
         let local = read(&full);
@@ -248,7 +248,7 @@ impl Cloud {
             }
             return;
         };
-        // Clients keep times, round them, or make them anew.
+        // Clients keep times, round them to seconds, or set new ones.
         match chance % 3 {
             0 => {}
             1 => {
@@ -261,9 +261,9 @@ impl Cloud {
             _ => content.mtime += Duration::from_millis(chance % 9_999_991),
         }
         let whole = content.clone();
-        if !content.bytes.is_empty() && how != Arrives::Whole {
+        if !content.bytes.is_empty() && how != Delivery::Whole {
             let cut = usize::try_from(chance >> 8).unwrap_or(0) % content.bytes.len();
-            if how == Arrives::Half {
+            if how == Delivery::Half {
                 content.bytes.truncate(cut);
             } else {
                 content.bytes[cut..].fill(0);
@@ -275,8 +275,8 @@ impl Cloud {
         write(&full, &content);
     }
 
-    /// A client that has made a copy of what it had already.
-    fn doubles(&mut self, machine: &mut Machine, path: &str) {
+    /// A client makes a conflict copy of a file without any conflict.
+    fn make_client_copy(&mut self, machine: &mut Machine, path: &str) {
         if path.starts_with(".codex-manager") && !self.copies.is_multiple_of(3) {
             return;
         }
@@ -293,13 +293,13 @@ impl Cloud {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Arrives {
+enum Delivery {
     Whole,
     Half,
     WithZeros,
 }
 
-/// Whether a run was stopped, before or after something was kept.
+/// Returns true if the run was interrupted, before or after its backup.
 fn is_interrupted(error: &ApplyError) -> bool {
     match error {
         ApplyError::Interrupted => true,
@@ -320,18 +320,18 @@ fn conflict_name(path: &str, n: u64, chance: u64, machine: &str) -> String {
     format!("{stem}{mark}.{end}")
 }
 
-/// How far the world has come to rest.
+/// Progress of the end of a schedule, in which all machines have to agree.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// Not at all.
-    None,
-    /// Nobody writes any more, and everything arrives.
-    Coming,
-    /// All machines have learned of all.
-    Reached,
+pub(crate) enum Settling {
+    /// Users and clients are still active.
+    NotYet,
+    /// Users have stopped, and clients deliver everything.
+    Running,
+    /// All machines have all files.
+    Done,
 }
 
-/// A disk as it was once.
+/// A backup of a machine's disk.
 pub(crate) struct Disk {
     home: BTreeMap<String, Content>,
     state: BTreeMap<String, Content>,
@@ -339,7 +339,7 @@ pub(crate) struct Disk {
     skills_written: BTreeSet<String>,
 }
 
-/// What a machine that is killed unwinds with.
+/// Panic payload that simulates a killed run.
 struct Killed;
 
 /// A machine: a home, a manager home, its copy of the cloud folder, and a user.
@@ -354,24 +354,24 @@ pub(crate) struct Machine {
     counter: u64,
     /// Lines of conversations, prompts and names that the user wrote.
     written: BTreeSet<String>,
-    /// Contents of skills that the user wrote.
+    /// Texts of skills that the user wrote.
     pub(crate) skills_written: BTreeSet<String>,
-    /// Those that the user has overwritten.
+    /// Texts of skills that the user has overwritten or deleted.
     pub(crate) skills_replaced: BTreeSet<String>,
-    /// Which text of a skill the user wrote over which.
-    pub(crate) skills_over: Vec<(String, String)>,
-    /// Those that it has put into the cloud folder.
-    skills_sent: BTreeSet<String>,
-    /// Those that the user has deleted.
+    /// Edits of skills by the user: old and new text.
+    pub(crate) skill_edits: Vec<(String, String)>,
+    /// Texts of skills that were in the machine's cloud folder after a run.
+    skills_uploaded: BTreeSet<String>,
+    /// Texts of skills that the user has deleted.
     pub(crate) skills_deleted: BTreeSet<String>,
-    /// Skills of which `conflict.policy` has chosen a version, by path.
-    pub(crate) skills_chosen: BTreeSet<String>,
-    /// At rest the user takes what nobody vouches for.
-    pub(crate) accepts_unlisted: bool,
-    /// What its last run found listed by others and not arrived.
+    /// Paths of skills for which `conflict.policy` decided a conflict.
+    pub(crate) skills_in_conflict: BTreeSet<String>,
+    /// True if the user passes --accept-unlisted at the end of the schedule.
+    pub(crate) accept_unlisted: bool,
+    /// Undelivered versions of the last plan.
     pub(crate) undelivered: Vec<UndeliveredVersion>,
-    /// Whether its last run ended before it told the others what it wrote.
-    pub(crate) is_untold: bool,
+    /// True if the last run ended before it published the manifest of the files that it wrote.
+    pub(crate) has_unpublished_files: bool,
     runs: i64,
 }
 
@@ -423,29 +423,29 @@ impl Machine {
             written: BTreeSet::new(),
             skills_written: BTreeSet::new(),
             skills_replaced: BTreeSet::new(),
-            skills_over: Vec::new(),
-            skills_sent: BTreeSet::new(),
+            skill_edits: Vec::new(),
+            skills_uploaded: BTreeSet::new(),
             skills_deleted: BTreeSet::new(),
-            skills_chosen: BTreeSet::new(),
-            accepts_unlisted: false,
+            skills_in_conflict: BTreeSet::new(),
+            accept_unlisted: false,
             undelivered: Vec::new(),
-            is_untold: false,
+            has_unpublished_files: false,
             runs: 0,
         }
     }
 
-    /// Whether its client has yet to bring a word of ours to the others.
-    pub(crate) fn has_unsent_words(&self) -> bool {
-        let words = files_below(&self.cloud.join(".codex-manager")).into_iter();
-        words
+    /// Returns true if the client has not uploaded all files of `.codex-manager`.
+    pub(crate) fn has_unsent_manifest(&self) -> bool {
+        let manifests = files_below(&self.cloud.join(".codex-manager")).into_iter();
+        manifests
             .map(|path| format!(".codex-manager/{path}"))
             .any(|path| {
-                let there = read(&self.cloud.join(&path)).map(|content| content.bytes);
-                self.client.get(&path).and_then(|known| known.bytes.clone()) != there
+                let content = read(&self.cloud.join(&path)).map(|content| content.bytes);
+                self.client.get(&path).and_then(|known| known.bytes.clone()) != content
             })
     }
 
-    /// What its disk has of the home and of the state.
+    /// Backs up the Codex home and the sync state.
     pub(crate) fn disk(&self) -> Disk {
         let of = |folder: &Path| -> BTreeMap<String, Content> {
             let paths = files_below(folder).into_iter();
@@ -461,24 +461,25 @@ impl Machine {
         }
     }
 
-    /// The state is put back; what the home has stays.
-    pub(crate) fn forgets(&self, disk: &Disk) {
-        lay_out(&self.replica.folder, &disk.state);
+    /// Restores the sync state only.
+    pub(crate) fn restore_state(&self, disk: &Disk) {
+        replace_files(&self.replica.folder, &disk.state);
     }
 
-    /// All of the disk is put back. What the user has written since may be gone with it.
-    pub(crate) fn is_put_back(&mut self, disk: &Disk) {
-        self.forgets(disk);
-        lay_out(&self.home, &disk.home);
+    /// Restores the sync state and the Codex home. Lines written since the backup may be lost.
+    pub(crate) fn restore_disk(&mut self, disk: &Disk) {
+        self.restore_state(disk);
+        replace_files(&self.home, &disk.home);
         self.written.retain(|line| disk.written.contains(line));
-        let of_then = &disk.skills_written;
-        self.skills_written.retain(|text| of_then.contains(text));
+        let skills_then = &disk.skills_written;
+        self.skills_written
+            .retain(|text| skills_then.contains(text));
     }
 
-    /// It becomes a copy of another machine, with the cloud folder or without.
-    pub(crate) fn becomes(&mut self, other: &Self, with_cloud: bool) {
+    /// Turns this machine into a clone of another one, with or without its cloud folder.
+    pub(crate) fn become_clone_of(&mut self, other: &Self, with_cloud: bool) {
         let disk = other.disk();
-        self.is_put_back(&disk);
+        self.restore_disk(&disk);
         self.config.machine_id.clone_from(&other.config.machine_id);
         if with_cloud {
             let paths = files_below(&other.cloud).into_iter();
@@ -486,59 +487,71 @@ impl Machine {
                 let content = read(&other.cloud.join(&path))?;
                 Some((path, content))
             });
-            lay_out(&self.cloud, &files.collect());
+            replace_files(&self.cloud, &files.collect());
             self.client.clone_from(&other.client);
         }
     }
 
-    /// At rest somebody has to decide.
-    pub(crate) fn decides_by_itself(&mut self) {
+    /// Replaces a policy that leaves conflicts to the user by one that decides.
+    pub(crate) fn use_deciding_policy(&mut self) {
         use codex_manager::sync::config::ConflictPolicy;
         if self.config.conflict != ConflictPolicy::PreferCloud {
             self.config.conflict = ConflictPolicy::PreferLocal;
         }
     }
 
-    /// Plans and applies; ended or killed before the given change of a file. Whether anything was done.
-    pub(crate) fn sync(&mut self, killed_before: Option<usize>, rest: Rest) -> bool {
+    /// Plans and applies. With `killed_before`, the run is interrupted (even number) or killed (odd number) before that
+    /// change of a file. Returns true if the run changed anything or was stopped.
+    pub(crate) fn sync(&mut self, killed_before: Option<usize>, settling: Settling) -> bool {
         self.runs += 1;
         let request = PlanRequest {
             config: &self.config,
             replica: &self.replica,
             refill: false,
-            accept_unlisted: rest != Rest::None && self.accepts_unlisted,
-            delete_many: rest != Rest::None,
+            accept_unlisted: settling != Settling::NotYet && self.accept_unlisted,
+            delete_many: settling != Settling::NotYet,
             policy_override: None,
         };
         let planned = plan::plan(&request);
         let (plan, state) = match planned {
             Ok(planned) => planned,
-            Err(PlanError::MostFilesMissing { .. }) if rest == Rest::None => return false,
+            Err(PlanError::MostFilesMissing { .. }) if settling == Settling::NotYet => {
+                return false;
+            }
             Err(error) => panic!("{}: {error}", self.name),
         };
         if !plan.conflicts.is_empty() {
-            assert!(rest == Rest::None, "{}: {:?}", self.name, plan.conflicts);
+            assert!(
+                settling == Settling::NotYet,
+                "{}: {:?}",
+                self.name,
+                plan.conflicts
+            );
         }
         if plan.is_stopped(self.config.conflict) {
             return false;
         }
-        if rest == Rest::Reached {
-            // A copy that a client made of a skill that was deleted since may be a skill of its own.
+        if settling == Settling::Done {
+            // A client's copy of a skill that was deleted since looks like a file of its own.
             let waiting = plan
                 .waiting
                 .iter()
                 .filter(|(path, _)| !path.contains("SKILL ("));
             let waiting: Vec<_> = waiting.collect();
-            assert!(waiting.is_empty(), "{}: at rest {waiting:?}", self.name);
+            assert!(
+                waiting.is_empty(),
+                "{}: still waits: {waiting:?}",
+                self.name
+            );
         }
         self.undelivered.clone_from(&plan.undelivered);
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
-        self.skills_chosen
+        self.skills_in_conflict
             .extend(chosen.map(|step| step.path.clone()));
         let left = Cell::new(killed_before.unwrap_or(usize::MAX));
-        // Whoever is asked to end puts things in order first; whoever is killed does not.
+        // An interrupted run records its state first; a killed one does not.
         let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
-        let go_on = || {
+        let keep_going = || {
             let n = left.get();
             left.set(n.saturating_sub(1));
             if n == 0 && is_killed {
@@ -547,15 +560,15 @@ impl Machine {
             n > 0
         };
         let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
-        let work = ApplyRequest {
+        let request = ApplyRequest {
             config: &self.config,
             replica: &self.replica,
-            keep_going: &go_on,
+            keep_going: &keep_going,
             progress: &Silent,
             now,
         };
-        let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &work)));
-        self.is_untold = true;
+        let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &request)));
+        self.has_unpublished_files = true;
         let applied = match applied {
             Ok(applied) => applied,
             Err(panic) if panic.is::<Killed>() => return true,
@@ -563,12 +576,12 @@ impl Machine {
         };
         for name in ["a", "b"] {
             let path = self.cloud.join(format!("skills/{name}/SKILL.md"));
-            self.skills_sent.extend(fs::read_to_string(path));
+            self.skills_uploaded.extend(fs::read_to_string(path));
         }
         match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
-                self.is_untold = false;
+                self.has_unpublished_files = false;
                 !report.done.is_empty()
             }
             Err(error) if is_interrupted(&error) => true,
@@ -580,7 +593,7 @@ impl Machine {
         let full = self.cloud.join(path);
         let Some(content) = read(&full) else { return };
         let known = self.client.entry(path.to_owned()).or_default();
-        // What has not been uploaded yet is not lost by clients.
+        // Clients do not lose files that they have not uploaded.
         if known.bytes.as_ref() == Some(&content.bytes) && known.hidden.is_none() {
             known.hidden = Some(content);
             fs::remove_file(full).unwrap();
@@ -593,7 +606,7 @@ impl Machine {
             let known = self.client.get_mut(&path).unwrap();
             if let Some(content) = known.hidden.take() {
                 let full = self.cloud.join(&path);
-                // One that was made again meanwhile is a change like any other.
+                // A file that was re-created meanwhile is a local change.
                 if !full.exists() {
                     write(&full, &content);
                 }
@@ -620,29 +633,29 @@ impl Machine {
             .collect()
     }
 
-    /// One thing that somebody does with Codex.
-    pub(crate) fn user_does_something(&mut self, rng: &mut Rng) {
+    /// Performs a random action of the user with Codex.
+    pub(crate) fn user_event(&mut self, rng: &mut Rng) {
         let at = self.tick(rng);
         let known = self.conversations();
         match rng.below(12) {
-            0 | 1 => self.starts(None, rng, at),
+            0 | 1 => self.start_conversation(None, rng, at),
             2 => {
                 let parent = rng.pick(&known).cloned();
-                self.starts(parent, rng, at);
+                self.start_conversation(parent, rng, at);
             }
             3..7 => {
                 if let Some(path) = rng.pick(&known).cloned() {
-                    self.goes_on(&path, at);
+                    self.continue_conversation(&path, at);
                 }
             }
             7 => {
                 if let Some(path) = rng.pick(&known).cloned() {
-                    self.archives(&path);
+                    self.archive_conversation(&path);
                 }
             }
             8 => {
                 if let Some(path) = rng.pick(&known).cloned() {
-                    Self::packs(&path);
+                    Self::compress_conversation(&path);
                 }
             }
             9 => {
@@ -661,55 +674,55 @@ impl Machine {
                 append(&self.home.join("session_index.jsonl"), &text, at);
                 self.written.insert(line);
             }
-            _ => self.writes_skill(rng, at),
+            _ => self.write_skill(rng, at),
         }
     }
 
-    /// Deletions go over from now on.
-    pub(crate) fn sends_deletions_on(&mut self) {
+    /// Sets `delete_policy = "propagate"`.
+    pub(crate) fn propagate_deletions(&mut self) {
         self.config.delete = DeletePolicy::Propagate;
     }
 
     /// The user deletes a skill.
-    pub(crate) fn deletes_a_skill(&mut self, rng: &mut Rng) {
+    pub(crate) fn delete_skill(&mut self, rng: &mut Rng) {
         let name = ["a", "b"][rng.below(2)];
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
         if let Ok(text) = fs::read_to_string(&path) {
-            if !self.skills_sent.contains(&text) {
-                // It came over nothing that another machine has.
-                self.skills_over.retain(|(_, newer)| *newer != text);
+            if !self.skills_uploaded.contains(&text) {
+                // No other machine has the text, so the edit does not count.
+                self.skill_edits.retain(|(_, newer)| *newer != text);
             }
             self.skills_deleted.insert(text.clone());
-            // What both sides had goes with it.
-            let there = self.cloud.join(format!("skills/{name}/SKILL.md"));
-            self.skills_deleted.extend(fs::read_to_string(there));
+            // The version of the cloud folder is deleted with it.
+            let remote = self.cloud.join(format!("skills/{name}/SKILL.md"));
+            self.skills_deleted.extend(fs::read_to_string(remote));
             self.skills_replaced.insert(text);
             fs::remove_file(path).unwrap();
         }
     }
 
-    /// Somebody edits a skill, on a machine whose clock may be slow.
-    pub(crate) fn edits_a_skill(&mut self, rng: &mut Rng) {
+    /// The user edits a skill, on a machine whose clock may be slow.
+    pub(crate) fn edit_skill(&mut self, rng: &mut Rng) {
         let at = self.tick(rng);
-        self.writes_skill(rng, at);
+        self.write_skill(rng, at);
     }
 
-    fn writes_skill(&mut self, rng: &mut Rng, at: SystemTime) {
+    fn write_skill(&mut self, rng: &mut Rng, at: SystemTime) {
         let line = self.line();
         let name = ["a", "b"][rng.below(2)];
         let text = format!("skill {line}\n");
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
         if let Ok(before) = fs::read_to_string(&path) {
-            // What somebody overwrites is theirs to lose.
+            // The user overwrote this text, so it need not survive.
             self.skills_replaced.insert(before.clone());
-            self.skills_over.push((before, text.clone()));
+            self.skill_edits.push((before, text.clone()));
         }
         let bytes = text.clone().into_bytes();
         write(&path, &Content { bytes, mtime: at });
         self.skills_written.insert(text);
     }
 
-    fn starts(&mut self, parent: Option<PathBuf>, rng: &mut Rng, at: SystemTime) {
+    fn start_conversation(&mut self, parent: Option<PathBuf>, rng: &mut Rng, at: SystemTime) {
         let line = self.line();
         let id = format!(
             "01a1f78b-{:04x}-7000-8000-{:012x}",
@@ -732,10 +745,10 @@ impl Machine {
         self.written.insert(line);
     }
 
-    fn goes_on(&mut self, path: &Path, at: SystemTime) {
+    fn continue_conversation(&mut self, path: &Path, at: SystemTime) {
         let line = self.line();
         let text = format!("{{\"n\":\"{line}\"}}\n");
-        // As Codex: unpacked first.
+        // Codex decompresses a conversation before it continues it.
         let plain = if path.extension().is_some_and(|e| e == "zst") {
             let plain = path.with_extension("");
             fs::write(&plain, plain_text(path)).unwrap();
@@ -748,7 +761,7 @@ impl Machine {
         self.written.insert(line);
     }
 
-    fn archives(&self, path: &Path) {
+    fn archive_conversation(&self, path: &Path) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let relative = path.strip_prefix(&self.home).unwrap();
         let target = if relative.starts_with("sessions") {
@@ -765,7 +778,7 @@ impl Machine {
         }
     }
 
-    fn packs(path: &Path) {
+    fn compress_conversation(path: &Path) {
         if path.extension().is_some_and(|e| e == "zst") {
             return;
         }
@@ -782,7 +795,7 @@ impl Machine {
         fs::remove_file(path).unwrap();
     }
 
-    /// Every line that the user wrote, with the machine's name.
+    /// Returns the lines that the user wrote on this machine, each with the machine's name.
     pub(crate) fn written(&self) -> impl Iterator<Item = (&String, &String)> {
         self.written.iter().map(|line| (line, &self.name))
     }
@@ -792,16 +805,16 @@ impl Machine {
             .iter()
             .map(|path| plain_text(&self.home.join(path)))
             .collect();
-        let forks = self.replica.conflict_copies();
+        let conflict_copies = self.replica.conflict_copies();
         texts.extend(
-            files_below(&forks)
+            files_below(&conflict_copies)
                 .iter()
-                .map(|path| plain_text(&forks.join(path))),
+                .map(|path| plain_text(&conflict_copies.join(path))),
         );
         texts
     }
 
-    /// All lines that this machine has: in conversations, in kept forks, in prompts and names.
+    /// Returns all lines that this machine has in conversations, conflict copies, prompts and names.
     pub(crate) fn lines(&self) -> BTreeSet<String> {
         let mut lines = BTreeSet::new();
         for text in self.texts() {
@@ -816,22 +829,22 @@ impl Machine {
         lines
     }
 
-    /// What should be the same on all machines: text by path, without the form.
-    pub(crate) fn holds(&self) -> BTreeMap<String, String> {
+    /// Returns the files that should be equal on all machines: uncompressed text by path.
+    pub(crate) fn shared_files(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         for path in files_below(&self.home) {
             let text = String::from_utf8_lossy(&plain_text(&self.home.join(&path))).into_owned();
             all.insert(path.trim_end_matches(".zst").to_owned(), text);
         }
-        let forks = self.replica.conflict_copies();
-        for path in files_below(&forks) {
-            let text = fs::read_to_string(forks.join(&path)).unwrap();
+        let conflict_copies = self.replica.conflict_copies();
+        for path in files_below(&conflict_copies) {
+            let text = fs::read_to_string(conflict_copies.join(&path)).unwrap();
             all.insert(format!("forks/{path}"), text);
         }
         all
     }
 
-    /// Every version of a skill that is in the home or in a backup.
+    /// Returns all texts of the home, the cloud folder and the backups.
     pub(crate) fn plain_versions(&self) -> BTreeSet<String> {
         let mut all: BTreeSet<String> = self
             .texts()
@@ -861,16 +874,16 @@ impl Machine {
         all
     }
 
-    /// One file for each conversation, whole lines, no prompt twice. (Their order is that in which they
-    /// were written where one machine's clock is slow and nothing had to be merged.)
-    pub(crate) fn assert_in_order(&self, told: &dyn Fn() -> String) {
+    /// Asserts one file for each conversation, complete lines, and no repeated prompt. The order of prompts is not
+    /// checked, because clocks differ.
+    pub(crate) fn assert_files_intact(&self, context: &dyn Fn() -> String) {
         let mut names = BTreeSet::new();
         for path in files_below(&self.home) {
             let text = plain_text(&self.home.join(&path));
             assert!(
                 text.ends_with(b"\n") && !text.contains(&0),
                 "{path} is torn\n{}",
-                told()
+                context()
             );
             let name = path
                 .rsplit('/')
@@ -879,18 +892,23 @@ impl Machine {
                 .trim_end_matches(".zst")
                 .to_owned();
             if name.starts_with("rollout-") {
-                assert!(names.insert(name), "{path} is there twice\n{}", told());
+                assert!(names.insert(name), "{path} exists twice\n{}", context());
             }
             if path == "history.jsonl" {
                 let text = String::from_utf8(text).unwrap();
                 let lines: Vec<&str> = text.lines().collect();
                 let once: BTreeSet<&&str> = lines.iter().collect();
-                assert_eq!(once.len(), lines.len(), "a line is there twice\n{}", told());
+                assert_eq!(
+                    once.len(),
+                    lines.len(),
+                    "a line exists twice\n{}",
+                    context()
+                );
             }
         }
     }
 
-    /// All files, for people who look for what went wrong.
+    /// Returns all files with their texts, for the message of a failed assertion.
     pub(crate) fn listing(&self) -> String {
         let mut out = format!(
             "--- {} ({:?} {:?})\n",
@@ -914,8 +932,8 @@ impl Machine {
     }
 }
 
-/// Makes a folder hold these files and no others.
-fn lay_out(folder: &Path, files: &BTreeMap<String, Content>) {
+/// Replaces all files of a folder by these.
+fn replace_files(folder: &Path, files: &BTreeMap<String, Content>) {
     for path in files_below(folder) {
         fs::remove_file(folder.join(path)).unwrap();
     }
@@ -947,14 +965,14 @@ fn plain_text(path: &Path) -> Vec<u8> {
     let mut text = Vec::new();
     let read = codex_manager::codex::rollout::open_plain(path)
         .and_then(|mut reader| reader.read_to_end(&mut text));
-    // Half a packed file of the cloud folder is shown as it is.
+    // A partial compressed file cannot be unpacked and is returned as it is.
     if read.is_err() {
         text = fs::read(path).unwrap_or_default();
     }
     text
 }
 
-/// Files below a folder, relative, with `/`, ordered.
+/// Returns the relative paths of all files below a folder, with `/`, sorted.
 fn files_below(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
