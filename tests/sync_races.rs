@@ -343,7 +343,8 @@ fn a_write_during_a_restore_stays() {
             for path in &paths[1..] {
                 let text = pair.text(side, path);
                 let backups = kept(&pair.0.path("backups-b"));
-                let is_kept = text == "of another process" || backups.contains("of another process");
+                let is_kept =
+                    text == "of another process" || backups.contains("of another process");
                 assert!(is_kept, "{target} {number} {path}: {text} {output:?}");
             }
             if !output.status.success() {

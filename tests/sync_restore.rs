@@ -178,9 +178,7 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
         let foreign = pair
             .0
             .write("backups-b/b-20190101T000000Z/skills/x", "foreign");
-        let other = pair
-            .0
-            .write("backups-b/desk-20190101T000000Z/x", "foreign");
+        let other = pair.0.write("backups-b/desk-20190101T000000Z/x", "foreign");
         pair.put("b", SKILL, "four, and then some");
         let run = pair.run("b", &["run", "--apply"]).code(0);
         let is_asserted = run.stderr.contains("removed 1 old snapshot");

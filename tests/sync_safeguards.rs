@@ -105,7 +105,7 @@ fn a_text_with_a_token_is_not_synced_but_prompts_are() {
             .map(|w| w["path"].as_str().unwrap())
             .collect();
         assert_eq!(paths, ["skills/x/deploy.sh", "skills/x/setup.md"]);
-        let why = "is not synced: what is in it looks like a GitHub token";
+        let why = "is not synced: it contains what looks like a GitHub token";
         assert_eq!(warnings[0]["reason"], why);
         assert!(!json.to_string().contains(&token));
     }

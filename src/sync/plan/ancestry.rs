@@ -1,7 +1,13 @@
-//! How the two versions of a plain file came to be, and what is told of the one that goes over.
+//! Ancestry of plain files: which of two versions descends from the other, and which ancestry is published with a
+//! version that is copied.
+//!
+//! A differing remote file is not always newer, because cloud clients deliver late or restore old versions. Each version
+//! has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the texts that it
+//! replaced. Manifests list the ancestry of the versions that they attest; the state records that of the last sync.
 
 use super::Planner;
 use super::versions::FileVersion;
+use crate::codex::rollout::Relation;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
@@ -12,23 +18,22 @@ use crate::sync::scan::ListedFile;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
-/// A version with the digest of its text.
+/// Ancestry of a version and the digest of its text.
 type KnownVersion = (Ancestry, Sha256Digest);
 
-/// What is known of where the versions of a file come from.
+/// Ancestry of the versions of one file.
 #[derive(Debug, Default)]
 pub(super) struct AncestryFacts {
-    /// The version that both sides had at the last sync, or that is known to have been here since.
+    /// The version of the last sync, or a newer one that this machine is known to have had since.
     base: Option<KnownVersion>,
-    /// The text in the cloud folder, where it is another one.
+    /// Digest of the remote text, if the remote file changed.
     remote_digest: Option<Sha256Digest>,
-    /// What is said of that.
+    /// Ancestry of the remote text, if a machine attests it.
     remote_history: Option<Ancestry>,
 }
 
 impl Planner<'_> {
-    /// All versions of a file that somebody vouches for: the others, this machine, and its own word of
-    /// an earlier day where a client has brought that back.
+    /// Returns the versions of a file that other machines or this one attest.
     pub(super) fn attested_versions<'a>(
         &'a self,
         key: &str,
@@ -37,20 +42,21 @@ impl Planner<'_> {
         Ok(others.iter().chain(self.ledger_versions(key)?))
     }
 
-    /// What is said of a text of a file.
+    /// Returns the merged ancestry of a text from all machines that attest it. If none does, this machine's manifest in
+    /// the cloud folder counts, which can be an earlier one that a cloud client restored.
     pub(super) fn attested_history(
         &self,
         key: &str,
         text: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
-        let said = Ancestry::from_entries(text, self.attested_versions(key)?);
-        Ok(match said {
-            Some(said) => Some(said),
+        let attested = Ancestry::from_entries(text, self.attested_versions(key)?);
+        Ok(match attested {
+            Some(attested) => Some(attested),
             None => Ancestry::from_entries(text, self.own_published(key)),
         })
     }
 
-    /// What this machine's manifest says in the cloud folder, which may be of an earlier day.
+    /// Returns the entries of a file in this machine's manifest in the cloud folder.
     fn own_published(&self, key: &str) -> &[ManifestEntry] {
         let read = || remote_manifests::read_own_entries(&self.own_manifest());
         let own = self.own_published.get_or_init(read);
@@ -58,9 +64,9 @@ impl Planner<'_> {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// The digest of a file of the cloud folder that nobody vouches for and that is known all the same: it
-    /// was there before, whole, and something else has taken its place, here or elsewhere. One that is empty
-    /// tells nothing where no other machine is: that a client has emptied it is likelier.
+    /// Returns the digest of a remote file that no machine attests any more, if it is a complete earlier version: a
+    /// known version replaced it, or an earlier manifest of this machine lists it. An empty file does not count if
+    /// there are no other machines: a client more likely emptied it than restored it.
     pub(super) fn superseded_digest(
         &self,
         key: &str,
@@ -69,97 +75,99 @@ impl Planner<'_> {
         if found.stat.size == 0 && !self.has_other_machines()? {
             return Ok(None);
         }
-        let noted = self.state.histories.get(key);
-        let told = self
+        let recorded = self.state.histories.get(key);
+        let attested = self
             .attested_versions(key)?
             .filter_map(|w| w.history.as_deref());
-        let mut newer = noted.into_iter().chain(told).peekable();
-        let mut of_old = self.own_published(key).iter();
-        let is_alike = |written: &&ManifestEntry| written.size == found.stat.size;
-        if newer.peek().is_none() && !of_old.clone().any(|written| is_alike(&written)) {
+        let mut newer = recorded.into_iter().chain(attested).peekable();
+        let mut published = self.own_published(key).iter();
+        let has_same_size = |entry: &&ManifestEntry| entry.size == found.stat.size;
+        if newer.peek().is_none() && !published.clone().any(|entry| has_same_size(&entry)) {
             return Ok(None);
         }
         let path = self.full(&FileVersion::remote(found).seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        let is_it = newer.any(|history| history.replaces(&digest))
-            || of_old.any(|written| written.digest == digest);
-        Ok(is_it.then_some(digest))
+        let is_known = newer.any(|history| history.replaces(&digest))
+            || published.any(|entry| entry.digest == digest);
+        Ok(is_known.then_some(digest))
     }
 
-    /// Whether other machines say what they put there.
+    /// Returns true if other machines write manifests, or did.
     fn has_other_machines(&self) -> Result<bool, IoError> {
         Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
     }
 
-    /// Finds out which of two versions of a plain file came of the other. `taken` is the version here where
-    /// a killed run took that from the cloud folder.
-    pub(super) fn trace(
+    /// Finds out which of two versions of a plain file descends from the other, and corrects `facts` accordingly.
+    /// `download` is the local version if a killed run downloaded it.
+    pub(super) fn ancestry_facts(
         &self,
         key: &str,
         facts: &mut FileFacts,
         (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
         last: Option<&SyncedFile>,
-        taken: Option<&ManifestEntry>,
+        download: Option<&ManifestEntry>,
     ) -> Result<AncestryFacts, IoError> {
         use Presence::{Changed, New, Unchanged};
-        let mut trace = AncestryFacts::default();
+        let mut ancestry = AncestryFacts::default();
         if facts.kind != FileKind::Plain || (facts.local, facts.remote) == (Unchanged, Unchanged) {
-            return Ok(trace);
+            return Ok(ancestry);
         }
-        trace.base = match taken {
-            Some(taken) => Some((taken.history(), taken.digest)),
+        ancestry.base = match download {
+            Some(download) => Some((download.history(), download.digest)),
             None => self.base(key, *facts, (local, remote), last)?,
         };
         let Some(remote) = remote.filter(|_| matches!(facts.remote, Changed | New)) else {
-            return Ok(trace);
+            return Ok(ancestry);
         };
         let remote_digest = match remote.digest {
             Some(digest) => digest,
-            None if local.is_none() && trace.base.is_none() => return Ok(trace),
+            None if local.is_none() && ancestry.base.is_none() => return Ok(ancestry),
             None => self.raw_digest(remote)?,
         };
-        trace.remote_digest = Some(remote_digest);
-        trace.remote_history = self.attested_history(key, &remote_digest)?;
+        ancestry.remote_digest = Some(remote_digest);
+        ancestry.remote_history = self.attested_history(key, &remote_digest)?;
         let Some(local) = local else {
-            return Ok(trace);
+            return Ok(ancestry);
         };
-        if facts.relation == Some(crate::codex::rollout::Relation::Equal) {
-            return Ok(trace);
+        if facts.relation == Some(Relation::Equal) {
+            return Ok(ancestry);
         }
-        // A damaged state may have known more of what is here than all that others say.
-        let may_tell = trace.base.is_some() || !self.state.has_gaps;
-        if may_tell && matches!(facts.local, Changed | New) {
+        // Without a base, a state with gaps may have known more about the local text than the manifests do.
+        let is_state_reliable = ancestry.base.is_some() || !self.state.has_gaps;
+        if is_state_reliable && matches!(facts.local, Changed | New) {
             let text = self.raw_digest(local)?;
             if text == remote_digest {
-                return Ok(trace);
+                return Ok(ancestry);
             }
-            if let Some(own) = self.history_of_killed_upload(key, &trace, &remote_digest)? {
+            if let Some(own) = self.history_of_killed_upload(key, &ancestry, &remote_digest)? {
                 (facts.local, facts.remote) = (Changed, Unchanged);
-                trace.base = Some((own, remote_digest));
-                return Ok(trace);
+                ancestry.base = Some((own, remote_digest));
+                return Ok(ancestry);
             }
-            let said = self.attested_history(key, &text)?;
-            if let Some(said) = said.filter(|said| trace.is_newer_than_base(said)) {
-                let of_it = match &trace.remote_history {
-                    Some(remote) => causal_order((remote, &remote_digest), (&said, &text)),
-                    None if said.replaces(&remote_digest) => CausalOrder::Older,
+            let attested = self.attested_history(key, &text)?;
+            if let Some(attested) =
+                attested.filter(|attested| ancestry.is_newer_than_base(attested))
+            {
+                let order = match &ancestry.remote_history {
+                    Some(remote) => causal_order((remote, &remote_digest), (&attested, &text)),
+                    None if attested.replaces(&remote_digest) => CausalOrder::Older,
                     None => CausalOrder::Unknown,
                 };
-                if matches!(of_it, CausalOrder::Newer | CausalOrder::Older) {
-                    facts.causal_order = of_it;
+                if matches!(order, CausalOrder::Newer | CausalOrder::Older) {
+                    facts.causal_order = order;
                     (facts.local, facts.remote) = (Unchanged, Changed);
-                    trace.base = Some((said, text));
-                    return Ok(trace);
+                    ancestry.base = Some((attested, text));
+                    return Ok(ancestry);
                 }
             }
         }
-        if let Some((base, text)) = &trace.base {
-            facts.causal_order = match &trace.remote_history {
-                Some(said) => causal_order((said, &remote_digest), (base, text)),
+        if let Some((base, text)) = &ancestry.base {
+            facts.causal_order = match &ancestry.remote_history {
+                Some(attested) => causal_order((attested, &remote_digest), (base, text)),
                 None if base.replaces(&remote_digest) && self.has_other_machines()? => {
                     CausalOrder::Older
                 }
-                // Something has taken its place elsewhere, or, where nobody else is, here.
+                // The digest is known from `superseded_digest`: another version replaced this one.
                 None if remote.digest.is_some() => CausalOrder::OlderUnattested,
                 None if self.request.accept_unlisted
                     && facts.newer == NewerSide::Local
@@ -171,28 +179,31 @@ impl Planner<'_> {
             };
         }
         if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
-            facts.causal_order = self.order_by_prefix(&trace, local, remote)?;
+            facts.causal_order = self.order_by_prefix(&ancestry, local, remote)?;
         }
-        Ok(trace)
+        Ok(ancestry)
     }
 
-    /// Of two first versions the one that is half of the other is the older one: it was taken where nobody
-    /// had said anything yet.
+    /// Orders two first versions, neither of which has ancestors: one that is the other truncated within a line is
+    /// older. A machine took it on its first sync, before any manifest had arrived.
     fn order_by_prefix(
         &self,
-        trace: &AncestryFacts,
+        ancestry: &AncestryFacts,
         local: &FileVersion,
         remote: &FileVersion,
     ) -> Result<CausalOrder, IoError> {
         let is_first = |known: Option<(&Ancestry, &Sha256Digest)>| {
             known.is_some_and(|(history, text)| history.is_first(text))
         };
-        let base = trace.base.as_ref().map(|(history, text)| (history, text));
-        let said = trace
+        let base = ancestry
+            .base
+            .as_ref()
+            .map(|(history, text)| (history, text));
+        let attested = ancestry
             .remote_history
             .as_ref()
-            .zip(trace.remote_digest.as_ref());
-        Ok(if !is_first(base) || !is_first(said) {
+            .zip(ancestry.remote_digest.as_ref());
+        Ok(if !is_first(base) || !is_first(attested) {
             CausalOrder::Concurrent
         } else if self.is_truncated_prefix(remote, local)? {
             CausalOrder::Newer
@@ -203,7 +214,7 @@ impl Planner<'_> {
         })
     }
 
-    /// The version that the last sync left.
+    /// Returns the version of the last sync. If the state does not know its digest, that of an unchanged side is read.
     fn base(
         &self,
         key: &str,
@@ -214,10 +225,10 @@ impl Planner<'_> {
         let Some(last) = last else {
             return Ok(None);
         };
-        let as_it_was = local
+        let unchanged = local
             .filter(|_| facts.local == Presence::Unchanged)
             .or(remote.filter(|_| facts.remote == Presence::Unchanged));
-        let text = match (last.contents, as_it_was) {
+        let text = match (last.contents, unchanged) {
             (Some((_, digest)), _) => digest,
             (None, Some(version)) => self.raw_digest(version)?,
             (None, None) => return Ok(None),
@@ -230,68 +241,70 @@ impl Planner<'_> {
         Ok(Some((history, text)))
     }
 
-    /// What came before the version in the cloud folder, where a run that was killed put it there from
-    /// here: what is here now came after it.
+    /// Returns the ancestry of the remote version if a killed run of this machine uploaded it without recording it in
+    /// the state. The local version was then edited after it.
     fn history_of_killed_upload(
         &self,
         key: &str,
-        trace: &AncestryFacts,
+        ancestry: &AncestryFacts,
         remote_digest: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
         let Some(own) = Ancestry::from_entries(remote_digest, self.ledger_versions(key)?) else {
             return Ok(None);
         };
         let writer = &self.state.writer;
-        let is_unnoted = match &trace.base {
+        let is_unrecorded = match &ancestry.base {
             Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
             None => own.is_first(remote_digest),
         };
-        Ok(is_unnoted.then_some(own))
+        Ok(is_unrecorded.then_some(own))
     }
 
-    /// What came before the version that goes to the cloud folder.
+    /// Returns the ancestry to publish with a local version that is copied to the cloud folder.
     pub(super) fn history_for_upload(
         &self,
         key: &str,
         facts: FileFacts,
-        trace: &AncestryFacts,
+        ancestry: &AncestryFacts,
         local: &FileVersion,
     ) -> Result<Option<Box<Ancestry>>, IoError> {
         let before = self.state.histories.get(key);
-        let is_new_there = facts.remote == Presence::Absent;
-        let is_alone = before.is_none() && trace.base.is_none() && trace.remote_digest.is_none();
-        if is_alone && !(is_new_there && self.has_deleted_version(key)?) {
+        let is_new_remote = facts.remote == Presence::Absent;
+        let is_alone =
+            before.is_none() && ancestry.base.is_none() && ancestry.remote_digest.is_none();
+        if is_alone && !(is_new_remote && self.has_deleted_version(key)?) {
             return Ok(None);
         }
         let text = self.raw_digest(local)?;
-        let is_as_it_was = facts.local == Presence::Unchanged;
-        let said = if is_as_it_was {
+        let is_unchanged = facts.local == Presence::Unchanged;
+        let attested = if is_unchanged {
             None
         } else {
-            let said = self.attested_history(key, &text)?;
-            said.filter(|said| trace.is_newer_than_base(said))
+            let attested = self.attested_history(key, &text)?;
+            attested.filter(|attested| ancestry.is_newer_than_base(attested))
         };
-        let is_told = is_as_it_was || said.is_some();
-        let base = trace.base.as_ref().map(|(base, _)| base).or(before);
-        let mut history = said.or_else(|| base.cloned()).unwrap_or_default();
-        let remote = trace.remote_history.as_ref();
-        // What is overcome is overcome by a decision that others have to learn of.
-        let overcomes = remote.is_some_and(|remote| {
+        let is_counted = is_unchanged || attested.is_some();
+        let base = ancestry.base.as_ref().map(|(base, _)| base).or(before);
+        let mut history = attested.or_else(|| base.cloned()).unwrap_or_default();
+        let remote = ancestry.remote_history.as_ref();
+        // The local version wins although the remote one has changes of its own. Without a change counted for this
+        // machine, other machines would see two concurrent versions again.
+        let supersedes_remote = remote.is_some_and(|remote| {
             facts.causal_order != CausalOrder::Older
                 && !remote.vector.is_included_in(&history.vector)
         });
         if let Some(remote) = remote {
             history = history.merge(remote, &text);
         }
-        if let Some((_, replaced)) = &trace.base {
+        if let Some((_, replaced)) = &ancestry.base {
             history = history.record_replaced(Some(*replaced), &text);
         }
-        history = history.record_replaced(trace.remote_digest, &text);
-        let mut is_revived = false;
-        if is_new_there {
-            (history, is_revived) = self.with_deleted_ancestors(key, history, &text)?;
+        history = history.record_replaced(ancestry.remote_digest, &text);
+        let mut is_recreated = false;
+        if is_new_remote {
+            (history, is_recreated) = self.with_deleted_ancestors(key, history, &text)?;
         }
-        if !is_told || overcomes || is_revived {
+        if !is_counted || supersedes_remote || is_recreated {
             let writer = &self.state.writer;
             let counts = self
                 .attested_versions(key)?
@@ -302,24 +315,27 @@ impl Planner<'_> {
         Ok(self.history_to_publish(key, history, &text))
     }
 
-    /// What came before the version that comes here. Where nobody vouches for what is known of old, this
-    /// machine does.
+    /// Returns the ancestry to record for a remote version that is copied to this machine. If it is a superseded version
+    /// that no machine attests any more, this machine attests it from now on.
     pub(super) fn history_for_download(
         &mut self,
         key: &str,
-        trace: &AncestryFacts,
+        ancestry: &AncestryFacts,
         is_absent: bool,
         remote: &FileVersion,
     ) -> Option<Box<Ancestry>> {
         let before = self.state.histories.get(key);
-        let base = trace.base.as_ref();
-        let Some(text) = trace.remote_digest else {
+        let base = ancestry.base.as_ref();
+        let Some(text) = ancestry.remote_digest else {
             return before.cloned().map(Box::new);
         };
-        let history = match (&trace.remote_history, base.map(|(base, _)| base).or(before)) {
-            (Some(said), _) if is_absent => said.clone(),
-            (Some(said), Some(base)) => said.clone().merge(base, &text),
-            (Some(said), None) => said.clone(),
+        let history = match (
+            &ancestry.remote_history,
+            base.map(|(base, _)| base).or(before),
+        ) {
+            (Some(attested), _) if is_absent => attested.clone(),
+            (Some(attested), Some(base)) => attested.clone().merge(base, &text),
+            (Some(attested), None) => attested.clone(),
             (None, Some(base)) => {
                 let mut history = base.clone();
                 history.vector = history.vector.increment_unknown(&text);
@@ -329,61 +345,61 @@ impl Planner<'_> {
         };
         let replaced = base.map(|(_, text)| *text).filter(|_| !is_absent);
         let history = self.history_to_publish(key, history.record_replaced(replaced, &text), &text);
-        if trace.remote_history.is_none() && remote.digest.is_some() {
-            let written = ManifestEntry {
+        if ancestry.remote_history.is_none() && remote.digest.is_some() {
+            let entry = ManifestEntry {
                 size: remote.seen.stat.size,
                 mtime_ns: remote.mtime_ns,
                 digest: text,
                 history: history.clone(),
             };
-            self.plan.attested.push((remote.seen.path.clone(), written));
+            self.plan.attested.push((remote.seen.path.clone(), entry));
         }
         history
     }
 
-    /// What came before a version that both sides have got since the last sync, and whether others
-    /// have to be told.
+    /// Returns the ancestry of a text that both sides got since the last sync, and whether it has to be published
+    /// because other machines do not know it.
     pub(super) fn history_for_equal(
         &self,
         key: &str,
         facts: FileFacts,
-        trace: &AncestryFacts,
+        ancestry: &AncestryFacts,
         text: &Sha256Digest,
     ) -> Result<(Option<Box<Ancestry>>, bool), IoError> {
         use Presence::Unchanged;
         let before = self.state.histories.get(key);
-        let same_text = trace.base.as_ref().is_some_and(|(_, base)| base == text);
+        let same_text = ancestry.base.as_ref().is_some_and(|(_, base)| base == text);
         if same_text || facts.local == Unchanged || facts.remote == Unchanged {
             return Ok((before.cloned().map(Box::new), false));
         }
-        let said = self.attested_history(key, text)?;
-        let base = trace.base.as_ref().map(|(base, _)| base).or(before);
-        let (mut history, is_news) = match (said, base) {
-            (Some(said), Some(base)) if said.vector.is_included_in(&base.vector) => {
+        let attested = self.attested_history(key, text)?;
+        let base = ancestry.base.as_ref().map(|(base, _)| base).or(before);
+        let (mut history, is_news) = match (attested, base) {
+            (Some(attested), Some(base)) if attested.vector.is_included_in(&base.vector) => {
                 (base.clone(), true)
             }
-            (Some(said), Some(base)) => (said.merge(base, text), false),
-            (Some(said), None) => (said, false),
+            (Some(attested), Some(base)) => (attested.merge(base, text), false),
+            (Some(attested), None) => (attested, false),
             (None, Some(base)) => (base.clone(), true),
             (None, None) => return Ok((None, false)),
         };
         if is_news {
             history.vector = history.vector.increment_unknown(text);
         }
-        let replaced = trace.base.as_ref().map(|(_, text)| *text);
+        let replaced = ancestry.base.as_ref().map(|(_, text)| *text);
         let history = self.history_to_publish(key, history.record_replaced(replaced, text), text);
         Ok((history, is_news))
     }
 
-    /// Nothing is told of a first version, unless another one was known before.
+    /// Drops the ancestry of a first version, which has nothing to publish, unless the state has one for the file.
     fn history_to_publish(
         &self,
         key: &str,
         history: Ancestry,
         text: &Sha256Digest,
     ) -> Option<Box<Ancestry>> {
-        let is_told = !history.is_first(text) || self.state.histories.contains_key(key);
-        is_told.then(|| Box::new(history))
+        let is_informative = !history.is_first(text) || self.state.histories.contains_key(key);
+        is_informative.then(|| Box::new(history))
     }
 
     fn raw_digest(&self, version: &FileVersion) -> Result<Sha256Digest, IoError> {
@@ -393,9 +409,9 @@ impl Planner<'_> {
 }
 
 impl AncestryFacts {
-    /// Whether a version has changes in it that the last sync did not see.
-    fn is_newer_than_base(&self, said: &Ancestry) -> bool {
+    /// Returns true if a version has changes that the base has not.
+    fn is_newer_than_base(&self, attested: &Ancestry) -> bool {
         let base = self.base.as_ref();
-        base.is_none_or(|(base, _)| said.vector > base.vector)
+        base.is_none_or(|(base, _)| attested.vector > base.vector)
     }
 }

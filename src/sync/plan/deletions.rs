@@ -1,5 +1,6 @@
-//! Texts that were deleted and have not come to life again since, and what is older than they are: a machine that
-//! missed an edit still has the text from before it when the deletion of the edited one arrives.
+//! Rules for deletions with `delete_policy = "propagate"`. A deletion applies to exactly the deleted text and, for plain
+//! files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the edited one
+//! arrives. A file that was re-created cancels the deletion.
 
 use super::versions::FileVersion;
 use super::{Planner, StateUpdate};
@@ -12,17 +13,17 @@ use crate::sync::rollouts;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
-/// A text that was deleted.
+/// A deleted version whose deletion is not cancelled.
 #[derive(Debug)]
 pub(super) struct DeletedVersion {
     text: Sha256Digest,
-    /// What a machine lists of it.
+    /// The entry of the version in a manifest, if a machine still lists it.
     version: Option<ManifestEntry>,
 }
 
 impl Planner<'_> {
-    /// Corrects the facts about a file that one side lacks: a deletion goes over for the text that was deleted and
-    /// for what is older. A file that came to life again, or was changed without looking so, stays.
+    /// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
+    /// for older ones. A re-created or edited file stays.
     pub(super) fn check_deletion(
         &self,
         key: &str,
@@ -36,18 +37,19 @@ impl Planner<'_> {
         let is_plain = facts.kind == FileKind::Plain;
         let is_restored = self.state.restore_marker.is_some();
         match (local, remote) {
-            // The archive that the home was put back from may have had none.
+            // The home was restored from an archive, which may never have contained the file: that is no deletion.
             (None, Some(_)) if is_restored && facts.remote == Presence::Unchanged => {
                 facts.remote = Presence::Changed;
             }
             (None, Some(remote)) if facts.remote == Presence::Unchanged => {
-                let was = last.and_then(|last| last.contents);
-                // Where equal times alone made them one text, what was deleted is not known.
-                if was.map(|(_, text)| text) != Some(self.text_digest(&remote.seen)?.1) {
+                let last_contents = last.and_then(|last| last.contents);
+                // If equality was inferred from mtimes only, the deleted content is unknown, so the remote file is
+                // kept.
+                if last_contents.map(|(_, text)| text) != Some(self.text_digest(&remote.seen)?.1) {
                     facts.remote = Presence::Changed;
                 }
             }
-            // A client has brought back what was deleted before.
+            // A cloud client restored an old version of the deleted file.
             (None, Some(remote))
                 if is_plain
                     && !is_restored
@@ -60,9 +62,9 @@ impl Planner<'_> {
             {
                 let text = self.text_digest(&local.seen)?.1;
                 let digest = text.to_string();
-                let mut asked = self.open_deletions(key)?;
-                // The edit that was deleted may never have come here.
-                facts.deletion_requested = asked.any(|deletion| deletion.digest == digest)
+                let mut deletions = self.open_deletions(key)?;
+                // This machine may never have got the edited version that was deleted.
+                facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest)
                     || is_plain && self.predates_deletion(key, &text)?;
             }
             _ => {}
@@ -74,7 +76,8 @@ impl Planner<'_> {
         Ok(self.open_deletions(key)?.next().is_some())
     }
 
-    /// Whether a plain file of the cloud folder is older than what was deleted, here since the last sync or before.
+    /// Returns true if a remote plain file is older than the version that this machine deleted since the last sync, or
+    /// than one that any machine deleted before.
     fn remote_predates_deletion(
         &self,
         key: &str,
@@ -85,17 +88,20 @@ impl Planner<'_> {
             return Ok(false);
         }
         let text = self.text_digest(&remote.seen)?.1;
-        let was = last.and_then(|last| last.contents);
-        if let Some((_, was)) = was.filter(|(_, was)| *was != text) {
-            let (base, own) = (self.history_of(key, &was)?, self.history_of(key, &text)?);
-            if causal_order((&own, &text), (&base, &was)) == CausalOrder::Older {
+        let last_contents = last.and_then(|last| last.contents);
+        if let Some((_, last_text)) = last_contents.filter(|(_, last_text)| *last_text != text) {
+            let (base, own) = (
+                self.history_of(key, &last_text)?,
+                self.history_of(key, &text)?,
+            );
+            if causal_order((&own, &text), (&base, &last_text)) == CausalOrder::Older {
                 return Ok(true);
             }
         }
         self.predates_deletion(key, &text)
     }
 
-    /// What the state learns when a file goes from the cloud folder that was deleted here.
+    /// Returns the state update for deleting a remote file that was deleted on this machine.
     pub(super) fn state_update_for_deletion(
         &self,
         key: &str,
@@ -103,17 +109,17 @@ impl Planner<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<StateUpdate, IoError> {
         let text = self.text_digest(&remote.seen)?.1;
-        // The deletion of what came after it goes on.
+        // The deletion of a newer version is published already and covers this one.
         if self.predates_deletion(key, &text)? {
             return Ok(StateUpdate::Forget);
         }
-        let was = last.and_then(|last| last.contents);
+        let last_contents = last.and_then(|last| last.contents);
         Ok(StateUpdate::PublishDeletion(
-            was.map_or(text, |(_, was)| was),
+            last_contents.map_or(text, |(_, last_text)| last_text),
         ))
     }
 
-    /// What was deleted of a file, here or elsewhere.
+    /// Returns the deleted versions of a file: those that machines publish and those that this plan will publish.
     pub(super) fn deleted_versions(&self, key: &str) -> Result<Vec<DeletedVersion>, IoError> {
         let others = &self.manifests()?.resolutions;
         let own = self.state.deleted.get(key).filter(|deletion| {
@@ -132,24 +138,26 @@ impl Planner<'_> {
         Ok(all)
     }
 
-    /// Whether anything of a file was deleted and has not come to life again.
+    /// Returns true if a version of the file was deleted and the file was not re-created since.
     pub(super) fn has_deleted_version(&self, key: &str) -> Result<bool, IoError> {
         Ok(!self.deleted_versions(key)?.is_empty())
     }
 
-    /// What came before a text, by what all machines and the state say.
+    /// Returns the ancestry of a text, from all manifests and the state.
     pub(super) fn history_of(&self, key: &str, text: &Sha256Digest) -> Result<Ancestry, IoError> {
         let last = self.state.files.get(key);
         let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *text));
         let known = self.state.histories.get(key).filter(|_| is_last);
         let history = known.map(|history| history.with_explicit_vector(text));
         Ok(match self.attested_history(key, text)? {
-            Some(said) => history.map_or(said.clone(), |history| history.merge(&said, text)),
+            Some(attested) => {
+                history.map_or(attested.clone(), |history| history.merge(&attested, text))
+            }
             None => history.unwrap_or_else(|| Ancestry::first(text)),
         })
     }
 
-    /// Whether a text of a plain file is older than one that was deleted.
+    /// Returns true if a text of a plain file is an ancestor of a deleted one.
     pub(super) fn predates_deletion(
         &self,
         key: &str,
@@ -169,8 +177,8 @@ impl Planner<'_> {
         Ok(deleted.iter().any(is_newer))
     }
 
-    /// The history of a version that is put where others were deleted: it came after them, also where its text is
-    /// one of theirs.
+    /// Adds the deleted versions of a file to the ancestry of its re-created version: that is newer than they are, even
+    /// if its text equals one of theirs. Also returns whether there were any.
     pub(super) fn with_deleted_ancestors(
         &self,
         key: &str,
@@ -192,13 +200,14 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a version that a machine lists was deleted, or is older than one that was.
+/// Returns true if a version of a manifest was deleted or is older than a deleted one, so that no machine has to wait
+/// for it.
 pub(super) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
     let is_conversation = rollouts::is_key(key);
     deleted.iter().any(|deleted| match &deleted.version {
         _ if version.digest == deleted.text => true,
         Some(of) if is_conversation => version.size <= of.size,
-        // Nothing tells how long it was.
+        // The length of the deleted conversation is unknown: without evidence of a longer version, do not wait.
         None if is_conversation => true,
         Some(of) => {
             let (own, other) = (version.history(), of.history());

@@ -1,4 +1,5 @@
-//! Which files of both sides are one: groups by key, before anything is decided about them.
+//! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key; names
+//! that a file system may treat as equal are joined or skipped.
 
 use super::Planner;
 use crate::sync::config::SessionMode;
@@ -9,22 +10,24 @@ use crate::sync::state::{SideFile, SyncedFile};
 use std::collections::HashMap;
 use unicode_normalization::UnicodeNormalization;
 
-/// All files of one key.
+/// All files of one key. Conversations can have several on each side, other files at most one, except where names
+/// differ only in Unicode form or letter case.
 #[derive(Debug, Default)]
 pub(super) struct FileGroup {
     pub(super) local: Vec<ListedFile>,
     pub(super) remote: Vec<ListedFile>,
+    /// Copies in the cloud folder that a cloud client made of conflicting versions, under other names.
     pub(super) client_copies: Vec<ListedFile>,
-    /// Whether a file of it is not downloaded.
+    /// True if a file of the group is a placeholder whose content is not downloaded.
     pub(super) has_placeholder: bool,
-    /// Whether a link is in its way on a side.
+    /// True if a link that is not followed is at or above the path on one side; the group is skipped.
     pub(super) is_blocked: bool,
 }
 
 impl FileGroup {
-    /// Whether both sides are as the last sync left them.
+    /// Returns true if both sides are as the last sync left them, by path, size and time.
     pub(super) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
-        let same = |found: &[ListedFile], place: &SideFile| matches!(found, [one] if one.stat == place.stat && one.path == place.path);
+        let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if one.stat == place.stat && one.path == place.path);
         self.client_copies.is_empty()
             && !self.has_placeholder
             && same(&self.local, &last.local)
@@ -40,7 +43,7 @@ impl FileGroup {
 }
 
 impl Planner<'_> {
-    /// What both sides have, by key. What belongs to no file goes to the plan.
+    /// Groups the files of both sides by key. Temp files, notes and excluded entries of the listings go to the plan.
     pub(super) fn group_listings(
         &mut self,
         local: SideListing,
@@ -56,7 +59,7 @@ impl Planner<'_> {
                     Side::Local => &mut group.local,
                     Side::Remote => &mut group.remote,
                 };
-                // Nearly always there is one: room for more would be half of all memory.
+                // Nearly always the only file. The default growth to four would double the memory of a large plan.
                 list.reserve_exact(1);
                 list.push(found);
             }
@@ -85,7 +88,8 @@ impl Planner<'_> {
         groups
     }
 
-    /// `session_mode = "last_date_only"`: conversations of other days count as outside the roots.
+    /// With `session_mode = "last_date_only"`, marks conversations of all other days as companions: they are synced
+    /// only if a conversation of the latest day continues them.
     fn limit_to_last_date(&mut self, groups: &mut HashMap<String, FileGroup>) {
         if self.request.config.session_mode == SessionMode::All {
             return;
@@ -100,7 +104,7 @@ impl Planner<'_> {
                 .flat_map(FileGroup::files)
                 .any(|found| found.path.starts_with("sessions/"));
             if any {
-                let why = "has no folder of a date, so session_mode is all";
+                let why = "has no date folder, so all conversations are synced as with session_mode = \"all\"";
                 self.plan.warnings.push(("sessions".into(), why.into()));
             }
             return;
@@ -122,9 +126,9 @@ impl Planner<'_> {
         }
     }
 
-    /// What is called as one of Codex's files of lines but for letter case is none: Codex reads it only on a
-    /// disk that ignores case, where it stands in the place of that one. It is left alone, and what would be
-    /// put beside it in the cloud folder stays here.
+    /// Skips files such as `History.jsonl`, whose name differs from one of Codex's files of lines by letter case alone.
+    /// Codex reads such a file only on a disk that ignores case, where it takes the place of the real one. If the cloud
+    /// folder has one, the real file is not copied there.
     fn drop_misspelled_lines(&mut self, groups: &mut HashMap<String, FileGroup>) {
         let of_codex = |key: &str| {
             let lower = key.to_lowercase();
@@ -137,17 +141,19 @@ impl Planner<'_> {
             let Some(other) = groups.remove(&key) else {
                 continue;
             };
-            let why = format!("differs from {real} by letter case alone: it is left alone");
+            let why = format!("differs from {real} by letter case alone; it is not synced");
             let is_alone =
                 |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
             if other.remote.is_empty() {
                 self.plan.excluded.push((key, why));
             } else if let Some(alone) = groups.get_mut(&real).filter(|group| is_alone(group)) {
-                // Where case is ignored, it would take that one's place.
+                // On a disk that ignores case, a copy of the real file would replace the other one.
                 alone.is_blocked = true;
                 self.plan.skipped.push((
                     real,
-                    format!("{key} is in its place in the cloud folder: rename or remove that"),
+                    format!(
+                        "{key} is in its place in the cloud folder; rename or remove that file"
+                    ),
                 ));
             } else {
                 self.plan.notes.push((key, why));
@@ -155,7 +161,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Names that a disk which ignores letter case cannot hold both are left alone.
+    /// Skips files whose names differ only in letter case, which a disk that ignores case cannot have both.
     fn drop_case_clashes(&mut self, groups: &mut HashMap<String, FileGroup>) {
         self.drop_misspelled_lines(groups);
         let mut folded: HashMap<String, Vec<String>> = HashMap::new();
@@ -168,6 +174,8 @@ impl Planner<'_> {
         }
     }
 
+    /// Joins groups whose names differ only in letter case if each side has one spelling: that is one file. Skips them
+    /// if a side has several.
     fn resolve_case_clash(&mut self, groups: &mut HashMap<String, FileGroup>, keys: Vec<String>) {
         let on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
             let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
@@ -192,14 +200,14 @@ impl Planner<'_> {
         }
         for key in keys {
             groups.remove(&key);
-            let why = "differs from another name by letter case alone";
+            let why = "differs from another name by letter case alone; rename one of them";
             self.plan.skipped.push((key, why.into()));
         }
     }
 }
 
-/// The key of a path: one for all forms and places of a conversation, and for a name in both forms of
-/// Unicode.
+/// Returns the key of a path in the state: for a conversation one key for all forms and folders, for other files the
+/// path in Unicode NFC.
 pub(super) fn key_of(path: &str) -> String {
     if let Some(key) = rollouts::key(path) {
         return key;
@@ -211,7 +219,7 @@ pub(super) fn key_of(path: &str) -> String {
     }
 }
 
-/// The path that people know a file by.
+/// Returns the path of a group for output: that of the local file, else of the remote one.
 pub(super) fn display_path(key: &str, group: &FileGroup) -> String {
     let found = group.local.first().or(group.remote.first());
     let path = found

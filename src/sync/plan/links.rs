@@ -1,4 +1,5 @@
-//! Links that are not followed, and what they are in the way of.
+//! Links that the scan does not follow. They block the files of the other side at and below their path: writing there
+//! would follow the link, and counting those files as deleted would lose them.
 
 use super::{FileGroup, Planner, key_of};
 use crate::sync::scan::{NOT_FOLLOWED, Side};
@@ -6,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 impl Planner<'_> {
-    /// Of links that are not synced under their own name: those that something synced is below.
+    /// Selects, among links outside the scope, those that have a synced file below their path.
     pub(super) fn blocking_links(
         links: Vec<(Side, String)>,
         groups: &HashMap<String, FileGroup>,
@@ -19,20 +20,20 @@ impl Planner<'_> {
             .flat_map(|found| Path::new(&found.path).ancestors().skip(1))
             .collect();
         let is_in_way = |(_, path): &(Side, String)| folders.contains(Path::new(path));
-        let of_them = links.into_iter().filter(is_in_way);
-        of_them
+        let blocking = links.into_iter().filter(is_in_way);
+        blocking
             .map(|(side, path)| (side, (path, NOT_FOLLOWED)))
             .collect()
     }
 
-    /// A link that is not followed keeps what the other side has at or below its place from coming: that
-    /// is said once for each link. One in nobody's way is left out, or noted.
+    /// Blocks the groups at or below each link, and reports each link once: as skipped if it blocks a group, otherwise
+    /// as excluded (local) or in a note (remote).
     pub(super) fn check_links(
         &mut self,
         links: Vec<(Side, (String, &'static str))>,
         groups: &mut HashMap<String, FileGroup>,
     ) {
-        let places: HashMap<&str, usize> = links
+        let by_path: HashMap<&str, usize> = links
             .iter()
             .enumerate()
             .map(|(index, (_, (path, _)))| (&**path, index))
@@ -42,18 +43,18 @@ impl Planner<'_> {
             .enumerate()
             .map(|(index, (_, (path, _)))| (key_of(path), index))
             .collect();
-        let mut in_way = vec![0_usize; links.len()];
+        let mut blocked_files = vec![0_usize; links.len()];
         for (key, group) in groups.iter_mut() {
             let below = group.files().find_map(|found| {
                 let mut above = Path::new(&found.path).ancestors();
-                above.find_map(|folder| places.get(folder.to_str()?).copied())
+                above.find_map(|folder| by_path.get(folder.to_str()?).copied())
             });
             if let Some(index) = below.or_else(|| by_key.get(key).copied()) {
                 group.is_blocked = true;
-                in_way[index] += 1;
+                blocked_files[index] += 1;
             }
         }
-        for ((side, (path, why)), files) in links.into_iter().zip(in_way) {
+        for ((side, (path, why)), files) in links.into_iter().zip(blocked_files) {
             let list = match (files, side) {
                 (0, Side::Local) => &mut self.plan.excluded,
                 (0, Side::Remote) => &mut self.plan.notes,
@@ -62,9 +63,11 @@ impl Planner<'_> {
             let why = match (files, side) {
                 (0, _) => why.to_owned(),
                 (_, Side::Local) => {
-                    format!("{why}; in the cloud folder it is no link, and stays there")
+                    format!("{why}; what the cloud folder has in its place stays there")
                 }
-                (_, Side::Remote) => format!("{why}; here it is no link, and stays here"),
+                (_, Side::Remote) => {
+                    format!("{why}; what this machine has in its place stays here")
+                }
             };
             list.push((path, why));
         }

@@ -1,5 +1,5 @@
-//! Many files at once: a cloud folder that has lost most of its files, what the configuration no longer
-//! names, and deletions in bulk.
+//! Guards against mass changes: a cloud folder that lacks most of its files is probably not mounted, and many
+//! deletions at once are probably a lost folder. Files that the configuration no longer includes are neither.
 
 use super::grouping::FileGroup;
 use super::{PlanError, Planner, SyncAction, SyncStep};
@@ -11,14 +11,18 @@ use crate::sync::scope::{Scope, ScopeMatch};
 use crate::sync::state::{Deletion, SyncedFile};
 use std::collections::HashMap;
 
-/// So many deletions at once are never held back, unless they are more than half of all files.
+/// Lower bound of the number of deletions that need no consent, unless that is more than half of all files.
 const MIN_DELETION_LIMIT: usize = 5;
-/// More than so many deletions at once are always held back.
+/// Upper bound of the number of deletions that need no consent.
 const MAX_DELETION_LIMIT: usize = 20;
+/// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
+const MAX_FEW_MISSING: usize = 20;
 
 impl Planner<'_> {
-    /// A folder that has lost most of what it had is not mounted, or not downloaded. What neither side
-    /// has any more is forgotten. What the configuration no longer names is not missed.
+    /// Fails if the cloud folder lacks more than a quarter of the known files and more than [`MAX_FEW_MISSING`], or any
+    /// known file together with this machine's manifest: it is probably not mounted or not downloaded. Files that a
+    /// machine deleted or that the configuration no longer includes are not missing. Files that neither side has any
+    /// more are forgotten.
     pub(super) fn refuse_unmounted(
         &mut self,
         groups: &HashMap<String, FileGroup>,
@@ -31,12 +35,12 @@ impl Planner<'_> {
             match groups.get(key) {
                 Some(group)
                     if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
-                // A word that arrived tells that the folder is there.
+                // Deleted by a machine whose manifest is in the folder, so the folder is mounted.
                 Some(_) if self.open_deletions(key)?.next().is_some() => {}
                 Some(_) if state.deleted.contains_key(key) => {}
                 Some(_) => missing += 1,
                 None if is_out_of_scope(last, scope) => self.keep_out_of_scope(key, last)?,
-                // Here somebody has done the same; or a run that was killed has, and has said so.
+                // Deleted on both sides, by two users or by a killed run that had published the deletion.
                 None if state.deleted.contains_key(key)
                     || self.open_deletions(key)?.next().is_some() =>
                 {
@@ -51,10 +55,10 @@ impl Planner<'_> {
         }
         if self.plan.out_of_scope > 0 {
             let files = match self.plan.out_of_scope {
-                1 => "1 file".to_owned(),
-                n => format!("{n} files"),
+                1 => "1 file is".to_owned(),
+                n => format!("{n} files are"),
             };
-            let why = format!("{files} no longer synced: left as they are on both sides");
+            let why = format!("{files} no longer synced; both sides stay as they are");
             self.plan
                 .notes
                 .push(("include_roots, exclude_globs".into(), why));
@@ -63,9 +67,9 @@ impl Planner<'_> {
             return Ok(());
         }
         let known = self.known_count();
-        let many = missing > (known / 4).max(20);
-        let unmarked = || !self.is_renamed && !self.own_manifest().exists();
-        if missing > 0 && (many || unmarked()) {
+        let many = missing > (known / 4).max(MAX_FEW_MISSING);
+        let lacks_own_manifest = || !self.is_renamed && !self.own_manifest().exists();
+        if missing > 0 && (many || lacks_own_manifest()) {
             return Err(PlanError::MostFilesMissing {
                 missing,
                 known,
@@ -75,17 +79,17 @@ impl Planner<'_> {
         self.publish_lost_deletions(lost)
     }
 
-    /// What was deleted here, and is gone from the cloud folder without anybody's word, is gone for all:
-    /// else the next machine would bring it back. Not where that is many, or where this machine may have forgotten what
-    /// became of it since.
+    /// Plans to publish the deletion of files that neither side has any more and that no machine reports as deleted;
+    /// otherwise a machine that still has them would restore them. Publishes nothing if these are many, or if this
+    /// machine's state has gaps, because then another machine may have re-created them.
     fn publish_lost_deletions(
         &mut self,
         lost: Vec<(&String, &SyncedFile)>,
     ) -> Result<(), PlanError> {
-        let is_asked = self.rules.delete == DeletePolicy::Propagate;
-        let knows = !self.is_renamed && !self.state.has_gaps;
+        let propagates = self.rules.delete == DeletePolicy::Propagate;
+        let is_state_current = !self.is_renamed && !self.state.has_gaps;
         let is_many = lost.len() > self.deletion_limit() && !self.request.delete_many;
-        if !is_asked || !knows || is_many {
+        if !propagates || !is_state_current || is_many {
             return Ok(());
         }
         for (key, last) in lost {
@@ -94,24 +98,24 @@ impl Planner<'_> {
             };
             let digest = digest.to_string();
             let is_same = |deletion: &Deletion| deletion.digest == digest;
-            let is_asked = self.open_deletions(key)?.any(is_same);
-            if !is_asked {
+            let is_published = self.open_deletions(key)?.any(is_same);
+            if !is_published {
                 self.plan.deletions.push((key.clone(), digest));
             }
         }
         Ok(())
     }
 
-    /// How many deletions go over without `--delete-many`: a tenth of the files, but at least
-    /// [`FEW_DELETIONS`], at most [`MANY_DELETIONS`], and never more than half of them.
+    /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
+    /// [`MIN_DELETION_LIMIT`], at most [`MAX_DELETION_LIMIT`], and never more than half of them.
     fn deletion_limit(&self) -> usize {
         let known = self.known_count();
         let floor = MIN_DELETION_LIMIT.min(known / 2).max(1);
         (known / 10).clamp(floor, MAX_DELETION_LIMIT)
     }
 
-    /// A file that the configuration no longer names: what is known of it is kept for the day that it
-    /// is named again. Where a side has lost it meanwhile, that is no deletion to be sent on then.
+    /// Keeps the state of a file that the configuration no longer includes, in case it is included again. If a side
+    /// lost the file meanwhile, the state is forgotten, so that the loss never counts as a deletion.
     fn keep_out_of_scope(&mut self, key: &str, last: &SyncedFile) -> Result<(), IoError> {
         let config = self.request.config;
         let local = Stat::at(&config.file_path(Side::Local, &last.local.path))?;
@@ -124,7 +128,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// How many of the files that are synced the last sync has seen.
+    /// Returns the number of files of the last sync that the configuration still includes.
     fn known_count(&self) -> usize {
         self.state
             .files
@@ -132,10 +136,10 @@ impl Planner<'_> {
             .saturating_sub(self.plan.out_of_scope)
     }
 
-    /// Many deletions at once are more likely a folder that somebody has lost: they stay as they are on
-    /// both sides until somebody says that they are meant. Nothing else waits for that.
+    /// Holds back all deletions if there are more than [`Self::deletion_limit`], until the user confirms them with
+    /// `--delete-many`: the user more likely lost a folder. All other steps stay in the plan.
     pub(super) fn hold_mass_deletions(&mut self) {
-        // What this machine has said it deletes goes on where it stopped.
+        // Published deletions are those of a killed run, which already had the consent.
         let is_under_way = |step: &SyncStep| self.state.deleted.contains_key(&step.key);
         let is_deletion = |step: &SyncStep| match step.action {
             SyncAction::DeleteLocal => true,
@@ -158,11 +162,11 @@ impl Planner<'_> {
         self.plan.held_deletions = held.len();
         for step in held {
             let side = match step.action {
-                SyncAction::DeleteCloud => "here",
+                SyncAction::DeleteCloud => "on this machine",
                 _ => "on another machine",
             };
             let why = format!(
-                "deleted {side}, and not sent on: {} at once (at most {limit})",
+                "deleted {side}, but not on the other side: {} at once (at most {limit})",
                 pluralize(count, "deletion")
             );
             self.plan.skipped.push((step.path, why));
@@ -170,7 +174,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a file of the last sync is none of those that are synced now.
+/// Returns true if the configuration no longer includes the file on either side.
 fn is_out_of_scope(last: &SyncedFile, scope: &Scope) -> bool {
     [&last.local, &last.remote]
         .into_iter()

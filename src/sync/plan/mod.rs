@@ -462,7 +462,7 @@ impl Planner<'_> {
             return Ok(());
         }
         if group.has_placeholder {
-            let why = "it is not downloaded to this machine";
+            let why = "is not downloaded to this machine";
             self.plan
                 .waiting
                 .push((display_path(key, group), why.into()));

@@ -1,5 +1,5 @@
-//! Files that cannot get their place: where one side has a file, the other one has a folder, or what is
-//! no file at all. An empty folder gives way.
+//! Conflicts of paths: one side has a file where the other has a folder, or something that is neither. An empty folder
+//! gives way to a file.
 
 use super::{CopyOp, Op, SyncPlan, SyncStep};
 use crate::io::tree;
@@ -9,22 +9,22 @@ use crate::sync::scope;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-/// Takes the steps out of a plan that cannot be done, and names what is in their way. What another step
-/// removes is in nobody's way.
+/// Moves steps whose target path is blocked from the plan to its skipped files, with the obstacle. Files that another
+/// step removes do not block.
 pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, config: &SyncConfig) {
-    let mut places = TargetCheck {
+    let mut targets = TargetCheck {
         config,
         removed: HashSet::new(),
         folders: HashMap::new(),
     };
     for op in plan.steps.iter().flat_map(|step| &step.ops) {
         if let Op::Remove(seen) = op {
-            places.removed.insert((seen.side, seen.path.clone()));
+            targets.removed.insert((seen.side, seen.path.clone()));
         }
     }
     let mut blocked: Vec<(String, String)> = Vec::new();
     plan.steps.retain(|step| {
-        let why = new_targets(step).find_map(|(side, path)| places.obstruction(side, path));
+        let why = new_targets(step).find_map(|(side, path)| targets.obstruction(side, path));
         let is_free = why.is_none();
         blocked.extend(why.map(|why| (step.path.clone(), why)));
         is_free
@@ -32,10 +32,10 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, config: &SyncConfig) {
     plan.skipped.extend(blocked);
 }
 
-/// Where a step puts files that are not there yet.
+/// Returns the paths at which a step creates files.
 fn new_targets(step: &SyncStep) -> impl Iterator<Item = (Side, &str)> {
     step.ops.iter().flat_map(|op| {
-        let places: Vec<(Side, &str)> = match op {
+        let targets: Vec<(Side, &str)> = match op {
             Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
             Op::Merge { to, .. } => {
                 let new = to.iter().filter(|to| to.over.is_none());
@@ -44,23 +44,24 @@ fn new_targets(step: &SyncStep) -> impl Iterator<Item = (Side, &str)> {
             Op::Rename { from, to } => vec![(from.side, &**to)],
             _ => Vec::new(),
         };
-        places
+        targets
     })
 }
 
-/// What is known of the places of a plan.
+/// Checks whether target paths are free once the plan's removals are done.
 struct TargetCheck<'a> {
     config: &'a SyncConfig,
+    /// Files that steps of the plan remove.
     removed: HashSet<(Side, String)>,
-    /// Whether files can be put below a path: it is a folder, or nothing.
+    /// Results of `is_usable_folder` by path.
     folders: HashMap<(Side, String), bool>,
 }
 
 impl TargetCheck<'_> {
-    /// What is in the way of a new file.
+    /// Returns the reason why a file cannot be created at `path`, with the remedy.
     fn obstruction(&mut self, side: Side, path: &str) -> Option<String> {
-        let of_side = match side {
-            Side::Local => "here",
+        let on_side = match side {
+            Side::Local => "on this machine",
             Side::Remote => "in the cloud folder",
         };
         let remedy = "rename or remove one of the two";
@@ -68,36 +69,35 @@ impl TargetCheck<'_> {
             if !self.is_usable_folder(side, &path[..end]) {
                 let above = &path[..end];
                 return Some(format!(
-                    "{above} is no folder {of_side}, and is one on the other side; {remedy}"
+                    "{above} is not a folder {on_side}, but is one on the other side; {remedy}"
                 ));
             }
         }
         let full = self.config.file_path(side, path);
         match fs::symlink_metadata(full) {
-            Ok(meta) if meta.is_dir() && self.is_emptied(side, path) => None,
+            Ok(meta) if meta.is_dir() && self.becomes_empty(side, path) => None,
             Ok(meta) if meta.is_dir() => {
-                let why =
-                    format!("it is a folder {of_side}, and a file on the other side; {remedy}");
+                let why = format!("is a folder {on_side}, but a file on the other side; {remedy}");
                 Some(why)
             }
             Ok(meta) if !meta.is_file() => {
-                let why = format!("what is in its place {of_side} is no file; remove that");
+                let why = format!("a special file is in its place {on_side}; remove that file");
                 Some(why)
             }
-            // What has come there since is seen by whoever puts a file there.
+            // `apply` checks again that the path is as the plan observed it.
             _ => None,
         }
     }
 
-    /// Whether a folder has nothing in it but what goes.
-    fn is_emptied(&self, side: Side, folder: &str) -> bool {
+    /// Returns true if a folder contains nothing but files that the plan removes.
+    fn becomes_empty(&self, side: Side, folder: &str) -> bool {
         let entries = tree::list(&self.config.root(side).join(folder));
         entries.is_ok_and(|entries| {
             entries.into_iter().all(|(name, kind)| {
                 name.into_string().is_ok_and(|name| {
                     let path = format!("{folder}/{name}");
                     if kind.is_dir() {
-                        self.is_emptied(side, &path)
+                        self.becomes_empty(side, &path)
                     } else {
                         self.removed.contains(&(side, path))
                     }
@@ -106,6 +106,7 @@ impl TargetCheck<'_> {
         })
     }
 
+    /// Returns true if files can be created below a path: it is a folder, absent, or a file that the plan removes.
     fn is_usable_folder(&mut self, side: Side, folder: &str) -> bool {
         let key = (side, folder.to_owned());
         if let Some(known) = self.folders.get(&key) {
@@ -113,13 +114,13 @@ impl TargetCheck<'_> {
         }
         let full = self.config.root(side).join(folder);
         let is_followed = side == Side::Local && scope::follows_link(folder, &self.config.roots);
-        let looked_at = if is_followed {
+        let metadata = if is_followed {
             fs::metadata(full)
         } else {
             fs::symlink_metadata(full)
         };
-        let may = looked_at.map_or(true, |meta| meta.is_dir()) || self.removed.contains(&key);
-        self.folders.insert(key, may);
-        may
+        let is_usable = metadata.map_or(true, |meta| meta.is_dir()) || self.removed.contains(&key);
+        self.folders.insert(key, is_usable);
+        is_usable
     }
 }

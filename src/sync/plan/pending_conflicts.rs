@@ -1,5 +1,5 @@
-//! Plans for kept forks: each is on both sides until somebody decides, and goes when what it holds has
-//! come to be in its conversation.
+//! Plans for conflict copies that wait for a decision. Each is replicated to both sides until the user resolves it on
+//! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
 use super::{Op, PlanError, Planner, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
@@ -15,68 +15,68 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 impl Planner<'_> {
-    /// To be called when all conversations are planned.
+    /// Plans all conflict copies. Runs after all conversations, because their steps can make copies obsolete.
     pub(super) fn plan_pending_conflicts(&mut self) -> Result<(), PlanError> {
         if self.conflict_copies.all.is_empty() {
             if let Some(manifests) = self.manifests.get() {
-                let news =
+                let newer =
                     resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
-                self.plan.learned_resolutions = news;
+                self.plan.learned_resolutions = newer;
             }
             return Ok(());
         }
-        let forks = std::mem::take(&mut self.conflict_copies);
-        let named = ConversationIndex::of(&forks, self.state, &self.plan.steps);
-        let mut settled = Vec::new();
-        for (name, fork) in &forks.all {
+        let copies = std::mem::take(&mut self.conflict_copies);
+        let conversations = ConversationIndex::of(&copies, self.state, &self.plan.steps);
+        let mut dropped = Vec::new();
+        for (name, copy) in &copies.all {
             let resolved = self.may_drop(name)?;
             let mut ops = Vec::new();
-            let mut reason = "kept on both sides until somebody decides";
-            if !resolved && let Some(step) = self.containing_step(fork, &named) {
-                // What comes here holds it: it goes when that has come.
-                let drops = drop_ops(fork);
+            let mut reason = "kept on both sides until you decide";
+            if !resolved && let Some(step) = self.containing_step(copy, &conversations) {
+                // A part of that step, so that the copy is removed only once the conversation is in place.
+                let drops = drop_ops(copy);
                 self.plan.steps[step].ops.extend(drops);
                 continue;
             }
-            if resolved || self.is_contained(fork, &named) {
-                reason = "decided about";
+            if resolved || self.is_contained(copy, &conversations) {
+                reason = "no longer needed: it was resolved, or its conversation contains it";
                 if resolved {
-                    settled.push(name.as_str());
+                    dropped.push(name.as_str());
                 }
-                ops = drop_ops(fork);
+                ops = drop_ops(copy);
             } else {
-                let size = fork.local.or(fork.remote).map_or(0, |stat| stat.size);
-                let source = if fork.is_placeholder {
+                let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
+                let source = if copy.is_placeholder {
                     CopySource::NotNeeded
                 } else {
-                    self.copy_source(fork)
+                    self.copy_source(copy)
                 };
                 match source {
-                    // Whoever is to decide about it needs it here.
-                    CopySource::NotNeeded if fork.local.is_none() => {
-                        let why = "it is not downloaded to this machine";
-                        self.plan.waiting.push((fork.name.clone(), why.into()));
+                    // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
+                    CopySource::NotNeeded if copy.local.is_none() => {
+                        let why = "is not downloaded to this machine";
+                        self.plan.waiting.push((copy.name.clone(), why.into()));
                     }
                     CopySource::NotNeeded => {}
                     CopySource::Side(from) => {
-                        if fork.local.is_some() && fork.remote.is_some() {
-                            reason = "one of its two files is not what its name says";
+                        if copy.local.is_some() && copy.remote.is_some() {
+                            reason = "one of its two files does not match the digest in its name";
                         }
                         let name = name.clone();
                         ops.push(Op::ReplicateConflictCopy { from, name });
                     }
                     CopySource::Unavailable => {
-                        let why = "it is not yet what its name says";
-                        self.plan.waiting.push((fork.name.clone(), why.into()));
+                        let why = "does not match the digest in its name yet";
+                        self.plan.waiting.push((copy.name.clone(), why.into()));
                         continue;
                     }
                 }
-                self.plan.conflict_copies.push((fork.name.clone(), size));
+                self.plan.conflict_copies.push((copy.name.clone(), size));
             }
             if !ops.is_empty() {
                 self.plan.steps.push(SyncStep {
                     key: format!("fork:{name}"),
-                    path: fork.name.clone(),
+                    path: copy.name.clone(),
                     action: SyncAction::ResolveConflictCopy,
                     reason: reason.into(),
                     bytes: 0,
@@ -87,38 +87,39 @@ impl Planner<'_> {
                 });
             }
         }
-        // What others have decided this machine tells as well: their word may be gone one day.
+        // This machine publishes the resolutions of others too, because their manifests may disappear one day.
         let others = &self.manifests()?.resolutions;
-        let decided = resolutions::newer_records(&self.state.resolutions, others, settled);
+        let decided = resolutions::newer_records(&self.state.resolutions, others, dropped);
         self.plan.learned_resolutions = decided;
-        self.conflict_copies = forks;
+        self.conflict_copies = copies;
         Ok(())
     }
 
-    /// Whether somebody has decided that a version may go.
-    pub(super) fn may_drop(&self, mark: &str) -> Result<bool, IoError> {
-        let words = [&self.state.resolutions, &self.manifests()?.resolutions];
-        Ok(resolutions::is_dropped(mark, words))
+    /// Returns true if the user decided on any machine that a version may be dropped.
+    pub(super) fn may_drop(&self, name: &str) -> Result<bool, IoError> {
+        let records = [&self.state.resolutions, &self.manifests()?.resolutions];
+        Ok(resolutions::is_dropped(name, records))
     }
 
+    /// Returns the full path of a conflict copy on a side.
     pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
         conflict_copies::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
-    /// Where a fork is copied from. Two files that look alike are not read again.
-    fn copy_source(&self, fork: &ConflictCopy) -> CopySource {
-        let looks_sound = |side| {
-            let path = self.conflict_copy_path(side, &fork.name);
-            contents::is_zero_filled(&path, true, false).is_ok_and(|is_blanked| !is_blanked)
+    /// Returns the side to replicate a conflict copy from. Two files with equal size and time are not read completely.
+    fn copy_source(&self, copy: &ConflictCopy) -> CopySource {
+        let is_plausible = |side| {
+            let path = self.conflict_copy_path(side, &copy.name);
+            contents::is_zero_filled(&path, true, false).is_ok_and(|is_zero_filled| !is_zero_filled)
         };
-        let look_alike = fork.local.is_some() && fork.local == fork.remote;
-        if look_alike && looks_sound(Side::Local) && looks_sound(Side::Remote) {
+        let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
+        if stats_are_equal && is_plausible(Side::Local) && is_plausible(Side::Remote) {
             return CopySource::NotNeeded;
         }
-        let is_whole = |side, stat: Option<Stat>| stat.is_some() && self.is_intact(side, fork);
-        let local = is_whole(Side::Local, fork.local);
-        match (local, is_whole(Side::Remote, fork.remote)) {
+        let is_intact = |side, stat: Option<Stat>| stat.is_some() && self.is_intact(side, copy);
+        let local = is_intact(Side::Local, copy.local);
+        match (local, is_intact(Side::Remote, copy.remote)) {
             (true, true) => CopySource::NotNeeded,
             (true, false) => CopySource::Side(Side::Local),
             (false, true) => CopySource::Side(Side::Remote),
@@ -126,27 +127,31 @@ impl Planner<'_> {
         }
     }
 
-    /// What cannot be read is not whole, and nor is what is packed: forks are text.
-    fn is_intact(&self, side: Side, fork: &ConflictCopy) -> bool {
-        let path = self.conflict_copy_path(side, &fork.name);
+    /// Returns true if the file is readable, uncompressed and matches the digest in its name.
+    fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
+        let path = self.conflict_copy_path(side, &copy.name);
         let is_text = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
         let digest = || contents::raw_digest(&path);
         is_text.is_ok_and(|yes| yes)
-            && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == fork.digest_prefix())
+            && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == copy.digest_prefix())
     }
 
-    /// The step that brings a version here which holds all that the fork holds.
-    fn containing_step(&self, fork: &ConflictCopy, named: &ConversationIndex<'_>) -> Option<usize> {
-        fork.local?;
-        let path = self.conflict_copy_path(Side::Local, &fork.name);
-        for &index in named.steps(fork) {
+    /// Returns the index of the step that copies a version to this machine which contains all lines of the copy.
+    fn containing_step(
+        &self,
+        copy: &ConflictCopy,
+        conversations: &ConversationIndex<'_>,
+    ) -> Option<usize> {
+        copy.local?;
+        let path = self.conflict_copy_path(Side::Local, &copy.name);
+        for &index in conversations.steps(copy) {
             let step = &self.plan.steps[index];
             for op in &step.ops {
-                if let Op::Copy(copy) = op
-                    && copy.to.0 == Side::Local
+                if let Op::Copy(op) = op
+                    && op.to.0 == Side::Local
                 {
-                    let from = self.full(&copy.from);
-                    if contains_all(&from, &path) && self.is_intact(Side::Local, fork) {
+                    let from = self.full(&op.from);
+                    if contains_all(&from, &path) && self.is_intact(Side::Local, copy) {
                         return Some(index);
                     }
                 }
@@ -155,88 +160,95 @@ impl Planner<'_> {
         None
     }
 
-    /// Whether the conversation here has all that the fork has: somebody went on from it after all.
-    fn is_contained(&self, fork: &ConflictCopy, named: &ConversationIndex<'_>) -> bool {
-        if fork.local.is_none() {
+    /// Returns true if the local conversation contains all lines of the copy, as after the copy was continued.
+    fn is_contained(&self, copy: &ConflictCopy, conversations: &ConversationIndex<'_>) -> bool {
+        if copy.local.is_none() {
             return false;
         }
-        let path = self.conflict_copy_path(Side::Local, &fork.name);
-        // Only a conversation that both sides agree on can stand for its fork.
-        let Some(last) = named.last.get(fork.conversation()) else {
+        let path = self.conflict_copy_path(Side::Local, &copy.name);
+        // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
+        // other machines without its lines.
+        let Some(last) = conversations.last.get(copy.conversation()) else {
             return false;
         };
         let main = self.request.config.local.join(&last.local.path);
-        // What is about to be replaced stands for nothing.
-        let mut steps = named.steps(fork).iter();
+        // Its lines are gone after a step that replaces it.
+        let mut steps = conversations.steps(copy).iter();
         let replaced = steps.any(|index| self.plan.steps[*index].change == ContentChange::Replaced);
         if replaced || !main.is_file() {
             return false;
         }
-        // The beginning of anything is in it: half a fork says nothing of the rest.
-        contains_all(&main, &path) && self.is_intact(Side::Local, fork)
+        // A truncated copy is contained in its conversation, but its missing rest may not be.
+        contains_all(&main, &path) && self.is_intact(Side::Local, copy)
     }
 }
 
-/// Whether a conversation has all that another has. One that cannot be read stands for nothing; whoever
-/// needs it says so.
+/// Returns true if a conversation contains all lines of another; false if one cannot be read, which is reported where
+/// it is planned.
 fn contains_all(conversation: &Path, other: &Path) -> bool {
     let relation = rollout::compare(conversation, other);
     relation.is_ok_and(|r| matches!(r, Relation::Equal | Relation::FirstExtends))
 }
 
-/// Where a fork is copied from.
+/// Side to replicate a conflict copy from.
 enum CopySource {
     /// Both sides have it.
     NotNeeded,
-    /// The side that has it whole.
+    /// This side has the only intact file.
     Side(Side),
-    /// Neither has it whole.
+    /// Neither side has an intact file.
     Unavailable,
 }
 
-/// What there is of the conversations that forks are of, by the name that forks have for them.
+/// The conversations that have conflict copies, by the label in the file names of the copies.
 struct ConversationIndex<'a> {
+    /// Indexes of the planned steps of the conversation.
     steps: HashMap<String, Vec<usize>>,
+    /// The conversation at the last sync.
     last: HashMap<String, &'a SyncedFile>,
 }
 
 impl<'a> ConversationIndex<'a> {
-    fn of(forks: &ConflictCopies, state: &'a SyncState, steps: &[SyncStep]) -> Self {
-        let wanted: HashSet<&str> = forks.all.values().map(ConflictCopy::conversation).collect();
+    fn of(copies: &ConflictCopies, state: &'a SyncState, steps: &[SyncStep]) -> Self {
+        let wanted: HashSet<&str> = copies
+            .all
+            .values()
+            .map(ConflictCopy::conversation)
+            .collect();
         let conversation = |key: &str| {
             let label = rollouts::is_key(key).then(|| conflict_copies::conversation_label(key))?;
             wanted.contains(&*label).then_some(label)
         };
-        let mut named = Self {
+        let mut conversations = Self {
             steps: HashMap::new(),
             last: HashMap::new(),
         };
         for (index, step) in steps.iter().enumerate() {
             if let Some(name) = conversation(&step.key) {
-                named.steps.entry(name).or_default().push(index);
+                conversations.steps.entry(name).or_default().push(index);
             }
         }
         for (key, last) in &state.files {
             if let Some(name) = conversation(key) {
-                named.last.insert(name, last);
+                conversations.last.insert(name, last);
             }
         }
-        named
+        conversations
     }
 
-    fn steps(&self, fork: &ConflictCopy) -> &[usize] {
-        let found = self.steps.get(fork.conversation());
+    fn steps(&self, copy: &ConflictCopy) -> &[usize] {
+        let found = self.steps.get(copy.conversation());
         found.map_or(&[], Vec::as_slice)
     }
 }
 
-/// The ops by which a fork goes from where it is.
-fn drop_ops(fork: &ConflictCopy) -> Vec<Op> {
-    let has = [(Side::Local, fork.local), (Side::Remote, fork.remote)];
+/// Returns the ops that remove a conflict copy from the sides that have it.
+fn drop_ops(copy: &ConflictCopy) -> Vec<Op> {
+    let has = [(Side::Local, copy.local), (Side::Remote, copy.remote)];
     let on = has.into_iter().filter(|(_, stat)| stat.is_some());
     on.map(|(side, _)| Op::DropConflictCopy {
         side,
-        name: fork.name.clone(),
+        name: copy.name.clone(),
     })
     .collect()
 }

@@ -1,11 +1,12 @@
-//! Plans for files that are no conversations: lines that are merged, and files that are whole.
+//! Plans for all files that are not conversations. Plain files (skills, prompts, settings) are copied completely or
+//! not at all. Files of lines (`history.jsonl`, `session_index.jsonl`) are merged line by line.
 
 use super::ancestry::AncestryFacts;
 use super::conflict_reasons::conflict_reason;
 use super::versions::{DownloadState, FileVersion};
 use super::{
-    Conflict, CopyOp, FileGroup, MergeTarget, Op, Placement, PlanError, Planner, StateUpdate,
-    SyncAction, SyncStep, display_path,
+    Conflict, CopyOp, FileGroup, MergeTarget, ObservedFile, Op, Placement, PlanError, Planner,
+    StateUpdate, SyncAction, SyncStep, display_path,
 };
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::{self, Relation};
@@ -25,19 +26,20 @@ use crate::sync::secrets;
 use crate::sync::state::{SideFile, SyncedFile};
 use crate::sync::version_vector::{Ancestry, CausalOrder};
 
-/// The file of lines that Codex keeps below a size.
+/// The file of lines that Codex truncates to `history.max_bytes`.
 const PROMPT_HISTORY: &str = "history.jsonl";
 
-/// A merge, and the sides that need it: from which line on.
+/// A merge with the sides whose files it changes.
 struct PlannedMerge {
     merge: Merge,
+    /// Each with the index of the first merged line that it gets.
     sides: Vec<(Side, usize)>,
-    /// See [`Op::Merge`].
+    /// True if both sides have the same lines afterwards; see [`Op::Merge`].
     is_one_text: bool,
 }
 
 impl Planner<'_> {
-    /// A file that is copied as a whole or not at all.
+    /// Plans a plain file.
     pub(super) fn plan_plain_file(
         &mut self,
         key: &str,
@@ -45,18 +47,18 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let path = display_path(key, group);
         if group.local.len() > 1 || group.remote.len() > 1 {
-            let why = "two names on one side that are one elsewhere";
+            let why = "has two names on one side that are one name on another system; rename one of the files";
             self.plan.skipped.push((path, why.into()));
             return Ok(());
         }
         for copy in &group.client_copies {
-            let why = "a copy that a cloud client made of a conflict";
+            let why = "a copy that a cloud client made of a conflict; it is not synced";
             self.plan.notes.push((copy.path.clone(), why.into()));
         }
         self.plan_pair(key, &path, FileKind::Plain, group)
     }
 
-    /// A file of lines, with the copies that clients made of it.
+    /// Plans a file of lines. The copies that cloud clients made of it are merged with the two sides.
     pub(super) fn plan_line_file(&mut self, key: &str, group: &FileGroup) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
         if let Some(found) = group.local.first()
@@ -102,7 +104,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A merge of these versions, of which the first `own` are the files of the two sides.
+    /// Merges these versions, of which the first `own` are the files of the two sides and the others are clients'
+    /// copies.
     fn plan_merge(
         &self,
         key: &str,
@@ -120,25 +123,25 @@ impl Planner<'_> {
         } else {
             None
         };
-        let first_here = match (limit, at(Side::Local)) {
+        let local_first_line = match (limit, at(Side::Local)) {
             (Some(limit), Some(version)) => merge.first_within(limit, version),
             _ => 0,
         };
-        let sides = [(Side::Local, first_here), (Side::Remote, 0)].into_iter();
+        let sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
         let needed = sides.filter(|(side, first)| {
             at(*side).is_none_or(|version| !merge.matches_version(*first, version))
         });
         Ok(PlannedMerge {
             sides: needed.collect(),
-            is_one_text: first_here == 0,
+            is_one_text: local_first_line == 0,
             merge,
         })
     }
 
-    /// A client makes its copy of a version that nobody may ever vouch for; whole lines of it can be
-    /// taken all the same, for a merge loses none of the others.
+    /// Returns a client's copy that no machine attests as a version, if all its lines are complete: merging them loses
+    /// none of the other lines. A client can copy a version that no machine will ever attest.
     fn complete_unlisted_lines(&self, copy: &ListedFile) -> Result<Option<FileVersion>, PlanError> {
-        let seen = super::ObservedFile {
+        let seen = ObservedFile {
             side: Side::Remote,
             path: copy.path.clone(),
             stat: copy.stat,
@@ -153,6 +156,7 @@ impl Planner<'_> {
         }))
     }
 
+    /// Pushes the step for a merge.
     fn push_merge(&mut self, key: &str, versions: &[&FileVersion], planned: &PlannedMerge) {
         let PlannedMerge {
             merge,
@@ -160,9 +164,9 @@ impl Planner<'_> {
             is_one_text,
         } = planned;
         let all = || versions.iter().zip(&merge.digests);
-        // What was vouched for is not what was read.
-        if all().any(|(version, read)| version.digest.is_some_and(|said| said != *read)) {
-            let why = "it changed while it was read";
+        // The attested file was replaced between the check of its digest and the merge.
+        if all().any(|(version, read)| version.digest.is_some_and(|attested| attested != *read)) {
+            let why = "changed while it was read";
             self.plan.waiting.push((key.to_owned(), why.into()));
             return;
         }
@@ -171,7 +175,7 @@ impl Planner<'_> {
             let found = seen.find(|seen| seen.side == side && seen.path == key);
             found.map(|seen| seen.stat)
         };
-        let standing = |side| Placement {
+        let placement = |side| Placement {
             path: key.to_owned(),
             stat: over(side).filter(|_| !sides.iter().any(|(written, _)| *written == side)),
         };
@@ -191,22 +195,22 @@ impl Planner<'_> {
             key: key.to_owned(),
             path: key.to_owned(),
             action: SyncAction::Merge,
-            reason: "lines of all versions, in the order of time".into(),
+            reason: "lines of all versions, in order of time".into(),
             bytes: sides
                 .iter()
                 .map(|(_, first)| merge.bytes_from(*first))
                 .sum(),
             ops: vec![op],
             state_update: StateUpdate::Synced {
-                local: standing(Side::Local),
-                remote: standing(Side::Remote),
+                local: placement(Side::Local),
+                remote: placement(Side::Remote),
             },
             change: ContentChange::Unchanged,
             conflict: None,
         });
     }
 
-    /// One file on each side, at most.
+    /// Plans a file that each side has at most once: collects the facts, decides, and pushes the step.
     #[allow(
         clippy::too_many_lines,
         reason = "one arm for each decision, read together"
@@ -227,11 +231,11 @@ impl Planner<'_> {
             return Ok(());
         }
         let local = group.local.first().map(FileVersion::local);
-        let looks = group.remote.first();
-        // What both sides have alike need not be vouched for.
+        let remote_file = group.remote.first();
+        // Checked before the manifests: files that are equal on both sides need no attestation.
         if last.is_none()
             && kind == FileKind::Plain
-            && let (Some(local), Some(found)) = (&local, looks)
+            && let (Some(local), Some(found)) = (&local, remote_file)
         {
             let remote = FileVersion::remote(found);
             if self.stats_are_equal(local, &remote) {
@@ -239,7 +243,7 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
-        let remote = match looks {
+        let remote = match remote_file {
             None => None,
             Some(found) => match self.download_state(key, found, is_lines, last)? {
                 DownloadState::Complete(version) => Some(version),
@@ -251,7 +255,7 @@ impl Planner<'_> {
                 DownloadState::Incomplete(_)
                     if local.is_none() && last.is_none() && self.is_beside_original(found) =>
                 {
-                    let why = "looks like a copy that a cloud client made; left alone";
+                    let why = "looks like a copy that a cloud client made; it is not synced";
                     self.plan.notes.push((path.to_owned(), why.into()));
                     return Ok(());
                 }
@@ -261,7 +265,8 @@ impl Planner<'_> {
                 }
             },
         };
-        let (facts, trace) = self.pair_facts(key, kind, local.as_ref(), remote.as_ref(), last)?;
+        let (facts, ancestry) =
+            self.pair_facts(key, kind, local.as_ref(), remote.as_ref(), last)?;
         let mut rules = self.rules_for(path);
         if is_lines {
             rules.delete = DeletePolicy::Never;
@@ -273,19 +278,19 @@ impl Planner<'_> {
         );
         let digest = remote.as_ref().and_then(|remote| remote.digest);
         if is_sent && !is_lines && self.has_undelivered_newer(key, facts, digest) {
-            let why = "another machine has changed it, and that has not arrived";
+            let why = "another machine has changed it, and that version has not arrived yet";
             self.plan.waiting.push((path.to_owned(), why.into()));
             return Ok(());
         }
         if let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
             (decision, &local, &remote)
         {
-            let why = if self.is_emptied(local, remote, last) {
-                Some("it is empty, and nobody vouches for it")
+            let why = if self.may_be_emptied_by_client(local, remote, last) {
+                Some("is empty, and no machine lists it so")
             } else if !is_lines && self.is_truncated(local, remote)? {
                 Some(
-                    "it is half of what is here, cut in the midst of a line; once it is removed there, \
-                     what is here goes over again",
+                    "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
+                     to copy the local file there again",
                 )
             } else {
                 None
@@ -295,14 +300,14 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
-        // Somebody could choose either.
+        // In a conflict the user can choose either version, so both are searched for tokens.
         let sources = match decision {
             FileDecision::CopyToCloud(_) => [&local, &None],
             FileDecision::CopyToLocal(_) => [&None, &remote],
             FileDecision::Conflict => [&local, &remote],
             _ => [&None, &None],
         };
-        // Prompts are what somebody wrote, and are merged whatever is in them.
+        // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
         for source in sources.into_iter().flatten().filter(|_| !is_lines) {
             if let Some(why) = self.secret_reason(&source.seen)? {
                 self.plan.warnings.push((path.to_owned(), why));
@@ -315,7 +320,8 @@ impl Planner<'_> {
             }
             (FileDecision::RecordEqual, Some(local), Some(remote)) => {
                 let contents = self.text_digest(&local.seen)?;
-                let (history, is_news) = self.history_for_equal(key, facts, &trace, &contents.1)?;
+                let (history, is_news) =
+                    self.history_for_equal(key, facts, &ancestry, &contents.1)?;
                 self.attest(remote, contents.1, history.clone(), is_news);
                 if let Some(history) = history
                     && self.state.histories.get(key) != Some(&*history)
@@ -332,7 +338,7 @@ impl Planner<'_> {
                     .as_ref()
                     .map_or(&local.seen.path, |t| &t.seen.path)
                     .clone();
-                let history = self.history_for_upload(key, facts, &trace, local)?;
+                let history = self.history_for_upload(key, facts, &ancestry, local)?;
                 let to = (Side::Remote, to);
                 let ended =
                     (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Local));
@@ -344,7 +350,7 @@ impl Planner<'_> {
                     .as_ref()
                     .map_or(&remote.seen.path, |h| &h.seen.path)
                     .clone();
-                let history = self.history_for_download(key, &trace, local.is_none(), remote);
+                let history = self.history_for_download(key, &ancestry, local.is_none(), remote);
                 let to = (Side::Local, to);
                 let ended =
                     (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Remote));
@@ -354,7 +360,7 @@ impl Planner<'_> {
             (FileDecision::Merge, Some(local), Some(remote)) => {
                 let merge = self.plan_merge(key, &[local, remote], 2)?;
                 if merge.sides.is_empty() {
-                    // Codex has dropped what is only there.
+                    // Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
                     self.record_equal(key, local, remote, None);
                 } else {
                     self.push_merge(key, &[local, remote], &merge);
@@ -388,8 +394,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether the only version of a file would go to the side that has none although another machine has changed
-    /// it since: what was deleted there would come back as it was before that.
+    /// Returns true if one side lacks the file and another machine lists a newer version than the one to be copied
+    /// there. Copying it would restore a deleted file in an outdated version.
     fn has_undelivered_newer(
         &self,
         key: &str,
@@ -402,22 +408,23 @@ impl Planner<'_> {
             (local, Absent) => !matches!(local, Changed | New),
             _ => false,
         };
-        let is_late = || {
+        let is_undelivered = || {
             let ahead = self.undelivered.get(&manifest::fold_name(key));
             ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
         };
-        is_alone && !self.request.accept_unlisted && is_late()
+        is_alone && !self.request.accept_unlisted && is_undelivered()
     }
 
-    /// Why what is in a file keeps it where it is.
-    fn secret_reason(&self, seen: &super::ObservedFile) -> Result<Option<String>, PlanError> {
+    /// Returns the reason not to copy a file that contains a token or key.
+    fn secret_reason(&self, seen: &ObservedFile) -> Result<Option<String>, PlanError> {
         let path = self.full(seen);
         let found = secrets::find_in_file(&path).at("read", &path)?;
-        Ok(found.map(|what| format!("is not synced: what is in it looks like {what}")))
+        Ok(found.map(|what| format!("is not synced: it contains what looks like {what}")))
     }
 
-    /// Whether a file that no sync has seen may be empty for the reason alone that it has not arrived.
-    fn is_emptied(
+    /// Returns true if a remote file is empty, no sync has seen it and no machine attests it: clients create a file
+    /// empty before they fill it.
+    fn may_be_emptied_by_client(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
@@ -428,19 +435,20 @@ impl Planner<'_> {
         is_empty && !is_known
     }
 
-    /// Whether a file that nobody vouches for is half of what is here. That nothing more comes, a folder
-    /// cannot say, nor can who takes what nobody vouches for; who chose that file can.
+    /// Returns true if a remote file that no machine attests is a prefix of the local one, cut within a line. Not even
+    /// `--accept-unlisted` uses it, because the rest may still be on its way; `sync resolve` for this file does.
     fn is_truncated(&self, local: &FileVersion, remote: &FileVersion) -> Result<bool, PlanError> {
         let may_be = remote.digest.is_none() && self.request.policy_override.is_none();
         Ok(may_be && self.is_truncated_prefix(local, remote)?)
     }
 
-    /// Whether a file that nobody vouches for stands beside the one that its name says it is of.
+    /// Returns true if a file's name looks like a client's copy and the original is beside it.
     fn is_beside_original(&self, found: &ListedFile) -> bool {
         cloud_names::maybe_copy_of(&found.path)
             .is_some_and(|real| self.root(Side::Remote).join(real).exists())
     }
 
+    /// Collects the facts for [`decide`]. Contents are compared only if the facts need it.
     fn pair_facts(
         &self,
         key: &str,
@@ -461,32 +469,36 @@ impl Planner<'_> {
         let taken = self.check_interrupted_download(key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {
             facts.newer = self.newer(local, remote);
-            let quiet = (facts.local, facts.remote) == (Presence::Unchanged, Presence::Unchanged);
-            let of_lines = kind == FileKind::Lines;
-            if of_lines || (!quiet && self.must_read(facts, local, remote)) {
+            let is_unchanged =
+                (facts.local, facts.remote) == (Presence::Unchanged, Presence::Unchanged);
+            let is_line_file = kind == FileKind::Lines;
+            if is_line_file || (!is_unchanged && self.must_read(facts, local, remote)) {
                 facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
-            if of_lines && quiet && facts.relation != Some(Relation::Equal) {
+            if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
                 (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
             }
         }
-        let trace = self.trace(key, &mut facts, (local, remote), last, taken)?;
+        let ancestry = self.ancestry_facts(key, &mut facts, (local, remote), last, taken)?;
         self.check_deletion(key, &mut facts, (local, remote), last)?;
-        Ok((facts, trace))
+        Ok((facts, ancestry))
     }
 
-    /// Whether contents have to be read: not where the mode goes by size and time alone.
+    /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can say that
+    /// size and time suffice.
     fn must_read(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
-        let by_looks = facts.kind == FileKind::Plain && facts.local == Presence::New;
+        let is_first_sync_of_plain_file =
+            facts.kind == FileKind::Plain && facts.local == Presence::New;
         let same_size = local.seen.stat.size == remote.seen.stat.size;
         match self.rules.compare {
-            _ if !by_looks => true,
+            _ if !is_first_sync_of_plain_file => true,
             Compare::ThreeWay => true,
             Compare::Mtime => false,
             Compare::MtimeHashFallback => same_size && facts.newer == NewerSide::Neither,
         }
     }
 
+    /// Records that both sides have the same version; `contents` is the length and digest of its text, if known.
     pub(super) fn record_equal(
         &mut self,
         key: &str,
@@ -509,8 +521,9 @@ impl Planner<'_> {
         }
     }
 
-    /// A version in the cloud folder that turned out to be what is here: this machine vouches for it.
-    /// Where others have to learn what came before it, it does so even if somebody else does.
+    /// Attests a remote file that was found equal to the local one, unless another machine does. With `is_news`, other
+    /// machines have to learn its ancestry, so this machine attests it in any case. Compressed files are never attested
+    /// this way: `digest` is that of the text, and a manifest lists the bytes.
     pub(super) fn attest(
         &mut self,
         remote: &FileVersion,
@@ -518,8 +531,8 @@ impl Planner<'_> {
         history: Option<Box<Ancestry>>,
         is_news: bool,
     ) {
-        let is_asserted = remote.digest.is_some() && !is_news;
-        if is_asserted || remote.seen.path.ends_with(rollout::ZST) {
+        let is_attested = remote.digest.is_some() && !is_news;
+        if is_attested || remote.seen.path.ends_with(rollout::ZST) {
             return;
         }
         let written = ManifestEntry {
@@ -531,6 +544,7 @@ impl Planner<'_> {
         self.plan.attested.push((remote.seen.path.clone(), written));
     }
 
+    /// Pushes the step that copies a version to the other side.
     #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
     fn push_copy(
         &mut self,
@@ -571,6 +585,7 @@ impl Planner<'_> {
         });
     }
 
+    /// Pushes the step that copies a deletion to the other side.
     pub(super) fn push_delete(
         &mut self,
         key: &str,
@@ -580,7 +595,7 @@ impl Planner<'_> {
         state_update: StateUpdate,
     ) {
         let reason = match action {
-            SyncAction::DeleteCloud => "deleted here, and delete_policy is propagate",
+            SyncAction::DeleteCloud => "deleted on this machine, and delete_policy is propagate",
             _ => "deleted on another machine, and delete_policy is propagate",
         };
         self.plan.steps.push(SyncStep {

@@ -1,12 +1,13 @@
-//! Logins under the name of a conversation or of a file of lines. What is in those is not looked through
-//! for tokens, since people write of tokens in them; a file that is a login and nothing else stays.
+//! Filter for logins that have the name of a conversation or of a file of lines. The contents of such files are not
+//! searched for tokens, because conversations quote them; but a file that is a login and nothing else is not copied.
+//! Plain files are searched in `plain`.
 
 use super::{Op, SyncPlan};
 use crate::sync::config::SyncConfig;
 use crate::sync::secrets;
 
-/// Takes the steps out of a plan that would copy a login, and names the files. What cannot be read is not
-/// copied either: whoever tries says why.
+/// Drops the steps that would copy a login, and warns of the files. Steps with unreadable files stay: copying them
+/// fails with the reason.
 pub(super) fn drop_login_copies(plan: &mut SyncPlan, config: &SyncConfig) {
     let warnings = &mut plan.warnings;
     plan.steps.retain(|step| {

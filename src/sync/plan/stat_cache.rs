@@ -1,6 +1,6 @@
-//! Files of the cloud folder that have changed without looking so: clients round times, and an edit may
-//! leave a size as it was. Size and time only save reading: where another machine vouches for a text
-//! that is not the one of the last sync, the file is read.
+//! Detection of remote files that changed although size and time did not: cloud clients round times, and an edit can
+//! keep the size. Size and time are only a cache that saves reading. If another machine attests a version of equal
+//! size that is neither that of the last sync nor older, the file is read.
 
 use super::grouping::key_of;
 use super::versions::is_as_last_synced;
@@ -16,16 +16,17 @@ use crate::sync::scan::{Side, SideListing, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::version_vector::{CausalOrder, causal_order};
 
-/// What was found out about a file by reading it.
+/// Result of reading a file again.
 enum Recheck {
-    /// Its bytes are these, and that is worth noting.
+    /// Unchanged since the last sync; the state records the digest, so that the file is not read again.
     Bytes(Sha256Digest),
-    /// It is not the one that the last sync left.
+    /// Changed since the last sync.
     Changed,
 }
 
-/// Has the state forget how such files looked, and note what was read of others: they are not read
-/// again before they look different. Returns what all machines say, where that was read.
+/// Reads the remote files that may have changed behind equal size and time. The state forgets the time of those that
+/// did, so that they count as changed, and records the digest of the others. Returns the manifests of other machines if
+/// they were read.
 pub(super) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,
@@ -34,28 +35,28 @@ pub(super) fn recheck_stats(
     if state.files.is_empty() {
         return None;
     }
-    // Whoever needs what they say asks again, and is told why it cannot be read.
-    let others = identity::read_remote_manifests(config, state).ok()?;
-    let mut learned = Vec::new();
+    // An error is no reason to fail here: the planner fails with it if it needs the manifests.
+    let manifests = identity::read_remote_manifests(config, state).ok()?;
+    let mut rechecked = Vec::new();
     for file in &remote.files {
         let key = key_of(&file.path);
-        // Lines are always read.
+        // Files of lines are always read, whatever their size and time.
         if line_merge::is_mergeable(&key) {
             continue;
         }
         if let Some(last) = state.files.get(&key)
             && is_as_last_synced(file, &last.remote)
-            && let Some(found) = recheck(state, &key, last, &others, config)
+            && let Some(result) = recheck(state, &key, last, &manifests, config)
         {
-            learned.push((key, found));
+            rechecked.push((key, result));
         }
     }
-    state.needs_rewrite |= !learned.is_empty();
-    for (key, found) in learned {
+    state.needs_rewrite |= !rechecked.is_empty();
+    for (key, result) in rechecked {
         let Some(last) = state.files.get_mut(&key) else {
             continue;
         };
-        match found {
+        match result {
             Recheck::Bytes(digest) => {
                 state.remote_digests.insert(key, (last.remote.stat, digest));
             }
@@ -65,27 +66,28 @@ pub(super) fn recheck_stats(
             }
         }
     }
-    Some(others)
+    Some(manifests)
 }
 
+/// Reads a file if a manifest gives reason to; `None` if there is nothing to record.
 fn recheck(
     state: &SyncState,
     key: &str,
     last: &SyncedFile,
-    others: &RemoteManifests,
+    manifests: &RemoteManifests,
     config: &SyncConfig,
 ) -> Option<Recheck> {
-    let said = others.entries(key);
-    let mut alike = said.iter().filter(|w| w.size == last.remote.stat.size);
+    let listed = manifests.entries(key);
+    let mut same_size = listed.iter().filter(|w| w.size == last.remote.stat.size);
     let known = last_synced_bytes(state, key, last);
-    let is_other = |written: &ManifestEntry| match &known {
-        Some(known) => written.digest != *known && !is_older(state, key, written, known),
+    let is_new = |entry: &ManifestEntry| match &known {
+        Some(known) => entry.digest != *known && !is_older(state, key, entry, known),
         None => last.contents.is_some() || config.compare != Compare::Mtime,
     };
-    if !alike.any(is_other) {
+    if !same_size.any(is_new) {
         return None;
     }
-    // One that cannot be read is as it was, until it can.
+    // An unreadable file counts as unchanged; the plan for it reports the error if it needs the content.
     let path = config.file_path(Side::Remote, &last.remote.path);
     let bytes = contents::raw_digest(&path).ok()?;
     match (known, last.contents) {
@@ -102,7 +104,7 @@ fn recheck(
     }
 }
 
-/// The digest of the bytes that the last sync left in the cloud folder, where that is known.
+/// Returns the digest of the bytes that the last sync left in the cloud folder, if known.
 fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let text = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
@@ -112,10 +114,10 @@ fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<
     })
 }
 
-/// Whether a version is known to be older than the one that the last sync left.
-fn is_older(state: &SyncState, key: &str, written: &ManifestEntry, known: &Sha256Digest) -> bool {
+/// Returns true if a version is known to be older than that of the last sync, whose digest is `known`.
+fn is_older(state: &SyncState, key: &str, entry: &ManifestEntry, known: &Sha256Digest) -> bool {
     state.histories.get(key).is_some_and(|history| {
         let local = history.with_explicit_vector(known);
-        causal_order((&written.history(), &written.digest), (&local, known)) == CausalOrder::Older
+        causal_order((&entry.history(), &entry.digest), (&local, known)) == CausalOrder::Older
     })
 }

@@ -1,9 +1,9 @@
-//! Versions that other machines list in their manifests and that have not arrived: newer ones of files that are
-//! here, and files that neither side has. Manifests are small and often arrive first.
+//! Versions that other machines list in their manifests and that have not arrived: newer versions of known files, and
+//! files that neither side has. Manifests are small, so cloud clients often deliver them first.
 //!
-//! A manifest keeps listing what its machine wrote last, also when another machine has written the file since.
-//! So a listed version counts as newer only if its history says so; of a conversation and of a file of lines,
-//! which only ever grow, if it is longer than all that is here.
+//! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
+//! one. So a listed version of a plain file counts as newer only if its ancestry says so. Conversations and files of
+//! lines only grow, so there the longer version is newer.
 
 use super::deletions::is_deleted;
 use super::versions::is_as_last_synced;
@@ -27,21 +27,21 @@ use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// A version that another machine lists and that has not arrived.
+/// A version that another machine lists and that the cloud client has not delivered to this machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UndeliveredVersion {
-    /// The machine that lists it.
+    /// Name of the machine that lists the version.
     pub machine: String,
-    /// Its path in the cloud folder.
+    /// Relative path in the cloud folder.
     pub path: String,
-    /// Whether it is one of a conversation.
+    /// True for conversations, false for other files.
     pub is_conversation: bool,
-    /// Whether this machine has no version of the file.
+    /// True if this machine has no version of the file.
     pub is_new: bool,
 }
 
 impl UndeliveredVersion {
-    /// The reason that is printed behind its path.
+    /// Returns the reason that output prints after the path.
     pub fn reason(&self) -> String {
         let what = if self.is_new {
             "has it"
@@ -51,13 +51,13 @@ impl UndeliveredVersion {
         format!("{} {what}, which has not arrived yet", self.machine)
     }
 
-    /// One line for each machine: "desk has 3 conversations that have not arrived yet".
+    /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
     pub fn by_machine(all: &[Self]) -> Vec<String> {
         let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
-        let told = machines.into_iter().map(|machine| {
-            let of_it = all.iter().filter(|file| file.machine == machine);
+        let lines = machines.into_iter().map(|machine| {
+            let on_machine = all.iter().filter(|file| file.machine == machine);
             let (conversations, files): (Vec<_>, Vec<_>) =
-                of_it.partition(|file| file.is_conversation);
+                on_machine.partition(|file| file.is_conversation);
             let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
             let counts = counts.into_iter().filter(|(count, _)| *count > 0);
             let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
@@ -71,27 +71,28 @@ impl UndeliveredVersion {
                 counts.join(" and ")
             )
         });
-        told.collect()
+        lines.collect()
     }
 }
 
-/// What others list of a file and may not have arrived.
+/// Versions of one file that other machines list and that may not have arrived.
 #[derive(Debug)]
 pub(super) struct UndeliveredFile {
-    /// Each with whether it is certain that it has not: a file in the cloud folder that no sync has seen may be
-    /// it, and is read only when it is planned.
+    /// The flag is true if the version certainly has not arrived. It is false if a new remote file could be this
+    /// version; that file is read only when it is planned.
     versions: Vec<(ManifestEntry, bool)>,
-    /// Whether this machine has no version of the file.
+    /// True if this machine has no version of the file.
     is_new: bool,
-    /// Whether the cloud folder has none either.
+    /// True if the cloud folder has no version of the file either.
     is_absent: bool,
 }
 
-/// By the key of manifests.
+/// Undelivered files by the key that manifests use, which ignores letter case.
 pub(super) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl Planner<'_> {
-    /// Finds all that is listed and has not arrived. To be called before the groups are planned.
+    /// Finds all listed versions that have not arrived. Called before the groups are planned, because a missing newer
+    /// version can stop the plan for a file; see `has_undelivered_newer` in `plain`.
     pub(super) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,
@@ -110,38 +111,38 @@ impl Planner<'_> {
             if group.files().all(|found| found.companion) {
                 continue;
             }
-            // A file that cannot be read now is reported by the plan for it.
+            // An unreadable file is reported when its group is planned.
             let versions = self.newer_listed(key, Some(group)).unwrap_or_default();
             if !versions.is_empty() {
-                let ahead = UndeliveredFile {
+                let file = UndeliveredFile {
                     versions,
                     is_new: group.local.is_empty(),
                     is_absent: false,
                 };
-                all.insert(listed_as.to_owned(), ahead);
+                all.insert(listed_as.to_owned(), file);
             }
         }
-        let of_state = self.state.files.keys().chain(self.state.deleted.keys());
-        let gone = of_state.filter(|key| !groups.contains_key(*key));
+        let state_keys = self.state.files.keys().chain(self.state.deleted.keys());
+        let gone = state_keys.filter(|key| !groups.contains_key(*key));
         let gone: HashMap<String, &String> =
             gone.map(|key| (manifest::fold_name(key), key)).collect();
         for listed_as in manifests.keys().filter(|key| !known.contains(key)) {
             let key = gone.get(listed_as).map_or(listed_as, |key| key.as_str());
             let versions = self.newer_listed(key, None)?;
             if !versions.is_empty() {
-                let ahead = UndeliveredFile {
+                let file = UndeliveredFile {
                     versions,
                     is_new: true,
                     is_absent: true,
                 };
-                all.insert(listed_as.to_owned(), ahead);
+                all.insert(listed_as.to_owned(), file);
             }
         }
         Ok(all)
     }
 
-    /// The versions of a file that others list and that are newer than what is here, as in [`Ahead`]. `None` for
-    /// the group where neither side has the file.
+    /// Returns the versions of a file that other machines list and that are newer than both sides, with the flag of
+    /// [`UndeliveredFile::versions`]. `group` is `None` if neither side has the file.
     fn newer_listed(
         &self,
         key: &str,
@@ -152,10 +153,10 @@ impl Planner<'_> {
             return Ok(Vec::new());
         }
         let last = self.state.files.get(key);
-        let mut ahead = if rollouts::is_key(key) {
+        let mut newer = if rollouts::is_key(key) {
             self.longer_conversation_versions(key, group, last, listed)?
         } else if line_merge::is_mergeable(key) {
-            certain(longer_lines(group, listed))
+            all_certain(longer_lines(group, listed))
         } else if last
             .is_some_and(|last| listed.iter().all(|version| is_known_version(version, last)))
         {
@@ -169,21 +170,21 @@ impl Planner<'_> {
             vec![(version.clone(), !may_be_it)]
         } else {
             let known = self.known_texts(key, group, last, listed)?;
-            // Where nothing tells what the file in the cloud folder is, it may be any of them.
+            // The content of the remote file is unknown: it may be any of the listed versions.
             if known.is_empty() && group.is_some_and(|group| !group.remote.is_empty()) {
                 return Ok(Vec::new());
             }
-            certain(newer_than(&known, listed))
+            all_certain(newer_than(&known, listed))
         };
-        if !ahead.is_empty() {
+        if !newer.is_empty() {
             let gone = self.deleted_versions(key)?;
-            ahead.retain(|(version, _)| !is_deleted(key, version, &gone));
+            newer.retain(|(version, _)| !is_deleted(key, version, &gone));
         }
-        Ok(ahead)
+        Ok(newer)
     }
 
-    /// The texts that this machine has or can take from the cloud folder: that of the last sync, and those
-    /// whose size is one that a machine lists.
+    /// Returns the texts that the two sides have, with their ancestry: that of the last sync, and those of files whose
+    /// size a machine lists. Other files cannot be listed versions and are not read.
     fn known_texts(
         &self,
         key: &str,
@@ -198,10 +199,10 @@ impl Planner<'_> {
             .collect();
         let own = self.ledger_versions(key)?;
         let all = || listed.iter().chain(own);
-        let is_quiet = last
+        let is_unchanged = last
             .zip(group)
             .is_some_and(|(last, group)| group.matches_last_sync(last));
-        let files = files_by_side(group.filter(|_| texts.is_empty() || !is_quiet));
+        let files = files_by_side(group.filter(|_| texts.is_empty() || !is_unchanged));
         for (side, found) in files {
             if all().any(|version| version.size == found.stat.size) {
                 let path = self.full(&seen(side, found));
@@ -217,8 +218,8 @@ impl Planner<'_> {
         with_history.collect()
     }
 
-    /// The listed versions of a conversation that are longer than all that is here, without those that were set
-    /// aside.
+    /// Returns the listed versions of a conversation that are longer than those of both sides, except versions that
+    /// are or were conflict copies.
     fn longer_conversation_versions(
         &self,
         key: &str,
@@ -226,20 +227,21 @@ impl Planner<'_> {
         last: Option<&SyncedFile>,
         listed: &[ManifestEntry],
     ) -> Result<Vec<(ManifestEntry, bool)>, IoError> {
-        // A file that came to the cloud folder since may be half of what is listed.
+        // A remote file that is new since the last sync may be the incomplete beginning of a listed version.
         let is_new = |side, found: &ListedFile| {
             side == Side::Remote && !last.is_some_and(|last| is_as_last_synced(found, &last.remote))
         };
         let (new, known): (Vec<_>, Vec<_>) =
             files_by_side(group).partition(|(side, found)| is_new(*side, found));
         let plain = known.iter().filter(|(_, found)| !found.path.ends_with(ZST));
-        let of_last = last.map(|last| match last.contents {
+        let last_size = last.map(|last| match last.contents {
             Some((length, _)) => length,
             None => last.local.stat.size,
         });
-        let sizes = plain.map(|(_, found)| found.stat.size).chain(of_last);
+        let sizes = plain.map(|(_, found)| found.stat.size).chain(last_size);
         let mut longest = sizes.max().unwrap_or(0);
-        // How long the text of a packed version is, no manifest says: it counts where there is no other.
+        // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
+        // version counts only if neither side has the conversation.
         let manifests = self.manifests()?;
         let has_none = group.is_none() && last.is_none();
         let counts = |version: &&ManifestEntry| has_none || !manifests.is_compressed(version);
@@ -250,7 +252,7 @@ impl Planner<'_> {
         {
             return Ok(Vec::new());
         }
-        // The length of a packed text is known by unpacking it.
+        // Reading compressed files to get the length of their text is expensive, so only after the check above.
         for (side, found) in known
             .into_iter()
             .filter(|(_, found)| found.path.ends_with(ZST))
@@ -279,26 +281,26 @@ impl Planner<'_> {
         Ok(longer)
     }
 
-    /// Whether a version of a conversation is, or is the beginning of, one that is or was kept for a decision.
+    /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
     fn is_conflict_copy(&self, key: &str, version: &ManifestEntry) -> Result<bool, IoError> {
         let name = conflict_copies::file_name(key, &version.digest);
-        let words = [&self.state.resolutions, &self.manifests()?.resolutions];
-        if self.conflict_copies.all.contains_key(&name) || resolutions::is_known(&name, words) {
+        let records = [&self.state.resolutions, &self.manifests()?.resolutions];
+        if self.conflict_copies.all.contains_key(&name) || resolutions::is_known(&name, records) {
             return Ok(true);
         }
         let label = conflict_copies::conversation_label(key);
-        let kept = self
+        let copies = self
             .conflict_copies
             .all
             .values()
-            .filter(|fork| fork.conversation() == label);
-        for fork in kept {
-            let side = if fork.local.is_some() {
+            .filter(|copy| copy.conversation() == label);
+        for copy in copies {
+            let side = if copy.local.is_some() {
                 Side::Local
             } else {
                 Side::Remote
             };
-            let path = self.conflict_copy_path(side, &fork.name);
+            let path = self.conflict_copy_path(side, &copy.name);
             let beginning = contents::read(&path, Some(version.size)).ok();
             if beginning.and_then(|read| read.prefix_digest) == Some(version.digest) {
                 return Ok(true);
@@ -307,76 +309,76 @@ impl Planner<'_> {
         Ok(false)
     }
 
-    /// Puts what has not arrived into the plan, with the machine that has it, unless the plan already says
-    /// something of the file.
+    /// Adds the undelivered versions to the plan, each with the machine that lists the newest one. Files that another
+    /// list of the plan names already are not added.
     pub(super) fn report_undelivered(
         &mut self,
         all: &UndeliveredFiles,
         listed: &HashMap<String, Vec<ListedVersion>>,
         scope: &Scope,
     ) -> Result<(), PlanError> {
-        let reported = reported(&self.plan);
-        for (key, ahead) in all {
+        let reported = reported_keys(&self.plan);
+        for (key, file) in all {
             let versions = listed.get(key).into_iter().flatten();
-            let late = versions.filter(|version| ahead.is_certain(version));
-            let Some(newest) = newest(key, late).into_iter().next() else {
+            let missing = versions.filter(|version| file.is_certain(version));
+            let Some(newest) = newest(key, missing).into_iter().next() else {
                 continue;
             };
             let path = &newest.path;
-            // A manifest may say anything; what is printed has no control characters.
-            let is_named = !path.chars().any(char::is_control) && !reported.contains(key);
-            if !is_named || ahead.is_absent && !self.would_be_downloaded(newest, scope)? {
+            // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
+            let is_reportable = !path.chars().any(char::is_control) && !reported.contains(key);
+            if !is_reportable || file.is_absent && !self.would_be_downloaded(newest, scope)? {
                 continue;
             }
             self.plan.undelivered.push(UndeliveredVersion {
                 machine: newest.machine.clone(),
                 path: path.clone(),
                 is_conversation: rollouts::key(path).is_some(),
-                is_new: ahead.is_new,
+                is_new: file.is_new,
             });
         }
         self.plan.undelivered.sort();
         Ok(())
     }
 
-    /// Whether a file that is not here would be taken if it were in the cloud folder.
+    /// Returns true if a file that neither side has would be synced once it is in the cloud folder.
     fn would_be_downloaded(&self, version: &ListedVersion, scope: &Scope) -> Result<bool, IoError> {
         let path = &*version.path;
-        // The key that it was found by has lost its letter case, which names of kept versions have.
+        // Keys of manifests ignore letter case; names of conflict copies do not, so the key comes from the path.
         if let Some(key) = rollouts::key(path)
             && self.is_conflict_copy(&key, &version.entry)?
         {
             return Ok(false);
         }
-        let is_taken = scope.classify(path) == ScopeMatch::Synced
+        let is_synced = scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
         let of_day = rollouts::date(path);
         let is_of_other_day = self.request.config.session_mode == SessionMode::LastDateOnly
             && of_day.is_some_and(|day| Some(&day) < self.latest_date.as_ref());
-        let is_there = || {
+        let exists = || {
             self.root(Side::Remote)
                 .join(path)
                 .symlink_metadata()
                 .is_ok()
         };
-        Ok(is_taken && !is_of_other_day && !is_there())
+        Ok(is_synced && !is_of_other_day && !exists())
     }
 }
 
 impl UndeliveredFile {
-    /// Whether this version may not have arrived.
+    /// Returns true if this version possibly has not arrived.
     pub(super) fn may_include(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
-        versions.any(|(ahead, _)| ahead.digest == version.entry.digest)
+        versions.any(|(listed, _)| listed.digest == version.entry.digest)
     }
 
-    /// Whether it is certain that this version has not arrived.
+    /// Returns true if this version certainly has not arrived.
     fn is_certain(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
-        versions.any(|(ahead, certain)| *certain && ahead.digest == version.entry.digest)
+        versions.any(|(listed, certain)| *certain && listed.digest == version.entry.digest)
     }
 
-    /// Whether any version has not arrived, where `there` is the digest of the file in the cloud folder.
+    /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
     pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
         let is_other = |version: &ManifestEntry| {
             remote.is_some_and(|remote| {
@@ -389,14 +391,14 @@ impl UndeliveredFile {
     }
 }
 
-fn certain(versions: Vec<ManifestEntry>) -> Vec<(ManifestEntry, bool)> {
+fn all_certain(versions: Vec<ManifestEntry>) -> Vec<(ManifestEntry, bool)> {
     versions
         .into_iter()
         .map(|version| (version, true))
         .collect()
 }
 
-/// The newest of these versions of a file, one for each machine that lists it.
+/// Returns the newest of these versions of a file, once for each machine that lists it.
 pub(super) fn newest<'a>(
     key: &str,
     versions: impl Iterator<Item = &'a ListedVersion>,
@@ -420,15 +422,15 @@ pub(super) fn newest<'a>(
     let Some(best) = latest.max_by_key(order) else {
         return Vec::new();
     };
-    let is_it = |version: &&&ListedVersion| version.entry.digest == best.entry.digest;
-    let mut newest: Vec<_> = versions.iter().filter(is_it).copied().collect();
+    let is_best = |version: &&&ListedVersion| version.entry.digest == best.entry.digest;
+    let mut newest: Vec<_> = versions.iter().filter(is_best).copied().collect();
     newest.sort_by(|a, b| a.machine.cmp(&b.machine));
     newest.dedup_by(|a, b| a.machine == b.machine);
     newest
 }
 
-/// Whether a version is, as far as can be told without reading, what the last sync left, or a first version, which
-/// came of nothing.
+/// Returns true if a version needs no reading because it cannot be newer than the last sync: it is that version, as far
+/// as size or digest show, or a first version, which has no ancestors.
 fn is_known_version(version: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_last = match last.contents {
         Some((_, text)) => version.digest == text,
@@ -437,7 +439,7 @@ fn is_known_version(version: &ManifestEntry, last: &SyncedFile) -> bool {
     is_last || version.history.is_none()
 }
 
-/// The listed versions that came of all of these texts; all of them where there is none.
+/// Returns the listed versions that descend from all of these texts; all versions if there are no texts.
 fn newer_than(known: &[(Ancestry, Sha256Digest)], listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
     let is_newer = |version: &&ManifestEntry| {
         known.iter().all(|(history, text)| {
@@ -450,7 +452,7 @@ fn newer_than(known: &[(Ancestry, Sha256Digest)], listed: &[ManifestEntry]) -> V
     listed.iter().filter(is_newer).cloned().collect()
 }
 
-/// The listed versions of a file of lines that are longer and later than what is on both sides.
+/// Returns the listed versions of a file of lines that are longer and later than those of both sides.
 fn longer_lines(group: Option<&FileGroup>, listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
     let files = || group.into_iter().flat_map(FileGroup::files);
     let longest = files().map(|found| found.stat.size).max();
@@ -475,8 +477,8 @@ fn seen(side: Side, found: &ListedFile) -> ObservedFile {
     }
 }
 
-/// The files of which a plan says already why they are not synced, by the key of manifests.
-fn reported(plan: &SyncPlan) -> HashSet<String> {
+/// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
+fn reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let lists = [&plan.waiting, &plan.skipped, &plan.warnings];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));

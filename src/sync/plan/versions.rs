@@ -1,4 +1,8 @@
-//! What is known of one version of a file: whether it has arrived whole, and whether it has changed.
+//! Facts about one version of a file: whether the cloud client delivered it completely, and whether it changed since
+//! the last sync.
+//!
+//! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
+//! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
 use super::{FileGroup, ObservedFile, PlanError, Planner};
 use crate::codex::rollout::{self, Relation};
@@ -13,29 +17,30 @@ use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::{Deletion, SideFile, SyncedFile};
 use std::path::Path;
 
-/// A version of a file that may be used.
+/// A complete version of a file, which may be copied.
 #[derive(Debug, Clone)]
 pub(super) struct FileVersion {
-    /// Where it is.
+    /// The file that has the version.
     pub(super) seen: ObservedFile,
-    /// Its true time.
+    /// Modification time in nanoseconds since 1970; that of the manifest if one attests the file, because cloud
+    /// clients round the times of files.
     pub(super) mtime_ns: i64,
-    /// Its bytes, where somebody vouches for them.
+    /// Digest of the bytes, if a machine attests them.
     pub(super) digest: Option<Sha256Digest>,
 }
 
 impl FileVersion {
-    /// One that lies here: what is here and not blanked is whole.
+    /// A local version. Local files count as complete unless they are filled with zeros.
     pub(super) fn local(found: &ListedFile) -> Self {
-        Self::found(Side::Local, found)
+        Self::new(Side::Local, found)
     }
 
-    /// One in the cloud folder that is taken as it looks.
+    /// A remote version that no machine needs to attest.
     pub(super) fn remote(found: &ListedFile) -> Self {
-        Self::found(Side::Remote, found)
+        Self::new(Side::Remote, found)
     }
 
-    fn found(side: Side, found: &ListedFile) -> Self {
+    fn new(side: Side, found: &ListedFile) -> Self {
         Self {
             mtime_ns: found.stat.mtime_ns,
             seen: ObservedFile {
@@ -48,20 +53,21 @@ impl FileVersion {
     }
 }
 
-/// Whether a file of the cloud folder may be used.
+/// Result of checking whether a remote file was delivered completely.
 #[derive(Debug)]
 pub(super) enum DownloadState {
-    /// It may.
+    /// The file may be used.
     Complete(FileVersion),
-    /// Not yet, and why.
+    /// The sync waits for the file, for this reason.
     Incomplete(&'static str),
 }
 
-/// Why a file is waited for whose text is gone: no flag takes it.
-pub(super) const ZERO_FILLED: &str = "zeros stand where its text was";
+/// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
+pub(super) const ZERO_FILLED: &str = "has zeros where its text was";
 
 impl Planner<'_> {
-    /// One file that cannot be read is left alone; the others are none the worse for it.
+    /// Plans one group, and skips it if one of its files cannot be read. Errors of files that all groups depend on,
+    /// such as manifests, end the plan.
     pub(super) fn plan_group_or_skip(
         &mut self,
         key: &str,
@@ -72,20 +78,20 @@ impl Planner<'_> {
             Err(PlanError::Io(e)) => {
                 let roots = [Side::Local, Side::Remote].map(|side| self.root(side));
                 let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
-                let is_led_to = |found: &&ListedFile| {
+                let is_link_target = |found: &&ListedFile| {
                     self.request.config.file_path(Side::Local, &found.path) == e.path
                 };
                 let linked = || {
                     group
                         .local
                         .iter()
-                        .find(is_led_to)
+                        .find(is_link_target)
                         .map(|f| Path::new(&f.path))
                 };
                 let of_side = of_side.or_else(linked);
-                let ours = self.root(Side::Remote).join(manifest::MANAGER_FOLDER);
-                let Some(relative) = of_side.filter(|_| !e.path.starts_with(ours)) else {
-                    // Without what machines say, nothing can be decided.
+                let manager_folder = self.root(Side::Remote).join(manifest::MANAGER_FOLDER);
+                let Some(relative) = of_side.filter(|_| !e.path.starts_with(manager_folder)) else {
+                    // Without the manifests no decision is reliable.
                     return Err(e.into());
                 };
                 let path = relative.to_string_lossy().replace('\\', "/");
@@ -98,13 +104,14 @@ impl Planner<'_> {
         }
     }
 
-    /// Judges a file of the cloud folder: a file that is as the last sync left it is whole, and so is
-    /// one that a machine vouches for. For the rest it depends on who else writes there.
+    /// Checks whether a remote file was delivered completely. Files that are as the last sync left them or that a
+    /// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
+    /// appended to an attested version; without other machines, files are complete unless they look torn.
     pub(super) fn download_state(
         &self,
         key: &str,
         found: &ListedFile,
-        of_lines: bool,
+        is_line_file: bool,
         last: Option<&SyncedFile>,
     ) -> Result<DownloadState, IoError> {
         let seen = ObservedFile {
@@ -112,7 +119,7 @@ impl Planner<'_> {
             path: found.path.clone(),
             stat: found.stat,
         };
-        let whole = |mtime_ns, digest| {
+        let complete = |mtime_ns, digest| {
             Ok(DownloadState::Complete(FileVersion {
                 seen: seen.clone(),
                 mtime_ns,
@@ -122,11 +129,11 @@ impl Planner<'_> {
         if let Some(last) = last
             && is_as_last_synced(found, &last.remote)
         {
-            return whole(last.local.stat.mtime_ns, None);
+            return complete(last.local.stat.mtime_ns, None);
         }
         let path = self.full(&seen);
-        // Whoever vouches for it: text that is gone is nobody's newer version.
-        if contents::is_zero_filled(&path, of_lines, true).at("read", &path)? {
+        // Before the manifests: a machine that read the zeros after a power cut may even attest them.
+        if contents::is_zero_filled(&path, is_line_file, true).at("read", &path)? {
             return Ok(DownloadState::Incomplete(ZERO_FILLED));
         }
         let manifests = self.manifests()?;
@@ -135,60 +142,63 @@ impl Planner<'_> {
         let known = || others.iter().chain(own);
         if known().any(|version| version.size == found.stat.size) {
             let digest = contents::raw_digest(&path).at("read", &path)?;
-            let of_it = |version: &&ManifestEntry| version.digest == digest;
-            if let Some(version) = known().find(of_it) {
-                return whole(version.mtime_ns, Some(digest));
+            let is_this = |version: &&ManifestEntry| version.digest == digest;
+            if let Some(version) = known().find(is_this) {
+                return complete(version.mtime_ns, Some(digest));
             }
         }
-        if !of_lines && let Some(digest) = self.superseded_digest(key, found)? {
-            return whole(found.stat.mtime_ns, Some(digest));
+        if !is_line_file && let Some(digest) = self.superseded_digest(key, found)? {
+            return complete(found.stat.mtime_ns, Some(digest));
         }
         if self.request.accept_unlisted {
-            return whole(found.stat.mtime_ns, None);
+            return complete(found.stat.mtime_ns, None);
         }
-        if let Some(why) = contents::torn_reason(&path, of_lines).at("read", &path)? {
+        if let Some(why) = contents::torn_reason(&path, is_line_file).at("read", &path)? {
             return Ok(DownloadState::Incomplete(why));
         }
-        let was_more = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
-        if found.stat.size == 0 && was_more {
-            return Ok(DownloadState::Incomplete("it is empty, and was not"));
+        let was_longer = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
+        if found.stat.size == 0 && was_longer {
+            return Ok(DownloadState::Incomplete("is empty, but was not before"));
         }
         if manifests.machines == 0 && !self.state.has_other_machines {
-            // Nobody else vouches for anything: a tool that mirrors files, or a person.
-            if !of_lines && let Some(why) = contents::truncation_reason(&path).at("read", &path)? {
+            // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
+            // no manifest will ever attest it.
+            if !is_line_file
+                && let Some(why) = contents::truncation_reason(&path).at("read", &path)?
+            {
                 return Ok(DownloadState::Incomplete(why));
             }
-            return whole(found.stat.mtime_ns, None);
+            return complete(found.stat.mtime_ns, None);
         }
-        if of_lines && extends_attested_version(&path, found.stat.size, known())? {
-            return whole(found.stat.mtime_ns, None);
+        if is_line_file && extends_attested_version(&path, found.stat.size, known())? {
+            return complete(found.stat.mtime_ns, None);
         }
         Ok(DownloadState::Incomplete(if others.is_empty() {
-            "no machine has said yet that it is whole"
+            "is not listed in any manifest yet"
         } else {
-            "it is not yet what another machine wrote"
+            "is not yet the version that another machine lists"
         }))
     }
 
-    /// Whether a file that would be waited for holds nothing that is not here: then it may be used, for
-    /// nothing can be lost by it. The beginning of what is here counts where all that other machines vouch
-    /// for is in that, too, or in another file of the cloud folder: a client has brought an earlier version back, or this machine wrote it and has
-    /// forgotten that. Else it may be a part of what they wrote.
+    /// Returns true if an incomplete remote file has nothing that the local file lacks, so that using it cannot lose
+    /// anything and there is no reason to wait. A prefix of a local file of lines counts only if the local file, or
+    /// another remote file, also has everything that other machines attest: then a client restored an earlier version.
+    /// Otherwise the prefix may be the beginning of a newer version that is being delivered.
     pub(super) fn adds_nothing(
         &self,
         key: &str,
         group: &FileGroup,
         found: &ListedFile,
-        of_lines: bool,
+        is_line_file: bool,
     ) -> Result<bool, IoError> {
         let remote = FileVersion::remote(found).seen;
         for own in group.local.iter().map(|own| FileVersion::local(own).seen) {
-            let is_in_it = if of_lines {
+            let is_contained = if is_line_file {
                 self.has_complete_lines(&remote)?
                     && match self.relation(&own, &remote)? {
                         Relation::Equal => true,
                         Relation::FirstExtends => {
-                            // Copies that clients made of it are versions, too.
+                            // Clients' copies are versions too.
                             let beside = group.remote.iter().chain(&group.client_copies);
                             let beside = beside.filter(|file| file.path != found.path);
                             let beside = beside.map(|file| FileVersion::remote(file).seen);
@@ -204,15 +214,16 @@ impl Planner<'_> {
                 };
                 own.stat.size == remote.stat.size && digest(&own)? == digest(&remote)?
             };
-            if is_in_it {
+            if is_contained {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Whether each version that other machines vouch for is one of these files, or the beginning of one. A
-    /// packed one is known again where the last sync left it: what has been here since goes on from that.
+    /// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
+    /// Manifests list compressed files by the digest of their compressed bytes, which prefixes cannot match; such a
+    /// version is recognized only if it is the one of the last sync, whose uncompressed digest the state knows.
     fn contain_all_attested(&self, key: &str, files: &[ObservedFile]) -> Result<bool, IoError> {
         let begins_with = |len, digest| {
             for path in files.iter().map(|seen| self.full(seen)) {
@@ -228,23 +239,23 @@ impl Planner<'_> {
             if begins_with(version.size, version.digest)? {
                 continue;
             }
-            let as_left = last
+            let last_synced = last
                 .filter(|last| last.remote.path.ends_with(rollout::ZST))
                 .filter(|last| last.remote.stat.size == version.size)
                 .and_then(|last| last.contents);
-            let has_it = match as_left {
+            let is_contained = match last_synced {
                 Some((len, digest)) => begins_with(len, digest)?,
                 None => false,
             };
-            if !has_it {
+            if !is_contained {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Whether a version is another one that was cut in the midst of a line: half of it, for nobody ends a
-    /// text there.
+    /// Returns true if `half` is a prefix of `whole` that ends within a line. That is a truncated copy, because editors
+    /// and Codex end a file with a newline.
     pub(super) fn is_truncated_prefix(
         &self,
         whole: &FileVersion,
@@ -265,30 +276,29 @@ impl Planner<'_> {
         Ok(contents.prefix_digest == Some(digest))
     }
 
-    /// Leaves a file alone that has changed here into what a power cut leaves; whether it did.
+    /// Skips a local file that changed to zeros since the last sync, as a power cut leaves it. Returns true if it did.
     pub(super) fn skips_zero_filled(
         &mut self,
         found: &ListedFile,
-        of_lines: bool,
+        is_line_file: bool,
         last: Option<&SyncedFile>,
     ) -> Result<bool, IoError> {
         if last.is_some_and(|last| is_as_last_synced(found, &last.local)) {
             return Ok(false);
         }
         let path = self.root(Side::Local).join(&found.path);
-        // What no sync has seen may be all of a home: it is read when it is copied.
-        let is_blanked =
-            contents::is_zero_filled(&path, of_lines, last.is_some()).at("read", &path)?;
-        if is_blanked {
-            let why = "zeros stand where its text was, as after a power cut; once it is removed or \
-                       mended here, it is synced again";
+        // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
+        let is_zero_filled =
+            contents::is_zero_filled(&path, is_line_file, last.is_some()).at("read", &path)?;
+        if is_zero_filled {
+            let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
+                       to sync it again";
             self.plan.skipped.push((found.path.clone(), why.into()));
         }
-        Ok(is_blanked)
+        Ok(is_zero_filled)
     }
 
-    /// Whether a side has changed since the last sync, by its looks and, where these differ, by what
-    /// it holds.
+    /// Compares one side with the last sync: by size and time, and by content if these differ.
     pub(super) fn presence(
         &self,
         version: Option<&FileVersion>,
@@ -309,45 +319,47 @@ impl Planner<'_> {
         }
         if let Some((len, digest)) = last.contents {
             let path = self.full(&version.seen);
-            // A length that differs is a change; only packed files have another length than theirs.
-            let may_be =
+            // Another length is another content, so the file need not be read. The length of a compressed file says
+            // nothing about its text.
+            let may_be_equal =
                 version.seen.stat.size == len || path.extension().is_some_and(|e| e == "zst");
-            if may_be && contents::read(&path, None).at("read", &path)?.digest == digest {
+            if may_be_equal && contents::read(&path, None).at("read", &path)?.digest == digest {
                 return Ok(Presence::Unchanged);
             }
         }
         Ok(Presence::Changed)
     }
 
-    /// Sees to it that a version here which a killed run took from the cloud folder is not taken for
-    /// one that somebody wrote here: only the cloud folder has gone on since. Returns it.
+    /// Treats a local file downloaded by an interrupted run as synced, not as a local edit: then only the remote side
+    /// has changed. Returns the ledger entry of the download.
     pub(super) fn check_interrupted_download(
         &self,
         key: &str,
         facts: &mut FileFacts,
         local: Option<&FileVersion>,
     ) -> Result<Option<&ManifestEntry>, IoError> {
-        let is_news = |presence| matches!(presence, Presence::New | Presence::Changed);
-        let Some(local) = local.filter(|_| is_news(facts.local) && is_news(facts.remote)) else {
+        let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
+        let Some(local) = local.filter(|_| is_changed(facts.local) && is_changed(facts.remote))
+        else {
             return Ok(None);
         };
         let size = local.seen.stat.size;
-        let taken = self.ledger()?.downloaded.get(&manifest::fold_name(key));
-        let alike = taken.into_iter().flatten().filter(|t| t.size == size);
-        if alike.clone().next().is_none() {
+        let downloads = self.ledger()?.downloaded.get(&manifest::fold_name(key));
+        let same_size = downloads.into_iter().flatten().filter(|t| t.size == size);
+        if same_size.clone().next().is_none() {
             return Ok(None);
         }
         let path = self.full(&local.seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        // The one taken last.
-        let taken = alike.rev().find(|taken| taken.digest == digest);
-        if taken.is_some() {
+        // Entries of one digest can differ in ancestry: the newest one counts.
+        let download = same_size.rev().find(|entry| entry.digest == digest);
+        if download.is_some() {
             (facts.local, facts.remote) = (Presence::Unchanged, Presence::Changed);
         }
-        Ok(taken)
+        Ok(download)
     }
 
-    /// Deletions of a file that others ask for and nothing has overtaken.
+    /// Returns the deletions of a file that other machines publish and that are not cancelled.
     pub(super) fn open_deletions(
         &self,
         key: &str,
@@ -356,8 +368,8 @@ impl Planner<'_> {
         Ok(asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id)))
     }
 
-    /// To be called for what goes to the cloud folder where it is absent: whoever deleted it before
-    /// did not mean this one, even if it is the same again.
+    /// A re-created file cancels pending deletions of that path, even with identical content. Called for each file
+    /// that is copied to a cloud folder without it.
     pub(super) fn cancel_pending_deletions(&mut self, key: &str) -> Result<(), IoError> {
         let asked = self.open_deletions(key)?;
         let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
@@ -367,7 +379,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// How two versions relate, by their text.
+    /// Compares the texts of two versions. An error names the file that cannot be read.
     pub(super) fn relation(
         &self,
         first: &ObservedFile,
@@ -375,7 +387,7 @@ impl Planner<'_> {
     ) -> Result<Relation, IoError> {
         let (first, second) = (self.full(first), self.full(second));
         rollout::compare(&first, &second).map_err(|source| {
-            // The one that cannot be read is the one to be named.
+            // `compare` reads both files and its error has no path; reading one again tells which file failed.
             let is_second = contents::read(&second, None).is_err();
             IoError {
                 action: "read",
@@ -385,7 +397,7 @@ impl Planner<'_> {
         })
     }
 
-    /// Which of two versions is newer.
+    /// Returns the side with the newer time, or neither within `tolerance`.
     pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> NewerSide {
         let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
         if apart.abs() <= self.request.config.tolerance_nanos {
@@ -397,13 +409,13 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether size and time alone say that two versions which no sync has seen are the same.
+    /// Returns true if two versions that no sync has seen count as equal by size and time alone.
     pub(super) fn stats_are_equal(&self, local: &FileVersion, remote: &FileVersion) -> bool {
         let same_size = local.seen.stat.size == remote.seen.stat.size;
         same_size && self.trusts_mtime() && self.newer(local, remote) == NewerSide::Neither
     }
 
-    /// The digest of a version's text.
+    /// Returns the length and the digest of the uncompressed text.
     pub(super) fn text_digest(&self, seen: &ObservedFile) -> Result<(u64, Sha256Digest), IoError> {
         let path = self.full(seen);
         let contents = contents::read(&path, None).at("read", &path)?;
@@ -411,13 +423,13 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a file looks as it did after the last sync.
+/// Returns true if path, size and time are those of the last sync.
 pub(super) fn is_as_last_synced(found: &ListedFile, place: &SideFile) -> bool {
     found.stat == place.stat && found.path == place.path
 }
 
-/// Whether the file is a version that somebody vouches for with whole lines behind it: appended to by
-/// somebody who vouches for nothing, and not half of anything.
+/// Returns true if the file is an attested version with more lines appended: a program without manifests wrote them,
+/// and it is no partial file.
 fn extends_attested_version<'a>(
     path: &Path,
     size: u64,
