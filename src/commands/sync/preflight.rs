@@ -290,10 +290,10 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     let forks = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
     let remote_resolutions = others.map(|all| all.resolutions).unwrap_or_default();
-    let words = [&state.resolutions, &remote_resolutions];
+    let records = [&state.resolutions, &remote_resolutions];
     let names = forks.all.keys();
     let open = names
-        .filter(|name| !resolutions::is_dropped(name, words))
+        .filter(|name| !resolutions::is_dropped(name, records))
         .count();
     if open > 0 {
         let conflict_copies = pluralize(open, "conflict copy");
