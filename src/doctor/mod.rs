@@ -79,7 +79,7 @@ pub const CHECKS: [(&str, &str); 40] = [
     ),
     ("sync.state", "the last sync, and what killed ones left"),
     ("sync.arrival", "what has not arrived whole"),
-    ("sync.forks", "kept versions that need a decision"),
+    ("sync.forks", "conflict copies that need a decision"),
 ];
 
 /// How a check ended.

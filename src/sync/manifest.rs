@@ -439,7 +439,10 @@ mod tests {
             let mut zeros = own.bytes.clone();
             zeros[cut..].fill(0);
             for torn in [&own.bytes[..cut], &zeros] {
-                assert!(contains_only(torn, &[manifest_with("skills/mine")]), "{cut}");
+                assert!(
+                    contains_only(torn, &[manifest_with("skills/mine")]),
+                    "{cut}"
+                );
                 let is_known = contains_only(torn, &[manifest_with("skills/other")]);
                 assert_eq!(is_known, cut <= shared, "{cut}");
             }

@@ -376,7 +376,7 @@ fn decide(
             CommandError::failed(format!("{why}: {path}")).hint("run the same command again")
         );
     }
-    let mut arrivals = report.arrivals;
+    let mut arrivals = report.index_updates;
     let mut resolved = DecisionOutcome {
         new_id: None,
         snapshot: report.snapshot,

@@ -124,7 +124,7 @@ impl RunArgs {
         let can_update_index = must_shut_down || home_users(context, config).is_empty();
         if can_update_index
             && let Err(error) =
-                shared::update_codex_index(context, config, &replica, &report.arrivals)
+                shared::update_codex_index(context, config, &replica, &report.index_updates)
         {
             return Err(match &report.snapshot {
                 Some(snapshot) => {
@@ -289,7 +289,7 @@ fn print_done(
         );
         ui.note("      before you start Codex there; sign in there as well: logins do not travel");
     }
-    match (&*report.arrivals, &*config.path_rules) {
+    match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}
         // Files that have not arrived come first.
         _ if !plan.undelivered.is_empty() => {}

@@ -1,8 +1,7 @@
-//! New files, many at a time: what makes them durable is waited for together.
+//! Batches of new files, so that many fsync calls run at the same time.
 //!
-//! The order is that of a single file: whole durable copies first, then the ledger, then the names,
-//! then the folders, then the state. A run that is killed in between leaves what one leaves that is
-//! killed in a single file, for as many files as a batch has.
+//! The order is that of a single file: durable copies first, then the ledger, the names, the folders and the state. A
+//! run killed in between leaves the same traces as with a single file, for each file of the batch.
 
 use super::copying::{PlacedFile, StagedCopy};
 use super::{ApplyError, ApplyReport, ApplyRun, StepFailure, publish_new};
@@ -12,16 +11,15 @@ use crate::sync::plan::{CopyOp, Op, SyncStep};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// At most so many files are under way.
+/// Maximum number of files in a batch.
 const MAX_BATCH_FILES: usize = 128;
-/// At most so many bytes, unless a single file has more.
+/// Maximum number of bytes in a batch, unless it has a single file.
 const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
-/// How many threads copy, whatever the number of processors: they wait for the disk, and that makes
-/// durable together what is waited for together.
+/// Number of copying threads. Independent of the number of processors: the threads wait for fsync, and a disk commits
+/// concurrent fsync calls together.
 const COPY_THREADS: usize = 16;
 
-/// The steps at the beginning of `steps` that can be done together: each puts one file in a place where
-/// none is.
+/// Returns the first steps of `steps` that can be one batch: each creates exactly one new file.
 pub(super) fn batch_prefix(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
     let fit = steps.iter().take(MAX_BATCH_FILES).enumerate();
@@ -39,15 +37,15 @@ fn new_copy(step: &SyncStep) -> Option<&CopyOp> {
     }
 }
 
-/// A file that has its name.
+/// A copy under its final name; durable once its folder is synced.
 struct NamedFile {
     target: PathBuf,
     placed: PlacedFile,
 }
 
 impl ApplyRun<'_> {
-    /// Does the steps that [`beginning`] gave; `first` is the index of the first one. Where this ends
-    /// early, what has its name is durable and known to the state before it returns.
+    /// Applies the steps of one [`batch_prefix`]; `first` is the index of the first step in the plan. Even if the run
+    /// ends early, files with their final name are durable and recorded in the state when this returns.
     pub(super) fn apply_batch(
         &mut self,
         first: usize,
@@ -55,31 +53,31 @@ impl ApplyRun<'_> {
         report: &mut ApplyReport,
     ) -> Result<(), ApplyError> {
         let copies: Vec<&CopyOp> = steps.iter().filter_map(new_copy).collect();
-        let mut ended = Ok(());
-        let staged = take_until_abort(self.stage_all(&copies)?, &mut ended);
+        let mut outcome = Ok(());
+        let staged = take_until_abort(self.stage_all(&copies)?, &mut outcome);
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
-                self.note_cancelled_deletions(step)?;
-                self.attest(copy, &staged.written)?;
-                self.note_names(staged)?;
+                self.record_cancelled_deletions(step)?;
+                self.attest(copy, &staged.entry)?;
+                self.record_name_changes(staged)?;
             }
         }
         self.ledger.sync()?;
         let named = staged.into_iter().map(|staged| self.publish_name(staged?));
-        let mut named = take_until_abort(named, &mut ended);
-        sync_folders(&mut named, &mut ended);
-        ended = ended.and_then(|()| self.check_interrupt());
+        let mut named = take_until_abort(named, &mut outcome);
+        sync_folders(&mut named, &mut outcome);
+        outcome = outcome.and_then(|()| self.check_interrupt());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
-            let learned = named.and_then(|NamedFile { placed, .. }| {
+            let recorded = named.and_then(|NamedFile { placed, .. }| {
                 self.placed = vec![placed];
                 self.record_step(step, report)
             });
-            report.add(index, step, learned)?;
+            report.add(index, step, recorded)?;
         }
-        ended
+        outcome
     }
 
-    /// Durable copies beside their places, in the order of `copies`.
+    /// Makes durable temp copies beside their targets, in the order of `copies`.
     fn stage_all(
         &self,
         copies: &[&CopyOp],
@@ -108,12 +106,12 @@ impl ApplyRun<'_> {
         debug_assert_eq!(
             done,
             Ok::<(), ConsumerFailed>(()),
-            "taking them does not fail"
+            "the consumer never fails"
         );
         Ok(staged)
     }
 
-    /// Gives a durable copy its name; that is durable when its folder is.
+    /// Gives a durable copy its name, which is durable once the folder is synced.
     fn publish_name(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
         self.check_interrupt()?;
         publish_new(staged.temp, &staged.target)?;
@@ -124,15 +122,15 @@ impl ApplyRun<'_> {
     }
 }
 
-/// The results before the first after which nothing can go on; that one ends the run.
+/// Returns the results before the first [`StepFailure::Abort`], whose error goes to `outcome`.
 fn take_until_abort<T>(
     results: impl IntoIterator<Item = Result<T, StepFailure>>,
-    ended: &mut Result<(), ApplyError>,
+    outcome: &mut Result<(), ApplyError>,
 ) -> Vec<Result<T, StepFailure>> {
     let mut before = Vec::new();
     for result in results {
         if let Err(StepFailure::Abort(error)) = result {
-            *ended = Err(error);
+            *outcome = Err(error);
             break;
         }
         before.push(result);
@@ -140,8 +138,11 @@ fn take_until_abort<T>(
     before
 }
 
-/// Makes the names of files durable, once for each folder. Files whose names may not be are not done.
-fn sync_folders(files: &mut [Result<NamedFile, StepFailure>], ended: &mut Result<(), ApplyError>) {
+/// Syncs the folder of each file, once per folder. Files whose folder cannot be synced become failures.
+fn sync_folders(
+    files: &mut [Result<NamedFile, StepFailure>],
+    outcome: &mut Result<(), ApplyError>,
+) {
     let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
         if let Ok(NamedFile { target, .. }) = file {
@@ -157,7 +158,7 @@ fn sync_folders(files: &mut [Result<NamedFile, StepFailure>], ended: &mut Result
             StepFailure::Skip(why) => why,
             StepFailure::Abort(error) => {
                 let why = error.to_string();
-                *ended = Err(error);
+                *outcome = Err(error);
                 why
             }
         };

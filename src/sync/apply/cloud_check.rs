@@ -1,4 +1,5 @@
-//! Whether the cloud folder is still the one that a plan was made for.
+//! Checks that the cloud folder is still mounted. Without them, a run would write into the bare mount point of an
+//! unmounted folder.
 
 use super::ApplyError;
 use crate::io::atomic;
@@ -7,7 +8,7 @@ use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
 use crate::sync::state::SyncState;
 use std::path::Path;
 
-/// Makes the cloud folder where this is the first sync: nobody else does, and nothing after that.
+/// Creates the cloud folder on a first sync. Later runs never create it, because a missing folder is not mounted.
 pub(super) fn create_at_first_sync(
     plan: &SyncPlan,
     state: &SyncState,
@@ -19,7 +20,7 @@ pub(super) fn create_at_first_sync(
     Ok(())
 }
 
-/// One that is gone, or in which is nothing of what was in it, was unmounted since the plan was made.
+/// Fails if the cloud folder is gone, or lost all its manifests or all its content since the plan.
 pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
     if !cloud.is_dir() {
         return Err(PlanError::NoCloud(cloud.to_path_buf()));
@@ -30,11 +31,11 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
     Ok(())
 }
 
-/// The same at a glance, to be asked before each file.
+/// Checks the same as [`check_mounted`] with two `stat` calls in the normal case; called before each file.
 pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
-    let [_, words, _] = manifest::folders(cloud);
-    let is_there = plan.cloud_contents < CloudContents::Manifests || words.is_dir();
-    if is_there && cloud.is_dir() {
+    let [_, manifests, _] = manifest::folders(cloud);
+    let has_manifests = plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
+    if has_manifests && cloud.is_dir() {
         return Ok(());
     }
     check_mounted(plan, cloud)

@@ -1,4 +1,4 @@
-//! Versions that are kept aside: written, copied from side to side, dropped.
+//! File operations on conflict copies: write, replicate, remove.
 
 use super::copying::set_time;
 use super::{ApplyError, ApplyRun, StepFailure, changed_meanwhile, cloud_check};
@@ -24,7 +24,7 @@ impl ApplyRun<'_> {
         .join(name)
     }
 
-    /// Keeps a version on both sides, under the name of a fork.
+    /// Stores a version as a conflict copy on both sides.
     pub(super) fn keep_conflict_copy(
         &mut self,
         from: &ObservedFile,
@@ -39,7 +39,7 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// Copies a kept version to the side that has not got it, if it is what its name says.
+    /// Copies a conflict copy to the other side, if it matches the digest in its name.
     pub(super) fn replicate_conflict_copy(
         &mut self,
         from: Side,
@@ -52,19 +52,22 @@ impl ApplyRun<'_> {
         };
         let Some(stat) = Stat::at(&source)? else {
             return Err(StepFailure::Skip(format!(
-                "gone meanwhile: {}",
+                "removed meanwhile: {}",
                 source.display()
             )));
         };
         let digest = contents::raw_digest(&source).at("read", &source)?;
         if !name.contains(&conflict_copies::digest_prefix(&digest)) {
-            let why = format!("it is not what its name says: {}", source.display());
+            let why = format!(
+                "does not match the digest in its name: {}",
+                source.display()
+            );
             return Err(StepFailure::Skip(why));
         }
         self.write_conflict_copy(&source, (to, name), &digest, stat.mtime_ns)
     }
 
-    /// Writes the text of a version under the name of a fork, unless it is there.
+    /// Writes the uncompressed text of a version as a conflict copy, unless the file has it already.
     fn write_conflict_copy(
         &self,
         source: &Path,
@@ -73,7 +76,7 @@ impl ApplyRun<'_> {
         mtime_ns: i64,
     ) -> Result<(), StepFailure> {
         let target = &self.conflict_copy_path(side, name);
-        if contents::raw_digest(target).is_ok_and(|remote| remote == *digest) {
+        if contents::raw_digest(target).is_ok_and(|existing| existing == *digest) {
             return Ok(());
         }
         let root = match side {
@@ -99,7 +102,7 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// A kept version goes; one that is gone already is as wished.
+    /// Removes a conflict copy; a missing file is no error.
     pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
         let path = self.conflict_copy_path(side, name);
         match fs::remove_file(&path) {

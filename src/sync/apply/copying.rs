@@ -1,4 +1,4 @@
-//! Makes copies of files, whole and beside the places where they will stand. Several threads may.
+//! Copies files to temp files beside their targets. Used by several threads at once in a batch.
 
 use super::{StepFailure, changed_meanwhile};
 use crate::io::atomic::TempFile;
@@ -16,54 +16,54 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// What copying needs of a run.
+/// The part of a run that copying needs; shared by threads.
 #[derive(Clone, Copy)]
 pub(super) struct Copier<'a> {
     pub(super) config: &'a SyncConfig,
     pub(super) progress: &'a dyn Progress,
 }
 
-/// A whole copy that has not got its name yet.
+/// A complete copy under a temp name.
 pub(super) struct StagedCopy {
     pub(super) temp: TempFile,
-    /// Where it will stand.
+    /// Path that the copy gets.
     pub(super) target: PathBuf,
-    pub(super) written: ManifestEntry,
+    pub(super) entry: ManifestEntry,
     pub(super) placed: PlacedFile,
 }
 
-/// A file that was put into its place, as it was then: a client may replace it at once.
+/// A file that a step has written, with the stat that it had then: a cloud client may replace it at any moment.
 #[derive(Debug, Clone)]
 pub(super) struct PlacedFile {
     pub(super) to: (Side, String),
     pub(super) stat: Stat,
-    /// Length and digest of its text, where that can be read.
+    /// Length and digest of the uncompressed text, if it can be read.
     pub(super) text: Option<(u64, Sha256Digest)>,
 }
 
 impl StagedCopy {
-    /// Gives the file its time.
+    /// Sets the time of the temp file and records its stat.
     pub(super) fn new(
         mut temp: TempFile,
         target: PathBuf,
         to: (Side, String),
-        written: ManifestEntry,
+        entry: ManifestEntry,
         text: Option<(u64, Sha256Digest)>,
     ) -> Result<Self, StepFailure> {
         let file = temp.file();
-        set_time(file, written.mtime_ns).at("set time", &target)?;
+        set_time(file, entry.mtime_ns).at("set time", &target)?;
         let stat = Stat::of(&file.metadata().at("look at", &target)?);
         Ok(Self {
             temp,
             target,
-            written,
+            entry,
             placed: PlacedFile { to, stat, text },
         })
     }
 }
 
 impl Copier<'_> {
-    /// The file, if it still is as it was seen.
+    /// Returns the full path of a file, or fails if it changed since the plan.
     pub(super) fn check_unchanged(&self, seen: &ObservedFile) -> Result<PathBuf, StepFailure> {
         let path = self.config.file_path(seen.side, &seen.path);
         if Stat::at(&path)? == Some(seen.stat) {
@@ -73,8 +73,8 @@ impl Copier<'_> {
         }
     }
 
-    /// A new file beside `target`. Where a link leads out of the side's folder, as to settings that nobody
-    /// may write to, that the file cannot be made concerns it alone.
+    /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example to
+    /// read-only settings, a failure concerns this step only; inside the folder it ends the run.
     pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
         TempFile::beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
@@ -95,7 +95,10 @@ impl Copier<'_> {
             .at("copy", &source)?;
         self.check_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
-            let why = format!("it is not what was expected: {}", source.display());
+            let why = format!(
+                "not the content that the plan expected: {}",
+                source.display()
+            );
             return Err(StepFailure::Skip(why));
         }
         let replaced = copy.over.map(|_| target.as_path());
@@ -106,22 +109,22 @@ impl Copier<'_> {
             match contents::read(temp.path(), None) {
                 Ok(read) => Some((read.len, read.digest)),
                 Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
-                    let why = format!("it cannot be unpacked ({e}): {}", source.display());
+                    let why = format!("cannot be unpacked ({e}): {}", source.display());
                     return Err(StepFailure::Skip(why));
                 }
                 Err(_) => None,
             }
         };
-        let written = ManifestEntry {
+        let entry = ManifestEntry {
             size,
             mtime_ns: copy.mtime_ns,
             digest,
             history: copy.history.clone(),
         };
-        StagedCopy::new(temp, target, copy.to.clone(), written, text)
+        StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
-    /// Copies all that `from` gives.
+    /// Copies all bytes of `from`; returns their digest and number.
     pub(super) fn copy_bytes(
         &self,
         from: &mut dyn Read,
@@ -143,7 +146,8 @@ impl Copier<'_> {
     }
 }
 
-/// The mode of what is replaced, else that of the source as far as it goes for its owner's files.
+/// Sets the permissions: those of the replaced file, otherwise those of the source; never writable for group and
+/// others, always readable and writable for the owner. Does nothing on Windows.
 pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -163,7 +167,7 @@ pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> 
     }
 }
 
-/// Sets the modification time; `ns` counts from 1970.
+/// Sets the modification time in nanoseconds since 1970.
 pub(in crate::sync) fn set_time(file: &File, ns: i64) -> io::Result<()> {
     let span = Duration::from_nanos(ns.unsigned_abs());
     file.set_modified(if ns >= 0 {

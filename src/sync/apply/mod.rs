@@ -1,9 +1,12 @@
-//! Does what a plan says.
+//! Applies a plan step by step.
 //!
-//! Every file is looked at again right before it is read and right before it is replaced: one that is
-//! no longer as the plan saw it is left for the next run. A file is replaced by one rename of a whole,
-//! durable copy, and what the ledger says of it is durable before that. The state learns of a step when
-//! it is done; a run that is killed in between finds both sides equal next time.
+//! Each file is checked again right before it is read and right before it is replaced; if its size or time changed
+//! since the plan, the step is left for the next run. A file is replaced by one rename of a complete, durable copy.
+//! The order of durable writes is: the copy, the ledger entry that attests it, the name, the state. A run killed between
+//! the last two finds both sides equal next time.
+//!
+//! Order of a run: back up what will be overwritten, publish the deletions ([`publish`]), apply the steps (new files in
+//! batches, see `batch`), record the state and publish the manifest, prune old snapshots.
 
 mod batch;
 mod cloud_check;
@@ -37,65 +40,64 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why applying ended early. What the report would have held is in place and known to the state.
+/// Errors that end a run early. The steps done before are in place and recorded in the state.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The user stopped it, between two files.
+    /// The user interrupted the run between two files.
     #[error("interrupted")]
     Interrupted,
-    /// The file system refused something without which nothing can go on.
+    /// A read or write failed that all steps depend on, or the disk is full or read-only.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// What would be overwritten could not be kept first; nothing was changed.
+    /// The files to overwrite could not be backed up; nothing was changed.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The cloud folder is not there any more, or not the one that it was.
+    /// The cloud folder was unmounted or replaced since the plan.
     #[error(transparent)]
     Cloud(#[from] PlanError),
-    /// It ended when what would be overwritten had been kept.
+    /// The run ended early after the files to overwrite had been backed up.
     #[error("{cause}")]
     Stopped {
-        /// The name of the snapshot.
+        /// Name of the snapshot that has the former contents.
         snapshot: String,
-        /// Why.
+        /// The error that ended the run.
         cause: Box<ApplyError>,
     },
 }
 
-/// What applying is given.
+/// Input of [`apply`] besides the plan.
 pub struct ApplyRequest<'a> {
-    /// The configuration.
+    /// The configuration of this sync.
     pub config: &'a SyncConfig,
-    /// The pair's state.
+    /// The stored state for this pair of Codex home and cloud folder.
     pub replica: &'a Replica,
-    /// Asked before every single change of a file; `false` ends the run there.
+    /// Called before each change of a file; `false` interrupts the run there.
     pub keep_going: &'a dyn Fn() -> bool,
-    /// Told of bytes as they are written.
+    /// Receives the number of bytes as they are written.
     pub progress: &'a dyn Progress,
-    /// Names the backup.
+    /// Time of the run, for the name of the snapshot and for pruning.
     pub now: DateTime<Utc>,
 }
 
-/// What was done.
+/// Result of a run.
 #[derive(Debug, Default)]
 pub struct ApplyReport {
-    /// Which steps of the plan, by index.
+    /// Indexes of the completed steps of the plan, in ascending order.
     pub done: Vec<usize>,
-    /// Steps that were left for the next run, and why.
+    /// Steps that were left for the next run: path and reason.
     pub skipped: Vec<(String, String)>,
-    /// Conversations that changed here. They are noted in [`PendingIndexUpdates`] until the caller has made them
-    /// known.
-    pub arrivals: Vec<IndexUpdate>,
-    /// The name of the backup, where one was needed.
+    /// Local conversations that changed. [`PendingIndexUpdates`] keeps them until the caller has updated Codex's index.
+    pub index_updates: Vec<IndexUpdate>,
+    /// Name of the snapshot with the former contents; `None` if nothing was overwritten.
     pub snapshot: Option<String>,
-    /// Old snapshots that were removed, by name.
+    /// Names of the old snapshots that were removed.
     pub pruned: Vec<String>,
-    /// Why old snapshots were left; the sync itself is done.
+    /// Error that kept old snapshots from being removed; the sync itself is complete.
     pub prune_error: Option<BackupError>,
 }
 
 impl ApplyReport {
-    /// Takes what became of a step.
+    /// Adds the result of a step. Returns the error if it ends the run.
     fn add(
         &mut self,
         index: usize,
@@ -111,11 +113,11 @@ impl ApplyReport {
     }
 }
 
-/// Why an op was not done.
+/// Failure of one step.
 enum StepFailure {
-    /// The file is no longer as it was planned with, or cannot be used.
+    /// The step is left for the next run, for this reason: a file changed since the plan or cannot be used.
     Skip(String),
-    /// Nothing can go on.
+    /// No further step is possible; the run ends.
     Abort(ApplyError),
 }
 
@@ -130,7 +132,7 @@ impl From<IoError> for StepFailure {
         if e.is_no_space() || e.source.kind() == io::ErrorKind::ReadOnlyFilesystem {
             Self::Abort(e.into())
         } else if e.is_not_found() {
-            // A cloud client removes files at any moment.
+            // Cloud clients remove files at any moment, so this is no reason to end the run.
             Self::Skip(format!("removed meanwhile: {}", e.path.display()))
         } else {
             Self::Skip(format!("{e}: {}", e.source))
@@ -138,13 +140,13 @@ impl From<IoError> for StepFailure {
     }
 }
 
-/// What is said of a file that is no longer as it was planned with.
+/// The failure for a file that changed since the plan.
 fn changed_meanwhile(path: &Path) -> StepFailure {
     StepFailure::Skip(format!("changed meanwhile: {}", path.display()))
 }
 
-/// Gives a durable file its name in a place that was planned as empty: what a client puts there at the
-/// last moment is in no backup.
+/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a cloud
+/// client created at the last moment is in no backup and must not be replaced.
 fn publish_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {
@@ -153,10 +155,10 @@ fn publish_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
         })
 }
 
-/// Applies a plan. `state` is the one that the plan was made from; the caller holds its lock.
+/// Applies a plan. `state` is the state that the plan is based on; the caller holds the lock of the replica.
 ///
 /// # Errors
-/// See [`ApplyError`]; one that comes after something was kept is [`ApplyError::Stopped`].
+/// See [`ApplyError`]; errors after the backup are wrapped in [`ApplyError::Stopped`].
 pub fn apply(
     plan: &SyncPlan,
     state: SyncState,
@@ -184,21 +186,21 @@ fn apply_steps(
     let before = state.clone();
     cloud_check::create_at_first_sync(plan, &state, &request.config.cloud)?;
     cloud_check::check_mounted(plan, &request.config.cloud)?;
-    // Known from the first sight on, whatever becomes of this run.
-    let met_peers =
+    // Recorded before anything else, even if this run is killed: from now on files without attestation are not trusted.
+    let found_other_machines =
         !state.has_other_machines && identity::has_remote_manifests(request.config, &state);
-    state.has_other_machines |= met_peers;
-    if state.needs_rewrite || met_peers {
+    state.has_other_machines |= found_other_machines;
+    if state.needs_rewrite || found_other_machines {
         request.replica.write(&mut state)?;
     }
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
-        let made = backup::back_up_plan(plan, request)?;
-        (report.snapshot, not_backed_up) = (made.name, made.not_copied);
+        let snapshot = backup::back_up_plan(plan, request)?;
+        (report.snapshot, not_backed_up) = (snapshot.name, snapshot.not_copied);
     }
     publish::publish_deletions(plan, &mut state, request)?;
-    let coming: Vec<_> = plan.steps.iter().filter_map(arrival_from).collect();
-    PendingIndexUpdates::of(request.replica).record(&coming)?;
+    let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
+    PendingIndexUpdates::of(request.replica).record(&updates)?;
     {
         let mut run = ApplyRun {
             request,
@@ -213,9 +215,9 @@ fn apply_steps(
             plan,
             placed: Vec::new(),
         };
-        let ended = run.apply_all(&plan.steps, report);
+        let outcome = run.apply_all(&plan.steps, report);
         let synced = run.journal.sync();
-        ended?;
+        outcome?;
         synced?;
     }
     publish::publish_manifest(plan, report, &before, state, request)?;
@@ -228,8 +230,8 @@ fn apply_steps(
     Ok(())
 }
 
-/// What a step changes of a conversation here.
-fn arrival_from(step: &SyncStep) -> Option<IndexUpdate> {
+/// Returns the update of Codex's index that a step requires, if it changes a local conversation.
+fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     let StateUpdate::Synced { local, .. } = &step.state_update else {
         return None;
     };
@@ -240,8 +242,8 @@ fn arrival_from(step: &SyncStep) -> Option<IndexUpdate> {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_one = moved || step.change != ContentChange::Unchanged;
-    is_one
+    let is_affected = moved || step.change != ContentChange::Unchanged;
+    is_affected
         .then(|| rollouts::id(&step.key))
         .flatten()
         .map(|id| IndexUpdate {
@@ -258,10 +260,10 @@ struct ApplyRun<'a> {
     journal: StateJournal,
     ledger: Ledger,
     state: &'a mut SyncState,
-    /// What is in no snapshot, and why: nothing takes its place.
+    /// Files that could not be backed up, with the reason; they are not overwritten.
     not_backed_up: Vec<(SnapshotFile, String)>,
     plan: &'a SyncPlan,
-    /// What the step under way has put into its places.
+    /// Files that the current step has written.
     placed: Vec<PlacedFile>,
 }
 
@@ -281,8 +283,8 @@ impl ApplyRun<'_> {
     ) -> Result<(), ApplyError> {
         let mut index = 0;
         while let Some(step) = steps.get(index) {
-            let together = batch::batch_prefix(&steps[index..]);
-            if together.is_empty() {
+            let batch = batch::batch_prefix(&steps[index..]);
+            if batch.is_empty() {
                 let result = self.apply_step(step, report);
                 if result.is_err() {
                     self.withdraw_deletion(step);
@@ -290,8 +292,8 @@ impl ApplyRun<'_> {
                 report.add(index, step, result)?;
                 index += 1;
             } else {
-                self.apply_batch(index, together, report)?;
-                index += together.len();
+                self.apply_batch(index, batch, report)?;
+                index += batch.len();
             }
         }
         Ok(())
@@ -308,7 +310,7 @@ impl ApplyRun<'_> {
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
-        self.note_cancelled_deletions(step)?;
+        self.record_cancelled_deletions(step)?;
         for op in &step.ops {
             self.check_interrupt()?;
             self.apply_op(op)?;
@@ -317,17 +319,17 @@ impl ApplyRun<'_> {
         self.record_step(step, report)
     }
 
-    /// A file that could not be deleted is not called deleted. Should that not be written down, the file is
-    /// compared anew, and what is found ends it.
+    /// Withdraws the published deletion of a file that could not be deleted. If the run is killed before the state is
+    /// written, the next run compares the file again and withdraws the deletion then.
     fn withdraw_deletion(&mut self, step: &SyncStep) {
         if matches!(step.state_update, StateUpdate::PublishDeletion(_)) {
             self.state.deleted.remove(&step.key);
         }
     }
 
-    /// Notes that the deletions of a file are over before it is in the cloud folder again, durably when
-    /// the journal is: once both sides have it, nobody would think of them any more.
-    fn note_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
+    /// Cancels the deletions of a file before the step re-creates it in the cloud folder. The journal is durable before
+    /// the file exists: once both sides have it, no later run would find a reason to cancel them.
+    fn record_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
             .cancelled_deletions
@@ -344,7 +346,7 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// The state and the report learn of a step that is done.
+    /// Records a completed step in the state and in the report.
     fn record_step(
         &mut self,
         step: &SyncStep,
@@ -358,25 +360,25 @@ impl ApplyRun<'_> {
             }
             StateUpdate::None => {}
         }
-        report.arrivals.extend(arrival_from(step));
+        report.index_updates.extend(index_update_of(step));
         Ok(())
     }
 
-    /// The state learns what both sides hold now. What has changed since the plan is not what was
-    /// synced: what the step has not put into its place counts as it was planned with.
+    /// Records that both sides have the same version. Files that the step did not write are recorded with the stat of
+    /// the plan, not with the present one, so that a change since the plan counts as a change in the next run.
     fn record_synced(
         &mut self,
         step: &SyncStep,
         local: &Placement,
         remote: &Placement,
     ) -> Result<(), StepFailure> {
-        let place = |side, standing: &Placement| {
+        let place = |side, placement: &Placement| {
             let mut placed = self.placed.iter();
             let placed =
-                placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
-            let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
+                placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &placement.path));
+            let stat = placed.map(|placed| placed.stat).or(placement.stat)?;
             Some(SideFile {
-                path: standing.path.clone(),
+                path: placement.path.clone(),
                 stat,
             })
         };
@@ -386,9 +388,9 @@ impl ApplyRun<'_> {
         };
         let known = || {
             let last = self.state.files.get(&step.key)?;
-            // Of what is another text on both sides than at the last sync nothing is known.
-            let is_it = last.local.stat == local.stat || last.remote.stat == remote.stat;
-            last.contents.filter(|_| is_it)
+            // The recorded digest is valid only while one side still has the file of the last sync.
+            let is_valid = last.local.stat == local.stat || last.remote.stat == remote.stat;
+            last.contents.filter(|_| is_valid)
         };
         let contents = self.placed.first().map_or_else(known, |placed| placed.text);
         let last = SyncedFile {
@@ -405,7 +407,7 @@ impl ApplyRun<'_> {
             let key = step.key.clone();
             self.state.histories.insert(key, history.clone());
         }
-        // Written again after a deletion: it is not deleted any more.
+        // The file exists again, so its deletion is over.
         self.state.deleted.remove(&step.key);
         self.state.files.insert(step.key.clone(), last);
         Ok(())
@@ -429,10 +431,10 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Whether the place still holds what was planned with.
+    /// Fails if the target is not as the plan observed it.
     fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
-        let taken = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
-        if !taken && Stat::at(path)? == over {
+        let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
+        if !is_special && Stat::at(path)? == over {
             Ok(())
         } else {
             Err(changed_meanwhile(path))
@@ -442,13 +444,14 @@ impl ApplyRun<'_> {
     fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = self.prepare_target(&copy.to)?;
         let staged = self.copier.stage(copy, target)?;
-        self.attest(copy, &staged.written)?;
-        self.note_names(&staged)?;
+        self.attest(copy, &staged.entry)?;
+        self.record_name_changes(&staged)?;
         self.place(staged, copy.over)
     }
 
-    /// Notes which conversations get other names by a file that is about to come here.
-    fn note_names(&self, staged: &StagedCopy) -> Result<(), IoError> {
+    /// Records the conversations that get another name from `session_index.jsonl`, before it is replaced, so that
+    /// Codex's lists are updated even if the run is killed.
+    fn record_name_changes(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
         if *side == Side::Remote || path != names::FILE_NAME {
             return Ok(());
@@ -457,38 +460,39 @@ impl ApplyRun<'_> {
         PendingIndexUpdates::of(self.request.replica).record_renamed(ids)
     }
 
-    /// Notes in the ledger what is about to be copied.
-    fn attest(&mut self, copy: &CopyOp, written: &ManifestEntry) -> Result<(), IoError> {
+    /// Records a copy in the ledger before it gets its name: uploads are attested, downloads are remembered so that a
+    /// killed run does not turn them into local edits.
+    fn attest(&mut self, copy: &CopyOp, entry: &ManifestEntry) -> Result<(), IoError> {
         if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
-                // Nobody vouched for it: from now on this machine does.
-                self.ledger.record(&copy.from.path, written)?;
+                // No machine attests the remote version: this one does from now on.
+                self.ledger.record(&copy.from.path, entry)?;
             }
             if copy.to.0 == Side::Local {
-                self.ledger.record_download(&copy.from.path, written)?;
+                self.ledger.record_download(&copy.from.path, entry)?;
             }
         }
         if copy.to.0 == Side::Remote {
-            self.ledger.record(&copy.to.1, written)?;
+            self.ledger.record(&copy.to.1, entry)?;
         }
         Ok(())
     }
 
-    /// The lines must be those that the plan was made with: a version that a client cut meanwhile is left
-    /// for the next run, and so are the others.
+    /// Merges lines. Fails before writing anything if a version has other bytes than the plan read, for example because
+    /// a cloud client truncated it meanwhile.
     fn merge(
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],
         to: &[MergeTarget],
         is_one_text: bool,
     ) -> Result<(), StepFailure> {
-        let still = |run: &Self| {
+        let recheck = |run: &Self| {
             let each = versions
                 .iter()
                 .map(|(seen, _)| run.copier.check_unchanged(seen));
             each.collect::<Result<Vec<_>, _>>()
         };
-        let paths = still(self)?;
+        let paths = recheck(self)?;
         let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
@@ -504,7 +508,7 @@ impl ApplyRun<'_> {
             merge.write(*first, temp.file()).at("merge", &target)?;
             let size = merge.bytes_from(*first);
             self.request.progress.add_bytes(size);
-            let written = ManifestEntry {
+            let entry = ManifestEntry {
                 size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
@@ -512,28 +516,28 @@ impl ApplyRun<'_> {
             };
             let like = over.map(|_| target.as_path());
             copy_mode(temp.file(), &target, like).at("set mode", &target)?;
-            let text = is_one_text.then_some((written.size, written.digest));
-            staged.push(StagedCopy::new(temp, target, place.clone(), written, text)?);
+            let text = is_one_text.then_some((entry.size, entry.digest));
+            staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
-        still(self)?;
+        recheck(self)?;
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::Remote {
-                self.ledger.record(&place.1, &staged.written)?;
+                self.ledger.record(&place.1, &staged.entry)?;
             }
-            self.note_names(&staged)?;
+            self.record_name_changes(&staged)?;
             self.place(staged, *over)?;
         }
         Ok(())
     }
 
-    /// Puts a whole file in its place, when what the ledger says of it is durable.
+    /// Gives a complete copy its name, after making the ledger and the copy durable.
     fn place(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
         self.check_interrupt()?;
         self.ledger.sync()?;
         self.check_interrupt()?;
         staged.temp.sync()?;
         if over.is_some() {
-            // Making it durable may have taken long.
+            // Checked again because fsync can take long.
             Self::check_target_unchanged(&staged.target, over)?;
             staged.temp.replace_synced(&staged.target)?;
         } else {
@@ -550,16 +554,17 @@ impl ApplyRun<'_> {
         let target = self.prepare_target(&to)?;
         Self::check_target_unchanged(&target, None)?;
         if from.side == Side::Remote {
-            // The version is listed under its key; a machine that looks for it there finds it.
+            // Manifests list a version under its key, which the rename keeps. The entry makes this machine attest the
+            // file under its new path too.
             let digest = contents::raw_digest(&source).at("read", &source)?;
-            let written = ManifestEntry {
+            let entry = ManifestEntry {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
                 digest,
                 history: None,
             };
             self.copier.check_unchanged(from)?;
-            self.ledger.record(&to.1, &written)?;
+            self.ledger.record(&to.1, &entry)?;
             self.ledger.sync()?;
         }
         match atomic::rename_new(&source, &target) {
@@ -577,8 +582,8 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// A rename to another disk: one of the two folders of conversations may be a link or a mount. A
-    /// run that is killed in between leaves two files of one conversation.
+    /// Moves a file to another disk by a copy and a removal: `sessions` or `archived_sessions` can be a link or a mount.
+    /// A run killed in between leaves two files of one conversation, which the next plan folds into one.
     fn move_across_disks(
         &mut self,
         from: &ObservedFile,
@@ -601,7 +606,7 @@ impl ApplyRun<'_> {
     fn remove(&mut self, seen: &ObservedFile) -> Result<(), StepFailure> {
         let path = match self.copier.check_unchanged(seen) {
             Ok(path) => path,
-            // It is gone already: as wished.
+            // Removed already, which is the intended result.
             Err(_)
                 if !self
                     .request
@@ -618,8 +623,8 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// A path that may be written to, with its folders made: no link on the way leads elsewhere, but
-    /// those that the owner of the home has at its top.
+    /// Returns the full path of a target and creates its folders. Fails if a link is on the way, except for links at the
+    /// top of the home, which the user placed there and which are followed.
     fn prepare_target(&self, to: &(Side, String)) -> Result<PathBuf, StepFailure> {
         let config = self.request.config;
         let root = config.root(to.0);
@@ -631,14 +636,15 @@ impl ApplyRun<'_> {
         for (end, _) in to.1.match_indices('/') {
             let relative = &to.1[..end];
             let folder = root.join(relative);
-            let leads = || {
-                let owners = to.0 == Side::Local && scope::follows_link(relative, &config.roots);
-                owners && folder.is_dir()
+            let is_followed_link = || {
+                let is_user_link =
+                    to.0 == Side::Local && scope::follows_link(relative, &config.roots);
+                is_user_link && folder.is_dir()
             };
             match fs::symlink_metadata(&folder) {
-                Ok(meta) if meta.is_dir() || leads() => {}
+                Ok(meta) if meta.is_dir() || is_followed_link() => {}
                 Ok(_) => {
-                    let why = format!("in the way of a folder: {}", folder.display());
+                    let why = format!("not a folder, or a link to one: {}", folder.display());
                     return Err(StepFailure::Skip(why));
                 }
                 Err(_) => atomic::create_durable_below(root, &folder)?,
@@ -646,7 +652,7 @@ impl ApplyRun<'_> {
         }
         let place = config.file_path(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
-            // One with files in it stays, and is in the way.
+            // Removes empty folders only; one with files stays, and placing the file fails.
             tree::remove_hollow(&place);
         }
         Ok(place)

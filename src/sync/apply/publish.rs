@@ -1,5 +1,5 @@
-//! What a run leaves for the next one and tells other machines: what it is about to delete before that is
-//! done, all else at its end.
+//! Publishing to other machines and recording for the next run: deletions before they are done, everything else at the
+//! end of a run.
 
 use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
 use crate::io::atomic;
@@ -12,8 +12,8 @@ use crate::sync::resolutions;
 use crate::sync::restore_marker;
 use crate::sync::state::{Deletion, SyncState};
 
-/// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
-/// killed then, what is missing there is not taken for lost, neither here nor there.
+/// Publishes in this machine's manifest, and records in the state, the deletions that the run will do in the cloud
+/// folder. If the run is killed then, no machine takes the missing files for lost.
 pub(super) fn publish_deletions(
     plan: &SyncPlan,
     state: &mut SyncState,
@@ -33,7 +33,7 @@ pub(super) fn publish_deletions(
     let before = state.published_manifests.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
-        // A run that was killed has told of it already.
+        // A killed run published the same deletion; a second id would make it a second deletion.
         if known.is_none_or(|known| known.digest != digest) {
             state.deleted.insert(key.clone(), Deletion::of(digest));
         }
@@ -42,16 +42,18 @@ pub(super) fn publish_deletions(
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
-    let said = identity::encode_next_manifest(&files, state, request.config)?;
+    let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     if state.published_manifests != before {
         request.replica.write(state)?;
     }
     cloud_check::check_mounted(plan, &request.config.cloud)?;
     let path = identity::own_manifest_path(request.config, state);
-    Ok(said.write(&request.config.cloud, &path)?)
+    Ok(encoded.write(&request.config.cloud, &path)?)
 }
 
-/// What the run leaves for the next one and for other machines.
+/// Records the result of the run in the state, compacts the ledger, publishes this machine's manifest and removes
+/// leftover temp files. The state is durable before the manifest: a manifest that the state does not know would look
+/// like that of a clone.
 pub(super) fn publish_manifest(
     plan: &SyncPlan,
     report: &ApplyReport,
@@ -63,12 +65,12 @@ pub(super) fn publish_manifest(
         return Err(ApplyError::Interrupted);
     }
     for (key, last) in &plan.recorded_equal {
-        // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
-        // may be at work.
+        // A running Codex may have changed the file since it was read: a plan without steps does not require that
+        // Codex is closed.
         if !last.is_unchanged(request.config)? {
             continue;
         }
-        // Both sides have it: it is not deleted any more.
+        // Both sides have the file, so its deletion is over.
         state.deleted.remove(key);
         state.files.insert(key.clone(), last.clone());
     }
@@ -105,7 +107,7 @@ pub(super) fn publish_manifest(
         || state.has_gaps != before.has_gaps
         || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
-    let said = identity::encode_next_manifest(&files, &mut state, request.config)?;
+    let encoded = identity::encode_next_manifest(&files, &mut state, request.config)?;
     if changed || state.published_manifests != before.published_manifests {
         request.replica.write(&mut state)?;
     }
@@ -117,7 +119,7 @@ pub(super) fn publish_manifest(
         return Err(ApplyError::Interrupted);
     }
     cloud_check::check_mounted(plan, &request.config.cloud)?;
-    said.write(
+    encoded.write(
         &request.config.cloud,
         &identity::own_manifest_path(request.config, &state),
     )?;
