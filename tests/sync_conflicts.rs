@@ -38,7 +38,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
             assert_eq!(json["summary"]["conflicts"], 1);
             let fork = json["forks"][0]
                 .as_str()
-                .expect("a kept version")
+                .expect("a conflict copy")
                 .to_owned();
             for expected in [&fork, "conflict: ", "codex-manager sync resolve"] {
                 assert!(run.stderr.contains(expected), "{expected}: {run}");

@@ -85,7 +85,7 @@ pub fn rename_if_cloned(
     state.take_new_name();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
-               backup; it counts as another machine's, and this one goes on under a new name";
+               backup; it counts as another machine's, and this machine continues under a new name";
     Ok(Some((
         relative.to_string_lossy().replace('\\', "/"),
         why.to_owned(),

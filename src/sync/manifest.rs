@@ -426,21 +426,24 @@ mod tests {
     fn a_torn_manifest_is_recognized_by_its_lines() {
         let sample = sample();
         let state = SyncState::default();
-        let word = |path: &str| {
+        let manifest_with = |path: &str| {
             let entry = sample.files["sessions/a.jsonl"].clone();
             let files = BTreeMap::from([("AGENTS.md".to_owned(), entry.clone())]);
             let other = BTreeMap::from([(path.to_owned(), entry)]);
             encode("desk", &files.into_iter().chain(other).collect(), &state).unwrap()
         };
-        let (own, other) = (word("skills/mine"), word("skills/other"));
+        let (own, other) = (manifest_with("skills/mine"), manifest_with("skills/other"));
         let shared = own.bytes.iter().zip(&other.bytes);
         let shared = shared.take_while(|(own, other)| own == other).count();
         for cut in 0..own.bytes.len() {
             let mut zeros = own.bytes.clone();
             zeros[cut..].fill(0);
             for torn in [&own.bytes[..cut], &zeros] {
-                assert!(contains_only(torn, &[word("skills/mine")]), "{cut}");
-                let is_known = contains_only(torn, &[word("skills/other")]);
+                assert!(
+                    contains_only(torn, &[manifest_with("skills/mine")]),
+                    "{cut}"
+                );
+                let is_known = contains_only(torn, &[manifest_with("skills/other")]);
                 assert_eq!(is_known, cut <= shared, "{cut}");
             }
         }

@@ -210,7 +210,7 @@ fn check_contents(
                 _ => secrets::find_whole_file(from, size),
             })
             .map_err(|e| damaged(&e))?;
-        found.push(secret.map(|why| format!("its content looks like {why}")));
+        found.push(secret.map(|why| format!("it contains what looks like {why}")));
     }
     Ok(found)
 }

@@ -288,16 +288,15 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             push(checks, "sync.arrival", Status::Warn, message, None);
         }
     }
-    let forks = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
+    let copies = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
     let remote_resolutions = others.map(|all| all.resolutions).unwrap_or_default();
-    let words = [&state.resolutions, &remote_resolutions];
-    let names = forks.all.keys();
+    let records = [&state.resolutions, &remote_resolutions];
+    let names = copies.all.keys();
     let open = names
-        .filter(|name| !resolutions::is_dropped(name, words))
+        .filter(|name| !resolutions::is_dropped(name, records))
         .count();
     if open > 0 {
-        let conflict_copies = pluralize(open, "conflict copy");
-        let message = format!("{conflict_copies} of conversations need a decision");
+        let message = format!("{} without a decision", pluralize(open, "conflict copy"));
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }

@@ -104,11 +104,11 @@ impl ResolveArgs {
         let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica))?;
         let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(&config, &state)?.resolutions;
-        let words = [&state.resolutions, &others];
+        let records = [&state.resolutions, &others];
         let open: Vec<ConflictCopy> = kept
             .all
             .into_iter()
-            .filter(|(name, _)| !resolutions::is_dropped(name, words))
+            .filter(|(name, _)| !resolutions::is_dropped(name, records))
             .map(|(_, fork)| fork)
             .collect();
         let (Some(what), Some(keep)) = (&self.what, self.keep) else {

@@ -175,7 +175,7 @@ impl SyncRestoreArgs {
             files: plan.files.iter().map(|kept| &*kept.path).collect(),
             skipped: with_reasons(&plan.skipped),
             bytes: total,
-            safety_snapshot: safety_snapshot,
+            safety_snapshot,
             dry_run,
         };
         ui.document("sync restore", &json);

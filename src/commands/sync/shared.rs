@@ -95,11 +95,11 @@ pub(super) fn update_codex_index(
     let all = pending_index_updates::merge_updates(
         noted.read()?.into_iter().chain(updates.iter().cloned()),
     );
-    let updater = CodexIndex {
+    let codex_index = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
     };
-    for note in updater.update_index(&config.local, &all, &noted.renamed_ids()?)? {
+    for note in codex_index.update_index(&config.local, &all, &noted.renamed_ids()?)? {
         context.ui.note(note);
     }
     Ok(noted.clear()?)
