@@ -30,7 +30,7 @@ fn current(env: &TestEnv) -> Value {
 }
 
 #[test]
-fn a_codex_that_runs_has_the_account_that_was_live_when_it_was_started() {
+fn a_running_codex_has_the_account_that_was_live_at_its_start() {
     let Some(lab) = Lab::signed_in(&SignIn::bob()) else {
         return;
     };
@@ -64,7 +64,7 @@ fn a_codex_that_runs_has_the_account_that_was_live_when_it_was_started() {
 }
 
 #[test]
-fn a_switch_notes_what_is_needed_to_tell_that() {
+fn a_switch_records_the_times_that_identify_the_account() {
     let env = TestEnv::new();
     for (name, login) in [("work", alice(0)), ("home", bob())] {
         write_auth(&env.codex_home(), &login);
@@ -85,7 +85,7 @@ fn a_switch_notes_what_is_needed_to_tell_that() {
 }
 
 #[test]
-fn neither_current_nor_list_looks_at_a_conversation() {
+fn current_and_list_open_no_conversation() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -127,7 +127,7 @@ fn neither_current_nor_list_looks_at_a_conversation() {
 }
 
 #[test]
-fn refresh_asks_codex_and_the_figures_come_with_source_and_age() {
+fn refresh_probes_and_shows_source_and_age() {
     let Some(lab) = Lab::new() else { return };
     let before = lab.manager(["current", "--json"]).code(0).json();
     assert_eq!(before["windows"], json!([]));

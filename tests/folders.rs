@@ -82,7 +82,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
 }
 
 #[test]
-fn a_folder_has_one_entry_however_it_is_spelled() {
+fn a_folder_has_one_entry_in_any_spelling() {
     let env = TestEnv::new();
     let home = env.path("home");
     let whole = format!("folders.{}/work/", home.display());
@@ -106,7 +106,7 @@ fn a_folder_has_one_entry_however_it_is_spelled() {
 }
 
 #[test]
-fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
+fn keys_without_a_folder_and_invalid_profile_names_are_refused() {
     let env = TestEnv::new();
     env.write(FILE, "timezone = \"UTC\"\n");
     let before = env.tree("home");
@@ -136,7 +136,7 @@ fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
 }
 
 #[test]
-fn a_broken_entry_is_named_with_the_command_that_removes_it() {
+fn an_invalid_entry_is_reported_with_the_command_that_removes_it() {
     let env = TestEnv::new();
     env.write(FILE, "[folders]\n\"~/my work\" = \"../work\"\n");
     let run = env.run(["list-backups"]).code(4);
@@ -158,7 +158,7 @@ fn a_broken_entry_is_named_with_the_command_that_removes_it() {
 }
 
 #[test]
-fn a_wrap_of_what_has_no_functions_or_with_options_of_the_prompt_is_refused() {
+fn wrap_is_refused_for_unsupported_shells_and_prompt_options() {
     let env = TestEnv::new();
     for args in [
         &["hook", "tmux", "--wrap"][..],
@@ -178,7 +178,7 @@ fn a_wrap_of_what_has_no_functions_or_with_options_of_the_prompt_is_refused() {
 }
 
 #[test]
-fn keys_of_folders_complete_to_those_of_the_file_and_to_folders_on_disk() {
+fn folder_keys_complete_to_configured_and_existing_folders() {
     let mut env = TestEnv::new();
     env.write(
         FILE,

@@ -75,7 +75,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
 }
 
 #[test]
-fn a_subcommand_keeps_its_place_and_exec_gets_no_flag() {
+fn the_flag_follows_the_subcommand_and_exec_gets_none() {
     let env = world();
     codex(&env, TELL);
     for (args, expected) in [
@@ -96,7 +96,7 @@ fn a_subcommand_keeps_its_place_and_exec_gets_no_flag() {
 }
 
 #[test]
-fn what_runs_no_conversation_is_refused_and_logout_above_all() {
+fn subcommands_without_a_conversation_are_refused() {
     let env = world();
     codex(&env, TELL);
     let before = env.tree("home/.codex");
@@ -128,7 +128,7 @@ fn a_login_that_codex_renews_is_saved_back() {
 }
 
 #[test]
-fn an_isolated_launch_has_its_own_login_and_shares_everything_else() {
+fn an_isolated_launch_shares_everything_but_the_login() {
     let env = world();
     env.write("home/.codex/config.toml", "model = \"m\"\n");
     env.write("home/.codex/AGENTS.md", "be brief\n");
@@ -156,7 +156,7 @@ fn an_isolated_launch_has_its_own_login_and_shares_everything_else() {
 }
 
 #[test]
-fn the_live_account_runs_in_the_live_home_also_when_isolation_is_asked_for() {
+fn the_live_account_runs_in_the_live_home_even_with_isolated() {
     let env = world();
     codex(&env, TELL);
     let run = env.run(["launch", "work", "--isolated"]).code(0);
@@ -166,7 +166,7 @@ fn the_live_account_runs_in_the_live_home_also_when_isolation_is_asked_for() {
 }
 
 #[test]
-fn nobody_to_ask_is_an_error_and_a_dry_run_writes_nothing() {
+fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
     let env = world();
     codex(&env, TELL);
     let run = env.run(["launch"]).code(4);
@@ -185,7 +185,7 @@ fn nobody_to_ask_is_an_error_and_a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn a_program_that_cannot_start_leaves_a_record_that_ended_and_the_login_at_home() {
+fn a_program_that_cannot_start_leaves_a_settled_record_and_returns_the_login() {
     let env = world();
     // Executable, and no program: the interpreter is missing.
     write_program(&env.path("bin/codex"), "#!/nonexistent/interpreter\n");
@@ -199,7 +199,7 @@ fn a_program_that_cannot_start_leaves_a_record_that_ended_and_the_login_at_home(
 }
 
 #[test]
-fn recommended_takes_what_recommend_names() {
+fn recommended_uses_the_account_of_recommend() {
     let env = world();
     codex(&env, TELL);
     let named = env.run(["recommend", "--json"]).code(0).json();
@@ -320,7 +320,7 @@ impl Drop for Tmux<'_> {
 }
 
 #[test]
-fn in_a_terminal_ctrl_c_is_codexs_and_ctrl_z_stops_both() {
+fn ctrl_c_goes_to_codex_and_ctrl_z_stops_both() {
     let env = world();
     codex(
         &env,
@@ -439,7 +439,7 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
 }
 
 #[test]
-fn a_rollout_that_codex_only_reads_is_not_its_conversation() {
+fn a_rollout_that_codex_only_reads_is_not_bound() {
     let env = world();
     let id = "01a1fd26-1481-7d60-a846-d943381f26dc";
     let path = format!("home/.codex/sessions/2026/11/21/rollout-2026-11-21T08-08-13-{id}.jsonl");
@@ -472,7 +472,7 @@ fn a_rollout_that_codex_only_reads_is_not_its_conversation() {
 }
 
 #[test]
-fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
+fn other_folders_and_accounts_are_not_bound_nor_one_of_two_candidates() {
     for (cwd, account, count, state) in [
         ("elsewhere", "acct-bob", 1, "ended"),
         (".", "acct-alice", 1, "ended"),
@@ -492,7 +492,7 @@ fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
 }
 
 #[test]
-fn a_killed_launch_is_not_bound_to_the_conversation_of_one_that_runs() {
+fn a_killed_launch_is_not_bound_to_the_conversation_of_a_running_one() {
     let env = world();
     let rollout = write_rollout(&env.path("."), "acct-bob", 1);
     let wait = "touch $HOME/ready; while [ ! -e $HOME/end ]; do sleep 0.02; done";
@@ -523,7 +523,7 @@ fn a_killed_launch_is_not_bound_to_the_conversation_of_one_that_runs() {
 }
 
 #[test]
-fn conversations_of_a_codex_that_was_started_directly_are_nobodys() {
+fn conversations_of_a_directly_started_codex_are_not_bound() {
     let env = world();
     let script = write_rollout(&env.path("."), "acct-alice", 1);
     codex(&env, &script);
@@ -541,7 +541,7 @@ fn conversations_of_a_codex_that_was_started_directly_are_nobodys() {
 }
 
 #[test]
-fn resume_goes_on_under_the_account_of_the_launch_and_rebinds_only_when_told() {
+fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     let env = world();
     codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
     let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
@@ -575,7 +575,7 @@ fn resume_goes_on_under_the_account_of_the_launch_and_rebinds_only_when_told() {
 }
 
 #[test]
-fn resume_asks_the_rollout_alone_where_no_launch_knows_it() {
+fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
     let env = world();
     codex(&env, TELL);
     let put = |id: &str, creator: Value| {
@@ -609,7 +609,7 @@ fn resume_asks_the_rollout_alone_where_no_launch_knows_it() {
 }
 
 #[test]
-fn an_export_takes_the_registry_along() {
+fn an_export_contains_the_launch_registry() {
     let env = world();
     codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
     let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
@@ -645,7 +645,7 @@ fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn listing_opens_no_rollout_that_is_not_bound_and_binds_once() {
+fn listing_opens_only_bound_rollouts_and_binds_once() {
     let env = world();
     let folder = env.path("home/.codex/sessions/2026/01/02");
     fs::create_dir_all(&folder).unwrap();
@@ -689,7 +689,7 @@ fn listing_opens_no_rollout_that_is_not_bound_and_binds_once() {
 }
 
 #[test]
-fn a_damaged_registry_is_read_around() {
+fn damaged_registry_lines_are_skipped() {
     let env = world();
     codex(&env, TELL);
     let _ = env.run(["launch", "home"]).code(0);
@@ -724,7 +724,7 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
 }
 
 #[test]
-fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() {
+fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     let env = world();
     codex(&env, TELL);
     let folder = env.path("clients/acme/web");

@@ -139,7 +139,7 @@ const WAYS: [Fault; 5] = [
 ];
 
 #[test]
-fn i2_i3_an_isolated_launch_with_any_call_failing_loses_no_login() {
+fn i2_i3_an_isolated_launch_keeps_the_login_if_any_call_fails() {
     if !can_inject() {
         return;
     }
@@ -175,7 +175,7 @@ fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
 }
 
 #[test]
-fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
+fn i3_no_login_is_moved_to_a_disk_without_space() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };
@@ -195,7 +195,7 @@ fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
 }
 
 #[test]
-fn i3_a_login_that_finds_no_room_in_its_profile_stays_isolated_until_there_is_some() {
+fn i3_a_login_without_space_in_its_profile_stays_isolated() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };

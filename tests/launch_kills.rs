@@ -46,7 +46,7 @@ fn assert_bound_once(lab: &Lab, account: &str) {
 }
 
 #[test]
-fn a_launch_whose_wrapper_is_killed_in_a_turn_runs_on_and_is_bound_later_once() {
+fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
     for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
         let Some(lab) = lab() else { return };
         let account = args[1];
@@ -116,7 +116,7 @@ fn rest(lab: &Lab) {
 }
 
 #[test]
-fn a_wrapper_that_is_killed_as_it_writes_leaves_the_truth() {
+fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
     if !can_inject() {
         return;
     }

@@ -45,7 +45,7 @@ fn exec<'a>(profile: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_launched_conversation_is_paid_for_by_its_account_and_bound() {
+fn a_launched_conversation_uses_the_quota_of_its_account() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -211,7 +211,7 @@ fn resume_switches_to_the_account_of_the_conversation() {
 }
 
 #[test]
-fn the_interface_runs_beside_the_daemon_of_another_account() {
+fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -249,7 +249,7 @@ fn the_interface_runs_beside_the_daemon_of_another_account() {
 }
 
 #[test]
-fn a_login_that_is_due_is_renewed_once_and_saved_back() {
+fn a_login_due_for_renewal_is_renewed_once_and_saved() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };

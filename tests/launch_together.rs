@@ -46,7 +46,7 @@ fn world(lab: &Lab) -> Tree {
 }
 
 #[test]
-fn three_accounts_run_at_once_each_in_its_own_conversation() {
+fn three_accounts_run_concurrently_in_separate_conversations() {
     let Some(lab) = lab_of_three() else { return };
     lab.backend.forget_requests();
     let mut running = [
@@ -108,7 +108,7 @@ fn three_accounts_run_at_once_each_in_its_own_conversation() {
 }
 
 #[test]
-fn a_conversation_that_is_written_in_an_isolated_home_is_locked_in_the_real_one() {
+fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -181,7 +181,7 @@ fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() 
 }
 
 #[test]
-fn launches_of_one_profile_that_start_at_once_share_its_isolated_home() {
+fn concurrent_launches_of_one_profile_share_its_isolated_home() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -208,7 +208,7 @@ fn launches_of_one_profile_that_start_at_once_share_its_isolated_home() {
 }
 
 #[test]
-fn what_would_take_an_isolated_login_or_its_files_is_refused_and_changes_nothing() {
+fn commands_that_would_take_an_isolated_login_are_refused() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -349,7 +349,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
 }
 
 #[test]
-fn an_account_of_which_less_is_known_runs_in_the_same_isolated_home() {
+fn an_account_without_ids_uses_the_same_isolated_home() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -374,7 +374,7 @@ fn an_account_of_which_less_is_known_runs_in_the_same_isolated_home() {
 }
 
 #[test]
-fn a_conversation_that_another_account_started_is_not_bound_to_that_of_the_launch() {
+fn a_conversation_of_another_account_is_not_bound_to_the_launch() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -401,7 +401,7 @@ fn a_conversation_that_another_account_started_is_not_bound_to_that_of_the_launc
 }
 
 #[test]
-fn a_home_in_which_codex_has_never_run_can_be_isolated_first() {
+fn a_home_without_any_codex_run_can_be_isolated() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -417,7 +417,7 @@ fn a_home_in_which_codex_has_never_run_can_be_isolated_first() {
 }
 
 #[test]
-fn in_a_shell_of_an_isolated_codex_its_home_gets_no_other_account() {
+fn commands_inside_an_isolated_codex_do_not_switch_its_home() {
     let Some(mut lab) = lab_of_three() else {
         return;
     };

@@ -54,7 +54,7 @@ fn text_of(path: &Path) -> String {
 }
 
 #[test]
-fn every_format_holds_the_same_facts_and_no_token() {
+fn every_format_has_the_same_fields_and_no_token() {
     let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln";
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
@@ -98,7 +98,7 @@ fn every_format_holds_the_same_facts_and_no_token() {
 }
 
 #[test]
-fn the_level_decides_what_is_kept() {
+fn only_events_from_the_level_on_are_logged() {
     for (level, expected) in [
         (Severity::Debug, 4),
         (Severity::Info, 3),
@@ -122,7 +122,7 @@ fn the_level_decides_what_is_kept() {
 }
 
 #[test]
-fn a_day_and_a_size_begin_a_new_file_in_every_format() {
+fn a_new_day_and_a_full_file_begin_a_new_file() {
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
         let settings = LogSettings {
@@ -157,7 +157,7 @@ fn a_day_and_a_size_begin_a_new_file_in_every_format() {
 }
 
 #[test]
-fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
+fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = LogSettings {
         max_file_bytes: 400,
@@ -228,7 +228,7 @@ fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
 }
 
 #[test]
-fn names_are_read_back_as_they_are_written() {
+fn file_names_are_parsed_as_written() {
     let root = tempfile::tempdir().expect("a folder");
     let place = LogLocation::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
     for number in [0, 1, 27] {
@@ -247,7 +247,7 @@ fn names_are_read_back_as_they_are_written() {
 }
 
 #[test]
-fn many_writers_at_once_lose_no_line_and_no_file() {
+fn concurrent_writers_lose_no_line_and_no_file() {
     const WRITERS: u32 = 4;
     const LINES: u32 = 200;
     let root = tempfile::tempdir().expect("a folder");
@@ -286,7 +286,7 @@ fn many_writers_at_once_lose_no_line_and_no_file() {
 }
 
 #[test]
-fn half_a_line_that_a_killed_process_left_spoils_no_other() {
+fn a_partial_line_of_a_killed_process_does_not_damage_the_next() {
     let root = tempfile::tempdir().expect("a folder");
     let folder = folder(root.path());
     std::fs::create_dir_all(&folder).expect("folder");
@@ -306,7 +306,7 @@ fn half_a_line_that_a_killed_process_left_spoils_no_other() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_said_and_stops_nothing() {
+fn a_log_that_cannot_be_written_is_reported_and_stops_nothing() {
     let root = tempfile::tempdir().expect("a folder");
     // A file where the folder should be, a folder where the file should be, a link as the file.
     std::fs::write(root.path().join("file"), "").expect("write");
@@ -354,7 +354,7 @@ fn run_log(env: &TestEnv) -> String {
 }
 
 #[test]
-fn a_scheduled_run_notes_its_begin_and_how_it_ended() {
+fn a_scheduled_run_logs_its_begin_and_end() {
     let env = TestEnv::new();
     env.write("home/.codex/config.toml", "");
     let _ = env
@@ -384,7 +384,7 @@ fn a_scheduled_run_notes_its_begin_and_how_it_ended() {
 }
 
 #[test]
-fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
+fn a_read_only_log_folder_is_a_warning_and_the_job_runs() {
     let env = TestEnv::new();
     env.write("home/.codex/config.toml", "");
     let logs = env.manager_home().join("logs");
@@ -403,7 +403,7 @@ fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
 }
 
 #[test]
-fn runs_at_once_share_a_log_line_by_line() {
+fn concurrent_runs_share_a_log_line_by_line() {
     const RUNS: usize = 6;
     let env = TestEnv::new();
     let runs: Vec<_> = (0..RUNS)

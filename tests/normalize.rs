@@ -97,7 +97,7 @@ fn the_worked_example_comes_out() {
 }
 
 #[test]
-fn what_a_person_sees_is_aligned_at_80_columns() {
+fn the_table_is_aligned_at_80_columns() {
     let env = example();
     let run = env.run(["normalize", "dumps"]).code(0);
     insta::assert_snapshot!(run, @r#"

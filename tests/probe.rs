@@ -103,7 +103,7 @@ fn only_the_reply_to_the_request_counts() {
 }
 
 #[test]
-fn a_codex_that_never_answers_is_killed_within_the_deadline() {
+fn a_codex_that_never_answers_is_killed_at_the_time_limit() {
     for behaviour in [
         Behaviour::GarbageOnly,
         Behaviour::NeverAnswers,
@@ -119,7 +119,7 @@ fn a_codex_that_never_answers_is_killed_within_the_deadline() {
 }
 
 #[test]
-fn what_was_answered_in_time_is_kept() {
+fn answers_before_the_time_limit_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = ask(&fake(&folder).silent_on("account/rateLimits/read"), SHORT);
     assert!(report.account.expect("an answer").is_some());
@@ -127,7 +127,7 @@ fn what_was_answered_in_time_is_kept() {
 }
 
 #[test]
-fn a_grandchild_that_holds_the_output_open_delays_nothing() {
+fn a_grandchild_with_the_output_open_causes_no_delay() {
     let folder = tempfile::tempdir().expect("a folder");
     let started = Instant::now();
     let report = ask(&fake(&folder).behaviour(Behaviour::LeavesGrandchild), LONG);
@@ -136,7 +136,7 @@ fn a_grandchild_that_holds_the_output_open_delays_nothing() {
 }
 
 #[test]
-fn a_codex_that_ends_early_says_why() {
+fn a_codex_that_ends_early_is_reported_with_its_reason() {
     for (behaviour, why) in [
         (Behaviour::ExitsAtOnce(1), "fake codex: cannot start"),
         (Behaviour::ExitsAfterInitialize(1), "fake codex: gone"),
@@ -148,7 +148,7 @@ fn a_codex_that_ends_early_says_why() {
 }
 
 #[test]
-fn a_limit_that_is_repeated_is_taken_once_and_others_are_kept() {
+fn a_repeated_limit_counts_once() {
     let mut answer = rate_limits_read("acct-alice", 12, 91);
     answer["rateLimitsByLimitId"]["codex_other"] = json!({
         "limitId": "codex_other",
@@ -171,7 +171,7 @@ fn a_limit_that_is_repeated_is_taken_once_and_others_are_kept() {
 }
 
 #[test]
-fn none_one_or_many_windows_are_what_the_server_declares() {
+fn any_number_of_windows_is_accepted() {
     let mut answer = rate_limits_read("acct-alice", 12, 91);
     answer["rateLimitsByLimitId"] = Value::Null;
     answer["rateLimits"]["primary"] = Value::Null;
@@ -198,7 +198,7 @@ fn none_one_or_many_windows_are_what_the_server_declares() {
 }
 
 #[test]
-fn a_window_of_nonsense_is_left_out_and_the_others_stay() {
+fn an_invalid_window_is_skipped_and_the_others_are_kept() {
     for (key, nonsense) in [
         ("usedPercent", json!(-1)),
         ("usedPercent", json!(1e300)),
@@ -226,7 +226,7 @@ fn a_window_of_nonsense_is_left_out_and_the_others_stay() {
 }
 
 #[test]
-fn an_answer_of_another_form_is_a_failure_not_a_panic() {
+fn an_unexpected_answer_is_a_failure_not_a_panic() {
     for answer in [json!(null), json!([]), json!("no"), json!(7)] {
         let folder = tempfile::tempdir().expect("a folder");
         let fake = fake(&folder)
@@ -246,7 +246,7 @@ fn an_answer_of_another_form_is_a_failure_not_a_panic() {
 }
 
 #[test]
-fn kinds_of_failure_are_kept_apart() {
+fn kinds_of_failure_are_distinguished() {
     let failure = |code, message: &str| {
         let folder = tempfile::tempdir().expect("a folder");
         let fake = fake(&folder).error("account/rateLimits/read", code, message);
@@ -301,7 +301,7 @@ fn kinds_of_failure_are_kept_apart() {
 }
 
 #[test]
-fn a_token_that_the_server_echoes_is_not_passed_on() {
+fn a_token_that_the_server_echoes_is_redacted() {
     let folder = tempfile::tempdir().expect("a folder");
     let sign_in = SignIn::alice();
     let (id_token, access_token) = sign_in.tokens();
@@ -327,7 +327,7 @@ fn a_token_that_the_server_echoes_is_not_passed_on() {
 }
 
 #[test]
-fn the_child_is_given_no_other_login() {
+fn the_child_gets_no_other_login_from_the_environment() {
     let folder = tempfile::tempdir().expect("a folder");
     let env = Environment::default()
         .with("OPENAI_API_KEY", "sk-other")
@@ -457,7 +457,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
 }
 
 #[test]
-fn real_codex_that_renews_for_too_long_is_left_to_finish_that() {
+fn real_codex_that_renews_for_too_long_keeps_running() {
     let Some(codex) = RealCodex::get() else {
         return;
     };

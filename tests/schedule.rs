@@ -192,7 +192,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn systemd_reads_the_words_that_were_meant(words in names(), when in when()) {
+    fn systemd_parses_the_intended_words(words in names(), when in when()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Systemd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn launchd_reads_the_words_that_were_meant(words in names(), when in when()) {
+    fn launchd_parses_the_intended_words(words in names(), when in when()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Launchd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn the_task_scheduler_reads_the_words_that_were_meant_or_is_refused(
+    fn the_task_scheduler_parses_the_intended_words_or_installing_is_refused(
         words in names(),
         when in when(),
     ) {
@@ -283,7 +283,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_job_is_found_again_as_it_was_asked_for(words in names(), when in when()) {
+    fn an_installed_job_is_found_with_its_options(words in names(), when in when()) {
         let root = tempfile::tempdir().expect("a folder");
         let env = environment(root.path());
         for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::Windows] {
@@ -311,7 +311,7 @@ proptest! {
 }
 
 #[test]
-fn what_no_format_can_hold_is_refused() {
+fn text_that_no_format_can_represent_is_refused() {
     use std::os::unix::ffi::OsStringExt;
     let env = environment(Path::new("/home/me"));
     for bytes in [&b"/a\nb"[..], b"/a\x7fb", b"/a\xffb"] {
@@ -323,7 +323,7 @@ fn what_no_format_can_hold_is_refused() {
 }
 
 #[test]
-fn systemd_itself_finds_nothing_wrong() {
+fn systemd_analyze_accepts_the_units() {
     let verify = |files: &[PathBuf]| {
         let mut command = Command::new("systemd-analyze");
         command
@@ -379,7 +379,7 @@ fn systemd_itself_finds_nothing_wrong() {
 }
 
 #[test]
-fn the_next_run_is_read_from_the_answer_of_systemd() {
+fn the_next_run_is_parsed_from_systemctl() {
     let answer = br#"[{"next":1795230000000000,"left":1,"last":null,"unit":"x","activates":"y"}]"#;
     assert_eq!(systemd::parse_next_run(answer), Some(1_795_230_000_000_000));
     for none in [
@@ -487,7 +487,7 @@ fn install_show_and_remove() {
 }
 
 #[test]
-fn sync_is_a_dry_run_until_it_is_told_to_apply() {
+fn sync_is_a_dry_run_unless_installed_with_apply() {
     let env = world();
     env.write("my sync/config.toml", "");
     let base = [
@@ -533,7 +533,7 @@ fn sync_is_a_dry_run_until_it_is_told_to_apply() {
 }
 
 #[test]
-fn a_sync_without_a_configuration_is_said_when_it_is_installed() {
+fn installing_sync_without_a_configuration_warns() {
     let env = world();
     let args = ["schedule", "install", "sync", "--every", "1h"];
     let said = env.run(args).code(0);
@@ -547,7 +547,7 @@ fn a_sync_without_a_configuration_is_said_when_it_is_installed() {
 }
 
 #[test]
-fn homes_are_carried_as_absolute_paths() {
+fn homes_are_stored_as_absolute_paths() {
     let mut env = world();
     env.set("CODEX_HOME", "re lative");
     env.set("CODEX_SQLITE_HOME", "sq");
@@ -602,7 +602,7 @@ fn a_dry_run_writes_nothing_and_shows_every_format() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_neither_replaced_nor_removed() {
+fn a_file_of_the_user_is_neither_replaced_nor_removed() {
     let env = world();
     let theirs = "home/.config/systemd/user/codex-manager-backup.timer";
     env.write(theirs, "[Timer]\nOnCalendar=daily\n");
@@ -621,7 +621,7 @@ fn a_file_of_somebody_else_is_neither_replaced_nor_removed() {
 }
 
 #[test]
-fn a_scheduler_that_refuses_is_an_error_with_the_command() {
+fn a_failing_scheduler_command_is_shown_in_the_error() {
     let env = world();
     write_program(
         &env.path("bin/systemctl"),
@@ -638,7 +638,7 @@ fn a_scheduler_that_refuses_is_an_error_with_the_command() {
 }
 
 #[test]
-fn flags_that_mean_nothing_are_refused() {
+fn flags_without_an_effect_are_refused() {
     let env = world();
     for words in [
         &["--every", "soon"][..],
@@ -660,7 +660,7 @@ fn flags_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn a_job_is_shown_and_removed_where_codex_is_gone() {
+fn a_job_can_be_shown_and_removed_without_codex() {
     let env = world();
     let program = env.path("bin/codex");
     write_program(&program, "#!/bin/sh\n");

@@ -338,7 +338,7 @@ fn token(path: &Path) -> Option<String> {
 }
 
 #[test]
-fn i2_i5_whatever_is_done_and_killed_no_refresh_token_is_spent_twice() {
+fn i2_i5_no_sequence_of_killed_commands_spends_a_refresh_token_twice() {
     let wanted = std::env::var("CODEX_MANAGER_SEQUENCES");
     let wanted = wanted
         .ok()

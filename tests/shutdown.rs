@@ -160,7 +160,7 @@ fn kind(error: ShutdownError) -> ErrorKind {
 }
 
 #[test]
-fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
+fn codex_is_ended_with_consent_only() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (refused, asked) =
@@ -188,7 +188,7 @@ fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
 }
 
 #[test]
-fn with_the_flag_nobody_is_asked() {
+fn with_the_flag_there_is_no_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -198,7 +198,7 @@ fn with_the_flag_nobody_is_asked() {
 }
 
 #[test]
-fn who_does_not_end_when_told_is_left_alive_and_named() {
+fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
@@ -248,7 +248,7 @@ fn a_background_process_is_never_ended() {
 }
 
 #[test]
-fn a_configuration_that_forbids_it_is_obeyed() {
+fn a_configuration_can_forbid_ending_codex() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -261,7 +261,7 @@ fn a_configuration_that_forbids_it_is_obeyed() {
 }
 
 #[test]
-fn other_names_can_be_codex_and_other_homes_are_not_ours() {
+fn configured_names_count_as_codex_and_other_homes_are_ignored() {
     let lab = Lab::new();
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
@@ -280,7 +280,7 @@ fn other_names_can_be_codex_and_other_homes_are_not_ours() {
 }
 
 #[test]
-fn who_ends_within_the_grace_period_is_not_asked_about() {
+fn a_process_that_ends_within_the_grace_period_causes_no_question() {
     let lab = Lab::new();
     let mut codex = lab.codex();
     let settings = ShutdownSettings {
@@ -332,7 +332,7 @@ fn a_codex_of_another_user_is_never_ended() {
 }
 
 #[test]
-fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
+fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
@@ -397,7 +397,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
 }
 
 #[test]
-fn the_question_can_be_asked_in_a_window() {
+fn the_question_can_be_a_window() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -441,7 +441,7 @@ fn the_question_can_be_asked_in_a_window() {
 }
 
 #[test]
-fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
+fn real_codex_is_ended_during_a_turn_with_its_launcher() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -504,7 +504,7 @@ fn terminal(codex: &RealCodex, home: &Path, backend: &MockBackend, user_home: &P
 }
 
 #[test]
-fn a_real_terminal_interface_is_ended() {
+fn real_terminal_interface_is_ended() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -537,7 +537,7 @@ fn a_real_terminal_interface_is_ended() {
 }
 
 #[test]
-fn a_real_app_server_is_ended() {
+fn real_app_server_is_ended() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -551,7 +551,7 @@ fn a_real_app_server_is_ended() {
 }
 
 #[test]
-fn a_real_daemon_is_stopped_by_codex_itself() {
+fn real_daemon_is_stopped_by_codex_itself() {
     let Some(codex) = RealCodex::get() else {
         return;
     };

@@ -134,7 +134,7 @@ fn status_shows_the_live_windows_and_records_them() {
 }
 
 #[test]
-fn windows_are_those_that_the_server_declares() {
+fn any_number_of_windows_of_the_server_is_shown() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -187,7 +187,7 @@ fn an_exhausted_account_is_available_when_its_last_exhausted_window_resets() {
 }
 
 #[test]
-fn an_api_key_has_no_windows_and_nobody_is_asked() {
+fn an_api_key_has_no_windows_and_starts_no_probe() {
     let Some(world) = World::signed_out() else {
         return;
     };
@@ -211,7 +211,7 @@ fn an_api_key_has_no_windows_and_nobody_is_asked() {
 }
 
 #[test]
-fn signed_out_nothing_is_started_and_nothing_is_written() {
+fn a_signed_out_home_starts_no_probe_and_writes_nothing() {
     let Some(world) = World::signed_out() else {
         return;
     };
@@ -223,7 +223,7 @@ fn signed_out_nothing_is_started_and_nothing_is_written() {
 }
 
 #[test]
-fn of_a_login_that_only_codex_may_know_codex_is_asked() {
+fn a_login_that_only_codex_can_read_is_probed() {
     let Some(world) = World::signed_out() else {
         return;
     };
@@ -246,7 +246,7 @@ fn of_a_login_that_only_codex_may_know_codex_is_asked() {
 }
 
 #[test]
-fn failures_of_the_server_are_told_apart() {
+fn failures_of_the_server_are_distinguished() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -271,7 +271,7 @@ fn failures_of_the_server_are_told_apart() {
 }
 
 #[test]
-fn a_spent_login_is_told_from_being_signed_out() {
+fn a_revoked_login_differs_from_being_signed_out() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -283,7 +283,7 @@ fn a_spent_login_is_told_from_being_signed_out() {
 }
 
 #[test]
-fn offline_the_newest_figure_is_shown_with_its_age() {
+fn offline_status_shows_the_newest_figure_with_its_age() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -317,7 +317,7 @@ fn offline_the_newest_figure_is_shown_with_its_age() {
 }
 
 #[test]
-fn a_silent_network_ends_with_the_deadline_and_leaves_nobody() {
+fn a_silent_network_ends_at_the_time_limit_without_leftover_processes() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -333,7 +333,7 @@ fn a_silent_network_ends_with_the_deadline_and_leaves_nobody() {
 }
 
 #[test]
-fn a_status_that_is_interrupted_leaves_nobody() {
+fn an_interrupted_status_leaves_no_processes() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -370,7 +370,7 @@ fn a_login_that_is_renewed_during_the_probe_is_kept() {
 }
 
 #[test]
-fn a_hard_linked_login_is_not_put_at_risk() {
+fn a_hard_linked_login_is_not_probed() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -419,7 +419,7 @@ fn in_keyring_mode_auth_json_is_not_taken_for_the_login() {
 }
 
 #[test]
-fn dry_run_asks_nobody_and_writes_nothing() {
+fn dry_run_starts_no_probe_and_writes_nothing() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -459,7 +459,7 @@ pub(crate) fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
 }
 
 #[test]
-fn each_window_is_a_bar_with_its_reset_and_the_source_is_named() {
+fn each_window_is_a_bar_with_reset_and_source() {
     let (env, _fake) = with_fake(
         &window(100.0, 300, "2026-11-20T15:55:00Z"),
         &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
@@ -478,7 +478,7 @@ fn each_window_is_a_bar_with_its_reset_and_the_source_is_named() {
 }
 
 #[test]
-fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
+fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     let (mut env, fake) = with_fake(
         &window(100.0, 300, "2026-11-20T15:55:00Z"),
         &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
@@ -511,7 +511,7 @@ fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
 }
 
 #[test]
-fn without_codex_what_is_known_is_shown() {
+fn without_codex_recorded_figures_are_shown() {
     let run = without_codex().run(["status"]).code(6);
     insta::assert_snapshot!(run, @"
     exit 6
@@ -525,7 +525,7 @@ fn without_codex_what_is_known_is_shown() {
 }
 
 #[test]
-fn a_login_that_is_no_json_is_named_and_left_alone() {
+fn an_invalid_login_is_reported_and_unchanged() {
     let env = TestEnv::new();
     env.write("home/.codex/auth.json", [0; 16]);
     let before = env.tree("home");
