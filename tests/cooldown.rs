@@ -1,4 +1,4 @@
-//! `cooldown`: what is known, held and released; and how `cooldown.json` survives.
+//! Tests of `cooldown`: observations and holds, and damage of `cooldown.json`.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};

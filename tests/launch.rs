@@ -1,5 +1,5 @@
-//! `launch`, `resume` and `launches` with a program in the place of Codex: what it is given, what it
-//! gives back, what is recorded.
+//! Tests of `launch`, `resume` and `launches` with a script in place of Codex: its arguments and
+//! environment, its exit code, the records.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Writes a program `codex` whose run is this script. It knows `--no-daemon`.
+/// Writes a program `codex` that runs this script, and has `--no-daemon` in its help.
 fn codex(env: &TestEnv, script: &str) {
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '  --no-daemon  alone'; exit 0; fi\n{script}\n"
@@ -22,12 +22,12 @@ fn codex(env: &TestEnv, script: &str) {
     write_program(&env.path("bin/codex"), &text);
 }
 
-/// Records its arguments and what decides the account.
+/// A script that records its arguments, and the variables and login that decide the account.
 const TELL: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args"
 printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}" > "$HOME/env"
 cat "$CODEX_HOME/auth.json" > "$HOME/login""#;
 
-/// A world at the time of the system: rollouts are told by when they were made.
+/// A test environment with the real clock, because rollouts are bound by their creation time.
 fn world() -> TestEnv {
     let mut env = alice_and_bob();
     env.unset("CODEX_MANAGER_NOW");
@@ -151,7 +151,7 @@ fn an_isolated_launch_shares_everything_but_the_login() {
     assert_eq!(fs::read_to_string(history).unwrap(), "said\n");
     assert!(!isolated.join("auth.json").exists(), "the login is back");
     assert_eq!(launches(&env)[0]["isolated"], true);
-    // A file of Codex's that holds no login may be open to others; the folder is not.
+    // Codex's files without a login may be readable for other users; the folder is not.
     let _ = env.run(["doctor", "--json"]);
 }
 
@@ -187,7 +187,7 @@ fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
 #[test]
 fn a_program_that_cannot_start_leaves_a_settled_record_and_returns_the_login() {
     let env = world();
-    // Executable, and no program: the interpreter is missing.
+    // An executable file that cannot run: its interpreter is missing.
     write_program(&env.path("bin/codex"), "#!/nonexistent/interpreter\n");
     let run = env.run(["launch", "home", "--isolated"]).code(1);
     assert!(run.stderr.contains("bin/codex"), "{run}");
@@ -208,7 +208,7 @@ fn recommended_uses_the_account_of_recommend() {
     assert_eq!(launches(&env)[0]["profile"], *profile);
 }
 
-/// Waits until this file is there: Codex has come so far.
+/// Waits until this file exists, which the script creates.
 #[track_caller]
 fn wait_for(path: &Path) {
     let end = Instant::now() + Duration::from_secs(30);
@@ -268,7 +268,7 @@ fn sigterm_reaches_codex_and_its_signal_is_reported() {
     processes::signal("TERM", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert_eq!(text(&env, "got"), "term\n");
-    // Killed by a signal: so are we, as a shell would see it.
+    // Codex ended by a signal, so the manager ends by the same signal, as a shell expects.
     codex(&env, "kill -KILL $$");
     use std::os::unix::process::ExitStatusExt;
     let mut command = env.command(["launch", "home"]);
@@ -277,7 +277,7 @@ fn sigterm_reaches_codex_and_its_signal_is_reported() {
     assert_eq!(launches(&env)[0]["exit_code"], 137);
 }
 
-/// A tmux server of this test alone, with bash in a window of 100 × 30. Ended on drop.
+/// A private tmux server, with bash in a window of 100 × 30. Ended on drop.
 struct Tmux<'a> {
     env: &'a TestEnv,
 }
@@ -365,7 +365,7 @@ fn ctrl_c_goes_to_codex_and_ctrl_z_stops_both() {
     tmux.keys(&["echo SHELL-$((6*7))", "Enter"]);
     tmux.wait_for("SHELL-42");
     tmux.keys(&["fg", "Enter"]);
-    // What is typed before the shell has handed the terminal over is the shell's.
+    // Keys that are typed before the shell has handed over the terminal go to the shell.
     tmux.wait_until(|| {
         tmux.run(&["display", "-p", "#{pane_current_command}"])
             .contains("codex")
@@ -382,7 +382,7 @@ fn ctrl_c_goes_to_codex_and_ctrl_z_stops_both() {
     assert_eq!(launches(&env)[0]["exit_code"], 7);
 }
 
-/// What makes a rollout as Codex would, in the home that it is given.
+/// Returns a script that writes rollouts as Codex does, in `$CODEX_HOME`.
 fn write_rollout(cwd: &Path, account: &str, count: usize) -> String {
     let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta", "payload": {
         "id": "ID", "timestamp": "2026-11-21T08:00:00Z", "cwd": cwd, "source": "exec",
@@ -421,7 +421,7 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
     assert_eq!(profiles[1]["session"], Value::Null);
     let current = env.run(["current", "--json"]).code(0).json();
     assert_eq!(current["session"]["session_id"], launch["session_id"]);
-    // It decides nothing.
+    // The usage does not affect the state of the account.
     let known = env.run(["cooldown", "--json"]).code(0).json();
     assert!(
         known["accounts"]
@@ -446,7 +446,7 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
     let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta",
         "payload": {"id": id, "cwd": "/", "source": "cli"}});
     env.write(&path, format!("{meta}\n"));
-    // A program of this name, so that its open files are looked at.
+    // The program has to have this name, so that its open files count.
     let copy = env.path("bin/codex");
     fs::copy("/bin/sh", &copy).unwrap();
     let file = env.path(&path).display().to_string();
@@ -624,7 +624,7 @@ fn an_export_contains_the_launch_registry() {
     assert_eq!(launches(&other).len(), 1);
 }
 
-/// The files below `sessions/` that a command opens.
+/// Returns the files below `sessions/` that a command opens, by strace.
 fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let log = env.path("trace");
     let plain = env.command(args);
@@ -663,7 +663,7 @@ fn listing_opens_only_bound_rollouts_and_binds_once() {
     ] {
         assert_eq!(opened(&env, command), Vec::<String>::new(), "{command:?}");
     }
-    // A wrapper that was killed: the next list looks once, at the day of the launch alone.
+    // After the wrapper was killed, the next list reads only the day folder of the launch, and only once.
     let registry = env.manager_home().join("launches.jsonl");
     let lines = fs::read_to_string(&registry).unwrap();
     let last = lines.lines().last().unwrap();
@@ -740,7 +740,7 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     assert_eq!(text(&env, "login"), kept(&env, "home"));
     assert_eq!(live(&env), kept(&env, "work"), "nothing was switched");
     assert_eq!(launches(&env)[0]["isolated"], true);
-    // Elsewhere, and for what runs no conversation: Codex itself, without a record.
+    // In other folders, and for subcommands without a conversation, Codex runs without a record.
     let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
     assert_eq!(text(&env, "args"), "<hi>");
     let _ = run_in(&folder, &["launch", "--if-folder", "--", "login", "status"]).code(0);
@@ -749,7 +749,7 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     // A plain launch takes the account of the folder as well.
     let _ = run_in(&folder, &["launch"]).code(0);
     assert_eq!(live(&env), kept(&env, "home"));
-    // A file of a repository counts only where its folder is trusted.
+    // A file in a repository counts only if its folder is trusted.
     fs::write(folder.join(".codex-account"), "work\n").unwrap();
     let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
     assert_eq!(run.json()["profile"], "home");

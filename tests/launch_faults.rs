@@ -1,7 +1,7 @@
-//! I2, I3: every call that changes a disk fails or is the last one, in turn, in a launch: the login
-//! stays usable wherever it was on its way.
+//! I2, I3: in a launch each call that changes a disk fails, or is the last one before a kill. The login
+//! stays usable in each case.
 //!
-//! Codex is a shell here, which renews its login as Codex does. The points are sampled as in
+//! Codex is a shell script here, which renews its login as Codex does. The points are sampled as in
 //! [`faults`](crate::faults).
 
 #![allow(
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs as `codex exec`: the shell below `bin` is called `codex`, and `exec` is the script that it is
-/// given. It presents its refresh token, which is good once, and stores the next one by one rename.
+/// The script of `codex exec`: the shell in `bin` has the name `codex`, and `exec` is its script. It
+/// presents its refresh token, which is valid once, and stores the next one by one rename.
 const RENEWING: &str = r#"
 server="${0%exec}server"
 current=$(cat "$server/current")
@@ -40,7 +40,7 @@ mv "$CODEX_HOME/.auth-next" "$CODEX_HOME/auth.json"
 [ ! -e "$server/after" ] || . "$server/after"
 "#;
 
-/// Alice live, Bob in a profile, and a Codex that renews the login of Bob whenever it runs.
+/// A test environment: Alice is live, Bob has a profile, and Codex renews the login at each run.
 struct World {
     env: TestEnv,
     generation: u64,
@@ -65,7 +65,7 @@ impl World {
         SignIn::bob().generation(generation).issued_at(made)
     }
 
-    /// What the next renewal gives; call it before each launch.
+    /// Prepares the answer to the next renewal; to be called before each launch.
     fn prepare(&mut self) {
         self.generation += 1;
         let next = Self::login(self.generation);
@@ -73,12 +73,12 @@ impl World {
         self.env.write("server/next", next.refresh_token());
     }
 
-    /// The refresh token that is not spent.
+    /// Returns the refresh token that is not spent yet.
     fn current(&self) -> String {
         fs::read_to_string(self.env.path("server/current")).expect("a token")
     }
 
-    /// Waits for a Codex that a killed launch has left.
+    /// Waits for the end of a Codex that a killed launch has left.
     #[track_caller]
     fn rest(&self) {
         let mut homes = isolated_homes(&self.env.manager_home());
@@ -89,8 +89,8 @@ impl World {
         assert!(left.is_empty(), "{left:?}");
     }
 
-    /// A launch that nothing happens to: the token that Codex finds is not spent, and the next one
-    /// is back in the profile.
+    /// Checks an undisturbed launch: Codex finds an unspent token, and the next token is saved in the
+    /// profile.
     #[track_caller]
     fn check(&mut self, told: &str) {
         self.rest();
@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-/// Looks at how a launch ended that something happened to.
+/// Checks the exit of a launch with a fault.
 #[track_caller]
 fn check_end(output: &Output, fault: Fault, told: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -167,7 +167,7 @@ fn i2_i3_an_isolated_launch_keeps_the_login_if_any_call_fails() {
     report(points.len(), tried, &missed);
 }
 
-/// A manager home on a disk of its own, where mounting is permitted.
+/// A test environment whose manager home is on its own disk. `None` if mounting is not permitted.
 fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
     let env = TestEnv::new();
     let mount = Mount::small(&env.manager_home(), kib)?;
@@ -206,7 +206,7 @@ fn i3_a_login_without_space_in_its_profile_stays_isolated() {
     );
     world.env.write("server/after", fill);
     let args = ["launch", "bob", "--isolated", "--", "exec"];
-    // Codex is told nothing of it: it ended well.
+    // The exit code is that of Codex, which was successful.
     let ended = world.env.run(args);
     assert!(ended.stderr.contains("No space left"), "{ended}");
     let [kept] = &isolated_logins(&world.env.manager_home())[..] else {

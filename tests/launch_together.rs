@@ -1,5 +1,5 @@
-//! Launches at the same time, with the real Codex: several accounts, several of one account, and
-//! what other commands do meanwhile.
+//! Concurrent launches with the real Codex: of several accounts, of one account, and beside other
+//! commands.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -21,7 +21,7 @@ fn isolated(account: &str) -> [&str; 3] {
     ["launch", account, "--isolated"]
 }
 
-/// The login of this isolated account, wherever it is: where it may not be is an error.
+/// Returns the isolated home with a login; panics unless there is exactly one.
 #[track_caller]
 fn only_isolated_home(lab: &Lab) -> PathBuf {
     let logins = isolated_logins(&lab.world.manager_home());
@@ -31,14 +31,14 @@ fn only_isolated_home(lab: &Lab) -> PathBuf {
     login.parent().expect("a home").to_path_buf()
 }
 
-/// Everything but locks, logs and the times of folders.
+/// Returns all files except for locks, logs and the times of folders.
 fn world(lab: &Lab) -> Tree {
     let mut tree = lab.world.tree("home");
     tree.0.retain(|path, text| {
         path.extension().is_none_or(|e| e != "lock")
             && path.file_name().is_none_or(|n| n != ".lock")
             && !path.starts_with(".codex-manager/logs")
-            // What a Codex that runs writes at any moment.
+            // A running Codex writes here at any time.
             && !path.iter().any(|part| part == "shell_snapshots")
             && !text.starts_with("folder")
     });
@@ -153,7 +153,7 @@ fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() 
             .count(),
         2
     );
-    // The first one ends, by itself as far as it can tell; the login stays for the other.
+    // The first launch ends; the login stays for the other one.
     crate::support::processes::signal("KILL", first.codex());
     let _ = first.end();
     assert_eq!(only_isolated_home(&lab), home);
@@ -252,7 +252,7 @@ fn profiles_can_be_managed_while_their_account_runs_isolated() {
     };
     let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
     let home = only_isolated_home(&lab);
-    // Nothing is asked with a login that another Codex has.
+    // A login that a running Codex uses is not probed.
     lab.backend.forget_requests();
     let status = lab.manager(["status", "--all", "--json"]).code(6);
     assert!(status.stderr.contains("isolated home"), "{status}");
@@ -301,7 +301,7 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
         assert!(refused.stderr.contains(&pid), "{refused}");
         assert_same_tree(&before, &world(&lab));
     }
-    // A killed launch gives the login back first.
+    // The login of a killed launch is returned first.
     running.kill_wrapper();
     lab.backend.account("acct-bob").release_turns();
     running.rest();
@@ -335,7 +335,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
     );
     let hint = refused.stderr.replace('\n', " ");
     assert!(hint.contains("codex app-server daemon stop"), "{refused}");
-    // Running there again is no second owner.
+    // A second launch there creates no second owner.
     let args = [&isolated("bob")[..], &EXEC].concat();
     let mut again = Running::start(&lab.world, &args);
     assert_eq!(again.end(), 0, "{}", again.printed());
@@ -356,7 +356,7 @@ fn an_account_without_ids_uses_the_same_isolated_home() {
     let args = [&isolated("bob")[..], &EXEC].concat();
     let _ = lab.manager(args).code(0);
     let row = launches(&lab).remove(0);
-    // As recorded when its login named no ids.
+    // A record of the time when its login had no ids.
     let path = lab.world.manager_home().join("launches.jsonl");
     let known = r#","account_id":"acct-bob","user_id":"user-bob""#;
     let text = registry(&lab);
@@ -378,7 +378,7 @@ fn a_conversation_of_another_account_is_not_bound_to_the_launch() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
-    // Somebody signs in to another account before Codex reads the login.
+    // The user signs in to another account before Codex reads the login.
     let other = lab.world.write("bob.json", auth_json(&SignIn::bob()));
     let script = format!(
         "#!/bin/sh\ncp {} $CODEX_HOME/auth.json\nexec {} \"$@\"\n",

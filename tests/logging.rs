@@ -1,4 +1,4 @@
-//! The log of runs that nobody watches: whole lines, no tokens, and nothing of others is touched.
+//! Tests of the log of unattended runs: whole lines, no tokens, and no other files are touched.
 
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
@@ -32,7 +32,7 @@ fn folder(root: &Path) -> PathBuf {
     root.join("manager/logs")
 }
 
-/// The files of a folder that do not begin with a dot.
+/// Returns the names in a folder that do not begin with a dot.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut names: Vec<_> = entries
@@ -186,7 +186,7 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     for name in theirs {
         std::fs::write(folder.join(name), name).expect("write");
     }
-    // A folder and a link of our name are not ours either.
+    // A folder and a link with the name of a log are no logs.
     std::fs::create_dir(folder.join("codex-manager-desk-1-é-2026-11-02.log")).expect("folder");
     let outside = root.path().join("outside");
     std::fs::write(&outside, "x").expect("write");
@@ -200,7 +200,7 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     write("2026-11-20");
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
-        assert!(after.contains(name), "{name} is not ours");
+        assert!(after.contains(name), "{name} was touched");
     }
     assert_eq!(text_of(&outside), "x");
     assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));
@@ -210,7 +210,7 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
         let is_kept = after.contains(&format!("{name}.zip"));
         assert_eq!(is_kept, name.contains("2026-11-19"), "{name}: {after:?}");
     }
-    // The zip holds the very lines, and is as private as they were.
+    // The zip file contains exactly the lines, and has the same mode.
     let path = folder.join("codex-manager-desk-1-é-2026-11-19.1.log.zip");
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).expect("open")).expect("a zip");
     let packed = std::io::read_to_string(zip.by_index(0).expect("an entry")).expect("text");
@@ -218,7 +218,7 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     let mode = path.metadata().expect("stat").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // A week after, all of that is gone, packed or not.
+    // A week later all of these are removed, compressed or not.
     write("2026-12-20");
     let left: Vec<_> = names(&folder)
         .into_iter()
@@ -257,7 +257,7 @@ fn concurrent_writers_lose_no_line_and_no_file() {
         format: LogFormat::Json,
         ..LogSettings::default()
     };
-    // Each with its own files and locks: to the system they are as apart as processes.
+    // Each writer has its own file descriptors and locks, as separate processes would.
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let (settings, world) = (&settings, world(root.path(), "2026-11-20"));
@@ -343,7 +343,7 @@ fn a_log_that_cannot_be_written_is_reported_and_stops_nothing() {
     assert_eq!(text_of(&target), "theirs");
 }
 
-/// The only log that a scheduled run has written.
+/// Returns the text of the only log, which a scheduled run has written.
 fn run_log(env: &TestEnv) -> String {
     let folder = env.manager_home().join("logs");
     let names = names(&folder);

@@ -1,4 +1,4 @@
-//! The test support itself: the mock backend, the sign-ins, the real Codex against both, and the fake one.
+//! Tests of the test support: the mock backend, the sign-ins, the real Codex with both, the fake Codex.
 
 #![allow(
     clippy::disallowed_methods,
@@ -168,7 +168,7 @@ fn auth_json_is_written_with_mode_0600() {
 fn a_refresh_token_works_once_and_its_reuse_is_recorded() {
     let backend = MockBackend::start();
     let refresh = |token: &str| {
-        // In chunks, as no length is known to a client that streams.
+        // In chunks, as a streaming client sends.
         let body = json!({"refresh_token": token}).to_string();
         let (a, b) = body.split_at(5);
         let (x, y) = (a.len(), b.len());
@@ -242,7 +242,7 @@ fn the_backend_stops_with_pending_turns_delays_and_blackholes() {
     }
     assert!(
         TcpStream::connect(&address).is_err(),
-        "nobody listens any more"
+        "the port is still open"
     );
 }
 
@@ -865,7 +865,7 @@ fn fake_codex_is_killed_when_dropped() {
         }
         drop(talk.child.stdin.take());
         drop(fake);
-        // Ends only when nobody holds stdout any more.
+        // Ends only when no process has stdout open any more.
         assert_eq!(talk.lines.by_ref().count(), 0);
         talk.child.wait().expect("it ends");
     }

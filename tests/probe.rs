@@ -1,4 +1,4 @@
-//! The probe against a Codex that misbehaves in every way the real one cannot be made to.
+//! Tests of the probe against a fake Codex with the errors that the real Codex cannot be made to show.
 
 use crate::support::fake_codex::{Behaviour, FakeCodex, account_read, rate_limits_read};
 use crate::support::mock_backend::MockBackend;
@@ -18,8 +18,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Asks `fake` with this deadline, and holds what must be so whatever it does: the deadline is kept
-/// and nothing is left running.
+/// Probes `fake` with this time limit. Checks that the limit is kept and no process is left.
 fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
     let home = tempfile::tempdir().expect("a home");
     write_auth(home.path(), &SignIn::alice());
@@ -59,7 +58,7 @@ fn limits_of(answer: &Value) -> AccountLimits {
     ask(&fake, LONG).limits.expect("limits")
 }
 
-/// What a window is called and how much of it is used.
+/// Formats each window as limit id, label and used percentage.
 fn shown(limits: &AccountLimits) -> Vec<String> {
     let windows = limits.windows.iter();
     windows
@@ -348,7 +347,7 @@ fn the_child_gets_no_other_login_from_the_environment() {
 
 #[test]
 fn a_login_that_is_being_renewed_gets_more_time() {
-    // The fake answers `initialize` only after the deadline, as Codex does behind a slow server.
+    // The fake answers `initialize` after the time limit, as Codex does with a slow server.
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("slow");
     let fake = fake(&folder);
@@ -390,7 +389,7 @@ fn an_account_of_an_unknown_kind_is_no_chatgpt_login() {
     assert_eq!((account.kind, account.identity()), (None, None));
 }
 
-/// Passes connections on to `to`; what comes back is held up by `delay`.
+/// Forwards connections to `to`; delays the answers by `delay`. Returns the address of the proxy.
 fn slow_way_back(to: String, delay: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -474,7 +473,7 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
         env = env.with(&name, value);
     }
     let program = Program::find(Some(codex.launcher()), &env).expect("codex");
-    // The server has spent the token before the patience is over.
+    // The server has spent the token before the renewal times out.
     let options = ProbeOptions {
         program: &program,
         home: &home,

@@ -1,5 +1,5 @@
-//! Jobs for the system's scheduler: what is written is what that scheduler reads, and nothing of
-//! others is touched.
+//! Tests of jobs for the system's scheduler: the scheduler parses exactly the intended words, and files
+//! of the user are not touched.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::write_program;
@@ -39,7 +39,7 @@ fn place<'a>(scheduler: Scheduler, words: &[String; 3], env: &'a Environment) ->
     }
 }
 
-/// Names of folders with what formats trip over.
+/// Names of folders with special characters of all formats.
 fn name() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just(" ".to_owned()),
@@ -76,7 +76,7 @@ fn entry(words: &[String; 3], when: Trigger, place: &JobContext<'_>) -> JobDefin
     JobDefinition::new(options, place).expect("an entry")
 }
 
-/// A line of a unit taken apart as systemd.syntax(7) and systemd.service(5) say.
+/// Splits a line of a unit by the rules of systemd.syntax(7) and systemd.service(5).
 fn systemd_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut chars = line.chars().peekable();
@@ -103,7 +103,7 @@ fn systemd_words(line: &str) -> Vec<String> {
     words
 }
 
-/// What is left of an argument after variables were put in; there are none to put in.
+/// Expands the variables in an argument. There must be none, only `$$`.
 fn without_variables(word: &str) -> String {
     let halves: Vec<_> = word.split("$$").collect();
     assert!(halves.iter().all(|half| !half.contains('$')), "{word}");
@@ -116,7 +116,7 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The texts of the elements of an XML document, each with its name, in order.
+/// Returns the name and text of each element of an XML document, in order.
 fn xml_texts(text: &str) -> Vec<(String, String)> {
     use quick_xml::events::Event;
     let mut reader = quick_xml::Reader::from_str(text);
@@ -138,7 +138,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
                     "amp" => '&',
                     "lt" => '<',
                     "gt" => '>',
-                    other => panic!("an entity of nobody: {other}"),
+                    other => panic!("an undefined entity: {other}"),
                 };
                 open.last_mut().expect("inside").1.push(c);
             }
@@ -152,7 +152,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
     }
 }
 
-/// What a program of Windows makes of its command line (`CommandLineToArgvW`).
+/// Splits a command line as Windows programs do (`CommandLineToArgvW`).
 fn windows_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -279,7 +279,7 @@ proptest! {
 }
 
 proptest! {
-    // Each case makes a dozen files durable.
+    // Each case fsyncs a dozen files.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
@@ -393,7 +393,7 @@ fn the_next_run_is_parsed_from_systemctl() {
     }
 }
 
-/// A world with a systemctl that notes what it is told, and enables as the real one does.
+/// A test environment with a `systemctl` that records its arguments, and enables timers as the real one.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let noted = env.path("told");
@@ -460,7 +460,7 @@ fn install_show_and_remove() {
     backup  enabled  daily at 03:30  Sat 21 Nov 03:30, in 15 h 30 min
     --- stderr
     ");
-    // A second time nothing is written.
+    // The second installation writes nothing.
     let installed = env.tree("home");
     let again = env.run([
         "schedule", "install", "backup", "--daily", "03:30", "--json",
@@ -521,12 +521,12 @@ fn sync_is_a_dry_run_unless_installed_with_apply() {
     assert_eq!(shown["jobs"][0]["apply"], true);
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
     assert_eq!(shown["jobs"][0]["enabled"], false);
-    // Another shell may well have another PATH.
+    // Another PATH in the current shell does not matter.
     let mut elsewhere = env.command(["schedule", "show", "sync", "--json"]);
     let said = elsewhere.env("PATH", "/bin").output().unwrap();
     let shown: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
-    // Another home, and it is what it was no more.
+    // With another home the job is out of date.
     let other = env.path("other").into_os_string().into_string().unwrap();
     let shown = env.run(["schedule", "show", "sync", "--codex-home", &other, "--json"]);
     assert_eq!(shown.code(0).json()["jobs"][0]["up_to_date"], false);
@@ -614,7 +614,7 @@ fn a_file_of_the_user_is_neither_replaced_nor_removed() {
     }
     let _ = env.run(["schedule", "show"]).code(5);
     assert_same_tree(&before, &env.tree("home"));
-    // A link that leads nowhere is somebody's too.
+    // A dangling link belongs to the user, too.
     std::fs::remove_file(env.path(theirs)).unwrap();
     std::os::unix::fs::symlink("/nonexistent", env.path(theirs)).unwrap();
     let _ = env.run(["schedule", "install", "backup"]).code(5);

@@ -1,4 +1,4 @@
-//! `status`, mostly with the real Codex against a backend of our own.
+//! Tests of `status`, mostly with the real Codex against a mock backend.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
@@ -15,14 +15,14 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// A world with the real Codex on `PATH`, by the real clock, and a backend that it talks to.
+/// A test environment with the real Codex on `PATH`, the real clock, and a mock backend.
 struct World {
     env: TestEnv,
     backend: MockBackend,
 }
 
 impl World {
-    /// `None`, said on stdout, where the real Codex cannot be had.
+    /// Signs in. `None`, with a note on stdout, if the real Codex is not available.
     fn signed_in(sign_in: &SignIn) -> Option<Self> {
         let world = Self::signed_out()?;
         signed_in_home(&world.env.codex_home(), &world.backend, sign_in);
@@ -49,7 +49,7 @@ impl World {
         self.backend.account("acct-alice").set(alter);
     }
 
-    /// Runs `status --json`; afterwards nobody uses the home.
+    /// Runs `status --json`, and checks that no process uses the home afterwards.
     fn status(&self) -> Run {
         let run = self.env.run(["status", "--json"]);
         assert_eq!(find_holders(&self.env.codex_home(), &[]), [], "{run}");
@@ -231,7 +231,7 @@ fn a_login_that_only_codex_can_read_is_probed() {
     let run = world.status().code(6);
     assert_eq!(problem(&run), "not signed in");
 
-    // One that this program cannot read, and Codex can.
+    // A login that this program cannot read, but Codex can.
     let fake = FakeCodex::new(&world.env.path("fake"));
     let path = fake.path();
     let args = [
@@ -434,7 +434,8 @@ fn dry_run_starts_no_probe_and_writes_nothing() {
     assert_eq!(world.backend.requests(), []);
 }
 
-/// A world with a fake Codex that knows these windows of limit `codex`, and one of another.
+/// A test environment with a fake Codex that reports these windows of limit `codex`, and one window of
+/// another limit.
 pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCodex) {
     let mut env = TestEnv::new();
     let mut answer = rate_limits_read("acct-alice", 0, 0);
@@ -452,7 +453,7 @@ pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCod
     (env, fake)
 }
 
-/// A window as app-server gives it.
+/// A window in the JSON of app-server.
 pub(crate) fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
     let at = chrono::DateTime::parse_from_rfc3339(resets_at).expect("a time");
     json!({"usedPercent": used, "windowDurationMins": minutes, "resetsAt": at.timestamp()})
@@ -563,7 +564,7 @@ fn figures_of_another_account_are_not_recorded() {
     assert_eq!(entry(&env)["observation"], Value::Null);
 }
 
-/// Alice is signed in, and there is no Codex.
+/// A test environment in which Alice is signed in, without a Codex program.
 pub(crate) fn without_codex() -> TestEnv {
     let mut env = TestEnv::new();
     let bin = env.path("bin");

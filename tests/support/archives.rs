@@ -19,7 +19,7 @@ use codex_manager::io::progress::{Progress, Silent};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the next archive copies from the one before, unless a test says otherwise.
+/// The default options for copying members of the previous archive.
 pub(crate) const COPYING: ReuseOptions = ReuseOptions {
     verify: VerifyReused::All,
     rehash: false,
@@ -59,8 +59,8 @@ fn captured(
     Ok((taken, backups))
 }
 
-/// Takes the home of `env` into `backups/<name>` while `progress` is told of it, which may do something
-/// to the home meanwhile; gives what was left out, too.
+/// Archives the home of `env` as `backups/<name>` with this `progress`, which may change the home
+/// meanwhile. Returns the left-out files, too.
 pub(crate) fn take_while(
     env: &TestEnv,
     name: &str,

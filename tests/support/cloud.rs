@@ -57,16 +57,16 @@ struct Content {
     mtime: SystemTime,
 }
 
-/// What a machine's client knows of a file.
+/// The state of a file in the client of one machine.
 #[derive(Clone, Default)]
 struct Known {
     /// The version of the server that this machine has, 0 for none.
     version: u64,
-    /// What the client left in the folder.
+    /// The content that the client left in the folder.
     bytes: Option<Vec<u8>>,
     /// The whole file, while half of it lies in the folder.
     rest: Option<Content>,
-    /// What is gone for a while.
+    /// The content that is temporarily missing.
     hidden: Option<Content>,
 }
 
@@ -148,7 +148,7 @@ impl Cloud {
             .collect())
     }
 
-    /// Somebody puts the whole folder back to what it was; what came later stays.
+    /// Resets the whole folder to an earlier state; newer files stay.
     pub(crate) fn goes_back(&mut self, day: &Day) {
         for (path, content) in &day.0 {
             let file = self.files.entry(path.clone()).or_default();
@@ -299,7 +299,7 @@ enum Arrives {
     WithZeros,
 }
 
-/// Whether a run was stopped, before or after something was kept.
+/// Returns true if a run was interrupted, before or after it kept something.
 fn is_interrupted(error: &ApplyError) -> bool {
     match error {
         ApplyError::Interrupted => true,
@@ -320,12 +320,12 @@ fn conflict_name(path: &str, n: u64, chance: u64, machine: &str) -> String {
     format!("{stem}{mark}.{end}")
 }
 
-/// How far the world has come to rest.
+/// The phase of the end of a simulation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Not at all.
+    /// The simulation still runs normally.
     None,
-    /// Nobody writes any more, and everything arrives.
+    /// No machine writes any more, and all files arrive.
     Coming,
     /// All machines have learned of all.
     Reached,
@@ -339,7 +339,7 @@ pub(crate) struct Disk {
     skills_written: BTreeSet<String>,
 }
 
-/// What a machine that is killed unwinds with.
+/// The panic payload of a killed machine.
 struct Killed;
 
 /// A machine: a home, a manager home, its copy of the cloud folder, and a user.
@@ -366,11 +366,11 @@ pub(crate) struct Machine {
     pub(crate) skills_deleted: BTreeSet<String>,
     /// Skills of which `conflict.policy` has chosen a version, by path.
     pub(crate) skills_chosen: BTreeSet<String>,
-    /// At rest the user takes what nobody vouches for.
+    /// True if the user accepts files without attestation in the final phase.
     pub(crate) accepts_unlisted: bool,
-    /// What its last run found listed by others and not arrived.
+    /// The files that its last run found in other manifests and not in the folder.
     pub(crate) not_arrived: Vec<NotArrived>,
-    /// Whether its last run ended before it told the others what it wrote.
+    /// True if its last run ended before it published its manifest.
     pub(crate) is_untold: bool,
     runs: i64,
 }
@@ -434,7 +434,7 @@ impl Machine {
         }
     }
 
-    /// Whether its client has yet to bring a word of ours to the others.
+    /// Returns true if its client has not uploaded a manifest of this machine yet.
     pub(crate) fn has_unsent_words(&self) -> bool {
         let words = files_below(&self.cloud.join(".codex-manager")).into_iter();
         words
@@ -445,7 +445,7 @@ impl Machine {
             })
     }
 
-    /// What its disk has of the home and of the state.
+    /// Returns the contents of the home and of the state on its disk.
     pub(crate) fn disk(&self) -> Disk {
         let of = |folder: &Path| -> BTreeMap<String, Content> {
             let paths = files_below(folder).into_iter();
@@ -491,7 +491,7 @@ impl Machine {
         }
     }
 
-    /// At rest somebody has to decide.
+    /// Lets the user decide about conflicts in the final phase.
     pub(crate) fn decides_by_itself(&mut self) {
         use codex_manager::sync::config::ConflictPolicy;
         if self.config.conflict != ConflictPolicy::PreferCloud {
@@ -620,7 +620,7 @@ impl Machine {
             .collect()
     }
 
-    /// One thing that somebody does with Codex.
+    /// Simulates one action of the user in Codex.
     pub(crate) fn user_does_something(&mut self, rng: &mut Rng) {
         let at = self.tick(rng);
         let known = self.conversations();
@@ -688,7 +688,7 @@ impl Machine {
         }
     }
 
-    /// Somebody edits a skill, on a machine whose clock may be slow.
+    /// Simulates an edit of a skill, on a machine whose clock may be slow.
     pub(crate) fn edits_a_skill(&mut self, rng: &mut Rng) {
         let at = self.tick(rng);
         self.writes_skill(rng, at);
@@ -816,7 +816,7 @@ impl Machine {
         lines
     }
 
-    /// What should be the same on all machines: text by path, without the form.
+    /// Returns the contents that have to be equal on all machines: text by path, without the form.
     pub(crate) fn holds(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         for path in files_below(&self.home) {

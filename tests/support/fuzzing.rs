@@ -1,5 +1,5 @@
-//! What is tried with bytes that nobody meant: one function for each kind of input. The fuzz targets and the
-//! tests that keep what they found call the same.
+//! Runs arbitrary bytes through the parsers: one function for each kind of input. The fuzz targets
+//! and the regression tests call the same functions.
 
 use super::hostile::{Parts, gzip, with_manifest};
 use codex_manager::archive::ArchiveError;
@@ -33,7 +33,7 @@ pub(crate) const TARGETS: [(&str, Attempt); 5] = [
     ("metadata", metadata),
 ];
 
-/// What a reader gave of each file: its size and digest.
+/// The size and digest of each file that a reader returned.
 pub(crate) type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
 
 /// Path, size and digest of each file.
@@ -132,7 +132,7 @@ fn unpack_bytes(bytes: &[u8]) -> Result<(Contents, Read), ArchiveError> {
     unpack(&path)
 }
 
-/// All that a reader gives to whoever asks for everything.
+/// Reads everything that a reader offers.
 #[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
 pub(crate) fn unpack(path: &Path) -> Result<(Contents, Read), ArchiveError> {
     let archive = Archive::open(path)?;
@@ -161,7 +161,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(Contents, Read), ArchiveError> {
     Ok((contents, read))
 }
 
-/// Takes everything.
+/// A receiver that accepts every entry.
 #[derive(Default)]
 struct Collected {
     parts: Mutex<BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>>,

@@ -23,16 +23,16 @@ pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
     /// The kind: `0` file, `1` hard link, `2` link, `3` device, `5` folder, `6` pipe.
     pub(crate) kind: u8,
-    /// What a link points to.
+    /// The target of a link.
     pub(crate) target: Vec<u8>,
-    /// The content.
+    /// The content of a file.
     pub(crate) content: Vec<u8>,
     /// The size that the header tells, where it lies.
     pub(crate) told_size: Option<u64>,
 }
 
 impl Entry {
-    /// A file.
+    /// Creates the entry of a regular file.
     pub(crate) fn file(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         Self {
             name: name.as_ref().to_vec(),
@@ -119,7 +119,7 @@ pub(crate) struct Parts {
     pub(crate) entries: Vec<Entry>,
     /// The manifest; none for an archive of other programs.
     pub(crate) manifest: Option<Value>,
-    /// What stands in the manifest's place, where that is no JSON of ours.
+    /// The bytes in place of the manifest, if it is not valid JSON.
     pub(crate) manifest_bytes: Option<Vec<u8>>,
     /// Entries behind the manifest, in its member.
     pub(crate) behind_manifest: Vec<Entry>,
@@ -363,9 +363,9 @@ fn parent(name: &[u8]) -> &[u8] {
 pub(crate) struct Piece {
     /// Its part of the tar.
     pub(crate) tar: Vec<u8>,
-    /// What stands behind its gzip stream, within its length.
+    /// The bytes behind its gzip stream, within its length.
     pub(crate) tail: Vec<u8>,
-    /// What the index says that it holds.
+    /// The content according to the index.
     pub(crate) holds: Value,
 }
 
@@ -388,15 +388,15 @@ enum Kind {
     Files(Vec<u8>, bool),
 }
 
-/// Collects the members.
+/// Collects the members of an archive.
 #[derive(Default)]
 struct Cutter {
     pieces: Vec<Piece>,
     tar: Vec<u8>,
     kind: Kind,
-    /// How many entries the group under way has, as told.
+    /// The number of entries in the current group, as announced.
     count: usize,
-    /// How many folders and links, and how many files, were told so far.
+    /// The numbers of folders and links, and of files, announced so far.
     told: [usize; 2],
 }
 
@@ -444,7 +444,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// One gzip member.
+/// Compresses `bytes` as one gzip member.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     encoder.write_all(bytes).expect("compress");

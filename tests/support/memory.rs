@@ -1,8 +1,8 @@
-//! How much memory a command takes at its height.
+//! Measures the peak memory of a command.
 //!
-//! A system counts for a child what its parent had when the child was started. So the command is
-//! started by a second run of this test program, which is small; whatever other tests hold counts for
-//! nothing.
+//! The system counts the memory of the parent at the start of a child for the child. So a second,
+//! small process of this test program starts the command, and the memory of other tests does not
+//! count.
 
 use super::env::{Run, TestEnv};
 use std::fs::{self, File};

@@ -24,12 +24,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts it.
+    /// Starts the command in a terminal.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::open(command, 120, true)
     }
 
-    /// Starts it on a terminal of so many columns at which nobody sits.
+    /// Starts the command in a terminal of this width, without a user.
     pub(crate) fn watch(command: &mut Command, columns: u16) -> Self {
         Self::open(command, columns, false)
     }
@@ -89,12 +89,12 @@ impl Terminal {
         }
     }
 
-    /// Types this.
+    /// Types these keys into the terminal.
     pub(crate) fn type_keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("type");
     }
 
-    /// What was shown so far, in the order in which it was.
+    /// Returns the output so far, in its order.
     pub(crate) fn text(&self) -> String {
         plain(&self.screen.0.lock().expect("the screen"))
     }
@@ -111,7 +111,7 @@ impl Terminal {
         assert!(shown, "never shown: {wanted:?}\n{}", self.text());
     }
 
-    /// Whether this is shown within `limit`.
+    /// Waits until the output contains this text; false after `limit`.
     #[must_use]
     pub(crate) fn shows(&self, wanted: &str, limit: Duration) -> bool {
         let end = Instant::now() + limit;
@@ -142,7 +142,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Where the cursor is, what the terminal can do, and its colours.
+/// The answers of the terminal to queries: position of the cursor, capabilities, colours.
 const ANSWERS: [(&[u8], &[u8]); 5] = [
     (b"\x1b[6n", b"\x1b[1;1R"),
     (b"\x1b[c", b"\x1b[?62;c"),
