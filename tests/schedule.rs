@@ -609,7 +609,11 @@ fn a_file_of_the_user_is_neither_replaced_nor_removed() {
     let before = env.tree("home");
     for verb in ["install", "remove"] {
         let run = env.run(["schedule", verb, "backup"]).code(5);
-        assert!(run.stderr.contains("codex-manager did not make"), "{run}");
+        assert!(
+            run.stderr
+                .contains("codex-manager did not create this file"),
+            "{run}"
+        );
         assert!(run.stderr.contains("codex-manager-backup.timer"), "{run}");
     }
     let _ = env.run(["schedule", "show"]).code(5);

@@ -520,7 +520,7 @@ fn without_codex_recorded_figures_are_shown() {
     alice@example.com (plus, acct-alice)
     nothing is known of its quota
     --- stderr
-    warning: no live figure: no program on PATH: codex
+    warning: no live figure: not found on PATH: codex
     hint: install Codex, or name it with --codex-bin FILE
     ");
 }
