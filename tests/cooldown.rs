@@ -1,4 +1,4 @@
-//! `cooldown`: what is known, held and released; and how `cooldown.json` survives.
+//! Tests of `cooldown`: observations and holds, and damage of `cooldown.json`.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
@@ -37,7 +37,7 @@ fn account(env: &TestEnv, email: &str) -> Value {
 }
 
 #[test]
-fn the_json_has_the_keys_that_scripts_rely_on() {
+fn the_json_keys_are_stable() {
     let env = TestEnv::new();
     know(&env, &[entry("a@x.com", 91.0, "2026-11-23T07:08:00Z")]);
     let document = env.run(["cooldown", "--json"]).code(0).json();
@@ -73,7 +73,7 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
 }
 
 #[test]
-fn what_a_person_sees_is_aligned_at_80_columns() {
+fn the_table_is_aligned_at_80_columns() {
     let env = TestEnv::new();
     write_auth(
         &env.codex_home(),
@@ -166,7 +166,7 @@ fn times_are_local() {
 }
 
 #[test]
-fn nothing_known_is_an_empty_list_and_writes_nothing() {
+fn without_data_the_list_is_empty_and_nothing_is_written() {
     let env = TestEnv::new();
     let before = env.tree("");
     let run = env.run(["cooldown"]).code(0);
@@ -201,7 +201,7 @@ fn a_login_is_ok_while_it_is_live_or_in_a_profile() {
 }
 
 #[test]
-fn an_account_is_held_until_it_is_cleared_whatever_is_observed() {
+fn a_hold_lasts_until_it_is_cleared_despite_observations() {
     let mut env = TestEnv::new();
     know(
         &env,
@@ -237,7 +237,7 @@ fn an_account_is_held_until_it_is_cleared_whatever_is_observed() {
 }
 
 #[test]
-fn times_can_be_typed_in_many_ways_and_must_lie_ahead() {
+fn times_have_many_forms_and_must_be_in_the_future() {
     let env = TestEnv::new();
     know(&env, &[json!({"email": "a@x.com"})]);
     for (text, expected) in [
@@ -303,7 +303,7 @@ hint: the accounts are: alice@y.com, bob@x.com, work (alice@x.com)
 }
 
 #[test]
-fn the_live_account_can_be_held_before_anything_is_known_of_it() {
+fn the_live_account_can_be_held_before_its_first_observation() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
     let _ = env
@@ -315,7 +315,7 @@ fn the_live_account_can_be_held_before_anything_is_known_of_it() {
 }
 
 #[test]
-fn i10_eight_at_once_lose_no_update() {
+fn i10_eight_concurrent_updates_are_all_kept() {
     let env = TestEnv::new();
     let known: Vec<_> = (0..8)
         .map(|i| json!({"email": format!("a{i}@x.com")}))
@@ -361,7 +361,7 @@ fn i11_dry_run_writes_nothing() {
 }
 
 #[test]
-fn i13_a_damaged_file_is_read_around_with_a_warning_and_kept_by_a_write() {
+fn i13_a_damaged_file_is_a_warning_and_a_write_keeps_a_copy() {
     for damage in [
         "{\"schema\":1,\"accounts\":[{",
         "[]",
@@ -424,7 +424,7 @@ fn i13_a_newer_schema_is_refused_and_left_untouched() {
 }
 
 #[test]
-fn a_lost_file_is_made_again_from_the_inventory_and_the_sidecars() {
+fn a_lost_file_is_rebuilt_from_inventory_and_sidecars() {
     let mut env = TestEnv::new();
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
     let path = env.write("dumps/27nov_a@x.com_auth.json", "{}");
@@ -442,7 +442,7 @@ fn a_lost_file_is_made_again_from_the_inventory_and_the_sidecars() {
 }
 
 #[test]
-fn a_lost_file_still_knows_the_profiles() {
+fn a_lost_file_is_rebuilt_from_the_profiles() {
     let env = TestEnv::new();
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
     env.write("home/.codex-manager/profiles/work/auth.json", login);
@@ -461,7 +461,7 @@ fn a_lost_file_still_knows_the_profiles() {
 const PYTHON: &str = include_str!("../fixtures/python-manager/cooldown.json");
 
 #[test]
-fn the_python_tools_file_is_read_in_place_and_kept_by_the_first_write() {
+fn the_python_tools_file_is_read_in_place_and_copied_before_the_first_write() {
     let env = TestEnv::new();
     let path = env.write("home/.codex-manager/cooldown.json", PYTHON);
     let before = env.tree("home");
@@ -494,7 +494,7 @@ fn the_python_tools_file_is_read_in_place_and_kept_by_the_first_write() {
 }
 
 #[test]
-fn odd_entries_of_the_python_tool_are_left_out_with_a_warning() {
+fn invalid_entries_of_the_python_tool_are_skipped_with_a_warning() {
     let env = TestEnv::new();
     env.write(
         "home/.codex-manager/cooldown.json",
@@ -514,7 +514,7 @@ fn odd_entries_of_the_python_tool_are_left_out_with_a_warning() {
 }
 
 #[test]
-fn everything_can_be_read_in_a_manager_home_that_cannot_be_written() {
+fn a_read_only_manager_home_can_be_read() {
     let env = TestEnv::new();
     know(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
     let home = env.manager_home();

@@ -12,7 +12,7 @@ use codex_manager::context::Environment;
 use std::time::Duration;
 
 #[test]
-fn a_live_daemon_is_seen_asked_past_and_stopped() {
+fn a_running_daemon_is_found_bypassed_and_stopped() {
     let Some(codex) = RealCodex::get() else {
         return;
     };

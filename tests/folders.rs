@@ -1,4 +1,4 @@
-//! `folders.PATH` and `trusted.PATH`: one value per folder, set, shown and removed like any setting.
+//! Tests of the settings `folders.PATH` and `trusted.PATH`, which have one value per folder.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn file(env: &TestEnv) -> String {
     fs::read_to_string(env.path(FILE)).unwrap()
 }
 
-/// The settings of `config list --json` that have a folder.
+/// Returns the settings of `config list --json` that have a folder.
 fn listed(env: &TestEnv) -> Vec<Value> {
     let list = env.run(["config", "list", "--json"]).code(0).json();
     let settings = list["settings"].as_array().expect("settings").clone();
@@ -26,7 +26,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     let env = TestEnv::new();
     env.write(
         FILE,
-        "# mine\ntimezone = \"UTC\"\n\n[folders]\n# billed\n\"~/work\" = \"work\" # ours\n",
+        "# mine\ntimezone = \"UTC\"\n\n[folders]\n# billed\n\"~/work\" = \"work\" # kept\n",
     );
     let before = file(&env);
     let run = env
@@ -71,7 +71,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
         let run = env.run(["config", "get", key]).code(0);
         assert_eq!((run.stdout.trim_end(), &*run.stderr), (value, ""), "{key}");
     }
-    // No command takes them for a mistake.
+    // No command reports them as unknown settings.
     let run = env.run(["list-backups"]).code(0);
     assert!(!run.stderr.contains("config.toml"), "{run}");
     let _ = env.run(["config", "unset", "folders.~/work/a.b c"]).code(0);
@@ -85,7 +85,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
 }
 
 #[test]
-fn a_folder_has_one_entry_regardless_of_its_spelling() {
+fn a_folder_has_one_entry_in_any_spelling() {
     let env = TestEnv::new();
     let home = env.path("home");
     let whole = format!("folders.{}/work/", home.display());
@@ -109,7 +109,7 @@ fn a_folder_has_one_entry_regardless_of_its_spelling() {
 }
 
 #[test]
-fn a_key_without_a_folder_and_an_invalid_profile_name_are_refused() {
+fn keys_without_a_folder_and_invalid_profile_names_are_refused() {
     let env = TestEnv::new();
     env.write(FILE, "timezone = \"UTC\"\n");
     let before = env.tree("home");
@@ -139,7 +139,7 @@ fn a_key_without_a_folder_and_an_invalid_profile_name_are_refused() {
 }
 
 #[test]
-fn an_invalid_entry_is_reported_with_the_command_to_remove_it() {
+fn an_invalid_entry_is_reported_with_the_command_that_removes_it() {
     let env = TestEnv::new();
     env.write(FILE, "[folders]\n\"~/my work\" = \"../work\"\n");
     let run = env.run(["list-backups"]).code(4);
@@ -152,7 +152,7 @@ fn an_invalid_entry_is_reported_with_the_command_to_remove_it() {
     assert_eq!(command.trim_end(), "config unset 'folders.~/my work'");
     let _ = env.run(["config", "unset", "folders.~/my work"]).code(0);
     let _ = env.run(["list-backups"]).code(0);
-    // Edited by hand: not a folder, so it has no effect, and every command says so.
+    // Edited by hand: it is no folder, so it has no effect, and each command warns.
     env.write(FILE, "[folders]\nwork = \"work\"\n");
     let run = env.run(["list-backups"]).code(0);
     let warning = "warning: config.toml: the folder of \"folders.work\" is not an absolute path\n";
@@ -160,7 +160,7 @@ fn an_invalid_entry_is_reported_with_the_command_to_remove_it() {
 }
 
 #[test]
-fn wrap_refuses_tmux_and_starship_and_prompt_options() {
+fn wrap_is_refused_for_unsupported_shells_and_prompt_options() {
     let env = TestEnv::new();
     for args in [
         &["hook", "tmux", "--wrap"][..],
@@ -180,7 +180,7 @@ fn wrap_refuses_tmux_and_starship_and_prompt_options() {
 }
 
 #[test]
-fn folder_keys_complete_from_the_file_and_from_disk() {
+fn folder_keys_complete_to_configured_and_existing_folders() {
     let mut env = TestEnv::new();
     env.write(
         FILE,

@@ -1,5 +1,5 @@
-//! `launch`, `resume` and `launches` with a program in the place of Codex: what it is given, what it
-//! gives back, what is recorded.
+//! Tests of `launch`, `resume` and `launches` with a script in place of Codex: its arguments and
+//! environment, its exit code, the records.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Writes a program `codex` whose run is this script. It knows `--no-daemon`.
+/// Writes a program `codex` that runs this script, and has `--no-daemon` in its help.
 fn codex(env: &TestEnv, script: &str) {
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '  --no-daemon  alone'; exit 0; fi\n{script}\n"
@@ -22,12 +22,12 @@ fn codex(env: &TestEnv, script: &str) {
     write_program(&env.path("bin/codex"), &text);
 }
 
-/// Records its arguments and what decides the account.
+/// A script that records its arguments, and the variables and login that decide the account.
 const TELL: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args"
 printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}" > "$HOME/env"
 cat "$CODEX_HOME/auth.json" > "$HOME/login""#;
 
-/// A world at the time of the system: rollouts are told by when they were made.
+/// A test environment with the real clock, because rollouts are bound by their creation time.
 fn world() -> TestEnv {
     let mut env = alice_and_bob();
     env.unset("CODEX_MANAGER_NOW");
@@ -75,7 +75,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
 }
 
 #[test]
-fn a_subcommand_keeps_its_place_and_exec_gets_no_flag() {
+fn the_flag_follows_the_subcommand_and_exec_gets_none() {
     let env = world();
     codex(&env, TELL);
     for (args, expected) in [
@@ -96,7 +96,7 @@ fn a_subcommand_keeps_its_place_and_exec_gets_no_flag() {
 }
 
 #[test]
-fn what_runs_no_conversation_is_refused_and_logout_above_all() {
+fn subcommands_without_a_conversation_are_refused() {
     let env = world();
     codex(&env, TELL);
     let before = env.tree("home/.codex");
@@ -128,7 +128,7 @@ fn a_login_that_codex_renews_is_saved_back() {
 }
 
 #[test]
-fn an_isolated_launch_has_its_own_login_and_shares_everything_else() {
+fn an_isolated_launch_shares_everything_but_the_login() {
     let env = world();
     env.write("home/.codex/config.toml", "model = \"m\"\n");
     env.write("home/.codex/AGENTS.md", "be brief\n");
@@ -151,12 +151,12 @@ fn an_isolated_launch_has_its_own_login_and_shares_everything_else() {
     assert_eq!(fs::read_to_string(history).unwrap(), "said\n");
     assert!(!isolated.join("auth.json").exists(), "the login is back");
     assert_eq!(launches(&env)[0]["isolated"], true);
-    // A file of Codex's that holds no login may be open to others; the folder is not.
+    // Codex's files without a login may be readable for other users; the folder is not.
     let _ = env.run(["doctor", "--json"]);
 }
 
 #[test]
-fn the_live_account_runs_in_the_live_home_also_when_isolation_is_asked_for() {
+fn the_live_account_runs_in_the_live_home_even_with_isolated() {
     let env = world();
     codex(&env, TELL);
     let run = env.run(["launch", "work", "--isolated"]).code(0);
@@ -170,7 +170,7 @@ fn the_live_account_runs_in_the_live_home_also_when_isolation_is_asked_for() {
 }
 
 #[test]
-fn nobody_to_ask_is_an_error_and_a_dry_run_writes_nothing() {
+fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
     let env = world();
     codex(&env, TELL);
     let run = env.run(["launch"]).code(4);
@@ -189,9 +189,9 @@ fn nobody_to_ask_is_an_error_and_a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn a_program_that_cannot_start_leaves_a_record_that_ended_and_the_login_at_home() {
+fn a_program_that_cannot_start_leaves_a_settled_record_and_returns_the_login() {
     let env = world();
-    // Executable, and no program: the interpreter is missing.
+    // An executable file that cannot run: its interpreter is missing.
     write_program(&env.path("bin/codex"), "#!/nonexistent/interpreter\n");
     let run = env.run(["launch", "home", "--isolated"]).code(1);
     assert!(run.stderr.contains("bin/codex"), "{run}");
@@ -203,7 +203,7 @@ fn a_program_that_cannot_start_leaves_a_record_that_ended_and_the_login_at_home(
 }
 
 #[test]
-fn recommended_takes_what_recommend_names() {
+fn recommended_uses_the_account_of_recommend() {
     let env = world();
     codex(&env, TELL);
     let named = env.run(["recommend", "--json"]).code(0).json();
@@ -212,7 +212,7 @@ fn recommended_takes_what_recommend_names() {
     assert_eq!(launches(&env)[0]["profile"], *profile);
 }
 
-/// Waits until this file is there: Codex has come so far.
+/// Waits until this file exists, which the script creates.
 #[track_caller]
 fn wait_for(path: &Path) {
     let end = Instant::now() + Duration::from_secs(30);
@@ -272,7 +272,7 @@ fn sigterm_reaches_codex_and_its_signal_is_reported() {
     processes::signal("TERM", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert_eq!(text(&env, "got"), "term\n");
-    // Killed by a signal: so are we, as a shell would see it.
+    // Codex ended by a signal, so the manager ends by the same signal, as a shell expects.
     codex(&env, "kill -KILL $$");
     use std::os::unix::process::ExitStatusExt;
     let mut command = env.command(["launch", "home"]);
@@ -281,7 +281,7 @@ fn sigterm_reaches_codex_and_its_signal_is_reported() {
     assert_eq!(launches(&env)[0]["exit_code"], 137);
 }
 
-/// A tmux server of this test alone, with bash in a window of 100 × 30. Ended on drop.
+/// A private tmux server, with bash in a window of 100 × 30. Ended on drop.
 struct Tmux<'a> {
     env: &'a TestEnv,
 }
@@ -324,7 +324,7 @@ impl Drop for Tmux<'_> {
 }
 
 #[test]
-fn in_a_terminal_ctrl_c_is_codexs_and_ctrl_z_stops_both() {
+fn ctrl_c_goes_to_codex_and_ctrl_z_stops_both() {
     let env = world();
     codex(
         &env,
@@ -369,7 +369,7 @@ fn in_a_terminal_ctrl_c_is_codexs_and_ctrl_z_stops_both() {
     tmux.keys(&["echo SHELL-$((6*7))", "Enter"]);
     tmux.wait_for("SHELL-42");
     tmux.keys(&["fg", "Enter"]);
-    // What is typed before the shell has handed the terminal over is the shell's.
+    // Keys that are typed before the shell has handed over the terminal go to the shell.
     tmux.wait_until(|| {
         tmux.run(&["display", "-p", "#{pane_current_command}"])
             .contains("codex")
@@ -386,7 +386,7 @@ fn in_a_terminal_ctrl_c_is_codexs_and_ctrl_z_stops_both() {
     assert_eq!(launches(&env)[0]["exit_code"], 7);
 }
 
-/// What makes a rollout as Codex would, in the home that it is given.
+/// Returns a script that writes rollouts as Codex does, in `$CODEX_HOME`.
 fn write_rollout(cwd: &Path, account: &str, count: usize) -> String {
     let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta", "payload": {
         "id": "ID", "timestamp": "2026-11-21T08:00:00Z", "cwd": cwd, "source": "exec",
@@ -425,7 +425,7 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
     assert_eq!(profiles[1]["session"], Value::Null);
     let current = env.run(["current", "--json"]).code(0).json();
     assert_eq!(current["session"]["session_id"], launch["session_id"]);
-    // It decides nothing.
+    // The usage does not affect the state of the account.
     let known = env.run(["cooldown", "--json"]).code(0).json();
     assert!(
         known["accounts"]
@@ -443,14 +443,14 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
 }
 
 #[test]
-fn a_rollout_that_codex_only_reads_is_not_its_conversation() {
+fn a_rollout_that_codex_only_reads_is_not_bound() {
     let env = world();
     let id = "01a1fd26-1481-7d60-a846-d943381f26dc";
     let path = format!("home/.codex/sessions/2026/11/21/rollout-2026-11-21T08-08-13-{id}.jsonl");
     let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta",
         "payload": {"id": id, "cwd": "/", "source": "cli"}});
     env.write(&path, format!("{meta}\n"));
-    // A program of this name, so that its open files are looked at.
+    // The program has to have this name, so that its open files count.
     let copy = env.path("bin/codex");
     fs::copy("/bin/sh", &copy).unwrap();
     let file = env.path(&path).display().to_string();
@@ -476,7 +476,7 @@ fn a_rollout_that_codex_only_reads_is_not_its_conversation() {
 }
 
 #[test]
-fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
+fn other_folders_and_accounts_are_not_bound_nor_one_of_two_candidates() {
     for (cwd, account, count, state) in [
         ("elsewhere", "acct-bob", 1, "ended"),
         (".", "acct-alice", 1, "ended"),
@@ -496,7 +496,7 @@ fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
 }
 
 #[test]
-fn a_killed_launch_is_not_bound_to_the_conversation_of_one_that_runs() {
+fn a_killed_launch_is_not_bound_to_the_conversation_of_a_running_one() {
     let env = world();
     let rollout = write_rollout(&env.path("."), "acct-bob", 1);
     let wait = "touch $HOME/ready; while [ ! -e $HOME/end ]; do sleep 0.02; done";
@@ -527,7 +527,7 @@ fn a_killed_launch_is_not_bound_to_the_conversation_of_one_that_runs() {
 }
 
 #[test]
-fn conversations_of_a_codex_that_was_started_directly_are_nobodys() {
+fn conversations_of_a_directly_started_codex_are_not_bound() {
     let env = world();
     let script = write_rollout(&env.path("."), "acct-alice", 1);
     codex(&env, &script);
@@ -545,7 +545,7 @@ fn conversations_of_a_codex_that_was_started_directly_are_nobodys() {
 }
 
 #[test]
-fn resume_goes_on_under_the_account_of_the_launch_and_rebinds_only_when_told() {
+fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     let env = world();
     codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
     let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
@@ -579,7 +579,7 @@ fn resume_goes_on_under_the_account_of_the_launch_and_rebinds_only_when_told() {
 }
 
 #[test]
-fn resume_asks_the_rollout_alone_where_no_launch_knows_it() {
+fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
     let env = world();
     codex(&env, TELL);
     let put = |id: &str, creator: Value| {
@@ -613,7 +613,7 @@ fn resume_asks_the_rollout_alone_where_no_launch_knows_it() {
 }
 
 #[test]
-fn an_export_takes_the_registry_along() {
+fn an_export_contains_the_launch_registry() {
     let env = world();
     codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
     let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
@@ -628,7 +628,7 @@ fn an_export_takes_the_registry_along() {
     assert_eq!(launches(&other).len(), 1);
 }
 
-/// The files below `sessions/` that a command opens.
+/// Returns the files below `sessions/` that a command opens, by strace.
 fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let log = env.path("trace");
     let plain = env.command(args);
@@ -649,7 +649,7 @@ fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn listing_opens_no_rollout_that_is_not_bound_and_binds_once() {
+fn listing_opens_only_bound_rollouts_and_binds_once() {
     let env = world();
     let folder = env.path("home/.codex/sessions/2026/01/02");
     fs::create_dir_all(&folder).unwrap();
@@ -667,7 +667,7 @@ fn listing_opens_no_rollout_that_is_not_bound_and_binds_once() {
     ] {
         assert_eq!(opened(&env, command), Vec::<String>::new(), "{command:?}");
     }
-    // A wrapper that was killed: the next list looks once, at the day of the launch alone.
+    // After the wrapper was killed, the next list reads only the day folder of the launch, and only once.
     let registry = env.manager_home().join("launches.jsonl");
     let lines = fs::read_to_string(&registry).unwrap();
     let last = lines.lines().last().unwrap();
@@ -693,7 +693,7 @@ fn listing_opens_no_rollout_that_is_not_bound_and_binds_once() {
 }
 
 #[test]
-fn a_damaged_registry_is_read_around() {
+fn damaged_registry_lines_are_skipped() {
     let env = world();
     codex(&env, TELL);
     let _ = env.run(["launch", "home"]).code(0);
@@ -728,7 +728,7 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
 }
 
 #[test]
-fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() {
+fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     let env = world();
     codex(&env, TELL);
     let folder = env.path("clients/acme/web");
@@ -744,7 +744,7 @@ fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() 
     assert_eq!(text(&env, "login"), kept(&env, "home"));
     assert_eq!(live(&env), kept(&env, "work"), "nothing was switched");
     assert_eq!(launches(&env)[0]["isolated"], true);
-    // Elsewhere, and for what runs no conversation: Codex itself, without a record.
+    // In other folders, and for subcommands without a conversation, Codex runs without a record.
     let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
     assert_eq!(text(&env, "args"), "<hi>");
     let _ = run_in(&folder, &["launch", "--if-folder", "--", "login", "status"]).code(0);
@@ -753,7 +753,7 @@ fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() 
     // A plain launch takes the account of the folder as well.
     let _ = run_in(&folder, &["launch"]).code(0);
     assert_eq!(live(&env), kept(&env, "home"));
-    // A file of a repository counts only where its folder is trusted.
+    // A file in a repository counts only if its folder is trusted.
     fs::write(folder.join(".codex-account"), "work\n").unwrap();
     let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
     assert_eq!(run.json()["profile"], "home");

@@ -1,5 +1,5 @@
-//! I2: a launch that is killed, or whose Codex is, at any point: the login is usable, the registry is
-//! readable and says what is so.
+//! I2: the launch or its Codex is killed at any point. The login stays usable, and the registry is
+//! readable and correct.
 
 use crate::support::env::assert_same_tree;
 use crate::support::injection::{can_inject, killed_at, points};
@@ -15,7 +15,7 @@ fn lab() -> Option<Lab> {
     Lab::of_two(&SignIn::alice(), &SignIn::bob())
 }
 
-/// The account is usable in the live home.
+/// Checks that the account is usable in the live home.
 #[track_caller]
 fn assert_usable(lab: &Lab, account: &str) {
     let _ = lab.manager(["use", account]).code(0);
@@ -32,7 +32,7 @@ fn assert_usable(lab: &Lab, account: &str) {
     assert_eq!(lab.backend.reused_tokens(), Vec::<String>::new());
 }
 
-/// The one launch, once it is bound: looked at twice, it is recorded once.
+/// Checks that the only launch is bound, and that listing it twice records it once.
 #[track_caller]
 fn assert_bound_once(lab: &Lab, account: &str) {
     let row = launches(lab).remove(0);
@@ -46,7 +46,7 @@ fn assert_bound_once(lab: &Lab, account: &str) {
 }
 
 #[test]
-fn a_launch_whose_wrapper_is_killed_in_a_turn_runs_on_and_is_bound_later_once() {
+fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
     for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
         let Some(lab) = lab() else { return };
         let account = args[1];
@@ -104,7 +104,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
     }
 }
 
-/// Waits until no Codex runs on any of the homes.
+/// Waits until no Codex runs on any home.
 #[track_caller]
 fn rest(lab: &Lab) {
     let mut homes = isolated_homes(&lab.world.manager_home());
@@ -116,7 +116,7 @@ fn rest(lab: &Lab) {
 }
 
 #[test]
-fn a_wrapper_that_is_killed_as_it_writes_leaves_the_truth() {
+fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
     if !can_inject() {
         return;
     }

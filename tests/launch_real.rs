@@ -1,5 +1,5 @@
-//! `launch` and `resume` with the real Codex: which account pays for a turn, what Codex lists and
-//! resumes afterwards, and its background daemon.
+//! Tests of `launch` and `resume` with the real Codex: the account of each turn, Codex's list of
+//! conversations afterwards, the background daemon.
 
 use crate::support::lab::{self, Lab};
 use crate::support::mock_backend::MockBackend;
@@ -16,14 +16,14 @@ fn launches(lab: &Lab) -> Vec<Value> {
     run.json()["sessions"].as_array().expect("a list").clone()
 }
 
-/// The account that paid for each turn so far, in order.
+/// Returns the account of each turn so far, in order.
 fn payers(backend: &MockBackend) -> Vec<String> {
     let turns = backend.requests_to("/responses");
     let paid = turns.into_iter().filter(|turn| turn.status == 200);
     paid.filter_map(|turn| turn.account_id).collect()
 }
 
-/// The account that a rollout names as its creator.
+/// Returns the account that a rollout names as its creator.
 fn creator(rollout: &Path) -> String {
     let text = std::fs::read_to_string(rollout).expect("the rollout");
     let meta: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
@@ -31,7 +31,7 @@ fn creator(rollout: &Path) -> String {
     creator.expect("a creator").to_owned()
 }
 
-/// The one folder in `folder`.
+/// Returns the only folder in `folder`.
 fn only_folder(folder: &Path) -> std::path::PathBuf {
     let mut entries = std::fs::read_dir(folder).expect("list");
     let only = entries.next().expect("a folder").expect("an entry").path();
@@ -45,7 +45,7 @@ fn exec<'a>(profile: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_launched_conversation_is_paid_for_by_its_account_and_bound() {
+fn a_launched_conversation_uses_the_quota_of_its_account() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -67,7 +67,7 @@ fn a_launched_conversation_is_paid_for_by_its_account_and_bound() {
         assert_eq!(lab.path_in(&launch["rollout_path"]), rollout);
         assert_eq!(creator(&rollout), account);
     }
-    // What the server said during the turn is the usage of that profile alone.
+    // The usage that the server reported during the turn belongs to that profile only.
     let profiles = lab.manager(["list", "--json"]).code(0).json();
     for profile in profiles["profiles"].as_array().unwrap() {
         let bound = launches.iter().find(|l| l["profile"] == profile["name"]);
@@ -118,7 +118,7 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
     lab.go_on(&lab.home(), &id, "from the normal home");
     let rollout = lab::rollout(&lab.home(), &id);
     assert_eq!(lab::said(&rollout), ["apart", "from the normal home"]);
-    // Archived and back in the isolated home, through its links; then put right by the next launch.
+    // Archives and unarchives through the links of the isolated home; the next launch corrects the paths.
     let home = only_folder(&isolated).join("home");
     for (word, folder) in [("archive", "archived_sessions"), ("unarchive", "sessions")] {
         let codex = lab
@@ -163,7 +163,7 @@ fn resume_switches_to_the_account_of_the_conversation() {
     let _ = lab.manager(exec("bob", &["first"])).code(0);
     let id = launches(&lab)[0]["session_id"].as_str().unwrap().to_owned();
     let _ = lab.manager(["use", "alice"]).code(0);
-    // Started directly, so that only the rollout says whose it is.
+    // Started without `launch`, so that only the rollout names the account.
     let direct = lab.say("directly");
     lab.backend.forget_requests();
     let resume = |id: &str, prompt: &str| {
@@ -192,7 +192,7 @@ fn resume_switches_to_the_account_of_the_conversation() {
         second["conversations"][0]["start_offset"].as_u64().unwrap() > 0,
         "{second}"
     );
-    // Under another account only when told.
+    // Another account is used only on request.
     let args = ["resume", &id, "--profile", "alice", "--", "exec", "x"];
     let _ = lab.manager(args).code(5);
     let args = [
@@ -211,7 +211,7 @@ fn resume_switches_to_the_account_of_the_conversation() {
 }
 
 #[test]
-fn the_interface_runs_beside_the_daemon_of_another_account() {
+fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -249,7 +249,7 @@ fn the_interface_runs_beside_the_daemon_of_another_account() {
 }
 
 #[test]
-fn a_login_that_is_due_is_renewed_once_and_saved_back() {
+fn a_login_due_for_renewal_is_renewed_once_and_saved() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };

@@ -1,5 +1,5 @@
-//! Launches at the same time, with the real Codex: several accounts, several of one account, and
-//! what other commands do meanwhile.
+//! Concurrent launches with the real Codex: of several accounts, of one account, and beside other
+//! commands.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -21,7 +21,7 @@ fn isolated(account: &str) -> [&str; 3] {
     ["launch", account, "--isolated"]
 }
 
-/// The login of this isolated account, wherever it is: where it may not be is an error.
+/// Returns the isolated home with a login; panics unless there is exactly one.
 #[track_caller]
 fn only_isolated_home(lab: &Lab) -> PathBuf {
     let logins = isolated_logins(&lab.world.manager_home());
@@ -31,14 +31,14 @@ fn only_isolated_home(lab: &Lab) -> PathBuf {
     login.parent().expect("a home").to_path_buf()
 }
 
-/// Everything but locks, logs and the times of folders.
+/// Returns all files except for locks, logs and the times of folders.
 fn world(lab: &Lab) -> Tree {
     let mut tree = lab.world.tree("home");
     tree.0.retain(|path, text| {
         path.extension().is_none_or(|e| e != "lock")
             && path.file_name().is_none_or(|n| n != ".lock")
             && !path.starts_with(".codex-manager/logs")
-            // What a Codex that runs writes at any moment.
+            // A running Codex writes here at any time.
             && !path.iter().any(|part| part == "shell_snapshots")
             && !text.starts_with("folder")
     });
@@ -46,7 +46,7 @@ fn world(lab: &Lab) -> Tree {
 }
 
 #[test]
-fn three_accounts_run_at_once_each_in_its_own_conversation() {
+fn three_accounts_run_concurrently_in_separate_conversations() {
     let Some(lab) = lab_of_three() else { return };
     lab.backend.forget_requests();
     let mut running = [
@@ -108,7 +108,7 @@ fn three_accounts_run_at_once_each_in_its_own_conversation() {
 }
 
 #[test]
-fn a_conversation_that_is_written_in_an_isolated_home_is_locked_in_the_real_one() {
+fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -153,7 +153,7 @@ fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() 
             .count(),
         2
     );
-    // The first one ends, by itself as far as it can tell; the login stays for the other.
+    // The first launch ends; the login stays for the other one.
     crate::support::processes::signal("KILL", first.codex());
     let _ = first.end();
     assert_eq!(only_isolated_home(&lab), home);
@@ -181,7 +181,7 @@ fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() 
 }
 
 #[test]
-fn launches_of_one_profile_that_start_at_once_share_its_isolated_home() {
+fn concurrent_launches_of_one_profile_share_its_isolated_home() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -208,7 +208,7 @@ fn launches_of_one_profile_that_start_at_once_share_its_isolated_home() {
 }
 
 #[test]
-fn what_would_take_an_isolated_login_or_its_files_is_refused_and_changes_nothing() {
+fn commands_that_would_take_an_isolated_login_are_refused() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -252,7 +252,7 @@ fn profiles_can_be_managed_while_their_account_runs_isolated() {
     };
     let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
     let home = only_isolated_home(&lab);
-    // Nothing is asked with a login that another Codex has.
+    // A login that a running Codex uses is not probed.
     lab.backend.forget_requests();
     let status = lab.manager(["status", "--all", "--json"]).code(6);
     assert!(status.stderr.contains("isolated home"), "{status}");
@@ -301,7 +301,7 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
         assert!(refused.stderr.contains(&pid), "{refused}");
         assert_same_tree(&before, &world(&lab));
     }
-    // A killed launch gives the login back first.
+    // The login of a killed launch is returned first.
     running.kill_wrapper();
     lab.backend.account("acct-bob").release_turns();
     running.rest();
@@ -335,7 +335,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
     );
     let hint = refused.stderr.replace('\n', " ");
     assert!(hint.contains("codex app-server daemon stop"), "{refused}");
-    // Running there again is no second owner.
+    // A second launch there creates no second owner.
     let args = [&isolated("bob")[..], &EXEC].concat();
     let mut again = Running::start(&lab.world, &args);
     assert_eq!(again.end(), 0, "{}", again.printed());
@@ -349,14 +349,14 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
 }
 
 #[test]
-fn an_account_of_which_less_is_known_runs_in_the_same_isolated_home() {
+fn an_account_without_ids_uses_the_same_isolated_home() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
     let args = [&isolated("bob")[..], &EXEC].concat();
     let _ = lab.manager(args).code(0);
     let row = launches(&lab).remove(0);
-    // As recorded when its login named no ids.
+    // A record of the time when its login had no ids.
     let path = lab.world.manager_home().join("launches.jsonl");
     let known = r#","account_id":"acct-bob","user_id":"user-bob""#;
     let text = registry(&lab);
@@ -374,11 +374,11 @@ fn an_account_of_which_less_is_known_runs_in_the_same_isolated_home() {
 }
 
 #[test]
-fn a_conversation_that_another_account_started_is_not_bound_to_that_of_the_launch() {
+fn a_conversation_of_another_account_is_not_bound_to_the_launch() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
-    // Somebody signs in to another account before Codex reads the login.
+    // The user signs in to another account before Codex reads the login.
     let other = lab.world.write("bob.json", auth_json(&SignIn::bob()));
     let script = format!(
         "#!/bin/sh\ncp {} $CODEX_HOME/auth.json\nexec {} \"$@\"\n",
@@ -401,7 +401,7 @@ fn a_conversation_that_another_account_started_is_not_bound_to_that_of_the_launc
 }
 
 #[test]
-fn a_home_in_which_codex_has_never_run_can_be_isolated_first() {
+fn a_home_without_any_codex_run_can_be_isolated() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -417,7 +417,7 @@ fn a_home_in_which_codex_has_never_run_can_be_isolated_first() {
 }
 
 #[test]
-fn in_a_shell_of_an_isolated_codex_its_home_gets_no_other_account() {
+fn commands_inside_an_isolated_codex_do_not_switch_its_home() {
     let Some(mut lab) = lab_of_three() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Logs of unattended runs: complete lines, no tokens, and foreign files stay unchanged.
+//! Tests of the log of unattended runs: whole lines, no tokens, and no other files are touched.
 
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
@@ -32,7 +32,7 @@ fn folder(root: &Path) -> PathBuf {
     root.join("manager/logs")
 }
 
-/// The files of a folder that do not begin with a dot.
+/// Returns the names in a folder that do not begin with a dot.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut names: Vec<_> = entries
@@ -54,7 +54,7 @@ fn text_of(path: &Path) -> String {
 }
 
 #[test]
-fn every_log_format_has_the_same_facts_and_no_token() {
+fn every_format_has_the_same_fields_and_no_token() {
     let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln";
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
@@ -98,7 +98,7 @@ fn every_log_format_has_the_same_facts_and_no_token() {
 }
 
 #[test]
-fn the_log_level_filters_events() {
+fn only_events_from_the_level_on_are_logged() {
     for (level, expected) in [
         (Severity::Debug, 4),
         (Severity::Info, 3),
@@ -122,7 +122,7 @@ fn the_log_level_filters_events() {
 }
 
 #[test]
-fn logs_rotate_by_day_and_size_in_every_format() {
+fn a_new_day_and_a_full_file_begin_a_new_file() {
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
         let settings = LogSettings {
@@ -157,7 +157,7 @@ fn logs_rotate_by_day_and_size_in_every_format() {
 }
 
 #[test]
-fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
+fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = LogSettings {
         max_file_bytes: 400,
@@ -186,7 +186,7 @@ fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
     for name in theirs {
         std::fs::write(folder.join(name), name).expect("write");
     }
-    // A folder and a link of our name are not ours either.
+    // A folder and a link with the name of a log are no logs.
     std::fs::create_dir(folder.join("codex-manager-desk-1-é-2026-11-02.log")).expect("folder");
     let outside = root.path().join("outside");
     std::fs::write(&outside, "x").expect("write");
@@ -200,7 +200,7 @@ fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
     write("2026-11-20");
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
-        assert!(after.contains(name), "{name} is a foreign file");
+        assert!(after.contains(name), "{name} was touched");
     }
     assert_eq!(text_of(&outside), "x");
     assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));
@@ -210,7 +210,7 @@ fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
         let is_kept = after.contains(&format!("{name}.zip"));
         assert_eq!(is_kept, name.contains("2026-11-19"), "{name}: {after:?}");
     }
-    // The zip holds the very lines, and is as private as they were.
+    // The zip file contains exactly the lines, and has the same mode.
     let path = folder.join("codex-manager-desk-1-é-2026-11-19.1.log.zip");
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).expect("open")).expect("a zip");
     let packed = std::io::read_to_string(zip.by_index(0).expect("an entry")).expect("text");
@@ -218,7 +218,7 @@ fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
     let mode = path.metadata().expect("stat").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // A week after, all of that is gone, packed or not.
+    // A week later all of these are removed, compressed or not.
     write("2026-12-20");
     let left: Vec<_> = names(&folder)
         .into_iter()
@@ -228,7 +228,7 @@ fn old_logs_are_compressed_then_removed_and_foreign_files_stay() {
 }
 
 #[test]
-fn log_names_parse_back_to_their_parts() {
+fn file_names_are_parsed_as_written() {
     let root = tempfile::tempdir().expect("a folder");
     let place = LogLocation::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
     for number in [0, 1, 27] {
@@ -257,7 +257,7 @@ fn concurrent_writers_lose_no_line_and_no_file() {
         format: LogFormat::Json,
         ..LogSettings::default()
     };
-    // Each with its own files and locks: to the system they are as apart as processes.
+    // Each writer has its own file descriptors and locks, as separate processes would.
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let (settings, world) = (&settings, world(root.path(), "2026-11-20"));
@@ -286,7 +286,7 @@ fn concurrent_writers_lose_no_line_and_no_file() {
 }
 
 #[test]
-fn a_partial_line_of_a_killed_process_corrupts_no_other_line() {
+fn a_partial_line_of_a_killed_process_does_not_damage_the_next() {
     let root = tempfile::tempdir().expect("a folder");
     let folder = folder(root.path());
     std::fs::create_dir_all(&folder).expect("folder");
@@ -306,7 +306,7 @@ fn a_partial_line_of_a_killed_process_corrupts_no_other_line() {
 }
 
 #[test]
-fn an_unwritable_log_is_a_warning_and_stops_nothing() {
+fn a_log_that_cannot_be_written_is_reported_and_stops_nothing() {
     let root = tempfile::tempdir().expect("a folder");
     // A file where the folder should be, a folder where the file should be, a link as the file.
     std::fs::write(root.path().join("file"), "").expect("write");
@@ -343,7 +343,7 @@ fn an_unwritable_log_is_a_warning_and_stops_nothing() {
     assert_eq!(text_of(&target), "theirs");
 }
 
-/// The only log that a scheduled run has written.
+/// Returns the text of the only log, which a scheduled run has written.
 fn run_log(env: &TestEnv) -> String {
     let folder = env.manager_home().join("logs");
     let names = names(&folder);
@@ -354,7 +354,7 @@ fn run_log(env: &TestEnv) -> String {
 }
 
 #[test]
-fn a_scheduled_run_logs_its_start_and_its_result() {
+fn a_scheduled_run_logs_its_begin_and_end() {
     let env = TestEnv::new();
     env.write("home/.codex/config.toml", "");
     let _ = env
@@ -384,7 +384,7 @@ fn a_scheduled_run_logs_its_start_and_its_result() {
 }
 
 #[test]
-fn an_unwritable_log_folder_is_a_warning_and_the_job_runs() {
+fn a_read_only_log_folder_is_a_warning_and_the_job_runs() {
     let env = TestEnv::new();
     env.write("home/.codex/config.toml", "");
     let logs = env.manager_home().join("logs");

@@ -1,4 +1,4 @@
-//! The test support itself: the mock backend, the sign-ins, the real Codex against both, and the fake one.
+//! Tests of the test support: the mock backend, the sign-ins, the real Codex with both, the fake Codex.
 
 #![allow(
     clippy::disallowed_methods,
@@ -125,7 +125,7 @@ fn get(backend: &MockBackend, path: &str, sign_in: &SignIn) -> String {
 // Without any Codex.
 
 #[test]
-fn auth_json_is_pure_and_holds_the_claims_codex_reads() {
+fn auth_json_is_deterministic_and_has_the_claims_of_codex() {
     let sign_in = SignIn::bob()
         .issued_at(1_763_618_400)
         .ttl_seconds(-60)
@@ -152,7 +152,7 @@ fn rfc3339_knows_leap_days_and_centuries() {
 }
 
 #[test]
-fn auth_json_is_written_for_its_owner_alone() {
+fn auth_json_is_written_with_mode_0600() {
     let dir = tempfile::tempdir().expect("make a temporary folder");
     let home = dir.path().join("home");
     write_auth(&home, &SignIn::alice());
@@ -165,10 +165,10 @@ fn auth_json_is_written_for_its_owner_alone() {
 }
 
 #[test]
-fn a_refresh_token_works_once_and_its_reuse_is_noted() {
+fn a_refresh_token_works_once_and_its_reuse_is_recorded() {
     let backend = MockBackend::start();
     let refresh = |token: &str| {
-        // In chunks, as no length is known to a client that streams.
+        // In chunks, as a streaming client sends.
         let body = json!({"refresh_token": token}).to_string();
         let (a, b) = body.split_at(5);
         let (x, y) = (a.len(), b.len());
@@ -209,7 +209,7 @@ fn the_backend_keeps_a_connection_for_several_requests() {
 }
 
 #[test]
-fn the_backend_ends_with_held_turns_delays_and_blackholes_open() {
+fn the_backend_stops_with_pending_turns_delays_and_blackholes() {
     let backend = MockBackend::start();
     let alice = backend.account("acct-alice");
     alice.set(|alice| {
@@ -242,12 +242,12 @@ fn the_backend_ends_with_held_turns_delays_and_blackholes_open() {
     }
     assert!(
         TcpStream::connect(&address).is_err(),
-        "nobody listens any more"
+        "the port is still open"
     );
 }
 
 #[test]
-fn a_blackhole_ends_when_it_is_taken_away() {
+fn a_blackhole_ends_when_it_is_removed() {
     let backend = MockBackend::start();
     let alice = backend.account("acct-alice");
     alice.set(|alice| alice.blackhole = vec![USAGE]);
@@ -388,7 +388,7 @@ fn real_codex_rotates_an_expired_sign_in_and_loses_its_copy() {
 }
 
 #[test]
-fn real_codex_takes_a_lost_sign_in_for_none() {
+fn real_codex_treats_a_revoked_sign_in_as_none() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -463,7 +463,7 @@ fn real_codex_needs_the_workspace_check() {
 }
 
 #[test]
-fn real_codex_tells_signed_out_and_api_key_homes_apart() {
+fn real_codex_distinguishes_signed_out_and_api_key_homes() {
     let Some(lab) = Lab::new() else { return };
     sign_in::signed_out_home(&lab.home(), &lab.backend);
     assert_eq!(lab.account().expect("an answer")["account"], Value::Null);
@@ -495,7 +495,7 @@ fn real_codex_tells_signed_out_and_api_key_homes_apart() {
 }
 
 #[test]
-fn real_codex_waits_for_ever_on_a_silent_usage_endpoint() {
+fn real_codex_waits_forever_for_a_silent_usage_endpoint() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.signed_in(&SignIn::alice());
     lab.backend
@@ -514,7 +514,7 @@ fn real_codex_waits_for_ever_on_a_silent_usage_endpoint() {
 }
 
 #[test]
-fn real_codex_stays_open_while_its_turn_is_held() {
+fn real_codex_keeps_running_while_its_turn_is_pending() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.signed_in(&SignIn::alice());
     let alice = lab.backend.account("acct-alice");
@@ -592,7 +592,7 @@ fn real_codex_daemon_starts_and_stops_and_leaves_nothing() {
 }
 
 #[test]
-fn real_codex_that_would_leave_loopback_is_caught() {
+fn real_codex_that_would_leave_loopback_is_detected() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.signed_in(&SignIn::alice());
     let config = fs::read_to_string(home.join("config.toml")).expect("read config.toml");
@@ -612,7 +612,7 @@ fn real_codex_that_would_leave_loopback_is_caught() {
 }
 
 #[test]
-fn real_codex_runs_where_and_with_what_it_is_told() {
+fn real_codex_runs_in_the_given_folder_and_environment() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.signed_in(&SignIn::alice());
     let work = lab
@@ -703,7 +703,7 @@ fn fake(behaviour: Behaviour) -> (TempDir, FakeCodex) {
 }
 
 #[test]
-fn fake_codex_answers_and_notes() {
+fn fake_codex_answers_and_records_requests() {
     let (_dir, fake) = fake(Behaviour::Answers);
     let fake = fake
         .error("thread/list", -32600, "no")
@@ -753,7 +753,7 @@ fn fake_codex_answers_and_notes() {
 }
 
 #[test]
-fn fake_codex_puts_things_between_answers() {
+fn fake_codex_sends_notifications_between_answers() {
     let (_dir, garbage) = fake(Behaviour::GarbageBetweenAnswers);
     let mut talk = Talk::with(&garbage);
     talk.send(0, "initialize");
@@ -787,7 +787,7 @@ fn fake_codex_answers_out_of_order() {
 }
 
 #[test]
-fn fake_codex_prints_huge_and_unended_lines() {
+fn fake_codex_prints_huge_and_unterminated_lines() {
     let (_dir, huge) = fake(Behaviour::HugeLine(3_000_000));
     let mut talk = Talk::with(&huge);
     talk.send(0, "initialize");
@@ -865,7 +865,7 @@ fn fake_codex_is_killed_when_dropped() {
         }
         drop(talk.child.stdin.take());
         drop(fake);
-        // Ends only when nobody holds stdout any more.
+        // Ends only when no process has stdout open any more.
         assert_eq!(talk.lines.by_ref().count(), 0);
         talk.child.wait().expect("it ends");
     }

@@ -281,7 +281,7 @@ fn damaged_files_are_records_without_an_account() {
     assert_eq!(problem("cut"), "truncated JSON");
     assert_eq!(problem("text"), "not JSON");
     assert_eq!(problem("nul"), "filled with NUL bytes");
-    assert_eq!(problem("list"), "no JSON object");
+    assert_eq!(problem("list"), "not a JSON object");
     assert_eq!(problem("huge"), "too large for an auth.json");
     let good = record(&document, "21apr_A@X.com_auth.json");
     assert_eq!(good["account_id"], "acct-a");

@@ -1,4 +1,4 @@
-//! The probe against a Codex that misbehaves in every way the real one cannot be made to.
+//! Tests of the probe against a fake Codex with the errors that the real Codex cannot be made to show.
 
 use crate::support::fake_codex::{Behaviour, FakeCodex, account_read, rate_limits_read};
 use crate::support::mock_backend::MockBackend;
@@ -18,8 +18,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Asks `fake` with this deadline, and holds what must be so whatever it does: the deadline is kept
-/// and nothing is left running.
+/// Probes `fake` with this time limit. Checks that the limit is kept and no process is left.
 fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
     let home = tempfile::tempdir().expect("a home");
     write_auth(home.path(), &SignIn::alice());
@@ -59,7 +58,7 @@ fn limits_of(answer: &Value) -> AccountLimits {
     ask(&fake, LONG).limits.expect("limits")
 }
 
-/// What a window is called and how much of it is used.
+/// Formats each window as limit id, label and used percentage.
 fn shown(limits: &AccountLimits) -> Vec<String> {
     let windows = limits.windows.iter();
     windows
@@ -103,7 +102,7 @@ fn only_the_reply_to_the_request_counts() {
 }
 
 #[test]
-fn a_codex_that_never_answers_is_killed_within_the_deadline() {
+fn a_codex_that_never_answers_is_killed_at_the_time_limit() {
     for behaviour in [
         Behaviour::GarbageOnly,
         Behaviour::NeverAnswers,
@@ -119,7 +118,7 @@ fn a_codex_that_never_answers_is_killed_within_the_deadline() {
 }
 
 #[test]
-fn what_was_answered_in_time_is_kept() {
+fn answers_before_the_time_limit_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = ask(&fake(&folder).silent_on("account/rateLimits/read"), SHORT);
     assert!(report.account.expect("an answer").is_some());
@@ -127,7 +126,7 @@ fn what_was_answered_in_time_is_kept() {
 }
 
 #[test]
-fn a_grandchild_that_holds_the_output_open_delays_nothing() {
+fn a_grandchild_with_the_output_open_causes_no_delay() {
     let folder = tempfile::tempdir().expect("a folder");
     let started = Instant::now();
     let report = ask(&fake(&folder).behaviour(Behaviour::LeavesGrandchild), LONG);
@@ -136,7 +135,7 @@ fn a_grandchild_that_holds_the_output_open_delays_nothing() {
 }
 
 #[test]
-fn a_codex_that_ends_early_says_why() {
+fn a_codex_that_ends_early_is_reported_with_its_reason() {
     for (behaviour, why) in [
         (Behaviour::ExitsAtOnce(1), "fake codex: cannot start"),
         (Behaviour::ExitsAfterInitialize(1), "fake codex: gone"),
@@ -148,7 +147,7 @@ fn a_codex_that_ends_early_says_why() {
 }
 
 #[test]
-fn a_limit_that_is_repeated_is_taken_once_and_others_are_kept() {
+fn a_repeated_limit_counts_once() {
     let mut answer = rate_limits_read("acct-alice", 12, 91);
     answer["rateLimitsByLimitId"]["codex_other"] = json!({
         "limitId": "codex_other",
@@ -171,7 +170,7 @@ fn a_limit_that_is_repeated_is_taken_once_and_others_are_kept() {
 }
 
 #[test]
-fn none_one_or_many_windows_are_what_the_server_declares() {
+fn any_number_of_windows_is_accepted() {
     let mut answer = rate_limits_read("acct-alice", 12, 91);
     answer["rateLimitsByLimitId"] = Value::Null;
     answer["rateLimits"]["primary"] = Value::Null;
@@ -198,7 +197,7 @@ fn none_one_or_many_windows_are_what_the_server_declares() {
 }
 
 #[test]
-fn a_window_of_nonsense_is_left_out_and_the_others_stay() {
+fn an_invalid_window_is_skipped_and_the_others_are_kept() {
     for (key, nonsense) in [
         ("usedPercent", json!(-1)),
         ("usedPercent", json!(1e300)),
@@ -226,7 +225,7 @@ fn a_window_of_nonsense_is_left_out_and_the_others_stay() {
 }
 
 #[test]
-fn an_answer_of_another_form_is_a_failure_not_a_panic() {
+fn an_unexpected_answer_is_a_failure_not_a_panic() {
     for answer in [json!(null), json!([]), json!("no"), json!(7)] {
         let folder = tempfile::tempdir().expect("a folder");
         let fake = fake(&folder)
@@ -246,7 +245,7 @@ fn an_answer_of_another_form_is_a_failure_not_a_panic() {
 }
 
 #[test]
-fn kinds_of_failure_are_kept_apart() {
+fn kinds_of_failure_are_distinguished() {
     let failure = |code, message: &str| {
         let folder = tempfile::tempdir().expect("a folder");
         let fake = fake(&folder).error("account/rateLimits/read", code, message);
@@ -301,7 +300,7 @@ fn kinds_of_failure_are_kept_apart() {
 }
 
 #[test]
-fn a_token_that_the_server_echoes_is_not_passed_on() {
+fn a_token_that_the_server_echoes_is_redacted() {
     let folder = tempfile::tempdir().expect("a folder");
     let sign_in = SignIn::alice();
     let (id_token, access_token) = sign_in.tokens();
@@ -327,7 +326,7 @@ fn a_token_that_the_server_echoes_is_not_passed_on() {
 }
 
 #[test]
-fn the_child_is_given_no_other_login() {
+fn the_child_gets_no_other_login_from_the_environment() {
     let folder = tempfile::tempdir().expect("a folder");
     let env = Environment::default()
         .with("OPENAI_API_KEY", "sk-other")
@@ -348,7 +347,7 @@ fn the_child_is_given_no_other_login() {
 
 #[test]
 fn a_login_that_is_being_renewed_gets_more_time() {
-    // The fake answers `initialize` only after the deadline, as Codex does behind a slow server.
+    // The fake answers `initialize` after the time limit, as Codex does with a slow server.
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("slow");
     let fake = fake(&folder);
@@ -390,7 +389,7 @@ fn an_account_of_an_unknown_kind_is_no_chatgpt_login() {
     assert_eq!((account.kind, account.identity()), (None, None));
 }
 
-/// Passes connections on to `to`; what comes back is held up by `delay`.
+/// Forwards connections to `to`; delays the answers by `delay`. Returns the address of the proxy.
 fn slow_way_back(to: String, delay: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -457,7 +456,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
 }
 
 #[test]
-fn real_codex_that_renews_for_too_long_is_left_to_finish_that() {
+fn real_codex_that_renews_for_too_long_keeps_running() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -474,7 +473,7 @@ fn real_codex_that_renews_for_too_long_is_left_to_finish_that() {
         env = env.with(&name, value);
     }
     let program = Program::find(Some(codex.launcher()), &env).expect("codex");
-    // The server has spent the token before the patience is over.
+    // The server has spent the token before the renewal times out.
     let options = ProbeOptions {
         program: &program,
         home: &home,

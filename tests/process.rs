@@ -65,7 +65,7 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 #[test]
-fn a_turn_that_runs_is_seen_and_then_no_more() {
+fn a_running_turn_is_found_until_it_ends() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -99,7 +99,7 @@ fn a_turn_that_runs_is_seen_and_then_no_more() {
 }
 
 #[test]
-fn a_codex_process_is_told_by_program_and_home() {
+fn a_codex_process_is_identified_by_program_and_home() {
     let root = tempfile::tempdir().unwrap();
     let (home, bin) = (root.path().join(".codex"), root.path().join("bin"));
     std::fs::create_dir_all(&home).unwrap();
@@ -130,7 +130,7 @@ fn a_codex_process_is_told_by_program_and_home() {
 }
 
 #[test]
-fn whoever_has_a_file_of_the_home_open_is_a_holder() {
+fn a_process_with_a_file_of_the_home_open_is_a_holder() {
     let root = tempfile::tempdir().unwrap();
     let home = root.path().join("home");
     let disk = root.path().join("disk");
@@ -163,7 +163,7 @@ fn whoever_has_a_file_of_the_home_open_is_a_holder() {
 }
 
 #[test]
-fn a_held_conversation_counts_even_when_nobody_is_seen() {
+fn a_held_conversation_counts_even_without_a_visible_process() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(THREAD_LOCKS);
     std::fs::create_dir(&folder).unwrap();

@@ -13,7 +13,7 @@ fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn the_first_program_on_the_given_path_is_found() {
+fn the_first_program_on_path_is_found() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::File::create_new(a.path().join("codex")).expect("not executable");
     let path = script(b.path(), "codex", "#!/bin/sh\n");
@@ -30,7 +30,7 @@ fn the_first_program_on_the_given_path_is_found() {
 }
 
 #[test]
-fn a_version_is_not_waited_for_without_a_limit() {
+fn reading_the_version_has_a_time_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = script(folder.path(), "codex", "#!/bin/sh\necho codex-cli 1.2.3\n");
     let env = Environment::default();

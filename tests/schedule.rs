@@ -1,5 +1,5 @@
-//! Jobs for the system's scheduler: what is written is what that scheduler reads, and nothing of
-//! others is touched.
+//! Tests of jobs for the system's scheduler: the scheduler parses exactly the intended words, and files
+//! of the user are not touched.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::write_program;
@@ -39,7 +39,7 @@ fn place<'a>(scheduler: Scheduler, words: &[String; 3], env: &'a Environment) ->
     }
 }
 
-/// Names of folders with what formats trip over.
+/// Names of folders with special characters of all formats.
 fn name() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just(" ".to_owned()),
@@ -76,7 +76,7 @@ fn entry(words: &[String; 3], when: Trigger, place: &JobContext<'_>) -> JobDefin
     JobDefinition::new(options, place).expect("an entry")
 }
 
-/// A line of a unit taken apart as systemd.syntax(7) and systemd.service(5) say.
+/// Splits a line of a unit by the rules of systemd.syntax(7) and systemd.service(5).
 fn systemd_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut chars = line.chars().peekable();
@@ -103,7 +103,7 @@ fn systemd_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Expands the variables of a systemd argument, of which there must be none.
+/// Expands the variables in an argument. There must be none, only `$$`.
 fn without_variables(word: &str) -> String {
     let halves: Vec<_> = word.split("$$").collect();
     assert!(halves.iter().all(|half| !half.contains('$')), "{word}");
@@ -116,7 +116,7 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The texts of the elements of an XML document, each with its name, in order.
+/// Returns the name and text of each element of an XML document, in order.
 fn xml_texts(text: &str) -> Vec<(String, String)> {
     use quick_xml::events::Event;
     let mut reader = quick_xml::Reader::from_str(text);
@@ -138,7 +138,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
                     "amp" => '&',
                     "lt" => '<',
                     "gt" => '>',
-                    other => panic!("an unknown entity: {other}"),
+                    other => panic!("an undefined entity: {other}"),
                 };
                 open.last_mut().expect("inside").1.push(c);
             }
@@ -152,7 +152,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
     }
 }
 
-/// Splits a Windows command line like `CommandLineToArgvW`.
+/// Splits a command line as Windows programs do (`CommandLineToArgvW`).
 fn windows_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -192,7 +192,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn systemd_reads_the_words_that_were_meant(words in names(), when in when()) {
+    fn systemd_parses_the_intended_words(words in names(), when in when()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Systemd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn launchd_reads_the_words_that_were_meant(words in names(), when in when()) {
+    fn launchd_parses_the_intended_words(words in names(), when in when()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Launchd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn the_task_scheduler_reads_the_words_that_were_meant_or_is_refused(
+    fn the_task_scheduler_parses_the_intended_words_or_installing_is_refused(
         words in names(),
         when in when(),
     ) {
@@ -279,11 +279,11 @@ proptest! {
 }
 
 proptest! {
-    // Each case makes a dozen files durable.
+    // Each case fsyncs a dozen files.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_job_is_found_again_as_it_was_asked_for(words in names(), when in when()) {
+    fn an_installed_job_is_found_with_its_options(words in names(), when in when()) {
         let root = tempfile::tempdir().expect("a folder");
         let env = environment(root.path());
         for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::Windows] {
@@ -311,7 +311,7 @@ proptest! {
 }
 
 #[test]
-fn what_no_format_can_hold_is_refused() {
+fn text_that_no_format_can_represent_is_refused() {
     use std::os::unix::ffi::OsStringExt;
     let env = environment(Path::new("/home/me"));
     for bytes in [&b"/a\nb"[..], b"/a\x7fb", b"/a\xffb"] {
@@ -323,7 +323,7 @@ fn what_no_format_can_hold_is_refused() {
 }
 
 #[test]
-fn systemd_itself_finds_nothing_wrong() {
+fn systemd_analyze_accepts_the_units() {
     let verify = |files: &[PathBuf]| {
         let mut command = Command::new("systemd-analyze");
         command
@@ -379,7 +379,7 @@ fn systemd_itself_finds_nothing_wrong() {
 }
 
 #[test]
-fn the_next_run_is_read_from_the_answer_of_systemd() {
+fn the_next_run_is_parsed_from_systemctl() {
     let answer = br#"[{"next":1795230000000000,"left":1,"last":null,"unit":"x","activates":"y"}]"#;
     assert_eq!(systemd::parse_next_run(answer), Some(1_795_230_000_000_000));
     for none in [
@@ -393,7 +393,7 @@ fn the_next_run_is_read_from_the_answer_of_systemd() {
     }
 }
 
-/// Creates a home with a fake systemctl that records its arguments and enables timers like the real one.
+/// A test environment with a `systemctl` that records its arguments, and enables timers as the real one.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let noted = env.path("told");
@@ -460,7 +460,7 @@ fn install_show_and_remove() {
     backup  enabled  daily at 03:30  Sat 21 Nov 03:30, in 15 h 30 min
     --- stderr
     ");
-    // A second time nothing is written.
+    // The second installation writes nothing.
     let installed = env.tree("home");
     let again = env.run([
         "schedule", "install", "backup", "--daily", "03:30", "--json",
@@ -487,7 +487,7 @@ fn install_show_and_remove() {
 }
 
 #[test]
-fn sync_is_a_dry_run_until_it_is_told_to_apply() {
+fn sync_is_a_dry_run_unless_installed_with_apply() {
     let env = world();
     env.write("my sync/config.toml", "");
     let base = [
@@ -521,19 +521,19 @@ fn sync_is_a_dry_run_until_it_is_told_to_apply() {
     assert_eq!(shown["jobs"][0]["apply"], true);
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
     assert_eq!(shown["jobs"][0]["enabled"], false);
-    // Another shell may well have another PATH.
+    // Another PATH in the current shell does not matter.
     let mut elsewhere = env.command(["schedule", "show", "sync", "--json"]);
     let said = elsewhere.env("PATH", "/bin").output().unwrap();
     let shown: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
-    // Another home, and it is what it was no more.
+    // With another home the job is out of date.
     let other = env.path("other").into_os_string().into_string().unwrap();
     let shown = env.run(["schedule", "show", "sync", "--codex-home", &other, "--json"]);
     assert_eq!(shown.code(0).json()["jobs"][0]["up_to_date"], false);
 }
 
 #[test]
-fn a_sync_without_a_configuration_is_said_when_it_is_installed() {
+fn installing_sync_without_a_configuration_warns() {
     let env = world();
     let args = ["schedule", "install", "sync", "--every", "1h"];
     let said = env.run(args).code(0);
@@ -547,7 +547,7 @@ fn a_sync_without_a_configuration_is_said_when_it_is_installed() {
 }
 
 #[test]
-fn homes_are_carried_as_absolute_paths() {
+fn homes_are_stored_as_absolute_paths() {
     let mut env = world();
     env.set("CODEX_HOME", "re lative");
     env.set("CODEX_SQLITE_HOME", "sq");
@@ -602,26 +602,30 @@ fn a_dry_run_writes_nothing_and_shows_every_format() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_neither_replaced_nor_removed() {
+fn a_file_of_the_user_is_neither_replaced_nor_removed() {
     let env = world();
     let theirs = "home/.config/systemd/user/codex-manager-backup.timer";
     env.write(theirs, "[Timer]\nOnCalendar=daily\n");
     let before = env.tree("home");
     for verb in ["install", "remove"] {
         let run = env.run(["schedule", verb, "backup"]).code(5);
-        assert!(run.stderr.contains("codex-manager did not make"), "{run}");
+        assert!(
+            run.stderr
+                .contains("codex-manager did not create this file"),
+            "{run}"
+        );
         assert!(run.stderr.contains("codex-manager-backup.timer"), "{run}");
     }
     let _ = env.run(["schedule", "show"]).code(5);
     assert_same_tree(&before, &env.tree("home"));
-    // A link that leads nowhere is somebody's too.
+    // A dangling link belongs to the user, too.
     std::fs::remove_file(env.path(theirs)).unwrap();
     std::os::unix::fs::symlink("/nonexistent", env.path(theirs)).unwrap();
     let _ = env.run(["schedule", "install", "backup"]).code(5);
 }
 
 #[test]
-fn a_scheduler_that_refuses_is_an_error_with_the_command() {
+fn a_failing_scheduler_command_is_shown_in_the_error() {
     let env = world();
     write_program(
         &env.path("bin/systemctl"),
@@ -638,7 +642,7 @@ fn a_scheduler_that_refuses_is_an_error_with_the_command() {
 }
 
 #[test]
-fn flags_that_mean_nothing_are_refused() {
+fn flags_without_an_effect_are_refused() {
     let env = world();
     for words in [
         &["--every", "soon"][..],
@@ -660,7 +664,7 @@ fn flags_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn a_job_is_shown_and_removed_where_codex_is_gone() {
+fn a_job_can_be_shown_and_removed_without_codex() {
     let env = world();
     let program = env.path("bin/codex");
     write_program(&program, "#!/bin/sh\n");

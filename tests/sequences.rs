@@ -1,9 +1,9 @@
-//! I2, I5: whatever is done in whatever order, and killed whenever, no refresh token is spent twice
-//! and no account is lost; launches are recorded, and bound to the account that their conversation has.
-//! With the real Codex and a backend that rotates tokens and punishes reuse.
+//! I2, I5: random sequences of commands, some of them killed. No refresh token is spent twice, no account
+//! is lost, and launches are recorded and bound to the account of their conversation. Uses the real
+//! Codex and a mock backend that rotates tokens and revokes reused ones.
 //!
-//! `CODEX_MANAGER_SEQUENCES` sets how many sequences are run. Each prints its seed; a failure prints
-//! the steps, what Codex said, where every token is and what the backend saw.
+//! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed, the steps, the
+//! output of Codex, the location of each token, and the requests to the backend.
 
 #![allow(
     clippy::print_stdout,
@@ -24,26 +24,26 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// How many sequences are run where nothing else is said.
+/// The default number of sequences.
 const SEQUENCES: u64 = 5;
 
-/// How long a Codex that a killed command left behind may take to end.
+/// The time limit for a Codex that a killed command has left.
 const ORPHANS: Duration = Duration::from_secs(60);
 
-/// How long a launch is busy before Codex starts, or after it ended, at most.
+/// The longest time, in microseconds, of a launch before the start and after the end of Codex.
 const EDGE_MICROS: u64 = 60_000;
 
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
-/// One world, and what has been done in it.
+/// A test environment, with the steps so far.
 struct Story {
     lab: Lab,
     seed: u64,
     steps: Vec<String>,
     archives: Vec<String>,
-    /// How many launches ran to their end.
+    /// The number of launches that were not killed.
     launched: usize,
-    /// How long each kind of command took, to kill it before that.
+    /// The last duration of each kind of command, to kill the next one before its end.
     took: HashMap<String, Duration>,
 }
 
@@ -71,7 +71,7 @@ impl Story {
         Some(story)
     }
 
-    /// Everything that helps to understand a failure.
+    /// Returns the details that help to understand a failure.
     fn told(&self) -> String {
         let mut text = format!("seed {}\n", self.seed);
         for step in &self.steps {
@@ -96,7 +96,7 @@ impl Story {
         text
     }
 
-    /// Runs a command of ours to its end.
+    /// Runs a command of the manager to its end.
     #[track_caller]
     fn manage(&mut self, args: &[&str], fine: &[i32]) -> Run {
         let began = Instant::now();
@@ -113,13 +113,13 @@ impl Story {
         run
     }
 
-    /// Runs one and kills it at a random moment.
+    /// Runs a command of the manager, and kills it at a random time.
     fn kill(&mut self, args: &[&str], dice: &mut Dice) {
         let usual = self.took.get(&kind(args)).copied();
         let usual = usual.unwrap_or(Duration::from_millis(300));
         let micros = u64::try_from(usual.as_micros()).expect("short");
         let delay = Duration::from_micros(match dice.below(4) {
-            // What a launch itself does is in the first and the last moments.
+            // A launch itself works only before the start and after the end of Codex.
             0 => dice.below(EDGE_MICROS),
             1 => (micros + EDGE_MICROS / 2).saturating_sub(dice.below(EDGE_MICROS)),
             _ => dice.below(micros * 11 / 10),
@@ -140,7 +140,7 @@ impl Story {
         self.steps.push(format!("{args:?}: {how} after {delay:?}"));
     }
 
-    /// Waits for what killed commands have left at work in the homes.
+    /// Waits for each Codex that a killed command has left in the homes.
     #[track_caller]
     fn rest(&self) {
         let end = Instant::now() + ORPHANS;
@@ -156,7 +156,7 @@ impl Story {
         homes.find_map(|home| find_codex(&home).first()?.pid)
     }
 
-    /// Time passes: the access tokens of all logins end, and the next Codex renews them.
+    /// Expires the access tokens of all logins, so that the next Codex renews them.
     fn age(&mut self) {
         self.rest();
         self.steps.push("time passes".to_owned());
@@ -168,7 +168,7 @@ impl Story {
         for account in ACCOUNTS {
             let profile = self.lab.world.manager_home().join("profiles").join(account);
             write_auth_text(&profile, &aged(&profile));
-            // Nobody can have seen the times of these tokens.
+            // The recorded freshness is newer than the changed tokens: remove it.
             let path = profile.join("profile.json");
             let text = fs::read_to_string(&path).expect("profile.json");
             let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -177,8 +177,8 @@ impl Story {
         }
     }
 
-    /// Says something. Codex itself spends a token twice where two of it renew it at once, and
-    /// survives that: what a killed command has left in the home ends first.
+    /// Runs one turn of Codex. Two Codex processes that renew at once spend a token twice, and recover
+    /// from that, so a Codex that a killed command has left ends first.
     #[track_caller]
     fn exec(&mut self, is_due: bool) {
         self.rest();
@@ -194,8 +194,8 @@ impl Story {
         assert!(said.status.success(), "Codex failed\n{said}");
     }
 
-    /// Launches, isolated or not, or resumes an earlier conversation; what a killed command has left
-    /// ends first, as before [`Story::exec`].
+    /// Launches Codex, isolated or not, or resumes an earlier conversation. A Codex that a killed command
+    /// has left ends first, as in [`Story::exec`].
     #[track_caller]
     fn launch(&mut self, account: &str, is_resume: bool, dice: &mut Dice) {
         self.rest();
@@ -251,8 +251,8 @@ impl Story {
         if dice.below(2) == 0 {
             self.kill(args, dice);
         } else {
-            // What a killed command left may still be at work in a home: a restore is refused then, and
-            // the login of an isolated one; a figure may be missing.
+            // A Codex of a killed command may still use a home. Then a restore, and the use of an isolated
+            // login, are refused; figures may be missing.
             let fine: &[i32] = match args[0] {
                 "restore" | "use" => &[0, 3],
                 "status" | "backup" => &[0, 6],
@@ -266,7 +266,7 @@ impl Story {
         assert!(reused.is_empty(), "spent twice: {reused:?}");
     }
 
-    /// Every launch is listed, none runs, and each has a conversation of its own account.
+    /// Checks that every launch is listed, none runs, and each conversation belongs to its account.
     fn check_launches(&mut self) {
         self.rest();
         let rows = launches(&self.lab);
@@ -284,7 +284,7 @@ impl Story {
         assert!(rows.len() >= self.launched, "{rows:?}");
         for row in &rows {
             assert_ne!(row["state"], "running", "{row}");
-            // A restore may have taken the conversation away.
+            // A restore may have removed the conversation.
             let rollout = row["rollout_path"].is_string();
             let rollout = rollout.then(|| self.lab.path_in(&row["rollout_path"]));
             if let Some(rollout) = rollout.filter(|path| path.exists()) {
@@ -293,7 +293,7 @@ impl Story {
         }
     }
 
-    /// Every account can still be used.
+    /// Checks that every account can still be used.
     fn end(&mut self) {
         self.check_launches();
         for account in ACCOUNTS {
@@ -319,7 +319,7 @@ impl Drop for Story {
     }
 }
 
-/// What takes about as long as other commands of its kind.
+/// Returns the kind of a command; commands of one kind take about the same time.
 fn kind(args: &[&str]) -> String {
     if args[0] == "resume" {
         return args[0].to_owned();
@@ -338,7 +338,7 @@ fn token(path: &Path) -> Option<String> {
 }
 
 #[test]
-fn i2_i5_whatever_is_done_and_killed_no_refresh_token_is_spent_twice() {
+fn i2_i5_no_sequence_of_killed_commands_spends_a_refresh_token_twice() {
     let wanted = std::env::var("CODEX_MANAGER_SEQUENCES");
     let wanted = wanted
         .ok()

@@ -1,5 +1,5 @@
-//! Ending Codex before a command changes its home: only Codex programs are ended, only with consent, and
-//! the command continues only when they are gone.
+//! Tests of ending Codex before a command works on its home: only Codex is ended, with consent, and the
+//! report is true.
 
 use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
@@ -60,7 +60,7 @@ impl Lab {
         self.root.path().join("home")
     }
 
-    /// A shell under another name: `script` says a line when it is ready.
+    /// A shell under another name. `script` prints a line when it is ready.
     fn program(&self, name: &str, home: &Path, script: &str) -> Command {
         let program = self.root.path().join("bin").join(name);
         // Another process copies: a program that a child of another test inherited open for writing
@@ -83,7 +83,7 @@ impl Lab {
         ready(&mut self.program(name, home, script))
     }
 
-    /// Starts a fake Codex on the home that ends on SIGTERM.
+    /// A Codex on the home that ends on SIGTERM.
     fn codex(&self) -> Running {
         self.start("codex", &self.home(), "echo; read line")
     }
@@ -116,12 +116,12 @@ fn ready(command: &mut Command) -> Running {
     let mut line = String::new();
     BufReader::new(running.0.stdout.as_mut().expect("piped"))
         .read_line(&mut line)
-        .expect("it says a line");
+        .expect("it prints a line");
     assert_eq!(line, "\n");
     running
 }
 
-/// A prompter with a fixed answer.
+/// A user with a fixed answer.
 struct FixedAnswer {
     answer: Option<bool>,
     asked: usize,
@@ -137,7 +137,7 @@ impl Prompter for FixedAnswer {
     }
 }
 
-/// No grace, and time enough for a busy machine.
+/// Settings without a grace period, and with a time limit for a busy machine.
 fn settings() -> ShutdownSettings {
     ShutdownSettings {
         grace_period: Duration::ZERO,
@@ -160,7 +160,7 @@ fn kind(error: ShutdownError) -> ErrorKind {
 }
 
 #[test]
-fn codex_is_ended_after_a_yes_and_left_running_after_a_no() {
+fn codex_is_ended_with_consent_only() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (refused, asked) =
@@ -172,7 +172,7 @@ fn codex_is_ended_after_a_yes_and_left_running_after_a_no() {
     let (refused, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, None);
     assert_eq!(kind(refused.expect_err("nobody")), ErrorKind::CodexRunning);
     assert_eq!(asked, 1);
-    // A yes on the command line is no answer to somebody who wants to be asked.
+    // `--yes` does not answer a question that the user explicitly requests.
     let (refused, _) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
     assert!(matches!(refused, Err(ShutdownError::NoPrompter(_))));
     assert!(codex.is_alive());
@@ -181,14 +181,14 @@ fn codex_is_ended_after_a_yes_and_left_running_after_a_no() {
     let ended: Vec<_> = report.expect("ended").ended.iter().map(|p| p.pid).collect();
     assert_eq!((ended, asked), (vec![codex.pid()], 1));
     assert!(!codex.is_alive());
-    // It is a zombie now, which is nobody.
+    // It is a zombie now, which does not count as a process.
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
     assert_eq!(report.expect("nobody").ended, []);
     assert_eq!(asked, 0);
 }
 
 #[test]
-fn the_flag_suppresses_the_question() {
+fn with_the_flag_there_is_no_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -198,7 +198,7 @@ fn the_flag_suppresses_the_question() {
 }
 
 #[test]
-fn a_process_that_ignores_the_request_is_left_alive_and_named() {
+fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
@@ -248,7 +248,7 @@ fn a_background_process_is_never_ended() {
 }
 
 #[test]
-fn a_configuration_that_forbids_ending_codex_is_obeyed() {
+fn a_configuration_can_forbid_ending_codex() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -261,7 +261,7 @@ fn a_configuration_that_forbids_ending_codex_is_obeyed() {
 }
 
 #[test]
-fn configured_program_names_count_and_other_homes_do_not() {
+fn configured_names_count_as_codex_and_other_homes_are_ignored() {
     let lab = Lab::new();
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
@@ -280,14 +280,14 @@ fn configured_program_names_count_and_other_homes_do_not() {
 }
 
 #[test]
-fn no_question_about_a_codex_that_ends_within_the_grace_period() {
+fn a_process_that_ends_within_the_grace_period_causes_no_question() {
     let lab = Lab::new();
     let mut codex = lab.codex();
     let settings = ShutdownSettings {
         grace_period: Duration::from_secs(60),
         ..settings()
     };
-    // Whether it ends before it is looked at or while it is waited for: nobody is asked.
+    // It may end before the first scan or during the grace period: there is no question in both cases.
     drop(codex.0.stdin.take());
     let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
     assert_eq!(report.expect("nobody").ended, []);
@@ -317,11 +317,11 @@ fn a_codex_of_another_user_is_never_ended() {
             .stdout(Stdio::piped());
         ready(&mut command)
     };
-    // With a home of its own it is no concern of ours.
+    // With its own home it is ignored.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     assert_eq!(report.expect("nobody").ended, []);
-    // With ours it is, and yet not ours to end.
+    // With this home it counts, but it may not be ended.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
@@ -332,7 +332,7 @@ fn a_codex_of_another_user_is_never_ended() {
 }
 
 #[test]
-fn foreign_programs_are_never_ended_and_child_processes_are_awaited() {
+fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
@@ -343,7 +343,7 @@ fn foreign_programs_are_never_ended_and_child_processes_are_awaited() {
     assert!(stranger.is_alive());
     drop(stranger);
 
-    // The same, started by Codex: it is not told to end, but has to.
+    // The same program as a child of Codex gets no signal, but has to end with Codex.
     // In the background a shell's standard input is empty, unless it is handed on by another number.
     let parent = "exec 3<&0; \"$0-tool\" -c 'exec 9>>\"$CODEX_HOME/file\"; echo $$ >tool; echo; read line' <&3 & wait";
     let tool = lab.program("codex-tool", &lab.home(), "");
@@ -354,7 +354,7 @@ fn foreign_programs_are_never_ended_and_child_processes_are_awaited() {
     let pid: u32 = pid.trim().parse().expect("a number");
     let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("the tool is left");
-    // On a machine that stands still for a moment, Codex itself is left too when the time is over.
+    // On a stalled machine Codex itself may also be left at the end of the time limit.
     let named = error.to_string();
     let is_named = |pid: u32| named.contains(&format!("PID {pid},"));
     assert!(matches!(&error, ShutdownError::NotGone { .. }), "{named}");
@@ -373,7 +373,7 @@ struct Flags {
     closing: ShutdownArgs,
 }
 
-/// Creates the context of a command, with a fake dialog program on `PATH`.
+/// Returns the context of a command, with `dialog` as the program `zenity` on `PATH`.
 fn context(lab: &Lab, dialog: &str) -> Context {
     let bin = lab.root.path().join("desktop");
     std::fs::create_dir_all(&bin).expect("folder");
@@ -397,7 +397,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
 }
 
 #[test]
-fn the_question_can_be_a_dialog_window() {
+fn the_question_can_be_a_window() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
@@ -428,11 +428,11 @@ fn the_question_can_be_a_dialog_window() {
     let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
     assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
     assert!(question.contains("End Codex and continue?"));
-    // No display, no answer.
+    // Without a display there is no answer.
     let refused = run(&noting(255), &[]).expect_err("no answer");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     let blind = "#!/bin/sh\necho 'cannot open display: :9' >&2\nexit 1\n";
-    let refused = run(blind, &[]).expect_err("no dialog");
+    let refused = run(blind, &[]).expect_err("no question");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
     let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
@@ -441,7 +441,7 @@ fn the_question_can_be_a_dialog_window() {
 }
 
 #[test]
-fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
+fn real_codex_is_ended_during_a_turn_with_its_launcher() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -472,7 +472,7 @@ fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
             let line = &process.command_line;
             assert!(line.ends_with("--skip-git-repo-check [text]"), "{line}");
         } else {
-            // What Codex has just forked is Codex, too, until it becomes the program it is to be.
+            // A process that Codex has just forked is named Codex until it executes its program.
             let is_of_it = matches!(process.role, Role::Codex | Role::CodexChild { .. });
             assert!(is_of_it, "{report:?}");
         }
@@ -481,7 +481,7 @@ fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
     assert!(bobs.is_running(), "another home");
 }
 
-/// The real terminal interface, in a terminal that `script` makes.
+/// Starts the real terminal interface in a terminal of `script`.
 fn terminal(codex: &RealCodex, home: &Path, backend: &MockBackend, user_home: &Path) -> Running {
     let inner = codex.command(home, backend, user_home);
     let mut command = Command::new("script");
@@ -504,7 +504,7 @@ fn terminal(codex: &RealCodex, home: &Path, backend: &MockBackend, user_home: &P
 }
 
 #[test]
-fn a_real_terminal_interface_is_ended() {
+fn real_terminal_interface_is_ended() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -516,7 +516,7 @@ fn a_real_terminal_interface_is_ended() {
     let lab = Lab::new();
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let mut terminal = terminal(codex, &lab.home(), &backend, lab.root.path());
-    // It is up when it has its database open.
+    // It is ready when it has its database open.
     let limit = Instant::now() + Duration::from_secs(60);
     let is_up = || {
         let holders = find_holders(&lab.home(), &[]);
@@ -537,7 +537,7 @@ fn a_real_terminal_interface_is_ended() {
 }
 
 #[test]
-fn a_real_app_server_is_ended() {
+fn real_app_server_is_ended() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -551,7 +551,7 @@ fn a_real_app_server_is_ended() {
 }
 
 #[test]
-fn a_real_daemon_is_stopped_by_codex_itself() {
+fn real_daemon_is_stopped_by_codex_itself() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
@@ -586,7 +586,7 @@ fn a_real_daemon_is_stopped_by_codex_itself() {
     assert!(!processes::alive(pid));
     assert_eq!(daemon.pid(), None, "codex removed its own note");
 
-    // Without a Codex on PATH the daemon's own program is asked.
+    // Without a Codex on PATH the daemon's own program stops it.
     daemon.control("start").expect("starts again");
     let bare = env.without("PATH");
     let report =

@@ -1,4 +1,4 @@
-//! `status`, mostly with the real Codex against a backend of our own.
+//! Tests of `status`, mostly with the real Codex against a mock backend.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
@@ -15,14 +15,14 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// A world with the real Codex on `PATH`, by the real clock, and a backend that it talks to.
+/// A test environment with the real Codex on `PATH`, the real clock, and a mock backend.
 struct World {
     env: TestEnv,
     backend: MockBackend,
 }
 
 impl World {
-    /// `None`, said on stdout, where the real Codex cannot be had.
+    /// Signs in. `None`, with a note on stdout, if the real Codex is not available.
     fn signed_in(sign_in: &SignIn) -> Option<Self> {
         let world = Self::signed_out()?;
         signed_in_home(&world.env.codex_home(), &world.backend, sign_in);
@@ -49,7 +49,7 @@ impl World {
         self.backend.account("acct-alice").set(alter);
     }
 
-    /// Runs `status --json` and checks that no process uses the home afterwards.
+    /// Runs `status --json`, and checks that no process uses the home afterwards.
     fn status(&self) -> Run {
         let run = self.env.run(["status", "--json"]);
         assert_eq!(find_holders(&self.env.codex_home(), &[]), [], "{run}");
@@ -134,7 +134,7 @@ fn status_shows_the_live_windows_and_records_them() {
 }
 
 #[test]
-fn windows_are_those_that_the_server_declares() {
+fn any_number_of_windows_of_the_server_is_shown() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -187,7 +187,7 @@ fn an_exhausted_account_is_available_when_its_last_exhausted_window_resets() {
 }
 
 #[test]
-fn an_api_key_has_no_windows_and_nobody_is_asked() {
+fn an_api_key_has_no_windows_and_starts_no_probe() {
     let Some(world) = World::signed_out() else {
         return;
     };
@@ -211,7 +211,7 @@ fn an_api_key_has_no_windows_and_nobody_is_asked() {
 }
 
 #[test]
-fn signed_out_nothing_is_started_and_nothing_is_written() {
+fn a_signed_out_home_starts_no_probe_and_writes_nothing() {
     let Some(world) = World::signed_out() else {
         return;
     };
@@ -223,7 +223,7 @@ fn signed_out_nothing_is_started_and_nothing_is_written() {
 }
 
 #[test]
-fn of_a_login_that_only_codex_may_know_codex_is_asked() {
+fn a_login_that_only_codex_can_read_is_probed() {
     let Some(world) = World::signed_out() else {
         return;
     };
@@ -231,7 +231,7 @@ fn of_a_login_that_only_codex_may_know_codex_is_asked() {
     let run = world.status().code(6);
     assert_eq!(problem(&run), "not signed in");
 
-    // One that this program cannot read, and Codex can.
+    // A login that this program cannot read, but Codex can.
     let fake = FakeCodex::new(&world.env.path("fake"));
     let path = fake.path();
     let args = [
@@ -246,7 +246,7 @@ fn of_a_login_that_only_codex_may_know_codex_is_asked() {
 }
 
 #[test]
-fn failures_of_the_server_are_told_apart() {
+fn failures_of_the_server_are_distinguished() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -271,7 +271,7 @@ fn failures_of_the_server_are_told_apart() {
 }
 
 #[test]
-fn a_spent_login_is_told_from_being_signed_out() {
+fn a_revoked_login_differs_from_being_signed_out() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -286,7 +286,7 @@ fn a_spent_login_is_told_from_being_signed_out() {
 }
 
 #[test]
-fn offline_the_newest_figure_is_shown_with_its_age() {
+fn offline_status_shows_the_newest_figure_with_its_age() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -320,7 +320,7 @@ fn offline_the_newest_figure_is_shown_with_its_age() {
 }
 
 #[test]
-fn a_silent_network_ends_with_the_deadline_and_leaves_nobody() {
+fn a_silent_network_ends_at_the_time_limit_without_leftover_processes() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -336,7 +336,7 @@ fn a_silent_network_ends_with_the_deadline_and_leaves_nobody() {
 }
 
 #[test]
-fn a_status_that_is_interrupted_leaves_nobody() {
+fn an_interrupted_status_leaves_no_processes() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -373,7 +373,7 @@ fn a_login_that_is_renewed_during_the_probe_is_kept() {
 }
 
 #[test]
-fn a_hard_linked_login_is_not_put_at_risk() {
+fn a_hard_linked_login_is_not_probed() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -422,7 +422,7 @@ fn in_keyring_mode_auth_json_is_not_taken_for_the_login() {
 }
 
 #[test]
-fn dry_run_asks_nobody_and_writes_nothing() {
+fn dry_run_starts_no_probe_and_writes_nothing() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -437,7 +437,8 @@ fn dry_run_asks_nobody_and_writes_nothing() {
     assert_eq!(world.backend.requests(), []);
 }
 
-/// A world with a fake Codex that knows these windows of limit `codex`, and one of another.
+/// A test environment with a fake Codex that reports these windows of limit `codex`, and one window of
+/// another limit.
 pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCodex) {
     let mut env = TestEnv::new();
     let mut answer = rate_limits_read("acct-alice", 0, 0);
@@ -455,14 +456,14 @@ pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCod
     (env, fake)
 }
 
-/// A window as app-server gives it.
+/// A window in the JSON of app-server.
 pub(crate) fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
     let at = chrono::DateTime::parse_from_rfc3339(resets_at).expect("a time");
     json!({"usedPercent": used, "windowDurationMins": minutes, "resetsAt": at.timestamp()})
 }
 
 #[test]
-fn each_window_is_a_bar_with_its_reset_and_the_source_is_named() {
+fn each_window_is_a_bar_with_reset_and_source() {
     let (env, _fake) = with_fake(
         &window(100.0, 300, "2026-11-20T15:55:00Z"),
         &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
@@ -481,7 +482,7 @@ fn each_window_is_a_bar_with_its_reset_and_the_source_is_named() {
 }
 
 #[test]
-fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
+fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     let (mut env, fake) = with_fake(
         &window(100.0, 300, "2026-11-20T15:55:00Z"),
         &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
@@ -511,21 +512,21 @@ fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
 }
 
 #[test]
-fn without_codex_what_is_known_is_shown() {
+fn without_codex_recorded_figures_are_shown() {
     let run = without_codex().run(["status"]).code(6);
     insta::assert_snapshot!(run, @"
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    its quota is unknown
+    nothing is known of its quota
     --- stderr
-    warning: no live figures: no program on PATH: codex
+    warning: no live figure: not found on PATH: codex
     hint: install Codex, or name it with --codex-bin FILE
     ");
 }
 
 #[test]
-fn a_login_that_is_no_json_is_named_and_left_alone() {
+fn an_invalid_login_is_reported_and_unchanged() {
     let env = TestEnv::new();
     env.write("home/.codex/auth.json", [0; 16]);
     let before = env.tree("home");
@@ -563,7 +564,7 @@ fn figures_of_another_account_are_not_recorded() {
     assert_eq!(entry(&env)["observation"], Value::Null);
 }
 
-/// Alice is signed in, and there is no Codex.
+/// A test environment in which Alice is signed in, without a Codex program.
 pub(crate) fn without_codex() -> TestEnv {
     let mut env = TestEnv::new();
     let bin = env.path("bin");

@@ -204,7 +204,7 @@ impl AuthSnapshot {
                         login,
                     });
                 }
-                Ok(_) => "no JSON object",
+                Ok(_) => "not a JSON object",
                 // serde's own message may quote the file: tokens must not be printed.
                 Err(e) if e.is_eof() => "truncated JSON",
                 Err(_) => "not JSON",

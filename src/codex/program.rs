@@ -17,10 +17,10 @@ pub const LOGIN_VARIABLES: [&str; 3] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
     /// No folder of `PATH` contains the program.
-    #[error("no program on PATH: {0}")]
+    #[error("not found on PATH: {0}")]
     NotOnPath(String),
     /// The configured path is not an executable file.
-    #[error("not a program: {}", .0.display())]
+    #[error("not an executable file: {}", .0.display())]
     NotAProgram(PathBuf),
 }
 

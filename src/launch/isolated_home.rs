@@ -44,7 +44,7 @@ pub enum IsolationError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// A folder of the isolated home is no link, so conversations in it would be invisible elsewhere.
-    #[error("not a link to {}: {}", real.display(), path.display())]
+    #[error("expected a link to {}, but found a folder: {}", real.display(), path.display())]
     NotALink {
         /// The path in the isolated home.
         path: PathBuf,

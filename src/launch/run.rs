@@ -245,7 +245,7 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
             None => match binding::other_creator(&path, record) {
                 Some(other) => {
                     record.unbound_because =
-                        Some(format!("another account started its conversation: {other}"));
+                        Some(format!("another account started the conversation: {other}"));
                     continue;
                 }
                 None => 0,

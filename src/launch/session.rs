@@ -101,7 +101,7 @@ pub enum LaunchError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// The subcommand in the arguments runs no conversation.
-    #[error("codex {0} runs no conversation")]
+    #[error("codex {0} does not start a conversation")]
     NoConversation(String),
     /// The daemon would run the conversation under the account that it was started with.
     #[error(

@@ -120,7 +120,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     match created.as_slice() {
         [] if record.codex_chose => {
-            record.unbound_because = Some("Codex chose the conversation itself".into());
+            record.unbound_because = Some("Codex itself chose the conversation".into());
         }
         [] => {}
         [one] if may_be_anothers(one) => {
@@ -130,7 +130,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
         [_] => record.conversations = created,
         several => {
             record.unbound_because = Some(format!(
-                "{} conversations were started in this folder by this account at the same time",
+                "this account started {} conversations in this folder at the same time",
                 several.len()
             ));
         }

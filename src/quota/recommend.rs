@@ -206,7 +206,7 @@ impl Ranking<'_> {
                         format!(" ({}, {})", source.name(), ago(&at))
                     });
                 match cause {
-                    Some(Cause::Held) => format!("held back by hand{until}"),
+                    Some(Cause::Held) => format!("held back by the user{until}"),
                     Some(Cause::Exhausted(label)) => {
                         format!("{label} quota exhausted{until}{source}")
                     }
@@ -218,7 +218,7 @@ impl Ranking<'_> {
             (AccountState::Unknown, _) if is_key => {
                 format!("an API key, billed by use; {used}")
             }
-            (AccountState::Unknown, _) => format!("its quota is not known; {used}"),
+            (AccountState::Unknown, _) => format!("quota unknown; {used}"),
         }
     }
 }

@@ -86,11 +86,11 @@ pub struct JobOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheduler {
-    /// The timers of the systemd user instance.
+    /// systemd user timers (Linux).
     Systemd,
-    /// launchd agents of macOS.
+    /// launchd agents (macOS).
     Launchd,
-    /// The Task Scheduler of Windows.
+    /// The Task Scheduler (Windows).
     Windows,
 }
 
@@ -139,7 +139,7 @@ pub struct JobContext<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// A file at the path of a job has no marker line.
-    #[error("a file exists that codex-manager did not create: {}", .0.display())]
+    #[error("codex-manager did not create this file and leaves it unchanged: {}", .0.display())]
     Foreign(PathBuf),
     /// A path or variable that the scheduler's file format cannot represent.
     #[error("a {format} cannot contain this text ({why}): {text:?}")]

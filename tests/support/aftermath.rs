@@ -1,4 +1,4 @@
-//! What stands after a command that something has happened to.
+//! Checks the state after a command with an injected fault.
 
 #![allow(
     clippy::print_stdout,
@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// Incompressible bytes.
+/// Returns random, and so incompressible, bytes.
 fn noise(dice: &mut Dice, bytes: usize) -> Vec<u8> {
     (0..bytes / 8)
         .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
@@ -101,9 +101,9 @@ pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, told: &st
 
 /// A home and two archives: of what it was before, and of what it is. Restores go to and fro.
 pub(crate) struct TwoHomes {
-    /// The archives' names.
+    /// The names of both archives.
     archives: [String; 2],
-    /// What the home is after a restore of each.
+    /// The home after a restore of each archive.
     homes: [Tree; 2],
     /// Which of them is in place.
     now: usize,

@@ -19,7 +19,7 @@ use codex_manager::io::progress::{Progress, Silent};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The reuse options of most tests.
+/// The default options for copying members of the previous archive.
 pub(crate) const COPYING: ReuseOptions = ReuseOptions {
     verify: VerifyReused::All,
     rehash: false,
@@ -59,8 +59,8 @@ fn captured(
     Ok((taken, backups))
 }
 
-/// Archives the home of `env` as `backups/<name>`. Reports to `progress`, which may change the home
-/// meanwhile. Also returns the paths that were left out.
+/// Archives the home of `env` as `backups/<name>` with this `progress`, which may change the home
+/// meanwhile. Returns the left-out files, too.
 pub(crate) fn create_archive_with_progress(
     env: &TestEnv,
     name: &str,

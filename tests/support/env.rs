@@ -1,4 +1,4 @@
-//! A hermetic world for one test: its own homes, clock, zone and PATH; nothing of the machine's.
+//! A hermetic environment for one test: its own homes, clock, zone and PATH.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// The instant that every test runs at, unless it says otherwise.
+/// The time of every test, unless it sets another.
 pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
 
-/// One test's world. Removed when dropped.
+/// The environment of one test. Its folder is removed when dropped.
 pub(crate) struct TestEnv {
     root: tempfile::TempDir,
     vars: BTreeMap<OsString, OsString>,
@@ -24,7 +24,8 @@ impl TestEnv {
         Self::inside(&std::env::temp_dir())
     }
 
-    /// The same in memory, where there is room: for tests that make large things durable often.
+    /// Like [`TestEnv::new`], but in memory if there is space: for tests that often fsync large
+    /// files.
     pub(crate) fn in_memory() -> Self {
         const ROOM: u64 = 512 << 20;
         let shm = Path::new("/dev/shm");
@@ -60,19 +61,19 @@ impl TestEnv {
         env
     }
 
-    /// Sets a variable of the environment that commands run in.
+    /// Sets an environment variable of the commands.
     pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
         self.vars.insert(name.into(), value.as_ref().to_owned());
         self
     }
 
-    /// Removes an environment variable.
+    /// Removes an environment variable of the commands.
     pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
         self.vars.remove(OsStr::new(name));
         self
     }
 
-    /// A path in this world.
+    /// Returns a path in the folder of the test.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
     }
@@ -87,7 +88,7 @@ impl TestEnv {
         self.path("home/.codex-manager")
     }
 
-    /// Writes a file (0644) with what is missing above it.
+    /// Writes a file (0644), and creates missing parent folders.
     pub(crate) fn write(&self, relative: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(relative);
         std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
@@ -95,8 +96,8 @@ impl TestEnv {
         path
     }
 
-    /// Returns once the clock of the file system has moved: what was written before is older than what
-    /// is written from now on.
+    /// Returns once the clock of the file system has advanced: earlier files are older than later
+    /// ones.
     pub(crate) fn tick(&self) {
         let path = self.path(".tick");
         let stamp = || {
@@ -111,7 +112,7 @@ impl TestEnv {
         std::fs::remove_file(&path).expect("remove");
     }
 
-    /// The command with these arguments, not yet started.
+    /// Returns the command with these arguments, not started.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
         command
@@ -123,13 +124,13 @@ impl TestEnv {
         command
     }
 
-    /// Runs the command as someone whom permissions stop, also where the tests run as root.
+    /// Runs the command as a user without root's permissions, even if the tests run as root.
     #[must_use]
     pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Run {
         self.run_unprivileged_program(env!("CARGO_BIN_EXE_codex-manager"), args)
     }
 
-    /// Runs any program as someone whom permissions stop.
+    /// Runs any program as a user without root's permissions.
     #[must_use]
     pub(crate) fn run_unprivileged_program(&self, program: &str, args: &[&str]) -> Run {
         let mut plain = Command::new(program);
@@ -162,7 +163,7 @@ impl TestEnv {
         )
     }
 
-    /// Runs a command that might wait without end: then it is killed, and the test fails.
+    /// Runs a command with a time limit. At the limit it is killed, and the test fails.
     #[must_use]
     #[track_caller]
     pub(crate) fn run_to_its_end<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
@@ -206,18 +207,18 @@ impl TestEnv {
         Run::of(child.wait_with_output().expect("wait"), self.root.path())
     }
 
-    /// Every file below `relative`: kind, mode, size, time and digest, ordered by path.
+    /// Returns every file below `relative`: kind, mode, size, time and digest, ordered by path.
     pub(crate) fn tree(&self, relative: &str) -> Tree {
         Tree::of(&self.path(relative))
     }
 }
 
-/// The output and the exit code of a command.
+/// The output and exit code of a command.
 #[derive(Clone)]
 pub(crate) struct Run {
     /// Standard output, with the test's folder written as `[ROOT]`.
     pub stdout: String,
-    /// Standard error, with paths replaced like in `stdout`.
+    /// Standard error, with the same replacement.
     pub stderr: String,
     /// The exit code; -1 when it was killed.
     pub code: i32,
@@ -235,19 +236,19 @@ impl Run {
         }
     }
 
-    /// Converts the output of a command started without [`TestEnv`]; paths are not replaced.
+    /// Converts the output of a command that the test started itself; paths are not replaced.
     pub(crate) fn of_output(output: std::process::Output) -> Self {
         Self::of(output, Path::new("\0"))
     }
 
-    /// Asserts the exit code; the whole run is shown when it is another.
+    /// Asserts the exit code; on failure prints the whole run.
     #[track_caller]
     pub(crate) fn code(self, expected: i32) -> Self {
         assert_eq!(self.code, expected, "exit code\n{self}");
         self
     }
 
-    /// The one JSON document on standard output.
+    /// Returns the only JSON document on standard output.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e})\n{self}"))
@@ -270,12 +271,12 @@ impl fmt::Debug for Run {
     }
 }
 
-/// A file tree as it stood at one moment.
+/// The state of a file tree at one time.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Tree(pub BTreeMap<PathBuf, String>);
 
 impl Tree {
-    /// Reads all files below `root`.
+    /// Reads the tree below `root`.
     pub(crate) fn of(root: &Path) -> Self {
         let mut files = BTreeMap::new();
         Self::visit(root, root, &mut files);
@@ -312,7 +313,7 @@ impl Tree {
         files.insert(name, text);
     }
 
-    /// Only what is in some of these top-level entries.
+    /// Returns the part of the tree below these top-level entries.
     pub(crate) fn only(&self, tops: &[&str]) -> Self {
         Self(
             self.0
@@ -323,7 +324,7 @@ impl Tree {
         )
     }
 
-    /// The differences, a line each: `-` only in `self`, `+` only in `other`.
+    /// Returns the differences, one per line: `-` only in `self`, `+` only in `other`.
     pub(crate) fn diff(&self, other: &Self) -> String {
         let mut lines = Vec::new();
         for (path, text) in &self.0 {
@@ -349,7 +350,7 @@ impl fmt::Debug for Tree {
     }
 }
 
-/// Asserts that two trees are the same, showing what differs.
+/// Asserts that two trees are equal; on failure prints the differences.
 #[track_caller]
 pub(crate) fn assert_same_tree(before: &Tree, after: &Tree) {
     assert!(before == after, "the tree changed:\n{}", before.diff(after));

@@ -1,10 +1,10 @@
-//! An executable called `codex` for what the real one cannot be made to do: garbage on stdout, silence,
-//! lines of megabytes, answers out of order, a deaf process with a grandchild.
+//! An executable `codex` with faults that the real Codex cannot be made to show: garbage on stdout,
+//! silence, huge lines, answers out of order, a process that ignores signals with a grandchild.
 //!
-//! Not a stand-in for how Codex behaves: that is what the real one is for. The script is `sh` and its
-//! builtins; it answers each app-server method from a file (`answers/<method>`), with the request's
-//! numeric id put in. It also notes how it was called and what it read. Dropping [`FakeCodex`] kills
-//! every process the script noted.
+//! It does not imitate the behaviour of Codex; the real Codex does that. The script uses `sh` and
+//! its builtins. It answers each app-server method from a file (`answers/<method>`), with the
+//! numeric id of the request, and records its calls and its input. Dropping [`FakeCodex`] kills
+//! every recorded process.
 
 #![allow(
     clippy::disallowed_methods,
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::processes;
 use super::sign_in::unix_now;
 
-/// What `codex app-server` does. Those that answer do so from the prepared answers.
+/// The behaviour of `codex app-server`. Answers come from the prepared files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     /// Answers every request, and ends with its input.
@@ -38,16 +38,16 @@ pub(crate) enum Behaviour {
     HugeLine(u64),
     /// So many bytes without the end of a line, then silence.
     HugeUnendedLine(u64),
-    /// Prints a word on stderr and exits so before it reads anything.
+    /// Prints a word on stderr and exits with this code before it reads anything.
     ExitsAtOnce(u8),
-    /// Answers `initialize`, reads the next request, and exits so without an answer.
+    /// Answers `initialize`, reads the next request, and exits with this code.
     ExitsAfterInitialize(u8),
-    /// Answers `initialize`, then holds each request until a second one came and answers that one first.
-    /// A client that asks one thing at a time waits for ever.
+    /// Answers `initialize`, then waits for two requests and answers the second one first. A client
+    /// that waits for each answer hangs.
     OutOfOrder,
-    /// Before each answer: one with an id nobody sent, one with a null id, and one without an id.
+    /// Before each answer: one with an id of no request, one with a null id, and one without an id.
     AnswersToOthers,
-    /// Before each answer: notifications, and a request of its own that bears the id of the client's.
+    /// Before each answer: notifications, and a request with the same id as the client's request.
     Notifications,
     /// As `Answers`, but the last prepared answer has no end of line, and then it exits.
     NoFinalNewline,
@@ -58,7 +58,7 @@ pub(crate) enum Behaviour {
     LeavesGrandchild,
 }
 
-/// The executable and what it noted.
+/// The executable and its records.
 pub(crate) struct FakeCodex {
     dir: PathBuf,
 }
@@ -103,7 +103,7 @@ impl FakeCodex {
             )
     }
 
-    /// Chooses what `codex app-server` does from now on.
+    /// Selects the behaviour of `codex app-server` for later calls.
     #[must_use]
     pub(crate) fn behaviour(self, behaviour: Behaviour) -> Self {
         let (word, number) = match behaviour {
@@ -140,7 +140,8 @@ impl FakeCodex {
         self.raw_answer(method, &format!(r#"{{"id":@ID@,"error":{error}}}"#))
     }
 
-    /// Prepares any single line as the answer to a method; its first `@ID@` becomes the request's id.
+    /// Prepares any single line as the answer to a method. The first `@ID@` becomes the request's
+    /// id.
     #[must_use]
     pub(crate) fn raw_answer(self, method: &str, line: &str) -> Self {
         assert!(!line.contains('\n'), "one line");
@@ -155,28 +156,28 @@ impl FakeCodex {
         self
     }
 
-    /// What `codex --version` prints.
+    /// Sets the output of `codex --version`.
     #[must_use]
     pub(crate) fn version(self, line: &str) -> Self {
         self.write("version", &format!("{line}\n"));
         self
     }
 
-    /// What `codex app-server daemon WORD` prints; without it, that fails.
+    /// Sets the output of `codex app-server daemon WORD`, which fails otherwise.
     #[must_use]
     pub(crate) fn daemon(self, word: &str, answer: &Value) -> Self {
         self.write(&format!("daemon/{word}"), &format!("{answer}\n"));
         self
     }
 
-    /// Exit status of every other call (`codex`, `codex exec`, `codex resume`…).
+    /// Sets the exit code of every other call (`codex`, `codex exec`, `codex resume`…).
     #[must_use]
     pub(crate) fn exit_code(self, code: u8) -> Self {
         self.write("exit-code", &format!("{code}\n"));
         self
     }
 
-    /// The executable.
+    /// Returns the path of the executable.
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.join("codex")
     }
@@ -191,12 +192,12 @@ impl FakeCodex {
         self.lines("calls")
     }
 
-    /// Every line app-servers read from their input.
+    /// Returns every line that app-servers have read from their input.
     pub(crate) fn received(&self) -> Vec<String> {
         self.lines("received")
     }
 
-    /// Every process of it, of any call, that was started and is known by id, dead or alive.
+    /// Returns the id of every started process, of all calls, running or ended.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.lines("pids")
             .iter()
@@ -204,14 +205,14 @@ impl FakeCodex {
             .collect()
     }
 
-    /// Those of them that live.
+    /// Returns the ids of the processes that still run.
     pub(crate) fn live_pids(&self) -> Vec<u32> {
         let mut pids = self.pids();
         pids.retain(|pid| self.owns(*pid));
         pids
     }
 
-    /// Whether a process runs this script: an id may have gone to another since.
+    /// Returns true if a process runs this script: its id may have been reused.
     fn owns(&self, pid: u32) -> bool {
         processes::command_line(pid).contains(&*self.path().to_string_lossy())
     }

@@ -1,5 +1,5 @@
-//! The functions that fuzzing tests, one for each kind of input. The fuzz targets and the
-//! regression tests call the same ones.
+//! Runs arbitrary bytes through the parsers: one function for each kind of input. The fuzz targets
+//! and the regression tests call the same functions.
 
 use super::hostile::{Parts, gzip, with_manifest};
 use codex_manager::archive::ArchiveError;
@@ -33,7 +33,7 @@ pub(crate) const TARGETS: [(&str, Attempt); 5] = [
     ("metadata", metadata),
 ];
 
-/// Size and digest that a reader returned for each file.
+/// The size and digest of each file that a reader returned.
 pub(crate) type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
 
 /// Path, size and digest of each file.
@@ -132,7 +132,7 @@ fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
     unpack(&path)
 }
 
-/// Reads all files of an archive.
+/// Reads everything that a reader offers.
 #[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
 pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
@@ -161,7 +161,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveErro
     Ok((contents, read))
 }
 
-/// Accepts every file.
+/// A receiver that accepts every entry.
 #[derive(Default)]
 struct Collected {
     parts: Mutex<BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>>,

@@ -23,16 +23,16 @@ pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
     /// Type flag: `0` file, `1` hard link, `2` symbolic link, `3` device, `5` folder, `6` pipe.
     pub(crate) kind: u8,
-    /// Target of a link.
+    /// The target of a link.
     pub(crate) target: Vec<u8>,
-    /// Content of the entry.
+    /// The content of a file.
     pub(crate) content: Vec<u8>,
     /// Size in the header, if it differs from that of the content.
     pub(crate) told_size: Option<u64>,
 }
 
 impl Entry {
-    /// Creates a file entry.
+    /// Creates the entry of a regular file.
     pub(crate) fn file(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         Self {
             name: name.as_ref().to_vec(),
@@ -119,7 +119,7 @@ pub(crate) struct Parts {
     pub(crate) entries: Vec<Entry>,
     /// The manifest, or `None` for an archive of other programs.
     pub(crate) manifest: Option<Value>,
-    /// Text that is written instead of the manifest, if it is no valid JSON document.
+    /// The bytes in place of the manifest, if it is not valid JSON.
     pub(crate) manifest_bytes: Option<Vec<u8>>,
     /// Entries after the manifest, in its member.
     pub(crate) behind_manifest: Vec<Entry>,
@@ -363,9 +363,9 @@ fn parent(name: &[u8]) -> &[u8] {
 pub(crate) struct Piece {
     /// Its part of the tar stream.
     pub(crate) tar: Vec<u8>,
-    /// Bytes after its gzip stream, counted in the member's length.
+    /// The bytes behind its gzip stream, within its length.
     pub(crate) tail: Vec<u8>,
-    /// The value of `holds` in the index.
+    /// The content according to the index.
     pub(crate) holds: Value,
 }
 
@@ -388,15 +388,15 @@ enum Kind {
     Files(Vec<u8>, bool),
 }
 
-/// Collects entries into members.
+/// Collects the members of an archive.
 #[derive(Default)]
 struct Cutter {
     pieces: Vec<Piece>,
     tar: Vec<u8>,
     kind: Kind,
-    /// Number of listed entries in the current group.
+    /// The number of entries in the current group, as announced.
     count: usize,
-    /// Numbers of folders and links, and of files, that were listed so far.
+    /// The numbers of folders and links, and of files, announced so far.
     told: [usize; 2],
 }
 
@@ -444,7 +444,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// Compresses bytes into one gzip member.
+/// Compresses `bytes` as one gzip member.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     encoder.write_all(bytes).expect("compress");

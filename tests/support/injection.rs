@@ -17,7 +17,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How many points of each command are tried for each way to fail.
+/// The number of tried points of each command, for each kind of fault.
 const POINTS: usize = 40;
 
 /// The calls that change a disk.
@@ -25,10 +25,10 @@ const CALLS: &str = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,ftrun
     openat,mkdir,symlink,link,linkat,rename,renameat,renameat2,chmod,fchmod,utimensat,\
     unlink,unlinkat,rmdir";
 
-/// How a call fails.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
-    /// Once.
+    /// The call fails once, with this error.
     Once(&'static str),
     /// And all of these calls after it in its thread.
     FromThenOn(&'static str),
@@ -45,7 +45,7 @@ pub(crate) struct Point {
     pub(crate) number: usize,
 }
 
-/// Whether faults can be injected here; not to be able to is a failure where all is required.
+/// Returns true if faults can be injected on this machine. Panics if all tests are required to run.
 pub(crate) fn can_inject() -> bool {
     let works = cfg!(target_os = "linux")
         && Command::new("strace")
@@ -60,7 +60,7 @@ pub(crate) fn can_inject() -> bool {
     works
 }
 
-/// Whether the command starts a Codex, which is to run undisturbed.
+/// Returns true if the command starts a Codex, which has to run without faults.
 fn starts_codex(args: &[&str]) -> bool {
     args.first() == Some(&"launch")
 }
@@ -125,7 +125,7 @@ pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
     points.into_iter().collect()
 }
 
-/// An even sample.
+/// Selects evenly distributed points.
 pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
     let wanted = std::env::var("CODEX_MANAGER_FAULT_POINTS")
         .ok()

@@ -1,4 +1,4 @@
-//! One machine: the real Codex signed in to the mock backend, and the manager beside it.
+//! One machine: the real Codex signed in to the mock backend, and the manager.
 
 use super::env::{Run, TestEnv};
 use super::mock_backend::MockBackend;
@@ -10,30 +10,30 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// See the module.
+/// The real Codex, its backend, and the homes of one machine.
 pub(crate) struct Lab {
-    /// The pinned Codex.
+    /// The installed Codex, in the version of the tests.
     pub(crate) codex: &'static RealCodex,
-    /// What it talks to.
+    /// The backend that Codex is configured for.
     pub(crate) backend: MockBackend,
-    /// Homes and environment; the clock is the system's, as Codex and the backend have no other.
+    /// Homes and environment. The clock is the real one, because Codex and the backend use it.
     pub(crate) world: TestEnv,
 }
 
 impl Lab {
-    /// Alice signed in at `~/.codex`; `None` where the real Codex cannot be had.
+    /// Signs Alice in at `~/.codex`; `None` if the real Codex is not available.
     pub(crate) fn new() -> Option<Self> {
         Self::signed_in(&SignIn::alice())
     }
 
-    /// This sign-in at `~/.codex`.
+    /// Signs in at `~/.codex` with this sign-in.
     pub(crate) fn signed_in(sign_in: &SignIn) -> Option<Self> {
         let lab = Self::empty()?;
         signed_in_home(&lab.home(), &lab.backend, sign_in);
         Some(lab)
     }
 
-    /// Alice signed in, and the logins of both in the profiles `alice` and `bob`.
+    /// Signs Alice in, and saves both logins in the profiles `alice` and `bob`.
     pub(crate) fn of_two(alice: &SignIn, bob: &SignIn) -> Option<Self> {
         let lab = Self::signed_in(bob)?;
         let _ = lab.manager(["profile", "save", "bob"]).code(0);
@@ -42,7 +42,7 @@ impl Lab {
         Some(lab)
     }
 
-    /// No `~/.codex` yet.
+    /// Creates a machine without `~/.codex`.
     pub(crate) fn empty() -> Option<Self> {
         let codex = RealCodex::get()?;
         let backend = MockBackend::start();
@@ -60,25 +60,25 @@ impl Lab {
         })
     }
 
-    /// `~/.codex`.
+    /// Returns the Codex home `~/.codex`.
     pub(crate) fn home(&self) -> PathBuf {
         self.world.codex_home()
     }
 
-    /// Runs the manager.
+    /// Runs the manager with these arguments.
     #[must_use]
     pub(crate) fn manager<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
         self.world.run(args)
     }
 
-    /// Archives `~/.codex` without asking Codex; the path of the archive.
+    /// Archives `~/.codex` without a probe; returns the path of the archive.
     #[track_caller]
     pub(crate) fn back_up(&self) -> PathBuf {
         let done = self.manager(["backup", "--no-status", "--json"]).code(0);
         self.path_in(&done.json()["path"])
     }
 
-    /// A path that the manager printed.
+    /// Converts a path that the manager printed.
     #[track_caller]
     pub(crate) fn path_in(&self, printed: &Value) -> PathBuf {
         let text = printed.as_str().expect("a path");
@@ -86,13 +86,13 @@ impl Lab {
             .path(text.strip_prefix("[ROOT]/").expect("below the root"))
     }
 
-    /// Says something in a new conversation; its id.
+    /// Runs a turn in a new conversation; returns its id.
     #[track_caller]
     pub(crate) fn say(&self, prompt: &str) -> String {
         self.say_in(&self.home(), prompt)
     }
 
-    /// As [`Lab::say`], in another home.
+    /// Like [`Lab::say`], in another home.
     #[track_caller]
     pub(crate) fn say_in(&self, home: &Path, prompt: &str) -> String {
         let done = self.codex.exec(home, &self.backend, &[prompt]);
@@ -100,7 +100,7 @@ impl Lab {
         done.session_id().expect("a session id").to_owned()
     }
 
-    /// Says something more in a conversation.
+    /// Runs another turn in a conversation.
     #[track_caller]
     pub(crate) fn go_on(&self, home: &Path, id: &str, prompt: &str) -> Output {
         let done = self.codex.exec_resume(home, &self.backend, id, prompt);
@@ -109,7 +109,7 @@ impl Lab {
         done
     }
 
-    /// What the user said, as Codex shows the conversation.
+    /// Returns the user's messages in a conversation, as Codex shows them.
     #[track_caller]
     pub(crate) fn shown(&self, home: &Path, id: &str) -> Vec<String> {
         let params = json!({"threadId": id, "includeTurns": true});
@@ -132,7 +132,7 @@ impl Lab {
             .collect()
     }
 
-    /// The conversations that Codex lists.
+    /// Returns the conversations that Codex lists.
     #[track_caller]
     pub(crate) fn listed(&self, home: &Path) -> Vec<String> {
         let params = json!({"sourceKinds": ["exec"]});
@@ -151,7 +151,7 @@ impl Lab {
     }
 }
 
-/// The files of conversations below a home, ordered.
+/// Returns the rollouts below a home, ordered.
 pub(crate) fn rollouts(home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![home.join("sessions"), home.join("archived_sessions")];
@@ -169,7 +169,7 @@ pub(crate) fn rollouts(home: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The one file of a conversation.
+/// Returns the only rollout of a conversation.
 #[track_caller]
 pub(crate) fn rollout(home: &Path, id: &str) -> PathBuf {
     let mut found = rollouts(home);
@@ -178,7 +178,7 @@ pub(crate) fn rollout(home: &Path, id: &str) -> PathBuf {
     found.remove(0)
 }
 
-/// The account that a rollout names as the one that started the conversation.
+/// Returns the account that a rollout names as its creator.
 #[track_caller]
 pub(crate) fn creator(rollout: &Path) -> String {
     let text = fs::read_to_string(rollout).expect("read the rollout");
@@ -187,7 +187,7 @@ pub(crate) fn creator(rollout: &Path) -> String {
     creator.expect("an account").to_owned()
 }
 
-/// What the user said, as a rollout has it; lines that are no JSON are passed over.
+/// Returns the user's messages in a rollout; skips lines that are no JSON.
 pub(crate) fn said(rollout: &Path) -> Vec<String> {
     let bytes = fs::read(rollout).expect("read the rollout");
     bytes
@@ -199,7 +199,7 @@ pub(crate) fn said(rollout: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Where the rows of a home's state database say that conversations are: id and path.
+/// Returns id and rollout path of the rows in a home's state database.
 pub(crate) fn rows(home: &Path) -> Vec<(String, PathBuf)> {
     let database = open(&home.join("state_5.sqlite"));
     let mut query = database

@@ -1,4 +1,4 @@
-//! A launch that runs: `codex-manager launch` or `resume`, and the real Codex below it.
+//! A running launch: `codex-manager launch` or `resume`, and the real Codex below it.
 
 use super::env::TestEnv;
 use super::lab::Lab;
@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// How long a real Codex may take for anything.
+/// The time limit for any step of a real Codex.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// What follows the name of the profile in most launches: a turn without the terminal interface.
+/// The arguments after the profile in most launches: one turn without the terminal interface.
 pub(crate) const EXEC: [&str; 4] = ["--", "exec", "--skip-git-repo-check", "hello"];
 
-/// A running wrapper and all that it started. What is left of the process group is killed on drop.
+/// A running wrapper and its process group, which is killed on drop.
 pub(crate) struct Running {
     child: Child,
     stderr: PathBuf,
@@ -57,19 +57,19 @@ impl Running {
         running
     }
 
-    /// The process of `codex-manager`.
+    /// Returns the process id of `codex-manager`.
     pub(crate) fn wrapper(&self) -> u32 {
         self.child.id()
     }
 
-    /// The native Codex.
+    /// Returns the process id of the native Codex.
     #[track_caller]
     pub(crate) fn codex(&self) -> u32 {
         let found = self.process("codex");
         found.unwrap_or_else(|| panic!("no Codex\n{}", self.printed()))
     }
 
-    /// The launcher of npm, where Node stays as the parent.
+    /// Returns the npm launcher, if Node keeps running as the parent.
     pub(crate) fn launcher(&self) -> Option<u32> {
         self.process("node")
     }
@@ -86,13 +86,13 @@ impl Running {
         group.map(|process| process.pid).collect()
     }
 
-    /// Kills the wrapper alone and waits for its end.
+    /// Kills only the wrapper, and waits for its end.
     pub(crate) fn kill_wrapper(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits until nothing of it runs. What Codex is told to do has to end it.
+    /// Waits until no process of the launch runs. The caller has to make Codex end.
     #[track_caller]
     pub(crate) fn rest(&mut self) {
         let status = self.end();
@@ -121,7 +121,7 @@ impl Running {
         panic!("does not end\n{}", self.printed());
     }
 
-    /// What it and Codex printed so far.
+    /// Returns the output of the wrapper and Codex so far.
     pub(crate) fn printed(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
@@ -136,7 +136,7 @@ impl Drop for Running {
     }
 }
 
-/// What `launches` lists, the newest first.
+/// Returns the rows of `launches`, the newest first.
 #[track_caller]
 pub(crate) fn launches(lab: &Lab) -> Vec<Value> {
     let listed = lab.manager(["launches", "--all", "--json"]).code(0).json();
@@ -148,7 +148,7 @@ pub(crate) fn registry(lab: &Lab) -> String {
     fs::read_to_string(lab.world.manager_home().join("launches.jsonl")).unwrap_or_default()
 }
 
-/// The isolated homes that hold a login.
+/// Returns the isolated homes with a login.
 pub(crate) fn isolated_logins(manager_home: &Path) -> Vec<PathBuf> {
     isolated_homes(manager_home)
         .into_iter()
@@ -157,14 +157,14 @@ pub(crate) fn isolated_logins(manager_home: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The isolated homes.
+/// Returns all isolated homes, with and without a login.
 pub(crate) fn isolated_homes(manager_home: &Path) -> Vec<PathBuf> {
     let folder = fs::read_dir(manager_home.join("profiles/.isolated"));
     let folders = folder.into_iter().flatten().flatten();
     folders.map(|entry| entry.path().join("home")).collect()
 }
 
-/// The accounts of the turns so far, in their order.
+/// Returns the accounts of the turns so far, in order.
 pub(crate) fn turns(lab: &Lab) -> Vec<String> {
     let requests = lab.backend.requests_to("/responses").into_iter();
     let turns = requests.filter(|request| request.method == "POST");

@@ -1,7 +1,8 @@
 //! Measures the peak memory of a command.
 //!
-//! The system counts the memory of the parent at the time of the fork for the child. Therefore a second,
-//! small run of this test program starts the command; the memory of other tests does not count.
+//! The system counts the memory of the parent at the start of a child for the child. So a second,
+//! small process of this test program starts the command, and the memory of other tests does not
+//! count.
 
 use super::env::{Run, TestEnv};
 use std::fs::{self, File};

@@ -1,9 +1,9 @@
-//! A stand-in, on loopback, for the services Codex CLI talks to: turns (Responses API), usage, workspace
+//! A mock on loopback of the services that Codex CLI uses: turns (Responses API), usage, workspace
 //! check, token refresh and revocation.
 //!
-//! HTTP/1.1 by hand on threads. The state is in this process, so a test alters figures directly and waits
-//! for requests on a condition variable instead of sleeping. [`MockBackend`] ends with its `Drop`: held
-//! turns are let go, connections are shut down, every thread is joined.
+//! HTTP/1.1 written by hand, on threads. The state is in this process, so a test changes figures
+//! directly and waits for requests on a condition variable instead of sleeping. Dropping
+//! [`MockBackend`] releases held turns, shuts the connections down, and joins every thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,16 +24,16 @@ pub(crate) const ACCOUNTS_CHECK: &str = "/wham/accounts/check";
 /// Path ending of a turn.
 pub(crate) const RESPONSES: &str = "/responses";
 
-/// When a window starts anew.
+/// The time of a window's reset.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reset {
-    /// Unix seconds.
+    /// An absolute time in Unix seconds.
     At(i64),
-    /// Seconds from the moment the backend is asked.
+    /// Seconds after the request that asks for it.
     InSeconds(i64),
 }
 
-/// One rate-limit window.
+/// A rate-limit window of the mock.
 #[allow(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Window {
@@ -41,12 +41,12 @@ pub(crate) struct Window {
     pub(crate) used_percent: f64,
     /// Length: 300 for five hours, 10080 for a week.
     pub(crate) window_minutes: i64,
-    /// When it starts anew.
+    /// The time of its reset.
     pub(crate) reset: Reset,
 }
 
 impl Window {
-    /// A five-hour window that starts anew in two hours.
+    /// A five-hour window that resets in two hours.
     pub(crate) fn five_hours(used_percent: f64) -> Self {
         Self {
             used_percent,
@@ -55,7 +55,7 @@ impl Window {
         }
     }
 
-    /// A weekly window that starts anew in three days.
+    /// A weekly window that resets in three days.
     pub(crate) fn weekly(used_percent: f64) -> Self {
         Self {
             used_percent,
@@ -64,14 +64,14 @@ impl Window {
         }
     }
 
-    /// Sets the moment of reset, in Unix seconds.
+    /// Sets the time of the reset, in Unix seconds.
     #[must_use]
     pub(crate) fn reset_at(mut self, unix_seconds: i64) -> Self {
         self.reset = Reset::At(unix_seconds);
         self
     }
 
-    /// Sets the moment of reset, in seconds from each answer.
+    /// Sets the time of the reset, in seconds after each request.
     #[must_use]
     pub(crate) fn reset_in_seconds(mut self, seconds: i64) -> Self {
         self.reset = Reset::InSeconds(seconds);
@@ -97,41 +97,41 @@ impl Window {
     }
 }
 
-/// A limit beside the main one: an entry of `additional_rate_limits`, which `account/rateLimits/read`
-/// shows in `rateLimitsByLimitId` under its id.
+/// A limit in addition to the main one: an entry of `additional_rate_limits`, which
+/// `account/rateLimits/read` shows in `rateLimitsByLimitId` under its id.
 #[derive(Clone, Debug)]
 pub(crate) struct ExtraLimit {
     /// `metered_feature` on the wire, `limitId` in the app-server's answer.
     pub(crate) limit_id: String,
     /// `limit_name` on the wire, `limitName` in the app-server's answer.
     pub(crate) limit_name: String,
-    /// First window.
+    /// The first window, if any.
     pub(crate) primary: Option<Window>,
-    /// Second window.
+    /// The second window, if any.
     pub(crate) secondary: Option<Window>,
 }
 
 /// The limit on spending of an account: `spend_control` of the usage endpoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpendControl {
-    /// Whether the server says that it is reached.
+    /// True if the server reports it as reached.
     pub(crate) reached: bool,
-    /// What is left of the individual limit in percent, and the Unix seconds of its reset.
+    /// The remaining individual limit in percent, and the Unix seconds of its reset.
     pub(crate) individual: Option<(u8, i64)>,
 }
 
-/// What the backend knows of an account, and how it misbehaves for it.
+/// The data of an account, and its faults.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 #[allow(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     /// As in `auth.json`; without dots.
     pub(crate) account_id: String,
-    /// User id.
+    /// The `chatgpt_user_id` of the account.
     pub(crate) user_id: String,
     /// E-mail, also the name of its workspace.
     pub(crate) email: String,
-    /// Plan name.
+    /// The subscription plan, such as "plus".
     pub(crate) plan: String,
     /// First window; `None` leaves it out.
     pub(crate) primary: Option<Window>,
@@ -155,17 +155,17 @@ pub(crate) struct Account {
     pub(crate) refresh_expired: bool,
     /// A refresh answers `refresh_token_invalidated`.
     pub(crate) revoked: bool,
-    /// Life of the access tokens a refresh hands out.
+    /// The lifetime of the access tokens that a refresh returns.
     pub(crate) access_ttl_seconds: i64,
     /// A refresh spends its token at once, and answers this much later.
     pub(crate) refresh_delay_ms: u64,
     /// Every authenticated answer comes this much later.
     pub(crate) delay_ms: u64,
-    /// Turns stay open, after their first words, until this is false again.
+    /// Turns stay open after their first words until this is false.
     pub(crate) hold_turns: bool,
-    /// Requests whose path ends so are taken and never answered; they end when the entry is removed.
+    /// Requests with this path suffix are accepted and not answered until the entry is removed.
     pub(crate) blackhole: Vec<&'static str>,
-    /// What the assistant says.
+    /// The answer of the assistant.
     pub(crate) reply: String,
 }
 
@@ -215,20 +215,20 @@ impl Account {
     }
 }
 
-/// A request the backend took.
+/// A request to the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// `GET`, `POST`, `CONNECT`…
+    /// The method: `GET`, `POST`, `CONNECT`…
     pub(crate) method: String,
-    /// Without the query; for `CONNECT` the authority asked for.
+    /// The path without the query; for `CONNECT` the requested authority.
     pub(crate) path: String,
-    /// By header, else by the token's claim.
+    /// The account in the header, else in the token's claim.
     pub(crate) account_id: Option<String>,
-    /// Status answered; 0 for one that is not answered.
+    /// The status of the answer; 0 if there was none.
     pub(crate) status: u16,
 }
 
-/// The running backend. See the module.
+/// A running backend; see the module.
 pub(crate) struct MockBackend {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -266,7 +266,7 @@ struct Shared {
 }
 
 impl MockBackend {
-    /// Starts on a free loopback port, knowing [`Account::alice`] and [`Account::bob`].
+    /// Starts on a free loopback port with [`Account::alice`] and [`Account::bob`].
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a loopback port");
         let address = listener.local_addr().expect("the bound address");
@@ -286,7 +286,7 @@ impl MockBackend {
         backend
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT` with its port.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -298,7 +298,7 @@ impl MockBackend {
         });
     }
 
-    /// The account of this id, which must be known.
+    /// Returns the account with this id, which must exist.
     pub(crate) fn account(&self, account_id: &str) -> AccountHandle<'_> {
         assert!(
             self.shared.lock().accounts.contains_key(account_id),
@@ -310,13 +310,13 @@ impl MockBackend {
         }
     }
 
-    /// Whether a reused refresh token also ends its successors. Off at start.
+    /// Sets whether a reused refresh token also revokes its successors. Off by default.
     pub(crate) fn revoke_family_on_reuse(&self, revoke: bool) {
         self.shared
             .alter(|state| state.revoke_family_on_reuse = revoke);
     }
 
-    /// Whoever signs in with a device code from now on is this account; `None` lets them wait.
+    /// Sets the account of later sign-ins with a device code; `None` makes them wait.
     pub(crate) fn sign_in_as(&self, account_id: Option<&str>) {
         self.shared
             .alter(|state| state.signing_in = account_id.map(ToOwned::to_owned));
@@ -327,14 +327,14 @@ impl MockBackend {
         self.shared.lock().requests.clone()
     }
 
-    /// The requests whose path ends so.
+    /// Returns the requests with this path suffix.
     pub(crate) fn requests_to(&self, path_end: &str) -> Vec<Request> {
         let mut requests = self.requests();
         requests.retain(|request| request.path.ends_with(path_end));
         requests
     }
 
-    /// Forgets the requests so far; refreshes and spent tokens stay.
+    /// Drops the recorded requests; refreshes and spent tokens stay.
     pub(crate) fn forget_requests(&self) {
         self.shared.alter(|state| state.requests.clear());
     }
@@ -344,7 +344,7 @@ impl MockBackend {
         self.shared.lock().refreshes.clone()
     }
 
-    /// Waits until a refresh of this token has been asked for; false when none is within `limit`.
+    /// Waits until a refresh with this token is requested; false after `limit`.
     #[must_use]
     pub(crate) fn wait_for_refresh(&self, limit: Duration, token: &str) -> bool {
         self.shared.wait_until(limit, |state| {
@@ -352,17 +352,19 @@ impl MockBackend {
         })
     }
 
-    /// Every refresh token that was presented again after it was spent: a login lost, were it real.
+    /// Returns every refresh token that was presented again after it was spent. With the real
+    /// server such a login is lost.
     pub(crate) fn reused_tokens(&self) -> Vec<String> {
         self.shared.lock().reused.clone()
     }
 
-    /// Every token that was handed in for revocation, as `codex logout` does.
+    /// Returns every token that was revoked, as `codex logout` does.
     pub(crate) fn revocations(&self) -> Vec<String> {
         self.shared.lock().revocations.clone()
     }
 
-    /// `host:port` of every https connection Codex tried through the proxy of `codex_env`.
+    /// Returns `host:port` of every https connection that Codex tried through the proxy of
+    /// `codex_env`.
     pub(crate) fn outside(&self) -> Vec<String> {
         let connects = self.requests().into_iter();
         connects
@@ -371,7 +373,7 @@ impl MockBackend {
             .collect()
     }
 
-    /// Waits until `enough` holds of the requests so far; false when it does not within `limit`.
+    /// Waits until `enough` accepts the requests so far; false after `limit`.
     #[must_use]
     pub(crate) fn wait_for(&self, limit: Duration, enough: impl Fn(&[Request]) -> bool) -> bool {
         self.shared
@@ -400,7 +402,7 @@ impl Drop for MockBackend {
 }
 
 impl AccountHandle<'_> {
-    /// Alters the account; held turns and blackholed requests look at it again.
+    /// Changes the account, and wakes held turns and blackholed requests.
     pub(crate) fn set(&self, alter: impl FnOnce(&mut Account)) {
         self.shared.alter(|state| {
             alter(
@@ -417,17 +419,17 @@ impl AccountHandle<'_> {
         self.shared.lock().accounts[&self.account_id].clone()
     }
 
-    /// From now on turns stay open; see [`AccountHandle::wait_for_held_turn`].
+    /// Makes turns stay open; see [`AccountHandle::wait_for_held_turn`].
     pub(crate) fn hold_turns(&self) {
         self.set(|account| account.hold_turns = true);
     }
 
-    /// Lets the held turns finish, and later ones run through.
+    /// Lets held turns finish, and later ones run normally.
     pub(crate) fn release_turns(&self) {
         self.set(|account| account.hold_turns = false);
     }
 
-    /// Waits until a turn is held; false when none is within `limit`.
+    /// Waits until a turn is held; false after `limit`.
     #[must_use]
     pub(crate) fn wait_for_held_turn(&self, limit: Duration) -> bool {
         self.shared
@@ -446,7 +448,7 @@ impl Shared {
         result
     }
 
-    /// Waits for `done`, or for the end of the backend; whether `done` holds.
+    /// Waits for `done` or the end of the backend. Returns true if `done` holds.
     fn wait_until(&self, limit: Duration, done: impl Fn(&State) -> bool) -> bool {
         let end = Instant::now() + limit;
         let mut state = self.lock();
@@ -472,7 +474,7 @@ impl Shared {
     }
 }
 
-/// For waits that end by an event or with the backend.
+/// A time limit for waits that end by an event or with the backend.
 const LONG: Duration = Duration::from_secs(86_400);
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -533,7 +535,7 @@ impl Answer {
     }
 }
 
-/// Answers one request after the other until the client hangs up.
+/// Answers one request after the other until the client disconnects.
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
@@ -717,7 +719,7 @@ fn swallows(account: &Account, path: &str) -> bool {
     account.blackhole.iter().any(|end| path.ends_with(end))
 }
 
-/// The requests of `codex login --device-auth`: a code, whether it was entered, tokens for it.
+/// Answers the requests of `codex login --device-auth`: the code, its state, its tokens.
 fn device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
     const CODE: &str = "code-of-";
     let path = head.path.as_str();
@@ -916,7 +918,8 @@ fn rate_limit(primary: Option<Window>, secondary: Option<Window>) -> Value {
     })
 }
 
-/// Codex refuses every turn unless this lists the account ("workspace routing discovery failed").
+/// Returns the answer of the workspace check. Codex refuses every turn unless it lists the account
+/// ("workspace routing discovery failed").
 fn workspaces(account: &Account) -> Value {
     let row = json!({
         "id": account.account_id,

@@ -1,4 +1,4 @@
-//! Helpers shared by all tests.
+//! Support for the tests.
 
 pub(crate) mod aftermath;
 pub(crate) mod archives;
@@ -22,8 +22,8 @@ pub(crate) mod sign_in;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
 
-/// Writes an executable script in a child process. If this process wrote it, a child forked by another
-/// test thread could inherit the open file, and running the script would fail with ETXTBSY.
+/// Writes an executable script, in another process. A script that a thread of this process still
+/// has open for writing, or a forked child has inherited, cannot be executed.
 pub(crate) fn write_program(path: &std::path::Path, text: &str) {
     use std::io::Write;
     let mut writer = std::process::Command::new("sh")

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// A process that is no zombie.
 pub(crate) struct Process {
-    /// The process id.
+    /// The id of the process.
     pub(crate) pid: u32,
     /// The id of its process group.
     pub(crate) group: u32,
@@ -37,7 +37,7 @@ pub(crate) fn all() -> Vec<Process> {
     pids.filter_map(Process::read).collect()
 }
 
-/// Returns true if a process exists and is not a zombie.
+/// Returns true if a process exists and is no zombie.
 pub(crate) fn alive(pid: u32) -> bool {
     if cfg!(target_os = "linux") {
         return Process::read(pid).is_some();

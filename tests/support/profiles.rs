@@ -33,19 +33,19 @@ pub(crate) fn kept(env: &TestEnv, name: &str) -> String {
     fs::read_to_string(folder(env, name).join("auth.json")).expect("a login")
 }
 
-/// Returns the text of the live `auth.json`.
+/// Returns the live auth.json.
 #[track_caller]
 pub(crate) fn live(env: &TestEnv) -> String {
     fs::read_to_string(env.codex_home().join("auth.json")).expect("a login")
 }
 
-/// Returns the document of `profile show`.
+/// Returns the JSON of `profile show`.
 #[track_caller]
 pub(crate) fn shown(env: &TestEnv, name: &str) -> Value {
     env.run(["profile", "show", name, "--json"]).code(0).json()
 }
 
-/// Returns the owner of its login, as recorded.
+/// Returns the location of the owner copy of its login.
 #[track_caller]
 pub(crate) fn owner(env: &TestEnv, name: &str) -> String {
     let owner = shown(env, name)["owner"].clone();

@@ -11,7 +11,7 @@
 )]
 #![allow(
     clippy::print_stdout,
-    reason = "a skip is said where the test's output goes"
+    reason = "a skipped test is reported in its output"
 )]
 #![allow(
     clippy::panic_in_result_fn,
@@ -50,21 +50,21 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 
-/// An installed Codex.
+/// An installed Codex in the version of the tests.
 #[derive(Debug)]
 pub(crate) struct RealCodex {
     launcher: PathBuf,
     native: PathBuf,
 }
 
-/// What a finished Codex left behind.
+/// The result of a finished Codex.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Exit status.
+    /// The exit status of the process.
     pub(crate) status: ExitStatus,
-    /// Standard output.
+    /// The complete standard output.
     pub(crate) stdout: String,
-    /// Standard error.
+    /// The complete standard error.
     pub(crate) stderr: String,
 }
 
@@ -296,7 +296,7 @@ impl RunningCodex {
         })
     }
 
-    /// Whether it has not ended yet.
+    /// Returns true if it has not ended yet.
     pub(crate) fn is_running(&self) -> bool {
         self.group.ended(Duration::ZERO).is_none()
     }
@@ -420,7 +420,7 @@ impl AppServer {
         }
     }
 
-    /// What came unasked so far.
+    /// Returns the notifications so far.
     pub(crate) fn notifications(&self) -> &[Value] {
         &self.notifications
     }
@@ -462,7 +462,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// What `daemon start` answered.
+    /// Returns the answer of `daemon start`.
     pub(crate) fn started(&self) -> &Value {
         &self.started
     }
@@ -635,7 +635,7 @@ fn read_back(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `<target>/tools`.
+/// Returns the folder `<target>/tools`.
 fn tools_dir() -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
@@ -740,7 +740,7 @@ fn installed(prefix: &Path) -> Option<RealCodex> {
 }
 
 impl RealCodex {
-    /// That the launcher runs here, which needs `node`.
+    /// Checks that the launcher runs on this machine, which needs `node`.
     fn check(self) -> Result<Self, String> {
         let home = user_home();
         let said = Command::new(&self.launcher)

@@ -12,9 +12,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// The id of the first conversation of the sample.
+/// The id of the first conversation.
 pub(crate) const FIRST: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
-/// The id of the second conversation of the sample.
+/// The id of the second conversation.
 pub(crate) const SECOND: &str = "01a1f790-0000-7000-8000-0000000000aa";
 
 /// When Alice's login was last renewed: before the tests' now.
@@ -27,12 +27,12 @@ pub(crate) fn alice(days: i64) -> SignIn {
         .generation(u64::try_from(days + 1).expect("positive"))
 }
 
-/// The sign-in of Bob in this sample.
+/// The sign-in of Bob.
 pub(crate) fn bob() -> SignIn {
     SignIn::bob().issued_at(RENEWED)
 }
 
-/// Returns the path of a conversation's rollout, relative to the home.
+/// Returns the path of a rollout, relative to the home.
 pub(crate) fn rollout(id: &str) -> PathBuf {
     format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl").into()
 }

@@ -39,7 +39,7 @@ pub(crate) struct SignIn {
     pub(crate) email: String,
     /// `ChatGPT` account (workspace) id, without dots.
     pub(crate) account_id: String,
-    /// The id of the ChatGPT user.
+    /// The `chatgpt_user_id` in the tokens.
     pub(crate) user_id: String,
     /// Plan name as the backend spells it: `free`, `plus`, `pro`, `team`…
     pub(crate) plan: String,
@@ -72,12 +72,12 @@ impl SignIn {
         }
     }
 
-    /// Alice: `acct-alice`, `alice@example.com`, plan plus.
+    /// The sign-in `acct-alice`, `alice@example.com`, plan plus.
     pub(crate) fn alice() -> Self {
         Self::new("acct-alice", "alice@example.com")
     }
 
-    /// Bob: `acct-bob`, `bob@example.com`, plan pro.
+    /// The sign-in `acct-bob`, `bob@example.com`, plan pro.
     pub(crate) fn bob() -> Self {
         Self::new("acct-bob", "bob@example.com").plan("pro")
     }
@@ -96,7 +96,7 @@ impl SignIn {
         self
     }
 
-    /// Returns the same sign-in with another plan.
+    /// Sets the subscription plan.
     #[must_use]
     pub(crate) fn plan(mut self, plan: &str) -> Self {
         plan.clone_into(&mut self.plan);
@@ -149,7 +149,7 @@ impl SignIn {
         format!("rt.{}.{}.{}", self.account_id, self.family, self.generation)
     }
 
-    /// Returns `id_token` and `access_token`.
+    /// Returns the pair `(id_token, access_token)`.
     pub(crate) fn tokens(&self) -> (String, String) {
         let auth = json!({
             "chatgpt_account_id": self.account_id,
@@ -202,7 +202,7 @@ pub(crate) fn api_key_auth_json(key: &str) -> String {
     }))
 }
 
-/// Writes `auth.json` with mode 0600, replacing an existing one.
+/// Writes `auth.json` (0600) and replaces an existing one: a switch without the manager.
 pub(crate) fn write_auth(home: &Path, sign_in: &SignIn) {
     write_auth_text(home, &auth_json(sign_in));
 }
@@ -285,11 +285,11 @@ trace_exporter = "none"
     )
 }
 
-/// Returns the environment variables that the real Codex needs besides `CODEX_HOME`.
+/// Returns the environment of the real Codex, except for `CODEX_HOME`.
 ///
-/// The proxy catches what would leave loopback: an https request arrives at the mock as `CONNECT`, is
-/// refused, and is listed by [`MockBackend::outside`]. Plain http, which is all the mock speaks, is not
-/// proxied.
+/// The proxy detects connections that would leave loopback: an https request arrives at the mock as
+/// `CONNECT`, is refused, and is listed by [`MockBackend::outside`]. The mock itself speaks plain
+/// http, which is not proxied.
 pub(crate) fn codex_env(backend: &MockBackend) -> Vec<(String, String)> {
     let base = backend.base_url();
     [
@@ -348,7 +348,7 @@ pub(crate) fn jwt_claims(token: &str) -> Value {
         .unwrap_or(Value::Null)
 }
 
-/// Maps `acct-alice` to `user-alice`.
+/// Returns the user id of an account id: `acct-alice` → `user-alice`.
 pub(crate) fn default_user_id(account_id: &str) -> String {
     format!("user-{}", account_id.trim_start_matches("acct-"))
 }

@@ -3,7 +3,7 @@
 
 #![allow(
     clippy::print_stdout,
-    reason = "a skip is said where the test's output goes"
+    reason = "a skipped test is reported in its output"
 )]
 
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::real_codex::E2E_VARIABLE;
 /// The id of the shared folder.
 const FOLDER: &str = "codex";
 const API_KEY: &str = "loopback-test";
-/// How long anything may take that is waited for.
+/// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// One Syncthing. Killed when dropped.
@@ -156,7 +156,7 @@ impl Syncthing {
         self.request("POST", &path, None);
     }
 
-    /// What its ignore patterns name.
+    /// Returns the names in its ignore patterns.
     fn ignored(&self) -> Vec<String> {
         let answer = self.get(&format!("/rest/db/ignores?folder={FOLDER}"));
         let patterns = answer["ignore"].as_array().into_iter().flatten();

@@ -24,12 +24,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a command on a new terminal.
+    /// Starts the command in a terminal.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::open(command, 120, true)
     }
 
-    /// Starts a command on a terminal of the given width, without input.
+    /// Starts the command in a terminal of this width, without a user.
     pub(crate) fn watch(command: &mut Command, columns: u16) -> Self {
         Self::open(command, columns, false)
     }
@@ -89,12 +89,12 @@ impl Terminal {
         }
     }
 
-    /// Sends keys to the terminal.
+    /// Types these keys into the terminal.
     pub(crate) fn type_keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("type");
     }
 
-    /// Returns all output so far, including escape sequences.
+    /// Returns the output so far, in its order.
     pub(crate) fn text(&self) -> String {
         plain(&self.screen.0.lock().expect("the screen"))
     }
@@ -111,7 +111,7 @@ impl Terminal {
         assert!(shown, "never shown: {wanted:?}\n{}", self.text());
     }
 
-    /// Waits up to `limit` for a text; returns true if it appeared.
+    /// Waits until the output contains this text; false after `limit`.
     #[must_use]
     pub(crate) fn shows(&self, wanted: &str, limit: Duration) -> bool {
         let end = Instant::now() + limit;
@@ -142,7 +142,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Queries of Codex for cursor position, capabilities and colours, with the answers of a terminal.
+/// The answers of the terminal to queries: position of the cursor, capabilities, colours.
 const ANSWERS: [(&[u8], &[u8]); 5] = [
     (b"\x1b[6n", b"\x1b[1;1R"),
     (b"\x1b[c", b"\x1b[?62;c"),

@@ -39,7 +39,9 @@ impl AccountLimits {
         zone: Zone,
     ) -> Result<Self, ProbeFailure> {
         let Some(answer) = result.as_object() else {
-            return Err(ProbeFailure::Protocol("rate limits are no object".into()));
+            return Err(ProbeFailure::Protocol(
+                "the rate limits are not a JSON object".into(),
+            ));
         };
         let main = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
