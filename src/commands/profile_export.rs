@@ -244,7 +244,7 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
                     file.display()
                 ));
             }
-            MoveOutcome::TakenBack => {
+            MoveOutcome::Returned => {
                 changed = true;
                 context.ui.warn(format_args!(
                     "an interrupted export was undone: {who} has its login again"

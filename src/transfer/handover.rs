@@ -125,7 +125,7 @@ pub fn publish(
     let (error, file) = match noted {
         Err(e) => (TransferError::from(e), file),
         Ok(()) => match file.try_publish(target) {
-            Ok(()) => return close(profiles, &before, &moving).map(|()| true),
+            Ok(()) => return record_moved(profiles, &before, &moving).map(|()| true),
             Err(PublishError {
                 error,
                 file: Some(file),
@@ -149,7 +149,7 @@ pub fn publish(
     }
 }
 
-fn close(
+fn record_moved(
     profiles: &Profiles,
     before: &[Profile],
     moving: &impl Fn(&Profile) -> ProfileFile,
@@ -170,7 +170,7 @@ pub enum MoveOutcome {
     /// The export has its final name and owns the login.
     Moved(PathBuf),
     /// The export never got its final name. It was removed and the profile owns the login.
-    TakenBack,
+    Returned,
     /// The file exists under neither name. The user may have moved it.
     Unknown(PathBuf),
 }
@@ -198,7 +198,7 @@ pub fn finish_interrupted(
         let end = outcome_of(note);
         let owner = match &end {
             MoveOutcome::Moved(_) => LoginOwner::Moved,
-            MoveOutcome::TakenBack => LoginOwner::Profile,
+            MoveOutcome::Returned => LoginOwner::Profile,
             MoveOutcome::Unknown(_) => {
                 settled.push((profile.name.clone(), end));
                 continue;
@@ -216,7 +216,7 @@ pub fn finish_interrupted(
     }
     // Last, because the file proves that the logins may be returned until all profiles have theirs.
     for (profile, (_, end)) in open.iter().zip(&settled) {
-        if let (MoveOutcome::TakenBack, Some(note)) = (end, &profile.file.moving) {
+        if let (MoveOutcome::Returned, Some(note)) = (end, &profile.file.moving) {
             tree::remove(&note.unfinished)?;
         }
     }
@@ -231,7 +231,7 @@ fn outcome_of(note: &PendingMove) -> MoveOutcome {
             return MoveOutcome::Moved(note.file.clone());
         }
     } else if is_file(&note.unfinished) {
-        return MoveOutcome::TakenBack;
+        return MoveOutcome::Returned;
     }
     MoveOutcome::Unknown(note.file.clone())
 }

@@ -232,7 +232,7 @@ impl RebuildArgs {
         );
         for skipped in &plan.skipped {
             let path = printable(&skipped.path.to_string_lossy());
-            ui.warn(format_args!("cannot read, {}: {path}", skipped.reason));
+            ui.warn(format_args!("cannot read ({}): {path}", skipped.reason));
         }
         for file in files {
             let path = file.path.display();

@@ -128,7 +128,7 @@ fn say_skipped(context: &Context, plan: &RepairPlan) {
         let path = printable(&skipped.path.to_string_lossy());
         context
             .ui
-            .warn(format_args!("cannot read, {}: {path}", skipped.reason));
+            .warn(format_args!("cannot read ({}): {path}", skipped.reason));
     }
 }
 

@@ -225,7 +225,7 @@ impl Scanner {
             }
             "event_msg" => self.event(payload),
             "response_item" if self.first_item_text.is_none() && !self.has_event => {
-                self.item(payload)
+                self.item(payload);
             }
             "turn_context" if self.depth == Depth::Turns => {
                 if let Ok(parts) = serde_json::from_str::<HashMap<String, &RawValue>>(payload) {
