@@ -343,8 +343,8 @@ fn foreign_programs_are_never_ended_and_child_processes_are_awaited() {
     assert!(stranger.is_alive());
     drop(stranger);
 
-    // The same, started by Codex: it is not told to end, but has to.
-    // In the background a shell's standard input is empty, unless it is handed on by another number.
+    // The same, started by Codex: it is not told to end, but has to. In the background a shell's
+    // standard input is empty, unless it is handed on by another number.
     let parent = "exec 3<&0; \"$0-tool\" -c 'exec 9>>\"$CODEX_HOME/file\"; echo $$ >tool; echo; read line' <&3 & wait";
     let tool = lab.program("codex-tool", &lab.home(), "");
     let mut command = lab.program("codex", &lab.home(), parent);
