@@ -160,7 +160,7 @@ impl Command {
             Self::Normalize(args) => args.run(context),
             Self::History(args) => args.run(context),
             Self::Storage(args) => args.run(context),
-            Self::Doctor(args) => args.run(context),
+            Self::Doctor(args) => Ok(args.run(context)),
             Self::Demo(args) => args.run(context),
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),

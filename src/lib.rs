@@ -9,10 +9,9 @@
 //! - [`transfer`]: exports and imports of the manager home.
 //! - The domain: [`archive`] (backup and restore), [`accounts`] (profiles and logins), [`inventory`]
 //!   (records of accounts and archives), [`quota`] (windows and recommendations), [`history`]
-//!   (conversations and Codex's lists of them), [`storage`] (disk usage of a home), [`launch`] (Codex
-//! under
-//!   a chosen account), [`shutdown`] (ending Codex), [`sync`] (conversations between machines),
-//!   [`schedule`] (jobs of the system's scheduler), [`logging`] (logs of unattended runs).
+//!   (conversations and Codex's lists of them), [`storage`] (disk usage of a home), [`launch`]
+//!   (Codex under a chosen account), [`shutdown`] (ending Codex), [`sync`] (conversations between
+//!   machines), [`schedule`] (jobs of the system's scheduler), [`logging`] (logs of unattended runs).
 //! - [`codex`]: the file formats and the behaviour of Codex, without policy.
 //! - [`io`]: files, locks, clocks and processes, without knowledge of Codex.
 //!

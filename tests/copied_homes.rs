@@ -1,6 +1,5 @@
 //! Copied homes, and homes restored beside the first: a login that is live in one of them is never used
-//! in
-//! another.
+//! in another.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;

@@ -88,8 +88,7 @@ impl Leaf {
 }
 
 /// Creates a home with files of all kinds, two archives, figures, and a cloud folder with a new file.
-/// There
-/// is no Codex to query.
+/// There is no Codex to query.
 pub(crate) fn world() -> TestEnv {
     let mut env = TestEnv::new();
     sample_home(&env);

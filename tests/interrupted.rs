@@ -21,8 +21,7 @@ const SIGINT: i32 = 2;
 const INTERRUPTED: i32 = 130;
 
 /// Returns true if the command was interrupted, false if it was already done. Before the handler is
-/// installed
-/// the signal itself ends the process.
+/// installed the signal itself ends the process.
 fn was_stopped(output: &Output, marker: &str) -> bool {
     match (output.status.code(), output.status.signal()) {
         (Some(0), _) => false,

@@ -1,19 +1,17 @@
-//! The one test harness: a module for each command or promise.
+//! All integration tests in one binary, which links faster than many: one module per command, promise
+//! or fault.
 
 #![cfg(unix)]
 #![allow(
     clippy::items_after_statements,
-    reason = "a test keeps what it needs beside it"
+    reason = "a test defines its helpers where it uses them"
 )]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "tests prepare their worlds directly"
+    reason = "tests prepare their folders directly"
 )]
-#![allow(
-    dead_code,
-    reason = "the support is made for all tests, present and coming"
-)]
+#![allow(dead_code, reason = "shared helpers are not all used on every system")]
 
 mod architecture;
 mod backup_status;

@@ -108,8 +108,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// Creates a row with the figures of this program and of a peer; the ratio is the median of the
-    /// ratios of
-    /// all rounds.
+    /// ratios of all rounds.
     pub(crate) fn new(
         work: impl Into<String>,
         ours: &[Run],

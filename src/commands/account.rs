@@ -183,8 +183,7 @@ pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandE
 }
 
 /// Returns all known accounts and all profiles. Profiles come from the disk, because `cooldown.json`
-/// may be
-/// older.
+/// may be older.
 ///
 /// # Errors
 /// A document was written by a newer version or cannot be read.

@@ -1,6 +1,5 @@
 //! Completion candidates: accounts, profiles, archives, settings, zones. Reads files only, so that the
-//! shell
-//! gets them within milliseconds; neither runs Codex nor writes anything.
+//! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
 use super::restore::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};

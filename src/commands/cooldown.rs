@@ -312,8 +312,7 @@ fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> Stri
 }
 
 /// Draws one line per account; each character stands for some hours in cooldown, in an open weekly
-/// window,
-/// ready, or unknown. The reset of the weekly window has a mark.
+/// window, ready, or unknown. The reset of the weekly window has a mark.
 fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
     const DAYS: usize = 8;
     const NAME_MAX: usize = 24;

@@ -44,7 +44,7 @@ struct DoctorJson {
 
 impl DoctorArgs {
     /// Runs the command. A fix that fails is a finding, not an error.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
         let mut checks = Vec::new();
         if self.fix {
             checks = fix(context, self.dry_run);
@@ -65,11 +65,11 @@ impl DoctorArgs {
         }
         let worst = checks.iter().map(|c| c.status).max();
         context.ui.document("doctor", &DoctorJson { checks });
-        Ok(if worst == Some(Status::Fail) {
+        if worst == Some(Status::Fail) {
             Outcome::CheckFailed
         } else {
             Outcome::Done
-        })
+        }
     }
 }
 
@@ -95,8 +95,7 @@ fn sync_checks(context: &Context) -> Vec<Check> {
 }
 
 /// Applies the safe fixes. Returns one finding for each applied or failed fix; with `dry_run` one for
-/// each
-/// fix that would be applied.
+/// each fix that would be applied.
 fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     let settings = &context.settings;
     let home = &settings.manager_home;

@@ -1,6 +1,5 @@
 //! `hook`: prints shell code that shows the recommended account in the prompt, or that starts Codex
-//! under the
-//! account of the folder.
+//! under the account of the folder.
 
 mod wrap;
 
@@ -17,8 +16,7 @@ use serde_json::json;
 /// queried in the background when the figures are older than --every; tmux and starship only show them.
 ///
 /// With --wrap, prints a function `codex` instead, which starts Codex under the account of the folder
-/// (see
-/// folders.PATH in config --help). The function exists for bash, fish, powershell and zsh.
+/// (see folders.PATH in config --help). The function exists for bash, fish, powershell and zsh.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
@@ -140,8 +138,7 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 "#;
 
 // Each line may run twice, because users reload the file with source-file. The default length of the
-// right
-// side, 40, would truncate the account or its figure.
+// right side, 40, would truncate the account or its figure.
 const TMUX: &str = r##"# The account to use, from codex-manager's cache, on the right side.
 set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
 if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"

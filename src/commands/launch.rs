@@ -36,8 +36,7 @@ pub(crate) struct LaunchArgs {
     #[arg(long, conflicts_with = "profile")]
     recommended: bool,
     /// For the shell function `codex`: use the account of the folder, isolated; if the folder has none,
-    /// run
-    /// Codex directly, without a record
+    /// run Codex directly, without a record
     #[arg(long, conflicts_with_all = ["profile", "recommended"])]
     if_folder: bool,
     #[command(flatten)]

@@ -231,7 +231,7 @@ fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String
         .collect()
 }
 
-/// Returns the first 13 characters of a conversation's id (a UUIDv7), which encode its creation time in
+/// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
 /// milliseconds.
 pub(super) fn short_id(session_id: &str) -> &str {
     session_id.get(..13).unwrap_or(session_id)

@@ -29,8 +29,7 @@ use serde::Serialize;
 ///
 /// A profile contains the newest login of one account and the five logins before it, as exact copies. A
 /// refresh token works once, so only one copy of a login is valid: the one in the Codex home or the one
-/// in
-/// the profile.
+/// in the profile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work

@@ -179,7 +179,7 @@ impl LoginArgs {
                 printable(&adopted.saved.profile)
             )),
             LiveHomeUpdate::Renewed => {
-                ui.line("  the Codex home uses it too: the account is the live one")
+                ui.line("  the Codex home uses it too: the account is the live one");
             }
             LiveHomeUpdate::Busy => ui.warn(
                 "Codex kept the live login locked, so the Codex home still has the older one; end \

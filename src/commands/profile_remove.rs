@@ -95,8 +95,7 @@ impl ProfileRemoveArgs {
     }
 
     /// Asks before the only copy of a login is deleted. No question is needed if all logins belong to
-    /// the live
-    /// account and none is newer than the live login.
+    /// the live account and none is newer than the live login.
     fn consent(
         &self,
         context: &Context,

@@ -49,8 +49,7 @@ Examples:
 #[command(after_help = HELP)]
 pub(crate) struct RecommendArgs {
     /// Print only this text with its {fields} filled in. For prompts: prints nothing if it takes more
-    /// than a
-    /// second
+    /// than a second
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
     format: Option<String>,
     /// The order of several ready accounts [default: `recommend.strategy` of config.toml, else lru]

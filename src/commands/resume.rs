@@ -144,8 +144,7 @@ impl ResumeArgs {
 }
 
 /// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
-/// change,
-/// newest first.
+/// change, newest first.
 fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let home = &context.settings.codex_home;
     let Some(database) = threads::find_state_database(home, &context.env) else {

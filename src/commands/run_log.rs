@@ -14,8 +14,7 @@ pub(crate) struct RunLog {
 
 impl RunLog {
     /// Opens the log and records the start of the run. `machine` is the configured name of this
-    /// machine; the
-    /// default is the host name.
+    /// machine; the default is the host name.
     pub(crate) fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
         let name = machine
             .map(str::to_owned)

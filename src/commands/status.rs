@@ -233,7 +233,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
     ui.line(account_line(ui, report));
     match seen {
         None if report.is_api_key() => {
-            ui.line("an API key is billed by use and has no quota windows")
+            ui.line("an API key is billed by use and has no quota windows");
         }
         None => ui.line("its quota is unknown"),
         Some(seen) => {

@@ -408,8 +408,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
 }
 
 /// Notes the conversations that disappear from Codex's picker, which shows only those of the live
-/// account. If
-/// Codex's database does not record accounts, the note is about all conversations.
+/// account. If Codex's database does not record accounts, the note is about all conversations.
 fn note_hidden_conversations(from: &Identity, context: &Context) {
     const TITLE_CHARS: usize = 40;
     let database = threads::find_state_database(&context.settings.codex_home, &context.env);

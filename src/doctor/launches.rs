@@ -1,6 +1,5 @@
 //! Checks of the launch registry: damaged lines, and running Codex programs whose account is no longer
-//! the
-//! live one.
+//! the live one.
 
 use super::{Check, DoctorInput};
 use crate::codex::config::read_login;

@@ -314,8 +314,7 @@ fn advice_to_make_readable(path: &Path) -> String {
 }
 
 /// The advice for a document of a newer version. It is never rewritten, because this version would drop
-/// the
-/// fields that it does not know.
+/// the fields that it does not know.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
 /// The advice for a damaged archive, which cannot be repaired.

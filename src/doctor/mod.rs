@@ -169,8 +169,7 @@ impl Check {
     }
 
     /// Adds the fix for missing or excessive permissions: `chmod` to `mode` (such as `u+rw`), or
-    /// `chown` if
-    /// another user owns `path`.
+    /// `chown` if another user owns `path`.
     #[must_use]
     fn fixed_by_chmod(self, mode: &str, path: &Path) -> Self {
         let quoted = shell::word(&path.to_string_lossy());

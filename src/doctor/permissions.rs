@@ -10,8 +10,7 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 /// Returns true if the homes are the same folder or nested. Codex's files and those of codex-manager
-/// cannot
-/// be distinguished then.
+/// cannot be distinguished then.
 pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
     tree::lies_in(codex_home, manager_home) || tree::lies_in(manager_home, codex_home)
 }
@@ -57,7 +56,7 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     own
 }
 
-/// Returns the entries of a folder whose name `accepts` accepts; nothing if `folder` is a link.
+/// Returns the entries of a folder whose names `accepts` takes; nothing if `folder` is a link.
 fn matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();

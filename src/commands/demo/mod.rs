@@ -22,9 +22,8 @@ use std::path::Path;
 /// Demonstrate backup, restore and account recommendation on a sample home
 ///
 /// Creates a Codex home and old login files in a temp folder. Then runs normalize, cooldown, recommend
-/// and
-/// backup, damages the home, restores it, and verifies the archive. Needs neither Codex nor an account,
-/// and does not touch your homes.
+/// and backup, damages the home, restores it, and verifies the archive. Needs neither Codex nor an
+/// account, and does not touch your homes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager demo

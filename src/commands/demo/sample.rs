@@ -1,6 +1,5 @@
 //! Sample data: a Codex home with a few conversations, and files of old logins. All accounts and tokens
-//! are
-//! fictitious.
+//! are fictitious.
 
 use crate::io::{IoContext, IoError, atomic};
 use base64::Engine;
@@ -65,8 +64,7 @@ pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError>
 }
 
 /// Writes login files as users created them by hand: `21apr_me@x.com_auth.json`. The date in the name
-/// is the
-/// day of the next quota; the mtime is the time at which the quota was exhausted.
+/// is the day of the next quota; the mtime is the time at which the quota was exhausted.
 pub(super) fn legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
     let dumps = [
         ("work@example.com", Duration::days(6), "work"),

@@ -1,13 +1,11 @@
 //! The function `codex` of `hook --wrap`, one per shell.
 //!
-//! The function contains only the name `codex-manager`, no path, so that an upgrade may move the program.
-//! `launch --if-folder` replaces itself with Codex if the folder has no account. If codex-manager is
-//! not on
-//! `PATH`, the function starts Codex directly.
+//! The function contains only the name `codex-manager`, no path, so that an upgrade may move the
+//! program. `launch --if-folder` replaces itself with Codex if the folder has no account. If
+//! codex-manager is not on `PATH`, the function starts Codex directly.
 
 // `function codex` instead of `codex()`: bash would expand an alias of that name. `type -P` finds
-// programs
-// only, not this function.
+// programs only, not this function.
 pub(super) const BASH: &str = r#"# Start Codex under the account of the folder, and as usual where the folder has none.
 function codex {
   if type -P codex-manager >/dev/null; then

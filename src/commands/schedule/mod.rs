@@ -102,8 +102,7 @@ impl<'a> From<&'a PlannedJobFile> for FileJson<'a> {
 }
 
 /// Returns the absolute path of the configured Codex program, if one is configured. A bare name is
-/// resolved
-/// now, because the scheduler's `PATH` may differ.
+/// resolved now, because the scheduler's `PATH` may differ.
 fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
     let program = context
         .settings
@@ -136,8 +135,7 @@ fn current_place(
 }
 
 /// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
-/// upgrade
-/// replaces the real file but keeps the entry.
+/// upgrade replaces the real file but keeps the entry.
 fn this_program(context: &Context) -> Result<PathBuf, CommandError> {
     let exe = std::env::current_exe()
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
