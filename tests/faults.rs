@@ -1,7 +1,7 @@
 //! I2, I3, I14: every call that changes a disk fails or is the last one, in turn, in `backup` and
 //! `restore`.
 //!
-//! What was not reached is printed. Of more points than
+//! The test prints the fault points that it skipped. Of more points than
 //! [`POINTS`](crate::support::injection) an even sample is taken, from a random beginning;
 //! `CODEX_MANAGER_FAULT_POINTS` sets another number.
 
@@ -48,7 +48,7 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
     is_done
 }
 
-/// What a document on stdout names is there.
+/// Checks that the files named in the JSON output exist.
 fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, told: &str) -> bool {
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
         return false;
@@ -109,7 +109,7 @@ fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing()
         let told = format!("{told} {output:?}");
         let done = says_done(&output, point, *fault);
         let printed = check_promises(&output, &["archive"], &env, &told);
-        assert!(!done || printed, "{told}: done, and nothing is said");
+        assert!(!done || printed, "{told}: done, without a message");
         let new = archives(&env).len() - known.len();
         assert!(new <= 1 && (!done || new == 1), "{told}: {new} archives");
         check_archives(&env, &known, &told);
@@ -143,7 +143,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
         let told = format!("{point:?} {fault:?} {output:?}");
         let done = says_done(&output, point, *fault);
         let printed = check_promises(&output, &["safety_backup"], &env, &told);
-        assert!(!done || printed, "{told}: done, and nothing is said");
+        assert!(!done || printed, "{told}: done, without a message");
         check_archives(&env, &known, &told);
         // A restore that failed while nothing else was wrong has been undone.
         if both.look(&env, &told) {

@@ -65,7 +65,7 @@ impl World {
         SignIn::bob().generation(generation).issued_at(made)
     }
 
-    /// What the next renewal gives; call it before each launch.
+    /// Sets the login that the next renewal returns. Call it before each launch.
     fn prepare(&mut self) {
         self.generation += 1;
         let next = Self::login(self.generation);

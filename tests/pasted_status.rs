@@ -44,7 +44,7 @@ fn pasted_status_text_stands_in_for_codex() {
 }
 
 #[test]
-fn where_text_is_given_codex_is_not_asked() {
+fn pasted_text_starts_no_probe() {
     let (env, fake) = with_fake(
         &window(40.0, 300, "2026-11-20T15:55:00Z"),
         &window(41.0, 10_080, "2026-11-24T15:55:00Z"),

@@ -82,7 +82,7 @@ fn the_json_is_the_accounts_in_order_with_the_reason_of_each() {
 }
 
 #[test]
-fn people_are_told_who_and_why() {
+fn the_recommendation_names_the_account_and_the_reason() {
     let env = three();
     insta::assert_snapshot!(env.run(["recommend"]).code(0), @r#"
 exit 0

@@ -506,7 +506,7 @@ fn a_home_that_may_not_be_read_is_opened_by_the_command_that_is_named() {
 }
 
 #[test]
-fn what_may_not_be_written_or_is_another_users_is_said_in_words_that_are_true() {
+fn errors_about_permissions_and_owners_suggest_working_remedies() {
     let found = |env: &TestEnv, id: &str| {
         let run = env.run_unprivileged(&["doctor", "--json"]);
         let checks = run.json()["checks"].as_array().expect("a list").clone();
@@ -556,7 +556,7 @@ fn auth(env: &TestEnv) -> PathBuf {
 }
 
 #[test]
-fn what_status_says_to_do_about_an_odd_login_can_be_done() {
+fn the_remedies_of_status_for_unusual_logins_work() {
     for world in [alone as Setup, archived, profiles] {
         for (what, damage) in DAMAGED_LOGINS {
             let mut env = world();

@@ -364,7 +364,7 @@ _CLAP_COMPLETE_INDEX=3 CODEX_MANAGER_COMPLETE=zsh codex-manager -- codex-manager
 }
 
 #[test]
-fn what_cannot_be_read_completes_to_nothing_without_a_word() {
+fn unreadable_files_complete_to_nothing_without_a_message() {
     let mut env = TestEnv::new();
     env.write("home/.codex-manager/cooldown.json", "]");
     env.write("home/.codex-manager/config.toml", "= broken");

@@ -24,7 +24,7 @@ fn record_figures(env: &mut TestEnv, now: &str, left: u8, resets: &str) -> Strin
 }
 
 #[test]
-fn a_reset_that_moved_is_said_at_once_and_in_the_history() {
+fn a_moved_reset_is_reported_at_once_and_in_the_history() {
     let mut env = world();
     let _ = record_figures(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
     let _ = record_figures(&mut env, "19T09:00", 40, "15:55 on 24 Nov");

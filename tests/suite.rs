@@ -70,6 +70,7 @@ mod profile;
 mod profile_login;
 mod program;
 mod promises;
+mod prose;
 mod prune;
 mod python_import;
 mod python_manager;

@@ -181,7 +181,7 @@ fn a_conversation_in_two_cloud_folders_ends_up_in_one() {
         assert!(!pair.cloud().join(&archived).exists());
         assert_eq!(pair.text("cloud", ROLLOUT), META);
         let forks = pair.cloud().join(".codex-manager/forks");
-        assert_eq!(forks.exists(), there != META, "kept until somebody decides");
+        assert_eq!(forks.exists(), there != META, "kept until the user decides");
         assert!(actions(&pair.apply("a")).is_empty());
     }
 }

@@ -217,7 +217,7 @@ fn codex_keeps_running_if_nothing_is_to_be_done() {
 }
 
 #[test]
-fn what_codex_writes_when_it_ends_is_synced() {
+fn the_last_writes_of_an_ending_codex_are_synced() {
     let pair = Pair::new();
     let detection = "[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);

@@ -15,7 +15,7 @@ fn start(env: &TestEnv, args: &[&str]) -> Child {
         .expect("start")
 }
 
-/// The exit code and what was said on standard error.
+/// Returns the exit code and standard error.
 fn end(child: Child) -> (i32, String) {
     let output = child.wait_with_output().expect("wait");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -158,7 +158,7 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
 }
 
 #[test]
-fn a_restore_refuses_while_somebody_holds_the_login() {
+fn a_restore_is_refused_while_another_process_locks_the_login() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -174,7 +174,7 @@ fn a_restore_refuses_while_somebody_holds_the_login() {
 }
 
 #[test]
-fn commands_that_only_read_wait_for_nobody() {
+fn commands_that_only_read_wait_for_no_lock() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));

@@ -82,7 +82,7 @@ pub(crate) fn in_turn(runners: &[Runner], rounds: usize) -> Vec<Vec<Run>> {
     runs
 }
 
-/// Returns the median.
+/// Returns the median of `values`.
 ///
 /// # Panics
 /// `values` is empty.

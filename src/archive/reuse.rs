@@ -23,7 +23,7 @@ pub enum VerifyReused {
     /// Check every eighth member, other ones on other days
     #[default]
     Sample,
-    /// Copy without checking
+    /// Copy members without checking their digest
     None,
 }
 

@@ -326,10 +326,10 @@ mod tests {
             Ok(Some("01ab".into())),
             "an id wins over a name"
         );
-        assert_eq!(found("0"), Err("0 may be one of 3 conversations".into()));
+        assert_eq!(found("0"), Err("0 matches 3 conversations".into()));
         assert_eq!(
             found("01a"),
-            Err("01a may be one of 2 conversations".into())
+            Err("01a matches 2 conversations".into())
         );
         assert_eq!(found("Fix it"), Ok(Some("01ac".into())));
         assert_eq!(found("nothing"), Ok(None));

@@ -92,7 +92,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn what_lies_too_deep_for_one_call_is_made_read_listed_synced_and_removed() {
+    fn paths_longer_than_the_system_limit_are_supported() {
         let root = tempfile::tempdir().unwrap();
         for names in [20, 40] {
             let mut folder = root.path().join("top");

@@ -99,7 +99,7 @@ mod tests {
     use crate::io::buffers::BufferPool;
 
     #[test]
-    fn what_is_written_past_the_cache_is_what_is_read() {
+    fn direct_writes_read_back_unchanged() {
         let mut file = tempfile::tempfile().unwrap();
         let mut expected = Vec::new();
         let page = ALIGNMENT as u64;

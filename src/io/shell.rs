@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_mean_something_is_quoted() {
+    fn shell_metacharacters_are_quoted() {
         assert_eq!(word("/home/a/.codex"), "/home/a/.codex");
         assert_eq!(word("a b"), "'a b'");
         assert_eq!(word("o'b$(id)"), r"'o'\''b$(id)'");

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wholly_understood_is_not_a_time() {
+    fn partly_parsed_text_is_not_a_time() {
         for text in [
             "",
             "25:99",

@@ -88,7 +88,7 @@ pub struct JobOptions {
 pub enum Scheduler {
     /// systemd user timers (Linux).
     Systemd,
-    /// launchd agents (macOS).
+    /// Agents of launchd, for macOS.
     Launchd,
     /// The Task Scheduler (Windows).
     Windows,

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_ended_is_refused_whatever_is_said() {
+    fn protected_processes_are_never_ended() {
         let settings = ShutdownSettings::default();
         let codex = || process(4, Role::Codex);
         let open = || PathBuf::from("x");

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_a_line_overflows_alone() {
+    fn a_word_longer_than_the_line_overflows_alone() {
         let path = "/a/path/that/is/longer";
         assert_eq!(
             wrap(&format!("not found: {path} here"), 2, 16),

@@ -112,7 +112,7 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().div_ceil(BLOCK) * BLOCK, 0);
 }
 
-/// A parsed archive.
+/// An archive as editable members.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     /// All entries except the manifest.
@@ -128,7 +128,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Parses an archive.
+    /// Parses the bytes of an archive.
     pub(crate) fn of(archive: &[u8]) -> Self {
         let mut tar = tar::Archive::new(MultiGzDecoder::new(archive));
         let mut parts = Self {
@@ -274,7 +274,7 @@ impl Parts {
         cutter.pieces
     }
 
-    /// Packs the archive.
+    /// Packs the members as an archive.
     pub(crate) fn pack(&self) -> Vec<u8> {
         self.pack_pieces(&self.pieces(), |_| {})
     }

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_live_is_saved_when_newer_and_never_stepped_back() {
+    fn a_newer_live_login_is_saved_and_an_older_one_is_not() {
         let all = [profile("a", 2, 2), profile("b", 2, 2)];
         let saved = |live: &AuthFile| plan(live, &all, "b", false).unwrap().save_back;
         let a = || Some("a".to_owned());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_go_live_is_said() {
+    fn a_login_that_cannot_go_live_is_reported() {
         let mut moved = profile("a", 2, 2);
         moved.file.owner = LoginOwner::Moved;
         let mut mixed = profile("b", 2, 2);

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_told_ends_and_one_that_got_its_id_is_left_alone() {
+    fn a_signalled_process_ends_and_a_reused_id_gets_no_signal() {
         let (mut child, ending) = child();
         let another = EndTarget {
             started: ending.started + 1,
