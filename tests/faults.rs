@@ -38,7 +38,8 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
     // What cannot be opened may be a file of the home: left out, or reason enough to refuse.
     let may_lack = point.call == "openat" && (4..=6).contains(&code);
     // The archive is made, or the home exchanged: what fails after that is no failure of it.
-    let is_unnoted = code == 6 && (stderr.contains("done, but not noted") || point.call == "write");
+    let is_unnoted =
+        code == 6 && (stderr.contains("done, but not recorded") || point.call == "write");
     assert!(code == 0 || code == 1 || may_lack || is_unnoted, "{told}");
     // What it had to say may be what could not be written.
     let is_mute =

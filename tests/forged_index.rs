@@ -489,7 +489,7 @@ fn hidden_data_in_a_member_is_refused() {
         (
             "an entry behind a head",
             |p| hide(p, "head", false),
-            "not the header",
+            "exactly one header",
         ),
         (
             "an entry before a head",
@@ -499,7 +499,7 @@ fn hidden_data_in_a_member_is_refused() {
                 tar.extend(&p[head].tar);
                 p[head].tar = tar;
             },
-            "not the header",
+            "exactly one header",
         ),
         (
             "a long name without an entry",
@@ -701,7 +701,7 @@ fn void_entries_must_be_listed() {
     world.refuses(
         "hidden",
         &listed.pack_pieces(&pieces, |_| {}),
-        "not the header",
+        "exactly one header",
     );
     pieces.pop();
     let moved = pieces.pop().expect("a chunk");

@@ -189,6 +189,10 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
             put(&env, "AGENTS.md", files.to_string());
             let before = home(&env);
             let run = run_with_files(&env, files, args);
+            // Other threads of this process may leave the child so few that the loader fails.
+            if run.stderr.contains("error while loading shared libraries") {
+                continue;
+            }
             let context = format!("{files} files, {args:?}\n{run}");
             assert!(!run.stderr.contains("panicked"), "{context}");
             assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");

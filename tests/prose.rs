@@ -7,7 +7,8 @@ use regex::Regex;
 use walkdir::WalkDir;
 
 /// A doc comment starts with a noun or a verb, not with a bare question word or conjunction.
-const OPENINGS: &str = r"^(What|Whether|Who|Whose|Whoever|Which|How|That|Where|Why|Not|It is not)\b";
+const OPENINGS: &str =
+    r"^(What|Whether|Who|Whose|Whoever|Which|How|That|Where|Why|Not|It is not)\b";
 
 /// Words without a referent, passives without an actor, and private terms that have a standard word.
 const WORDS: &str = r"(?xi)\b(
@@ -186,7 +187,12 @@ fn prose_has_no_banned_openings_or_words() {
             }
         }
     }
-    for page in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"] {
+    for page in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    ] {
         let text = fs::read_to_string(root.join(page)).expect("read");
         for line in page_lines(&text) {
             check.words(page, &line);
@@ -214,6 +220,7 @@ fn the_prose_check_finds_what_it_is_for() {
             "example.rs:1: \"nobody\" in: Whether nobody is told.",
             "example.rs:1: \"is told\" in: Whether nobody is told.",
             "example.rs:1: opening: Whether nobody is told.",
+            "example.rs:3: opening: Why.",
             "example.rs:3: too short: Why.",
         ]
     );

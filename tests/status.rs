@@ -388,8 +388,7 @@ fn a_hard_linked_login_is_not_probed() {
     );
     let run = world.env.run(["status"]).code(6);
     assert!(
-        run.stderr
-            .contains("hint: make it a separate file : cp -p "),
+        run.stderr.contains("hint: make it a separate file: cp -p "),
         "{run}"
     );
 }
@@ -503,8 +502,8 @@ fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     codex_other 1d  [░░░░░░░░░░░░]  free again, was 0.5 % used, reset Fri 20 Nov 12:30, 4 h 30 min ago
     source: live, seen Fri 20 Nov 12:00, 5 h ago
     --- stderr
-    warning: no live figure: cannot reach the server: error sending request for url (x)
-    hint: try again later, or give pasted /status text with --status-file FILE
+    warning: no live figures: cannot reach the server: error sending request for url (x)
+    hint: try again later, or use pasted /status text: --status-file FILE
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
     let run = env.run(["status"]).code(6);
@@ -518,9 +517,9 @@ fn without_codex_recorded_figures_are_shown() {
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    nothing is known of its quota
+    its quota is unknown
     --- stderr
-    warning: no live figure: not found on PATH: codex
+    warning: no live figures: not found on PATH: codex
     hint: install Codex, or name it with --codex-bin FILE
     ");
 }

@@ -273,7 +273,7 @@ fn without_codex_the_last_observation_is_shown_and_an_api_key_is_complete() {
     let run = env.run(["status", "--all", "--json"]).code(6).json();
     for account in run["accounts"].as_array().expect("accounts") {
         let problem = account["problem"].as_str().expect("a problem");
-        assert!(problem.contains("no program"), "{problem}");
+        assert!(problem.contains("not found on PATH"), "{problem}");
     }
     let keyed = TestEnv::new();
     write_auth_text(&keyed.codex_home(), &api_key_auth_json("sk-test-0000"));

@@ -1,4 +1,4 @@
-//! Which machine attests a file that arrives, and under which name it arrives.
+//! Attestation of arriving files: the machine that lists them, and the names under which they arrive.
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{META, Pair, ROLLOUT, actions, at};

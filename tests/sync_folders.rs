@@ -568,7 +568,10 @@ fn a_special_file_in_the_place_of_a_file_is_reported() {
         let json = pair.run("a", args).code(6).json();
         assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
         let why = json["skipped"][0]["reason"].as_str().unwrap();
-        assert!(why.contains("in the cloud folder is no file"), "{json}");
+        assert!(
+            why.contains("a special file is in its place in the cloud folder"),
+            "{json}"
+        );
     }
 }
 

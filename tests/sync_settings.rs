@@ -93,7 +93,10 @@ fn last_date_only_without_date_folders_syncs_all_with_a_note() {
     pair.configure("a", "[sync]\nsession_mode = \"last_date_only\"\n");
     pair.put("a", "sessions/misc/one.jsonl", META);
     let run = pair.run("a", &["-q", "run", "--apply"]).code(0);
-    assert!(run.stderr.contains("session_mode is all"), "{run}");
+    assert!(
+        run.stderr.contains("as with session_mode = \"all\""),
+        "{run}"
+    );
     assert_eq!(pair.text("cloud", "sessions/misc/one.jsonl"), META);
     pair.put("a", ROLLOUT, META);
     let run = pair.run("a", &["run", "--apply"]).code(0);

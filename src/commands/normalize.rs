@@ -238,7 +238,7 @@ fn plan_normalize(
         let error = CommandError::from(e);
         if is_missing {
             return error.hint(
-                "name an existing folder , or none to read the Codex home : codex-manager normalize",
+                "name an existing folder, or none to read the Codex home: codex-manager normalize",
             );
         }
         error
@@ -287,7 +287,7 @@ fn apply_normalize(
     )?;
     if let Some(kept) = updated.moved_aside {
         context.ui.warn(format_args!(
-            "inventory.json was damaged ; it was keptas {}, and a new one was created",
+            "inventory.json was damaged; it was kept as {}, and a new one was created",
             kept.display()
         ));
     }

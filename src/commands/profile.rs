@@ -344,7 +344,7 @@ impl ProfileShowArgs {
             &match &live_in {
                 Some(home) => format!("the live home {}", home.display()),
                 None if view.owner == "moved" => "another machine".into(),
-                None if view.owner == "moving" => "an interrupted export ".into(),
+                None if view.owner == "moving" => "an interrupted export".into(),
                 None => "this profile".into(),
             },
         );
@@ -388,7 +388,7 @@ impl RenameArgs {
             "renamed"
         };
         context.ui.prose(format_args!(
-            "{verb}{} to {}",
+            "{verb} {} to {}",
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
         ));
@@ -456,8 +456,7 @@ impl RestoreLoginArgs {
         });
         if is_stale {
             ui.warn(
-                "a newer login of this account exists, so this one is probably invalid; \
-                 codex-manager use needs --force-staleto use it",
+                "a newer login of this account exists, so this one is probably invalid; codex-manager use needs --force-stale to use it",
             );
         }
         ui.document(

@@ -90,8 +90,7 @@ impl ImportArgs {
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
             context.ui.warn(format_args!(
-                "Codex held the live login for too long: {} has the newer login, but the Codex home still \
-                 has the olderone; run the same command again after Codex has ended",
+                "Codex held the live login for too long: {} has the newer login, but the Codex home still has the older one; run the same command again after Codex has ended",
                 printable(profile)
             ));
         }
@@ -149,7 +148,7 @@ impl ImportArgs {
             (plan.accounts.len(), "accounts with newer figures"),
             (added.len(), "archives"),
             (plan.records, "records of legacy files"),
-            (plan.observations, "quotaobservations"),
+            (plan.observations, "quota observations"),
             (plan.launches, "launches"),
         ];
         for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
@@ -184,7 +183,7 @@ impl ImportArgs {
             && counts.iter().all(|(count, _)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if is_nothing {
-            ui.line("nothing to import: everything is alreadypresent");
+            ui.line("nothing to import: everything is already present");
         }
     }
 }
@@ -196,22 +195,21 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
         ui.prose(match profile.login {
             LoginOutcome::New => format!("{name}  {who}: with its login"),
             LoginOutcome::Newer => format!("{name}  {who}: with a newer login"),
-            LoginOutcome::Same => format!("{name}  {who}: already has this login "),
+            LoginOutcome::Same => format!("{name}  {who}: already has this login"),
             LoginOutcome::Older => format!(
-                "{name}  {who}: the local login is newer ; the exported one goes to the history"
+                "{name}  {who}: the local login is newer; the exported one goes to the history"
             ),
             LoginOutcome::Unclear => format!(
-                "{name}  {who}: kept the local login, because it is unclear whether the exported one is newer\
-                 or still works"
+                "{name}  {who}: kept the local login, because it is unclear whether the exported one is newer or still works"
             ),
             LoginOutcome::None if profile.created => {
                 format!("{name}  {who}: created without a login, which is on another machine")
             }
-            LoginOutcome::None => format!("{name}  {who}: already known "),
+            LoginOutcome::None => format!("{name}  {who}: already known"),
         });
         if profile.created && profile.name != profile.profile {
             ui.note(format_args!(
-                "another account already has the profile {} , so this one is named {}",
+                "another account already has the profile {}, so this one is named {}",
                 printable(&profile.name),
                 printable(&profile.profile)
             ));
@@ -223,7 +221,7 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
             ));
         }
         if live.contains(&profile.profile) {
-            ui.line("  the Codex home had an older loginof this account and has the new one too");
+            ui.line("  the Codex home had an older login of this account and has the new one too");
         }
     }
 }

@@ -264,11 +264,11 @@ impl PruneArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
         let ui = &context.ui;
-        let content = trash::content(manager)?;
-        let size = content.bytes;
+        let trashed = trash::content(manager)?;
+        let size = trashed.bytes;
         let what = format!(
             "{}, {}",
-            pluralize(content.archives, "archive"),
+            pluralize(trashed.archives, "archive"),
             bytes(size)
         );
         if self.dry_run {
@@ -285,7 +285,7 @@ impl PruneArgs {
                 );
             }
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::remove(manager, &content, &lock)?;
+            trash::remove(manager, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         } else {
             ui.line("the trash is empty");

@@ -327,10 +327,7 @@ mod tests {
             "an id wins over a name"
         );
         assert_eq!(found("0"), Err("0 matches 3 conversations".into()));
-        assert_eq!(
-            found("01a"),
-            Err("01a matches 2 conversations".into())
-        );
+        assert_eq!(found("01a"), Err("01a matches 2 conversations".into()));
         assert_eq!(found("Fix it"), Ok(Some("01ac".into())));
         assert_eq!(found("nothing"), Ok(None));
         assert_eq!(found(" "), Ok(None));

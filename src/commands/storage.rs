@@ -134,7 +134,7 @@ fn show(context: &Context, report: &StorageReport) {
         ))
     });
     if let Some(first) = commands.next() {
-        ui.note("\nCodex creates these again; with Codex closed, they can be deleted:");
+        ui.note("\nCodex recreates these files; remove them with Codex closed:");
         ui.note(first);
         commands.for_each(|line| ui.note(line));
     }

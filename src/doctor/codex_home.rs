@@ -76,11 +76,10 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
                 check.fixed_by(remedies::put_aside(&path))
             } else if newest_archive(input).is_some() {
                 check.advised(format!(
-                    "fix the line , or restore the file from an archive (codex-manager restore \
-                     latest --only config.toml): {path_text}"
+                    "fix the line, or restore the file from an archive (codex-manager restore latest --only config.toml): {path_text}"
                 ))
             } else {
-                check.advised(format!("fix the line : {path_text}"))
+                check.advised(format!("fix the line: {path_text}"))
             }
         }
         None => Check::ok("home.config", "config.toml is valid"),
@@ -151,7 +150,7 @@ fn program(input: &DoctorInput<'_>) -> Check {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not print its version: {path}"))
             .because(WHY)
-            .advised("run codex --versionto see the error, and reinstall it "),
+            .advised("run codex --version to see the error, and reinstall it"),
     }
 }
 
@@ -290,8 +289,7 @@ fn databases(files: &[PathBuf], input: &DoctorInput<'_>) -> Vec<Check> {
         } else if newest_archive(input).is_some() {
             // Finding the archive with an intact copy would mean reading all of them.
             check.advised(format!(
-                "start codex, which moves it aside and creates a new one; or restore it from an older \
-                archive : codex-manager restore ARCHIVE --only {name}"
+                "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             ))
         } else {
             check.advised("start codex, which moves it aside and creates a new one")
@@ -334,7 +332,7 @@ fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
         size => u64::from(size),
     };
     if !page.is_power_of_two() || page < 512 {
-        return Some("invalid page sizein the header");
+        return Some("invalid page size in the header");
     }
     (!bytes.is_multiple_of(page)).then_some("truncated")
 }
@@ -351,10 +349,10 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
         let path_text = folder.display();
         return Check::warn(
             ID,
-            format!("not a folder, a dangling link , or not readable: {path_text}"),
+            format!("not a folder, a dangling link, or not readable: {path_text}"),
         )
         .because("its conversations are not listed and not backed up")
-        .advised("mount its disk , or make itreadable");
+        .advised("mount its disk, or make it readable");
     }
     let has_some = folders.iter().any(|folder| {
         let files = walkdir::WalkDir::new(folder).follow_links(true);
@@ -367,7 +365,7 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
     }
     let Some(database) = threads::find_state_database(home, input.env) else {
         return Check::warn(ID, "there are conversations, but no database lists them")
-            .because("Codex reads all of them at its nextstart")
+            .because("Codex reads all of them at its next start")
             .advised("start codex, which creates the database again");
     };
     let unlisted = |message: String| {
@@ -382,7 +380,7 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
             database.display()
         )),
         Err(e) => unlisted(format!(
-            "cannot readthe list of conversations: {}",
+            "cannot read the list of conversations: {}",
             with_cause(&e)
         )),
     }
@@ -412,7 +410,7 @@ mod tests {
         head[..16].copy_from_slice(b"SQLite format 3\0");
         assert_eq!(
             header_fault(&head, 4096),
-            Some("invalid page sizein the header")
+            Some("invalid page size in the header")
         );
         head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
         assert_eq!(header_fault(&head, 8192), None);

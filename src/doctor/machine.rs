@@ -139,7 +139,7 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
     };
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
-            .because("times are shownand days are countedin another zone")
+            .because("times are shown and days are counted in another zone")
             .fixed_by("codex-manager config set timezone Europe/Berlin"),
         None => Check::ok(ID, format!("the time zone is {}", zone.name())),
     }
@@ -179,7 +179,7 @@ fn home_bytes(home: &Path) -> u64 {
 
 fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";
-    let message = format!("{}free, {subject} {}", bytes(free), bytes(needed));
+    let message = format!("{} free, {subject} {}", bytes(free), bytes(needed));
     let (why, fix) = (
         "the next backup may run out of disk space",
         "free space: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",

@@ -308,7 +308,7 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
 fn advice_to_make_readable(path: &Path) -> String {
     let word = shell::word(&path.to_string_lossy());
     if permissions::belongs_to_other_user(path) {
-        return format!("another userowns it; take ownership: sudo chown -R \"$USER\" {word}");
+        return format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}");
     }
     "make it readable, and check its disk".to_owned()
 }
@@ -384,18 +384,18 @@ fn python_home(input: &DoctorInput<'_>) -> Option<Check> {
             folder.display()
         ),
     )
-    .because("they are not listed and cannot be restoreduntil they are imported");
+    .because("they are not listed and cannot be restored until they are imported");
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
 fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
     let folder = store::backups(input.manager_home);
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
-        let message = format!("not a folder, or a dangling link : {}", folder.display());
+        let message = format!("not a folder, or a dangling link: {}", folder.display());
         return vec![
             Check::fail("archives", message)
                 .because("no archive can be created or restored")
-                .advised("mount its disk , or move it away"),
+                .advised("mount its disk, or move it away"),
         ];
     }
     let records = match store::archives(input.manager_home) {
@@ -427,7 +427,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
                 SidecarProblem::OfAnother => check
                     .advised("move its .metadata.json away, then run codex-manager doctor --fix"),
                 SidecarProblem::Newer(_) => check.advised("upgrade codex-manager"),
-                SidecarProblem::Unreadable(_) => check.advised("make its .metadata.jsonreadable"),
+                SidecarProblem::Unreadable(_) => check.advised("make its .metadata.json readable"),
             }
         }
         ArchiveProblem::NoArchive => of_archive()
@@ -487,7 +487,7 @@ fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Opti
             "archives",
             format!("dated in the future: {}", first_of(&ahead)),
         )
-        .because("until then, restore latest and prune treat it as the newest ")
+        .because("until then, restore latest and prune treat it as the newest")
         .advised("set the clock; if the clock is correct, remove the archive by hand")
     })
 }
@@ -499,7 +499,7 @@ fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) 
             "{archives}, the newest full archive is {} old",
             age(made, now)
         ),
-        None => format!("{archives}, none of them of the whole home "),
+        None => format!("{archives}, none of them of the whole home"),
     };
     if full.is_none_or(|made| now - made > Duration::days(OLD_BACKUP_DAYS)) {
         Check::warn("archives", message)
@@ -517,7 +517,7 @@ fn age_of_verify(
 ) -> Check {
     const ID: &str = "archives.verified";
     let message = match last {
-        Some(at) => format!("last verification of an archive : {} ago", age(at, now)),
+        Some(at) => format!("last verification of an archive: {} ago", age(at, now)),
         None => "no archive has been verified yet".to_owned(),
     };
     // `backup` reads each new archive back, so its creation counts as a verification.
@@ -554,12 +554,12 @@ fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
     let restore = if let Some(folder) = pending.filter(|folder| !swap::is_in_progress(folder)) {
-        let message = format!("unfinished interrupted restore : {}", folder.display());
+        let message = format!("unfinished interrupted restore: {}", folder.display());
         Check::warn("restore", message)
             .because("the home may be a mix of the states before and after")
-            .advised("end Codex, then run any codex-managercommand")
+            .advised("end Codex, then run any codex-manager command")
     } else if pending.is_some() {
-        Check::warn("restore", "another process is running a restore ")
+        Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
     } else if let Some(leftover) = pending::leftovers(input.codex_home).first() {
@@ -571,7 +571,7 @@ fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
             .because("they only take disk space")
             .advised("remove them, as the user who owns them")
     } else {
-        Check::ok("restore", "no interrupted restore ")
+        Check::ok("restore", "no interrupted restore")
     };
     let stale = stale_temp_files(input.codex_home, input.manager_home, input.env);
     let temp = if stale.is_empty() {

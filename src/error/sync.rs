@@ -136,6 +136,6 @@ impl From<ConflictCopyError> for CommandError {
 
 impl From<IndexUpdateError> for CommandError {
     fn from(error: IndexUpdateError) -> Self {
-        Self::wrap(ErrorKind::Failed, error).hint("close Codex, then run the same command again ")
+        Self::wrap(ErrorKind::Failed, error).hint("close Codex, then run the same command again")
     }
 }

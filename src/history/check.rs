@@ -215,7 +215,7 @@ pub fn with_cause(error: &dyn std::error::Error) -> String {
 fn damage_of(path: &Path) -> String {
     match path.metadata() {
         Ok(meta) if meta.len() == 0 => "it is empty".into(),
-        _ => "its first lines do not name a conversation ".into(),
+        _ => "its first lines do not name a conversation".into(),
     }
 }
 

@@ -139,7 +139,7 @@ fn classify(
             Err(e) => {
                 let dangling = e.kind() == std::io::ErrorKind::NotFound;
                 let reason = if dangling {
-                    "a broken symbolic link ".into()
+                    "a broken symbolic link".into()
                 } else {
                     e.to_string()
                 };
@@ -156,7 +156,7 @@ fn classify(
         None => "a name that is not UTF-8",
         Some("auth.json") => "the login of Codex, not a legacy name",
         Some(name) if LegacyName::parse(&name.to_lowercase()).is_some() => {
-            "the month is not in lowercase "
+            "the month is not in lower case"
         }
         Some(_) => "not a legacy name (21apr_me@x.com_auth.json)",
     };

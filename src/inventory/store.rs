@@ -73,7 +73,7 @@ pub fn note_archive(
     match note_record(manager_home, published) {
         Ok(None) => {}
         Ok(Some(aside)) => noted.warnings.push(format!(
-            "inventory.json was damaged and was rebuilt; the damaged file is keptas {}",
+            "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
             aside.display()
         )),
         Err(e) => noted.failures.push(e),

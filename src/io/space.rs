@@ -77,7 +77,8 @@ pub fn has_layers(folder: &Path) -> bool {
     }
 }
 
-/// Which disk an existing path is on, while the system runs; `None` where it does not say.
+/// Returns the id of the file system of an existing path; `None` where the system reports none. The id
+/// is valid until the next restart.
 pub fn disk_of(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {

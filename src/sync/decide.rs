@@ -31,7 +31,7 @@ pub enum Presence {
     New,
 }
 
-/// Which side has the later mtime, by more than the configured tolerance.
+/// The side with the later mtime, by more than the configured tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewerSide {
     /// The local file is newer.
@@ -53,7 +53,7 @@ pub struct FileFacts {
     pub remote: Presence,
     /// Relation of the local content to the remote one; `None` if they were not read.
     pub relation: Option<Relation>,
-    /// Which side has the later mtime.
+    /// The side with the later mtime.
     pub newer: NewerSide,
     /// Relation of the remote version to the local one by ancestry. Known only for plain files.
     pub causal_order: CausalOrder,

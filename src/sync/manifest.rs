@@ -260,7 +260,7 @@ pub(super) fn parse(
         let Some(parsed_manifest) = &mut manifest else {
             match serde_json::from_slice::<ManifestHeader>(text) {
                 Ok(header) if header.schema <= MANIFEST_SCHEMA => {
-                    manifest = Some(MachineManifest::default())
+                    manifest = Some(MachineManifest::default());
                 }
                 _ => return Ok(Err(ManifestRejection::Incomplete)),
             }

@@ -97,7 +97,7 @@ impl RemoteManifests {
                 }
                 ManifestRead::Unusable if is_ours => all.incomplete.push(file.name.clone()),
                 ManifestRead::NotDownloaded if is_ours => {
-                    all.not_downloaded.push(file.name.clone())
+                    all.not_downloaded.push(file.name.clone());
                 }
                 ManifestRead::Unusable | ManifestRead::NotDownloaded => {}
                 ManifestRead::OverLimit(why) => all.refuse(&file.name, why),

@@ -407,7 +407,7 @@ impl SideWalk<'_> {
         };
         match (named, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
-                self.listing.placeholders.push(found.path)
+                self.listing.placeholders.push(found.path);
             }
             (CloudName::Plain, _) => self.listing.files.push(found),
             (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {

@@ -1,4 +1,4 @@
-//! Which paths are synced, and the one list of files that never are.
+//! The scope of a sync: the paths that are synced, and the one list of files that never are.
 
 use super::config::SyncConfig;
 use super::secrets;

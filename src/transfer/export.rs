@@ -295,10 +295,7 @@ fn add_backups(
             let (sha256, size) = digest_of(&path, progress)?;
             let noted = &record.metadata.archive_sha256;
             if size != stamp.bytes || (!noted.is_empty() && *noted != sha256.to_string()) {
-                plan.leave(
-                    &record.path,
-                    "it is damaged: it does not match its sidecar ",
-                );
+                plan.leave(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
             }
             plan.manifest.files.push(ExportFile {

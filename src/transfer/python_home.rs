@@ -43,7 +43,7 @@ pub enum PythonHomeError {
     #[error("this is the manager home, where archives of the Python codex-manager are read in place: {}", .0.display())]
     IsManagerHome(PathBuf),
     /// The folder contains the manager home, so that copies would change it.
-    #[error("the folder contains the manager home : {}", .0.display())]
+    #[error("the folder contains the manager home: {}", .0.display())]
     HoldsManagerHome(PathBuf),
     /// The folder is a manager home of this program.
     #[error("a manager home of this program, not of the Python codex-manager: {}", .0.display())]
@@ -406,7 +406,7 @@ pub fn apply(
     let mut warnings = Vec::new();
     if let Some(aside) = store::refresh(manager_home)? {
         warnings.push(format!(
-            "inventory.json was damaged and was rebuilt; the damaged file is keptas {}",
+            "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
             aside.display()
         ));
     }

@@ -137,7 +137,7 @@ pub fn read(
         let mut hasher = Hasher::default();
         hasher.update(&bytes);
         if bytes.len() as u64 != file.size || hasher.digest() != file.sha256 {
-            let text = format!("{} does not match the manifest ", file.path);
+            let text = format!("{} does not match the manifest", file.path);
             return Err(TransferError::damaged(path, text));
         }
         let parse = DocumentParser { path, file: &file };
@@ -166,7 +166,7 @@ pub fn read(
         let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
         return Err(TransferError::damaged(
             path,
-            format!("an entry that is not in the manifest : {name}"),
+            format!("an entry that is not in the manifest: {name}"),
         ));
     }
     check_end(tar.into_inner(), path)?;
@@ -214,10 +214,10 @@ impl<'b, R: Read> ExportEntries<'_, 'b, R> {
             let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
             if kind != EntryType::Regular || found != name.as_bytes() {
                 let found = String::from_utf8_lossy(&found).into_owned();
-                return wrong(format!("found {found} instead of the file {name} "));
+                return wrong(format!("found {found} instead of the file {name}"));
             }
             if size.is_some_and(|size| size != entry.size()) {
-                return wrong(format!("the size of {name} does not match the manifest "));
+                return wrong(format!("the size of {name} does not match the manifest"));
             }
             return Ok(entry);
         }
@@ -282,20 +282,20 @@ fn check_files(
             Err(TransferError::damaged(path, text))
         };
         let Some(part) = ExportPart::of(&file.path) else {
-            return wrong("not a file of an export ");
+            return wrong("not a file of an export");
         };
         if !seen.insert(file.path.case_folded()) {
-            return wrong("a duplicate name ");
+            return wrong("a duplicate name");
         }
         if file.size > part.max_bytes() {
             return wrong("too large");
         }
         match &part {
             ExportPart::Login(_) if !manifest.with_logins => {
-                return wrong("a login , although the manifest says without logins");
+                return wrong("a login, although the manifest says without logins");
             }
             ExportPart::Archive(_) if !manifest.with_archives => {
-                return wrong("an archive , although the manifest says without archives");
+                return wrong("an archive, although the manifest says without archives");
             }
             ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),
@@ -350,7 +350,7 @@ fn extract(
         progress.add_bytes(n as u64);
     }
     if size != file.size || hasher.digest() != file.sha256 {
-        let text = format!("{} does not match the manifest ", file.path);
+        let text = format!("{} does not match the manifest", file.path);
         return Err(TransferError::damaged(path, text));
     }
     if let Some((output, place)) = output {

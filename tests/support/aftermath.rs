@@ -105,7 +105,7 @@ pub(crate) struct TwoHomes {
     archives: [String; 2],
     /// The home after a restore of each archive.
     homes: [Tree; 2],
-    /// Which of them is in place.
+    /// The index in `homes` of the one in place.
     now: usize,
 }
 

@@ -14,7 +14,7 @@ use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
-use crate::sync::remote_manifests;
+use crate::sync::remote_manifests::{self, RemoteManifests};
 use crate::sync::resolutions;
 use crate::sync::scan::Stat;
 use crate::sync::scope::{self, Scope};
@@ -258,35 +258,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
-        for name in &manifests.incomplete {
-            let path = manifest::path_of_name(&config.cloud, name);
-            let machine = manifest::machine_name(name).unwrap_or(name);
-            let at = Stat::at(&path).ok().flatten().map(|stat| stat.mtime_ns);
-            let since = at.map_or_else(String::new, |ns| {
-                let at = DateTime::from_timestamp_nanos(ns);
-                format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
-            });
-            let message = format!(
-                "the manifest of {machine} has not arrived completely{since}: {}",
-                path.display()
-            );
-            let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
-                       file: a machine with the same files then lists them at its next sync";
-            push(checks, "sync.arrival", Status::Warn, message, Some(fix));
-        }
-        for name in &manifests.not_downloaded {
-            let message = format!("the manifest of another machine is not downloaded: {name}");
-            let fix = "have the cloud client download it";
-            push(checks, "sync.arrival", Status::Warn, message, Some(fix));
-        }
-        for (name, why) in &manifests.refused {
-            let message = format!("{name}: {why}");
-            push(checks, "sync.arrival", Status::Warn, message, None);
-        }
-        for name in &manifests.foreign {
-            let message = format!("not the name of a manifest: {name}");
-            push(checks, "sync.arrival", Status::Warn, message, None);
-        }
+        check_remote_manifests(config, manifests, checks);
     }
     let copies = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
     let remote_resolutions = others.map(|all| all.resolutions).unwrap_or_default();
@@ -313,5 +285,42 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             message,
             Some("the next sync run removes them"),
         );
+    }
+}
+
+/// Adds a warning for each file of another machine that cannot be read as its manifest.
+fn check_remote_manifests(
+    config: &SyncConfig,
+    manifests: &RemoteManifests,
+    checks: &mut Vec<Check>,
+) {
+    for name in &manifests.incomplete {
+        let path = manifest::path_of_name(&config.cloud, name);
+        let machine = manifest::machine_name(name).unwrap_or(name);
+        let at = Stat::at(&path).ok().flatten().map(|stat| stat.mtime_ns);
+        let since = at.map_or_else(String::new, |ns| {
+            let at = DateTime::from_timestamp_nanos(ns);
+            format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
+        });
+        let message = format!(
+            "the manifest of {machine} has not arrived completely{since}: {}",
+            path.display()
+        );
+        let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
+                   file: a machine with the same files then lists them at its next sync";
+        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+    }
+    for name in &manifests.not_downloaded {
+        let message = format!("the manifest of another machine is not downloaded: {name}");
+        let fix = "have the cloud client download it";
+        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+    }
+    for (name, why) in &manifests.refused {
+        let message = format!("{name}: {why}");
+        push(checks, "sync.arrival", Status::Warn, message, None);
+    }
+    for name in &manifests.foreign {
+        let message = format!("not the name of a manifest: {name}");
+        push(checks, "sync.arrival", Status::Warn, message, None);
     }
 }

@@ -350,7 +350,7 @@ fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(problem) = &config.problem {
         notes.push(format!(
-            "cannot parse config.toml of the Codex home : {problem}"
+            "cannot parse config.toml of the Codex home: {problem}"
         ));
     }
     if !config.store.reads_auth_json() {

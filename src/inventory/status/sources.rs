@@ -8,6 +8,7 @@ use crate::codex::status_text::StatusText;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::inventory::cooldown::{CooldownFile, LoginState};
 use crate::io::clock::{Timestamp, Zone};
+use crate::io::quantity::pluralize;
 use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use chrono::{DateTime, Utc};
 
@@ -61,8 +62,8 @@ pub(super) fn take_live(
 fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
     if limits.unreadable_windows > 0 {
         report.notes.push(format!(
-            "ignored {} windows of the server that cannot be interpreted",
-            limits.unreadable_windows
+            "ignored {} of the server without a valid use or reset",
+            pluralize(limits.unreadable_windows, "window")
         ));
     }
     if limits.plan.is_some() {

@@ -51,7 +51,7 @@ named! {
 }
 
 named! {
-    /// Which version wins a conflict.
+    /// The version that wins a conflict.
     ConflictPolicy {
         /// None; the run stops without writing anything, as in codexSync.
         ManualAbort = "manual_abort",
@@ -67,7 +67,7 @@ named! {
 }
 
 named! {
-    /// Which conversations are synced.
+    /// The conversations that are synced.
     SessionMode {
         /// All conversations are synced.
         All = "all",

@@ -103,7 +103,7 @@ pub struct SyncConfig {
     pub dry_run_default: bool,
     /// The treatment of deleted files.
     pub delete: DeletePolicy,
-    /// Which conversations are synced.
+    /// The conversations that are synced.
     pub session_mode: SessionMode,
     /// Path of the Codex home.
     pub local: PathBuf,
@@ -117,7 +117,7 @@ pub struct SyncConfig {
     pub roots: Vec<String>,
     /// Globs of paths that are not synced.
     pub exclude: Vec<String>,
-    /// Which version wins a conflict.
+    /// The version that wins a conflict.
     pub conflict: ConflictPolicy,
     /// True if conflicts are listed.
     pub report_conflicts: bool,

@@ -204,7 +204,7 @@ impl Planner<'_> {
                 DownloadState::Incomplete(why) => self.wait_for_listing(&found.path, why),
                 DownloadState::Complete(version) if extends_remote => remote.main = Some(version),
                 DownloadState::Complete(version) => {
-                    self.keep_conflict_copy(draft, &version.seen)?
+                    self.keep_conflict_copy(draft, &version.seen)?;
                 }
             }
         }
