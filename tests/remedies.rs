@@ -344,7 +344,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
                 profile_file(env, "home", "profile.json"),
                 "{\"schema\": 99}",
             )
-            .unwrap()
+            .unwrap();
         },
         "manager.profiles",
         ExpectedFix::ByHand,

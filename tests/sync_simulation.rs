@@ -139,7 +139,7 @@ fn run_schedule(seed: u64) {
     for event in 0..EVENTS_PER_SCHEDULE {
         match (event, MachineFault::of(seed)) {
             (10, MachineFault::StateRestored | MachineFault::DiskRestored) => {
-                disk = Some(machines[1].disk())
+                disk = Some(machines[1].disk());
             }
             (15, MachineFault::Cloned { with_cloud }) => {
                 let is_unsent = with_cloud && machines[2].has_unsent_manifest();

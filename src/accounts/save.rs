@@ -110,7 +110,7 @@ impl Profiles {
     ) -> Result<SaveReport, ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
-        atomic::sweep(&folder);
+        atomic::remove_stale_temps(&folder);
         let outcome = save_outcome(found, snapshot, login);
         let kept = found.and_then(Profile::snapshot);
         match (outcome, kept) {

@@ -144,7 +144,7 @@ impl BackupArgs {
             atomic::create_private_folder(folder)?;
         }
         refuse_during_restore(context)?;
-        sweep(context, manager);
+        remove_stale_temps(context, manager);
         let recorded =
             status::record(manager, &plan.report, &context.now(), context.settings.zone)?;
         warn_all(
@@ -391,8 +391,8 @@ fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
 
 /// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
 /// only take space.
-fn sweep(context: &Context, manager: &Path) {
-    for e in cleanup::sweep(manager) {
+fn remove_stale_temps(context: &Context, manager: &Path) {
+    for e in cleanup::remove_stale_temps(manager) {
         let message = CommandError::from(e).in_one_line();
         context.ui.warn(format_args!(
             "cannot remove leftovers in {}: {message}",

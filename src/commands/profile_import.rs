@@ -65,7 +65,7 @@ impl ImportArgs {
             None
         } else {
             // A failure only wastes disk space, and the next backup reports it.
-            let _ = staging::sweep(&tmp);
+            let _ = staging::remove_stale_temps(&tmp);
             Some(Staging::inside(&tmp)?)
         };
         let package = {

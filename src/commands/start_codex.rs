@@ -121,7 +121,7 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
         return;
     };
-    if let Some(kept) = &switch.kept {
+    if let Some(kept) = &switch.quarantined {
         ui.warn(format_args!(
             "auth.json contained no login; a copy is kept: {}",
             kept.display()

@@ -163,7 +163,7 @@ impl SwitchArgs {
                 DaemonPolicy::Refuse
             },
             now: context.local_now(),
-            patience: login_lock::REFRESH_TIMEOUT,
+            lock_timeout: login_lock::REFRESH_TIMEOUT,
         };
         let plan = switch::plan(&request)?;
         if self.dry_run {
@@ -372,7 +372,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
     }
-    if let Some(kept) = &report.kept {
+    if let Some(kept) = &report.quarantined {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
         ui.warn(format_args!(
             "auth.json was {reason}; a copy is kept: {}",

@@ -30,7 +30,7 @@ impl From<SyncConfigError> for CommandError {
 impl From<PlanError> for CommandError {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::Io(e) | PlanError::Takeover(CodexSyncStateError::Io(e)) => e.into(),
+            PlanError::Io(e) | PlanError::CodexSyncImport(CodexSyncStateError::Io(e)) => e.into(),
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, start its client, or create it with mkdir; nothing was changed"),
@@ -51,7 +51,7 @@ impl From<PlanError> for CommandError {
             PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("let the cloud client download it, or make the folder available offline; nothing was changed"),
             PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, error),
-            PlanError::Takeover(e @ CodexSyncStateError::Invalid { .. }) => {
+            PlanError::CodexSyncImport(e @ CodexSyncStateError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
                     "without state.manifest_file the first sync compares the files themselves; nothing was changed",
                 )

@@ -261,7 +261,7 @@ pub fn apply(
 ) -> Result<RepairSnapshot, HistoryError> {
     require_unused_home(context)?;
     // Remove temp files of killed commands.
-    atomic::sweep(&threads::state_folder(context.home, context.env));
+    atomic::remove_stale_temps(&threads::state_folder(context.home, context.env));
     if plan.recreates_database {
         return recreate_database(context, plan, program, now);
     }

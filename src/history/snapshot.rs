@@ -108,18 +108,18 @@ impl RepairSnapshots {
             folder,
             _lock: lock,
         };
-        snapshots.sweep()?;
+        snapshots.remove_stale_temps()?;
         Ok(snapshots)
     }
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
-    fn sweep(&self) -> Result<(), HistoryError> {
-        atomic::sweep(&self.folder);
+    fn remove_stale_temps(&self) -> Result<(), HistoryError> {
+        atomic::remove_stale_temps(&self.folder);
         for (name, kind) in tree::list(&self.folder).at("list", &self.folder)? {
             let folder = self.folder.join(name);
             if !kind.is_dir() {
             } else if folder.join(DOCUMENT).exists() {
-                atomic::sweep(&folder);
+                atomic::remove_stale_temps(&folder);
             } else {
                 tree::remove(&folder)?;
             }
@@ -298,7 +298,7 @@ fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
 fn restore_files(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     // Remove temp files of killed commands.
     for file in &snapshot.document.files {
-        atomic::sweep(atomic::parent_of(&file.path));
+        atomic::remove_stale_temps(atomic::parent_of(&file.path));
     }
     // SQLite would apply a log to whichever database lies beside it. So logs are removed before and
     // restored after their database.

@@ -77,10 +77,10 @@ pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<Pa
 }
 
 /// Removes leftovers from the manager home and returns the failures.
-pub fn sweep(manager_home: &Path) -> Vec<IoError> {
-    let failures = staging::sweep(&manager_home.join("tmp"));
+pub fn remove_stale_temps(manager_home: &Path) -> Vec<IoError> {
+    let failures = staging::remove_stale_temps(&manager_home.join("tmp"));
     for folder in folders(manager_home) {
-        atomic::sweep(&folder);
+        atomic::remove_stale_temps(&folder);
     }
     failures
 }
@@ -122,7 +122,7 @@ mod tests {
         let later = fs::metadata(&others[0]).unwrap().modified().unwrap()
             + std::time::Duration::from_secs(61);
         assert_eq!(stale(home.path(), &[], later), expected);
-        assert!(sweep(home.path()).is_empty());
+        assert!(remove_stale_temps(home.path()).is_empty());
         assert_eq!(stale(home.path(), &[], later), Vec::<PathBuf>::new());
         assert!(others[0].exists() && others[1].exists());
     }

@@ -70,7 +70,7 @@ impl TempFile {
                 .prefix(TEMP_PREFIX)
                 .tempfile_in(folder)
                 .at("create a file in", folder)?;
-            // The lock shows a sweep that the file is in use; it ends with this process. A sweep
+            // The lock shows a remove_stale_temps that the file is in use; it ends with this process. A remove_stale_temps
             // between create and lock may have removed the file.
             let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
             if !taken && file.path().exists() {
@@ -371,7 +371,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
 }
 
 /// Removes temp files in `folder` that no process is writing. Returns their number.
-pub fn sweep(folder: &Path) -> usize {
+pub fn remove_stale_temps(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
     };

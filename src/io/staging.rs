@@ -17,7 +17,7 @@ pub fn is_staging_name(name: &OsStr) -> bool {
 
 const LOCK: &str = ".lock";
 
-/// A private folder (0700), removed when dropped, and swept by [`sweep`] after a crash.
+/// A private folder (0700), removed when dropped, and swept by [`remove_stale_temps`] after a crash.
 #[derive(Debug)]
 pub struct Staging {
     folder: PathBuf,
@@ -30,7 +30,7 @@ impl Staging {
     /// A new folder inside `parent`, which is created where it is missing.
     pub fn inside(parent: &Path) -> Result<Self, IoError> {
         atomic::create_private_folder(parent)?;
-        // Under the parent's lock, so that a sweep never sees a folder whose own lock is not yet
+        // Under the parent's lock, so that a remove_stale_temps never sees a folder whose own lock is not yet
         // taken.
         let _creating = FileLock::exclusive(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()
@@ -83,7 +83,7 @@ pub fn stale(parent: &Path) -> Vec<PathBuf> {
 
 /// Removes the staging folders in `parent` whose process is gone. Returns the errors of those that
 /// could not be removed.
-pub fn sweep(parent: &Path) -> Vec<IoError> {
+pub fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
     if stale(parent).is_empty() {
         return Vec::new();
     }

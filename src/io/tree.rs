@@ -23,11 +23,11 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
 
 /// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
 /// above it.
-pub fn remove_hollow(folder: &Path) {
+pub fn remove_empty_folders(folder: &Path) {
     let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
     if is_hollow {
         for (name, _) in list(folder).unwrap_or_default() {
-            remove_hollow(&folder.join(name));
+            remove_empty_folders(&folder.join(name));
         }
         let _ = fs::remove_dir(folder);
     }

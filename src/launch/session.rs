@@ -224,7 +224,7 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
         force_stale: false,
         daemon,
         now: request.now,
-        patience: login_lock::REFRESH_TIMEOUT,
+        lock_timeout: login_lock::REFRESH_TIMEOUT,
     }
 }
 

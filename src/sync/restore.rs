@@ -489,7 +489,7 @@ impl EntryRecorder {
 
     /// Returns the ancestry of a restored text: it replaces all known versions of the file. Its content names
     /// the change, because no machine edited it.
-    fn history_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<Ancestry>> {
+    fn ancestry_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<Ancestry>> {
         if rollouts::key(path).is_some() || line_merge::is_mergeable(path) {
             return None;
         }
@@ -577,7 +577,7 @@ fn stage(
             size,
             mtime_ns: kept.mtime_ns,
             digest,
-            history: entry_recorder.history_of(&kept.path, &digest),
+            history: entry_recorder.ancestry_of(&kept.path, &digest),
         };
         entry_recorder.ledger.record(&kept.path, &entry)?;
         entry_recorder.ledger.sync()?;

@@ -24,8 +24,8 @@ pub struct VersionVector(BTreeMap<String, u64>);
 
 impl VersionVector {
     /// Returns the vector of a first version, which its content names.
-    pub fn first(text: &Sha256Digest) -> Self {
-        Self(BTreeMap::from([(content_name(text), 1)]))
+    pub fn first(digest: &Sha256Digest) -> Self {
+        Self(BTreeMap::from([(content_name(digest), 1)]))
     }
 
     /// Returns true if the vector is not stored, because the content of a first version implies it.
@@ -61,11 +61,11 @@ impl VersionVector {
         self
     }
 
-    /// Returns the vector after `text` replaced this version by an unknown actor; the content names the
+    /// Returns the vector after `digest` replaced this version by an unknown actor; the content names the
     /// change.
     #[must_use]
-    pub fn increment_unknown(self, text: &Sha256Digest) -> Self {
-        self.increment(&content_name(text), 0)
+    pub fn increment_unknown(self, digest: &Sha256Digest) -> Self {
+        self.increment(&content_name(digest), 0)
     }
 }
 
@@ -81,8 +81,8 @@ impl PartialOrd for VersionVector {
     }
 }
 
-fn content_name(text: &Sha256Digest) -> String {
-    text.to_string()[..CONTENT_NAME_CHARS].to_owned()
+fn content_name(digest: &Sha256Digest) -> String {
+    digest.to_string()[..CONTENT_NAME_CHARS].to_owned()
 }
 
 /// The ancestry of a version of a plain file.
@@ -102,25 +102,25 @@ pub struct Ancestry {
 
 impl Ancestry {
     /// Returns the ancestry of a first version with this content.
-    pub fn first(text: &Sha256Digest) -> Self {
+    pub fn first(digest: &Sha256Digest) -> Self {
         Self {
-            vector: VersionVector::first(text),
+            vector: VersionVector::first(digest),
             replaced: Vec::new(),
         }
     }
 
     /// Returns true if this is the ancestry of a first version, which is not stored.
-    pub fn is_first(&self, text: &Sha256Digest) -> bool {
+    pub fn is_first(&self, digest: &Sha256Digest) -> bool {
         self.replaced.is_empty()
-            && (self.vector.is_empty() || self.vector == VersionVector::first(text))
+            && (self.vector.is_empty() || self.vector == VersionVector::first(digest))
     }
 
     /// Returns the ancestry with the implied vector of a first version filled in.
     #[must_use]
-    pub fn with_explicit_vector(&self, text: &Sha256Digest) -> Self {
+    pub fn with_explicit_vector(&self, digest: &Sha256Digest) -> Self {
         if self.vector.is_empty() {
             Self {
-                vector: VersionVector::first(text),
+                vector: VersionVector::first(digest),
                 replaced: self.replaced.clone(),
             }
         } else {
@@ -131,41 +131,45 @@ impl Ancestry {
     /// Merges what the `entries` with this content record about its ancestry; `None` if no entry lists the
     /// content.
     pub fn from_entries<'a>(
-        text: &Sha256Digest,
+        digest: &Sha256Digest,
         all: impl IntoIterator<Item = &'a ManifestEntry>,
     ) -> Option<Self> {
-        let of_it = all.into_iter().filter(|written| written.digest == *text);
+        let of_it = all.into_iter().filter(|written| written.digest == *digest);
         of_it.fold(None, |before: Option<Self>, written| {
             let next = written.history();
-            Some(before.map_or(next.clone(), |before| before.merge(&next, text)))
+            Some(before.map_or(next.clone(), |before| before.merge(&next, digest)))
         })
     }
 
-    /// Returns the ancestry of a version with content `text` that descends from both.
+    /// Returns the ancestry of a version with content `digest` that descends from both.
     #[must_use]
-    pub fn merge(mut self, other: &Self, text: &Sha256Digest) -> Self {
+    pub fn merge(mut self, other: &Self, digest: &Sha256Digest) -> Self {
         self.vector = self.vector.merge(&other.vector);
-        for digest in &other.replaced {
-            self = self.record_replaced(Some(*digest), text);
+        for replaced in &other.replaced {
+            self = self.record_replaced(Some(*replaced), digest);
         }
         self
     }
 
-    /// Records that the version with content `text` replaced the content `replaced`.
+    /// Records that the version with content `digest` replaced the content `replaced`.
     #[must_use]
-    pub fn record_replaced(mut self, replaced: Option<Sha256Digest>, text: &Sha256Digest) -> Self {
+    pub fn record_replaced(
+        mut self,
+        replaced: Option<Sha256Digest>,
+        digest: &Sha256Digest,
+    ) -> Self {
         self.replaced
-            .retain(|known| known != text && Some(*known) != replaced);
+            .retain(|known| known != digest && Some(*known) != replaced);
         self.replaced
-            .extend(replaced.filter(|replaced| replaced != text));
+            .extend(replaced.filter(|replaced| replaced != digest));
         let old = self.replaced.len().saturating_sub(MAX_REPLACED);
         self.replaced.drain(..old);
         self
     }
 
     /// Returns true if the version is known to have replaced this content.
-    pub fn replaces(&self, text: &Sha256Digest) -> bool {
-        self.replaced.contains(text)
+    pub fn replaces(&self, digest: &Sha256Digest) -> bool {
+        self.replaced.contains(digest)
     }
 }
 
@@ -213,13 +217,13 @@ pub fn causal_order(
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Sha256Digest {
-        Sha256Digest::of(text.as_bytes())
+    fn digest(digest: &str) -> Sha256Digest {
+        Sha256Digest::of(digest.as_bytes())
     }
 
     #[test]
     fn a_deliberate_return_is_newer_and_a_restored_old_content_is_older() {
-        let (one, two) = (text("one"), text("two"));
+        let (one, two) = (digest("one"), digest("two"));
         let first = Ancestry::first(&one);
         let mut second = first.clone().record_replaced(Some(one), &two);
         second.vector = second.vector.increment("a", 0);
@@ -242,9 +246,9 @@ mod tests {
 
     #[test]
     fn unrelated_versions_are_concurrent_until_one_replaces_the_other() {
-        let (one, two, three) = (text("one"), text("two"), text("three"));
-        let by = |name: &str, replaced, text: &Sha256Digest| {
-            let mut history = Ancestry::first(&one).record_replaced(Some(replaced), text);
+        let (one, two, three) = (digest("one"), digest("two"), digest("three"));
+        let by = |name: &str, replaced, digest: &Sha256Digest| {
+            let mut history = Ancestry::first(&one).record_replaced(Some(replaced), digest);
             history.vector = history.vector.increment(name, 0);
             history
         };
@@ -267,7 +271,7 @@ mod tests {
 
     #[test]
     fn counts_shared_with_a_clone_decide_nothing() {
-        let (one, two, other) = (text("one"), text("two"), text("other"));
+        let (one, two, other) = (digest("one"), digest("two"), digest("other"));
         let mut by_copy = Ancestry::first(&one).record_replaced(Some(one), &two);
         by_copy.vector = by_copy.vector.increment("a", 0);
         // The machine recorded its content as resolved, and counted as far as its clone.
@@ -280,21 +284,21 @@ mod tests {
 
     #[test]
     fn a_count_without_matching_contents_decides_nothing() {
-        let (one, two) = (text("one"), text("two"));
-        let by = |texts: &[Sha256Digest], text: &Sha256Digest| {
+        let (one, two) = (digest("one"), digest("two"));
+        let by = |texts: &[Sha256Digest], digest: &Sha256Digest| {
             texts
                 .iter()
                 .fold(Ancestry::first(&one), |mut history, replaced| {
                     history.vector = history.vector.increment("a", 0);
-                    history.record_replaced(Some(*replaced), text)
+                    history.record_replaced(Some(*replaced), digest)
                 })
         };
         let original = by(&[one], &two);
         let other: Vec<_> = (0..MAX_REPLACED)
-            .map(|n| text(&format!("copy {n}")))
+            .map(|n| digest(&format!("copy {n}")))
             .collect();
         for count in 2..=MAX_REPLACED {
-            let now = text("copy");
+            let now = digest("copy");
             let copy = by(&other[..count], &now);
             let (expected, reverse) = if count < MAX_REPLACED {
                 (CausalOrder::Concurrent, CausalOrder::Concurrent)
@@ -309,8 +313,8 @@ mod tests {
 
     #[test]
     fn replaced_contents_are_limited() {
-        let now = text("now");
-        let all: Vec<_> = (0..20).map(|n| text(&n.to_string())).collect();
+        let now = digest("now");
+        let all: Vec<_> = (0..20).map(|n| digest(&n.to_string())).collect();
         let history = all.iter().fold(Ancestry::first(&now), |history, replaced| {
             history.record_replaced(Some(*replaced), &now)
         });

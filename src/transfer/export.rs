@@ -373,7 +373,7 @@ pub fn write(
         return Err(TransferError::Exists(target.to_path_buf()));
     }
     let folder = atomic::parent_of(target);
-    atomic::sweep(folder);
+    atomic::remove_stale_temps(folder);
     let mut file = TempFile::beside(target)?;
     let place = target.to_path_buf();
     let output = BufWriter::with_capacity(256 * 1024, file.file());

@@ -319,7 +319,7 @@ pub fn apply(
         &store::backups(home),
         &home.join(observations::FOLDER),
     ] {
-        atomic::sweep(folder);
+        atomic::remove_stale_temps(folder);
     }
     let (wanted, _) = profiles::plan(package, options)?;
     let packed = wanted.iter().filter_map(|p| package.profiles.get(&p.name));

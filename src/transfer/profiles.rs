@@ -241,7 +241,7 @@ pub(super) fn apply(
 ) -> Result<LiveHomeUpdate, TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let (name, home, now) = (&planned.profile, options.codex_home, options.now);
-    atomic::sweep(&profiles.folder_of(name));
+    atomic::remove_stale_temps(&profiles.folder_of(name));
     let Some((snapshot, login)) = &packed.login else {
         if planned.created {
             let _held = FileLock::exclusive(&profiles.lock_path())?;

@@ -388,7 +388,7 @@ pub fn apply(
     atomic::create_durable_folder(&backups)?;
     // Remove temp files of killed imports.
     for folder in [manager_home, &backups] {
-        atomic::sweep(folder);
+        atomic::remove_stale_temps(folder);
     }
     let sizes = plan.added().filter_map(|copy| copy.archive_bytes);
     progress.expect_bytes(sizes.sum());

@@ -1,8 +1,8 @@
 //! Applies a switch under all locks.
 
 use super::idle_login::IdleLogin;
-use super::note::remember;
 use super::plan::plan;
+use super::switch_record::remember;
 use super::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{LoginOwner, Profiles};
@@ -24,7 +24,7 @@ const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 /// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
 ///
 /// # Errors
-/// A daemon runs and the policy is to refuse, or it runs turns.
+/// A daemon runs and the policy is to refuse; or it runs turns, and `force` is false.
 pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
@@ -45,12 +45,13 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
 /// Switches the live login and calls `on_step` after each step.
 ///
 /// # Errors
-/// See [`SwitchError`]. Nothing was changed then, except that the live login may have been saved.
+/// See [`SwitchError`]. Unless the error comes from a write after the rename, the old login is live; it may have been
+/// saved, and the daemon may have been stopped.
 pub fn apply(
     request: &SwitchRequest<'_>,
     on_step: &dyn Fn(&str),
 ) -> Result<SwitchReport, SwitchError> {
-    // The first refusals come before anything is written, even a lock file.
+    // Checks once before anything, even a lock file, is written.
     let first = plan(request)?;
     if !first.is_current
         && matches!(request.daemon, DaemonPolicy::Refuse)
@@ -59,11 +60,11 @@ pub fn apply(
         return Err(SwitchError::Daemon(daemon.pid));
     }
     atomic::create_private_folder(request.codex_home)?;
-    let deadline = Instant::now() + request.patience;
+    let deadline = Instant::now() + request.lock_timeout;
     let profiles = Profiles::of(request.manager_home);
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
     // The locks on accounts come before Codex's own: a probe holds its account while it asks Codex.
-    let _account_locks = profiles.lock_accounts(&accounts, request.now, request.patience)?;
+    let _account_locks = profiles.lock_accounts(&accounts, request.now, request.lock_timeout)?;
     on_step("locked the accounts");
     let mut daemon_stopped = false;
     loop {
@@ -76,7 +77,7 @@ pub fn apply(
         let mut report = SwitchReport {
             plan: idle.plan.clone(),
             saved_back: None,
-            kept: None,
+            quarantined: None,
             daemon_stopped,
             still_running: Vec::new(),
         };
@@ -105,13 +106,14 @@ fn replace(
         ));
     }
     report.still_running = find_codex(request.codex_home);
+    // Without the npm launcher, which `find_codex` includes: its Codex process is listed itself.
     report.still_running.retain(|holder| holder.name == "codex");
     // Stopping a daemon and saving take time.
     if idle.may_be_renewed() {
         return Ok(false);
     }
-    // The record precedes the file: auth.json decides whose login is live, but only the records
-    // tell which homes to read.
+    // The record is written before the file: a reader looks only at the homes that records name,
+    // and the auth.json there decides which login is live.
     let record = |owner| profiles.save_back(snapshot, login, owner, request.now);
     record(if request.force_stale {
         OwnerLocation::AssertedLive(request.codex_home)
@@ -138,7 +140,8 @@ fn login_of_target<'i>(
     let target = idle.profiles.iter().find(|p| p.name == *name);
     let login = target.and_then(|p| Some((p.snapshot()?, p.login()?)));
     let login = login.ok_or_else(|| SwitchError::NoProfile(request.to.clone()))?;
-    // Locking the account returned what a killed probe left, so this probe is alive.
+    // `lock_accounts` has released the lease of a killed probe, so this one belongs to a running
+    // probe.
     if target.is_some_and(|p| p.file.owner == LoginOwner::Probe) {
         return Err(LeaseError::AlreadyLeased(name.clone()).into());
     }
@@ -180,19 +183,20 @@ fn save_back(
                 let saved = profiles.save_back(old, login, owner, request.now)?;
                 report.saved_back = Some(saved);
             } else {
-                report.kept = Some(profiles.quarantine_bytes(&old.bytes)?);
+                report.quarantined = Some(profiles.quarantine_bytes(&old.bytes)?);
             }
         }
         AuthFile::Unreadable { bytes, .. } => {
-            report.kept = Some(profiles.quarantine_bytes(bytes)?);
+            report.quarantined = Some(profiles.quarantine_bytes(bytes)?);
         }
         AuthFile::Missing => {}
     }
     Ok(())
 }
 
-/// Stops a running daemon if the switch needs that and the policy allows it, and checks that none
-/// runs afterwards. Returns true if one was stopped.
+/// Stops a running daemon if the policy says so, even if the plan changes nothing. With `Refuse`,
+/// fails if one runs and the plan changes the login. Checks that none runs afterwards. Returns true
+/// if one was stopped.
 fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, SwitchError> {
     let is_needed = match request.daemon {
         DaemonPolicy::Refuse => !plan.is_current,

@@ -1,4 +1,5 @@
-//! The live login while it may be replaced: locked against Codex, and due for no renewal.
+//! Holds Codex's lock on the live login at a moment when no Codex renews it, so that it can be
+//! replaced.
 
 use super::plan::plan_switch;
 use super::{SwitchError, SwitchPlan, SwitchRequest};
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The live login of a Codex home, with the plan that was made of it. While the value exists, this
-/// process holds Codex's locks on the login, and when it was created no Codex could be renewing it.
+/// process holds Codex's locks on the login. When it was created, no Codex could be renewing the
+/// login, or the plan leaves it in place.
 pub(super) struct IdleLogin<'a> {
     codex_home: &'a Path,
     /// True if a Codex that reads the login would renew it; a switch at that moment would lose the
@@ -31,9 +33,9 @@ pub(super) struct IdleLogin<'a> {
 }
 
 impl<'a> IdleLogin<'a> {
-    /// Locks the live login and plans the switch, once no Codex can be renewing the login or the
-    /// plan leaves it in place. Codex asks the server before it takes the locks (0.169), and
-    /// discards the answer if it then finds the login of another account. An idle daemon renews
+    /// Locks the live login and plans the switch. Waits until no Codex can be renewing the login,
+    /// unless the plan leaves it in place. Codex asks the server before it takes the locks (0.169),
+    /// and discards the answer if it then finds the login of another account. An idle daemon renews
     /// nothing.
     ///
     /// # Errors
@@ -43,7 +45,7 @@ impl<'a> IdleLogin<'a> {
         deadline: Instant,
     ) -> Result<Self, SwitchError> {
         loop {
-            let idle = Self::lock(request, deadline)?;
+            let idle = Self::lock_and_plan(request, deadline)?;
             if idle.plan.is_current || !idle.is_renewal_due {
                 return Ok(idle);
             }
@@ -63,7 +65,7 @@ impl<'a> IdleLogin<'a> {
         }
     }
 
-    fn lock(request: &SwitchRequest<'a>, deadline: Instant) -> Result<Self, SwitchError> {
+    fn lock_and_plan(request: &SwitchRequest<'a>, deadline: Instant) -> Result<Self, SwitchError> {
         let time_left = deadline.saturating_duration_since(Instant::now());
         let lock = LoginLock::acquire(request.codex_home, time_left).map_err(|e| match e {
             LockError::Io(e) => e.into(),
@@ -82,8 +84,8 @@ impl<'a> IdleLogin<'a> {
         })
     }
 
-    /// Returns true if a Codex that was started meanwhile may have read the login, and would renew
-    /// it. It waits for the locks of this value, so it has not renewed it yet.
+    /// Returns true if a Codex that was started meanwhile may have read the login and would renew
+    /// it. That Codex waits for the locks of this value, so the login is not renewed yet.
     pub(super) fn may_be_renewed(&self) -> bool {
         self.is_renewal_due && !find_codex(self.codex_home).is_empty()
     }

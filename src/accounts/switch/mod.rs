@@ -1,17 +1,18 @@
 //! Switches the live login to another account.
 //!
-//! The order makes it safe: with every lock held and the plan checked, stop the daemon, read the
-//! live login again, save it to its profile, and only then replace it by one rename. A kill in
+//! The order makes it safe: lock the accounts, take Codex's lock, read the live login and plan,
+//! stop the daemon, save the live login to its profile, and only then replace it by one rename. A
+//! kill in
 //! between leaves either the old or the new login live, complete, and the other one in its profile.
 
 mod apply;
 mod idle_login;
-mod note;
 mod plan;
+mod switch_record;
 
 pub use apply::{apply, check_daemon};
-pub use note::{SwitchFile, last, previous};
 pub use plan::{plan, plan_switch};
+pub use switch_record::{SwitchFile, last, previous};
 
 use super::lease::LeaseError;
 use super::profile::ProfileError;
@@ -36,11 +37,11 @@ pub enum DaemonPolicy<'a> {
     Leave,
     /// Stop it with Codex's own command.
     Stop {
-        /// The Codex program; sought on `PATH` where there is none.
+        /// The Codex program; `None` searches `PATH`.
         codex_bin: Option<&'a Path>,
-        /// The environment that it is given.
+        /// The environment for that command.
         env: &'a Environment,
-        /// Also while it runs a turn, which is cut off.
+        /// True stops the daemon even while it runs a turn, which is cut off.
         force: bool,
     },
 }
@@ -61,7 +62,7 @@ pub struct SwitchRequest<'a> {
     /// The time of the switch.
     pub now: Timestamp,
     /// The longest wait for the locks of Codex and of other codex-manager processes.
-    pub patience: Duration,
+    pub lock_timeout: Duration,
 }
 
 /// The planned effect of a switch.
@@ -71,7 +72,8 @@ pub struct SwitchPlan {
     pub from: Option<Identity>,
     /// The profile whose login goes live.
     pub profile: String,
-    /// True if the account is already live: there is nothing to do.
+    /// True if the account is live, with a login no older than that of its profile: there is
+    /// nothing to do.
     pub is_current: bool,
     /// The effect of saving the live login: the profile, if the account has one, and the outcome.
     pub save_back: Option<(Option<String>, SaveOutcome)>,
@@ -91,15 +93,15 @@ pub struct SwitchReport {
     /// The save of the login that was live.
     pub saved_back: Option<SaveReport>,
     /// The quarantine path of a live auth.json that was no login.
-    pub kept: Option<PathBuf>,
+    pub quarantined: Option<PathBuf>,
     /// True if a background daemon was stopped.
     pub daemon_stopped: bool,
     /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,
 }
 
-/// The reason why the login was not switched. Nothing was changed, unless the variant says
-/// otherwise.
+/// The reason why a switch failed. The live login may have been saved to its profile and the daemon
+/// stopped. Only an error of a write after the rename (`Profile`, `Io`) leaves the new login live.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
     /// A profile cannot be read or written.
@@ -150,7 +152,7 @@ pub enum SwitchError {
         profile: String,
     },
     /// Codex held its lock on the login, at this path, longer than the time limit.
-    #[error("Codex holds the login for too long: {}", .0.display())]
+    #[error("Codex did not release its lock on the login in time: {}", .0.display())]
     Locked(PathBuf),
     /// A running Codex may be spending the refresh token of the live login.
     #[error("the live login is due for renewal, and Codex may be renewing it now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]

@@ -19,9 +19,9 @@ pub fn plan_switch(
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
 ) -> Result<SwitchPlan, SwitchError> {
-    let of = |who: &Identity| own_profile(profiles, who);
+    let profile_of = |who: &Identity| own_profile(profiles, who);
     let from = live.login().map(|l| l.identity.clone());
-    let target = of(request.to)?;
+    let target = profile_of(request.to)?;
     let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
@@ -67,14 +67,16 @@ pub fn plan_switch(
         let profile = profile();
         return Err(SwitchError::NoLogin { profile, reason });
     };
-    // An older login in this home does not hide a newer one in that which had it last.
-    let noted = target.file.live_home.as_deref();
-    let place = if is_outdated {
-        noted.unwrap_or(request.codex_home)
+    // If this home has an older login of the account, the newer one may be in the home that the
+    // profile records, so that one is read first.
+    let recorded_home = target.file.live_home.as_deref();
+    let first_home = if is_outdated {
+        recorded_home.unwrap_or(request.codex_home)
     } else {
         request.codex_home
     };
-    if let Some(home) = target.live_in(place)
+    if let Some(home) = target.live_in(first_home)
+        // The outdated login in this home is replaced by this switch.
         && !(is_outdated && canonical(&home) == canonical(request.codex_home))
     {
         let profile = profile();
@@ -84,7 +86,8 @@ pub fn plan_switch(
             None => SwitchError::LiveElsewhere { profile, home },
         });
     }
-    // The home that is switched in is looked at anyway.
+    // The login of this home was read already; only another home that cannot be read is an
+    // obstacle.
     if let Some(home) = target.unreadable_home()
         && home != canonical(request.codex_home)
         && !request.force_stale
@@ -99,11 +102,11 @@ pub fn plan_switch(
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
-                let own = of(&login.identity)?;
+                let own = profile_of(&login.identity)?;
                 let outcome = save_outcome(own, snapshot, login);
                 plan.save_back = Some((own.map(|p| p.name.clone()), outcome));
             }
-            None => plan.unreadable = Some("without a login that is known here".into()),
+            None => plan.unreadable = Some("without a login that codex-manager recognizes".into()),
         },
         AuthFile::Unreadable { reason, .. } => plan.unreadable = Some(reason.clone()),
         AuthFile::Missing => {}
@@ -195,7 +198,7 @@ mod tests {
             force_stale,
             daemon: DaemonPolicy::Refuse,
             now: Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap(),
-            patience: Duration::ZERO,
+            lock_timeout: Duration::ZERO,
         };
         plan_switch(live, profiles, &request).map_err(|e| e.to_string())
     }

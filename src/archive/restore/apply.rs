@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
 /// The archive, the target and the options of a restore.
-#[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
+#[allow(clippy::struct_excessive_bools, reason = "independent options")]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
     /// The archive to restore.
@@ -89,7 +89,8 @@ pub struct RestoreReport {
 /// Checks a request and computes its plan. Writes nothing, not even `-shm` files of databases.
 ///
 /// # Errors
-/// Every error of [`apply`] that can be found without writing.
+/// Errors of the plan itself: the archive, the target, the selection, the account. Processes,
+/// mounts and disk space are checked by [`apply`] only.
 pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
     plan_with_live_files(request).map(|(plan, _)| plan)
 }
@@ -144,8 +145,9 @@ fn list_target(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> 
     }
 }
 
-/// Restores the archive. Checks, saves and stages everything before it touches a live file. Then it
-/// exchanges the states; a kill at any moment leaves the old state or the new one.
+/// Restores the archive. Checks, saves and stages everything before it touches a live file, then
+/// exchanges the states. After a kill, the old state or the new one is live, or the next command
+/// completes one of them.
 pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
@@ -154,6 +156,7 @@ pub fn apply(
     if !busy.is_empty() {
         return Err(RestoreError::Busy(busy));
     }
+    // Fails before anything is written; `begin` plans again under the lock.
     plan(request)?;
     // The home may be a symbolic link: the exchange has to happen at its target.
     let folder = request
@@ -164,11 +167,11 @@ pub fn apply(
     work.extract(progress)?;
     work.check_databases()?;
     work.merge()?;
-    work.settle_databases()?;
+    work.adapt_databases()?;
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
     let safety = work.safety_backup(progress)?;
-    work.link_unchanged()?;
+    work.stage_unchanged()?;
     let login = work.stage_login()?;
     work.commit(&login, safety)
 }
@@ -257,7 +260,7 @@ impl<'a> RestoreRun<'a> {
             outside,
             login: None,
             rollouts: RolloutIndex::default(),
-            blocked_folders: BTreeSet::new(),
+            blocking_entries: BTreeSet::new(),
         };
         Ok(Self {
             request,
@@ -295,7 +298,7 @@ impl<'a> RestoreRun<'a> {
         self.stage
             .create_links_and_folders(self.contents, &self.plan)?;
         self.notes
-            .extend(self.stage.blocked_folders.iter().map(|kept| {
+            .extend(self.stage.blocking_entries.iter().map(|kept| {
                 let kept = kept.display();
                 format!("kept {kept}, although the archive has a folder at this path")
             }));
@@ -320,7 +323,7 @@ impl<'a> RestoreRun<'a> {
         Ok(())
     }
 
-    fn link_unchanged(&mut self) -> Result<(), RestoreError> {
+    fn stage_unchanged(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
         let is_few_files = self.plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
         if self.changes_home_only() && is_few_files {
@@ -346,7 +349,7 @@ impl<'a> RestoreRun<'a> {
         Ok(self.stage.set_folder_attributes(self.contents, kept)?)
     }
 
-    /// Returns the paths in the home that staging folders within it have.
+    /// Returns the paths, relative to the home, of the staging folders in it.
     pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.stage.roots.iter();
         let own = roots.map(|root| {
@@ -433,7 +436,7 @@ impl<'a> RestoreRun<'a> {
                 });
             }
         }
-        // The exchange is done. No error from here on means that the restore failed.
+        // The exchange is done, so later errors are reported but do not fail the restore.
         let owner_error = login.record_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
         let is_restored = |path: &Path| {
@@ -521,6 +524,7 @@ fn begin_swap(
             return Ok((swap, pointer));
         }
         Err(swap::SwapError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
+        // The folder beside is on another disk: dropping the swap removes it.
         Ok(_) => {}
         Err(e) => return Err(e.into()),
     }

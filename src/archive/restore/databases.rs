@@ -97,7 +97,7 @@ impl RestoreRun<'_> {
 
     /// Adapts the databases to the restored files: their folder, the paths in them, and their
     /// projections.
-    pub(super) fn settle_databases(&mut self) -> Result<(), RestoreError> {
+    pub(super) fn adapt_databases(&mut self) -> Result<(), RestoreError> {
         self.place_outside_databases()?;
         let source = PathBuf::from(&self.request.archive.metadata().source_codex_home);
         let same_home = self.plan.target == RestoreTarget::Home
@@ -123,13 +123,13 @@ impl RestoreRun<'_> {
                 RolloutOverlay(vec![&self.merged.local_only, &self.stage.rollouts, &live]);
             // In the same home a row is wrong only if its conversation moved between the capture of
             // the database and that of the rollout.
-            let strays = if same_home && !self.plan.merge {
+            let unmatched = if same_home && !self.plan.merge {
                 UnmatchedRows::Keep
             } else {
                 UnmatchedRows::Rebase
             };
             let home = self.home_path_in_rows();
-            let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
+            let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, unmatched)?;
             if changed > 0 {
                 let paths = pluralize(changed, "path");
                 self.notes
@@ -141,8 +141,8 @@ impl RestoreRun<'_> {
         self.delete_projections()
     }
 
-    /// Updates the live state database, if it stays: rows follow conversations that were archived
-    /// or unarchived by the restore, and restored conversations bring their rows.
+    /// Updates the live state database, if it stays: rows follow conversations that the restore
+    /// archives or unarchives, and the rows of restored conversations are copied from the archive.
     fn update_live_rows(&mut self) -> Result<(), RestoreError> {
         if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
@@ -340,14 +340,16 @@ impl RestoreRun<'_> {
                 Ok(())
             };
         }
+        // `own`: the folders that this home already uses, by its config.toml or by the environment.
+        // `wanted`: the folder that the restored config.toml or the environment names.
         let absolute = |path: &Path| self.folder.join(self.request.env.absolute(path));
         let by_env = self.request.env.get("CODEX_SQLITE_HOME");
-        let by_env = by_env.map(|p| absolute(Path::new(p)));
+        let folder_by_env = by_env.map(|p| absolute(Path::new(p)));
         let of_home = CodexConfig::read(&self.folder).sqlite_home;
         let own: Vec<PathBuf> = of_home
             .map(|p| absolute(&p))
             .into_iter()
-            .chain(by_env)
+            .chain(folder_by_env)
             .collect();
         let wanted = config.database_folder(&self.folder, self.request.env);
         let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
@@ -414,8 +416,8 @@ impl RestoreRun<'_> {
     /// Returns true if another home uses the databases in `folder`: it is a home itself, or a
     /// database has rows (possibly in its `-wal`) of conversations in another home.
     fn is_shared(&self, folder: &Path) -> Result<bool, RestoreError> {
-        let of_homes = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
-        if of_homes.iter().any(|name| folder.join(name).exists()) {
+        let home_markers = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
+        if home_markers.iter().any(|name| folder.join(name).exists()) {
             return Ok(true);
         }
         let entries = match tree::list(folder) {
@@ -428,8 +430,8 @@ impl RestoreRun<'_> {
             if !is_state || !database::is_sqlite(&path) {
                 continue;
             }
-            let taken = database::snapshot(&path, &copy);
-            let is_foreign = match taken {
+            let snapshot = database::snapshot(&path, &copy);
+            let is_foreign = match snapshot {
                 Ok(()) => has_foreign_rows(&thread_rows::rollout_paths(&copy)?, &self.folder),
                 // The readable rows of a damaged database decide.
                 Err(DatabaseError::Damaged { .. }) => thread_rows::rollout_paths(&path)
@@ -496,7 +498,7 @@ impl RestoreRun<'_> {
             // Without projections the rollouts need no comparison.
             return Ok(());
         }
-        let stale = self.discontinued_rollouts()?;
+        let stale = self.stale_projection_ids()?;
         if stale.is_empty() {
             return Ok(());
         }
@@ -512,7 +514,7 @@ impl RestoreRun<'_> {
         Ok(())
     }
 
-    fn discontinued_rollouts(&self) -> Result<HashSet<String>, RestoreError> {
+    fn stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.live.names.iter() {
             let conversation = conversation_of(file.as_path());

@@ -10,7 +10,7 @@ use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::space;
 use std::path::{Path, PathBuf};
 
-/// The queries about disks.
+/// Queries about disks, replaceable in tests.
 pub(super) trait Disks {
     /// Returns the id of the disk of an existing folder; `None` if the system does not know it.
     fn disk_of(&self, folder: &Path) -> Option<u64>;
@@ -67,7 +67,7 @@ pub(super) fn needs(
         }
     };
     let mut outside_bytes = 0_u64;
-    let place = |path: &Path| {
+    let need_index = |path: &Path| {
         let root = linked
             .iter()
             .position(|root| path.starts_with(&root.prefix));
@@ -78,7 +78,7 @@ pub(super) fn needs(
         if !plan.writes.contains(path) {
             continue;
         }
-        let bytes = &mut needs[place(path)].bytes;
+        let bytes = &mut needs[need_index(path)].bytes;
         *bytes = bytes.saturating_add(file.size);
         if outside.is_some() && is_for_outside(path) {
             outside_bytes = outside_bytes.saturating_add(file.size);
@@ -86,7 +86,7 @@ pub(super) fn needs(
     }
     for (path, bytes) in zero_chunks(archive) {
         if plan.writes.contains(&path) {
-            let needed = &mut needs[place(&path)].bytes;
+            let needed = &mut needs[need_index(&path)].bytes;
             *needed = needed.saturating_sub(bytes);
         }
     }
@@ -110,19 +110,19 @@ pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disk
 /// # Errors
 /// [`ArchiveError::NoSpace`] with the first folder on that disk.
 pub(super) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
-    let mut left: Vec<(&Path, Option<u64>, u64)> = Vec::new();
+    let mut by_disk: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
         let folder = nearest_existing_folder(&need.folder);
         let disk = disks.disk_of(folder);
-        let known = left
+        let known = by_disk
             .iter_mut()
             .find(|(at, on, _)| disk.map_or(*at == folder, |disk| *on == Some(disk)));
         match known {
             Some((_, _, bytes)) => *bytes = bytes.saturating_add(need.bytes),
-            None => left.push((folder, disk, need.bytes)),
+            None => by_disk.push((folder, disk, need.bytes)),
         }
     }
-    for (folder, _, needed_bytes) in left {
+    for (folder, _, needed_bytes) in by_disk {
         if let Some(free_bytes) = disks.free_bytes(folder).filter(|free| *free < needed_bytes) {
             return Err(ArchiveError::NoSpace {
                 folder: folder.to_path_buf(),

@@ -127,10 +127,10 @@ pub(super) fn linked_roots(
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
-        let is_name = kind_of(&prefix).is_followed_through_links();
+        let is_replaced_by_content = kind_of(&prefix).is_followed_through_links();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        if !(is_link || is_mount) || is_name || !plan.changes_below(&prefix) {
+        if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
             continue;
         }
         let Ok(target) = entry.path().canonicalize() else {
@@ -139,7 +139,7 @@ pub(super) fn linked_roots(
         if is_mount || !target.starts_with(folder) {
             let whole = stage::mounts_in(&target)?.is_empty()
                 && space::same_file_system(&target, atomic::parent_of(&target));
-            let beside = if whole {
+            let staging = if whole {
                 swap::folder_beside(&target)
             } else {
                 swap::folder_within(&target)
@@ -147,7 +147,7 @@ pub(super) fn linked_roots(
             roots.push(StageRoot {
                 prefix,
                 live: target,
-                staged: beside.join("new"),
+                staged: staging.join("new"),
                 whole,
             });
         }

@@ -3,7 +3,9 @@
 //! commands try again.
 
 use super::stage;
-use super::swap::{FOLDER_SUFFIX, check_private_folder, folder_beside, folder_within, is_pending};
+use super::swap::{
+    FOLDER_SUFFIX, check_private_folder, folder_beside, folder_within, is_real_folder,
+};
 use crate::codex::config::CodexConfig;
 use crate::io::atomic::{self, with_suffix};
 use crate::io::tree;
@@ -39,14 +41,14 @@ pub(super) fn is_leftover_name(folder: &Path) -> bool {
 
 /// Tries again to remove the leftovers of restores in `folder`. Costs one listing of its parent.
 pub(super) fn retry_removal(folder: &Path) {
-    for leftovers in list(folder) {
-        if is_pending(&leftovers) && check_private_folder(&leftovers).is_ok() {
-            let _ = tree::remove(&leftovers);
+    for leftover in list(folder) {
+        if is_real_folder(&leftover) && check_private_folder(&leftover).is_ok() {
+            let _ = tree::remove(&leftover);
         }
     }
 }
 
-/// Returns the staging folders of restores of `home` that are neither beside it nor in it: at the
+/// Returns the staging folders of restores of `home` on other disks or in other folders: at the
 /// targets of its links, in its mounts, and in the folder of its databases.
 pub(super) fn separate_restore_folders(home: &Path) -> Vec<PathBuf> {
     let home = &home.canonicalize().unwrap_or_else(|_| home.to_path_buf());

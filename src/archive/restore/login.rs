@@ -48,7 +48,7 @@ pub(super) fn check_account(
     })
 }
 
-/// The state of the path of auth.json.
+/// The entry at the path of auth.json.
 pub(super) enum AuthJsonState {
     /// A file of readable size, or none.
     File(AuthFile),
@@ -89,8 +89,9 @@ fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
 }
 
 impl RestoreRun<'_> {
-    /// Chooses the login that goes live and stages it. Takes the locks on the accounts, then
-    /// Codex's own lock on the login; they are held until the result is dropped.
+    /// Chooses the login that goes live and stages it. Before, it saves the live login to its
+    /// profile. Takes the locks on the accounts, then Codex's own lock on the login; they are held
+    /// until the result is dropped.
     pub(super) fn stage_login(&mut self) -> Result<StagedLogin, RestoreError> {
         let staged = self.stage.home().staged.join(home::AUTH_JSON);
         if self.plan.target == RestoreTarget::Elsewhere {
@@ -107,7 +108,7 @@ impl RestoreRun<'_> {
             Vec::new()
         };
         let profiles = Profiles::of(self.request.manager_home);
-        let claimed =
+        let account_locks =
             profiles.lock_accounts(&accounts, self.request.now, login_lock::REFRESH_TIMEOUT)?;
         // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
         // and Codex is kept waiting for the shortest time.
@@ -118,7 +119,7 @@ impl RestoreRun<'_> {
         };
         let live = AuthJsonState::read(&live_path)?;
         let mut login = StagedLogin {
-            _account_locks: Some(claimed),
+            _account_locks: Some(account_locks),
             _lock: lock,
             ..StagedLogin::default()
         };
@@ -145,12 +146,12 @@ impl RestoreRun<'_> {
                 }
                 login.went_live = Some(snapshot);
             }
-            kept => {
-                if let Some((decision, None)) = kept {
+            unchanged => {
+                if let Some((decision, None)) = unchanged {
                     login.outcome = decision.outcome;
                 }
-                // The live login stays, but never as a hard link: Codex loses a login that it
-                // renews through one.
+                // The live login stays. It is copied, not hard-linked: Codex loses a login that it
+                // renews through a hard link.
                 if self.whole || is_hard_linked(&live_path) {
                     copy_live_login(&live_path, &live, &staged)?;
                 }
@@ -240,11 +241,11 @@ impl RestoreRun<'_> {
                     .is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
             },
         );
-        let needs_no_owner =
-            self.request.auth == AuthPolicy::Archive || decision.choice == LoginChoice::KeepLive;
+        let needs_owner_check =
+            self.request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
         if let Some(profile) = &profile
             && let Some(home) = profile.live_apart_from(Some(&self.folder))
-            && !needs_no_owner
+            && needs_owner_check
         {
             self.notes.push(format!(
                 "the login was not restored: {} is signed in to another Codex home: {}",
@@ -257,7 +258,7 @@ impl RestoreRun<'_> {
             .as_ref()
             .filter(|p| p.file.owner == LoginOwner::Moved);
         if let Some(moved) = moved
-            && !needs_no_owner
+            && needs_owner_check
             && !login.freshness.is_newer_than(&moved.newest())
         {
             self.notes.push(format!(

@@ -71,8 +71,8 @@ impl LoginGuard<'_> {
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
         let profiles = Profiles::of(self.manager_home);
         let is_at_other = |bytes: &SecretBytes| match AuthJsonState::read(other) {
-            Ok(AuthJsonState::File(AuthFile::Present(there))) => there.bytes == *bytes,
-            Ok(AuthJsonState::File(AuthFile::Unreadable { bytes: there, .. })) => there == *bytes,
+            Ok(AuthJsonState::File(AuthFile::Present(other))) => other.bytes == *bytes,
+            Ok(AuthJsonState::File(AuthFile::Unreadable { bytes: other, .. })) => other == *bytes,
             _ => false,
         };
         match AuthJsonState::read(path)? {

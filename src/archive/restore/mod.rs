@@ -1,6 +1,7 @@
 //! Restores an archive into the Codex home, or into an empty folder.
 //!
-//! [`apply::apply`] runs the phases 1 to 4. Until the exchange nothing live changes: a restore
+//! [`apply::apply`] runs the phases 1 to 4. No file of the home changes before the exchange: a
+//! restore
 //! writes only to its staging folders (`.NAME.codex-manager-restore` beside what it replaces, or
 //! `.codex-manager-restore` within it) and, in the manager home, to `backups/`, `profiles/` and
 //! `tmp/`.
@@ -13,8 +14,9 @@
 //!    `stage` unpacks the planned files and checks their digests. For `--merge`, `merge` keeps the
 //!    longer version of each conversation.
 //!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
-//! 3. **Settle.** `databases` decides where each database goes and updates the paths and the
-//!    projections in it; `rollout_index` knows the file of each conversation. `reinstated_rows`
+//! 3. **Adapt.** `databases` decides where each database goes and updates the paths and the
+//!    projections in it (the rows that Codex derives from a rollout); `rollout_index` maps each
+//!    conversation to its file. `reinstated_rows`
 //!    adds the rows and names of conversations that are restored without a database. [`safety`]
 //!    archives everything that will change. `stage` links what stays the same. `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
@@ -28,7 +30,8 @@
 //!    still exist, each file live or staged. An ordinary home is exchanged by one step, so it is
 //!    the old home or the new one, never a mixture.
 //! 5. **Recover.** The next command of any kind reads the journal ([`pending`], `swap::recovery`).
-//!    If no step was done, it undoes the restore; else it finishes it, or the undoing of it.
+//!    If no step was done, it discards the restore. If the journal says `committing`, it does the
+//!    remaining steps; if `undoing`, it undoes the steps that were done.
 //!    `login_guard` keeps a login that Codex has renewed meanwhile. `swap::late_writes` keeps other
 //!    later writes to replaced files, as `NAME.found-after-restore-N`. While a process uses the
 //!    home, or if a disk is missing, nothing is exchanged.
@@ -70,7 +73,7 @@ use std::path::PathBuf;
 /// changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The archive cannot be read, or not be made.
+    /// The archive cannot be read, or the safety backup cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// A file or folder cannot be read or written.
@@ -85,7 +88,7 @@ pub enum RestoreError {
     /// The account's login is in use, or an interrupted probe holds it.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The exchange failed; its steps were undone.
+    /// The exchange failed. Its steps were undone, or the next command finishes or undoes them.
     #[error(transparent)]
     Swap(#[from] swap::SwapError),
     /// Processes use the Codex home.

@@ -34,7 +34,7 @@ fn can_rename_folder(live: &Path, occupied: &Path) -> bool {
     false
 }
 
-/// Returns the path of the folder with an entry that [`can_rename_folder`] needs.
+/// Returns the path of the occupied folder that [`can_rename_folder`] needs as its target.
 fn rename_probe(root: &StageRoot) -> PathBuf {
     atomic::parent_of(&root.staged).join("full")
 }
@@ -112,8 +112,8 @@ impl RestoreRun<'_> {
         Ok(movable.movable)
     }
 
-    /// Returns a step for each file, for each new folder, and for each folder that is removed as a
-    /// whole. The login is last.
+    /// Returns a step for each file, for each folder that is new, exchanged or removed as a whole,
+    /// and for each removed file. The login is last.
     pub(super) fn partial_steps(&self) -> Result<Vec<ExchangeStep>, RestoreError> {
         let own = self.staging_folders();
         let mut steps = PartialSteps {

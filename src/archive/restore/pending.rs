@@ -15,7 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The wait for the lock of a pointer, which another command holds only while it looks at it.
+/// The wait for the lock of a pointer, which a command that searches for interrupted restores holds
+/// only briefly.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Returns the folder of the pointers in the manager home.
@@ -48,8 +49,7 @@ impl JournalPointer {
                 Err(LockError::Held(_)) => return Err(SwapError::InProgress(folder.to_path_buf())),
                 Err(LockError::Io(e)) => return Err(e.into()),
             };
-            // Another command may have removed the file, as one without an owner, before it was
-            // locked.
+            // Another command may have removed the file as stale before it was locked.
             if lock.is_current(&path) {
                 // Dropping it removes the file if writing fails.
                 let pointer = Self { path, lock };
@@ -91,7 +91,7 @@ pub fn candidate_folders(
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
     let mut candidates: Vec<_> = restore_folders(codex_home)
         .into_iter()
-        .filter(|folder| swap::is_pending(folder))
+        .filter(|folder| swap::is_real_folder(folder))
         .map(|folder| (folder, None))
         .collect();
     if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {
@@ -172,8 +172,8 @@ pub fn recover_all(
             }
             other => other?,
         };
-        let at_work = pointer.as_deref().is_some_and(lock::is_held);
-        if at_work || recovery == Recovery::InProgress {
+        let is_running = pointer.as_deref().is_some_and(lock::is_held);
+        if is_running || recovery == Recovery::InProgress {
             recovered.push(Recovery::InProgress);
             continue;
         }

@@ -55,7 +55,7 @@ pub enum RestoreTarget {
 pub struct RestorePlan {
     /// The kind of folder that is restored into.
     pub target: RestoreTarget,
-    /// The files of the archive that are written. auth.json is decided apart.
+    /// The files of the archive that are written, without auth.json, which `login` handles.
     pub writes: NameSet,
     /// The files among `writes` that the home does not have.
     pub added: NameSet,
@@ -122,8 +122,7 @@ pub fn plan_restore(
             {
                 continue;
             }
-            // Only foreign archives hold such files. A `-wal` among them is merged into its
-            // database.
+            // Only archives of the Python tool contain such files.
             HomeEntryKind::Transient if !name.is_reserved() => continue,
             _ => {}
         }
@@ -140,7 +139,7 @@ pub fn plan_restore(
             .unwrap_or_default();
         // They compiled when the archive was made. If they no longer do, they protect nothing.
         let excludes = Excludes::new(&globs).unwrap_or_default();
-        let exact = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
+        let removes_missing = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
         let undo_removes: HashSet<&Path> = manifest
             .iter()
             .flat_map(|m| &m.undo_removes)
@@ -155,11 +154,13 @@ pub fn plan_restore(
         archived.extend(contents.links.iter().map(|l| l.path.clone()));
         for name in live_names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
-            let is_missing = exact
+            let is_missing = removes_missing
                 && removes_absent(archive.metadata().mode, kind)
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
+            // A safety backup lists the files that its restore added; restoring the safety backup
+            // removes them.
             let is_undone = !plan.partial
                 && undo_removes.contains(path)
                 && !matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth);
@@ -238,8 +239,8 @@ impl RestorePlan {
             .collect();
         for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
-            let live_names = above.filter(|path| live_names.contains(path));
-            conflicting.extend(live_names.filter_map(|path| EntryName::of_path(path).ok()));
+            let live_files_above = above.filter(|path| live_names.contains(path));
+            conflicting.extend(live_files_above.filter_map(|path| EntryName::of_path(path).ok()));
         }
         self.removed.extend(conflicting);
     }

@@ -33,8 +33,8 @@ pub(super) struct ReinstatedRows {
 }
 
 impl RestoreRun<'_> {
-    /// Returns the ids of the restored conversations, for a restore that leaves the home's own
-    /// lists in place.
+    /// Returns the ids of the restored conversations for a partial restore of the home, otherwise
+    /// none: a full restore replaces the state database and the session index.
     fn reinstated_ids(&self) -> HashSet<String> {
         if self.plan.partial && self.plan.target == RestoreTarget::Home {
             self.stage.rollouts.ids()

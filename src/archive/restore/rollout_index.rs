@@ -64,7 +64,7 @@ impl RolloutIndex {
             .collect()
     }
 
-    /// Returns the file of a conversation.
+    /// Returns the file of a conversation by its id. A hash collision returns `None`.
     pub(super) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
         let is_it = ConversationFile::of(name.as_path()).is_some_and(|c| c.id() == Some(id));

@@ -40,7 +40,6 @@ impl RestoreRun<'_> {
             || self.plan.target == RestoreTarget::Elsewhere
             || nothing_changes
         {
-            self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
         }
         let archived = self.request.archive.metadata();
@@ -136,7 +135,8 @@ impl RestoreRun<'_> {
         Ok(Some(published))
     }
 
-    /// Removes damaged databases, not merely unreadable ones, from `unsaved` and returns them.
+    /// Moves damaged databases, not merely unreadable ones, out of `unsaved` and returns them. Adds
+    /// files outside of the home that are not databases, because the archive cannot include them.
     fn split_damaged(
         &self,
         unsaved: &mut Vec<PathNote>,
@@ -152,12 +152,12 @@ impl RestoreRun<'_> {
             .map(|s| s.path)
             .collect();
         // Outside of the home, files that are not databases are not archived.
-        let is_foreign = |name: &&PathBuf| {
+        let is_not_sqlite = |name: &&PathBuf| {
             let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
                 && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
         };
-        damaged.extend(replaced_outside.iter().filter(is_foreign).cloned());
+        damaged.extend(replaced_outside.iter().filter(is_not_sqlite).cloned());
         damaged
     }
 
@@ -208,7 +208,8 @@ impl RestoreRun<'_> {
     fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
         for relative in damaged {
             let live = self.live_path(relative);
-            // A database of the home may have the same name as one outside.
+            // Odd numbers for the home, even ones for databases outside of it: both may have a
+            // database of the same name.
             let first = if relative.starts_with(EXTERNAL_DATABASES_FOLDER) {
                 2
             } else {

@@ -74,8 +74,9 @@ pub(super) struct Stage {
     pub(super) login: Option<ArchivedLogin>,
     /// The archive's rollouts that are written.
     pub(super) rollouts: RolloutIndex,
-    /// Folders of the archive that are not created, because a file that stays has their path.
-    pub(super) blocked_folders: BTreeSet<PathBuf>,
+    /// Live files and links that stay at or above the path of a folder of the archive, which is
+    /// therefore not created.
+    pub(super) blocking_entries: BTreeSet<PathBuf>,
 }
 
 impl Stage {
@@ -107,7 +108,7 @@ impl Stage {
         inner.unwrap_or(&self.roots[0])
     }
 
-    /// Returns the root of the home.
+    /// Returns the root of the home, which is always the first.
     pub(super) fn home(&self) -> &StageRoot {
         &self.roots[0]
     }
@@ -132,11 +133,11 @@ impl Stage {
         for folder in contents.folders {
             let name = folder.path.as_path();
             let path = self.staged_path(name);
-            if plan.partial || !is_restored(name) || lstat(&path).is_ok() {
+            if plan.partial || !is_restorable(name) || lstat(&path).is_ok() {
                 continue;
             }
             if let Some(kept) = self.blocking_entry(name, plan, &mut last_clear)? {
-                self.blocked_folders.insert(kept);
+                self.blocking_entries.insert(kept);
             } else {
                 atomic::create_private_folder(&path)?;
             }
@@ -181,29 +182,31 @@ impl Stage {
     }
 
     /// Sets mode and time of the folders that came from the archive. Has to run last, because
-    /// adding an entry changes a folder's time. Folders that exist in the home `kept` keep their
-    /// own.
+    /// adding an entry changes a folder's time. With `live_home`, folders that exist there keep
+    /// their own mode and time.
     pub(super) fn set_folder_attributes(
         &self,
         contents: ArchiveListing<'_>,
-        kept: Option<&Path>,
+        live_home: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
-            let stands = |home: &Path| {
-                let there = home.join(folder.path.as_path());
-                long_path::with(&there, Path::metadata).is_ok()
+            let exists_in = |home: &Path| {
+                let path = home.join(folder.path.as_path());
+                long_path::with(&path, Path::metadata).is_ok()
             };
             let name = folder.path.as_path();
             // A link that was kept in its place may lead to a folder outside of the home.
             let is_left_out = || {
                 name.ancestors()
-                    .any(|above| self.blocked_folders.contains(above))
+                    .any(|above| self.blocking_entries.contains(above))
             };
-            if kept.is_some_and(stands) || (!self.blocked_folders.is_empty() && is_left_out()) {
+            if live_home.is_some_and(exists_in)
+                || (!self.blocking_entries.is_empty() && is_left_out())
+            {
                 continue;
             }
             let path = self.staged_path(name);
-            if is_restored(name) && lstat(&path).is_ok_and(|m| m.is_dir()) {
+            if is_restorable(name) && lstat(&path).is_ok_and(|m| m.is_dir()) {
                 set_attributes(&path, folder.mode | OWNER_ACCESS_MODE, folder.mtime)?;
             }
         }
@@ -211,7 +214,7 @@ impl Stage {
     }
 }
 
-fn is_restored(path: &Path) -> bool {
+fn is_restorable(path: &Path) -> bool {
     !matches!(kind_of(path), HomeEntryKind::Transient)
 }
 
@@ -276,7 +279,7 @@ impl Sink for ExtractSink<'_> {
             }
             other => other?,
         };
-        Ok(write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?)
+        Ok(write_sparse(&file, bytes, offset, entry.size).at("write", &path)?)
     }
 
     fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
@@ -291,11 +294,12 @@ impl Sink for ExtractSink<'_> {
     }
 }
 
-/// The block size, in bytes, below which zeros are written. Larger blocks of zeros become holes.
+/// The size, in bytes, of the blocks that become holes if they contain only zeros. Shorter runs of
+/// zeros are written.
 const HOLE_BYTES: usize = 64 * 1024;
 
 /// Writes a part of a file of `size` bytes, except for blocks of zeros.
-fn write_without_holes(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result<()> {
+fn write_sparse(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result<()> {
     let is_hole = |block: &[u8]| block.len() == HOLE_BYTES && block.iter().all(|b| *b == 0);
     let write = match bytes.len() {
         LARGE_PART_BYTES.. => position::write_past_cache,
@@ -381,7 +385,8 @@ impl HardLinker<'_> {
         self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
-    /// Returns true if the live file `relative` is removed, or must not be linked.
+    /// Returns true if the live file `relative` is removed, or must not be linked. The login is never linked: `login`
+    /// stages it.
     fn is_dropped(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
             || self.is_stale_sidecar(relative)
@@ -549,9 +554,9 @@ pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(Vec::new())
 }
 
-/// Returns the steps that exchange the top-level entries of `home` one by one.
+/// Returns the steps that exchange the top-level entries of `root` one by one.
 pub(super) fn steps_by_entry(
-    home: &StageRoot,
+    root: &StageRoot,
     top_names: &BTreeSet<OsString>,
     old: &Path,
 ) -> Result<Vec<ExchangeStep>, IoError> {
@@ -564,7 +569,7 @@ pub(super) fn steps_by_entry(
         .filter(|t| **t != login)
         .chain(top_names.get(&login));
     for top in ordered {
-        let (live, staged) = (home.live.join(top), home.staged.join(top));
+        let (live, staged) = (root.live.join(top), root.staged.join(top));
         if staged.symlink_metadata().is_ok() {
             steps.push(ExchangeStep::new(live, staged));
         } else if live.symlink_metadata().is_ok() {

@@ -27,7 +27,8 @@ pub struct ExchangeStep {
     pub(super) staged: PathBuf,
     live_id: Option<FileId>,
     staged_id: Option<FileId>,
-    /// The later writes that a recovery has to keep of the side that it moves away.
+    /// Set by a recovery: the files written after the kill in the side that it moves away, which it
+    /// has to keep.
     #[serde(rename = "late", default, skip_serializing_if = "Option::is_none")]
     pub(super) late_writes: Option<LateWrites>,
 }
@@ -210,8 +211,8 @@ impl ExchangeStep {
 
     /// Completes or reverts an exchange that was killed between its renames, so that the step is
     /// done or pending. A live file that existed throughout stays live, and so does a login. `save`
-    /// saves a login whose backup is removed. Returns the path that a file was moved to which
-    /// another program had created at the live path.
+    /// saves a login whose backup is removed. If another program has created a file at the live
+    /// path, it is moved aside, and its new path is returned.
     pub(super) fn resolve_interrupted(
         &self,
         backup: &Backup,
@@ -222,12 +223,12 @@ impl ExchangeStep {
             return Ok(None);
         };
         let live = look(&self.live)?;
-        let kept = look(path)?;
-        let is_link_to_live = kept
+        let backed_up = look(path)?;
+        let is_link_to_live = backed_up
             .zip(live.as_ref())
             .is_some_and(|((kept, _), (live, _))| kept.is(*live));
         if is_link_to_live {
-            // Correct whatever happened to the staged file.
+            // This is right for every content of the staged path.
             remove_file(path)?;
             return Ok(None);
         }
@@ -285,8 +286,8 @@ impl ExchangeStep {
         }
     }
 
-    /// Records the later writes to keep: whether the live file is another one than recorded, or was
-    /// written after `since_ns`. Then records the current inodes of both paths.
+    /// Prepares the step for a second exchange: sets `late_writes` if the live file is another one
+    /// than recorded or was written after `since_ns`, and records the current inodes of both paths.
     pub(super) fn record_again(
         &mut self,
         direction: Direction,

@@ -89,7 +89,7 @@ pub fn apply(
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     let mut done = Vec::new();
     // Remove temp files of killed commands.
-    atomic::sweep(home);
+    atomic::remove_stale_temps(home);
     for file in &mut plan.files {
         let path = home.join(file.name);
         // Codex locks the index by a file beside it, and the history by the file itself.

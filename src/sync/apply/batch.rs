@@ -1,10 +1,11 @@
 //! Batches of new files, so that many fsync calls run at the same time.
 //!
-//! The order is that of a single file: durable copies first, then the ledger, the names, the folders and the state. A
-//! run killed in between leaves the same traces as with a single file, for each file of the batch.
+//! The order of durable writes is: the copies, the ledger, the names, the folders, the state. A single file differs
+//! only in that its ledger entry comes before its copy. A run killed in between leaves the same traces for each file of
+//! the batch.
 
 use super::copying::{PlacedFile, StagedCopy};
-use super::{ApplyError, ApplyReport, ApplyRun, StepFailure, publish_new};
+use super::{ApplyError, ApplyReport, ApplyRun, StepFailure, rename_new};
 use crate::io::atomic;
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
@@ -44,8 +45,9 @@ struct NamedFile {
 }
 
 impl ApplyRun<'_> {
-    /// Applies the steps of one [`batch_prefix`]; `first` is the index of the first step in the plan. Even if the run
-    /// ends early, files with their final name are durable and recorded in the state when this returns.
+    /// Applies the steps of one [`batch_prefix`]; `first` is the index of the first step in the plan. After an
+    /// interruption, all files with their final name are durable and recorded. After a failed folder sync or state
+    /// write they may be unrecorded; the next run finds both sides equal.
     pub(super) fn apply_batch(
         &mut self,
         first: usize,
@@ -58,7 +60,7 @@ impl ApplyRun<'_> {
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
                 self.record_cancelled_deletions(step)?;
-                self.attest(copy, &staged.entry)?;
+                self.record_in_ledger(copy, &staged.entry)?;
                 self.record_name_changes(staged)?;
             }
         }
@@ -66,6 +68,7 @@ impl ApplyRun<'_> {
         let named = staged.into_iter().map(|staged| self.publish_name(staged?));
         let mut named = take_until_abort(named, &mut outcome);
         sync_folders(&mut named, &mut outcome);
+        // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.check_interrupt());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
             let recorded = named.and_then(|NamedFile { placed, .. }| {
@@ -114,7 +117,7 @@ impl ApplyRun<'_> {
     /// Gives a durable copy its name, which is durable once the folder is synced.
     fn publish_name(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
         self.check_interrupt()?;
-        publish_new(staged.temp, &staged.target)?;
+        rename_new(staged.temp, &staged.target)?;
         Ok(NamedFile {
             target: staged.target,
             placed: staged.placed,
@@ -150,7 +153,7 @@ fn sync_folders(
             folders.entry(folder).or_default().push(index);
         }
     }
-    for (folder, of_it) in folders {
+    for (folder, indexes) in folders {
         let Err(error) = atomic::sync_folder(&folder) else {
             continue;
         };
@@ -162,7 +165,7 @@ fn sync_folders(
                 why
             }
         };
-        for index in of_it {
+        for index in indexes {
             files[index] = Err(StepFailure::Skip(why.clone()));
         }
     }

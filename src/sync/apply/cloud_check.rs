@@ -1,5 +1,5 @@
-//! Checks that the cloud folder is still mounted. Without them, a run would write into the bare mount point of an
-//! unmounted folder.
+//! Checks that the cloud folder is still mounted, so that no run writes into the bare mount point of an unmounted
+//! folder.
 
 use super::ApplyError;
 use crate::io::atomic;
@@ -31,11 +31,13 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
     Ok(())
 }
 
-/// Checks the same as [`check_mounted`] with two `stat` calls in the normal case; called before each file.
+/// A cheaper, weaker form of [`check_mounted`], called before each file: two `stat` calls find a missing cloud folder
+/// or manifest folder. Content that vanished otherwise is found at the end of the run.
 pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
     let [_, manifests, _] = manifest::folders(cloud);
-    let has_manifests = plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
-    if has_manifests && cloud.is_dir() {
+    let has_expected_manifests =
+        plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
+    if has_expected_manifests && cloud.is_dir() {
         return Ok(());
     }
     check_mounted(plan, cloud)

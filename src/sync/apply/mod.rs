@@ -2,11 +2,13 @@
 //!
 //! Each file is checked again right before it is read and right before it is replaced; if its size or time changed
 //! since the plan, the step is left for the next run. A file is replaced by one rename of a complete, durable copy.
-//! The order of durable writes is: the copy, the ledger entry that attests it, the name, the state. A run killed between
+//! The order of durable writes is: the copy and the ledger entry that attests it, the name, the state. A run killed
+//! between
 //! the last two finds both sides equal next time.
 //!
-//! Order of a run: back up what will be overwritten, publish the deletions ([`publish`]), apply the steps (new files in
-//! batches, see `batch`), record the state and publish the manifest, prune old snapshots.
+//! Order of a run: back up what will be overwritten, publish the deletions ([`publish`]), record the pending index
+//! updates, apply the steps (new files in batches, see `batch`), record the state and publish the manifest, prune old
+//! snapshots.
 
 mod batch;
 mod cloud_check;
@@ -147,7 +149,7 @@ fn changed_meanwhile(path: &Path) -> StepFailure {
 
 /// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a cloud
 /// client created at the last moment is in no backup and must not be replaced.
-fn publish_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
+fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {
             io::ErrorKind::AlreadyExists => changed_meanwhile(target),
@@ -216,6 +218,7 @@ fn apply_steps(
             placed: Vec::new(),
         };
         let outcome = run.apply_all(&plan.steps, report);
+        // Also after a failure: the steps that were done stay recorded.
         let synced = run.journal.sync();
         outcome?;
         synced?;
@@ -302,10 +305,10 @@ impl ApplyRun<'_> {
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
         for seen in step.ops.iter().flat_map(Op::victims) {
-            let is_it = |kept: &SnapshotFile| {
-                kept.cloud == (seen.side == Side::Remote) && kept.path == seen.path
+            let is_it = |file: &SnapshotFile| {
+                file.cloud == (seen.side == Side::Remote) && file.path == seen.path
             };
-            if let Some((_, why)) = self.not_backed_up.iter().find(|(kept, _)| is_it(kept)) {
+            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_it(file)) {
                 let path = self.request.config.file_path(seen.side, &seen.path);
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
@@ -386,13 +389,16 @@ impl ApplyRun<'_> {
         else {
             return Ok(());
         };
-        let known = || {
+        let recorded_contents = || {
             let last = self.state.files.get(&step.key)?;
             // The recorded digest is valid only while one side still has the file of the last sync.
             let is_valid = last.local.stat == local.stat || last.remote.stat == remote.stat;
             last.contents.filter(|_| is_valid)
         };
-        let contents = self.placed.first().map_or_else(known, |placed| placed.text);
+        let contents = self
+            .placed
+            .first()
+            .map_or_else(recorded_contents, |placed| placed.text);
         let last = SyncedFile {
             local,
             remote,
@@ -444,7 +450,7 @@ impl ApplyRun<'_> {
     fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = self.prepare_target(&copy.to)?;
         let staged = self.copier.stage(copy, target)?;
-        self.attest(copy, &staged.entry)?;
+        self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
         self.place(staged, copy.over)
     }
@@ -462,7 +468,7 @@ impl ApplyRun<'_> {
 
     /// Records a copy in the ledger before it gets its name: uploads are attested, downloads are remembered so that a
     /// killed run does not turn them into local edits.
-    fn attest(&mut self, copy: &CopyOp, entry: &ManifestEntry) -> Result<(), IoError> {
+    fn record_in_ledger(&mut self, copy: &CopyOp, entry: &ManifestEntry) -> Result<(), IoError> {
         if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
                 // No machine attests the remote version: this one does from now on.
@@ -514,6 +520,7 @@ impl ApplyRun<'_> {
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
                 history: None,
             };
+            // A new merged file has no single source, so `copy_mode` finds no file and uses 0600.
             let like = over.map(|_| target.as_path());
             copy_mode(temp.file(), &target, like).at("set mode", &target)?;
             let text = is_one_text.then_some((entry.size, entry.digest));
@@ -541,7 +548,7 @@ impl ApplyRun<'_> {
             Self::check_target_unchanged(&staged.target, over)?;
             staged.temp.replace_synced(&staged.target)?;
         } else {
-            publish_new(staged.temp, &staged.target)?;
+            rename_new(staged.temp, &staged.target)?;
             atomic::sync_folder(atomic::parent_of(&staged.target))?;
         }
         self.placed.push(staged.placed);
@@ -554,8 +561,7 @@ impl ApplyRun<'_> {
         let target = self.prepare_target(&to)?;
         Self::check_target_unchanged(&target, None)?;
         if from.side == Side::Remote {
-            // Manifests list a version under its key, which the rename keeps. The entry makes this machine attest the
-            // file under its new path too.
+            // A rename keeps the key, so manifests record_in_ledger the file already. The entry attests its new path too.
             let digest = contents::raw_digest(&source).at("read", &source)?;
             let entry = ManifestEntry {
                 size: from.stat.size,
@@ -653,7 +659,7 @@ impl ApplyRun<'_> {
         let place = config.file_path(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
             // Removes empty folders only; one with files stays, and placing the file fails.
-            tree::remove_hollow(&place);
+            tree::remove_empty_folders(&place);
         }
         Ok(place)
     }

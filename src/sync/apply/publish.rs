@@ -13,7 +13,7 @@ use crate::sync::restore_marker;
 use crate::sync::state::{Deletion, SyncState};
 
 /// Publishes in this machine's manifest, and records in the state, the deletions that the run will do in the cloud
-/// folder. If the run is killed then, no machine takes the missing files for lost.
+/// folder. Should the run be killed afterwards, other machines treat the missing files as deleted, not as lost.
 pub(super) fn publish_deletions(
     plan: &SyncPlan,
     state: &mut SyncState,
@@ -43,6 +43,7 @@ pub(super) fn publish_deletions(
     } = Ledger::read(&request.replica.folder)?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
+    // The state is durable before the manifest; see `publish_manifest`.
     if state.published_manifests != before {
         request.replica.write(state)?;
     }
@@ -77,18 +78,19 @@ pub(super) fn publish_manifest(
     state.histories.extend(plan.histories.iter().cloned());
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
+        // A complete run that leaves nothing to do closes the gaps.
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
     for key in &plan.forgotten {
         state.files.remove(key);
     }
-    for (key, digest) in &plan.deletions {
+    for (key, digest) in &plan.lost_deletions {
         let deletion = Deletion::of(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
-    for word in &plan.learned_resolutions {
-        resolutions::merge_record(word, &mut state.resolutions);
+    for record in &plan.learned_resolutions {
+        resolutions::merge_record(record, &mut state.resolutions);
     }
     let LedgerContents {
         mut files, earlier, ..
@@ -111,6 +113,7 @@ pub(super) fn publish_manifest(
     if changed || state.published_manifests != before.published_manifests {
         request.replica.write(&mut state)?;
     }
+    // With gaps, the next runs still need to know that missing files were not deleted.
     if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
         restore_marker::clear(&request.replica.folder, mark)?;
     }
@@ -124,14 +127,14 @@ pub(super) fn publish_manifest(
         &identity::own_manifest_path(request.config, &state),
     )?;
     for temp in &plan.leftover_temps {
-        atomic::sweep(atomic::parent_of(temp));
+        atomic::remove_stale_temps(atomic::parent_of(temp));
     }
     let own = [
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
     for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
-        atomic::sweep(folder);
+        atomic::remove_stale_temps(folder);
     }
     Ok(())
 }

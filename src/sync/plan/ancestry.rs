@@ -18,7 +18,7 @@ use crate::sync::scan::ListedFile;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
-/// Ancestry of a version and the digest of its text.
+/// A version whose ancestry is known: its ancestry and the digest of its content.
 type KnownVersion = (Ancestry, Sha256Digest);
 
 /// Ancestry of the versions of one file.
@@ -29,7 +29,7 @@ pub(super) struct AncestryFacts {
     /// Digest of the remote text, if the remote file changed.
     remote_digest: Option<Sha256Digest>,
     /// Ancestry of the remote text, if a machine attests it.
-    remote_history: Option<Ancestry>,
+    remote_ancestry: Option<Ancestry>,
 }
 
 impl Planner<'_> {
@@ -44,15 +44,15 @@ impl Planner<'_> {
 
     /// Returns the merged ancestry of a text from all machines that attest it. If none does, this machine's manifest in
     /// the cloud folder counts, which can be an earlier one that a cloud client restored.
-    pub(super) fn attested_history(
+    pub(super) fn attested_ancestry(
         &self,
         key: &str,
-        text: &Sha256Digest,
+        digest: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
-        let attested = Ancestry::from_entries(text, self.attested_versions(key)?);
+        let attested = Ancestry::from_entries(digest, self.attested_versions(key)?);
         Ok(match attested {
             Some(attested) => Some(attested),
-            None => Ancestry::from_entries(text, self.own_published(key)),
+            None => Ancestry::from_entries(digest, self.own_published(key)),
         })
     }
 
@@ -78,16 +78,18 @@ impl Planner<'_> {
         let recorded = self.state.histories.get(key);
         let attested = self
             .attested_versions(key)?
-            .filter_map(|w| w.history.as_deref());
-        let mut newer = recorded.into_iter().chain(attested).peekable();
+            .filter_map(|entry| entry.history.as_deref());
+        let mut known_ancestries = recorded.into_iter().chain(attested).peekable();
         let mut published = self.own_published(key).iter();
         let has_same_size = |entry: &&ManifestEntry| entry.size == found.stat.size;
-        if newer.peek().is_none() && !published.clone().any(|entry| has_same_size(&entry)) {
+        if known_ancestries.peek().is_none()
+            && !published.clone().any(|entry| has_same_size(&entry))
+        {
             return Ok(None);
         }
         let path = self.full(&FileVersion::remote(found).seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        let is_known = newer.any(|history| history.replaces(&digest))
+        let is_known = known_ancestries.any(|history| history.replaces(&digest))
             || published.any(|entry| entry.digest == digest);
         Ok(is_known.then_some(digest))
     }
@@ -97,8 +99,9 @@ impl Planner<'_> {
         Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
     }
 
-    /// Finds out which of two versions of a plain file descends from the other, and corrects `facts` accordingly.
-    /// `download` is the local version if a killed run downloaded it.
+    /// Finds out which of two versions of a plain file descends from the other. Corrects `facts.local`, `facts.remote`
+    /// and `facts.causal_order`, which relates the remote version to the base, or to the local version if a machine
+    /// attests that. `download` is the ledger entry of the local version if a killed run downloaded it.
     pub(super) fn ancestry_facts(
         &self,
         key: &str,
@@ -125,7 +128,7 @@ impl Planner<'_> {
             None => self.raw_digest(remote)?,
         };
         ancestry.remote_digest = Some(remote_digest);
-        ancestry.remote_history = self.attested_history(key, &remote_digest)?;
+        ancestry.remote_ancestry = self.attested_ancestry(key, &remote_digest)?;
         let Some(local) = local else {
             return Ok(ancestry);
         };
@@ -135,35 +138,40 @@ impl Planner<'_> {
         // Without a base, a state with gaps may have known more about the local text than the manifests do.
         let is_state_reliable = ancestry.base.is_some() || !self.state.has_gaps;
         if is_state_reliable && matches!(facts.local, Changed | New) {
-            let text = self.raw_digest(local)?;
-            if text == remote_digest {
+            let local_digest = self.raw_digest(local)?;
+            if local_digest == remote_digest {
                 return Ok(ancestry);
             }
-            if let Some(own) = self.history_of_killed_upload(key, &ancestry, &remote_digest)? {
+            if let Some(own) = self.ancestry_of_killed_upload(key, &ancestry, &remote_digest)? {
+                // This machine uploaded the remote version itself, so only the local one has changed since.
                 (facts.local, facts.remote) = (Changed, Unchanged);
                 ancestry.base = Some((own, remote_digest));
                 return Ok(ancestry);
             }
-            let attested = self.attested_history(key, &text)?;
+            let attested = self.attested_ancestry(key, &local_digest)?;
             if let Some(attested) =
                 attested.filter(|attested| ancestry.is_newer_than_base(attested))
             {
-                let order = match &ancestry.remote_history {
-                    Some(remote) => causal_order((remote, &remote_digest), (&attested, &text)),
+                let order = match &ancestry.remote_ancestry {
+                    Some(remote) => {
+                        causal_order((remote, &remote_digest), (&attested, &local_digest))
+                    }
                     None if attested.replaces(&remote_digest) => CausalOrder::Older,
                     None => CausalOrder::Unknown,
                 };
                 if matches!(order, CausalOrder::Newer | CausalOrder::Older) {
                     facts.causal_order = order;
+                    // A machine attests the local text, so it is not a local edit: compares as if it were the last
+                    // sync.
                     (facts.local, facts.remote) = (Unchanged, Changed);
-                    ancestry.base = Some((attested, text));
+                    ancestry.base = Some((attested, local_digest));
                     return Ok(ancestry);
                 }
             }
         }
-        if let Some((base, text)) = &ancestry.base {
-            facts.causal_order = match &ancestry.remote_history {
-                Some(attested) => causal_order((attested, &remote_digest), (base, text)),
+        if let Some((base, base_digest)) = &ancestry.base {
+            facts.causal_order = match &ancestry.remote_ancestry {
+                Some(attested) => causal_order((attested, &remote_digest), (base, base_digest)),
                 None if base.replaces(&remote_digest) && self.has_other_machines()? => {
                     CausalOrder::Older
                 }
@@ -184,8 +192,8 @@ impl Planner<'_> {
         Ok(ancestry)
     }
 
-    /// Orders two first versions, neither of which has ancestors: one that is the other truncated within a line is
-    /// older. A machine took it on its first sync, before any manifest had arrived.
+    /// Orders two versions without ancestors: a version that is a prefix of the other, cut within a line, is older. A
+    /// machine copied the incomplete file in its first sync, before any manifest had arrived.
     fn order_by_prefix(
         &self,
         ancestry: &AncestryFacts,
@@ -193,14 +201,14 @@ impl Planner<'_> {
         remote: &FileVersion,
     ) -> Result<CausalOrder, IoError> {
         let is_first = |known: Option<(&Ancestry, &Sha256Digest)>| {
-            known.is_some_and(|(history, text)| history.is_first(text))
+            known.is_some_and(|(history, digest)| history.is_first(digest))
         };
         let base = ancestry
             .base
             .as_ref()
-            .map(|(history, text)| (history, text));
+            .map(|(history, digest)| (history, digest));
         let attested = ancestry
-            .remote_history
+            .remote_ancestry
             .as_ref()
             .zip(ancestry.remote_digest.as_ref());
         Ok(if !is_first(base) || !is_first(attested) {
@@ -228,22 +236,22 @@ impl Planner<'_> {
         let unchanged = local
             .filter(|_| facts.local == Presence::Unchanged)
             .or(remote.filter(|_| facts.remote == Presence::Unchanged));
-        let text = match (last.contents, unchanged) {
+        let digest = match (last.contents, unchanged) {
             (Some((_, digest)), _) => digest,
             (None, Some(version)) => self.raw_digest(version)?,
             (None, None) => return Ok(None),
         };
         let history = self.state.histories.get(key);
         let history = history.map_or_else(
-            || Ancestry::first(&text),
-            |history| history.with_explicit_vector(&text),
+            || Ancestry::first(&digest),
+            |history| history.with_explicit_vector(&digest),
         );
-        Ok(Some((history, text)))
+        Ok(Some((history, digest)))
     }
 
     /// Returns the ancestry of the remote version if a killed run of this machine uploaded it without recording it in
     /// the state. The local version was then edited after it.
-    fn history_of_killed_upload(
+    fn ancestry_of_killed_upload(
         &self,
         key: &str,
         ancestry: &AncestryFacts,
@@ -255,13 +263,14 @@ impl Planner<'_> {
         let writer = &self.state.writer;
         let is_unrecorded = match &ancestry.base {
             Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
+            // Without a base, only a first version can have been uploaded.
             None => own.is_first(remote_digest),
         };
         Ok(is_unrecorded.then_some(own))
     }
 
     /// Returns the ancestry to publish with a local version that is copied to the cloud folder.
-    pub(super) fn history_for_upload(
+    pub(super) fn ancestry_for_upload(
         &self,
         key: &str,
         facts: FileFacts,
@@ -270,23 +279,23 @@ impl Planner<'_> {
     ) -> Result<Option<Box<Ancestry>>, IoError> {
         let before = self.state.histories.get(key);
         let is_new_remote = facts.remote == Presence::Absent;
-        let is_alone =
+        let has_no_other_version =
             before.is_none() && ancestry.base.is_none() && ancestry.remote_digest.is_none();
-        if is_alone && !(is_new_remote && self.has_deleted_version(key)?) {
+        if has_no_other_version && !(is_new_remote && self.has_deleted_version(key)?) {
             return Ok(None);
         }
-        let text = self.raw_digest(local)?;
+        let digest = self.raw_digest(local)?;
         let is_unchanged = facts.local == Presence::Unchanged;
         let attested = if is_unchanged {
             None
         } else {
-            let attested = self.attested_history(key, &text)?;
+            let attested = self.attested_ancestry(key, &digest)?;
             attested.filter(|attested| ancestry.is_newer_than_base(attested))
         };
-        let is_counted = is_unchanged || attested.is_some();
+        let is_change_counted = is_unchanged || attested.is_some();
         let base = ancestry.base.as_ref().map(|(base, _)| base).or(before);
         let mut history = attested.or_else(|| base.cloned()).unwrap_or_default();
-        let remote = ancestry.remote_history.as_ref();
+        let remote = ancestry.remote_ancestry.as_ref();
         // The local version wins although the remote one has changes of its own. Without a change counted for this
         // machine, other machines would see two concurrent versions again.
         let supersedes_remote = remote.is_some_and(|remote| {
@@ -294,30 +303,31 @@ impl Planner<'_> {
                 && !remote.vector.is_included_in(&history.vector)
         });
         if let Some(remote) = remote {
-            history = history.merge(remote, &text);
+            history = history.merge(remote, &digest);
         }
         if let Some((_, replaced)) = &ancestry.base {
-            history = history.record_replaced(Some(*replaced), &text);
+            history = history.record_replaced(Some(*replaced), &digest);
         }
-        history = history.record_replaced(ancestry.remote_digest, &text);
+        history = history.record_replaced(ancestry.remote_digest, &digest);
         let mut is_recreated = false;
         if is_new_remote {
-            (history, is_recreated) = self.with_deleted_ancestors(key, history, &text)?;
+            (history, is_recreated) = self.with_deleted_ancestors(key, history, &digest)?;
         }
-        if !is_counted || supersedes_remote || is_recreated {
+        if !is_change_counted || supersedes_remote || is_recreated {
             let writer = &self.state.writer;
             let counts = self
                 .attested_versions(key)?
-                .map(|w| w.history().vector.count(writer));
+                .map(|entry| entry.history().vector.count(writer));
             let known = counts.max().unwrap_or(0);
             history.vector = history.vector.increment(writer, known);
         }
-        Ok(self.history_to_publish(key, history, &text))
+        Ok(self.ancestry_to_publish(key, history, &digest))
     }
 
-    /// Returns the ancestry to record for a remote version that is copied to this machine. If it is a superseded version
-    /// that no machine attests any more, this machine attests it from now on.
-    pub(super) fn history_for_download(
+    /// Returns the ancestry to record for a remote version that is copied to this machine; `is_absent` is true if this
+    /// machine lacks the file. A superseded version that no machine attests any more is attested by this one from now
+    /// on.
+    pub(super) fn ancestry_for_download(
         &mut self,
         key: &str,
         ancestry: &AncestryFacts,
@@ -326,30 +336,32 @@ impl Planner<'_> {
     ) -> Option<Box<Ancestry>> {
         let before = self.state.histories.get(key);
         let base = ancestry.base.as_ref();
-        let Some(text) = ancestry.remote_digest else {
+        let Some(digest) = ancestry.remote_digest else {
             return before.cloned().map(Box::new);
         };
         let history = match (
-            &ancestry.remote_history,
+            &ancestry.remote_ancestry,
             base.map(|(base, _)| base).or(before),
         ) {
+            // A deleted local version is no ancestor of the copy.
             (Some(attested), _) if is_absent => attested.clone(),
-            (Some(attested), Some(base)) => attested.clone().merge(base, &text),
+            (Some(attested), Some(base)) => attested.clone().merge(base, &digest),
             (Some(attested), None) => attested.clone(),
             (None, Some(base)) => {
                 let mut history = base.clone();
-                history.vector = history.vector.increment_unknown(&text);
+                history.vector = history.vector.increment_unknown(&digest);
                 history
             }
             (None, None) => return None,
         };
-        let replaced = base.map(|(_, text)| *text).filter(|_| !is_absent);
-        let history = self.history_to_publish(key, history.record_replaced(replaced, &text), &text);
-        if ancestry.remote_history.is_none() && remote.digest.is_some() {
+        let replaced = base.map(|(_, digest)| *digest).filter(|_| !is_absent);
+        let history =
+            self.ancestry_to_publish(key, history.record_replaced(replaced, &digest), &digest);
+        if ancestry.remote_ancestry.is_none() && remote.digest.is_some() {
             let entry = ManifestEntry {
                 size: remote.seen.stat.size,
                 mtime_ns: remote.mtime_ns,
-                digest: text,
+                digest,
                 history: history.clone(),
             };
             self.plan.attested.push((remote.seen.path.clone(), entry));
@@ -357,48 +369,52 @@ impl Planner<'_> {
         history
     }
 
-    /// Returns the ancestry of a text that both sides got since the last sync, and whether it has to be published
-    /// because other machines do not know it.
-    pub(super) fn history_for_equal(
+    /// Returns the ancestry of equal versions that both sides changed to since the last sync, and true if it has to be
+    /// published because other machines do not know it.
+    pub(super) fn ancestry_for_equal(
         &self,
         key: &str,
         facts: FileFacts,
         ancestry: &AncestryFacts,
-        text: &Sha256Digest,
+        digest: &Sha256Digest,
     ) -> Result<(Option<Box<Ancestry>>, bool), IoError> {
         use Presence::Unchanged;
         let before = self.state.histories.get(key);
-        let same_text = ancestry.base.as_ref().is_some_and(|(_, base)| base == text);
+        let same_text = ancestry
+            .base
+            .as_ref()
+            .is_some_and(|(_, base)| base == digest);
         if same_text || facts.local == Unchanged || facts.remote == Unchanged {
             return Ok((before.cloned().map(Box::new), false));
         }
-        let attested = self.attested_history(key, text)?;
+        let attested = self.attested_ancestry(key, digest)?;
         let base = ancestry.base.as_ref().map(|(base, _)| base).or(before);
         let (mut history, is_news) = match (attested, base) {
             (Some(attested), Some(base)) if attested.vector.is_included_in(&base.vector) => {
                 (base.clone(), true)
             }
-            (Some(attested), Some(base)) => (attested.merge(base, text), false),
+            (Some(attested), Some(base)) => (attested.merge(base, digest), false),
             (Some(attested), None) => (attested, false),
             (None, Some(base)) => (base.clone(), true),
             (None, None) => return Ok((None, false)),
         };
         if is_news {
-            history.vector = history.vector.increment_unknown(text);
+            history.vector = history.vector.increment_unknown(digest);
         }
-        let replaced = ancestry.base.as_ref().map(|(_, text)| *text);
-        let history = self.history_to_publish(key, history.record_replaced(replaced, text), text);
+        let replaced = ancestry.base.as_ref().map(|(_, digest)| *digest);
+        let history =
+            self.ancestry_to_publish(key, history.record_replaced(replaced, digest), digest);
         Ok((history, is_news))
     }
 
     /// Drops the ancestry of a first version, which has nothing to publish, unless the state has one for the file.
-    fn history_to_publish(
+    fn ancestry_to_publish(
         &self,
         key: &str,
         history: Ancestry,
-        text: &Sha256Digest,
+        digest: &Sha256Digest,
     ) -> Option<Box<Ancestry>> {
-        let is_informative = !history.is_first(text) || self.state.histories.contains_key(key);
+        let is_informative = !history.is_first(digest) || self.state.histories.contains_key(key);
         is_informative.then(|| Box::new(history))
     }
 
@@ -409,7 +425,7 @@ impl Planner<'_> {
 }
 
 impl AncestryFacts {
-    /// Returns true if a version has changes that the base has not.
+    /// Returns true if `attested` includes all changes of the base and more.
     fn is_newer_than_base(&self, attested: &Ancestry) -> bool {
         let base = self.base.as_ref();
         base.is_none_or(|(base, _)| attested.vector > base.vector)

@@ -157,8 +157,8 @@ impl Planner<'_> {
     }
 
     /// Treats the copies that cloud clients made of conflicts as remote versions: a copy that extends the remote main
-    /// version becomes the main version, a diverged one gets a conflict copy, and others have nothing new. The clients'
-    /// files themselves stay, because their client may still track them.
+    /// version becomes the main version, a diverged one gets a conflict copy, and one without new lines is ignored. The
+    /// clients' files themselves stay, because their client may still track them.
     fn fold_client_copies(
         &mut self,
         draft: &mut ConversationDraft<'_>,
@@ -194,8 +194,8 @@ impl Planner<'_> {
                 continue;
             }
             match self.download_state(draft.key, found, true, None)? {
-                // A client can copy a version that no machine will ever attest. If its lines are complete they are
-                // kept now; a longer version that arrives later is a version of its own.
+                // A client can copy a version that no machine will ever attest. If its lines are complete, it is kept
+                // now; a longer version that arrives later gets a conflict copy of its own.
                 DownloadState::Incomplete(_)
                     if !extends_remote && self.has_complete_lines(&seen)? =>
                 {
@@ -218,7 +218,7 @@ impl Planner<'_> {
         Ok(seen.stat.size > 0 && why.is_none())
     }
 
-    /// Decides about the two main versions and pushes the step. `base` is the remote file under the conversation's own
+    /// Decides about the two main versions and pushes the step. `canonical` is the remote file under the conversation's own
     /// name, which other machines read; the remote main version can also be a client's copy that has more lines.
     #[allow(
         clippy::too_many_lines,
@@ -229,13 +229,16 @@ impl Planner<'_> {
         mut draft: ConversationDraft<'_>,
         local: SideVersions,
         remote: SideVersions,
-        base: Option<&ObservedFile>,
+        canonical: Option<&ObservedFile>,
     ) -> Result<(), PlanError> {
         let facts = self.conversation_facts(&draft, local.main.as_ref(), remote.main.as_ref())?;
         let decision = decide(facts, self.rules_for(&draft.path));
-        let main_is_client_copy = remote.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
+        let main_is_client_copy = remote
+            .main
+            .as_ref()
+            .is_some_and(|v| Some(&v.seen) != canonical);
         let is_diverged = facts.relation == Some(Relation::Diverged);
-        let moved = Self::target_folder(&draft, local.main.as_ref(), base);
+        let common_folder = Self::target_folder(&draft, local.main.as_ref(), canonical);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
@@ -243,6 +246,7 @@ impl Planner<'_> {
         let (mut local_placement, mut remote_placement) = (None, None);
         match (decision, &local.main, &remote.main) {
             (FileDecision::Conflict, Some(local), Some(remote)) => {
+                // The ops so far are dropped: nothing of this conversation changes before the user has decided.
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
                     reason: conflict_reason(facts),
@@ -276,11 +280,11 @@ impl Planner<'_> {
                 }
                 action = Some(SyncAction::CopyToCloud);
                 (reason, bytes) = (why.text(), version.seen.stat.size);
-                let folder = moved
+                let folder = common_folder
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
                 remote_placement =
-                    Some(self.add_copy(&mut draft, version, Side::Remote, folder, base)?);
+                    Some(self.add_copy(&mut draft, version, Side::Remote, folder, canonical)?);
                 local_placement = Some(Self::add_move(&mut draft, &version.seen, folder));
             }
             (FileDecision::CopyToLocal(why), other, Some(version)) => {
@@ -294,22 +298,22 @@ impl Planner<'_> {
                     _ => ContentChange::Extended,
                 };
                 (reason, bytes) = (why.text(), version.seen.stat.size);
-                let real = base.map_or(&version.seen.path, |base| &base.path);
-                let folder = moved
+                let remote_path = canonical.map_or(&version.seen.path, |file| &file.path);
+                let folder = common_folder
                     .as_deref()
-                    .unwrap_or(rollouts::folder(real))
+                    .unwrap_or(rollouts::folder(remote_path))
                     .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
                 local_placement =
                     Some(self.add_copy(&mut draft, version, Side::Local, &folder, old)?);
                 remote_placement = Some(if main_is_client_copy {
-                    self.add_copy(&mut draft, version, Side::Remote, &folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, &folder, canonical)?
                 } else {
                     Self::add_move(&mut draft, &version.seen, &folder)
                 });
             }
             (FileDecision::RecordEqual | FileDecision::Nothing, Some(version), Some(other)) => {
-                let folder = moved
+                let folder = common_folder
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
                 local_placement = Some(Self::add_move(&mut draft, &version.seen, folder));
@@ -317,7 +321,7 @@ impl Planner<'_> {
                     action = Some(SyncAction::CopyToCloud);
                     reason = "the cloud client had renamed it";
                     bytes = version.seen.stat.size;
-                    self.add_copy(&mut draft, version, Side::Remote, folder, base)?
+                    self.add_copy(&mut draft, version, Side::Remote, folder, canonical)?
                 } else {
                     Self::add_move(&mut draft, &other.seen, folder)
                 });
@@ -329,10 +333,10 @@ impl Planner<'_> {
             .into_iter()
             .chain(remote.duplicates)
             .collect();
-        draft.replace_duplicates_by_moves(&duplicates);
+        draft.replace_renames_over_duplicates(&duplicates);
         for seen in duplicates {
-            let needed = draft.ops.iter().any(|op| op.occupies(&seen));
-            if !needed {
+            let has_op = draft.ops.iter().any(|op| op.occupies(&seen));
+            if !has_op {
                 draft.ops.push(Op::Remove(seen));
             }
         }
@@ -429,6 +433,7 @@ impl Planner<'_> {
             match last {
                 Some(last) if last == remote => local,
                 Some(last) if last == local => remote,
+                // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
                 _ if rollouts::is_archived(local) || local == "archived_sessions" => remote,
                 _ => local,
             }
@@ -436,7 +441,7 @@ impl Planner<'_> {
         )
     }
 
-    /// Adds ops that copy `from` into `folder` on `side`, compressed or not as it is, and that remove `old`, the former
+    /// Adds ops that copy `from` into `folder` on `side`, with the same compression, and that remove `old`, the former
     /// file of that side. Returns the resulting placement.
     fn add_copy(
         &self,
@@ -535,7 +540,7 @@ impl Planner<'_> {
 impl ConversationDraft<'_> {
     /// Replaces renames whose target is a duplicate by a copy over the duplicate and a removal: a rename never replaces
     /// a file. The duplicate's lines are in the moved file or in a conflict copy.
-    fn replace_duplicates_by_moves(&mut self, duplicates: &[ObservedFile]) {
+    fn replace_renames_over_duplicates(&mut self, duplicates: &[ObservedFile]) {
         for op in std::mem::take(&mut self.ops) {
             let duplicate = match &op {
                 Op::Rename { from, to } => duplicates

@@ -16,7 +16,7 @@ use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 /// A deleted version whose deletion is not cancelled.
 #[derive(Debug)]
 pub(super) struct DeletedVersion {
-    text: Sha256Digest,
+    digest: Sha256Digest,
     /// The entry of the version in a manifest, if a machine still lists it.
     version: Option<ManifestEntry>,
 }
@@ -45,11 +45,13 @@ impl Planner<'_> {
                 let last_contents = last.and_then(|last| last.contents);
                 // If equality was inferred from mtimes only, the deleted content is unknown, so the remote file is
                 // kept.
-                if last_contents.map(|(_, text)| text) != Some(self.text_digest(&remote.seen)?.1) {
+                if last_contents.map(|(_, digest)| digest)
+                    != Some(self.text_digest(&remote.seen)?.1)
+                {
                     facts.remote = Presence::Changed;
                 }
             }
-            // A cloud client restored an old version of the deleted file.
+            // The remote file is an old version that a cloud client restored. As `Unchanged`, it is deleted again.
             (None, Some(remote))
                 if is_plain
                     && !is_restored
@@ -58,22 +60,22 @@ impl Planner<'_> {
                 facts.remote = Presence::Unchanged;
             }
             (Some(local), None)
-                if facts.local == Presence::Unchanged && self.has_open_deletion(key)? =>
+                if facts.local == Presence::Unchanged && self.has_pending_deletion(key)? =>
             {
-                let text = self.text_digest(&local.seen)?.1;
-                let digest = text.to_string();
-                let mut deletions = self.open_deletions(key)?;
+                let digest = self.text_digest(&local.seen)?.1;
+                let digest_text = digest.to_string();
+                let mut deletions = self.pending_deletions(key)?;
                 // This machine may never have got the edited version that was deleted.
-                facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest)
-                    || is_plain && self.predates_deletion(key, &text)?;
+                facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest_text)
+                    || is_plain && self.predates_deletion(key, &digest)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn has_open_deletion(&self, key: &str) -> Result<bool, IoError> {
-        Ok(self.open_deletions(key)?.next().is_some())
+    fn has_pending_deletion(&self, key: &str) -> Result<bool, IoError> {
+        Ok(self.pending_deletions(key)?.next().is_some())
     }
 
     /// Returns true if a remote plain file is older than the version that this machine deleted since the last sync, or
@@ -87,18 +89,20 @@ impl Planner<'_> {
         if last.is_none() && !self.has_deleted_version(key)? {
             return Ok(false);
         }
-        let text = self.text_digest(&remote.seen)?.1;
+        let digest = self.text_digest(&remote.seen)?.1;
         let last_contents = last.and_then(|last| last.contents);
-        if let Some((_, last_text)) = last_contents.filter(|(_, last_text)| *last_text != text) {
+        if let Some((_, last_digest)) =
+            last_contents.filter(|(_, last_digest)| *last_digest != digest)
+        {
             let (base, own) = (
-                self.history_of(key, &last_text)?,
-                self.history_of(key, &text)?,
+                self.ancestry_of(key, &last_digest)?,
+                self.ancestry_of(key, &digest)?,
             );
-            if causal_order((&own, &text), (&base, &last_text)) == CausalOrder::Older {
+            if causal_order((&own, &digest), (&base, &last_digest)) == CausalOrder::Older {
                 return Ok(true);
             }
         }
-        self.predates_deletion(key, &text)
+        self.predates_deletion(key, &digest)
     }
 
     /// Returns the state update for deleting a remote file that was deleted on this machine.
@@ -108,32 +112,33 @@ impl Planner<'_> {
         remote: &FileVersion,
         last: Option<&SyncedFile>,
     ) -> Result<StateUpdate, IoError> {
-        let text = self.text_digest(&remote.seen)?.1;
+        let digest = self.text_digest(&remote.seen)?.1;
         // The deletion of a newer version is published already and covers this one.
-        if self.predates_deletion(key, &text)? {
+        if self.predates_deletion(key, &digest)? {
             return Ok(StateUpdate::Forget);
         }
         let last_contents = last.and_then(|last| last.contents);
         Ok(StateUpdate::PublishDeletion(
-            last_contents.map_or(text, |(_, last_text)| last_text),
+            last_contents.map_or(digest, |(_, last_digest)| last_digest),
         ))
     }
 
     /// Returns the deleted versions of a file: those that machines publish and those that this plan will publish.
     pub(super) fn deleted_versions(&self, key: &str) -> Result<Vec<DeletedVersion>, IoError> {
+        // The records of resolutions also hold the ids of cancelled deletions.
         let others = &self.manifests()?.resolutions;
         let own = self.state.deleted.get(key).filter(|deletion| {
             !self.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
         });
-        let known = self.open_deletions(key)?.chain(own);
+        let known = self.pending_deletions(key)?.chain(own);
         let known = known.map(|deletion| deletion.digest.as_str());
-        let planned = self.plan.deletions.iter().filter(|(of, _)| of == key);
-        let texts = known.chain(planned.map(|(_, text)| text.as_str()));
+        let planned = self.plan.lost_deletions.iter().filter(|(of, _)| of == key);
+        let digests = known.chain(planned.map(|(_, digest)| digest.as_str()));
         let mut all = Vec::new();
-        for text in texts.filter_map(Sha256Digest::parse) {
+        for digest in digests.filter_map(Sha256Digest::parse) {
             let mut listed = self.attested_versions(key)?;
-            let version = listed.find(|version| version.digest == text).cloned();
-            all.push(DeletedVersion { text, version });
+            let version = listed.find(|version| version.digest == digest).cloned();
+            all.push(DeletedVersion { digest, version });
         }
         Ok(all)
     }
@@ -144,16 +149,20 @@ impl Planner<'_> {
     }
 
     /// Returns the ancestry of a text, from all manifests and the state.
-    pub(super) fn history_of(&self, key: &str, text: &Sha256Digest) -> Result<Ancestry, IoError> {
+    pub(super) fn ancestry_of(
+        &self,
+        key: &str,
+        digest: &Sha256Digest,
+    ) -> Result<Ancestry, IoError> {
         let last = self.state.files.get(key);
-        let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *text));
+        let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *digest));
         let known = self.state.histories.get(key).filter(|_| is_last);
-        let history = known.map(|history| history.with_explicit_vector(text));
-        Ok(match self.attested_history(key, text)? {
+        let history = known.map(|history| history.with_explicit_vector(digest));
+        Ok(match self.attested_ancestry(key, digest)? {
             Some(attested) => {
-                history.map_or(attested.clone(), |history| history.merge(&attested, text))
+                history.map_or(attested.clone(), |history| history.merge(&attested, digest))
             }
-            None => history.unwrap_or_else(|| Ancestry::first(text)),
+            None => history.unwrap_or_else(|| Ancestry::first(digest)),
         })
     }
 
@@ -161,40 +170,40 @@ impl Planner<'_> {
     pub(super) fn predates_deletion(
         &self,
         key: &str,
-        text: &Sha256Digest,
+        digest: &Sha256Digest,
     ) -> Result<bool, IoError> {
         let deleted = self.deleted_versions(key)?;
         if deleted.iter().all(|deleted| deleted.version.is_none()) {
             return Ok(false);
         }
-        let own = self.history_of(key, text)?;
+        let own = self.ancestry_of(key, digest)?;
         let is_newer = |deleted: &DeletedVersion| {
             let history = deleted.version.as_ref().map(ManifestEntry::history);
             history.is_some_and(|history| {
-                causal_order((&history, &deleted.text), (&own, text)) == CausalOrder::Newer
+                causal_order((&history, &deleted.digest), (&own, digest)) == CausalOrder::Newer
             })
         };
         Ok(deleted.iter().any(is_newer))
     }
 
-    /// Adds the deleted versions of a file to the ancestry of its re-created version: that is newer than they are, even
-    /// if its text equals one of theirs. Also returns whether there were any.
+    /// Adds the deleted versions of a file to the ancestry of its re-created version, which counts as newer than they
+    /// do, even with equal content. Also returns true if there were any.
     pub(super) fn with_deleted_ancestors(
         &self,
         key: &str,
         mut history: Ancestry,
-        text: &Sha256Digest,
+        digest: &Sha256Digest,
     ) -> Result<(Ancestry, bool), IoError> {
         let deleted = self.deleted_versions(key)?;
         for DeletedVersion {
-            text: gone,
+            digest: gone,
             version,
         } in &deleted
         {
             if let Some(version) = version {
-                history = history.merge(&version.history(), text);
+                history = history.merge(&version.history(), digest);
             }
-            history = history.record_replaced(Some(*gone), text);
+            history = history.record_replaced(Some(*gone), digest);
         }
         Ok((history, !deleted.is_empty()))
     }
@@ -205,14 +214,14 @@ impl Planner<'_> {
 pub(super) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
     let is_conversation = rollouts::is_key(key);
     deleted.iter().any(|deleted| match &deleted.version {
-        _ if version.digest == deleted.text => true,
+        _ if version.digest == deleted.digest => true,
         Some(of) if is_conversation => version.size <= of.size,
         // The length of the deleted conversation is unknown: without evidence of a longer version, do not wait.
         None if is_conversation => true,
         Some(of) => {
             let (own, other) = (version.history(), of.history());
-            causal_order((&own, &version.digest), (&other, &deleted.text)) != CausalOrder::Newer
+            causal_order((&own, &version.digest), (&other, &deleted.digest)) != CausalOrder::Newer
         }
-        None => !version.history().replaces(&deleted.text),
+        None => !version.history().replaces(&deleted.digest),
     })
 }

@@ -88,8 +88,8 @@ impl Planner<'_> {
         groups
     }
 
-    /// With `session_mode = "last_date_only"`, marks conversations of all other days as companions: they are synced
-    /// only if a conversation of the latest day continues them.
+    /// With `session_mode = "last_date_only"`, marks conversations of all other days with `companion`: they are synced
+    /// only if a conversation of the latest day continues them. (The scan sets the same flag outside of the roots.)
     fn limit_to_last_date(&mut self, groups: &mut HashMap<String, FileGroup>) {
         if self.request.config.session_mode == SessionMode::All {
             return;
@@ -126,10 +126,10 @@ impl Planner<'_> {
         }
     }
 
-    /// Skips files such as `History.jsonl`, whose name differs from one of Codex's files of lines by letter case alone.
-    /// Codex reads such a file only on a disk that ignores case, where it takes the place of the real one. If the cloud
-    /// folder has one, the real file is not copied there.
-    fn drop_misspelled_lines(&mut self, groups: &mut HashMap<String, FileGroup>) {
+    /// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
+    /// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
+    /// If the cloud folder has one, the real file is not copied there.
+    fn drop_misspelled_line_files(&mut self, groups: &mut HashMap<String, FileGroup>) {
         let of_codex = |key: &str| {
             let lower = key.to_lowercase();
             (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
@@ -142,13 +142,16 @@ impl Planner<'_> {
                 continue;
             };
             let why = format!("differs from {real} by letter case alone; it is not synced");
-            let is_alone =
+            let has_no_remote_file =
                 |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
             if other.remote.is_empty() {
                 self.plan.excluded.push((key, why));
-            } else if let Some(alone) = groups.get_mut(&real).filter(|group| is_alone(group)) {
-                // On a disk that ignores case, a copy of the real file would replace the other one.
-                alone.is_blocked = true;
+            } else if let Some(real_group) = groups
+                .get_mut(&real)
+                .filter(|group| has_no_remote_file(group))
+            {
+                // On a case-insensitive file system, a copy of the real file would replace the other one.
+                real_group.is_blocked = true;
                 self.plan.skipped.push((
                     real,
                     format!(
@@ -161,9 +164,10 @@ impl Planner<'_> {
         }
     }
 
-    /// Skips files whose names differ only in letter case, which a disk that ignores case cannot have both.
+    /// Joins or skips files whose names differ only in letter case: a case-insensitive file system has one file for
+    /// them.
     fn drop_case_clashes(&mut self, groups: &mut HashMap<String, FileGroup>) {
-        self.drop_misspelled_lines(groups);
+        self.drop_misspelled_line_files(groups);
         let mut folded: HashMap<String, Vec<String>> = HashMap::new();
         for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
             let names = folded.entry(key.to_lowercase()).or_default();
@@ -177,12 +181,11 @@ impl Planner<'_> {
     /// Joins groups whose names differ only in letter case if each side has one spelling: that is one file. Skips them
     /// if a side has several.
     fn resolve_case_clash(&mut self, groups: &mut HashMap<String, FileGroup>, keys: Vec<String>) {
-        let on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
+        let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
             let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
             keys.iter().filter(has).count()
         };
-        if on(|g| &g.local) <= 1 && on(|g| &g.remote) <= 1 {
-            // One spelling on each side: one file, as it is for a disk that ignores case.
+        if count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
             let mut whole = FileGroup::default();
             for key in &keys {
                 if let Some(part) = groups.remove(key) {

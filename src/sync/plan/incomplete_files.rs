@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 impl Planner<'_> {
-    /// Adds a file that no machine attests as it is to the waiting files.
+    /// Adds a file to the waiting files, because no machine attests its present content.
     pub(super) fn wait_for_listing(&mut self, path: &str, why: &str) {
         self.unlisted.insert(path.to_owned());
         self.plan.waiting.push((path.to_owned(), why.to_owned()));
@@ -20,7 +20,7 @@ impl Planner<'_> {
 
     /// Completes the plan's lists: manifests that cannot be read, undelivered versions, and for each waiting file the
     /// machine that has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a
-    /// newer version, because it could replace text on its way by older text.
+    /// newer version; otherwise it could overwrite a version that is still being delivered with an older one.
     pub(super) fn report_incomplete(&mut self, scope: &Scope) -> Result<(), PlanError> {
         let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
         let placeholders = remote_manifests::not_downloaded(cloud, &own)?;

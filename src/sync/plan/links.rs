@@ -38,6 +38,7 @@ impl Planner<'_> {
             .enumerate()
             .map(|(index, (_, (path, _)))| (&**path, index))
             .collect();
+        // A path can differ in Unicode form from that of the other side, so the key is compared too.
         let by_key: HashMap<String, usize> = links
             .iter()
             .enumerate()

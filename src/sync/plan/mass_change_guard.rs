@@ -16,10 +16,10 @@ const MIN_DELETION_LIMIT: usize = 5;
 /// Upper bound of the number of deletions that need no consent.
 const MAX_DELETION_LIMIT: usize = 20;
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
-const MAX_FEW_MISSING: usize = 20;
+const ALLOWED_MISSING: usize = 20;
 
 impl Planner<'_> {
-    /// Fails if the cloud folder lacks more than a quarter of the known files and more than [`MAX_FEW_MISSING`], or any
+    /// Fails if the cloud folder lacks more than a quarter of the known files and more than [`ALLOWED_MISSING`], or any
     /// known file together with this machine's manifest: it is probably not mounted or not downloaded. Files that a
     /// machine deleted or that the configuration no longer includes are not missing. Files that neither side has any
     /// more are forgotten.
@@ -36,13 +36,13 @@ impl Planner<'_> {
                 Some(group)
                     if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
                 // Deleted by a machine whose manifest is in the folder, so the folder is mounted.
-                Some(_) if self.open_deletions(key)?.next().is_some() => {}
+                Some(_) if self.pending_deletions(key)?.next().is_some() => {}
                 Some(_) if state.deleted.contains_key(key) => {}
                 Some(_) => missing += 1,
                 None if is_out_of_scope(last, scope) => self.keep_out_of_scope(key, last)?,
-                // Deleted on both sides, by two users or by a killed run that had published the deletion.
+                // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
                 None if state.deleted.contains_key(key)
-                    || self.open_deletions(key)?.next().is_some() =>
+                    || self.pending_deletions(key)?.next().is_some() =>
                 {
                     self.plan.forgotten.push(key.clone());
                 }
@@ -67,7 +67,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let known = self.known_count();
-        let many = missing > (known / 4).max(MAX_FEW_MISSING);
+        let many = missing > (known / 4).max(ALLOWED_MISSING);
         let lacks_own_manifest = || !self.is_renamed && !self.own_manifest().exists();
         if missing > 0 && (many || lacks_own_manifest()) {
             return Err(PlanError::MostFilesMissing {
@@ -80,8 +80,9 @@ impl Planner<'_> {
     }
 
     /// Plans to publish the deletion of files that neither side has any more and that no machine reports as deleted;
-    /// otherwise a machine that still has them would restore them. Publishes nothing if these are many, or if this
-    /// machine's state has gaps, because then another machine may have re-created them.
+    /// otherwise a machine that still has them would restore them. Publishes nothing if these are many, or if the state
+    /// may be out of date (it has gaps, or this machine was renamed as a clone): another machine may have re-created
+    /// them.
     fn publish_lost_deletions(
         &mut self,
         lost: Vec<(&String, &SyncedFile)>,
@@ -98,16 +99,16 @@ impl Planner<'_> {
             };
             let digest = digest.to_string();
             let is_same = |deletion: &Deletion| deletion.digest == digest;
-            let is_published = self.open_deletions(key)?.any(is_same);
+            let is_published = self.pending_deletions(key)?.any(is_same);
             if !is_published {
-                self.plan.deletions.push((key.clone(), digest));
+                self.plan.lost_deletions.push((key.clone(), digest));
             }
         }
         Ok(())
     }
 
     /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
-    /// [`MIN_DELETION_LIMIT`], at most [`MAX_DELETION_LIMIT`], and never more than half of them.
+    /// [`MIN_DELETION_LIMIT`] or half of them, whichever is less, at least 1, and at most [`MAX_DELETION_LIMIT`].
     fn deletion_limit(&self) -> usize {
         let known = self.known_count();
         let floor = MIN_DELETION_LIMIT.min(known / 2).max(1);
@@ -139,7 +140,7 @@ impl Planner<'_> {
     /// Holds back all deletions if there are more than [`Self::deletion_limit`], until the user confirms them with
     /// `--delete-many`: the user more likely lost a folder. All other steps stay in the plan.
     pub(super) fn hold_mass_deletions(&mut self) {
-        // Published deletions are those of a killed run, which already had the consent.
+        // A published deletion belongs to a killed run, and the user confirmed it then.
         let is_under_way = |step: &SyncStep| self.state.deleted.contains_key(&step.key);
         let is_deletion = |step: &SyncStep| match step.action {
             SyncAction::DeleteLocal => true,

@@ -94,7 +94,7 @@ pub enum PlanError {
     /// The cloud folder lost its manifests, or all its content, after the plan was made.
     #[error("the cloud folder no longer contains what it did when the plan was made; it looks not mounted: {}", .0.display())]
     Unmounted(PathBuf),
-    /// The Codex home of a former sync does not exist.
+    /// The Codex home does not exist, although the state of the last sync lists files in it.
     #[error("the Codex home does not exist, but did at the last sync: {}", .0.display())]
     NoCodexHome(PathBuf),
     /// The cloud folder lacks most known files, or any known file together with this machine's manifest.
@@ -109,7 +109,7 @@ pub enum PlanError {
     },
     /// The state of codexSync cannot be imported; see [`CodexSyncStateError`].
     #[error(transparent)]
-    Takeover(#[from] CodexSyncStateError),
+    CodexSyncImport(#[from] CodexSyncStateError),
     /// This machine's manifest is a placeholder of the cloud client.
     #[error("this machine's manifest is not downloaded to it: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),
@@ -156,7 +156,7 @@ impl<'a> PlanRequest<'a> {
 /// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
 pub fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
     let cloud = &config.cloud;
-    // A dangling link is probably the way to a disk that is not mounted now: no folder is created through it.
+    // A dangling link counts as taken: it probably leads to an unmounted disk, and creating its target would be wrong.
     let is_free = || cloud.symlink_metadata().is_err();
     if !(cloud.is_dir() || may_create && is_free()) {
         return Err(PlanError::NoCloud(cloud.clone()));
@@ -214,8 +214,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let config = request.config;
     let scope = Scope::of(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
-    let parent = config.cloud.parent().is_some_and(Path::is_dir);
-    check_cloud(config, parent && state.files.is_empty())?;
+    let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
+    check_cloud(config, parent_exists && state.files.is_empty())?;
     let cloud_contents = CloudContents::read(&config.cloud)?;
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoCodexHome(config.local.clone()));
@@ -277,9 +277,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
             SyncAction::DeleteLocal | SyncAction::DeleteCloud
         )
     };
-    let order = |step: &SyncStep| !deletes(step);
-    plan.steps
-        .sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.path.cmp(&b.path)));
+    // `false` sorts before `true`.
+    let is_no_deletion = |step: &SyncStep| !deletes(step);
+    plan.steps.sort_by(|a, b| {
+        is_no_deletion(a)
+            .cmp(&is_no_deletion(b))
+            .then_with(|| a.path.cmp(&b.path))
+    });
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     for list in [
         &mut plan.waiting,
@@ -302,8 +306,8 @@ struct LedgerVersions {
     downloaded: HashMap<String, Vec<ManifestEntry>>,
 }
 
-/// The plan in the making, with the inputs that all groups share. Its methods are spread over the modules of this
-/// folder, each with the rules that the module documentation names.
+/// Builds the plan. Holds the inputs that all groups share; each module of this folder adds the methods for its own
+/// rules.
 struct Planner<'a> {
     request: &'a PlanRequest<'a>,
     rules: DecisionRules,
@@ -319,7 +323,7 @@ struct Planner<'a> {
     is_renamed: bool,
     /// With `session_mode = "last_date_only"`, the date that is synced.
     latest_date: Option<String>,
-    /// Paths in `plan.waiting` of files that no machine attests as they are; `--accept-unlisted` could use them.
+    /// Paths in `plan.waiting` whose present content no machine attests; `--accept-unlisted` could use them.
     unlisted: BTreeSet<String>,
     /// Versions that other machines list and that are not in the cloud folder yet.
     undelivered: UndeliveredFiles,
@@ -417,6 +421,8 @@ impl Planner<'_> {
         self.refuse_unmounted(&groups, scope)?;
         self.undelivered = self.find_undelivered(&groups)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
+        // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
+        // days are synced, one that was synced before stays synced.
         let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {
             group.files().any(|found| !found.companion)
                 || (all_days && self.state.files.contains_key(key))
@@ -425,8 +431,8 @@ impl Planner<'_> {
         for (key, group) in inside {
             self.plan_group_or_skip(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
         }
-        // A conversation of the synced day cannot be resumed without those that it continues, so these are synced too,
-        // recursively, whatever their day.
+        // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
+        // if they are companions.
         let mut by_id = HashMap::new();
         if !parents.is_empty() {
             by_id.extend(outside.iter().filter_map(|(key, group)| {
@@ -452,7 +458,7 @@ impl Planner<'_> {
         parents: Option<&mut Vec<String>>,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
-        // Merges on two machines can have equal size and time but different lines, so files of lines are always read.
+        // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
         if last.is_some_and(|last| group.matches_last_sync(last)) && !line_merge::is_mergeable(key)
         {
             self.plan.unchanged += 1;

@@ -1,5 +1,5 @@
-//! Conflicts of paths: one side has a file where the other has a folder, or something that is neither. An empty folder
-//! gives way to a file.
+//! Path conflicts: a target is a folder on one side and a file on the other, or a special file. A file may replace an
+//! empty folder.
 
 use super::{CopyOp, Op, SyncPlan, SyncStep};
 use crate::io::tree;
@@ -9,8 +9,8 @@ use crate::sync::scope;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-/// Moves steps whose target path is blocked from the plan to its skipped files, with the obstacle. Files that another
-/// step removes do not block.
+/// Removes the steps whose target path is blocked, and adds their files to `skipped` with the obstacle. A file that
+/// another step removes does not block.
 pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, config: &SyncConfig) {
     let mut targets = TargetCheck {
         config,

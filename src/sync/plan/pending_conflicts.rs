@@ -18,6 +18,7 @@ impl Planner<'_> {
     /// Plans all conflict copies. Runs after all conversations, because their steps can make copies obsolete.
     pub(super) fn plan_pending_conflicts(&mut self) -> Result<(), PlanError> {
         if self.conflict_copies.all.is_empty() {
+            // Without conflict copies, the resolutions are worth recording only if the manifests were read anyway.
             if let Some(manifests) = self.manifests.get() {
                 let newer =
                     resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
@@ -75,9 +76,10 @@ impl Planner<'_> {
             }
             if !ops.is_empty() {
                 self.plan.steps.push(SyncStep {
+                    // Not the key of a synced file: the state never has it.
                     key: format!("fork:{name}"),
                     path: copy.name.clone(),
-                    action: SyncAction::ResolveConflictCopy,
+                    action: SyncAction::UpdateConflictCopy,
                     reason: reason.into(),
                     bytes: 0,
                     ops,
@@ -130,13 +132,14 @@ impl Planner<'_> {
     /// Returns true if the file is readable, uncompressed and matches the digest in its name.
     fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
         let path = self.conflict_copy_path(side, &copy.name);
-        let is_text = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
+        let is_uncompressed =
+            file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
         let digest = || contents::raw_digest(&path);
-        is_text.is_ok_and(|yes| yes)
+        is_uncompressed.is_ok_and(|yes| yes)
             && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == copy.digest_prefix())
     }
 
-    /// Returns the index of the step that copies a version to this machine which contains all lines of the copy.
+    /// Returns the index of the step that downloads a version containing all lines of the copy.
     fn containing_step(
         &self,
         copy: &ConflictCopy,
@@ -160,7 +163,8 @@ impl Planner<'_> {
         None
     }
 
-    /// Returns true if the local conversation contains all lines of the copy, as after the copy was continued.
+    /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
+    /// the copy.
     fn is_contained(&self, copy: &ConflictCopy, conversations: &ConversationIndex<'_>) -> bool {
         if copy.local.is_none() {
             return false;
@@ -172,7 +176,7 @@ impl Planner<'_> {
             return false;
         };
         let main = self.request.config.local.join(&last.local.path);
-        // Its lines are gone after a step that replaces it.
+        // A step that replaces the conversation removes the lines that it has now.
         let mut steps = conversations.steps(copy).iter();
         let replaced = steps.any(|index| self.plan.steps[*index].change == ContentChange::Replaced);
         if replaced || !main.is_file() {
@@ -192,7 +196,7 @@ fn contains_all(conversation: &Path, other: &Path) -> bool {
 
 /// Side to replicate a conflict copy from.
 enum CopySource {
-    /// Both sides have it.
+    /// Nothing to copy: both sides have it, or the remote file is a placeholder.
     NotNeeded,
     /// This side has the only intact file.
     Side(Side),

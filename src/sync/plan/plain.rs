@@ -1,5 +1,5 @@
 //! Plans for all files that are not conversations. Plain files (skills, prompts, settings) are copied completely or
-//! not at all. Files of lines (`history.jsonl`, `session_index.jsonl`) are merged line by line.
+//! not at all. Line-based files (`history.jsonl`, `session_index.jsonl`) are merged line by line.
 
 use super::ancestry::AncestryFacts;
 use super::conflict_reasons::conflict_reason;
@@ -26,7 +26,7 @@ use crate::sync::secrets;
 use crate::sync::state::{SideFile, SyncedFile};
 use crate::sync::version_vector::{Ancestry, CausalOrder};
 
-/// The file of lines that Codex truncates to `history.max_bytes`.
+/// The line-based file that Codex truncates to `history.max_bytes`.
 const PROMPT_HISTORY: &str = "history.jsonl";
 
 /// A merge with the sides whose files it changes.
@@ -39,7 +39,7 @@ struct PlannedMerge {
 }
 
 impl Planner<'_> {
-    /// Plans a plain file.
+    /// Plans a plain file. Skips it if one side has two names for it; copies made by cloud clients are only reported.
     pub(super) fn plan_plain_file(
         &mut self,
         key: &str,
@@ -58,7 +58,7 @@ impl Planner<'_> {
         self.plan_pair(key, &path, FileKind::Plain, group)
     }
 
-    /// Plans a file of lines. The copies that cloud clients made of it are merged with the two sides.
+    /// Plans a line-based file, and merges the copies that cloud clients made of it.
     pub(super) fn plan_line_file(&mut self, key: &str, group: &FileGroup) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
         if let Some(found) = group.local.first()
@@ -90,13 +90,14 @@ impl Planner<'_> {
             }
         }
         let local = group.local.first().map(FileVersion::local);
+        // `plan_pair` checks the remote file again, because other decisions than a merge are possible.
         if copies.is_empty() {
             return self.plan_pair(key, key, FileKind::Lines, group);
         }
         let mut versions: Vec<&FileVersion> = local.iter().chain(&remote).collect();
-        let own = versions.len();
+        let side_files = versions.len();
         versions.extend(&copies);
-        let merge = self.plan_merge(key, &versions, own)?;
+        let merge = self.plan_merge(key, &versions, side_files)?;
         if merge.sides.is_empty() {
             return self.plan_pair(key, key, FileKind::Lines, group);
         }
@@ -104,17 +105,21 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Merges these versions, of which the first `own` are the files of the two sides and the others are clients'
+    /// Merges these versions, of which the first `side_files` are the files of the two sides and the others are clients'
     /// copies.
     fn plan_merge(
         &self,
         key: &str,
         versions: &[&FileVersion],
-        own: usize,
+        side_files: usize,
     ) -> Result<PlannedMerge, PlanError> {
         let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
         let merge = line_merge::merge(&paths)?;
-        let at = |side| versions[..own].iter().position(|v| v.seen.side == side);
+        let at = |side| {
+            versions[..side_files]
+                .iter()
+                .position(|v| v.seen.side == side)
+        };
         let limit = if key == PROMPT_HISTORY {
             CodexConfig::read(self.root(Side::Local))
                 .history_max_bytes
@@ -138,8 +143,8 @@ impl Planner<'_> {
         })
     }
 
-    /// Returns a client's copy that no machine attests as a version, if all its lines are complete: merging them loses
-    /// none of the other lines. A client can copy a version that no machine will ever attest.
+    /// Returns a version for a client's copy that no machine attests, if all its lines are complete: merging complete
+    /// lines loses nothing. A client can copy a version that no machine will ever attest.
     fn complete_unlisted_lines(&self, copy: &ListedFile) -> Result<Option<FileVersion>, PlanError> {
         let seen = ObservedFile {
             side: Side::Remote,
@@ -156,7 +161,7 @@ impl Planner<'_> {
         }))
     }
 
-    /// Pushes the step for a merge.
+    /// Pushes the step for a merge. If an attested file changed between its check and the merge, the sync waits for it.
     fn push_merge(&mut self, key: &str, versions: &[&FileVersion], planned: &PlannedMerge) {
         let PlannedMerge {
             merge,
@@ -272,12 +277,12 @@ impl Planner<'_> {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
-        let is_sent = matches!(
+        let is_copied = matches!(
             decision,
             FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
         );
         let digest = remote.as_ref().and_then(|remote| remote.digest);
-        if is_sent && !is_lines && self.has_undelivered_newer(key, facts, digest) {
+        if is_copied && !is_lines && self.has_undelivered_newer(key, facts, digest) {
             let why = "another machine has changed it, and that version has not arrived yet";
             self.plan.waiting.push((path.to_owned(), why.into()));
             return Ok(());
@@ -285,7 +290,7 @@ impl Planner<'_> {
         if let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
             (decision, &local, &remote)
         {
-            let why = if self.may_be_emptied_by_client(local, remote, last) {
+            let why = if self.may_be_unfilled(local, remote, last) {
                 Some("is empty, and no machine lists it so")
             } else if !is_lines && self.is_truncated(local, remote)? {
                 Some(
@@ -321,7 +326,7 @@ impl Planner<'_> {
             (FileDecision::RecordEqual, Some(local), Some(remote)) => {
                 let contents = self.text_digest(&local.seen)?;
                 let (history, is_news) =
-                    self.history_for_equal(key, facts, &ancestry, &contents.1)?;
+                    self.ancestry_for_equal(key, facts, &ancestry, &contents.1)?;
                 self.attest(remote, contents.1, history.clone(), is_news);
                 if let Some(history) = history
                     && self.state.histories.get(key) != Some(&*history)
@@ -336,9 +341,9 @@ impl Planner<'_> {
                 }
                 let to = remote
                     .as_ref()
-                    .map_or(&local.seen.path, |t| &t.seen.path)
+                    .map_or(&local.seen.path, |remote| &remote.seen.path)
                     .clone();
-                let history = self.history_for_upload(key, facts, &ancestry, local)?;
+                let history = self.ancestry_for_upload(key, facts, &ancestry, local)?;
                 let to = (Side::Remote, to);
                 let ended =
                     (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Local));
@@ -348,9 +353,9 @@ impl Planner<'_> {
             (FileDecision::CopyToLocal(why), _, Some(remote)) => {
                 let to = local
                     .as_ref()
-                    .map_or(&remote.seen.path, |h| &h.seen.path)
+                    .map_or(&remote.seen.path, |local| &local.seen.path)
                     .clone();
-                let history = self.history_for_download(key, &ancestry, local.is_none(), remote);
+                let history = self.ancestry_for_download(key, &ancestry, local.is_none(), remote);
                 let to = (Side::Local, to);
                 let ended =
                     (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Remote));
@@ -395,7 +400,8 @@ impl Planner<'_> {
     }
 
     /// Returns true if one side lacks the file and another machine lists a newer version than the one to be copied
-    /// there. Copying it would restore a deleted file in an outdated version.
+    /// there. Copying it would restore a deleted file in an outdated version. A local file that changed is copied
+    /// anyway.
     fn has_undelivered_newer(
         &self,
         key: &str,
@@ -403,7 +409,7 @@ impl Planner<'_> {
         remote: Option<Sha256Digest>,
     ) -> bool {
         use Presence::{Absent, Changed, New};
-        let is_alone = match (facts.local, facts.remote) {
+        let is_one_sided = match (facts.local, facts.remote) {
             (Absent, remote) => remote != Absent,
             (local, Absent) => !matches!(local, Changed | New),
             _ => false,
@@ -412,7 +418,7 @@ impl Planner<'_> {
             let ahead = self.undelivered.get(&manifest::fold_name(key));
             ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
         };
-        is_alone && !self.request.accept_unlisted && is_undelivered()
+        is_one_sided && !self.request.accept_unlisted && is_undelivered()
     }
 
     /// Returns the reason not to copy a file that contains a token or key.
@@ -424,7 +430,7 @@ impl Planner<'_> {
 
     /// Returns true if a remote file is empty, no sync has seen it and no machine attests it: clients create a file
     /// empty before they fill it.
-    fn may_be_emptied_by_client(
+    fn may_be_unfilled(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
@@ -466,7 +472,7 @@ impl Planner<'_> {
             causal_order: CausalOrder::Unknown,
             deletion_requested: false,
         };
-        let taken = self.check_interrupted_download(key, &mut facts, local)?;
+        let download = self.check_interrupted_download(key, &mut facts, local)?;
         if let (Some(local), Some(remote)) = (local, remote) {
             facts.newer = self.newer(local, remote);
             let is_unchanged =
@@ -475,11 +481,12 @@ impl Planner<'_> {
             if is_line_file || (!is_unchanged && self.must_read(facts, local, remote)) {
                 facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
             }
+            // Merges on two machines can leave equal size and time with different lines.
             if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
                 (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
             }
         }
-        let ancestry = self.ancestry_facts(key, &mut facts, (local, remote), last, taken)?;
+        let ancestry = self.ancestry_facts(key, &mut facts, (local, remote), last, download)?;
         self.check_deletion(key, &mut facts, (local, remote), last)?;
         Ok((facts, ancestry))
     }
@@ -521,7 +528,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Attests a remote file that was found equal to the local one, unless another machine does. With `is_news`, other
+    /// Attests a remote file that was found equal to the local one, unless its digest is known already. With `is_news`,
+    /// other
     /// machines have to learn its ancestry, so this machine attests it in any case. Compressed files are never attested
     /// this way: `digest` is that of the text, and a manifest lists the bytes.
     pub(super) fn attest(
@@ -535,13 +543,13 @@ impl Planner<'_> {
         if is_attested || remote.seen.path.ends_with(rollout::ZST) {
             return;
         }
-        let written = ManifestEntry {
+        let entry = ManifestEntry {
             size: remote.seen.stat.size,
             mtime_ns: remote.mtime_ns,
             digest,
             history,
         };
-        self.plan.attested.push((remote.seen.path.clone(), written));
+        self.plan.attested.push((remote.seen.path.clone(), entry));
     }
 
     /// Pushes the step that copies a version to the other side.

@@ -1,6 +1,6 @@
-//! Filter for logins that have the name of a conversation or of a file of lines. The contents of such files are not
-//! searched for tokens, because conversations quote them; but a file that is a login and nothing else is not copied.
-//! Plain files are searched in `plain`.
+//! Drops steps that would copy a login under the name of a conversation or of a line-based file. The contents of such
+//! files are not searched for tokens, because conversations quote them; but a file that is a login and nothing else is
+//! not copied. Plain files are searched in `plain`.
 
 use super::{Op, SyncPlan};
 use crate::sync::config::SyncConfig;

@@ -18,15 +18,16 @@ use crate::sync::version_vector::{CausalOrder, causal_order};
 
 /// Result of reading a file again.
 enum Recheck {
-    /// Unchanged since the last sync; the state records the digest, so that the file is not read again.
-    Bytes(Sha256Digest),
+    /// Unchanged since the last sync, or nothing shows a change; the state records the digest, so that the file is not
+    /// read again.
+    Unchanged(Sha256Digest),
     /// Changed since the last sync.
     Changed,
 }
 
-/// Reads the remote files that may have changed behind equal size and time. The state forgets the time of those that
-/// did, so that they count as changed, and records the digest of the others. Returns the manifests of other machines if
-/// they were read.
+/// Reads the remote files that may have changed despite equal size and time. Resets the recorded mtime of those that
+/// did, so that they count as changed, and records the digest of the others in the state. Returns the manifests of
+/// other machines if they were read.
 pub(super) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,
@@ -35,12 +36,12 @@ pub(super) fn recheck_stats(
     if state.files.is_empty() {
         return None;
     }
-    // An error is no reason to fail here: the planner fails with it if it needs the manifests.
+    // Ignores errors: the planner reads the manifests again if it needs them, and then reports the error.
     let manifests = identity::read_remote_manifests(config, state).ok()?;
     let mut rechecked = Vec::new();
     for file in &remote.files {
         let key = key_of(&file.path);
-        // Files of lines are always read, whatever their size and time.
+        // Line-based files are always read, whatever their size and time.
         if line_merge::is_mergeable(&key) {
             continue;
         }
@@ -57,7 +58,7 @@ pub(super) fn recheck_stats(
             continue;
         };
         match result {
-            Recheck::Bytes(digest) => {
+            Recheck::Unchanged(digest) => {
                 state.remote_digests.insert(key, (last.remote.stat, digest));
             }
             Recheck::Changed => {
@@ -78,10 +79,13 @@ fn recheck(
     config: &SyncConfig,
 ) -> Option<Recheck> {
     let listed = manifests.entries(key);
-    let mut same_size = listed.iter().filter(|w| w.size == last.remote.stat.size);
+    let mut same_size = listed
+        .iter()
+        .filter(|entry| entry.size == last.remote.stat.size);
     let known = last_synced_bytes(state, key, last);
     let is_new = |entry: &ManifestEntry| match &known {
         Some(known) => entry.digest != *known && !is_older(state, key, entry, known),
+        // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
         None => last.contents.is_some() || config.compare != Compare::Mtime,
     };
     if !same_size.any(is_new) {
@@ -95,19 +99,22 @@ fn recheck(
         (None, Some((_, text))) => {
             let is_same = contents::read(&path, None).ok()?.digest == text;
             Some(if is_same {
-                Recheck::Bytes(bytes)
+                Recheck::Unchanged(bytes)
             } else {
                 Recheck::Changed
             })
         }
-        (None, None) => Some(Recheck::Bytes(bytes)),
+        (None, None) => Some(Recheck::Unchanged(bytes)),
     }
 }
 
 /// Returns the digest of the bytes that the last sync left in the cloud folder, if known.
 fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
-    let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let text = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
+    let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
+    let text = last
+        .contents
+        .filter(|_| is_uncompressed)
+        .map(|(_, digest)| digest);
     text.or_else(|| {
         let (stat, digest) = state.remote_digests.get(key)?;
         (*stat == last.remote.stat).then_some(*digest)

@@ -38,9 +38,9 @@ pub struct CopyOp {
     pub over: Option<Stat>,
     /// Modification time of the copy, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Digest of the bytes, if a machine attests the source; other bytes are not copied.
+    /// Digest of the bytes, if a machine attests the source or it is a superseded version; other bytes are not copied.
     pub expect: Option<Sha256Digest>,
-    /// Ancestry to publish with the copy; `None` if there is nothing to publish.
+    /// Ancestry to publish with the copy; `None` if there is nothing to publish. (Called `history` in the manifest.)
     pub history: Option<Box<Ancestry>>,
 }
 
@@ -92,14 +92,14 @@ pub enum Op {
         /// File name of the conflict copy.
         name: String,
     },
-    /// Removes a conflict copy that was resolved, from one side.
+    /// Removes a conflict copy that was resolved, or whose lines its conversation contains, from one side.
     DropConflictCopy {
         /// The side that loses the file.
         side: Side,
         /// File name of the conflict copy.
         name: String,
     },
-    /// Removes the file: its content is in another file, or a user deleted it on another side.
+    /// Removes the file: its content is in another file, or a user deleted it on the other side.
     Remove(ObservedFile),
 }
 
@@ -116,7 +116,7 @@ impl Op {
         }
     }
 
-    /// Returns the files that this op overwrites or removes; these are backed up first.
+    /// Returns the files that this op overwrites or removes. With `backup.before_overwrite` they are backed up first.
     pub fn victims(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
@@ -199,7 +199,7 @@ pub enum SyncAction {
     KeepConflictCopy,
     /// Copies a conflict copy to the side that lacks it, or removes a resolved one.
     #[serde(rename = "settle-fork")]
-    ResolveConflictCopy,
+    UpdateConflictCopy,
     /// Removes a second file of the same conversation.
     RemoveDuplicate,
     /// Deletes the local file, which a user deleted on another machine.
@@ -218,7 +218,7 @@ impl SyncAction {
             Self::MoveLocal => "move-local",
             Self::MoveCloud => "move-cloud",
             Self::KeepConflictCopy => "keep-fork",
-            Self::ResolveConflictCopy => "settle-fork",
+            Self::UpdateConflictCopy => "settle-fork",
             Self::RemoveDuplicate => "remove-duplicate",
             Self::DeleteLocal => "delete-local",
             Self::DeleteCloud => "delete-cloud",
@@ -245,7 +245,7 @@ pub struct SyncStep {
     pub state_update: StateUpdate,
     /// Effect on the text of a local conversation, for Codex's index.
     pub change: ContentChange,
-    /// Explanation of the conflict that `conflict.policy` resolves by this step, with the version that wins.
+    /// Explanation of a conflict that this step resolves by policy or by conflict copies, with the version that wins.
     pub conflict: Option<String>,
 }
 
@@ -348,7 +348,8 @@ pub struct SyncPlan {
     pub undelivered: Vec<UndeliveredVersion>,
     /// Files that stay as they are on both sides.
     pub skipped: Vec<(String, String)>,
-    /// Files that cannot be handled as the configuration says.
+    /// Files and settings that cannot be handled as the configuration says, such as a file with a token. Not counted as
+    /// partial.
     pub warnings: Vec<(String, String)>,
     /// Facts that need no action of the user.
     pub notes: Vec<(String, String)>,
@@ -363,7 +364,7 @@ pub struct SyncPlan {
     /// Keys of the state whose files neither side has any more.
     pub forgotten: Vec<String>,
     /// Deletions to publish of files that neither side has any more: key and digest of the deleted text in hex.
-    pub deletions: Vec<(String, String)>,
+    pub lost_deletions: Vec<(String, String)>,
     /// Number of files in the state that the configuration no longer includes.
     pub out_of_scope: usize,
     /// Ids of published deletions that a step cancels because it creates the file again, by key.

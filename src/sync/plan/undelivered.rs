@@ -78,8 +78,8 @@ impl UndeliveredVersion {
 /// Versions of one file that other machines list and that may not have arrived.
 #[derive(Debug)]
 pub(super) struct UndeliveredFile {
-    /// The flag is true if the version certainly has not arrived. It is false if a new remote file could be this
-    /// version; that file is read only when it is planned.
+    /// Each with a flag: true if the version certainly has not arrived; false if a new remote file could be this
+    /// version, which is read only when it is planned.
     versions: Vec<(ManifestEntry, bool)>,
     /// True if this machine has no version of the file.
     is_new: bool,
@@ -158,9 +158,11 @@ impl Planner<'_> {
         } else if line_merge::is_mergeable(key) {
             all_certain(longer_lines(group, listed))
         } else if last
-            .is_some_and(|last| listed.iter().all(|version| is_known_version(version, last)))
+            .is_some_and(|last| listed.iter().all(|version| cannot_be_newer(version, last)))
         {
             Vec::new()
+        // One listed version of a file that is only in the cloud folder: the size suffices, so the file is not read
+        // here.
         } else if let ([version], Some(group)) = (listed, group)
             && last.is_none()
             && group.local.is_empty()
@@ -202,6 +204,7 @@ impl Planner<'_> {
         let is_unchanged = last
             .zip(group)
             .is_some_and(|(last, group)| group.matches_last_sync(last));
+        // The files of the last sync have the digest that is known already.
         let files = files_by_side(group.filter(|_| texts.is_empty() || !is_unchanged));
         for (side, found) in files {
             if all().any(|version| version.size == found.stat.size) {
@@ -214,7 +217,7 @@ impl Planner<'_> {
         }
         let with_history = texts
             .into_iter()
-            .map(|text| Ok((self.history_of(key, &text)?, text)));
+            .map(|text| Ok((self.ancestry_of(key, &text)?, text)));
         with_history.collect()
     }
 
@@ -244,10 +247,11 @@ impl Planner<'_> {
         // version counts only if neither side has the conversation.
         let manifests = self.manifests()?;
         let has_none = group.is_none() && last.is_none();
-        let counts = |version: &&ManifestEntry| has_none || !manifests.is_compressed(version);
+        let is_comparable =
+            |version: &&ManifestEntry| has_none || !manifests.is_compressed(version);
         if listed
             .iter()
-            .filter(counts)
+            .filter(is_comparable)
             .all(|version| version.size <= longest)
         {
             return Ok(Vec::new());
@@ -271,7 +275,7 @@ impl Planner<'_> {
             new.any(|found| found.path.ends_with(ZST) || found.stat.size >= version.size)
         };
         let mut longer = Vec::new();
-        let listed = listed.iter().filter(counts);
+        let listed = listed.iter().filter(is_comparable);
         for version in listed.filter(|version| version.size > longest) {
             if !self.is_conflict_copy(key, version)? {
                 let certain = !may_be_in(version);
@@ -380,14 +384,15 @@ impl UndeliveredFile {
 
     /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
     pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
-        let is_other = |version: &ManifestEntry| {
+        let is_newer_than_remote = |version: &ManifestEntry| {
             remote.is_some_and(|remote| {
-                let (newer, older) = (version.history(), Ancestry::first(&remote));
-                causal_order((&newer, &version.digest), (&older, &remote)) == CausalOrder::Newer
+                let (listed, of_remote) = (version.history(), Ancestry::first(&remote));
+                causal_order((&listed, &version.digest), (&of_remote, &remote))
+                    == CausalOrder::Newer
             })
         };
         let mut versions = self.versions.iter();
-        versions.any(|(version, certain)| *certain || is_other(version))
+        versions.any(|(version, certain)| *certain || is_newer_than_remote(version))
     }
 }
 
@@ -429,9 +434,9 @@ pub(super) fn newest<'a>(
     newest
 }
 
-/// Returns true if a version needs no reading because it cannot be newer than the last sync: it is that version, as far
-/// as size or digest show, or a first version, which has no ancestors.
-fn is_known_version(version: &ManifestEntry, last: &SyncedFile) -> bool {
+/// Returns true if a version cannot be newer than the last sync: it is that version, as far as size or digest show, or
+/// it has no ancestors. Such versions need no reading.
+fn cannot_be_newer(version: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_last = match last.contents {
         Some((_, text)) => version.digest == text,
         None => version.size == last.remote.stat.size,
@@ -452,7 +457,8 @@ fn newer_than(known: &[(Ancestry, Sha256Digest)], listed: &[ManifestEntry]) -> V
     listed.iter().filter(is_newer).cloned().collect()
 }
 
-/// Returns the listed versions of a file of lines that are longer and later than those of both sides.
+/// Returns the listed versions of a line-based file that are longer and have a later mtime than the files of both
+/// sides.
 fn longer_lines(group: Option<&FileGroup>, listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
     let files = || group.into_iter().flat_map(FileGroup::files);
     let longest = files().map(|found| found.stat.size).max();

@@ -25,7 +25,7 @@ pub(super) struct FileVersion {
     /// Modification time in nanoseconds since 1970; that of the manifest if one attests the file, because cloud
     /// clients round the times of files.
     pub(super) mtime_ns: i64,
-    /// Digest of the bytes, if a machine attests them.
+    /// Digest of the bytes, if a machine attests them or they are a superseded version; see `superseded_digest`.
     pub(super) digest: Option<Sha256Digest>,
 }
 
@@ -35,7 +35,7 @@ impl FileVersion {
         Self::new(Side::Local, found)
     }
 
-    /// A remote version that no machine needs to attest.
+    /// A remote version that is used without a check of its attestation.
     pub(super) fn remote(found: &ListedFile) -> Self {
         Self::new(Side::Remote, found)
     }
@@ -78,6 +78,8 @@ impl Planner<'_> {
             Err(PlanError::Io(e)) => {
                 let roots = [Side::Local, Side::Remote].map(|side| self.root(side));
                 let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
+                // The user may have linked a top-level folder to a place outside of the home: then the error names the
+                // target.
                 let is_link_target = |found: &&ListedFile| {
                     self.request.config.file_path(Side::Local, &found.path) == e.path
                 };
@@ -107,6 +109,7 @@ impl Planner<'_> {
     /// Checks whether a remote file was delivered completely. Files that are as the last sync left them or that a
     /// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
     /// appended to an attested version; without other machines, files are complete unless they look torn.
+    /// With `is_line_file`, the file is a conversation or a line-based file: its lines are complete or torn.
     pub(super) fn download_state(
         &self,
         key: &str,
@@ -156,8 +159,8 @@ impl Planner<'_> {
         if let Some(why) = contents::torn_reason(&path, is_line_file).at("read", &path)? {
             return Ok(DownloadState::Incomplete(why));
         }
-        let was_longer = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
-        if found.stat.size == 0 && was_longer {
+        let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
+        if found.stat.size == 0 && had_content {
             return Ok(DownloadState::Incomplete("is empty, but was not before"));
         }
         if manifests.machines == 0 && !self.state.has_other_machines {
@@ -181,8 +184,9 @@ impl Planner<'_> {
     }
 
     /// Returns true if an incomplete remote file has nothing that the local file lacks, so that using it cannot lose
-    /// anything and there is no reason to wait. A prefix of a local file of lines counts only if the local file, or
-    /// another remote file, also has everything that other machines attest: then a client restored an earlier version.
+    /// anything and there is no reason to wait. A prefix of a local conversation or line-based file counts only if the
+    /// local file, or another remote file, also has everything that other machines attest: then a client restored an
+    /// earlier version.
     /// Otherwise the prefix may be the beginning of a newer version that is being delivered.
     pub(super) fn adds_nothing(
         &self,
@@ -345,7 +349,10 @@ impl Planner<'_> {
         };
         let size = local.seen.stat.size;
         let downloads = self.ledger()?.downloaded.get(&manifest::fold_name(key));
-        let same_size = downloads.into_iter().flatten().filter(|t| t.size == size);
+        let same_size = downloads
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.size == size);
         if same_size.clone().next().is_none() {
             return Ok(None);
         }
@@ -360,7 +367,7 @@ impl Planner<'_> {
     }
 
     /// Returns the deletions of a file that other machines publish and that are not cancelled.
-    pub(super) fn open_deletions(
+    pub(super) fn pending_deletions(
         &self,
         key: &str,
     ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
@@ -371,7 +378,7 @@ impl Planner<'_> {
     /// A re-created file cancels pending deletions of that path, even with identical content. Called for each file
     /// that is copied to a cloud folder without it.
     pub(super) fn cancel_pending_deletions(&mut self, key: &str) -> Result<(), IoError> {
-        let asked = self.open_deletions(key)?;
+        let asked = self.pending_deletions(key)?;
         let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
         if !ids.is_empty() {
             self.plan.cancelled_deletions.insert(key.to_owned(), ids);
@@ -428,8 +435,8 @@ pub(super) fn is_as_last_synced(found: &ListedFile, place: &SideFile) -> bool {
     found.stat == place.stat && found.path == place.path
 }
 
-/// Returns true if the file is an attested version with more lines appended: a program without manifests wrote them,
-/// and it is no partial file.
+/// Returns true if the file is an attested version with more lines appended. Then a program without manifests appended
+/// them, and the file is complete.
 fn extends_attested_version<'a>(
     path: &Path,
     size: u64,

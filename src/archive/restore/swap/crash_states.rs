@@ -65,7 +65,7 @@ impl CrashState {
             }
         }
         let places = [Missing, Old, New, Later];
-        let asides = [
+        let backups = [
             BackupContent::Absent,
             Linked(Old),
             Linked(New),
@@ -76,7 +76,7 @@ impl CrashState {
         let mut cases = Vec::new();
         for (state, other_step_done, initial, is_folder) in ways {
             for (live, staged) in places.iter().flat_map(|l| places.map(|s| (*l, s))) {
-                cases.extend(asides.map(|backup| Self {
+                cases.extend(backups.map(|backup| Self {
                     state,
                     other_step_done,
                     initial,
@@ -95,11 +95,11 @@ impl CrashState {
 
     /// Returns true if no file is at two paths, and none at any path if it never existed.
     fn is_possible(&self) -> bool {
-        let set = match self.backup {
+        let in_backup = match self.backup {
             Linked(at) | Moved(at) => at,
             _ => Missing,
         };
-        let item_contents = [self.live, self.staged, set];
+        let item_contents = [self.live, self.staged, in_backup];
         let count = |at: PathContent| item_contents.iter().filter(|h| **h == at).count();
         let is_link = matches!(self.backup, Linked(_) | SecondName);
         count(Old) <= usize::from(self.initial.0)

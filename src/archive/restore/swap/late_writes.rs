@@ -16,7 +16,8 @@ pub(in super::super) enum LateWrites {
     #[serde(rename = "within")]
     FilesInside,
     #[serde(rename = "whole")]
-    /// The whole file or folder, because it was created after the kill.
+    /// The whole file or folder, because it was created after the kill, or is a file that was
+    /// written after it.
     WholeEntry,
 }
 
@@ -143,9 +144,9 @@ impl LateWriteFinder<'_> {
                 self.collect_late_files(step, since_ns, &name, is_new, names)?;
                 continue;
             }
-            let is_both = live.is_some_and(|(live, _)| live.is(id));
+            let is_also_live = live.is_some_and(|(live, _)| live.is(id));
             let is_late = is_new || is_changed || is_written_since(&meta, since_ns);
-            if is_late && !is_both && !self.is_disposable(&step.live.join(&name)) {
+            if is_late && !is_also_live && !self.is_disposable(&step.live.join(&name)) {
                 names.push(name);
             }
         }

@@ -1,4 +1,6 @@
-//! Exchanges a staged state with the live one. A kill at any moment leaves the whole old state or
+//! Exchanges a staged state with the live one. A *swap* is the whole operation with its journal; an
+//! *exchange* is one step, which exchanges two paths. A kill at any moment leaves the whole old
+//! state or
 //! the whole new one, or a journal from which a later process completes one of them.
 //!
 //! First everything is staged and made durable. Then each step exchanges two paths, with one call
@@ -15,7 +17,7 @@ mod test_fixture;
 
 pub(super) use recovery::check_private_folder;
 pub use recovery::{
-    Recovery, RecoveryGuard, RecoveryObstacle, is_in_progress, is_pending, recover,
+    Recovery, RecoveryGuard, RecoveryObstacle, is_in_progress, is_real_folder, recover,
 };
 
 use super::journal_path::JournalPath;
@@ -44,7 +46,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 /// The reason why a swap failed or cannot be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
-    /// An I/O error. All steps were undone.
+    /// An I/O error. The steps were undone if that was possible; otherwise the journal stays, and
+    /// the next command finishes or undoes them.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The journal cannot be read or written.
@@ -165,7 +168,8 @@ impl Swap {
     ///
     /// # Errors
     /// A step failed; the steps before it were undone. Or two steps change the same path; then none
-    /// was done.
+    /// was done. Or the folders could not be synced; then all steps are done, and the next command
+    /// finishes the swap.
     pub fn commit(
         mut self,
         mut steps: Vec<ExchangeStep>,
@@ -175,7 +179,7 @@ impl Swap {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
-        self.journal.since_ns = self.prepare_backup_folders()?;
+        self.journal.since_ns = self.prepare_folders()?;
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
@@ -215,7 +219,7 @@ impl Swap {
     }
 
     /// Creates the folders for backups. Returns the clock of each file system.
-    fn prepare_backup_folders(&self) -> Result<Vec<i64>, IoError> {
+    fn prepare_folders(&self) -> Result<Vec<i64>, IoError> {
         let folders = self.journal.folders.iter();
         let prepare = |folder: &JournalPath| {
             atomic::create_private_folder(&folder.0.join("aside"))?;
@@ -241,6 +245,8 @@ impl Swap {
             let backup = self.journal.backup(number)?;
             if step.status(&backup)? == StepStatus::Interrupted {
                 let is_login = step.is_for(&self.journal.auth_json());
+                // This process exchanged the login under its lock, so nothing newer has to be
+                // saved.
                 step.resolve_interrupted(&backup, is_login, |_| Ok(()))?;
             }
             step.undo(&backup)?;

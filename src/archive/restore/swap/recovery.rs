@@ -74,8 +74,9 @@ pub trait RecoveryGuard {
     fn holders(&self, home: &Path) -> Vec<Holder>;
 }
 
-/// Returns true if a restore in `folder` runs or was interrupted. Changes nothing.
-pub fn is_pending(folder: &Path) -> bool {
+/// Returns true if `folder` is a folder and not a link. A staging folder exists only while a
+/// restore runs or was interrupted.
+pub fn is_real_folder(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
@@ -93,7 +94,7 @@ pub fn is_in_progress(folder: &Path) -> bool {
 /// # Errors
 /// An I/O error, or an unreadable journal; then nothing is changed.
 pub fn recover(folder: &Path, guard: &dyn RecoveryGuard) -> Result<Recovery, SwapError> {
-    if !is_pending(folder) {
+    if !is_real_folder(folder) {
         return Ok(Recovery::None);
     }
     check_private_folder(folder)?;
@@ -109,8 +110,8 @@ pub fn recover(folder: &Path, guard: &dyn RecoveryGuard) -> Result<Recovery, Swa
     recover_locked(folder, lock, guard)
 }
 
-/// Fails if `folder` is not a private folder of this user. Only then can no other user have written
-/// the journal in it.
+/// Fails if `folder` is not a private folder of this user: in any other folder, another user could
+/// have written the journal.
 pub(in super::super) fn check_private_folder(folder: &Path) -> Result<(), SwapError> {
     #[cfg(unix)]
     {
@@ -148,7 +149,7 @@ pub(super) fn recover_locked(
             JournalFile::prepared(vec![JournalPath(folder.to_path_buf())], None)
         }
     };
-    // The folders in the journal are removed in the end.
+    // These folders are removed at the end, so a damaged journal must not name any other.
     if journal.folders.first().map(|f| f.0.as_path()) != Some(folder)
         || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
     {
@@ -183,7 +184,7 @@ impl Swap {
         guard: &dyn RecoveryGuard,
     ) -> Result<Recovery, SwapError> {
         // Without its disk, a step would look done.
-        let missing = self.journal.folders.iter().find(|f| !is_pending(&f.0));
+        let missing = self.journal.folders.iter().find(|f| !is_real_folder(&f.0));
         if let Some(JournalPath(missing)) = missing {
             return Ok(Recovery::Deferred(RecoveryObstacle::MissingFolder(
                 missing.clone(),
@@ -198,7 +199,7 @@ impl Swap {
             home: home.clone(),
             folder: self.folder().to_path_buf(),
         };
-        if self.has_unknown_step(&statuses, direction) {
+        if self.has_unrecoverable_step(&statuses, direction) {
             return Ok(Recovery::Deferred(unrecognized));
         }
         let has_status = |wanted: StepStatus| move |status: &StepStatus| *status == wanted;
@@ -221,7 +222,7 @@ impl Swap {
         if has_interrupted {
             kept_beside.extend(self.resolve_interrupted(guard)?);
             statuses = self.statuses()?;
-            if self.has_unknown_step(&statuses, direction) {
+            if self.has_unrecoverable_step(&statuses, direction) {
                 return Ok(Recovery::Deferred(unrecognized));
             }
         }
@@ -253,7 +254,7 @@ impl Swap {
     }
 
     /// Returns true if the inodes of a step fit neither state, or the new state of one is lost.
-    fn has_unknown_step(&self, statuses: &[StepStatus], direction: Direction) -> bool {
+    fn has_unrecoverable_step(&self, statuses: &[StepStatus], direction: Direction) -> bool {
         let auth_json = self.journal.auth_json();
         let mut steps = statuses.iter().zip(&self.journal.steps);
         steps.any(|(status, step)| match status {
@@ -800,7 +801,7 @@ mod tests {
         }
         let step = ExchangeStep::new(live.join(name), staged.join(name));
         swap.journal.steps.push(step);
-        swap.journal.since_ns = swap.prepare_backup_folders().unwrap();
+        swap.journal.since_ns = swap.prepare_folders().unwrap();
         swap.set_state(JournalState::Committing).unwrap();
         fixture.kill(swap, |swap| apply(swap, 1).unwrap());
         assert_eq!(recover_fixture(&fixture), Recovery::Finished(vec![]));

@@ -48,7 +48,7 @@ impl SwapFixture {
     /// Begins a swap that is about to do its first step, with `state` in its journal.
     pub(super) fn begin_in_state(&self, state: JournalState) -> Swap {
         let (mut swap, steps) = self.begin();
-        swap.journal.since_ns = swap.prepare_backup_folders().unwrap();
+        swap.journal.since_ns = swap.prepare_folders().unwrap();
         swap.journal.steps = steps;
         swap.set_state(state).unwrap();
         swap

@@ -23,7 +23,7 @@ pub struct SwitchFile {
     /// The time of the switch.
     #[serde(default)]
     pub at: Option<Timestamp>,
-    /// The time of the switch before it: `previous` was not live until then.
+    /// The time of the switch before it in the same home: `previous` was live from then to `at`.
     #[serde(default)]
     pub before: Option<Timestamp>,
     /// The Codex home of the switch, canonical.
@@ -35,11 +35,12 @@ pub struct SwitchFile {
 }
 
 impl SwitchFile {
-    /// The account before the last switch of `home`, which is canonical.
+    /// Returns the account that was live in `home` before its last switch; `home` must be
+    /// canonical.
     fn previous_in(&self, home: &Path) -> Option<&Identity> {
         // Files of older versions have no `home` and describe a single one.
-        let is_of = self.home.as_deref().is_none_or(|noted| noted == home);
-        let last = self.previous.as_ref().filter(|_| is_of);
+        let is_same_home = self.home.as_deref().is_none_or(|noted| noted == home);
+        let last = self.previous.as_ref().filter(|_| is_same_home);
         self.homes.get(home).or(last)
     }
 }
@@ -72,18 +73,20 @@ pub fn last(manager_home: &Path, codex_home: &Path) -> Result<Option<SwitchFile>
     Ok(file.filter(|file| file.home.as_ref() == Some(&home)))
 }
 
+/// Records the switch to `request.to`, from the account `from`, if one was live.
 pub(super) fn remember(
     request: &SwitchRequest<'_>,
     from: Option<&Identity>,
 ) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
         let home = canonical(request.codex_home);
-        // What an older version noted of another home is not lost.
+        // Keeps the entry that an older version wrote for another home.
         if let (Some(noted), Some(who)) = (&file.home, &file.previous) {
             file.homes
                 .entry(noted.clone())
                 .or_insert_with(|| who.clone());
         }
+        // After a switch without a login, the account before that stays the previous one.
         file.previous = from.or(file.previous_in(&home)).cloned();
         if let Some(previous) = &file.previous {
             file.homes.insert(home.clone(), previous.clone());
