@@ -43,7 +43,7 @@ struct GlobalArgs {
     /// The Codex home [default: `$CODEX_HOME`, else ~/.codex]
     #[arg(long, global = true, value_name = "DIR")]
     codex_home: Option<PathBuf>,
-    /// The manager's own folder [default: `$CODEX_MANAGER_HOME`, else ~/.codex-manager]
+    /// The manager home, with archives and profiles [default: `$CODEX_MANAGER_HOME`, else ~/.codex-manager]
     #[arg(long, global = true, value_name = "DIR")]
     manager_home: Option<PathBuf>,
     /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]

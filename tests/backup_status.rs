@@ -37,9 +37,9 @@ fn sidecar(lab: &Lab, run: &Run) -> Value {
 
 /// Returns the only account in the output of `cooldown`.
 fn known(lab: &Lab) -> Value {
-    let said = lab.manager(["cooldown", "--json"]).code(0).json();
-    let accounts = said["accounts"].as_array().expect("accounts");
-    assert_eq!(accounts.len(), 1, "{said}");
+    let printed = lab.manager(["cooldown", "--json"]).code(0).json();
+    let accounts = printed["accounts"].as_array().expect("accounts");
+    assert_eq!(accounts.len(), 1, "{printed}");
     accounts[0].clone()
 }
 
@@ -55,12 +55,12 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
     let before = unix_now();
     let run = lab.manager(["backup", "--json"]).code(0);
     let (reset, start) = (at(resets, KOLKATA), at(resets - 7 * 86_400, KOLKATA));
-    let said = run.json();
-    assert_eq!(said["archive"], file_name(start, "alice@example.com"));
-    assert_eq!(said["reset_at"], rfc3339(reset));
-    assert_eq!(said["next_available_at"], rfc3339(reset));
-    assert_eq!(said["session_start_at"], rfc3339(start));
-    assert_eq!(said["status_source"], "live");
+    let printed = run.json();
+    assert_eq!(printed["archive"], file_name(start, "alice@example.com"));
+    assert_eq!(printed["reset_at"], rfc3339(reset));
+    assert_eq!(printed["next_available_at"], rfc3339(reset));
+    assert_eq!(printed["session_start_at"], rfc3339(start));
+    assert_eq!(printed["status_source"], "live");
 
     let facts = sidecar(&lab, &run);
     for (key, value) in [
@@ -81,7 +81,7 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
         "91 % is not the end"
     );
     assert_eq!(facts["windows"].as_array().expect("windows").len(), 2);
-    let bytes = fs::read(lab.path_in(&said["path"])).expect("the archive");
+    let bytes = fs::read(lab.path_in(&printed["path"])).expect("the archive");
     assert_eq!(facts["archive_bytes"], bytes.len());
     let text = facts.to_string();
     assert!(
@@ -105,7 +105,7 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
     let second = lab.manager(["backup", "--json"]).code(0).json();
     assert_eq!(second["archive"], file_name(start, "alice@example.com-2"));
     assert_eq!(
-        fs::read(lab.path_in(&said["path"])).expect("the archive"),
+        fs::read(lab.path_in(&printed["path"])).expect("the archive"),
         bytes
     );
 }
@@ -138,10 +138,10 @@ fn offline_the_newest_valid_observation_names_the_archive() {
         .account("acct-alice")
         .set(|alice| alice.usage_status = Some(503));
     let run = lab.manager(["backup", "--json"]).code(6);
-    let said = run.json();
-    assert_eq!(said["email"], "alice@example.com");
-    assert_eq!(said["session_start_at"], Value::Null);
-    assert_eq!(said["status_source"], "none");
+    let printed = run.json();
+    assert_eq!(printed["email"], "alice@example.com");
+    assert_eq!(printed["session_start_at"], Value::Null);
+    assert_eq!(printed["status_source"], "none");
     assert!(run.stderr.contains("no live quota"), "{run}");
 
     // An observation is used for as long as it is valid.
@@ -159,7 +159,7 @@ fn offline_the_newest_valid_observation_names_the_archive() {
         "{run}"
     );
     assert!(run.stderr.contains("no live quota"), "{run}");
-    assert!(run.stderr.contains("using the observation from"), "{run}");
+    assert!(run.stderr.contains("using the quota figures from"), "{run}");
 }
 
 #[test]
@@ -266,17 +266,17 @@ fn api_key_and_signed_out_homes_are_archived_under_their_own_labels() {
     fs::remove_dir_all(lab.home()).expect("lose the home");
     signed_out_home(&lab.home(), &lab.backend);
     let run = lab.manager(["backup", "--json"]).code(0);
-    let said = run.json();
+    let printed = run.json();
     assert!(
-        said["archive"]
+        printed["archive"]
             .as_str()
             .expect("a name")
             .contains("-signed-out-codex"),
         "{run}"
     );
-    assert_eq!(said["email"], Value::Null);
+    assert_eq!(printed["email"], Value::Null);
     let before = lab.world.tree("home/.codex");
-    let path = lab.path_in(&said["path"]);
+    let path = lab.path_in(&printed["path"]);
     let done = lab.manager(["restore".as_ref(), path.as_os_str(), "--json".as_ref()]);
     assert_eq!(done.code(0).json()["auth"], "skipped");
     let names = |tree: &crate::support::env::Tree| tree.only(&["config.toml", "auth.json"]);
@@ -313,11 +313,11 @@ fn files_that_codex_creates_again_are_left_out_and_listed() {
     lab.world
         .write("home/.codex/skills/mine/tmp/x.lock", "mine");
     let id = lab.say("one");
-    let said = lab
+    let printed = lab
         .manager(["backup", "--no-status", "--json"])
         .code(0)
         .json();
-    let left: Vec<&str> = said["excluded"]
+    let left: Vec<&str> = printed["excluded"]
         .as_array()
         .expect("excluded")
         .iter()

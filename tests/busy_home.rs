@@ -2,7 +2,7 @@
 //! faster than any Codex.
 
 use crate::support::env::assert_same_tree;
-use crate::support::lab::{Lab, open, rollout, rollouts, rows, said};
+use crate::support::lab::{Lab, messages, open, rollout, rollouts, rows};
 use crate::support::processes;
 use codex_manager::codex::process::find_holders;
 use rusqlite::Connection;
@@ -85,7 +85,7 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     assert!(busy.stderr.contains(&named), "{busy}");
     assert!(busy.stderr.contains("--stop-daemon"), "{busy}");
     assert!(processes::alive(pid));
-    assert_eq!(said(&rollout(&home, &id)), ["one", "later"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "later"]);
     // A backup reads only. The restore below uses another archive.
     let _ = lab
         .manager(["backup", "--mode", "sessions", "--no-status"])
@@ -112,7 +112,7 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
         updater.is_none_or(processes::alive),
         "its updater is left alone"
     );
-    assert_eq!(said(&rollout(&home, &id)), ["one"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one"]);
     // Codex's own packages stay and need no copy.
     assert!(home.join("packages/app-server-daemon").is_dir());
     lab.go_on(&home, &id, "two");
@@ -306,7 +306,7 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
 
     let _ = lab.manager(["restore", "latest"]).code(0);
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn a_conversation_archived_by_codex_during_backups_is_complete_in_each() {
         ];
         let _ = lab.manager(args).code(0);
         assert_eq!(rows(&clone), [(id.clone(), rollout(&clone, &id))]);
-        assert_eq!(said(&rollout(&clone, &id)), ["one"]);
+        assert_eq!(messages(&rollout(&clone, &id)), ["one"]);
     }
     // Row and file disagree if the move happened between their captures.
     let file = rollout(&home, &id);
@@ -400,5 +400,5 @@ fn a_conversation_archived_by_codex_during_backups_is_complete_in_each() {
         .run(&home, &lab.backend, &["unarchive", &id])
         .expect_success();
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }

@@ -99,19 +99,19 @@ fn the_table_is_aligned_at_80_columns() {
     insta::assert_snapshot!(env.run(["cooldown"]).code(0), @r#"
 exit 0
 --- stdout
-ACCOUNT             STATE         QUOTA LEFT             WHEN
-a.much.longer.name  ready         weekly ████████ 100 %  start Thu 12 Nov 00:00
-.than.that@subdoma                reset since then
-in.example.com                    live, 1 h ago
-alice@example.com   ready         5h     ███████░  88 %  start Mon 16 Nov 07:08
-current                           weekly █████░░░  60 %  used  Fri 20 Nov 10:30
+ACCOUNT              STATE        QUOTA LEFT             WHEN
+a.much.longer.name.  ready        weekly ████████ 100 %  from  Thu 12 Nov 00:00
+than.that@subdomain               window has reset
+.example.com                      live, 1 h ago
+alice@example.com    ready        5h     ███████░  88 %  from  Mon 16 Nov 07:08
+live                              weekly █████░░░  60 %  used  Fri 20 Nov 10:30
                                   live, 1 h ago
-carol@example.com   cooldown      no figures yet         next  Sat 21 Nov 00:00
-client              in 12 h
-                    held by hand
-                    set 3 h ago
-bob@example.com     cooldown      weekly ░░░░░░░░   0 %  next  Tue 24 Nov 15:55
-login expired       in 4 d 3 h    live, 1 h ago          start Tue 17 Nov 15:55
+carol@example.com    cooldown     no figures yet         next  Sat 21 Nov 00:00
+client               in 12 h
+                     held back
+                     set 3 h ago
+bob@example.com      cooldown     weekly ░░░░░░░░   0 %  next  Tue 24 Nov 15:55
+login expired        in 4 d 3 h   live, 1 h ago          from  Tue 17 Nov 15:55
 --- stderr
 "#);
 }
@@ -136,7 +136,7 @@ a@x.com                    ─────────────────�
 a.much.longer.name.than.…  ????????????????????????????????????????????????
 b@x.com                    ████████████····································
 c@x.com                    ██████████████████████████████████████████······
-                           █ cooldown  ─ window open  ┤ reset  · free  ? unknown
+                           █ cooldown  ─ window running  ┤ reset  · ready  ? unknown
 --- stderr
 "#);
 }

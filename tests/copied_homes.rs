@@ -210,7 +210,7 @@ fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
     let _ = env.run(["restore", &archive, "--yes"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(2)));
 
-    // An older one is told to be in the history, not to be what the profile has.
+    // An older login is reported as added to the history, not as the login of the profile.
     write_auth(&env.codex_home(), &alice(0));
     let output = env.run(["use", "home"]).code(0);
     assert!(output.stdout.contains("added to its history"), "{output}");

@@ -47,8 +47,11 @@ fn a_running_codex_keeps_the_account_of_its_start() {
     // Switched after its start; before two switches; long before its start.
     note_switch(env, now + 60, None);
     assert_eq!(email(), "alice@example.com");
-    let said = env.run(["current"]).code(0);
-    assert!(said.stdout.contains(": still alice@example.com"), "{said}");
+    let printed = env.run(["current"]).code(0);
+    assert!(
+        printed.stdout.contains(": still alice@example.com"),
+        "{printed}"
+    );
     note_switch(env, now + 60, Some(now + 30));
     assert_eq!(email(), Value::Null);
     note_switch(env, now - 600, None);
@@ -142,13 +145,16 @@ fn refresh_queries_codex_and_shows_source_and_age() {
     assert_eq!(view["source"], "live");
     assert_eq!(view["windows"][1]["used_percent"], 91.0);
     assert!(view["observed_at"].is_string());
-    let said = lab.manager(["current"]).code(0);
-    assert!(said.stdout.contains("source: live, seen "), "{said}");
+    let printed = lab.manager(["current"]).code(0);
+    assert!(
+        printed.stdout.contains("source: live, recorded "),
+        "{printed}"
+    );
     assert_eq!(lab.backend.requests(), []);
     lab.backend.account("acct-alice").set(|a: &mut Account| {
         a.usage_status = Some(503);
     });
-    let said = lab.manager(["current", "--refresh"]).code(6);
-    assert!(said.stderr.contains("no live figure"), "{said}");
-    assert!(said.stdout.contains("91 % used"), "{said}");
+    let printed = lab.manager(["current", "--refresh"]).code(6);
+    assert!(printed.stderr.contains("no live figure"), "{printed}");
+    assert!(printed.stdout.contains("91 % used"), "{printed}");
 }

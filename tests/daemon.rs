@@ -42,9 +42,9 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
         world.set(&name, &value);
         env = env.with(&name, value);
     }
-    let said = world.run(["status", "--json"]).code(0).json();
-    assert_eq!(said["email"], "bob@example.com");
-    assert_eq!(said["source"], "live");
+    let output = world.run(["status", "--json"]).code(0).json();
+    assert_eq!(output["email"], "bob@example.com");
+    assert_eq!(output["source"], "live");
 
     // Stopped by Codex's own command, it is gone; a second time there is nothing to stop.
     let path = format!("{}:/usr/bin:/bin", codex.bin_dir().display());

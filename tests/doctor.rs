@@ -301,12 +301,12 @@ fn suggested_commands_quote_unusual_paths() {
         .lines()
         .find_map(|line| line.split_once("chmod 700 "));
     let (_, word) = line.unwrap_or_else(|| panic!("{run}"));
-    let said = Command::new("sh")
+    let printed = Command::new("sh")
         .args(["-c", &format!("printf %s {word}")])
         .output()
         .expect("sh");
     assert!(
-        String::from_utf8_lossy(&said.stdout).ends_with("/a b/it's"),
+        String::from_utf8_lossy(&printed.stdout).ends_with("/a b/it's"),
         "{run}"
     );
 }

@@ -74,8 +74,8 @@ fn a_profile_named_like_the_email_of_a_local_account_gets_a_number() {
     let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
     let _ = there(&["profile", "save", "mine"]).code(0);
     let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
-    let said = there(&[&import[..], &["--json"]].concat()).code(0).json();
-    let mut profiles = said["profiles"].as_array().expect("profiles").iter();
+    let output = there(&[&import[..], &["--json"]].concat()).code(0).json();
+    let mut profiles = output["profiles"].as_array().expect("profiles").iter();
     let bobs = profiles.find(|p| p["email"] == "bob@example.com");
     let bobs = bobs.expect("bob");
     assert_eq!(bobs["name"], "carol@example.com");
@@ -100,11 +100,11 @@ fn the_login_of_a_damaged_profile_is_not_exported_and_is_reported() {
         env.run([&["profile", "export", name, "--json"], args].concat())
     };
     let with = ["--with-logins", "--passphrase-file", "pass"];
-    let said = export("out.age", &with).code(6);
-    let left = said.json()["left"].clone();
-    assert_eq!(left[0]["name"], "work", "{said}");
+    let output = export("out.age", &with).code(6);
+    let left = output.json()["left"].clone();
+    assert_eq!(left[0]["name"], "work", "{output}");
     let reason = left[0]["reason"].as_str().expect("a reason");
-    assert!(reason.contains("damaged"), "{said}");
+    assert!(reason.contains("damaged"), "{output}");
     let kept = env.manager_home().join("profiles/work/auth.json");
     assert_eq!(
         fs::read_to_string(kept).expect("kept"),

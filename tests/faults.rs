@@ -28,10 +28,10 @@ use std::process::Output;
 /// Looks at how a command ended that something happened to. True when it says that all was done.
 fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let told = format!("{point:?} {fault:?}: {output:?}");
-    assert!(!stderr.contains("panicked"), "{told}");
+    let context = format!("{point:?} {fault:?}: {output:?}");
+    assert!(!stderr.contains("panicked"), "{context}");
     if matches!(fault, Fault::Killed) {
-        assert_eq!(output.status.signal(), Some(9), "{told}");
+        assert_eq!(output.status.signal(), Some(9), "{context}");
         return false;
     }
     let code = output.status.code().expect("a code");
@@ -40,17 +40,23 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
     // The archive is made, or the home exchanged: what fails after that is no failure of it.
     let is_unnoted =
         code == 6 && (stderr.contains("done, but not recorded") || point.call == "write");
-    assert!(code == 0 || code == 1 || may_lack || is_unnoted, "{told}");
+    assert!(
+        code == 0 || code == 1 || may_lack || is_unnoted,
+        "{context}"
+    );
     // What it had to say may be what could not be written.
     let is_mute =
         point.call == "write" && (stderr.is_empty() || stderr.starts_with("  caused by: "));
     let is_done = code == 0 || code == 6;
-    assert!(is_done || is_mute || stderr.contains("error: "), "{told}");
+    assert!(
+        is_done || is_mute || stderr.contains("error: "),
+        "{context}"
+    );
     is_done
 }
 
 /// Checks that the files named in the JSON output exist.
-fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, told: &str) -> bool {
+fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, context: &str) -> bool {
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
         return false;
     };
@@ -58,7 +64,7 @@ fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, told: &str) -> 
         if let Some(name) = document[*key].as_str() {
             let path = env.manager_home().join("backups").join(name);
             let _ = env.run(["verify", &text(&path)]).code(0);
-            assert!(path.exists(), "{told}: {name}");
+            assert!(path.exists(), "{context}: {name}");
         }
     }
     true
@@ -101,24 +107,24 @@ fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing()
     let mut missed = Vec::new();
     let tried = all_ways(&points, &mut dice);
     for (i, (point, fault)) in tried.iter().enumerate() {
-        let told = format!("{point:?} {fault:?}");
+        let context = format!("{point:?} {fault:?}");
         let Some(output) = faulty(&env, &args, point, *fault) else {
-            missed.push(told);
+            missed.push(context);
             check_archives(&env, &known, "not reached");
             continue;
         };
-        let told = format!("{told} {output:?}");
+        let context = format!("{context} {output:?}");
         let done = says_done(&output, point, *fault);
-        let printed = check_promises(&output, &["archive"], &env, &told);
-        assert!(!done || printed, "{told}: done, without a message");
+        let printed = check_promises(&output, &["archive"], &env, &context);
+        assert!(!done || printed, "{context}: done, without a message");
         let new = archives(&env).len() - known.len();
-        assert!(new <= 1 && (!done || new == 1), "{told}: {new} archives");
-        check_archives(&env, &known, &told);
+        assert!(new <= 1 && (!done || new == 1), "{context}: {new} archives");
+        check_archives(&env, &known, &context);
         assert_same_tree(&before, &home(&env));
         if i % 8 == 7 || i + 1 == tried.len() {
             let _ = backup(&env, &[]);
-            check_archives(&env, &known, &told);
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+            check_archives(&env, &known, &context);
+            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
     report(points.len(), tried.len(), &missed);
@@ -141,22 +147,22 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
         let Some(output) = output else {
             continue;
         };
-        let told = format!("{point:?} {fault:?} {output:?}");
+        let context = format!("{point:?} {fault:?} {output:?}");
         let done = says_done(&output, point, *fault);
-        let printed = check_promises(&output, &["safety_backup"], &env, &told);
-        assert!(!done || printed, "{told}: done, without a message");
-        check_archives(&env, &known, &told);
+        let printed = check_promises(&output, &["safety_backup"], &env, &context);
+        assert!(!done || printed, "{context}: done, without a message");
+        check_archives(&env, &known, &context);
         // A restore that failed while nothing else was wrong has been undone.
-        if both.look(&env, &told) {
+        if both.look(&env, &context) {
             new += 1;
         } else {
-            assert!(!(done || printed), "{told}: not done");
+            assert!(!(done || printed), "{context}: not done");
             old += 1;
         }
         if i % 8 == 7 || i + 1 == tried.len() {
             let _ = backup(&env, &[]);
-            check_archives(&env, &known, &told);
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+            check_archives(&env, &known, &context);
+            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
     println!("{old} times the old home, {new} times the new one");
@@ -180,11 +186,11 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
         if again > 0 {
             let _ = killed_at_rename(&env, &["recommend"], again);
         }
-        let told = format!("killed at rename {number}, then {again}");
+        let context = format!("killed at rename {number}, then {again}");
         let run = env.run(["recommend"]);
-        assert!(!run.stderr.contains("error: cannot"), "{told}: {run}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
-        if both.look(&env, &told) {
+        assert!(!run.stderr.contains("error: cannot"), "{context}: {run}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+        if both.look(&env, &context) {
             new += 1;
         } else {
             old += 1;

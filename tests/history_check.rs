@@ -303,7 +303,7 @@ fn unrepairable_differences_are_reported_and_left_alone() {
     --- stdout
     nothing to repair
     --- stderr
-    4 findings that a repair does not change; see codex-manager history check
+    4 findings that repair cannot fix; list them with: codex-manager history check
     ");
     insta::assert_snapshot!(home.run(&["check"]).code(5), @r"
     exit 5

@@ -118,7 +118,7 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
     let tries = tries(&home, &args);
     for (point, fault) in tries {
         kept.put_back(&home);
-        let told = format!("{point:?} {fault:?}");
+        let context = format!("{point:?} {fault:?}");
         let Some(output) = faulty(&home.env, &args, &point, fault) else {
             continue;
         };
@@ -127,15 +127,19 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         if !was_killed && !output.status.success() && !has_snapshot {
             let after = databases(&home).0.into_keys();
             let before = before.0.keys();
-            assert!(after.eq(before.cloned()), "{told}: a log is left");
+            assert!(after.eq(before.cloned()), "{context}: a log is left");
         }
         let found = home.env.run(["history", "check"]);
         let (is_broken, name) = state(&home);
-        assert_eq!(name, "in the log", "{told}");
-        assert_eq!(found.code, if is_broken { 5 } else { 0 }, "{told}: {found}");
+        assert_eq!(name, "in the log", "{context}");
+        assert_eq!(
+            found.code,
+            if is_broken { 5 } else { 0 },
+            "{context}: {found}"
+        );
         let undo = home.env.run(["history", "undo"]);
         if is_broken && undo.code == 1 {
-            assert!(undo.stderr.contains("no snapshot"), "{told}: {undo}");
+            assert!(undo.stderr.contains("no snapshot"), "{context}: {undo}");
         } else {
             let _ = undo.code(0);
             assert_same_tree(&before, &databases(&home));
@@ -143,7 +147,7 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         // The next repair completes and leaves nothing of the failed one.
         let _ = home.env.run(args).code(0);
         let _ = home.env.run(["history", "check"]).code(0);
-        assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
+        assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
     }
 }
 
@@ -168,19 +172,23 @@ fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
     let tries = tries(&home, &args);
     for (point, fault) in tries {
         kept.put_back(&home);
-        let told = format!("{point:?} {fault:?}");
+        let context = format!("{point:?} {fault:?}");
         if faulty(&home.env, &args, &point, fault).is_none() {
             continue;
         }
         let found = home.env.run(["history", "check"]);
         let (is_broken, name) = state(&home);
-        assert_eq!(name, "in the log", "{told}: {found}");
-        assert_eq!(found.code, if is_broken { 5 } else { 0 }, "{told}: {found}");
+        assert_eq!(name, "in the log", "{context}: {found}");
+        assert_eq!(
+            found.code,
+            if is_broken { 5 } else { 0 },
+            "{context}: {found}"
+        );
         if !is_broken {
             let _ = home.env.run(args).code(0);
         }
         assert_same_tree(&before, &databases(&home));
-        assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
+        assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
     }
 }
 
@@ -201,7 +209,7 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     assert!(old[0] != new[0] && old[1] != new[1]);
     for (point, fault) in tries {
         kept.put_back(&home);
-        let told = format!("{point:?} {fault:?}");
+        let context = format!("{point:?} {fault:?}");
         let Some(output) = faulty(&home.env, &args, &point, fault) else {
             continue;
         };
@@ -209,23 +217,23 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
         for i in 0..2 {
             assert!(
                 found[i] == old[i] || found[i] == new[i],
-                "{told}: {found:?}"
+                "{context}: {found:?}"
             );
             let copies = home.env.tree("home/.codex").0.into_keys();
             let copies = copies.filter(|path| {
                 let name = path.to_string_lossy();
                 name.starts_with(names[i]) && name.contains(".bak.")
             });
-            let is_told = output.status.signal().is_none();
+            let is_reported = output.status.signal().is_none();
             assert!(
-                !is_told || found[i] == new[i] || copies.count() == 0,
-                "{told}"
+                !is_reported || found[i] == new[i] || copies.count() == 0,
+                "{context}"
             );
         }
         let _ = home.env.run(args).code(0);
-        assert_eq!(read(&home), new, "{told}");
+        assert_eq!(read(&home), new, "{context}");
         let again = home.env.run(args).code(0);
-        assert!(!again.stdout.contains("written"), "{told}: {again}");
-        assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
+        assert!(!again.stdout.contains("written"), "{context}: {again}");
+        assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
     }
 }

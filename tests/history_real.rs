@@ -51,12 +51,12 @@ struct Told {
     expected: Vec<(String, Option<String>)>,
 }
 
-fn told() -> Option<Told> {
+fn context() -> Option<Told> {
     let lab = Lab::new()?;
     let home = lab.home();
     let ids: Vec<_> = ["first thing", "second thing", "third thing"]
         .iter()
-        .map(|said| lab.say(said))
+        .map(|output| lab.say(output))
         .collect();
     name(&lab, &home, &ids[1], "the second");
     let expected = listed(&lab, &home);
@@ -70,8 +70,8 @@ fn told() -> Option<Told> {
 /// Checks that `check` reports the damage, `repair` corrects it, and Codex lists and resumes all;
 /// that `undo` restores the damaged state byte for byte, and a second repair corrects it again.
 #[track_caller]
-fn assert_mended(told: &Told) {
-    let Told { lab, ids, expected } = told;
+fn assert_mended(context: &Told) {
+    let Told { lab, ids, expected } = context;
     let home = lab.home();
     let before = lab.world.tree("home/.codex");
     let found = lab.manager(["history", "check"]).code(5);
@@ -125,27 +125,27 @@ fn remove_database(home: &Path) {
 
 #[test]
 fn a_deleted_database_is_recreated_with_its_names() {
-    let Some(told) = told() else { return };
-    remove_database(&told.lab.home());
-    assert_mended(&told);
-    let tmp = told.lab.world.manager_home().join("tmp");
+    let Some(context) = context() else { return };
+    remove_database(&context.lab.home());
+    assert_mended(&context);
+    let tmp = context.lab.world.manager_home().join("tmp");
     let left = fs::read_dir(tmp).unwrap().flatten();
     assert_eq!(left.filter(|e| e.file_name() != ".lock").count(), 0);
 }
 
 #[test]
 fn a_garbage_database_is_recreated() {
-    let Some(told) = told() else { return };
-    remove_database(&told.lab.home());
-    fs::write(told.lab.home().join("state_5.sqlite"), vec![7; 9000]).unwrap();
-    assert_mended(&told);
+    let Some(context) = context() else { return };
+    remove_database(&context.lab.home());
+    fs::write(context.lab.home().join("state_5.sqlite"), vec![7; 9000]).unwrap();
+    assert_mended(&context);
 }
 
 #[test]
 fn a_home_that_was_moved_is_listed_again() {
-    let Some(told) = told() else { return };
-    let home = told.lab.home();
-    let elsewhere = told.lab.world.path("elsewhere");
+    let Some(context) = context() else { return };
+    let home = context.lab.home();
+    let elsewhere = context.lab.world.path("elsewhere");
     fs::rename(&home, &elsewhere).unwrap();
     fs::create_dir_all(home.parent().unwrap()).unwrap();
     fs::rename(&elsewhere, &home).unwrap();
@@ -154,16 +154,16 @@ fn a_home_that_was_moved_is_listed_again() {
         .execute_batch("UPDATE threads SET rollout_path='/old/.codex'||substr(rollout_path, instr(rollout_path, '/sessions/'))")
         .unwrap();
     database.close().unwrap();
-    assert_mended(&told);
+    assert_mended(&context);
 }
 
 #[test]
 fn missing_rows_equal_those_that_codex_creates() {
-    let Some(told) = told() else { return };
-    let home = told.lab.home();
+    let Some(context) = context() else { return };
+    let home = context.lab.home();
     // The rows that Codex creates from the rollouts.
     remove_database(&home);
-    let _ = listed(&told.lab, &home);
+    let _ = listed(&context.lab, &home);
     let all = |home: &Path| {
         let database = open(&home.join("state_5.sqlite"));
         let mut query = database
@@ -190,37 +190,39 @@ fn missing_rows_equal_those_that_codex_creates() {
     database.execute_batch("DELETE FROM threads").unwrap();
     database.close().unwrap();
     fs::remove_file(home.join("session_index.jsonl")).unwrap();
-    let _ = told.lab.manager(["history", "repair"]).code(0);
+    let _ = context.lab.manager(["history", "repair"]).code(0);
     assert_eq!(all(&home), by_codex);
 }
 
 #[test]
 fn conversations_copied_from_another_machine_are_listed() {
-    let Some(told) = told() else { return };
-    let home = told.lab.home();
-    let other = told.lab.world.path("other");
+    let Some(context) = context() else { return };
+    let home = context.lab.home();
+    let other = context.lab.world.path("other");
     crate::support::sign_in::signed_in_home(
         &other,
-        &told.lab.backend,
+        &context.lab.backend,
         &crate::support::sign_in::SignIn::alice(),
     );
-    let id = told.lab.say_in(&other, "said elsewhere");
+    let id = context.lab.say_in(&other, "output elsewhere");
     let from = rollout(&other, &id);
     let to = home.join(from.strip_prefix(&other).unwrap());
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::copy(from, to).unwrap();
     append_name(&home, &id, "from there");
-    let mut told = told;
-    told.expected.push((id.clone(), Some("from there".into())));
-    told.expected.sort();
-    told.ids.push(id);
-    assert_mended(&told);
+    let mut context = context;
+    context
+        .expected
+        .push((id.clone(), Some("from there".into())));
+    context.expected.sort();
+    context.ids.push(id);
+    assert_mended(&context);
 }
 
 #[test]
 fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
-    let Some(told) = told() else { return };
-    let (lab, home) = (&told.lab, told.lab.home());
+    let Some(context) = context() else { return };
+    let (lab, home) = (&context.lab, context.lab.home());
     fs::remove_file(home.join("session_index.jsonl")).unwrap();
     let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
     assert_eq!(document["source"], "database");
@@ -236,7 +238,7 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
     let _ = lab.manager(["history", "check"]).code(0);
     remove_database(&home);
     let _ = lab.manager(["history", "repair"]).code(0);
-    assert_eq!(listed(lab, &home), told.expected);
+    assert_eq!(listed(lab, &home), context.expected);
     let resumed = lab.codex.run(
         &home,
         &lab.backend,
@@ -249,13 +251,16 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
             "by name",
         ],
     );
-    assert_eq!(resumed.expect_success().session_id(), Some(&*told.ids[1]));
+    assert_eq!(
+        resumed.expect_success().session_id(),
+        Some(&*context.ids[1])
+    );
 }
 
 #[test]
 fn an_old_conversation_keeps_the_name_in_the_index() {
-    let Some(told) = told() else { return };
-    let (lab, home) = (&told.lab, told.lab.home());
+    let Some(context) = context() else { return };
+    let (lab, home) = (&context.lab, context.lab.home());
     let id = "0199a213-81c0-7800-8aa1-bbab2a035a53";
     let day = home.join("sessions/2025/10/01");
     fs::create_dir_all(&day).unwrap();
@@ -270,7 +275,7 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
     let _ = lab.manager(["history", "check"]).code(5);
     let _ = lab.manager(["history", "repair"]).code(0);
     let _ = lab.manager(["history", "check"]).code(0);
-    let mut expected = told.expected.clone();
+    let mut expected = context.expected.clone();
     expected.push((id.into(), Some("old name".into())));
     expected.sort();
     assert_eq!(listed(lab, &home), expected);
@@ -331,30 +336,30 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
 
 #[test]
 fn a_compressed_conversation_is_repaired_and_resumed() {
-    let Some(told) = told() else { return };
-    let home = told.lab.home();
-    let path = rollout(&home, &told.ids[0]);
+    let Some(context) = context() else { return };
+    let home = context.lab.home();
+    let path = rollout(&home, &context.ids[0]);
     let bytes = fs::read(&path).unwrap();
     let zst =
         ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
     fs::write(format!("{}.zst", path.display()), zst).unwrap();
     fs::remove_file(&path).unwrap();
-    let equal = told.lab.manager(["history", "check"]);
+    let equal = context.lab.manager(["history", "check"]);
     assert_eq!(equal.code, 0, "{equal}");
     remove_database(&home);
-    let _ = told.lab.manager(["history", "repair"]).code(0);
-    let _ = told.lab.manager(["history", "check"]).code(0);
-    told.lab.go_on(&home, &told.ids[0], "and on");
+    let _ = context.lab.manager(["history", "repair"]).code(0);
+    let _ = context.lab.manager(["history", "check"]).code(0);
+    context.lab.go_on(&home, &context.ids[0], "and on");
     assert!(path.exists());
 }
 
 #[test]
 fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
-    let Some(told) = told() else { return };
-    let Told { lab, ids, expected } = &told;
+    let Some(context) = context() else { return };
+    let Told { lab, ids, expected } = &context;
     let home = lab.home();
     let _ = lab.back_up();
-    lab.go_on(&home, &ids[0], "said after the backup");
+    lab.go_on(&home, &ids[0], "output after the backup");
     name(lab, &home, &ids[2], "named after the backup");
     let database = home.join("state_5.sqlite");
     let connection = rusqlite::Connection::open(&database).unwrap();

@@ -144,10 +144,10 @@ fn the_report_counts_what_was_left_out_and_suggests_the_next_step() {
     2 conversations, from Codex's database and the conversations on disk
     2 prompts
     older conversations left out by --max-threads 2 (0 for all): 3
-    names kept of conversations that are left out: 3
+    names kept of conversations that --max-threads leaves out: 3
     damaged lines skipped: 2
-    lines removed from the history because they are in no conversation: 1
-    lines removed from the history because their conversation is left out: 1
+    prompts removed from history.jsonl because no conversation contains them: 1
+    prompts removed from history.jsonl because --max-threads leaves out their conversation: 1
     written: [ROOT]/home/.codex/session_index.jsonl
       copy of the previous file: [ROOT]/home/.codex/session_index.jsonl.bak.20261120T120000Z
     written: [ROOT]/home/.codex/history.jsonl

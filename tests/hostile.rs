@@ -84,12 +84,12 @@ impl HostileTest {
         let before = self.env.tree("");
         for args in [&["restore", path, "--yes"][..], &["verify", path]] {
             let run = self.env.run(args);
-            let said = format!("{}{}", run.stdout, run.stderr);
+            let output = format!("{}{}", run.stdout, run.stderr);
             assert_eq!(run.code, 5, "{what}: {args:?}\n{run}");
-            let reason = because.iter().find(|reason| said.contains(**reason));
+            let reason = because.iter().find(|reason| output.contains(**reason));
             assert!(reason.is_some(), "{what}: {because:?}\n{run}");
-            assert!(said.contains("evil/"), "{what}: no path\n{run}");
-            assert!(!said.contains("panicked"), "{what}\n{run}");
+            assert!(output.contains("evil/"), "{what}: no path\n{run}");
+            assert!(!output.contains("panicked"), "{what}\n{run}");
             assert_same_tree(&before, &self.env.tree(""));
         }
     }

@@ -84,14 +84,14 @@ fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("started");
-        let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let marker = said.by_ref().map(|line| line.expect("text"));
+        let mut printed = BufReader::new(child.stderr.take().expect("stderr")).lines();
+        let marker = printed.by_ref().map(|line| line.expect("text"));
         let marker: Vec<_> = marker
             .take_while(|line| !line.contains("waiting for another codex-manager to finish"))
             .collect();
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).expect("marker");
-        let rest: Vec<_> = said.map(|line| line.expect("text")).collect();
+        let rest: Vec<_> = printed.map(|line| line.expect("text")).collect();
         let status = child.wait().expect("its end");
         assert_eq!(
             status.code(),

@@ -135,20 +135,20 @@ fn an_isolated_launch_shares_everything_but_the_login() {
     codex(
         &env,
         &format!(
-            "{TELL}\ncat \"$CODEX_HOME/AGENTS.md\" > \"$HOME/agents\"\necho said >> \"$CODEX_HOME/history.jsonl\""
+            "{TELL}\ncat \"$CODEX_HOME/AGENTS.md\" > \"$HOME/agents\"\necho printed >> \"$CODEX_HOME/history.jsonl\""
         ),
     );
     let _ = env.run(["launch", "home", "--isolated"]).code(0);
     let homes = env.manager_home().join("profiles/.isolated");
-    let told = text(&env, "env");
-    let mut lines = told.lines();
+    let context = text(&env, "env");
+    let mut lines = context.lines();
     let isolated = PathBuf::from(lines.next().expect("CODEX_HOME"));
-    assert!(isolated.starts_with(&homes), "{told}");
+    assert!(isolated.starts_with(&homes), "{context}");
     assert_eq!(lines.next(), Some(&*env.codex_home().display().to_string()));
     assert_eq!(text(&env, "login"), kept(&env, "home"));
     assert_eq!(text(&env, "agents"), "be brief\n");
     let history = env.codex_home().join("history.jsonl");
-    assert_eq!(fs::read_to_string(history).unwrap(), "said\n");
+    assert_eq!(fs::read_to_string(history).unwrap(), "printed\n");
     assert!(!isolated.join("auth.json").exists(), "the login is back");
     assert_eq!(launches(&env)[0]["isolated"], true);
     // Codex's files without a login may be readable for other users; the folder is not.
@@ -162,7 +162,7 @@ fn the_live_account_runs_in_the_live_home_even_with_isolated() {
     let run = env.run(["launch", "work", "--isolated"]).code(0);
     assert!(
         run.stderr
-            .contains("is the live account, so Codex runs in the Codex home"),
+            .contains("is the live account, so --isolated has no effect"),
         "{run}"
     );
     assert!(text(&env, "env").starts_with(&env.codex_home().display().to_string()));
@@ -174,7 +174,7 @@ fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
     let env = world();
     codex(&env, TELL);
     let run = env.run(["launch"]).code(4);
-    assert!(run.stderr.contains("codex-manager launch PROFILE"), "{run}");
+    assert!(run.stderr.contains("codex-manager list"), "{run}");
     let before = env.tree("home");
     for isolated in [&[][..], &["--isolated"]] {
         let args = [&["launch", "home", "--dry-run", "--json"], isolated].concat();

@@ -92,41 +92,41 @@ impl World {
     /// A launch that nothing happens to: the token that Codex finds is not spent, and the next one
     /// is back in the profile.
     #[track_caller]
-    fn check(&mut self, told: &str) {
+    fn check(&mut self, context: &str) {
         self.rest();
         let listed = self.env.run(["launches", "--json"]);
-        assert_eq!(listed.code, 0, "{told}\n{listed}");
+        assert_eq!(listed.code, 0, "{context}\n{listed}");
         let states = listed.json();
         let states = states["sessions"].as_array().expect("a list");
         assert!(
             states.iter().all(|row| row["state"] != "running"),
-            "{told}\n{listed}"
+            "{context}\n{listed}"
         );
         self.prepare();
         let used = self.env.run(["launch", "bob", "--isolated", "--", "exec"]);
         let refused = fs::read_to_string(self.env.path("server/refused"));
-        assert!(refused.is_err(), "{told}\n{refused:?}\n{used}");
-        assert_eq!(used.code, 0, "{told}\n{used}");
+        assert!(refused.is_err(), "{context}\n{refused:?}\n{used}");
+        assert_eq!(used.code, 0, "{context}\n{used}");
         assert_eq!(
             isolated_logins(&self.env.manager_home()),
             Vec::<PathBuf>::new(),
-            "{told}"
+            "{context}"
         );
         let profile = self.env.manager_home().join("profiles/bob");
-        assert_eq!(read_refresh_token(&profile), self.current(), "{told}");
+        assert_eq!(read_refresh_token(&profile), self.current(), "{context}");
         let alice = read_refresh_token(&self.env.codex_home());
-        assert_eq!(alice, SignIn::alice().refresh_token(), "{told}");
+        assert_eq!(alice, SignIn::alice().refresh_token(), "{context}");
     }
 }
 
 /// Looks at how a launch ended that something happened to.
 #[track_caller]
-fn check_end(output: &Output, fault: Fault, told: &str) {
+fn check_end(output: &Output, fault: Fault, context: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!stderr.contains("panicked"), "{told} {output:?}");
+    assert!(!stderr.contains("panicked"), "{context} {output:?}");
     if !matches!(fault, Fault::Killed) {
         let code = output.status.code();
-        assert!(matches!(code, Some(0 | 1 | 5)), "{told} {output:?}");
+        assert!(matches!(code, Some(0 | 1 | 5)), "{context} {output:?}");
     }
 }
 
@@ -153,16 +153,16 @@ fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
     let mut tried = 0;
     for way in WAYS {
         for point in sample(&points, &mut dice) {
-            let told = format!("{point:?} {way:?}");
+            let context = format!("{point:?} {way:?}");
             tried += 1;
             world.prepare();
             match faulty(&world.env, args, &point, way) {
-                Some(output) => check_end(&output, way, &told),
-                None => missed.push(told.clone()),
+                Some(output) => check_end(&output, way, &context),
+                None => missed.push(context.clone()),
             }
             world.rest();
             after(&world.env);
-            world.check(&told);
+            world.check(&context);
         }
     }
     report(points.len(), tried, &missed);
@@ -223,7 +223,7 @@ fn i3_a_login_that_finds_no_room_in_its_profile_stays_isolated_until_there_is_so
     );
     world.env.write("server/after", fill);
     let args = ["launch", "bob", "--isolated", "--", "exec"];
-    // Codex is told nothing of it: it ended well.
+    // The exit code of Codex stays 0: it ended without an error.
     let ended = world.env.run(args);
     assert!(ended.stderr.contains("No space left"), "{ended}");
     let [kept] = &isolated_logins(&world.env.manager_home())[..] else {

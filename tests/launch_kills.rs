@@ -19,10 +19,10 @@ fn lab() -> Option<Lab> {
 #[track_caller]
 fn assert_usable(lab: &Lab, account: &str) {
     let _ = lab.manager(["use", account]).code(0);
-    let said = lab
+    let output = lab
         .codex
         .exec(&lab.home(), &lab.backend, &["are you there"]);
-    let _ = said.expect_success();
+    let _ = output.expect_success();
     assert_eq!(
         read_auth(&lab.home())["tokens"]["account_id"],
         format!("acct-{account}")
@@ -133,19 +133,19 @@ fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
             let at_once = launches(&lab).into_iter().next();
             rest(&lab);
             let later = launches(&lab);
-            let told = format!("{account} {number} {at_once:?} {later:?}");
+            let context = format!("{account} {number} {at_once:?} {later:?}");
             if turns(&lab).is_empty() {
                 let is_ended = later.len() == before || later[0]["state"] == "ended";
-                assert!(is_ended, "{told}");
+                assert!(is_ended, "{context}");
                 continue;
             }
-            assert_eq!(later.len(), before + 1, "{told}");
-            assert_eq!(later[0]["state"], "bound", "{told}");
+            assert_eq!(later.len(), before + 1, "{context}");
+            assert_eq!(later[0]["state"], "bound", "{context}");
             let id = later[0]["session_id"].as_str().expect("an id");
             assert_eq!(
                 lab.path_in(&later[0]["rollout_path"]),
                 rollout(&lab.home(), id),
-                "{told}"
+                "{context}"
             );
         }
         assert_usable(&lab, account);

@@ -117,7 +117,7 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
     assert!(lab.listed(&lab.home()).contains(&id));
     lab.go_on(&lab.home(), &id, "from the normal home");
     let rollout = lab::rollout(&lab.home(), &id);
-    assert_eq!(lab::said(&rollout), ["apart", "from the normal home"]);
+    assert_eq!(lab::messages(&rollout), ["apart", "from the normal home"]);
     // Archives and unarchives through the links of the isolated home; the next launch corrects the paths.
     let home = only_folder(&isolated).join("home");
     for (word, folder) in [("archive", "archived_sessions"), ("unarchive", "sessions")] {
@@ -176,8 +176,8 @@ fn resume_switches_to_the_account_of_the_conversation() {
     let launches = launches(&lab);
     assert_eq!(launches[0]["session_id"], *direct);
     assert_eq!(launches[1]["session_id"], *id);
-    let said = lab::said(&lab::rollout(&lab.home(), &id));
-    assert_eq!(said, ["first", "second"]);
+    let output = lab::messages(&lab::rollout(&lab.home(), &id));
+    assert_eq!(output, ["first", "second"]);
     // The usage of the second launch is read from its own bytes.
     let registry = lab.world.manager_home().join("launches.jsonl");
     let registry = std::fs::read_to_string(registry).unwrap();

@@ -7,7 +7,7 @@
 )]
 
 use crate::support::env::{Tree, assert_same_tree};
-use crate::support::lab::{Lab, creator, rollout, rows, said};
+use crate::support::lab::{Lab, creator, messages, rollout, rows};
 use crate::support::launched::{
     EXEC, Running, isolated_homes, isolated_logins, lab_of_three, launches, registry, turns,
 };
@@ -82,7 +82,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
         assert_eq!(creator(&file), account);
         assert!(rows(&lab.home()).contains(&(id.to_owned(), file.clone())));
         lab.go_on(&lab.home(), id, "go on");
-        assert_eq!(said(&file), ["hello", "go on"]);
+        assert_eq!(messages(&file), ["hello", "go on"]);
     }
     let homes = isolated_homes(&lab.world.manager_home());
     assert_eq!(homes.len(), 2);
@@ -123,7 +123,7 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     assert!(refused.stderr.contains("active writer"), "{refused}");
     lab.backend.account("acct-bob").release_turns();
     running.rest();
-    assert_eq!(said(&rollout(&lab.home(), id)), ["hello"]);
+    assert_eq!(messages(&rollout(&lab.home(), id)), ["hello"]);
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn an_account_without_ids_uses_the_same_isolated_home() {
         .code(0);
     let homes = isolated_homes(&lab.world.manager_home());
     assert_eq!(homes.len(), 1, "{homes:?}");
-    assert_eq!(said(&rollout(&lab.home(), id)), ["hello", "go on"]);
+    assert_eq!(messages(&rollout(&lab.home(), id)), ["hello", "go on"]);
     assert_eq!(launches(&lab)[0]["session_id"], id);
 }
 

@@ -339,8 +339,8 @@ fn folders_created_in_a_container_are_exchanged_as_a_whole_in_an_older_home() {
     env.set("CODEX_HOME", &home);
     for number in 0..30 {
         let name = format!("sessions/2026/11/{number}.txt");
-        put_at(&home, name, "said");
-        put_at(&home, format!("skills/mine/more/{number}.md"), "told");
+        put_at(&home, name, "printed");
+        put_at(&home, format!("skills/mine/more/{number}.md"), "more");
     }
     put_at(&home, "memories/one.md", "kept");
     let archive = text(&backup(&env, &[]));

@@ -1,7 +1,7 @@
 //! Homes with parts elsewhere: databases by `sqlite_home`, linked conversations, a linked home.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::lab::{Lab, rollout, rows, said};
+use crate::support::lab::{Lab, messages, rollout, rows};
 use crate::support::sample::{
     self, FIRST, SECOND, alice, backup, put_at, sample_home_at, state_database, text,
 };
@@ -107,7 +107,7 @@ fn outside_databases_are_restored_inside_a_separate_home() {
     let clone = lab.world.path("clone");
     assert_eq!(rows(&clone), [(id.clone(), rollout(&clone, &id))]);
     lab.go_on(&clone, &id, "two");
-    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_same_tree(&before.0, &lab.world.tree("home/.codex"));
     assert_same_tree(&before.1, &lab.world.tree("databases"));
     assert!(databases.is_dir() && home.is_dir());
@@ -137,7 +137,7 @@ fn databases_named_by_the_environment_are_archived_and_the_risk_of_to_is_reporte
     assert!(done.stderr.contains("CODEX_SQLITE_HOME is set"), "{done}");
     let clone = lab.world.path("clone");
     lab.go_on(&clone, &id, "two");
-    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_same_tree(&before.0, &lab.world.tree("home/.codex"));
     assert_same_tree(&before.1, &lab.world.tree("databases"));
 
@@ -146,7 +146,7 @@ fn databases_named_by_the_environment_are_archived_and_the_risk_of_to_is_reporte
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
     assert_eq!(exec(&["resume", "--skip-git-repo-check", &id, "three"]), id);
-    assert_eq!(said(&rollout(&home, &id)), ["one", "three"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "three"]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_linked_home_stays_linked() {
     assert_eq!(rows(&home), named);
     lab.go_on(&home, &id, "two");
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
-    assert_eq!(said(&rollout(&real, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&real, &id)), ["one", "two"]);
 }
 
 /// Creates the sample home at `home`, with its database in `folder`, which config.toml names.

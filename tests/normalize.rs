@@ -103,7 +103,7 @@ fn text_output_is_aligned_at_80_columns() {
     insta::assert_snapshot!(run, @r#"
 exit 0
 --- stdout
-ACCOUNT                 NAME         STARTED           NEXT AVAILABLE    LOGIN
+ACCOUNT                 DAY IN NAME  STARTED           NEXT AVAILABLE    LOGIN
 drdpsbose023@gmail.com  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  none
 1 record: 1 new, 0 changed, 0 unchanged; 0 files skipped
 --- stderr
@@ -311,7 +311,7 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
         skipped(&document),
         [
             "21APR_a@x.com_auth.json: the month is not in lower case",
-            "auth.json: the login of Codex, not a legacy name",
+            "auth.json: the live login of Codex; save it with: codex-manager profile save NAME",
             "dangling.txt: not a legacy name (21apr_me@x.com_auth.json)",
             "notes.txt: not a legacy name (21apr_me@x.com_auth.json)",
         ]
@@ -350,11 +350,11 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
     let run = env.run(["normalize", "dumps", "--json"]).code(6);
     let document = run.json();
     assert_eq!(document["records"].as_array().expect("records").len(), 1);
-    let told = skipped(&document);
-    assert_eq!(told.len(), 8, "{told:?}");
-    assert!(told.contains(&"1may_d@x.com_auth.json: a broken symbolic link".into()));
-    assert!(told.contains(&"3may_f@x.com_auth.json: a folder".into()));
-    assert!(told.contains(&"4may_p@x.com_auth.json: not a regular file".into()));
+    let context = skipped(&document);
+    assert_eq!(context.len(), 8, "{context:?}");
+    assert!(context.contains(&"1may_d@x.com_auth.json: a broken symbolic link".into()));
+    assert!(context.contains(&"3may_f@x.com_auth.json: a folder".into()));
+    assert!(context.contains(&"4may_p@x.com_auth.json: not a regular file".into()));
     assert!(run.stderr.contains("4may_p@x.com_auth.json"), "{run}");
 }
 
@@ -521,17 +521,17 @@ fn the_year_is_the_current_the_matching_or_the_given_one() {
     dump(&env, "29feb_c@x.com_auth.json", "", "2024-02-22T12:00:00Z");
     dump(&env, "29feb_d@x.com_auth.json", "", "2026-02-22T12:00:00Z");
     let document = normalized(&env, &[]);
-    let told = |document: &Value, name: &str| {
+    let context = |document: &Value, name: &str| {
         let record = record(document, &format!("{name}_auth.json"));
         format!("{} {}", record["legacy_year"], record["validation_status"])
     };
-    assert_eq!(told(&document, "31dec_a@x.com"), "2026 \"match\"");
-    assert_eq!(told(&document, "1jan_b@x.com"), "2027 \"match\"");
-    assert_eq!(told(&document, "29feb_c@x.com"), "2024 \"match\"");
-    assert_eq!(told(&document, "29feb_d@x.com"), "2027 \"mismatch\"");
+    assert_eq!(context(&document, "31dec_a@x.com"), "2026 \"match\"");
+    assert_eq!(context(&document, "1jan_b@x.com"), "2027 \"match\"");
+    assert_eq!(context(&document, "29feb_c@x.com"), "2024 \"match\"");
+    assert_eq!(context(&document, "29feb_d@x.com"), "2027 \"mismatch\"");
     let given = normalized(&env, &["--year", "2027"]);
-    assert_eq!(told(&given, "31dec_a@x.com"), "2027 \"mismatch\"");
-    assert_eq!(told(&given, "1jan_b@x.com"), "2027 \"match\"");
+    assert_eq!(context(&given, "31dec_a@x.com"), "2027 \"mismatch\"");
+    assert_eq!(context(&given, "1jan_b@x.com"), "2027 \"match\"");
 }
 
 #[test]

@@ -736,18 +736,19 @@ fn an_exclude_that_matches_nothing_is_reported() {
             ];
             env.run(all.iter().chain(args)).code(0).stderr
         };
-        let said = with("skill");
+        let printed = with("skill");
         assert!(
-            said.contains(unused) && !said.contains("notes.txt matches"),
-            "{said}"
+            printed.contains(unused) && !printed.contains("notes.txt matches"),
+            "{printed}"
         );
-        let said = with("skills/");
-        assert!(!said.contains("matches nothing"), "{said}");
+        let printed = with("skills/");
+        assert!(!printed.contains("matches nothing"), "{printed}");
     }
     // `restore` names files that the archive lacks.
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
     assert!(
-        run.stderr.contains("nothing in the archive matches skill"),
+        run.stderr
+            .contains("the archive has no file or conversation \"skill\""),
         "{run}"
     );
 }
@@ -762,10 +763,10 @@ fn names_that_differ_only_in_case_are_never_merged() {
     let Err(refused) = restore_archive_onto(&env, &archive, "there", Some(true)) else {
         panic!("two folders became one");
     };
-    let said = refused.to_string();
+    let printed = refused.to_string();
     assert!(
-        said.contains("letter case") && said.to_lowercase().contains("skills/mine"),
-        "{said}"
+        printed.contains("letter case") && printed.to_lowercase().contains("skills/mine"),
+        "{printed}"
     );
     assert!(!env.path("there").exists());
     let there = restore_archive_onto(&env, &archive, "there", Some(false)).expect("restored");

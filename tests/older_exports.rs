@@ -47,8 +47,8 @@ fn import(env: &TestEnv, file: &Path) -> Run {
 }
 
 /// The outcome for the only profile.
-fn outcome(said: &Run) -> Value {
-    said.json()["profiles"][0]["login"].clone()
+fn outcome(output: &Run) -> Value {
+    output.json()["profiles"][0]["login"].clone()
 }
 
 fn kept(env: &TestEnv) -> Option<String> {
@@ -94,8 +94,8 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     };
     let take = || {
         let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
-        let said = there(&[&import[..], &["--json"]].concat()).code(0).json();
-        let mut profiles = said["profiles"].as_array().expect("profiles").iter();
+        let output = there(&[&import[..], &["--json"]].concat()).code(0).json();
+        let mut profiles = output["profiles"].as_array().expect("profiles").iter();
         let bob = profiles.find(|p| p["name"] == "bob").expect("bob");
         bob["login"].clone()
     };
@@ -161,8 +161,8 @@ fn i5_a_moved_login_comes_back_only_with_the_export_that_took_it() {
     // The same login moves to a third machine, where it may be in use.
     let next = export(&other, "next.age");
     let before = other.tree("home/.codex-manager/profiles/work");
-    let said = import(&other, &file).code(0);
-    assert_eq!(outcome(&said), "unclear", "{said}");
+    let output = import(&other, &file).code(0);
+    assert_eq!(outcome(&output), "unclear", "{output}");
     assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
     let refused = other.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
@@ -191,8 +191,8 @@ fn i5_an_undecided_import_keeps_the_local_login() {
     let (_first, file) = exported(&alice(0));
     let other = machine();
     save(&other, &alice(0).family("another"));
-    let said = import(&other, &file).code(0);
-    assert_eq!(outcome(&said), "unclear");
+    let output = import(&other, &file).code(0);
+    assert_eq!(outcome(&output), "unclear");
     assert_eq!(kept(&other), Some(auth_json(&alice(0).family("another"))));
     assert_eq!(history(&other), [auth_json(&alice(0))]);
     let once = other.tree("home/.codex-manager/profiles/work");
@@ -216,8 +216,8 @@ fn i5_facts_about_a_login_survive_the_removal_of_its_profile() {
         let _ = other
             .run([&["profile", "remove", "work"], removal].concat())
             .code(0);
-        let said = import(&other, &file).code(0);
-        assert_eq!(outcome(&said), "older", "{removal:?}");
+        let output = import(&other, &file).code(0);
+        assert_eq!(outcome(&output), "older", "{removal:?}");
         assert_eq!(kept(&other), None);
         assert_eq!(history(&other), [auth_json(&alice(0))]);
         let refused = other.run(["use", "work"]).code(5);
@@ -239,8 +239,8 @@ fn a_live_login_newer_than_the_exported_one_becomes_the_profile() {
     let (_first, file) = exported(&alice(0));
     let other = machine();
     write_auth(&other.codex_home(), &alice(3));
-    let said = import(&other, &file).code(0);
-    assert_eq!(outcome(&said), "older", "{said}");
+    let output = import(&other, &file).code(0);
+    assert_eq!(outcome(&output), "older", "{output}");
     assert_eq!(kept(&other), Some(auth_json(&alice(3))));
     assert_eq!(history(&other), [auth_json(&alice(0))]);
     let live = fs::read_to_string(other.codex_home().join("auth.json"));
@@ -263,9 +263,9 @@ fn a_local_profile_of_a_newer_version_is_skipped_and_reported() {
     let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
     fs::write(&note, newer).expect("write");
     let before = other.tree("home/.codex-manager/profiles/work");
-    let said = import(&other, &file).code(6);
-    assert_eq!(said.json()["left"][0]["name"], "work", "{said}");
-    assert_eq!(said.json()["profiles"][0]["name"], "home", "{said}");
+    let output = import(&other, &file).code(6);
+    assert_eq!(output.json()["left"][0]["name"], "work", "{output}");
+    assert_eq!(output.json()["profiles"][0]["name"], "home", "{output}");
     assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
     let _ = other.run(["use", "home"]).code(0);
 }

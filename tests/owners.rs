@@ -135,8 +135,8 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
         "cli_auth_credentials_store = \"keyring\"\n",
     );
     let output = env.run(["status", "--all"]).code(6);
-    let told = format!("{output}");
-    assert!(told.contains("cli_auth_credentials_store"), "{output}");
+    let context = format!("{output}");
+    assert!(context.contains("cli_auth_credentials_store"), "{output}");
     assert_eq!(shown(&env, "home")["owner"], "profile");
     let note = fs::read_to_string(note_of(&env, "home")).expect("a note");
     assert!(note.contains("\"live\""), "{note}");

@@ -26,7 +26,7 @@ fn pasted_status_text_stands_in_for_codex() {
     alice@example.com (plus, acct-alice)
     5h      [█░░░░░░░░░░░]  12 % used, resets Fri 20 Nov 14:08, in 2 h 8 min
     weekly  [███████████░]  91 % used, resets Mon 23 Nov 07:08, in 2 d 19 h
-    source: status-file, seen Fri 20 Nov 12:00, now
+    source: status-file, recorded Fri 20 Nov 12:00, just now
     --- stderr
     ");
     let entry = entry(&env);
@@ -50,15 +50,18 @@ fn pasted_text_starts_no_probe() {
         &window(41.0, 10_080, "2026-11-24T15:55:00Z"),
     );
     let run = env.run_with_input(["status", "--json", "--status-file", "-"], PASTED);
-    let said = run.code(0).json();
+    let printed = run.code(0).json();
     assert_eq!(
-        (&said["source"], said["windows"].as_array().map(Vec::len)),
+        (
+            &printed["source"],
+            printed["windows"].as_array().map(Vec::len)
+        ),
         (&json!("status-file"), Some(2))
     );
     let args = ["backup", "--json", "--status-file", "-"];
-    let said = env.run_with_input(args, PASTED).code(0).json();
-    assert_eq!(said["status_source"], "status-file");
-    assert_eq!(said["reset_at"], "2026-11-23T07:08:00+00:00");
+    let printed = env.run_with_input(args, PASTED).code(0).json();
+    assert_eq!(printed["status_source"], "status-file");
+    assert_eq!(printed["reset_at"], "2026-11-23T07:08:00+00:00");
     assert_eq!(fake.calls(), [] as [&str; 0]);
 }
 
@@ -105,7 +108,7 @@ fn pasted_text_without_a_quota_is_no_figure() {
         run.stderr.contains("the status text shows no quota"),
         "{run}"
     );
-    assert!(run.stdout.contains("its quota is unknown"), "{run}");
+    assert!(run.stdout.contains("quota unknown"), "{run}");
     let missing = env.run(["status", "--status-file", "absent.txt"]).code(1);
     assert!(
         missing
@@ -140,9 +143,9 @@ fn accounts(env: &TestEnv) -> Vec<Value> {
 fn the_screen_of_a_narrow_terminal_names_the_archive_and_the_end_of_the_cooldown() {
     let env = without_codex();
     let args = ["backup", "--json", "--status-file", "-"];
-    let said = env.run_with_input(args, NARROW).code(0).json();
+    let printed = env.run_with_input(args, NARROW).code(0).json();
     let archive = "2026-11-17-064100-alice@example.com-codex.tar.gz";
-    assert_eq!(said["archive"], archive);
+    assert_eq!(printed["archive"], archive);
     let known = accounts(&env);
     assert_eq!(known[0]["state"], "cooldown");
     assert_eq!(known[0]["next_available_at"], "2026-11-24T06:41:00+00:00");
@@ -197,7 +200,7 @@ fn the_user_may_name_the_account_of_the_text() {
     5h      [█░░░░░░░░░░░]  12 % used, resets Fri 20 Nov 14:08, in 2 h 8 min
     weekly  [████████████] 100 % used, exhausted, resets Tue 24 Nov 06:41, in 3 d 18 h
     available again Tue 24 Nov 06:41, in 3 d 18 h
-    source: status-file, seen Fri 20 Nov 12:00, now
+    source: status-file, recorded Fri 20 Nov 12:00, just now
     --- stderr
     ");
     let known = accounts(&env);

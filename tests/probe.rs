@@ -315,14 +315,14 @@ fn a_token_that_the_server_echoes_is_redacted() {
         .error("account/rateLimits/read", -32603, &message)
         .error("account/read", -32603, &message);
     let report = ask(&fake, LONG);
-    let said = format!(
+    let output = format!(
         "{report:?} {}",
         report.limits.as_ref().expect_err("a failure")
     );
     for secret in &secrets {
-        assert!(!said.contains(secret), "{said}");
+        assert!(!output.contains(secret), "{output}");
     }
-    assert!(said.contains("failed: 503"), "{said}");
+    assert!(output.contains("failed: 503"), "{output}");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn list_and_profile_list_have_the_documented_keys() {
     --- stdout
     PROFILE  ACCOUNT            STATE    QUOTA LEFT
     work     alice@example.com  unknown  no figures yet
-    current  acct-alice
+    live     acct-alice
     --- stderr
     ");
 }
@@ -96,8 +96,8 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
         }
         let output = env.run(["current", "--json"]).code(5).json();
         assert_eq!(output["email"], Value::Null);
-        let told = output["problem"].as_str().expect("a problem").to_owned();
-        assert!(told.contains(problem), "{told}");
+        let context = output["problem"].as_str().expect("a problem").to_owned();
+        assert!(context.contains(problem), "{context}");
     };
     nobody(Some("{}"), "contains no login");
     nobody(Some(""), "empty");

@@ -31,7 +31,7 @@ fn is_clean(what: &str, text: &[u8]) {
     }
 }
 
-fn said(run: &Run) -> Vec<u8> {
+fn printed(run: &Run) -> Vec<u8> {
     format!("{}{}", run.stdout, run.stderr).into_bytes()
 }
 
@@ -138,7 +138,7 @@ fn i4_errors_about_damaged_logins_show_no_token() {
             &["recommend"],
             &["doctor"],
         ] {
-            is_clean(&format!("{args:?}"), &said(&env.run(args)));
+            is_clean(&format!("{args:?}"), &printed(&env.run(args)));
         }
     }
 }

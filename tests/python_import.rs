@@ -325,8 +325,8 @@ fn legacy_records_of_version_1_are_left_to_normalize() {
             {"email":"x@y.com","legacy_auth_filename":"21apr_x@y.com_auth.json"}]}"#,
     );
     let run = import(&env, &[]).code(0);
-    let told = "not copied: records of 1 legacy file in its inventory.json";
-    assert!(run.stderr.contains(told), "{run}");
+    let context = "not copied: records of 1 legacy file in its inventory.json";
+    assert!(run.stderr.contains(context), "{run}");
     let _ = env.run(["list-backups"]).code(0);
 }
 

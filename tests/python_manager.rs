@@ -121,8 +121,8 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
     // What is written into that home later does not disturb it either.
     let _ = env.run(["backup", "--no-status"]).code(0);
     let after = python_files(&env);
-    for (path, told) in &before.0 {
-        assert_eq!(after.0.get(path), Some(told), "{}", path.display());
+    for (path, context) in &before.0 {
+        assert_eq!(after.0.get(path), Some(context), "{}", path.display());
     }
     let kept = fs::read(env.manager_home().join("cooldown.json.python-backup")).expect("kept");
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home/cooldown.json");
@@ -136,13 +136,13 @@ fn the_first_write_says_how_to_go_back_to_it() {
         let args = ["cooldown", "--set", "bob@example.com", "--until", "+1d"];
         env.run(args).code(0).stderr
     };
-    let told = hold();
+    let context = hold();
     for part in [
         "whose commands cooldown and recommend now fail in this folder",
         "to go back, rename the original to cooldown.json",
         "cooldown.json.python-backup",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(context.contains(part), "{context}");
     }
     assert!(!hold().contains("Python"), "the warning is printed once");
 }

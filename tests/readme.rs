@@ -65,7 +65,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "restore latest",
         1,
-        "hint: make the first one: codex-manager backup",
+        "hint: create one with: codex-manager backup",
     ),
     ("normalize ~/old-dumps", 1, "hint: name an existing folder"),
     ("cooldown", 0, "codex-manager profile save"),
@@ -85,7 +85,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "sync init --cloud ~/Dropbox/codex",
         0,
-        "then: codex-manager sync preflight",
+        "check it with: codex-manager sync preflight",
     ),
     (
         "sync run --apply",

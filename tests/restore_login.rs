@@ -2,7 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::injection::{can_inject, killed_at};
-use crate::support::lab::{Lab, rollout, said};
+use crate::support::lab::{Lab, messages, rollout};
 use crate::support::processes;
 use crate::support::profiles::folder;
 use crate::support::sign_in::{
@@ -106,7 +106,7 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
     assert_eq!(skipped.code(0).json()["auth"], "skipped");
     assert_eq!(read_refresh_token(&home), "rt.acct-bob.f1.1");
     lab.go_on(&home, &alices, "by bob");
-    assert_eq!(said(&rollout(&home, &alices)), ["by alice", "by bob"]);
+    assert_eq!(messages(&rollout(&home, &alices)), ["by alice", "by bob"]);
     assert_eq!(lab.shown(&home, &bobs), ["by bob"]);
 
     let done = lab
@@ -126,7 +126,7 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
     );
     lab.go_on(&home, &alices, "by alice again");
     assert_eq!(
-        said(&rollout(&home, &alices)),
+        messages(&rollout(&home, &alices)),
         ["by alice", "by alice again"]
     );
 }

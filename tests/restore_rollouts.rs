@@ -1,6 +1,6 @@
 //! Rollouts in every form that the real Codex writes, restored under its databases.
 
-use crate::support::lab::{Lab, rollout, rollouts, rows, said};
+use crate::support::lab::{Lab, messages, rollout, rollouts, rows};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ fn a_conversation_restored_alone_shows_only_turns_of_its_file() {
         assert_eq!(lab.shown(&home, &id), ["one", "later"]);
         let config = lab.world.tree("home/.codex/config.toml");
         let _ = lab.manager(["restore", "latest", turn, part]).code(0);
-        assert_eq!(said(&rollout(&home, &id)), ["one"]);
+        assert_eq!(messages(&rollout(&home, &id)), ["one"]);
         let shown = lab.shown(&home, &id);
         assert!(!shown.contains(&"later".to_owned()), "{turn}: {shown:?}");
         lab.go_on(&home, &id, "instead");
         assert_eq!(lab.shown(&home, &id), ["one", "instead"], "{turn}");
-        assert_eq!(said(&rollout(&home, &id)), ["one", "instead"], "{turn}");
+        assert_eq!(messages(&rollout(&home, &id)), ["one", "instead"], "{turn}");
         assert_eq!(lab.shown(&home, &other), ["other"], "{turn}");
         assert_eq!(config, lab.world.tree("home/.codex/config.toml"));
         let _ = lab.manager(["restore", "latest", turn, part]).code(0);
@@ -64,7 +64,7 @@ fn a_conversation_archived_since_is_restored_as_one_file() {
     );
     assert_eq!(rows(&home), [(id.clone(), file.clone())]);
     lab.go_on(&home, &id, "instead");
-    assert_eq!(said(&file), ["one", "instead"]);
+    assert_eq!(messages(&file), ["one", "instead"]);
     assert_eq!(lab.shown(&home, &id), ["one", "instead"]);
     assert_eq!(lab.listed(&home), [&*id]);
 }
@@ -93,7 +93,7 @@ fn a_conversation_unarchived_since_is_archived_again() {
     assert_eq!(lab.listed(&home), [""; 0]);
     codex("unarchive");
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
 
     // The same for a restore of this conversation alone: its row in the live database says archived
@@ -123,13 +123,13 @@ fn a_compressed_conversation_is_restored_and_can_be_resumed() {
     let shown = lab.shown(&home, &id);
     assert!(!shown.contains(&"later".to_owned()), "{shown:?}");
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&plain), ["one", "two"]);
+    assert_eq!(messages(&plain), ["one", "two"]);
 
     // Restored alone, it replaces the plain file.
     let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
     assert_eq!(rollouts(&home), [packed.as_path()]);
     lab.go_on(&home, &id, "three");
-    assert_eq!(said(&plain), ["one", "three"]);
+    assert_eq!(messages(&plain), ["one", "three"]);
     assert_eq!(lab.shown(&home, &id), ["one", "three"]);
 
     // Restored with `--to`, where the rows name the plain file.
@@ -137,8 +137,8 @@ fn a_compressed_conversation_is_restored_and_can_be_resumed() {
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     assert_eq!(lab.listed(&clone), [&*id]);
     lab.go_on(&clone, &id, "four");
-    assert_eq!(said(&rollout(&clone, &id)), ["one", "four"]);
-    assert_eq!(said(&plain), ["one", "three"]);
+    assert_eq!(messages(&rollout(&clone, &id)), ["one", "four"]);
+    assert_eq!(messages(&plain), ["one", "three"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_conversation_in_two_files_is_archived_once_and_completely() {
     let _ = lab.back_up();
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     let clone = lab.world.path("clone");
-    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     lab.go_on(&clone, &id, "three");
     assert_eq!(lab.shown(&clone, &id), ["one", "two", "three"]);
 }
@@ -178,7 +178,7 @@ fn a_truncated_line_is_kept_and_the_conversation_can_be_resumed() {
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(fs::read(&file).expect("the rollout"), broken);
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&file), ["one", "two"]);
+    assert_eq!(messages(&file), ["one", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
 }
 
@@ -198,9 +198,9 @@ fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
     lab.go_on(&home, &id, "later");
 
     let _ = lab.manager(["restore", "latest"]).code(0);
-    assert_eq!(said(&rollout(&home, &id)), ["one", "under way"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "under way"]);
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "under way", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "under way", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "under way", "two"]);
 }
 
@@ -213,7 +213,7 @@ fn codex_catches_up_a_conversation_longer_than_its_projection() {
     lab.go_on(&home, &id, "two");
     // The databases of the archive with the longer conversation of the home.
     let _ = lab.manager(["restore", "latest", "--merge"]).code(0);
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(
         lab.shown(&home, &id),
         ["one", "two"],
@@ -221,7 +221,7 @@ fn codex_catches_up_a_conversation_longer_than_its_projection() {
     );
     lab.go_on(&home, &id, "three");
     assert_eq!(lab.shown(&home, &id), ["one", "two", "three"]);
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two", "three"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two", "three"]);
 
     // This happens when the live projection is removed, as it is with `--to`. Here the projection
     // is older than the conversation in the same archive.
@@ -268,10 +268,10 @@ fn a_name_given_by_codex_survives_and_finds_the_conversation() {
     let _ = lab
         .manager(["restore", "latest", "--session", "the plan"])
         .code(0);
-    assert_eq!(said(&rollout(&home, &id)), ["one"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one"]);
     fs::remove_dir_all(&home).expect("lose the home");
     let _ = lab.manager(["restore", "latest"]).code(0);
     let again = there(&["resume", "--skip-git-repo-check", "the plan", "two"]);
     assert_eq!(again, id);
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }

@@ -2,7 +2,7 @@
 //! and its conversations can be resumed.
 
 use crate::support::env::{Tree, assert_same_tree};
-use crate::support::lab::{Lab, open, rollout, rows, said};
+use crate::support::lab::{Lab, messages, open, rollout, rows};
 use crate::support::sign_in::{SignIn, read_refresh_token, signed_in_home, write_auth};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -59,7 +59,7 @@ fn a_lost_home_is_restored_and_its_conversation_can_be_resumed() {
     assert_eq!(mode & 0o777, 0o700);
 
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&file), ["one", "two"]);
+    assert_eq!(messages(&file), ["one", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
     assert_eq!(lab.listed(&home), [id]);
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
@@ -100,7 +100,7 @@ fn a_restore_removes_a_later_turn_and_its_undo_restores_it() {
     both.sort();
     assert_eq!(lab.listed(&home), both);
     lab.go_on(&home, &id, "and on");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "later", "and on"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "later", "and on"]);
     assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
     assert_eq!(lab.shown(&home, &other), ["another conversation"]);
 }
@@ -129,7 +129,7 @@ fn a_second_home_beside_the_original_never_writes_into_it() {
     let clone = lab.world.path("elsewhere/clone");
     let run = lab.manager(["restore", "latest", "--to", "elsewhere/clone", "--json"]);
     let done = run.code(0).json();
-    assert_eq!(done["auth"], "restored", "and said to be history: {done}");
+    assert_eq!(done["auth"], "restored", "{done}");
     assert_eq!(rows(&clone).len(), 2);
     assert_rows_within(&clone);
     assert_eq!(read_refresh_token(&clone), read_refresh_token(&home));
@@ -139,14 +139,14 @@ fn a_second_home_beside_the_original_never_writes_into_it() {
         .expect("below")
         .to_path_buf();
     lab.go_on(&clone, &id, "two");
-    assert_eq!(said(&clone.join(&tail)), ["one", "two"]);
+    assert_eq!(messages(&clone.join(&tail)), ["one", "two"]);
     assert_eq!(lab.shown(&clone, &id), ["one", "two"]);
     assert_same_tree(&original, &lab.world.tree("home/.codex"));
 
     // The original continues independently.
     lab.go_on(&home, &id, "three");
-    assert_eq!(said(&home.join(&tail)), ["one", "three"]);
-    assert_eq!(said(&clone.join(&tail)), ["one", "two"]);
+    assert_eq!(messages(&home.join(&tail)), ["one", "three"]);
+    assert_eq!(messages(&clone.join(&tail)), ["one", "two"]);
     assert_rows_within(&home);
 }
 
@@ -168,7 +168,7 @@ fn a_second_home_works_without_the_original_and_without_a_login() {
     write_auth(&clone, &SignIn::alice());
     assert_eq!(lab.listed(&clone), [&*id]);
     lab.go_on(&clone, &id, "two");
-    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_rows_within(&clone);
     assert!(!home.exists(), "nothing is made where the original was");
 }
@@ -192,7 +192,7 @@ fn an_archive_is_restored_on_another_machine() {
     assert_rows_within(&home);
     assert_eq!(lab.listed(&home), [&*id]);
     lab.go_on(&home, &id, "two");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
     assert!(!lab.home().exists());
     assert!(!lab.world.manager_home().exists());
 
@@ -200,7 +200,7 @@ fn an_archive_is_restored_on_another_machine() {
     let _ = there(&["backup", "--no-status"]).code(0);
     let _ = there(&["restore", "latest"]).code(0);
     lab.go_on(&home, &id, "three");
-    assert_eq!(said(&rollout(&home, &id)), ["one", "two", "three"]);
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "two", "three"]);
     assert!(manager.join("backups").is_dir());
 }
 
@@ -245,14 +245,14 @@ fn one_conversation_or_all_are_merged_into_another_machine() {
     assert_eq!(lab.listed(&home), sorted(&[&id, &second, &own]));
     assert_rows_within(&home);
     assert_eq!(name_of_own().as_deref(), Some("my own"));
-    for (id, said) in [
+    for (id, output) in [
         (&id, &["one", "two"][..]),
         (&second, &["second"]),
         (&own, &["own"]),
     ] {
-        assert_eq!(lab.shown(&home, id), said, "before it goes on");
+        assert_eq!(lab.shown(&home, id), output, "before it goes on");
         lab.go_on(&home, id, "on");
-        assert_eq!(lab.shown(&home, id), [said, &["on"]].concat());
+        assert_eq!(lab.shown(&home, id), [output, &["on"]].concat());
     }
 }
 
@@ -294,13 +294,13 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
             .collect();
         assert!(left.is_empty(), "after {milliseconds} ms: {left:?}");
         assert_rows_within(&home);
-        let state = said(&file);
+        let state = messages(&file);
         if state == old {
             olds += 1;
         } else {
             assert_eq!(state, ["one"], "after {milliseconds} ms");
             let _ = lab.manager(["restore".as_ref(), keep.as_os_str()]).code(0);
-            assert_eq!(said(&file), old);
+            assert_eq!(messages(&file), old);
         }
         assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.1");
     }

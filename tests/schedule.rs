@@ -371,9 +371,9 @@ fn systemd_analyze_accepts_the_units() {
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
             schedule::apply(&plan, place.scheduler).expect("written");
             let files: Vec<_> = plan.into_iter().map(|planned| planned.file.path).collect();
-            let said = verify(&files).expect("it runs");
-            let stderr = String::from_utf8_lossy(&said.stderr);
-            assert!(said.status.success() && stderr.is_empty(), "{stderr}");
+            let printed = verify(&files).expect("it runs");
+            let stderr = String::from_utf8_lossy(&printed.stderr);
+            assert!(printed.status.success() && stderr.is_empty(), "{stderr}");
         }
     }
 }
@@ -440,7 +440,7 @@ fn install_show_and_remove() {
     backup  not active     daily at 03:30  -
     status  not installed  -               -
     --- stderr
-    hint: codex-manager schedule install backup --daily 03:30 --enable
+    update and activate it: codex-manager schedule install backup --daily 03:30 --enable
     ");
     let _ = env
         .run([
@@ -523,8 +523,8 @@ fn sync_is_a_dry_run_unless_installed_with_apply() {
     assert_eq!(shown["jobs"][0]["enabled"], false);
     // Another PATH in the current shell does not matter.
     let mut elsewhere = env.command(["schedule", "show", "sync", "--json"]);
-    let said = elsewhere.env("PATH", "/bin").output().unwrap();
-    let shown: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    let printed = elsewhere.env("PATH", "/bin").output().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
     // With another home the job is out of date.
     let other = env.path("other").into_os_string().into_string().unwrap();
@@ -536,14 +536,17 @@ fn sync_is_a_dry_run_unless_installed_with_apply() {
 fn installing_sync_without_a_configuration_warns() {
     let env = world();
     let args = ["schedule", "install", "sync", "--every", "1h"];
-    let said = env.run(args).code(0);
-    assert!(said.stderr.contains("exit code 4"), "{said}");
-    assert!(said.stderr.contains("codex-manager sync init"), "{said}");
+    let printed = env.run(args).code(0);
+    assert!(printed.stderr.contains("exit code 4"), "{printed}");
+    assert!(
+        printed.stderr.contains("codex-manager sync init"),
+        "{printed}"
+    );
     let cloud = env.path("cloud").into_os_string().into_string().unwrap();
     std::fs::create_dir(&cloud).unwrap();
     let _ = env.run(["sync", "init", "--cloud", &cloud]).code(0);
-    let said = env.run(args).code(0);
-    assert!(!said.stderr.contains("exit code 4"), "{said}");
+    let printed = env.run(args).code(0);
+    assert!(!printed.stderr.contains("exit code 4"), "{printed}");
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Story {
     }
 
     /// Returns the details that help to understand a failure.
-    fn told(&self) -> String {
+    fn context(&self) -> String {
         let mut text = format!("seed {}\n", self.seed);
         for step in &self.steps {
             let _ = writeln!(text, "  {step}");
@@ -187,11 +187,11 @@ impl Story {
         }
         let home = self.lab.home();
         let began = Instant::now();
-        let said = self.lab.codex.exec(&home, &self.lab.backend, &["hello"]);
+        let printed = self.lab.codex.exec(&home, &self.lab.backend, &["hello"]);
         let took = began.elapsed();
         self.steps
-            .push(format!("exec: {} in {took:?}", said.status));
-        assert!(said.status.success(), "Codex failed\n{said}");
+            .push(format!("exec: {} in {took:?}", printed.status));
+        assert!(printed.status.success(), "Codex failed\n{printed}");
     }
 
     /// Launches Codex, isolated or not, or resumes an earlier conversation. A Codex that a killed command
@@ -314,7 +314,7 @@ impl Story {
 impl Drop for Story {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("{}", self.told());
+            println!("{}", self.context());
         }
     }
 }

@@ -34,18 +34,18 @@ fn world() -> TestEnv {
     env
 }
 
-/// Puts a script in the place of the program that tells a pipe of each `told` command, then goes on
-/// as the program.
-fn report_to(env: &TestEnv, told: &str) {
+/// Replaces the program by a script that writes the arguments of each `command` to a pipe, and then
+/// runs the program.
+fn report_to(env: &TestEnv, command: &str) {
     std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
     let made = Command::new("mkfifo")
-        .arg(env.path("told"))
+        .arg(env.path("context"))
         .status()
         .unwrap();
     assert!(made.success());
     let script = format!(
-        "#!/bin/sh\ncase \"$1\" in {told}) echo \"$*\" > '{}';; esac\nexec '{}' \"$@\"\n",
-        env.path("told").display(),
+        "#!/bin/sh\ncase \"$1\" in {command}) echo \"$*\" > '{}';; esac\nexec '{}' \"$@\"\n",
+        env.path("context").display(),
         env!("CARGO_BIN_EXE_codex-manager")
     );
     write_program(&env.path("bin/codex-manager"), &script);
@@ -54,13 +54,13 @@ fn report_to(env: &TestEnv, told: &str) {
 /// Starts a process that waits for the next message of the script, with a time limit.
 fn wait_for_message(env: &TestEnv) -> std::process::Child {
     let mut listener = shell(env, "timeout");
-    listener.args(["60", "cat"]).arg(env.path("told"));
+    listener.args(["60", "cat"]).arg(env.path("context"));
     listener.stdout(Stdio::piped()).spawn().expect("listen")
 }
 
 fn text(listener: std::process::Child) -> String {
-    let said = listener.wait_with_output().expect("wait");
-    String::from_utf8(said.stdout).expect("text")
+    let printed = listener.wait_with_output().expect("wait");
+    String::from_utf8(printed.stdout).expect("text")
 }
 
 /// A program in the environment of the world.
@@ -74,7 +74,7 @@ fn shell(env: &TestEnv, name: &str) -> Command {
 }
 
 #[track_caller]
-fn said(output: Output) -> String {
+fn printed(output: Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && stderr.is_empty(),
@@ -105,7 +105,7 @@ fn bash_shows_the_account_and_refreshes_in_the_background() {
     let listener = wait_for_message(&env);
     let mut bash = shell(&env, "bash");
     bash.args(["--noprofile", "--norc", "-c", BASH]);
-    let shown = said(bash.output().expect("bash"));
+    let shown = printed(bash.output().expect("bash"));
     // Twice loaded is once loaded; the code of the last command stays; no account, no brackets.
     assert_eq!(shown, "[alice@example.com%] $ |1|$ |");
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
@@ -122,14 +122,14 @@ fn a_settings_file_that_is_read_again_keeps_the_account_in_the_prompt() {
     let mut bash = shell(&env, "bash");
     bash.args(["--noprofile", "--norc", "-uc", &(settings + show)]);
     assert_eq!(
-        said(bash.output().expect("bash")),
+        printed(bash.output().expect("bash")),
         "[alice@example.com%] $ |_codex_manager_prompt"
     );
     // A script that reads the file has no prompt, and stays so.
     let mut bash = shell(&env, "bash");
     let settings = once("bash", "unset PS1") + "echo \"${PS1-none}\"";
     bash.args(["--noprofile", "--norc", "-uc", &settings]);
-    assert_eq!(said(bash.output().expect("bash")), "none\n");
+    assert_eq!(printed(bash.output().expect("bash")), "none\n");
     if !has("zsh") {
         return;
     }
@@ -139,7 +139,7 @@ fn a_settings_file_that_is_read_again_keeps_the_account_in_the_prompt() {
     let mut zsh = shell(&env, "zsh");
     zsh.args(["-fuc", &(settings + show)]);
     assert_eq!(
-        said(zsh.output().expect("zsh")),
+        printed(zsh.output().expect("zsh")),
         "[alice@example.com%] $ |1"
     );
 }
@@ -164,7 +164,7 @@ fn zsh_shows_the_account_and_refreshes_in_the_background() {
     report_to(&env, "status");
     let listener = wait_for_message(&env);
     let mut zsh = shell(&env, "zsh");
-    let shown = said(zsh.args(["-f", "-c", ZSH]).output().expect("zsh"));
+    let shown = printed(zsh.args(["-f", "-c", ZSH]).output().expect("zsh"));
     assert_eq!(shown, "[alice@example.com%] $ |$ |");
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
@@ -188,7 +188,7 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
     report_to(&env, "status");
     let listener = wait_for_message(&env);
     let mut fish = shell(&env, "fish");
-    let shown = said(
+    let shown = printed(
         fish.args(["--no-config", "-c", FISH])
             .output()
             .expect("fish"),
@@ -212,7 +212,7 @@ fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
     for option in ["status-right", "status-right-length", "@codex_manager"] {
         tmux.args([";", "show-options", "-gv", option]);
     }
-    let options = said(tmux.output().expect("tmux"));
+    let options = printed(tmux.output().expect("tmux"));
     let options: Vec<_> = options.lines().collect();
     let [right, length, shown] = options[..] else {
         panic!("{options:?}");
@@ -223,7 +223,7 @@ fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
     let (_, job) = shown.split_once("#(").expect("a job");
     let job = job.strip_suffix(')').expect("the end of the job");
     let mut sh = shell(&env, "sh");
-    let shown = said(sh.args(["-c", job]).output().expect("sh"));
+    let shown = printed(sh.args(["-c", job]).output().expect("sh"));
     assert_eq!(shown, "alice@example.com \"it's\" $x\n");
 }
 
@@ -239,7 +239,7 @@ fn starship_is_given_a_module_that_is_toml() {
         .as_str()
         .expect("a command");
     let mut sh = shell(&env, "sh");
-    let shown = said(sh.args(["-c", command]).output().expect("sh"));
+    let shown = printed(sh.args(["-c", command]).output().expect("sh"));
     assert_eq!(shown, "alice@example.com \"it's\" \\\n");
 }
 
@@ -311,7 +311,7 @@ fn bash_completes_accounts_archives_and_settings() {
     let output = bash
         .args(["--noprofile", "--norc", "-c", COMPLETE_BASH])
         .output();
-    insta::assert_snapshot!(said(output.expect("bash")), @r"
+    insta::assert_snapshot!(printed(output.expect("bash")), @r"
     alice@example.com
     latest
     2026-11-20-120000-alice@example.com
@@ -334,7 +334,7 @@ fn fish_completes_accounts_archives_and_settings() {
 complete -C 'codex-manager list-backups --account ali'
 complete -C 'codex-manager verify 2026'";
     let mut fish = shell(&env, "fish");
-    let shown = said(
+    let shown = printed(
         fish.args(["--no-config", "-c", script])
             .output()
             .expect("fish"),
@@ -356,7 +356,7 @@ source <(codex-manager completions zsh)
 print -- ${_comps[codex-manager]}
 _CLAP_COMPLETE_INDEX=3 CODEX_MANAGER_COMPLETE=zsh codex-manager -- codex-manager list-backups --account ali";
     let mut zsh = shell(&env, "zsh");
-    let shown = said(zsh.args(["-f", "-c", script]).output().expect("zsh"));
+    let shown = printed(zsh.args(["-f", "-c", script]).output().expect("zsh"));
     insta::assert_snapshot!(shown, @r"
     _clap_dynamic_completer_codex_manager
     alice@example.com
@@ -498,7 +498,7 @@ fn the_wrapped_codex_keeps_completion_and_an_alias_of_its_name() {
         }
         let env = wrapped(name);
         let output = shell(&env, name).args(args).arg(script).output();
-        assert_eq!(said(output.expect("the shell")), shown, "{name}");
+        assert_eq!(printed(output.expect("the shell")), shown, "{name}");
         let call = ["launch", "--if-folder", "--", "--yolo", "1"];
         assert_eq!(calls(&env, "codex-manager"), [call], "{name}");
     }

@@ -361,7 +361,7 @@ fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     assert!(is_named(pid) || is_named(codex.pid()), "{named}");
     let limit = Duration::from_secs(60);
     assert!(processes::wait_for_end(&[codex.pid()], limit).is_empty());
-    assert!(processes::alive(pid), "it is not told to end");
+    assert!(processes::alive(pid), "no signal was sent");
     processes::signal("KILL", pid);
     assert!(processes::wait_for_end(&[pid], Duration::from_secs(20)).is_empty());
     drop(tool);

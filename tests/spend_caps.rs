@@ -14,8 +14,8 @@ fn rfc3339(unix_seconds: i64) -> String {
 }
 
 fn only_account(run: &Run) -> Value {
-    let said = run.json();
-    let accounts = said["accounts"].as_array().expect("accounts");
+    let output = run.json();
+    let accounts = output["accounts"].as_array().expect("accounts");
     assert_eq!(accounts.len(), 1, "{run}");
     accounts[0].clone()
 }
@@ -34,9 +34,9 @@ fn all_commands_show_an_account_at_its_spend_limit_in_cooldown() {
     let _ = lab.manager(["profile", "save", "work"]).code(0);
     let cap = json!({"kind": "spend-limit", "resets_at": rfc3339(reset)});
 
-    let said = lab.manager(["status", "--json"]).code(0).json();
-    assert_eq!(said["spend_cap"], cap);
-    assert_eq!(said["next_available_at"], rfc3339(reset));
+    let output = lab.manager(["status", "--json"]).code(0).json();
+    assert_eq!(output["spend_cap"], cap);
+    assert_eq!(output["next_available_at"], rfc3339(reset));
     let text = lab.manager(["status"]).code(0).stdout;
     assert!(text.contains("\nspend limit reached, resets "), "{text}");
     assert!(text.contains("\navailable again "), "{text}");
@@ -51,8 +51,8 @@ fn all_commands_show_an_account_at_its_spend_limit_in_cooldown() {
     let current = lab.manager(["current", "--json"]).code(0).json();
     assert_eq!(current["spend_cap"], cap);
     let _ = lab.manager(["recommend", "--ready-only"]).code(5);
-    let said = lab.manager(["recommend", "--json"]).code(0).json();
-    let reason = said["recommended"]["reason"].as_str().expect("a reason");
+    let output = lab.manager(["recommend", "--json"]).code(0).json();
+    let reason = output["recommended"]["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("spend limit reached until "), "{reason}");
 
     // Offline the cap is remembered, although no window is exhausted.
@@ -61,8 +61,8 @@ fn all_commands_show_an_account_at_its_spend_limit_in_cooldown() {
         alice.set(|alice| alice.usage_status = status);
     };
     fail(Some(503));
-    let said = lab.manager(["status", "--json"]).code(6).json();
-    assert_eq!(said["spend_cap"], cap);
+    let output = lab.manager(["status", "--json"]).code(6).json();
+    assert_eq!(output["spend_cap"], cap);
     fail(None);
 
     // The administrator raises the limit.
@@ -100,10 +100,10 @@ fn a_cap_without_a_reset_has_no_known_end() {
             });
             alice.reached_type = reached_type;
         });
-        let said = lab.manager(["status", "--json"]).code(0).json();
+        let output = lab.manager(["status", "--json"]).code(0).json();
         let cap = json!({"kind": kind, "resets_at": null});
-        assert_eq!(said["spend_cap"], cap, "{reached_type:?}");
-        assert_eq!(said["next_available_at"], Value::Null);
+        assert_eq!(output["spend_cap"], cap, "{reached_type:?}");
+        assert_eq!(output["next_available_at"], Value::Null);
         let account = only_account(&lab.manager(["cooldown", "--json"]).code(0));
         assert_eq!(account["state"], "cooldown");
         assert_eq!(account["next_available_at"], Value::Null);
@@ -138,9 +138,9 @@ fn a_reached_window_of_an_old_server_counts() {
     let (env, _fake) = with_old_server(&json!({
         "primary": weekly, "rateLimitReachedType": "rate_limit_reached",
     }));
-    let said = env.run(["status", "--json"]).code(0).json();
-    assert_eq!(said["next_available_at"], "2026-11-24T15:55:00+00:00");
-    assert_eq!(said["spend_cap"], Value::Null);
+    let output = env.run(["status", "--json"]).code(0).json();
+    assert_eq!(output["next_available_at"], "2026-11-24T15:55:00+00:00");
+    assert_eq!(output["spend_cap"], Value::Null);
     let account = only_account(&env.run(["cooldown", "--json"]).code(0));
     assert_eq!(account["state"], "cooldown");
 }
@@ -167,9 +167,9 @@ fn a_cap_of_another_limit_is_ignored() {
     answer["rateLimitsByLimitId"]["codex_other"] =
         json!({"limitId": "codex_other", "spendControlReached": true});
     let (env, _fake) = with_server(&answer);
-    let said = env.run(["status", "--json"]).code(0).json();
-    assert_eq!(said["spend_cap"], Value::Null);
-    assert_eq!(said["next_available_at"], Value::Null);
+    let output = env.run(["status", "--json"]).code(0).json();
+    assert_eq!(output["spend_cap"], Value::Null);
+    assert_eq!(output["next_available_at"], Value::Null);
 }
 
 #[test]
@@ -195,12 +195,12 @@ fn documents_with_and_without_caps_round_trip() {
     exit 0
     --- stdout
     ACCOUNT      STATE                QUOTA LEFT             WHEN
-    free@x.com   ready                weekly ███████░  88 %  start Sat 14 Nov 12:00
+    free@x.com   ready                weekly ███████░  88 %  from  Sat 14 Nov 12:00
                                       live, 1 h ago
     limit@x.com  cooldown             weekly ███████░  88 %  next  Tue 1 Dec 00:00
-                 in 10 d 12 h         live, 1 h ago          start Sat 14 Nov 12:00
+                 in 10 d 12 h         live, 1 h ago          from  Sat 14 Nov 12:00
                  spend limit reached
-    credits@x.c  cooldown             weekly ███████░  88 %  start Sat 14 Nov 12:00
+    credits@x.c  cooldown             weekly ███████░  88 %  from  Sat 14 Nov 12:00
     om           credits used up      live, 1 h ago
                  no reset known
     --- stderr
@@ -212,7 +212,7 @@ fn documents_with_and_without_caps_round_trip() {
     free@x.com     ───────┤························································
     limit@x.com    ████████████████████████████████████████████████████████████████
     credits@x.com  ████████████████████████████████████████████████████████████████
-                   █ cooldown  ─ window open  ┤ reset  · free  ? unknown
+                   █ cooldown  ─ weekly window running  ┤ reset  · ready  ? unknown
     --- stderr
     ");
     insta::assert_snapshot!(env.run(["recommend", "--explain"]).code(0), @"

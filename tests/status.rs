@@ -303,7 +303,7 @@ fn offline_status_shows_the_newest_figure_with_its_age() {
         assert_eq!(output[key], seen[key], "{key}");
     }
     let text = env.run(["status"]).code(6);
-    assert!(text.stdout.contains("source: live, seen "), "{text}");
+    assert!(text.stdout.contains("source: live, recorded "), "{text}");
     assert!(
         text.stderr.starts_with("warning: no live figures: "),
         "{text}"
@@ -475,7 +475,7 @@ fn each_window_is_a_bar_with_reset_and_source() {
     weekly          [███████████░]  91 % used, resets Tue 24 Nov 21:25, in 4 d 3 h
     codex_other 1d  [░░░░░░░░░░░░] 0.5 % used, resets Fri 20 Nov 18:00, in 30 min
     available again Fri 20 Nov 21:25, in 3 h 55 min
-    source: live, seen Fri 20 Nov 17:30, now
+    source: live, recorded Fri 20 Nov 17:30, just now
     --- stderr
     ");
 }
@@ -497,17 +497,17 @@ fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    5h              [░░░░░░░░░░░░]  free again, was 100 % used, reset Fri 20 Nov 15:55, 1 h 5 min ago
+    5h              [░░░░░░░░░░░░]  reset Fri 20 Nov 15:55, 1 h 5 min ago, was 100 % used
     weekly          [███████████░]  91 % used, resets Tue 24 Nov 15:55, in 3 d 22 h
-    codex_other 1d  [░░░░░░░░░░░░]  free again, was 0.5 % used, reset Fri 20 Nov 12:30, 4 h 30 min ago
-    source: live, seen Fri 20 Nov 12:00, 5 h ago
+    codex_other 1d  [░░░░░░░░░░░░]  reset Fri 20 Nov 12:30, 4 h 30 min ago, was 0.5 % used
+    source: live, recorded Fri 20 Nov 12:00, 5 h ago
     --- stderr
     warning: no live figures: cannot reach the server: error sending request for url (x)
     hint: try again later, or use pasted /status text: --status-file FILE
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
     let run = env.run(["status"]).code(6);
-    assert!(run.stdout.ends_with("\nits quota is unknown\n"), "{run}");
+    assert!(run.stdout.ends_with("\nquota unknown\n"), "{run}");
 }
 
 #[test]
@@ -517,7 +517,7 @@ fn without_codex_recorded_figures_are_shown() {
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    its quota is unknown
+    quota unknown
     --- stderr
     warning: no live figures: not found on PATH: codex
     hint: install Codex, or name it with --codex-bin FILE
@@ -533,8 +533,8 @@ fn an_invalid_login_is_reported_and_unchanged() {
     insta::assert_snapshot!(run, @"
     exit 6
     --- stdout
-    no account
-    its quota is unknown
+    the live account is unknown
+    quota unknown
     --- stderr
     warning: no live figures: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
     hint: sign in again with codex login

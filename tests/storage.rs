@@ -95,8 +95,7 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     ");
     let hints = env.run(["storage"]).code(0).stderr;
     insta::assert_snapshot!(hints, @r"
-
-    Codex recreates these files; remove them with Codex closed:
+    Codex recreates these files; delete them with Codex closed:
       rm -rf [ROOT]/home/.codex/packages   # packages, 9.0 MB
       sqlite3 [ROOT]/home/.codex/state_5.sqlite VACUUM   # databases, 200.7 kB
       rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp   # caches, 70.0 kB

@@ -259,7 +259,7 @@ fn links_in_the_cloud_folder_are_not_followed() {
     link(&outside, "skills");
     link(&secret, "AGENTS.md");
     let run = pair.run("a", &["run", "--apply"]).code(6);
-    let message = "left alone: skills: a link is not followed";
+    let message = "not synced: skills: a link is not followed";
     assert!(run.stderr.contains(message), "{run}");
     pair.apply("b");
     assert!(!pair.home("b").join("AGENTS.md").exists());

@@ -106,11 +106,11 @@ fn a_file_removed_during_a_run_is_reported_with_the_reason() {
             assert!(log.contains("INJECTED"), "{label}");
             assert_eq!(output.status.code(), Some(6), "{label}");
             assert!(!stderr.contains("os error"), "{label}");
-            let said = stderr
+            let printed = stderr
                 .lines()
                 .find(|line| line.contains(path))
                 .expect(&label);
-            assert!(said.contains("removed"), "{label}");
+            assert!(printed.contains("removed"), "{label}");
             // The rest is synced.
             assert_eq!(pair.text("cloud", "skills/other/SKILL.md"), "other");
             assert_eq!(actions(&pair.apply("b")).len(), 1, "{label}");

@@ -5,7 +5,7 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use crate::support::lab::{Lab, rollout, rollouts, rows, said};
+use crate::support::lab::{Lab, messages, rollout, rollouts, rows};
 use crate::support::sign_in::{SignIn, signed_in_home};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ fn a_conversation_continues_on_both_machines() {
     two.sync("a");
     lab.go_on(&a, &id, "three");
     assert_eq!(lab.shown(&a, &id), ["one", "two", "three"]);
-    assert_eq!(said(&rollout(&a, &id)), ["one", "two", "three"]);
+    assert_eq!(messages(&rollout(&a, &id)), ["one", "two", "three"]);
     two.sync("a");
     two.sync("b");
     assert_eq!(
@@ -196,7 +196,7 @@ fn keep_both_makes_two_conversations() {
     two.sync("a");
     for home in [&a, b] {
         lab.go_on(home, &new, "further");
-        assert_eq!(said(&rollout(home, &new)), ["one", "on b", "further"]);
+        assert_eq!(messages(&rollout(home, &new)), ["one", "on b", "further"]);
         assert!(lab.listed(home).contains(&new));
     }
 }
@@ -237,8 +237,8 @@ fn in_a_mapped_folder_codex_finds_conversations_by_id_and_with_all() {
         command.args(["exec", "resume", "--skip-git-repo-check"]);
         command.args(which).arg("go on").current_dir(&to);
         let done = command.output().expect("codex starts");
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        said.contains(&format!("session id: {id}"))
+        let messages = String::from_utf8_lossy(&done.stderr).into_owned();
+        messages.contains(&format!("session id: {id}"))
     };
     // Codex uses the folder stored in the conversation (0.169).
     assert!(!resumed(&["--last"]));

@@ -112,10 +112,7 @@ fn a_conflict_stops_the_run_only_with_manual_abort() {
         done.sort();
         done.reverse();
         assert_eq!(done, expected);
-        assert!(
-            run.stderr.contains("left as they are on both sides"),
-            "{run}"
-        );
+        assert!(run.stderr.contains("unchanged on both sides"), "{run}");
         assert_eq!(pair.text("cloud", SKILL), "new");
         // It is reported until it is decided, and synced after that.
         let json = pair.run("b", &["run", "--apply", "--json"]).code(2).json();

@@ -363,8 +363,8 @@ fn files_named_like_client_scratch_files_are_reported() {
         assert_eq!(paths, named);
         assert_eq!(json["summary"]["left_out"], 7);
     }
-    let expected_message = "left out: skills/mine/notes.part: ";
-    for (args, is_told) in [
+    let expected_message = "excluded: skills/mine/notes.part: ";
+    for (args, is_reported) in [
         (&["run", "--apply"][..], false),
         (&["-v", "run", "--apply"], true),
         (&["plan"], true),
@@ -372,22 +372,22 @@ fn files_named_like_client_scratch_files_are_reported() {
         let run = pair.run("a", args).code(0);
         assert_eq!(
             run.stderr.contains(expected_message),
-            is_told,
+            is_reported,
             "{args:?}: {run}"
         );
     }
     pair.put("a", "skills/mine/more.part", "mine");
-    for is_told in [true, false] {
+    for is_reported in [true, false] {
         let run = pair.run("a", &["run", "--apply"]).code(0);
-        assert_eq!(run.stderr.contains(expected_message), is_told, "{run}");
+        assert_eq!(run.stderr.contains(expected_message), is_reported, "{run}");
     }
     fs::remove_file(pair.home("a").join("skills/mine/more.part")).unwrap();
     for n in 0..9 {
         pair.put("a", &format!("skills/mine/{n}.part"), "mine");
     }
     let run = pair.run("a", &["plan"]).code(0);
-    assert_eq!(run.stderr.matches("left out: ").count(), 11, "{run}");
-    assert!(run.stderr.contains("left out: 6 more"), "{run}");
+    assert_eq!(run.stderr.matches("excluded: ").count(), 11, "{run}");
+    assert!(run.stderr.contains("excluded: 6 more"), "{run}");
 }
 
 #[test]

@@ -289,8 +289,8 @@ fn an_unmounted_cloud_folder_is_not_restored_to() {
         let run = pair
             .run("b", &["restore", "--target", "cloud", mode])
             .code(5);
-        assert!(run.stderr.contains("looks not mounted"), "{run}");
-        assert!(run.stderr.contains("sync run --refill"), "{run}");
+        assert!(run.stderr.contains("seems unmounted"), "{run}");
+        assert!(run.stderr.contains("sync run --apply --refill"), "{run}");
     }
     assert_same_tree(&before, &pair.tree());
     let _ = pair.run("b", &["run", "--apply", "--refill"]).code(0);

@@ -56,8 +56,8 @@ fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
         pair.put("b", "history.jsonl", "{\"ts\":1,\"text\":\"of b\"}\n");
         // A conversation that mentions tokens is no login.
         let talk = "archived_sessions/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b456.jsonl";
-        let said = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
-        pair.put(side, talk, &said);
+        let output = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
+        pair.put(side, talk, &output);
         for name in ["a", "b", "a"] {
             let run = pair.run(name, &["run", "--apply", "--json"]);
             let other = if side == "a" {
@@ -74,7 +74,7 @@ fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
                 }
             }
         }
-        assert_eq!(pair.text("b", talk), said);
+        assert_eq!(pair.text("b", talk), output);
     }
 }
 
@@ -372,10 +372,10 @@ fn control_characters_in_remote_names_are_not_printed() {
     pair.put("cloud", fork, "x");
     for args in [&["plan"][..], &["run", "--apply"], &["resolve"]] {
         let run = pair.run("a", args).code(0);
-        let said = format!("{}{}", run.stdout, run.stderr);
+        let output = format!("{}{}", run.stdout, run.stderr);
         assert!(
-            !said.contains('\u{1b}') && !said.contains("\nerror"),
-            "{said}"
+            !output.contains('\u{1b}') && !output.contains("\nerror"),
+            "{output}"
         );
     }
     assert!(!pair.home("a").join("skills").exists());

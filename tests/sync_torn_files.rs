@@ -149,8 +149,8 @@ fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
     }
     at(&word, 1_795_000_000);
     let checks = pair.run("c", &["preflight"]).code(0);
-    for said in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
-        assert!(checks.stdout.contains(said), "{said}: {checks}");
+    for output in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
+        assert!(checks.stdout.contains(output), "{output}: {checks}");
     }
     for _ in 0..2 {
         pair.apply("b");

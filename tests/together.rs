@@ -18,8 +18,8 @@ fn start(env: &TestEnv, args: &[&str]) -> Child {
 /// Returns the exit code and standard error.
 fn end(child: Child) -> (i32, String) {
     let output = child.wait_with_output().expect("wait");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap_or(-1), said)
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), printed)
 }
 
 #[test]
@@ -30,8 +30,8 @@ fn i10_eight_backups_at_once_are_eight_archives() {
         .map(|_| start(&env, &["backup", "--no-status"]))
         .collect();
     for child in children {
-        let (code, said) = end(child);
-        assert_eq!(code, 0, "{said}");
+        let (code, printed) = end(child);
+        assert_eq!(code, 0, "{printed}");
     }
     let list = env.run(["list-backups", "--json"]).code(0).json();
     let rows = list["backups"].as_array().expect("list");
@@ -62,8 +62,8 @@ fn i10_eight_accounts_at_once_are_all_known() {
         .map(|home| start(&env, &["backup", "--no-status", "--codex-home", home]))
         .collect();
     for child in children {
-        let (code, said) = end(child);
-        assert_eq!(code, 0, "{said}");
+        let (code, printed) = end(child);
+        assert_eq!(code, 0, "{printed}");
     }
     let known = env.run(["cooldown", "--json"]).code(0).json();
     assert_eq!(
@@ -104,12 +104,12 @@ fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
     until_at_work(&env);
     // Held where it is: on a busy machine it could be done before the other one looks.
     processes::signal("STOP", first.id());
-    let (code, said) = end(start(&env, &["restore", &archive]));
+    let (code, printed) = end(start(&env, &["restore", &archive]));
     processes::signal("CONT", first.id());
-    assert_eq!(code, 1, "{said}");
-    assert!(said.contains("another restore is running"), "{said}");
-    let (code, said) = end(first);
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(code, 1, "{printed}");
+    assert!(printed.contains("another restore is running"), "{printed}");
+    let (code, printed) = end(first);
+    assert_eq!(code, 0, "{printed}");
     assert_eq!(
         std::fs::read_to_string(env.codex_home().join("AGENTS.md")).expect("read"),
         "be brief\n"
@@ -126,11 +126,11 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
         let restore = start(&env, &["restore", &archive, "--no-safety-backup"]);
         std::thread::sleep(Duration::from_millis(i * 30));
         let run = env.run(["backup", "--no-status", "--json"]);
-        let (code, said) = end(restore);
+        let (code, printed) = end(restore);
         // Whoever reads the home holds it.
         assert!(
-            code == 0 || (code == 3 && said.contains("codex-manager")),
-            "{said}"
+            code == 0 || (code == 3 && printed.contains("codex-manager")),
+            "{printed}"
         );
         let after = env.tree("home/.codex");
         if run.code != 0 {

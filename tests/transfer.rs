@@ -79,11 +79,11 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
     let env = env_with_profiles();
     let key = key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
-    let said = export(&env, &args).code(0);
-    let view = said.json();
+    let printed = export(&env, &args).code(0);
+    let view = printed.json();
     assert_eq!(view["encrypted"], "recipient");
     let moved: Vec<_> = view["logins"].as_array().expect("logins").iter().collect();
-    assert_eq!(moved.len(), 2, "{said}");
+    assert_eq!(moved.len(), 2, "{printed}");
     let file = env.path("out.age");
     assert_eq!(
         file.metadata().expect("there").permissions().mode() & 0o777,
@@ -92,7 +92,7 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
     let bytes = fs::read(&file).expect("read");
     for secret in [alice(0).refresh_token(), bob().refresh_token()] {
         assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
-        assert!(!format!("{said}").contains(&secret));
+        assert!(!format!("{printed}").contains(&secret));
     }
     for name in ["work", "home"] {
         assert_eq!(owner(&env, name), "moved");
@@ -110,8 +110,8 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
     );
 
     let other = other_machine(&env);
-    let said = import(&other, &file, &["--identity", "key.txt"]).code(0);
-    assert!(!format!("{said}").contains(&alice(0).refresh_token()));
+    let printed = import(&other, &file, &["--identity", "key.txt"]).code(0);
+    assert!(!format!("{printed}").contains(&alice(0).refresh_token()));
     assert_eq!(kept(&other, "work"), Some(auth_json(&alice(0))));
     assert_eq!(owner(&other, "home"), "profile");
     let _ = other.run(["use", "work"]).code(0);
@@ -132,18 +132,20 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
 fn a_live_login_is_not_exported_and_is_reported() {
     let env = env_with_profiles();
     let _ = env.run(["use", "work"]).code(0);
-    let said = export(
+    let printed = export(
         &env,
         &["out.age", "--with-logins", "--passphrase-file", "pass"],
     )
     .code(6);
-    let view = said.json();
+    let view = printed.json();
     let left = view["left"].as_array().expect("left");
-    assert_eq!(left.len(), 1, "{said}");
+    assert_eq!(left.len(), 1, "{printed}");
     assert_eq!(left[0]["name"], "work");
     assert!(
-        said.stderr.contains("signed in in [ROOT]/home/.codex"),
-        "{said}"
+        printed
+            .stderr
+            .contains("the live account of [ROOT]/home/.codex"),
+        "{printed}"
     );
     assert_eq!(owner(&env, "work"), "live");
     assert_eq!(owner(&env, "home"), "moved");
@@ -244,8 +246,8 @@ fn i9_a_second_import_changes_nothing_and_newer_data_stays() {
     write_auth(&other.codex_home(), &alice(3));
     let _ = other.run(["profile", "save", "work"]).code(0);
     write_auth(&other.codex_home(), &carol());
-    let work = |said: &Value| {
-        let mut profiles = said["profiles"].as_array().expect("profiles").iter();
+    let work = |printed: &Value| {
+        let mut profiles = printed["profiles"].as_array().expect("profiles").iter();
         profiles.find(|p| p["name"] == "work").expect("work")["login"].clone()
     };
     assert_eq!(work(&take(&[])), "older");
@@ -281,11 +283,11 @@ fn conflicting_names_get_a_number_and_archives_are_never_overwritten() {
     let place = format!("home/.codex-manager/backups/{name}");
     other.write(&place, "mine");
     other.write("home/.codex-manager/config.toml", "timezone = \"UTC\"\n");
-    let said = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
-    let view = said.json();
+    let printed = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    let view = printed.json();
     let profiles = view["profiles"].as_array().expect("profiles");
     let work = profiles.iter().find(|p| p["name"] == "work").expect("work");
-    assert_eq!(work["profile"], "work-2", "{said}");
+    assert_eq!(work["profile"], "work-2", "{printed}");
     assert_eq!(kept(&other, "work"), Some(auth_json(&carol())));
     assert_eq!(kept(&other, "work-2"), Some(auth_json(&alice(0))));
     assert_eq!(fs::read(other.path(&place)).expect("there"), b"mine");
@@ -339,8 +341,8 @@ fn an_imported_newer_login_of_the_live_account_goes_live() {
         &other.codex_home(),
         &alice(0).issued_at(1_700_000_000).family("mine"),
     );
-    let said = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
-    assert_eq!(said.json()["live"], json!(["work"]), "{said}");
+    let printed = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    assert_eq!(printed.json()["live"], json!(["work"]), "{printed}");
     let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("live");
     assert_eq!(live, auth_json(&alice(0)));
     assert_eq!(owner(&other, "work"), "live");
@@ -478,13 +480,13 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
                 assert!(!(may_use && exists), "{point:?}: two owners of {name}");
             }
             // Any command on profiles resolves the pending move.
-            let said = env.run(["profile", "list"]).code(0);
+            let printed = env.run(["profile", "list"]).code(0);
             for name in ["work", "home"] {
                 let (may_use, exists) = owners(&env, name, &file);
-                let told = format!("{fault:?} {point:?} {name}\n{said}");
-                assert!(may_use != exists, "{told}");
+                let context = format!("{fault:?} {point:?} {name}\n{printed}");
+                assert!(may_use != exists, "{context}");
                 let expected = if exists { "moved" } else { "profile" };
-                assert_eq!(owner(&env, name), expected, "{told}");
+                assert_eq!(owner(&env, name), expected, "{context}");
             }
             if file.exists() {
                 there += 1;
@@ -565,8 +567,11 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
                             "inode": [1, 1], "since": "2026-11-20T12:00:00Z"});
     fs::write(&note, open.to_string()).expect("write");
     fs::rename(env.path("out.age"), env.path("stick.age")).expect("carry away");
-    let said = env.run(["profile", "list"]).code(0);
-    assert!(said.stderr.contains("profile save work --from"), "{said}");
+    let printed = env.run(["profile", "list"]).code(0);
+    assert!(
+        printed.stderr.contains("profile save work --from"),
+        "{printed}"
+    );
     assert_eq!(owner(&env, "work"), "moving");
     let _ = env.run(["use", "work"]).code(5);
     let own = text(&folder(&env, "work").join("auth.json"));
@@ -631,8 +636,11 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
     let key = key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     assert_eq!(owner(&env, "work"), "moved");
-    let said = env.run(["restore", &archive, "--yes"]).code(0);
-    assert!(said.stderr.contains("moved to another machine"), "{said}");
+    let printed = env.run(["restore", &archive, "--yes"]).code(0);
+    assert!(
+        printed.stderr.contains("moved to another machine"),
+        "{printed}"
+    );
     let live = || fs::read_to_string(env.codex_home().join("auth.json")).expect("live");
     assert_eq!(live(), auth_json(&carol()));
     let _ = env
@@ -689,11 +697,11 @@ fn an_account_is_available_again_after_a_new_sign_in() {
     assert_eq!(login(), "moved", "the copy that went away");
     write_auth(&env.codex_home(), &alice(2));
     assert_eq!(login(), "ok");
-    let said = env.run(["recommend", "--json"]).code(0).json();
-    let named = said["candidates"].as_array().expect("candidates").iter();
+    let printed = env.run(["recommend", "--json"]).code(0).json();
+    let named = printed["candidates"].as_array().expect("candidates").iter();
     assert!(
         named.clone().any(|c| c["email"] == "alice@example.com"),
-        "{said}"
+        "{printed}"
     );
 }
 

@@ -27,9 +27,9 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     // Codex has renewed it since, with a field that nobody knows yet.
     let renewed = auth_json(&alice(1)).replacen('{', "{\"new\": 1,", 1);
     write_auth_text(&env.codex_home(), &renewed);
-    let said = switch(&env, &["home"]).code(0).json();
+    let printed = switch(&env, &["home"]).code(0).json();
     assert_eq!(
-        said,
+        printed,
         json!({
             "schema": 1, "command": "use", "from": "work", "to": "home",
             "from_email": "alice@example.com", "to_email": "bob@example.com",
@@ -95,9 +95,9 @@ fn use_dash_switches_back_and_forth() {
 fn the_live_account_is_left_unchanged() {
     let env = alice_and_bob();
     let before = env.tree("");
-    let said = switch(&env, &["work"]).code(0).json();
+    let printed = switch(&env, &["work"]).code(0).json();
     assert_eq!(
-        (&said["changed"], &said["saved_back"]),
+        (&printed["changed"], &printed["saved_back"]),
         (&json!(false), &Value::Null)
     );
     assert_same_tree(&before, &env.tree(""));
@@ -114,18 +114,18 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
     let held = ["cooldown", "--set", "work", "--until", "+3d"];
     let _ = env.run(held).code(0);
     let before = env.tree("");
-    let said = env
+    let printed = env
         .run(["recommend", "--use", "--dry-run", "--json"])
         .code(0)
         .json();
     assert_eq!(
-        (&said["command"], &said["to"]),
+        (&printed["command"], &printed["to"]),
         (&json!("use"), &json!("home"))
     );
     assert_same_tree(&before, &env.tree(""));
-    let said = env.run(["recommend", "--use", "--json"]).code(0).json();
+    let printed = env.run(["recommend", "--use", "--json"]).code(0).json();
     assert_eq!(
-        (&said["to"], &said["changed"]),
+        (&printed["to"], &printed["changed"]),
         (&json!("home"), &json!(true))
     );
     assert_eq!(live(&env), auth_json(&bob()));
@@ -140,9 +140,9 @@ fn i11_a_dry_run_prints_the_plan_and_writes_nothing() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(1));
     let before = env.tree("");
-    let said = switch(&env, &["home", "--dry-run"]).code(0).json();
+    let printed = switch(&env, &["home", "--dry-run"]).code(0).json();
     assert_eq!(
-        said["saved_back"],
+        printed["saved_back"],
         json!({"profile": "work", "outcome": "updated"})
     );
     assert_same_tree(&before, &env.tree(""));
@@ -202,9 +202,9 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
     let env = alice_and_bob();
     let carol = auth_json(&SignIn::new("acct-carol", "carol@example.com"));
     write_auth_text(&env.codex_home(), &carol);
-    let said = switch(&env, &["home"]).code(0).json();
+    let printed = switch(&env, &["home"]).code(0).json();
     assert_eq!(
-        said["saved_back"],
+        printed["saved_back"],
         json!({"profile": "carol@example.com", "outcome": "created"})
     );
     assert_eq!(kept(&env, "carol@example.com"), carol);
@@ -215,8 +215,8 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
     let folder = env.manager_home().join("profiles/.unreadable");
     for (text, kept_files) in [("", 1), ("\0\0\0\0", 2), ("{\"tok", 3), ("{}", 4)] {
         write_auth_text(&env.codex_home(), text);
-        let said = switch(&env, &["home"]).code(0);
-        assert!(said.stderr.contains("a copy is kept"), "{said}");
+        let printed = switch(&env, &["home"]).code(0);
+        assert!(printed.stderr.contains("a copy is kept"), "{printed}");
         let names: Vec<_> = fs::read_dir(&folder).expect("kept").flatten().collect();
         assert_eq!(names.len(), kept_files);
         assert!(
@@ -227,8 +227,11 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
         assert_eq!(live(&env), auth_json(&bob()));
     }
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
-    let said = switch(&env, &["work"]).code(0);
-    assert!(said.stderr.contains("there was no auth.json"), "{said}");
+    let printed = switch(&env, &["work"]).code(0);
+    assert!(
+        printed.stderr.contains("there was no auth.json"),
+        "{printed}"
+    );
     assert_eq!(live(&env), auth_json(&alice(0)));
     write_auth_text(&env.codex_home(), &" ".repeat(50 << 20));
     let before = env.tree("");
@@ -253,8 +256,12 @@ fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
         } else {
             symlink(&store, &path).expect("link");
         }
-        let said = switch(&env, &["home"]).code(0);
-        assert_eq!(said.stderr.contains("was a symbolic link"), !hard, "{said}");
+        let printed = switch(&env, &["home"]).code(0);
+        assert_eq!(
+            printed.stderr.contains("was a symbolic link"),
+            !hard,
+            "{printed}"
+        );
         assert!(!path.is_symlink() && path.metadata().expect("there").nlink() == 1);
         assert_eq!(
             fs::read_to_string(&store).expect("there"),
@@ -311,8 +318,8 @@ fn an_api_key_is_switched_to_and_from() {
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
     let _ = env.run(["profile", "save", "key"]).code(0);
-    let said = env.run(["use", "home"]).code(0);
-    assert!(!said.stderr.contains("picker"), "{said}");
+    let printed = env.run(["use", "home"]).code(0);
+    assert!(!printed.stderr.contains("picker"), "{printed}");
     let _ = switch(&env, &["key"]).code(0);
     assert_eq!((live(&env), kept(&env, "home")), (key, auth_json(&bob())));
 }
@@ -424,9 +431,9 @@ fn a_damaged_profile_json_makes_no_login_usable() {
 fn an_older_live_login_is_replaced_by_that_of_its_profile() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(-1));
-    let said = switch(&env, &["work"]).code(0).json();
+    let printed = switch(&env, &["work"]).code(0).json();
     assert_eq!(
-        (&said["changed"], &said["saved_back"]["outcome"]),
+        (&printed["changed"], &printed["saved_back"]["outcome"]),
         (&json!(true), &json!("kept-newer"))
     );
     assert_eq!(live(&env), auth_json(&alice(0)));

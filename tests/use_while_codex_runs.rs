@@ -119,15 +119,15 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     let mut switch = lab.world.command(args);
     let switch = switch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let switch = switch.expect("start");
-    // Codex lets a turn end for a minute: so long need not be waited once it was told to stop.
-    let is_told = || {
+    // Codex lets a turn end for a minute: the test need not wait that long after the request to stop.
+    let is_reported = || {
         let all = processes::all().into_iter();
         let mut lines = all.map(|process| processes::command_line(process.pid));
         lines.any(|line| line.contains("daemon\0stop"))
     };
     let end = Instant::now() + LIMIT;
-    while !is_told() && processes::alive(pid) {
-        assert!(Instant::now() < end, "the daemon was never told to stop");
+    while !is_reported() && processes::alive(pid) {
+        assert!(Instant::now() < end, "the daemon got no request to stop");
         std::thread::yield_now();
     }
     alice.release_turns();
@@ -145,8 +145,8 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         "put the login of bob live",
         "recorded the owner of each login",
     ];
-    let told: Vec<_> = done.stderr.lines().filter(|l| steps.contains(l)).collect();
-    assert_eq!(told, steps, "{done}");
+    let context: Vec<_> = done.stderr.lines().filter(|l| steps.contains(l)).collect();
+    assert_eq!(context, steps, "{done}");
     assert!(!processes::alive(pid));
 
     lab.backend.forget_requests();

@@ -66,8 +66,8 @@ fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
                 let found = &run["archives"][0];
                 assert_eq!(found["archive"], name(&made[1]), "{what}");
                 assert_eq!(found["ok"], false, "{what}");
-                let said = found["problems"][0].as_str().unwrap();
-                assert!(said.contains("sidecar"), "{what}: {said}");
+                let printed = found["problems"][0].as_str().unwrap();
+                assert!(printed.contains("sidecar"), "{what}: {printed}");
             }
             assert_eq!(latest(&env), name(&made[1]), "{what}");
             let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
@@ -128,7 +128,7 @@ fn the_text_output_tells_a_bad_sidecar_from_a_bad_archive() {
     fs::remove_file(sidecar(&made)).unwrap();
     insta::assert_snapshot!(env.run(["verify"]).code(5).stdout, @r"
     sidecar 2026-11-20-120000-alice@example.com-codex.tar.gz
-            no sidecar (codex-manager verify --repair makes it)
+            no sidecar; create it with: codex-manager verify --repair
     ");
     let before = env.tree("");
     let run = env.run(["verify", "--repair", "--dry-run"]).code(5);
@@ -156,7 +156,7 @@ fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
     assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));
     let rows = listed(&env);
     let problem = rows[0]["problem"].as_str().unwrap();
-    assert!(problem.starts_with("damaged: "), "{problem}");
+    assert!(problem.starts_with("damaged, as found by "), "{problem}");
 }
 
 #[test]
@@ -327,8 +327,8 @@ fn repair_does_not_change_a_sidecar_of_a_newer_version() {
     fs::write(sidecar(&made), "{\"schema\":99,\"more\":1}").unwrap();
     for args in [&["verify", "--repair"][..], &["doctor", "--fix"]] {
         let run: Run = env.run(args).code(5);
-        let said = format!("{}{}", run.stdout, run.stderr);
-        assert!(said.contains("written by a newer"), "{run}");
+        let printed = format!("{}{}", run.stdout, run.stderr);
+        assert!(printed.contains("written by a newer"), "{run}");
         let left = fs::read_to_string(sidecar(&made)).unwrap();
         assert_eq!(left, "{\"schema\":99,\"more\":1}", "{args:?}");
     }

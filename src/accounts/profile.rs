@@ -260,7 +260,7 @@ pub enum ProfileError {
         of: String,
     },
     /// The name is the email of another account.
-    #[error("{name} is the email of another account, {of}")]
+    #[error("the name {name} is the email of another account, {of}")]
     EmailOfAnother {
         /// The requested profile name.
         name: String,

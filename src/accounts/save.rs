@@ -447,7 +447,7 @@ mod tests {
             })
             .collect();
         days.sort();
-        // The one that was put there last stays too: it was just said to be there.
+        // The last entry stays too: its path was reported just now.
         assert_eq!(days, ["04", "07", "08", "09", "20"]);
     }
 }

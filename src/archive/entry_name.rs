@@ -40,7 +40,7 @@ impl EntryName {
                 }
                 Component::CurDir => {}
                 Component::ParentDir => return Err("`..` in the name"),
-                Component::RootDir | Component::Prefix(_) => return Err("an absolute name"),
+                Component::RootDir | Component::Prefix(_) => return Err("an absolute path"),
             }
         }
         if clean.as_os_str().is_empty() {

@@ -20,10 +20,10 @@ use std::sync::Arc;
 pub enum VerifyReused {
     /// Check every member first
     All,
-    /// Check every eighth member, other ones on other days
+    /// Check one eighth of the data, a different eighth each day
     #[default]
     Sample,
-    /// Copy members without checking their digest
+    /// Copy the data without checking it
     None,
 }
 

@@ -355,16 +355,16 @@ fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
 /// Classifies an error of Codex 0.169 by its code and text. -32600 is about the login. All other
 /// errors have the code -32603, and the status and body of the failed request in their text.
 fn classify(error: &RpcError) -> ProbeFailure {
-    let said = error.message.to_lowercase();
+    let output = error.message.to_lowercase();
     let detail = printable(&error.message);
-    if error.code == -32600 && said.contains("authentication required") {
-        return if said.starts_with("chatgpt") {
+    if error.code == -32600 && output.contains("authentication required") {
+        return if output.starts_with("chatgpt") {
             ProbeFailure::ApiKey
         } else {
             ProbeFailure::NotSignedIn
         };
     }
-    let status = said
+    let status = output
         .split("failed: ")
         .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
         .find(|status| (100..600).contains(status));
@@ -375,7 +375,7 @@ fn classify(error: &RpcError) -> ProbeFailure {
         _ => {}
     }
     // Digits in a URL or within a longer number are no HTTP status.
-    let plain: Vec<_> = said
+    let plain: Vec<_> = output
         .split_whitespace()
         .filter(|w| !w.contains("://"))
         .collect();
@@ -448,14 +448,14 @@ mod tests {
     #[test]
     fn digits_in_a_url_are_not_read_as_a_status() {
         for port in ["40199", "42947", "401", "429", "50300"] {
-            let said = format!(
+            let output = format!(
                 "failed to fetch codex rate limits: error sending request for url \
                  (http://127.0.0.1:{port}/backend-api/wham/usage)"
             );
             assert!(
-                matches!(kind_of(&said), ProbeFailure::Network(_)),
+                matches!(kind_of(&output), ProbeFailure::Network(_)),
                 "{port}: {:?}",
-                kind_of(&said)
+                kind_of(&output)
             );
         }
     }
@@ -464,7 +464,7 @@ mod tests {
     fn a_status_is_recognized_anywhere_in_the_text() {
         let unauthorized = kind_of("GET http://127.0.0.1:42947/x failed: 401 Unauthorized");
         assert!(matches!(unauthorized, ProbeFailure::Unauthorized(_)));
-        let limited = kind_of("the server said (429)");
+        let limited = kind_of("the server output (429)");
         assert!(matches!(limited, ProbeFailure::RateLimited(_)));
         let server = kind_of("status 503, try again");
         assert!(matches!(server, ProbeFailure::Server(_)));

@@ -117,9 +117,9 @@ pub fn set_names(
     };
     let mut changed = 0;
     for (id, name) in names {
-        let said = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
-        let said: Option<[String; 2]> = said.optional().on("read", database)?;
-        if said.is_some_and(|said| is_given(id, name, said.each_ref().map(String::as_str))) {
+        let output = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
+        let output: Option<[String; 2]> = output.optional().on("read", database)?;
+        if output.is_some_and(|output| is_given(id, name, output.each_ref().map(String::as_str))) {
             let sql = "UPDATE threads SET name=?2 WHERE id=?1";
             let update = transaction.execute(sql, [id, name]);
             changed += update.on("change", database)?;

@@ -67,7 +67,7 @@ pub struct BackupArgs {
     /// A label of your own for the archive, shown by list-backups
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
-    /// Do not ask Codex for the quota
+    /// Do not query the quota
     #[arg(long)]
     no_status: bool,
     /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
@@ -85,11 +85,11 @@ pub struct BackupArgs {
     /// Read every file again, also those that seem unchanged since the previous archive
     #[arg(long)]
     rehash: bool,
-    /// The share of members copied from the previous archive that is checked first [default:
+    /// Share of the data copied from the previous archive that is checked first [default:
     /// `backup.verify_reused` of config.toml, else sample]
     #[arg(long, value_enum, value_name = "HOW")]
     verify_reused: Option<VerifyReused>,
-    /// Show what would be archived; do not ask Codex, and write nothing
+    /// Show what would be archived; make no query, write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -450,11 +450,11 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bo
                 let age = context.now().signed_duration_since(observation.observed_at);
                 let source = observation.source.name();
                 format!(
-                    "using the observation from {} ago (source: {source})",
+                    "using the quota figures from {} ago (source: {source})",
                     duration(age)
                 )
             }
-            None => "the archive's name has its creation time".into(),
+            None => "the archive is named after its creation time, because the start of the weekly window is unknown".into(),
         };
         context
             .ui

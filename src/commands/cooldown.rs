@@ -236,7 +236,7 @@ fn account_cell(account: &Account) -> String {
         marks.push(printable(profile));
     }
     if account.current {
-        marks.push("current".into());
+        marks.push("live".into());
     }
     if !marks.is_empty() {
         lines.push(marks.join(", "));
@@ -263,7 +263,7 @@ pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context
         lines.push("no reset known".into());
     }
     if verdict.cause == Some(Cause::Held) {
-        lines.push("held by hand".into());
+        lines.push("held back".into());
         if let Some(since) = &account.entry.held_since {
             lines.push(format!("set {}", relative(since, context)));
         }
@@ -280,7 +280,7 @@ pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
         let left = state::left(window, &now);
         let mut line = format!("{:<6} {} {left:>3.0} %", window.label(), bar(left));
         if window.is_over(&now) {
-            line.push_str("\nreset since then");
+            line.push_str("\nwindow has reset");
         }
         if window.limit_id == crate::codex::window::CODEX_LIMIT {
             line
@@ -297,8 +297,8 @@ pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
 fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
     let lines: Vec<_> = [
         ("next", verdict.next_available_at),
-        ("start", verdict.session_start_at),
-        ("end", verdict.quota_end_detected_at),
+        ("from", verdict.session_start_at),
+        ("empty", verdict.quota_end_detected_at),
         ("used", entry.last_used_at),
     ]
     .iter()
@@ -392,7 +392,7 @@ fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
     ui.line(ui.paint(
         Style::Dim,
         format!(
-            "{:name_width$}  █ cooldown  ─ window open  ┤ reset  · free  ? unknown",
+            "{:name_width$}  █ cooldown  ─ window running  ┤ reset  · ready  ? unknown",
             ""
         ),
     ));

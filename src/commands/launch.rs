@@ -116,14 +116,14 @@ pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, Comman
     let choices: Vec<_> = accounts.iter().map(|a| choice(a, context)).collect();
     let position = context.ui.pick(question, &choices).ok_or_else(|| {
         CommandError::usage(question.to_owned())
-            .hint("name a profile: codex-manager launch PROFILE; list them: codex-manager list")
+            .hint("name a profile; list the profiles: codex-manager list")
     })?;
     Ok(accounts.swap_remove(position).entry.identity)
 }
 
 fn choice(account: &Account, context: &Context) -> String {
     let (account, verdict) = with_verdict(account.clone(), context);
-    let now = if account.current { "  (current)" } else { "" };
+    let now = if account.current { "  (live)" } else { "" };
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map_or_else(
         || " ".repeat(8),

@@ -23,7 +23,7 @@ const TITLE_CHARS: usize = 24;
 
 /// List launches and their conversations
 ///
-/// The newest launch comes first. Records of launches whose codex-manager was killed are completed
+/// The newest launch comes first. If codex-manager was killed during a launch, the record is completed
 /// before they are shown.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

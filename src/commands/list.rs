@@ -120,7 +120,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     for row in &rows {
         let mut name = printable(&row.profile.name);
         if row.account.current {
-            name.push_str("\ncurrent");
+            name.push_str("\nlive");
         }
         let style = if row.account.current {
             Style::Strong

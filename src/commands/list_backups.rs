@@ -46,7 +46,7 @@ enum Sort {
   codex-manager list-backups --account me@example.com --latest
   codex-manager list-backups --json | jq -r '.backups[].path'")]
 pub struct ListBackupsArgs {
-    /// Only archives of one account: a profile, an email, or the beginning of one
+    /// Only archives of one account: a profile, an email, or a unique prefix of one
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Only archives of accounts that are ready now
@@ -217,11 +217,11 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
 fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
     let ui = &context.ui;
     if records.is_empty() {
-        ui.note("no archives yet; create one with: codex-manager backup");
+        ui.note("no archives; create one with: codex-manager backup");
         return;
     }
     // One table for all accounts, so that columns align across accounts.
-    let mut table = Table::new(ui, &["MADE", "MODE", "SIZE", "ARCHIVE"]);
+    let mut table = Table::new(ui, &["CREATED", "MODE", "SIZE", "ARCHIVE"]);
     // Cells are never wrapped: scripts count lines, and names can be copied.
     (0..4).for_each(|column| table.keep_whole(column));
     let mut heads = Vec::new();

@@ -30,11 +30,11 @@ Examples:
   codex-manager normalize --recursive --session-duration-hours 1.5 ~/dumps
   codex-manager normalize --dry-run --json ~/old-dumps";
 
-/// Read legacy `21apr_me@x.com_auth.json` files into the inventory
+/// Import old login files named like `21apr_me@x.com_auth.json`, and their reset times
 ///
 /// The modification time of a file is the time at which its account's quota ran out. The session
 /// began --session-duration-hours before, and the account is available again seven days after that.
-/// The day in the name only validates the time. The files are never changed, and a second run
+/// The day in the name is only used to check this time. The files are never changed, and a second run
 /// changes nothing.
 #[allow(
     clippy::struct_excessive_bools,
@@ -206,7 +206,7 @@ impl NormalizeArgs {
             },
         );
         if self.dry_run {
-            context.ui.note("dry run: nothing was written(--dry-run)");
+            context.ui.note("dry run: nothing was written");
         } else if !merged.records.is_empty() {
             context
                 .ui
@@ -455,7 +455,13 @@ fn view(record: &LegacyRecord, context: &Context) -> RecordView {
 fn show(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
     let ui = &context.ui;
     if !merged.records.is_empty() {
-        let heads = ["ACCOUNT", "NAME", "STARTED", "NEXT AVAILABLE", "LOGIN"];
+        let heads = [
+            "ACCOUNT",
+            "DAY IN NAME",
+            "STARTED",
+            "NEXT AVAILABLE",
+            "LOGIN",
+        ];
         let mut table = Table::new(ui, &heads);
         for record in &merged.records {
             let metadata = &record.metadata;

@@ -213,12 +213,12 @@ pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let (name, shown) = (printable(&profile.name), home.display());
     if profile.unreadable_home().is_some() {
         context.ui.warn(format_args!(
-            "{name} was signed in in another Codex home, which owns the login and cannot be read: \
+            "{name} is the live account of another Codex home, which cannot be read: \
              {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
         ));
     } else {
         context.ui.warn(format_args!(
-            "{name} is signed in in another Codex home, which owns the login: {shown}; a login that is \
+            "{name} is the live account of another Codex home: {shown}; a login that is \
              used in two homes stops working in both, so sign in here with codex login"
         ));
     }
@@ -326,7 +326,7 @@ impl ProfileShowArgs {
         let line = |name: &str, text: &str| ui.prose(format_args!("  {name:<10} {text}"));
         line("account", &printable(&view.account.email));
         if let Some(id) = &view.account.account_id {
-            line("workspace", &printable(id));
+            line("account id", &printable(id));
         }
         if let Some(plan) = &view.plan {
             line("plan", &printable(plan));
@@ -340,7 +340,7 @@ impl ProfileShowArgs {
             line("renewed", &at(login));
         }
         line(
-            "owner",
+            "location",
             &match &live_in {
                 Some(home) => format!("the live home {}", home.display()),
                 None if view.owner == "moved" => "another machine".into(),

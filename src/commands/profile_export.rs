@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-/// Write profiles, records, figures and settings to one file for another machine
+/// Write profiles, quota figures, records of old logins and launches, and settings to one file for another machine
 ///
 /// Logins are included only with --with-logins, and then they are moved: a login that is used on
 /// two machines stops working on both, so the local profiles lose theirs and `use` refuses them.
@@ -186,7 +186,7 @@ fn show(view: &ExportView<'_>, context: &Context) {
     let ui = &context.ui;
     let would = if view.dry_run { "would write" } else { "wrote" };
     let how = match view.encrypted {
-        Some(key) => format!("encrypted to a {key}"),
+        Some(key) => format!("encrypted with a {key}"),
         None if view.dry_run && !view.logins.is_empty() => "encrypted".into(),
         None => "not encrypted".into(),
     };
@@ -196,7 +196,7 @@ fn show(view: &ExportView<'_>, context: &Context) {
         time::bytes(view.bytes)
     ));
     ui.prose(format_args!(
-        "  {}, {} among them; {}",
+        "  {}, of which {}; {}",
         pluralize(view.files, "file"),
         pluralize(view.archives, "archive"),
         match view.logins.len() {

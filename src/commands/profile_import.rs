@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// Import a file that `profile export` wrote on another machine
 ///
 /// The whole file is checked before anything is changed. Profiles are matched by account; the newer
-/// login and the newer observation win. No archive is overwritten. Importing the same file again
+/// login and the newer quota figures win. No archive is overwritten. Importing the same file again
 /// changes nothing. Import logins on one machine only: a login that is used on two machines stops
 /// working on both.
 #[derive(Debug, Args)]
@@ -90,7 +90,7 @@ impl ImportArgs {
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
             context.ui.warn(format_args!(
-                "Codex held the live login for too long: {} has the newer login, but the Codex home still has the older one; run the same command again after Codex has ended",
+                "Codex kept the live login locked: {} has the newer login, but the Codex home still has the older one; run the same command again after Codex has ended",
                 printable(profile)
             ));
         }
@@ -148,7 +148,7 @@ impl ImportArgs {
             (plan.accounts.len(), "accounts with newer figures"),
             (added.len(), "archives"),
             (plan.records, "records of legacy files"),
-            (plan.observations, "quota observations"),
+            (plan.observations, "recorded quota figures"),
             (plan.launches, "launches"),
         ];
         for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {

@@ -77,7 +77,7 @@ impl ProfileRemoveArgs {
             }
         } else if self.dry_run {
             profiles.named(&self.name)?;
-            ui.prose(format_args!("would move {name} to the trash"));
+            ui.prose(format_args!("would move the profile {name} to the trash"));
         } else {
             let place = profiles.remove(&self.name, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
@@ -124,9 +124,9 @@ impl ProfileRemoveArgs {
             return Ok(());
         }
         Err(CommandError::refused(format!(
-            "{name} and its copies in the trash may be the only copies: {accounts}"
+            "the profile {name} and its copies in the trash may be the only copies of {accounts}"
         ))
-        .hint("--yes deletes it; without --purge it moves to the trash; nothing was changed"))
+        .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
     }
 }
 

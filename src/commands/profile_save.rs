@@ -141,7 +141,7 @@ impl SaveArgs {
             ui.prose(format_args!("{renamed} {} to {name}", printable(old)));
         }
         ui.prose(match plan.outcome {
-            SaveOutcome::Created => format!("{saved} the login of {who} as {name}"),
+            SaveOutcome::Created => format!("{saved} the login of {who} to the profile {name}"),
             SaveOutcome::Updated => format!("{updated} {name} with the login of {who}"),
             SaveOutcome::Unchanged => format!("{name} already has this login of {who}"),
             SaveOutcome::KeptNewer => format!(

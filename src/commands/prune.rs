@@ -32,13 +32,13 @@ use std::path::Path;
 /// An archive is kept if any rule keeps it. Rules apply separately to each account and each of its
 /// homes, to full, auth, sessions and safety archives, and to archives made with --exclude or
 /// lacking unreadable files. Days, weeks and months are those of the local time zone. The newest
-/// full archive of each that `verify` found good is always kept, and so is the newest good one of
-/// every kind. A damaged archive fills no place of a rule. Rules that are not given are taken from
+/// full archive that `verify` found good is always kept for each account, and so is the newest good one of
+/// every kind. Rules do not count damaged archives. Rules that are not given are taken from
 /// `prune.keep_*` of config.toml.
 ///
-/// Before anything is moved, every archive to be kept is opened. If `verify` found none of an
-/// account and kind good, the newest one is read completely, as `verify` does. If one is damaged,
-/// the rules are applied again without it.
+/// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has not found an
+/// archive of an account and kind good, it reads the newest one completely. If that one is damaged,
+/// it applies the rules again without it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run
@@ -49,7 +49,7 @@ pub struct PruneArgs {
     /// Keep the newest N
     #[arg(long, value_name = "N")]
     keep_last: Option<u32>,
-    /// Keep all that are at most this much older than the newest: 14d, 12h
+    /// Keep archives that are at most this much older than the newest one: 14d, 12h
     #[arg(long, value_name = "DURATION")]
     keep_within: Option<String>,
     /// Keep the newest of each of the last N days that have one
@@ -139,7 +139,7 @@ impl PruneArgs {
             monthly: self.keep_monthly.unwrap_or(configured.monthly),
         };
         if rules.is_empty() {
-            return Err(CommandError::usage("no rule selects archives to keep").hint(
+            return Err(CommandError::usage("no retention rule is given").hint(
                 "give one, for example: codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run",
             ));
         }
@@ -186,7 +186,7 @@ impl PruneArgs {
                     pluralize(n, "archive"),
                     bytes(moved)
                 ));
-                ui.note("nothing was moved (--dry-run)");
+                ui.note("dry run: nothing was written");
             }
             (n, false) => {
                 ui.prose(format_args!(
@@ -279,10 +279,10 @@ impl PruneArgs {
                     .confirm(format_args!("delete {what} permanently?"))
                     .unwrap_or_default();
             if !agreed {
-                return Err(
-                    CommandError::refused(format!("not deleted without consent: {what}"))
-                        .hint("nothing was changed; --yes deletes them permanently"),
-                );
+                return Err(CommandError::refused(format!(
+                    "deleting from the trash needs confirmation: {what}"
+                ))
+                .hint("delete them permanently with --yes; nothing was changed"));
             }
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::remove(manager, &trashed, &lock)?;

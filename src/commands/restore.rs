@@ -194,13 +194,11 @@ impl RestoreArgs {
             })
         };
         record.map(|r| backups.join(&r.path)).ok_or_else(|| {
-            CommandError::failed(format!("no archive found for {what}")).hint(
-                if records.is_empty() {
-                    "make the first one: codex-manager backup"
-                } else {
-                    "list them with: codex-manager list-backups"
-                },
-            )
+            CommandError::failed(format!("no archive found: {what}")).hint(if records.is_empty() {
+                "create one with: codex-manager backup"
+            } else {
+                "list archives with: codex-manager list-backups; nothing was changed"
+            })
         })
     }
 
@@ -362,8 +360,8 @@ fn show_plan(
     ));
     if request.target == RestoreTarget::Home {
         ui.report(format_args!(
-            "  {} replaced, {} added, {} removed",
-            plan.writes.len() - plan.added.len(),
+            "  besides the login: {} replaced, {} added, {} removed",
+            pluralize(plan.writes.len() - plan.added.len(), "file"),
             plan.added.len(),
             removed.len(),
         ));
@@ -407,8 +405,8 @@ fn show_report(
         request.folder.display(),
     ));
     ui.report(match report.auth {
-        AuthOutcome::Restored => "login: as in the archive",
-        AuthOutcome::KeptNewer => "login: kept the newer one",
+        AuthOutcome::Restored => "login: restored from the archive",
+        AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
         AuthOutcome::Skipped => "login: unchanged",
     });
     if !report.removed.is_empty() {

@@ -50,7 +50,7 @@ pub(crate) struct ResumeArgs {
     untracked: bool,
     #[command(flatten)]
     start: StartArgs,
-    /// Arguments to pass to Codex; starting with `exec`, it runs without the terminal interface
+    /// Arguments to pass to Codex; if the first is `exec`, Codex runs without its terminal interface
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
@@ -102,8 +102,7 @@ impl ResumeArgs {
                 .hint("or continue under another account: --profile NAME --rebind"));
             }
             (None, ConversationOwner::Unnamed) => {
-                let question =
-                    "the account of this conversation is unknown; continue under which account?";
+                let question = "the account of this conversation is unknown";
                 pick(question, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?

@@ -105,7 +105,7 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     ));
     if plan.is_live_account {
         ui.note(format_args!(
-            "{name} is the live account, so Codex runs in the Codex home, not in an isolated one"
+            "{name} is the live account, so --isolated has no effect: Codex runs in the Codex home"
         ));
     }
     for variable in &launch.dropped_variables {

@@ -49,7 +49,7 @@ pub(crate) struct StatusArgs {
     /// Use text pasted from Codex's /status instead of a query; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
-    /// Show this account, live or not: a profile, an email, or a prefix of one. With --status-file: the
+    /// Show this account, live or not: a profile, an email, or a unique prefix of one. With --status-file: the
     /// account of the pasted text
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
@@ -235,7 +235,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         None if report.is_api_key() => {
             ui.line("an API key is billed by use and has no quota windows");
         }
-        None => ui.line("its quota is unknown"),
+        None => ui.line("quota unknown"),
         Some(seen) => {
             for line in windows::lines(ui, seen, zone, &now) {
                 ui.line(line);
@@ -263,7 +263,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
 
 fn account_line(ui: &Ui, report: &StatusReport) -> String {
     let Some(who) = &report.identity else {
-        return "no account".into();
+        return "the live account is unknown".into();
     };
     let facts: Vec<_> = [report.plan.as_deref(), who.account_id.as_deref()]
         .into_iter()

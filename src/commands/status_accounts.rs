@@ -91,7 +91,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
         let is_current = probe.target.place == ProbeLocation::Live;
         let mut name = label(&account);
         if is_current {
-            name.push_str("\ncurrent");
+            name.push_str("\nlive");
         }
         let style = if is_current {
             Style::Strong

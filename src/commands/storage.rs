@@ -134,7 +134,7 @@ fn show(context: &Context, report: &StorageReport) {
         ))
     });
     if let Some(first) = commands.next() {
-        ui.note("\nCodex recreates these files; remove them with Codex closed:");
+        ui.note("\nCodex recreates these files; delete them with Codex closed:");
         ui.note(first);
         commands.for_each(|line| ui.note(line));
     }

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 
 /// Check archives: every byte against its digest, every database with SQLite's integrity check
 ///
-/// The result is recorded in inventory.json: `prune` keeps the newest full archive of each account
-/// that was verified.
+/// The results are recorded in inventory.json. `prune` always keeps the newest full archive of each account
+/// that passed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager verify                  # the newest archive
@@ -39,10 +39,10 @@ pub struct VerifyArgs {
     /// All archives under backups/
     #[arg(long, conflicts_with = "archives")]
     all: bool,
-    /// Write a missing or damaged sidecar again
+    /// Recreate a missing or damaged sidecar (the .metadata.json file beside an archive)
     #[arg(long)]
     repair: bool,
-    /// Write nothing: with --repair no sidecar, and no result to inventory.json
+    /// Write nothing: neither sidecars nor the results in inventory.json
     #[arg(long)]
     dry_run: bool,
 }
@@ -200,8 +200,8 @@ fn newest(manager: &Path) -> Result<PathBuf, CommandError> {
 }
 
 fn no_archives(backups: &Path) -> CommandError {
-    CommandError::failed(format!("no archives: {}", backups.display()))
-        .hint("make one with: codex-manager backup")
+    CommandError::failed(format!("no archives in {}", backups.display()))
+        .hint("create one with: codex-manager backup")
 }
 
 /// The folder in which databases are unpacked for the check: in the manager home, or in the

@@ -97,27 +97,27 @@ pub(crate) const KEYS: [ConfigKey; 16] = [
     key(
         "backup.compression",
         ValueKind::Choice(names::<Compression>),
-        "archive size against speed",
+        "compression level of archives",
     ),
     key(
         "backup.exclude",
         ValueKind::Globs,
-        "excluded, like --exclude",
+        "globs of paths that backup excludes",
     ),
     key(
         "backup.include_tmp",
         ValueKind::Flag,
-        "take tmp/ and .tmp/ too",
+        "archive tmp/ and .tmp/ too",
     ),
     key(
         "backup.verify_reused",
         ValueKind::Choice(names::<VerifyReused>),
-        "how much reused data is checked",
+        "how much copied data backup checks",
     ),
     key(
         "normalize.session_duration_hours",
         ValueKind::Hours,
-        "how long a weekly quota lasted",
+        "assumed hours until a weekly quota was used up",
     ),
     key(
         "recommend.strategy",
@@ -129,22 +129,30 @@ pub(crate) const KEYS: [ConfigKey; 16] = [
         ValueKind::Flag,
         "recommend API keys too",
     ),
-    key("prune.keep_last", ValueKind::Count, "the newest N"),
+    key(
+        "prune.keep_last",
+        ValueKind::Count,
+        "keep the newest N archives",
+    ),
     key(
         "prune.keep_within",
         ValueKind::Span,
-        "all younger than this",
+        "keep archives younger than this",
     ),
-    key("prune.keep_daily", ValueKind::Count, "the newest of N days"),
+    key(
+        "prune.keep_daily",
+        ValueKind::Count,
+        "keep the newest of each of N days",
+    ),
     key(
         "prune.keep_weekly",
         ValueKind::Count,
-        "the newest of N weeks",
+        "keep the newest of each of N weeks",
     ),
     key(
         "prune.keep_monthly",
         ValueKind::Count,
-        "the newest of N months",
+        "keep the newest of each of N months",
     ),
 ];
 

@@ -374,7 +374,7 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
             .advised("run codex-manager history check, which names the fix")
     };
     match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
-        Ok(Some(1..)) => Check::ok(ID, "Codex's database lists conversations"),
+        Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
         Ok(_) => unlisted(format!(
             "there are conversations, but none is listed in {}",
             database.display()

@@ -183,7 +183,7 @@ fn inventory(home: &Path) -> Check {
             .because("codex-manager cannot record archives and legacy files"),
         Ok(DocumentState::Damaged(detail)) => {
             Check::fail(ID, format!("inventory.json is damaged: {detail}"))
-                .because("every list reads all archives again")
+                .because("each command that lists archives has to read all of them")
                 .fixed_by("codex-manager doctor --fix")
         }
         Ok(_) => Check::ok(ID, "inventory.json is valid"),
@@ -327,7 +327,7 @@ fn foreign(home: &Path) -> Option<Check> {
     (!found.is_empty()).then(|| {
         Check::ok(
             "manager.foreign",
-            format!("unknown, not changed: {}", first_of(&found)),
+            format!("unknown file, left unchanged: {}", first_of(&found)),
         )
     })
 }
@@ -365,10 +365,7 @@ fn foreign_archives(home: &Path) -> Option<Check> {
     (!found.is_empty()).then(|| {
         Check::ok(
             "archives.foreign",
-            format!(
-                "not named like an archive, not changed: {}",
-                first_of(&found)
-            ),
+            format!("not an archive, left unchanged: {}", first_of(&found)),
         )
     })
 }
@@ -419,7 +416,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
     Some(match problem {
         ArchiveProblem::Sidecar(sidecar) => {
             let check = Check::fail("archives.sidecar", message)
-                .because("every list opens the whole archive");
+                .because("each command that lists archives has to read this one completely");
             match sidecar {
                 SidecarProblem::Missing | SidecarProblem::Damaged(_) => {
                     check.fixed_by("codex-manager doctor --fix")

@@ -22,7 +22,7 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             ProfileError::Moved(ref name) => {
                 let hint = format!(
                     "sign in again: codex-manager profile login {name}; if this machine \
-                     still has the login, assert it: codex-manager profile save {name} --from and the \
+                     still has the login, save it again: codex-manager profile save {name} --from FILE, with the \
                      auth.json in the folder of that profile; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
@@ -80,7 +80,7 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
             SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("stop it with --stop-daemon; nothing was changed"),
             SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("wait for it to finish, or cut it off with --force; nothing was changed"),
+                .hint("wait for it to finish, or stop it with --force, which aborts its turn; nothing was changed"),
             SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("name Codex with --codex-bin FILE; nothing was changed"),
             SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(

@@ -110,7 +110,7 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list the files of an archive with: tar tzf ARCHIVE; nothing was changed"),
+                .hint("list the files of the archive with: tar tzf FILE; for --session give the id or name of a conversation; nothing was changed"),
             RestoreError::BackupIncomplete { can_skip_backup: true, .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("fix these, or restore without a safety backup: --no-safety-backup; nothing was changed"),
             RestoreError::BackupIncomplete { .. } => Self::wrap(ErrorKind::Refused, error)

@@ -18,7 +18,7 @@ impl From<crate::history::HistoryError> for CommandError {
             HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again"),
             HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("snapshots are created by: codex-manager history repair"),
+                .hint("codex-manager history repair creates a snapshot before it changes anything; nothing was changed"),
             HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("nothing was changed"),
             HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)

@@ -15,7 +15,7 @@ impl From<SyncConfigError> for CommandError {
     fn from(error: SyncConfigError) -> Self {
         match error {
             SyncConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("create one with: codex-manager sync init, or name one with -c FILE"),
+                .hint("create one with: codex-manager sync init --cloud DIR, or name one with -c FILE; nothing was changed"),
             SyncConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
                 .hint("choose folders that do not contain each other; nothing was changed"),
             SyncConfigError::Io(_)
@@ -41,12 +41,12 @@ impl From<PlanError> for CommandError {
             PlanError::NoCodexHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or choose another with --codex-home or paths.local_state_dir; nothing was changed"),
             PlanError::MostFilesMissing { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; sync run --refill uploads everything again; nothing was changed",
+                "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill; nothing was changed",
             ),
             PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("mount it, or start its client, and run the same command again"),
+                .hint("mount it, or start its client, then run the same command again; nothing was changed"),
             PlanError::NoManifest(_) => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; sync run --refill continues as a first sync; nothing was changed",
+                "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill; nothing was changed",
             ),
             PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("let the cloud client download it, or make the folder available offline; nothing was changed"),

@@ -154,7 +154,9 @@ fn classify(
     }
     let reason = match name_of(&path) {
         None => "a name that is not UTF-8",
-        Some("auth.json") => "the login of Codex, not a legacy name",
+        Some("auth.json") => {
+            "the live login of Codex; save it with: codex-manager profile save NAME"
+        }
         Some(name) if LegacyName::parse(&name.to_lowercase()).is_some() => {
             "the month is not in lower case"
         }

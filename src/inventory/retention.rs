@@ -129,12 +129,12 @@ pub fn plan(
                     plan.keep(candidate, "its account and time are unknown");
                 }
                 Soundness::Damaged(_) if counting.is_empty() => {
-                    plan.keep(candidate, "damaged, but there is no good one");
+                    plan.keep(candidate, "damaged, but there is no undamaged one");
                 }
                 Soundness::Damaged(detail) => {
                     plan.drop(candidate, format!("damaged: {detail}"));
                 }
-                _ if !candidate.counts(now) => plan.keep(candidate, "made in the future"),
+                _ if !candidate.counts(now) => plan.keep(candidate, "dated in the future"),
                 _ if kept.is_empty() => plan.drop(candidate, "no rule keeps it"),
                 _ => {
                     let of_home = of_home.as_deref().unwrap_or_default();

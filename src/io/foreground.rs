@@ -30,16 +30,16 @@ pub struct ForegroundExit {
 /// The command cannot be started.
 pub fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
-    let mut told: Option<Instant> = None;
+    let mut context: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(ForegroundExit {
                 code: status.code(),
-                interrupted: told.is_some() || is_interrupted(),
+                interrupted: context.is_some() || is_interrupted(),
             });
         }
-        match told {
-            None if is_interrupted() => told = Some(Instant::now()),
+        match context {
+            None if is_interrupted() => context = Some(Instant::now()),
             Some(since) if since.elapsed() >= SIGNAL_GRACE => {
                 stop();
                 let _ = child.kill();

@@ -71,7 +71,7 @@ pub fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()
         fcntl_setfl(file, flags)?;
         match written {
             Ok(()) => write_all_at(file, rest, offset + pages.len() as u64),
-            // A device with larger blocks, or a file system that said too much.
+            // A device with larger blocks, or a file system that reports too much.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => write_all_at(file, bytes, offset),
             Err(e) => Err(e),
         }

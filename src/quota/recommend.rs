@@ -166,7 +166,7 @@ impl Ranking<'_> {
                 .iter()
                 .any(|c| std::ptr::eq(c.account, candidate.account))
         {
-            return "left out: an API key is billed by use".into();
+            return "not recommended: an API key is billed by use".into();
         }
         let used = entry.last_used_at.map_or_else(
             || "never used".into(),
@@ -206,7 +206,7 @@ impl Ranking<'_> {
                         format!(" ({}, {})", source.name(), ago(&at))
                     });
                 match cause {
-                    Some(Cause::Held) => format!("held back by the user{until}"),
+                    Some(Cause::Held) => format!("held back{until}"),
                     Some(Cause::Exhausted(label)) => {
                         format!("{label} quota exhausted{until}{source}")
                     }

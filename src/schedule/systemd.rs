@@ -73,7 +73,7 @@ pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
          # Changes are lost when the job is installed again.\n\
          \n\
          [Unit]\n\
-         Description=codex-manager {name}, by time\n\
+         Description=Timer for codex-manager {name}\n\
          \n\
          [Timer]\n\
          {when}\

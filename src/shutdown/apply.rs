@@ -183,12 +183,12 @@ fn wait(
     send_sigterm: fn(&HomeProcess) -> bool,
     deadline: Instant,
 ) -> Result<Vec<String>, ShutdownError> {
-    let end_targets = |told: bool| -> Vec<EndTarget> {
+    let end_targets = |context: bool| -> Vec<EndTarget> {
         let with_start = processes.iter().filter_map(|process| {
             Some(EndTarget {
                 pid: process.pid,
                 started: process.started?,
-                send_sigterm: told && send_sigterm(process),
+                send_sigterm: context && send_sigterm(process),
             })
         });
         with_start.collect()

@@ -4,6 +4,7 @@
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
 
 use super::config::{Compare, ConflictPolicy, DeletePolicy, EqualMtime};
+use super::scan::Side;
 use super::version_vector::CausalOrder;
 use crate::codex::rollout::Relation;
 
@@ -121,17 +122,30 @@ pub enum CopyReason {
 }
 
 impl CopyReason {
-    /// Returns the reason as printed, seen from the side that is copied.
-    pub fn text(self) -> &'static str {
+    /// Returns the reason as printed, for a copy from `source`.
+    pub fn text(self, source: Side) -> &'static str {
+        let is_local = source == Side::Local;
+        let choose = |local, cloud| if is_local { local } else { cloud };
         match self {
-            Self::OnlyOneSide => "exists only on this side",
-            Self::AbsentIsNotDeleted => "absent on the other side; absent is not deleted",
-            Self::Grew => "grew on this side",
-            Self::ChangedOneSide => "changed only on this side",
+            Self::OnlyOneSide => choose("only on this machine", "only in the cloud folder"),
+            Self::AbsentIsNotDeleted => choose(
+                "missing in the cloud folder; sync.delete_policy is never",
+                "missing on this machine; sync.delete_policy is never",
+            ),
+            Self::Grew => choose("longer on this machine", "longer in the cloud folder"),
+            Self::ChangedOneSide => {
+                choose("changed on this machine", "changed in the cloud folder")
+            }
             Self::OlderCloud => "the cloud folder has an older version",
-            Self::Newer => "newer on this side",
-            Self::EqualTimes => "equal mtimes; equal_mtime_action prefers this side",
-            Self::Policy => "changed on both sides; conflict.policy prefers this side",
+            Self::Newer => choose("newer on this machine", "newer in the cloud folder"),
+            Self::EqualTimes => choose(
+                "equal mtimes; equal_mtime_action prefers this machine",
+                "equal mtimes; equal_mtime_action prefers the cloud folder",
+            ),
+            Self::Policy => choose(
+                "changed on both sides; conflict.policy prefers this machine",
+                "changed on both sides; conflict.policy prefers the cloud folder",
+            ),
         }
     }
 }

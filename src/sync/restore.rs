@@ -33,7 +33,7 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SyncRestoreError {
     /// There is no such snapshot.
-    #[error("there is no such snapshot: {}", .0.display())]
+    #[error("no such snapshot: {}", .0.display())]
     None(PathBuf),
     /// The given name is not that of an entry in the backup folder.
     #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
@@ -198,7 +198,7 @@ fn check_contents(
             continue;
         }
         if rollouts::key(&kept.path).is_some() {
-            // Conversations record what was said, so they may contain tokens.
+            // Conversations contain the output of commands, so they may contain tokens.
             found.push(None);
             continue;
         }

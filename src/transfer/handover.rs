@@ -47,17 +47,20 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
         return Some("its profile.json is damaged".into());
     }
     if let Some(home) = profile.live_in(codex_home) {
-        return Some(format!("its account is signed in in {}", home.display()));
+        return Some(format!(
+            "its account is the live account of {}",
+            home.display()
+        ));
     }
     if let Some(home) = profile.unreadable_home() {
         return Some(format!(
-            "its account was signed in in {}, which cannot be read",
+            "its account was the live account of {}, which cannot be read",
             home.display()
         ));
     }
     match profile.file.owner {
         LoginOwner::Moved => Some("its login was moved to another machine".into()),
-        LoginOwner::Probe => Some("another command is probing its account".into()),
+        LoginOwner::Probe => Some("another command is querying its quota".into()),
         LoginOwner::Live | LoginOwner::Profile => None,
     }
 }

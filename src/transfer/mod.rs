@@ -51,7 +51,7 @@ pub enum TransferError {
     #[error("changed during the export: {0}")]
     Changed(String),
     /// Codex held its lock on the live login until the wait timed out.
-    #[error("Codex holds the login for too long: {}", .0.display())]
+    #[error("Codex did not release its lock on the login in time: {}", .0.display())]
     Locked(PathBuf),
     /// A passphrase or key is invalid; the text says how.
     #[error("{0}")]

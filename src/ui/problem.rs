@@ -9,7 +9,7 @@ pub fn problem(problem: &ArchiveProblem) -> String {
         ArchiveProblem::Sidecar(problem) => sidecar(problem),
         ArchiveProblem::NoArchive => "the archive is missing".into(),
         ArchiveProblem::Damaged(detail) => format!("damaged: {detail}"),
-        ArchiveProblem::FoundDamaged => "damaged: codex-manager verify found it so".into(),
+        ArchiveProblem::FoundDamaged => "damaged, as found by codex-manager verify".into(),
         ArchiveProblem::Unreadable(detail) => format!("cannot be read: {detail}"),
     }
 }
@@ -17,13 +17,13 @@ pub fn problem(problem: &ArchiveProblem) -> String {
 /// Describes a problem of a sidecar.
 pub fn sidecar(problem: &SidecarProblem) -> String {
     match problem {
-        SidecarProblem::Missing => "no sidecar (codex-manager verify --repair makes it)".into(),
+        SidecarProblem::Missing => "no sidecar; create it with: codex-manager verify --repair".into(),
         SidecarProblem::Damaged(detail) => format!(
-            "the sidecar is damaged: {detail} (codex-manager verify --repair makes it again)"
+            "the sidecar is damaged: {detail}; recreate it with: codex-manager verify --repair"
         ),
         SidecarProblem::OfAnother => {
-            "the sidecar describes another archive (move it away, then codex-manager verify --repair \
-             makes it)"
+            "the sidecar describes another archive; move it away, then create it with: codex-manager \
+             verify --repair"
                 .into()
         }
         SidecarProblem::Newer(schema) => {

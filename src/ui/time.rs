@@ -18,7 +18,7 @@ pub fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
 pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
     if delta.abs() < Duration::seconds(60) {
-        return "now".into();
+        return "just now".into();
     }
     let text = duration(delta.abs());
     if delta > Duration::zero() {
@@ -94,7 +94,7 @@ mod tests {
             "Sat 2 Jan 2027 00:00"
         );
         assert_eq!(relative(&at("2026-11-21T11:45:00Z"), &now), "5 min ago");
-        assert_eq!(relative(&now, &now), "now");
+        assert_eq!(relative(&now, &now), "just now");
     }
 
     #[test]

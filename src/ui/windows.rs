@@ -79,7 +79,7 @@ fn cap_line(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
 /// "source: live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.
 pub fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
-        "source: {}, seen {}",
+        "source: {}, recorded {}",
         observation.source.name(),
         time::full(&observation.observed_at.to_utc(), zone, now)
     )
@@ -102,7 +102,7 @@ fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, bar(0.0));
         let when = when.unwrap_or_default();
-        return format!("{bar}  free again, was {used} % used, reset {when}");
+        return format!("{bar}  reset {when}, was {used} % used");
     }
     let (style, word) = match window.used_percent {
         used if used >= 100.0 => (Style::Bad, ", exhausted"),

@@ -71,21 +71,21 @@ pub(crate) fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
 
 /// The next command: whatever it lists as good is good. The archives that are not in `known` are
 /// then taken away.
-pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, told: &str) {
+pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, context: &str) {
     let list: Run = env.run(["list-backups", "--json"]).code(0);
     let new: Vec<PathBuf> = archives(env).difference(known).cloned().collect();
-    assert!(archives(env).is_superset(known), "{told}: one is lost");
+    assert!(archives(env).is_superset(known), "{context}: one is lost");
     for path in &new {
         let name = path.file_name().expect("a name").to_str().expect("text");
         let rows = list.json();
         let row = rows["backups"]
             .as_array()
             .and_then(|rows| rows.iter().find(|r| r["archive"] == name))
-            .unwrap_or_else(|| panic!("{told}: {name} is not listed\n{list}"));
+            .unwrap_or_else(|| panic!("{context}: {name} is not listed\n{list}"));
         let problem = row["problem"].as_str().unwrap_or_default();
         assert!(
             problem.is_empty() || problem.starts_with("no sidecar"),
-            "{told}: {row}"
+            "{context}: {row}"
         );
         let repair: &[&str] = if problem.is_empty() {
             &[]
@@ -158,13 +158,13 @@ impl TwoHomes {
 
     /// After a restore of the other: whether that is in place now, else the first is as it was.
     #[track_caller]
-    pub(crate) fn look(&mut self, env: &TestEnv, told: &str) -> bool {
+    pub(crate) fn look(&mut self, env: &TestEnv, context: &str) -> bool {
         let (from, to) = (&self.homes[self.now], &self.homes[1 - self.now]);
         let found = home(env);
         let is_done = found == *to;
         assert!(
             is_done || found == *from,
-            "{told}: a mixture\nfrom old:\n{}\nfrom new:\n{}",
+            "{context}: a mixture\nfrom old:\n{}\nfrom new:\n{}",
             from.diff(&found),
             to.diff(&found)
         );

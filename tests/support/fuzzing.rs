@@ -87,9 +87,9 @@ pub(crate) fn manifest(text: &[u8]) {
 /// Reads any JSON as the index of the valid archive.
 pub(crate) fn index(text: &[u8]) {
     if let Ok(members) = serde_json::from_slice::<Value>(text) {
-        let mut told = TRUTH.manifest.clone();
-        told["members"] = members;
-        manifest(&serde_json::to_vec(&told).expect("json"));
+        let mut context = TRUTH.manifest.clone();
+        context["members"] = members;
+        manifest(&serde_json::to_vec(&context).expect("json"));
     }
 }
 

@@ -244,9 +244,9 @@ impl Parts {
         let mut cutter = Cutter::default();
         for entry in &self.entries {
             let is_structure = matches!(entry.kind, b'2' | b'5');
-            let told = if is_structure { &structure } else { &files };
-            let next = cutter.told[usize::from(!is_structure)];
-            let found = told
+            let context = if is_structure { &structure } else { &files };
+            let next = cutter.context[usize::from(!is_structure)];
+            let found = context
                 .iter()
                 .skip(next)
                 .position(|n| n.as_slice() == entry.name.strip_suffix(b"/").unwrap_or(&entry.name));
@@ -259,7 +259,7 @@ impl Parts {
                 });
             }
             if let Some(skipped) = found {
-                cutter.told[usize::from(!is_structure)] += skipped + 1;
+                cutter.context[usize::from(!is_structure)] += skipped + 1;
                 cutter.count += skipped + 1;
             }
             if is_large {
@@ -268,7 +268,7 @@ impl Parts {
                 entry.write(&mut cutter.tar);
             }
         }
-        let missing = files.len() - cutter.told[1];
+        let missing = files.len() - cutter.context[1];
         cutter.count += missing;
         cutter.close();
         cutter.pieces
@@ -397,7 +397,7 @@ struct Cutter {
     /// The number of entries in the current group, as announced.
     count: usize,
     /// The numbers of folders and links, and of files, announced so far.
-    told: [usize; 2],
+    context: [usize; 2],
 }
 
 impl Cutter {
@@ -417,15 +417,15 @@ impl Cutter {
         let tar = std::mem::take(&mut self.tar);
         let count = std::mem::take(&mut self.count);
         let holds = match self.kind {
-            Kind::Structure => json!({"structure": [self.told[0] - count, count]}),
-            Kind::Files(..) => json!({"files": [self.told[1].saturating_sub(count), count]}),
+            Kind::Structure => json!({"structure": [self.context[0] - count, count]}),
+            Kind::Files(..) => json!({"files": [self.context[1].saturating_sub(count), count]}),
         };
         self.pieces.push(Piece::new(tar, holds));
     }
 
     /// Adds a member for the header, then one for each chunk of content.
     fn large(&mut self, entry: &Entry) {
-        let number = self.told[1] - 1;
+        let number = self.context[1] - 1;
         self.count = 0;
         let (head, chunks) = entry.head_and_chunks();
         self.pieces.push(Piece::new(head, json!({"head": number})));

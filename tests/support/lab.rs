@@ -188,7 +188,7 @@ pub(crate) fn creator(rollout: &Path) -> String {
 }
 
 /// Returns the user's messages in a rollout; skips lines that are no JSON.
-pub(crate) fn said(rollout: &Path) -> Vec<String> {
+pub(crate) fn messages(rollout: &Path) -> Vec<String> {
     let bytes = fs::read(rollout).expect("read the rollout");
     bytes
         .split(|byte| *byte == b'\n')

@@ -1014,7 +1014,7 @@ fn write_turn(
             "content": content,
         })
     };
-    let said = json!([{"type": "output_text", "text": account.reply, "annotations": []}]);
+    let printed = json!([{"type": "output_text", "text": account.reply, "annotations": []}]);
     let opening = [
         json!({"type": "response.created", "response": {"id": response_id}}),
         json!({
@@ -1034,14 +1034,14 @@ fn write_turn(
         json!({
             "type": "response.output_item.done",
             "output_index": 0,
-            "item": item(said.clone()),
+            "item": item(printed.clone()),
         }),
         json!({
             "type": "response.completed",
             "response": {
                 "id": response_id,
                 "status": "completed",
-                "output": [item(said)],
+                "output": [item(printed)],
                 "usage": {
                     "input_tokens": 1200,
                     "input_tokens_details": {"cached_tokens": 200},

@@ -90,9 +90,9 @@ fn kill(name: &str, target: &str) {
 }
 
 fn ps(pid: u32, column: &str) -> String {
-    let said = Command::new("ps")
+    let printed = Command::new("ps")
         .args(["-ww", "-o", column, "-p", &pid.to_string()])
         .output();
-    let text = said.map(|said| said.stdout).unwrap_or_default();
+    let text = printed.map(|printed| printed.stdout).unwrap_or_default();
     String::from_utf8_lossy(&text).trim().to_owned()
 }

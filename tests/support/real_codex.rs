@@ -642,8 +642,9 @@ fn tools_dir() -> PathBuf {
         return project.join(target).join("tools");
     }
     // Cargo tells integration tests where the target folder is, also when a config file moves it.
-    let told = option_env!("CARGO_TARGET_TMPDIR").and_then(|tmp| Path::new(tmp).parent());
-    told.map_or_else(|| project.join("target"), Path::to_path_buf)
+    let context = option_env!("CARGO_TARGET_TMPDIR").and_then(|tmp| Path::new(tmp).parent());
+    context
+        .map_or_else(|| project.join("target"), Path::to_path_buf)
         .join("tools")
 }
 
@@ -743,18 +744,18 @@ impl RealCodex {
     /// Checks that the launcher runs on this machine, which needs `node`.
     fn check(self) -> Result<Self, String> {
         let home = user_home();
-        let said = Command::new(&self.launcher)
+        let printed = Command::new(&self.launcher)
             .arg("--version")
             .env("HOME", home.path())
             .env("CODEX_HOME", home.path())
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("{}: {error}", self.launcher.display()))?;
-        let version = String::from_utf8_lossy(&said.stdout);
-        if said.status.success() && version.trim() == format!("codex-cli {VERSION}") {
+        let version = String::from_utf8_lossy(&printed.stdout);
+        if printed.status.success() && version.trim() == format!("codex-cli {VERSION}") {
             return Ok(self);
         }
-        let stderr = String::from_utf8_lossy(&said.stderr);
+        let stderr = String::from_utf8_lossy(&printed.stderr);
         Err(format!(
             "{} is not {VERSION}: {version}{stderr}",
             self.launcher.display()

@@ -136,16 +136,16 @@ impl Syncthing {
             api_port,
             folder: folder.to_path_buf(),
         };
-        let mut told = Vec::new();
+        let mut context = Vec::new();
         let until = Instant::now() + LIMIT;
-        while !told
+        while !context
             .iter()
             .any(|line: &String| line.contains("API listening on"))
         {
             let left = until.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left) {
-                Ok(line) => told.push(line),
-                Err(e) => panic!("syncthing does not listen ({e}): {told:#?}"),
+                Ok(line) => context.push(line),
+                Err(e) => panic!("syncthing does not listen ({e}): {context:#?}"),
             }
         }
         node

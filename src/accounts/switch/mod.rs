@@ -145,7 +145,7 @@ pub enum SwitchError {
     },
     /// A newer login of the account was seen.
     #[error(
-        "the login of the profile {profile} is older than the newest one seen: its refresh token is probably spent"
+        "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
     )]
     Stale {
         /// The name of the profile.

@@ -134,10 +134,10 @@ pub enum RestoreError {
     #[error("the Codex home is a symbolic link to a missing folder: {}", .0.display())]
     DanglingHome(PathBuf),
     /// Nothing in the archive matches `--only` or `--session`.
-    #[error("nothing in the archive matches {0}")]
+    #[error("the archive has no file or conversation {0:?}")]
     NotFound(String),
     /// The safety backup cannot include files that would be replaced or removed.
-    #[error("the safety backup cannot save {} that would be replaced or removed, first {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
+    #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
     BackupIncomplete {
         /// The files that cannot be saved, with reasons.
         items: Vec<PathNote>,

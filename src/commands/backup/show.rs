@@ -106,7 +106,7 @@ pub(super) fn show_done(
     ui.report(ui.paint(Style::Strong, &name));
     let who = match &metadata.email {
         Some(email) => format!(" of {email}"),
-        None => ", signed out".to_owned(),
+        None => ", no account".to_owned(),
     };
     ui.report(format_args!(
         "{}{who}: {}, {} in {}",
@@ -153,7 +153,7 @@ fn show_left_out(
         .map(|e| e.path.display().to_string())
         .collect();
     if !names.is_empty() {
-        ui.report(ui.paint(Style::Dim, format_args!("left out: {}", names.join(", "))));
+        ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
     }
     for item in skipped {
         ui.warn(format_args!(

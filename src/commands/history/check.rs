@@ -81,7 +81,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     list.group(Style::Warn, what, &report.stale_path, |s| {
         format!("{}  in {}", s.id, list.recorded(&s.recorded))
     });
-    let what = "whose name is only in the index";
+    let what = "whose name is only in session_index.jsonl";
     list.group(Style::Warn, what, &report.names_missing, |n| {
         format!("{}  {}", n.id, printable(&n.name))
     });

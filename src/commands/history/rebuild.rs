@@ -28,7 +28,7 @@ enum OnlyArg {
 
 /// Rebuild `session_index.jsonl` and `history.jsonl`
 ///
-/// Their sources are the conversations on disk and Codex's table of threads. Names that you gave
+/// Their sources are the conversations on disk and Codex's database. Names that you gave
 /// are kept, also those of conversations beyond the limit. A copy of each file is kept beside it.
 #[allow(
     clippy::struct_excessive_bools,
@@ -51,7 +51,7 @@ pub(super) struct RebuildArgs {
         allow_negative_numbers = true
     )]
     max_threads: i64,
-    /// Include conversations that are not in Codex's table
+    /// Include conversations that Codex's database does not list
     #[arg(long)]
     include_orphans: bool,
     /// Keep every prompt, ignoring `history.max_bytes` of Codex's config.toml
@@ -195,7 +195,7 @@ impl RebuildArgs {
         );
         say(
             plan.names_kept,
-            "names kept of conversations that are left out",
+            "names kept of conversations that --max-threads leaves out",
         );
         say(
             plan.titles_taken,
@@ -203,7 +203,7 @@ impl RebuildArgs {
         );
         say(
             plan.orphans_skipped,
-            "skipped because they are not in Codex's table (--include-orphans includes them)",
+            "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
         );
         say(
             plan.without_id,
@@ -224,11 +224,11 @@ impl RebuildArgs {
         );
         say(
             plan.history_dropped,
-            "lines removed from the history because they are in no conversation",
+            "prompts removed from history.jsonl because no conversation contains them",
         );
         say(
             plan.history_beyond_limit,
-            "lines removed from the history because their conversation is left out",
+            "prompts removed from history.jsonl because --max-threads leaves out their conversation",
         );
         for skipped in &plan.skipped {
             let path = printable(&skipped.path.to_string_lossy());

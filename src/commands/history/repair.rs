@@ -106,7 +106,7 @@ impl RepairArgs {
         }
         if plan.unrepairable > 0 {
             context.ui.note(format_args!(
-                "{} that a repair does not change; see codex-manager history check",
+                "{} that repair cannot fix; list them with: codex-manager history check",
                 pluralize(plan.unrepairable, "finding")
             ));
         }
@@ -152,9 +152,9 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
         let to = printable(change.to.as_deref().unwrap_or_default());
         let id = printable(&change.id.to_string());
         match change.action {
-            RepairAction::Path => ui.prose(format_args!("path  {id}  {to}")),
-            RepairAction::Row => ui.prose(format_args!("row   {id}  {to}")),
-            RepairAction::Name => ui.prose(format_args!("name  {id}  {to}")),
+            RepairAction::Path => ui.prose(format_args!("fix path  {id}  {to}")),
+            RepairAction::Row => ui.prose(format_args!("add row   {id}  {to}")),
+            RepairAction::Name => ui.prose(format_args!("set name  {id}  {to}")),
             RepairAction::Database => ui.prose(format_args!("database, recreated by Codex: {to}")),
         }
     }

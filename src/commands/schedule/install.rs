@@ -138,7 +138,9 @@ impl InstallArgs {
             let time = time_format::parse(text)
                 .filter(|time| time.day.is_none())
                 .and_then(|time| time.time)
-                .ok_or_else(|| CommandError::usage(format!("--daily is not a time: {text:?}")))?;
+                .ok_or_else(|| {
+                    CommandError::usage(format!("--daily is not a time such as 03:30: {text:?}"))
+                })?;
             let small = |number: u32| u8::try_from(number).unwrap_or_default();
             return Ok(Trigger::Daily(small(time.hour()), small(time.minute())));
         }
@@ -147,8 +149,11 @@ impl InstallArgs {
             JobKind::Backup => "24h",
         };
         let text = self.every.as_deref().unwrap_or(default);
-        let span = time_format::parse_span(text)
-            .ok_or_else(|| CommandError::usage(format!("--every is not a duration: {text:?}")))?;
+        let span = time_format::parse_span(text).ok_or_else(|| {
+            CommandError::usage(format!(
+                "--every is not a duration such as 30min or 12h: {text:?}"
+            ))
+        })?;
         u32::try_from(span.num_seconds())
             .ok()
             .filter(|secs| INTERVAL_SECS.contains(&i64::from(*secs)))

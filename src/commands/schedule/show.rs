@@ -138,7 +138,7 @@ fn hint(found: &InstalledJob) -> Option<String> {
         .map(|path| format!(" --config {}", shell::word(&path.to_string_lossy())))
         .unwrap_or_default();
     Some(format!(
-        "hint: codex-manager schedule install {} {when}{apply}{config} --enable",
+        "update and activate it: codex-manager schedule install {} {when}{apply}{config} --enable",
         options.job.name()
     ))
 }

@@ -72,7 +72,7 @@ impl InitArgs {
                     .note("next: set paths.cloud_root_dir in this file");
             }
             let preflight = shared::command(context, &path, "preflight");
-            context.ui.note(format_args!("then: {preflight}"));
+            context.ui.note(format_args!("check it with: {preflight}"));
         }
         let json = InitJson {
             path: &path,
@@ -119,7 +119,7 @@ include_roots = [
 ]
 
 [filters]
-# Globs of paths that are not synced, matched from the right.
+# Globs of paths that are not synced. A glob matches the end of a path: "*.tmp" matches in every folder.
 exclude_globs = ["*.tmp"]
 
 [sync]
@@ -132,7 +132,7 @@ time_tolerance_seconds = 2
 equal_mtime_action = "skip"
 # all, or last_date_only: only the latest day.
 session_mode = "all"
-# never: a deleted file is copied back from the other side. propagate: it is deleted there too, after
+# never: a deleted file is copied back from the other side. propagate: it is deleted on the other side too, after
 # a backup, unless there are many deletions. (propagate: codex-manager)
 delete_policy = "never"
 # true: `sync run` without a flag only shows what it would do.
@@ -160,11 +160,11 @@ require_codex_stopped = true
 fail_on_unknown = true
 
 [process_detection]
-# Names of Codex programs. A program with open files of the home counts, whatever its name.
+# Names of Codex programs. Any program with open files in the Codex home counts as Codex, whatever its name.
 process_names = ["codex.exe", "codex"]
 # How many seconds Codex gets to end by itself.
 grace_period_seconds = 2
-# Whether Codex may be ended with your consent, which a window (gui) or the console asks for.
+# true: a sync may end a running Codex after you agree, in a window (gui) or on the console.
 allow_terminate_if_running = true
 manual_terminate_confirmation = true
 terminate_confirmation_mode = "gui"
@@ -175,17 +175,17 @@ background_process_names = {{ windows = ["codex-windows-sandbox"], macos = [], l
 [logging]
 # DEBUG, INFO, WARNING, ERROR.
 level = "INFO"
-# Default: logs in the manager home. The name gets the machine and the day.
+# Default: logs in the manager home. The machine and the day are added to the name.
 # file = "~/codex-sync/sync.log"
 # text, json, logfmt.
 format = "text"
 max_file_size_mb = 10
-# Days to keep logs; 0 keeps all. archive_mode (zip, text) is the form of logs of former days.
+# Days to keep logs; 0 keeps all. archive_mode: how logs of earlier days are stored (zip, text).
 retention_days = 7
 archive_mode = "zip"
 
 [state]
-# codexSync's record of its last sync, from which the first sync continues. It is never written.
+# The manifest of codexSync. The first sync continues from it and never changes it.
 # manifest_file = "~/codex-sync/manifest.json"
 
 [scheduler]

@@ -18,10 +18,10 @@ use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
-/// Continue on another machine, through a folder that another program replicates
+/// Sync conversations between machines through a cloud folder
 ///
-/// Dropbox, `OneDrive`, iCloud Drive, Google Drive, Syncthing, NFS: any program that copies a folder. Logins
-/// are never synced. A configuration of codexSync works unchanged.
+/// The cloud folder is any folder that Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing or NFS shares. Logins
+/// are never synced. A configuration of the older Python tool codexSync works unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex   # once on each machine

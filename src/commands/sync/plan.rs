@@ -41,10 +41,10 @@ pub(super) struct PlanFlags {
     /// Copy missing files to the cloud folder again, even if most of them are missing
     #[arg(long)]
     refill: bool,
-    /// Use files that no machine lists as complete
+    /// Sync files of the cloud folder that no machine has published as complete
     #[arg(long)]
     accept_unlisted: bool,
-    /// Send deletions even if there are many
+    /// Delete files on the other side even if there are many
     #[arg(long)]
     delete_many: bool,
 }
@@ -90,7 +90,7 @@ pub(super) fn show(
         shared::nothing_to_do(&plan)
     } else {
         format!(
-            "would do {} ({}); {}. Nothing was changed.",
+            "dry run: would do {} ({}); {}; nothing was changed. Apply with: codex-manager sync run --apply",
             pluralize(plan.steps.len(), "step"),
             bytes(total),
             shared::unchanged_summary(&plan)

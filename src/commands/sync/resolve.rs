@@ -26,7 +26,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
 
-/// Decide about conflicts and conflict copies of conversations
+/// List and resolve conflicts and conflict copies of conversations
 ///
 /// Without arguments it lists them. For a file that changed on both sides, keep `local` or `cloud`. For a
 /// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
@@ -139,7 +139,9 @@ impl ResolveArgs {
     ) -> Outcome {
         let keep = format!("{keep:?}").to_lowercase();
         let verb = if self.dry_run { "would keep" } else { "kept" };
-        context.ui.prose(format_args!("{verb} {keep}: {what}"));
+        context
+            .ui
+            .prose(format_args!("{verb} the {keep} version of {what}"));
         if let Some(id) = &resolved.new_id {
             context
                 .ui
@@ -148,7 +150,7 @@ impl ResolveArgs {
         if let Some(snapshot) = &resolved.snapshot {
             let ui = &context.ui;
             ui.note(format_args!(
-                "the version that was not kept is in {snapshot}"
+                "the replaced file is in the snapshot {snapshot}"
             ));
             ui.note(format_args!(
                 "restore it with: codex-manager sync restore --from {snapshot} --target local --apply"
@@ -178,8 +180,8 @@ impl ResolveArgs {
         open: &[ConflictCopy],
     ) -> Result<Outcome, CommandError> {
         if self.what.is_some() {
-            return Err(CommandError::usage("--keep is missing")
-                .hint("--keep local, cloud, fork or both; nothing was changed"));
+            return Err(CommandError::usage("no version is chosen: --keep is missing")
+                .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed"));
         }
         let ui = &context.ui;
         let json = ResolveJson {
@@ -202,7 +204,7 @@ impl ResolveArgs {
             ui.line("nothing needs a decision");
             return Ok(Outcome::Done);
         }
-        let mut table = Table::new(ui, &["what", "why", "--keep"]);
+        let mut table = Table::new(ui, &["FILE", "WHY", "--keep"]);
         for conflict in &plan.conflicts {
             let choices = if rollouts::key(&conflict.path).is_some() {
                 "local, cloud, both"
@@ -288,10 +290,10 @@ fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandErro
             Ok(KeepChoice::Both)
         }
         (OpenDecision::Conflict(_), _) => Err(CommandError::usage(
-            "this conflict needs --keep local or cloud",
+            "not a conversation: choose --keep local or --keep cloud; nothing was changed",
         )),
         (OpenDecision::ConflictCopy(_), KeepArg::Cloud) => Err(CommandError::usage(
-            "a conflict copy needs --keep local, fork or both",
+            "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed",
         )),
     }
 }

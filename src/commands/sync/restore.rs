@@ -19,10 +19,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
 
-/// Restore files that a sync overwrote
+/// Restore files that a sync overwrote or deleted
 ///
-/// Files that the restore replaces are backed up first. The next sync treats the restored files like any
-/// other: a conversation that was only appended to since is extended again.
+/// Files that the restore replaces are backed up first. The next sync treats the restored files like any other change:
+/// if the other side has the same conversation with more lines, the sync adds these lines again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync restore --dry-run
@@ -48,7 +48,7 @@ pub(super) struct SyncRestoreArgs {
 enum TargetArg {
     /// The Codex home of this machine
     Local,
-    /// The replicated cloud folder
+    /// Path of the cloud folder
     Cloud,
 }
 
@@ -158,7 +158,7 @@ impl SyncRestoreArgs {
             ui.line(&kept.path);
         }
         ui.prose(format_args!(
-            "{verb} {} ({}) from {} ({target})",
+            "{verb} {} ({}) from the snapshot {} to the {target} side",
             pluralize(plan.files.len(), "file"),
             bytes(total),
             plan.snapshot.name

@@ -21,8 +21,8 @@ use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions
 ///
-/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first; of
-/// a conversation, two differing versions are both kept.
+/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first. If
+/// a conversation changed on both sides, both versions are kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -259,7 +259,7 @@ fn print_done(
         n => format!("{n} deleted, "),
     };
     ui.prose(format_args!(
-        "{} to the cloud folder, {} to this machine, {} merged, {deleted}{} ({})",
+        "copied {} to the cloud folder and {} to this machine, merged {}, {deleted}{} ({})",
         count(&[SyncAction::CopyToCloud]),
         count(&[SyncAction::CopyToLocal]),
         count(&[SyncAction::Merge]),
@@ -267,12 +267,14 @@ fn print_done(
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {
-        ui.note(format_args!("the overwritten files are in {snapshot}"));
+        ui.note(format_args!(
+            "the overwritten and deleted files are in the snapshot {snapshot}"
+        ));
         for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
             let ops = done().flat_map(|step| &step.ops);
             if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
                 ui.note(format_args!(
-                    "restore them with: codex-manager sync restore --from {snapshot} --target {name} --apply"
+                    "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
                 ));
             }
         }
@@ -287,7 +289,9 @@ fn print_done(
         ui.note(
             "next: wait until the cloud client has uploaded everything, then run codex-manager sync run --apply on the other machine",
         );
-        ui.note("      before you start Codex there; sign in there as well: logins do not travel");
+        ui.note(
+            "      before you start Codex there; sign in there as well: sync never copies logins",
+        );
     }
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}

@@ -278,7 +278,7 @@ pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     if rows.is_empty() {
         return;
     }
-    let mut table = Table::new(ui, &["action", "file", "size", "why"]);
+    let mut table = Table::new(ui, &["ACTION", "FILE", "SIZE", "WHY"]);
     let count = rows.len();
     for row in rows.into_iter().take(MAX_TABLE_ROWS) {
         table.row(ui, row);
@@ -324,11 +324,13 @@ pub(super) fn print_unsynced<'a>(
         ui.warn(format_args!("{path} {why}"));
     }
     for (path, why) in limited(&plan.waiting) {
-        ui.warn(format_args!("waiting for {path}: {why}"));
+        ui.warn(format_args!(
+            "not synced until it is complete: {path}: {why}"
+        ));
     }
     if plan.may_accept_unlisted {
         ui.note(
-            "--accept-unlisted uses files that no machine lists as complete, if no machine lists a newer version",
+            "sync such files as they are with: --accept-unlisted (not if a machine has published a newer version)",
         );
     }
     for message in UndeliveredVersion::by_machine(&plan.undelivered) {
@@ -348,10 +350,10 @@ pub(super) fn print_unsynced<'a>(
         );
     }
     for (path, why) in limited(&plan.skipped) {
-        ui.warn(format_args!("left alone: {path}: {why}"));
+        ui.warn(format_args!("not synced: {path}: {why}"));
     }
     if plan.held_deletions > 0 {
-        ui.note("--delete-many sends these deletions; sync.delete_policy = \"never\" copies the files back");
+        ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
     if config.report_conflicts {
         for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
@@ -365,7 +367,7 @@ pub(super) fn print_unsynced<'a>(
         ));
     }
     if !forks.is_empty() {
-        ui.note("decide with: codex-manager sync resolve");
+        ui.note("list and resolve them with: codex-manager sync resolve");
     }
 }
 
@@ -383,11 +385,11 @@ fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     const NAMED: usize = 10;
     let ui = &context.ui;
     for (path, why) in left_out.iter().take(NAMED) {
-        ui.note(format_args!("left out: {path}: {why}"));
+        ui.note(format_args!("excluded: {path}: {why}"));
     }
     if left_out.len() > NAMED {
         let more = left_out.len() - NAMED;
-        ui.note(format_args!("left out: {more} more; --json names them"));
+        ui.note(format_args!("excluded: {more} more; --json names them"));
     }
 }
 
@@ -409,8 +411,8 @@ pub(super) fn unchanged_summary(plan: &SyncPlan) -> String {
 
 /// Returns the error for conflicts of a plan, or of a run that they stopped.
 pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
-    let error =
-        in_conflict(plan).hint("decide with: codex-manager sync resolve; nothing was changed");
+    let error = in_conflict(plan)
+        .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
     if plan.is_stopped(config.conflict) {
         error
             .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
@@ -422,7 +424,7 @@ pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
 /// Returns the error for conflicts of a run that synced all other files.
 pub(super) fn undecided_files(plan: &SyncPlan) -> CommandError {
     in_conflict(plan).hint(
-        "decide with: codex-manager sync resolve; these files were left as they are on both sides",
+        "list and resolve them with: codex-manager sync resolve; these files are unchanged on both sides",
     )
 }
 

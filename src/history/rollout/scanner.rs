@@ -254,10 +254,11 @@ impl Scanner {
         };
         match &*kind {
             "user_message" => {
-                if let Ok(said) = serde_json::from_str::<UserMessage>(payload) {
+                if let Ok(output) = serde_json::from_str::<UserMessage>(payload) {
                     self.has_event = true;
-                    self.first_event.get_or_insert_with(|| said.message.clone());
-                    push_message(&mut self.scan.messages, self.newest, &said.message);
+                    self.first_event
+                        .get_or_insert_with(|| output.message.clone());
+                    push_message(&mut self.scan.messages, self.newest, &output.message);
                 }
             }
             "item_completed" => {

@@ -31,15 +31,15 @@ pub(super) fn conflict_reason(facts: FileFacts) -> String {
     let known = facts.local != Presence::New && facts.remote != Presence::New;
     match (facts.kind, known) {
         _ if facts.causal_order == CausalOrder::OlderUnattested => {
-            "an older version is in the cloud folder, and no machine lists it"
+            "the cloud folder has an older version that no machine has published"
         }
-        (FileKind::Rollout, true) => "was continued differently on both sides since the last sync",
+        (FileKind::Rollout, true) => "continued differently on both sides since the last sync",
         (FileKind::Rollout, false) => "was continued differently on both sides",
         (_, true) => "changed on both sides since the last sync",
         (_, false) if facts.relation == Some(Relation::Diverged) => {
-            "differs, and no sync has seen it before"
+            "differs on both sides and was never synced"
         }
-        (_, false) => "differs at equal times, and no sync has seen it before",
+        (_, false) => "differs on both sides at equal mtimes and was never synced",
     }
     .into()
 }

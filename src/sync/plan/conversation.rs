@@ -279,7 +279,7 @@ impl Planner<'_> {
                     self.keep_conflict_copy(&mut draft, &other.seen)?;
                 }
                 action = Some(SyncAction::CopyToCloud);
-                (reason, bytes) = (why.text(), version.seen.stat.size);
+                (reason, bytes) = (why.text(Side::Local), version.seen.stat.size);
                 let folder = common_folder
                     .as_deref()
                     .unwrap_or(rollouts::folder(&version.seen.path));
@@ -297,7 +297,7 @@ impl Planner<'_> {
                     (_, true) => ContentChange::Replaced,
                     _ => ContentChange::Extended,
                 };
-                (reason, bytes) = (why.text(), version.seen.stat.size);
+                (reason, bytes) = (why.text(Side::Remote), version.seen.stat.size);
                 let remote_path = canonical.map_or(&version.seen.path, |file| &file.path);
                 let folder = common_folder
                     .as_deref()

@@ -89,16 +89,16 @@ pub enum PlanError {
     #[error("not a folder: {}", .0.display())]
     NotAFolder(PathBuf),
     /// The state is unreadable and the cloud folder has no manifest, so nothing shows that it is mounted.
-    #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it looks not mounted or not downloaded: {}", .0.display())]
+    #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it seems unmounted or not fully downloaded: {}", .0.display())]
     NoManifest(PathBuf),
     /// The cloud folder lost its manifests, or all its content, after the plan was made.
-    #[error("the cloud folder no longer contains what it did when the plan was made; it looks not mounted: {}", .0.display())]
+    #[error("the cloud folder no longer contains what it did when the plan was made; it seems unmounted: {}", .0.display())]
     Unmounted(PathBuf),
     /// The Codex home does not exist, although the state of the last sync lists files in it.
     #[error("the Codex home does not exist, but did at the last sync: {}", .0.display())]
     NoCodexHome(PathBuf),
     /// The cloud folder lacks most known files, or any known file together with this machine's manifest.
-    #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
+    #[error("{missing} of {} {} missing in the cloud folder; it seems unmounted or not fully downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
     MostFilesMissing {
         /// Number of known files that the cloud folder lacks.
         missing: usize,

@@ -577,7 +577,7 @@ impl Planner<'_> {
             key: key.to_owned(),
             path: path.to_owned(),
             action,
-            reason: why.text().into(),
+            reason: why.text(from.seen.side).into(),
             bytes: from.seen.stat.size,
             ops: vec![Op::Copy(CopyOp {
                 from: from.seen.clone(),

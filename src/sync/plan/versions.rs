@@ -177,9 +177,9 @@ impl Planner<'_> {
             return complete(found.stat.mtime_ns, None);
         }
         Ok(DownloadState::Incomplete(if others.is_empty() {
-            "is not listed in any manifest yet"
+            "no machine has published this version yet"
         } else {
-            "is not yet the version that another machine lists"
+            "the cloud copy is not the version that another machine published"
         }))
     }
 
