@@ -561,7 +561,7 @@ impl ApplyRun<'_> {
         let target = self.prepare_target(&to)?;
         Self::check_target_unchanged(&target, None)?;
         if from.side == Side::Remote {
-            // A rename keeps the key, so manifests record_in_ledger the file already. The entry attests its new path too.
+            // A rename keeps the key, so manifests list the file already. The entry attests its new path too.
             let digest = contents::raw_digest(&source).at("read", &source)?;
             let entry = ManifestEntry {
                 size: from.stat.size,
