@@ -445,6 +445,12 @@ impl Machine {
             })
     }
 
+    /// Returns true if the client hides a file of `.codex-manager`, as a placeholder does.
+    pub(crate) fn has_hidden_manifest(&self) -> bool {
+        let mut known = self.client.iter();
+        known.any(|(path, known)| path.starts_with(".codex-manager/") && known.hidden.is_some())
+    }
+
     /// Backs up the Codex home and the sync state.
     pub(crate) fn disk(&self) -> Disk {
         let of = |folder: &Path| -> BTreeMap<String, Content> {
@@ -688,9 +694,15 @@ impl Machine {
         let name = ["a", "b"][rng.below(2)];
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
         if let Ok(text) = fs::read_to_string(&path) {
-            if !self.skills_uploaded.contains(&text) {
-                // No other machine has the text, so the edit does not count.
-                self.skill_edits.retain(|(_, newer)| *newer != text);
+            // No other machine has the texts since the last upload, so these edits do not count.
+            let mut unsent = text.clone();
+            while !self.skills_uploaded.contains(&unsent) {
+                let edit = self
+                    .skill_edits
+                    .iter()
+                    .position(|(_, newer)| *newer == unsent);
+                let Some(edit) = edit else { break };
+                (unsent, _) = self.skill_edits.remove(edit);
             }
             self.skills_deleted.insert(text.clone());
             // The version of the cloud folder is deleted with it.

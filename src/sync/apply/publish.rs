@@ -42,6 +42,7 @@ pub(super) fn publish_deletions(
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    let files = attestation::entries_to_publish(&files, state, &request.config.cloud);
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     // The state is durable before the manifest; see `publish_manifest`.
     if state.published_manifests != before {
@@ -109,7 +110,8 @@ pub(super) fn publish_manifest(
         || state.has_gaps != before.has_gaps
         || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
-    let encoded = identity::encode_next_manifest(&files, &mut state, request.config)?;
+    let published = attestation::entries_to_publish(&files, &state, &request.config.cloud);
+    let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
     if changed || state.published_manifests != before.published_manifests {
         request.replica.write(&mut state)?;
     }

@@ -325,8 +325,8 @@ impl Planner<'_> {
     }
 
     /// Returns the ancestry to record for a remote version that is copied to this machine; `is_absent` is true if this
-    /// machine lacks the file. A superseded version that no machine attests any more is attested by this one from now
-    /// on.
+    /// machine lacks the file. From now on this machine attests the version itself if it is a superseded one that no
+    /// machine attests any more, or if it wins over a version that this machine attests.
     pub(super) fn ancestry_for_download(
         &mut self,
         key: &str,
@@ -339,13 +339,22 @@ impl Planner<'_> {
         let Some(digest) = ancestry.remote_digest else {
             return before.cloned().map(Box::new);
         };
+        let mut wins_conflict = false;
         let history = match (
             &ancestry.remote_ancestry,
             base.map(|(base, _)| base).or(before),
         ) {
             // A deleted local version is no ancestor of the copy.
             (Some(attested), _) if is_absent => attested.clone(),
-            (Some(attested), Some(base)) => attested.clone().merge(base, &digest),
+            (Some(attested), Some(base)) => {
+                wins_conflict = !base.vector.is_included_in(&attested.vector);
+                let mut history = attested.clone().merge(base, &digest);
+                if wins_conflict {
+                    // Otherwise two machines that decide differently publish equal vectors.
+                    history.vector = history.vector.increment_unknown(&digest);
+                }
+                history
+            }
             (Some(attested), None) => attested.clone(),
             (None, Some(base)) => {
                 let mut history = base.clone();
@@ -357,7 +366,8 @@ impl Planner<'_> {
         let replaced = base.map(|(_, digest)| *digest).filter(|_| !is_absent);
         let history =
             self.ancestry_to_publish(key, history.record_replaced(replaced, &digest), &digest);
-        if ancestry.remote_ancestry.is_none() && remote.digest.is_some() {
+        let is_unattested = ancestry.remote_ancestry.is_none() && remote.digest.is_some();
+        if is_unattested || wins_conflict {
             let entry = ManifestEntry {
                 size: remote.seen.stat.size,
                 mtime_ns: remote.mtime_ns,
