@@ -16,7 +16,7 @@ use crate::sync::manifest;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote_manifests::{self, RemoteManifests};
 use crate::sync::resolutions;
-use crate::sync::scan::Stat;
+use crate::sync::scan::{self, Stat};
 use crate::sync::scope::{self, Scope};
 use crate::sync::state::{StateDamage, StateError};
 use chrono::DateTime;
@@ -248,7 +248,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         let fix = "the next sync run writes it again";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
-    if remote_manifests::is_placeholder(&identity::own_manifest_path(config, &state)) {
+    if scan::is_placeholder(&identity::own_manifest_path(config, &state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
         push(checks, "sync.arrival", Status::Fail, message, Some(fix));

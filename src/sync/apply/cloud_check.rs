@@ -3,7 +3,7 @@
 
 use super::ApplyError;
 use crate::io::atomic;
-use crate::sync::manifest;
+use crate::sync::manager_folder;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
 use crate::sync::state::SyncState;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
 /// A cheaper, weaker form of [`check_mounted`], called before each file: two `stat` calls find a missing cloud folder
 /// or manifest folder. Content that vanished otherwise is found at the end of the run.
 pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
-    let [_, manifests, _] = manifest::folders(cloud);
+    let [_, manifests, _] = manager_folder::folders(cloud);
     let has_expected_manifests =
         plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
     if has_expected_manifests && cloud.is_dir() {

@@ -6,7 +6,7 @@ use crate::io::atomic;
 use crate::sync::attestation;
 use crate::sync::identity;
 use crate::sync::ledger::{Ledger, LedgerContents};
-use crate::sync::manifest;
+use crate::sync::manager_folder;
 use crate::sync::plan::{StateUpdate, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::restore_marker;
@@ -133,7 +133,10 @@ pub(super) fn publish_manifest(
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
-    for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
+    for folder in manager_folder::folders(&request.config.cloud)
+        .iter()
+        .chain(&own)
+    {
         atomic::remove_stale_temps(folder);
     }
     Ok(())

@@ -49,10 +49,10 @@ impl Planner<'_> {
         key: &str,
         digest: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
-        let attested = Ancestry::from_entries(digest, self.attested_versions(key)?);
+        let attested = manifest::listed_ancestry(digest, self.attested_versions(key)?);
         Ok(match attested {
             Some(attested) => Some(attested),
-            None => Ancestry::from_entries(digest, self.own_published(key)),
+            None => manifest::listed_ancestry(digest, self.own_published(key)),
         })
     }
 
@@ -257,7 +257,7 @@ impl Planner<'_> {
         ancestry: &AncestryFacts,
         remote_digest: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
-        let Some(own) = Ancestry::from_entries(remote_digest, self.ledger_versions(key)?) else {
+        let Some(own) = manifest::listed_ancestry(remote_digest, self.ledger_versions(key)?) else {
             return Ok(None);
         };
         let writer = &self.state.writer;

@@ -4,6 +4,7 @@
 use super::undelivered::newest;
 use super::versions::ZERO_FILLED;
 use super::{PlanError, Planner, key_of};
+use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::remote_manifests;
 use crate::sync::scan::Side;
@@ -77,7 +78,9 @@ impl Planner<'_> {
             }
         }
         self.plan.waiting = waiting;
-        let placeholders = placeholders.iter().map(|name| manifest::display_name(name));
+        let placeholders = placeholders
+            .iter()
+            .map(|name| manager_folder::display_name(name));
         let placeholders =
             placeholders.map(|path| (path, remote_manifests::NOT_DOWNLOADED.to_owned()));
         self.plan.waiting.extend(placeholders);

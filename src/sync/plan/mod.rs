@@ -56,6 +56,7 @@ use super::decide::DecisionRules;
 use super::identity;
 use super::ledger::Ledger;
 use super::line_merge;
+use super::manager_folder;
 use super::manifest::{self, ManifestEntry};
 use super::remote_manifests::{self, RemoteManifests};
 use super::rollouts;
@@ -161,7 +162,7 @@ pub fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanErro
     if !(cloud.is_dir() || may_create && is_free()) {
         return Err(PlanError::NoCloud(cloud.clone()));
     }
-    match manifest::unusable_folder(cloud) {
+    match manager_folder::unusable_folder(cloud) {
         Some(link) if link.is_symlink() => Err(PlanError::LinkInCloud(link)),
         Some(taken) => Err(PlanError::NotAFolder(taken)),
         None => Ok(()),
@@ -200,7 +201,7 @@ pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<()
 /// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted folder.
 fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
-    if remote_manifests::is_placeholder(&own) {
+    if scan::is_placeholder(&own) {
         return Err(PlanError::ManifestNotDownloaded(own));
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{FileFacts, NewerSide, Presence};
+use crate::sync::manager_folder;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::read_failure;
 use crate::sync::scan::{ListedFile, Side};
@@ -91,7 +92,7 @@ impl Planner<'_> {
                         .map(|f| Path::new(&f.path))
                 };
                 let of_side = of_side.or_else(linked);
-                let manager_folder = self.root(Side::Remote).join(manifest::MANAGER_FOLDER);
+                let manager_folder = self.root(Side::Remote).join(manager_folder::MANAGER_FOLDER);
                 let Some(relative) = of_side.filter(|_| !e.path.starts_with(manager_folder)) else {
                     // Without the manifests no decision is reliable.
                     return Err(e.into());
