@@ -175,7 +175,7 @@ fn back_up_readable(
     if files.is_empty() {
         return Ok(snapshot_result);
     }
-    let folder = &config.backup_dir;
+    let folder = &config.backup.folder;
     atomic::create_durable_folder(folder)?;
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED_PREFIX)
@@ -222,7 +222,7 @@ struct OwnSnapshot {
 /// skipped, so that it is never removed.
 fn own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut own = Vec::new();
-    for snapshot in list(&config.backup_dir)? {
+    for snapshot in list(&config.backup.folder)? {
         if let Some(snapshot_result) = parse_timestamp(&config.machine_id, &snapshot.name)
             && let Ok(Some(list)) = read_list(&snapshot)
         {
@@ -581,7 +581,7 @@ pub fn prune(
     just_created: Option<&str>,
 ) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
-    remove_unfinished(&config.backup_dir, SystemTime::from(now))?;
+    remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
     if options.retention_days == 0 && options.max_backups == 0 {
         return Ok(Vec::new());
     }

@@ -109,7 +109,7 @@ pub fn plan(
     from: Option<&str>,
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
-    let folder = &config.backup_dir;
+    let folder = &config.backup.folder;
     let all = backup::list(folder)?;
     let snapshot = match from {
         None => all.into_iter().next(),

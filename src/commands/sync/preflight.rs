@@ -181,7 +181,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let message = format!("cloud folder: {}", cloud.display());
         push(checks, id, Status::Ok, message, None);
     }
-    let (id, backups) = ("sync.backups", &config.backup_dir);
+    let (id, backups) = ("sync.backups", &config.backup.folder);
     // The path itself decides if it exists, even as a file or a broken link, and not a folder above it.
     let mut above = backups.ancestors();
     let existing = above.find(|path| path.symlink_metadata().is_ok());

@@ -41,7 +41,7 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
-        self.apply || !(self.dry_run || config.dry_run_default)
+        self.apply || !(self.dry_run || config.safety.dry_run_default)
     }
 
     pub(super) fn run(
@@ -77,8 +77,8 @@ impl RunArgs {
         let was_in_use = is_home_in_use(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
         // Codex is not ended if there is nothing to do, or if a conflict stops the run.
-        let has_pending_updates =
-            !plan.is_stopped(config.conflict) && shared::has_pending_index_updates(&replica);
+        let has_pending_updates = !plan.is_stopped(config.policy.rules.conflict)
+            && shared::has_pending_index_updates(&replica);
         let must_shut_down = shared::needs_shutdown(&plan, config) || has_pending_updates;
         if must_shut_down {
             shut_down_codex(context, config, shutdown_args)?;
@@ -96,7 +96,7 @@ impl RunArgs {
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             shared::print_notes(context, &plan);
         }
-        if plan.is_stopped(config.conflict) {
+        if plan.is_stopped(config.policy.rules.conflict) {
             context.ui.document("sync run", &document(&plan, |_| false));
             shared::print_unsynced(context, &plan, config, iter::empty());
             return Err(shared::undecided(&plan, config));
@@ -205,7 +205,7 @@ fn log_report(
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
     if let Some(error) = &report.prune_error {
-        let path = config.backup_dir.display().to_string();
+        let path = config.backup.folder.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
         context
             .ui

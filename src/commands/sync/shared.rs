@@ -257,7 +257,7 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
 /// Returns true if Codex has to end before the plan is applied: unless there is nothing to do, or a conflict
 /// stops the run. This includes files that only go to the cloud folder, because half a turn could be copied.
 pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
-    !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
+    !plan.steps.is_empty() && !plan.is_stopped(config.policy.rules.conflict)
 }
 
 /// Prints the steps of the plan as a table.
@@ -355,7 +355,7 @@ pub(super) fn print_unsynced<'a>(
     if plan.held_deletions > 0 {
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
-    if config.report_conflicts {
+    if config.policy.report_conflicts {
         for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
             ui.warn(format_args!("conflict: {path}: {reason}"));
         }
@@ -413,7 +413,7 @@ pub(super) fn unchanged_summary(plan: &SyncPlan) -> String {
 pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error = in_conflict(plan)
         .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
-    if plan.is_stopped(config.conflict) {
+    if plan.is_stopped(config.policy.rules.conflict) {
         error
             .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
     } else {

@@ -644,7 +644,7 @@ impl ApplyRun<'_> {
             let folder = root.join(relative);
             let is_followed_link = || {
                 let is_user_link =
-                    to.0 == Side::Local && scope::follows_link(relative, &config.roots);
+                    to.0 == Side::Local && scope::follows_link(relative, &config.scope.roots);
                 is_user_link && folder.is_dir()
             };
             match fs::symlink_metadata(&folder) {

@@ -91,7 +91,7 @@ impl Planner<'_> {
     /// With `session_mode = "last_date_only"`, marks conversations of all other days with `companion`: they are synced
     /// only if a conversation of the latest day continues them. (The scan sets the same flag outside of the roots.)
     fn limit_to_last_date(&mut self, groups: &mut HashMap<String, FileGroup>) {
-        if self.request.config.session_mode == SessionMode::All {
+        if self.request.config.scope.session_mode == SessionMode::All {
             return;
         }
         let dates = groups

@@ -50,9 +50,9 @@ pub use steps::{
 pub use undelivered::UndeliveredVersion;
 
 use super::codexsync::{self, CodexSyncStateError};
+use super::config::DecisionRules;
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
 use super::conflict_copies::ConflictCopies;
-use super::decide::DecisionRules;
 use super::identity;
 use super::ledger::Ledger;
 use super::line_merge;
@@ -242,11 +242,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
             compare: if state.has_gaps {
                 Compare::ThreeWay
             } else {
-                config.compare
+                config.policy.rules.compare
             },
-            equal_mtime: config.equal_mtime,
-            conflict: config.conflict,
-            delete: config.delete,
+            ..config.policy.rules
         },
         state: &state,
         manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
@@ -421,7 +419,7 @@ impl Planner<'_> {
         let groups = self.group_listings(local, remote);
         self.refuse_unmounted(&groups, scope)?;
         self.undelivered = self.find_undelivered(&groups)?;
-        let all_days = self.request.config.session_mode == SessionMode::All;
+        let all_days = self.request.config.scope.session_mode == SessionMode::All;
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, one that was synced before stays synced.
         let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {

@@ -113,7 +113,8 @@ impl TargetCheck<'_> {
             return *known;
         }
         let full = self.config.root(side).join(folder);
-        let is_followed = side == Side::Local && scope::follows_link(folder, &self.config.roots);
+        let is_followed =
+            side == Side::Local && scope::follows_link(folder, &self.config.scope.roots);
         let metadata = if is_followed {
             fs::metadata(full)
         } else {

@@ -357,7 +357,7 @@ impl Planner<'_> {
         let is_synced = scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
         let of_day = rollouts::date(path);
-        let is_of_other_day = self.request.config.session_mode == SessionMode::LastDateOnly
+        let is_of_other_day = self.request.config.scope.session_mode == SessionMode::LastDateOnly
             && of_day.is_some_and(|day| Some(&day) < self.latest_date.as_ref());
         let exists = || {
             self.root(Side::Remote)

@@ -408,7 +408,7 @@ impl Planner<'_> {
     /// Returns the side with the newer time, or neither within `tolerance`.
     pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> NewerSide {
         let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
-        if apart.abs() <= self.request.config.tolerance_nanos {
+        if apart.abs() <= self.request.config.policy.tolerance_nanos {
             NewerSide::Neither
         } else if apart > 0 {
             NewerSide::Local
