@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod line_merge;
 mod manager_folder;
 pub mod manifest;
+mod mtime;
 pub mod pending_index_updates;
 pub mod plan;
 mod random_id;

@@ -1,6 +1,5 @@
 //! Restores a snapshot of a sync to the Codex home or to the cloud folder.
 
-use super::apply::copying::set_time;
 use super::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use super::config::SyncConfig;
 use super::conflict_copies;
@@ -9,6 +8,7 @@ use super::identity;
 use super::ledger::{Ledger, LedgerContents};
 use super::line_merge;
 use super::manifest::{self, ManifestEntry};
+use super::mtime::set_mtime;
 use super::plan::{self, PlanError};
 use super::remote_manifests::RemoteManifests;
 use super::resolutions;
@@ -569,7 +569,7 @@ fn stage(
             Ok(size)
         })
         .at("read", &from)?;
-    set_time(temp.file(), kept.mtime_ns).at("set time", &path)?;
+    set_mtime(temp.file(), kept.mtime_ns).at("set time", &path)?;
     temp.sync()?;
     if let Some(entry_recorder) = entry_recorder {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;

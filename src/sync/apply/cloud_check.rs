@@ -1,7 +1,7 @@
 //! Checks that the cloud folder is still mounted, so that no run writes into the bare mount point of an unmounted
 //! folder.
 
-use super::ApplyError;
+use super::error::ApplyError;
 use crate::io::atomic;
 use crate::sync::manager_folder;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};

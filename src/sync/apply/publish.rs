@@ -1,7 +1,10 @@
 //! Publishing to other machines and recording for the next run: deletions before they are done, everything else at the
 //! end of a run.
 
-use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
+use super::cloud_check;
+use super::error::ApplyError;
+use super::report::ApplyReport;
+use super::request::ApplyRequest;
 use crate::io::atomic;
 use crate::sync::attestation;
 use crate::sync::identity;
