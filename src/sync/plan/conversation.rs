@@ -7,11 +7,13 @@
 //! 4. Duplicates are removed, and the file moves to the folder that both sides should have (archived or not).
 
 use super::conflict_reasons::{conflict_reason, winner};
-use super::versions::{DownloadState, FileVersion};
-use super::{
-    Conflict, CopyOp, FileGroup, ObservedFile, Op, Placement, PlanError, Planner, StateUpdate,
-    SyncAction, SyncStep, display_path,
+use super::error::PlanError;
+use super::grouping::{FileGroup, display_path};
+use super::planner::Planner;
+use super::steps::{
+    Conflict, CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
+use super::versions::{DownloadState, FileVersion};
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
@@ -209,13 +211,6 @@ impl Planner<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Returns true if the file has at least one line and all its lines are complete.
-    pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
-        let path = self.full(seen);
-        let why = contents::torn_reason(&path, true).at("read", &path)?;
-        Ok(seen.stat.size > 0 && why.is_none())
     }
 
     /// Decides about the two main versions and pushes the step. `canonical` is the remote file under the conversation's own

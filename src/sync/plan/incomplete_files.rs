@@ -1,9 +1,11 @@
 //! Report of the files that the sync waits for: which machine has the newest version of each, and whether
 //! `--accept-unlisted` would help.
 
+use super::error::PlanError;
+use super::grouping::key_of;
+use super::planner::Planner;
 use super::undelivered::newest;
 use super::versions::ZERO_FILLED;
-use super::{PlanError, Planner, key_of};
 use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::remote_manifests;
@@ -13,12 +15,6 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 impl Planner<'_> {
-    /// Adds a file to the waiting files, because no machine attests its present content.
-    pub(super) fn wait_for_listing(&mut self, path: &str, why: &str) {
-        self.unlisted.insert(path.to_owned());
-        self.plan.waiting.push((path.to_owned(), why.to_owned()));
-    }
-
     /// Completes the plan's lists: manifests that cannot be read, undelivered versions, and for each waiting file the
     /// machine that has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a
     /// newer version; otherwise it could overwrite a version that is still being delivered with an older one.

@@ -1,8 +1,10 @@
 //! Guards against mass changes: a cloud folder that lacks most of its files is probably not mounted, and many
 //! deletions at once are probably a lost folder. Files that the configuration no longer includes are neither.
 
+use super::error::PlanError;
 use super::grouping::FileGroup;
-use super::{PlanError, Planner, SyncAction, SyncStep};
+use super::planner::Planner;
+use super::steps::{SyncAction, SyncStep};
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;

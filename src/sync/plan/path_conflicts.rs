@@ -1,7 +1,7 @@
 //! Path conflicts: a target is a folder on one side and a file on the other, or a special file. A file may replace an
 //! empty folder.
 
-use super::{CopyOp, Op, SyncPlan, SyncStep};
+use super::steps::{CopyOp, Op, SyncPlan, SyncStep};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;

@@ -1,7 +1,9 @@
 //! Plans for conflict copies that wait for a decision. Each is replicated to both sides until the user resolves it on
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
-use super::{Op, PlanError, Planner, StateUpdate, SyncAction, SyncStep};
+use super::error::PlanError;
+use super::planner::Planner;
+use super::steps::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::{IoError, file_open};
 use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
@@ -95,18 +97,6 @@ impl Planner<'_> {
         self.plan.learned_resolutions = decided;
         self.conflict_copies = copies;
         Ok(())
-    }
-
-    /// Returns true if the user decided on any machine that a version may be dropped.
-    pub(super) fn may_drop(&self, name: &str) -> Result<bool, IoError> {
-        let records = [&self.state.resolutions, &self.manifests()?.resolutions];
-        Ok(resolutions::is_dropped(name, records))
-    }
-
-    /// Returns the full path of a conflict copy on a side.
-    pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
-        let folder = &self.request.replica.folder;
-        conflict_copies::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
     /// Returns the side to replicate a conflict copy from. Two files with equal size and time are not read completely.

@@ -3,11 +3,13 @@
 
 use super::ancestry::AncestryFacts;
 use super::conflict_reasons::conflict_reason;
-use super::versions::{DownloadState, FileVersion};
-use super::{
-    Conflict, CopyOp, FileGroup, MergeTarget, ObservedFile, Op, Placement, PlanError, Planner,
-    StateUpdate, SyncAction, SyncStep, display_path,
+use super::error::PlanError;
+use super::grouping::{FileGroup, display_path};
+use super::planner::Planner;
+use super::steps::{
+    Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
+use super::versions::{DownloadState, FileVersion};
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
@@ -503,119 +505,5 @@ impl Planner<'_> {
             Compare::Mtime => false,
             Compare::MtimeHashFallback => same_size && facts.newer == NewerSide::Neither,
         }
-    }
-
-    /// Records that both sides have the same version; `contents` is the length and digest of its text, if known.
-    pub(super) fn record_equal(
-        &mut self,
-        key: &str,
-        local: &FileVersion,
-        remote: &FileVersion,
-        contents: Option<(u64, Sha256Digest)>,
-    ) {
-        let place = |version: &FileVersion| SideFile {
-            path: version.seen.path.clone(),
-            stat: version.seen.stat,
-        };
-        let last = SyncedFile {
-            local: place(local),
-            remote: place(remote),
-            contents,
-        };
-        self.plan.unchanged += 1;
-        if self.state.files.get(key) != Some(&last) {
-            self.plan.recorded_equal.push((key.to_owned(), last));
-        }
-    }
-
-    /// Attests a remote file that was found equal to the local one, unless its digest is known already. With `is_news`,
-    /// other
-    /// machines have to learn its ancestry, so this machine attests it in any case. Compressed files are never attested
-    /// this way: `digest` is that of the text, and a manifest lists the bytes.
-    pub(super) fn attest(
-        &mut self,
-        remote: &FileVersion,
-        digest: Sha256Digest,
-        history: Option<Box<Ancestry>>,
-        is_news: bool,
-    ) {
-        let is_attested = remote.digest.is_some() && !is_news;
-        if is_attested || remote.seen.path.ends_with(rollout::ZST) {
-            return;
-        }
-        let entry = ManifestEntry {
-            size: remote.seen.stat.size,
-            mtime_ns: remote.mtime_ns,
-            digest,
-            history,
-        };
-        self.plan.attested.push((remote.seen.path.clone(), entry));
-    }
-
-    /// Pushes the step that copies a version to the other side.
-    #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
-    fn push_copy(
-        &mut self,
-        key: &str,
-        path: &str,
-        from: &FileVersion,
-        to: (Side, String),
-        over: Option<&FileVersion>,
-        (why, conflict): (CopyReason, Option<String>),
-        history: Option<Box<Ancestry>>,
-    ) {
-        let action = match to.0 {
-            Side::Local => SyncAction::CopyToLocal,
-            Side::Remote => SyncAction::CopyToCloud,
-        };
-        let source = Placement::existing(from.seen.path.clone(), &from.seen);
-        let (local, remote) = match to.0 {
-            Side::Local => (Placement::written(to.1.clone()), source),
-            Side::Remote => (source, Placement::written(to.1.clone())),
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            action,
-            reason: why.text(from.seen.side).into(),
-            bytes: from.seen.stat.size,
-            ops: vec![Op::Copy(CopyOp {
-                from: from.seen.clone(),
-                to,
-                over: over.map(|version| version.seen.stat),
-                mtime_ns: from.mtime_ns,
-                expect: from.digest,
-                history,
-            })],
-            state_update: StateUpdate::Synced { local, remote },
-            change: ContentChange::Unchanged,
-            conflict,
-        });
-    }
-
-    /// Pushes the step that copies a deletion to the other side.
-    pub(super) fn push_delete(
-        &mut self,
-        key: &str,
-        path: &str,
-        action: SyncAction,
-        victim: &FileVersion,
-        state_update: StateUpdate,
-    ) {
-        let reason = match action {
-            SyncAction::DeleteCloud => "deleted on this machine, and delete_policy is propagate",
-            _ => "deleted on another machine, and delete_policy is propagate",
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            action,
-            reason: reason.into(),
-            bytes: 0,
-            ops: vec![Op::Remove(victim.seen.clone())],
-            state_update,
-            change: ContentChange::Unchanged,
-            conflict: None,
-        });
     }
 }

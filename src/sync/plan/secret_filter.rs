@@ -2,7 +2,7 @@
 //! files are not searched for tokens, because conversations quote them; but a file that is a login and nothing else is
 //! not copied. Plain files are searched in `plain`.
 
-use super::{Op, SyncPlan};
+use super::steps::{Op, SyncPlan};
 use crate::sync::config::SyncConfig;
 use crate::sync::secrets;
 

@@ -3,7 +3,7 @@
 //! [`apply`](crate::sync::apply) compares each observed file with the disk again right before it reads or replaces
 //! it, so a plan may be out of date without doing damage.
 
-use super::UndeliveredVersion;
+use super::undelivered_version::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::ConflictPolicy;
@@ -315,6 +315,30 @@ impl SyncPlan {
             }
         }
         Some(hasher.digest())
+    }
+
+    /// Sorts the steps, deletions first, and all lists for output. Where a folder became a file or a file a folder, a
+    /// deletion frees the name.
+    pub(super) fn sort(&mut self) {
+        let is_deletion = |step: &SyncStep| {
+            matches!(
+                step.action,
+                SyncAction::DeleteLocal | SyncAction::DeleteCloud
+            )
+        };
+        // `false` sorts before `true`.
+        self.steps
+            .sort_by(|a, b| (!is_deletion(a), &a.path).cmp(&(!is_deletion(b), &b.path)));
+        self.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
+        for list in [
+            &mut self.waiting,
+            &mut self.skipped,
+            &mut self.warnings,
+            &mut self.notes,
+            &mut self.excluded,
+        ] {
+            list.sort();
+        }
     }
 
     /// Returns true if files are incomplete, undelivered or skipped; the run then ends with exit code 6.

@@ -4,7 +4,10 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::{FileGroup, ObservedFile, PlanError, Planner};
+use super::error::PlanError;
+use super::grouping::FileGroup;
+use super::planner::Planner;
+use super::steps::ObservedFile;
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
@@ -67,46 +70,6 @@ pub(super) enum DownloadState {
 pub(super) const ZERO_FILLED: &str = "has zeros where its text was";
 
 impl Planner<'_> {
-    /// Plans one group, and skips it if one of its files cannot be read. Errors of files that all groups depend on,
-    /// such as manifests, end the plan.
-    pub(super) fn plan_group_or_skip(
-        &mut self,
-        key: &str,
-        group: &FileGroup,
-        parents: Option<&mut Vec<String>>,
-    ) -> Result<(), PlanError> {
-        match self.plan_group(key, group, parents) {
-            Err(PlanError::Io(e)) => {
-                let roots = [Side::Local, Side::Remote].map(|side| self.root(side));
-                let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
-                // The user may have linked a top-level folder to a place outside of the home: then the error names the
-                // target.
-                let is_link_target = |found: &&ListedFile| {
-                    self.request.config.file_path(Side::Local, &found.path) == e.path
-                };
-                let linked = || {
-                    group
-                        .local
-                        .iter()
-                        .find(is_link_target)
-                        .map(|f| Path::new(&f.path))
-                };
-                let of_side = of_side.or_else(linked);
-                let manager_folder = self.root(Side::Remote).join(manager_folder::MANAGER_FOLDER);
-                let Some(relative) = of_side.filter(|_| !e.path.starts_with(manager_folder)) else {
-                    // Without the manifests no decision is reliable.
-                    return Err(e.into());
-                };
-                let path = relative.to_string_lossy().replace('\\', "/");
-                self.plan
-                    .skipped
-                    .push((path, read_failure::reason(&e.source)));
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
     /// Checks whether a remote file was delivered completely. Files that are as the last sync left them or that a
     /// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
     /// appended to an attested version; without other machines, files are complete unless they look torn.
@@ -259,6 +222,13 @@ impl Planner<'_> {
         Ok(true)
     }
 
+    /// Returns true if the file has at least one line and all its lines are complete.
+    pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
+        let path = self.full(seen);
+        let why = contents::torn_reason(&path, true).at("read", &path)?;
+        Ok(seen.stat.size > 0 && why.is_none())
+    }
+
     /// Returns true if `half` is a prefix of `whole` that ends within a line. That is a truncated copy, because editors
     /// and Codex end a file with a newline.
     pub(super) fn is_truncated_prefix(
@@ -365,26 +335,6 @@ impl Planner<'_> {
             (facts.local, facts.remote) = (Presence::Unchanged, Presence::Changed);
         }
         Ok(download)
-    }
-
-    /// Returns the deletions of a file that other machines publish and that are not cancelled.
-    pub(super) fn pending_deletions(
-        &self,
-        key: &str,
-    ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
-        let asked = self.manifests()?.deletions(key);
-        Ok(asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id)))
-    }
-
-    /// A re-created file cancels pending deletions of that path, even with identical content. Called for each file
-    /// that is copied to a cloud folder without it.
-    pub(super) fn cancel_pending_deletions(&mut self, key: &str) -> Result<(), IoError> {
-        let asked = self.pending_deletions(key)?;
-        let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
-        if !ids.is_empty() {
-            self.plan.cancelled_deletions.insert(key.to_owned(), ids);
-        }
-        Ok(())
     }
 
     /// Compares the texts of two versions. An error names the file that cannot be read.
