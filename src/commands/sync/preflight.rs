@@ -2,7 +2,7 @@
 
 use super::codex_use;
 use super::shared::{self, is_writable, read_quietly, replica};
-use crate::commands::doctor;
+use crate::commands::show_check;
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
@@ -14,7 +14,7 @@ use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
-use crate::sync::remote_manifests::{self, RemoteManifests};
+use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::resolutions;
 use crate::sync::scan::{self, Stat};
 use crate::sync::scope::{self, Scope};
@@ -83,7 +83,7 @@ impl PreflightArgs {
         let json = PreflightJson { checks: &checks };
         context.ui.document("sync preflight", &json);
         for check in &checks {
-            doctor::show(&context.ui, check);
+            show_check::show(&context.ui, check);
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {

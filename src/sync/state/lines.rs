@@ -172,7 +172,7 @@ fn parse_digest(value: &Value) -> Option<Sha256Digest> {
     Sha256Digest::deserialize(value).ok()
 }
 
-pub(super) fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> StateLine<'a> {
+pub(super) fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
     let path = |place: &'a SideFile| {
         if place.path == key {
             Cow::Borrowed("")
