@@ -14,8 +14,8 @@
 //!    side with the last sync. `deletions` and `ancestry` correct these facts: deletions of other machines, and which
 //!    version of a plain file descends from the other. [`decide`](crate::sync::decide) is the one table that maps facts
 //!    to a decision.
-//! 4. **Steps.** `conversation` and `plain` turn the decision into a [`SyncStep`] with its [`Op`]s, a [`Conflict`], or
-//!    an entry of one of the lists of [`SyncPlan`]; `outcomes` has what both share. `conflict_reasons` words the conflicts. `pending_conflicts` plans
+//! 4. **Steps.** `conversation`, `plain` and `line_files` turn the decision into a [`SyncStep`] with its [`Op`]s, a [`Conflict`], or
+//!    an entry of one of the lists of [`SyncPlan`]; `outcomes` has what they share. `conflict_reasons` words the conflicts. `pending_conflicts` plans
 //!    the conflict copies after all conversations.
 //! 5. **Guards over all steps.** `mass_change_guard::hold_mass_deletions` holds back many deletions at once.
 //!    `incomplete_files` names the machine that has the newest version of each file that the sync waits for.
@@ -32,13 +32,17 @@ mod attested;
 mod cloud_check;
 mod conflict_reasons;
 mod conversation;
+mod conversation_draft;
+mod conversation_step;
 mod deletions;
 mod dispatch;
 mod error;
 mod grouping;
 mod incomplete_files;
+mod line_files;
 mod links;
 mod mass_change_guard;
+mod merging;
 mod outcomes;
 mod path_conflicts;
 mod pending_conflicts;

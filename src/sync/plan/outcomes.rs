@@ -12,7 +12,56 @@ use crate::sync::scan::Side;
 use crate::sync::state::{SideFile, SyncedFile};
 use crate::sync::version_vector::Ancestry;
 
+/// A version to copy to the other side.
+pub(super) struct PlannedCopy<'a> {
+    pub(super) key: &'a str,
+    /// Path for output.
+    pub(super) path: &'a str,
+    pub(super) from: &'a FileVersion,
+    /// The side that gets the version.
+    pub(super) to: Side,
+    /// The version of that side, whose path the copy gets.
+    pub(super) replaced: Option<&'a FileVersion>,
+    pub(super) reason: CopyReason,
+    /// Explanation of the conflict that the copy resolves.
+    pub(super) conflict: Option<String>,
+    /// Ancestry to publish with the copy.
+    pub(super) history: Option<Box<Ancestry>>,
+}
+
 impl Planner<'_> {
+    /// Pushes the step that copies a version to the other side.
+    pub(super) fn push_copy(&mut self, copy: PlannedCopy<'_>) {
+        let from = copy.from;
+        let path = copy
+            .replaced
+            .map_or(&from.seen.path, |replaced| &replaced.seen.path);
+        let source = Placement::existing(from.seen.path.clone(), &from.seen);
+        let target = Placement::written(path.clone());
+        let (action, local, remote) = match copy.to {
+            Side::Local => (SyncAction::CopyToLocal, target, source),
+            Side::Remote => (SyncAction::CopyToCloud, source, target),
+        };
+        self.plan.steps.push(SyncStep {
+            key: copy.key.to_owned(),
+            path: copy.path.to_owned(),
+            action,
+            reason: copy.reason.text(from.seen.side).into(),
+            bytes: from.seen.stat.size,
+            ops: vec![Op::Copy(CopyOp {
+                from: from.seen.clone(),
+                to: (copy.to, path.clone()),
+                over: copy.replaced.map(|version| version.seen.stat),
+                mtime_ns: from.mtime_ns,
+                expect: from.digest,
+                history: copy.history,
+            })],
+            state_update: StateUpdate::Synced { local, remote },
+            change: ContentChange::Unchanged,
+            conflict: copy.conflict,
+        });
+    }
+
     /// Records that both sides have the same version; `contents` is the length and digest of its text, if known.
     pub(super) fn record_equal(
         &mut self,
@@ -58,47 +107,6 @@ impl Planner<'_> {
             history,
         };
         self.plan.attested.push((remote.seen.path.clone(), entry));
-    }
-
-    /// Pushes the step that copies a version to the other side.
-    #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
-    pub(super) fn push_copy(
-        &mut self,
-        key: &str,
-        path: &str,
-        from: &FileVersion,
-        to: (Side, String),
-        over: Option<&FileVersion>,
-        (why, conflict): (CopyReason, Option<String>),
-        history: Option<Box<Ancestry>>,
-    ) {
-        let action = match to.0 {
-            Side::Local => SyncAction::CopyToLocal,
-            Side::Remote => SyncAction::CopyToCloud,
-        };
-        let source = Placement::existing(from.seen.path.clone(), &from.seen);
-        let (local, remote) = match to.0 {
-            Side::Local => (Placement::written(to.1.clone()), source),
-            Side::Remote => (source, Placement::written(to.1.clone())),
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            action,
-            reason: why.text(from.seen.side).into(),
-            bytes: from.seen.stat.size,
-            ops: vec![Op::Copy(CopyOp {
-                from: from.seen.clone(),
-                to,
-                over: over.map(|version| version.seen.stat),
-                mtime_ns: from.mtime_ns,
-                expect: from.digest,
-                history,
-            })],
-            state_update: StateUpdate::Synced { local, remote },
-            change: ContentChange::Unchanged,
-            conflict,
-        });
     }
 
     /// Pushes the step that copies a deletion to the other side.
