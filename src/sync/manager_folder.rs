@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Name of the folder in the cloud folder that belongs to this program.
-pub const MANAGER_FOLDER: &str = ".codex-manager";
+pub(super) const MANAGER_FOLDER: &str = ".codex-manager";
 /// Name of the folder of manifests.
 const MACHINES_FOLDER: &str = "machines";
 /// Name of the folder of conflict copies, in the state folder and in the cloud folder.
-pub const CONFLICT_COPIES_FOLDER: &str = "forks";
+pub(super) const CONFLICT_COPIES_FOLDER: &str = "forks";
 
 /// Returns the folder of manifests.
 pub(super) fn manifests(cloud: &Path) -> PathBuf {
@@ -26,7 +26,7 @@ pub(super) fn display_name(name: &str) -> String {
 
 /// Returns the program's folders in the cloud folder, the outermost first: the whole folder, the manifests, the
 /// conflict copies.
-pub fn folders(cloud: &Path) -> [PathBuf; 3] {
+pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
     [
         cloud.join(MANAGER_FOLDER),
         manifests(cloud),
@@ -36,7 +36,7 @@ pub fn folders(cloud: &Path) -> [PathBuf; 3] {
 
 /// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
 /// link would put files elsewhere.
-pub fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
+pub(super) fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
     let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
     folders(cloud).into_iter().find(is_other)
 }

@@ -13,8 +13,6 @@ use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote_manifests;
-use crate::sync::scan::ListedFile;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
@@ -63,67 +61,95 @@ impl Planner<'_> {
         };
         ancestry.remote_digest = Some(remote_digest);
         ancestry.remote_ancestry = self.attested_ancestry(key, &remote_digest)?;
-        let Some(local) = local else {
+        let Some(local) = local.filter(|_| facts.relation != Some(Relation::Equal)) else {
             return Ok(ancestry);
         };
-        if facts.relation == Some(Relation::Equal) {
-            return Ok(ancestry);
-        }
         // Without a base, a state with gaps may have known more about the local text than the manifests do.
         let is_state_reliable = ancestry.base.is_some() || !self.state.has_gaps;
-        if is_state_reliable && matches!(facts.local, Changed | New) {
-            let local_digest = self.raw_digest(local)?;
-            if local_digest == remote_digest {
-                return Ok(ancestry);
-            }
-            if let Some(own) = self.ancestry_of_killed_upload(key, &ancestry, &remote_digest)? {
-                // This machine uploaded the remote version itself, so only the local one has changed since.
-                (facts.local, facts.remote) = (Changed, Unchanged);
-                ancestry.base = Some((own, remote_digest));
-                return Ok(ancestry);
-            }
-            let attested = self.attested_ancestry(key, &local_digest)?;
-            if let Some(attested) =
-                attested.filter(|attested| ancestry.is_newer_than_base(attested))
-            {
-                let order = match &ancestry.remote_ancestry {
-                    Some(remote) => {
-                        causal_order((remote, &remote_digest), (&attested, &local_digest))
-                    }
-                    None if attested.replaces(&remote_digest) => CausalOrder::Older,
-                    None => CausalOrder::Unknown,
-                };
-                if matches!(order, CausalOrder::Newer | CausalOrder::Older) {
-                    facts.causal_order = order;
-                    // A machine attests the local text, so it is not a local edit: compares as if it were the last
-                    // sync.
-                    (facts.local, facts.remote) = (Unchanged, Changed);
-                    ancestry.base = Some((attested, local_digest));
-                    return Ok(ancestry);
-                }
-            }
+        if is_state_reliable
+            && matches!(facts.local, Changed | New)
+            && self.explain_local_text(key, facts, &mut ancestry, local, remote_digest)?
+        {
+            return Ok(ancestry);
         }
-        if let Some((base, base_digest)) = &ancestry.base {
-            facts.causal_order = match &ancestry.remote_ancestry {
-                Some(attested) => causal_order((attested, &remote_digest), (base, base_digest)),
-                None if base.replaces(&remote_digest) && self.has_other_machines()? => {
-                    CausalOrder::Older
-                }
-                // The digest is known from `superseded_digest`: another version replaced this one.
-                None if remote.digest.is_some() => CausalOrder::OlderUnattested,
-                None if self.request.accept_unlisted
-                    && facts.newer == NewerSide::Local
-                    && self.has_other_machines()? =>
-                {
-                    CausalOrder::OlderUnattested
-                }
-                None => CausalOrder::Unknown,
-            };
+        if let Some(base) = &ancestry.base {
+            facts.causal_order =
+                self.order_by_base(facts, &ancestry, base, remote, remote_digest)?;
         }
         if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
             facts.causal_order = self.order_by_prefix(&ancestry, local, remote)?;
         }
         Ok(ancestry)
+    }
+
+    /// Finds out whether a changed local text is more than a local edit of the base: the remote file has it too, it
+    /// replaced a version that a killed run of this machine uploaded, or a machine attests it. Corrects the facts and
+    /// the base accordingly, and returns true then.
+    fn explain_local_text(
+        &self,
+        key: &str,
+        facts: &mut FileFacts,
+        ancestry: &mut AncestryFacts,
+        local: &FileVersion,
+        remote_digest: Sha256Digest,
+    ) -> Result<bool, IoError> {
+        use Presence::{Changed, Unchanged};
+        let local_digest = self.raw_digest(local)?;
+        if local_digest == remote_digest {
+            return Ok(true);
+        }
+        if let Some(own) = self.ancestry_of_killed_upload(key, ancestry, &remote_digest)? {
+            // This machine uploaded the remote version itself, so only the local one has changed since.
+            (facts.local, facts.remote) = (Changed, Unchanged);
+            ancestry.base = Some((own, remote_digest));
+            return Ok(true);
+        }
+        let attested = self.attested_ancestry(key, &local_digest)?;
+        let Some(attested) = attested.filter(|attested| ancestry.is_newer_than_base(attested))
+        else {
+            return Ok(false);
+        };
+        let order = match &ancestry.remote_ancestry {
+            Some(remote) => causal_order((remote, &remote_digest), (&attested, &local_digest)),
+            None if attested.replaces(&remote_digest) => CausalOrder::Older,
+            None => CausalOrder::Unknown,
+        };
+        if !matches!(order, CausalOrder::Newer | CausalOrder::Older) {
+            return Ok(false);
+        }
+        facts.causal_order = order;
+        // A machine attests the local text, so it is not a local edit: compares as if it were the last sync.
+        (facts.local, facts.remote) = (Unchanged, Changed);
+        ancestry.base = Some((attested, local_digest));
+        Ok(true)
+    }
+
+    /// Orders the remote version and the base.
+    fn order_by_base(
+        &self,
+        facts: &FileFacts,
+        ancestry: &AncestryFacts,
+        (base, base_digest): &KnownVersion,
+        remote: &FileVersion,
+        remote_digest: Sha256Digest,
+    ) -> Result<CausalOrder, IoError> {
+        if let Some(attested) = &ancestry.remote_ancestry {
+            let remote = (attested, &remote_digest);
+            return Ok(causal_order(remote, (base, base_digest)));
+        }
+        if base.replaces(&remote_digest) && self.has_other_machines()? {
+            return Ok(CausalOrder::Older);
+        }
+        // The digest is known from `superseded_digest`: another version replaced this one.
+        let is_superseded = remote.digest.is_some();
+        let may_be_older = self.request.accept_unlisted && facts.newer == NewerSide::Local;
+        Ok(
+            if is_superseded || may_be_older && self.has_other_machines()? {
+                CausalOrder::OlderUnattested
+            } else {
+                CausalOrder::Unknown
+            },
+        )
     }
 
     /// Orders two versions without ancestors: a version that is a prefix of the other, cut within a line, is older. A

@@ -91,28 +91,10 @@ impl Planner<'_> {
             common_folder: target_folder(&draft, local.main.as_ref(), canonical),
             is_diverged: facts.relation == Some(Relation::Diverged),
         };
+        if self.push_without_ops(&draft, decision, facts, &mains)? {
+            return Ok(());
+        }
         let transfer = match (decision, mains.local, mains.remote) {
-            (FileDecision::Conflict, Some(local), Some(remote)) => {
-                // The ops so far are dropped: nothing of this conversation changes before the user has decided.
-                self.plan.conflicts.push(Conflict {
-                    path: draft.path,
-                    reason: conflict_reason(facts),
-                    local: Some(local.seen.clone()),
-                    remote: Some(remote.seen.clone()),
-                });
-                return Ok(());
-            }
-            (FileDecision::DeleteCloud, None, Some(version)) => {
-                let update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
-                let action = SyncAction::DeleteCloud;
-                self.push_delete(draft.key, &draft.path, action, version, update);
-                return Ok(());
-            }
-            (FileDecision::DeleteLocal, Some(version), None) => {
-                let action = SyncAction::DeleteLocal;
-                self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
-                return Ok(());
-            }
             (FileDecision::CopyToCloud(why), Some(version), _) => {
                 self.add_upload(&mut draft, &mains, version, why)?
             }
@@ -145,6 +127,38 @@ impl Planner<'_> {
             conflict,
         });
         Ok(())
+    }
+
+    /// Adds a conflict or a deletion to the plan. Drops the ops of the draft: nothing of a conversation changes before
+    /// the user has decided, and a deletion has ops of its own. Returns false for all other decisions.
+    fn push_without_ops(
+        &mut self,
+        draft: &ConversationDraft<'_>,
+        decision: FileDecision,
+        facts: FileFacts,
+        mains: &MainVersions<'_>,
+    ) -> Result<bool, PlanError> {
+        match (decision, mains.local, mains.remote) {
+            (FileDecision::Conflict, Some(local), Some(remote)) => {
+                self.plan.conflicts.push(Conflict {
+                    path: draft.path.clone(),
+                    reason: conflict_reason(facts),
+                    local: Some(local.seen.clone()),
+                    remote: Some(remote.seen.clone()),
+                });
+            }
+            (FileDecision::DeleteCloud, None, Some(version)) => {
+                let update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
+                let action = SyncAction::DeleteCloud;
+                self.push_delete(draft.key, &draft.path, action, version, update);
+            }
+            (FileDecision::DeleteLocal, Some(version), None) => {
+                let action = SyncAction::DeleteLocal;
+                self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Adds the ops that copy the local version to the cloud folder.

@@ -11,7 +11,7 @@ use crate::sync::config::DeletePolicy;
 use crate::sync::decide::{FileFacts, FileKind, Presence};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::rollouts;
-use crate::sync::state::SyncedFile;
+use crate::sync::state::{Deletion, SyncedFile};
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A deleted version whose deletion is not cancelled.

@@ -49,38 +49,40 @@ impl Planner<'_> {
                     .is_some_and(|file| file.may_include(version))
             };
             let versions = listed.get(&key).into_iter().flatten();
-            let machines: Vec<&str> = newest(&key, versions.filter(is_newer))
-                .into_iter()
-                .map(|version| &*version.machine)
-                .collect();
-            let newest_on = match &*machines {
-                [] if self.has_local_version(path) => "this machine".to_owned(),
-                [] => String::new(),
-                machines => machines.join(" or "),
-            };
+            let newest = newest(&key, versions.filter(is_newer)).into_iter();
+            let machines: Vec<&str> = newest.map(|version| &*version.machine).collect();
             self.plan.may_accept_unlisted |= machines.is_empty() && self.unlisted.contains(path);
-            if why == ZERO_FILLED {
-                let on = if newest_on.is_empty() {
-                    "the machine that has it"
-                } else {
-                    &newest_on
-                };
-                let _ = write!(
-                    why,
-                    "; remove it from the cloud folder and run codex-manager sync run --apply on {on}"
-                );
-            } else if !newest_on.is_empty() {
-                let _ = write!(why, "; {newest_on} has the newest version");
-            }
+            self.add_newest_machine(path, why, &machines);
         }
         self.plan.waiting = waiting;
-        let placeholders = placeholders
-            .iter()
-            .map(|name| manager_folder::display_name(name));
-        let placeholders =
-            placeholders.map(|path| (path, remote_manifests::NOT_DOWNLOADED.to_owned()));
-        self.plan.waiting.extend(placeholders);
+        for name in placeholders {
+            let why = remote_manifests::NOT_DOWNLOADED.to_owned();
+            let path = manager_folder::display_name(&name);
+            self.plan.waiting.push((path, why));
+        }
         Ok(())
+    }
+
+    /// Adds to the reason for waiting where the newest version is: on one of the `machines`, or on this one.
+    fn add_newest_machine(&self, path: &str, why: &mut String, machines: &[&str]) {
+        let newest_on = match machines {
+            [] if self.has_local_version(path) => "this machine".to_owned(),
+            [] => String::new(),
+            machines => machines.join(" or "),
+        };
+        if why == ZERO_FILLED {
+            let on = if newest_on.is_empty() {
+                "the machine that has it"
+            } else {
+                &newest_on
+            };
+            let _ = write!(
+                why,
+                "; remove it from the cloud folder and run codex-manager sync run --apply on {on}"
+            );
+        } else if !newest_on.is_empty() {
+            let _ = write!(why, "; {newest_on} has the newest version");
+        }
     }
 
     /// Returns true if the Codex home has a version of a waiting file.

@@ -5,7 +5,7 @@ use super::error::PlanError;
 use super::planner::Planner;
 use super::steps::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
-use crate::io::{IoError, file_open};
+use crate::io::file_open;
 use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
@@ -14,7 +14,10 @@ use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// Reason for removing a conflict copy.
+const NO_LONGER_NEEDED: &str = "no longer needed: it was resolved, or its conversation contains it";
 
 impl Planner<'_> {
     /// Plans all conflict copies. Runs after all conversations, because their steps can make copies obsolete.
@@ -32,63 +35,17 @@ impl Planner<'_> {
         let conversations = ConversationIndex::of(&copies, self.state, &self.plan.steps);
         let mut dropped = Vec::new();
         for (name, copy) in &copies.all {
-            let resolved = self.may_drop(name)?;
-            let mut ops = Vec::new();
-            let mut reason = "kept on both sides until you decide";
-            if !resolved && let Some(step) = self.containing_step(copy, &conversations) {
+            if self.may_drop(name)? {
+                dropped.push(name.as_str());
+                self.push_update(copy, NO_LONGER_NEEDED, drop_ops(copy));
+            } else if let Some(step) = self.containing_step(copy, &conversations) {
                 // A part of that step, so that the copy is removed only once the conversation is in place.
                 let drops = drop_ops(copy);
                 self.plan.steps[step].ops.extend(drops);
-                continue;
-            }
-            if resolved || self.is_contained(copy, &conversations) {
-                reason = "no longer needed: it was resolved, or its conversation contains it";
-                if resolved {
-                    dropped.push(name.as_str());
-                }
-                ops = drop_ops(copy);
+            } else if self.is_contained(copy, &conversations) {
+                self.push_update(copy, NO_LONGER_NEEDED, drop_ops(copy));
             } else {
-                let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
-                let source = if copy.is_placeholder {
-                    CopySource::NotNeeded
-                } else {
-                    self.copy_source(copy)
-                };
-                match source {
-                    // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
-                    CopySource::NotNeeded if copy.local.is_none() => {
-                        let why = "is not downloaded to this machine";
-                        self.plan.waiting.push((copy.name.clone(), why.into()));
-                    }
-                    CopySource::NotNeeded => {}
-                    CopySource::Side(from) => {
-                        if copy.local.is_some() && copy.remote.is_some() {
-                            reason = "one of its two files does not match the digest in its name";
-                        }
-                        let name = name.clone();
-                        ops.push(Op::ReplicateConflictCopy { from, name });
-                    }
-                    CopySource::Unavailable => {
-                        let why = "does not match the digest in its name yet";
-                        self.plan.waiting.push((copy.name.clone(), why.into()));
-                        continue;
-                    }
-                }
-                self.plan.conflict_copies.push((copy.name.clone(), size));
-            }
-            if !ops.is_empty() {
-                self.plan.steps.push(SyncStep {
-                    // Not the key of a synced file: the state never has it.
-                    key: format!("fork:{name}"),
-                    path: copy.name.clone(),
-                    action: SyncAction::UpdateConflictCopy,
-                    reason: reason.into(),
-                    bytes: 0,
-                    ops,
-                    state_update: StateUpdate::None,
-                    change: ContentChange::Unchanged,
-                    conflict: None,
-                });
+                self.plan_replication(copy);
             }
         }
         // This machine publishes the resolutions of others too, because their manifests may disappear one day.
@@ -97,6 +54,58 @@ impl Planner<'_> {
         self.plan.learned_resolutions = decided;
         self.conflict_copies = copies;
         Ok(())
+    }
+
+    /// Plans to replicate a conflict copy that waits for a decision, and lists it.
+    fn plan_replication(&mut self, copy: &ConflictCopy) {
+        let source = if copy.is_placeholder {
+            CopySource::NotNeeded
+        } else {
+            self.copy_source(copy)
+        };
+        match source {
+            // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
+            CopySource::NotNeeded if copy.local.is_none() => {
+                let why = "is not downloaded to this machine";
+                self.plan.waiting.push((copy.name.clone(), why.into()));
+            }
+            CopySource::NotNeeded => {}
+            CopySource::Side(from) => {
+                let reason = if copy.local.is_some() && copy.remote.is_some() {
+                    "one of its two files does not match the digest in its name"
+                } else {
+                    "kept on both sides until you decide"
+                };
+                let name = copy.name.clone();
+                self.push_update(copy, reason, vec![Op::ReplicateConflictCopy { from, name }]);
+            }
+            CopySource::Unavailable => {
+                let why = "does not match the digest in its name yet";
+                self.plan.waiting.push((copy.name.clone(), why.into()));
+                return;
+            }
+        }
+        let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
+        self.plan.conflict_copies.push((copy.name.clone(), size));
+    }
+
+    /// Pushes the step that replicates or removes a conflict copy, if there is anything to do.
+    fn push_update(&mut self, copy: &ConflictCopy, reason: &str, ops: Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        self.plan.steps.push(SyncStep {
+            // Not the key of a synced file: the state never has it.
+            key: format!("fork:{}", copy.name),
+            path: copy.name.clone(),
+            action: SyncAction::UpdateConflictCopy,
+            reason: reason.into(),
+            bytes: 0,
+            ops,
+            state_update: StateUpdate::None,
+            change: ContentChange::Unchanged,
+            conflict: None,
+        });
     }
 
     /// Returns the side to replicate a conflict copy from. Two files with equal size and time are not read completely.

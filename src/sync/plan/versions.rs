@@ -4,7 +4,6 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::error::PlanError;
 use super::grouping::FileGroup;
 use super::planner::Planner;
 use super::steps::ObservedFile;
@@ -14,11 +13,9 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{FileFacts, NewerSide, Presence};
-use crate::sync::manager_folder;
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::read_failure;
 use crate::sync::scan::{ListedFile, Side};
-use crate::sync::state::{Deletion, SideFile, SyncedFile};
+use crate::sync::state::{SideFile, SyncedFile};
 use std::path::Path;
 
 /// A complete version of a file, which may be copied.
@@ -103,14 +100,16 @@ impl Planner<'_> {
         if contents::is_zero_filled(&path, is_line_file, true).at("read", &path)? {
             return Ok(DownloadState::Incomplete(ZERO_FILLED));
         }
-        let manifests = self.manifests()?;
-        let others = manifests.entries(key);
-        let own = self.ledger_versions(key)?;
-        let known = || others.iter().chain(own);
-        if known().any(|version| version.size == found.stat.size) {
+        // Reads the file only if a version of its size is attested.
+        if self
+            .attested_versions(key)?
+            .any(|version| version.size == found.stat.size)
+        {
             let digest = contents::raw_digest(&path).at("read", &path)?;
-            let is_this = |version: &&ManifestEntry| version.digest == digest;
-            if let Some(version) = known().find(is_this) {
+            if let Some(version) = self
+                .attested_versions(key)?
+                .find(|version| version.digest == digest)
+            {
                 return complete(version.mtime_ns, Some(digest));
             }
         }
@@ -120,27 +119,45 @@ impl Planner<'_> {
         if self.request.accept_unlisted {
             return complete(found.stat.mtime_ns, None);
         }
-        if let Some(why) = contents::torn_reason(&path, is_line_file).at("read", &path)? {
-            return Ok(DownloadState::Incomplete(why));
+        match self.incompleteness(key, found, is_line_file, last)? {
+            Some(why) => Ok(DownloadState::Incomplete(why)),
+            None => complete(found.stat.mtime_ns, None),
         }
+    }
+
+    /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
+    fn incompleteness(
+        &self,
+        key: &str,
+        found: &ListedFile,
+        is_line_file: bool,
+        last: Option<&SyncedFile>,
+    ) -> Result<Option<&'static str>, IoError> {
+        let path = self.full(&FileVersion::remote(found).seen);
+        let why = contents::torn_reason(&path, is_line_file).at("read", &path)?;
+        if why.is_some() {
+            return Ok(why);
+        }
+        let manifests = self.manifests()?;
+        let others = manifests.entries(key);
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
         if found.stat.size == 0 && had_content {
-            return Ok(DownloadState::Incomplete("is empty, but was not before"));
+            return Ok(Some("is empty, but was not before"));
         }
         if manifests.machines == 0 && !self.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
-            if !is_line_file
-                && let Some(why) = contents::truncation_reason(&path).at("read", &path)?
-            {
-                return Ok(DownloadState::Incomplete(why));
-            }
-            return complete(found.stat.mtime_ns, None);
+            return if is_line_file {
+                Ok(None)
+            } else {
+                contents::truncation_reason(&path).at("read", &path)
+            };
         }
-        if is_line_file && extends_attested_version(&path, found.stat.size, known())? {
-            return complete(found.stat.mtime_ns, None);
+        let known = others.iter().chain(self.ledger_versions(key)?);
+        if is_line_file && extends_attested_version(&path, found.stat.size, known)? {
+            return Ok(None);
         }
-        Ok(DownloadState::Incomplete(if others.is_empty() {
+        Ok(Some(if others.is_empty() {
             "no machine has published this version yet"
         } else {
             "the cloud copy is not the version that another machine published"
