@@ -74,7 +74,7 @@ impl Planner<'_> {
         }
         if let Some(base) = &ancestry.base {
             facts.causal_order =
-                self.order_by_base(facts, &ancestry, base, remote, remote_digest)?;
+                self.order_by_base(*facts, &ancestry, base, remote, remote_digest)?;
         }
         if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
             facts.causal_order = self.order_by_prefix(&ancestry, local, remote)?;
@@ -127,7 +127,7 @@ impl Planner<'_> {
     /// Orders the remote version and the base.
     fn order_by_base(
         &self,
-        facts: &FileFacts,
+        facts: FileFacts,
         ancestry: &AncestryFacts,
         (base, base_digest): &KnownVersion,
         remote: &FileVersion,
