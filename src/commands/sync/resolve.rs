@@ -327,23 +327,9 @@ fn decide(
         cloud_contents: full_plan.cloud_contents,
         ..SyncPlan::default()
     };
-    let new_copies: Vec<(String, Sha256Digest)> = plan
-        .steps
-        .iter()
-        .flat_map(|step| &step.ops)
-        .filter_map(|op| match op {
-            plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
-            _ => None,
-        })
-        .collect();
+    let new_copies = new_conflict_copies(&plan);
     let dropped_copy = match not_kept {
-        Some(seen) if !new_copies.is_empty() => {
-            let file = config.file_path(seen.side, &seen.path);
-            let read = contents::read(&file, None).at("read", &file)?;
-            let mut new_copies = new_copies.iter();
-            let matching = new_copies.find(|(_, digest)| *digest == read.digest);
-            matching.map(|(name, _)| name.clone())
-        }
+        Some(seen) if !new_copies.is_empty() => copy_of(seen, &new_copies, config)?,
         _ => None,
     };
     if keep == KeepArg::Both && dropped_copy.is_none() {
@@ -360,24 +346,7 @@ fn decide(
         }
         replica.write(&mut state)?;
     }
-    let bar = context.ui.bar("syncing", 0);
-    let report = apply::apply(
-        &plan,
-        state,
-        &ApplyRequest {
-            config,
-            replica,
-            keep_going: &|| !is_interrupted(),
-            progress: &bar,
-            now: context.now(),
-        },
-    )?;
-    drop(bar);
-    if let Some((path, why)) = report.skipped.first() {
-        return Err(
-            CommandError::failed(format!("{why}: {path}")).hint("run the same command again")
-        );
-    }
+    let report = apply_one_file(context, config, replica, &plan, state)?;
     let mut arrivals = report.index_updates;
     let mut resolved = DecisionOutcome {
         new_id: None,
@@ -400,6 +369,57 @@ fn decide(
     }
     update_codex_index(context, config, replica, &arrivals)?;
     Ok(resolved)
+}
+
+/// Returns the names and digests of the conflict copies that a plan creates.
+fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
+    let ops = plan.steps.iter().flat_map(|step| &step.ops);
+    let copies = ops.filter_map(|op| match op {
+        plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
+        _ => None,
+    });
+    copies.collect()
+}
+
+/// Returns the name of the conflict copy that has the text of a file.
+fn copy_of(
+    seen: &ObservedFile,
+    copies: &[(String, Sha256Digest)],
+    config: &SyncConfig,
+) -> Result<Option<String>, CommandError> {
+    let file = config.file_path(seen.side, &seen.path);
+    let text = contents::read(&file, None).at("read", &file)?.digest;
+    let matching = copies.iter().find(|(_, digest)| *digest == text);
+    Ok(matching.map(|(name, _)| name.clone()))
+}
+
+/// Applies the plan for one file. A step that is left for the next run is an error.
+fn apply_one_file(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    plan: &SyncPlan,
+    state: SyncState,
+) -> Result<ApplyReport, CommandError> {
+    let bar = context.ui.bar("syncing", 0);
+    let report = apply::apply(
+        plan,
+        state,
+        &ApplyRequest {
+            config,
+            replica,
+            keep_going: &|| !is_interrupted(),
+            progress: &bar,
+            now: context.now(),
+        },
+    )?;
+    drop(bar);
+    match report.skipped.first() {
+        Some((path, why)) => {
+            Err(CommandError::failed(format!("{why}: {path}")).hint("run the same command again"))
+        }
+        None => Ok(report),
+    }
 }
 
 /// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
