@@ -534,6 +534,7 @@ impl Machine {
         if settling == Settling::Done {
             // A client's copy of a skill that was deleted since looks like a file of its own.
             let waiting = plan
+                .notices
                 .waiting
                 .iter()
                 .filter(|(path, _)| !path.contains("SKILL ("));
@@ -544,7 +545,7 @@ impl Machine {
                 self.name
             );
         }
-        self.undelivered.clone_from(&plan.undelivered);
+        self.undelivered.clone_from(&plan.notices.undelivered);
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
         self.skills_in_conflict
             .extend(chosen.map(|step| step.path.clone()));

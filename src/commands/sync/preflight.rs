@@ -129,7 +129,7 @@ fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
     };
-    for message in UndeliveredVersion::by_machine(&plan.undelivered) {
+    for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
         let fix = "wait for the cloud client, then run codex-manager sync run --apply before you start Codex here";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }

@@ -8,7 +8,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
-use crate::sync::apply::{self, ApplyRequest};
+use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::contents;
@@ -19,7 +19,7 @@ use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::rollouts;
-use crate::sync::state::Replica;
+use crate::sync::state::{Replica, SyncState};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use clap::{Args, ValueEnum};
@@ -318,14 +318,8 @@ fn decide(
         policy_override: Some((path, policy)),
         ..PlanRequest::new(config, replica)
     })?;
-    let steps: Vec<_> = full_plan.steps.iter().filter(|s| s.path == path).collect();
-    if steps.is_empty() {
+    let Some(plan) = plan_of_file(path, &full_plan) else {
         return report_undecided(config, conflict, &full_plan);
-    }
-    let plan = SyncPlan {
-        steps: steps.into_iter().cloned().collect(),
-        cloud_contents: full_plan.cloud_contents,
-        ..SyncPlan::default()
     };
     let new_copies = new_conflict_copies(&plan);
     let dropped_copy = match not_kept {
@@ -337,15 +331,7 @@ fn decide(
         return Err(CommandError::failed(why)
             .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
     }
-    if !new_copies.is_empty() {
-        // Earlier decisions about these versions, of any machine, must not drop them if this process is
-        // killed now.
-        let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        for (name, _) in &new_copies {
-            resolutions::record_keep(name, &mut state.resolutions, &others);
-        }
-        replica.write(&mut state)?;
-    }
+    keep_new_copies(&new_copies, config, replica, &mut state)?;
     let report = apply_one_file(context, config, replica, &plan, state)?;
     let mut arrivals = report.index_updates;
     let mut resolved = DecisionOutcome {
@@ -369,6 +355,35 @@ fn decide(
     }
     update_codex_index(context, config, replica, &arrivals)?;
     Ok(resolved)
+}
+
+/// Returns the part of a plan for one file; `None` if it has no step.
+fn plan_of_file(path: &str, whole: &SyncPlan) -> Option<SyncPlan> {
+    let steps = whole.steps.iter().filter(|step| step.path == path);
+    let steps: Vec<_> = steps.cloned().collect();
+    (!steps.is_empty()).then(|| SyncPlan {
+        steps,
+        cloud_contents: whole.cloud_contents,
+        ..SyncPlan::default()
+    })
+}
+
+/// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
+/// must not drop them if this process is killed now.
+fn keep_new_copies(
+    new_copies: &[(String, Sha256Digest)],
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &mut SyncState,
+) -> Result<(), CommandError> {
+    if new_copies.is_empty() {
+        return Ok(());
+    }
+    let others = identity::read_remote_manifests(config, state)?.resolutions;
+    for (name, _) in new_copies {
+        resolutions::record_keep(name, &mut state.resolutions, &others);
+    }
+    Ok(replica.write(state)?)
 }
 
 /// Returns the names and digests of the conflict copies that a plan creates.
@@ -430,7 +445,12 @@ fn report_undecided(
     plan: &SyncPlan,
 ) -> Result<DecisionOutcome, CommandError> {
     let key = manifest::key_of(&conflict.path);
-    let reasons = [&plan.warnings, &plan.waiting, &plan.skipped, &plan.notes];
+    let reasons = [
+        &plan.notices.warnings,
+        &plan.notices.waiting,
+        &plan.notices.skipped,
+        &plan.notices.notes,
+    ];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
     let digest = |seen: &Option<ObservedFile>| {

@@ -227,20 +227,21 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
             events::warn!(path, why, "conflict");
         }
     }
-    for (path, why) in &plan.warnings {
+    for (path, why) in &plan.notices.warnings {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "not as configured");
     }
     for (path, why) in plan
+        .notices
         .waiting
         .iter()
-        .chain(&plan.skipped)
+        .chain(&plan.notices.skipped)
         .chain(&report.skipped)
     {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "left alone");
     }
-    for file in &plan.undelivered {
+    for file in &plan.notices.undelivered {
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
     if let Some(error) = &report.prune_error {
@@ -301,7 +302,7 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}
         // Files that have not arrived come first.
-        _ if !plan.undelivered.is_empty() => {}
+        _ if !plan.notices.undelivered.is_empty() => {}
         (_, []) => ui.note("next: start Codex and continue with: codex resume"),
         // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
         ([one], _) => ui.note(format_args!(

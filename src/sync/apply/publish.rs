@@ -68,7 +68,7 @@ pub(super) fn publish_manifest(
     if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    for (key, last) in &plan.recorded_equal {
+    for (key, last) in &plan.records.recorded_equal {
         // A running Codex may have changed the file since it was read: a plan without steps does not require that
         // Codex is closed.
         if !last.is_unchanged(request.config)? {
@@ -78,27 +78,33 @@ pub(super) fn publish_manifest(
         state.deleted.remove(key);
         state.files.insert(key.clone(), last.clone());
     }
-    state.histories.extend(plan.histories.iter().cloned());
+    state
+        .histories
+        .extend(plan.records.histories.iter().cloned());
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // A complete run that leaves nothing to do closes the gaps.
-        let left = [&plan.waiting, &plan.skipped, &report.skipped];
+        let left = [
+            &plan.notices.waiting,
+            &plan.notices.skipped,
+            &report.skipped,
+        ];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
-    for key in &plan.forgotten {
+    for key in &plan.records.forgotten {
         state.files.remove(key);
     }
-    for (key, digest) in &plan.lost_deletions {
+    for (key, digest) in &plan.records.lost_deletions {
         let deletion = Deletion::of(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
-    for record in &plan.learned_resolutions {
+    for record in &plan.records.learned_resolutions {
         resolutions::merge_record(record, &mut state.resolutions);
     }
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
-    files.extend(plan.attested.iter().cloned());
+    files.extend(plan.records.attested.iter().cloned());
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
     attestation::attest_unlisted(&mut state, &mut files, request)?;

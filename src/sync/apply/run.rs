@@ -53,6 +53,7 @@ impl ApplyRun<'_> {
     pub(super) fn record_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
+            .records
             .cancelled_deletions
             .get(&step.key)
             .into_iter()

@@ -324,7 +324,10 @@ impl Planner<'_> {
                 digest,
                 history: history.clone(),
             };
-            self.plan.attested.push((remote.seen.path.clone(), entry));
+            self.plan
+                .records
+                .attested
+                .push((remote.seen.path.clone(), entry));
         }
         history
     }

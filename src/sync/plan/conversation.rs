@@ -143,7 +143,7 @@ impl Planner<'_> {
             let path = self.full(&seen);
             if let Err(e) = contents::read(&path, None) {
                 let why = read_failure::reason(&e);
-                self.plan.waiting.push((found.path.clone(), why));
+                self.plan.notices.waiting.push((found.path.clone(), why));
                 continue;
             }
             let mains = [&local.main, &remote.main];

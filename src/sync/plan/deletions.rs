@@ -38,7 +38,10 @@ impl Planner<'_> {
         let asked = self.pending_deletions(key)?;
         let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
         if !ids.is_empty() {
-            self.plan.cancelled_deletions.insert(key.to_owned(), ids);
+            self.plan
+                .records
+                .cancelled_deletions
+                .insert(key.to_owned(), ids);
         }
         Ok(())
     }
@@ -153,7 +156,12 @@ impl Planner<'_> {
         });
         let known = self.pending_deletions(key)?.chain(own);
         let known = known.map(|deletion| deletion.digest.as_str());
-        let planned = self.plan.lost_deletions.iter().filter(|(of, _)| of == key);
+        let planned = self
+            .plan
+            .records
+            .lost_deletions
+            .iter()
+            .filter(|(of, _)| of == key);
         let digests = known.chain(planned.map(|(_, digest)| digest.as_str()));
         let mut all = Vec::new();
         for digest in digests.filter_map(Sha256Digest::parse) {

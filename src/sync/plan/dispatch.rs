@@ -78,6 +78,7 @@ impl Planner<'_> {
                 };
                 let path = relative.to_string_lossy().replace('\\', "/");
                 self.plan
+                    .notices
                     .skipped
                     .push((path, read_failure::reason(&e.source)));
                 Ok(())
@@ -106,6 +107,7 @@ impl Planner<'_> {
         if group.has_placeholder {
             let why = "is not downloaded to this machine";
             self.plan
+                .notices
                 .waiting
                 .push((display_path(key, group), why.into()));
             return Ok(());

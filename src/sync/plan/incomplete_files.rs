@@ -22,11 +22,15 @@ impl Planner<'_> {
         let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
         let placeholders = remote_manifests::not_downloaded(cloud, &own)?;
         if let Some(read) = self.manifests.get() {
-            self.plan.skipped.extend(read.refused.iter().cloned());
+            self.plan
+                .notices
+                .skipped
+                .extend(read.refused.iter().cloned());
         }
         let undelivered = std::mem::take(&mut self.undelivered);
         let keys = self
             .plan
+            .notices
             .waiting
             .iter()
             .map(|(path, _)| manifest::key_of(path));
@@ -40,7 +44,7 @@ impl Planner<'_> {
             &remote_manifests::MANIFEST_LIMITS,
         )?;
         self.report_undelivered(&undelivered, &listed, scope)?;
-        let mut waiting = std::mem::take(&mut self.plan.waiting);
+        let mut waiting = std::mem::take(&mut self.plan.notices.waiting);
         for (path, why) in &mut waiting {
             let key = manifest::key_of(path);
             let is_newer = |version: &&_| {
@@ -51,14 +55,15 @@ impl Planner<'_> {
             let versions = listed.get(&key).into_iter().flatten();
             let newest = newest(&key, versions.filter(is_newer)).into_iter();
             let machines: Vec<&str> = newest.map(|version| &*version.machine).collect();
-            self.plan.may_accept_unlisted |= machines.is_empty() && self.unlisted.contains(path);
+            self.plan.notices.may_accept_unlisted |=
+                machines.is_empty() && self.unlisted.contains(path);
             self.add_newest_machine(path, why, &machines);
         }
-        self.plan.waiting = waiting;
+        self.plan.notices.waiting = waiting;
         for name in placeholders {
             let why = remote_manifests::NOT_DOWNLOADED.to_owned();
             let path = manager_folder::display_name(&name);
-            self.plan.waiting.push((path, why));
+            self.plan.notices.waiting.push((path, why));
         }
         Ok(())
     }

@@ -58,9 +58,9 @@ impl Planner<'_> {
         }
         for ((side, (path, why)), files) in links.into_iter().zip(blocked_files) {
             let list = match (files, side) {
-                (0, Side::Local) => &mut self.plan.excluded,
-                (0, Side::Remote) => &mut self.plan.notes,
-                _ => &mut self.plan.skipped,
+                (0, Side::Local) => &mut self.plan.notices.excluded,
+                (0, Side::Remote) => &mut self.plan.notices.notes,
+                _ => &mut self.plan.notices.skipped,
             };
             let why = match (files, side) {
                 (0, _) => why.to_owned(),

@@ -76,7 +76,7 @@ impl Planner<'_> {
         // The attested file was replaced between the check of its digest and the merge.
         if all().any(|(version, read)| version.digest.is_some_and(|attested| attested != *read)) {
             let why = "changed while it was read";
-            self.plan.waiting.push((key.to_owned(), why.into()));
+            self.plan.notices.waiting.push((key.to_owned(), why.into()));
             return;
         }
         let over = |side| {

@@ -30,6 +30,7 @@
 mod ancestry;
 mod attested;
 mod cloud_check;
+mod cloud_contents;
 mod conflict_reasons;
 mod conversation;
 mod conversation_draft;
@@ -54,17 +55,19 @@ mod sides;
 mod stat_cache;
 mod state_check;
 mod steps;
+mod sync_plan;
 mod undelivered;
 mod undelivered_version;
 mod versions;
 
 pub use cloud_check::{check_cloud, check_cloud_identity};
+pub use cloud_contents::CloudContents;
 pub use error::PlanError;
 pub use request::PlanRequest;
 pub use steps::{
-    CloudContents, Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate,
-    SyncAction, SyncPlan, SyncStep,
+    Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
+pub use sync_plan::{PlanNotices, PlanRecords, SyncPlan};
 pub use undelivered_version::UndeliveredVersion;
 
 use self::planner::Planner;
@@ -94,9 +97,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     planner.manifests = manifests.map_or_else(OnceCell::new, OnceCell::from);
     planner.is_renamed = renamed.is_some();
     planner.plan.cloud_contents = cloud_contents;
-    planner.plan.warnings.extend(renamed);
+    planner.plan.notices.warnings.extend(renamed);
     planner
         .plan
+        .notices
         .warnings
         .extend(scope::misspelled_roots(config));
     planner.check_state_damage()?;

@@ -81,7 +81,10 @@ impl Planner<'_> {
         };
         self.plan.unchanged += 1;
         if self.state.files.get(key) != Some(&last) {
-            self.plan.recorded_equal.push((key.to_owned(), last));
+            self.plan
+                .records
+                .recorded_equal
+                .push((key.to_owned(), last));
         }
     }
 
@@ -106,7 +109,10 @@ impl Planner<'_> {
             digest,
             history,
         };
-        self.plan.attested.push((remote.seen.path.clone(), entry));
+        self.plan
+            .records
+            .attested
+            .push((remote.seen.path.clone(), entry));
     }
 
     /// Pushes the step that copies a deletion to the other side.

@@ -27,7 +27,7 @@ impl Planner<'_> {
             if let Some(manifests) = self.manifests.get() {
                 let newer =
                     resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
-                self.plan.learned_resolutions = newer;
+                self.plan.records.learned_resolutions = newer;
             }
             return Ok(());
         }
@@ -51,7 +51,7 @@ impl Planner<'_> {
         // This machine publishes the resolutions of others too, because their manifests may disappear one day.
         let others = &self.manifests()?.resolutions;
         let decided = resolutions::newer_records(&self.state.resolutions, others, dropped);
-        self.plan.learned_resolutions = decided;
+        self.plan.records.learned_resolutions = decided;
         self.conflict_copies = copies;
         Ok(())
     }
@@ -67,7 +67,10 @@ impl Planner<'_> {
             // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
             CopySource::NotNeeded if copy.local.is_none() => {
                 let why = "is not downloaded to this machine";
-                self.plan.waiting.push((copy.name.clone(), why.into()));
+                self.plan
+                    .notices
+                    .waiting
+                    .push((copy.name.clone(), why.into()));
             }
             CopySource::NotNeeded => {}
             CopySource::Side(from) => {
@@ -81,12 +84,18 @@ impl Planner<'_> {
             }
             CopySource::Unavailable => {
                 let why = "does not match the digest in its name yet";
-                self.plan.waiting.push((copy.name.clone(), why.into()));
+                self.plan
+                    .notices
+                    .waiting
+                    .push((copy.name.clone(), why.into()));
                 return;
             }
         }
         let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
-        self.plan.conflict_copies.push((copy.name.clone(), size));
+        self.plan
+            .notices
+            .conflict_copies
+            .push((copy.name.clone(), size));
     }
 
     /// Pushes the step that replicates or removes a conflict copy, if there is anything to do.

@@ -44,12 +44,15 @@ impl Planner<'_> {
         let path = display_path(key, group);
         if group.local.len() > 1 || group.remote.len() > 1 {
             let why = "has two names on one side that are one name on another system; rename one of the files";
-            self.plan.skipped.push((path, why.into()));
+            self.plan.notices.skipped.push((path, why.into()));
             return Ok(());
         }
         for copy in &group.client_copies {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
-            self.plan.notes.push((copy.path.clone(), why.into()));
+            self.plan
+                .notices
+                .notes
+                .push((copy.path.clone(), why.into()));
         }
         self.plan_pair(key, &path, FileKind::Plain, group)
     }
@@ -94,12 +97,15 @@ impl Planner<'_> {
         }
         let decision = decide(facts, rules);
         if let Some(why) = self.reason_to_wait(&pair, facts, decision)? {
-            self.plan.waiting.push((path.to_owned(), why.into()));
+            self.plan
+                .notices
+                .waiting
+                .push((path.to_owned(), why.into()));
             return Ok(());
         }
         // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
         if is_plain && let Some(why) = self.secret_reason(&pair, decision)? {
-            self.plan.warnings.push((path.to_owned(), why));
+            self.plan.notices.warnings.push((path.to_owned(), why));
             return Ok(());
         }
         self.push_decision(&pair, facts, &ancestry, decision)
@@ -136,7 +142,10 @@ impl Planner<'_> {
         }
         if pair.local.is_none() && pair.last.is_none() && self.is_beside_original(found) {
             let why = "looks like a copy that a cloud client made; it is not synced";
-            self.plan.notes.push((pair.path.to_owned(), why.into()));
+            self.plan
+                .notices
+                .notes
+                .push((pair.path.to_owned(), why.into()));
         } else {
             self.wait_for_listing(pair.path, why);
         }
@@ -239,7 +248,10 @@ impl Planner<'_> {
             }
             (FileDecision::Skip, ..) => {
                 let why = "differs, and equal_mtime_action is skip";
-                self.plan.skipped.push((path.to_owned(), why.into()));
+                self.plan
+                    .notices
+                    .skipped
+                    .push((path.to_owned(), why.into()));
             }
             (FileDecision::Conflict, local, remote) => {
                 let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
@@ -277,7 +289,7 @@ impl Planner<'_> {
         if let Some(history) = history
             && self.state.histories.get(key) != Some(&*history)
         {
-            self.plan.histories.push((key.to_owned(), *history));
+            self.plan.records.histories.push((key.to_owned(), *history));
         }
         self.record_equal(key, local, remote, Some(contents));
         Ok(())

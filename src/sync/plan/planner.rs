@@ -1,7 +1,8 @@
 //! The inputs that all groups share, and the plan in the making.
 
 use super::request::PlanRequest;
-use super::steps::{ObservedFile, SyncPlan};
+use super::steps::ObservedFile;
+use super::sync_plan::SyncPlan;
 use super::undelivered_version::UndeliveredFiles;
 use crate::io::IoError;
 use crate::sync::config::{Compare, DecisionRules};
@@ -43,7 +44,7 @@ pub(super) struct Planner<'a> {
     pub(super) is_renamed: bool,
     /// With `session_mode = "last_date_only"`, the date that is synced.
     pub(super) latest_date: Option<String>,
-    /// Paths in `plan.waiting` whose present content no machine attests; `--accept-unlisted` could use them.
+    /// Paths in `plan.notices.waiting` whose present content no machine attests; `--accept-unlisted` could use them.
     pub(super) unlisted: BTreeSet<String>,
     /// Versions that other machines list and that are not in the cloud folder yet.
     pub(super) undelivered: UndeliveredFiles,
@@ -153,7 +154,10 @@ impl<'a> Planner<'a> {
     /// Adds a file to the waiting files, because no machine attests its present content.
     pub(super) fn wait_for_listing(&mut self, path: &str, why: &str) {
         self.unlisted.insert(path.to_owned());
-        self.plan.waiting.push((path.to_owned(), why.to_owned()));
+        self.plan
+            .notices
+            .waiting
+            .push((path.to_owned(), why.to_owned()));
     }
 
     /// Returns true if the user decided on any machine that a version may be dropped.

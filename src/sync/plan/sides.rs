@@ -1,11 +1,11 @@
 //! The scan: checks that both sides may be used, and lists them.
 
 use super::cloud_check::{check_cloud, check_own_manifest};
+use super::cloud_contents::CloudContents;
 use super::error::PlanError;
 use super::grouping::key_of;
 use super::request::PlanRequest;
 use super::stat_cache;
-use super::steps::CloudContents;
 use crate::io::parallel;
 use crate::sync::codexsync;
 use crate::sync::identity;

@@ -30,6 +30,7 @@ impl Planner<'_> {
              the next run keeps the damaged file as .damaged"
         );
         self.plan
+            .notices
             .warnings
             .push((file.to_string_lossy().into_owned(), why));
         Ok(())
@@ -41,7 +42,7 @@ impl Planner<'_> {
             let home = self.root(Side::Local).to_string_lossy().into_owned();
             let why =
                 "was restored from an archive: files that it lacks are copied back and not deleted";
-            self.plan.notes.push((home, why.to_owned()));
+            self.plan.notices.notes.push((home, why.to_owned()));
         }
     }
 }

@@ -9,7 +9,8 @@ use super::deletions::is_deleted;
 use super::error::PlanError;
 use super::grouping::{FileGroup, key_of};
 use super::planner::Planner;
-use super::steps::{ObservedFile, SyncPlan};
+use super::steps::ObservedFile;
+use super::sync_plan::SyncPlan;
 use super::undelivered_version::{UndeliveredFile, UndeliveredFiles, UndeliveredVersion};
 use super::versions::is_as_last_synced;
 use crate::codex::rollout::ZST;
@@ -274,14 +275,14 @@ impl Planner<'_> {
             if !is_reportable || file.is_absent && !self.would_be_downloaded(newest, scope)? {
                 continue;
             }
-            self.plan.undelivered.push(UndeliveredVersion {
+            self.plan.notices.undelivered.push(UndeliveredVersion {
                 machine: newest.machine.clone(),
                 path: path.clone(),
                 is_conversation: rollouts::key(path).is_some(),
                 is_new: file.is_new,
             });
         }
-        self.plan.undelivered.sort();
+        self.plan.notices.undelivered.sort();
         Ok(())
     }
 
@@ -398,7 +399,11 @@ fn seen(side: Side, found: &ListedFile) -> ObservedFile {
 
 /// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
 fn reported_keys(plan: &SyncPlan) -> HashSet<String> {
-    let lists = [&plan.waiting, &plan.skipped, &plan.warnings];
+    let lists = [
+        &plan.notices.waiting,
+        &plan.notices.skipped,
+        &plan.notices.warnings,
+    ];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
     paths

@@ -285,7 +285,10 @@ impl Planner<'_> {
         if is_zero_filled {
             let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                        to sync it again";
-            self.plan.skipped.push((found.path.clone(), why.into()));
+            self.plan
+                .notices
+                .skipped
+                .push((found.path.clone(), why.into()));
         }
         Ok(is_zero_filled)
     }
