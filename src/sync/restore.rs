@@ -436,14 +436,14 @@ struct ResolutionRecorder {
 impl ResolutionRecorder {
     fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
-        if !state.exists {
+        if !state.file.exists {
             return Ok(Self {
                 noted: None,
                 others: BTreeSet::new(),
             });
         }
         let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        if state.needs_rewrite {
+        if state.file.needs_rewrite {
             replica.write(&mut state)?;
         }
         Ok(Self {
@@ -606,7 +606,7 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
 /// Publishes this machine's manifest. Before the first sync, that sync will do it.
 fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
     let mut state = match replica.read() {
-        Ok(state) if state.exists => state,
+        Ok(state) if state.file.exists => state,
         _ => return Ok(()),
     };
     let files = Ledger::read(&replica.folder)?.files;

@@ -253,12 +253,12 @@ const STATE_ID: &str = "sync.state";
 fn state_check(state: &SyncState, replica: &Replica) -> Check {
     let file = replica.state_file();
     let file = file.display();
-    let damage = match state.damage {
+    let damage = match state.file.damage {
         Some(StateDamage::All) => format!("the state of the last sync is unreadable: {file}"),
         Some(StateDamage::Lines(n)) => {
             format!("the state of the last sync has {n} unreadable lines: {file}")
         }
-        None if state.exists => {
+        None if state.file.exists => {
             let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
             return Check::ok(STATE_ID, message);
         }

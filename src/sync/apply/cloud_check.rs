@@ -14,7 +14,7 @@ pub(super) fn create_at_first_sync(
     state: &SyncState,
     cloud: &Path,
 ) -> Result<(), ApplyError> {
-    if !state.exists && plan.cloud_contents == CloudContents::Empty {
+    if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
         atomic::create_durable_folder(cloud)?;
     }
     Ok(())

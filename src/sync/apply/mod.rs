@@ -70,7 +70,7 @@ fn apply_steps(
     let found_other_machines =
         !state.has_other_machines && identity::has_remote_manifests(request.config, &state);
     state.has_other_machines |= found_other_machines;
-    if state.needs_rewrite || found_other_machines {
+    if state.file.needs_rewrite || found_other_machines {
         request.replica.write(&mut state)?;
     }
     let mut not_backed_up = Vec::new();

@@ -33,7 +33,7 @@ pub(super) fn publish_deletions(
     if deleted.is_empty() {
         return Ok(());
     }
-    let before = state.published_manifests.clone();
+    let before = state.own.published.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
         // A killed run published the same deletion; a second id would make it a second deletion.
@@ -47,7 +47,7 @@ pub(super) fn publish_deletions(
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     // The state is durable before the manifest; see `publish_manifest`.
-    if state.published_manifests != before {
+    if state.own.published != before {
         request.replica.write(state)?;
     }
     cloud_check::check_mounted(plan, &request.config.cloud)?;
@@ -108,7 +108,7 @@ pub(super) fn publish_manifest(
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
-    let changed = !before.exists
+    let changed = !before.file.exists
         || state.files != before.files
         || state.resolutions != before.resolutions
         || state.deleted != before.deleted
@@ -119,7 +119,7 @@ pub(super) fn publish_manifest(
         || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
     let encoded = identity::encode_next_manifest(&files, &mut state, request.config)?;
-    if changed || state.published_manifests != before.published_manifests {
+    if changed || state.own.published != before.own.published {
         request.replica.write(&mut state)?;
     }
     // With gaps, the next runs still need to know that missing files were not deleted.

@@ -220,7 +220,7 @@ impl Planner<'_> {
         let Some(own) = manifest::listed_ancestry(remote_digest, self.ledger_versions(key)?) else {
             return Ok(None);
         };
-        let writer = &self.state.writer;
+        let writer = &self.state.own.writer;
         let is_unrecorded = match &ancestry.base {
             Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
             // Without a base, only a first version can have been uploaded.
@@ -274,7 +274,7 @@ impl Planner<'_> {
             (history, is_recreated) = self.with_deleted_ancestors(key, history, &digest)?;
         }
         if !is_change_counted || supersedes_remote || is_recreated {
-            let writer = &self.state.writer;
+            let writer = &self.state.own.writer;
             let counts = self
                 .attested_versions(key)?
                 .map(|entry| entry.history().vector.count(writer));

@@ -36,7 +36,7 @@ pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<()
     check_cloud(config, false)?;
     let cloud = &config.cloud;
     let state = replica.read()?;
-    if state.damage == Some(StateDamage::All) && manifest::all_paths(cloud).next().is_none() {
+    if state.file.damage == Some(StateDamage::All) && manifest::all_paths(cloud).next().is_none() {
         return Err(PlanError::NoManifest(cloud.clone()));
     }
     check_own_manifest(config, &state)?;

@@ -35,7 +35,7 @@ impl Planner<'_> {
             .iter()
             .map(|(path, _)| manifest::key_of(path));
         let keys: HashSet<String> = keys.chain(undelivered.keys().cloned()).collect();
-        let former = &self.state.former_manifests;
+        let former = &self.state.own.former;
         let listed = remote_manifests::listed_versions(
             cloud,
             &own,

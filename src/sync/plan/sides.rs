@@ -49,7 +49,7 @@ impl ScannedSides {
             || scan::scan(&config.local, &scope, Side::Local),
         );
         let (remote, local) = (remote?, local?);
-        let is_first = !state.exists && state.damage.is_none();
+        let is_first = !state.file.exists && state.file.damage.is_none();
         if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
             state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
         }

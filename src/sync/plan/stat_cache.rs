@@ -52,7 +52,7 @@ pub(super) fn recheck_stats(
             rechecked.push((key, result));
         }
     }
-    state.needs_rewrite |= !rechecked.is_empty();
+    state.file.needs_rewrite |= !rechecked.is_empty();
     for (key, result) in rechecked {
         let Some(last) = state.files.get_mut(&key) else {
             continue;

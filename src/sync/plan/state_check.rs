@@ -11,7 +11,7 @@ impl Planner<'_> {
     /// Warns of a damaged state. If it is lost completely, missing files cannot reveal an unmounted cloud folder any
     /// more, so the folder must contain at least one manifest.
     pub(super) fn check_state_damage(&mut self) -> Result<(), PlanError> {
-        let Some(damage) = self.state.damage else {
+        let Some(damage) = self.state.file.damage else {
             return Ok(());
         };
         let cloud = &self.request.config.cloud;

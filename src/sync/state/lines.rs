@@ -42,7 +42,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     let mut bytes = Vec::new();
     let header = StateHeader {
         schema: STATE_SCHEMA,
-        writer: state.writer.clone(),
+        writer: state.own.writer.clone(),
         local: local.to_owned(),
         cloud: cloud.to_owned(),
     };
@@ -78,10 +78,10 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
             push_line(&mut bytes, &line)?;
         }
     }
-    for end in &state.published_manifests {
+    for end in &state.own.published {
         push_line(&mut bytes, &serde_json::json!({ "published": end }))?;
     }
-    for end in &state.former_manifests {
+    for end in &state.own.former {
         push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
     }
     for resolution in &state.torn_manifests {
@@ -157,9 +157,9 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         };
         state.deleted.insert(path, deletion);
     } else if let Some(end) = fact.get("published") {
-        state.published_manifests.push(parse_digest(end)?);
+        state.own.published.push(parse_digest(end)?);
     } else if let Some(end) = fact.get("former") {
-        state.former_manifests.push(parse_digest(end)?);
+        state.own.former.push(parse_digest(end)?);
     } else if let Some(manifest) = text("torn") {
         state.torn_manifests.push(manifest);
     } else if let Some(digest) = fact.get("notes") {

@@ -11,4 +11,6 @@ mod sync_state;
 
 pub use journal::StateJournal;
 pub use replica::{Replica, StateError};
-pub use sync_state::{Deletion, SideFile, StateDamage, SyncState, SyncedFile};
+pub use sync_state::{
+    Deletion, OwnManifests, SideFile, StateDamage, StateFile, SyncState, SyncedFile,
+};

@@ -2,7 +2,7 @@
 
 use super::journal::StateJournal;
 use super::lines::{self, STATE_SCHEMA, StateHeader};
-use super::sync_state::{StateDamage, SyncState, new_writer};
+use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
@@ -94,7 +94,7 @@ impl Replica {
     }
 
     /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a
-    /// damaged header, is read as empty; [`SyncState::damage`] names the damage.
+    /// damaged header, is read as empty; [`SyncState::file`] names the damage.
     pub fn read(&self) -> Result<SyncState, StateError> {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
@@ -114,11 +114,10 @@ impl Replica {
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", &path)?;
         let Ok(header) = serde_json::from_slice::<StateHeader>(&line) else {
-            return Ok(SyncState {
-                damage: Some(StateDamage::All),
-                has_gaps: true,
-                ..Self::new_state()
-            });
+            let mut state = Self::new_state();
+            state.file.damage = Some(StateDamage::All);
+            state.has_gaps = true;
+            return Ok(state);
         };
         if header.schema > STATE_SCHEMA {
             return Err(StateError::Newer {
@@ -128,8 +127,14 @@ impl Replica {
         }
         let mut damaged = 0;
         let mut state = SyncState {
-            writer: header.writer,
-            exists: true,
+            own: OwnManifests {
+                writer: header.writer,
+                ..OwnManifests::default()
+            },
+            file: StateFile {
+                exists: true,
+                ..StateFile::default()
+            },
             files: HashMap::with_capacity(usize::try_from(size / 330).unwrap_or(0)),
             ..SyncState::default()
         };
@@ -138,38 +143,36 @@ impl Replica {
             reader.read_until(b'\n', &mut line).at("read", &path)?;
             // Text after the last newline was torn by a kill.
             if line.pop() != Some(b'\n') {
-                state.needs_rewrite = !line.is_empty();
+                state.file.needs_rewrite = !line.is_empty();
                 break;
             }
             damaged += usize::from(!lines::parse_line(&mut state, &line));
         }
         if damaged > 0 {
-            state.damage = Some(StateDamage::Lines(damaged));
+            state.file.damage = Some(StateDamage::Lines(damaged));
             state.has_gaps = true;
-            state.needs_rewrite = true;
+            state.file.needs_rewrite = true;
         }
         Ok(state)
     }
 
     fn new_state() -> SyncState {
-        SyncState {
-            writer: new_writer(),
-            needs_rewrite: true,
-            ..SyncState::default()
-        }
+        let mut state = SyncState::default();
+        state.take_new_name();
+        state
     }
 
     /// Writes the whole state durably. Keeps a copy of a damaged file as `state.jsonl.damaged`.
     pub fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
         atomic::create_durable_folder(&self.folder)?;
         let path = self.state_file();
-        if state.damage.is_some() {
+        if state.file.damage.is_some() {
             atomic::keep_copy(&path, DAMAGED_SUFFIX)?;
-            state.damage = None;
+            state.file.damage = None;
         }
         let bytes = lines::encode(&self.local, &self.cloud, state).at("encode", &path)?;
         atomic::write(&path, &bytes)?;
-        state.needs_rewrite = false;
+        state.file.needs_rewrite = false;
         Ok(())
     }
 
@@ -210,7 +213,7 @@ mod tests {
     fn a_state_round_trips_and_survives_a_torn_line() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
-        assert!(!replica.read().unwrap().exists);
+        assert!(!replica.read().unwrap().file.exists);
         let mut state = replica.read().unwrap();
         state.files.insert("a \"b\".jsonl".into(), last(1));
         state.resolutions.insert("d".into());
@@ -221,11 +224,11 @@ mod tests {
         for key in ["gone", "new"] {
             state.deleted.insert(key.into(), deletion.clone());
         }
-        state.record_published(Sha256Digest::of(b"m"));
+        state.own.record_published(Sha256Digest::of(b"m"));
         replica.write(&mut state).unwrap();
         let read = replica.read().unwrap();
         assert_eq!((read.files.len(), read.deleted.len()), (2, 3));
-        assert!(!replica.read().unwrap().needs_rewrite);
+        assert!(!replica.read().unwrap().file.needs_rewrite);
         let mut journal = replica.journal().unwrap();
         let history = Ancestry::first(&Sha256Digest::of(b"x"));
         journal.record("a \"b\".jsonl", &last(2), None).unwrap();
@@ -236,16 +239,16 @@ mod tests {
         let mut file = options.append(true).open(replica.state_file()).unwrap();
         file.write_all(b"[\"torn\",\"\",1").unwrap();
         let read = replica.read().unwrap();
-        assert!(read.exists);
+        assert!(read.file.exists);
         assert_eq!(read.files.len(), 2);
         assert_eq!(read.files["a \"b\".jsonl"], last(2));
         assert_eq!(read.histories, HashMap::from([("new".into(), history)]));
-        assert_eq!(read.writer, state.writer);
+        assert_eq!(read.own.writer, state.own.writer);
         assert_eq!((read.resolutions.len(), &read.deleted["p"]), (2, &deletion));
         assert_eq!((read.deleted.len(), &read.deleted["gone"]), (2, &deletion));
-        assert_eq!(read.published_manifests, [Sha256Digest::of(b"m")]);
+        assert_eq!(read.own.published, [Sha256Digest::of(b"m")]);
         // A torn line is no damage. The file is rewritten, so that the next line is not lost with it.
-        assert_eq!((read.damage, read.needs_rewrite), (None, true));
+        assert_eq!((read.file.damage, read.file.needs_rewrite), (None, true));
     }
 
     #[test]
@@ -262,17 +265,17 @@ mod tests {
         std::fs::write(replica.state_file(), &damaged).unwrap();
         let mut read = replica.read().unwrap();
         assert_eq!(
-            (read.damage, read.has_gaps),
+            (read.file.damage, read.has_gaps),
             (Some(StateDamage::Lines(1)), true)
         );
-        assert_eq!((read.files.len(), read.exists), (2, true));
+        assert_eq!((read.files.len(), read.file.exists), (2, true));
         replica.write(&mut read).unwrap();
         let aside = replica.folder.join("state.jsonl.damaged");
         assert_eq!(file_open::read_to_string(&aside).unwrap(), damaged);
         replica.write(&mut read).unwrap();
         assert!(!replica.folder.join("state.jsonl.damaged-2").exists());
         let again = replica.read().unwrap();
-        assert_eq!((again.damage, again.has_gaps), (None, true));
+        assert_eq!((again.file.damage, again.has_gaps), (None, true));
     }
 
     #[test]
@@ -282,7 +285,10 @@ mod tests {
         replica.write(&mut SyncState::default()).unwrap();
         std::fs::write(replica.state_file(), "\0\0\0").unwrap();
         let read = replica.read().unwrap();
-        assert_eq!((read.exists, read.damage), (false, Some(StateDamage::All)));
+        assert_eq!(
+            (read.file.exists, read.file.damage),
+            (false, Some(StateDamage::All))
+        );
         let newer = "{\"schema\":2,\"writer\":\"\",\"local\":\"\",\"cloud\":\"\"}\n";
         std::fs::write(replica.state_file(), newer).unwrap();
         assert!(matches!(

@@ -31,10 +31,6 @@ pub struct SyncedFile {
 }
 
 /// The state of one replica.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and any of them may hold"
-)]
 #[derive(Debug, Clone, Default)]
 pub struct SyncState {
     /// Synced files, by key.
@@ -50,28 +46,42 @@ pub struct SyncState {
     /// Digests of the bytes of remote files with their size and mtime at that time, by key, where the digest
     /// of the text differs. Ignored once size or mtime differ.
     pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
-    /// The suffix of this machine's manifest name; see [`crate::sync::manifest`].
-    pub writer: String,
-    /// End digests of the manifests that this machine published last, the newest last.
-    pub published_manifests: Vec<Sha256Digest>,
-    /// End digests of manifests that this machine wrote under other names. Their entries count, but sync
-    /// never waits for these machines.
-    pub former_manifests: Vec<Sha256Digest>,
+    /// The manifests that this machine published.
+    pub own: OwnManifests,
+    /// The state file, as it was read.
+    pub file: StateFile,
     /// Manifests that were incomplete at the last run, each with its size and mtime.
     pub torn_manifests: Vec<String>,
-    /// True if a state file existed.
-    pub exists: bool,
     /// True once another machine has written a manifest. From then on sync waits for files to be attested.
     pub has_other_machines: bool,
     /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
     pub notes_digest: Option<Sha256Digest>,
-    /// The unreadable part of the file. The next write keeps a copy of the damaged file.
-    pub damage: Option<StateDamage>,
     /// True if files outside of the state may have been synced: after damage or a restore of the home, until
     /// a run has processed all files.
     pub has_gaps: bool,
     /// Marker of a restore of the home from an archive. Files missing since then do not count as deleted.
     pub restore_marker: Option<String>,
+}
+
+/// The manifests of this machine in the cloud folder.
+#[derive(Debug, Clone, Default)]
+pub struct OwnManifests {
+    /// The suffix of this machine's manifest name; see [`crate::sync::manifest`].
+    pub writer: String,
+    /// End digests of the manifests that this machine published last, the newest last.
+    pub published: Vec<Sha256Digest>,
+    /// End digests of manifests that this machine wrote under other names. Their entries count, but sync
+    /// never waits for these machines.
+    pub former: Vec<Sha256Digest>,
+}
+
+/// The condition of a state file.
+#[derive(Debug, Clone, Default)]
+pub struct StateFile {
+    /// True if a state file existed.
+    pub exists: bool,
+    /// The unreadable part of the file. The next write keeps a copy of the damaged file.
+    pub damage: Option<StateDamage>,
     /// True if the file has to be rewritten before lines are appended.
     pub needs_rewrite: bool,
 }
@@ -105,32 +115,38 @@ pub enum StateDamage {
 }
 
 impl SyncState {
+    /// Takes a new random name for this machine's manifest.
+    pub fn take_new_name(&mut self) {
+        self.own.take_new_name();
+        self.file.needs_rewrite = true;
+    }
+}
+
+impl OwnManifests {
     /// Records the end digest of a manifest that is about to be published, so that it counts as this
     /// machine's own.
     pub fn record_published(&mut self, end: Sha256Digest) {
-        if self.published_manifests.last() == Some(&end) {
+        if self.published.last() == Some(&end) {
             return;
         }
-        self.published_manifests.retain(|known| *known != end);
-        self.published_manifests.push(end);
-        let old = self.published_manifests.len().saturating_sub(MAX_PUBLISHED);
-        self.published_manifests.drain(..old);
+        self.published.retain(|known| *known != end);
+        self.published.push(end);
+        let old = self.published.len().saturating_sub(MAX_PUBLISHED);
+        self.published.drain(..old);
     }
 
-    /// Takes a new random name for this machine's manifest.
-    pub fn take_new_name(&mut self) {
+    fn take_new_name(&mut self) {
         self.writer = new_writer();
         // A client may restore any of them later; they all count as this machine's.
-        for end in std::mem::take(&mut self.published_manifests) {
-            if !self.former_manifests.contains(&end) {
-                self.former_manifests.push(end);
+        for end in std::mem::take(&mut self.published) {
+            if !self.former.contains(&end) {
+                self.former.push(end);
             }
         }
-        self.needs_rewrite = true;
     }
 }
 
 /// Returns a random name of 8 hex digits, enough to distinguish a few machines.
-pub(super) fn new_writer() -> String {
+fn new_writer() -> String {
     random_id()[..8].to_owned()
 }
