@@ -16,7 +16,7 @@ use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::sync::state::{SideFile, StateJournal, SyncState, SyncedFile};
 
-/// An open run.
+/// A run with its open files, which the steps share.
 pub(super) struct ApplyRun<'a> {
     pub(super) request: &'a ApplyRequest<'a>,
     pub(super) copier: Copier<'a>,

@@ -18,13 +18,13 @@ pub struct SyncConfig {
     pub cloud: PathBuf,
     /// Rules of `[[paths.map]]`, in file order.
     pub path_rules: Vec<PathRule>,
-    /// The synced files.
+    /// The paths and the conversations that are synced.
     pub scope: ScopeOptions,
     /// The comparison of files and the treatment of conflicts and deletions.
     pub policy: SyncPolicy,
     /// Snapshots of files before they are overwritten.
     pub backup: BackupOptions,
-    /// Conditions for writing.
+    /// The conditions under which files may be changed.
     pub safety: SafetyOptions,
     /// `[logging]`; without a file, the log is in the manager home.
     pub logging: LogSettings,
@@ -102,6 +102,6 @@ pub struct SafetyOptions {
     pub require_codex_stopped: bool,
     /// True if nothing may be written when running processes cannot be detected.
     pub fail_on_unknown: bool,
-    /// Which programs are Codex, and how they are ended.
+    /// `[process_detection]`: the names of Codex programs, and the way to end them.
     pub shutdown: ShutdownSettings,
 }

@@ -15,7 +15,7 @@ use crate::sync::version_vector::Ancestry;
 /// A version to copy to the other side.
 pub(super) struct PlannedCopy<'a> {
     pub(super) key: &'a str,
-    /// Path for output.
+    /// Relative path that output and JSON show.
     pub(super) path: &'a str,
     pub(super) from: &'a FileVersion,
     /// The side that gets the version.

@@ -26,7 +26,7 @@ use crate::sync::version_vector::CausalOrder;
 /// A file that each side has at most once.
 struct FilePair<'a> {
     key: &'a str,
-    /// Path for output.
+    /// Relative path that output and JSON show.
     path: &'a str,
     kind: FileKind,
     last: Option<&'a SyncedFile>,
