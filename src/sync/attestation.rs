@@ -82,6 +82,7 @@ pub(super) fn remove_forgotten(
     cloud: &Path,
 ) {
     let gone = plan
+        .records
         .forgotten
         .iter()
         .filter(|key| !state.deleted.contains_key(*key));

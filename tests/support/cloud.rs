@@ -501,8 +501,8 @@ impl Machine {
     /// Replaces a policy that leaves conflicts to the user by one that decides.
     pub(crate) fn use_deciding_policy(&mut self) {
         use codex_manager::sync::config::ConflictPolicy;
-        if self.config.conflict != ConflictPolicy::PreferCloud {
-            self.config.conflict = ConflictPolicy::PreferLocal;
+        if self.config.policy.rules.conflict != ConflictPolicy::PreferCloud {
+            self.config.policy.rules.conflict = ConflictPolicy::PreferLocal;
         }
     }
 
@@ -534,12 +534,13 @@ impl Machine {
                 plan.conflicts
             );
         }
-        if plan.is_stopped(self.config.conflict) {
+        if plan.is_stopped(self.config.policy.rules.conflict) {
             return false;
         }
         if settling == Settling::Done {
             // A client's copy of a skill that was deleted since looks like a file of its own.
             let waiting = plan
+                .notices
                 .waiting
                 .iter()
                 .filter(|(path, _)| !path.contains("SKILL ("));
@@ -550,7 +551,7 @@ impl Machine {
                 self.name
             );
         }
-        self.undelivered.clone_from(&plan.undelivered);
+        self.undelivered.clone_from(&plan.notices.undelivered);
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
         self.skills_in_conflict
             .extend(chosen.map(|step| step.path.clone()));
@@ -686,7 +687,7 @@ impl Machine {
 
     /// Sets `delete_policy = "propagate"`.
     pub(crate) fn propagate_deletions(&mut self) {
-        self.config.delete = DeletePolicy::Propagate;
+        self.config.policy.rules.delete = DeletePolicy::Propagate;
     }
 
     /// The user deletes a skill.
@@ -869,7 +870,7 @@ impl Machine {
                 .iter()
                 .filter_map(|path| fs::read_to_string(self.cloud.join(path)).ok()),
         );
-        let backups = &self.config.backup_dir;
+        let backups = &self.config.backup.folder;
         for path in files_below(backups) {
             let full = backups.join(&path);
             if full.extension().is_some_and(|e| e == "zip") {
@@ -924,7 +925,7 @@ impl Machine {
     pub(crate) fn listing(&self) -> String {
         let mut out = format!(
             "--- {} ({:?} {:?})\n",
-            self.name, self.config.compare, self.config.conflict
+            self.name, self.config.policy.rules.compare, self.config.policy.rules.conflict
         );
         for (label, folder) in [
             ("home", self.home.clone()),
