@@ -2,7 +2,7 @@
 //! last known figures.
 
 use super::account::warn_all;
-use super::status_accounts;
+use super::status::accounts;
 use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -92,5 +92,5 @@ pub(super) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
 /// # Errors
 /// An `auth.json` cannot be read, or figures cannot be recorded.
 pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
-    status_accounts::refresh_all(context)
+    accounts::refresh_all(context)
 }

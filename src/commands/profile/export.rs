@@ -1,9 +1,9 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
-use super::account::printable;
-use super::profile::{check_store, update_cooldown};
+use super::{check_store, update_cooldown};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::login_lock;
+use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::waiting_for_input;

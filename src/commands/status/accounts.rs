@@ -1,9 +1,11 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
-use super::account::{accounts_and_profiles, label, printable, style_of, warn_all, with_verdict};
-use super::cooldown::{quota_cell, state_cell};
-use super::refresh::inquiry;
-use super::status::{self, StatusJson};
+use super::{StatusJson, show};
+use crate::commands::account::{
+    accounts_and_profiles, label, printable, style_of, warn_all, with_verdict,
+};
+use crate::commands::cooldown::{quota_cell, state_cell};
+use crate::commands::refresh::inquiry;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown;
@@ -47,7 +49,7 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
                 .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
-    status::show(context, &probe.report, probe.target.profile.as_deref());
+    show(context, &probe.report, probe.target.profile.as_deref());
     warn_of(probe, context);
     Ok(outcome(&probes, dry_run))
 }
@@ -156,7 +158,7 @@ fn ask(
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
-pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
+pub(in crate::commands) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     let probes = ask(&targets(context)?, false, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);

@@ -3,8 +3,6 @@
 mod show;
 
 use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
-use super::account::{warn_all, warn_not_recorded};
-use super::refresh::inquiry;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
@@ -21,6 +19,8 @@ use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::window::WEEKLY_MINUTES;
+use crate::commands::account::{warn_all, warn_not_recorded};
+use crate::commands::refresh::inquiry;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cleanup;
@@ -269,7 +269,7 @@ impl BackupArgs {
         let text = self
             .status_file
             .as_deref()
-            .map(super::status::read_text)
+            .map(crate::commands::status::read_text)
             .transpose()?;
         let reset_at = match &self.reset_at {
             None => None,

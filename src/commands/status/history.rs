@@ -1,7 +1,7 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use super::account::{absolute, bar, known_accounts, local, printable};
 use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::commands::account::{absolute, bar, known_accounts, local, printable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::observations;

@@ -1,7 +1,6 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
-use super::account::{printable, relative};
-use super::profile::{check_store, signed_in_at, update_cooldown};
+use super::{check_store, signed_in_at, update_cooldown};
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
@@ -10,6 +9,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;
 use crate::codex::program::Program;
 use crate::codex::sign_in;
+use crate::commands::account::{printable, relative};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::foreground::ForegroundExit;

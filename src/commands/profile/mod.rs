@@ -1,14 +1,16 @@
 //! `profile`: the subcommands for profiles, and helpers that other account commands share.
 
-use super::account::{
-    AccountView, absolute, printable, relative, style_of, warn_all, with_verdict,
-};
-use super::list::{self, AccountRow, problem};
-use super::profile_export::{self, ExportArgs};
-use super::profile_import::ImportArgs;
-use super::profile_login::{self, LoginArgs};
-use super::profile_remove::ProfileRemoveArgs;
-use super::profile_save::SaveArgs;
+mod export;
+mod import;
+mod login;
+mod remove;
+mod save;
+
+use self::export::ExportArgs;
+use self::import::ImportArgs;
+use self::login::LoginArgs;
+use self::remove::ProfileRemoveArgs;
+use self::save::SaveArgs;
 use crate::accounts::isolated::is_isolated;
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::{LoginOwner, ProfileError, Profiles};
@@ -16,6 +18,10 @@ use crate::accounts::profile_ops::RestoredLogin;
 use crate::codex::auth::{Freshness, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::login_lock;
+use crate::commands::account::{
+    AccountView, absolute, printable, relative, style_of, warn_all, with_verdict,
+};
+use crate::commands::list::{self, AccountRow, problem};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LoginState;
@@ -113,8 +119,8 @@ impl ProfileArgs {
     /// The errors of the subcommand. Nothing was changed then, unless the error says otherwise.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if !self.command.is_dry_run() {
-            profile_login::recover(context)?;
-            profile_export::settle(context)?;
+            login::recover(context)?;
+            export::settle(context)?;
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
@@ -149,7 +155,7 @@ impl ProfileCommand {
 ///
 /// # Errors
 /// Codex uses another credential store, or its `config.toml` cannot be parsed.
-pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
+pub(in crate::commands) fn check_store(context: &Context) -> Result<(), CommandError> {
     let home = &context.settings.codex_home;
     let config = CodexConfig::read(home);
     if let Some(problem) = config.problem {
@@ -173,7 +179,7 @@ pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
 
 /// Refuses an isolated home as the Codex home, because an isolated home has a fixed account. `CODEX_HOME`
 /// points there in shells that an isolated Codex started.
-pub(super) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
+pub(in crate::commands) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
     if !is_isolated(&settings.codex_home, &settings.manager_home) {
         return Ok(());
@@ -202,7 +208,7 @@ pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<chrono::DateT
 }
 
 /// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
-pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
+pub(in crate::commands) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let settings = &context.settings;
     let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
         return;
@@ -305,7 +311,7 @@ impl ProfileShowArgs {
             saved_at: profile
                 .file
                 .saved_at
-                .map(|at| super::account::local(&at, context)),
+                .map(|at| crate::commands::account::local(&at, context)),
             last_refresh: time(profile.login().and_then(|l| signed_in_at(&l.freshness))),
             newest_seen: time(signed_in_at(&profile.newest())),
             history: profiles

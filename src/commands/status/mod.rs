@@ -1,12 +1,15 @@
 //! `status`: shows an account and its remaining quota.
 
-use super::account::{accounts_and_profiles, warn_all};
-use super::{refresh, status_accounts, status_history};
+pub(super) mod accounts;
+mod history;
+
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::codex::status_text;
+use crate::commands::account::{accounts_and_profiles, warn_all};
+use crate::commands::refresh;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
@@ -73,15 +76,15 @@ impl StatusArgs {
     /// cannot be recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.history {
-            return status_history::show(self.account.as_deref(), context);
+            return history::show(self.account.as_deref(), context);
         }
         if self.all {
-            return status_accounts::all(self.dry_run, context);
+            return accounts::all(self.dry_run, context);
         }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         match (&self.account, &text) {
             (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
-            (Some(account), None) => status_accounts::one(account, self.dry_run, context),
+            (Some(account), None) => accounts::one(account, self.dry_run, context),
             (None, _) => self.run_on_live(text.as_deref(), context),
         }
     }
@@ -93,7 +96,7 @@ impl StatusArgs {
         let is_recorded = !is_query || refresh::record(context, &report);
         show(context, &report, None);
         if !self.dry_run {
-            status_history::note_moved_resets(&report, context)?;
+            history::note_moved_resets(&report, context)?;
         }
         // Without a query, the last observation is a complete result.
         let is_remembered = !is_query && report.observation.is_some();
@@ -120,7 +123,7 @@ impl StatusArgs {
         let is_recorded = self.dry_run || refresh::record(context, &report);
         show(context, &report, entry.profile.as_deref());
         if !self.dry_run {
-            status_history::note_moved_resets(&report, context)?;
+            history::note_moved_resets(&report, context)?;
         }
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
