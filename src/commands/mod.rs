@@ -1,8 +1,11 @@
 //! The commands, one file each: arguments, plan, output, and applying the plan.
 
 pub(crate) mod account;
+mod account_choice;
+mod archive_choice;
 pub mod backup;
 pub(crate) mod candidates;
+mod check_output;
 pub(crate) mod completions;
 pub(crate) mod config;
 mod config_import_python;
@@ -11,6 +14,7 @@ pub(crate) mod current;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub mod history;
+mod home_checks;
 pub(crate) mod hook;
 pub(crate) mod launch;
 pub(crate) mod launches;
@@ -31,6 +35,7 @@ mod session_usage;
 pub mod shutdown;
 mod start_codex;
 pub(crate) mod status;
+mod status_text;
 pub mod storage;
 pub mod sync;
 pub(crate) mod use_account;

@@ -1,9 +1,8 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{printable, shortened};
-use super::launch::{named, pick, run_directly};
-use super::launches::short_id;
-use super::start_codex::StartArgs;
+use super::account::{printable, short_id, shortened};
+use super::account_choice::{named, pick};
+use super::start_codex::{StartArgs, run_directly};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};

@@ -1,8 +1,9 @@
-//! Starts Codex under an account, for `launch` and `resume`.
+//! Starts Codex for `launch` and `resume`.
 
 use super::account::{printable, warn_all};
-use super::profile::{check_not_isolated, check_store};
+use super::home_checks::{check_not_isolated, check_store};
 use crate::codex::identity::Identity;
+use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::attached::{self, AttachedExit};
@@ -11,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 
 /// The flags that `launch` and `resume` share.
 #[derive(Debug, Clone, Copy, Args)]
@@ -187,4 +189,21 @@ fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
         printable(&plan.command.join(" "))
     ));
     ui.note("dry run: nothing was written");
+}
+
+/// Replaces this process with Codex. Returns only if that fails.
+pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError {
+    let settings = &context.settings;
+    let program = match Program::find(settings.codex_bin.as_deref(), &context.env) {
+        Ok(program) => program,
+        Err(e) => {
+            return CommandError::failed("cannot start Codex")
+                .because(e)
+                .hint("name Codex with --codex-bin FILE");
+        }
+    };
+    let mut command = Command::new(program.path());
+    command.args(args).env("CODEX_HOME", &settings.codex_home);
+    let error = attached::replace(&mut command);
+    CommandError::failed(format!("cannot start {}", program.path().display())).because(error)
 }

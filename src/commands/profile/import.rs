@@ -1,6 +1,6 @@
 //! `profile import`: merges an export of another machine into the manager home.
 
-use super::export::read_passphrase;
+use super::passphrase::read_passphrase;
 use crate::codex::login_lock;
 use crate::commands::account::{printable, warn_all};
 use crate::context::Context;

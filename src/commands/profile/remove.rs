@@ -1,6 +1,7 @@
 //! `profile remove`: moves a profile to the trash, or deletes it with `--purge`.
 
-use super::{lock_account, update_cooldown};
+use super::account_lock::lock_account;
+use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
 use crate::codex::auth::AuthFile;
