@@ -3,9 +3,9 @@
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
 use codex_manager::io::events;
-use codex_manager::logging::retention::LogArchiving;
 use codex_manager::logging::{
-    LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity, start,
+    LogArchiving, LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity,
+    start,
 };
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

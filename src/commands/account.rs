@@ -139,6 +139,12 @@ pub(crate) fn shortened(text: &str, max_chars: usize) -> String {
     format!("{}…", beginning.trim_end())
 }
 
+/// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
+/// milliseconds.
+pub(super) fn short_id(session_id: &str) -> &str {
+    session_id.get(..13).unwrap_or(session_id)
+}
+
 /// Returns the style in which a state is printed.
 pub(crate) fn style_of(state: AccountState) -> Style {
     match state {

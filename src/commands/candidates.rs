@@ -1,7 +1,7 @@
 //! Completion candidates: accounts, profiles, archives, settings, zones. Reads files only, so that the
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
-use super::restore::LATEST;
+use super::archive_choice::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
 use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS, Setting, ValueKind};

@@ -1,6 +1,6 @@
 //! `doctor`: runs all checks, and with `--fix` applies the safe fixes first.
 
-use super::show_check::show;
+use super::check_output::show;
 use super::shutdown::ShutdownArgs;
 use super::sync;
 use crate::archive::restore::pending;
@@ -97,92 +97,147 @@ fn sync_checks(context: &Context) -> Vec<Check> {
 /// each fix that would be applied.
 fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     let settings = &context.settings;
-    let home = &settings.manager_home;
-    let done = if dry_run { "would be " } else { "" };
-    let mut checks = Vec::new();
-    if permissions::homes_overlap(&settings.codex_home, home) {
-        return checks;
+    let mut run = FixRun {
+        context,
+        dry_run,
+        findings: Vec::new(),
+    };
+    if permissions::homes_overlap(&settings.codex_home, &settings.manager_home) {
+        return run.findings;
     }
-    let mut add_finding = |id, result: Result<String, CommandError>| {
-        checks.push(match result {
+    run.restrict_permissions();
+    run.remove_temp_files();
+    run.repair_sidecars();
+    if dry_run {
+        run.announce_documents();
+    } else {
+        run.recover_restores();
+        run.recreate_documents();
+    }
+    run.findings
+}
+
+/// A run of `doctor --fix` with its findings so far.
+struct FixRun<'a> {
+    context: &'a Context,
+    dry_run: bool,
+    findings: Vec<Check>,
+}
+
+impl FixRun<'_> {
+    fn add(&mut self, id: &'static str, result: Result<String, CommandError>) {
+        self.findings.push(match result {
             Ok(message) => Check::ok(id, message),
             Err(e) => Check::fail(id, format!("cannot fix: {}", e.in_one_line()))
                 .because("the problem remains")
                 .advised("make the path writable"),
         });
-    };
-    for path in permissions::accessible_to_others(&settings.codex_home, home) {
-        let result = if dry_run {
-            Ok(())
-        } else {
-            permissions::restrict_to_owner(&path)
-        };
-        let message = format!("{done}restricted to your user: {}", path.display());
-        add_finding("manager.home", result.map(|()| message).map_err(Into::into));
     }
-    for path in stale_temp_files(&settings.codex_home, home, &context.env) {
-        let result = if dry_run { Ok(()) } else { tree::remove(&path) };
-        let message = format!("{done}removed: {}", path.display());
-        add_finding("temp", result.map(|()| message).map_err(Into::into));
+
+    /// Returns the prefix of the verbs in findings.
+    fn would_be(&self) -> &'static str {
+        if self.dry_run { "would be " } else { "" }
     }
-    // A backups/ that cannot be listed is reported by the checks themselves.
-    for record in store::archives(home).unwrap_or_default() {
-        if record.archive.is_some() && matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)))
+
+    fn restrict_permissions(&mut self) {
+        let settings = &self.context.settings;
+        for path in permissions::accessible_to_others(&settings.codex_home, &settings.manager_home)
         {
+            let result = if self.dry_run {
+                Ok(())
+            } else {
+                permissions::restrict_to_owner(&path)
+            };
+            let done = self.would_be();
+            let message = format!("{done}restricted to your user: {}", path.display());
+            self.add("manager.home", result.map(|()| message).map_err(Into::into));
+        }
+    }
+
+    fn remove_temp_files(&mut self) {
+        let settings = &self.context.settings;
+        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
+        for path in stale_temp_files(codex_home, home, &self.context.env) {
+            let result = if self.dry_run {
+                Ok(())
+            } else {
+                tree::remove(&path)
+            };
+            let message = format!("{}removed: {}", self.would_be(), path.display());
+            self.add("temp", result.map(|()| message).map_err(Into::into));
+        }
+    }
+
+    fn repair_sidecars(&mut self) {
+        let home = &self.context.settings.manager_home;
+        // A backups/ that cannot be listed is reported by the checks themselves.
+        for record in store::archives(home).unwrap_or_default() {
+            let is_damaged = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
+            if record.archive.is_none() || !is_damaged {
+                continue;
+            }
             let path = store::backups(home).join(&record.path);
-            match super::verify::repair_sidecar(&path, dry_run) {
+            match super::verify::repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
                 Ok(true) => {
+                    let done = self.would_be();
                     let message = format!("sidecar {done}written again: {}", record.path);
-                    add_finding("archives.sidecar", Ok(message));
+                    self.add("archives.sidecar", Ok(message));
                 }
-                Err(e) => add_finding("archives.sidecar", Err(e)),
+                Err(e) => self.add("archives.sidecar", Err(e)),
             }
         }
     }
-    if dry_run {
+
+    /// Adds a finding for each document that [`Self::recreate_documents`] would create again.
+    fn announce_documents(&mut self) {
+        let home = &self.context.settings.manager_home;
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
             let message = "inventory.json would be created again";
-            add_finding("manager.inventory", Ok(message.into()));
+            self.add("manager.inventory", Ok(message.into()));
         }
-        if is_cooldown_damaged(context) {
+        if is_cooldown_damaged(self.context) {
             let message = "cooldown.json would be created again from the records";
-            add_finding("manager.cooldown", Ok(message.into()));
+            self.add("manager.cooldown", Ok(message.into()));
         }
-    } else {
-        let now = context.local_now();
-        match pending::recover_all(&settings.codex_home, home, &context.env, now) {
-            Err(e) => add_finding("restore", Err(e.into())),
-            Ok(recovered) => {
-                for recovery in recovered {
-                    match recovery {
-                        Recovery::Finished(_) | Recovery::Undone(_) => {
-                            add_finding("restore", Ok("recovered an interrupted restore".into()));
-                        }
-                        Recovery::Deferred(obstacle) => {
-                            add_finding("restore", Err(SwapError::from(obstacle).into()));
-                        }
-                        _ => {}
-                    }
+    }
+
+    fn recover_restores(&mut self) {
+        let (settings, now) = (&self.context.settings, self.context.local_now());
+        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
+        let recovered = match pending::recover_all(codex_home, home, &self.context.env, now) {
+            Ok(recovered) => recovered,
+            Err(e) => return self.add("restore", Err(e.into())),
+        };
+        for recovery in recovered {
+            match recovery {
+                Recovery::Finished(_) | Recovery::Undone(_) => {
+                    self.add("restore", Ok("recovered an interrupted restore".into()));
                 }
-            }
-        }
-        if home.is_dir() {
-            match store::refresh(home) {
-                Ok(None) => {}
-                Ok(Some(_)) => add_finding(
-                    "manager.inventory",
-                    Ok("created inventory.json again".into()),
-                ),
-                Err(e) => add_finding("manager.inventory", Err(e.into())),
-            }
-            if let Some(result) = recreate_cooldown(context) {
-                add_finding("manager.cooldown", result);
+                Recovery::Deferred(obstacle) => {
+                    self.add("restore", Err(SwapError::from(obstacle).into()));
+                }
+                _ => {}
             }
         }
     }
-    checks
+
+    fn recreate_documents(&mut self) {
+        let home = &self.context.settings.manager_home;
+        if !home.is_dir() {
+            return;
+        }
+        let id = "manager.inventory";
+        match store::refresh(home) {
+            Ok(None) => {}
+            Ok(Some(_)) => self.add(id, Ok("created inventory.json again".into())),
+            Err(e) => self.add(id, Err(e.into())),
+        }
+        if let Some(result) = recreate_cooldown(self.context) {
+            self.add("manager.cooldown", result);
+        }
+    }
 }
 
 /// Creates a damaged `cooldown.json` again from the records and keeps the damaged file. Returns `None` if

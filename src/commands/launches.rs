@@ -1,6 +1,7 @@
 //! `launches` and `sessions --launched`: lists launches with their accounts and conversations.
 
-use super::account::{local, printable, relative, shortened, warn_all};
+use super::account::{local, printable, relative, short_id, shortened, warn_all};
+use super::account_choice::named;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads;
@@ -115,9 +116,7 @@ impl LaunchesArgs {
         )?;
         warn_all(&context.ui, &warnings);
         let account = self.profile.as_deref();
-        let account = account
-            .map(|text| super::launch::named(text, context))
-            .transpose()?;
+        let account = account.map(|text| named(text, context)).transpose()?;
         let matches_account = |record: &LaunchRecord| {
             account
                 .as_ref()
@@ -229,12 +228,6 @@ fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String
         })
         .filter(|(_, title)| !title.is_empty())
         .collect()
-}
-
-/// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
-/// milliseconds.
-pub(super) fn short_id(session_id: &str) -> &str {
-    session_id.get(..13).unwrap_or(session_id)
 }
 
 fn show(launches: &[LaunchView], total: usize, context: &Context) {

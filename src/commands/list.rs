@@ -89,9 +89,45 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     // Read first: completing launches can add figures of accounts.
     let usages = SessionUsages::read(context);
     let rows = rows(context)?;
-    let view = |row: &AccountRow| {
+    context.ui.document(
+        command,
+        &ListView {
+            profiles: rows
+                .iter()
+                .map(|row| ProfileView::of(row, &usages, context))
+                .collect(),
+        },
+    );
+    let ui = &context.ui;
+    if rows.is_empty() {
+        ui.note("there are no profiles yet; save the live login: codex-manager profile save NAME");
+        return Ok(Outcome::Done);
+    }
+    show_table(&rows, context);
+    for row in &rows {
+        let usage = usages.of(&row.account.entry);
+        if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
+            let name = printable(&row.profile.name);
+            ui.prose(ui.paint(Style::Dim, format_args!("{name}: {sentence}")));
+        }
+    }
+    for row in &rows {
+        if let Some(problem) = problem(&row.profile) {
+            ui.warn(format_args!(
+                "profile {}: {problem}",
+                printable(&row.profile.name)
+            ));
+        }
+    }
+    let profiles: Vec<_> = rows.into_iter().map(|row| row.profile).collect();
+    let all = Profiles::of(&context.settings.manager_home);
+    Ok(Outcome::partial_if(!all.newer(&profiles).is_empty()))
+}
+
+impl ProfileView {
+    fn of(row: &AccountRow, usages: &SessionUsages, context: &Context) -> Self {
         let shown = AccountView::of(&row.account, &row.verdict, context);
-        ProfileView {
+        Self {
             name: row.profile.name.clone(),
             email: shown.email,
             account_id: shown.account_id,
@@ -104,20 +140,13 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
                 .of(&row.account.entry)
                 .map(|usage| SessionView::of(&usage, context)),
         }
-    };
-    context.ui.document(
-        command,
-        &ListView {
-            profiles: rows.iter().map(view).collect(),
-        },
-    );
-    let ui = &context.ui;
-    if rows.is_empty() {
-        ui.note("there are no profiles yet; save the live login: codex-manager profile save NAME");
-        return Ok(Outcome::Done);
     }
+}
+
+fn show_table(rows: &[AccountRow], context: &Context) {
+    let ui = &context.ui;
     let mut table = Table::new(ui, &["PROFILE", "ACCOUNT", "STATE", "QUOTA LEFT"]);
-    for row in &rows {
+    for row in rows {
         let mut name = printable(&row.profile.name);
         if row.account.current {
             name.push_str("\nlive");
@@ -142,28 +171,6 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     }
     (2..=3).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
-    for row in &rows {
-        let usage = usages.of(&row.account.entry);
-        if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
-            let name = printable(&row.profile.name);
-            ui.prose(ui.paint(Style::Dim, format_args!("{name}: {sentence}")));
-        }
-    }
-    for row in &rows {
-        if let Some(problem) = problem(&row.profile) {
-            ui.warn(format_args!(
-                "profile {}: {problem}",
-                printable(&row.profile.name)
-            ));
-        }
-    }
-    let profiles: Vec<_> = rows.into_iter().map(|row| row.profile).collect();
-    let all = Profiles::of(&context.settings.manager_home);
-    Ok(if all.newer(&profiles).is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Partial
-    })
 }
 
 /// Describes the damage of a profile's login; `None` if it is usable.

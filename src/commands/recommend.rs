@@ -4,7 +4,7 @@
 use super::account::{
     AccountView, full, known_accounts, label, local, printable, relative, style_of,
 };
-use super::profile::check_store;
+use super::home_checks::check_store;
 use super::use_account::SwitchArgs;
 use crate::codex::config::CredentialStore;
 use crate::codex::window::{CODEX_LIMIT, Window};

@@ -1,12 +1,11 @@
-//! Quota queries through Codex: helpers for `status`, and `--refresh` of commands that otherwise show the
-//! last known figures.
+//! Quota queries through Codex, for `status` and for the `--refresh` of other commands.
 
-use super::account::warn_all;
-use super::status_accounts;
+use super::account::{printable, warn_all};
 use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
 use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 
 /// Builds the parameters of a query from the context.
@@ -86,11 +85,47 @@ pub(super) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
     Ok(report.is_complete() && is_recorded)
 }
 
-/// Queries all accounts with a saved login and records the figures. Returns false after warnings if any
-/// query fails.
+/// Returns the accounts with a saved login.
+pub(super) fn probe_targets(context: &Context) -> Result<Vec<ProbeTarget>, CommandError> {
+    let settings = &context.settings;
+    Ok(probe_all::load_targets(
+        &settings.codex_home,
+        &settings.manager_home,
+    )?)
+}
+
+/// Queries accounts and records their figures. A dry run only reads the last known ones.
+pub(super) fn probe(
+    targets: &[ProbeTarget],
+    dry_run: bool,
+    context: &Context,
+) -> Result<Vec<AccountProbe>, CommandError> {
+    let settings = &context.settings;
+    let now = context.now();
+    let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    let options = ProbeAllOptions {
+        codex_home: &settings.codex_home,
+        manager_home: &settings.manager_home,
+        inquiry: inquiry(context, &known.file, !dry_run),
+    };
+    Ok(probe_all::probe_all(&options, targets)?)
+}
+
+/// Queries all accounts with a saved login. Returns false after warnings if any query fails.
 ///
 /// # Errors
-/// An `auth.json` cannot be read, or figures cannot be recorded.
+/// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
-    status_accounts::refresh_all(context)
+    let probes = probe(&probe_targets(context)?, false, context)?;
+    for probe in &probes {
+        warn_all(&context.ui, &probe.warnings);
+        if let Some(problem) = probe.problem() {
+            let who = printable(&probe.target.identity.to_string());
+            context
+                .ui
+                .warn(format_args!("no live figures of {who}: {problem}"));
+        }
+    }
+    Ok(probes.iter().all(AccountProbe::is_complete))
 }

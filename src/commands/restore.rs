@@ -1,9 +1,9 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
+use super::archive_choice::{LATEST, find_archive};
 use super::list_backups::entries_of;
 use super::restore_session;
-use super::verify::find_archive;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
 use crate::archive::metadata::BackupMode;
@@ -88,18 +88,7 @@ impl RestoreArgs {
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
-        let (folder, target) = match &self.to {
-            Some(folder) => (context.env.absolute(folder), RestoreTarget::Elsewhere),
-            None => (settings.codex_home.clone(), RestoreTarget::Home),
-        };
-        let overlaps = |home: &PathBuf| {
-            // An existing home makes a folder around it not empty, which has an error of its own.
-            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
-        };
-        let homes = [&settings.codex_home, &settings.manager_home];
-        if target == RestoreTarget::Elsewhere && homes.into_iter().any(overlaps) {
-            return Err(RestoreError::OverlapsHome(folder).into());
-        }
+        let (folder, target) = self.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
         let selection = self.selection(&archive)?;
@@ -140,27 +129,30 @@ impl RestoreArgs {
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
         }
-        let bar = context.ui.bar("restoring", plan.bytes);
-        // Before the exchange, so that a sync does not take files that the archive lacks for
-        // deleted.
-        let marks = match target {
-            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
-                Some(RestoreMarkers::write(&Replica::folders_of(
-                    &settings.manager_home,
-                    &request.folder,
-                )?)?)
-            }
-            _ => None,
-        };
-        let applied = apply::apply(&request, &bar);
-        drop(bar);
-        if let (Err(RestoreError::Busy(_)), Some(marks)) = (&applied, marks) {
-            marks.remove();
-        }
-        let mut report = applied?;
+        let mut report = apply_marked(&request, &plan, context)?;
         let is_recorded = record_result(context, target, &mut report);
         show_report(context, &archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded))
+    }
+
+    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
+    fn destination(&self, context: &Context) -> Result<(PathBuf, RestoreTarget), CommandError> {
+        let settings = &context.settings;
+        let Some(folder) = &self.to else {
+            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
+        };
+        let folder = context.env.absolute(folder);
+        let overlaps = |home: &PathBuf| {
+            // An existing home makes a folder around it not empty, which has an error of its own.
+            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
+        };
+        if [&settings.codex_home, &settings.manager_home]
+            .into_iter()
+            .any(overlaps)
+        {
+            return Err(RestoreError::OverlapsHome(folder).into());
+        }
+        Ok((folder, RestoreTarget::Elsewhere))
     }
 
     fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
@@ -224,6 +216,28 @@ impl RestoreArgs {
     }
 }
 
+/// Applies the plan. Before the exchange, marks the home as restored, so that a sync does not take files
+/// that the archive lacks for deleted.
+fn apply_marked(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    context: &Context,
+) -> Result<RestoreReport, CommandError> {
+    let bar = context.ui.bar("restoring", plan.bytes);
+    let marks = match request.target {
+        RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => Some(
+            RestoreMarkers::write(&Replica::folders_of(request.manager_home, &request.folder)?)?,
+        ),
+        _ => None,
+    };
+    let applied = apply::apply(request, &bar);
+    drop(bar);
+    if let (Err(RestoreError::Busy(_)), Some(marks)) = (&applied, marks) {
+        marks.remove();
+    }
+    Ok(applied?)
+}
+
 /// Records the result in `inventory.json` and the profiles. Returns false, after a warning, if that
 /// failed in part.
 fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreReport) -> bool {
@@ -244,9 +258,6 @@ fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreR
     }
     warn_not_recorded(ui, failures)
 }
-
-/// The argument that means the newest archive.
-pub const LATEST: &str = "latest";
 
 /// Lets the user choose at a terminal. Elsewhere the archive has to be an argument.
 fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {

@@ -1,8 +1,7 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{printable, shortened};
-use super::launch::{named, pick};
-use super::launches::short_id;
+use super::account::{printable, short_id, shortened};
+use super::account_choice::{named, pick};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::identity::Identity;

@@ -1,7 +1,6 @@
 //! The usage of launched conversations, which `list` and `current` show below the figures of the server.
 
-use super::account::{local, relative, warn_all};
-use super::launches::short_id;
+use super::account::{local, relative, short_id, warn_all};
 use crate::context::Context;
 use crate::inventory::cooldown::AccountEntry;
 use crate::launch::binding;

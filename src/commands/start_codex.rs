@@ -1,7 +1,7 @@
-//! Starts Codex under an account, for `launch` and `resume`.
+//! Starts Codex for `launch` and `resume`.
 
 use super::account::{printable, warn_all};
-use super::profile::{check_not_isolated, check_store};
+use super::home_checks::{check_not_isolated, check_store};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
 use crate::context::Context;

@@ -1,7 +1,7 @@
 //! `use`: switches the Codex home to another account.
 
 use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
-use super::profile::{check_not_isolated, check_store, warn_if_live_elsewhere};
+use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
@@ -19,6 +19,7 @@ use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Switch the Codex home to another account; only auth.json changes
 ///
@@ -147,8 +148,46 @@ impl SwitchArgs {
     /// Switches to an account and prints the result.
     pub(super) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
         check_not_isolated(context)?;
+        let request = self.request(to, context);
+        let plan = switch::plan(&request)?;
+        if self.dry_run {
+            if !plan.is_current {
+                switch::check_daemon(&request)?;
+            }
+            show_plan(&plan, to, context);
+            return Ok(Outcome::Done);
+        }
+        let link = ReplacedLink::at(&context.settings.codex_home.join(AUTH_JSON));
+        let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
+        if nothing_to_do {
+            show_current(&plan, to, daemon_state(false, context), context);
+            return Ok(Outcome::Done);
+        }
+        let report = switch::apply(&request, &|step| context.ui.detail(step))?;
+        if report.plan.is_current {
+            let daemon = daemon_state(report.daemon_stopped, context);
+            show_current(&report.plan, to, daemon, context);
+            return Ok(Outcome::Done);
+        }
+        let is_refused = record_use(to, context)?;
+        let daemon = daemon_state(report.daemon_stopped, context);
+        if let Some(link) = link {
+            link.warn(context);
+        }
+        show_done(&report, to, daemon, context);
+        if is_refused {
+            context.ui.warn(format_args!(
+                "the server rejected this login at the last query; if Codex fails, sign in \
+                 again: codex-manager profile login {}",
+                printable(&report.plan.profile)
+            ));
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
         let settings = &context.settings;
-        let request = SwitchRequest {
+        SwitchRequest {
             codex_home: &settings.codex_home,
             manager_home: &settings.manager_home,
             to,
@@ -164,67 +203,58 @@ impl SwitchArgs {
             },
             now: context.local_now(),
             lock_timeout: login_lock::REFRESH_TIMEOUT,
-        };
-        let plan = switch::plan(&request)?;
-        if self.dry_run {
-            if !plan.is_current {
-                switch::check_daemon(&request)?;
-            }
-            show_plan(&plan, to, context);
-            return Ok(Outcome::Done);
         }
-        let link = settings.codex_home.join(AUTH_JSON);
-        let target_is_there = link.exists();
-        let link = link
-            .is_symlink()
-            .then(|| std::fs::read_link(&link).ok())
-            .flatten();
-        let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
-        if nothing_to_do {
-            show_current(&plan, to, daemon_state(false, context), context);
-            return Ok(Outcome::Done);
-        }
-        let report = switch::apply(&request, &|step| context.ui.detail(step))?;
-        if report.plan.is_current {
-            let daemon = daemon_state(report.daemon_stopped, context);
-            show_current(&report.plan, to, daemon, context);
-            return Ok(Outcome::Done);
-        }
-        let mut is_refused = false;
-        let updated = store::note_profiles_and(
-            &settings.manager_home,
-            &context.now(),
-            settings.zone,
-            |file| {
-                file.used(to, context.local_now());
-                is_refused = file.entry(to).login == LoginState::Expired;
-            },
-        )?;
-        warn_all(&context.ui, &updated.warnings);
-        let daemon = daemon_state(report.daemon_stopped, context);
-        if let Some(target) = link {
-            let also = if target_is_there {
-                format!(
-                    ", and the old login is also in {}: do not use that copy",
-                    target.display()
-                )
-            } else {
-                String::new()
-            };
-            context.ui.warn(format_args!(
-                "auth.json was a symbolic link and is now a regular file{also}"
-            ));
-        }
-        show_done(&report, to, daemon, context);
-        if is_refused {
-            context.ui.warn(format_args!(
-                "the server rejected this login at the last query; if Codex fails, sign in \
-                 again: codex-manager profile login {}",
-                printable(&report.plan.profile)
-            ));
-        }
-        Ok(Outcome::Done)
     }
+}
+
+/// An `auth.json` that is a symbolic link, which a switch replaces with a file.
+struct ReplacedLink {
+    target: PathBuf,
+    target_exists: bool,
+}
+
+impl ReplacedLink {
+    fn at(auth_json: &Path) -> Option<Self> {
+        if !auth_json.is_symlink() {
+            return None;
+        }
+        Some(Self {
+            target: std::fs::read_link(auth_json).ok()?,
+            target_exists: auth_json.exists(),
+        })
+    }
+
+    fn warn(&self, context: &Context) {
+        let also = if self.target_exists {
+            format!(
+                ", and the old login is also in {}: do not use that copy",
+                self.target.display()
+            )
+        } else {
+            String::new()
+        };
+        context.ui.warn(format_args!(
+            "auth.json was a symbolic link and is now a regular file{also}"
+        ));
+    }
+}
+
+/// Records the use of an account in `cooldown.json`. Returns true if the server rejected its login at
+/// the last query.
+fn record_use(to: &Identity, context: &Context) -> Result<bool, CommandError> {
+    let settings = &context.settings;
+    let mut is_refused = false;
+    let updated = store::note_profiles_and(
+        &settings.manager_home,
+        &context.now(),
+        settings.zone,
+        |file| {
+            file.used(to, context.local_now());
+            is_refused = file.entry(to).login == LoginState::Expired;
+        },
+    )?;
+    warn_all(&context.ui, &updated.warnings);
+    Ok(is_refused)
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
@@ -331,7 +361,7 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
     }
 }
 
-fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
+fn done_view(report: &SwitchReport, to: &Identity, daemon: &'static str) -> UseView {
     let mut view = view(&report.plan, to, daemon);
     view.changed = !report.plan.is_current;
     view.saved_back = report.saved_back.as_ref().map(|saved| SavedView {
@@ -351,6 +381,11 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
             name: holder.name.clone(),
         })
         .collect();
+    view
+}
+
+fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
+    let view = done_view(report, to, daemon);
     context.ui.document("use", &view);
     let ui = &context.ui;
     let email = printable(&view.to_email);
@@ -372,6 +407,18 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
     }
+    warn_after_switch(report, daemon, context);
+    if let Some(from) = &report.plan.from
+        && from.kind == LoginKind::Chatgpt
+        && !from.is_same(to)
+    {
+        note_hidden_conversations(from, context);
+    }
+}
+
+/// Warns of a login that may not work, and of programs that keep the old account.
+fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
+    let ui = &context.ui;
     if let Some(kept) = &report.quarantined {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
         ui.warn(format_args!(
@@ -398,12 +445,6 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         ui.warn(format_args!(
             "still running under the old account: {running}"
         ));
-    }
-    if let Some(from) = &report.plan.from
-        && from.kind == LoginKind::Chatgpt
-        && !from.is_same(to)
-    {
-        note_hidden_conversations(from, context);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `verify`: checks archives, every byte against its digest.
 
 use super::account::printable;
-use super::restore::LATEST;
+use super::archive_choice::{LATEST, find_archive};
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -232,38 +232,6 @@ impl ScratchFolder {
             Self::Temporary(folder) => folder.path(),
         }
     }
-}
-
-/// Finds the archive `name`: a path, or a name in `backups/` with or without its suffix.
-///
-/// # Errors
-/// No such file exists.
-pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandError> {
-    let in_backups = store::backups(&context.settings.manager_home).join(name);
-    let as_path = context.env.absolute(name);
-    let is_name = name.components().count() == 1;
-    let order = if is_name {
-        [in_backups, as_path]
-    } else {
-        [as_path, in_backups]
-    };
-    let with_suffix = |p: &PathBuf| {
-        let mut full = p.as_os_str().to_owned();
-        full.push(names::ARCHIVE_SUFFIX);
-        PathBuf::from(full)
-    };
-    let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
-    let file = candidates.clone().find(|p| p.is_file());
-    // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
-    // error.
-    let named = || {
-        let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
-        candidates.clone().find(|p| is_archive && p.exists())
-    };
-    file.or_else(named).ok_or_else(|| {
-        CommandError::failed(format!("no such archive: {}", name.display()))
-            .hint("list archives with: codex-manager list-backups")
-    })
 }
 
 /// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns

@@ -1,7 +1,9 @@
 //! Checks of the Codex program and of the Codex home: configuration, login, databases, conversations,
 //! daemon.
 
-use super::{Check, DoctorInput, mode_open_to_others};
+use super::check::Check;
+use super::input::DoctorInput;
+use super::permissions::mode_open_to_others;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -24,39 +26,56 @@ use std::time::Duration;
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks the program and the home. Stops after the checks of the home itself if it cannot be read.
-pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     let mut checks = vec![program(input)];
     let home = input.codex_home;
-    let path_text = home.display().to_string();
-    if !home.is_dir() && home.symlink_metadata().is_ok() {
-        checks.push(
-            Check::fail(
-                "home",
-                format!("not a folder, or a dangling link: {path_text}"),
-            )
-            .because("Codex and backups cannot use it")
-            .advised("mount its disk, or move it away and start codex once"),
-        );
+    if let Some(unusable) = unusable_home(input) {
+        checks.push(unusable);
         return checks;
+    }
+    checks.push(access_to_home(home));
+    let config = CodexConfig::read(home);
+    checks.push(config_file(input, &config));
+    checks.push(credential_store(&config));
+    checks.extend(login(input, config.store.reads_auth_json()));
+    checks.extend(other_files(home));
+    checks.extend(databases(&database_files(input, &config), input));
+    checks.push(conversations(input));
+    checks.extend(check_daemon(input));
+    checks
+}
+
+/// Returns the finding about a home that is missing or cannot be read.
+fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
+    let home = input.codex_home;
+    let path_text = home.display();
+    if !home.is_dir() && home.symlink_metadata().is_ok() {
+        let message = format!("not a folder, or a dangling link: {path_text}");
+        return Some(
+            Check::fail("home", message)
+                .because("Codex and backups cannot use it")
+                .advised("mount its disk, or move it away and start codex once"),
+        );
     }
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {path_text}"))
             .because("there is nothing to back up");
-        checks.push(match newest_archive(input) {
+        return Some(match newest_archive(input) {
             Some(_) => check.fixed_by("codex-manager restore latest"),
             None => check.advised("start codex once to create it"),
         });
-        return checks;
     }
-    if let Err(e) = fs::read_dir(home) {
-        checks.push(
-            Check::fail("home", format!("cannot be read ({e}): {path_text}"))
-                .because("Codex and backups cannot use it")
-                .fixed_by_chmod("u+rwx", home),
-        );
-        return checks;
-    }
-    checks.push(match mode_open_to_others(home) {
+    let e = fs::read_dir(home).err()?;
+    Some(
+        Check::fail("home", format!("cannot be read ({e}): {path_text}"))
+            .because("Codex and backups cannot use it")
+            .fixed_by_chmod("u+rwx", home),
+    )
+}
+
+fn access_to_home(home: &Path) -> Check {
+    let path_text = home.display().to_string();
+    match mode_open_to_others(home) {
         Some(mode) => Check::warn(
             "home",
             format!("accessible to other users (mode {mode:o}): {path_text}"),
@@ -64,44 +83,41 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         .because("other users of this machine may read your conversations")
         .fixed_by_chmod("700", home),
         None => Check::ok("home", path_text),
-    });
-    let config = CodexConfig::read(home);
-    checks.push(match &config.problem {
-        Some(problem) => {
-            let message = format!("cannot parse config.toml: {problem}");
-            let path = home.join("config.toml");
-            let path_text = path.display();
-            let check = Check::fail("home.config", message).because("Codex does not start");
-            if file_open::check(&path).is_err() {
-                check.fixed_by(remedies::put_aside(&path))
-            } else if newest_archive(input).is_some() {
-                check.advised(format!(
-                    "fix the line, or restore the file from an archive (codex-manager restore latest --only config.toml): {path_text}"
-                ))
-            } else {
-                check.advised(format!("fix the line: {path_text}"))
-            }
-        }
-        None => Check::ok("home.config", "config.toml is valid"),
-    });
-    let reads_auth_json = config.store.reads_auth_json();
-    checks.push(if reads_auth_json {
-        Check::ok("home.store", "Codex stores the login in auth.json")
+    }
+}
+
+fn config_file(input: &DoctorInput<'_>, config: &CodexConfig) -> Check {
+    let Some(problem) = &config.problem else {
+        return Check::ok("home.config", "config.toml is valid");
+    };
+    let message = format!("cannot parse config.toml: {problem}");
+    let path = input.codex_home.join("config.toml");
+    let path_text = path.display();
+    let check = Check::fail("home.config", message).because("Codex does not start");
+    if file_open::check(&path).is_err() {
+        check.fixed_by(remedies::put_aside(&path))
+    } else if newest_archive(input).is_some() {
+        check.advised(format!(
+            "fix the line, or restore the file from an archive (codex-manager restore latest --only config.toml): {path_text}"
+        ))
     } else {
-        let store = config.store.name();
-        Check::warn(
-            "home.store",
-            format!("Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"),
-        )
-        .because("such logins can be neither backed up nor switched")
-        .advised(STORE_FIX)
-    });
-    checks.extend(login(input, reads_auth_json));
-    checks.extend(other_files(home));
-    checks.extend(databases(&database_files(input, &config), input));
-    checks.push(conversations(input));
-    checks.extend(check_daemon(input));
-    checks
+        check.advised(format!("fix the line: {path_text}"))
+    }
+}
+
+fn credential_store(config: &CodexConfig) -> Check {
+    if config.store.reads_auth_json() {
+        return Check::ok("home.store", "Codex stores the login in auth.json");
+    }
+    let store = config.store.name();
+    Check::warn(
+        "home.store",
+        format!(
+            "Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"
+        ),
+    )
+    .because("such logins can be neither backed up nor switched")
+    .advised(STORE_FIX)
 }
 
 /// Checks Codex's background daemon: whether its account is the one in `auth.json`. Returns `None` if

@@ -1,7 +1,8 @@
 //! Checks of the launch registry: damaged lines, and running Codex programs whose account is no longer
 //! the live one.
 
-use super::{Check, DoctorInput};
+use super::check::Check;
+use super::input::DoctorInput;
 use crate::codex::config::read_login;
 use crate::io::quantity::pluralize;
 use crate::launch::record::LaunchRecord;

@@ -1,6 +1,7 @@
 //! Checks of the machine: clock, time zone, free space, network file systems and sync services.
 
-use super::{Check, DoctorInput};
+use super::check::Check;
+use super::input::DoctorInput;
 use crate::archive::metadata::BackupMode;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;

@@ -1,8 +1,7 @@
 //! Finds files of codex-manager that other users can access, and restricts them to the owner. Files with
 //! unknown names, files of the Codex home and files with several hard links are never changed.
 
-use super::manager_home::is_manager_file;
-use super::mode_open_to_others;
+use super::manager_files::is_manager_file;
 use crate::archive::names;
 use crate::inventory::{observations, store, trash};
 use crate::io::{IoError, atomic, tree};
@@ -94,6 +93,23 @@ fn is_private_entry(meta: &Metadata) -> bool {
     #[cfg(not(unix))]
     {
         meta.is_dir() || meta.is_file()
+    }
+}
+
+/// Returns the permission bits if the group or other users have any; always `None` on Windows.
+pub(super) fn mode_open_to_others(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata()
+            .ok()
+            .map(|m| m.mode() & 0o777)
+            .filter(|mode| mode & 0o077 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
     }
 }
 

@@ -25,6 +25,14 @@ pub struct RowFacts<'a> {
 /// Builds the row of a conversation.
 pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> NewRow {
     let mut row = NewRow::new();
+    add_texts(&mut row, meta, scan, facts);
+    add_optional_texts(&mut row, meta, scan);
+    add_numbers(&mut row, meta, scan, facts);
+    row
+}
+
+/// Adds the columns that every row has as text.
+fn add_texts(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
     let mut text = |key: &str, value: &str| {
         row.insert(key.into(), NewValue::Text(value.to_owned()));
     };
@@ -35,7 +43,6 @@ pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> Ne
         .unwrap_or_default()
         .trim();
     let in_context = |key: &str| raw_json_text(scan.turn.context.get(key)?);
-    let in_git = |key: &str| json_text(meta.payload.get("git")?.get(key));
     meta.id.with_text(|id| text("id", id));
     text("rollout_path", &facts.path.to_string_lossy());
     text(
@@ -62,6 +69,15 @@ pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> Ne
     text("memory_mode", meta.text("memory_mode").unwrap_or("enabled"));
     let mode = meta.text("history_mode").unwrap_or("legacy");
     text("history_mode", mode);
+}
+
+/// Adds the columns that are null without a value in the rollout.
+fn add_optional_texts(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan) {
+    let mut text = |key: &str, value: &str| {
+        row.insert(key.into(), NewValue::Text(value.to_owned()));
+    };
+    let in_context = |key: &str| raw_json_text(scan.turn.context.get(key)?);
+    let in_git = |key: &str| json_text(meta.payload.get("git")?.get(key));
     for (column, value) in [
         ("model", in_context("model")),
         ("reasoning_effort", in_context("effort")),
@@ -86,6 +102,10 @@ pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> Ne
             text(column, value);
         }
     }
+}
+
+/// Adds the times, the counts and the flags.
+fn add_numbers(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
     let mut number = |key: &str, value: i64| {
         row.insert(key.into(), NewValue::Number(value));
     };
@@ -105,7 +125,6 @@ pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> Ne
     if facts.is_archived {
         number("archived_at", facts.modified_ms.div_euclid(1000));
     }
-    row
 }
 
 /// Returns a string's text, any other value as compact JSON, and `None` for null.

@@ -1,6 +1,6 @@
 //! The location and the file names of logs.
 
-use super::{LogContext, LogSettings};
+use super::settings::{LogContext, LogSettings};
 use crate::io::{IoContext, IoError, atomic};
 use chrono::NaiveDate;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! Formats a line of a log. Each event is one line, even if its values contain line breaks.
 
-use super::Severity;
+use super::severity::Severity;
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
 use std::fmt::Write;

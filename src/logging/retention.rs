@@ -1,6 +1,7 @@
 //! Compresses and removes old logs. Touches only files whose whole name is that of a log.
 
 use super::file::{LogLocation, LogName};
+use super::settings::LogArchiving;
 use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::file_open;
 use crate::io::hash::sha256_of;
@@ -12,16 +13,6 @@ use std::io;
 use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
-
-/// The treatment of a log that is no longer written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogArchiving {
-    /// Compress it into a zip file of its own.
-    #[default]
-    Zip,
-    /// Leave it as plain text.
-    Text,
-}
 
 /// A planned action on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

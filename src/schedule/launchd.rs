@@ -1,6 +1,9 @@
 //! Writes a launchd agent of macOS: a property list, see launchd.plist(5).
 
-use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
+use super::error::ScheduleError;
+use super::job::{JobContext, JobDefinition, JobKind, Trigger};
+use super::scheduler::SchedulerCommand;
+use super::xml::escaped;
 use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -75,13 +78,6 @@ fn pair(text: &mut String, depth: usize, key: &str, value: &str) {
         escaped(key),
         escaped(value)
     );
-}
-
-/// Escapes `text` for the content of an XML element.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 pub(super) fn enable_commands(

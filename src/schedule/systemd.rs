@@ -2,7 +2,9 @@
 //!
 //! See systemd.unit(5), systemd.service(5) and systemd.timer(5).
 
-use super::{JobContext, JobDefinition, JobKind, ScheduleError, SchedulerCommand, Trigger};
+use super::error::ScheduleError;
+use super::job::{JobContext, JobDefinition, JobKind, Trigger};
+use super::scheduler::SchedulerCommand;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 

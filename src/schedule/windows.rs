@@ -1,7 +1,8 @@
 //! Writes a task of the Windows Task Scheduler: XML in UTF-16, as the Task Scheduler itself writes it.
 
-use super::launchd::escaped;
-use super::{JobContext, JobDefinition, JobKind, SchedulerCommand, Trigger};
+use super::job::{JobContext, JobDefinition, JobKind, Trigger};
+use super::scheduler::SchedulerCommand;
+use super::xml::escaped;
 use std::path::PathBuf;
 
 fn task(job: JobKind) -> String {
@@ -19,27 +20,7 @@ pub(super) fn render(definition: &JobDefinition) -> String {
         .split_first()
         .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
     let arguments: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
-    // The start is in the past: the interval and the time of day count from there.
-    let trigger = match definition.options.when {
-        Trigger::Every(secs) => format!(
-            "    <TimeTrigger>\n\
-             \x20     <Repetition>\n\
-             \x20       <Interval>PT{secs}S</Interval>\n\
-             \x20     </Repetition>\n\
-             \x20     <StartBoundary>2026-01-01T00:00:00</StartBoundary>\n\
-             \x20     <Enabled>true</Enabled>\n\
-             \x20   </TimeTrigger>"
-        ),
-        Trigger::Daily(hour, minute) => format!(
-            "    <CalendarTrigger>\n\
-             \x20     <StartBoundary>2026-01-01T{hour:02}:{minute:02}:00</StartBoundary>\n\
-             \x20     <Enabled>true</Enabled>\n\
-             \x20     <ScheduleByDay>\n\
-             \x20       <DaysInterval>1</DaysInterval>\n\
-             \x20     </ScheduleByDay>\n\
-             \x20   </CalendarTrigger>"
-        ),
-    };
+    let trigger = trigger(definition.options.when);
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n\
          <!-- {marker} -->\n\
@@ -76,6 +57,30 @@ pub(super) fn render(definition: &JobDefinition) -> String {
         program = escaped(program),
         arguments = escaped(&arguments.join(" ")),
     )
+}
+
+fn trigger(when: Trigger) -> String {
+    // The start is in the past: the interval and the time of day count from there.
+    match when {
+        Trigger::Every(secs) => format!(
+            "    <TimeTrigger>\n\
+             \x20     <Repetition>\n\
+             \x20       <Interval>PT{secs}S</Interval>\n\
+             \x20     </Repetition>\n\
+             \x20     <StartBoundary>2026-01-01T00:00:00</StartBoundary>\n\
+             \x20     <Enabled>true</Enabled>\n\
+             \x20   </TimeTrigger>"
+        ),
+        Trigger::Daily(hour, minute) => format!(
+            "    <CalendarTrigger>\n\
+             \x20     <StartBoundary>2026-01-01T{hour:02}:{minute:02}:00</StartBoundary>\n\
+             \x20     <Enabled>true</Enabled>\n\
+             \x20     <ScheduleByDay>\n\
+             \x20       <DaysInterval>1</DaysInterval>\n\
+             \x20     </ScheduleByDay>\n\
+             \x20   </CalendarTrigger>"
+        ),
+    }
 }
 
 /// Quotes an argument by the rules with which Windows programs split their command line.

@@ -1,6 +1,6 @@
 //! Estimates the growth of conversations from the last 30 days.
 
-use super::RolloutUsage;
+use super::rollout_usage::RolloutUsage;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 

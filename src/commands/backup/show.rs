@@ -1,12 +1,12 @@
 //! Output of `backup`, as text and JSON.
 
-use super::super::account::local;
-use super::{BackupPlan, BackupResult};
+use super::result::{BackupPlan, BackupResult};
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::scan::{self, PathNote};
 use crate::archive::scope::Excludes;
+use crate::commands::account::local;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::status::StatusReport;

@@ -1,6 +1,6 @@
 //! `history check`: prints the differences and changes nothing.
 
-use super::{findings, require_home};
+use super::home::{findings, require_home};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::account::printable;
 use crate::context::Context;
@@ -56,6 +56,27 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         pluralize(report.on_disk, "conversation"),
         report.listed
     ));
+    show_database(context, report);
+    let shown = if all || ui.is_verbose() {
+        usize::MAX
+    } else {
+        SHOWN
+    };
+    FindingList { context, shown }.show(report);
+    if !report.hidden.is_empty() {
+        ui.note("\nresume one under its account: codex-manager resume ID");
+    }
+    if !report.needs_no_repair() {
+        ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
+    }
+    if !report.orphan_rows.is_empty() {
+        ui.note("restore a lost conversation: codex-manager restore latest --session ID");
+    }
+}
+
+/// Prints the state of the database, if it is damaged or missing.
+fn show_database(context: &Context, report: &CheckReport) {
+    let ui = &context.ui;
     match (&report.database, &report.problem) {
         (Some(path), Some(problem)) => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -68,55 +89,6 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         }
         _ => {}
     }
-    let shown = if all || ui.is_verbose() {
-        usize::MAX
-    } else {
-        SHOWN
-    };
-    let list = FindingList { context, shown };
-    list.group(Style::Warn, "on disk, not listed", &report.missing, |m| {
-        format!("{}  {}", m.id, list.folder(&m.path))
-    });
-    let what = "listed with a wrong path";
-    list.group(Style::Warn, what, &report.stale_path, |s| {
-        format!("{}  in {}", s.id, list.recorded(&s.recorded))
-    });
-    let what = "whose name is only in session_index.jsonl";
-    list.group(Style::Warn, what, &report.names_missing, |n| {
-        format!("{}  {}", n.id, printable(&n.name))
-    });
-    let what = "listed, but without a file";
-    list.group(Style::Bad, what, &report.orphan_rows, |o| {
-        format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
-    });
-    let what = "in more than one file; Codex uses the first";
-    list.group(Style::Warn, what, &report.duplicates, |d| {
-        let id = d.id.to_string();
-        let paths = d.paths.iter().map(|path| {
-            let path = list.short(path);
-            format!("\n    {}", path.replace(&id, "…"))
-        });
-        format!("{id}{}", paths.collect::<String>())
-    });
-    list.group(Style::Bad, "damaged", &report.damaged, |d| {
-        let name = d.path.file_name().unwrap_or_default().to_string_lossy();
-        let folder = list.folder(&d.path);
-        let name = printable(&name);
-        format!("in {folder}: {}\n    {name}", printable(&d.reason))
-    });
-    let what = "of another account, hidden by Codex's picker";
-    list.group(Style::Dim, what, &report.hidden, |h| {
-        format!("{}  {}", h.id, printable(&h.account_id))
-    });
-    if !report.hidden.is_empty() {
-        ui.note("\nresume one under its account: codex-manager resume ID");
-    }
-    if !report.needs_no_repair() {
-        ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
-    }
-    if !report.orphan_rows.is_empty() {
-        ui.note("restore a lost conversation: codex-manager restore latest --session ID");
-    }
 }
 
 /// Prints findings in groups, at most `shown` of each.
@@ -126,6 +98,43 @@ struct FindingList<'a> {
 }
 
 impl FindingList<'_> {
+    fn show(&self, report: &CheckReport) {
+        self.group(Style::Warn, "on disk, not listed", &report.missing, |m| {
+            format!("{}  {}", m.id, self.folder(&m.path))
+        });
+        let what = "listed with a wrong path";
+        self.group(Style::Warn, what, &report.stale_path, |s| {
+            format!("{}  in {}", s.id, self.recorded(&s.recorded))
+        });
+        let what = "whose name is only in session_index.jsonl";
+        self.group(Style::Warn, what, &report.names_missing, |n| {
+            format!("{}  {}", n.id, printable(&n.name))
+        });
+        let what = "listed, but without a file";
+        self.group(Style::Bad, what, &report.orphan_rows, |o| {
+            format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
+        });
+        let what = "in more than one file; Codex uses the first";
+        self.group(Style::Warn, what, &report.duplicates, |d| {
+            let id = d.id.to_string();
+            let paths = d.paths.iter().map(|path| {
+                let path = self.short(path);
+                format!("\n    {}", path.replace(&id, "…"))
+            });
+            format!("{id}{}", paths.collect::<String>())
+        });
+        self.group(Style::Bad, "damaged", &report.damaged, |d| {
+            let name = d.path.file_name().unwrap_or_default().to_string_lossy();
+            let folder = self.folder(&d.path);
+            let name = printable(&name);
+            format!("in {folder}: {}\n    {name}", printable(&d.reason))
+        });
+        let what = "of another account, hidden by Codex's picker";
+        self.group(Style::Dim, what, &report.hidden, |h| {
+            format!("{}  {}", h.id, printable(&h.account_id))
+        });
+    }
+
     fn group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
         let ui = &self.context.ui;
         if found.is_empty() {

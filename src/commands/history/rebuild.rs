@@ -1,6 +1,6 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use super::{repair_context, require_home};
+use super::home::{repair_context, require_home};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::commands::account::printable;
@@ -183,57 +183,16 @@ impl RebuildArgs {
         if self.only != OnlyArg::SessionIndex {
             ui.line(pluralize(plan.history_entries, "prompt"));
         }
-        let say = |n: usize, text: &str| {
-            if n > 0 {
-                ui.prose(format_args!("{text}: {n}"));
-            }
-        };
-        let limit = max_threads.unwrap_or_default();
-        say(
-            plan.beyond_limit,
-            &format!("older conversations left out by --max-threads {limit} (0 for all)"),
-        );
-        say(
-            plan.names_kept,
-            "names kept of conversations that --max-threads leaves out",
-        );
-        say(
-            plan.titles_taken,
-            "named by their ids, because you gave their title to another conversation",
-        );
-        say(
-            plan.orphans_skipped,
-            "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
-        );
-        say(
-            plan.without_id,
-            "files skipped because they name no conversation",
-        );
-        say(
-            plan.without_time,
-            "conversations skipped because they have no time",
-        );
-        say(
-            usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
-            "damaged lines skipped",
-        );
-        let bytes = plan.max_bytes.unwrap_or_default();
-        say(
-            plan.history_trimmed,
-            &format!("oldest prompts left out by history.max_bytes = {bytes}"),
-        );
-        say(
-            plan.history_dropped,
-            "prompts removed from history.jsonl because no conversation contains them",
-        );
-        say(
-            plan.history_beyond_limit,
-            "prompts removed from history.jsonl because --max-threads leaves out their conversation",
-        );
+        show_left_out(context, plan, max_threads.unwrap_or_default());
         for skipped in &plan.skipped {
             let path = printable(&skipped.path.to_string_lossy());
             ui.warn(format_args!("cannot read ({}): {path}", skipped.reason));
         }
+        self.show_files(context, files);
+    }
+
+    fn show_files(&self, context: &Context, files: &[RebuiltFile]) {
+        let ui = &context.ui;
         for file in files {
             let path = file.path.display();
             match (file.written, self.dry_run, &file.backup) {
@@ -255,6 +214,56 @@ impl RebuildArgs {
             ui.note("restart Codex to see the new list");
         }
     }
+}
+
+/// Prints the number of conversations, prompts and lines that the files lack, by reason.
+fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
+    let say = |n: usize, text: &str| {
+        if n > 0 {
+            context.ui.prose(format_args!("{text}: {n}"));
+        }
+    };
+    say(
+        plan.beyond_limit,
+        &format!("older conversations left out by --max-threads {limit} (0 for all)"),
+    );
+    say(
+        plan.names_kept,
+        "names kept of conversations that --max-threads leaves out",
+    );
+    say(
+        plan.titles_taken,
+        "named by their ids, because you gave their title to another conversation",
+    );
+    say(
+        plan.orphans_skipped,
+        "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
+    );
+    say(
+        plan.without_id,
+        "files skipped because they name no conversation",
+    );
+    say(
+        plan.without_time,
+        "conversations skipped because they have no time",
+    );
+    say(
+        usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
+        "damaged lines skipped",
+    );
+    let bytes = plan.max_bytes.unwrap_or_default();
+    say(
+        plan.history_trimmed,
+        &format!("oldest prompts left out by history.max_bytes = {bytes}"),
+    );
+    say(
+        plan.history_dropped,
+        "prompts removed from history.jsonl because no conversation contains them",
+    );
+    say(
+        plan.history_beyond_limit,
+        "prompts removed from history.jsonl because --max-threads leaves out their conversation",
+    );
 }
 
 /// Reads Codex's table. Warns and returns `None` if the database cannot be used.

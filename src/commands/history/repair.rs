@@ -1,6 +1,7 @@
 //! `history repair`: repairs the state database.
 
-use super::{check, findings, repair_context, require_home};
+use super::check;
+use super::home::{findings, repair_context, require_home};
 use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;

@@ -1,6 +1,6 @@
 //! `history undo`: restores the state before a repair.
 
-use super::{repair_context, require_home};
+use super::home::{repair_context, require_home};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;

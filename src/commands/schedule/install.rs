@@ -1,9 +1,9 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
+use super::job_change::{CommonArgs, JobChangeJson, show_files, show_steps};
+use super::place::{codex_bin, current_place};
+use super::run_times::shown_when;
 use super::scheduler_commands::run_all;
-use super::{
-    CommonArgs, JobChangeJson, codex_bin, current_place, show_files, show_steps, shown_when,
-};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, atomic, time_format};

@@ -1,7 +1,8 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
+use super::place::{codex_bin, current_place};
+use super::run_times::shown_when;
 use super::scheduler_commands::run;
-use super::{codex_bin, current_place, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::from_unix_nanos;

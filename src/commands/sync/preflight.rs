@@ -2,7 +2,7 @@
 
 use super::codex_use;
 use super::shared::{self, is_writable, read_quietly, replica};
-use crate::commands::show_check;
+use crate::commands::check_output;
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
@@ -83,7 +83,7 @@ impl PreflightArgs {
         let json = PreflightJson { checks: &checks };
         context.ui.document("sync preflight", &json);
         for check in &checks {
-            show_check::show(&context.ui, check);
+            check_output::show(&context.ui, check);
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {

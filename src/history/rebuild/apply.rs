@@ -1,6 +1,6 @@
 //! Writes the planned files.
 
-use super::{PlannedHistoryFile, RebuildPlan};
+use super::plan::{PlannedHistoryFile, RebuildPlan};
 use crate::history::HistoryError;
 use crate::history::session_index;
 use crate::io::file_open;

@@ -1,6 +1,8 @@
 //! Builds the lines of the new `session_index.jsonl`.
 
-use super::conversations::{ConversationSet, RebuildConversation, Titles};
+use super::conversations::{ConversationSet, RebuildConversation};
+use super::spool;
+use super::titles::Titles;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
@@ -149,7 +151,7 @@ impl IndexLines {
         let temp = std::env::temp_dir();
         let mut sorted = self.sorter.finish().at("write a temp file in", &temp)?;
         let mut written = IndexText {
-            text: SpooledTempFile::new(super::SPOOL_BYTES),
+            text: spool::create(),
             bytes: 0,
             lines: 0,
             titles_taken: 0,

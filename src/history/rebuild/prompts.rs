@@ -1,7 +1,8 @@
 //! Builds the lines of the new `history.jsonl`.
 
-use super::RebuildPlan;
 use super::conversations::ConversationSet;
+use super::plan::RebuildPlan;
+use super::spool;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::prompts::{self, HistoryEntry};
@@ -105,7 +106,7 @@ impl Prompts {
     /// remain.
     pub(super) fn write(self, max_bytes: Option<u64>) -> Result<PromptText, HistoryError> {
         let mut sorted = temp_io(self.lines.finish())?;
-        let mut text = SpooledTempFile::new(super::SPOOL_BYTES);
+        let mut text = spool::create();
         let (mut bytes, mut lines, mut newest) = (0, 0, 0);
         let mut last: Option<Vec<u8>> = None;
         let mut line = Vec::new();
@@ -139,7 +140,7 @@ impl Prompts {
             bytes -= temp_io(whole.skip_until(b'\n'))? as u64;
             trimmed += 1;
         }
-        let mut text = SpooledTempFile::new(super::SPOOL_BYTES);
+        let mut text = spool::create();
         temp_io(io::copy(&mut whole, &mut text))?;
         Ok(PromptText {
             text,

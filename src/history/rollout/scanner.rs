@@ -5,7 +5,7 @@
 //! parsed; others are checked to be complete JSON. A line with its fields in another order is
 //! parsed too.
 
-use super::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
+use super::content::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
 use crate::history::id::ConversationId;
 use crate::history::json;
 use crate::history::lines::JsonlLine;

@@ -1,8 +1,7 @@
 //! Configuration values that are one of a fixed set of names.
 
 use super::keys::ConfigNames;
-use crate::logging::retention::LogArchiving;
-use crate::logging::{LogFormat, Severity};
+use crate::logging::{LogArchiving, LogFormat, Severity};
 use crate::shutdown::PromptChannel;
 
 /// Implements the names of an enum's values in the configuration.

@@ -1,11 +1,7 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
-use super::account::{printable, relative};
-use super::profile::{
-    check_store, future_last_refresh, renewed_at, signed_in_at, update_cooldown,
-    warn_if_live_elsewhere,
-};
-use super::verify::find_archive;
+use super::login_age::{future_last_refresh, renewed_at, signed_in_at};
+use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::{SavePlan, plan_save};
 use crate::accounts::save::SaveOutcome;
@@ -14,6 +10,9 @@ use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::LoginKind;
 use crate::codex::login_lock;
+use crate::commands::account::{printable, relative};
+use crate::commands::archive_choice::find_archive;
+use crate::commands::home_checks::{check_store, warn_if_live_elsewhere};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;

@@ -1,22 +1,21 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
-use super::account::printable;
-use super::profile::{check_store, update_cooldown};
+use super::passphrase::read_passphrase;
+use super::records::update_cooldown;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::login_lock;
+use crate::commands::account::printable;
+use crate::commands::home_checks::check_store;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::progress::waiting_for_input;
+use crate::io::atomic;
 use crate::io::quantity::pluralize;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, atomic};
 use crate::transfer::export::{self, ExportOptions, ExportPlan, MovedLogin, NotTransferred};
 use crate::transfer::handover::{self, MoveOutcome};
 use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
 use crate::ui::{Style, time};
 use clap::Args;
 use serde::Serialize;
-use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 /// Write profiles, quota figures, records of old logins and launches, and settings to one file for another machine
@@ -169,17 +168,6 @@ fn write(
         update_cooldown(context, None)?;
     }
     Ok(bytes)
-}
-
-/// Reads the passphrase in the first line of a file, or of standard input for `-`.
-pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase, CommandError> {
-    if file != Path::new("-") {
-        return Ok(Passphrase::read(&context.env.absolute(file))?);
-    }
-    let mut line = String::new();
-    waiting_for_input(|| std::io::stdin().lock().take(1024).read_line(&mut line))
-        .at("read", file)?;
-    Ok(Passphrase::of(&SecretBytes::new(line.into_bytes()))?)
 }
 
 fn show(view: &ExportView<'_>, context: &Context) {

@@ -1,10 +1,10 @@
 //! `backup`: archives the Codex home.
 
+mod result;
 mod show;
 
+use self::result::{BackupPlan, BackupResult};
 use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
-use super::account::{warn_all, warn_not_recorded};
-use super::refresh::inquiry;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
@@ -14,13 +14,15 @@ use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use crate::archive::scan::PathNote;
 use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::window::WEEKLY_MINUTES;
+use crate::commands::account::{warn_all, warn_not_recorded};
+use crate::commands::refresh::inquiry;
+use crate::commands::status_text::read_text;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cleanup;
@@ -94,25 +96,6 @@ pub struct BackupArgs {
     dry_run: bool,
 }
 
-/// The scope, quota and metadata of a backup, collected without writing.
-struct BackupPlan {
-    scope: CaptureScope,
-    report: StatusReport,
-    metadata: Metadata,
-    stem: String,
-    /// Globs of the command line. One that matches nothing is reported; globs of config.toml need
-    /// not match in every home.
-    globs: Vec<String>,
-}
-
-/// The parts of a backup's result that are not in its metadata.
-struct BackupResult {
-    reused_bytes: u64,
-    excluded: Vec<PathNote>,
-    skipped: Vec<PathNote>,
-    damaged: Vec<PathNote>,
-}
-
 impl BackupArgs {
     /// Archives the Codex home. With `--dry-run`, prints the plan.
     ///
@@ -120,17 +103,7 @@ impl BackupArgs {
     /// The home cannot be read, the status text belongs to another account, or the archive cannot
     /// be written. No existing file is changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let manager = &context.settings.manager_home;
-        let label = self.label.as_deref().unwrap_or_default();
-        if label.chars().count() > MAX_LABEL_CHARS {
-            let message = format!("--label is longer than {MAX_LABEL_CHARS} characters");
-            return Err(CommandError::usage(message));
-        }
-        if label == SAFETY_LABEL {
-            let message =
-                format!("--label {SAFETY_LABEL} is reserved for archives that restore makes");
-            return Err(CommandError::usage(message).hint("choose any other label"));
-        }
+        self.check_label()?;
         if let Some(recent) = self.recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
         }
@@ -138,6 +111,7 @@ impl BackupArgs {
         if self.dry_run {
             return show_plan(context, &plan);
         }
+        let manager = &context.settings.manager_home;
         let backups = store::backups(manager);
         let tmp = manager.join("tmp");
         for folder in [manager, &backups, &tmp] {
@@ -154,16 +128,7 @@ impl BackupArgs {
 
         let captured = self.capture(context, &plan)?;
         refuse_during_restore(context)?;
-        let before = plan.report.identity.as_ref();
-        let after = captured.login.as_ref().map(|l| &l.identity);
-        if let (Some(before), Some(after)) = (before, after)
-            && !before.is_same(after)
-        {
-            return Err(CommandError::failed(format!(
-                "the login changed from {before} to {after} while the home was archived"
-            ))
-            .hint("run the same command again; no archive was made"));
-        }
+        check_account_unchanged(&plan, &captured)?;
         let outcome = BackupResult {
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
@@ -186,6 +151,20 @@ impl BackupArgs {
         let no_quota = !self.no_status && lacks_quota(&plan.report);
         let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
         Ok(Outcome::partial_if(no_quota || !is_whole || !is_recorded))
+    }
+
+    fn check_label(&self) -> Result<(), CommandError> {
+        let label = self.label.as_deref().unwrap_or_default();
+        if label.chars().count() > MAX_LABEL_CHARS {
+            let message = format!("--label is longer than {MAX_LABEL_CHARS} characters");
+            return Err(CommandError::usage(message));
+        }
+        if label == SAFETY_LABEL {
+            let message =
+                format!("--label {SAFETY_LABEL} is reserved for archives that restore makes");
+            return Err(CommandError::usage(message).hint("choose any other label"));
+        }
+        Ok(())
     }
 
     /// Captures the home. Copies unchanged members from the previous archive; if that turns out to
@@ -266,11 +245,7 @@ impl BackupArgs {
     fn observe_quota(&self, context: &Context) -> Result<StatusReport, CommandError> {
         let settings = &context.settings;
         let now = context.now();
-        let text = self
-            .status_file
-            .as_deref()
-            .map(super::status::read_text)
-            .transpose()?;
+        let text = self.status_file.as_deref().map(read_text).transpose()?;
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
@@ -375,6 +350,21 @@ impl BackupArgs {
             metadata: newest.metadata.clone(),
         }))
     }
+}
+
+/// Refuses an archive of two accounts: the login must be the same before and after the capture.
+fn check_account_unchanged(plan: &BackupPlan, captured: &CapturedHome) -> Result<(), CommandError> {
+    let before = plan.report.identity.as_ref();
+    let after = captured.login.as_ref().map(|l| &l.identity);
+    if let (Some(before), Some(after)) = (before, after)
+        && !before.is_same(after)
+    {
+        return Err(CommandError::failed(format!(
+            "the login changed from {before} to {after} while the home was archived"
+        ))
+        .hint("run the same command again; no archive was made"));
+    }
+    Ok(())
 }
 
 /// Fails while a restore of the home runs: the archive would mix the states before and after it.

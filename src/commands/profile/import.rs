@@ -1,8 +1,8 @@
 //! `profile import`: merges an export of another machine into the manager home.
 
-use super::account::{printable, warn_all};
-use super::profile_export::read_passphrase;
+use super::passphrase::read_passphrase;
 use crate::codex::login_lock;
+use crate::commands::account::{printable, warn_all};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::staging::{self, Staging};

@@ -1,7 +1,7 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
-use super::account::{printable, relative};
-use super::profile::{check_store, signed_in_at, update_cooldown};
+use super::login_age::signed_in_at;
+use super::records::update_cooldown;
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
@@ -10,6 +10,8 @@ use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;
 use crate::codex::program::Program;
 use crate::codex::sign_in;
+use crate::commands::account::{printable, relative};
+use crate::commands::home_checks::check_store;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::foreground::ForegroundExit;
@@ -151,43 +153,11 @@ impl LoginArgs {
                 dry_run: false,
             },
         );
-        let ui = &context.ui;
-        let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
-        ui.prose(format_args!(
-            "signed in as {}; saved as the profile {name}",
-            printable(identity.email.as_str())
-        ));
-        if let Some(at) = at {
-            ui.prose(format_args!(
-                "  signed in {}",
-                relative(&zone.at(&at), context)
-            ));
-        }
-        let store = check_store(context).err();
-        match adopted.live {
-            // No hint to `use`, which refuses while Codex does not read auth.json.
-            LiveHomeUpdate::No if store.is_some() => {
-                for text in store
-                    .iter()
-                    .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
-                {
-                    ui.warn(text);
-                }
-            }
-            LiveHomeUpdate::No => ui.note(format_args!(
-                "switch to it: codex-manager use {}",
-                printable(&adopted.saved.profile)
-            )),
-            LiveHomeUpdate::Renewed => {
-                ui.line("  the Codex home uses it too: the account is the live one");
-            }
-            LiveHomeUpdate::Busy => ui.warn(
-                "Codex kept the live login locked, so the Codex home still has the older one; end \
-                Codex, then run the same command again",
-            ),
-        }
+        show_saved(adopted, context);
         if ended.code != Some(0) {
-            ui.warn(format_args!("codex login {}", exit_description(ended)));
+            context
+                .ui
+                .warn(format_args!("codex login {}", exit_description(ended)));
         }
         warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
@@ -197,6 +167,45 @@ impl LoginArgs {
         Ok(Outcome::partial_if(
             !is_wanted || adopted.live == LiveHomeUpdate::Busy,
         ))
+    }
+}
+
+/// Prints the account and profile of a new login, and how to make it the live one.
+fn show_saved(adopted: &AdoptedLogin, context: &Context) {
+    let (ui, zone) = (&context.ui, context.settings.zone);
+    let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
+    ui.prose(format_args!(
+        "signed in as {}; saved as the profile {name}",
+        printable(adopted.login.identity.email.as_str())
+    ));
+    if let Some(at) = signed_in_at(&adopted.login.freshness) {
+        ui.prose(format_args!(
+            "  signed in {}",
+            relative(&zone.at(&at), context)
+        ));
+    }
+    let store = check_store(context).err();
+    match adopted.live {
+        // No hint to `use`, which refuses while Codex does not read auth.json.
+        LiveHomeUpdate::No if store.is_some() => {
+            for text in store
+                .iter()
+                .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
+            {
+                ui.warn(text);
+            }
+        }
+        LiveHomeUpdate::No => ui.note(format_args!(
+            "switch to it: codex-manager use {}",
+            printable(&adopted.saved.profile)
+        )),
+        LiveHomeUpdate::Renewed => {
+            ui.line("  the Codex home uses it too: the account is the live one");
+        }
+        LiveHomeUpdate::Busy => ui.warn(
+            "Codex kept the live login locked, so the Codex home still has the older one; end \
+            Codex, then run the same command again",
+        ),
     }
 }
 

@@ -1,15 +1,14 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
-use super::account::{accounts_and_profiles, label, printable, style_of, warn_all, with_verdict};
-use super::cooldown::{quota_cell, state_cell};
-use super::refresh::inquiry;
-use super::status::{self, StatusJson};
+use super::report::{StatusJson, show};
+use crate::commands::account::{
+    accounts_and_profiles, label, printable, style_of, warn_all, with_verdict,
+};
+use crate::commands::cooldown::{quota_cell, state_cell};
+use crate::commands::refresh::{probe, probe_targets};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cooldown;
-use crate::inventory::probe_all::{
-    self, AccountProbe, ProbeAllOptions, ProbeLocation, ProbeTarget,
-};
+use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
 use crate::inventory::resolve::resolve;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -37,9 +36,9 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
     let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
     let identity = accounts.swap_remove(position).entry.identity;
-    let mut targets = targets(context)?;
+    let mut targets = probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
-    let probes = ask(&targets, dry_run, context)?;
+    let probes = probe(&targets, dry_run, context)?;
     let Some(probe) = probes.first() else {
         return Err(
             CommandError::refused(format!("there is no saved login of {identity}"))
@@ -47,7 +46,7 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
                 .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
-    status::show(context, &probe.report, probe.target.profile.as_deref());
+    show(context, &probe.report, probe.target.profile.as_deref());
     warn_of(probe, context);
     Ok(outcome(&probes, dry_run))
 }
@@ -57,20 +56,14 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
-    let probes = ask(&targets(context)?, dry_run, context)?;
-    let view = |probe: &AccountProbe| {
-        let mut status = StatusJson::of(&probe.report, context);
-        status.problem = probe.problem();
-        AccountJson {
-            profile: probe.target.profile.clone(),
-            current: probe.target.place == ProbeLocation::Live,
-            status,
-        }
-    };
+    let probes = probe(&probe_targets(context)?, dry_run, context)?;
     context.ui.document(
         "status",
         &AllAccountsJson {
-            accounts: probes.iter().map(view).collect(),
+            accounts: probes
+                .iter()
+                .map(|probe| AccountJson::of(probe, context))
+                .collect(),
         },
     );
     let ui = &context.ui;
@@ -80,9 +73,38 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
         );
         return Ok(Outcome::Done);
     }
+    show_table(&probes, context)?;
+    for probe in &probes {
+        warn_all(ui, &probe.warnings);
+        if let Some(problem) = probe.problem() {
+            let who = probe.target.profile.as_deref();
+            let who = who.unwrap_or(probe.target.identity.email.as_str());
+            ui.warn(format_args!(
+                "no live figures of {}: {problem}",
+                printable(who)
+            ));
+        }
+    }
+    Ok(outcome(&probes, dry_run))
+}
+
+impl AccountJson {
+    fn of(probe: &AccountProbe, context: &Context) -> Self {
+        let mut status = StatusJson::of(&probe.report, context);
+        status.problem = probe.problem();
+        Self {
+            profile: probe.target.profile.clone(),
+            current: probe.target.place == ProbeLocation::Live,
+            status,
+        }
+    }
+}
+
+fn show_table(probes: &[AccountProbe], context: &Context) -> Result<(), CommandError> {
+    let ui = &context.ui;
     let (accounts, _) = accounts_and_profiles(context)?;
     let mut table = Table::new(ui, &["ACCOUNT", "EMAIL", "STATE", "QUOTA LEFT"]);
-    for probe in &probes {
+    for probe in probes {
         let who = &probe.target.identity;
         let Some(account) = accounts.iter().find(|a| a.entry.identity.is_same(who)) else {
             continue;
@@ -113,61 +135,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     }
     (2..=3).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
-    for probe in &probes {
-        warn_all(ui, &probe.warnings);
-        if let Some(problem) = probe.problem() {
-            let who = probe.target.profile.as_deref();
-            let who = who.unwrap_or(probe.target.identity.email.as_str());
-            ui.warn(format_args!(
-                "no live figures of {}: {problem}",
-                printable(who)
-            ));
-        }
-    }
-    Ok(outcome(&probes, dry_run))
-}
-
-fn targets(context: &Context) -> Result<Vec<ProbeTarget>, CommandError> {
-    let settings = &context.settings;
-    Ok(probe_all::load_targets(
-        &settings.codex_home,
-        &settings.manager_home,
-    )?)
-}
-
-fn ask(
-    targets: &[ProbeTarget],
-    dry_run: bool,
-    context: &Context,
-) -> Result<Vec<AccountProbe>, CommandError> {
-    let settings = &context.settings;
-    let now = context.now();
-    let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
-    warn_all(&context.ui, &known.warnings);
-    let options = ProbeAllOptions {
-        codex_home: &settings.codex_home,
-        manager_home: &settings.manager_home,
-        inquiry: inquiry(context, &known.file, !dry_run),
-    };
-    Ok(probe_all::probe_all(&options, targets)?)
-}
-
-/// Queries all accounts with a saved login. Returns false after warnings if any query fails.
-///
-/// # Errors
-/// The figures cannot be recorded, or a document was written by a newer version.
-pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
-    let probes = ask(&targets(context)?, false, context)?;
-    for probe in &probes {
-        warn_all(&context.ui, &probe.warnings);
-        if let Some(problem) = probe.problem() {
-            let who = printable(&probe.target.identity.to_string());
-            context
-                .ui
-                .warn(format_args!("no live figures of {who}: {problem}"));
-        }
-    }
-    Ok(probes.iter().all(AccountProbe::is_complete))
+    Ok(())
 }
 
 fn warn_of(probe: &AccountProbe, context: &Context) {

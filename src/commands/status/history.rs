@@ -1,7 +1,7 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use super::account::{absolute, bar, known_accounts, local, printable};
 use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::commands::account::{absolute, bar, known_accounts, local, printable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::observations;
@@ -71,43 +71,23 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     let entry = accounts.swap_remove(position).entry;
     let file = observations::load(&context.settings.manager_home, &entry.identity)?;
     let courses = file.courses();
-    let time = |at: &Timestamp| local(at, context);
-    let point = |point: &WindowSample| PointView {
-        observed_at: time(&point.observed_at),
-        until: time(&point.until),
-        used_percent: point.window.used_percent,
-        resets_at: point.window.resets_at.as_ref().map(time),
-        change: point.change,
-    };
-    let window = |course: &WindowHistory| {
-        let last = &course.samples.last()?.window;
-        Some(CourseView {
-            limit_id: last.limit_id.clone(),
-            label: last.label(),
-            minutes: last.minutes,
-            points: course.samples.iter().map(point).collect(),
-        })
-    };
     let all_moved: Vec<_> = courses
         .iter()
         .flat_map(WindowHistory::reset_shifts)
         .collect();
-    let moved_view = |moved: &ResetShift| MovedView {
-        limit_id: moved.after.limit_id.clone(),
-        label: moved.after.label(),
-        minutes: moved.after.minutes,
-        from: moved.before.resets_at.as_ref().map(time),
-        to: moved.after.resets_at.as_ref().map(time),
-        seen_before: time(&moved.seen_before),
-        seen_after: time(&moved.seen_after),
-    };
     let view = HistoryView {
         email: entry.identity.email.to_string(),
         account_id: entry.identity.account_id.clone(),
         profile: entry.profile.clone(),
         looks: file.spans.len(),
-        windows: courses.iter().filter_map(window).collect(),
-        moved: all_moved.iter().map(moved_view).collect(),
+        windows: courses
+            .iter()
+            .filter_map(|course| CourseView::of(course, context))
+            .collect(),
+        moved: all_moved
+            .iter()
+            .map(|moved| MovedView::of(moved, context))
+            .collect(),
     };
     context.ui.document("status --history", &view);
     let ui = &context.ui;
@@ -127,6 +107,51 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         ui.line(describe_moved_reset(moved, context));
     }
     Ok(Outcome::Done)
+}
+
+impl CourseView {
+    /// Returns `None` for a window without observations.
+    fn of(course: &WindowHistory, context: &Context) -> Option<Self> {
+        let last = &course.samples.last()?.window;
+        Some(Self {
+            limit_id: last.limit_id.clone(),
+            label: last.label(),
+            minutes: last.minutes,
+            points: course
+                .samples
+                .iter()
+                .map(|sample| PointView::of(sample, context))
+                .collect(),
+        })
+    }
+}
+
+impl PointView {
+    fn of(sample: &WindowSample, context: &Context) -> Self {
+        let time = |at: &Timestamp| local(at, context);
+        Self {
+            observed_at: time(&sample.observed_at),
+            until: time(&sample.until),
+            used_percent: sample.window.used_percent,
+            resets_at: sample.window.resets_at.as_ref().map(time),
+            change: sample.change,
+        }
+    }
+}
+
+impl MovedView {
+    fn of(moved: &ResetShift, context: &Context) -> Self {
+        let time = |at: &Timestamp| local(at, context);
+        Self {
+            limit_id: moved.after.limit_id.clone(),
+            label: moved.after.label(),
+            minutes: moved.after.minutes,
+            from: moved.before.resets_at.as_ref().map(time),
+            to: moved.after.resets_at.as_ref().map(time),
+            seen_before: time(&moved.seen_before),
+            seen_after: time(&moved.seen_after),
+        }
+    }
 }
 
 fn draw(course: &WindowHistory, context: &Context) {

@@ -1,11 +1,12 @@
 //! `profile remove`: moves a profile to the trash, or deletes it with `--purge`.
 
-use super::account::printable;
-use super::profile::{lock_account, update_cooldown};
+use super::account_lock::lock_account;
+use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
+use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;

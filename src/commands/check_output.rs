@@ -1,4 +1,4 @@
-//! Prints the findings of checks.
+//! The output of a finding of `doctor` or `sync preflight`.
 
 use super::account::printable;
 use crate::doctor::{Check, Remedy, Status};

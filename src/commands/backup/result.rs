@@ -1,0 +1,25 @@
+//! The plan and the result of a backup.
+
+use crate::archive::metadata::Metadata;
+use crate::archive::scan::PathNote;
+use crate::archive::scope::CaptureScope;
+use crate::inventory::status::StatusReport;
+
+/// The scope, quota and metadata of a backup, collected without writing.
+pub(super) struct BackupPlan {
+    pub(super) scope: CaptureScope,
+    pub(super) report: StatusReport,
+    pub(super) metadata: Metadata,
+    pub(super) stem: String,
+    /// Globs of the command line. One that matches nothing is reported; globs of config.toml need
+    /// not match in every home.
+    pub(super) globs: Vec<String>,
+}
+
+/// The parts of a backup's result that are not in its metadata.
+pub(super) struct BackupResult {
+    pub(super) reused_bytes: u64,
+    pub(super) excluded: Vec<PathNote>,
+    pub(super) skipped: Vec<PathNote>,
+    pub(super) damaged: Vec<PathNote>,
+}

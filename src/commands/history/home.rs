@@ -1,0 +1,37 @@
+//! The Codex home that the subcommands compare and repair.
+
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::threads;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::history::HistoryError;
+use crate::history::check::{Findings, compare};
+use crate::history::repair::RepairContext;
+
+pub(super) fn require_home(context: &Context) -> Result<(), CommandError> {
+    let home = &context.settings.codex_home;
+    if home.is_dir() {
+        return Ok(());
+    }
+    Err(
+        CommandError::failed(format!("no Codex home: {}", home.display()))
+            .hint("start codex once, or name the folder with --codex-home DIR"),
+    )
+}
+
+pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
+    RepairContext {
+        home: &context.settings.codex_home,
+        manager_home: &context.settings.manager_home,
+        env: &context.env,
+    }
+}
+
+pub(super) fn findings(context: &Context) -> Result<Findings, HistoryError> {
+    let home = &context.settings.codex_home;
+    let database = threads::find_state_database(home, &context.env);
+    let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
+    let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
+    compare(home, database.as_deref(), live.as_deref())
+}

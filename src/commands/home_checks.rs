@@ -1,0 +1,71 @@
+//! Checks of the Codex home before and after its login changes.
+
+use super::account::printable;
+use crate::accounts::isolated::is_isolated;
+use crate::accounts::profile::Profiles;
+use crate::codex::config::CodexConfig;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Checks that Codex reads `auth.json` of the home. Otherwise changing that file has no effect.
+///
+/// # Errors
+/// Codex uses another credential store, or its `config.toml` cannot be parsed.
+pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
+    let home = &context.settings.codex_home;
+    let config = CodexConfig::read(home);
+    if let Some(problem) = config.problem {
+        return Err(CommandError::usage(format!(
+            "cannot parse config.toml of the Codex home: {problem}"
+        ))
+        .hint("fix the file, with which Codex does not start either; nothing was changed"));
+    }
+    if config.store.reads_auth_json() {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
+        config.store.name()
+    ))
+    .hint(format!(
+        "set cli_auth_credentials_store = \"file\" in {} and sign in again; nothing was changed",
+        home.join("config.toml").display()
+    )))
+}
+
+/// Refuses an isolated home as the Codex home, because an isolated home has a fixed account. `CODEX_HOME`
+/// points there in shells that an isolated Codex started.
+pub(super) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    if !is_isolated(&settings.codex_home, &settings.manager_home) {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "the Codex home is an isolated home: {}",
+        settings.codex_home.display()
+    ))
+    .hint("name the real Codex home with --codex-home DIR; nothing was changed"))
+}
+
+/// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
+pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
+    let settings = &context.settings;
+    let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
+        return;
+    };
+    let Some(home) = profile.live_apart_from(Some(&settings.codex_home)) else {
+        return;
+    };
+    let (name, shown) = (printable(&profile.name), home.display());
+    if profile.unreadable_home().is_some() {
+        context.ui.warn(format_args!(
+            "{name} is the live account of another Codex home, which cannot be read: \
+             {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
+        ));
+    } else {
+        context.ui.warn(format_args!(
+            "{name} is the live account of another Codex home: {shown}; a login that is \
+             used in two homes stops working in both, so sign in here with codex login"
+        ));
+    }
+}

@@ -1,0 +1,20 @@
+//! The age of a login, as `profile` shows it.
+
+use crate::codex::auth::Freshness;
+use chrono::{DateTime, Utc};
+
+/// Returns the time of the sign-in or the last renewal, as recorded in the login.
+pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
+    freshness.last_refresh.or(freshness.issued_at)
+}
+
+/// Returns the same time for display, but from the tokens if the clock was ahead.
+pub(super) fn renewed_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
+    freshness.renewed_at().or(freshness.issued_at)
+}
+
+/// Returns `last_refresh` if the clock was ahead when Codex wrote it.
+pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
+    let is_ahead = freshness.has_clock_skew();
+    freshness.last_refresh.filter(|_| is_ahead)
+}

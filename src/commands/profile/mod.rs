@@ -1,0 +1,99 @@
+//! `profile`: saves and manages the logins of accounts.
+
+mod account_lock;
+mod export;
+mod import;
+mod login;
+mod login_age;
+mod passphrase;
+mod records;
+mod remove;
+mod rename;
+mod restore_login;
+mod save;
+mod show;
+
+use self::export::ExportArgs;
+use self::import::ImportArgs;
+use self::login::LoginArgs;
+use self::remove::ProfileRemoveArgs;
+use self::rename::RenameArgs;
+use self::restore_login::RestoreLoginArgs;
+use self::save::SaveArgs;
+use self::show::ProfileShowArgs;
+use super::list;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use clap::{Args, Subcommand};
+
+/// Manage profiles: the saved logins of your accounts
+///
+/// A profile contains the newest login of one account and the five logins before it, as exact copies. A
+/// refresh token works once, so only one copy of a login is valid: the one in the Codex home or the one
+/// in the profile.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile save work
+  codex-manager profile login client
+  codex-manager profile save client --from ~/dumps/21apr_me@x.com_auth.json
+  codex-manager profile list")]
+pub(crate) struct ProfileArgs {
+    #[command(subcommand)]
+    command: ProfileCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfileCommand {
+    Save(SaveArgs),
+    List(ProfileListArgs),
+    Show(ProfileShowArgs),
+    Rename(RenameArgs),
+    Remove(ProfileRemoveArgs),
+    Login(LoginArgs),
+    RestoreLogin(RestoreLoginArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
+}
+
+/// List the profiles and their remaining quota; the same as `list`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile list")]
+struct ProfileListArgs {}
+
+impl ProfileArgs {
+    /// # Errors
+    /// The errors of the subcommand. Nothing was changed then, unless the error says otherwise.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if !self.command.is_dry_run() {
+            login::recover(context)?;
+            export::settle(context)?;
+        }
+        match self.command {
+            ProfileCommand::Save(args) => args.run(context),
+            ProfileCommand::List(ProfileListArgs {}) => list::show("profile list", context),
+            ProfileCommand::Show(args) => args.run(context),
+            ProfileCommand::Rename(args) => args.run(context),
+            ProfileCommand::Remove(args) => args.run(context),
+            ProfileCommand::Login(args) => args.run(context),
+            ProfileCommand::RestoreLogin(args) => args.run(context),
+            ProfileCommand::Export(args) => args.run(context),
+            ProfileCommand::Import(args) => args.run(context),
+        }
+    }
+}
+
+impl ProfileCommand {
+    fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Save(args) => args.dry_run,
+            Self::List(_) | Self::Show(_) => false,
+            Self::Rename(args) => args.dry_run,
+            Self::Remove(args) => args.dry_run,
+            Self::Login(args) => args.dry_run,
+            Self::RestoreLogin(args) => args.dry_run,
+            Self::Export(args) => args.dry_run,
+            Self::Import(args) => args.dry_run,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `profile rename`: changes the name of a profile.
+
+use super::account_lock::lock_account;
+use super::records::update_cooldown;
+use crate::accounts::profile::Profiles;
+use crate::commands::account::printable;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+
+/// Change the name of a profile
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile rename me@example.com work")]
+pub(super) struct RenameArgs {
+    /// The name of the profile
+    #[arg(value_name = "OLD")]
+    old: String,
+    /// The new name of the profile
+    #[arg(value_name = "NEW")]
+    new: String,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RenameView {
+    profile: String,
+    renamed_from: String,
+    dry_run: bool,
+}
+
+impl RenameArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let profiles = Profiles::of(&context.settings.manager_home);
+        let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
+        let old = profiles.named(&self.old)?.name;
+        profiles.rename(&old, &self.new, self.dry_run)?;
+        if !self.dry_run {
+            update_cooldown(context, None)?;
+        }
+        context.ui.document(
+            "profile rename",
+            &RenameView {
+                profile: self.new.clone(),
+                renamed_from: old.clone(),
+                dry_run: self.dry_run,
+            },
+        );
+        let verb = if self.dry_run {
+            "would rename"
+        } else {
+            "renamed"
+        };
+        context.ui.prose(format_args!(
+            "{verb} {} to {}",
+            printable(&old),
+            context.ui.paint(Style::Strong, &self.new)
+        ));
+        Ok(Outcome::Done)
+    }
+}

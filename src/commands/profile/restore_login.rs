@@ -1,0 +1,97 @@
+//! `profile restore-login`: restores an older login from the history of a profile.
+
+use super::account_lock::lock_account;
+use super::login_age::signed_in_at;
+use crate::accounts::profile::Profiles;
+use crate::accounts::profile_ops::RestoredLogin;
+use crate::commands::account::{printable, relative};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::time::rfc3339;
+use clap::Args;
+use serde::Serialize;
+
+/// Restore an older login from the history of a profile
+///
+/// An older login has probably been invalidated, because its refresh token works once. The current login
+/// moves to the history; running the command again restores it. `use` refuses an older login without
+/// --force-stale.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile show work                # lists the history
+  codex-manager profile restore-login work
+  codex-manager profile restore-login work 20261117T155500")]
+pub(super) struct RestoreLoginArgs {
+    /// The name of the profile
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The name of the login in the history, or a prefix of it [default: the one renewed last]
+    #[arg(value_name = "LOGIN")]
+    login: Option<String>,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RestoreLoginView {
+    profile: String,
+    login: String,
+    last_refresh: Option<String>,
+    is_stale: bool,
+    dry_run: bool,
+}
+
+impl RestoreLoginArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let profiles = Profiles::of(&settings.manager_home);
+        let _account_locks = lock_account(&self.name, self.dry_run, &profiles, context)?;
+        let RestoredLogin {
+            login,
+            freshness,
+            is_stale,
+        } = profiles.restore_login(
+            &self.name,
+            self.login.as_deref(),
+            &settings.codex_home,
+            context.local_now(),
+            self.dry_run,
+        )?;
+        let ui = &context.ui;
+        let verb = if self.dry_run {
+            "would restore"
+        } else {
+            "restored"
+        };
+        ui.prose(format_args!(
+            "{verb} the login {} of the profile {}",
+            printable(&login),
+            printable(&self.name)
+        ));
+        let made_at = signed_in_at(&freshness);
+        ui.prose(match made_at {
+            Some(at) => format!(
+                "  signed in or renewed {}",
+                relative(&settings.zone.at(&at), context)
+            ),
+            None => "  its age is unknown".into(),
+        });
+        if is_stale {
+            ui.warn(
+                "a newer login of this account exists, so this one is probably invalid; codex-manager use needs --force-stale to use it",
+            );
+        }
+        ui.document(
+            "profile restore-login",
+            &RestoreLoginView {
+                profile: self.name,
+                login,
+                last_refresh: made_at.map(|at| rfc3339(&at, settings.zone)),
+                is_stale,
+                dry_run: self.dry_run,
+            },
+        );
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,63 @@
+//! The program, the homes and the user with which a job runs.
+
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::schedule::{JobContext, Scheduler};
+use std::path::{Path, PathBuf};
+
+/// Returns the absolute path of the configured Codex program, if one is configured. A bare name is
+/// resolved now, because the scheduler's `PATH` may differ.
+pub(super) fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
+    let program = context
+        .settings
+        .codex_bin
+        .as_deref()
+        .map(|bin| Program::find(Some(bin), &context.env))
+        .transpose()
+        .map_err(|e| {
+            CommandError::usage(e.to_string())
+                .hint("set its path: codex-manager config set codex.bin FILE; nothing was changed")
+        })?;
+    Ok(program.map(|program| program.path().to_path_buf()))
+}
+
+pub(super) fn current_place(
+    context: &Context,
+    scheduler: Scheduler,
+    codex_bin: Option<PathBuf>,
+) -> Result<JobContext<'_>, CommandError> {
+    let settings = &context.settings;
+    Ok(JobContext {
+        scheduler,
+        program: this_program(context)?,
+        codex_home: settings.codex_home.clone(),
+        manager_home: settings.manager_home.clone(),
+        codex_bin,
+        env: &context.env,
+        user_id: user_id(),
+    })
+}
+
+/// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
+/// upgrade replaces the real file but keeps the entry.
+fn this_program(context: &Context) -> Result<PathBuf, CommandError> {
+    let exe = std::env::current_exe()
+        .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
+    let named = exe
+        .file_name()
+        .and_then(|name| Program::find(Some(Path::new(name)), &context.env).ok())
+        .map(|program| program.path().to_path_buf())
+        .filter(|path| path.canonicalize().ok() == exe.canonicalize().ok());
+    Ok(named.unwrap_or(exe))
+}
+
+#[cfg(unix)]
+fn user_id() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn user_id() -> u32 {
+    0
+}

@@ -1,0 +1,149 @@
+//! `status`: shows an account and its remaining quota.
+
+mod accounts;
+mod history;
+mod report;
+
+use self::report::show;
+use crate::codex::auth::AuthFile;
+use crate::codex::config::read_login;
+use crate::commands::account::{accounts_and_profiles, warn_all};
+use crate::commands::refresh;
+use crate::commands::status_text::read_text;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::resolve::resolve;
+use crate::inventory::status;
+use crate::io::time_format;
+use chrono::Duration;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Show the quota windows of the live account, of another, or of all
+///
+/// Codex itself runs the query (`codex app-server`; at most 10 seconds, or 40 if it renews the login). If
+/// it cannot answer, the last known figures are shown. With --status-file, pasted text is used instead.
+/// Figures are shown with their source and age, and recorded for `cooldown` and `recommend`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager status
+  codex-manager status --json
+  codex-manager status --account work
+  codex-manager status --all                     # all profiles, several at a time
+  codex-manager status --history --account work  # figures over time, moved resets
+  codex-manager status --status-file pasted.txt  # if Codex cannot answer
+  codex-manager status --status-file pasted.txt --account work")]
+pub(crate) struct StatusArgs {
+    /// Use text pasted from Codex's /status instead of a query; - is standard input
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// Show this account, live or not: a profile, an email, or a unique prefix of one. With --status-file: the
+    /// account of the pasted text
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
+    /// Query all accounts with a saved login
+    #[arg(long, conflicts_with_all = ["account", "status_file"])]
+    all: bool,
+    /// Show recorded figures over time and resets that moved; makes no query
+    #[arg(long, conflicts_with_all = ["all", "status_file"])]
+    history: bool,
+    /// Query only if the figures of the live account are older than this, such as 30min or 1d
+    #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
+    if_older: Option<String>,
+    /// Show the last known figures; make no query, write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl StatusArgs {
+    /// # Errors
+    /// The status text or `auth.json` cannot be read, the text is about another account, or the figures
+    /// cannot be recorded.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.history {
+            return history::show(self.account.as_deref(), context);
+        }
+        if self.all {
+            return accounts::all(self.dry_run, context);
+        }
+        let text = self.status_file.as_deref().map(read_text).transpose()?;
+        match (&self.account, &text) {
+            (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
+            (Some(account), None) => accounts::one(account, self.dry_run, context),
+            (None, _) => self.run_on_live(text.as_deref(), context),
+        }
+    }
+
+    fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
+        let known = load_known(context)?;
+        let is_query = !self.dry_run && !self.is_recent_enough(context, &known)?;
+        let report = refresh::observe_live(context, &known, text, is_query)?;
+        let is_recorded = !is_query || refresh::record(context, &report);
+        show(context, &report, None);
+        if !self.dry_run {
+            history::note_moved_resets(&report, context)?;
+        }
+        // Without a query, the last observation is a complete result.
+        let is_remembered = !is_query && report.observation.is_some();
+        Ok(Outcome::partial_if(
+            !is_recorded || !report.is_complete() && !is_remembered,
+        ))
+    }
+
+    fn run_on_text_of(
+        &self,
+        account: &str,
+        text: &str,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        let (accounts, _) = accounts_and_profiles(context)?;
+        let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
+        let known = load_known(context)?;
+        let report = status::observe_text(
+            text,
+            &entry.identity,
+            &context.settings.codex_home,
+            &refresh::inquiry(context, &known, false),
+        )?;
+        let is_recorded = self.dry_run || refresh::record(context, &report);
+        show(context, &report, entry.profile.as_deref());
+        if !self.dry_run {
+            history::note_moved_resets(&report, context)?;
+        }
+        Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
+    }
+}
+
+/// Reads the last known figures from `cooldown.json`.
+fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
+    let settings = &context.settings;
+    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    Ok(known.file)
+}
+
+impl StatusArgs {
+    /// Returns true if the figures of the live account are younger than `--if-older`.
+    fn is_recent_enough(
+        &self,
+        context: &Context,
+        known: &CooldownFile,
+    ) -> Result<bool, CommandError> {
+        let Some(text) = &self.if_older else {
+            return Ok(false);
+        };
+        let limit = time_format::parse_span(text).ok_or_else(|| {
+            CommandError::usage(format!("--if-older is not a duration: {text:?}"))
+                .hint("write 30min, 12h or 1d")
+        })?;
+        let live = read_login(&context.settings.codex_home)
+            .unwrap_or_else(|e| AuthFile::from_read_error(&e));
+        let seen = live
+            .login()
+            .and_then(|login| known.find(&login.identity))
+            .and_then(|entry| entry.observation.as_ref());
+        let age = seen.map(|seen| context.now().signed_duration_since(seen.observed_at));
+        Ok(age.is_some_and(|age| age >= Duration::zero() && age < limit))
+    }
+}

@@ -1,0 +1,171 @@
+//! The report on one account, in JSON and in text.
+
+use crate::accounts::profile::Profiles;
+use crate::codex::app_server::ProbeFailure;
+use crate::context::Context;
+use crate::inventory::remedies;
+use crate::inventory::status::{StatusProblem, StatusReport};
+use crate::io::shell;
+use crate::quota::window::Observation;
+use crate::ui::time::{full, rfc3339_of};
+use crate::ui::windows::{self, SpendCapJson, WindowJson};
+use crate::ui::{Style, Ui};
+use serde::Serialize;
+
+/// One account in JSON. Its keys are an interface.
+#[derive(Serialize)]
+pub(super) struct StatusJson {
+    /// Present only if the account was named on the command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    email: Option<String>,
+    account_id: Option<String>,
+    plan: Option<String>,
+    windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
+    source: Option<&'static str>,
+    observed_at: Option<String>,
+    session_start_at: Option<String>,
+    next_available_at: Option<String>,
+    store: &'static str,
+    pub(super) problem: Option<String>,
+}
+
+impl StatusJson {
+    pub(super) fn of(report: &StatusReport, context: &Context) -> Self {
+        let seen = report.observation.as_ref();
+        let who = report.identity.as_ref();
+        let next = report.next_available_at(&context.now());
+        Self {
+            profile: None,
+            email: who.map(|who| who.email.to_string()),
+            account_id: who.and_then(|who| who.account_id.clone()),
+            plan: report.plan.clone(),
+            windows: seen
+                .map(|seen| seen.windows.iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            spend_cap: seen.and_then(|seen| Some(SpendCapJson::from(seen.spend_cap?))),
+            source: seen.map(|seen| seen.source.name()),
+            observed_at: seen.map(|seen| rfc3339_of(&seen.observed_at)),
+            session_start_at: seen
+                .and_then(Observation::session_start_at)
+                .as_ref()
+                .map(rfc3339_of),
+            next_available_at: next.as_ref().map(rfc3339_of),
+            store: report.store.name(),
+            problem: report.problem.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&str>) {
+    let now = context.now();
+    let seen = report.observation.as_ref();
+    let next = report.next_available_at(&now);
+    context.ui.document(
+        "status",
+        &StatusJson {
+            profile: profile.map(ToOwned::to_owned),
+            ..StatusJson::of(report, context)
+        },
+    );
+    let (ui, zone) = (&context.ui, context.settings.zone);
+    ui.line(account_line(ui, report));
+    match seen {
+        None if report.is_api_key() => {
+            ui.line("an API key is billed by use and has no quota windows");
+        }
+        None => ui.line("quota unknown"),
+        Some(seen) => {
+            for line in windows::lines(ui, seen, zone, &now) {
+                ui.line(line);
+            }
+            if seen.windows.is_empty() && seen.spend_cap.is_none() {
+                ui.line("the server reports no quota windows");
+            }
+            if let Some(at) = next {
+                let when = full(&at.to_utc(), zone, &now);
+                ui.line(format!("available again {when}"));
+            }
+            ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+        }
+    }
+    for note in &report.notes {
+        ui.warn(note);
+    }
+    if let Some(problem) = &report.problem {
+        ui.warn(format!("no live figures: {problem}"));
+        if let Some(hint) = hint(problem, report, context) {
+            ui.note(format!("{} {hint}", ui.paint(Style::Strong, "hint:")));
+        }
+    }
+}
+
+fn account_line(ui: &Ui, report: &StatusReport) -> String {
+    let Some(who) = &report.identity else {
+        return "the live account is unknown".into();
+    };
+    let facts: Vec<_> = [report.plan.as_deref(), who.account_id.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let name = ui.paint(Style::Strong, who);
+    if facts.is_empty() {
+        name
+    } else {
+        format!("{name} ({})", facts.join(", "))
+    }
+}
+
+/// Returns the fix for a problem, if there is one.
+fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Option<String> {
+    let settings = &context.settings;
+    let saved = || {
+        // With another credential store Codex ignores auth.json, so restoring it would not help.
+        let is_read = report.store.reads_auth_json();
+        let homes = (&settings.codex_home, &settings.manager_home);
+        is_read.then(|| remedies::saved_login(homes.0, homes.1))?
+    };
+    Some(match problem {
+        StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => match saved()
+        {
+            Some(command) => {
+                format!("sign in with codex login, or restore the last login: {command}")
+            }
+            None => "sign in with codex login".into(),
+        },
+        StatusProblem::Unreadable { .. } => match saved() {
+            Some(command) => format!("restore the last saved login: {command}"),
+            None => "sign in again with codex login".into(),
+        },
+        StatusProblem::NoFile { path, .. } => {
+            let aside = remedies::put_aside(path);
+            let then = saved().unwrap_or_else(|| "codex login".into());
+            format!("move it aside: {aside}; then {then}")
+        }
+        StatusProblem::Denied { path, .. } => {
+            let word = shell::word(&path.to_string_lossy());
+            format!("make it readable: chmod u+rw {word}")
+        }
+        StatusProblem::HardLinked(path) => {
+            format!("make it a separate file: {}", remedies::make_its_own(path))
+        }
+        StatusProblem::Spent(_) => {
+            let profiles = Profiles::of(&settings.manager_home);
+            let who = report.identity.as_ref();
+            let profile = who.and_then(|who| profiles.find(who).ok().flatten());
+            let name = profile.map_or("NAME".into(), |profile| shell::word(&profile.name));
+            format!("sign in again with codex-manager profile login {name}")
+        }
+        StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
+            "install Codex, or name it with --codex-bin FILE".into()
+        }
+        StatusProblem::Probe(
+            ProbeFailure::Network(_) | ProbeFailure::TimedOut(_) | ProbeFailure::Server(_),
+        ) => "try again later, or use pasted /status text: --status-file FILE".into(),
+        StatusProblem::AnotherAccount { .. } => {
+            "the account may have been switched during the query: run the same command again".into()
+        }
+        StatusProblem::Probe(_) | StatusProblem::NotUnderstood(_) => return None,
+    })
+}

@@ -1,0 +1,235 @@
+//! Checks of the archives below the manager home.
+
+use super::check::Check;
+use super::folders::{advice_to_make_readable, first_of, unknown_entries};
+use super::input::DoctorInput;
+use super::machine::MAX_CLOCK_SKEW_MINUTES;
+use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::names;
+use crate::archive::sidecar::SidecarProblem;
+use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
+use crate::inventory::{store, trash};
+use crate::io::atomic;
+use crate::io::quantity::pluralize;
+use crate::ui::{problem as words, time};
+use chrono::{DateTime, Duration, Utc};
+use std::path::{Path, PathBuf};
+
+/// The age of the newest full archive, in days, above which `archives` warns.
+const OLD_BACKUP_DAYS: i64 = 14;
+
+/// The age of the last verification, in days, above which `archives.verified` warns.
+const OLD_VERIFY_DAYS: i64 = 60;
+
+/// The advice for a damaged archive, which cannot be repaired.
+const REPLACE: &str = "create a new one with codex-manager backup; remove this one by hand, or let \
+codex-manager prune move it to the trash";
+
+/// Checks the archives of the manager home, and the trash.
+pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+    let mut checks = archives(input);
+    checks.extend(foreign_archives(input.manager_home));
+    checks.extend(trash_size(input.manager_home));
+    checks
+}
+
+fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
+    let folder = store::backups(input.manager_home);
+    if folder.symlink_metadata().is_ok() && !folder.is_dir() {
+        let message = format!("not a folder, or a dangling link: {}", folder.display());
+        return vec![
+            Check::fail("archives", message)
+                .because("no archive can be created or restored")
+                .advised("mount its disk, or move it away"),
+        ];
+    }
+    let records = match store::archives(input.manager_home) {
+        Ok(records) => records,
+        Err(e) => {
+            let check = Check::fail("archives", format!("{e}: {}", e.source))
+                .because("no archive can be restored")
+                .advised(advice_to_make_readable(&e.path));
+            return vec![check];
+        }
+    };
+    let mut checks: Vec<_> = records.iter().filter_map(problem).collect();
+    checks.extend(archive_ages(&records, input));
+    checks
+}
+
+fn problem(record: &ArchiveRecord) -> Option<Check> {
+    let problem = record.problem()?;
+    let message = format!("{}: {}", record.path, words::problem(problem));
+    let of_archive = || Check::fail("archives.damaged", message.clone());
+    Some(match problem {
+        ArchiveProblem::Sidecar(sidecar) => {
+            let check = Check::fail("archives.sidecar", message)
+                .because("each command that lists archives has to read this one completely");
+            match sidecar {
+                SidecarProblem::Missing | SidecarProblem::Damaged(_) => {
+                    check.fixed_by("codex-manager doctor --fix")
+                }
+                SidecarProblem::OfAnother => check
+                    .advised("move its .metadata.json away, then run codex-manager doctor --fix"),
+                SidecarProblem::Newer(_) => check.advised("upgrade codex-manager"),
+                SidecarProblem::Unreadable(_) => check.advised("make its .metadata.json readable"),
+            }
+        }
+        ArchiveProblem::NoArchive => of_archive()
+            .because("the archive that its sidecar describes cannot be restored")
+            .advised("move the archive back, or remove its .metadata.json"),
+        ArchiveProblem::Unreadable(_) => of_archive()
+            .because("it cannot be restored")
+            .advised("make it readable, then run codex-manager verify on it"),
+        ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => of_archive()
+            .because("it cannot be restored completely")
+            .advised(REPLACE),
+    })
+}
+
+/// Checks the age of the newest full archive and of the last verification.
+fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check> {
+    if store::newest(records, |_| true).is_none() {
+        let none = Check::warn("archives", "there is no archive")
+            .because("there is no backup to restore")
+            .fixed_by("codex-manager backup");
+        return vec![none];
+    }
+    let count = records.iter().filter(|r| r.archive.is_some()).count();
+    let verified = records.iter().filter_map(|r| r.verified.as_ref());
+    let last = verified.map(|v| v.at.to_utc()).max();
+    let first = records
+        .iter()
+        .filter(|r| r.archive.is_some())
+        .map(|r| r.metadata.created_at.to_utc())
+        .min();
+    let mut checks = vec![
+        age_of_backup(count, newest_full(records, input.now), input.now),
+        age_of_verify(last, first, input.now),
+    ];
+    checks.extend(archives_in_the_future(records, input.now));
+    checks
+}
+
+/// Returns the creation time of the newest full archive, ignoring archives dated in the future.
+fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let is_candidate = |m: &Metadata| m.mode == BackupMode::Full && !is_ahead(m, now);
+    store::newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
+}
+
+fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
+    metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
+}
+
+fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
+    let ahead: Vec<_> = records
+        .iter()
+        .filter(|r| r.archive.is_some() && is_ahead(&r.metadata, now))
+        .map(|r| PathBuf::from(&r.path))
+        .collect();
+    (!ahead.is_empty()).then(|| {
+        Check::warn(
+            "archives",
+            format!("dated in the future: {}", first_of(&ahead)),
+        )
+        .because("until then, restore latest and prune treat it as the newest")
+        .advised("set the clock; if the clock is correct, remove the archive by hand")
+    })
+}
+
+fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
+    let archives = pluralize(count, "archive");
+    let message = match full {
+        Some(made) => format!(
+            "{archives}, the newest full archive is {} old",
+            age(made, now)
+        ),
+        None => format!("{archives}, none of them of the whole home"),
+    };
+    if full.is_none_or(|made| now - made > Duration::days(OLD_BACKUP_DAYS)) {
+        Check::warn("archives", message)
+            .because("newer conversations are not backed up")
+            .fixed_by("codex-manager backup")
+    } else {
+        Check::ok("archives", message)
+    }
+}
+
+fn age_of_verify(
+    last: Option<DateTime<Utc>>,
+    first_made: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Check {
+    const ID: &str = "archives.verified";
+    let message = match last {
+        Some(at) => format!("last verification of an archive: {} ago", age(at, now)),
+        None => "no archive has been verified yet".to_owned(),
+    };
+    // `backup` reads each new archive back, so its creation counts as a verification.
+    let since = last.or(first_made).unwrap_or(now);
+    if now - since > Duration::days(OLD_VERIFY_DAYS) {
+        Check::warn(ID, message)
+            .because("disks can lose data without an error")
+            .fixed_by("codex-manager verify --all")
+    } else {
+        Check::ok(ID, message)
+    }
+}
+
+fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let span = (now - at).max(Duration::zero());
+    match (span.num_days(), span.num_hours(), span.num_minutes()) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, _) => format!("{hours} h"),
+        (days, ..) => format!("{days} d"),
+    }
+}
+
+/// Names unknown entries of `backups/`. They are neither listed nor pruned.
+fn foreign_archives(home: &Path) -> Option<Check> {
+    let is_known = |name: &str| {
+        names::is_archive_name(name)
+            || names::is_sidecar_name(name)
+            || name.starts_with(atomic::TEMP_PREFIX)
+            // The trash, and the folders of the Python codex-manager.
+            || [".trash", "auth", "sessions"].contains(&name)
+    };
+    let found = unknown_entries(&store::backups(home), is_known);
+    (!found.is_empty()).then(|| {
+        Check::ok(
+            "archives.foreign",
+            format!("not an archive, left unchanged: {}", first_of(&found)),
+        )
+    })
+}
+
+fn trash_size(home: &Path) -> Option<Check> {
+    let content = trash::content(home).ok()?;
+    (content.archives > 0).then(|| {
+        let archives = pluralize(content.archives, "pruned archive");
+        let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));
+        Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    fn day(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + Duration::days(n)
+    }
+
+    #[test]
+    fn old_archives_and_old_verifications_are_warnings() {
+        assert_eq!(age_of_backup(1, Some(day(0)), day(14)).status, Status::Ok);
+        assert_eq!(age_of_backup(1, Some(day(0)), day(15)).status, Status::Warn);
+        assert_eq!(age_of_backup(1, None, day(0)).status, Status::Warn);
+        let verified = |last, now| age_of_verify(last, Some(day(0)), day(now)).status;
+        assert_eq!(verified(None, 60), Status::Ok);
+        assert_eq!(verified(None, 61), Status::Warn);
+        assert_eq!(verified(Some(day(50)), 61), Status::Ok);
+        assert_eq!(verified(Some(day(50)), 111), Status::Warn);
+    }
+}

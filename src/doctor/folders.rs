@@ -1,0 +1,36 @@
+//! The entries of a folder, as findings name them.
+
+use super::permissions;
+use crate::io::shell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Returns the advice for a folder that cannot be listed.
+pub(super) fn advice_to_make_readable(path: &Path) -> String {
+    let word = shell::word(&path.to_string_lossy());
+    if permissions::belongs_to_other_user(path) {
+        return format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}");
+    }
+    "make it readable, and check its disk".to_owned()
+}
+
+/// Returns the entries of a folder whose names `is_known` rejects, sorted.
+pub(super) fn unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Returns "3, first PATH", or the only path, for a message.
+pub(super) fn first_of(paths: &[PathBuf]) -> String {
+    let first = paths.first().map(|p| p.display().to_string());
+    let first = first.unwrap_or_default();
+    match paths.len() {
+        0 | 1 => first,
+        n => format!("{n}, first {first}"),
+    }
+}

@@ -1,0 +1,25 @@
+//! The input of all checks.
+
+use crate::io::clock::Zone;
+use crate::io::environment::Environment;
+use chrono::{DateTime, Utc};
+use std::path::Path;
+
+/// The input of all checks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DoctorInput<'a> {
+    /// The path of the Codex home.
+    pub(crate) codex_home: &'a Path,
+    /// The path of the manager home.
+    pub(crate) manager_home: &'a Path,
+    /// The Codex program, if a flag or the configuration names one.
+    pub(crate) codex_bin: Option<&'a Path>,
+    /// The environment variables of the process.
+    pub(crate) env: &'a Environment,
+    /// The time against which ages are measured.
+    pub(crate) now: DateTime<Utc>,
+    /// The zone in which times are shown.
+    pub(crate) zone: Zone,
+    /// True if a flag or the configuration sets the zone.
+    pub(crate) zone_is_set: bool,
+}

@@ -1,0 +1,101 @@
+//! The plan of a rebuild, and the options from which it is made.
+
+use crate::history::SkippedFile;
+use serde::Serialize;
+use tempfile::SpooledTempFile;
+
+/// The files to rebuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RebuildTarget {
+    /// `session_index.jsonl`, the names of conversations.
+    SessionIndex,
+    /// `history.jsonl`, the prompts of the user.
+    History,
+    /// The index and the history.
+    Both,
+}
+
+impl RebuildTarget {
+    pub(super) fn wants_index(self) -> bool {
+        self != Self::History
+    }
+
+    pub(super) fn wants_history(self) -> bool {
+        self != Self::SessionIndex
+    }
+}
+
+/// The options of [`super::plan()`].
+#[derive(Debug, Clone, Copy)]
+pub struct RebuildOptions {
+    /// The files to rebuild.
+    pub only: RebuildTarget,
+    /// The number of conversations, most recent first; `None` for all.
+    pub max_threads: Option<usize>,
+    /// Includes rollouts without a row.
+    pub include_orphans: bool,
+    /// The size limit of `history.jsonl` in bytes.
+    pub max_bytes: Option<u64>,
+}
+
+/// The source of the list of conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RebuildSource {
+    /// The table `threads` of the state database.
+    Database,
+    /// The rollouts, because the database is missing, unusable or empty.
+    Rollouts,
+}
+
+/// The new content of a file.
+#[derive(Debug)]
+pub struct PlannedHistoryFile {
+    /// The name of the file in the home.
+    pub name: &'static str,
+    /// The number of lines.
+    pub lines: usize,
+    pub(super) text: SpooledTempFile,
+    /// The length of the new content.
+    pub(super) bytes: u64,
+    /// The length of the current file when it was read.
+    pub(super) read_bytes: u64,
+}
+
+/// The result of [`super::plan()`]. Counts are numbers of conversations or lines.
+#[derive(Debug)]
+pub struct RebuildPlan {
+    /// The source of the list of conversations.
+    pub source: RebuildSource,
+    /// Conversations in the rebuilt files.
+    pub refreshed: usize,
+    /// Conversations left out by the limit.
+    pub beyond_limit: usize,
+    /// Names kept although the conversation is left out.
+    pub names_kept: usize,
+    /// Conversations named by their id, because their title is a name that the user gave to another
+    /// one.
+    pub titles_taken: usize,
+    /// Prompts in the new history.
+    pub history_entries: usize,
+    /// Oldest prompts removed by `max_bytes`.
+    pub history_trimmed: usize,
+    /// Lines of the current history that are in no rollout.
+    pub history_dropped: usize,
+    /// Lines of the current history whose conversation the limit leaves out.
+    pub history_beyond_limit: usize,
+    /// Rollouts skipped because they have no row.
+    pub orphans_skipped: usize,
+    /// Rollouts that name no conversation.
+    pub without_id: usize,
+    /// Conversations without any time.
+    pub without_time: usize,
+    /// Lines of rollouts, index and history that cannot be parsed.
+    pub bad_lines: u64,
+    /// The size limit of `history.jsonl` in bytes.
+    pub max_bytes: Option<u64>,
+    /// Rollouts that could not be read.
+    pub skipped: Vec<SkippedFile>,
+    /// The files to write.
+    pub files: Vec<PlannedHistoryFile>,
+}

@@ -1,0 +1,170 @@
+//! Reads the rollouts of the conversations to rebuild.
+
+use super::conversations::{ConversationSet, RebuildConversation};
+use super::prompts::Prompts;
+use super::titles::{Span, Titles};
+use crate::history::rfc3339::Rfc3339Time;
+use crate::history::rollout::{self, Depth, RolloutScan};
+use crate::history::session_index::ThreadNameIndex;
+use crate::history::{HistoryError, SkippedFile, for_each_file};
+use crate::io::Progress;
+use chrono::{DateTime, Utc};
+use std::path::{Path, PathBuf};
+
+/// Marks all but the `max` most recent conversations as left out and returns their number. Reads
+/// only the ends of rollouts, and nothing if all conversations fit.
+pub(super) fn apply_limit(
+    home: &Path,
+    set: &mut ConversationSet,
+    max: Option<usize>,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<usize, HistoryError> {
+    let Some(max) = max.filter(|max| set.conversations.len() > *max) else {
+        return Ok(0);
+    };
+    let all: Vec<usize> = (0..set.conversations.len()).collect();
+    read_ends(home, set, &all, skipped)?;
+    let conversations = &mut set.conversations;
+    let at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
+    let mut newest_first = all;
+    newest_first.sort_unstable_by(|a, b| {
+        let (a, b) = (&conversations[*a], &conversations[*b]);
+        (at(b), &b.id).cmp(&(at(a), &a.id))
+    });
+    for beyond in &newest_first[max..] {
+        conversations[*beyond].is_restored = false;
+    }
+    Ok(conversations.len() - max)
+}
+
+/// Sets the times of some conversations from the ends of their rollouts.
+fn read_ends(
+    home: &Path,
+    set: &mut ConversationSet,
+    places: &[usize],
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<(), HistoryError> {
+    let owned = owned(set, places);
+    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; set.conversations.len()];
+    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
+    for_each_file(paths, skipped, rollout::last_time, |n, time| {
+        let known = &mut last[owned[n].0];
+        if let Some(time) = time
+            && known.as_ref().is_none_or(|(at, _)| *at < time.at)
+        {
+            *known = Some((time.at, time.text.into()));
+        }
+        Ok(())
+    })?;
+    for place in places {
+        let last = last[*place].take().map(|(at, text)| Rfc3339Time {
+            text: text.into_string(),
+            at,
+        });
+        set.conversations[*place].set_updated(last);
+    }
+    Ok(())
+}
+
+/// Returns (conversation, index into `owned`) for every rollout of these conversations.
+fn owned(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
+    let files = |place: &usize| {
+        let place = *place;
+        set.conversations[place]
+            .files()
+            .map(move |owned| (place, owned))
+    };
+    places.iter().flat_map(files).collect()
+}
+
+/// Collects what the rollouts of a rebuild contain.
+pub(super) struct Contents<'a> {
+    /// The current index, which tells derived titles from given names.
+    pub(super) index: &'a ThreadNameIndex,
+    pub(super) titles: &'a mut Titles,
+    /// `None` if no prompts are wanted.
+    pub(super) prompts: Option<&'a mut Prompts>,
+}
+
+impl Contents<'_> {
+    /// Adds the prompts and the title of a rollout to those of its conversation.
+    fn add(
+        &mut self,
+        conversation: &RebuildConversation,
+        scan: RolloutScan,
+        found: &mut ScanResult,
+    ) -> Result<(), HistoryError> {
+        if let Some(prompts) = self.prompts.as_deref_mut() {
+            for message in &scan.messages {
+                prompts.add(&conversation.id, message)?;
+            }
+        }
+        found.last = Rfc3339Time::later(found.last.take(), scan.last);
+        if let Some(title) = scan.title.filter(|_| !found.has_title) {
+            found.has_title = true;
+            let line = self.index.get(&conversation.id)?;
+            found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
+            if !conversation.has_title() {
+                found.title = Some(self.titles.add(&title)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the rollouts of the selected conversations: all if prompts are wanted, else only those
+/// without a title in their row. Returns the number of bad lines.
+pub(super) fn scan(
+    home: &Path,
+    set: &mut ConversationSet,
+    contents: &mut Contents<'_>,
+    skipped: &mut Vec<SkippedFile>,
+    progress: &dyn Progress,
+) -> Result<u64, HistoryError> {
+    let (mut whole, mut ends) = (Vec::new(), Vec::new());
+    for (place, conversation) in set.conversations.iter().enumerate() {
+        if !conversation.is_restored {
+        } else if contents.prompts.is_some() || !conversation.has_title() {
+            whole.push(place);
+        } else {
+            ends.push(place);
+        }
+    }
+    let owned = owned(set, &whole);
+    let length = |path: PathBuf| path.metadata().map_or(0, |m| m.len());
+    let lengths = owned
+        .iter()
+        .map(|(_, owned)| length(set.path(home, *owned)));
+    progress.expect_bytes(lengths.sum());
+    let mut bad_lines = 0;
+    let mut found: Vec<ScanResult> = Vec::new();
+    found.resize_with(whole.len(), ScanResult::default);
+    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
+    let read =
+        |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
+    for_each_file(paths, skipped, read, |n, scan| {
+        let place = owned[n].0;
+        bad_lines += scan.bad_lines;
+        // Always found: `owned` lists files of `whole` only.
+        let Ok(i) = whole.binary_search(&place) else {
+            return Ok(());
+        };
+        contents.add(&set.conversations[place], scan, &mut found[i])
+    })?;
+    for (place, found) in whole.iter().zip(found) {
+        let conversation = &mut set.conversations[*place];
+        conversation.set_updated(found.last);
+        conversation.title = found.title;
+        conversation.is_index_derived = found.is_index_derived;
+    }
+    read_ends(home, set, &ends, skipped)?;
+    Ok(bad_lines)
+}
+
+#[derive(Default)]
+struct ScanResult {
+    last: Option<Rfc3339Time>,
+    has_title: bool,
+    title: Option<Span>,
+    is_index_derived: bool,
+}

@@ -1,0 +1,124 @@
+//! The content of a rollout, as far as this program uses it.
+
+use crate::history::id::ConversationId;
+use crate::history::rfc3339::Rfc3339Time;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// The first `session_meta` line, which describes the conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionMeta {
+    /// The id of the conversation.
+    pub id: ConversationId,
+    /// The payload without the instructions, which are nearly all of it. A home may have a hundred
+    /// thousand conversations.
+    pub payload: Value,
+}
+
+impl SessionMeta {
+    /// Returns a string of the payload, unless it is empty.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.payload
+            .get(key)?
+            .as_str()
+            .filter(|text| !text.is_empty())
+    }
+
+    /// Returns the time at which the conversation began.
+    pub fn created(&self) -> Option<Rfc3339Time> {
+        self.text("timestamp").and_then(Rfc3339Time::parse)
+    }
+
+    /// Returns the workspace account that created it; `None` if every account sees it.
+    pub fn account(&self) -> Option<&str> {
+        self.text("creator_account_id")
+    }
+
+    /// Returns the id of the conversation that this one continues by reference, without a copy of
+    /// its lines.
+    pub fn parent(&self) -> Option<String> {
+        let id = self.payload.pointer("/history_base/thread_id")?;
+        Some(ConversationId::of(id.as_str()?).to_string())
+    }
+}
+
+/// A message of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Message {
+    /// The newest time up to its line, in seconds since 1970.
+    pub ts: i64,
+    /// The text without trailing newlines.
+    pub text: String,
+}
+
+/// The result of reading a rollout to its end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RolloutScan {
+    /// The metadata; `None` if the file names no conversation.
+    pub meta: Option<SessionMeta>,
+    /// The first line of the user's first message.
+    pub title: Option<String>,
+    /// The time of the last line that has a time.
+    pub last: Option<Rfc3339Time>,
+    /// The user's messages, in order.
+    pub messages: Vec<Message>,
+    /// The number of lines that are incomplete or not JSON.
+    pub bad_lines: u64,
+    /// Values for a row of the database; empty unless [`Depth::Turns`] was asked for.
+    pub turn: Turn,
+}
+
+/// Values from the turns of a conversation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Turn {
+    /// The user's first message.
+    pub first_message: Option<String>,
+    /// The fields of the last `turn_context`, as unparsed JSON.
+    pub context: HashMap<String, String>,
+    /// The last reported total of tokens.
+    pub tokens: Option<i64>,
+}
+
+/// The part of a rollout that [`super::scan`] evaluates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Metadata, title, times and messages.
+    Messages,
+    /// The same and [`Turn`].
+    Turns,
+}
+
+/// Drops all fields of a `session_meta` that this program does not use.
+pub(super) fn used_fields(payload: Value) -> Value {
+    const USED: [&str; 16] = [
+        "timestamp",
+        "cwd",
+        "originator",
+        "cli_version",
+        "source",
+        "thread_source",
+        "model_provider",
+        "memory_mode",
+        "history_mode",
+        "history_base",
+        "git",
+        "agent_nickname",
+        "agent_role",
+        "agent_path",
+        "creator_user_id",
+        "creator_account_id",
+    ];
+    match payload {
+        Value::Object(mut all) => {
+            let used = USED.iter().filter_map(|key| all.remove_entry(*key));
+            Value::Object(used.collect())
+        }
+        other => other,
+    }
+}
+
+/// Returns the first line that is not blank, trimmed.
+pub fn first_line(text: &str) -> Option<String> {
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| !line.is_empty()).map(str::to_owned)
+}

@@ -1,0 +1,87 @@
+//! The `tracing` layer that writes events to the log.
+
+use super::line::{self, FieldValue, LogFormat};
+use super::settings::LogContext;
+use super::severity::Severity;
+use super::writer::LogWriter;
+use std::sync::Arc;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// The `tracing` layer that writes events to the log.
+#[derive(Debug)]
+pub(super) struct LogLayer {
+    pub(super) writer: Arc<LogWriter>,
+    pub(super) level: Severity,
+    pub(super) format: LogFormat,
+    pub(super) context: LogContext,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _context: Context<'_, S>) -> bool {
+        *metadata.level() <= self.level.level()
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(self.level.level().into())
+    }
+
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = EventFields::default();
+        event.record(&mut fields);
+        let at = self.context.zone.at(&self.context.clock.now());
+        let record = line::LogRecord {
+            at,
+            severity: Severity::of(*event.metadata().level()),
+            machine: &self.context.machine,
+            pid: std::process::id(),
+            message: &fields.message,
+            fields: &fields.others,
+        };
+        self.writer
+            .write(&line::render(&record, self.format), at.date_naive());
+    }
+}
+
+/// The message and the fields of an event, redacted.
+#[derive(Debug, Default)]
+struct EventFields {
+    message: String,
+    others: Vec<(&'static str, FieldValue)>,
+}
+
+impl EventFields {
+    fn take(&mut self, field: &Field, value: FieldValue) {
+        if field.name() == "message" {
+            self.message = value.into_text();
+        } else {
+            self.others.push((field.name(), value));
+        }
+    }
+}
+
+impl Visit for EventFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field, FieldValue::text(field.name(), value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.take(field, FieldValue::Integer(value.into()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.take(field, FieldValue::Integer(value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.take(field, FieldValue::Boolean(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let text = format!("{value:?}");
+        self.take(field, FieldValue::text(field.name(), &text));
+    }
+}

@@ -1,0 +1,61 @@
+//! The settings of a log.
+
+use super::line::LogFormat;
+use super::severity::Severity;
+use crate::io::clock::{Clock, Zone};
+use std::path::PathBuf;
+
+/// The treatment of a log that is no longer written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogArchiving {
+    /// Compress it into a zip file of its own.
+    #[default]
+    Zip,
+    /// Leave it as plain text.
+    Text,
+}
+
+/// The settings of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The lowest severity that is logged.
+    pub level: Severity,
+    /// A path that names folder, stem and extension; `None` for `logs/codex-manager.log` in the manager
+    /// home.
+    pub file: Option<PathBuf>,
+    /// The format of a line.
+    pub format: LogFormat,
+    /// The number of days after which a log is removed; 0 for never.
+    pub retention_days: u32,
+    /// The treatment of a log that is no longer written.
+    pub archive: LogArchiving,
+    /// The maximum size of a file in bytes; 0 for no limit.
+    pub max_file_bytes: u64,
+}
+
+impl Default for LogSettings {
+    /// The defaults of codexsync's `[logging]`.
+    fn default() -> Self {
+        Self {
+            level: Severity::Info,
+            file: None,
+            format: LogFormat::Text,
+            retention_days: 7,
+            archive: LogArchiving::Zip,
+            max_file_bytes: 10 * 1024 * 1024,
+        }
+    }
+}
+
+/// The environment of a log.
+#[derive(Debug, Clone)]
+pub struct LogContext {
+    /// The manager home, which contains the default folder of logs.
+    pub manager_home: PathBuf,
+    /// The name of this machine in the configuration.
+    pub machine: String,
+    /// The source of the times in the log.
+    pub clock: Clock,
+    /// The time zone of the times, and of the days that begin new files.
+    pub zone: Zone,
+}

@@ -1,0 +1,47 @@
+//! The severity of an event.
+
+use tracing::Level;
+
+/// The severity of an event, or the lowest severity that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Severity {
+    /// Details for finding the cause of a problem.
+    Debug,
+    /// The steps of a run and their results.
+    #[default]
+    Info,
+    /// Problems that did not stop the run.
+    Warning,
+    /// Failures of the run.
+    Error,
+}
+
+impl Severity {
+    /// Returns the name in a log line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+
+    pub(super) fn of(level: Level) -> Self {
+        match level {
+            Level::ERROR => Self::Error,
+            Level::WARN => Self::Warning,
+            Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+
+    pub(super) fn level(self) -> Level {
+        match self {
+            Self::Debug => Level::DEBUG,
+            Self::Info => Level::INFO,
+            Self::Warning => Level::WARN,
+            Self::Error => Level::ERROR,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The files and commands of a job, in the format of its scheduler.
+
+use super::error::ScheduleError;
+use super::job::{JobContext, JobDefinition, JobKind, JobOptions, parse_marker};
+use super::scheduler::{Scheduler, SchedulerCommand};
+use super::{launchd, systemd, windows};
+use std::path::PathBuf;
+
+/// A file that a scheduler reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFile {
+    /// The absolute path of the file.
+    pub path: PathBuf,
+    /// The content; in UTF-16 on disk for Windows.
+    pub text: String,
+}
+
+impl JobFile {
+    pub(super) fn bytes(&self, scheduler: Scheduler) -> Vec<u8> {
+        match scheduler {
+            Scheduler::Windows => windows::encode(&self.text),
+            Scheduler::Systemd | Scheduler::Launchd => self.text.clone().into_bytes(),
+        }
+    }
+}
+
+/// Returns the paths of the files of a job.
+///
+/// # Errors
+/// The home folder of the user is unknown.
+pub fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    match context.scheduler {
+        Scheduler::Systemd => systemd::paths(job, context),
+        Scheduler::Launchd => launchd::paths(job, context),
+        Scheduler::Windows => Ok(windows::paths(job, context)),
+    }
+}
+
+/// Returns the files of a job, in the order of [`paths`].
+///
+/// # Errors
+/// The home folder of the user is unknown.
+pub fn render(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<JobFile>, ScheduleError> {
+    let texts = match context.scheduler {
+        Scheduler::Systemd => systemd::render(definition),
+        Scheduler::Launchd => vec![launchd::render(definition, context)],
+        Scheduler::Windows => vec![windows::render(definition)],
+    };
+    let paths = paths(definition.options.job, context)?;
+    Ok(paths
+        .into_iter()
+        .zip(texts)
+        .map(|(path, text)| JobFile { path, text })
+        .collect())
+}
+
+/// Returns the commands that enable a job after its files are written.
+///
+/// # Errors
+/// The home folder of the user is unknown.
+pub fn enable_commands(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<SchedulerCommand>, ScheduleError> {
+    Ok(match context.scheduler {
+        Scheduler::Systemd => systemd::enable_commands(job),
+        Scheduler::Launchd => launchd::enable_commands(job, context)?,
+        Scheduler::Windows => windows::enable_commands(job, context),
+    })
+}
+
+/// Returns the commands that disable a job, to be run before its files are removed.
+pub fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
+    match context.scheduler {
+        Scheduler::Systemd => systemd::disable_commands(job),
+        Scheduler::Launchd => launchd::disable_commands(job, context),
+        Scheduler::Windows => windows::disable_commands(job),
+    }
+}
+
+/// Parses the options in the marker line of a file; `None` if there is no valid marker line.
+pub(super) fn options_in(bytes: &[u8]) -> Option<JobOptions> {
+    let text = windows::decode(bytes).or_else(|| String::from_utf8(bytes.to_vec()).ok())?;
+    parse_marker(&text)
+}

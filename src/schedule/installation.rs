@@ -1,0 +1,155 @@
+//! The installation of a job: its files on disk.
+
+use super::error::ScheduleError;
+use super::format::{JobFile, options_in, paths, render};
+use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
+use super::scheduler::Scheduler;
+use super::systemd;
+use crate::io::file_open;
+use crate::io::{IoContext, atomic, tree};
+use serde::Serialize;
+use std::path::Path;
+
+/// The planned action on a file of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileAction {
+    /// Create a new file.
+    Create,
+    /// Replace an older file of the job.
+    Update,
+    /// Leave an up-to-date file unchanged.
+    Keep,
+    /// Remove a file of the job.
+    Remove,
+    /// Nothing to remove: the file does not exist.
+    Absent,
+}
+
+/// A file of a job with its planned action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedJobFile {
+    /// The file; its text is empty if it is removed.
+    pub file: JobFile,
+    /// The action on the file.
+    pub action: FileAction,
+}
+
+/// Plans the installation of a job: compares its files with the existing ones.
+///
+/// # Errors
+/// An existing file has no marker line, or cannot be read.
+pub fn plan_install(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    render(definition, context)?
+        .into_iter()
+        .map(|file| {
+            let action = match read(&file.path)? {
+                None => FileAction::Create,
+                Some(bytes) if bytes == file.bytes(context.scheduler) => FileAction::Keep,
+                Some(bytes) if options_in(&bytes).is_some() => FileAction::Update,
+                Some(_) => return Err(ScheduleError::Foreign(file.path)),
+            };
+            Ok(PlannedJobFile { file, action })
+        })
+        .collect()
+}
+
+/// Plans the removal of a job: finds its existing files.
+///
+/// # Errors
+/// An existing file has no marker line, or cannot be read.
+pub fn plan_remove(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    paths(job, context)?
+        .into_iter()
+        .map(|path| {
+            let action = match read(&path)? {
+                None => FileAction::Absent,
+                Some(bytes) if options_in(&bytes).is_some() => FileAction::Remove,
+                Some(_) => return Err(ScheduleError::Foreign(path)),
+            };
+            let text = String::new();
+            Ok(PlannedJobFile {
+                file: JobFile { path, text },
+                action,
+            })
+        })
+        .collect()
+}
+
+/// Writes and removes the planned files. Each write is atomic, with mode 0600.
+///
+/// # Errors
+/// A file cannot be written or removed; the actions before it are done.
+pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
+    for PlannedJobFile { file, action } in files {
+        match action {
+            FileAction::Create | FileAction::Update => {
+                atomic::create_private_folder(atomic::parent_of(&file.path))?;
+                atomic::write(&file.path, &file.bytes(scheduler))?;
+            }
+            FileAction::Remove => {
+                tree::remove(&file.path)?;
+                atomic::sync_folder(atomic::parent_of(&file.path))?;
+            }
+            FileAction::Keep | FileAction::Absent => {}
+        }
+    }
+    Ok(())
+}
+
+/// A job whose files exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledJob {
+    /// The options in the marker line.
+    pub options: JobOptions,
+    /// True if installing it again would not change its files.
+    pub is_current: bool,
+    /// True if the scheduler runs the job; `None` if the files do not show it (launchd, Windows).
+    pub is_enabled: Option<bool>,
+}
+
+/// Finds an installed job; `None` if it is not installed.
+///
+/// # Errors
+/// A file at its path has no marker line, or cannot be read.
+pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
+    let mut options = None;
+    for path in paths(job, context)? {
+        if let Some(bytes) = read(&path)? {
+            let found = options_in(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            options.get_or_insert(found);
+        }
+    }
+    let Some(options) = options else {
+        return Ok(None);
+    };
+    let files = JobDefinition::new(options.clone(), context)
+        .and_then(|definition| plan_install(&definition, context));
+    Ok(Some(InstalledJob {
+        // The user may have edited the marker line to another job, or to a path that cannot be
+        // represented; both mean out of date.
+        is_current: options.job == job
+            && files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
+        options,
+        is_enabled: match context.scheduler {
+            Scheduler::Systemd => Some(systemd::is_enabled(job, context)?),
+            Scheduler::Launchd | Scheduler::Windows => None,
+        },
+    }))
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
+    match file_open::read(path).at("read", path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        // A dangling link belongs to the user, too.
+        Err(_) if path.is_symlink() => Err(ScheduleError::Foreign(path.to_path_buf())),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,250 @@
+//! A job: its options, its command and its environment.
+
+use super::error::ScheduleError;
+use super::scheduler::Scheduler;
+use crate::io::environment::Environment;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The beginning of the marker line; the options follow as JSON.
+const MARKER: &str = "made by codex-manager schedule: ";
+
+/// The command that a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum JobKind {
+    /// The command `codex-manager sync run`.
+    Sync,
+    /// The command `codex-manager backup`.
+    Backup,
+    /// The command `codex-manager status`.
+    Status,
+}
+
+impl JobKind {
+    /// The kinds of jobs in the order of output.
+    pub const ALL: [Self; 3] = [Self::Sync, Self::Backup, Self::Status];
+
+    /// Returns the name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Backup => "backup",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// The times at which a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// At an interval of this many seconds.
+    Every(u32),
+    /// Once a day at this hour and minute of local time.
+    Daily(u8, u8),
+}
+
+impl Trigger {
+    /// Returns the time between two runs, in seconds.
+    fn period_seconds(self) -> u32 {
+        match self {
+            Self::Every(secs) => secs,
+            Self::Daily(..) => 24 * 60 * 60,
+        }
+    }
+}
+
+/// The options of a job. They are stored in the marker line of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobOptions {
+    /// The command that the job runs.
+    pub job: JobKind,
+    /// The times of its runs.
+    pub when: Trigger,
+    /// True for `sync run --apply`, false for `sync run --dry-run`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apply: bool,
+    /// The absolute path of the configuration of `sync`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// The `PATH` of the job. It is stored here because it differs between shells, and another `PATH` of
+    /// the current shell must not make an installed job out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_path: Option<String>,
+}
+
+/// The environment of a job. All paths are absolute.
+#[derive(Debug, Clone)]
+pub struct JobContext<'a> {
+    /// The scheduler that runs the job.
+    pub scheduler: Scheduler,
+    /// The path of this program.
+    pub program: PathBuf,
+    /// The Codex home that the job works on.
+    pub codex_home: PathBuf,
+    /// The manager home that the job works on.
+    pub manager_home: PathBuf,
+    /// The configured Codex program, if any.
+    pub codex_bin: Option<PathBuf>,
+    /// The current environment; the job gets some of its variables.
+    pub env: &'a Environment,
+    /// The numeric id of the user on Unix; used by launchd only.
+    pub user_id: u32,
+}
+
+/// The content of a job, independent of the scheduler's format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobDefinition {
+    /// The options for the marker line.
+    pub options: JobOptions,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The environment variables of the program. Empty for Windows.
+    pub environment: Vec<(String, String)>,
+}
+
+impl JobDefinition {
+    /// Creates the job with these options.
+    ///
+    /// # Errors
+    /// A path is not UTF-8, or contains a character that the scheduler's format cannot represent.
+    pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
+        let path = |path: &Path| text(path.as_os_str(), context.scheduler);
+        let mut command = vec![path(&context.program)?];
+        // A Windows task has no variables of its own.
+        let environment = if context.scheduler == Scheduler::Windows {
+            let homes = [path(&context.codex_home)?, path(&context.manager_home)?];
+            for (flag, home) in ["--codex-home", "--manager-home"].into_iter().zip(homes) {
+                command.extend([flag.into(), home]);
+            }
+            Vec::new()
+        } else {
+            environment(&options, context)?
+        };
+        if let Some(bin) = &context.codex_bin {
+            command.extend(["--codex-bin".into(), path(bin)?]);
+        }
+        command.extend(arguments(&options, context.scheduler)?);
+        Ok(Self {
+            options,
+            command,
+            environment,
+        })
+    }
+
+    /// Returns the marker line. It has no `--`, so that it is valid in an XML comment.
+    pub(super) fn marker(&self) -> String {
+        let options = serde_json::to_string(&self.options).unwrap_or_default();
+        format!("{MARKER}{}", options.replace("--", "-\\u002d"))
+    }
+}
+
+/// Returns the environment variables of a job.
+fn environment(
+    options: &JobOptions,
+    context: &JobContext<'_>,
+) -> Result<Vec<(String, String)>, ScheduleError> {
+    let path = |path: &Path| text(path.as_os_str(), context.scheduler);
+    let mut variables = vec![
+        ("CODEX_HOME".into(), path(&context.codex_home)?),
+        ("CODEX_MANAGER_HOME".into(), path(&context.manager_home)?),
+    ];
+    if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
+        let folder = context.env.absolute(Path::new(folder));
+        variables.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
+    }
+    if let Some(folders) = &options.search_path {
+        variables.push(("PATH".into(), text(folders.as_ref(), context.scheduler)?));
+    }
+    if let Some(zone) = context.env.get("TZ") {
+        variables.push(("TZ".into(), text(zone, context.scheduler)?));
+    }
+    Ok(variables)
+}
+
+/// Returns the subcommand of a job with its flags.
+fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, ScheduleError> {
+    let mut words: Vec<String> = Vec::new();
+    match options.job {
+        JobKind::Sync => {
+            words.extend(["sync".into(), "run".into()]);
+            if let Some(config) = &options.config {
+                words.extend(["--config".into(), text(config.as_os_str(), scheduler)?]);
+            }
+            let mode = if options.apply {
+                "--apply"
+            } else {
+                "--dry-run"
+            };
+            words.push(mode.into());
+        }
+        JobKind::Backup => {
+            // Half the time between two runs: a run that starts a little early still makes an archive,
+            // and an archive that the user made shortly before is enough.
+            let minutes = (options.when.period_seconds() / 120).max(1);
+            words.extend([
+                "backup".into(),
+                "--if-older".into(),
+                format!("{minutes}min"),
+                "--quiet".into(),
+            ]);
+        }
+        JobKind::Status => words.extend(["status".into(), "--quiet".into()]),
+    }
+    // The configuration of sync decides about its log.
+    if options.job != JobKind::Sync {
+        words.push("--log".into());
+    }
+    Ok(words)
+}
+
+/// Returns the `PATH` of a job: the absolute folders of the current `PATH`. Relative folders are dropped,
+/// because a job runs in another current folder. `None` for a Windows task, which has no variables.
+///
+/// # Errors
+/// A folder is not UTF-8, or contains a character that the scheduler's format cannot represent.
+pub fn search_path(
+    env: &Environment,
+    scheduler: Scheduler,
+) -> Result<Option<String>, ScheduleError> {
+    let Some(folders) = env.get("PATH").filter(|_| scheduler != Scheduler::Windows) else {
+        return Ok(None);
+    };
+    let folders = std::env::split_paths(folders).filter(|folder| folder.is_absolute());
+    match std::env::join_paths(folders) {
+        Ok(folders) => text(&folders, scheduler).map(Some),
+        // Does not happen: the folders come from splitting.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
+fn text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
+    let unwritable = |why| ScheduleError::Unwritable {
+        format: scheduler.name(),
+        why,
+        text: text.to_string_lossy().into_owned(),
+    };
+    let plain = text.to_str().ok_or_else(|| unwritable("not UTF-8"))?;
+    if plain
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
+    {
+        return Err(unwritable("a control character"));
+    }
+    // The Task Scheduler expands `%NAME%` and `$(NAME)`, and there is no way to escape them.
+    let is_replaced = plain.matches('%').count() > 1 || plain.contains("$(");
+    if scheduler == Scheduler::Windows && is_replaced {
+        return Err(unwritable("Windows would expand it as a variable"));
+    }
+    Ok(plain.to_owned())
+}
+
+/// Parses the options in the marker line of a text; `None` if there is no valid marker line.
+pub(super) fn parse_marker(text: &str) -> Option<JobOptions> {
+    let (_, rest) = text.split_once(MARKER)?;
+    let line = rest.lines().next()?;
+    let mut values = serde_json::Deserializer::from_str(line).into_iter();
+    values.next()?.ok()
+}

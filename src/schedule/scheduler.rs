@@ -1,0 +1,62 @@
+//! The scheduler of an operating system.
+
+use serde::Serialize;
+
+/// The scheduler of an operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// systemd user timers (Linux).
+    Systemd,
+    /// Agents of launchd, for macOS.
+    Launchd,
+    /// The Task Scheduler (Windows).
+    Windows,
+}
+
+impl Scheduler {
+    /// Returns the scheduler of the system that this program was built for.
+    pub fn of_this_build() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Launchd
+        } else {
+            Self::Systemd
+        }
+    }
+
+    /// Returns the name of one of its jobs, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd user timer",
+            Self::Launchd => "launchd agent",
+            Self::Windows => "Windows task",
+        }
+    }
+}
+
+/// A command that changes the state of the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerCommand {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// True if an error is ignored, because the job may not be enabled.
+    pub may_fail: bool,
+}
+
+impl SchedulerCommand {
+    pub(super) fn new(words: &[&str]) -> Self {
+        Self {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            may_fail: false,
+        }
+    }
+
+    pub(super) fn may_fail(words: &[&str]) -> Self {
+        Self {
+            may_fail: true,
+            ..Self::new(words)
+        }
+    }
+}
