@@ -76,7 +76,7 @@ pub const CHECKS: [(&str, &str); 40] = [
 /// The severity of a finding; the highest one decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
+pub enum Status {
     /// No problem was found.
     Ok,
     /// A problem that does not change the exit code.
@@ -87,7 +87,7 @@ pub(crate) enum Status {
 
 /// The result of one check. Serialized as JSON; the keys are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
+pub struct Check {
     /// The id from [`CHECKS`].
     pub(crate) id: &'static str,
     /// The severity of the finding.
@@ -103,7 +103,7 @@ pub(crate) struct Check {
 /// The way to fix a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Remedy {
+pub enum Remedy {
     /// A complete command. A test runs it and checks that the finding is gone.
     Command(String),
     /// A description of what the user has to do.

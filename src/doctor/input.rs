@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The input of all checks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct DoctorInput<'a> {
+pub struct DoctorInput<'a> {
     /// The path of the Codex home.
     pub(crate) codex_home: &'a Path,
     /// The path of the manager home.

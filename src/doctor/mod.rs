@@ -13,8 +13,8 @@ pub(crate) mod manager_home;
 pub(crate) mod permissions;
 
 pub use check::CHECKS;
-pub(crate) use check::{Check, Remedy, Status};
-pub(crate) use input::DoctorInput;
+pub use check::{Check, Remedy, Status};
+pub use input::DoctorInput;
 
 /// Runs all checks except those of `sync`.
 pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {

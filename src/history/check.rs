@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// A rollout with the conversation that its first line names.
 #[derive(Debug)]
-pub struct ConversationRollout {
+pub(crate) struct ConversationRollout {
     /// The id in the first line of the rollout.
     pub id: ConversationId,
     /// The path of the rollout below the home.
@@ -31,7 +31,7 @@ pub struct ConversationRollout {
 
 /// All rollouts of a home that name a conversation.
 #[derive(Debug, Default)]
-pub struct Conversations {
+pub(crate) struct Conversations {
     /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
     files: Vec<ConversationRollout>,
 }
@@ -47,7 +47,7 @@ impl Conversations {
     }
 
     /// Returns the rollouts of a conversation, the one that Codex uses first.
-    pub fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
+    pub(crate) fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
         &self.files[self.range(id)]
     }
 
@@ -61,19 +61,19 @@ impl Conversations {
     }
 
     /// Iterates over the rollouts of all conversations, by id.
-    pub fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
         self.files.iter()
     }
 
     /// Returns true if the home has no conversation.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 }
 
 /// The conversations of a home, its name index, and how both differ from Codex's table.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The canonical path of the home, as Codex writes it into its database.
     pub home: PathBuf,
     /// The rollouts on disk.
@@ -92,7 +92,7 @@ pub struct Findings {
 /// # Errors
 /// A folder, the index or the database cannot be read, or the user interrupts. A damaged database
 /// is reported as a difference instead.
-pub fn compare(
+pub(crate) fn compare(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
@@ -109,7 +109,7 @@ pub fn compare(
 ///
 /// # Errors
 /// See [`compare`].
-pub fn compare_rollouts(
+pub(crate) fn compare_rollouts(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
@@ -205,7 +205,7 @@ fn on_disk(
 }
 
 /// Formats an error and its cause in one line.
-pub fn with_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
@@ -221,7 +221,7 @@ fn damage_of(path: &Path) -> String {
 
 /// A conversation on disk that has no row, so Codex does not list it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MissingRow {
+pub(crate) struct MissingRow {
     /// The conversation on disk.
     pub id: ConversationId,
     /// The absolute path of its rollout.
@@ -232,7 +232,7 @@ pub struct MissingRow {
 
 /// A row whose path or archived flag differs from the conversation's rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StalePath {
+pub(crate) struct StalePath {
     /// The conversation of the row.
     pub id: ConversationId,
     /// The path in the row.
@@ -250,7 +250,7 @@ pub struct StalePath {
 
 /// A row for which this home has no rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OrphanRow {
+pub(crate) struct OrphanRow {
     /// The conversation of the row.
     pub id: ConversationId,
     /// The path in the row.
@@ -261,7 +261,7 @@ pub struct OrphanRow {
 
 /// A conversation with more than one rollout in this home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DuplicateRollouts {
+pub(crate) struct DuplicateRollouts {
     /// The conversation that they all name.
     pub id: ConversationId,
     /// The absolute paths, the one that Codex uses first.
@@ -270,7 +270,7 @@ pub struct DuplicateRollouts {
 
 /// A name given by the user that is in the index but no longer in the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LostName {
+pub(crate) struct LostName {
     /// The conversation that lost its name.
     pub id: ConversationId,
     /// The name in the index.
@@ -282,7 +282,7 @@ pub struct LostName {
 
 /// A conversation of another account, which the picker of `codex resume` hides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HiddenConversation {
+pub(crate) struct HiddenConversation {
     /// The conversation that the picker hides.
     pub id: ConversationId,
     /// The workspace account that created it.
@@ -296,7 +296,7 @@ fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok
 
 /// The result of a check. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct CheckReport {
+pub(crate) struct CheckReport {
     /// The number of conversations on disk, archived ones included.
     pub on_disk: usize,
     /// The number of those whose row points to their rollout.
@@ -323,17 +323,17 @@ pub struct CheckReport {
 
 impl CheckReport {
     /// Returns true if disk, database and index agree. Hidden conversations are no difference.
-    pub fn is_consistent(&self) -> bool {
+    pub(crate) fn is_consistent(&self) -> bool {
         self.needs_no_repair() && self.unrepairable() == 0
     }
 
     /// Returns true if there is no difference that a repair could correct.
-    pub fn needs_no_repair(&self) -> bool {
+    pub(crate) fn needs_no_repair(&self) -> bool {
         self.missing.is_empty() && self.stale_path.is_empty() && self.names_missing.is_empty()
     }
 
     /// The number of differences that a repair does not touch.
-    pub fn unrepairable(&self) -> usize {
+    pub(crate) fn unrepairable(&self) -> usize {
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len()
     }
 }
@@ -503,7 +503,7 @@ fn lost_name(
 
 /// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
 /// conversation's id, or the first line of one of `derived`.
-pub fn is_given<'a>(
+pub(crate) fn is_given<'a>(
     name: &str,
     id: &ConversationId,
     derived: impl IntoIterator<Item = &'a str>,

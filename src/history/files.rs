@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 /// The path of a rollout. Kept small: a home may have a hundred thousand rollouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RolloutFile {
+pub(crate) struct RolloutFile {
     /// The path relative to the home.
     pub relative: Box<Path>,
     /// True if it lies below `archived_sessions/`.
@@ -19,17 +19,17 @@ pub struct RolloutFile {
 
 impl RolloutFile {
     /// Returns the path below `home`.
-    pub fn path(&self, home: &Path) -> PathBuf {
+    pub(crate) fn path(&self, home: &Path) -> PathBuf {
         home.join(&self.relative)
     }
 
     /// Returns the path that Codex records in its database, which is that of the plain form.
-    pub fn plain_path(&self, home: &Path) -> PathBuf {
+    pub(crate) fn plain_path(&self, home: &Path) -> PathBuf {
         home.join(without_zst(&self.relative))
     }
 
     /// Returns the path of the compressed form, if both forms exist.
-    pub fn compressed_copy(&self, home: &Path) -> Option<PathBuf> {
+    pub(crate) fn compressed_copy(&self, home: &Path) -> Option<PathBuf> {
         let mut path = self.path(home).into_os_string();
         path.push(ZST);
         self.has_compressed_copy.then(|| path.into())
@@ -37,14 +37,14 @@ impl RolloutFile {
 }
 
 /// Returns `path` without the suffix `.zst`.
-pub fn without_zst(path: &Path) -> &Path {
+pub(crate) fn without_zst(path: &Path) -> &Path {
     let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
     plain.map_or(path, Path::new)
 }
 
 /// The folders that [`find`] searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folders {
+pub(crate) enum Folders {
     /// `sessions/`, the conversations that are not archived.
     Sessions,
     /// `sessions/` and `archived_sessions/`, all conversations.
@@ -56,7 +56,7 @@ pub enum Folders {
 ///
 /// # Errors
 /// A folder cannot be listed. A missing folder counts as empty.
-pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> {
+pub(crate) fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> {
     let mut found = Vec::new();
     let tops: &[&str] = match folders {
         Folders::Sessions => &[SESSIONS],
@@ -102,7 +102,7 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
 
 /// Returns the rollout at `relative`, or `None` if the name is not that of a rollout. Does not
 /// access the disk.
-pub fn at(relative: &Path) -> Option<RolloutFile> {
+pub(crate) fn at(relative: &Path) -> Option<RolloutFile> {
     ConversationFile::of(relative)?;
     Some(RolloutFile {
         relative: relative.into(),

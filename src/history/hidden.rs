@@ -10,7 +10,7 @@ const MAX_TITLES: usize = 3;
 
 /// The conversations of one account that are not archived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HiddenConversations {
+pub(crate) struct HiddenConversations {
     /// The number of conversations.
     pub count: usize,
     /// The titles of those that were changed last, newest first, at most [`MAX_TITLES`].
@@ -22,7 +22,7 @@ pub struct HiddenConversations {
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn count_hidden(
+pub(crate) fn count_hidden(
     database: &Path,
     account_id: &str,
 ) -> Result<Option<HiddenConversations>, DatabaseError> {

@@ -8,7 +8,7 @@ use std::fmt;
 /// The id of a conversation. UUIDs compare without regard to case and print in lower case, as in
 /// Codex; any other text is kept verbatim. Ids are ordered as their texts.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ConversationId(Id);
+pub(crate) struct ConversationId(Id);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Id {
@@ -21,13 +21,13 @@ const UUID_TEXT_LEN: usize = 36;
 
 impl ConversationId {
     /// Parses an id. Any text is a valid id.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let other = || Id::Other(text.into());
         Self(parse(text.as_bytes()).map_or_else(other, Id::Uuid))
     }
 
     /// Calls `use_text` with the id's text. Does not allocate.
-    pub fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
+    pub(crate) fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
         match &self.0 {
             Id::Other(text) => use_text(text),
             Id::Uuid(bytes) => {

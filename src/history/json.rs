@@ -11,7 +11,7 @@ const MAX_PARSED_BYTES: usize = 512;
 /// line follows, or a crash left zeros. So a long line counts as complete if it is UTF-8 without
 /// control characters and ends with the two braces that close payload and line. The text between is
 /// not parsed.
-pub fn is_complete(line: &[u8]) -> bool {
+pub(crate) fn is_complete(line: &[u8]) -> bool {
     if line.len() > MAX_PARSED_BYTES && line.ends_with(b"}}") {
         let bytes = ByteClasses::of(line);
         if !bytes.control {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 /// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and of
 /// megabytes where an image was pasted.
-pub const MAX_LINE_BYTES: usize = 8 << 20;
+pub(crate) const MAX_LINE_BYTES: usize = 8 << 20;
 
 /// Bytes per read, unless the caller knows better.
 const READ_BYTES: usize = 256 << 10;
@@ -15,7 +15,7 @@ const PREFIX_BYTES: usize = 4 << 10;
 
 /// One line, without its newline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JsonlLine<'a> {
+pub(crate) enum JsonlLine<'a> {
     /// The complete line, possibly empty.
     Whole(&'a [u8]),
     /// A line longer than [`MAX_LINE_BYTES`], of which only two parts are known.
@@ -29,7 +29,7 @@ pub enum JsonlLine<'a> {
 
 /// Reads one line after another into a buffer that grows up to [`MAX_LINE_BYTES`].
 #[derive(Debug)]
-pub struct LineReader<R> {
+pub(crate) struct LineReader<R> {
     reader: R,
     buffer: Vec<u8>,
     /// Bytes `start..end` of the buffer are read but not yet returned.
@@ -41,13 +41,13 @@ pub struct LineReader<R> {
 
 impl<R: Read> LineReader<R> {
     /// Reads lines from `reader`.
-    pub fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         Self::in_chunks(reader, READ_BYTES)
     }
 
     /// Like [`new`](Self::new), but reads `chunk` bytes at a time: for callers that want only the
     /// first lines and know their typical length.
-    pub fn in_chunks(reader: R, chunk: usize) -> Self {
+    pub(crate) fn in_chunks(reader: R, chunk: usize) -> Self {
         Self {
             reader,
             buffer: vec![0; chunk],
@@ -59,17 +59,17 @@ impl<R: Read> LineReader<R> {
     }
 
     /// Returns the number of bytes read so far, including those not yet returned.
-    pub fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
     /// Returns the offset of the next line.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.bytes_read - (self.end - self.start) as u64
     }
 
     /// Returns the next line, or `None` at the end of the file.
-    pub fn next_line(&mut self) -> io::Result<Option<JsonlLine<'_>>> {
+    pub(crate) fn next_line(&mut self) -> io::Result<Option<JsonlLine<'_>>> {
         let mut searched = self.start;
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {

@@ -5,21 +5,21 @@
 //! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`rebuild`]
 //! writes the two files again, and [`snapshot`] keeps the state before a repair and restores it.
 
-pub mod check;
-pub mod files;
-pub mod hidden;
-pub mod id;
-pub mod json;
-pub mod lines;
-pub mod prompts;
+pub(crate) mod check;
+pub(crate) mod files;
+pub(crate) mod hidden;
+pub(crate) mod id;
+pub(crate) mod json;
+pub(crate) mod lines;
+pub(crate) mod prompts;
 pub mod rebuild;
-pub mod repair;
-pub mod rfc3339;
-pub mod rollout;
-pub mod row;
-pub mod scratch_database;
+pub(crate) mod repair;
+pub(crate) mod rfc3339;
+pub(crate) mod rollout;
+pub(crate) mod row;
+pub(crate) mod scratch_database;
 pub mod session_index;
-pub mod snapshot;
+pub(crate) mod snapshot;
 
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;

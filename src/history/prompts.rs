@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The name of the file in the Codex home.
-pub const FILE_NAME: &str = "history.jsonl";
+pub(crate) const FILE_NAME: &str = "history.jsonl";
 
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct HistoryEntry {
+pub(crate) struct HistoryEntry {
     /// The id of the conversation.
     pub session_id: String,
     /// The time in seconds since 1970.
@@ -27,7 +27,7 @@ pub struct HistoryEntry {
 
 /// Calls `each` with every line of a home's history, in order, and returns the number of lines that
 /// cannot be parsed. A missing file has no lines. Memory holds one line at a time.
-pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
+pub(crate) fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
     let file = match file_open::open(&path) {
         Ok(file) => file,
@@ -54,7 +54,7 @@ pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoEr
 }
 
 /// Appends an entry as one line of compact JSON.
-pub fn render(entry: &HistoryEntry, to: &mut Vec<u8>) {
+pub(crate) fn render(entry: &HistoryEntry, to: &mut Vec<u8>) {
     // Cannot fail: strings and a number.
     let _ = serde_json::to_writer(&mut *to, entry);
     to.push(b'\n');

@@ -30,7 +30,7 @@ use std::time::SystemTime;
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RepairAction {
+pub(crate) enum RepairAction {
     /// Corrects the path or the archived flag of a row.
     Path,
     /// Adds a missing row.
@@ -43,7 +43,7 @@ pub enum RepairAction {
 
 /// One change of a repair. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RepairChange {
+pub(crate) struct RepairChange {
     /// The conversation; empty if the whole database is recreated.
     pub id: ConversationId,
     /// The kind of the change.
@@ -93,7 +93,7 @@ impl RepairChange {
 
 /// The result of [`plan`].
 #[derive(Debug)]
-pub struct RepairPlan {
+pub(crate) struct RepairPlan {
     /// The changes, in the order of their application: a new row precedes its name.
     pub changes: Vec<RepairChange>,
     /// True if the database is missing or unusable, so that Codex has to recreate it.
@@ -114,7 +114,7 @@ pub struct RepairPlan {
 
 /// The homes and the environment of a repair.
 #[derive(Debug, Clone, Copy)]
-pub struct RepairContext<'a> {
+pub(crate) struct RepairContext<'a> {
     /// The Codex home to repair.
     pub home: &'a Path,
     /// The manager home, which keeps the snapshots.
@@ -125,7 +125,7 @@ pub struct RepairContext<'a> {
 
 /// Plans a repair. Reads only the rollouts of conversations that lack a row and have a line in the
 /// name index.
-pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
+pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
     let Findings {
         home,
         conversations,
@@ -233,7 +233,7 @@ fn names(
 }
 
 /// Returns the processes that have files of the home, or of its databases, open.
-pub fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
+pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
     let outside = process::outside_folders(context.home, context.env);
     process::find_holders(context.home, &outside)
 }
@@ -253,7 +253,7 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 /// # Errors
 /// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
 /// changed and no snapshot remains.
-pub fn apply(
+pub(crate) fn apply(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
     program: Option<&Program>,
@@ -367,7 +367,7 @@ fn existing_file(recorded: &Path) -> PathBuf {
 ///
 /// # Errors
 /// A rollout cannot be read, or the database cannot be read or written.
-pub fn register(
+pub(crate) fn register(
     home: &Path,
     env: &Environment,
     rollouts: Vec<RolloutFile>,
@@ -444,7 +444,7 @@ fn install_database(created: &Path, target: &Path) -> Result<(), HistoryError> {
 }
 
 /// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
-pub fn undo(
+pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
     now: DateTime<Utc>,
@@ -468,7 +468,7 @@ pub fn undo(
 ///
 /// # Errors
 /// A process uses the home, or the files cannot be written. The next call tries again.
-pub fn finish_undo(
+pub(crate) fn finish_undo(
     manager_home: &Path,
     env: &Environment,
     now: DateTime<Utc>,

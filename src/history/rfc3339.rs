@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 /// An instant together with its original text, so that it is written back unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rfc3339Time {
+pub(crate) struct Rfc3339Time {
     /// The text as it was read.
     pub text: String,
     /// The instant that the text denotes.
@@ -13,7 +13,7 @@ pub struct Rfc3339Time {
 
 impl Rfc3339Time {
     /// Parses an RFC 3339 time.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         instant(text).map(|at| Self {
             text: text.to_owned(),
             at,
@@ -21,7 +21,7 @@ impl Rfc3339Time {
     }
 
     /// Formats milliseconds since 1970 in UTC, with milliseconds and `Z`.
-    pub fn of_millis(millis: i64) -> Option<Self> {
+    pub(crate) fn of_millis(millis: i64) -> Option<Self> {
         let at = DateTime::from_timestamp_millis(millis)?;
         Some(Self {
             text: at.to_rfc3339_opts(SecondsFormat::Millis, true),
@@ -30,12 +30,12 @@ impl Rfc3339Time {
     }
 
     /// Returns milliseconds since 1970.
-    pub fn millis(&self) -> i64 {
+    pub(crate) fn millis(&self) -> i64 {
         self.at.timestamp_millis()
     }
 
     /// Returns the later of two times, the first if they are equal.
-    pub fn later(first: Option<Self>, second: Option<Self>) -> Option<Self> {
+    pub(crate) fn later(first: Option<Self>, second: Option<Self>) -> Option<Self> {
         match (first, second) {
             (Some(a), Some(b)) if b.at > a.at => Some(b),
             (Some(a), _) => Some(a),
@@ -46,7 +46,7 @@ impl Rfc3339Time {
 
 /// Parses an RFC 3339 time. The form that Codex writes, `2026-11-20T10:48:02.323Z`, has a fast
 /// path, because every line of every rollout has one.
-pub fn instant(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn instant(text: &str) -> Option<DateTime<Utc>> {
     plain(text.as_bytes()).or_else(|| {
         let at = DateTime::parse_from_rfc3339(text).ok()?;
         Some(at.to_utc())

@@ -11,7 +11,7 @@ const READ_ONLY: &str = r#"{"type":"managed","file_system":{"type":"restricted",
 
 /// Values of a row that do not come from the rollout's content.
 #[derive(Debug, Clone, Copy)]
-pub struct RowFacts<'a> {
+pub(crate) struct RowFacts<'a> {
     /// The absolute path of the rollout in its plain form.
     pub path: &'a Path,
     /// True if it lies below `archived_sessions/`.
@@ -23,7 +23,7 @@ pub struct RowFacts<'a> {
 }
 
 /// Builds the row of a conversation.
-pub fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> NewRow {
+pub(crate) fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> NewRow {
     let mut row = NewRow::new();
     add_texts(&mut row, meta, scan, facts);
     add_optional_texts(&mut row, meta, scan);

@@ -33,7 +33,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database that Codex created. Its staging folder is removed on drop.
 #[derive(Debug)]
-pub struct ScratchDatabase {
+pub(crate) struct ScratchDatabase {
     /// The path of the database; its write-ahead log is already merged into it.
     pub database: PathBuf,
     _staging: Staging,
@@ -61,7 +61,7 @@ impl thread_rows::RolloutLocations for RolloutLocations<'_> {
 ///
 /// # Errors
 /// Codex cannot be started, fails, or takes more than 10 minutes.
-pub fn create(
+pub(crate) fn create(
     home: &Path,
     rows_home: &Path,
     manager_home: &Path,

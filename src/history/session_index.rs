@@ -22,9 +22,9 @@ use std::time::Duration;
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The name of the file in the Codex home.
-pub const FILE_NAME: &str = "session_index.jsonl";
+pub(crate) const FILE_NAME: &str = "session_index.jsonl";
 /// The name of the lock file that Codex holds while it writes the index.
-pub const LOCK_NAME: &str = "session_index.jsonl.lock";
+pub(crate) const LOCK_NAME: &str = "session_index.jsonl.lock";
 
 /// One line of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct IndexEntry {
 
 /// The last line of each conversation. Memory holds offsets; names are read again when needed.
 #[derive(Debug, Default)]
-pub struct ThreadNameIndex {
+pub(crate) struct ThreadNameIndex {
     path: PathBuf,
     file: Option<File>,
     lines: HashMap<ConversationId, (u64, u32)>,
@@ -52,12 +52,12 @@ pub struct ThreadNameIndex {
 
 impl ThreadNameIndex {
     /// Reads the index of a home. A missing file is an empty index.
-    pub fn read(home: &Path) -> Result<Self, IoError> {
+    pub(crate) fn read(home: &Path) -> Result<Self, IoError> {
         Self::open(&home.join(FILE_NAME))
     }
 
     /// Reads the index at `path`. Lines that cannot be parsed are counted.
-    pub fn open(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, IoError> {
         let mut index = Self {
             path: path.to_path_buf(),
             ..Self::default()
@@ -95,7 +95,7 @@ impl ThreadNameIndex {
     }
 
     /// Returns true if the conversation has a line.
-    pub fn has(&self, id: &ConversationId) -> bool {
+    pub(crate) fn has(&self, id: &ConversationId) -> bool {
         self.lines.contains_key(id)
     }
 
@@ -103,7 +103,7 @@ impl ThreadNameIndex {
     ///
     /// # Errors
     /// The file cannot be read any more.
-    pub fn get(&self, id: &ConversationId) -> Result<Option<IndexEntry>, IoError> {
+    pub(crate) fn get(&self, id: &ConversationId) -> Result<Option<IndexEntry>, IoError> {
         let (Some((at, len)), Some(file)) = (self.lines.get(id), &self.file) else {
             return Ok(None);
         };
@@ -117,7 +117,7 @@ impl ThreadNameIndex {
     }
 
     /// Iterates over the conversations that have a line, in no particular order.
-    pub fn ids(&self) -> impl Iterator<Item = &ConversationId> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &ConversationId> {
         self.lines.keys()
     }
 }
@@ -128,7 +128,7 @@ fn parse(line: &[u8]) -> Option<IndexEntry> {
 
 impl IndexEntry {
     /// Parses `updated_at`; `None` if it is not RFC 3339.
-    pub fn time(&self) -> Option<Rfc3339Time> {
+    pub(crate) fn time(&self) -> Option<Rfc3339Time> {
         Rfc3339Time::parse(&self.updated_at)
     }
 }
@@ -146,7 +146,7 @@ pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
 }
 
 /// Returns `bytes` with `entries` appended, adding a newline if the last line has none.
-pub fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
+pub(crate) fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
     }
@@ -155,7 +155,7 @@ pub fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
 }
 
 /// Formats entries as compact JSON, one a line, in the given order.
-pub fn render(entries: &[IndexEntry]) -> Vec<u8> {
+pub(crate) fn render(entries: &[IndexEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in entries {
         // Cannot fail: all fields are strings.

@@ -23,7 +23,7 @@ const UNDOING: &str = ".undoing";
 /// The operation that a snapshot precedes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SnapshotReason {
+pub(crate) enum SnapshotReason {
     /// A repair; `history undo` restores the newest of these.
     #[default]
     Repair,
@@ -33,7 +33,7 @@ pub enum SnapshotReason {
 
 /// The content of `snapshot.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotFile {
+pub(crate) struct SnapshotFile {
     /// The Codex home whose files are in the snapshot.
     pub codex_home: PathBuf,
     /// The time at which it was taken.
@@ -53,7 +53,7 @@ impl Document for SnapshotFile {
 
 /// A file whose state a snapshot records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotEntry {
+pub(crate) struct SnapshotEntry {
     /// The absolute path of the original.
     pub path: PathBuf,
     /// The copy; `None` if the original did not exist.
@@ -62,7 +62,7 @@ pub struct SnapshotEntry {
 
 /// The copy of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotContent {
+pub(crate) struct SnapshotContent {
     /// The name of the copy in the snapshot folder.
     pub name: String,
     /// The SHA-256 of the copy, in lower-case hex.
@@ -75,7 +75,7 @@ pub struct SnapshotContent {
 
 /// A complete snapshot in the manager home.
 #[derive(Debug, Clone)]
-pub struct RepairSnapshot {
+pub(crate) struct RepairSnapshot {
     /// `history/<time>/` in the manager home.
     pub folder: PathBuf,
     /// The content of its `snapshot.json`.
@@ -84,7 +84,7 @@ pub struct RepairSnapshot {
 
 impl RepairSnapshot {
     /// Returns the name of the folder, which is the time at which it was taken.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
@@ -92,7 +92,7 @@ impl RepairSnapshot {
 
 /// The snapshots of a manager home, locked exclusively for one change.
 #[derive(Debug)]
-pub struct RepairSnapshots {
+pub(crate) struct RepairSnapshots {
     folder: PathBuf,
     _lock: FileLock,
 }
@@ -100,7 +100,7 @@ pub struct RepairSnapshots {
 impl RepairSnapshots {
     /// Locks the snapshots, waiting for another command that holds the lock, and removes incomplete
     /// ones.
-    pub fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
+    pub(crate) fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::exclusive(&folder.join(".lock"))?;
@@ -128,7 +128,7 @@ impl RepairSnapshots {
     }
 
     /// Restores a snapshot. After a kill, [`interrupted_undo`] returns it until this succeeds.
-    pub fn restore(
+    pub(crate) fn restore(
         &self,
         snapshot: &mut RepairSnapshot,
         now: DateTime<Utc>,
@@ -143,7 +143,7 @@ impl RepairSnapshots {
     }
 
     /// Copies `paths` into a new snapshot. Durable on return; an error leaves no snapshot.
-    pub fn create(
+    pub(crate) fn create(
         &self,
         codex_home: &Path,
         reason: SnapshotReason,
@@ -182,7 +182,7 @@ impl RepairSnapshots {
     }
 
     /// Removes the snapshot of a change that was not made.
-    pub fn discard(&self, snapshot: &RepairSnapshot) {
+    pub(crate) fn discard(&self, snapshot: &RepairSnapshot) {
         discard(&snapshot.folder);
     }
 }
@@ -223,7 +223,7 @@ fn discard(folder: &Path) {
 
 /// Returns the snapshot `name`, else the newest one taken before a repair of `codex_home` that was
 /// not undone yet.
-pub fn find(
+pub(crate) fn find(
     manager_home: &Path,
     codex_home: &Path,
     name: Option<&str>,
@@ -259,7 +259,9 @@ pub fn find(
 }
 
 /// Returns the snapshot that a killed command was restoring.
-pub fn interrupted_undo(manager_home: &Path) -> Result<Option<RepairSnapshot>, HistoryError> {
+pub(crate) fn interrupted_undo(
+    manager_home: &Path,
+) -> Result<Option<RepairSnapshot>, HistoryError> {
     let folder = manager_home.join(FOLDER);
     let mark = folder.join(UNDOING);
     let name = match file_open::read_to_string(&mark) {
@@ -317,7 +319,7 @@ fn restore_files(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
 
 /// Removes WAL and shm files that did not exist before a transaction that was rolled back. They
 /// hold no committed data. A rollback journal stays, because SQLite may still need it.
-pub fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
+pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let is_log = |path: &Path| {
         let name = path.as_os_str().as_encoded_bytes();
         name.ends_with(b"-wal") || name.ends_with(b"-shm")
@@ -328,7 +330,7 @@ pub fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
 }
 
 /// Restores those files of a snapshot that no longer exist.
-pub fn restore_missing(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
+pub(crate) fn restore_missing(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let files = snapshot.document.files.iter();
     let mut gone = files.filter(|f| f.content.is_some() && !f.path.exists());
     gone.try_for_each(|file| restore_file(snapshot, file))

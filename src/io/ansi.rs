@@ -1,7 +1,7 @@
 //! Removes ANSI escape sequences from text.
 
 /// The text without ANSI escapes and other control characters; line ends stay.
-pub fn strip(text: &str) -> String {
+pub(crate) fn strip(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -8,10 +8,10 @@ use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The prefix of temp files. They are safe to remove once no process writes them.
-pub const TEMP_PREFIX: &str = ".codex-manager-tmp-";
+pub(crate) const TEMP_PREFIX: &str = ".codex-manager-tmp-";
 
 /// Returns true if `name` is that of a temp file.
-pub fn is_temp_name(name: &OsStr) -> bool {
+pub(crate) fn is_temp_name(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }
 
@@ -19,7 +19,7 @@ pub fn is_temp_name(name: &OsStr) -> bool {
 ///
 /// Temp file in the same folder, full write, fsync, rename, fsync of the folder. A link named
 /// `path` is replaced as a name, never written through. The folder must exist.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     temp.replace(path)
@@ -27,7 +27,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 
 /// Replaces `path` with `bytes` like [`write()`], keeping its permissions, for files of other
 /// programs.
-pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+pub(crate) fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     let old = path.metadata().at("look at", path)?;
@@ -39,7 +39,7 @@ pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 
 /// Replaces `path` with `bytes` like [`write()`], readable by other users, for generated files
 /// without secrets.
-pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     #[cfg(unix)]
@@ -59,12 +59,12 @@ pub struct TempFile(tempfile::NamedTempFile);
 
 impl TempFile {
     /// A new file (0600) in the folder of `path`.
-    pub fn beside(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn beside(path: &Path) -> Result<Self, IoError> {
         Self::inside(parent_of(path))
     }
 
     /// A new file (0600) in `folder`.
-    pub fn inside(folder: &Path) -> Result<Self, IoError> {
+    pub(crate) fn inside(folder: &Path) -> Result<Self, IoError> {
         loop {
             let file = tempfile::Builder::new()
                 .prefix(TEMP_PREFIX)
@@ -80,12 +80,12 @@ impl TempFile {
     }
 
     /// The open file, for reading and writing.
-    pub fn file(&mut self) -> &mut File {
+    pub(crate) fn file(&mut self) -> &mut File {
         self.0.as_file_mut()
     }
 
     /// Returns the path of the temporary file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -97,14 +97,14 @@ impl TempFile {
 
     /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may take
     /// long, and has looked at what it replaces since.
-    pub fn replace_synced(self, path: &Path) -> Result<(), IoError> {
+    pub(crate) fn replace_synced(self, path: &Path) -> Result<(), IoError> {
         let replaced = self.0.persist(path).map_err(|e| e.error);
         replaced.at("replace", path)?;
         sync_folder(parent_of(path))
     }
 
     /// Makes the content durable under the temporary name.
-    pub fn sync(&self) -> Result<(), IoError> {
+    pub(crate) fn sync(&self) -> Result<(), IoError> {
         self.0.as_file().sync_all().at("fsync", self.0.path())
     }
 
@@ -114,7 +114,7 @@ impl TempFile {
     /// on the name: many files of a folder share that.
     ///
     /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
-    pub fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
+    pub(crate) fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
         let named = self.0.persist_noclobber(path).or_else(|e| {
             if path.symlink_metadata().is_ok() {
                 return Err(std::io::ErrorKind::AlreadyExists.into());
@@ -126,7 +126,7 @@ impl TempFile {
 
     /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
     /// `Ok(Err(self))` if the name is taken.
-    pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
+    pub(crate) fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
             Err(PublishError {
@@ -139,7 +139,7 @@ impl TempFile {
 
     /// Publishes the file like [`TempFile::publish`], but returns it on failure, as long as it does
     /// not have its name.
-    pub fn try_publish(self, path: &Path) -> Result<(), PublishError> {
+    pub(crate) fn try_publish(self, path: &Path) -> Result<(), PublishError> {
         let back = |error, file| PublishError {
             error,
             file: Some(Self(file)),
@@ -163,7 +163,7 @@ impl TempFile {
     }
 
     /// Leaves the file in place for another process to remove.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         // It stays where this fails, too.
         let _ = self.0.keep();
     }
@@ -171,7 +171,7 @@ impl TempFile {
 
 /// A failure to publish a temp file.
 #[derive(Debug)]
-pub struct PublishError {
+pub(crate) struct PublishError {
     /// The error of the failed step.
     pub error: IoError,
     /// The unpublished file; `None` if it has its name, though perhaps not durably.
@@ -180,7 +180,7 @@ pub struct PublishError {
 
 /// Publishes the durable file `from` as `to` too, by a hard link or else a copy. Returns false if
 /// `to` exists. The name is durable on return.
-pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
+pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match fs::hard_link(from, to) {
         Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
@@ -195,7 +195,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 
 /// Makes the entries of a folder durable. On systems where a folder cannot be opened this is a
 /// no-op: there the rename itself is journaled.
-pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
     long_path::with(folder, |folder| File::open(folder))
@@ -207,7 +207,7 @@ pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
 }
 
 /// Creates a file with mode 0600.
-pub fn create_private(path: &Path) -> Result<File, IoError> {
+pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -219,7 +219,7 @@ pub fn create_private(path: &Path) -> Result<File, IoError> {
 }
 
 /// Creates `folder` and what is missing above it; those that are new are 0700.
-pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -236,7 +236,7 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
 }
 
 /// Like [`create_private_folder`]; new folders are durable on return.
-pub fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors();
     let missing: Vec<_> = above
         .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
@@ -250,7 +250,7 @@ pub fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
 }
 
 /// The folder that holds `path`; the current one for a bare name.
-pub fn parent_of(path: &Path) -> &Path {
+pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -259,7 +259,7 @@ pub fn parent_of(path: &Path) -> &Path {
 
 /// Renames `from` to `to`, replacing it, and fsyncs the folder. Both must be on one file system.
 #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
-pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).at("rename", from)?;
     sync_folder(parent_of(to))
 }
@@ -267,7 +267,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
 /// Renames `from` to `to` if that does not exist; else an error of the kind
 /// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
 /// so a file created in between is replaced.
-pub fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -288,7 +288,7 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
 /// Renames every file of a list, then fsyncs the folders that they came from and went to. When one
 /// cannot be renamed, those before it are renamed back. No target may exist. All must be on one file
 /// system.
-pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
+pub(crate) fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
     #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
     let rename = |from: &Path, to: &Path| {
         if to.symlink_metadata().is_ok() {
@@ -312,7 +312,7 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
 
 /// Creates the folders that are missing between `root`, which must be there, and `folder`, which is below
 /// it; those that are new are 0700 and durable on return. Where `root` is gone, it stays so.
-pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
+pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors().take_while(|path| *path != root);
     let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
     for made in missing.into_iter().rev() {
@@ -333,7 +333,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
 }
 
 /// Appends `suffix` to the file name.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -341,7 +341,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
-pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
+pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
     for n in 1.. {
         let number = if n > 1 {
@@ -371,7 +371,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
 }
 
 /// Removes temp files in `folder` that no process is writing. Returns their number.
-pub fn remove_stale_temps(folder: &Path) -> usize {
+pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
     };
@@ -392,7 +392,7 @@ fn remove_temp(path: &Path) -> bool {
 
 /// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
 /// not be locked yet.
-pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
+pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
     const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();

@@ -19,7 +19,7 @@ pub enum AttachedExit {
 
 impl AttachedExit {
     /// The exit code that a shell reports: 128 + signal number for a signal.
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
@@ -38,7 +38,7 @@ mod system {
 
     /// A child that has the terminal. Dropped, it goes on by itself.
     #[derive(Debug)]
-    pub struct Attached {
+    pub(crate) struct Attached {
         pid: Pid,
         signals: Handle,
         forwarder: Option<JoinHandle<()>>,
@@ -50,7 +50,7 @@ mod system {
         ///
         /// # Errors
         /// It cannot be started.
-        pub fn start(command: &mut Command) -> io::Result<Self> {
+        pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Before the child exists: a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
             let handle = signals.handle();
@@ -75,7 +75,7 @@ mod system {
         }
 
         /// The process id of the child.
-        pub fn id(&self) -> u32 {
+        pub(crate) fn id(&self) -> u32 {
             self.pid.as_raw_nonzero().get().unsigned_abs()
         }
 
@@ -83,7 +83,7 @@ mod system {
         ///
         /// # Errors
         /// The system does not know the child.
-        pub fn wait(mut self) -> io::Result<AttachedExit> {
+        pub(crate) fn wait(mut self) -> io::Result<AttachedExit> {
             let exit = loop {
                 match waitpid(Some(self.pid), WaitOptions::UNTRACED) {
                     Ok(Some((_, status))) if status.stopped() => self.stop_with_child(),
@@ -120,12 +120,12 @@ mod system {
 
     /// Ends this process by the signal that ended the child, so that a shell sees the same. Returns
     /// where that is not possible.
-    pub fn end_by(signal: i32) {
+    pub(crate) fn end_by(signal: i32) {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
 
     /// Replaces this process by `command`. Returns only the error.
-    pub fn replace(command: &mut Command) -> io::Error {
+    pub(crate) fn replace(command: &mut Command) -> io::Error {
         use std::os::unix::process::CommandExt;
         command.exec()
     }
@@ -138,21 +138,21 @@ mod system {
 
     /// A child that has the console.
     #[derive(Debug)]
-    pub struct Attached(Child);
+    pub(crate) struct Attached(Child);
 
     impl Attached {
         /// Starts `command` with the streams of this process.
         ///
         /// # Errors
         /// It cannot be started.
-        pub fn start(command: &mut Command) -> io::Result<Self> {
+        pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Ctrl-C goes to the whole console group; a handler keeps this process alive for the child.
             let _ = ctrlc::set_handler(|| ());
             command.spawn().map(Self)
         }
 
         /// The process id of the child.
-        pub fn id(&self) -> u32 {
+        pub(crate) fn id(&self) -> u32 {
             self.0.id()
         }
 
@@ -160,17 +160,17 @@ mod system {
         ///
         /// # Errors
         /// The system does not know the child.
-        pub fn wait(mut self) -> io::Result<AttachedExit> {
+        pub(crate) fn wait(mut self) -> io::Result<AttachedExit> {
             let code = self.0.wait()?.code().unwrap_or(1);
             Ok(AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)))
         }
     }
 
     /// There are no signals here.
-    pub fn end_by(_signal: i32) {}
+    pub(crate) fn end_by(_signal: i32) {}
 
     /// Runs `command` to its end and exits with its code. Returns only the error.
-    pub fn replace(command: &mut Command) -> io::Error {
+    pub(crate) fn replace(command: &mut Command) -> io::Error {
         match command.status() {
             #[allow(clippy::exit, reason = "stands in for the process that was replaced")]
             Ok(status) => std::process::exit(status.code().unwrap_or(1)),
@@ -179,4 +179,4 @@ mod system {
     }
 }
 
-pub use system::{Attached, end_by, replace};
+pub(crate) use system::{Attached, end_by, replace};

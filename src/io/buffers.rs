@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Unused buffers, shared by all clones.
 #[derive(Debug, Clone, Default)]
-pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
     /// Takes an empty buffer from the pool.
-    pub fn empty(&self) -> Buffer {
+    pub(crate) fn empty(&self) -> Buffer {
         let mut buffer = self.take();
         buffer.clear();
         buffer
@@ -19,7 +19,7 @@ impl BufferPool {
 
     /// Takes a buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is arbitrary and must
     /// be overwritten.
-    pub fn aligned(&self, len: usize) -> AlignedBuffer {
+    pub(crate) fn aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
@@ -43,7 +43,7 @@ impl BufferPool {
 
 /// A buffer that returns to the pool when dropped.
 #[derive(Debug)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     home: BufferPool,
 }
@@ -71,14 +71,14 @@ impl Drop for Buffer {
 
 /// A part of a buffer, aligned for direct I/O.
 #[derive(Debug)]
-pub struct AlignedBuffer {
+pub(crate) struct AlignedBuffer {
     buffer: Buffer,
     range: Range<usize>,
 }
 
 impl AlignedBuffer {
     /// Shortens the buffer to its first `len` bytes.
-    pub fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.range.end = self.range.end.min(self.range.start + len);
     }
 }

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// The longest line that is returned. Longer ones are skipped.
-pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The number of bytes kept of standard error: its end.
 const MAX_STDERR_BYTES: usize = 8 * 1024;
@@ -123,7 +123,7 @@ impl ChildGroup {
     }
 
     /// Closes the child's standard input.
-    pub fn close_input(&mut self) {
+    pub(crate) fn close_input(&mut self) {
         self.stdin = None;
     }
 
@@ -168,13 +168,13 @@ impl ChildGroup {
 
     /// Closes the child's input and lets it run on, even beyond this process, for work that must
     /// not be cut off.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.close_input();
         self.is_left = true;
     }
 
     /// Returns true if the child itself has ended. Does not reap it.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         if self.status.is_some() {
             return true;
         }

@@ -54,7 +54,7 @@ impl Zone {
     }
 
     /// The IANA name, such as `Europe/Berlin`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.0.iana_name().unwrap_or("UTC")
     }
 
@@ -69,7 +69,7 @@ impl Zone {
     ///
     /// There are two where the clock is set back. A time that is skipped where the clock is set
     /// forward is counted on from the time before it: 02:30 becomes 03:30.
-    pub fn instants(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
+    pub(crate) fn instants(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
         let offsets = civil(local).map(|time| self.0.to_ambiguous_timestamp(time).offset());
         let (first, second) = match offsets {
             None => (Offset::UTC, None),
@@ -87,7 +87,12 @@ impl Zone {
 
     /// The first instant at or after the minute of `from` at which clocks here show `time`, on the
     /// given day of the week if there is one.
-    pub fn next(self, time: NaiveTime, day: Option<Weekday>, from: &DateTime<Utc>) -> Timestamp {
+    pub(crate) fn next(
+        self,
+        time: NaiveTime,
+        day: Option<Weekday>,
+        from: &DateTime<Utc>,
+    ) -> Timestamp {
         let from = from
             .with_second(0)
             .and_then(|t| t.with_nanosecond(0))
@@ -127,7 +132,7 @@ fn civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
 }
 
 /// A file time as an instant. Times before 1970 or out of range become 1970.
-pub fn from_unix_nanos(nanos: i128) -> DateTime<Utc> {
+pub(crate) fn from_unix_nanos(nanos: i128) -> DateTime<Utc> {
     let secs = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0);
     let rest = u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0);
     DateTime::from_timestamp(secs, rest).unwrap_or_default()

@@ -4,7 +4,7 @@
 /// where no output is better than a delay. Replaces an earlier limit.
 ///
 /// Does nothing on Windows.
-pub fn end_within(seconds: u32) {
+pub(crate) fn end_within(seconds: u32) {
     #[cfg(unix)]
     nix::unistd::alarm::set(seconds);
     #[cfg(not(unix))]

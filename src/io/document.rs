@@ -146,7 +146,7 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
 
 /// The result of [`update`].
 #[derive(Debug)]
-pub struct DocumentUpdate<R> {
+pub(crate) struct DocumentUpdate<R> {
     /// The result of the change.
     pub value: R,
     /// The new path of a damaged document, if there was one.
@@ -157,7 +157,10 @@ pub struct DocumentUpdate<R> {
 ///
 /// # Errors
 /// It is no JSON value; nothing was appended then.
-pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> std::io::Result<()> {
+pub(crate) fn push_line(
+    bytes: &mut Vec<u8>,
+    line: &(impl Serialize + ?Sized),
+) -> std::io::Result<()> {
     let start = bytes.len();
     if let Err(e) = serde_json::to_writer(&mut *bytes, line) {
         bytes.truncate(start);
@@ -171,7 +174,7 @@ pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> std::
 ///
 /// `rebuild` makes the document where there is none or a damaged one; the damaged one is moved
 /// aside first. Nothing is written when `change` leaves the document as it was.
-pub fn update<T: Document + PartialEq + Clone, R>(
+pub(crate) fn update<T: Document + PartialEq + Clone, R>(
     path: &Path,
     lock: &Path,
     rebuild: impl FnOnce(&DocumentState<T>) -> T,
@@ -195,7 +198,7 @@ pub fn update<T: Document + PartialEq + Clone, R>(
 }
 
 /// Moves a damaged file to `<name>.damaged`, `-2`, … beside it; returns the new place.
-pub fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
+pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
     // Copy first, so that the old name never disappears without the new one being there.
     let kept = atomic::keep_copy(path, ".damaged")?;
     fs::remove_file(path).at("remove", path)?;

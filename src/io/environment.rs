@@ -33,12 +33,12 @@ impl Environment {
     }
 
     /// The value of a variable if it is valid UTF-8.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }
 
     /// Every variable, as a child process is given them.
-    pub fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables
             .iter()
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
@@ -52,7 +52,7 @@ impl Environment {
     }
 
     /// `path` with a leading `~` replaced by the home folder, made absolute.
-    pub fn absolute(&self, path: &Path) -> PathBuf {
+    pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), &self.home_dir) {
             (Ok(rest), Some(home)) => home.join(rest),
             _ => self.current_dir.join(path),
@@ -68,7 +68,7 @@ impl Environment {
     }
 
     /// The folder for temporary files.
-    pub fn temp_dir(&self) -> PathBuf {
+    pub(crate) fn temp_dir(&self) -> PathBuf {
         self.get("TMPDIR")
             .map_or_else(|| "/tmp".into(), |dir| self.absolute(Path::new(dir)))
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 /// Exchanges `a` and `b` atomically: at no moment is one of them missing.
 ///
 /// Returns `ErrorKind::Unsupported` if the system or the file system cannot do this.
-pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};

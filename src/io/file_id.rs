@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Identifies a file, folder or link among those that exist on one file system at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileId {
+pub(crate) struct FileId {
     /// The serial number of the volume on Windows. `None` on other systems, where the number of a
     /// file system may change with a reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ impl FileId {
     ///
     /// # Errors
     /// The metadata cannot be read.
-    pub fn note(path: &Path) -> Result<Option<Self>, IoError> {
+    pub(crate) fn note(path: &Path) -> Result<Option<Self>, IoError> {
         let Some((id, _)) = look(path)? else {
             return Ok(None);
         };
@@ -42,7 +42,7 @@ impl FileId {
     }
 
     /// Returns true if both are the same file, as far as both are known.
-    pub fn is(self, other: Self) -> bool {
+    pub(crate) fn is(self, other: Self) -> bool {
         let agree = |(a, b)| a == b;
         self.ino == other.ino
             && self.volume == other.volume
@@ -55,7 +55,7 @@ impl FileId {
 ///
 /// # Errors
 /// The metadata cannot be read.
-pub fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
+pub(crate) fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     let looked = long_path::with(path, |path| {
         let meta = path.symlink_metadata()?;
         Ok((id_of(path, &meta)?, meta))

@@ -17,7 +17,7 @@ const NOT_A_FILE: &str = "not a regular file";
 /// # Errors
 /// The file cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or
 /// device ([`ErrorKind::InvalidInput`]).
-pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), false)
 }
 
@@ -25,7 +25,7 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of [`open`]; the path is a link.
-pub fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), true)
 }
 
@@ -33,7 +33,7 @@ pub fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of [`open_no_link`].
-pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let mut options = File::options();
     let file = with_flags(options.append(true), true).open(path)?;
     check_kind(&file.metadata()?)?;
@@ -45,7 +45,7 @@ pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// The file cannot be opened.
 #[allow(clippy::disallowed_methods, reason = "blocks on a pipe on purpose")]
-pub fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
     File::open(path)
 }
 
@@ -53,7 +53,7 @@ pub fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
 ///
 /// # Errors
 /// See [`open`].
-pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
     let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| capacity_for(&m)));
     file.read_to_end(&mut bytes)?;
@@ -64,7 +64,7 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of [`open`]; the content is not UTF-8 ([`ErrorKind::InvalidData`]).
-pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
@@ -74,7 +74,7 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Errors
 /// Those of [`read_to_string`]; the file is larger ([`ErrorKind::FileTooLarge`]).
-pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let file = open(path)?;
     // It may grow: what is read counts, not what the system says. Nothing of a large one is kept.
@@ -93,7 +93,7 @@ pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<St
 ///
 /// # Errors
 /// Something else occupies the path.
-pub fn check(path: &Path) -> io::Result<()> {
+pub(crate) fn check(path: &Path) -> io::Result<()> {
     path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
 }
 

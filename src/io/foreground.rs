@@ -28,7 +28,7 @@ pub struct ForegroundExit {
 ///
 /// # Errors
 /// The command cannot be started.
-pub fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
+pub(crate) fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
     let mut context: Option<Instant> = None;
     loop {

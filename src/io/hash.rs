@@ -16,22 +16,22 @@ impl Sha256Digest {
     }
 
     /// The digest that 64 hex characters stand for; `None` where they stand for none.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         parse_hex(text.as_bytes())
     }
 
     /// Returns the digest as 32 bytes.
-    pub fn into_bytes(self) -> [u8; 32] {
+    pub(crate) fn into_bytes(self) -> [u8; 32] {
         self.0
     }
 
     /// The digest with these bytes.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The first 16 bytes: enough for identification, not against deliberate collisions.
-    pub fn beginning(&self) -> [u8; 16] {
+    pub(crate) fn beginning(&self) -> [u8; 16] {
         let mut half = [0; 16];
         half.copy_from_slice(&self.0[..16]);
         half
@@ -91,32 +91,32 @@ fn parse_hex(text: &[u8]) -> Option<Sha256Digest> {
 
 /// An incremental SHA-256 computation.
 #[derive(Clone, Default)]
-pub struct Hasher(Sha256);
+pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
     /// Adds `bytes` to the input.
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The digest as 64 lower-case hex characters.
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         hex(&self.0.finalize())
     }
 
     /// The digest of the input so far. More input may follow.
-    pub fn digest(&self) -> Sha256Digest {
+    pub(crate) fn digest(&self) -> Sha256Digest {
         Sha256Digest(self.0.clone().finalize().into())
     }
 }
 
 /// The digest of `bytes` as 64 lower-case hex characters.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
 /// The digest of everything that `reader` gives, and how many bytes that was.
-pub fn sha256_of(reader: &mut impl Read) -> io::Result<(String, u64)> {
+pub(crate) fn sha256_of(reader: &mut impl Read) -> io::Result<(String, u64)> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 128 * 1024];
     let mut total = 0;

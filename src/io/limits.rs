@@ -3,7 +3,7 @@
 /// Blocks SIGXFSZ, so that exceeding `ulimit -f` is reported as a write error instead of killing
 /// the process. Call it before starting a thread. Child processes are not affected: the standard
 /// library resets their signal mask.
-pub fn survive_large_files() {
+pub(crate) fn survive_large_files() {
     #[cfg(unix)]
     {
         use nix::sys::signal::{SigSet, Signal};

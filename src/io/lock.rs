@@ -41,7 +41,7 @@ impl FileLock {
 
     /// Takes the exclusive lock on `path`, waiting until Ctrl-C. The error is then of the kind
     /// [`std::io::ErrorKind::Interrupted`].
-    pub fn exclusive_unless_interrupted(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn exclusive_unless_interrupted(path: &Path) -> Result<Self, IoError> {
         Self::wait(path, progress::is_interrupted)
     }
 
@@ -66,7 +66,7 @@ impl FileLock {
     }
 
     /// Takes the exclusive lock on `path`, waiting at most `limit`.
-    pub fn exclusive_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
+    pub(crate) fn exclusive_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
         let file = open(path)?;
         let deadline = Instant::now() + limit;
         loop {
@@ -94,7 +94,7 @@ impl FileLock {
     }
 
     /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
-    pub fn shared(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn shared(path: &Path) -> Result<Self, IoError> {
         let file = open(path)?;
         file.lock_shared().at("lock", path)?;
         Ok(Self { file })
@@ -104,7 +104,7 @@ impl FileLock {
     ///
     /// # Errors
     /// The file may contain a part of `bytes`.
-    pub fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.set_len(0)?;
         super::position::write_all_at(&self.file, bytes, 0)?;
         self.file.sync_all()
@@ -112,7 +112,7 @@ impl FileLock {
 
     /// Returns true if `path` still names the locked file. False if an earlier holder removed the
     /// file: then the lock excludes no other process.
-    pub fn is_current(&self, path: &Path) -> bool {
+    pub(crate) fn is_current(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
@@ -139,7 +139,7 @@ pub fn is_held(path: &Path) -> bool {
 }
 
 /// Returns true if the file is missing or unlocked. False if it cannot be opened. Creates nothing.
-pub fn is_free(path: &Path) -> bool {
+pub(crate) fn is_free(path: &Path) -> bool {
     match file_open::open(path) {
         Ok(file) => file.try_lock_shared().is_ok(),
         Err(e) => e.kind() == ErrorKind::NotFound,

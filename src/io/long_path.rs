@@ -12,7 +12,7 @@ use std::path::Path;
 const MOST_BYTES: usize = 4095;
 
 /// Returns true if the path is too long for one system call.
-pub fn is_far(path: &Path) -> bool {
+pub(crate) fn is_far(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
         path.as_os_str().len() > MOST_BYTES
@@ -46,7 +46,7 @@ pub fn with<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Res
 ///
 /// # Errors
 /// Those of [`with`].
-pub fn with_both<T>(
+pub(crate) fn with_both<T>(
     one: &Path,
     other: &Path,
     act: impl FnOnce(&Path, &Path) -> io::Result<T>,

@@ -3,7 +3,7 @@
 use super::environment::Environment;
 
 /// The name that the system gives this machine, without its domain.
-pub fn name(env: &Environment) -> Option<String> {
+pub(crate) fn name(env: &Environment) -> Option<String> {
     let full = system_name(env)?;
     let first = full.split('.').next().unwrap_or_default();
     (!first.is_empty()).then(|| first.to_owned())

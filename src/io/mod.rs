@@ -5,37 +5,37 @@
 //! of the folder" is written once. Code that stages files and makes them durable as a whole has an
 //! explicit exception.
 
-pub mod ansi;
-pub mod atomic;
-pub mod attached;
-pub mod buffers;
+pub(crate) mod ansi;
+pub(crate) mod atomic;
+pub(crate) mod attached;
+pub(crate) mod buffers;
 pub mod child;
 pub mod clock;
-pub mod deadline;
+pub(crate) mod deadline;
 pub mod document;
 pub mod environment;
 pub mod events;
-pub mod exchange;
-pub mod file_id;
-pub mod file_open;
-pub mod foreground;
+pub(crate) mod exchange;
+pub(crate) mod file_id;
+pub(crate) mod file_open;
+pub(crate) mod foreground;
 pub mod hash;
-pub mod limits;
+pub(crate) mod limits;
 pub mod lock;
 pub mod long_path;
-pub mod machine;
-pub mod parallel;
-pub mod position;
+pub(crate) mod machine;
+pub(crate) mod parallel;
+pub(crate) mod position;
 pub mod processes;
 pub mod progress;
-pub mod quantity;
-pub mod secret;
-pub mod shell;
-pub mod sorting;
-pub mod space;
-pub mod staging;
-pub mod time_format;
-pub mod tree;
+pub(crate) mod quantity;
+pub(crate) mod secret;
+pub(crate) mod shell;
+pub(crate) mod sorting;
+pub(crate) mod space;
+pub(crate) mod staging;
+pub(crate) mod time_format;
+pub(crate) mod tree;
 
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
@@ -55,12 +55,12 @@ pub struct IoError {
 
 impl IoError {
     /// Returns true if the file does not exist.
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
     /// Returns true if the disk or a quota is full.
-    pub fn is_no_space(&self) -> bool {
+    pub(crate) fn is_no_space(&self) -> bool {
         matches!(
             self.source.kind(),
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
@@ -69,7 +69,7 @@ impl IoError {
 }
 
 /// Attaches the action and the path to an I/O error.
-pub trait IoContext<T> {
+pub(crate) trait IoContext<T> {
     /// `action` is a verb phrase that completes "cannot …".
     fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T, IoError>;
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
-pub fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         .clamp(2, 8)
@@ -14,7 +14,7 @@ pub fn threads() -> usize {
 
 /// Runs `other` on another thread and `own` on this one. If no thread can be started, runs `other`
 /// afterwards.
-pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -> (A, B) {
+pub(crate) fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
         let beside = thread::Builder::new().spawn_scoped(scope, &other);
         let own = own();
@@ -29,7 +29,7 @@ pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -
 }
 
 /// Accepts jobs; see [`ordered`].
-pub struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
+pub(crate) struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
 
 enum SubmitTo<'a, J, R> {
     /// Worker threads process the jobs.
@@ -49,11 +49,11 @@ impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
 
 /// The consumer of the results has failed, so further jobs are useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConsumerFailed;
+pub(crate) struct ConsumerFailed;
 
 impl<J, R> Submitter<'_, J, R> {
     /// Gives a job; waits while too much is under way.
-    pub fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
+    pub(crate) fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         match &self.0 {
             SubmitTo::Threads { jobs, order } => {
                 let (result, receiver) = sync_channel(1);
@@ -73,7 +73,7 @@ impl<J, R> Submitter<'_, J, R> {
 /// # Errors
 /// Returns the error of `take`, else that of `produce`, which gets [`ConsumerFailed`] after an error of
 /// `take`.
-pub fn ordered<J, R, P, E>(
+pub(crate) fn ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
@@ -92,7 +92,7 @@ where
 ///
 /// # Errors
 /// As [`ordered`].
-pub fn ordered_on<J, R, P, E>(
+pub(crate) fn ordered_on<J, R, P, E>(
     threads: usize,
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 /// Fills `bytes` with the content at `offset`.
-pub fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
         std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
@@ -26,7 +26,7 @@ pub fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<(
 }
 
 /// Writes all of `bytes` at `offset`.
-pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
         std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
@@ -48,12 +48,12 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
 }
 
 /// The alignment in bytes of memory, offset and length for direct I/O.
-pub const ALIGNMENT: usize = 4096;
+pub(crate) const ALIGNMENT: usize = 4096;
 
 /// Writes all of `bytes` from `offset` on, the whole pages of it past the system's cache where file
 /// system and alignment allow that: what will not be read soon needs no room there, and getting that
 /// room can take longer than the disk does. No other thread may write through this `file`.
-pub fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -82,7 +82,7 @@ pub fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()
 
 /// Lets the system begin to bring to the disk what was written at this place, so that an fsync later
 /// has less to wait for. A hint: what is durable is for the fsync to say.
-pub fn begin_writeback(file: &File, offset: u64, len: u64) {
+pub(crate) fn begin_writeback(file: &File, offset: u64, len: u64) {
     // What is advised not to stay is written; it does stay as long as that is under way.
     #[cfg(target_os = "linux")]
     if let Some(len) = std::num::NonZeroU64::new(len) {

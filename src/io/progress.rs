@@ -24,12 +24,12 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static WAITING_FOR_INPUT: AtomicBool = AtomicBool::new(false);
 
 /// Requests all long operations of this process to stop at the next safe point (Ctrl-C).
-pub fn interrupt() {
+pub(crate) fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
 }
 
 /// Returns true if the user asked to stop.
-pub fn is_interrupted() -> bool {
+pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
@@ -38,13 +38,13 @@ static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
 static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets the callback of [`report_wait`]. Only the first call has an effect.
-pub fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
     // A second one says the same.
     let _ = ON_WAIT.set(Box::new(tell));
 }
 
 /// Reports, once per process, that it waits for a lock of another process.
-pub fn report_wait() {
+pub(crate) fn report_wait() {
     if let Some(tell) = ON_WAIT.get()
         && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
     {
@@ -54,7 +54,7 @@ pub fn report_wait() {
 
 /// Runs `read`, which may block on user input. Ctrl-C ends the process at once during the call: no
 /// operation is under way, and the read would not return on a signal.
-pub fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
+pub(crate) fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
     WAITING_FOR_INPUT.store(true, Ordering::SeqCst);
     let result = read();
     WAITING_FOR_INPUT.store(false, Ordering::SeqCst);
@@ -63,6 +63,6 @@ pub fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
 
 /// Returns true if Ctrl-C should end the process at once: it waits for input, or this is the second
 /// Ctrl-C.
-pub fn ends_at_once() -> bool {
+pub(crate) fn ends_at_once() -> bool {
     WAITING_FOR_INPUT.load(Ordering::SeqCst) || is_interrupted()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 /// Formats a count with its noun: "1 file", "2 files", "0 entries".
-pub fn pluralize<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+pub(crate) fn pluralize<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     if count == N::from(1) {
         return format!("{count} {noun}");
     }

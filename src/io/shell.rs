@@ -1,7 +1,7 @@
 //! Words as a shell of Unix takes them, for commands that people copy.
 
 /// `word` so that a shell takes it as one word that means nothing else.
-pub fn word(word: &str) -> String {
+pub(crate) fn word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()

@@ -17,7 +17,7 @@ const READ_AHEAD_BYTES: usize = 16 << 10;
 
 /// Collects records in any order.
 #[derive(Debug, Default)]
-pub struct Sorter {
+pub(crate) struct Sorter {
     bytes: Vec<u8>,
     /// Start and end of each record in `bytes`.
     records: Vec<(u32, u32)>,
@@ -38,7 +38,7 @@ impl Sorter {
     ///
     /// # Errors
     /// The temp file cannot be written.
-    pub fn push(&mut self, record: &[u8]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, record: &[u8]) -> io::Result<()> {
         let limit = self.held.unwrap_or(MAX_BYTES_IN_MEMORY);
         let size = self.bytes.len() + self.records.len() * size_of::<(u32, u32)>();
         if !self.records.is_empty() && size + record.len() > limit {
@@ -91,7 +91,7 @@ impl Sorter {
     ///
     /// # Errors
     /// The temp file cannot be written or read.
-    pub fn finish(mut self) -> io::Result<SortedRecords> {
+    pub(crate) fn finish(mut self) -> io::Result<SortedRecords> {
         self.sort();
         if self.runs.is_some() && !self.records.is_empty() {
             self.write_run()?;
@@ -127,7 +127,7 @@ impl Sorter {
 
 /// An iterator over the sorted records.
 #[derive(Debug)]
-pub struct SortedRecords {
+pub(crate) struct SortedRecords {
     held: Sorter,
     next: usize,
     file: Option<File>,
@@ -139,7 +139,7 @@ impl SortedRecords {
     ///
     /// # Errors
     /// The temp file cannot be read.
-    pub fn next_record(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn next_record(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(file) = &self.file else {
             let place = self.held.records.get(self.next);
             self.next += 1;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Bytes that an ordinary user may still write on the disk that holds `path`; `None` where the
 /// system does not say.
-pub fn free_bytes(path: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let stat = rustix::fs::statvfs(path).ok()?;
@@ -20,7 +20,7 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 
 /// Bytes of a file that take room on its disk: without its holes, and where its disk compresses, what is
 /// left. Never more than its size.
-pub fn stored_bytes(meta: &Metadata) -> u64 {
+pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -35,7 +35,7 @@ pub fn stored_bytes(meta: &Metadata) -> u64 {
 
 /// The network file system that `path` is on; `None` for a local disk, or if the system does not
 /// report it.
-pub fn network_kind(path: &Path) -> Option<&'static str> {
+pub(crate) fn network_kind(path: &Path) -> Option<&'static str> {
     #[cfg(target_os = "linux")]
     {
         #[allow(
@@ -62,7 +62,7 @@ pub fn network_kind(path: &Path) -> Option<&'static str> {
 }
 
 /// Returns true if `folder` is on an overlay file system.
-pub fn has_layers(folder: &Path) -> bool {
+pub(crate) fn has_layers(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
         /// From the kernel's `magic.h`.
@@ -79,7 +79,7 @@ pub fn has_layers(folder: &Path) -> bool {
 
 /// Returns the id of the file system of an existing path; `None` where the system reports none. The id
 /// is valid until the next restart.
-pub fn disk_of(path: &Path) -> Option<u64> {
+pub(crate) fn disk_of(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -93,7 +93,7 @@ pub fn disk_of(path: &Path) -> Option<u64> {
 }
 
 /// Returns true if two existing paths are on one file system.
-pub fn same_file_system(a: &Path, b: &Path) -> bool {
+pub(crate) fn same_file_system(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
     {
         matches!((disk_of(a), disk_of(b)), (Some(a), Some(b)) if a == b)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const STAGING_PREFIX: &str = "staging-";
 
 /// Returns true if `name` is that of a staging folder.
-pub fn is_staging_name(name: &OsStr) -> bool {
+pub(crate) fn is_staging_name(name: &OsStr) -> bool {
     name.as_encoded_bytes()
         .starts_with(STAGING_PREFIX.as_bytes())
 }
@@ -28,7 +28,7 @@ pub struct Staging {
 
 impl Staging {
     /// A new folder inside `parent`, which is created where it is missing.
-    pub fn inside(parent: &Path) -> Result<Self, IoError> {
+    pub(crate) fn inside(parent: &Path) -> Result<Self, IoError> {
         atomic::create_private_folder(parent)?;
         // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
         // taken.
@@ -55,7 +55,7 @@ impl Staging {
     }
 
     /// A path in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }
@@ -69,7 +69,7 @@ impl Drop for Staging {
 }
 
 /// The staging folders in `parent` whose process is gone.
-pub fn stale(parent: &Path) -> Vec<PathBuf> {
+pub(crate) fn stale(parent: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();
     };
@@ -83,7 +83,7 @@ pub fn stale(parent: &Path) -> Vec<PathBuf> {
 
 /// Removes the staging folders in `parent` whose process is gone. Returns the errors of those that
 /// could not be removed.
-pub fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
+pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
     if stale(parent).is_empty() {
         return Vec::new();
     }

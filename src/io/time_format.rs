@@ -7,7 +7,7 @@ use chrono::{Duration, NaiveDate, NaiveTime, Weekday};
 
 /// The day that a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Day {
+pub(crate) enum Day {
     /// A date, often without its year. It may not exist (31 June).
     Date {
         /// The year, if it was written.
@@ -23,7 +23,7 @@ pub enum Day {
 
 /// A parsed time: a day, a time of day, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WallTime {
+pub(crate) struct WallTime {
     /// The day, if it was written.
     pub day: Option<Day>,
     /// The time of day, if it was written.
@@ -31,7 +31,7 @@ pub struct WallTime {
 }
 
 /// Reads a time; `None` where any part of the text is not understood.
-pub fn parse(text: &str) -> Option<WallTime> {
+pub(crate) fn parse(text: &str) -> Option<WallTime> {
     let lower = text.to_lowercase();
     let mut words = lower
         .split(|c: char| c.is_whitespace() || c == ',')
@@ -83,7 +83,7 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
 }
 
 /// "3d 4h", "90m", "1w", "2.5 hours"; `None` for anything else, and for more than ten years.
-pub fn parse_span(text: &str) -> Option<Duration> {
+pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     let lower = text.trim().to_lowercase();
     let mut rest = lower.as_str();
     let mut seconds = 0.0_f64;
@@ -116,7 +116,7 @@ pub fn parse_span(text: &str) -> Option<Duration> {
 }
 
 /// The number of a month: "nov", "November".
-pub fn month(text: &str) -> Option<u32> {
+pub(crate) fn month(text: &str) -> Option<u32> {
     const MONTHS: [&str; 12] = [
         "january",
         "february",
@@ -139,13 +139,13 @@ pub fn month(text: &str) -> Option<u32> {
 }
 
 /// A day of the week: "tue", "Tuesday".
-pub fn weekday(text: &str) -> Option<Weekday> {
+pub(crate) fn weekday(text: &str) -> Option<Weekday> {
     let name = text.trim_end_matches('.');
     (name.len() >= 3).then(|| name.parse().ok()).flatten()
 }
 
 /// The date of a year, month and day, if there is one.
-pub fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
+pub(crate) fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year, month, day)
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
 
 /// The names in a folder, in their order, and what each is; links are not followed.
-pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
+pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     let mut names = Vec::new();
     for entry in long_path::with(folder, |folder| fs::read_dir(folder))? {
         let entry = entry?;
@@ -23,7 +23,7 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
 
 /// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
 /// above it.
-pub fn remove_empty_folders(folder: &Path) {
+pub(crate) fn remove_empty_folders(folder: &Path) {
     let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
     if is_hollow {
         for (name, _) in list(folder).unwrap_or_default() {
@@ -39,7 +39,7 @@ pub fn remove_empty_folders(folder: &Path) {
     clippy::disallowed_methods,
     reason = "the one place that removes whole folders"
 )]
-pub fn remove(path: &Path) -> Result<(), IoError> {
+pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     let result = match long_path::with(path, |path| fs::symlink_metadata(path)) {
         Ok(meta) if meta.is_dir() => match long_path::with(path, |path| fs::remove_dir_all(path)) {
             // Folders that may not be written to; more levels than files may be open.
@@ -87,7 +87,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
 
 /// Copies `from` and everything in it to `to`. Folders and links are created anew; files are
 /// hard-linked, or copied if that is impossible.
-pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
+pub(crate) fn share(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = long_path::with(from, Path::symlink_metadata).at("look at", from)?;
     if !meta.is_dir() {
         return share_file(from, &meta, to);
@@ -101,7 +101,7 @@ pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
 
 /// Restricts `path` and everything in it to its owner. No effect on systems without file modes.
 #[cfg_attr(not(unix), allow(unused_variables, reason = "there are no modes"))]
-pub fn close_to_others(path: &Path) -> Result<(), IoError> {
+pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -122,7 +122,7 @@ pub fn close_to_others(path: &Path) -> Result<(), IoError> {
 }
 
 /// Like [`share`], for anything but a folder.
-pub fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
+pub(crate) fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
     if meta.is_symlink() {
         let target = long_path::with(from, |from| fs::read_link(from)).at("read", from)?;
         return make_link(&target, to);
@@ -149,7 +149,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 }
 
 /// A new link with this text.
-pub fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
+pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         let make = |path: &Path| std::os::unix::fs::symlink(target, path);
@@ -165,7 +165,7 @@ pub fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
 const FEW_ENTRIES: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
-pub fn sync(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
     #[cfg(target_os = "linux")]
     {
         // For a few files not the whole file system: that waits for what other programs have
@@ -245,13 +245,13 @@ fn walk_below(
 
 /// Returns true if the absolute path `path` is `folder` or below it, after resolving links. Neither
 /// need exist.
-pub fn lies_in(path: &Path, folder: &Path) -> bool {
+pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
     real(path).starts_with(real(folder))
 }
 
 /// The absolute path without links, also where a link leads to nothing for now: a disk that is not
 /// mounted is the same place as it is later.
-pub fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     const LINKS: u32 = 40;
     follow(path, LINKS)
 }

@@ -64,11 +64,6 @@ impl LogLocation {
         atomic::create_private_folder(&self.folder)
     }
 
-    /// Returns the folder of the log files.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Returns the path of a log file.
     pub fn path(&self, name: LogName) -> PathBuf {
         let number = match name.number {

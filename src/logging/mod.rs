@@ -8,7 +8,7 @@
 mod file;
 mod layer;
 mod line;
-pub mod retention;
+pub(crate) mod retention;
 mod settings;
 mod severity;
 mod writer;
@@ -17,7 +17,7 @@ pub use file::{FOLDER, LogLocation, LogName};
 pub use line::LogFormat;
 pub use settings::{LogArchiving, LogContext, LogSettings};
 pub use severity::Severity;
-pub use writer::LogWriter;
+pub(crate) use writer::LogWriter;
 
 use self::layer::LogLayer;
 use crate::io::lock::FileLock;
@@ -37,7 +37,7 @@ impl Log {
     /// Writes all later events of this process to the log.
     ///
     /// Works once in a process. Returns `false` for a second log, which receives no events.
-    pub fn install(self) -> (LogHandle, bool) {
+    pub(crate) fn install(self) -> (LogHandle, bool) {
         let subscriber = tracing_subscriber::registry().with(self.layer);
         let is_first = tracing::subscriber::set_global_default(subscriber).is_ok();
         (LogHandle(self.writer), is_first)

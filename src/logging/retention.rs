@@ -16,7 +16,7 @@ use zip::write::SimpleFileOptions;
 
 /// A planned action on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetentionAction {
+pub(crate) enum RetentionAction {
     /// Compress it into a zip file, and remove the plain file.
     Compress(LogName),
     /// Remove it, because it is older than `retention_days`.
@@ -25,7 +25,7 @@ pub enum RetentionAction {
 
 /// Plans the actions on old logs. The log that is written today stays. A `retention_days` of 0 removes
 /// none.
-pub fn plan(
+pub(crate) fn plan(
     logs: &[LogName],
     today: NaiveDate,
     retention_days: u32,
@@ -54,7 +54,7 @@ pub fn plan(
 }
 
 /// Runs the planned actions. Returns the errors, with their paths.
-pub fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
+pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
     let results = actions.iter().map(|action| match action {
         RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
         RetentionAction::Compress(log) => pack(*log, location),

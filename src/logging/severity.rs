@@ -18,7 +18,7 @@ pub enum Severity {
 
 impl Severity {
     /// Returns the name in a log line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
             Self::Info => "INFO",

@@ -15,7 +15,7 @@ pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes lines to the log of the day.
 #[derive(Debug)]
-pub struct LogWriter {
+pub(crate) struct LogWriter {
     location: LogLocation,
     max_bytes: u64,
     /// The first error. The mutex is held while a line is written.

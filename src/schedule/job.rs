@@ -23,10 +23,10 @@ pub enum JobKind {
 
 impl JobKind {
     /// The kinds of jobs in the order of output.
-    pub const ALL: [Self; 3] = [Self::Sync, Self::Backup, Self::Status];
+    pub(crate) const ALL: [Self; 3] = [Self::Sync, Self::Backup, Self::Status];
 
     /// Returns the name on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
             Self::Backup => "backup",

@@ -8,13 +8,13 @@ mod error;
 mod format;
 mod installation;
 mod job;
-pub mod launchd;
+pub(crate) mod launchd;
 mod scheduler;
 pub mod systemd;
-pub mod windows;
+pub(crate) mod windows;
 mod xml;
 
-pub use error::ScheduleError;
+pub(crate) use error::ScheduleError;
 pub use format::{JobFile, disable_commands, enable_commands, paths, render};
 pub use installation::{
     FileAction, InstalledJob, PlannedJobFile, apply, find, plan_install, plan_remove,

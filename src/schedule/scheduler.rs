@@ -16,7 +16,7 @@ pub enum Scheduler {
 
 impl Scheduler {
     /// Returns the scheduler of the system that this program was built for.
-    pub fn of_this_build() -> Self {
+    pub(crate) fn of_this_build() -> Self {
         if cfg!(windows) {
             Self::Windows
         } else if cfg!(target_os = "macos") {
@@ -27,7 +27,7 @@ impl Scheduler {
     }
 
     /// Returns the name of one of its jobs, for messages.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd user timer",
             Self::Launchd => "launchd agent",

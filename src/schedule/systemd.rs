@@ -142,7 +142,7 @@ pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
 }
 
 /// Returns the command that prints the next run of the timer as JSON.
-pub fn next_run_query(job: JobKind) -> Vec<String> {
+pub(crate) fn next_run_query(job: JobKind) -> Vec<String> {
     let timer = unit(job, "timer");
     let words = [
         "systemctl",

@@ -45,7 +45,7 @@ pub struct ShutdownReport {
 
 impl ShutdownRequest<'_> {
     /// Finds the processes that use the home now.
-    pub fn scan(&self) -> HomeUsage {
+    pub(crate) fn scan(&self) -> HomeUsage {
         process::inspect_home(self.home, self.outside, &self.settings.names)
     }
 }

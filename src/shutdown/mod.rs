@@ -78,7 +78,7 @@ impl Default for ShutdownSettings {
 
 /// An operating system family, as far as ending Codex differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetOs {
+pub(crate) enum TargetOs {
     /// Any version of Windows.
     Windows,
     /// Any version of macOS.
@@ -89,7 +89,7 @@ pub enum TargetOs {
 
 impl TargetOs {
     /// The system that this program was built for.
-    pub fn of_this_build() -> Self {
+    pub(crate) fn of_this_build() -> Self {
         if cfg!(windows) {
             Self::Windows
         } else if cfg!(target_os = "macos") {
@@ -101,7 +101,7 @@ impl TargetOs {
 }
 
 /// The default list of Codex background programs that are never ended.
-pub fn default_background_names(system: TargetOs) -> Vec<String> {
+pub(crate) fn default_background_names(system: TargetOs) -> Vec<String> {
     match system {
         TargetOs::Windows => vec!["codex-windows-sandbox".into()],
         TargetOs::Macos | TargetOs::Linux => Vec::new(),
@@ -123,7 +123,11 @@ pub enum ConfirmationRequest {
 }
 
 /// Returns true if the user has to consent before Codex is ended.
-pub fn must_ask(settings: &ShutdownSettings, wish: ConfirmationRequest, system: TargetOs) -> bool {
+pub(crate) fn must_ask(
+    settings: &ShutdownSettings,
+    wish: ConfirmationRequest,
+    system: TargetOs,
+) -> bool {
     match wish {
         ConfirmationRequest::Ask => true,
         ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
@@ -186,7 +190,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// The hint for the user. No flag overrides a refusal.
-    pub fn remedy(self) -> &'static str {
+    pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Background => "wait for it to end, or end Codex yourself",
             Self::InsideCodex => "run the command in a separate terminal",
@@ -201,7 +205,7 @@ impl RefusalReason {
 }
 
 /// Plans the action for the processes that use the home. Pure.
-pub fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
+pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
     if seen.is_unused() {
         return ShutdownPlan::Nothing;
     }
@@ -291,7 +295,7 @@ fn refused(reason: RefusalReason) -> &'static str {
 }
 
 /// Joins the processes into one line.
-pub fn named(processes: &[HomeProcess]) -> String {
+pub(crate) fn named(processes: &[HomeProcess]) -> String {
     let lines: Vec<_> = processes.iter().map(ToString::to_string).collect();
     lines.join(", ")
 }

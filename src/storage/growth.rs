@@ -9,7 +9,7 @@ const GROWTH_DAYS: i64 = 30;
 
 /// The measured growth of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Growth {
+pub(crate) struct Growth {
     /// The length of the period, at most 30 days.
     pub days: i64,
     /// The size of conversations that began in the period.

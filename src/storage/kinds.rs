@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The disk usage of one kind of file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KindUsage {
+pub(crate) struct KindUsage {
     /// The name of the kind, such as `rollouts` or `databases`.
     pub kind: &'static str,
     /// The size of its files.
@@ -23,7 +23,7 @@ pub struct KindUsage {
 
 /// Sums by kind, built up during the walk.
 #[derive(Debug, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     kinds: BTreeMap<&'static str, (u64, usize)>,
     databases: Vec<PathBuf>,
 }

@@ -9,9 +9,8 @@ mod report;
 mod rollout_usage;
 mod shares;
 
-pub use growth::Growth;
-pub use kinds::{KindUsage, Usage};
-pub use report::{LargeConversation, MAX_LARGEST, StorageReport, UsageShare};
+pub(crate) use kinds::Usage;
+pub(crate) use report::{StorageReport, UsageShare};
 
 use self::rollout_usage::RolloutUsage;
 use crate::codex::home::{HomeEntryKind, kind_of};
@@ -21,7 +20,7 @@ use walkdir::WalkDir;
 
 /// Measures `home`. `state` is its state database; if it cannot be read, the rollouts are read
 /// instead. Databases in the folder `databases` outside of the home are counted too.
-pub fn measure(
+pub(crate) fn measure(
     home: &Path,
     databases: Option<&Path>,
     state: Option<&Path>,

@@ -7,11 +7,11 @@ use serde::Serialize;
 use std::path::PathBuf;
 
 /// The number of largest conversations in a report.
-pub const MAX_LARGEST: usize = 10;
+pub(crate) const MAX_LARGEST: usize = 10;
 
 /// The disk usage of the conversations of a project, a month or an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct UsageShare {
+pub(crate) struct UsageShare {
     /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
     /// The size of its rollouts.
@@ -22,7 +22,7 @@ pub struct UsageShare {
 
 /// One of the largest conversations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LargeConversation {
+pub(crate) struct LargeConversation {
     /// The id in the name of its rollout, if any.
     pub id: Option<ConversationId>,
     /// The absolute path of its rollout.
@@ -39,7 +39,7 @@ pub struct LargeConversation {
 
 /// The disk usage of a home. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct StorageReport {
+pub(crate) struct StorageReport {
     /// The size of all files below the home.
     pub total_bytes: u64,
     /// The number of files.

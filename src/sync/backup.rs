@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use zip::write::SimpleFileOptions;
 
 /// Name of the list in a snapshot.
-pub const LIST_NAME: &str = ".codex-manager-snapshot.json";
+pub(crate) const LIST_NAME: &str = ".codex-manager-snapshot.json";
 /// Folder of the cloud folder's files in a snapshot.
 const CLOUD_FOLDER: &str = ".cloud";
 const LIST_SCHEMA: u64 = 1;
@@ -66,7 +66,7 @@ pub enum BackupError {
 
 /// The list in a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SnapshotList {
+pub(crate) struct SnapshotList {
     schema: u64,
     /// Position in the order of creation, because clocks jump. 0 for snapshots made before numbers existed.
     #[serde(default)]
@@ -77,7 +77,7 @@ pub struct SnapshotList {
 
 /// A file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotFile {
+pub(crate) struct SnapshotFile {
     /// True if it was a file of the cloud folder, false if one of the home.
     pub cloud: bool,
     /// Path relative to the root of its side.
@@ -90,7 +90,7 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Returns its path in the snapshot.
-    pub fn inside(&self) -> String {
+    pub(crate) fn inside(&self) -> String {
         if self.cloud {
             format!("{CLOUD_FOLDER}/{}", self.path)
         } else {
@@ -101,7 +101,7 @@ impl SnapshotFile {
 
 /// The result of making a snapshot.
 #[derive(Debug, Default)]
-pub struct SnapshotResult {
+pub(crate) struct SnapshotResult {
     /// Name of the snapshot; `None` if there was nothing to copy.
     pub name: Option<String>,
     /// Files that are not in the snapshot, each with the reason. They must not be overwritten.
@@ -112,7 +112,7 @@ pub struct SnapshotResult {
 ///
 /// # Errors
 /// The snapshot could not be written; it does not exist then.
-pub fn back_up_plan(
+pub(crate) fn back_up_plan(
     plan: &SyncPlan,
     config: &SyncConfig,
     now: DateTime<Utc>,
@@ -141,7 +141,7 @@ pub fn back_up_plan(
 ///
 /// # Errors
 /// The snapshot could not be completed; it does not exist then.
-pub fn back_up_files(
+pub(crate) fn back_up_files(
     config: &SyncConfig,
     mut files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
@@ -427,7 +427,7 @@ fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions 
 
 /// A snapshot in the backup folder.
 #[derive(Debug, Clone)]
-pub struct SyncSnapshot {
+pub(crate) struct SyncSnapshot {
     /// File name of the snapshot.
     pub name: String,
     /// Path of its folder or `.zip`.
@@ -438,13 +438,13 @@ pub struct SyncSnapshot {
 
 impl SyncSnapshot {
     /// Returns true if the snapshot is a `.zip`.
-    pub fn is_zip(&self) -> bool {
+    pub(crate) fn is_zip(&self) -> bool {
         self.name.to_lowercase().ends_with(".zip")
     }
 }
 
 /// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
-pub fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -481,7 +481,7 @@ pub fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
 ///
 /// # Errors
 /// The list is damaged or of a newer version. Its files cannot be guessed then.
-pub fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
+pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
         path: snapshot.path.clone(),
@@ -528,7 +528,7 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<Option<zip::ZipArchive
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
@@ -561,7 +561,7 @@ pub fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, I
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
     let not_copied = list_unfinished(folder, now)?.into_iter();
     Ok(not_copied.filter(|path| tree::remove(path).is_ok()).count())
 }
@@ -574,7 +574,7 @@ pub fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoErro
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub fn prune(
+pub(crate) fn prune(
     config: &SyncConfig,
     now: DateTime<Utc>,
     just_created: Option<&str>,

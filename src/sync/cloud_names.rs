@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 /// The class of a path in the cloud folder. Paths are relative, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloudName {
+pub(crate) enum CloudName {
     /// A file under its own name.
     Plain,
     /// A temporary or internal file of a client or an operating system.
@@ -28,7 +28,7 @@ pub enum CloudName {
 }
 
 /// Returns the class of a path.
-pub fn classify(path: &str) -> CloudName {
+pub(crate) fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if is_scratch(path) {
         return CloudName::Scratch;
@@ -86,7 +86,7 @@ const SYSTEM_NAMES: &[&str] = &[
 ];
 
 /// Returns true if the file, or a folder above it, belongs to a client or an operating system.
-pub fn is_scratch(path: &str) -> bool {
+pub(crate) fn is_scratch(path: &str) -> bool {
     path.split('/').any(is_scratch_name)
 }
 
@@ -119,7 +119,7 @@ fn is_scratch_name(name: &str) -> bool {
 
 /// Returns true if a scratch name is certainly not the user's: names that systems and clients create in any
 /// folder, and the companions that macOS creates on disks without extended attributes.
-pub fn is_junk(path: &Path) -> bool {
+pub(crate) fn is_junk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some(real) = name.strip_prefix("._") {
         return path.with_file_name(real).exists();
@@ -200,7 +200,7 @@ fn lines_file(name: &str) -> Option<&'static str> {
 /// Returns the path that a weakly marked name may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
 /// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
 /// files like that too, so this alone decides nothing.
-pub fn maybe_copy_of(path: &str) -> Option<String> {
+pub(crate) fn maybe_copy_of(path: &str) -> Option<String> {
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
     let (stem, end) = match path[name_at..].rfind('.') {
         Some(dot) if dot > 0 => path.split_at(name_at + dot),

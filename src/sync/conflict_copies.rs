@@ -23,7 +23,7 @@ const STEM_BYTES: usize = 120;
 
 /// A conflict copy, on one side or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConflictCopy {
+pub(crate) struct ConflictCopy {
     /// File name, the same on both sides.
     pub name: String,
     /// Size and mtime of the local file, if there is one.
@@ -36,32 +36,32 @@ pub struct ConflictCopy {
 
 impl ConflictCopy {
     /// Returns the [`conversation_label`] of its conversation.
-    pub fn conversation(&self) -> &str {
+    pub(crate) fn conversation(&self) -> &str {
         parse(&self.name).map_or("", |(conversation, _)| conversation)
     }
 
     /// Returns the first 16 hex digits of its digest, which distinguish it from other versions of the
     /// conversation.
-    pub fn digest_prefix(&self) -> &str {
+    pub(crate) fn digest_prefix(&self) -> &str {
         parse(&self.name).map_or("", |(_, prefix)| prefix)
     }
 
     /// Returns the name of another version of the same conversation.
-    pub fn sibling_name(&self, digest: &Sha256Digest) -> String {
+    pub(crate) fn sibling_name(&self, digest: &Sha256Digest) -> String {
         format_name(self.conversation(), digest)
     }
 }
 
 /// All conflict copies of one replica.
 #[derive(Debug, Default)]
-pub struct ConflictCopies {
+pub(crate) struct ConflictCopies {
     /// Conflict copies by file name. The key is not the digest, because two conversations may have the same
     /// text.
     pub all: BTreeMap<String, ConflictCopy>,
 }
 
 /// Returns the folder of conflict copies on one side.
-pub fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
+pub(crate) fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
     match side {
         Side::Local => state.join(CONFLICT_COPIES_FOLDER),
         Side::Remote => manager_folder::conflict_copies(cloud),
@@ -69,12 +69,12 @@ pub fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
 }
 
 /// Returns the first 16 hex digits of a digest, as used in file names.
-pub fn digest_prefix(digest: &Sha256Digest) -> String {
+pub(crate) fn digest_prefix(digest: &Sha256Digest) -> String {
     digest.to_string()[..DIGEST_PREFIX_CHARS].to_owned()
 }
 
 /// Returns the file name of a version of the conversation with this key.
-pub fn file_name(key: &str, digest: &Sha256Digest) -> String {
+pub(crate) fn file_name(key: &str, digest: &Sha256Digest) -> String {
     format_name(&conversation_label(key), digest)
 }
 
@@ -85,7 +85,7 @@ fn format_name(label: &str, digest: &Sha256Digest) -> String {
 /// Returns the part of the file name that identifies the conversation: the name of its file without `.jsonl`.
 /// If that has no id, a digest of its path is added, because files of the same name in two folders are two
 /// conversations.
-pub fn conversation_label(key: &str) -> String {
+pub(crate) fn conversation_label(key: &str) -> String {
     let file = rollouts::file_name(key);
     let stem = file.strip_suffix(".jsonl").unwrap_or(file);
     if rollouts::id(key).is_some() {
@@ -99,7 +99,7 @@ pub fn conversation_label(key: &str) -> String {
 }
 
 /// Returns true if this is the file name of a conflict copy.
-pub fn is_file_name(name: &str) -> bool {
+pub(crate) fn is_file_name(name: &str) -> bool {
     parse(name).is_some()
 }
 
@@ -116,7 +116,7 @@ fn parse(name: &str) -> Option<(&str, &str)> {
 
 impl ConflictCopies {
     /// Lists the conflict copies of both sides. Names that do not follow the grammar are skipped.
-    pub fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
+    pub(crate) fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
         let mut copies = Self::default();
         for side in [Side::Local, Side::Remote] {
             let folder = folder(side, state, cloud);

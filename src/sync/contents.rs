@@ -16,7 +16,7 @@ const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
 /// The text of a file; a compressed conversation is decompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileContents {
+pub(crate) struct FileContents {
     /// Length of the text in bytes.
     pub len: u64,
     /// SHA-256 of the text.
@@ -26,12 +26,12 @@ pub struct FileContents {
 }
 
 /// Reads the text of the file at `path`; `prefix` is the length of a prefix whose digest is computed as well.
-pub fn read(path: &Path, prefix: Option<u64>) -> io::Result<FileContents> {
+pub(crate) fn read(path: &Path, prefix: Option<u64>) -> io::Result<FileContents> {
     read_from(&mut *rollout::open_plain(path)?, prefix)
 }
 
 /// Reads a text from `reader`, without decompression.
-pub fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileContents> {
+pub(crate) fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileContents> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 * 1024];
     let mut len = 0;
@@ -65,7 +65,7 @@ pub fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileC
 }
 
 /// Returns the digest of the file's bytes, without decompression.
-pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
+pub(crate) fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     let mut file = file_open::open(path)?;
     Ok(read_from(&mut file, None)?.digest)
 }
@@ -74,7 +74,7 @@ pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
 ///
 /// A crash, and clients that allocate space first, leave zeros at the end. An incomplete file of lines ends
 /// within a line; an incomplete compressed file cannot be decompressed.
-pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
+pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
@@ -109,7 +109,7 @@ pub fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static st
 }
 
 /// Returns true if the last byte of the file is a newline.
-pub fn ends_with_newline(path: &Path) -> io::Result<bool> {
+pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
     let file = file_open::open(path)?;
     let mut last = [0];
     let size = file.metadata()?.len();
@@ -123,7 +123,7 @@ pub fn ends_with_newline(path: &Path) -> io::Result<bool> {
 /// after its text. Compressed and binary files may end in zeros.
 ///
 /// With `thorough`, a file of lines is searched completely, because no line contains a zero.
-pub fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
+pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
@@ -168,7 +168,7 @@ fn contains_zero(file: &mut File) -> io::Result<bool> {
 /// Returns why a file other than one of lines looks truncated; `None` if it looks complete. Used if no
 /// machine attests any file. Only texts show it: a hole, a partial character, a line that ends at a block
 /// boundary, or an unterminated JSON or TOML value.
-pub fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
+pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -243,7 +243,7 @@ fn is_zstd(head: [u8; 4]) -> bool {
 }
 
 /// Returns true if the file is not compressed, so that its text is its bytes.
-pub fn is_uncompressed(file: &File) -> io::Result<bool> {
+pub(crate) fn is_uncompressed(file: &File) -> io::Result<bool> {
     let mut head = [0; 4];
     match position::read_exact_at(file, &mut head, 0) {
         Ok(()) => Ok(!is_zstd(head)),

@@ -10,7 +10,7 @@ use crate::codex::rollout::Relation;
 
 /// The kind of a file, as far as it affects the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
+pub(crate) enum FileKind {
     /// A conversation, which Codex only appends to.
     Rollout,
     /// A file whose lines can be merged.
@@ -21,7 +21,7 @@ pub enum FileKind {
 
 /// The state of a file on one side, compared with the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// The file does not exist on this side.
     Absent,
     /// The file equals the version of the last sync.
@@ -34,7 +34,7 @@ pub enum Presence {
 
 /// The side with the later mtime, by more than the configured tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewerSide {
+pub(crate) enum NewerSide {
     /// The local file is newer.
     Local,
     /// The remote file is newer.
@@ -45,7 +45,7 @@ pub enum NewerSide {
 
 /// The input of a decision about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileFacts {
+pub(crate) struct FileFacts {
     /// Selects the rules for conversations, lines or other files.
     pub kind: FileKind,
     /// The local file compared with the last sync.
@@ -64,7 +64,7 @@ pub struct FileFacts {
 
 /// The action for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileDecision {
+pub(crate) enum FileDecision {
     /// Does nothing, because both sides equal the last sync.
     Nothing,
     /// Removes the file from the state, because neither side has it any more.
@@ -89,7 +89,7 @@ pub enum FileDecision {
 
 /// The reason for copying one version over the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyReason {
+pub(crate) enum CopyReason {
     /// Only this side has the file.
     OnlyOneSide,
     /// The other side lost the file, and absent is not deleted.
@@ -110,7 +110,7 @@ pub enum CopyReason {
 
 impl CopyReason {
     /// Returns the reason as printed, for a copy from `source`.
-    pub fn text(self, source: Side) -> &'static str {
+    pub(crate) fn text(self, source: Side) -> &'static str {
         let is_local = source == Side::Local;
         let choose = |local, cloud| if is_local { local } else { cloud };
         match self {
@@ -138,7 +138,7 @@ impl CopyReason {
 }
 
 /// Returns the action for a file; docs/sync.md has the table that this function implements.
-pub fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
+pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
     match (facts.local, facts.remote) {

@@ -17,12 +17,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Returns the path of this machine's manifest.
-pub fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
+pub(crate) fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
     manifest::path_of(&config.cloud, &config.machine_id, &state.own.writer)
 }
 
 /// Reads the manifests of the other machines.
-pub fn read_remote_manifests(
+pub(crate) fn read_remote_manifests(
     config: &SyncConfig,
     state: &SyncState,
 ) -> Result<RemoteManifests, IoError> {
@@ -31,7 +31,7 @@ pub fn read_remote_manifests(
 }
 
 /// Returns true if any other machine has ever written a manifest, complete or not.
-pub fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
+pub(crate) fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
     let own = own_manifest_path(config, state);
     let end = |path: &PathBuf| manifest::end_digest(path).ok().flatten();
     let is_former = |path: &PathBuf| end(path).is_some_and(|end| state.own.former.contains(&end));
@@ -43,7 +43,7 @@ pub fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
 ///
 /// An incomplete manifest is this machine's own if its remainder lists nothing new: a power cut or the cloud
 /// client tore it, and the next run overwrites it. Otherwise the client is still delivering foreign content.
-pub fn rename_if_cloned(
+pub(crate) fn rename_if_cloned(
     state: &mut SyncState,
     config: &SyncConfig,
     replica: &Replica,
@@ -85,7 +85,7 @@ pub fn rename_if_cloned(
 }
 
 /// Returns true if this machine's manifest is torn, so that the next run writes it again.
-pub fn is_own_manifest_torn(
+pub(crate) fn is_own_manifest_torn(
     state: &SyncState,
     config: &SyncConfig,
     replica: &Replica,
@@ -122,7 +122,7 @@ fn is_own_remainder(
 
 /// Encodes the next manifest of this machine and records its digest in the state. Write it only after the
 /// state is durable.
-pub fn encode_next_manifest(
+pub(crate) fn encode_next_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,
     config: &SyncConfig,
@@ -135,7 +135,7 @@ pub fn encode_next_manifest(
 
 /// Publishes this machine's manifest outside of a run. If another machine has written it, this leaves it to
 /// the next run, which reports that.
-pub fn publish_manifest(
+pub(crate) fn publish_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,
     config: &SyncConfig,

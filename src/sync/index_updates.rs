@@ -21,7 +21,7 @@ use std::path::Path;
 
 /// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
-pub enum IndexUpdateError {
+pub(crate) enum IndexUpdateError {
     /// Writing Codex's database failed.
     #[error("the files are in place, but Codex's index could not be updated")]
     Database(#[from] DatabaseError),
@@ -61,7 +61,7 @@ pub struct IndexUpdate {
 impl IndexUpdate {
     /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
     /// files.
-    pub fn of(path: &str, change: ContentChange) -> Option<Self> {
+    pub(crate) fn of(path: &str, change: ContentChange) -> Option<Self> {
         Some(Self {
             id: rollouts::id(&rollouts::key(path)?)?,
             path: path.to_owned(),
@@ -72,7 +72,7 @@ impl IndexUpdate {
 }
 
 /// Updates Codex's lists of conversations.
-pub trait IndexUpdater {
+pub(crate) trait IndexUpdater {
     /// Updates the lists while Codex does not run. `updates` may contain files that a killed run never wrote;
     /// those are skipped. `named` are the ids of conversations whose names came from another machine. Returns
     /// notes for the user.
@@ -89,7 +89,7 @@ pub trait IndexUpdater {
 
 /// The databases of the installed Codex.
 #[derive(Debug)]
-pub struct CodexIndex<'a> {
+pub(crate) struct CodexIndex<'a> {
     /// Environment that determines where the databases are.
     pub env: &'a Environment,
     /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.

@@ -23,7 +23,7 @@ enum LedgerLine {
 
 /// The ledger of one replica, open for appending.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     file: std::fs::File,
     path: PathBuf,
     /// Encoded lines that are not written yet.
@@ -33,7 +33,7 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger in the folder of a state, which must exist. Ends a torn last line, so that the next
     /// line is not lost with it.
-    pub fn open(folder: &Path) -> Result<Self, IoError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, IoError> {
         let path = folder.join(LEDGER_FILE);
         let mut options = std::fs::OpenOptions::new();
         options.read(true).append(true).create(true);
@@ -54,13 +54,17 @@ impl Ledger {
     }
 
     /// Adds a version that is about to be put into the cloud folder. Durable after [`Ledger::sync`].
-    pub fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+    pub(crate) fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
         self.push(&LedgerLine::File(path.to_owned(), entry.clone()))
     }
 
     /// Adds a remote version that is about to be put into the home. If the run is killed before the state
     /// records it, the local file still does not count as a local edit. Durable after [`Ledger::sync`].
-    pub fn record_download(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+    pub(crate) fn record_download(
+        &mut self,
+        path: &str,
+        entry: &ManifestEntry,
+    ) -> Result<(), IoError> {
         self.push(&LedgerLine::Taken(path.to_owned(), entry.clone()))
     }
 
@@ -69,7 +73,7 @@ impl Ledger {
     }
 
     /// Writes and flushes the added lines to disk.
-    pub fn sync(&mut self) -> Result<(), IoError> {
+    pub(crate) fn sync(&mut self) -> Result<(), IoError> {
         if self.unwritten.is_empty() {
             return Ok(());
         }
@@ -79,7 +83,7 @@ impl Ledger {
     }
 
     /// Reads the ledger; a missing one is empty, and a torn line is ignored.
-    pub fn read(folder: &Path) -> Result<LedgerContents, IoError> {
+    pub(crate) fn read(folder: &Path) -> Result<LedgerContents, IoError> {
         let path = folder.join(LEDGER_FILE);
         let mut contents = LedgerContents::default();
         let bytes = match file_open::read(&path) {
@@ -103,7 +107,7 @@ impl Ledger {
 
     /// Rewrites the ledger with one line per path, after the state recorded the downloads; `earlier` as in
     /// [`LedgerContents`].
-    pub fn compact(
+    pub(crate) fn compact(
         folder: &Path,
         files: &BTreeMap<String, ManifestEntry>,
         earlier: &[(String, ManifestEntry)],
@@ -136,7 +140,7 @@ fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
 
 /// The parsed content of a ledger.
 #[derive(Debug, Default)]
-pub struct LedgerContents {
+pub(crate) struct LedgerContents {
     /// The version of each file that was recorded last, by path in the cloud folder.
     pub files: BTreeMap<String, ManifestEntry>,
     /// Versions recorded before the last one, oldest first. A version is recorded before it is written, so

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Returns true if the file at this relative path consists of lines that can be merged.
-pub fn is_mergeable(path: &str) -> bool {
+pub(crate) fn is_mergeable(path: &str) -> bool {
     matches!(path, "history.jsonl" | "session_index.jsonl")
 }
 
@@ -32,7 +32,7 @@ struct MergeLine {
 
 /// The result of a merge: where each line is.
 #[derive(Debug)]
-pub struct Merge {
+pub(crate) struct Merge {
     versions: Vec<PathBuf>,
     lines: Vec<MergeLine>,
     /// For each version, the digests of its lines in their order, and its size.
@@ -49,7 +49,7 @@ pub struct Merge {
 ///
 /// # Errors
 /// A version cannot be read.
-pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
+pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut all: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
     let mut version_orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ impl Merge {
     /// Returns the index of the first line for a home in which Codex limits the file to `max_bytes`. If the
     /// merge exceeds the limit, lines older than all lines of `version`, the one of that home, are left out.
     /// Lines of the home itself stay, because Codex drops the excess.
-    pub fn first_within(&self, max_bytes: u64, version: usize) -> usize {
+    pub(crate) fn first_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;
         }
@@ -98,12 +98,12 @@ impl Merge {
     }
 
     /// Returns the size in bytes of the lines from `first` on.
-    pub fn bytes_from(&self, first: usize) -> u64 {
+    pub(crate) fn bytes_from(&self, first: usize) -> u64 {
         self.lines[first..].iter().map(|line| line.len + 1).sum()
     }
 
     /// Returns true if `version` has exactly the bytes of the lines from `first` on.
-    pub fn matches_version(&self, first: usize, version: usize) -> bool {
+    pub(crate) fn matches_version(&self, first: usize, version: usize) -> bool {
         let (order, size) = &self.version_orders[version];
         let lines = &self.lines[first..];
         *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
@@ -113,7 +113,7 @@ impl Merge {
     ///
     /// # Errors
     /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
-    pub fn write(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
         let mut files = self
             .versions
             .iter()

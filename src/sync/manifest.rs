@@ -36,7 +36,7 @@ pub struct ManifestEntry {
 
 impl ManifestEntry {
     /// Returns the ancestry, with the implied one of a first version filled in.
-    pub fn history(&self) -> Ancestry {
+    pub(crate) fn history(&self) -> Ancestry {
         match &self.history {
             Some(history) => history.with_explicit_vector(&self.digest),
             None => Ancestry::first(&self.digest),
@@ -103,7 +103,7 @@ enum ManifestLine {
 }
 
 /// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
-pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = manager_folder::manifests(cloud);
     let entries = std::fs::read_dir(&folder);
     let entries = entries.into_iter().flatten().flatten();
@@ -115,18 +115,18 @@ pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Returns the path of the manifest with this file name.
-pub fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
+pub(crate) fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
     manager_folder::manifests(cloud).join(name)
 }
 
 /// Returns the path of a machine's manifest.
-pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
+pub(crate) fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     manager_folder::manifests(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
 /// The bytes of a manifest, ready to be written.
 #[derive(Debug)]
-pub struct EncodedManifest {
+pub(crate) struct EncodedManifest {
     bytes: Vec<u8>,
     /// The digest of all lines but the last, which holds it.
     pub end: Sha256Digest,
@@ -134,7 +134,7 @@ pub struct EncodedManifest {
 
 impl EncodedManifest {
     /// Writes the manifest durably, unless `path` already has these bytes. The cloud folder has to exist.
-    pub fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
+    pub(crate) fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
         let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
         if is_as_large && file_open::read(path).is_ok_and(|old| old == self.bytes) {
@@ -152,7 +152,7 @@ impl EncodedManifest {
 
 /// Returns true if the remainder of a torn manifest has no line that is in none of `manifests`. The last line
 /// may be cut; zeros are ignored.
-pub fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
+pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     let end = torn.iter().position(|byte| *byte == 0);
     let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
     let cut = left.next_back().unwrap_or_default();
@@ -165,7 +165,7 @@ pub fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
 ///
 /// # Errors
 /// The file does not exist or cannot be read.
-pub fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
+pub(crate) fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -183,7 +183,7 @@ pub fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
 }
 
 /// Encodes the manifest of a machine: the attested files, and the deletions and resolutions of its state.
-pub fn encode(
+pub(crate) fn encode(
     machine: &str,
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
@@ -300,13 +300,13 @@ fn is_readable_header(text: &[u8]) -> bool {
 
 /// Returns the key under which versions of a file are grouped: one for all forms and places of a
 /// conversation, and for all spellings of a name.
-pub fn key_of(path: &str) -> String {
+pub(crate) fn key_of(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
 /// Folds letter case and Unicode forms, which clients and file systems change. Two files whose names differ
 /// only in those share their entries; the digests tell them apart.
-pub fn fold_name(key: &str) -> String {
+pub(crate) fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()
     } else {
@@ -320,7 +320,7 @@ pub(super) fn is_manifest_name(name: &str) -> bool {
 }
 
 /// Returns the machine of a name `<machine>-<8 hex>.jsonl`.
-pub fn machine_name(name: &str) -> Option<&str> {
+pub(crate) fn machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);

@@ -29,7 +29,7 @@ struct RenamedConversation {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
     let (old, new) = (ThreadNameIndex::open(old)?, ThreadNameIndex::open(new)?);
     let mut ids = Vec::new();
     for id in new.ids() {
@@ -44,13 +44,13 @@ pub fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
 
 /// The pending updates of one replica. The caller holds the lock of its state.
 #[derive(Debug)]
-pub struct PendingIndexUpdates {
+pub(crate) struct PendingIndexUpdates {
     path: PathBuf,
 }
 
 impl PendingIndexUpdates {
     /// Returns the pending updates beside this state.
-    pub fn of(replica: &Replica) -> Self {
+    pub(crate) fn of(replica: &Replica) -> Self {
         Self {
             path: replica.folder.join(PENDING_FILE),
         }
@@ -60,7 +60,7 @@ impl PendingIndexUpdates {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
+    pub(crate) fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
         self.add(updates)
     }
 
@@ -68,7 +68,7 @@ impl PendingIndexUpdates {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
+    pub(crate) fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
         let lines: Vec<_> = ids
             .into_iter()
             .map(|named| RenamedConversation { named })
@@ -99,7 +99,7 @@ impl PendingIndexUpdates {
     ///
     /// # Errors
     /// The file exists but cannot be read.
-    pub fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
+    pub(crate) fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
         Ok(merge_updates(self.lines()?))
     }
 
@@ -107,7 +107,7 @@ impl PendingIndexUpdates {
     ///
     /// # Errors
     /// The file exists but cannot be read.
-    pub fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
+    pub(crate) fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
         let lines = self.lines()?.into_iter();
         Ok(lines.map(|line: RenamedConversation| line.named).collect())
     }
@@ -127,7 +127,7 @@ impl PendingIndexUpdates {
     ///
     /// # Errors
     /// The file cannot be removed; the index is then updated once more.
-    pub fn clear(&self) -> Result<(), IoError> {
+    pub(crate) fn clear(&self) -> Result<(), IoError> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
             _ => Ok(()),
@@ -136,7 +136,7 @@ impl PendingIndexUpdates {
 }
 
 /// Combines the updates of each conversation: its last path and the greatest change.
-pub fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
+pub(crate) fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<String, usize> = HashMap::new();
     for update in updates {

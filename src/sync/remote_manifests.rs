@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// Limits for reading manifests.
 #[derive(Debug, Clone, Copy)]
-pub struct ManifestLimits {
+pub(crate) struct ManifestLimits {
     /// Number of files in the folder of manifests.
     pub files: usize,
     /// Bytes of all manifests together.
@@ -33,7 +33,7 @@ pub struct ManifestLimits {
 
 /// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
 /// bytes, because no file is attested twice.
-pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
+pub(crate) const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
     files: 10_000,
     bytes: 1 << 30,
     lines: 4_000_000,
@@ -42,12 +42,12 @@ pub const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
 };
 
 /// Message for a manifest that is not downloaded.
-pub const NOT_DOWNLOADED: &str =
+pub(crate) const NOT_DOWNLOADED: &str =
     "the manifest of another machine is not downloaded; have the cloud client download it";
 
 /// The merged manifests of all other machines.
 #[derive(Debug, Default)]
-pub struct RemoteManifests {
+pub(crate) struct RemoteManifests {
     /// Versions that other machines list, by key.
     others: HashMap<String, Vec<ManifestEntry>>,
     /// Digests of the listed versions that are compressed: their size is not that of their text.
@@ -79,7 +79,7 @@ struct ManifestFile {
 impl RemoteManifests {
     /// Reads all manifests but `own`. `former` are the end digests of manifests that this machine wrote under
     /// other names.
-    pub fn read(
+    pub(crate) fn read(
         cloud: &Path,
         own: &Path,
         former: &[Sha256Digest],
@@ -150,28 +150,28 @@ impl RemoteManifests {
     }
 
     /// Returns the versions of a file that other machines list; `key` in any letter case and Unicode form.
-    pub fn entries(&self, key: &str) -> &[ManifestEntry] {
+    pub(crate) fn entries(&self, key: &str) -> &[ManifestEntry] {
         self.others.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
     /// Returns true if the listed version is compressed.
-    pub fn is_compressed(&self, version: &ManifestEntry) -> bool {
+    pub(crate) fn is_compressed(&self, version: &ManifestEntry) -> bool {
         self.compressed.contains(&version.digest)
     }
 
     /// Returns the key under which other machines list a file; `key` in any letter case and Unicode form.
-    pub fn listed_key(&self, key: &str) -> Option<&str> {
+    pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
         let found = self.others.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
     }
 
     /// Returns the keys of all files that other machines list.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.others.keys().map(String::as_str)
     }
 
     /// Returns the deletions of a file that other machines request and that no machine has cancelled.
-    pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+    pub(crate) fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
         asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
@@ -179,7 +179,7 @@ impl RemoteManifests {
 
 /// A version of a file, with the machine that lists it.
 #[derive(Debug, Clone)]
-pub struct ListedVersion {
+pub(crate) struct ListedVersion {
     /// Name of the machine, from the file name of its manifest.
     pub machine: String,
     /// Path in the cloud folder.
@@ -193,7 +193,7 @@ pub struct ListedVersion {
 ///
 /// # Errors
 /// The folder of manifests cannot be listed.
-pub fn listed_versions(
+pub(crate) fn listed_versions(
     cloud: &Path,
     own: &Path,
     former: &[Sha256Digest],
@@ -228,7 +228,7 @@ pub fn listed_versions(
 }
 
 /// Returns the names of other machines' manifests that are not downloaded. Opens no file.
-pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
     let (listed, _) = list_manifests(cloud, MANIFEST_LIMITS.files)?;
     let others = listed.into_iter().filter(|file| file.path != own);
     let others =
@@ -238,7 +238,7 @@ pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> 
 
 /// Reads this machine's own manifest at `own`, by key. A client may have restored an earlier one. Empty if
 /// the manifest is incomplete.
-pub fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
+pub(crate) fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
     let mut by_key: HashMap<String, Vec<ManifestEntry>> = HashMap::new();
     let mut remaining = MANIFEST_LIMITS;
     if let ManifestRead::Complete(manifest) = read_manifest(own, &mut remaining) {

@@ -73,17 +73,23 @@ impl Resolution {
 }
 
 /// Returns true if the version may be dropped, by all of these records.
-pub fn is_dropped<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
+pub(crate) fn is_dropped<'a>(
+    name: &str,
+    all: impl IntoIterator<Item = &'a BTreeSet<String>>,
+) -> bool {
     Resolution::of(name, all).is_dropped()
 }
 
 /// Returns true if there is a decision about the version in any of these records.
-pub fn is_known<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
+pub(crate) fn is_known<'a>(
+    name: &str,
+    all: impl IntoIterator<Item = &'a BTreeSet<String>>,
+) -> bool {
     Resolution::of(name, all) != Resolution::default()
 }
 
 /// Records that a version may be dropped; `others` are the records of other machines.
-pub fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &BTreeSet<String>) {
+pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &BTreeSet<String>) {
     let mut resolution = Resolution::of(name, [&*records, others]);
     if !resolution.is_dropped() {
         resolution.dropped = resolution.next();
@@ -93,7 +99,7 @@ pub fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &BTreeSet
 
 /// Brings a version back, so that decisions made without knowledge of this have no effect. Returns the
 /// records that were added.
-pub fn record_keep(
+pub(crate) fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,
     others: &BTreeSet<String>,
@@ -111,7 +117,7 @@ pub fn record_keep(
 
 /// Returns the records of other machines that are newer than `records`, for the versions in `records` and
 /// `names`. This machine publishes them too, in case the others are gone.
-pub fn newer_records<'a>(
+pub(crate) fn newer_records<'a>(
     records: &'a BTreeSet<String>,
     others: &BTreeSet<String>,
     names: impl IntoIterator<Item = &'a str>,
@@ -132,7 +138,7 @@ pub fn newer_records<'a>(
 }
 
 /// Adds a record; of each version the highest number of each kind stays.
-pub fn merge_record(record: &str, records: &mut BTreeSet<String>) {
+pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
     let name = name_of(record);
     let mut resolution = Resolution::of(name, [&*records]);
     resolution.take(&record[name.len()..]);

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 /// The version that the user keeps of a conversation with a conflict copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepChoice {
+pub(crate) enum KeepChoice {
     /// Keeps the conversation as it is and removes the conflict copy.
     Current,
     /// Makes the conflict copy the conversation; the former version goes to the backup.
@@ -37,7 +37,7 @@ pub enum KeepChoice {
 
 /// An error of applying a decision. The conflict copy stays.
 #[derive(Debug, thiserror::Error)]
-pub enum ConflictCopyError {
+pub(crate) enum ConflictCopyError {
     /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -65,7 +65,7 @@ pub enum ConflictCopyError {
 
 /// The result of a decision.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ResolvedCopy {
+pub(crate) struct ResolvedCopy {
     /// Path of the written conversation, relative to the home.
     pub written: Option<String>,
     /// Id of the conversation that was created, if any.
@@ -73,7 +73,7 @@ pub struct ResolvedCopy {
 }
 
 /// Returns the conversation that a conflict copy belongs to, relative to the home, if its file exists.
-pub fn conversation_of(
+pub(crate) fn conversation_of(
     conflict_copy: &ConflictCopy,
     config: &SyncConfig,
     state: &SyncState,
@@ -90,7 +90,7 @@ pub fn conversation_of(
 /// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync
 /// restore` puts it back there. Returns the name of the snapshot, or `None` if nothing is dropped. Ignores
 /// `backup.before_overwrite`, because no other copy of the version exists.
-pub fn back_up_dropped(
+pub(crate) fn back_up_dropped(
     name: &str,
     choice: KeepChoice,
     config: &SyncConfig,
@@ -164,7 +164,7 @@ fn default_path(conflict_copy: &ConflictCopy) -> String {
 
 /// Applies a decision locally; the next sync copies the result to the cloud folder. The caller holds the lock
 /// of the state, has made sure that the home is not in use, and has called [`back_up_dropped`].
-pub fn apply_choice(
+pub(crate) fn apply_choice(
     name: &str,
     choice: KeepChoice,
     config: &SyncConfig,

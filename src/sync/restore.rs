@@ -31,7 +31,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// An error of restoring a snapshot. Nothing was changed, except for [`SyncRestoreError::Stopped`].
 #[derive(Debug, thiserror::Error)]
-pub enum SyncRestoreError {
+pub(crate) enum SyncRestoreError {
     /// There is no such snapshot.
     #[error("no such snapshot: {}", .0.display())]
     None(PathBuf),
@@ -89,7 +89,7 @@ pub enum SyncRestoreError {
 
 /// The files that a restore would write.
 #[derive(Debug)]
-pub struct SyncRestorePlan {
+pub(crate) struct SyncRestorePlan {
     /// The snapshot to restore.
     pub snapshot: SyncSnapshot,
     /// The side to restore to.
@@ -103,7 +103,7 @@ pub struct SyncRestorePlan {
 /// Finds the snapshot and its files that belong to `target`. Without a target, it is the home if the snapshot
 /// has files of the home, else the cloud folder. A snapshot without files of the given side, or made by
 /// codexSync, is restored as a whole.
-pub fn plan(
+pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
     from: Option<&str>,
@@ -371,7 +371,7 @@ fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
 ///
 /// # Errors
 /// See [`SyncRestoreError`].
-pub fn apply(
+pub(crate) fn apply(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
     replica: &Replica,

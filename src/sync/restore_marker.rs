@@ -13,7 +13,7 @@ const MARKER_FILE: &str = "restored";
 
 /// The markers of one restore, in all states of the home.
 #[derive(Debug)]
-pub struct RestoreMarkers {
+pub(crate) struct RestoreMarkers {
     /// Markers that did not exist before.
     paths: Vec<PathBuf>,
     id: String,
@@ -24,7 +24,7 @@ impl RestoreMarkers {
     ///
     /// # Errors
     /// A marker cannot be written. Without it, a sync would treat what the archive lacks as deleted.
-    pub fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
+    pub(crate) fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
         let mut marks = Self {
             paths: Vec::new(),
             id: random_id(),
@@ -41,7 +41,7 @@ impl RestoreMarkers {
     }
 
     /// Removes the new markers, because nothing was exchanged. A marker of an earlier restore stays.
-    pub fn remove(self) {
+    pub(crate) fn remove(self) {
         for path in self.paths {
             let _ = remove_marker(&path, &self.id);
         }

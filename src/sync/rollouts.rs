@@ -19,7 +19,7 @@ const UUID_BYTES: usize = 36;
 const KEY_PREFIX: &str = "conversation:";
 
 /// Returns the `rollout-<time>-<uuid>` at the start of `name`, if it matches exactly.
-pub fn stem(name: &str) -> Option<&str> {
+pub(crate) fn stem(name: &str) -> Option<&str> {
     let stem = name.get(..STEM_BYTES)?;
     let time = stem.strip_prefix("rollout-")?.get(..19)?;
     let time_fits = time.bytes().enumerate().all(|(i, b)| match i {
@@ -36,7 +36,7 @@ pub fn stem(name: &str) -> Option<&str> {
 }
 
 /// Returns true if a relative path is below `sessions` or `archived_sessions`.
-pub fn is_below_sessions(path: &str) -> bool {
+pub(crate) fn is_below_sessions(path: &str) -> bool {
     [SESSIONS, ARCHIVED_SESSIONS].iter().any(|folder| {
         path.strip_prefix(folder)
             .is_some_and(|rest| rest.starts_with('/'))
@@ -47,7 +47,7 @@ pub fn is_below_sessions(path: &str) -> bool {
 ///
 /// If the name ends in an id, the key is the name without `.zst`, whichever folder it is in. Otherwise it is
 /// the path, because files of one name in two folders may be different conversations.
-pub fn key(path: &str) -> Option<String> {
+pub(crate) fn key(path: &str) -> Option<String> {
     if !is_below_sessions(path) {
         return None;
     }
@@ -60,40 +60,40 @@ pub fn key(path: &str) -> Option<String> {
 }
 
 /// Returns true if this is the key of a conversation.
-pub fn is_key(key: &str) -> bool {
+pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(KEY_PREFIX)
 }
 
 /// Returns the file name of a conversation, from its key.
-pub fn file_name(key: &str) -> &str {
+pub(crate) fn file_name(key: &str) -> &str {
     let path = key.strip_prefix(KEY_PREFIX).unwrap_or(key);
     path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Returns the id of a conversation, from its key.
-pub fn id(key: &str) -> Option<String> {
+pub(crate) fn id(key: &str) -> Option<String> {
     ConversationFile::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
 /// Returns the path of the containing folder, or an empty string.
-pub fn folder(path: &str) -> &str {
+pub(crate) fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Returns true if this is the path of an archived conversation.
-pub fn is_archived(path: &str) -> bool {
+pub(crate) fn is_archived(path: &str) -> bool {
     path.strip_prefix(ARCHIVED_SESSIONS)
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Returns the path of the same file name in another folder.
-pub fn in_folder(folder: &str, path: &str) -> String {
+pub(crate) fn in_folder(folder: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     format!("{folder}/{name}")
 }
 
 /// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`.
-pub fn date(path: &str) -> Option<String> {
+pub(crate) fn date(path: &str) -> Option<String> {
     let rest = path.strip_prefix("sessions/")?;
     let mut parts = rest.split('/');
     let (first, second, third) = (parts.next()?, parts.next(), parts.next());
@@ -114,7 +114,7 @@ pub fn date(path: &str) -> Option<String> {
 }
 
 /// Returns the id of the conversation that this rollout continues (`history_base`), if any.
-pub fn parent(path: &Path) -> Option<String> {
+pub(crate) fn parent(path: &Path) -> Option<String> {
     let meta = first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
     Some(base.get("thread_id")?.as_str()?.to_lowercase())
@@ -129,7 +129,7 @@ fn first_line(path: &Path) -> io::Result<Value> {
 
 /// Returns the id of the conversation that is created from a conflict copy. It follows from the content, so
 /// that two machines that decide the same create the same conversation. Its time is that of the original.
-pub fn derive_id(original: &str, contents: &Sha256Digest) -> String {
+pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");
     let variant = match digest.as_bytes()[3] % 4 {
@@ -150,7 +150,7 @@ pub fn derive_id(original: &str, contents: &Sha256Digest) -> String {
 ///
 /// # Errors
 /// The line is not the `session_meta` of `old`.
-pub fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
     const WRONG_ID: &str = "its first line does not have the id of this conversation";
     let id_of = |line: &[u8]| -> Option<String> {
         let meta: Value = serde_json::from_slice(line).ok()?;

@@ -32,10 +32,10 @@ pub struct Stat {
 
 impl Stat {
     /// Mtime that no file has; marks an unknown one.
-    pub const NEVER: i64 = i64::MIN;
+    pub(crate) const NEVER: i64 = i64::MIN;
 
     /// Returns size and mtime from existing metadata.
-    pub fn of(meta: &Metadata) -> Self {
+    pub(crate) fn of(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
             mtime_ns: mtime_ns(meta),
@@ -44,7 +44,7 @@ impl Stat {
 
     /// Returns size and mtime of the regular file at `path`, without following a link; `None` if there is
     /// none.
-    pub fn at(path: &Path) -> Result<Option<Self>, IoError> {
+    pub(crate) fn at(path: &Path) -> Result<Option<Self>, IoError> {
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
             Ok(_) => Ok(None),
@@ -77,7 +77,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 }
 
 /// Returns true if the file at `path` exists only as a placeholder.
-pub fn is_placeholder(path: &Path) -> bool {
+pub(crate) fn is_placeholder(path: &Path) -> bool {
     let meta = path.symlink_metadata();
     meta.as_ref().is_ok_and(is_dataless)
         || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
@@ -106,7 +106,7 @@ pub(super) fn is_dataless(meta: &Metadata) -> bool {
 
 /// A file that the scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedFile {
+pub(crate) struct ListedFile {
     /// Path relative to the root of the side, with `/`.
     pub path: String,
     /// Size and mtime at the time of the scan.
@@ -117,7 +117,7 @@ pub struct ListedFile {
 
 /// The result of scanning one side.
 #[derive(Debug, Default)]
-pub struct SideListing {
+pub(crate) struct SideListing {
     /// Files under their own names.
     pub files: Vec<ListedFile>,
     /// Conflict files that a cloud client created, each with the path of the file that it is a copy of.
@@ -139,11 +139,11 @@ pub struct SideListing {
 }
 
 /// Reason for a link that the scan does not follow.
-pub const NOT_FOLLOWED: &str = "a link is not followed";
+pub(crate) const NOT_FOLLOWED: &str = "a link is not followed";
 
 /// Lists one side. A missing root is an empty listing. A folder that cannot be read is an error, because its
 /// files must not count as absent.
-pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing, IoError> {
+pub(crate) fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing, IoError> {
     let mut walk = SideWalk {
         root,
         scope,

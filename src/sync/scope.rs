@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 ///
 /// `path` is relative to the Codex home, with `/`. Letter case is ignored, because on many disks `Auth.JSON`
 /// is auth.json.
-pub fn never_synced(path: &str) -> Option<&'static str> {
+pub(crate) fn never_synced(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
     if let Some(why) = secrets::refuse_by_name(&lower) {
@@ -57,7 +57,7 @@ pub fn never_synced(path: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// The reason why the entry is refused.
-pub fn normalize_root(entry: &str) -> Result<Option<String>, String> {
+pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
     let entry = entry.trim().replace('\\', "/");
     let mut parts = Vec::new();
     for part in Path::new(&entry).components() {
@@ -85,7 +85,7 @@ pub fn normalize_root(entry: &str) -> Result<Option<String>, String> {
 
 /// Names at the top of a home that may be links: their targets are synced and the links stay. Settings are
 /// not in the list, and entries that Codex does not know may link to anything.
-pub const LINKABLE_NAMES: &[&str] = &[
+pub(crate) const LINKABLE_NAMES: &[&str] = &[
     home::SESSIONS,
     home::ARCHIVED_SESSIONS,
     "session_index.jsonl",
@@ -100,14 +100,14 @@ pub const LINKABLE_NAMES: &[&str] = &[
 ];
 
 /// Returns true if sync follows a link at this path of a home.
-pub fn follows_link(path: &str, roots: &[String]) -> bool {
+pub(crate) fn follows_link(path: &str, roots: &[String]) -> bool {
     let named = || roots.iter().any(|root| root == path) && !runs_commands(path);
     !path.contains('/') && (LINKABLE_NAMES.contains(&path) || named())
 }
 
 /// Returns why the target of a link in the home `root` is not synced; `None` if it may be. Refused are
 /// targets that are never synced under their own name, or that contain the home.
-pub fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
+pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     let (root, real) = (root.canonicalize().ok()?, link.canonicalize().ok()?);
     if root.starts_with(&real) {
         return Some("a link to a folder that contains the Codex home is not followed");
@@ -124,13 +124,13 @@ pub fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
 }
 
 /// Returns true if one of the `roots` is `folder` or is inside it.
-pub fn contains_root(folder: &str, roots: &[String]) -> bool {
+pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
 /// Returns the entries of `include_roots` that exist, on either side or as a name of Codex, only in another
 /// letter case, each with a warning.
-pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
+pub(crate) fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
         if sides
@@ -168,7 +168,7 @@ pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
 
 /// The relation of a path to the scope of the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScopeMatch {
+pub(crate) enum ScopeMatch {
     /// The file is inside the roots and synced.
     Synced,
     /// A conversation outside the roots. It is synced if it is inside them on the other side or at the last
@@ -180,7 +180,7 @@ pub enum ScopeMatch {
 
 /// The paths of a home and of the cloud folder that are synced.
 #[derive(Debug)]
-pub struct Scope {
+pub(crate) struct Scope {
     roots: Vec<String>,
     exclude: GlobSet,
     /// Globs without a slash, which also exclude folders of that name.
@@ -194,7 +194,7 @@ impl Scope {
     ///
     /// # Errors
     /// The message for the first invalid glob.
-    pub fn of(config: &SyncConfig) -> Result<Self, String> {
+    pub(crate) fn of(config: &SyncConfig) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
         let mut folders = GlobSetBuilder::new();
         for pattern in &config.scope.exclude {
@@ -225,7 +225,7 @@ impl Scope {
     }
 
     /// Returns the paths at which a walk starts; an empty path is the whole side.
-    pub fn walk_roots(&self) -> Vec<&str> {
+    pub(crate) fn walk_roots(&self) -> Vec<&str> {
         if self.roots.is_empty() {
             return vec![""];
         }
@@ -242,7 +242,7 @@ impl Scope {
     }
 
     /// Returns why a file below a root is not synced; `None` if it may be.
-    pub fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
+    pub(crate) fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
         let named = |path: &str| {
             self.roots
                 .iter()
@@ -255,7 +255,7 @@ impl Scope {
     }
 
     /// Returns how a file relates to the scope.
-    pub fn classify(&self, path: &str) -> ScopeMatch {
+    pub(crate) fn classify(&self, path: &str) -> ScopeMatch {
         let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
         let companion = !below && self.conversations && super::rollouts::key(path).is_some();
         if !(below || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
@@ -269,7 +269,7 @@ impl Scope {
     }
 
     /// Returns true if a glob excludes the file, by its path or by the name of a folder above it.
-    pub fn is_excluded(&self, path: &str) -> bool {
+    pub(crate) fn is_excluded(&self, path: &str) -> bool {
         if self.exclude.is_empty() {
             return false;
         }
@@ -282,12 +282,12 @@ impl Scope {
     }
 
     /// Returns true if sync follows a link at this path of the home.
-    pub fn follows_link(&self, path: &str) -> bool {
+    pub(crate) fn follows_link(&self, path: &str) -> bool {
         follows_link(path, &self.roots)
     }
 
     /// Returns true if a folder may contain synced files.
-    pub fn may_enter(&self, folder: &str) -> bool {
+    pub(crate) fn may_enter(&self, folder: &str) -> bool {
         let name = folder.rsplit('/').next().unwrap_or(folder);
         !self.is_excluded_folder(name) && never_synced(&format!("{folder}/x")).is_none()
     }

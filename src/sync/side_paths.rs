@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 impl SyncConfig {
     /// Returns the root folder of a side.
-    pub fn root(&self, side: Side) -> &Path {
+    pub(crate) fn root(&self, side: Side) -> &Path {
         match side {
             Side::Local => &self.local,
             Side::Remote => &self.cloud,
@@ -19,7 +19,7 @@ impl SyncConfig {
 
     /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home
     /// is resolved, so that replacing the file keeps the link.
-    pub fn file_path(&self, side: Side, path: &str) -> PathBuf {
+    pub(crate) fn file_path(&self, side: Side, path: &str) -> PathBuf {
         let full = self.root(side).join(path);
         let may_lead = side == Side::Local && scope::follows_link(path, &self.scope.roots);
         if may_lead
@@ -35,7 +35,7 @@ impl SyncConfig {
 
 impl SyncedFile {
     /// Returns true if size and mtime on both sides equal those of the last sync.
-    pub fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
+    pub(crate) fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
         let stat = |side, path: &str| Stat::at(&config.file_path(side, path));
         Ok(
             stat(Side::Local, &self.local.path)? == Some(self.local.stat)

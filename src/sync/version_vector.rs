@@ -23,18 +23,18 @@ pub struct VersionVector(BTreeMap<String, u64>);
 
 impl VersionVector {
     /// Returns the vector of a first version, which its content names.
-    pub fn first(digest: &Sha256Digest) -> Self {
+    pub(crate) fn first(digest: &Sha256Digest) -> Self {
         Self(BTreeMap::from([(content_name(digest), 1)]))
     }
 
     /// Returns true if the vector is not stored, because the content of a first version implies it.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the vector that contains the changes of both.
     #[must_use]
-    pub fn merge(mut self, other: &Self) -> Self {
+    pub(crate) fn merge(mut self, other: &Self) -> Self {
         for (name, count) in &other.0 {
             let own = self.0.entry(name.clone()).or_default();
             *own = (*own).max(*count);
@@ -43,18 +43,18 @@ impl VersionVector {
     }
 
     /// Returns true if `other` contains all changes of this vector.
-    pub fn is_included_in(&self, other: &Self) -> bool {
+    pub(crate) fn is_included_in(&self, other: &Self) -> bool {
         self.0.iter().all(|(name, n)| *n <= other.count(name))
     }
 
     /// Returns the number of changes of a machine in this vector.
-    pub fn count(&self, name: &str) -> u64 {
+    pub(crate) fn count(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
     /// Returns the vector after one more change by `name`, of which `known` changes existed before.
     #[must_use]
-    pub fn increment(mut self, name: &str, known: u64) -> Self {
+    pub(crate) fn increment(mut self, name: &str, known: u64) -> Self {
         let count = self.0.entry(name.to_owned()).or_default();
         *count = (*count).max(known).saturating_add(1);
         self
@@ -63,7 +63,7 @@ impl VersionVector {
     /// Returns the vector after `digest` replaced this version by an unknown actor; the content names the
     /// change.
     #[must_use]
-    pub fn increment_unknown(self, digest: &Sha256Digest) -> Self {
+    pub(crate) fn increment_unknown(self, digest: &Sha256Digest) -> Self {
         self.increment(&content_name(digest), 0)
     }
 }
@@ -101,7 +101,7 @@ pub struct Ancestry {
 
 impl Ancestry {
     /// Returns the ancestry of a first version with this content.
-    pub fn first(digest: &Sha256Digest) -> Self {
+    pub(crate) fn first(digest: &Sha256Digest) -> Self {
         Self {
             vector: VersionVector::first(digest),
             replaced: Vec::new(),
@@ -109,14 +109,14 @@ impl Ancestry {
     }
 
     /// Returns true if this is the ancestry of a first version, which is not stored.
-    pub fn is_first(&self, digest: &Sha256Digest) -> bool {
+    pub(crate) fn is_first(&self, digest: &Sha256Digest) -> bool {
         self.replaced.is_empty()
             && (self.vector.is_empty() || self.vector == VersionVector::first(digest))
     }
 
     /// Returns the ancestry with the implied vector of a first version filled in.
     #[must_use]
-    pub fn with_explicit_vector(&self, digest: &Sha256Digest) -> Self {
+    pub(crate) fn with_explicit_vector(&self, digest: &Sha256Digest) -> Self {
         if self.vector.is_empty() {
             Self {
                 vector: VersionVector::first(digest),
@@ -129,7 +129,7 @@ impl Ancestry {
 
     /// Returns the ancestry of a version with content `digest` that descends from both.
     #[must_use]
-    pub fn merge(mut self, other: &Self, digest: &Sha256Digest) -> Self {
+    pub(crate) fn merge(mut self, other: &Self, digest: &Sha256Digest) -> Self {
         self.vector = self.vector.merge(&other.vector);
         for replaced in &other.replaced {
             self = self.record_replaced(Some(*replaced), digest);
@@ -139,7 +139,7 @@ impl Ancestry {
 
     /// Records that the version with content `digest` replaced the content `replaced`.
     #[must_use]
-    pub fn record_replaced(
+    pub(crate) fn record_replaced(
         mut self,
         replaced: Option<Sha256Digest>,
         digest: &Sha256Digest,
@@ -154,14 +154,14 @@ impl Ancestry {
     }
 
     /// Returns true if the version is known to have replaced this content.
-    pub fn replaces(&self, digest: &Sha256Digest) -> bool {
+    pub(crate) fn replaces(&self, digest: &Sha256Digest) -> bool {
         self.replaced.contains(digest)
     }
 }
 
 /// The relation of the remote version of a file to the version of the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CausalOrder {
+pub(crate) enum CausalOrder {
     /// The ancestry is unknown.
     Unknown,
     /// The remote version descends from the local one.
@@ -175,7 +175,7 @@ pub enum CausalOrder {
 }
 
 /// Compares the ancestries of the remote and the local version, each given with the digest of its content.
-pub fn causal_order(
+pub(crate) fn causal_order(
     remote: (&Ancestry, &Sha256Digest),
     local: (&Ancestry, &Sha256Digest),
 ) -> CausalOrder {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// The first `session_meta` line, which describes the conversation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SessionMeta {
+pub(crate) struct SessionMeta {
     /// The id of the conversation.
     pub id: ConversationId,
     /// The payload without the instructions, which are nearly all of it. A home may have a hundred
@@ -17,7 +17,7 @@ pub struct SessionMeta {
 
 impl SessionMeta {
     /// Returns a string of the payload, unless it is empty.
-    pub fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.payload
             .get(key)?
             .as_str()
@@ -25,18 +25,18 @@ impl SessionMeta {
     }
 
     /// Returns the time at which the conversation began.
-    pub fn created(&self) -> Option<Rfc3339Time> {
+    pub(crate) fn created(&self) -> Option<Rfc3339Time> {
         self.text("timestamp").and_then(Rfc3339Time::parse)
     }
 
     /// Returns the workspace account that created it; `None` if every account sees it.
-    pub fn account(&self) -> Option<&str> {
+    pub(crate) fn account(&self) -> Option<&str> {
         self.text("creator_account_id")
     }
 
     /// Returns the id of the conversation that this one continues by reference, without a copy of
     /// its lines.
-    pub fn parent(&self) -> Option<String> {
+    pub(crate) fn parent(&self) -> Option<String> {
         let id = self.payload.pointer("/history_base/thread_id")?;
         Some(ConversationId::of(id.as_str()?).to_string())
     }
@@ -44,7 +44,7 @@ impl SessionMeta {
 
 /// A message of the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Message {
+pub(crate) struct Message {
     /// The newest time up to its line, in seconds since 1970.
     pub ts: i64,
     /// The text without trailing newlines.
@@ -53,7 +53,7 @@ pub struct Message {
 
 /// The result of reading a rollout to its end.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RolloutScan {
+pub(crate) struct RolloutScan {
     /// The metadata; `None` if the file names no conversation.
     pub meta: Option<SessionMeta>,
     /// The first line of the user's first message.
@@ -70,7 +70,7 @@ pub struct RolloutScan {
 
 /// Values from the turns of a conversation.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// The user's first message.
     pub first_message: Option<String>,
     /// The fields of the last `turn_context`, as unparsed JSON.
@@ -81,7 +81,7 @@ pub struct Turn {
 
 /// The part of a rollout that [`super::scan`] evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub(crate) enum Depth {
     /// Metadata, title, times and messages.
     Messages,
     /// The same and [`Turn`].
@@ -118,7 +118,7 @@ pub(super) fn used_fields(payload: Value) -> Value {
 }
 
 /// Returns the first line that is not blank, trimmed.
-pub fn first_line(text: &str) -> Option<String> {
+pub(crate) fn first_line(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty()).map(str::to_owned)
 }

@@ -3,7 +3,7 @@
 mod content;
 mod scanner;
 
-pub use content::{Depth, Message, RolloutScan, SessionMeta, Turn, first_line};
+pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line};
 
 use super::lines::LineReader;
 use super::rfc3339::Rfc3339Time;
@@ -19,7 +19,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
-pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<RolloutScan> {
+pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<RolloutScan> {
     let mut scanner = Scanner::new(depth);
     let mut lines = LineReader::new(open(path)?);
     let mut reported = 0;
@@ -62,12 +62,12 @@ fn is_compressed(path: &Path) -> bool {
 
 /// Reads the metadata of a rollout, which is usually in its first line. Returns `None` if the first
 /// lines have none.
-pub fn head(path: &Path) -> io::Result<Option<SessionMeta>> {
+pub(crate) fn head(path: &Path) -> io::Result<Option<SessionMeta>> {
     head_of(open(path)?)
 }
 
 /// Like [`head`], for the first bytes of a rollout. `name` decides whether they are compressed.
-pub fn head_in(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
+pub(crate) fn head_in(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
     if is_compressed(name) {
         head_of(rollout::decompress(prefix)?)
     } else {
@@ -95,7 +95,7 @@ fn head_of(reader: impl Read) -> io::Result<Option<SessionMeta>> {
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
-pub fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
+pub(crate) fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }

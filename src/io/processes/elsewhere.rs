@@ -7,7 +7,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System,
 
 /// A process at the time of the snapshot.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     pid: u32,
     parent: Option<u32>,
     started: u64,
@@ -76,42 +76,42 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 
 impl Process {
     /// Returns the id of the process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
     /// The process that started it.
-    pub fn parent(&self) -> Option<u32> {
+    pub(crate) fn parent(&self) -> Option<u32> {
         self.parent
     }
 
     /// When it was started; see [`super::started`].
-    pub fn started(&self) -> Option<u64> {
+    pub(crate) fn started(&self) -> Option<u64> {
         Some(self.started)
     }
 
     /// Returns true if it runs for the current user.
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         self.is_own
     }
 
     /// The program it runs.
-    pub fn program(&self) -> Option<PathBuf> {
+    pub(crate) fn program(&self) -> Option<PathBuf> {
         self.program.clone()
     }
 
     /// The file name of its program.
-    pub fn name(&self) -> Option<OsString> {
+    pub(crate) fn name(&self) -> Option<OsString> {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }
 
     /// The command line, beginning with the program name.
-    pub fn arguments(&self) -> Vec<OsString> {
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
         self.arguments.clone()
     }
 
     /// A variable of the environment that it was started with; an empty one counts as unset.
-    pub fn variable(&self, name: &str) -> Option<OsString> {
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         self.environment
             .iter()
             .filter_map(|entry| entry.to_str()?.strip_prefix(name)?.strip_prefix('='))
@@ -120,16 +120,16 @@ impl Process {
     }
 
     /// The folder that it works in.
-    pub fn working_folder(&self) -> Option<PathBuf> {
+    pub(crate) fn working_folder(&self) -> Option<PathBuf> {
         self.working_folder.clone()
     }
 
     /// The regular files beneath `folders` that it has open: not known on this system.
-    pub fn open_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
+    pub(crate) fn open_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
         Vec::new()
     }
     /// The regular files beneath `folders` that it has open: not known on this system.
-    pub fn written_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
+    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
         Vec::new()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 /// A process to end. The start time distinguishes it from a later process with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EndTarget {
+pub(crate) struct EndTarget {
     /// The id of the process to end.
     pub pid: u32,
     /// The start time; see [`super::started`].
@@ -18,7 +18,7 @@ pub struct EndTarget {
 ///
 /// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
 /// process without a window cannot be asked to end, it is terminated.
-pub fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
+pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
     system::terminate_all(targets, deadline)
 }
 

@@ -79,41 +79,41 @@ impl ProcStat {
 
 impl Process {
     /// Returns the id of the process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
     /// The process that started it, or that took it over.
-    pub fn parent(&self) -> Option<u32> {
+    pub(crate) fn parent(&self) -> Option<u32> {
         ProcStat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
     }
 
     /// When it was started; see [`super::started`].
-    pub fn started(&self) -> Option<u64> {
+    pub(crate) fn started(&self) -> Option<u64> {
         started(self.pid)
     }
 
     /// Returns true if it runs for the current user.
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder)
             .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
     }
 
     /// The path of the running program, even if the file was replaced since.
-    pub fn program(&self) -> Option<PathBuf> {
+    pub(crate) fn program(&self) -> Option<PathBuf> {
         Some(without_deleted(
             fs::read_link(self.folder.join("exe")).ok()?,
         ))
     }
 
     /// The file name of its program.
-    pub fn name(&self) -> Option<OsString> {
+    pub(crate) fn name(&self) -> Option<OsString> {
         self.program()?.file_name().map(OsStr::to_os_string)
     }
 
     /// The command line, beginning with the program name.
-    pub fn arguments(&self) -> Vec<OsString> {
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
         let line = fs::read(self.folder.join("cmdline")).unwrap_or_default();
         line.strip_suffix(b"\0")
             .unwrap_or(&line)
@@ -123,7 +123,7 @@ impl Process {
     }
 
     /// A variable of the environment that it was started with; an empty one counts as unset.
-    pub fn variable(&self, name: &str) -> Option<OsString> {
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         let environment = fs::read(self.folder.join("environ")).ok()?;
         environment
             .split(|byte| *byte == 0)
@@ -133,17 +133,17 @@ impl Process {
     }
 
     /// The folder that it works in.
-    pub fn working_folder(&self) -> Option<PathBuf> {
+    pub(crate) fn working_folder(&self) -> Option<PathBuf> {
         fs::read_link(self.folder.join("cwd")).ok()
     }
 
     /// The regular files beneath `folders` that it has open.
-    pub fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+    pub(crate) fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
         self.open_files(folders, |_| true)
     }
 
     /// The regular files beneath `folders` that it has open for writing.
-    pub fn written_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+    pub(crate) fn written_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
         self.open_files(folders, |number| {
             let info = fs::read_to_string(self.folder.join("fdinfo").join(number));
             info.is_ok_and(|info| is_writable(&info))

@@ -11,21 +11,21 @@ mod table;
 #[path = "elsewhere.rs"]
 mod table;
 
-pub use ending::{EndTarget, terminate_all};
-pub use table::Process;
+pub(crate) use ending::{EndTarget, terminate_all};
+pub(crate) use table::Process;
 
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 /// A snapshot of all processes of this machine.
 #[derive(Debug)]
-pub struct ProcessTable {
+pub(crate) struct ProcessTable {
     processes: BTreeMap<u32, Process>,
 }
 
 impl ProcessTable {
     /// Reads the processes that run now.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self {
             processes: table::all()
                 .into_iter()
@@ -35,17 +35,17 @@ impl ProcessTable {
     }
 
     /// All processes, ordered by id.
-    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
 
     /// The process with this id.
-    pub fn get(&self, pid: u32) -> Option<&Process> {
+    pub(crate) fn get(&self, pid: u32) -> Option<&Process> {
         self.processes.get(&pid)
     }
 
     /// The parent of `pid`, the parent's parent, and so on.
-    pub fn ancestors(&self, pid: u32) -> Vec<u32> {
+    pub(crate) fn ancestors(&self, pid: u32) -> Vec<u32> {
         let mut line: Vec<u32> = Vec::new();
         let mut at = pid;
         while let Some(parent) = self.get(at).and_then(Process::parent) {
@@ -68,12 +68,12 @@ pub fn started(pid: u32) -> Option<u64> {
 }
 
 /// The start time of a process, to about a second.
-pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     table::started_at(pid)
 }
 
 /// Returns true if a signal or a debugger stopped the process. False if the system does not report
 /// it.
-pub fn is_stopped(pid: u32) -> bool {
+pub(crate) fn is_stopped(pid: u32) -> bool {
     table::is_stopped(pid)
 }

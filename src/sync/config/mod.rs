@@ -15,9 +15,6 @@ mod settings;
 
 pub use choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
 pub use error::SyncConfigError;
-pub use named_folder::NamedFolder;
 pub use parse::machine_name;
 pub use paths::ConfigContext;
-pub use settings::{
-    BackupOptions, DecisionRules, PathRule, SafetyOptions, ScopeOptions, SyncConfig, SyncPolicy,
-};
+pub use settings::{DecisionRules, PathRule, SyncConfig};

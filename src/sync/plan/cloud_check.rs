@@ -13,7 +13,7 @@ use crate::sync::state::{Replica, StateDamage, SyncState};
 ///
 /// # Errors
 /// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
-pub fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
+pub(crate) fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
     let cloud = &config.cloud;
     // A dangling link counts as taken: it probably leads to an unmounted disk, and creating its target would be wrong.
     let is_free = || cloud.symlink_metadata().is_err();
@@ -32,7 +32,10 @@ pub fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanErro
 ///
 /// # Errors
 /// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
-pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<(), PlanError> {
+pub(crate) fn check_cloud_identity(
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<(), PlanError> {
     check_cloud(config, false)?;
     let cloud = &config.cloud;
     let state = replica.read()?;

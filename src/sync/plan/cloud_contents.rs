@@ -20,7 +20,7 @@ pub enum CloudContents {
 
 impl CloudContents {
     /// Examines the folder as it is now.
-    pub fn read(cloud: &Path) -> Result<Self, IoError> {
+    pub(crate) fn read(cloud: &Path) -> Result<Self, IoError> {
         if manifest::all_paths(cloud).next().is_some() {
             return Ok(Self::Manifests);
         }

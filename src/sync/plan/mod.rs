@@ -60,14 +60,14 @@ mod undelivered;
 mod undelivered_version;
 mod versions;
 
-pub use cloud_check::{check_cloud, check_cloud_identity};
-pub use cloud_contents::CloudContents;
+pub(crate) use cloud_check::check_cloud_identity;
+pub(crate) use cloud_contents::CloudContents;
 pub use error::PlanError;
 pub use request::PlanRequest;
-pub use steps::{
+pub(crate) use steps::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-pub use sync_plan::{PlanNotices, PlanRecords, SyncPlan};
+pub(crate) use sync_plan::SyncPlan;
 pub use undelivered_version::UndeliveredVersion;
 
 use self::planner::Planner;

@@ -97,7 +97,7 @@ pub enum Op {
 
 impl Op {
     /// Returns the files whose content the op copies.
-    pub fn sources(&self) -> Vec<&ObservedFile> {
+    pub(crate) fn sources(&self) -> Vec<&ObservedFile> {
         match self {
             Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
             Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
@@ -109,7 +109,7 @@ impl Op {
     }
 
     /// Returns the files that this op overwrites or removes. With `backup.before_overwrite` they are backed up first.
-    pub fn victims(&self) -> Vec<ObservedFile> {
+    pub(crate) fn victims(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
                 side: to.0,
@@ -140,12 +140,12 @@ pub struct Placement {
 
 impl Placement {
     /// A file that the step writes.
-    pub fn written(path: String) -> Self {
+    pub(crate) fn written(path: String) -> Self {
         Self { path, stat: None }
     }
 
     /// A file that the step leaves or only renames to `path`.
-    pub fn existing(path: String, seen: &ObservedFile) -> Self {
+    pub(crate) fn existing(path: String, seen: &ObservedFile) -> Self {
         Self {
             path,
             stat: Some(seen.stat),
@@ -202,7 +202,7 @@ pub enum SyncAction {
 
 impl SyncAction {
     /// Returns the name that tables and JSON show; part of the JSON contract.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CopyToCloud => "copy-to-cloud",
             Self::CopyToLocal => "copy-to-local",
@@ -243,7 +243,7 @@ pub struct SyncStep {
 
 impl SyncStep {
     /// Returns the names of the conflict copies that the step creates.
-    pub fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
         self.ops.iter().filter_map(|op| match op {
             Op::KeepConflictCopy { name, .. } => Some(name.as_str()),
             _ => None,

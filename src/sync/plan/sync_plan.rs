@@ -81,7 +81,7 @@ pub struct PlanRecords {
 impl SyncPlan {
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
     /// if the digest differs from that of the last run.
-    pub fn notes_digest(&self) -> Option<Sha256Digest> {
+    pub(crate) fn notes_digest(&self) -> Option<Sha256Digest> {
         let mut hasher = Hasher::default();
         let mut all = self
             .notices
@@ -124,7 +124,7 @@ impl SyncPlan {
     }
 
     /// Returns true if files are incomplete, undelivered or skipped; the run then ends with exit code 6.
-    pub fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         !(self.notices.waiting.is_empty()
             && self.notices.undelivered.is_empty()
             && self.notices.skipped.is_empty())

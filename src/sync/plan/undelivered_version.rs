@@ -22,7 +22,7 @@ pub struct UndeliveredVersion {
 
 impl UndeliveredVersion {
     /// Returns the reason that output prints after the path.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let what = if self.is_new {
             "has it"
         } else {
@@ -32,7 +32,7 @@ impl UndeliveredVersion {
     }
 
     /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
-    pub fn by_machine(all: &[Self]) -> Vec<String> {
+    pub(crate) fn by_machine(all: &[Self]) -> Vec<String> {
         let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
         let lines = machines.into_iter().map(|machine| {
             let on_machine = all.iter().filter(|file| file.machine == machine);

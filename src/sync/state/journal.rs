@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Appends to the state file during a run.
 #[derive(Debug)]
-pub struct StateJournal {
+pub(crate) struct StateJournal {
     file: File,
     path: PathBuf,
 }
@@ -26,7 +26,7 @@ impl StateJournal {
     }
 
     /// Records the version of a file on both sides. Durable after [`StateJournal::sync`].
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         key: &str,
         last: &SyncedFile,
@@ -41,12 +41,12 @@ impl StateJournal {
     }
 
     /// Records that neither side has the file any more.
-    pub fn record_gone(&mut self, key: &str) -> Result<(), IoError> {
+    pub(crate) fn record_gone(&mut self, key: &str) -> Result<(), IoError> {
         self.push(&serde_json::json!({ "gone": key }))
     }
 
     /// Records an entry of [`SyncState::resolutions`].
-    pub fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
+    pub(crate) fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
         self.push(&resolved_line(resolution))
     }
 
@@ -57,7 +57,7 @@ impl StateJournal {
     }
 
     /// Flushes the recorded lines to disk.
-    pub fn sync(&mut self) -> Result<(), IoError> {
+    pub(crate) fn sync(&mut self) -> Result<(), IoError> {
         self.file.sync_data().at("fsync", &self.path)
     }
 }

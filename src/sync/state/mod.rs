@@ -9,8 +9,6 @@ mod lines;
 mod replica;
 mod sync_state;
 
-pub use journal::StateJournal;
+pub(crate) use journal::StateJournal;
 pub use replica::{Replica, StateError};
-pub use sync_state::{
-    Deletion, OwnManifests, SideFile, StateDamage, StateFile, SyncState, SyncedFile,
-};
+pub(crate) use sync_state::{Deletion, SideFile, StateDamage, SyncState, SyncedFile};

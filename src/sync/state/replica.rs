@@ -55,7 +55,7 @@ impl Replica {
     }
 
     /// Returns the folders of all states of this home, including those whose header cannot be read.
-    pub fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
+    pub(crate) fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
         let all = manager_home.join("sync");
         let local = tree::real(local).to_string_lossy().into_owned();
         let entries = match std::fs::read_dir(&all) {
@@ -79,12 +79,12 @@ impl Replica {
     }
 
     /// Returns the path of `state.jsonl`.
-    pub fn state_file(&self) -> PathBuf {
+    pub(crate) fn state_file(&self) -> PathBuf {
         self.folder.join(STATE_FILE)
     }
 
     /// Returns the path of the lock file that a run holds.
-    pub fn lock_file(&self) -> PathBuf {
+    pub(crate) fn lock_file(&self) -> PathBuf {
         self.folder.join(".lock")
     }
 
@@ -95,7 +95,7 @@ impl Replica {
 
     /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a
     /// damaged header, is read as empty; [`SyncState::file`] names the damage.
-    pub fn read(&self) -> Result<SyncState, StateError> {
+    pub(crate) fn read(&self) -> Result<SyncState, StateError> {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
         state.has_gaps |= state.restore_marker.is_some();
@@ -163,7 +163,7 @@ impl Replica {
     }
 
     /// Writes the whole state durably. Keeps a copy of a damaged file as `state.jsonl.damaged`.
-    pub fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
+    pub(crate) fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
         atomic::create_durable_folder(&self.folder)?;
         let path = self.state_file();
         if state.file.damage.is_some() {
@@ -177,7 +177,7 @@ impl Replica {
     }
 
     /// Opens the state file for appending; it must exist.
-    pub fn journal(&self) -> Result<StateJournal, IoError> {
+    pub(crate) fn journal(&self) -> Result<StateJournal, IoError> {
         StateJournal::open(self.state_file())
     }
 }

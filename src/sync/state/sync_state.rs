@@ -97,7 +97,7 @@ pub struct Deletion {
 
 impl Deletion {
     /// Returns a new deletion with a random id.
-    pub fn of(digest: String) -> Self {
+    pub(crate) fn of(digest: String) -> Self {
         Self {
             digest,
             id: random_id(),
@@ -116,7 +116,7 @@ pub enum StateDamage {
 
 impl SyncState {
     /// Takes a new random name for this machine's manifest.
-    pub fn take_new_name(&mut self) {
+    pub(crate) fn take_new_name(&mut self) {
         self.own.take_new_name();
         self.file.needs_rewrite = true;
     }
@@ -125,7 +125,7 @@ impl SyncState {
 impl OwnManifests {
     /// Records the end digest of a manifest that is about to be published, so that it counts as this
     /// machine's own.
-    pub fn record_published(&mut self, end: Sha256Digest) {
+    pub(crate) fn record_published(&mut self, end: Sha256Digest) {
         if self.published.last() == Some(&end) {
             return;
         }
