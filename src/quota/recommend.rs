@@ -1,10 +1,9 @@
 //! Ranks accounts by which one to use next.
 
+use super::account::{Account, LoginState};
 use super::state::{self, AccountState, Cause, Verdict};
 use super::window::QuotaSource;
 use crate::codex::identity::LoginKind;
-use crate::inventory::accounts::Account;
-use crate::inventory::cooldown::LoginState;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
     use crate::codex::identity::Identity;
     use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-    use crate::inventory::cooldown::AccountEntry;
+    use crate::quota::account::AccountEntry;
     use crate::quota::window::Observation;
     use proptest::{prop_assert_eq, proptest};
 

@@ -7,7 +7,7 @@
 mod sources;
 
 use self::sources::{stored_observation, take_live, take_reset, take_text};
-use super::cooldown::{self, AccountEntry, CooldownFile, CooldownUpdate, LoginState};
+use super::cooldown::{self, CooldownFile, CooldownUpdate};
 use super::observations;
 use crate::codex::app_server::{self, ProbeFailure, ProbeOptions, ProbeReport};
 use crate::codex::auth::AuthFile;
@@ -22,6 +22,7 @@ use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, atomic};
+use crate::quota::account::{AccountEntry, LoginState};
 use crate::quota::state::judge;
 use crate::quota::window::Observation;
 use chrono::{DateTime, Utc};

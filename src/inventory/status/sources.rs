@@ -6,9 +6,10 @@ use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedA
 use crate::codex::identity::Identity;
 use crate::codex::status_text::StatusText;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::inventory::cooldown::{CooldownFile, LoginState};
+use crate::inventory::cooldown::CooldownFile;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::quantity::pluralize;
+use crate::quota::account::LoginState;
 use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use chrono::{DateTime, Utc};
 
