@@ -10,8 +10,8 @@ mod value_kind;
 mod values;
 
 pub(crate) use file::FILE_NAME;
-pub(crate) use key::{ConfigKey, FOLDER_KEYS, KEYS, default_of};
+pub(crate) use key::{FOLDER_KEYS, KEYS, default_of};
 pub(crate) use setting::{KeyError, Setting, find};
 pub(crate) use value_kind::ValueKind;
 pub use values::ColorChoice;
-pub(crate) use values::{ConfigValues, Preferences, SESSION_HOURS};
+pub(crate) use values::{ConfigValues, Preferences};

@@ -8,7 +8,7 @@ use crate::quota::recommend::Strategy;
 use std::path::PathBuf;
 
 /// The assumed duration of the weekly quota of a legacy file, in hours.
-pub(crate) const SESSION_HOURS: f64 = 2.0;
+const SESSION_HOURS: f64 = 2.0;
 
 /// The choice of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -1,7 +1,7 @@
 //! Merges the sources into a report: Codex's answer, pasted text, the stored observation, and a
 //! reset given by the user.
 
-use super::{StatusProblem, StatusReport};
+use super::report::{StatusProblem, StatusReport};
 use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
 use crate::codex::identity::Identity;
 use crate::codex::status_text::StatusText;
