@@ -750,6 +750,14 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     let _ = run_in(&folder, &["launch", "--if-folder", "--", "login", "status"]).code(0);
     assert_eq!(text(&env, "args"), "<login><status>");
     assert_eq!(launches(&env).len(), 1);
+    let _ = fs::remove_file(env.path("args"));
+    for args in [
+        &["launch", "--if-folder", "--dry-run", "--", "hi"][..],
+        &["resume", "--untracked", "--dry-run", "x"],
+    ] {
+        let _ = run_in(&env.path("."), args);
+        assert!(!env.path("args").exists(), "{args:?} started Codex");
+    }
     // A plain launch takes the account of the folder as well.
     let _ = run_in(&folder, &["launch"]).code(0);
     assert_eq!(live(&env), kept(&env, "home"));

@@ -212,7 +212,7 @@ fn documents_with_and_without_caps_round_trip() {
     free@x.com     ───────┤························································
     limit@x.com    ████████████████████████████████████████████████████████████████
     credits@x.com  ████████████████████████████████████████████████████████████████
-                   █ cooldown  ─ weekly window running  ┤ reset  · ready  ? unknown
+                   █ cooldown  ─ window running  ┤ reset  · ready  ? unknown
     --- stderr
     ");
     insta::assert_snapshot!(env.run(["recommend", "--explain"]).code(0), @"

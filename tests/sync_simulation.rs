@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Number of schedules without `CODEX_MANAGER_SYNC_SCHEDULES`.
 const DEFAULT_SCHEDULES: u64 = 60;
 /// Seeds of schedules that once failed; they always run.
-const REGRESSION_SEEDS: [u64; 8] = [
+const REGRESSION_SEEDS: [u64; 10] = [
     2724,
     2921,
     4954,
@@ -24,6 +24,8 @@ const REGRESSION_SEEDS: [u64; 8] = [
     202_600_930,
     701_817,
     701_893,
+    2_611_214_456,
+    2_611_217_592,
 ];
 /// Number of events before users and clients stop.
 const EVENTS_PER_SCHEDULE: usize = 45;
@@ -149,7 +151,9 @@ fn run_schedule(seed: u64) {
             }
             (30, fault) => {
                 if let Some(disk) = disk.take() {
-                    has_unpublished_files = machines[1].has_unpublished_files;
+                    // Without its own manifest, a machine with a restored state cannot know what it attested.
+                    has_unpublished_files =
+                        machines[1].has_unpublished_files || machines[1].has_hidden_manifest();
                     match fault {
                         MachineFault::StateRestored => machines[1].restore_state(&disk),
                         _ => machines[1].restore_disk(&disk),
@@ -259,13 +263,13 @@ fn run_schedule(seed: u64) {
     // A restored state does not know the later versions, and a machine and its clone count changes under one name until
     // the clone is detected. In these schedules `conflict.policy` may let an older version win.
     if MachineFault::of(seed) == MachineFault::None {
-        let deleted = |text: &String| machines.iter().any(|m| m.skills_deleted.contains(text));
+        let edits: Vec<_> = machines.iter().flat_map(|m| &m.skill_edits).collect();
+        let is_deleted = |text: &String| is_deleted_version(text, &edits, &machines);
         let chosen = |path: &String| machines.iter().any(|m| m.skills_in_conflict.contains(path));
-        let replaced = machines.iter().flat_map(|m| &m.skill_edits);
-        for (older, newer) in replaced {
+        for (older, newer) in &edits {
             // If the newer version was deleted, the older one may have won a conflict with a third version.
             let mut skills = first.iter().filter(|(path, _)| {
-                path.ends_with("/SKILL.md") && !(deleted(newer) && chosen(path))
+                path.ends_with("/SKILL.md") && !(is_deleted(newer) && chosen(path))
             });
             let wins = skills.any(|(_, text)| text == older);
             assert!(!wins, "{older} won over {newer}\n{}", context());
@@ -280,6 +284,19 @@ fn run_schedule(seed: u64) {
             context()
         );
     }
+}
+
+/// Returns true if a user deleted the text, or a text that replaced it.
+fn is_deleted_version(text: &String, edits: &[&(String, String)], machines: &[Machine]) -> bool {
+    let mut versions = vec![text];
+    while let Some(version) = versions.pop() {
+        if machines.iter().any(|m| m.skills_deleted.contains(version)) {
+            return true;
+        }
+        let newer = edits.iter().filter(|(older, _)| older == version);
+        versions.extend(newer.map(|(_, newer)| newer));
+    }
+    false
 }
 
 /// Lists the files in which two machines differ.

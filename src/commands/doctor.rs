@@ -1,6 +1,6 @@
 //! `doctor`: runs all checks, and with `--fix` applies the safe fixes first.
 
-use super::account::printable;
+use super::show_check::show;
 use super::shutdown::ShutdownArgs;
 use super::sync;
 use crate::archive::restore::pending;
@@ -8,13 +8,12 @@ use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::context::Context;
 use crate::doctor::manager_home::stale_temp_files;
 use crate::doctor::permissions;
-use crate::doctor::{self, Check, DoctorInput, Remedy, Status};
+use crate::doctor::{self, Check, DoctorInput, Status};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::tree;
-use crate::ui::{Style, Ui};
 use clap::Args;
 use serde::Serialize;
 
@@ -207,36 +206,4 @@ fn is_cooldown_damaged(context: &Context) -> bool {
     let settings = &context.settings;
     let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone);
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
-}
-
-/// The column at which messages, consequences and fixes start.
-const MESSAGE_COLUMN: usize = 25;
-
-/// Prints a finding: message, consequence, fix. A command is never wrapped, so that it can be copied.
-pub(super) fn show(ui: &Ui, check: &Check) {
-    let (style, word) = match check.status {
-        Status::Ok => (Style::Good, "ok  "),
-        Status::Warn => (Style::Warn, "warn"),
-        Status::Fail => (Style::Bad, "fail"),
-    };
-    let head = format!("{}  {:18}", ui.paint(style, word), check.id);
-    let blank = " ".repeat(MESSAGE_COLUMN);
-    let message = printable(&check.message);
-    ui.line(ui.wrapped(MESSAGE_COLUMN, format_args!("{head} {message}")));
-    if let Some(why) = check.why {
-        ui.line(ui.wrapped(MESSAGE_COLUMN, format_args!("{blank}{why}")));
-    }
-    match &check.fix {
-        None => {}
-        Some(Remedy::Advice(words)) => {
-            let words = format!("{blank}→ {}", printable(words));
-            ui.line(ui.paint(Style::Dim, ui.wrapped(MESSAGE_COLUMN + 2, words)));
-        }
-        Some(Remedy::Command(command)) => {
-            let command = printable(command);
-            let fits = MESSAGE_COLUMN + 2 + command.chars().count() <= ui.width();
-            let blank = if fits { &blank } else { "      " };
-            ui.line(ui.paint(Style::Dim, format_args!("{blank}→ {command}")));
-        }
-    }
 }

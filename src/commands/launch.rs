@@ -5,16 +5,13 @@ use super::recommend::best_login;
 use super::start_codex::StartArgs;
 use crate::codex::arguments::{Arguments, InvocationMode};
 use crate::codex::identity::Identity;
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::resolve::resolve;
-use crate::io::attached;
 use crate::launch::folders::{self, AccountSource, FolderAccount};
 use crate::quota::account::Account;
 use clap::Args;
 use std::ffi::OsString;
-use std::process::Command;
 
 /// Start Codex under an account and record the conversation
 ///
@@ -75,7 +72,7 @@ impl LaunchArgs {
                 .isolated_if_supported()
                 .start(&account, &self.args, None, context);
         }
-        Err(run_directly(&self.args, context))
+        self.start.run_directly(&self.args, context)
     }
 
     /// Returns the account of the folder in which Codex will work, if it has one.
@@ -135,21 +132,4 @@ fn choice(account: &Account, context: &Context) -> String {
         verdict.state.name(),
         printable(account.entry.identity.email.as_str())
     )
-}
-
-/// Replaces this process with Codex. Returns only if that fails.
-pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError {
-    let settings = &context.settings;
-    let program = match Program::find(settings.codex_bin.as_deref(), &context.env) {
-        Ok(program) => program,
-        Err(e) => {
-            return CommandError::failed("cannot start Codex")
-                .because(e)
-                .hint("name Codex with --codex-bin FILE");
-        }
-    };
-    let mut command = Command::new(program.path());
-    command.args(args).env("CODEX_HOME", &settings.codex_home);
-    let error = attached::replace(&mut command);
-    CommandError::failed(format!("cannot start {}", program.path().display())).because(error)
 }

@@ -33,6 +33,7 @@ pub(crate) mod resume;
 pub(crate) mod run_log;
 pub(crate) mod schedule;
 mod session_usage;
+mod show_check;
 pub mod shutdown;
 mod start_codex;
 pub(crate) mod status;

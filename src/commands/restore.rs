@@ -24,6 +24,7 @@ use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
 use crate::sync::restore_marker::RestoreMarkers;
+use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -143,9 +144,12 @@ impl RestoreArgs {
         // Before the exchange, so that a sync does not take files that the archive lacks for
         // deleted.
         let marks = match target {
-            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => Some(
-                RestoreMarkers::write(&settings.manager_home, &request.folder)?,
-            ),
+            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
+                Some(RestoreMarkers::write(&Replica::folders_of(
+                    &settings.manager_home,
+                    &request.folder,
+                )?)?)
+            }
             _ => None,
         };
         let applied = apply::apply(&request, &bar);

@@ -1,7 +1,7 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
 use super::account::{printable, shortened};
-use super::launch::{named, pick, run_directly};
+use super::launch::{named, pick};
 use super::launches::short_id;
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
@@ -82,7 +82,7 @@ impl ResumeArgs {
         let conversation = self.conversation(context)?;
         let args = resume_args(&conversation.id, &self.args);
         if self.untracked {
-            return Err(run_directly(&args, context));
+            return self.start.run_directly(&args, context);
         }
         let owner = owner(&conversation, context)?;
         let account = match (&self.profile, owner) {

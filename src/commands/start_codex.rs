@@ -3,6 +3,7 @@
 use super::account::{printable, warn_all};
 use super::profile::{check_not_isolated, check_store};
 use crate::codex::identity::Identity;
+use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::attached::{self, AttachedExit};
@@ -11,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 
 /// The flags that `launch` and `resume` share.
 #[derive(Debug, Clone, Copy, Args)]
@@ -88,6 +90,34 @@ impl StartArgs {
         }
         Ok(Outcome::Codex(report.exit.code()))
     }
+
+    /// Replaces this process with Codex under the live account, without a record of the launch.
+    ///
+    /// # Errors
+    /// Codex cannot be found or started.
+    pub(super) fn run_directly(
+        self,
+        args: &[OsString],
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
+            CommandError::failed("cannot start Codex")
+                .because(e)
+                .hint("name Codex with --codex-bin FILE")
+        })?;
+        if self.dry_run {
+            show_untracked_plan(program.path(), args, context);
+            return Ok(Outcome::Done);
+        }
+        let mut command = Command::new(program.path());
+        command.args(args).env("CODEX_HOME", &settings.codex_home);
+        let error = attached::replace(&mut command);
+        Err(
+            CommandError::failed(format!("cannot start {}", program.path().display()))
+                .because(error),
+        )
+    }
 }
 
 /// Prints the account and warnings before Codex takes over the screen.
@@ -141,10 +171,11 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
 }
 
 /// A plan in JSON. Its keys are an interface.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct PlanView<'a> {
-    profile: &'a str,
-    email: &'a str,
+    /// Missing in a start under the live account, whichever that is.
+    profile: Option<&'a str>,
+    email: Option<&'a str>,
     account_id: Option<&'a str>,
     isolated_home: Option<&'a Path>,
     /// The email of the live account, if a switch would replace it.
@@ -157,8 +188,8 @@ struct PlanView<'a> {
 fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
     let from = plan.switch.as_ref().and_then(|switch| switch.from.as_ref());
     let view = PlanView {
-        profile: &plan.profile,
-        email: &plan.email,
+        profile: Some(&plan.profile),
+        email: Some(&plan.email),
         account_id: plan.account_id.as_deref(),
         isolated_home: plan.isolated_home.as_deref(),
         switch_from: from.map(|from| from.email.to_string()),
@@ -186,5 +217,22 @@ fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
         "would run: {}",
         printable(&plan.command.join(" "))
     ));
+    ui.note("dry run: nothing was written");
+}
+
+fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
+    let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+    let command: Vec<String> = std::iter::once(program.display().to_string())
+        .chain(args)
+        .collect();
+    let view = PlanView {
+        command_line: &command,
+        dry_run: true,
+        ..PlanView::default()
+    };
+    context.ui.document("launch", &view);
+    let ui = &context.ui;
+    ui.report("would start Codex under the live account, without a record of the launch");
+    ui.report(format_args!("would run: {}", printable(&command.join(" "))));
     ui.note("dry run: nothing was written");
 }

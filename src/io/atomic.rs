@@ -70,7 +70,7 @@ impl TempFile {
                 .prefix(TEMP_PREFIX)
                 .tempfile_in(folder)
                 .at("create a file in", folder)?;
-            // The lock shows a remove_stale_temps that the file is in use; it ends with this process. A remove_stale_temps
+            // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
             // between create and lock may have removed the file.
             let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
             if !taken && file.path().exists() {

@@ -30,7 +30,7 @@ impl Staging {
     /// A new folder inside `parent`, which is created where it is missing.
     pub fn inside(parent: &Path) -> Result<Self, IoError> {
         atomic::create_private_folder(parent)?;
-        // Under the parent's lock, so that a remove_stale_temps never sees a folder whose own lock is not yet
+        // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
         // taken.
         let _creating = FileLock::exclusive(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()

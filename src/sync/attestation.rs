@@ -11,10 +11,12 @@ use super::identity;
 use super::manifest::{self, ManifestEntry};
 use super::plan::SyncPlan;
 use super::remote_manifests::RemoteManifests;
+use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{SyncState, SyncedFile};
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -80,6 +82,7 @@ pub(super) fn remove_forgotten(
     cloud: &Path,
 ) {
     let gone = plan
+        .records
         .forgotten
         .iter()
         .filter(|key| !state.deleted.contains_key(*key));
@@ -89,6 +92,32 @@ pub(super) fn remove_forgotten(
             !gone.contains(&manifest::key_of(path)) || cloud.join(path).symlink_metadata().is_ok()
         });
     }
+}
+
+/// Returns the entries of `files` to publish. Leaves out a file that this machine neither synced nor deleted and
+/// that is missing in the cloud folder: a run that was killed before the upload recorded it, the user then deleted
+/// the local file, and other machines would wait for it forever.
+pub(super) fn entries_to_publish(
+    files: &BTreeMap<String, ManifestEntry>,
+    state: &SyncState,
+    cloud: &Path,
+) -> BTreeMap<String, ManifestEntry> {
+    let known = LazyCell::new(|| {
+        let keys = state.files.keys().chain(state.deleted.keys());
+        keys.map(|key| manifest::fold_name(key))
+            .collect::<BTreeSet<_>>()
+    });
+    let is_published = |path: &str| {
+        let key = rollouts::key(path);
+        // The exact key first, because folding all names is slower.
+        state.files.contains_key(key.as_deref().unwrap_or(path))
+            || cloud.join(path).symlink_metadata().is_ok()
+            || known.contains(&manifest::key_of(path))
+    };
+    let entries = files.iter().filter(|(path, _)| is_published(path));
+    entries
+        .map(|(path, entry)| (path.clone(), entry.clone()))
+        .collect()
 }
 
 /// Returns the incomplete manifests, each with its size and mtime.

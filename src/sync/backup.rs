@@ -4,9 +4,8 @@
 //! of the cloud folder below `.cloud/`, and a list that marks it as made by this program. It gets its name
 //! once it is complete. Retention removes only snapshots with such a list.
 
-use super::apply::ApplyRequest;
-use super::apply::copying::set_time;
 use super::config::{Compression, SyncConfig};
+use super::mtime::set_mtime;
 use super::plan::{ObservedFile, Op, SyncPlan};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
@@ -115,13 +114,13 @@ pub struct SnapshotResult {
 /// The snapshot could not be written; it does not exist then.
 pub fn back_up_plan(
     plan: &SyncPlan,
-    request: &ApplyRequest<'_>,
+    config: &SyncConfig,
+    now: DateTime<Utc>,
 ) -> Result<SnapshotResult, BackupError> {
     let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
         overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
-    let config = request.config;
     let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
     let files: Vec<_> = overwritten
         .into_iter()
@@ -135,7 +134,7 @@ pub fn back_up_plan(
             (roots(cloud).join(&file_entry.path), file_entry)
         })
         .collect();
-    back_up_readable(config, files, request.now)
+    back_up_readable(config, files, now)
 }
 
 /// Copies all of these files, each given with its current path, to a new snapshot.
@@ -175,7 +174,7 @@ fn back_up_readable(
     if files.is_empty() {
         return Ok(snapshot_result);
     }
-    let folder = &config.backup_dir;
+    let folder = &config.backup.folder;
     atomic::create_durable_folder(folder)?;
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED_PREFIX)
@@ -222,7 +221,7 @@ struct OwnSnapshot {
 /// skipped, so that it is never removed.
 fn own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut own = Vec::new();
-    for snapshot in list(&config.backup_dir)? {
+    for snapshot in list(&config.backup.folder)? {
         if let Some(snapshot_result) = parse_timestamp(&config.machine_id, &snapshot.name)
             && let Ok(Some(list)) = read_list(&snapshot)
         {
@@ -358,7 +357,7 @@ fn copy_into_folder(
     atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::beside(&target)?;
     let size = copy_bytes(&mut from, to.file(), source)?;
-    set_time(to.file(), file_entry.mtime_ns).at("set time", &target)?;
+    set_mtime(to.file(), file_entry.mtime_ns).at("set time", &target)?;
     to.file().set_permissions(mode).at("set mode", &target)?;
     to.replace(&target)?;
     Ok(size)
@@ -581,7 +580,7 @@ pub fn prune(
     just_created: Option<&str>,
 ) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
-    remove_unfinished(&config.backup_dir, SystemTime::from(now))?;
+    remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
     if options.retention_days == 0 && options.max_backups == 0 {
         return Ok(Vec::new());
     }

@@ -6,17 +6,14 @@
 //! several machines that store the same version write the same file. The files are never changed.
 
 use super::cloud_names;
-use super::manifest::MANAGER_FOLDER;
-use super::remote_manifests;
+use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::rollouts;
-use super::scan::{Side, Stat};
+use super::scan::{self, Side, Stat};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Name of the folder of conflict copies, in the state folder and in the cloud folder.
-pub const CONFLICT_COPIES_FOLDER: &str = "forks";
 const EXTENSION: &str = ".fork";
 const DIGEST_PREFIX_CHARS: usize = 16;
 /// Lengths of the path digest and of the stem in a file name. The whole has to stay below 255 bytes, the
@@ -67,7 +64,7 @@ pub struct ConflictCopies {
 pub fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
     match side {
         Side::Local => state.join(CONFLICT_COPIES_FOLDER),
-        Side::Remote => cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER),
+        Side::Remote => manager_folder::conflict_copies(cloud),
     }
 }
 
@@ -148,7 +145,7 @@ impl ConflictCopies {
                     is_placeholder: false,
                 });
                 if is_client_placeholder
-                    || side == Side::Remote && remote_manifests::is_placeholder(&entry.path())
+                    || side == Side::Remote && scan::is_placeholder(&entry.path())
                 {
                     copy.is_placeholder = true;
                     continue;

@@ -3,7 +3,7 @@
 //! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
 
-use super::config::{Compare, ConflictPolicy, DeletePolicy, EqualMtime};
+use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime};
 use super::scan::Side;
 use super::version_vector::CausalOrder;
 use crate::codex::rollout::Relation;
@@ -60,19 +60,6 @@ pub struct FileFacts {
     pub causal_order: CausalOrder,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
-}
-
-/// The configuration keys that affect decisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecisionRules {
-    /// `sync.compare` of the configuration.
-    pub compare: Compare,
-    /// `sync.equal_mtime_action` of the configuration.
-    pub equal_mtime: EqualMtime,
-    /// `conflict.policy` of the configuration.
-    pub conflict: ConflictPolicy,
-    /// `sync.delete_policy` of the configuration.
-    pub delete: DeletePolicy,
 }
 
 /// The action for one file.

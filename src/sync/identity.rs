@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns the path of this machine's manifest.
 pub fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
-    manifest::path_of(&config.cloud, &config.machine_id, &state.writer)
+    manifest::path_of(&config.cloud, &config.machine_id, &state.own.writer)
 }
 
 /// Reads the manifests of the other machines.
@@ -27,20 +27,14 @@ pub fn read_remote_manifests(
     state: &SyncState,
 ) -> Result<RemoteManifests, IoError> {
     let own = own_manifest_path(config, state);
-    RemoteManifests::read(
-        &config.cloud,
-        &own,
-        &state.former_manifests,
-        &MANIFEST_LIMITS,
-    )
+    RemoteManifests::read(&config.cloud, &own, &state.own.former, &MANIFEST_LIMITS)
 }
 
 /// Returns true if any other machine has ever written a manifest, complete or not.
 pub fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
     let own = own_manifest_path(config, state);
     let end = |path: &PathBuf| manifest::end_digest(path).ok().flatten();
-    let is_former =
-        |path: &PathBuf| end(path).is_some_and(|end| state.former_manifests.contains(&end));
+    let is_former = |path: &PathBuf| end(path).is_some_and(|end| state.own.former.contains(&end));
     manifest::all_paths(&config.cloud).any(|path| path != own && !is_former(&path))
 }
 
@@ -54,7 +48,7 @@ pub fn rename_if_cloned(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<Option<(String, String)>, IoError> {
-    if state.damage == Some(StateDamage::All) {
+    if state.file.damage == Some(StateDamage::All) {
         // Without the state, the former name is unknown. Every manifest with this machine id counts as a
         // former one, so that sync does not wait for it.
         let prefix = format!("{}-", config.machine_id);
@@ -65,7 +59,7 @@ pub fn rename_if_cloned(
         };
         let paths = manifest::all_paths(&config.cloud).filter(has_machine_id);
         let ends = paths.filter_map(|path| manifest::end_digest(&path).ok().flatten());
-        state.former_manifests.extend(ends);
+        state.own.former.extend(ends);
     }
     let path = own_manifest_path(config, state);
     let end = match manifest::end_digest(&path) {
@@ -73,15 +67,13 @@ pub fn rename_if_cloned(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
-    if state.published_manifests.is_empty()
-        || end.is_some_and(|end| state.published_manifests.contains(&end))
-    {
+    if state.own.published.is_empty() || end.is_some_and(|end| state.own.published.contains(&end)) {
         return Ok(None);
     }
     if end.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
-    state.former_manifests.extend(end);
+    state.own.former.extend(end);
     state.take_new_name();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
@@ -137,7 +129,7 @@ pub fn encode_next_manifest(
 ) -> Result<EncodedManifest, IoError> {
     let path = own_manifest_path(config, state);
     let encoded = manifest::encode(&config.machine_id, files, state).at("encode", path)?;
-    state.record_published(encoded.end);
+    state.own.record_published(encoded.end);
     Ok(encoded)
 }
 

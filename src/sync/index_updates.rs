@@ -117,6 +117,94 @@ impl CodexIndex<'_> {
         }
         Ok(changed)
     }
+
+    /// Adds the written conversations to Codex's table; returns the number of new rows.
+    fn add_rows(&self, home: &Path, updates: &[IndexUpdate]) -> Result<usize, IndexUpdateError> {
+        let files = updates
+            .iter()
+            .filter_map(|update| files::at(Path::new(&update.path)));
+        let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
+        if files.is_empty() {
+            return Ok(0);
+        }
+        let changes = repair::register(home, self.env, files)?;
+        let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
+        Ok(rows.count())
+    }
+
+    /// Updates the paths of moved conversations, and maps project folders by the rules. Returns the lines to print.
+    fn update_paths(
+        &self,
+        home: &Path,
+        updates: &[IndexUpdate],
+    ) -> Result<Vec<String>, IndexUpdateError> {
+        let mut notes = Vec::new();
+        let moved = moved_rollouts(home, updates);
+        if moved.is_empty() && self.rules.is_empty() {
+            return Ok(notes);
+        }
+        let databases = thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
+        if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
+            let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
+                       next sync";
+            notes.push(why.into());
+        }
+        for database in databases {
+            let changed = thread_index::update_locations(&database, &moved)?;
+            if changed > 0 {
+                let rows = pluralize(changed, "row");
+                notes.push(format!("updated in Codex's index: {rows} of moved files"));
+            }
+            for rule in self.rules {
+                let changed = thread_index::map_project_folders(&database, &rule.from, &rule.to)?;
+                if changed > 0 {
+                    let conversations = pluralize(changed, "conversation");
+                    notes.push(format!(
+                        "mapped in Codex's index: {conversations} from {} to {}",
+                        rule.from, rule.to
+                    ));
+                }
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Deletes what Codex derived from the former text of replaced conversations.
+    fn delete_projections(
+        &self,
+        home: &Path,
+        updates: &[IndexUpdate],
+    ) -> Result<(), IndexUpdateError> {
+        let replaced: Vec<_> = updates
+            .iter()
+            .filter(|update| update.change == ContentChange::Replaced)
+            .map(|update| update.id.as_str())
+            .collect();
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        for database in thread_index::find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX)
+        {
+            thread_index::delete_projections(&database, &replaced)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the new paths of moved conversations.
+fn moved_rollouts<'a>(home: &Path, updates: &'a [IndexUpdate]) -> Vec<RolloutMove<'a>> {
+    // A killed run recorded more files than it wrote.
+    let exists = |update: &&IndexUpdate| home.join(&update.path).is_file();
+    let moved = updates.iter().filter(|update| update.moved).filter(exists);
+    let moved = moved.map(|update| {
+        let plain = update.path.strip_suffix(rollout::ZST);
+        RolloutMove {
+            id: &update.id,
+            path: home.join(plain.unwrap_or(&update.path)),
+            archived: rollouts::is_archived(&update.path),
+        }
+    });
+    moved.collect()
 }
 
 impl IndexUpdater for CodexIndex<'_> {
@@ -127,39 +215,9 @@ impl IndexUpdater for CodexIndex<'_> {
         named: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        // A killed run recorded more files than it wrote.
-        let exists = |update: &&IndexUpdate| home.join(&update.path).is_file();
-        let moved: Vec<_> = updates
-            .iter()
-            .filter(|update| update.moved)
-            .filter(exists)
-            .map(|update| {
-                let plain = update.path.strip_suffix(rollout::ZST);
-                RolloutMove {
-                    id: &update.id,
-                    path: home.join(plain.unwrap_or(&update.path)),
-                    archived: rollouts::is_archived(&update.path),
-                }
-            })
-            .collect();
-        let replaced: Vec<_> = updates
-            .iter()
-            .filter(|update| update.change == ContentChange::Replaced)
-            .map(|update| update.id.as_str())
-            .collect();
-        let files = updates
-            .iter()
-            .filter_map(|update| files::at(Path::new(&update.path)));
-        let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
-        if !files.is_empty() {
-            let changes = repair::register(home, self.env, files)?;
-            let rows = changes
-                .iter()
-                .filter(|c| c.action == RepairAction::Row)
-                .count();
-            if rows > 0 {
-                notes.push(format!("added to Codex's index: {rows}"));
-            }
+        let rows = self.add_rows(home, updates)?;
+        if rows > 0 {
+            notes.push(format!("added to Codex's index: {rows}"));
         }
         if !named.is_empty() {
             let changed = self.update_names(home, named)?;
@@ -167,40 +225,8 @@ impl IndexUpdater for CodexIndex<'_> {
                 notes.push(format!("renamed in Codex's lists: {changed}"));
             }
         }
-        if !(moved.is_empty() && self.rules.is_empty()) {
-            let databases =
-                thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
-            if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
-                let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
-                           next sync";
-                notes.push(why.into());
-            }
-            for database in databases {
-                let changed = thread_index::update_locations(&database, &moved)?;
-                if changed > 0 {
-                    let rows = pluralize(changed, "row");
-                    notes.push(format!("updated in Codex's index: {rows} of moved files"));
-                }
-                for rule in self.rules {
-                    let changed =
-                        thread_index::map_project_folders(&database, &rule.from, &rule.to)?;
-                    if changed > 0 {
-                        let conversations = pluralize(changed, "conversation");
-                        notes.push(format!(
-                            "mapped in Codex's index: {conversations} from {} to {}",
-                            rule.from, rule.to
-                        ));
-                    }
-                }
-            }
-        }
-        if !replaced.is_empty() {
-            for database in
-                thread_index::find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX)
-            {
-                thread_index::delete_projections(&database, &replaced)?;
-            }
-        }
+        notes.extend(self.update_paths(home, updates)?);
+        self.delete_projections(home, updates)?;
         Ok(notes)
     }
 }

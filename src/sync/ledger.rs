@@ -1,4 +1,4 @@
-//! `entry.jsonl` in the folder of a state: the local counterpart of this machine's manifest.
+//! `written.jsonl` in the folder of a state: the local counterpart of this machine's manifest.
 //!
 //! A line is appended before each file is put into the cloud folder, so that a killed run leaves no file
 //! there that no machine attests. Lines have the form of a manifest's, or record a download.

@@ -6,6 +6,7 @@
 //! lines before it, so an incomplete manifest is recognized.
 
 use super::cloud_names;
+use super::manager_folder;
 use super::rollouts;
 use super::state::{Deletion, SyncState};
 use super::version_vector::Ancestry;
@@ -17,9 +18,6 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
-/// Name of the folder in the cloud folder that belongs to this program.
-pub const MANAGER_FOLDER: &str = ".codex-manager";
-const MACHINES_FOLDER: &str = "machines";
 const MANIFEST_SCHEMA: u64 = 1;
 
 /// A version of a file, as a manifest lists it.
@@ -46,6 +44,17 @@ impl ManifestEntry {
     }
 }
 
+/// Merges what the entries with this content record about its ancestry; `None` if no entry lists the content.
+pub(super) fn listed_ancestry<'a>(
+    digest: &Sha256Digest,
+    entries: impl IntoIterator<Item = &'a ManifestEntry>,
+) -> Option<Ancestry> {
+    let of_digest = entries.into_iter().filter(|entry| entry.digest == *digest);
+    of_digest
+        .map(ManifestEntry::history)
+        .reduce(|merged, next| merged.merge(&next, digest))
+}
+
 /// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MachineManifest {
@@ -57,6 +66,24 @@ pub(super) struct MachineManifest {
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// Published resolutions; see [`SyncState::resolutions`].
     pub(super) resolved: BTreeSet<String>,
+}
+
+impl MachineManifest {
+    /// Adds the content of a line.
+    fn add(&mut self, line: ManifestLine) {
+        match line {
+            ManifestLine::File(path, entry) => {
+                self.files.insert(path, entry);
+            }
+            ManifestLine::Deleted(path, digest, id) => {
+                self.deleted.insert(path, Deletion { digest, id });
+            }
+            ManifestLine::Resolved(digest) => {
+                self.resolved.insert(digest);
+            }
+            ManifestLine::End(digest) => self.end = Some(digest),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,7 +104,7 @@ enum ManifestLine {
 
 /// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
 pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
-    let folder = folder(cloud);
+    let folder = manager_folder::manifests(cloud);
     let entries = std::fs::read_dir(&folder);
     let entries = entries.into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
@@ -87,41 +114,14 @@ pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Returns the folder of manifests.
-pub(super) fn folder(cloud: &Path) -> PathBuf {
-    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
-}
-
-/// Returns the path of a manifest as messages show it, relative to the cloud folder.
-pub(super) fn display_name(name: &str) -> String {
-    format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
-}
-
 /// Returns the path of the manifest with this file name.
 pub fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
-    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER).join(name)
+    manager_folder::manifests(cloud).join(name)
 }
 
 /// Returns the path of a machine's manifest.
 pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
-    folder(cloud).join(format!("{machine}-{writer}.jsonl"))
-}
-
-/// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
-/// link would put files elsewhere.
-pub fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
-    let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
-    folders(cloud).into_iter().find(is_other)
-}
-
-/// Returns the program's folders in the cloud folder, the outermost first.
-pub fn folders(cloud: &Path) -> [PathBuf; 3] {
-    let is_manifest = cloud.join(MANAGER_FOLDER);
-    let (machines, forks) = (
-        is_manifest.join(MACHINES_FOLDER),
-        is_manifest.join(super::conflict_copies::CONFLICT_COPIES_FOLDER),
-    );
-    [is_manifest, machines, forks]
+    manager_folder::manifests(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
 /// The bytes of a manifest, ready to be written.
@@ -234,66 +234,68 @@ pub(super) fn parse(
     line_bytes: u64,
 ) -> io::Result<Result<(MachineManifest, usize), ManifestRejection>> {
     let mut hasher = Hasher::default();
-    let mut manifest: Option<MachineManifest> = None;
+    let mut manifest = MachineManifest::default();
     let mut line = Vec::new();
-    let mut parsed = 0;
     for count in 0.. {
-        line.clear();
-        let read = (&mut from)
-            .take(line_bytes.saturating_add(1))
-            .read_until(b'\n', &mut line)? as u64;
-        let Some(text) = line.strip_suffix(b"\n") else {
-            // A power cut or a client leaves zeros where the rest of the file belongs.
-            let is_long = read > line_bytes && line.last() != Some(&0);
-            return Ok(Err(if is_long {
-                ManifestRejection::OverLimit("one of its lines is longer than the limit")
-            } else {
-                ManifestRejection::Incomplete
-            }));
+        let text = match read_line(&mut from, line_bytes, &mut line)? {
+            Ok(text) => text,
+            Err(rejection) => return Ok(Err(rejection)),
         };
         // The header and the end line do not count.
         if count > lines.saturating_add(1) {
-            return Ok(Err(ManifestRejection::OverLimit(
-                "it has more lines than the limit",
-            )));
+            let why = "it has more lines than the limit";
+            return Ok(Err(ManifestRejection::OverLimit(why)));
         }
-        let Some(parsed_manifest) = &mut manifest else {
-            match serde_json::from_slice::<ManifestHeader>(text) {
-                Ok(header) if header.schema <= MANIFEST_SCHEMA => {
-                    manifest = Some(MachineManifest::default());
+        let is_valid = if count == 0 {
+            is_readable_header(text)
+        } else {
+            match serde_json::from_slice(text) {
+                _ if text.is_empty() => true,
+                Ok(ManifestLine::End(digest)) => {
+                    if digest != hasher.digest() || !from.fill_buf()?.is_empty() {
+                        break;
+                    }
+                    manifest.end = Some(digest);
+                    return Ok(Ok((manifest, count - 1)));
                 }
-                _ => return Ok(Err(ManifestRejection::Incomplete)),
+                Ok(entry) => {
+                    manifest.add(entry);
+                    true
+                }
+                Err(_) => false,
             }
-            hasher.update(&line);
-            continue;
         };
-        match serde_json::from_slice(text) {
-            _ if text.is_empty() => {}
-            Ok(ManifestLine::File(path, entry)) => {
-                parsed_manifest.files.insert(path, entry);
-            }
-            Ok(ManifestLine::Deleted(path, digest, id)) => {
-                parsed_manifest
-                    .deleted
-                    .insert(path, Deletion { digest, id });
-            }
-            Ok(ManifestLine::Resolved(digest)) => {
-                parsed_manifest.resolved.insert(digest);
-            }
-            Ok(ManifestLine::End(digest))
-                if digest == hasher.digest() && from.fill_buf()?.is_empty() =>
-            {
-                parsed_manifest.end = Some(digest);
-                break;
-            }
-            Ok(ManifestLine::End(_)) | Err(_) => return Ok(Err(ManifestRejection::Incomplete)),
+        if !is_valid {
+            break;
         }
         hasher.update(&line);
-        parsed = count;
     }
-    Ok(manifest
-        .map(|manifest| (manifest, parsed))
-        .ok_or(ManifestRejection::Incomplete))
+    Ok(Err(ManifestRejection::Incomplete))
+}
+
+/// Reads a line with its newline into `line`, and returns its text.
+fn read_line<'a>(
+    from: &mut impl BufRead,
+    line_bytes: u64,
+    line: &'a mut Vec<u8>,
+) -> io::Result<Result<&'a [u8], ManifestRejection>> {
+    line.clear();
+    let limit = line_bytes.saturating_add(1);
+    let read = from.take(limit).read_until(b'\n', line)? as u64;
+    Ok(match line.strip_suffix(b"\n") {
+        Some(text) => Ok(text),
+        // A power cut or a client leaves zeros where the rest of the file belongs.
+        None if read > line_bytes && line.last() != Some(&0) => Err(ManifestRejection::OverLimit(
+            "one of its lines is longer than the limit",
+        )),
+        None => Err(ManifestRejection::Incomplete),
+    })
+}
+
+/// Returns true if this is the first line of a manifest of a known schema.
+fn is_readable_header(text: &[u8]) -> bool {
+    let header = serde_json::from_slice::<ManifestHeader>(text);
+    header.is_ok_and(|header| header.schema <= MANIFEST_SCHEMA)
 }
 
 /// Returns the key under which versions of a file are grouped: one for all forms and places of a

@@ -4,6 +4,7 @@
 //! and a file beyond the limits is reported and not read.
 
 use super::cloud_names;
+use super::manager_folder;
 use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRejection, fold_name, key_of};
 use super::scan;
 use super::state::Deletion;
@@ -105,7 +106,7 @@ impl RemoteManifests {
             if is_ours {
                 all.machines += usize::from(!is_former);
             } else if !file.name.is_empty() {
-                all.foreign.push(manifest::display_name(&file.name));
+                all.foreign.push(manager_folder::display_name(&file.name));
             }
         })?;
         Ok(all)
@@ -115,7 +116,7 @@ impl RemoteManifests {
         let why = format!(
             "{why}; it is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
-        self.refused.push((manifest::display_name(name), why));
+        self.refused.push((manager_folder::display_name(name), why));
     }
 
     /// Adds a manifest. A client's copy under another name still attests files, but its requests may be
@@ -235,13 +236,6 @@ pub fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> 
     Ok(others.map(|file| file.name).collect())
 }
 
-/// Returns true if the file at `path` exists only as a placeholder.
-pub fn is_placeholder(path: &Path) -> bool {
-    let meta = path.symlink_metadata();
-    meta.as_ref().is_ok_and(scan::is_dataless)
-        || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
-}
-
 /// Reads this machine's own manifest at `own`, by key. A client may have restored an earlier one. Empty if
 /// the manifest is incomplete.
 pub fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
@@ -327,7 +321,7 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
 
 /// Lists at most `limit` files of the folder of manifests; the flag is true if these are all.
 fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
-    let folder = manifest::folder(cloud);
+    let folder = manager_folder::manifests(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
@@ -377,7 +371,7 @@ mod tests {
     /// Returns a cloud folder with these manifests.
     fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
         let cloud = tempfile::tempdir().unwrap();
-        let folder = manifest::folder(cloud.path());
+        let folder = manager_folder::manifests(cloud.path());
         fs::create_dir_all(&folder).unwrap();
         for (name, bytes) in manifests {
             fs::write(folder.join(name), bytes).unwrap();
@@ -455,17 +449,17 @@ mod tests {
         for name in ["lap-00000001.jsonl", own] {
             let stand_in = format!(".{name}.icloud");
             let cloud = cloud(&[(&stand_in, b"bplist".to_vec())]);
-            let own = manifest::folder(cloud.path()).join(own);
+            let own = manager_folder::manifests(cloud.path()).join(own);
             let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
             let is_other = !own.ends_with(name);
             let expected: &[&str] = if is_other { &[name] } else { &[] };
             assert_eq!(all.not_downloaded, expected);
             assert_eq!(all.machines, expected.len());
             assert_eq!(not_downloaded(cloud.path(), &own).unwrap(), expected);
-            assert_eq!(is_placeholder(&own), !is_other);
+            assert_eq!(scan::is_placeholder(&own), !is_other);
             assert_eq!(manifest::all_paths(cloud.path()).count(), 1);
             // Once the manifest is downloaded, its placeholder is ignored.
-            let remote = manifest::folder(cloud.path()).join(name);
+            let remote = manager_folder::manifests(cloud.path()).join(name);
             fs::write(&remote, encoded(&["skills/a"])).unwrap();
             let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
             assert_eq!(

@@ -178,40 +178,35 @@ pub fn apply_choice(
     let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
         .join(&conflict_copy.name);
     let others = identity::read_remote_manifests(config, state)?.resolutions;
-    let mut resolved = ResolvedCopy {
-        written: None,
-        new_id: None,
-    };
-    if choice != KeepChoice::Current {
+    let resolved = if choice == KeepChoice::Current {
+        ResolvedCopy {
+            written: None,
+            new_id: None,
+        }
+    } else {
         if !is_complete_locally(conflict_copy, config, replica) {
             return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
         }
         let current = conversation_of(conflict_copy, config, state)
             .ok_or_else(|| ConflictCopyError::NoConversation(conflict_copy.name.clone()))?;
-        let path = if choice == KeepChoice::Both {
+        if choice == KeepChoice::Both {
             let (path, id) = create_conversation(&file, &current, config, replica)?;
-            resolved.new_id = Some(id);
-            path
-        } else {
-            let old = config.local.join(&current);
-            let digest = contents::read(&old, None).at("read", &old)?.digest;
-            let plain = current.strip_suffix(rollout::ZST).unwrap_or(&current);
-            record_update(replica, plain, ContentChange::Replaced)?;
-            copy(&file, &config.local.join(plain))?;
-            if plain != current {
-                fs::remove_file(&old).at("remove", &old)?;
+            ResolvedCopy {
+                written: Some(path),
+                new_id: Some(id),
             }
+        } else {
+            let (path, replaced) = replace_conversation(&file, &current, config, replica)?;
             // The decision is recorded only after the new version is in place. After a kill in between, the
             // old version comes back as a conflict copy, and the user decides again.
-            resolutions::record_drop(
-                &conflict_copy.sibling_name(&digest),
-                &mut state.resolutions,
-                &others,
-            );
-            plain.to_owned()
-        };
-        resolved.written = Some(path);
-    }
+            let name = conflict_copy.sibling_name(&replaced);
+            resolutions::record_drop(&name, &mut state.resolutions, &others);
+            ResolvedCopy {
+                written: Some(path),
+                new_id: None,
+            }
+        }
+    };
     if choice == KeepChoice::ConflictCopy {
         // The version continues, so an earlier decision against it must not count.
         resolutions::record_keep(name, &mut state.resolutions, &others);
@@ -219,22 +214,38 @@ pub fn apply_choice(
         resolutions::record_drop(name, &mut state.resolutions, &others);
     }
     replica.write(state)?;
+    remove_copies(&conflict_copy.name, config, replica)?;
+    Ok(resolved)
+}
+
+/// Replaces a conversation by its conflict copy; returns its path and the digest of the replaced text.
+fn replace_conversation(
+    conflict_copy: &Path,
+    current: &str,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<(String, Sha256Digest), IoError> {
+    let old = config.local.join(current);
+    let digest = contents::read(&old, None).at("read", &old)?.digest;
+    let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
+    record_update(replica, plain, ContentChange::Replaced)?;
+    copy(conflict_copy, &config.local.join(plain))?;
+    if plain != current {
+        fs::remove_file(&old).at("remove", &old)?;
+    }
+    Ok((plain.to_owned(), digest))
+}
+
+/// Removes the files of a conflict copy on both sides; a missing file is no error.
+fn remove_copies(name: &str, config: &SyncConfig, replica: &Replica) -> Result<(), IoError> {
     for side in [Side::Local, Side::Remote] {
-        let path =
-            conflict_copies::folder(side, &replica.folder, &config.cloud).join(&conflict_copy.name);
+        let path = conflict_copies::folder(side, &replica.folder, &config.cloud).join(name);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(IoError {
-                    action: "remove",
-                    path,
-                    source: e,
-                }
-                .into());
-            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
             _ => {}
         }
     }
-    Ok(resolved)
+    Ok(())
 }
 
 /// Records the index update before the file is written, so that Codex's index is completed even after a kill.

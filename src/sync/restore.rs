@@ -1,6 +1,5 @@
 //! Restores a snapshot of a sync to the Codex home or to the cloud folder.
 
-use super::apply::copying::set_time;
 use super::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use super::config::SyncConfig;
 use super::conflict_copies;
@@ -9,6 +8,7 @@ use super::identity;
 use super::ledger::{Ledger, LedgerContents};
 use super::line_merge;
 use super::manifest::{self, ManifestEntry};
+use super::mtime::set_mtime;
 use super::plan::{self, PlanError};
 use super::remote_manifests::RemoteManifests;
 use super::resolutions;
@@ -109,27 +109,7 @@ pub fn plan(
     from: Option<&str>,
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
-    let folder = &config.backup_dir;
-    let all = backup::list(folder)?;
-    let snapshot = match from {
-        None => all.into_iter().next(),
-        Some(name) => {
-            let mut parts = Path::new(name).components();
-            let plain = matches!(parts.next(), Some(Component::Normal(_)));
-            if !plain || parts.next().is_some() || name.contains(['/', '\\']) {
-                return Err(SyncRestoreError::Outside {
-                    folder: folder.clone(),
-                    name: name.to_owned(),
-                });
-            }
-            all.into_iter().find(|snapshot| snapshot.name == name)
-        }
-    };
-    let Some(snapshot) = snapshot else {
-        return Err(SyncRestoreError::None(
-            folder.join(from.unwrap_or_default()),
-        ));
-    };
+    let snapshot = find_snapshot(&config.backup.folder, from)?;
     let list = backup::read_list(&snapshot)?;
     let of_cloud_alone = |list: &backup::SnapshotList| {
         !list.files.is_empty() && list.files.iter().all(|kept| kept.cloud)
@@ -171,6 +151,26 @@ pub fn plan(
         target_path(&plan, config, &kept.path)?;
     }
     Ok(plan)
+}
+
+/// Returns the snapshot of this name, or the newest one without a name.
+fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, SyncRestoreError> {
+    let mut all = backup::list(folder)?.into_iter();
+    let snapshot = match name {
+        None => all.next(),
+        Some(name) => {
+            let mut parts = Path::new(name).components();
+            let plain = matches!(parts.next(), Some(Component::Normal(_)));
+            if !plain || parts.next().is_some() || name.contains(['/', '\\']) {
+                return Err(SyncRestoreError::Outside {
+                    folder: folder.to_path_buf(),
+                    name: name.to_owned(),
+                });
+            }
+            all.find(|snapshot| snapshot.name == name)
+        }
+    };
+    snapshot.ok_or_else(|| SyncRestoreError::None(folder.join(name.unwrap_or_default())))
 }
 
 /// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
@@ -296,64 +296,70 @@ fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreErro
 /// Lists the files of a snapshot that this program did not make. Files that are never synced (logins) are
 /// skipped, although codexSync copied them.
 fn list_without_manifest(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let mut files = if snapshot.is_zip() {
+        list_zip(snapshot)?
+    } else {
+        list_folder(snapshot)?
+    };
+    files.retain(|file| scope::never_synced(&file.path).is_none());
+    Ok(files)
+}
+
+/// Lists the files in a `.zip`.
+fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let unreadable = |reason: String| BackupError::Zip {
+        action: "read",
+        reason,
+        path: snapshot.path.clone(),
+    };
+    let Some(mut zip) = backup::open_zip(snapshot)? else {
+        return Err(unreadable("it is not a zip file".into()).into());
+    };
     let mut files = Vec::new();
-    let mut push = |path: String, size, mtime_ns| {
-        if scope::never_synced(&path).is_none() {
+    for index in 0..zip.len() {
+        let file = zip.by_index(index).map_err(|e| unreadable(e.to_string()))?;
+        let name = file.name().map(std::borrow::Cow::into_owned);
+        if file.is_file()
+            && let Ok(path) = name
+        {
             files.push(SnapshotFile {
                 cloud: false,
                 path,
-                mtime_ns,
-                size,
+                mtime_ns: snapshot.modified_ns,
+                size: file.size(),
             });
         }
-    };
-    if snapshot.is_zip() {
-        let Some(mut zip) = backup::open_zip(snapshot)? else {
-            return Err(BackupError::Zip {
-                action: "read",
-                reason: "it is not a zip file".into(),
-                path: snapshot.path.clone(),
-            }
-            .into());
-        };
-        for index in 0..zip.len() {
-            let file = zip.by_index(index).map_err(|e| BackupError::Zip {
-                action: "read",
-                reason: e.to_string(),
-                path: snapshot.path.clone(),
-            })?;
-            let name = file.name().map(std::borrow::Cow::into_owned);
-            if file.is_file()
-                && let Ok(name) = name
-            {
-                push(name, file.size(), snapshot.modified_ns);
-            }
-        }
-        return Ok(files);
     }
-    for entry in walkdir::WalkDir::new(&snapshot.path) {
+    Ok(files)
+}
+
+/// Lists the files in a folder.
+fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
+    let root = &snapshot.path;
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(root) {
         let entry = entry
             .map_err(|e| {
                 e.into_io_error()
                     .unwrap_or_else(|| io::ErrorKind::Other.into())
             })
-            .at("walk", &snapshot.path)?;
+            .at("walk", root)?;
         if !entry.file_type().is_file() {
             continue;
         }
-        let meta = fs::symlink_metadata(entry.path()).at("look at", entry.path())?;
-        let relative = entry
-            .path()
-            .strip_prefix(&snapshot.path)
-            .unwrap_or(entry.path());
+        let stat = Stat::of(&fs::symlink_metadata(entry.path()).at("look at", entry.path())?);
+        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
-            let stat = Stat::of(&meta);
-            let path = if cfg!(windows) {
-                path.replace('\\', "/")
-            } else {
-                path.to_owned()
-            };
-            push(path, stat.size, stat.mtime_ns);
+            files.push(SnapshotFile {
+                cloud: false,
+                path: if cfg!(windows) {
+                    path.replace('\\', "/")
+                } else {
+                    path.to_owned()
+                },
+                mtime_ns: stat.mtime_ns,
+                size: stat.size,
+            });
         }
     }
     Ok(files)
@@ -430,14 +436,14 @@ struct ResolutionRecorder {
 impl ResolutionRecorder {
     fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
-        if !state.exists {
+        if !state.file.exists {
             return Ok(Self {
                 noted: None,
                 others: BTreeSet::new(),
             });
         }
         let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        if state.needs_rewrite {
+        if state.file.needs_rewrite {
             replica.write(&mut state)?;
         }
         Ok(Self {
@@ -569,7 +575,7 @@ fn stage(
             Ok(size)
         })
         .at("read", &from)?;
-    set_time(temp.file(), kept.mtime_ns).at("set time", &path)?;
+    set_mtime(temp.file(), kept.mtime_ns).at("set time", &path)?;
     temp.sync()?;
     if let Some(entry_recorder) = entry_recorder {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
@@ -600,7 +606,7 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
 /// Publishes this machine's manifest. Before the first sync, that sync will do it.
 fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
     let mut state = match replica.read() {
-        Ok(state) if state.exists => state,
+        Ok(state) if state.file.exists => state,
         _ => return Ok(()),
     };
     let files = Ledger::read(&replica.folder)?.files;

@@ -3,7 +3,7 @@
 //! The marker is the file `restored` in the folder of a state. It is written before the home is exchanged and
 //! removed by the run that has processed all files.
 
-use super::state::{Replica, random_id};
+use super::random_id::random_id;
 use crate::io::{IoContext, IoError, atomic, file_open};
 use std::fs;
 use std::io;
@@ -20,18 +20,18 @@ pub struct RestoreMarkers {
 }
 
 impl RestoreMarkers {
-    /// Marks all states of this home, for every cloud folder; durable on return.
+    /// Marks the states in these folders: those of the restored home, for every cloud folder. Durable on return.
     ///
     /// # Errors
     /// A marker cannot be written. Without it, a sync would treat what the archive lacks as deleted.
-    pub fn write(manager_home: &Path, home: &Path) -> Result<Self, IoError> {
+    pub fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
         let mut marks = Self {
             paths: Vec::new(),
             id: random_id(),
         };
-        for folder in Replica::folders_of(manager_home, home)? {
+        for folder in folders {
             let path = folder.join(MARKER_FILE);
-            let is_first = read(&folder)?.is_none();
+            let is_first = read(folder)?.is_none();
             atomic::write(&path, marks.id.as_bytes())?;
             if is_first {
                 marks.paths.push(path);
@@ -74,7 +74,7 @@ fn remove_marker(path: &Path, marker: &str) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::state::SyncState;
+    use crate::sync::state::{Replica, SyncState};
 
     #[test]
     fn a_marker_is_removed_only_with_its_own_restore_and_home() {
@@ -85,18 +85,18 @@ mod tests {
         for replica in [&first, &second, &others] {
             replica.write(&mut SyncState::default()).unwrap();
         }
+        let mark_restored = || {
+            let folders = Replica::folders_of(manager.path(), home).unwrap();
+            RestoreMarkers::write(&folders)
+        };
         let marker = |replica: &Replica| read(&replica.folder).unwrap();
-        RestoreMarkers::write(manager.path(), home)
-            .unwrap()
-            .remove();
+        mark_restored().unwrap().remove();
         assert_eq!(marker(&first), None);
-        let _restored = RestoreMarkers::write(manager.path(), home).unwrap();
+        let _restored = mark_restored().unwrap();
         assert!(marker(&first).is_some() && marker(&second).is_some());
         assert_eq!(marker(&others), None);
         let planned_with = marker(&first).unwrap();
-        RestoreMarkers::write(manager.path(), home)
-            .unwrap()
-            .remove();
+        mark_restored().unwrap().remove();
         assert!(marker(&first).is_some());
         clear(&first.folder, &planned_with).unwrap();
         assert!(marker(&first).is_some_and(|marker| marker != planned_with));

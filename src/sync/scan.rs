@@ -76,6 +76,13 @@ fn mtime_ns(meta: &Metadata) -> i64 {
     i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// Returns true if the file at `path` exists only as a placeholder.
+pub fn is_placeholder(path: &Path) -> bool {
+    let meta = path.symlink_metadata();
+    meta.as_ref().is_ok_and(is_dataless)
+        || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
+}
+
 /// Returns true if the file's content is not on this machine, so that opening the file would download it.
 pub(super) fn is_dataless(meta: &Metadata) -> bool {
     #[cfg(target_os = "macos")]

@@ -156,7 +156,7 @@ pub fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
                 .find(|known| matches_case(known))
         })
     };
-    let roots = config.roots.iter();
+    let roots = config.scope.roots.iter();
     let found = roots.filter_map(|root| Some((root, other_case(root)?)));
     found
         .map(|(root, other)| {
@@ -197,7 +197,7 @@ impl Scope {
     pub fn of(config: &SyncConfig) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
         let mut folders = GlobSetBuilder::new();
-        for pattern in &config.exclude {
+        for pattern in &config.scope.exclude {
             if let Some(glob) = glob(pattern) {
                 let names_folders = !pattern.trim().trim_end_matches('/').contains('/');
                 let glob = GlobBuilder::new(&glob)
@@ -217,8 +217,8 @@ impl Scope {
                 .any(|folder| is_below(root, folder))
         };
         Ok(Self {
-            conversations: config.roots.iter().any(of_sessions),
-            roots: config.roots.clone(),
+            conversations: config.scope.roots.iter().any(of_sessions),
+            roots: config.scope.roots.clone(),
             exclude: set.build().map_err(|e| e.to_string())?,
             exclude_folders: folders.build().map_err(|e| e.to_string())?,
         })

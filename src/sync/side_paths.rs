@@ -21,7 +21,7 @@ impl SyncConfig {
     /// is resolved, so that replacing the file keeps the link.
     pub fn file_path(&self, side: Side, path: &str) -> PathBuf {
         let full = self.root(side).join(path);
-        let may_lead = side == Side::Local && scope::follows_link(path, &self.roots);
+        let may_lead = side == Side::Local && scope::follows_link(path, &self.scope.roots);
         if may_lead
             && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
             && scope::link_refusal(self.root(side), &full).is_none()

@@ -5,7 +5,6 @@
 //! and the digests of the contents that it replaced. The first version of a file is named by its content, so
 //! that machines that got the same file elsewhere agree without exchanging anything.
 
-use super::manifest::ManifestEntry;
 use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -126,19 +125,6 @@ impl Ancestry {
         } else {
             self.clone()
         }
-    }
-
-    /// Merges what the `entries` with this content record about its ancestry; `None` if no entry lists the
-    /// content.
-    pub fn from_entries<'a>(
-        digest: &Sha256Digest,
-        all: impl IntoIterator<Item = &'a ManifestEntry>,
-    ) -> Option<Self> {
-        let of_it = all.into_iter().filter(|written| written.digest == *digest);
-        of_it.fold(None, |before: Option<Self>, written| {
-            let next = written.history();
-            Some(before.map_or(next.clone(), |before| before.merge(&next, digest)))
-        })
     }
 
     /// Returns the ancestry of a version with content `digest` that descends from both.

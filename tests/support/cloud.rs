@@ -445,6 +445,12 @@ impl Machine {
             })
     }
 
+    /// Returns true if the client hides a file of `.codex-manager`, as a placeholder does.
+    pub(crate) fn has_hidden_manifest(&self) -> bool {
+        let mut known = self.client.iter();
+        known.any(|(path, known)| path.starts_with(".codex-manager/") && known.hidden.is_some())
+    }
+
     /// Backs up the Codex home and the sync state.
     pub(crate) fn disk(&self) -> Disk {
         let of = |folder: &Path| -> BTreeMap<String, Content> {
@@ -495,8 +501,8 @@ impl Machine {
     /// Replaces a policy that leaves conflicts to the user by one that decides.
     pub(crate) fn use_deciding_policy(&mut self) {
         use codex_manager::sync::config::ConflictPolicy;
-        if self.config.conflict != ConflictPolicy::PreferCloud {
-            self.config.conflict = ConflictPolicy::PreferLocal;
+        if self.config.policy.rules.conflict != ConflictPolicy::PreferCloud {
+            self.config.policy.rules.conflict = ConflictPolicy::PreferLocal;
         }
     }
 
@@ -528,12 +534,13 @@ impl Machine {
                 plan.conflicts
             );
         }
-        if plan.is_stopped(self.config.conflict) {
+        if plan.is_stopped(self.config.policy.rules.conflict) {
             return false;
         }
         if settling == Settling::Done {
             // A client's copy of a skill that was deleted since looks like a file of its own.
             let waiting = plan
+                .notices
                 .waiting
                 .iter()
                 .filter(|(path, _)| !path.contains("SKILL ("));
@@ -544,7 +551,7 @@ impl Machine {
                 self.name
             );
         }
-        self.undelivered.clone_from(&plan.undelivered);
+        self.undelivered.clone_from(&plan.notices.undelivered);
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
         self.skills_in_conflict
             .extend(chosen.map(|step| step.path.clone()));
@@ -680,7 +687,7 @@ impl Machine {
 
     /// Sets `delete_policy = "propagate"`.
     pub(crate) fn propagate_deletions(&mut self) {
-        self.config.delete = DeletePolicy::Propagate;
+        self.config.policy.rules.delete = DeletePolicy::Propagate;
     }
 
     /// The user deletes a skill.
@@ -688,9 +695,15 @@ impl Machine {
         let name = ["a", "b"][rng.below(2)];
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
         if let Ok(text) = fs::read_to_string(&path) {
-            if !self.skills_uploaded.contains(&text) {
-                // No other machine has the text, so the edit does not count.
-                self.skill_edits.retain(|(_, newer)| *newer != text);
+            // No other machine has the texts since the last upload, so these edits do not count.
+            let mut unsent = text.clone();
+            while !self.skills_uploaded.contains(&unsent) {
+                let edit = self
+                    .skill_edits
+                    .iter()
+                    .position(|(_, newer)| *newer == unsent);
+                let Some(edit) = edit else { break };
+                (unsent, _) = self.skill_edits.remove(edit);
             }
             self.skills_deleted.insert(text.clone());
             // The version of the cloud folder is deleted with it.
@@ -857,7 +870,7 @@ impl Machine {
                 .iter()
                 .filter_map(|path| fs::read_to_string(self.cloud.join(path)).ok()),
         );
-        let backups = &self.config.backup_dir;
+        let backups = &self.config.backup.folder;
         for path in files_below(backups) {
             let full = backups.join(&path);
             if full.extension().is_some_and(|e| e == "zip") {
@@ -912,7 +925,7 @@ impl Machine {
     pub(crate) fn listing(&self) -> String {
         let mut out = format!(
             "--- {} ({:?} {:?})\n",
-            self.name, self.config.compare, self.config.conflict
+            self.name, self.config.policy.rules.compare, self.config.policy.rules.conflict
         );
         for (label, folder) in [
             ("home", self.home.clone()),

@@ -29,7 +29,7 @@ fn with_shutdown_request<T>(
         outside: &outside_folders,
         codex_bin: context.settings.codex_bin.as_deref(),
         env: &context.env,
-        settings: &config.shutdown,
+        settings: &config.safety.shutdown,
     }))
 }
 
@@ -83,7 +83,7 @@ pub(super) fn check(
             let message = ShutdownError::Refused(refusal).to_string();
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
-        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.shutdown) => {
+        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.safety.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
                 shutdown::named(&closing.processes)

@@ -83,6 +83,7 @@ impl InitArgs {
     }
 }
 
+/// Returns the text of a new configuration. Longer than other functions, because it is one text.
 fn template(cloud: Option<&Path>, machine: &str) -> String {
     let cloud = cloud.map_or("~/CloudFolder/codex".into(), Path::to_string_lossy);
     let cloud = toml_edit::Value::from(&*cloud).to_string();

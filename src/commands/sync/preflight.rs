@@ -2,7 +2,7 @@
 
 use super::codex_use;
 use super::shared::{self, is_writable, read_quietly, replica};
-use crate::commands::doctor;
+use crate::commands::show_check;
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
@@ -14,11 +14,11 @@ use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
-use crate::sync::remote_manifests::{self, RemoteManifests};
+use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::resolutions;
-use crate::sync::scan::Stat;
+use crate::sync::scan::{self, Stat};
 use crate::sync::scope::{self, Scope};
-use crate::sync::state::{StateDamage, StateError};
+use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
 use chrono::DateTime;
 use clap::Args;
 use serde::Serialize;
@@ -83,7 +83,7 @@ impl PreflightArgs {
         let json = PreflightJson { checks: &checks };
         context.ui.document("sync preflight", &json);
         for check in &checks {
-            doctor::show(&context.ui, check);
+            show_check::show(&context.ui, check);
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {
@@ -129,7 +129,7 @@ fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
     };
-    for message in UndeliveredVersion::by_machine(&plan.undelivered) {
+    for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
         let fix = "wait for the cloud client, then run codex-manager sync run --apply before you start Codex here";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
@@ -181,7 +181,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let message = format!("cloud folder: {}", cloud.display());
         push(checks, id, Status::Ok, message, None);
     }
-    let (id, backups) = ("sync.backups", &config.backup_dir);
+    let (id, backups) = ("sync.backups", &config.backup.folder);
     // The path itself decides if it exists, even as a file or a broken link, and not a folder above it.
     let mut above = backups.ancestors();
     let existing = above.find(|path| path.symlink_metadata().is_ok());
@@ -205,9 +205,9 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     }
 }
 
+/// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
 fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let replica = replica(context, config);
-    let id = "sync.state";
     let mut state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
@@ -215,47 +215,12 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
                 StateError::Io(e) => (format!("{e}: {}", e.source), None),
                 StateError::Newer { .. } => (e.to_string(), Some("upgrade codex-manager")),
             };
-            push(checks, id, Status::Fail, message, fix);
+            push(checks, STATE_ID, Status::Fail, message, fix);
             return;
         }
     };
-    let file = replica.state_file();
-    let (status, message) = match state.damage {
-        Some(StateDamage::All) => (
-            Status::Warn,
-            format!(
-                "the state of the last sync is unreadable: {}",
-                file.display()
-            ),
-        ),
-        Some(StateDamage::Lines(n)) => {
-            let message = format!(
-                "the state of the last sync has {n} unreadable lines: {}",
-                file.display()
-            );
-            (Status::Warn, message)
-        }
-        None if state.exists => {
-            let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
-            (Status::Ok, message)
-        }
-        None => (Status::Ok, "no sync yet".to_owned()),
-    };
-    let fix = "the next sync run keeps a copy of it and compares contents";
-    push(checks, id, status, message, state.damage.map(|_| fix));
-    if let Ok(true) = identity::is_own_manifest_torn(&state, config, &replica) {
-        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
-        let fix = "the next sync run writes it again";
-        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
-    }
-    if remote_manifests::is_placeholder(&identity::own_manifest_path(config, &state)) {
-        let message = "this machine's manifest is not downloaded".to_owned();
-        let fix = "have the cloud client download it";
-        push(checks, "sync.arrival", Status::Fail, message, Some(fix));
-    }
-    if let Ok(Some((path, why))) = identity::rename_if_cloned(&mut state, config, &replica) {
-        push(checks, id, Status::Warn, format!("{path} {why}"), None);
-    }
+    checks.push(state_check(&state, &replica));
+    check_own_manifest(config, &replica, &mut state, checks);
     let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
         check_remote_manifests(config, manifests, checks);
@@ -274,16 +239,59 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     let stale_files = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
     if !stale_files.is_empty() {
-        let message = format!(
-            "{} of killed runs",
-            pluralize(stale_files.len(), "temp file")
-        );
+        let count = pluralize(stale_files.len(), "temp file");
+        let message = format!("{count} of killed runs");
+        let fix = "the next sync run removes them";
+        push(checks, STATE_ID, Status::Warn, message, Some(fix));
+    }
+}
+
+/// Id of findings about the state of the last sync.
+const STATE_ID: &str = "sync.state";
+
+/// Returns the finding about the state of the last sync.
+fn state_check(state: &SyncState, replica: &Replica) -> Check {
+    let file = replica.state_file();
+    let file = file.display();
+    let damage = match state.file.damage {
+        Some(StateDamage::All) => format!("the state of the last sync is unreadable: {file}"),
+        Some(StateDamage::Lines(n)) => {
+            format!("the state of the last sync has {n} unreadable lines: {file}")
+        }
+        None if state.file.exists => {
+            let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
+            return Check::ok(STATE_ID, message);
+        }
+        None => return Check::ok(STATE_ID, "no sync yet"),
+    };
+    Check::warn(STATE_ID, damage)
+        .advised("the next sync run keeps a copy of it and compares contents")
+}
+
+/// Adds findings about this machine's manifest in the cloud folder.
+fn check_own_manifest(
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &mut SyncState,
+    checks: &mut Vec<Check>,
+) {
+    if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
+        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
+        let fix = "the next sync run writes it again";
+        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+    }
+    if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
+        let message = "this machine's manifest is not downloaded".to_owned();
+        let fix = "have the cloud client download it";
+        push(checks, "sync.arrival", Status::Fail, message, Some(fix));
+    }
+    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
         push(
             checks,
-            id,
+            STATE_ID,
             Status::Warn,
-            message,
-            Some("the next sync run removes them"),
+            format!("{path} {why}"),
+            None,
         );
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
-use crate::sync::apply::{self, ApplyRequest};
+use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::contents;
@@ -19,7 +19,7 @@ use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::rollouts;
-use crate::sync::state::Replica;
+use crate::sync::state::{Replica, SyncState};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use clap::{Args, ValueEnum};
@@ -318,32 +318,12 @@ fn decide(
         policy_override: Some((path, policy)),
         ..PlanRequest::new(config, replica)
     })?;
-    let steps: Vec<_> = full_plan.steps.iter().filter(|s| s.path == path).collect();
-    if steps.is_empty() {
+    let Some(plan) = plan_of_file(path, &full_plan) else {
         return report_undecided(config, conflict, &full_plan);
-    }
-    let plan = SyncPlan {
-        steps: steps.into_iter().cloned().collect(),
-        cloud_contents: full_plan.cloud_contents,
-        ..SyncPlan::default()
     };
-    let new_copies: Vec<(String, Sha256Digest)> = plan
-        .steps
-        .iter()
-        .flat_map(|step| &step.ops)
-        .filter_map(|op| match op {
-            plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
-            _ => None,
-        })
-        .collect();
+    let new_copies = new_conflict_copies(&plan);
     let dropped_copy = match not_kept {
-        Some(seen) if !new_copies.is_empty() => {
-            let file = config.file_path(seen.side, &seen.path);
-            let read = contents::read(&file, None).at("read", &file)?;
-            let mut new_copies = new_copies.iter();
-            let matching = new_copies.find(|(_, digest)| *digest == read.digest);
-            matching.map(|(name, _)| name.clone())
-        }
+        Some(seen) if !new_copies.is_empty() => copy_of(seen, &new_copies, config)?,
         _ => None,
     };
     if keep == KeepArg::Both && dropped_copy.is_none() {
@@ -351,33 +331,8 @@ fn decide(
         return Err(CommandError::failed(why)
             .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
     }
-    if !new_copies.is_empty() {
-        // Earlier decisions about these versions, of any machine, must not drop them if this process is
-        // killed now.
-        let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        for (name, _) in &new_copies {
-            resolutions::record_keep(name, &mut state.resolutions, &others);
-        }
-        replica.write(&mut state)?;
-    }
-    let bar = context.ui.bar("syncing", 0);
-    let report = apply::apply(
-        &plan,
-        state,
-        &ApplyRequest {
-            config,
-            replica,
-            keep_going: &|| !is_interrupted(),
-            progress: &bar,
-            now: context.now(),
-        },
-    )?;
-    drop(bar);
-    if let Some((path, why)) = report.skipped.first() {
-        return Err(
-            CommandError::failed(format!("{why}: {path}")).hint("run the same command again")
-        );
-    }
+    keep_new_copies(&new_copies, config, replica, &mut state)?;
+    let report = apply_one_file(context, config, replica, &plan, state)?;
     let mut arrivals = report.index_updates;
     let mut resolved = DecisionOutcome {
         new_id: None,
@@ -402,6 +357,86 @@ fn decide(
     Ok(resolved)
 }
 
+/// Returns the part of a plan for one file; `None` if it has no step.
+fn plan_of_file(path: &str, whole: &SyncPlan) -> Option<SyncPlan> {
+    let steps = whole.steps.iter().filter(|step| step.path == path);
+    let steps: Vec<_> = steps.cloned().collect();
+    (!steps.is_empty()).then(|| SyncPlan {
+        steps,
+        cloud_contents: whole.cloud_contents,
+        ..SyncPlan::default()
+    })
+}
+
+/// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
+/// must not drop them if this process is killed now.
+fn keep_new_copies(
+    new_copies: &[(String, Sha256Digest)],
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &mut SyncState,
+) -> Result<(), CommandError> {
+    if new_copies.is_empty() {
+        return Ok(());
+    }
+    let others = identity::read_remote_manifests(config, state)?.resolutions;
+    for (name, _) in new_copies {
+        resolutions::record_keep(name, &mut state.resolutions, &others);
+    }
+    Ok(replica.write(state)?)
+}
+
+/// Returns the names and digests of the conflict copies that a plan creates.
+fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
+    let ops = plan.steps.iter().flat_map(|step| &step.ops);
+    let copies = ops.filter_map(|op| match op {
+        plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
+        _ => None,
+    });
+    copies.collect()
+}
+
+/// Returns the name of the conflict copy that has the text of a file.
+fn copy_of(
+    seen: &ObservedFile,
+    copies: &[(String, Sha256Digest)],
+    config: &SyncConfig,
+) -> Result<Option<String>, CommandError> {
+    let file = config.file_path(seen.side, &seen.path);
+    let text = contents::read(&file, None).at("read", &file)?.digest;
+    let matching = copies.iter().find(|(_, digest)| *digest == text);
+    Ok(matching.map(|(name, _)| name.clone()))
+}
+
+/// Applies the plan for one file. A step that is left for the next run is an error.
+fn apply_one_file(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    plan: &SyncPlan,
+    state: SyncState,
+) -> Result<ApplyReport, CommandError> {
+    let bar = context.ui.bar("syncing", 0);
+    let report = apply::apply(
+        plan,
+        state,
+        &ApplyRequest {
+            config,
+            replica,
+            keep_going: &|| !is_interrupted(),
+            progress: &bar,
+            now: context.now(),
+        },
+    )?;
+    drop(bar);
+    match report.skipped.first() {
+        Some((path, why)) => {
+            Err(CommandError::failed(format!("{why}: {path}")).hint("run the same command again"))
+        }
+        None => Ok(report),
+    }
+}
+
 /// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
 /// become equal.
 fn report_undecided(
@@ -410,7 +445,12 @@ fn report_undecided(
     plan: &SyncPlan,
 ) -> Result<DecisionOutcome, CommandError> {
     let key = manifest::key_of(&conflict.path);
-    let reasons = [&plan.warnings, &plan.waiting, &plan.skipped, &plan.notes];
+    let reasons = [
+        &plan.notices.warnings,
+        &plan.notices.waiting,
+        &plan.notices.skipped,
+        &plan.notices.notes,
+    ];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
     let digest = |seen: &Option<ObservedFile>| {

@@ -66,7 +66,7 @@ struct SyncRestoreJson<'a> {
 impl SyncRestoreArgs {
     /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
-        self.apply || !(self.dry_run || config.dry_run_default)
+        self.apply || !(self.dry_run || config.safety.dry_run_default)
     }
 
     pub(super) fn run(

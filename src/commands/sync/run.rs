@@ -10,10 +10,12 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
-use crate::sync::apply::{self, ApplyError, ApplyRequest};
+use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Op, SyncPlan};
+use crate::sync::plan::{self, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
 use crate::sync::scan::Side;
+use crate::sync::state::SyncState;
+use crate::ui::Ui;
 use crate::ui::time::bytes;
 use clap::Args;
 use std::iter;
@@ -41,7 +43,7 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
-        self.apply || !(self.dry_run || config.dry_run_default)
+        self.apply || !(self.dry_run || config.safety.dry_run_default)
     }
 
     pub(super) fn run(
@@ -74,21 +76,11 @@ impl RunArgs {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
         let request = self.plan_flags.request(config, &replica);
-        let was_in_use = is_home_in_use(context, config);
-        let (mut plan, mut state) = plan::plan(&request)?;
-        // Codex is not ended if there is nothing to do, or if a conflict stops the run.
-        let has_pending_updates =
-            !plan.is_stopped(config.conflict) && shared::has_pending_index_updates(&replica);
-        let must_shut_down = shared::needs_shutdown(&plan, config) || has_pending_updates;
-        if must_shut_down {
-            shut_down_codex(context, config, shutdown_args)?;
-            shared::flush_pending_index_updates(context, config, &replica);
-            if was_in_use {
-                // Plans again, to include what Codex wrote when it ended.
-                (plan, state) = plan::plan(&request)?;
-                shut_down_codex(context, config, shutdown_args)?;
-            }
-        }
+        let FinalPlan {
+            plan,
+            state,
+            must_shut_down,
+        } = FinalPlan::make(context, &request, shutdown_args)?;
         for conflict in &plan.conflicts {
             let (path, why) = (&*conflict.path, &*conflict.reason);
             events::warn!(path, why, "conflict");
@@ -96,7 +88,7 @@ impl RunArgs {
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             shared::print_notes(context, &plan);
         }
-        if plan.is_stopped(config.conflict) {
+        if plan.is_stopped(config.policy.rules.conflict) {
             context.ui.document("sync run", &document(&plan, |_| false));
             shared::print_unsynced(context, &plan, config, iter::empty());
             return Err(shared::undecided(&plan, config));
@@ -121,38 +113,90 @@ impl RunArgs {
             warn_of_new_users(context, config);
         }
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        let can_update_index = must_shut_down || home_users(context, config).is_empty();
-        if can_update_index
-            && let Err(error) =
-                shared::update_codex_index(context, config, &replica, &report.index_updates)
-        {
-            return Err(match &report.snapshot {
-                Some(snapshot) => {
-                    show_stopped(context, &plan, snapshot);
-                    error.hint(format!("the overwritten files are in {snapshot}"))
-                }
-                None => error,
-            });
+        if must_shut_down || home_users(context, config).is_empty() {
+            let updates = &report.index_updates;
+            shared::update_codex_index(context, config, &replica, updates)
+                .map_err(|error| hint_at_snapshot(context, &plan, &report, error))?;
         }
-        let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
-        json.dry_run = false;
-        json.snapshot = report.snapshot.as_deref();
-        json.skipped.extend(shared::with_reasons(&report.skipped));
-        context.ui.document("sync run", &json);
-        for (path, why) in &report.skipped {
-            context
-                .ui
-                .warn(format_args!("left for the next run: {path}: {why}"));
-        }
-        let done = report.done.iter().map(|index| &plan.steps[*index]);
-        shared::print_unsynced(context, &plan, config, done);
-        print_done(context, config, &plan, &report);
+        show_report(context, config, &plan, &report);
         if !plan.conflicts.is_empty() {
             return Err(shared::undecided_files(&plan));
         }
         let partial = plan.is_partial() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
     }
+}
+
+/// The plan of a run, made after Codex has ended if the run requires that.
+struct FinalPlan {
+    plan: SyncPlan,
+    state: SyncState,
+    /// True if Codex had to end.
+    must_shut_down: bool,
+}
+
+impl FinalPlan {
+    /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
+    /// nothing to do, or if a conflict stops the run.
+    fn make(
+        context: &Context,
+        request: &PlanRequest<'_>,
+        shutdown_args: &ShutdownArgs,
+    ) -> Result<Self, CommandError> {
+        let (config, replica) = (request.config, request.replica);
+        let was_in_use = is_home_in_use(context, config);
+        let (mut plan, mut state) = plan::plan(request)?;
+        let has_pending_updates = !plan.is_stopped(config.policy.rules.conflict)
+            && shared::has_pending_index_updates(replica);
+        let must_shut_down = shared::needs_shutdown(&plan, config) || has_pending_updates;
+        if must_shut_down {
+            shut_down_codex(context, config, shutdown_args)?;
+            shared::flush_pending_index_updates(context, config, replica);
+            if was_in_use {
+                // Plans again, to include what Codex wrote when it ended.
+                (plan, state) = plan::plan(request)?;
+                shut_down_codex(context, config, shutdown_args)?;
+            }
+        }
+        Ok(Self {
+            plan,
+            state,
+            must_shut_down,
+        })
+    }
+}
+
+/// Names the snapshot in the error of a run that could not update Codex's index.
+fn hint_at_snapshot(
+    context: &Context,
+    plan: &SyncPlan,
+    report: &ApplyReport,
+    error: CommandError,
+) -> CommandError {
+    match &report.snapshot {
+        Some(snapshot) => {
+            show_stopped(context, plan, snapshot);
+            error.hint(format!("the overwritten files are in {snapshot}"))
+        }
+        None => error,
+    }
+}
+
+/// Prints the document and the result of a complete run.
+fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
+    let mut json = document(plan, |index| report.done.binary_search(&index).is_ok());
+    json.dry_run = false;
+    json.snapshot = report.snapshot.as_deref();
+    json.skipped.extend(shared::with_reasons(&report.skipped));
+    context.ui.document("sync run", &json);
+    for (path, why) in &report.skipped {
+        context
+            .ui
+            .warn(format_args!("left for the next run: {path}: {why}"));
+    }
+    let done = report.done.iter().map(|index| &plan.steps[*index]);
+    shared::print_unsynced(context, plan, config, done);
+    print_done(context, config, plan, report);
 }
 
 /// Prints the document and the snapshot of a run that failed.
@@ -175,12 +219,7 @@ fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
 }
 
 /// Logs the steps and the files left alone, and reports removed snapshots.
-fn log_report(
-    context: &Context,
-    config: &SyncConfig,
-    plan: &SyncPlan,
-    report: &apply::ApplyReport,
-) {
+fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     for step in report.done.iter().map(|index| &plan.steps[*index]) {
         let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
         events::info!(action, path, why, "synced");
@@ -188,24 +227,25 @@ fn log_report(
             events::warn!(path, why, "conflict");
         }
     }
-    for (path, why) in &plan.warnings {
+    for (path, why) in &plan.notices.warnings {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "not as configured");
     }
     for (path, why) in plan
+        .notices
         .waiting
         .iter()
-        .chain(&plan.skipped)
+        .chain(&plan.notices.skipped)
         .chain(&report.skipped)
     {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "left alone");
     }
-    for file in &plan.undelivered {
+    for file in &plan.notices.undelivered {
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
     if let Some(error) = &report.prune_error {
-        let path = config.backup_dir.display().to_string();
+        let path = config.backup.folder.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
         context
             .ui
@@ -223,15 +263,8 @@ fn log_report(
 }
 
 /// Prints what was done and what to do next.
-fn print_done(
-    context: &Context,
-    config: &SyncConfig,
-    plan: &SyncPlan,
-    report: &apply::ApplyReport,
-) {
-    use plan::SyncAction;
+fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
-    let done = || report.done.iter().map(|index| &plan.steps[*index]);
     if plan.steps.is_empty() {
         ui.prose(shared::nothing_to_do(plan));
         return;
@@ -243,49 +276,22 @@ fn print_done(
         ));
         return;
     }
-    let count = |actions: &[SyncAction]| done().filter(|s| actions.contains(&s.action)).count();
-    let others = done().filter(|step| {
-        !matches!(
-            step.action,
-            SyncAction::CopyToCloud
-                | SyncAction::CopyToLocal
-                | SyncAction::Merge
-                | SyncAction::DeleteCloud
-                | SyncAction::DeleteLocal
-        )
-    });
-    let deleted = match count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]) {
-        0 => String::new(),
-        n => format!("{n} deleted, "),
-    };
-    ui.prose(format_args!(
-        "copied {} to the cloud folder and {} to this machine, merged {}, {deleted}{} ({})",
-        count(&[SyncAction::CopyToCloud]),
-        count(&[SyncAction::CopyToLocal]),
-        count(&[SyncAction::Merge]),
-        pluralize(others.count(), "other step"),
-        bytes(done().map(|step| step.bytes).sum())
-    ));
+    let done: Vec<&SyncStep> = report
+        .done
+        .iter()
+        .map(|index| &plan.steps[*index])
+        .collect();
+    print_counts(ui, &done);
     if let Some(snapshot) = &report.snapshot {
-        ui.note(format_args!(
-            "the overwritten and deleted files are in the snapshot {snapshot}"
-        ));
-        for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
-            let ops = done().flat_map(|step| &step.ops);
-            if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
-                ui.note(format_args!(
-                    "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
-                ));
-            }
-        }
+        print_snapshot(ui, &done, snapshot);
     }
-    let to_cloud = count(&[
+    let to_cloud = [
         SyncAction::CopyToCloud,
         SyncAction::Merge,
         SyncAction::MoveCloud,
         SyncAction::DeleteCloud,
-    ]);
-    if to_cloud > 0 {
+    ];
+    if count(&done, &to_cloud) > 0 {
         ui.note(
             "next: wait until the cloud client has uploaded everything, then run codex-manager sync run --apply on the other machine",
         );
@@ -296,7 +302,7 @@ fn print_done(
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}
         // Files that have not arrived come first.
-        _ if !plan.undelivered.is_empty() => {}
+        _ if !plan.notices.undelivered.is_empty() => {}
         (_, []) => ui.note("next: start Codex and continue with: codex resume"),
         // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
         ([one], _) => ui.note(format_args!(
@@ -306,5 +312,44 @@ fn print_done(
         _ => ui.note(
             "next: start Codex and continue with: codex resume --all (lists conversations of all folders)",
         ),
+    }
+}
+
+/// Returns the number of steps with one of these actions.
+fn count(steps: &[&SyncStep], actions: &[SyncAction]) -> usize {
+    let matching = steps.iter().filter(|step| actions.contains(&step.action));
+    matching.count()
+}
+
+/// Prints the number of files by what was done to them.
+fn print_counts(ui: &Ui, done: &[&SyncStep]) {
+    let to_cloud = count(done, &[SyncAction::CopyToCloud]);
+    let to_local = count(done, &[SyncAction::CopyToLocal]);
+    let merged = count(done, &[SyncAction::Merge]);
+    let deleted = count(done, &[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
+    let others = done.len() - to_cloud - to_local - merged - deleted;
+    let deleted = match deleted {
+        0 => String::new(),
+        n => format!("{n} deleted, "),
+    };
+    ui.prose(format_args!(
+        "copied {to_cloud} to the cloud folder and {to_local} to this machine, merged {merged}, {deleted}{} ({})",
+        pluralize(others, "other step"),
+        bytes(done.iter().map(|step| step.bytes).sum())
+    ));
+}
+
+/// Prints the snapshot of a run, with the commands that restore it.
+fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str) {
+    ui.note(format_args!(
+        "the overwritten and deleted files are in the snapshot {snapshot}"
+    ));
+    for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
+        let mut victims = done.iter().flat_map(|step| &step.ops).flat_map(Op::victims);
+        if victims.any(|seen| seen.side == side) {
+            ui.note(format_args!(
+                "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
+            ));
+        }
     }
 }

@@ -200,7 +200,7 @@ fn conflict_copies_of<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
 ) -> Vec<&'a str> {
-    let known = plan.conflict_copies.iter().map(|(name, _)| &**name);
+    let known = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
     let names: BTreeSet<&str> = known
         .chain(steps.flat_map(SyncStep::new_conflict_copies))
         .collect();
@@ -219,9 +219,9 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
     }
     let conflicts = conflicts_of(plan, steps());
     let forks = conflict_copies_of(plan, steps());
-    let undelivered = plan.undelivered.iter();
+    let undelivered = plan.notices.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
-    let mut waiting = with_reasons(&plan.waiting);
+    let mut waiting = with_reasons(&plan.notices.waiting);
     waiting.extend(undelivered);
     PlanJson {
         summary: Summary {
@@ -230,7 +230,7 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
             actions,
             conflicts: conflicts.len(),
             waiting: waiting.len(),
-            left_out: plan.excluded.len(),
+            left_out: plan.notices.excluded.len(),
             forks: forks.len(),
         },
         actions: steps()
@@ -243,10 +243,10 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
             .collect(),
         conflicts,
         waiting,
-        skipped: with_reasons(&plan.skipped),
-        warnings: with_reasons(&plan.warnings),
-        notes: with_reasons(&plan.notes),
-        left_out: with_reasons(&plan.excluded),
+        skipped: with_reasons(&plan.notices.skipped),
+        warnings: with_reasons(&plan.notices.warnings),
+        notes: with_reasons(&plan.notices.notes),
+        left_out: with_reasons(&plan.notices.excluded),
         forks,
         dry_run: true,
         snapshot: None,
@@ -257,7 +257,7 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
 /// Returns true if Codex has to end before the plan is applied: unless there is nothing to do, or a conflict
 /// stops the run. This includes files that only go to the cloud folder, because half a turn could be copied.
 pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
-    !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
+    !plan.steps.is_empty() && !plan.is_stopped(config.policy.rules.conflict)
 }
 
 /// Prints the steps of the plan as a table.
@@ -320,42 +320,42 @@ pub(super) fn print_unsynced<'a>(
     steps: impl Iterator<Item = &'a SyncStep> + Clone,
 ) {
     let ui = &context.ui;
-    for (path, why) in &plan.warnings {
+    for (path, why) in &plan.notices.warnings {
         ui.warn(format_args!("{path} {why}"));
     }
-    for (path, why) in limited(&plan.waiting) {
+    for (path, why) in limited(&plan.notices.waiting) {
         ui.warn(format_args!(
             "not synced until it is complete: {path}: {why}"
         ));
     }
-    if plan.may_accept_unlisted {
+    if plan.notices.may_accept_unlisted {
         ui.note(
             "sync such files as they are with: --accept-unlisted (not if a machine has published a newer version)",
         );
     }
-    for message in UndeliveredVersion::by_machine(&plan.undelivered) {
+    for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
         ui.warn(message);
     }
-    for file in &plan.undelivered {
+    for file in &plan.notices.undelivered {
         ui.detail(format_args!(
             "not arrived: {}: {}",
             file.path,
             file.reason()
         ));
     }
-    if !plan.undelivered.is_empty() {
+    if !plan.notices.undelivered.is_empty() {
         ui.note(
             "wait until the cloud client has delivered them, and run codex-manager sync run --apply again before you \
              start Codex on this machine: a conversation that you continue now becomes a conflict",
         );
     }
-    for (path, why) in limited(&plan.skipped) {
+    for (path, why) in limited(&plan.notices.skipped) {
         ui.warn(format_args!("not synced: {path}: {why}"));
     }
-    if plan.held_deletions > 0 {
+    if plan.notices.held_deletions > 0 {
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
-    if config.report_conflicts {
+    if config.policy.report_conflicts {
         for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
             ui.warn(format_args!("conflict: {path}: {reason}"));
         }
@@ -374,10 +374,10 @@ pub(super) fn print_unsynced<'a>(
 /// Prints files that are left alone and need no action. A run prints them if they differ from what the last
 /// run printed, or under `--verbose`.
 pub(super) fn print_notes(context: &Context, plan: &SyncPlan) {
-    for (path, why) in limited(&plan.notes) {
+    for (path, why) in limited(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
-    print_left_out(context, &plan.excluded);
+    print_left_out(context, &plan.notices.excluded);
 }
 
 /// Prints the entries of the home that are not synced: the first ones by name, the rest by number.
@@ -413,7 +413,7 @@ pub(super) fn unchanged_summary(plan: &SyncPlan) -> String {
 pub(super) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error = in_conflict(plan)
         .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
-    if plan.is_stopped(config.conflict) {
+    if plan.is_stopped(config.policy.rules.conflict) {
         error
             .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
     } else {

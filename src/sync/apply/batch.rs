@@ -5,7 +5,10 @@
 //! the batch.
 
 use super::copying::{PlacedFile, StagedCopy};
-use super::{ApplyError, ApplyReport, ApplyRun, StepFailure, rename_new};
+use super::error::{ApplyError, StepFailure};
+use super::report::ApplyReport;
+use super::run::ApplyRun;
+use super::targets::{prepare_target, rename_new};
 use crate::io::atomic;
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
@@ -88,7 +91,10 @@ impl ApplyRun<'_> {
         let mut jobs = Vec::with_capacity(copies.len());
         for copy in copies {
             self.check_interrupt()?;
-            jobs.push((*copy, self.prepare_target(&copy.to)));
+            jobs.push((
+                *copy,
+                prepare_target(self.request.config, self.plan, &copy.to),
+            ));
         }
         let shared = self.copier;
         let mut staged = Vec::with_capacity(jobs.len());

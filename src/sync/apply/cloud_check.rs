@@ -1,9 +1,9 @@
 //! Checks that the cloud folder is still mounted, so that no run writes into the bare mount point of an unmounted
 //! folder.
 
-use super::ApplyError;
+use super::error::ApplyError;
 use crate::io::atomic;
-use crate::sync::manifest;
+use crate::sync::manager_folder;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
 use crate::sync::state::SyncState;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(super) fn create_at_first_sync(
     state: &SyncState,
     cloud: &Path,
 ) -> Result<(), ApplyError> {
-    if !state.exists && plan.cloud_contents == CloudContents::Empty {
+    if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
         atomic::create_durable_folder(cloud)?;
     }
     Ok(())
@@ -34,7 +34,7 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
 /// A cheaper, weaker form of [`check_mounted`], called before each file: two `stat` calls find a missing cloud folder
 /// or manifest folder. Content that vanished otherwise is found at the end of the run.
 pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
-    let [_, manifests, _] = manifest::folders(cloud);
+    let [_, manifests, _] = manager_folder::folders(cloud);
     let has_expected_manifests =
         plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
     if has_expected_manifests && cloud.is_dir() {

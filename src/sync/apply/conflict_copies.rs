@@ -1,13 +1,15 @@
 //! File operations on conflict copies: write, replicate, remove.
 
-use super::copying::set_time;
-use super::{ApplyError, ApplyRun, StepFailure, changed_meanwhile, cloud_check};
+use super::cloud_check;
+use super::error::{ApplyError, StepFailure, changed_meanwhile};
+use super::run::ApplyRun;
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::conflict_copies;
 use crate::sync::contents;
+use crate::sync::mtime::set_mtime;
 use crate::sync::plan::ObservedFile;
 use crate::sync::scan::{Side, Stat};
 use std::fs;
@@ -97,7 +99,7 @@ impl ApplyRun<'_> {
         if copied != *digest {
             return Err(changed_meanwhile(source));
         }
-        set_time(temp.file(), mtime_ns).at("set time", target)?;
+        set_mtime(temp.file(), mtime_ns).at("set time", target)?;
         temp.replace(target)?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Copies files to temp files beside their targets. Used by several threads at once in a batch.
 
-use super::{StepFailure, changed_meanwhile};
+use super::error::{StepFailure, changed_meanwhile};
 use crate::io::atomic::TempFile;
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
@@ -8,13 +8,13 @@ use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::mtime::set_mtime;
 use crate::sync::plan::{CopyOp, ObservedFile};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 /// The part of a run that copying needs; shared by threads.
 #[derive(Clone, Copy)]
@@ -51,7 +51,7 @@ impl StagedCopy {
         text: Option<(u64, Sha256Digest)>,
     ) -> Result<Self, StepFailure> {
         let file = temp.file();
-        set_time(file, entry.mtime_ns).at("set time", &target)?;
+        set_mtime(file, entry.mtime_ns).at("set time", &target)?;
         let stat = Stat::of(&file.metadata().at("look at", &target)?);
         Ok(Self {
             temp,
@@ -165,14 +165,4 @@ pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> 
         let _ = (file, source, replaced);
         Ok(())
     }
-}
-
-/// Sets the modification time in nanoseconds since 1970.
-pub(in crate::sync) fn set_time(file: &File, ns: i64) -> io::Result<()> {
-    let span = Duration::from_nanos(ns.unsigned_abs());
-    file.set_modified(if ns >= 0 {
-        UNIX_EPOCH + span
-    } else {
-        UNIX_EPOCH - span
-    })
 }

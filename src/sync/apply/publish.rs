@@ -1,12 +1,15 @@
 //! Publishing to other machines and recording for the next run: deletions before they are done, everything else at the
 //! end of a run.
 
-use super::{ApplyError, ApplyReport, ApplyRequest, cloud_check};
+use super::cloud_check;
+use super::error::ApplyError;
+use super::report::ApplyReport;
+use super::request::ApplyRequest;
 use crate::io::atomic;
 use crate::sync::attestation;
 use crate::sync::identity;
 use crate::sync::ledger::{Ledger, LedgerContents};
-use crate::sync::manifest;
+use crate::sync::manager_folder;
 use crate::sync::plan::{StateUpdate, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::restore_marker;
@@ -30,7 +33,7 @@ pub(super) fn publish_deletions(
     if deleted.is_empty() {
         return Ok(());
     }
-    let before = state.published_manifests.clone();
+    let before = state.own.published.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
         // A killed run published the same deletion; a second id would make it a second deletion.
@@ -42,9 +45,10 @@ pub(super) fn publish_deletions(
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    let files = attestation::entries_to_publish(&files, state, &request.config.cloud);
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     // The state is durable before the manifest; see `publish_manifest`.
-    if state.published_manifests != before {
+    if state.own.published != before {
         request.replica.write(state)?;
     }
     cloud_check::check_mounted(plan, &request.config.cloud)?;
@@ -65,7 +69,7 @@ pub(super) fn publish_manifest(
     if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    for (key, last) in &plan.recorded_equal {
+    for (key, last) in &plan.records.recorded_equal {
         // A running Codex may have changed the file since it was read: a plan without steps does not require that
         // Codex is closed.
         if !last.is_unchanged(request.config)? {
@@ -75,31 +79,37 @@ pub(super) fn publish_manifest(
         state.deleted.remove(key);
         state.files.insert(key.clone(), last.clone());
     }
-    state.histories.extend(plan.histories.iter().cloned());
+    state
+        .histories
+        .extend(plan.records.histories.iter().cloned());
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // A complete run that leaves nothing to do closes the gaps.
-        let left = [&plan.waiting, &plan.skipped, &report.skipped];
+        let left = [
+            &plan.notices.waiting,
+            &plan.notices.skipped,
+            &report.skipped,
+        ];
         state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
-    for key in &plan.forgotten {
+    for key in &plan.records.forgotten {
         state.files.remove(key);
     }
-    for (key, digest) in &plan.lost_deletions {
+    for (key, digest) in &plan.records.lost_deletions {
         let deletion = Deletion::of(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
-    for record in &plan.learned_resolutions {
+    for record in &plan.records.learned_resolutions {
         resolutions::merge_record(record, &mut state.resolutions);
     }
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
-    files.extend(plan.attested.iter().cloned());
+    files.extend(plan.records.attested.iter().cloned());
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
-    let changed = !before.exists
+    let changed = !before.file.exists
         || state.files != before.files
         || state.resolutions != before.resolutions
         || state.deleted != before.deleted
@@ -109,8 +119,9 @@ pub(super) fn publish_manifest(
         || state.has_gaps != before.has_gaps
         || state.torn_manifests != before.torn_manifests
         || !plan.steps.is_empty();
-    let encoded = identity::encode_next_manifest(&files, &mut state, request.config)?;
-    if changed || state.published_manifests != before.published_manifests {
+    let published = attestation::entries_to_publish(&files, &state, &request.config.cloud);
+    let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
+    if changed || state.own.published != before.own.published {
         request.replica.write(&mut state)?;
     }
     // With gaps, the next runs still need to know that missing files were not deleted.
@@ -133,7 +144,10 @@ pub(super) fn publish_manifest(
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
-    for folder in manifest::folders(&request.config.cloud).iter().chain(&own) {
+    for folder in manager_folder::folders(&request.config.cloud)
+        .iter()
+        .chain(&own)
+    {
         atomic::remove_stale_temps(folder);
     }
     Ok(())

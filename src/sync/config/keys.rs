@@ -1,6 +1,6 @@
 //! Reads typed values from a configuration and finds unknown keys.
 
-use super::SyncConfigError;
+use super::error::SyncConfigError;
 use crate::shutdown::TargetOs;
 use std::path::Path;
 use std::time::Duration;

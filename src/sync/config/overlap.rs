@@ -3,51 +3,18 @@
 //!
 //! Paths are compared after resolving links, as far as they exist.
 
-use super::{SyncConfig, SyncConfigError};
-use crate::io::tree;
+use super::error::SyncConfigError;
+use super::named_folder::NamedFolder;
+use super::settings::SyncConfig;
 use crate::sync::cloud_names;
 use crate::sync::scope::{self, Scope, ScopeMatch};
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-/// A folder with the name that messages use for it.
-#[derive(Debug, Clone)]
-pub struct NamedFolder {
-    name: String,
-    path: PathBuf,
-    real: PathBuf,
-}
-
-impl NamedFolder {
-    fn new(name: &str, path: &Path) -> Self {
-        Self {
-            name: name.to_owned(),
-            path: path.to_path_buf(),
-            real: tree::real(path),
-        }
-    }
-
-    fn is_in(&self, outer: &Self) -> bool {
-        let mut above = self.real.ancestors();
-        above.any(|folder| folder == outer.real || is_same_folder(folder, &outer.real))
-    }
-}
-
-impl fmt::Display for NamedFolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.name, self.path.display())?;
-        if self.real != self.path {
-            write!(f, ", which is {}", self.real.display())?;
-        }
-        write!(f, ")")
-    }
-}
+use std::path::Path;
 
 /// Refuses a configuration in which folders overlap.
 pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
     let home = NamedFolder::new("the Codex home", &config.local);
     let cloud = NamedFolder::new("the cloud folder", &config.cloud);
-    let backups = NamedFolder::new("the backup folder", &config.backup_dir);
+    let backups = NamedFolder::new("the backup folder", &config.backup.folder);
     let manager = NamedFolder::new("the manager home", manager_home);
     let roots = roots(config);
     let pairs = [
@@ -84,10 +51,10 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
 
 /// Returns the synced entries of the home, because each may be a link that leads out of it.
 fn roots(config: &SyncConfig) -> Vec<NamedFolder> {
-    let roots: Vec<&str> = if config.roots.is_empty() {
+    let roots: Vec<&str> = if config.scope.roots.is_empty() {
         scope::LINKABLE_NAMES.to_vec()
     } else {
-        config.roots.iter().map(String::as_str).collect()
+        config.scope.roots.iter().map(String::as_str).collect()
     };
     let folder = |root: &str| {
         let name = format!("{root} of the Codex home");
@@ -103,7 +70,7 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
         return false;
     };
     let relative = relative.replace('\\', "/");
-    if relative.is_empty() || scope::contains_root(&relative, &config.roots) {
+    if relative.is_empty() || scope::contains_root(&relative, &config.scope.roots) {
         return true;
     }
     // An invalid glob is reported elsewhere.
@@ -128,19 +95,4 @@ fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
         folder.push_str("/any-folder");
         is_taken
     })
-}
-
-/// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
-#[cfg(unix)]
-fn is_same_folder(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_same_folder(_: &Path, _: &Path) -> bool {
-    false
 }

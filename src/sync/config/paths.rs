@@ -1,18 +1,21 @@
 //! The table `[paths]`: absolute, normalized paths of the two sides and the backup folder.
 
+use super::error::SyncConfigError;
 use super::keys::KeyReader;
-use super::{ConfigContext, SyncConfigError};
+use super::settings::PathRule;
 use crate::io::environment::Environment;
 use std::path::{Component, Path, PathBuf};
 use toml_edit::{Item, TableLike};
 
-/// A rule of `[[paths.map]]`: a project folder of another machine and its local counterpart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathRule {
-    /// Prefix of a path on the other machine.
-    pub from: String,
-    /// Replacement for it on this machine.
-    pub to: String,
+/// Paths that relative and absent values refer to.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigContext<'a> {
+    /// Resolves `~` and the current folder.
+    pub env: &'a Environment,
+    /// Default value of `paths.local_state_dir`.
+    pub codex_home: &'a Path,
+    /// The default of `paths.backup_dir` is below this folder.
+    pub manager_home: &'a Path,
 }
 
 /// The folders of a configuration, and the base of its relative paths.

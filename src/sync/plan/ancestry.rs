@@ -5,7 +5,7 @@
 //! has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the texts that it
 //! replaced. Manifests list the ancestry of the versions that they attest; the state records that of the last sync.
 
-use super::Planner;
+use super::planner::Planner;
 use super::versions::FileVersion;
 use crate::codex::rollout::Relation;
 use crate::io::hash::Sha256Digest;
@@ -13,8 +13,6 @@ use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote_manifests;
-use crate::sync::scan::ListedFile;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
@@ -33,72 +31,6 @@ pub(super) struct AncestryFacts {
 }
 
 impl Planner<'_> {
-    /// Returns the versions of a file that other machines or this one attest.
-    pub(super) fn attested_versions<'a>(
-        &'a self,
-        key: &str,
-    ) -> Result<impl Iterator<Item = &'a ManifestEntry>, IoError> {
-        let others = self.manifests()?.entries(key);
-        Ok(others.iter().chain(self.ledger_versions(key)?))
-    }
-
-    /// Returns the merged ancestry of a text from all machines that attest it. If none does, this machine's manifest in
-    /// the cloud folder counts, which can be an earlier one that a cloud client restored.
-    pub(super) fn attested_ancestry(
-        &self,
-        key: &str,
-        digest: &Sha256Digest,
-    ) -> Result<Option<Ancestry>, IoError> {
-        let attested = Ancestry::from_entries(digest, self.attested_versions(key)?);
-        Ok(match attested {
-            Some(attested) => Some(attested),
-            None => Ancestry::from_entries(digest, self.own_published(key)),
-        })
-    }
-
-    /// Returns the entries of a file in this machine's manifest in the cloud folder.
-    fn own_published(&self, key: &str) -> &[ManifestEntry] {
-        let read = || remote_manifests::read_own_entries(&self.own_manifest());
-        let own = self.own_published.get_or_init(read);
-        own.get(&manifest::fold_name(key))
-            .map_or(&[], Vec::as_slice)
-    }
-
-    /// Returns the digest of a remote file that no machine attests any more, if it is a complete earlier version: a
-    /// known version replaced it, or an earlier manifest of this machine lists it. An empty file does not count if
-    /// there are no other machines: a client more likely emptied it than restored it.
-    pub(super) fn superseded_digest(
-        &self,
-        key: &str,
-        found: &ListedFile,
-    ) -> Result<Option<Sha256Digest>, IoError> {
-        if found.stat.size == 0 && !self.has_other_machines()? {
-            return Ok(None);
-        }
-        let recorded = self.state.histories.get(key);
-        let attested = self
-            .attested_versions(key)?
-            .filter_map(|entry| entry.history.as_deref());
-        let mut known_ancestries = recorded.into_iter().chain(attested).peekable();
-        let mut published = self.own_published(key).iter();
-        let has_same_size = |entry: &&ManifestEntry| entry.size == found.stat.size;
-        if known_ancestries.peek().is_none()
-            && !published.clone().any(|entry| has_same_size(&entry))
-        {
-            return Ok(None);
-        }
-        let path = self.full(&FileVersion::remote(found).seen);
-        let digest = contents::raw_digest(&path).at("read", &path)?;
-        let is_known = known_ancestries.any(|history| history.replaces(&digest))
-            || published.any(|entry| entry.digest == digest);
-        Ok(is_known.then_some(digest))
-    }
-
-    /// Returns true if other machines write manifests, or did.
-    fn has_other_machines(&self) -> Result<bool, IoError> {
-        Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
-    }
-
     /// Finds out which of two versions of a plain file descends from the other. Corrects `facts.local`, `facts.remote`
     /// and `facts.causal_order`, which relates the remote version to the base, or to the local version if a machine
     /// attests that. `download` is the ledger entry of the local version if a killed run downloaded it.
@@ -129,67 +61,95 @@ impl Planner<'_> {
         };
         ancestry.remote_digest = Some(remote_digest);
         ancestry.remote_ancestry = self.attested_ancestry(key, &remote_digest)?;
-        let Some(local) = local else {
+        let Some(local) = local.filter(|_| facts.relation != Some(Relation::Equal)) else {
             return Ok(ancestry);
         };
-        if facts.relation == Some(Relation::Equal) {
-            return Ok(ancestry);
-        }
         // Without a base, a state with gaps may have known more about the local text than the manifests do.
         let is_state_reliable = ancestry.base.is_some() || !self.state.has_gaps;
-        if is_state_reliable && matches!(facts.local, Changed | New) {
-            let local_digest = self.raw_digest(local)?;
-            if local_digest == remote_digest {
-                return Ok(ancestry);
-            }
-            if let Some(own) = self.ancestry_of_killed_upload(key, &ancestry, &remote_digest)? {
-                // This machine uploaded the remote version itself, so only the local one has changed since.
-                (facts.local, facts.remote) = (Changed, Unchanged);
-                ancestry.base = Some((own, remote_digest));
-                return Ok(ancestry);
-            }
-            let attested = self.attested_ancestry(key, &local_digest)?;
-            if let Some(attested) =
-                attested.filter(|attested| ancestry.is_newer_than_base(attested))
-            {
-                let order = match &ancestry.remote_ancestry {
-                    Some(remote) => {
-                        causal_order((remote, &remote_digest), (&attested, &local_digest))
-                    }
-                    None if attested.replaces(&remote_digest) => CausalOrder::Older,
-                    None => CausalOrder::Unknown,
-                };
-                if matches!(order, CausalOrder::Newer | CausalOrder::Older) {
-                    facts.causal_order = order;
-                    // A machine attests the local text, so it is not a local edit: compares as if it were the last
-                    // sync.
-                    (facts.local, facts.remote) = (Unchanged, Changed);
-                    ancestry.base = Some((attested, local_digest));
-                    return Ok(ancestry);
-                }
-            }
+        if is_state_reliable
+            && matches!(facts.local, Changed | New)
+            && self.explain_local_text(key, facts, &mut ancestry, local, remote_digest)?
+        {
+            return Ok(ancestry);
         }
-        if let Some((base, base_digest)) = &ancestry.base {
-            facts.causal_order = match &ancestry.remote_ancestry {
-                Some(attested) => causal_order((attested, &remote_digest), (base, base_digest)),
-                None if base.replaces(&remote_digest) && self.has_other_machines()? => {
-                    CausalOrder::Older
-                }
-                // The digest is known from `superseded_digest`: another version replaced this one.
-                None if remote.digest.is_some() => CausalOrder::OlderUnattested,
-                None if self.request.accept_unlisted
-                    && facts.newer == NewerSide::Local
-                    && self.has_other_machines()? =>
-                {
-                    CausalOrder::OlderUnattested
-                }
-                None => CausalOrder::Unknown,
-            };
+        if let Some(base) = &ancestry.base {
+            facts.causal_order =
+                self.order_by_base(*facts, &ancestry, base, remote, remote_digest)?;
         }
         if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
             facts.causal_order = self.order_by_prefix(&ancestry, local, remote)?;
         }
         Ok(ancestry)
+    }
+
+    /// Finds out whether a changed local text is more than a local edit of the base: the remote file has it too, it
+    /// replaced a version that a killed run of this machine uploaded, or a machine attests it. Corrects the facts and
+    /// the base accordingly, and returns true then.
+    fn explain_local_text(
+        &self,
+        key: &str,
+        facts: &mut FileFacts,
+        ancestry: &mut AncestryFacts,
+        local: &FileVersion,
+        remote_digest: Sha256Digest,
+    ) -> Result<bool, IoError> {
+        use Presence::{Changed, Unchanged};
+        let local_digest = self.raw_digest(local)?;
+        if local_digest == remote_digest {
+            return Ok(true);
+        }
+        if let Some(own) = self.ancestry_of_killed_upload(key, ancestry, &remote_digest)? {
+            // This machine uploaded the remote version itself, so only the local one has changed since.
+            (facts.local, facts.remote) = (Changed, Unchanged);
+            ancestry.base = Some((own, remote_digest));
+            return Ok(true);
+        }
+        let attested = self.attested_ancestry(key, &local_digest)?;
+        let Some(attested) = attested.filter(|attested| ancestry.is_newer_than_base(attested))
+        else {
+            return Ok(false);
+        };
+        let order = match &ancestry.remote_ancestry {
+            Some(remote) => causal_order((remote, &remote_digest), (&attested, &local_digest)),
+            None if attested.replaces(&remote_digest) => CausalOrder::Older,
+            None => CausalOrder::Unknown,
+        };
+        if !matches!(order, CausalOrder::Newer | CausalOrder::Older) {
+            return Ok(false);
+        }
+        facts.causal_order = order;
+        // A machine attests the local text, so it is not a local edit: compares as if it were the last sync.
+        (facts.local, facts.remote) = (Unchanged, Changed);
+        ancestry.base = Some((attested, local_digest));
+        Ok(true)
+    }
+
+    /// Orders the remote version and the base.
+    fn order_by_base(
+        &self,
+        facts: FileFacts,
+        ancestry: &AncestryFacts,
+        (base, base_digest): &KnownVersion,
+        remote: &FileVersion,
+        remote_digest: Sha256Digest,
+    ) -> Result<CausalOrder, IoError> {
+        if let Some(attested) = &ancestry.remote_ancestry {
+            let remote = (attested, &remote_digest);
+            return Ok(causal_order(remote, (base, base_digest)));
+        }
+        if base.replaces(&remote_digest) && self.has_other_machines()? {
+            return Ok(CausalOrder::Older);
+        }
+        // The digest is known from `superseded_digest`: another version replaced this one.
+        let is_superseded = remote.digest.is_some();
+        let may_be_older = self.request.accept_unlisted && facts.newer == NewerSide::Local;
+        Ok(
+            if is_superseded || may_be_older && self.has_other_machines()? {
+                CausalOrder::OlderUnattested
+            } else {
+                CausalOrder::Unknown
+            },
+        )
     }
 
     /// Orders two versions without ancestors: a version that is a prefix of the other, cut within a line, is older. A
@@ -257,10 +217,10 @@ impl Planner<'_> {
         ancestry: &AncestryFacts,
         remote_digest: &Sha256Digest,
     ) -> Result<Option<Ancestry>, IoError> {
-        let Some(own) = Ancestry::from_entries(remote_digest, self.ledger_versions(key)?) else {
+        let Some(own) = manifest::listed_ancestry(remote_digest, self.ledger_versions(key)?) else {
             return Ok(None);
         };
-        let writer = &self.state.writer;
+        let writer = &self.state.own.writer;
         let is_unrecorded = match &ancestry.base {
             Some((base, _)) => own.vector.count(writer) > base.vector.count(writer),
             // Without a base, only a first version can have been uploaded.
@@ -314,7 +274,7 @@ impl Planner<'_> {
             (history, is_recreated) = self.with_deleted_ancestors(key, history, &digest)?;
         }
         if !is_change_counted || supersedes_remote || is_recreated {
-            let writer = &self.state.writer;
+            let writer = &self.state.own.writer;
             let counts = self
                 .attested_versions(key)?
                 .map(|entry| entry.history().vector.count(writer));
@@ -325,8 +285,8 @@ impl Planner<'_> {
     }
 
     /// Returns the ancestry to record for a remote version that is copied to this machine; `is_absent` is true if this
-    /// machine lacks the file. A superseded version that no machine attests any more is attested by this one from now
-    /// on.
+    /// machine lacks the file. From now on this machine attests the version itself if it is a superseded one that no
+    /// machine attests any more, or if it wins over a version that this machine attests.
     pub(super) fn ancestry_for_download(
         &mut self,
         key: &str,
@@ -339,13 +299,22 @@ impl Planner<'_> {
         let Some(digest) = ancestry.remote_digest else {
             return before.cloned().map(Box::new);
         };
+        let mut wins_conflict = false;
         let history = match (
             &ancestry.remote_ancestry,
             base.map(|(base, _)| base).or(before),
         ) {
             // A deleted local version is no ancestor of the copy.
             (Some(attested), _) if is_absent => attested.clone(),
-            (Some(attested), Some(base)) => attested.clone().merge(base, &digest),
+            (Some(attested), Some(base)) => {
+                wins_conflict = !base.vector.is_included_in(&attested.vector);
+                let mut history = attested.clone().merge(base, &digest);
+                if wins_conflict {
+                    // Otherwise two machines that decide differently publish equal vectors.
+                    history.vector = history.vector.increment_unknown(&digest);
+                }
+                history
+            }
             (Some(attested), None) => attested.clone(),
             (None, Some(base)) => {
                 let mut history = base.clone();
@@ -357,14 +326,18 @@ impl Planner<'_> {
         let replaced = base.map(|(_, digest)| *digest).filter(|_| !is_absent);
         let history =
             self.ancestry_to_publish(key, history.record_replaced(replaced, &digest), &digest);
-        if ancestry.remote_ancestry.is_none() && remote.digest.is_some() {
+        let is_unattested = ancestry.remote_ancestry.is_none() && remote.digest.is_some();
+        if is_unattested || wins_conflict {
             let entry = ManifestEntry {
                 size: remote.seen.stat.size,
                 mtime_ns: remote.mtime_ns,
                 digest,
                 history: history.clone(),
             };
-            self.plan.attested.push((remote.seen.path.clone(), entry));
+            self.plan
+                .records
+                .attested
+                .push((remote.seen.path.clone(), entry));
         }
         history
     }

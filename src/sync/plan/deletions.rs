@@ -2,15 +2,16 @@
 //! files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the edited one
 //! arrives. A file that was re-created cancels the deletion.
 
+use super::planner::Planner;
+use super::steps::StateUpdate;
 use super::versions::FileVersion;
-use super::{Planner, StateUpdate};
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
 use crate::sync::decide::{FileFacts, FileKind, Presence};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::rollouts;
-use crate::sync::state::SyncedFile;
+use crate::sync::state::{Deletion, SyncedFile};
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A deleted version whose deletion is not cancelled.
@@ -22,6 +23,29 @@ pub(super) struct DeletedVersion {
 }
 
 impl Planner<'_> {
+    /// Returns the deletions of a file that other machines publish and that are not cancelled.
+    pub(super) fn pending_deletions(
+        &self,
+        key: &str,
+    ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
+        let asked = self.manifests()?.deletions(key);
+        Ok(asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id)))
+    }
+
+    /// A re-created file cancels pending deletions of that path, even with identical content. Called for each file
+    /// that is copied to a cloud folder without it.
+    pub(super) fn cancel_pending_deletions(&mut self, key: &str) -> Result<(), IoError> {
+        let asked = self.pending_deletions(key)?;
+        let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
+        if !ids.is_empty() {
+            self.plan
+                .records
+                .cancelled_deletions
+                .insert(key.to_owned(), ids);
+        }
+        Ok(())
+    }
+
     /// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
     /// for older ones. A re-created or edited file stays.
     pub(super) fn check_deletion(
@@ -132,7 +156,12 @@ impl Planner<'_> {
         });
         let known = self.pending_deletions(key)?.chain(own);
         let known = known.map(|deletion| deletion.digest.as_str());
-        let planned = self.plan.lost_deletions.iter().filter(|(of, _)| of == key);
+        let planned = self
+            .plan
+            .records
+            .lost_deletions
+            .iter()
+            .filter(|(of, _)| of == key);
         let digests = known.chain(planned.map(|(_, digest)| digest.as_str()));
         let mut all = Vec::new();
         for digest in digests.filter_map(Sha256Digest::parse) {
@@ -146,24 +175,6 @@ impl Planner<'_> {
     /// Returns true if a version of the file was deleted and the file was not re-created since.
     pub(super) fn has_deleted_version(&self, key: &str) -> Result<bool, IoError> {
         Ok(!self.deleted_versions(key)?.is_empty())
-    }
-
-    /// Returns the ancestry of a text, from all manifests and the state.
-    pub(super) fn ancestry_of(
-        &self,
-        key: &str,
-        digest: &Sha256Digest,
-    ) -> Result<Ancestry, IoError> {
-        let last = self.state.files.get(key);
-        let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *digest));
-        let known = self.state.histories.get(key).filter(|_| is_last);
-        let history = known.map(|history| history.with_explicit_vector(digest));
-        Ok(match self.attested_ancestry(key, digest)? {
-            Some(attested) => {
-                history.map_or(attested.clone(), |history| history.merge(&attested, digest))
-            }
-            None => history.unwrap_or_else(|| Ancestry::first(digest)),
-        })
     }
 
     /// Returns true if a text of a plain file is an ancestor of a deleted one.

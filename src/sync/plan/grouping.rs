@@ -1,7 +1,7 @@
 //! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key; names
 //! that a file system may treat as equal are joined or skipped.
 
-use super::Planner;
+use super::planner::Planner;
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;
 use crate::sync::rollouts;
@@ -74,8 +74,8 @@ impl Planner<'_> {
                 groups.entry(key_of(&path)).or_default().has_placeholder = true;
             }
             self.plan.leftover_temps.extend(listing.temp_files);
-            self.plan.notes.extend(listing.notes);
-            self.plan.excluded.extend(listing.left_out);
+            self.plan.notices.notes.extend(listing.notes);
+            self.plan.notices.excluded.extend(listing.left_out);
             links.extend(listing.links.into_iter().map(|link| (side, link)));
             other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
         }
@@ -91,7 +91,7 @@ impl Planner<'_> {
     /// With `session_mode = "last_date_only"`, marks conversations of all other days with `companion`: they are synced
     /// only if a conversation of the latest day continues them. (The scan sets the same flag outside of the roots.)
     fn limit_to_last_date(&mut self, groups: &mut HashMap<String, FileGroup>) {
-        if self.request.config.session_mode == SessionMode::All {
+        if self.request.config.scope.session_mode == SessionMode::All {
             return;
         }
         let dates = groups
@@ -105,7 +105,10 @@ impl Planner<'_> {
                 .any(|found| found.path.starts_with("sessions/"));
             if any {
                 let why = "has no date folder, so all conversations are synced as with session_mode = \"all\"";
-                self.plan.warnings.push(("sessions".into(), why.into()));
+                self.plan
+                    .notices
+                    .warnings
+                    .push(("sessions".into(), why.into()));
             }
             return;
         };
@@ -145,21 +148,21 @@ impl Planner<'_> {
             let has_no_remote_file =
                 |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
             if other.remote.is_empty() {
-                self.plan.excluded.push((key, why));
+                self.plan.notices.excluded.push((key, why));
             } else if let Some(real_group) = groups
                 .get_mut(&real)
                 .filter(|group| has_no_remote_file(group))
             {
                 // On a case-insensitive file system, a copy of the real file would replace the other one.
                 real_group.is_blocked = true;
-                self.plan.skipped.push((
+                self.plan.notices.skipped.push((
                     real,
                     format!(
                         "{key} is in its place in the cloud folder; rename or remove that file"
                     ),
                 ));
             } else {
-                self.plan.notes.push((key, why));
+                self.plan.notices.notes.push((key, why));
             }
         }
     }
@@ -204,7 +207,7 @@ impl Planner<'_> {
         for key in keys {
             groups.remove(&key);
             let why = "differs from another name by letter case alone; rename one of them";
-            self.plan.skipped.push((key, why.into()));
+            self.plan.notices.skipped.push((key, why.into()));
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Report of the files that the sync waits for: which machine has the newest version of each, and whether
 //! `--accept-unlisted` would help.
 
+use super::error::PlanError;
+use super::grouping::key_of;
+use super::planner::Planner;
 use super::undelivered::newest;
 use super::versions::ZERO_FILLED;
-use super::{PlanError, Planner, key_of};
+use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::remote_manifests;
 use crate::sync::scan::Side;
@@ -12,12 +15,6 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 impl Planner<'_> {
-    /// Adds a file to the waiting files, because no machine attests its present content.
-    pub(super) fn wait_for_listing(&mut self, path: &str, why: &str) {
-        self.unlisted.insert(path.to_owned());
-        self.plan.waiting.push((path.to_owned(), why.to_owned()));
-    }
-
     /// Completes the plan's lists: manifests that cannot be read, undelivered versions, and for each waiting file the
     /// machine that has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a
     /// newer version; otherwise it could overwrite a version that is still being delivered with an older one.
@@ -25,16 +22,20 @@ impl Planner<'_> {
         let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
         let placeholders = remote_manifests::not_downloaded(cloud, &own)?;
         if let Some(read) = self.manifests.get() {
-            self.plan.skipped.extend(read.refused.iter().cloned());
+            self.plan
+                .notices
+                .skipped
+                .extend(read.refused.iter().cloned());
         }
         let undelivered = std::mem::take(&mut self.undelivered);
         let keys = self
             .plan
+            .notices
             .waiting
             .iter()
             .map(|(path, _)| manifest::key_of(path));
         let keys: HashSet<String> = keys.chain(undelivered.keys().cloned()).collect();
-        let former = &self.state.former_manifests;
+        let former = &self.state.own.former;
         let listed = remote_manifests::listed_versions(
             cloud,
             &own,
@@ -43,7 +44,7 @@ impl Planner<'_> {
             &remote_manifests::MANIFEST_LIMITS,
         )?;
         self.report_undelivered(&undelivered, &listed, scope)?;
-        let mut waiting = std::mem::take(&mut self.plan.waiting);
+        let mut waiting = std::mem::take(&mut self.plan.notices.waiting);
         for (path, why) in &mut waiting {
             let key = manifest::key_of(path);
             let is_newer = |version: &&_| {
@@ -52,36 +53,41 @@ impl Planner<'_> {
                     .is_some_and(|file| file.may_include(version))
             };
             let versions = listed.get(&key).into_iter().flatten();
-            let machines: Vec<&str> = newest(&key, versions.filter(is_newer))
-                .into_iter()
-                .map(|version| &*version.machine)
-                .collect();
-            let newest_on = match &*machines {
-                [] if self.has_local_version(path) => "this machine".to_owned(),
-                [] => String::new(),
-                machines => machines.join(" or "),
-            };
-            self.plan.may_accept_unlisted |= machines.is_empty() && self.unlisted.contains(path);
-            if why == ZERO_FILLED {
-                let on = if newest_on.is_empty() {
-                    "the machine that has it"
-                } else {
-                    &newest_on
-                };
-                let _ = write!(
-                    why,
-                    "; remove it from the cloud folder and run codex-manager sync run --apply on {on}"
-                );
-            } else if !newest_on.is_empty() {
-                let _ = write!(why, "; {newest_on} has the newest version");
-            }
+            let newest = newest(&key, versions.filter(is_newer)).into_iter();
+            let machines: Vec<&str> = newest.map(|version| &*version.machine).collect();
+            self.plan.notices.may_accept_unlisted |=
+                machines.is_empty() && self.unlisted.contains(path);
+            self.add_newest_machine(path, why, &machines);
         }
-        self.plan.waiting = waiting;
-        let placeholders = placeholders.iter().map(|name| manifest::display_name(name));
-        let placeholders =
-            placeholders.map(|path| (path, remote_manifests::NOT_DOWNLOADED.to_owned()));
-        self.plan.waiting.extend(placeholders);
+        self.plan.notices.waiting = waiting;
+        for name in placeholders {
+            let why = remote_manifests::NOT_DOWNLOADED.to_owned();
+            let path = manager_folder::display_name(&name);
+            self.plan.notices.waiting.push((path, why));
+        }
         Ok(())
+    }
+
+    /// Adds to the reason for waiting where the newest version is: on one of the `machines`, or on this one.
+    fn add_newest_machine(&self, path: &str, why: &mut String, machines: &[&str]) {
+        let newest_on = match machines {
+            [] if self.has_local_version(path) => "this machine".to_owned(),
+            [] => String::new(),
+            machines => machines.join(" or "),
+        };
+        if why == ZERO_FILLED {
+            let on = if newest_on.is_empty() {
+                "the machine that has it"
+            } else {
+                &newest_on
+            };
+            let _ = write!(
+                why,
+                "; remove it from the cloud folder and run codex-manager sync run --apply on {on}"
+            );
+        } else if !newest_on.is_empty() {
+            let _ = write!(why, "; {newest_on} has the newest version");
+        }
     }
 
     /// Returns true if the Codex home has a version of a waiting file.

@@ -1,7 +1,8 @@
 //! Links that the scan does not follow. They block the files of the other side at and below their path: writing there
 //! would follow the link, and counting those files as deleted would lose them.
 
-use super::{FileGroup, Planner, key_of};
+use super::grouping::{FileGroup, key_of};
+use super::planner::Planner;
 use crate::sync::scan::{NOT_FOLLOWED, Side};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -57,9 +58,9 @@ impl Planner<'_> {
         }
         for ((side, (path, why)), files) in links.into_iter().zip(blocked_files) {
             let list = match (files, side) {
-                (0, Side::Local) => &mut self.plan.excluded,
-                (0, Side::Remote) => &mut self.plan.notes,
-                _ => &mut self.plan.skipped,
+                (0, Side::Local) => &mut self.plan.notices.excluded,
+                (0, Side::Remote) => &mut self.plan.notices.notes,
+                _ => &mut self.plan.notices.skipped,
             };
             let why = match (files, side) {
                 (0, _) => why.to_owned(),

@@ -1,8 +1,10 @@
 //! Guards against mass changes: a cloud folder that lacks most of its files is probably not mounted, and many
 //! deletions at once are probably a lost folder. Files that the configuration no longer includes are neither.
 
+use super::error::PlanError;
 use super::grouping::FileGroup;
-use super::{PlanError, Planner, SyncAction, SyncStep};
+use super::planner::Planner;
+use super::steps::{SyncAction, SyncStep};
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
@@ -44,11 +46,11 @@ impl Planner<'_> {
                 None if state.deleted.contains_key(key)
                     || self.pending_deletions(key)?.next().is_some() =>
                 {
-                    self.plan.forgotten.push(key.clone());
+                    self.plan.records.forgotten.push(key.clone());
                 }
                 None => {
                     missing += 1;
-                    self.plan.forgotten.push(key.clone());
+                    self.plan.records.forgotten.push(key.clone());
                     lost.push((key, last));
                 }
             }
@@ -60,6 +62,7 @@ impl Planner<'_> {
             };
             let why = format!("{files} no longer synced; both sides stay as they are");
             self.plan
+                .notices
                 .notes
                 .push(("include_roots, exclude_globs".into(), why));
         }
@@ -101,7 +104,7 @@ impl Planner<'_> {
             let is_same = |deletion: &Deletion| deletion.digest == digest;
             let is_published = self.pending_deletions(key)?.any(is_same);
             if !is_published {
-                self.plan.lost_deletions.push((key.clone(), digest));
+                self.plan.records.lost_deletions.push((key.clone(), digest));
             }
         }
         Ok(())
@@ -124,7 +127,7 @@ impl Planner<'_> {
         if local.is_some() && remote.is_some() {
             self.plan.out_of_scope += 1;
         } else {
-            self.plan.forgotten.push(key.to_owned());
+            self.plan.records.forgotten.push(key.to_owned());
         }
         Ok(())
     }
@@ -160,7 +163,7 @@ impl Planner<'_> {
         let steps = std::mem::take(&mut self.plan.steps).into_iter();
         let (held, steps): (Vec<SyncStep>, _) = steps.partition(is_deletion);
         self.plan.steps = steps;
-        self.plan.held_deletions = held.len();
+        self.plan.notices.held_deletions = held.len();
         for step in held {
             let side = match step.action {
                 SyncAction::DeleteCloud => "on this machine",
@@ -170,7 +173,7 @@ impl Planner<'_> {
                 "deleted {side}, but not on the other side: {} at once (at most {limit})",
                 pluralize(count, "deletion")
             );
-            self.plan.skipped.push((step.path, why));
+            self.plan.notices.skipped.push((step.path, why));
         }
     }
 }

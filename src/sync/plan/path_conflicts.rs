@@ -1,7 +1,8 @@
 //! Path conflicts: a target is a folder on one side and a file on the other, or a special file. A file may replace an
 //! empty folder.
 
-use super::{CopyOp, Op, SyncPlan, SyncStep};
+use super::steps::{CopyOp, Op, SyncStep};
+use super::sync_plan::SyncPlan;
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;
@@ -29,7 +30,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, config: &SyncConfig) {
         blocked.extend(why.map(|why| (step.path.clone(), why)));
         is_free
     });
-    plan.skipped.extend(blocked);
+    plan.notices.skipped.extend(blocked);
 }
 
 /// Returns the paths at which a step creates files.
@@ -113,7 +114,8 @@ impl TargetCheck<'_> {
             return *known;
         }
         let full = self.config.root(side).join(folder);
-        let is_followed = side == Side::Local && scope::follows_link(folder, &self.config.roots);
+        let is_followed =
+            side == Side::Local && scope::follows_link(folder, &self.config.scope.roots);
         let metadata = if is_followed {
             fs::metadata(full)
         } else {

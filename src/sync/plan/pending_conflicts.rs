@@ -1,9 +1,11 @@
 //! Plans for conflict copies that wait for a decision. Each is replicated to both sides until the user resolves it on
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
-use super::{Op, PlanError, Planner, StateUpdate, SyncAction, SyncStep};
+use super::error::PlanError;
+use super::planner::Planner;
+use super::steps::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
-use crate::io::{IoError, file_open};
+use crate::io::file_open;
 use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
@@ -12,7 +14,10 @@ use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// Reason for removing a conflict copy.
+const NO_LONGER_NEEDED: &str = "no longer needed: it was resolved, or its conversation contains it";
 
 impl Planner<'_> {
     /// Plans all conflict copies. Runs after all conversations, because their steps can make copies obsolete.
@@ -22,7 +27,7 @@ impl Planner<'_> {
             if let Some(manifests) = self.manifests.get() {
                 let newer =
                     resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
-                self.plan.learned_resolutions = newer;
+                self.plan.records.learned_resolutions = newer;
             }
             return Ok(());
         }
@@ -30,83 +35,86 @@ impl Planner<'_> {
         let conversations = ConversationIndex::of(&copies, self.state, &self.plan.steps);
         let mut dropped = Vec::new();
         for (name, copy) in &copies.all {
-            let resolved = self.may_drop(name)?;
-            let mut ops = Vec::new();
-            let mut reason = "kept on both sides until you decide";
-            if !resolved && let Some(step) = self.containing_step(copy, &conversations) {
+            if self.may_drop(name)? {
+                dropped.push(name.as_str());
+                self.push_update(copy, NO_LONGER_NEEDED, drop_ops(copy));
+            } else if let Some(step) = self.containing_step(copy, &conversations) {
                 // A part of that step, so that the copy is removed only once the conversation is in place.
                 let drops = drop_ops(copy);
                 self.plan.steps[step].ops.extend(drops);
-                continue;
-            }
-            if resolved || self.is_contained(copy, &conversations) {
-                reason = "no longer needed: it was resolved, or its conversation contains it";
-                if resolved {
-                    dropped.push(name.as_str());
-                }
-                ops = drop_ops(copy);
+            } else if self.is_contained(copy, &conversations) {
+                self.push_update(copy, NO_LONGER_NEEDED, drop_ops(copy));
             } else {
-                let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
-                let source = if copy.is_placeholder {
-                    CopySource::NotNeeded
-                } else {
-                    self.copy_source(copy)
-                };
-                match source {
-                    // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
-                    CopySource::NotNeeded if copy.local.is_none() => {
-                        let why = "is not downloaded to this machine";
-                        self.plan.waiting.push((copy.name.clone(), why.into()));
-                    }
-                    CopySource::NotNeeded => {}
-                    CopySource::Side(from) => {
-                        if copy.local.is_some() && copy.remote.is_some() {
-                            reason = "one of its two files does not match the digest in its name";
-                        }
-                        let name = name.clone();
-                        ops.push(Op::ReplicateConflictCopy { from, name });
-                    }
-                    CopySource::Unavailable => {
-                        let why = "does not match the digest in its name yet";
-                        self.plan.waiting.push((copy.name.clone(), why.into()));
-                        continue;
-                    }
-                }
-                self.plan.conflict_copies.push((copy.name.clone(), size));
-            }
-            if !ops.is_empty() {
-                self.plan.steps.push(SyncStep {
-                    // Not the key of a synced file: the state never has it.
-                    key: format!("fork:{name}"),
-                    path: copy.name.clone(),
-                    action: SyncAction::UpdateConflictCopy,
-                    reason: reason.into(),
-                    bytes: 0,
-                    ops,
-                    state_update: StateUpdate::None,
-                    change: ContentChange::Unchanged,
-                    conflict: None,
-                });
+                self.plan_replication(copy);
             }
         }
         // This machine publishes the resolutions of others too, because their manifests may disappear one day.
         let others = &self.manifests()?.resolutions;
         let decided = resolutions::newer_records(&self.state.resolutions, others, dropped);
-        self.plan.learned_resolutions = decided;
+        self.plan.records.learned_resolutions = decided;
         self.conflict_copies = copies;
         Ok(())
     }
 
-    /// Returns true if the user decided on any machine that a version may be dropped.
-    pub(super) fn may_drop(&self, name: &str) -> Result<bool, IoError> {
-        let records = [&self.state.resolutions, &self.manifests()?.resolutions];
-        Ok(resolutions::is_dropped(name, records))
+    /// Plans to replicate a conflict copy that waits for a decision, and lists it.
+    fn plan_replication(&mut self, copy: &ConflictCopy) {
+        let source = if copy.is_placeholder {
+            CopySource::NotNeeded
+        } else {
+            self.copy_source(copy)
+        };
+        match source {
+            // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
+            CopySource::NotNeeded if copy.local.is_none() => {
+                let why = "is not downloaded to this machine";
+                self.plan
+                    .notices
+                    .waiting
+                    .push((copy.name.clone(), why.into()));
+            }
+            CopySource::NotNeeded => {}
+            CopySource::Side(from) => {
+                let reason = if copy.local.is_some() && copy.remote.is_some() {
+                    "one of its two files does not match the digest in its name"
+                } else {
+                    "kept on both sides until you decide"
+                };
+                let name = copy.name.clone();
+                self.push_update(copy, reason, vec![Op::ReplicateConflictCopy { from, name }]);
+            }
+            CopySource::Unavailable => {
+                let why = "does not match the digest in its name yet";
+                self.plan
+                    .notices
+                    .waiting
+                    .push((copy.name.clone(), why.into()));
+                return;
+            }
+        }
+        let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
+        self.plan
+            .notices
+            .conflict_copies
+            .push((copy.name.clone(), size));
     }
 
-    /// Returns the full path of a conflict copy on a side.
-    pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
-        let folder = &self.request.replica.folder;
-        conflict_copies::folder(side, folder, &self.request.config.cloud).join(name)
+    /// Pushes the step that replicates or removes a conflict copy, if there is anything to do.
+    fn push_update(&mut self, copy: &ConflictCopy, reason: &str, ops: Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        self.plan.steps.push(SyncStep {
+            // Not the key of a synced file: the state never has it.
+            key: format!("fork:{}", copy.name),
+            path: copy.name.clone(),
+            action: SyncAction::UpdateConflictCopy,
+            reason: reason.into(),
+            bytes: 0,
+            ops,
+            state_update: StateUpdate::None,
+            change: ContentChange::Unchanged,
+            conflict: None,
+        });
     }
 
     /// Returns the side to replicate a conflict copy from. Two files with equal size and time are not read completely.

@@ -1,41 +1,37 @@
-//! Plans for all files that are not conversations. Plain files (skills, prompts, settings) are copied completely or
-//! not at all. Line-based files (`history.jsonl`, `session_index.jsonl`) are merged line by line.
+//! Plans for files that each side has at most once. Plain files (skills, prompts, settings) are copied completely or
+//! not at all; line-based files without clients' copies come here too.
 
 use super::ancestry::AncestryFacts;
 use super::conflict_reasons::conflict_reason;
+use super::error::PlanError;
+use super::grouping::{FileGroup, display_path};
+use super::outcomes::PlannedCopy;
+use super::planner::Planner;
+use super::steps::{Conflict, StateUpdate, SyncAction};
 use super::versions::{DownloadState, FileVersion};
-use super::{
-    Conflict, CopyOp, FileGroup, MergeTarget, ObservedFile, Op, Placement, PlanError, Planner,
-    StateUpdate, SyncAction, SyncStep, display_path,
-};
-use crate::codex::config::CodexConfig;
-use crate::codex::rollout::{self, Relation};
+use crate::codex::rollout::Relation;
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
-use crate::sync::contents;
 use crate::sync::decide::{
     CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
 };
-use crate::sync::index_updates::ContentChange;
-use crate::sync::line_merge::{self, Merge};
-use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::manifest;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::secrets;
-use crate::sync::state::{SideFile, SyncedFile};
-use crate::sync::version_vector::{Ancestry, CausalOrder};
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::CausalOrder;
 
-/// The line-based file that Codex truncates to `history.max_bytes`.
-const PROMPT_HISTORY: &str = "history.jsonl";
-
-/// A merge with the sides whose files it changes.
-struct PlannedMerge {
-    merge: Merge,
-    /// Each with the index of the first merged line that it gets.
-    sides: Vec<(Side, usize)>,
-    /// True if both sides have the same lines afterwards; see [`Op::Merge`].
-    is_one_text: bool,
+/// A file that each side has at most once.
+struct FilePair<'a> {
+    key: &'a str,
+    /// Relative path that output and JSON show.
+    path: &'a str,
+    kind: FileKind,
+    last: Option<&'a SyncedFile>,
+    local: Option<FileVersion>,
+    remote: Option<FileVersion>,
 }
 
 impl Planner<'_> {
@@ -48,319 +44,198 @@ impl Planner<'_> {
         let path = display_path(key, group);
         if group.local.len() > 1 || group.remote.len() > 1 {
             let why = "has two names on one side that are one name on another system; rename one of the files";
-            self.plan.skipped.push((path, why.into()));
+            self.plan.notices.skipped.push((path, why.into()));
             return Ok(());
         }
         for copy in &group.client_copies {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
-            self.plan.notes.push((copy.path.clone(), why.into()));
+            self.plan
+                .notices
+                .notes
+                .push((copy.path.clone(), why.into()));
         }
         self.plan_pair(key, &path, FileKind::Plain, group)
     }
 
-    /// Plans a line-based file, and merges the copies that cloud clients made of it.
-    pub(super) fn plan_line_file(&mut self, key: &str, group: &FileGroup) -> Result<(), PlanError> {
-        let last = self.state.files.get(key);
-        if let Some(found) = group.local.first()
-            && self.skips_zero_filled(found, true, last)?
-        {
-            return Ok(());
-        }
-        let mut remote = None;
-        if let Some(found) = group.remote.first() {
-            match self.download_state(key, found, true, last)? {
-                DownloadState::Complete(version) => remote = Some(version),
-                DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
-                    remote = Some(FileVersion::remote(found));
-                }
-                DownloadState::Incomplete(why) => {
-                    self.wait_for_listing(key, why);
-                    return Ok(());
-                }
-            }
-        }
-        let mut copies = Vec::new();
-        for copy in &group.client_copies {
-            match self.download_state(key, copy, true, None)? {
-                DownloadState::Complete(version) => copies.push(version),
-                DownloadState::Incomplete(why) => match self.complete_unlisted_lines(copy)? {
-                    Some(version) => copies.push(version),
-                    None => self.wait_for_listing(&copy.path, why),
-                },
-            }
-        }
-        let local = group.local.first().map(FileVersion::local);
-        // `plan_pair` checks the remote file again, because other decisions than a merge are possible.
-        if copies.is_empty() {
-            return self.plan_pair(key, key, FileKind::Lines, group);
-        }
-        let mut versions: Vec<&FileVersion> = local.iter().chain(&remote).collect();
-        let side_files = versions.len();
-        versions.extend(&copies);
-        let merge = self.plan_merge(key, &versions, side_files)?;
-        if merge.sides.is_empty() {
-            return self.plan_pair(key, key, FileKind::Lines, group);
-        }
-        self.push_merge(key, &versions, &merge);
-        Ok(())
-    }
-
-    /// Merges these versions, of which the first `side_files` are the files of the two sides and the others are clients'
-    /// copies.
-    fn plan_merge(
-        &self,
-        key: &str,
-        versions: &[&FileVersion],
-        side_files: usize,
-    ) -> Result<PlannedMerge, PlanError> {
-        let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
-        let merge = line_merge::merge(&paths)?;
-        let at = |side| {
-            versions[..side_files]
-                .iter()
-                .position(|v| v.seen.side == side)
-        };
-        let limit = if key == PROMPT_HISTORY {
-            CodexConfig::read(self.root(Side::Local))
-                .history_max_bytes
-                .ok()
-                .flatten()
-        } else {
-            None
-        };
-        let local_first_line = match (limit, at(Side::Local)) {
-            (Some(limit), Some(version)) => merge.first_within(limit, version),
-            _ => 0,
-        };
-        let sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
-        let needed = sides.filter(|(side, first)| {
-            at(*side).is_none_or(|version| !merge.matches_version(*first, version))
-        });
-        Ok(PlannedMerge {
-            sides: needed.collect(),
-            is_one_text: local_first_line == 0,
-            merge,
-        })
-    }
-
-    /// Returns a version for a client's copy that no machine attests, if all its lines are complete: merging complete
-    /// lines loses nothing. A client can copy a version that no machine will ever attest.
-    fn complete_unlisted_lines(&self, copy: &ListedFile) -> Result<Option<FileVersion>, PlanError> {
-        let seen = ObservedFile {
-            side: Side::Remote,
-            path: copy.path.clone(),
-            stat: copy.stat,
-        };
-        let path = self.full(&seen);
-        let is_whole = self.has_complete_lines(&seen)?
-            && !contents::is_zero_filled(&path, true, true).at("read", &path)?;
-        Ok(is_whole.then_some(FileVersion {
-            mtime_ns: copy.stat.mtime_ns,
-            seen,
-            digest: None,
-        }))
-    }
-
-    /// Pushes the step for a merge. If an attested file changed between its check and the merge, the sync waits for it.
-    fn push_merge(&mut self, key: &str, versions: &[&FileVersion], planned: &PlannedMerge) {
-        let PlannedMerge {
-            merge,
-            sides,
-            is_one_text,
-        } = planned;
-        let all = || versions.iter().zip(&merge.digests);
-        // The attested file was replaced between the check of its digest and the merge.
-        if all().any(|(version, read)| version.digest.is_some_and(|attested| attested != *read)) {
-            let why = "changed while it was read";
-            self.plan.waiting.push((key.to_owned(), why.into()));
-            return;
-        }
-        let over = |side| {
-            let mut seen = versions.iter().map(|version| &version.seen);
-            let found = seen.find(|seen| seen.side == side && seen.path == key);
-            found.map(|seen| seen.stat)
-        };
-        let placement = |side| Placement {
-            path: key.to_owned(),
-            stat: over(side).filter(|_| !sides.iter().any(|(written, _)| *written == side)),
-        };
-        let op = Op::Merge {
-            versions: all().map(|(v, read)| (v.seen.clone(), *read)).collect(),
-            to: sides
-                .iter()
-                .map(|(side, first)| MergeTarget {
-                    place: (*side, key.to_owned()),
-                    over: over(*side),
-                    first: *first,
-                })
-                .collect(),
-            is_one_text: *is_one_text,
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: key.to_owned(),
-            action: SyncAction::Merge,
-            reason: "lines of all versions, in order of time".into(),
-            bytes: sides
-                .iter()
-                .map(|(_, first)| merge.bytes_from(*first))
-                .sum(),
-            ops: vec![op],
-            state_update: StateUpdate::Synced {
-                local: placement(Side::Local),
-                remote: placement(Side::Remote),
-            },
-            change: ContentChange::Unchanged,
-            conflict: None,
-        });
-    }
-
-    /// Plans a file that each side has at most once: collects the facts, decides, and pushes the step.
-    #[allow(
-        clippy::too_many_lines,
-        reason = "one arm for each decision, read together"
-    )]
-    fn plan_pair(
+    /// Plans a file that each side has at most once: collects the facts, decides, and adds the outcome to the plan.
+    pub(super) fn plan_pair(
         &mut self,
         key: &str,
         path: &str,
         kind: FileKind,
         group: &FileGroup,
     ) -> Result<(), PlanError> {
-        let last = self.state.files.get(key);
-        let is_lines = kind == FileKind::Lines;
-        if kind == FileKind::Plain
+        let state = self.state;
+        let mut pair = FilePair {
+            key,
+            path,
+            kind,
+            last: state.files.get(key),
+            local: group.local.first().map(FileVersion::local),
+            remote: None,
+        };
+        let is_plain = kind == FileKind::Plain;
+        if is_plain
             && let Some(found) = group.local.first()
-            && self.skips_zero_filled(found, false, last)?
+            && self.skips_zero_filled(found, false, pair.last)?
         {
             return Ok(());
         }
-        let local = group.local.first().map(FileVersion::local);
-        let remote_file = group.remote.first();
-        // Checked before the manifests: files that are equal on both sides need no attestation.
-        if last.is_none()
-            && kind == FileKind::Plain
-            && let (Some(local), Some(found)) = (&local, remote_file)
-        {
-            let remote = FileVersion::remote(found);
-            if self.stats_are_equal(local, &remote) {
-                self.record_equal(key, local, &remote, None);
+        if let Some(found) = group.remote.first() {
+            if is_plain && self.record_pair_if_stats_equal(&pair, found) {
+                return Ok(());
+            }
+            pair.remote = self.usable_remote(&pair, group, found)?;
+            if pair.remote.is_none() {
                 return Ok(());
             }
         }
-        let remote = match remote_file {
-            None => None,
-            Some(found) => match self.download_state(key, found, is_lines, last)? {
-                DownloadState::Complete(version) => Some(version),
-                DownloadState::Incomplete(_)
-                    if self.adds_nothing(key, group, found, is_lines)? =>
-                {
-                    Some(FileVersion::remote(found))
-                }
-                DownloadState::Incomplete(_)
-                    if local.is_none() && last.is_none() && self.is_beside_original(found) =>
-                {
-                    let why = "looks like a copy that a cloud client made; it is not synced";
-                    self.plan.notes.push((path.to_owned(), why.into()));
-                    return Ok(());
-                }
-                DownloadState::Incomplete(why) => {
-                    self.wait_for_listing(path, why);
-                    return Ok(());
-                }
-            },
-        };
-        let (facts, ancestry) =
-            self.pair_facts(key, kind, local.as_ref(), remote.as_ref(), last)?;
+        let (facts, ancestry) = self.pair_facts(&pair)?;
         let mut rules = self.rules_for(path);
-        if is_lines {
+        if !is_plain {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
+        if let Some(why) = self.reason_to_wait(&pair, facts, decision)? {
+            self.plan
+                .notices
+                .waiting
+                .push((path.to_owned(), why.into()));
+            return Ok(());
+        }
+        // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
+        if is_plain && let Some(why) = self.secret_reason(&pair, decision)? {
+            self.plan.notices.warnings.push((path.to_owned(), why));
+            return Ok(());
+        }
+        self.push_decision(&pair, facts, &ancestry, decision)
+    }
+
+    /// Records a plain file that no sync has seen as equal, if size and time suffice. Returns true if it did. Called
+    /// before the manifests are read: files that are equal on both sides need no attestation.
+    fn record_pair_if_stats_equal(&mut self, pair: &FilePair<'_>, found: &ListedFile) -> bool {
+        let (None, Some(local)) = (pair.last, &pair.local) else {
+            return false;
+        };
+        let remote = FileVersion::remote(found);
+        let is_equal = self.stats_are_equal(local, &remote);
+        if is_equal {
+            self.record_equal(pair.key, local, &remote, None);
+        }
+        is_equal
+    }
+
+    /// Returns the version of the remote file if it may be used; otherwise reports the file.
+    fn usable_remote(
+        &mut self,
+        pair: &FilePair<'_>,
+        group: &FileGroup,
+        found: &ListedFile,
+    ) -> Result<Option<FileVersion>, PlanError> {
+        let is_line_file = pair.kind == FileKind::Lines;
+        let why = match self.download_state(pair.key, found, is_line_file, pair.last)? {
+            DownloadState::Complete(version) => return Ok(Some(version)),
+            DownloadState::Incomplete(why) => why,
+        };
+        if self.adds_nothing(pair.key, group, found, is_line_file)? {
+            return Ok(Some(FileVersion::remote(found)));
+        }
+        if pair.local.is_none() && pair.last.is_none() && self.is_beside_original(found) {
+            let why = "looks like a copy that a cloud client made; it is not synced";
+            self.plan
+                .notices
+                .notes
+                .push((pair.path.to_owned(), why.into()));
+        } else {
+            self.wait_for_listing(pair.path, why);
+        }
+        Ok(None)
+    }
+
+    /// Returns the reason to wait for another version before the decision is applied.
+    fn reason_to_wait(
+        &self,
+        pair: &FilePair<'_>,
+        facts: FileFacts,
+        decision: FileDecision,
+    ) -> Result<Option<&'static str>, PlanError> {
+        let is_plain = pair.kind == FileKind::Plain;
         let is_copied = matches!(
             decision,
             FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
         );
-        let digest = remote.as_ref().and_then(|remote| remote.digest);
-        if is_copied && !is_lines && self.has_undelivered_newer(key, facts, digest) {
+        let remote_digest = pair.remote.as_ref().and_then(|remote| remote.digest);
+        if is_copied && is_plain && self.has_undelivered_newer(pair.key, facts, remote_digest) {
             let why = "another machine has changed it, and that version has not arrived yet";
-            self.plan.waiting.push((path.to_owned(), why.into()));
-            return Ok(());
+            return Ok(Some(why));
         }
-        if let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
-            (decision, &local, &remote)
-        {
-            let why = if self.may_be_unfilled(local, remote, last) {
-                Some("is empty, and no machine lists it so")
-            } else if !is_lines && self.is_truncated(local, remote)? {
-                Some(
-                    "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
-                     to copy the local file there again",
-                )
-            } else {
-                None
-            };
-            if let Some(why) = why {
-                self.plan.waiting.push((path.to_owned(), why.into()));
-                return Ok(());
-            }
+        let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
+            (decision, &pair.local, &pair.remote)
+        else {
+            return Ok(None);
+        };
+        // Clients create a file empty before they fill it.
+        let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+        let is_unattested = remote.digest.is_none();
+        if is_empty && is_unattested && pair.last.is_none() && !self.request.accept_unlisted {
+            return Ok(Some("is empty, and no machine lists it so"));
         }
-        // In a conflict the user can choose either version, so both are searched for tokens.
+        // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
+        // `sync resolve` for this file does.
+        let may_be_truncated = is_plain && is_unattested && self.request.policy_override.is_none();
+        if may_be_truncated && self.is_truncated_prefix(local, remote)? {
+            let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
+                       to copy the local file there again";
+            return Ok(Some(why));
+        }
+        Ok(None)
+    }
+
+    /// Returns the reason not to copy a file that contains a token or key. In a conflict the user can choose either
+    /// version, so both are searched.
+    fn secret_reason(
+        &self,
+        pair: &FilePair<'_>,
+        decision: FileDecision,
+    ) -> Result<Option<String>, PlanError> {
         let sources = match decision {
-            FileDecision::CopyToCloud(_) => [&local, &None],
-            FileDecision::CopyToLocal(_) => [&None, &remote],
-            FileDecision::Conflict => [&local, &remote],
+            FileDecision::CopyToCloud(_) => [&pair.local, &None],
+            FileDecision::CopyToLocal(_) => [&None, &pair.remote],
+            FileDecision::Conflict => [&pair.local, &pair.remote],
             _ => [&None, &None],
         };
-        // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
-        for source in sources.into_iter().flatten().filter(|_| !is_lines) {
-            if let Some(why) = self.secret_reason(&source.seen)? {
-                self.plan.warnings.push((path.to_owned(), why));
-                return Ok(());
+        for source in sources.into_iter().flatten() {
+            let path = self.full(&source.seen);
+            if let Some(what) = secrets::find_in_file(&path).at("read", &path)? {
+                let why = format!("is not synced: it contains what looks like {what}");
+                return Ok(Some(why));
             }
         }
-        match (decision, &local, &remote) {
+        Ok(None)
+    }
+
+    /// Adds the outcome of a decision to the plan.
+    fn push_decision(
+        &mut self,
+        pair: &FilePair<'_>,
+        facts: FileFacts,
+        ancestry: &AncestryFacts,
+        decision: FileDecision,
+    ) -> Result<(), PlanError> {
+        let (key, path) = (pair.key, pair.path);
+        match (decision, &pair.local, &pair.remote) {
             (FileDecision::Nothing, Some(local), Some(remote)) => {
-                self.record_equal(key, local, remote, last.and_then(|last| last.contents));
+                let contents = pair.last.and_then(|last| last.contents);
+                self.record_equal(key, local, remote, contents);
             }
             (FileDecision::RecordEqual, Some(local), Some(remote)) => {
-                let contents = self.text_digest(&local.seen)?;
-                let (history, is_news) =
-                    self.ancestry_for_equal(key, facts, &ancestry, &contents.1)?;
-                self.attest(remote, contents.1, history.clone(), is_news);
-                if let Some(history) = history
-                    && self.state.histories.get(key) != Some(&*history)
-                {
-                    self.plan.histories.push((key.to_owned(), *history));
-                }
-                self.record_equal(key, local, remote, Some(contents));
+                self.record_found_equal(key, (local, remote), facts, ancestry)?;
             }
             (FileDecision::CopyToCloud(why), Some(local), _) => {
-                if remote.is_none() {
-                    self.cancel_pending_deletions(key)?;
-                }
-                let to = remote
-                    .as_ref()
-                    .map_or(&local.seen.path, |remote| &remote.seen.path)
-                    .clone();
-                let history = self.ancestry_for_upload(key, facts, &ancestry, local)?;
-                let to = (Side::Remote, to);
-                let ended =
-                    (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Local));
-                let why = (why, ended);
-                self.push_copy(key, path, local, to, remote.as_ref(), why, history);
+                self.push_upload(pair, local, facts, ancestry, why)?;
             }
             (FileDecision::CopyToLocal(why), _, Some(remote)) => {
-                let to = local
-                    .as_ref()
-                    .map_or(&remote.seen.path, |local| &local.seen.path)
-                    .clone();
-                let history = self.ancestry_for_download(key, &ancestry, local.is_none(), remote);
-                let to = (Side::Local, to);
-                let ended =
-                    (why == CopyReason::Policy).then(|| self.policy_outcome(facts, Side::Remote));
-                let why = (why, ended);
-                self.push_copy(key, path, remote, to, local.as_ref(), why, history);
+                self.push_download(pair, remote, facts, ancestry, why);
             }
             (FileDecision::Merge, Some(local), Some(remote)) => {
                 let merge = self.plan_merge(key, &[local, remote], 2)?;
@@ -373,30 +248,105 @@ impl Planner<'_> {
             }
             (FileDecision::Skip, ..) => {
                 let why = "differs, and equal_mtime_action is skip";
-                self.plan.skipped.push((path.to_owned(), why.into()));
+                self.plan
+                    .notices
+                    .skipped
+                    .push((path.to_owned(), why.into()));
             }
-            (FileDecision::Conflict, ..) => self.plan.conflicts.push(Conflict {
-                path: path.to_owned(),
-                reason: conflict_reason(facts),
-                local: local.map(|v| v.seen),
-                remote: remote.map(|v| v.seen),
-            }),
+            (FileDecision::Conflict, local, remote) => {
+                let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
+                self.plan.conflicts.push(Conflict {
+                    path: path.to_owned(),
+                    reason: conflict_reason(facts),
+                    local: seen(local),
+                    remote: seen(remote),
+                });
+            }
             (FileDecision::DeleteCloud, _, Some(remote)) => {
-                let state_update = self.state_update_for_deletion(key, remote, last)?;
+                let state_update = self.state_update_for_deletion(key, remote, pair.last)?;
                 self.push_delete(key, path, SyncAction::DeleteCloud, remote, state_update);
             }
             (FileDecision::DeleteLocal, Some(local), _) => {
-                self.push_delete(
-                    key,
-                    path,
-                    SyncAction::DeleteLocal,
-                    local,
-                    StateUpdate::Forget,
-                );
+                let action = SyncAction::DeleteLocal;
+                self.push_delete(key, path, action, local, StateUpdate::Forget);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Records two versions whose contents were found equal, and attests the remote one.
+    fn record_found_equal(
+        &mut self,
+        key: &str,
+        (local, remote): (&FileVersion, &FileVersion),
+        facts: FileFacts,
+        ancestry: &AncestryFacts,
+    ) -> Result<(), PlanError> {
+        let contents = self.text_digest(&local.seen)?;
+        let (history, is_news) = self.ancestry_for_equal(key, facts, ancestry, &contents.1)?;
+        self.attest(remote, contents.1, history.clone(), is_news);
+        if let Some(history) = history
+            && self.state.histories.get(key) != Some(&*history)
+        {
+            self.plan.records.histories.push((key.to_owned(), *history));
+        }
+        self.record_equal(key, local, remote, Some(contents));
+        Ok(())
+    }
+
+    /// Pushes the step that copies the local version to the cloud folder.
+    fn push_upload(
+        &mut self,
+        pair: &FilePair<'_>,
+        local: &FileVersion,
+        facts: FileFacts,
+        ancestry: &AncestryFacts,
+        reason: CopyReason,
+    ) -> Result<(), PlanError> {
+        if pair.remote.is_none() {
+            self.cancel_pending_deletions(pair.key)?;
+        }
+        let replaced = pair.remote.as_ref();
+        self.push_copy(PlannedCopy {
+            key: pair.key,
+            path: pair.path,
+            from: local,
+            to: Side::Remote,
+            replaced,
+            reason,
+            conflict: self.policy_note(facts, reason, Side::Local),
+            history: self.ancestry_for_upload(pair.key, facts, ancestry, local)?,
+        });
+        Ok(())
+    }
+
+    /// Pushes the step that copies the remote version to this machine.
+    fn push_download(
+        &mut self,
+        pair: &FilePair<'_>,
+        remote: &FileVersion,
+        facts: FileFacts,
+        ancestry: &AncestryFacts,
+        reason: CopyReason,
+    ) {
+        let is_absent = pair.local.is_none();
+        let history = self.ancestry_for_download(pair.key, ancestry, is_absent, remote);
+        self.push_copy(PlannedCopy {
+            key: pair.key,
+            path: pair.path,
+            from: remote,
+            to: Side::Local,
+            replaced: pair.local.as_ref(),
+            reason,
+            conflict: self.policy_note(facts, reason, Side::Remote),
+            history,
+        });
+    }
+
+    /// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.
+    fn policy_note(&self, facts: FileFacts, reason: CopyReason, from: Side) -> Option<String> {
+        (reason == CopyReason::Policy).then(|| self.policy_outcome(facts, from))
     }
 
     /// Returns true if one side lacks the file and another machine lists a newer version than the one to be copied
@@ -421,33 +371,6 @@ impl Planner<'_> {
         is_one_sided && !self.request.accept_unlisted && is_undelivered()
     }
 
-    /// Returns the reason not to copy a file that contains a token or key.
-    fn secret_reason(&self, seen: &ObservedFile) -> Result<Option<String>, PlanError> {
-        let path = self.full(seen);
-        let found = secrets::find_in_file(&path).at("read", &path)?;
-        Ok(found.map(|what| format!("is not synced: it contains what looks like {what}")))
-    }
-
-    /// Returns true if a remote file is empty, no sync has seen it and no machine attests it: clients create a file
-    /// empty before they fill it.
-    fn may_be_unfilled(
-        &self,
-        local: &FileVersion,
-        remote: &FileVersion,
-        last: Option<&SyncedFile>,
-    ) -> bool {
-        let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
-        let is_known = last.is_some() || remote.digest.is_some() || self.request.accept_unlisted;
-        is_empty && !is_known
-    }
-
-    /// Returns true if a remote file that no machine attests is a prefix of the local one, cut within a line. Not even
-    /// `--accept-unlisted` uses it, because the rest may still be on its way; `sync resolve` for this file does.
-    fn is_truncated(&self, local: &FileVersion, remote: &FileVersion) -> Result<bool, PlanError> {
-        let may_be = remote.digest.is_none() && self.request.policy_override.is_none();
-        Ok(may_be && self.is_truncated_prefix(local, remote)?)
-    }
-
     /// Returns true if a file's name looks like a client's copy and the original is beside it.
     fn is_beside_original(&self, found: &ListedFile) -> bool {
         cloud_names::maybe_copy_of(&found.path)
@@ -455,14 +378,11 @@ impl Planner<'_> {
     }
 
     /// Collects the facts for [`decide`]. Contents are compared only if the facts need it.
-    fn pair_facts(
-        &self,
-        key: &str,
-        kind: FileKind,
-        local: Option<&FileVersion>,
-        remote: Option<&FileVersion>,
-        last: Option<&SyncedFile>,
-    ) -> Result<(FileFacts, AncestryFacts), PlanError> {
+    fn pair_facts(&self, pair: &FilePair<'_>) -> Result<(FileFacts, AncestryFacts), PlanError> {
+        let FilePair {
+            key, kind, last, ..
+        } = *pair;
+        let (local, remote) = (pair.local.as_ref(), pair.remote.as_ref());
         let mut facts = FileFacts {
             kind,
             local: self.presence(local, last)?,
@@ -503,119 +423,5 @@ impl Planner<'_> {
             Compare::Mtime => false,
             Compare::MtimeHashFallback => same_size && facts.newer == NewerSide::Neither,
         }
-    }
-
-    /// Records that both sides have the same version; `contents` is the length and digest of its text, if known.
-    pub(super) fn record_equal(
-        &mut self,
-        key: &str,
-        local: &FileVersion,
-        remote: &FileVersion,
-        contents: Option<(u64, Sha256Digest)>,
-    ) {
-        let place = |version: &FileVersion| SideFile {
-            path: version.seen.path.clone(),
-            stat: version.seen.stat,
-        };
-        let last = SyncedFile {
-            local: place(local),
-            remote: place(remote),
-            contents,
-        };
-        self.plan.unchanged += 1;
-        if self.state.files.get(key) != Some(&last) {
-            self.plan.recorded_equal.push((key.to_owned(), last));
-        }
-    }
-
-    /// Attests a remote file that was found equal to the local one, unless its digest is known already. With `is_news`,
-    /// other
-    /// machines have to learn its ancestry, so this machine attests it in any case. Compressed files are never attested
-    /// this way: `digest` is that of the text, and a manifest lists the bytes.
-    pub(super) fn attest(
-        &mut self,
-        remote: &FileVersion,
-        digest: Sha256Digest,
-        history: Option<Box<Ancestry>>,
-        is_news: bool,
-    ) {
-        let is_attested = remote.digest.is_some() && !is_news;
-        if is_attested || remote.seen.path.ends_with(rollout::ZST) {
-            return;
-        }
-        let entry = ManifestEntry {
-            size: remote.seen.stat.size,
-            mtime_ns: remote.mtime_ns,
-            digest,
-            history,
-        };
-        self.plan.attested.push((remote.seen.path.clone(), entry));
-    }
-
-    /// Pushes the step that copies a version to the other side.
-    #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
-    fn push_copy(
-        &mut self,
-        key: &str,
-        path: &str,
-        from: &FileVersion,
-        to: (Side, String),
-        over: Option<&FileVersion>,
-        (why, conflict): (CopyReason, Option<String>),
-        history: Option<Box<Ancestry>>,
-    ) {
-        let action = match to.0 {
-            Side::Local => SyncAction::CopyToLocal,
-            Side::Remote => SyncAction::CopyToCloud,
-        };
-        let source = Placement::existing(from.seen.path.clone(), &from.seen);
-        let (local, remote) = match to.0 {
-            Side::Local => (Placement::written(to.1.clone()), source),
-            Side::Remote => (source, Placement::written(to.1.clone())),
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            action,
-            reason: why.text(from.seen.side).into(),
-            bytes: from.seen.stat.size,
-            ops: vec![Op::Copy(CopyOp {
-                from: from.seen.clone(),
-                to,
-                over: over.map(|version| version.seen.stat),
-                mtime_ns: from.mtime_ns,
-                expect: from.digest,
-                history,
-            })],
-            state_update: StateUpdate::Synced { local, remote },
-            change: ContentChange::Unchanged,
-            conflict,
-        });
-    }
-
-    /// Pushes the step that copies a deletion to the other side.
-    pub(super) fn push_delete(
-        &mut self,
-        key: &str,
-        path: &str,
-        action: SyncAction,
-        victim: &FileVersion,
-        state_update: StateUpdate,
-    ) {
-        let reason = match action {
-            SyncAction::DeleteCloud => "deleted on this machine, and delete_policy is propagate",
-            _ => "deleted on another machine, and delete_policy is propagate",
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            action,
-            reason: reason.into(),
-            bytes: 0,
-            ops: vec![Op::Remove(victim.seen.clone())],
-            state_update,
-            change: ContentChange::Unchanged,
-            conflict: None,
-        });
     }
 }

@@ -2,14 +2,15 @@
 //! files are not searched for tokens, because conversations quote them; but a file that is a login and nothing else is
 //! not copied. Plain files are searched in `plain`.
 
-use super::{Op, SyncPlan};
+use super::steps::Op;
+use super::sync_plan::SyncPlan;
 use crate::sync::config::SyncConfig;
 use crate::sync::secrets;
 
 /// Drops the steps that would copy a login, and warns of the files. Steps with unreadable files stay: copying them
 /// fails with the reason.
 pub(super) fn drop_login_copies(plan: &mut SyncPlan, config: &SyncConfig) {
-    let warnings = &mut plan.warnings;
+    let warnings = &mut plan.notices.warnings;
     plan.steps.retain(|step| {
         let mut sources = step.ops.iter().flat_map(Op::sources);
         let login = sources.find(|seen| {

@@ -52,7 +52,7 @@ pub(super) fn recheck_stats(
             rechecked.push((key, result));
         }
     }
-    state.needs_rewrite |= !rechecked.is_empty();
+    state.file.needs_rewrite |= !rechecked.is_empty();
     for (key, result) in rechecked {
         let Some(last) = state.files.get_mut(&key) else {
             continue;
@@ -86,7 +86,7 @@ fn recheck(
     let is_new = |entry: &ManifestEntry| match &known {
         Some(known) => entry.digest != *known && !is_older(state, key, entry, known),
         // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
-        None => last.contents.is_some() || config.compare != Compare::Mtime,
+        None => last.contents.is_some() || config.policy.rules.compare != Compare::Mtime,
     };
     if !same_size.any(is_new) {
         return None;

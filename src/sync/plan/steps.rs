@@ -3,18 +3,10 @@
 //! [`apply`](crate::sync::apply) compares each observed file with the disk again right before it reads or replaces
 //! it, so a plan may be out of date without doing damage.
 
-use super::UndeliveredVersion;
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoContext, IoError};
-use crate::sync::config::ConflictPolicy;
+use crate::io::hash::Sha256Digest;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::Ancestry;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// A file with the size and time that the plan observed. An op skips it if these have changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,112 +264,4 @@ pub struct Conflict {
     /// The remote version, if there is one.
     #[serde(skip)]
     pub remote: Option<ObservedFile>,
-}
-
-/// Content of a cloud folder, as far as it distinguishes a mounted folder from a bare mount point. A later value in
-/// this order is stronger evidence of a mounted folder.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CloudContents {
-    /// The folder is empty or does not exist.
-    #[default]
-    Empty,
-    /// The folder has entries, but no manifest of any machine.
-    Files,
-    /// The folder has at least one manifest.
-    Manifests,
-}
-
-impl CloudContents {
-    /// Examines the folder as it is now.
-    pub fn read(cloud: &Path) -> Result<Self, IoError> {
-        if manifest::all_paths(cloud).next().is_some() {
-            return Ok(Self::Manifests);
-        }
-        match fs::read_dir(cloud) {
-            Ok(mut entries) => Ok(entries.next().map_or(Self::Empty, |_| Self::Files)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Empty),
-            Err(e) => Err(e).at("list", cloud),
-        }
-    }
-}
-
-impl SyncPlan {
-    /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
-    /// if the digest differs from that of the last run.
-    pub fn notes_digest(&self) -> Option<Sha256Digest> {
-        let mut hasher = Hasher::default();
-        let mut all = self.notes.iter().chain(&self.excluded).peekable();
-        all.peek()?;
-        for (path, why) in all {
-            for text in [path, why] {
-                hasher.update(text.as_bytes());
-                hasher.update(b"\0");
-            }
-        }
-        Some(hasher.digest())
-    }
-
-    /// Returns true if files are incomplete, undelivered or skipped; the run then ends with exit code 6.
-    pub fn is_partial(&self) -> bool {
-        !(self.waiting.is_empty() && self.undelivered.is_empty() && self.skipped.is_empty())
-    }
-
-    /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does.
-    pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
-        !self.conflicts.is_empty() && policy == ConflictPolicy::ManualAbort
-    }
-}
-
-/// All decisions of one sync, computed without writing. Pairs of strings are a relative path and the reason, for
-/// output.
-#[derive(Debug, Default)]
-pub struct SyncPlan {
-    /// True if the plan covers all synced files; false for the one file that `sync resolve` syncs.
-    pub is_complete: bool,
-    /// Content of the cloud folder before the scan.
-    pub cloud_contents: CloudContents,
-    /// The changes to make: deletions first, then all others, both in order of path.
-    pub steps: Vec<SyncStep>,
-    /// Files that wait for a decision of the user.
-    pub conflicts: Vec<Conflict>,
-    /// Files of the cloud folder that look incomplete or are not attested, which the sync waits for.
-    pub waiting: Vec<(String, String)>,
-    /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
-    pub may_accept_unlisted: bool,
-    /// Versions that other machines list and that are not in the cloud folder yet.
-    pub undelivered: Vec<UndeliveredVersion>,
-    /// Files that stay as they are on both sides.
-    pub skipped: Vec<(String, String)>,
-    /// Files and settings that cannot be handled as the configuration says, such as a file with a token. Not counted as
-    /// partial.
-    pub warnings: Vec<(String, String)>,
-    /// Facts that need no action of the user.
-    pub notes: Vec<(String, String)>,
-    /// Entries of the Codex home that are never synced or that the configuration excludes.
-    pub excluded: Vec<(String, String)>,
-    /// Conflict copies that wait for a decision: file name and size in bytes.
-    pub conflict_copies: Vec<(String, u64)>,
-    /// Number of files that are equal on both sides.
-    pub unchanged: usize,
-    /// Files found equal on both sides and not yet recorded so in the state, by key.
-    pub recorded_equal: Vec<(String, SyncedFile)>,
-    /// Keys of the state whose files neither side has any more.
-    pub forgotten: Vec<String>,
-    /// Deletions to publish of files that neither side has any more: key and digest of the deleted text in hex.
-    pub lost_deletions: Vec<(String, String)>,
-    /// Number of files in the state that the configuration no longer includes.
-    pub out_of_scope: usize,
-    /// Ids of published deletions that a step cancels because it creates the file again, by key.
-    pub cancelled_deletions: BTreeMap<String, Vec<String>>,
-    /// Ancestries to record for files that need no step, by key.
-    pub histories: Vec<(String, Ancestry)>,
-    /// Number of deletions that wait for `--delete-many`.
-    pub held_deletions: usize,
-    /// Remote files that this machine attests from now on: path and manifest entry.
-    pub attested: Vec<(String, ManifestEntry)>,
-    /// Resolutions of conflict copies by other machines, to add to the state, in the form of
-    /// [`resolutions`](crate::sync::resolutions).
-    pub learned_resolutions: Vec<String>,
-    /// Temp files that killed runs left.
-    pub leftover_temps: Vec<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Versions that other machines list in their manifests and that have not arrived: newer versions of known files, and
+//! Finds the versions that other machines list in their manifests and that have not arrived: newer versions of known files, and
 //! files that neither side has. Manifests are small, so cloud clients often deliver them first.
 //!
 //! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
@@ -6,11 +6,15 @@
 //! lines only grow, so there the longer version is newer.
 
 use super::deletions::is_deleted;
+use super::error::PlanError;
+use super::grouping::{FileGroup, key_of};
+use super::planner::Planner;
+use super::steps::ObservedFile;
+use super::sync_plan::SyncPlan;
+use super::undelivered_version::{UndeliveredFile, UndeliveredFiles, UndeliveredVersion};
 use super::versions::is_as_last_synced;
-use super::{FileGroup, ObservedFile, PlanError, Planner, SyncPlan, key_of};
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
-use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError};
 use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
@@ -25,70 +29,7 @@ use crate::sync::scan::{ListedFile, Side};
 use crate::sync::scope::{Scope, ScopeMatch};
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
-use std::collections::{BTreeSet, HashMap, HashSet};
-
-/// A version that another machine lists and that the cloud client has not delivered to this machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UndeliveredVersion {
-    /// Name of the machine that lists the version.
-    pub machine: String,
-    /// Relative path in the cloud folder.
-    pub path: String,
-    /// True for conversations, false for other files.
-    pub is_conversation: bool,
-    /// True if this machine has no version of the file.
-    pub is_new: bool,
-}
-
-impl UndeliveredVersion {
-    /// Returns the reason that output prints after the path.
-    pub fn reason(&self) -> String {
-        let what = if self.is_new {
-            "has it"
-        } else {
-            "has a newer version"
-        };
-        format!("{} {what}, which has not arrived yet", self.machine)
-    }
-
-    /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
-    pub fn by_machine(all: &[Self]) -> Vec<String> {
-        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
-        let lines = machines.into_iter().map(|machine| {
-            let on_machine = all.iter().filter(|file| file.machine == machine);
-            let (conversations, files): (Vec<_>, Vec<_>) =
-                on_machine.partition(|file| file.is_conversation);
-            let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
-            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-            let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
-            let verb = if conversations.len() + files.len() == 1 {
-                "has"
-            } else {
-                "have"
-            };
-            format!(
-                "{machine} has {} that {verb} not arrived yet",
-                counts.join(" and ")
-            )
-        });
-        lines.collect()
-    }
-}
-
-/// Versions of one file that other machines list and that may not have arrived.
-#[derive(Debug)]
-pub(super) struct UndeliveredFile {
-    /// Each with a flag: true if the version certainly has not arrived; false if a new remote file could be this
-    /// version, which is read only when it is planned.
-    versions: Vec<(ManifestEntry, bool)>,
-    /// True if this machine has no version of the file.
-    is_new: bool,
-    /// True if the cloud folder has no version of the file either.
-    is_absent: bool,
-}
-
-/// Undelivered files by the key that manifests use, which ignores letter case.
-pub(super) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
+use std::collections::{HashMap, HashSet};
 
 impl Planner<'_> {
     /// Finds all listed versions that have not arrived. Called before the groups are planned, because a missing newer
@@ -334,14 +275,14 @@ impl Planner<'_> {
             if !is_reportable || file.is_absent && !self.would_be_downloaded(newest, scope)? {
                 continue;
             }
-            self.plan.undelivered.push(UndeliveredVersion {
+            self.plan.notices.undelivered.push(UndeliveredVersion {
                 machine: newest.machine.clone(),
                 path: path.clone(),
                 is_conversation: rollouts::key(path).is_some(),
                 is_new: file.is_new,
             });
         }
-        self.plan.undelivered.sort();
+        self.plan.notices.undelivered.sort();
         Ok(())
     }
 
@@ -357,7 +298,7 @@ impl Planner<'_> {
         let is_synced = scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
         let of_day = rollouts::date(path);
-        let is_of_other_day = self.request.config.session_mode == SessionMode::LastDateOnly
+        let is_of_other_day = self.request.config.scope.session_mode == SessionMode::LastDateOnly
             && of_day.is_some_and(|day| Some(&day) < self.latest_date.as_ref());
         let exists = || {
             self.root(Side::Remote)
@@ -366,33 +307,6 @@ impl Planner<'_> {
                 .is_ok()
         };
         Ok(is_synced && !is_of_other_day && !exists())
-    }
-}
-
-impl UndeliveredFile {
-    /// Returns true if this version possibly has not arrived.
-    pub(super) fn may_include(&self, version: &ListedVersion) -> bool {
-        let mut versions = self.versions.iter();
-        versions.any(|(listed, _)| listed.digest == version.entry.digest)
-    }
-
-    /// Returns true if this version certainly has not arrived.
-    fn is_certain(&self, version: &ListedVersion) -> bool {
-        let mut versions = self.versions.iter();
-        versions.any(|(listed, certain)| *certain && listed.digest == version.entry.digest)
-    }
-
-    /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
-    pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
-        let is_newer_than_remote = |version: &ManifestEntry| {
-            remote.is_some_and(|remote| {
-                let (listed, of_remote) = (version.history(), Ancestry::first(&remote));
-                causal_order((&listed, &version.digest), (&of_remote, &remote))
-                    == CausalOrder::Newer
-            })
-        };
-        let mut versions = self.versions.iter();
-        versions.any(|(version, certain)| *certain || is_newer_than_remote(version))
     }
 }
 
@@ -485,7 +399,11 @@ fn seen(side: Side, found: &ListedFile) -> ObservedFile {
 
 /// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
 fn reported_keys(plan: &SyncPlan) -> HashSet<String> {
-    let lists = [&plan.waiting, &plan.skipped, &plan.warnings];
+    let lists = [
+        &plan.notices.waiting,
+        &plan.notices.skipped,
+        &plan.notices.warnings,
+    ];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
     paths

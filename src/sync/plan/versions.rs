@@ -4,7 +4,9 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::{FileGroup, ObservedFile, PlanError, Planner};
+use super::grouping::FileGroup;
+use super::planner::Planner;
+use super::steps::ObservedFile;
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
@@ -12,9 +14,8 @@ use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{FileFacts, NewerSide, Presence};
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::read_failure;
 use crate::sync::scan::{ListedFile, Side};
-use crate::sync::state::{Deletion, SideFile, SyncedFile};
+use crate::sync::state::{SideFile, SyncedFile};
 use std::path::Path;
 
 /// A complete version of a file, which may be copied.
@@ -66,46 +67,6 @@ pub(super) enum DownloadState {
 pub(super) const ZERO_FILLED: &str = "has zeros where its text was";
 
 impl Planner<'_> {
-    /// Plans one group, and skips it if one of its files cannot be read. Errors of files that all groups depend on,
-    /// such as manifests, end the plan.
-    pub(super) fn plan_group_or_skip(
-        &mut self,
-        key: &str,
-        group: &FileGroup,
-        parents: Option<&mut Vec<String>>,
-    ) -> Result<(), PlanError> {
-        match self.plan_group(key, group, parents) {
-            Err(PlanError::Io(e)) => {
-                let roots = [Side::Local, Side::Remote].map(|side| self.root(side));
-                let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
-                // The user may have linked a top-level folder to a place outside of the home: then the error names the
-                // target.
-                let is_link_target = |found: &&ListedFile| {
-                    self.request.config.file_path(Side::Local, &found.path) == e.path
-                };
-                let linked = || {
-                    group
-                        .local
-                        .iter()
-                        .find(is_link_target)
-                        .map(|f| Path::new(&f.path))
-                };
-                let of_side = of_side.or_else(linked);
-                let manager_folder = self.root(Side::Remote).join(manifest::MANAGER_FOLDER);
-                let Some(relative) = of_side.filter(|_| !e.path.starts_with(manager_folder)) else {
-                    // Without the manifests no decision is reliable.
-                    return Err(e.into());
-                };
-                let path = relative.to_string_lossy().replace('\\', "/");
-                self.plan
-                    .skipped
-                    .push((path, read_failure::reason(&e.source)));
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
     /// Checks whether a remote file was delivered completely. Files that are as the last sync left them or that a
     /// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
     /// appended to an attested version; without other machines, files are complete unless they look torn.
@@ -139,14 +100,16 @@ impl Planner<'_> {
         if contents::is_zero_filled(&path, is_line_file, true).at("read", &path)? {
             return Ok(DownloadState::Incomplete(ZERO_FILLED));
         }
-        let manifests = self.manifests()?;
-        let others = manifests.entries(key);
-        let own = self.ledger_versions(key)?;
-        let known = || others.iter().chain(own);
-        if known().any(|version| version.size == found.stat.size) {
+        // Reads the file only if a version of its size is attested.
+        if self
+            .attested_versions(key)?
+            .any(|version| version.size == found.stat.size)
+        {
             let digest = contents::raw_digest(&path).at("read", &path)?;
-            let is_this = |version: &&ManifestEntry| version.digest == digest;
-            if let Some(version) = known().find(is_this) {
+            if let Some(version) = self
+                .attested_versions(key)?
+                .find(|version| version.digest == digest)
+            {
                 return complete(version.mtime_ns, Some(digest));
             }
         }
@@ -156,27 +119,45 @@ impl Planner<'_> {
         if self.request.accept_unlisted {
             return complete(found.stat.mtime_ns, None);
         }
-        if let Some(why) = contents::torn_reason(&path, is_line_file).at("read", &path)? {
-            return Ok(DownloadState::Incomplete(why));
+        match self.incompleteness(key, found, is_line_file, last)? {
+            Some(why) => Ok(DownloadState::Incomplete(why)),
+            None => complete(found.stat.mtime_ns, None),
         }
+    }
+
+    /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
+    fn incompleteness(
+        &self,
+        key: &str,
+        found: &ListedFile,
+        is_line_file: bool,
+        last: Option<&SyncedFile>,
+    ) -> Result<Option<&'static str>, IoError> {
+        let path = self.full(&FileVersion::remote(found).seen);
+        let why = contents::torn_reason(&path, is_line_file).at("read", &path)?;
+        if why.is_some() {
+            return Ok(why);
+        }
+        let manifests = self.manifests()?;
+        let others = manifests.entries(key);
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
         if found.stat.size == 0 && had_content {
-            return Ok(DownloadState::Incomplete("is empty, but was not before"));
+            return Ok(Some("is empty, but was not before"));
         }
         if manifests.machines == 0 && !self.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
-            if !is_line_file
-                && let Some(why) = contents::truncation_reason(&path).at("read", &path)?
-            {
-                return Ok(DownloadState::Incomplete(why));
-            }
-            return complete(found.stat.mtime_ns, None);
+            return if is_line_file {
+                Ok(None)
+            } else {
+                contents::truncation_reason(&path).at("read", &path)
+            };
         }
-        if is_line_file && extends_attested_version(&path, found.stat.size, known())? {
-            return complete(found.stat.mtime_ns, None);
+        let known = others.iter().chain(self.ledger_versions(key)?);
+        if is_line_file && extends_attested_version(&path, found.stat.size, known)? {
+            return Ok(None);
         }
-        Ok(DownloadState::Incomplete(if others.is_empty() {
+        Ok(Some(if others.is_empty() {
             "no machine has published this version yet"
         } else {
             "the cloud copy is not the version that another machine published"
@@ -258,6 +239,13 @@ impl Planner<'_> {
         Ok(true)
     }
 
+    /// Returns true if the file has at least one line and all its lines are complete.
+    pub(super) fn has_complete_lines(&self, seen: &ObservedFile) -> Result<bool, IoError> {
+        let path = self.full(seen);
+        let why = contents::torn_reason(&path, true).at("read", &path)?;
+        Ok(seen.stat.size > 0 && why.is_none())
+    }
+
     /// Returns true if `half` is a prefix of `whole` that ends within a line. That is a truncated copy, because editors
     /// and Codex end a file with a newline.
     pub(super) fn is_truncated_prefix(
@@ -297,7 +285,10 @@ impl Planner<'_> {
         if is_zero_filled {
             let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                        to sync it again";
-            self.plan.skipped.push((found.path.clone(), why.into()));
+            self.plan
+                .notices
+                .skipped
+                .push((found.path.clone(), why.into()));
         }
         Ok(is_zero_filled)
     }
@@ -366,26 +357,6 @@ impl Planner<'_> {
         Ok(download)
     }
 
-    /// Returns the deletions of a file that other machines publish and that are not cancelled.
-    pub(super) fn pending_deletions(
-        &self,
-        key: &str,
-    ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
-        let asked = self.manifests()?.deletions(key);
-        Ok(asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id)))
-    }
-
-    /// A re-created file cancels pending deletions of that path, even with identical content. Called for each file
-    /// that is copied to a cloud folder without it.
-    pub(super) fn cancel_pending_deletions(&mut self, key: &str) -> Result<(), IoError> {
-        let asked = self.pending_deletions(key)?;
-        let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
-        if !ids.is_empty() {
-            self.plan.cancelled_deletions.insert(key.to_owned(), ids);
-        }
-        Ok(())
-    }
-
     /// Compares the texts of two versions. An error names the file that cannot be read.
     pub(super) fn relation(
         &self,
@@ -407,7 +378,7 @@ impl Planner<'_> {
     /// Returns the side with the newer time, or neither within `tolerance`.
     pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> NewerSide {
         let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
-        if apart.abs() <= self.request.config.tolerance_nanos {
+        if apart.abs() <= self.request.config.policy.tolerance_nanos {
             NewerSide::Neither
         } else if apart > 0 {
             NewerSide::Local

@@ -1,0 +1,64 @@
+//! Errors of a run, and failures of one step.
+
+use crate::io::IoError;
+use crate::sync::backup::BackupError;
+use crate::sync::plan::PlanError;
+use std::io;
+use std::path::Path;
+
+/// Errors that end a run early. The steps done before are in place and recorded in the state.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The user interrupted the run between two files.
+    #[error("interrupted")]
+    Interrupted,
+    /// A read or write failed that all steps depend on, or the disk is full or read-only.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The files to overwrite could not be backed up; nothing was changed.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The cloud folder was unmounted or replaced since the plan.
+    #[error(transparent)]
+    Cloud(#[from] PlanError),
+    /// The run ended early after the files to overwrite had been backed up.
+    #[error("{cause}")]
+    Stopped {
+        /// Name of the snapshot that has the former contents.
+        snapshot: String,
+        /// The error that ended the run.
+        cause: Box<ApplyError>,
+    },
+}
+
+/// Failure of one step.
+pub(super) enum StepFailure {
+    /// The step is left for the next run, for this reason: a file changed since the plan or cannot be used.
+    Skip(String),
+    /// No further step is possible; the run ends.
+    Abort(ApplyError),
+}
+
+impl From<ApplyError> for StepFailure {
+    fn from(e: ApplyError) -> Self {
+        Self::Abort(e)
+    }
+}
+
+impl From<IoError> for StepFailure {
+    fn from(e: IoError) -> Self {
+        if e.is_no_space() || e.source.kind() == io::ErrorKind::ReadOnlyFilesystem {
+            Self::Abort(e.into())
+        } else if e.is_not_found() {
+            // Cloud clients remove files at any moment, so this is no reason to end the run.
+            Self::Skip(format!("removed meanwhile: {}", e.path.display()))
+        } else {
+            Self::Skip(format!("{e}: {}", e.source))
+        }
+    }
+}
+
+/// The failure for a file that changed since the plan.
+pub(super) fn changed_meanwhile(path: &Path) -> StepFailure {
+    StepFailure::Skip(format!("changed meanwhile: {}", path.display()))
+}

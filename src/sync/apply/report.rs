@@ -1,0 +1,40 @@
+//! Result of a run.
+
+use super::error::{ApplyError, StepFailure};
+use crate::sync::backup::BackupError;
+use crate::sync::index_updates::IndexUpdate;
+use crate::sync::plan::SyncStep;
+
+/// Result of a run.
+#[derive(Debug, Default)]
+pub struct ApplyReport {
+    /// Indexes of the completed steps of the plan, in ascending order.
+    pub done: Vec<usize>,
+    /// Steps that were left for the next run: path and reason.
+    pub skipped: Vec<(String, String)>,
+    /// Local conversations that changed. [`PendingIndexUpdates`](crate::sync::pending_index_updates::PendingIndexUpdates) keeps them until the caller has updated Codex's index.
+    pub index_updates: Vec<IndexUpdate>,
+    /// Name of the snapshot with the former contents; `None` if nothing was overwritten.
+    pub snapshot: Option<String>,
+    /// Names of the old snapshots that were removed.
+    pub pruned: Vec<String>,
+    /// Error that kept old snapshots from being removed; the sync itself is complete.
+    pub prune_error: Option<BackupError>,
+}
+
+impl ApplyReport {
+    /// Adds the result of a step. Returns the error if it ends the run.
+    pub(super) fn add(
+        &mut self,
+        index: usize,
+        step: &SyncStep,
+        result: Result<(), StepFailure>,
+    ) -> Result<(), ApplyError> {
+        match result {
+            Ok(()) => self.done.push(index),
+            Err(StepFailure::Skip(why)) => self.skipped.push((step.path.clone(), why)),
+            Err(StepFailure::Abort(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}

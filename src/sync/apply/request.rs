@@ -1,0 +1,20 @@
+//! Input of a run.
+
+use crate::io::Progress;
+use crate::sync::config::SyncConfig;
+use crate::sync::state::Replica;
+use chrono::{DateTime, Utc};
+
+/// Input of [`apply`](super::apply) besides the plan.
+pub struct ApplyRequest<'a> {
+    /// The configuration of this sync.
+    pub config: &'a SyncConfig,
+    /// The stored state for this pair of Codex home and cloud folder.
+    pub replica: &'a Replica,
+    /// Called before each change of a file; `false` interrupts the run there.
+    pub keep_going: &'a dyn Fn() -> bool,
+    /// Receives the number of bytes as they are written.
+    pub progress: &'a dyn Progress,
+    /// Time of the run, for the name of the snapshot and for pruning.
+    pub now: DateTime<Utc>,
+}

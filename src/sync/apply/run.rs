@@ -1,0 +1,197 @@
+//! The open files of a run, and what it records of each step in the state, the ledger and the report.
+
+use super::copying::{Copier, PlacedFile, StagedCopy};
+use super::error::{ApplyError, StepFailure};
+use super::report::ApplyReport;
+use super::request::ApplyRequest;
+use crate::history::session_index;
+use crate::io::IoError;
+use crate::sync::backup::SnapshotFile;
+use crate::sync::index_updates::{ContentChange, IndexUpdate};
+use crate::sync::ledger::Ledger;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
+use crate::sync::plan::{CopyOp, Op, Placement, StateUpdate, SyncPlan, SyncStep};
+use crate::sync::rollouts;
+use crate::sync::scan::Side;
+use crate::sync::state::{SideFile, StateJournal, SyncState, SyncedFile};
+
+/// A run with its open files, which the steps share.
+pub(super) struct ApplyRun<'a> {
+    pub(super) request: &'a ApplyRequest<'a>,
+    pub(super) copier: Copier<'a>,
+    pub(super) journal: StateJournal,
+    pub(super) ledger: Ledger,
+    pub(super) state: &'a mut SyncState,
+    /// Files that could not be backed up, with the reason; they are not overwritten.
+    pub(super) not_backed_up: Vec<(SnapshotFile, String)>,
+    pub(super) plan: &'a SyncPlan,
+    /// Files that the current step has written.
+    pub(super) placed: Vec<PlacedFile>,
+}
+
+impl ApplyRun<'_> {
+    /// Fails if the user has interrupted the run.
+    pub(super) fn check_interrupt(&self) -> Result<(), ApplyError> {
+        if (self.request.keep_going)() {
+            Ok(())
+        } else {
+            Err(ApplyError::Interrupted)
+        }
+    }
+
+    /// Withdraws the published deletion of a file that could not be deleted. If the run is killed before the state is
+    /// written, the next run compares the file again and withdraws the deletion then.
+    pub(super) fn withdraw_deletion(&mut self, step: &SyncStep) {
+        if matches!(step.state_update, StateUpdate::PublishDeletion(_)) {
+            self.state.deleted.remove(&step.key);
+        }
+    }
+
+    /// Cancels the deletions of a file before the step re-creates it in the cloud folder. The journal is durable before
+    /// the file exists: once both sides have it, no later run would find a reason to cancel them.
+    pub(super) fn record_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
+        let ids = self
+            .plan
+            .records
+            .cancelled_deletions
+            .get(&step.key)
+            .into_iter()
+            .flatten();
+        for id in ids.clone() {
+            self.journal.record_resolution(id)?;
+        }
+        self.state.resolutions.extend(ids.clone().cloned());
+        if ids.count() > 0 {
+            self.journal.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Records a completed step in the state and in the report.
+    pub(super) fn record_step(
+        &mut self,
+        step: &SyncStep,
+        report: &mut ApplyReport,
+    ) -> Result<(), StepFailure> {
+        match &step.state_update {
+            StateUpdate::Synced { local, remote } => self.record_synced(step, local, remote)?,
+            StateUpdate::PublishDeletion(_) | StateUpdate::Forget => {
+                self.journal.record_gone(&step.key)?;
+                self.state.files.remove(&step.key);
+            }
+            StateUpdate::None => {}
+        }
+        report.index_updates.extend(index_update_of(step));
+        Ok(())
+    }
+
+    /// Records that both sides have the same version. Files that the step did not write are recorded with the stat of
+    /// the plan, not with the present one, so that a change since the plan counts as a change in the next run.
+    fn record_synced(
+        &mut self,
+        step: &SyncStep,
+        local: &Placement,
+        remote: &Placement,
+    ) -> Result<(), StepFailure> {
+        let place = |side, placement: &Placement| {
+            let mut placed = self.placed.iter();
+            let placed =
+                placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &placement.path));
+            let stat = placed.map(|placed| placed.stat).or(placement.stat)?;
+            Some(SideFile {
+                path: placement.path.clone(),
+                stat,
+            })
+        };
+        let (Some(local), Some(remote)) = (place(Side::Local, local), place(Side::Remote, remote))
+        else {
+            return Ok(());
+        };
+        let recorded_contents = || {
+            let last = self.state.files.get(&step.key)?;
+            // The recorded digest is valid only while one side still has the file of the last sync.
+            let is_valid = last.local.stat == local.stat || last.remote.stat == remote.stat;
+            last.contents.filter(|_| is_valid)
+        };
+        let contents = self
+            .placed
+            .first()
+            .map_or_else(recorded_contents, |placed| placed.text);
+        let last = SyncedFile {
+            local,
+            remote,
+            contents,
+        };
+        let history = step.ops.iter().find_map(|op| match op {
+            Op::Copy(copy) => copy.history.as_deref(),
+            _ => None,
+        });
+        self.journal.record(&step.key, &last, history)?;
+        if let Some(history) = history {
+            let key = step.key.clone();
+            self.state.histories.insert(key, history.clone());
+        }
+        // The file exists again, so its deletion is over.
+        self.state.deleted.remove(&step.key);
+        self.state.files.insert(step.key.clone(), last);
+        Ok(())
+    }
+
+    /// Records the conversations that get another name from `session_index.jsonl`, before it is replaced, so that
+    /// Codex's lists are updated even if the run is killed.
+    pub(super) fn record_name_changes(&self, staged: &StagedCopy) -> Result<(), IoError> {
+        let (side, path) = &staged.placed.to;
+        if *side == Side::Remote || path != session_index::FILE_NAME {
+            return Ok(());
+        }
+        let ids = pending_index_updates::changed_names(&staged.target, staged.temp.path())?;
+        PendingIndexUpdates::of(self.request.replica).record_renamed(ids)
+    }
+
+    /// Records a copy in the ledger before it gets its name: uploads are attested, downloads are remembered so that a
+    /// killed run does not turn them into local edits.
+    pub(super) fn record_in_ledger(
+        &mut self,
+        copy: &CopyOp,
+        entry: &ManifestEntry,
+    ) -> Result<(), IoError> {
+        if copy.from.side == Side::Remote {
+            if copy.expect.is_none() {
+                // No machine attests the remote version: this one does from now on.
+                self.ledger.record(&copy.from.path, entry)?;
+            }
+            if copy.to.0 == Side::Local {
+                self.ledger.record_download(&copy.from.path, entry)?;
+            }
+        }
+        if copy.to.0 == Side::Remote {
+            self.ledger.record(&copy.to.1, entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the update of Codex's index that a step requires, if it changes a local conversation.
+pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
+    let StateUpdate::Synced { local, .. } = &step.state_update else {
+        return None;
+    };
+    if !rollouts::is_key(&step.key) {
+        return None;
+    }
+    let moved = step.ops.iter().any(|op| match op {
+        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
+        _ => false,
+    });
+    let is_affected = moved || step.change != ContentChange::Unchanged;
+    is_affected
+        .then(|| rollouts::id(&step.key))
+        .flatten()
+        .map(|id| IndexUpdate {
+            id,
+            path: local.path.clone(),
+            change: step.change,
+            moved,
+        })
+}

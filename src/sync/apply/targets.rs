@@ -1,0 +1,71 @@
+//! Target paths of file operations: their folders, and the checks before a file gets its name.
+
+use super::cloud_check;
+use super::error::{ApplyError, StepFailure, changed_meanwhile};
+use crate::io::atomic::{self, TempFile};
+use crate::io::tree;
+use crate::sync::config::SyncConfig;
+use crate::sync::plan::SyncPlan;
+use crate::sync::scan::{Side, Stat};
+use crate::sync::scope;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Returns the full path of a target and creates its folders. Fails if a link is on the way, except for links at the
+/// top of the home, which the user placed there and which are followed.
+pub(super) fn prepare_target(
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    to: &(Side, String),
+) -> Result<PathBuf, StepFailure> {
+    let root = config.root(to.0);
+    if to.0 == Side::Local {
+        atomic::create_durable_folder(root)?;
+    } else {
+        cloud_check::check_mounted_quickly(plan, root).map_err(ApplyError::from)?;
+    }
+    for (end, _) in to.1.match_indices('/') {
+        let relative = &to.1[..end];
+        let folder = root.join(relative);
+        let is_followed_link = || {
+            let is_user_link =
+                to.0 == Side::Local && scope::follows_link(relative, &config.scope.roots);
+            is_user_link && folder.is_dir()
+        };
+        match fs::symlink_metadata(&folder) {
+            Ok(meta) if meta.is_dir() || is_followed_link() => {}
+            Ok(_) => {
+                let why = format!("not a folder, or a link to one: {}", folder.display());
+                return Err(StepFailure::Skip(why));
+            }
+            Err(_) => atomic::create_durable_below(root, &folder)?,
+        }
+    }
+    let place = config.file_path(to.0, &to.1);
+    if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
+        // Removes empty folders only; one with files stays, and placing the file fails.
+        tree::remove_empty_folders(&place);
+    }
+    Ok(place)
+}
+
+/// Fails if the target is not as the plan observed it.
+pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
+    let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
+    if !is_special && Stat::at(path)? == over {
+        Ok(())
+    } else {
+        Err(changed_meanwhile(path))
+    }
+}
+
+/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a cloud
+/// client created at the last moment is in no backup and must not be replaced.
+pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
+    file.publish_unsynced(target)
+        .map_err(|e| match e.source.kind() {
+            io::ErrorKind::AlreadyExists => changed_meanwhile(target),
+            _ => e.into(),
+        })
+}

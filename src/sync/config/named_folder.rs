@@ -1,0 +1,54 @@
+//! Folders of a configuration with the names that messages use for them.
+
+use crate::io::tree;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A folder with the name that messages use for it.
+#[derive(Debug, Clone)]
+pub struct NamedFolder {
+    name: String,
+    path: PathBuf,
+    pub(super) real: PathBuf,
+}
+
+impl NamedFolder {
+    pub(super) fn new(name: &str, path: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.to_path_buf(),
+            real: tree::real(path),
+        }
+    }
+
+    /// Returns true if the folder is `outer` or is inside it.
+    pub(super) fn is_in(&self, outer: &Self) -> bool {
+        let mut above = self.real.ancestors();
+        above.any(|folder| folder == outer.real || is_same_folder(folder, &outer.real))
+    }
+}
+
+impl fmt::Display for NamedFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name, self.path.display())?;
+        if self.real != self.path {
+            write!(f, ", which is {}", self.real.display())?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
+#[cfg(unix)]
+fn is_same_folder(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_folder(_: &Path, _: &Path) -> bool {
+    false
+}

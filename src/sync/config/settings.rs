@@ -1,0 +1,107 @@
+//! The values of a configuration.
+
+use super::choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
+use crate::logging::LogSettings;
+use crate::shutdown::ShutdownSettings;
+use std::path::PathBuf;
+
+/// A validated configuration with absolute paths.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    /// Path of the file that it was read from.
+    pub path: PathBuf,
+    /// Name of this machine in file names: letters, digits, `.`, `_`, `-`, at most 64 characters.
+    pub machine_id: String,
+    /// Path of the Codex home.
+    pub local: PathBuf,
+    /// Path of the folder that another program replicates.
+    pub cloud: PathBuf,
+    /// Rules of `[[paths.map]]`, in file order.
+    pub path_rules: Vec<PathRule>,
+    /// The paths and the conversations that are synced.
+    pub scope: ScopeOptions,
+    /// The comparison of files and the treatment of conflicts and deletions.
+    pub policy: SyncPolicy,
+    /// Snapshots of files before they are overwritten.
+    pub backup: BackupOptions,
+    /// The conditions under which files may be changed.
+    pub safety: SafetyOptions,
+    /// `[logging]`; without a file, the log is in the manager home.
+    pub logging: LogSettings,
+    /// `state.manifest_file`: codexSync's state, imported at the first sync.
+    pub codexsync_manifest: Option<PathBuf>,
+    /// Warnings about keys without effect.
+    pub warnings: Vec<String>,
+}
+
+/// A rule of `[[paths.map]]`: a project folder of another machine and its local counterpart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathRule {
+    /// Prefix of a path on the other machine.
+    pub from: String,
+    /// Replacement for it on this machine.
+    pub to: String,
+}
+
+/// The tables `[targets]` and `[filters]`, and `sync.session_mode`: the synced files.
+#[derive(Debug, Clone)]
+pub struct ScopeOptions {
+    /// Synced paths, relative to the home with `/`; empty for all that may be synced.
+    pub roots: Vec<String>,
+    /// Globs of paths that are not synced.
+    pub exclude: Vec<String>,
+    /// The conversations that are synced.
+    pub session_mode: SessionMode,
+}
+
+/// The tables `[sync]` and `[conflict]`: the comparison of files and the treatment of conflicts and deletions.
+#[derive(Debug, Clone, Copy)]
+pub struct SyncPolicy {
+    /// The rules for deciding about one file.
+    pub rules: DecisionRules,
+    /// Mtimes that differ by at most this many nanoseconds are equal.
+    pub tolerance_nanos: i128,
+    /// True if conflicts are listed.
+    pub report_conflicts: bool,
+}
+
+/// The configuration keys that affect decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecisionRules {
+    /// `sync.compare` of the configuration.
+    pub compare: Compare,
+    /// `sync.equal_mtime_action` of the configuration.
+    pub equal_mtime: EqualMtime,
+    /// `conflict.policy` of the configuration.
+    pub conflict: ConflictPolicy,
+    /// `sync.delete_policy` of the configuration.
+    pub delete: DeletePolicy,
+}
+
+/// The table `[backup]`: snapshots of files before they are overwritten.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// `paths.backup_dir`: folder of the snapshots.
+    pub folder: PathBuf,
+    /// `backup_before_overwrite`: copy files to a snapshot before overwriting them.
+    pub before_overwrite: bool,
+    /// Age in days at which this program removes its snapshots; 0 keeps them.
+    pub retention_days: u64,
+    /// Number of its snapshots that this program keeps; 0 is no limit.
+    pub max_backups: u64,
+    /// The form of new snapshots.
+    pub compression: Compression,
+}
+
+/// The tables `[safety]` and `[process_detection]`, and `sync.dry_run_default`: conditions for writing.
+#[derive(Debug, Clone)]
+pub struct SafetyOptions {
+    /// True if `sync run` without a flag only shows the plan.
+    pub dry_run_default: bool,
+    /// True if nothing may be written while Codex runs.
+    pub require_codex_stopped: bool,
+    /// True if nothing may be written when running processes cannot be detected.
+    pub fail_on_unknown: bool,
+    /// `[process_detection]`: the names of Codex programs, and the way to end them.
+    pub shutdown: ShutdownSettings,
+}

@@ -1,0 +1,42 @@
+//! The layout of `.codex-manager`, the folder in the cloud folder that belongs to this program.
+
+use std::path::{Path, PathBuf};
+
+/// Name of the folder in the cloud folder that belongs to this program.
+pub(super) const MANAGER_FOLDER: &str = ".codex-manager";
+/// Name of the folder of manifests.
+const MACHINES_FOLDER: &str = "machines";
+/// Name of the folder of conflict copies, in the state folder and in the cloud folder.
+pub(super) const CONFLICT_COPIES_FOLDER: &str = "forks";
+
+/// Returns the folder of manifests.
+pub(super) fn manifests(cloud: &Path) -> PathBuf {
+    cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
+}
+
+/// Returns the folder of conflict copies.
+pub(super) fn conflict_copies(cloud: &Path) -> PathBuf {
+    cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER)
+}
+
+/// Returns the path of a manifest as messages show it, relative to the cloud folder.
+pub(super) fn display_name(name: &str) -> String {
+    format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
+}
+
+/// Returns the program's folders in the cloud folder, the outermost first: the whole folder, the manifests, the
+/// conflict copies.
+pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
+    [
+        cloud.join(MANAGER_FOLDER),
+        manifests(cloud),
+        conflict_copies(cloud),
+    ]
+}
+
+/// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
+/// link would put files elsewhere.
+pub(super) fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
+    let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
+    folders(cloud).into_iter().find(is_other)
+}

@@ -1,0 +1,66 @@
+//! Checks that the cloud folder may be used: it is mounted, and its folders are real folders.
+
+use super::error::PlanError;
+use crate::sync::config::SyncConfig;
+use crate::sync::identity;
+use crate::sync::manager_folder;
+use crate::sync::manifest;
+use crate::sync::scan;
+use crate::sync::state::{Replica, StateDamage, SyncState};
+
+/// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders. With
+/// `may_create`, the cloud folder may be absent, because a first sync creates it.
+///
+/// # Errors
+/// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
+pub fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
+    let cloud = &config.cloud;
+    // A dangling link counts as taken: it probably leads to an unmounted disk, and creating its target would be wrong.
+    let is_free = || cloud.symlink_metadata().is_err();
+    if !(cloud.is_dir() || may_create && is_free()) {
+        return Err(PlanError::NoCloud(cloud.clone()));
+    }
+    match manager_folder::unusable_folder(cloud) {
+        Some(link) if link.is_symlink() => Err(PlanError::LinkInCloud(link)),
+        Some(taken) => Err(PlanError::NotAFolder(taken)),
+        None => Ok(()),
+    }
+}
+
+/// Checks that the cloud folder is mounted and is the one synced last, using this machine's manifest. For callers
+/// that write to the cloud folder without a plan, as `sync restore` does.
+///
+/// # Errors
+/// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
+pub fn check_cloud_identity(config: &SyncConfig, replica: &Replica) -> Result<(), PlanError> {
+    check_cloud(config, false)?;
+    let cloud = &config.cloud;
+    let state = replica.read()?;
+    if state.file.damage == Some(StateDamage::All) && manifest::all_paths(cloud).next().is_none() {
+        return Err(PlanError::NoManifest(cloud.clone()));
+    }
+    check_own_manifest(config, &state)?;
+    if identity::own_manifest_path(config, &state).exists() {
+        return Ok(());
+    }
+    let known = state.files.values();
+    let missing = known.filter(|last| !cloud.join(&last.remote.path).exists());
+    match missing.count() {
+        0 => Ok(()),
+        missing => Err(PlanError::MostFilesMissing {
+            missing,
+            known: state.files.len(),
+            cloud: cloud.clone(),
+        }),
+    }
+}
+
+/// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
+/// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted folder.
+pub(super) fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+    let own = identity::own_manifest_path(config, state);
+    if scan::is_placeholder(&own) {
+        return Err(PlanError::ManifestNotDownloaded(own));
+    }
+    Ok(())
+}

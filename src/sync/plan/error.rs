@@ -1,0 +1,55 @@
+//! Errors that prevent a plan.
+
+use crate::io::IoError;
+use crate::io::quantity::pluralize;
+use crate::sync::codexsync::CodexSyncStateError;
+use crate::sync::state::StateError;
+use std::path::PathBuf;
+
+/// Errors that prevent a plan. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A file or folder that all decisions depend on cannot be read.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The state of the last sync cannot be used; see [`StateError`].
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The cloud folder does not exist.
+    #[error("the cloud folder does not exist: {}", .0.display())]
+    NoCloud(PathBuf),
+    /// `.codex-manager`, or a folder in it, is a link: writing to it would leave the cloud folder.
+    #[error("a link leads out of the cloud folder: {}", .0.display())]
+    LinkInCloud(PathBuf),
+    /// `.codex-manager`, or an entry that has to be a folder in it, is a file.
+    #[error("not a folder: {}", .0.display())]
+    NotAFolder(PathBuf),
+    /// The state is unreadable and the cloud folder has no manifest, so nothing shows that it is mounted.
+    #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it seems unmounted or not fully downloaded: {}", .0.display())]
+    NoManifest(PathBuf),
+    /// The cloud folder lost its manifests, or all its content, after the plan was made.
+    #[error("the cloud folder no longer contains what it did when the plan was made; it seems unmounted: {}", .0.display())]
+    Unmounted(PathBuf),
+    /// The Codex home does not exist, although the state of the last sync lists files in it.
+    #[error("the Codex home does not exist, but did at the last sync: {}", .0.display())]
+    NoCodexHome(PathBuf),
+    /// The cloud folder lacks most known files, or any known file together with this machine's manifest.
+    #[error("{missing} of {} {} missing in the cloud folder; it seems unmounted or not fully downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
+    MostFilesMissing {
+        /// Number of known files that the cloud folder lacks.
+        missing: usize,
+        /// Number of files that the last sync left in the cloud folder.
+        known: usize,
+        /// Path of the cloud folder.
+        cloud: PathBuf,
+    },
+    /// The state of codexSync cannot be imported; see [`CodexSyncStateError`].
+    #[error(transparent)]
+    CodexSyncImport(#[from] CodexSyncStateError),
+    /// This machine's manifest is a placeholder of the cloud client.
+    #[error("this machine's manifest is not downloaded to it: {}", .0.display())]
+    ManifestNotDownloaded(PathBuf),
+    /// A glob of the configuration cannot be parsed.
+    #[error("filters.exclude_globs: {0}")]
+    InvalidGlob(String),
+}

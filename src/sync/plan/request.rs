@@ -1,0 +1,35 @@
+//! Input of a plan.
+
+use crate::sync::config::{ConflictPolicy, SyncConfig};
+use crate::sync::state::Replica;
+
+/// The configuration and the flags that [`plan`](super::plan) works from.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanRequest<'a> {
+    /// The configuration of this sync.
+    pub config: &'a SyncConfig,
+    /// The stored state for this pair of Codex home and cloud folder.
+    pub replica: &'a Replica,
+    /// `--refill`: restores files that the cloud folder lacks, even if it lacks most of them.
+    pub refill: bool,
+    /// `--accept-unlisted`: uses remote files that no machine attests.
+    pub accept_unlisted: bool,
+    /// `--delete-many`: copies deletions to the other side, however many.
+    pub delete_many: bool,
+    /// `sync resolve`: the policy for this one path, instead of `conflict.policy`.
+    pub policy_override: Option<(&'a str, ConflictPolicy)>,
+}
+
+impl<'a> PlanRequest<'a> {
+    /// Creates a request without flags.
+    pub fn new(config: &'a SyncConfig, replica: &'a Replica) -> Self {
+        Self {
+            config,
+            replica,
+            refill: false,
+            accept_unlisted: false,
+            delete_many: false,
+            policy_override: None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The plan of a sync: its steps, and what it reports and records besides.
+
+use super::cloud_contents::CloudContents;
+use super::steps::{Conflict, SyncAction, SyncStep};
+use super::undelivered_version::UndeliveredVersion;
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::sync::config::ConflictPolicy;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::state::SyncedFile;
+use crate::sync::version_vector::Ancestry;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// All decisions of one sync, computed without writing.
+#[derive(Debug, Default)]
+pub struct SyncPlan {
+    /// True if the plan covers all synced files; false for the one file that `sync resolve` syncs.
+    pub is_complete: bool,
+    /// Content of the cloud folder before the scan.
+    pub cloud_contents: CloudContents,
+    /// The changes to make: deletions first, then all others, both in order of path.
+    pub steps: Vec<SyncStep>,
+    /// Files that wait for a decision of the user.
+    pub conflicts: Vec<Conflict>,
+    /// Files and facts to report.
+    pub notices: PlanNotices,
+    /// Changes of the state and of this machine's manifest for files that need no step.
+    pub records: PlanRecords,
+    /// Number of files that are equal on both sides.
+    pub unchanged: usize,
+    /// Number of files in the state that the configuration no longer includes.
+    pub out_of_scope: usize,
+    /// Temp files that killed runs left.
+    pub leftover_temps: Vec<PathBuf>,
+}
+
+/// Files and facts that a plan reports. Pairs of strings are a relative path and the reason, for output.
+#[derive(Debug, Default)]
+pub struct PlanNotices {
+    /// Files of the cloud folder that look incomplete or are not attested, which the sync waits for.
+    pub waiting: Vec<(String, String)>,
+    /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
+    pub may_accept_unlisted: bool,
+    /// Versions that other machines list and that are not in the cloud folder yet.
+    pub undelivered: Vec<UndeliveredVersion>,
+    /// Files that stay as they are on both sides.
+    pub skipped: Vec<(String, String)>,
+    /// Files and settings that cannot be handled as the configuration says, such as a file with a token. Not counted as
+    /// partial.
+    pub warnings: Vec<(String, String)>,
+    /// Facts that need no action of the user.
+    pub notes: Vec<(String, String)>,
+    /// Entries of the Codex home that are never synced or that the configuration excludes.
+    pub excluded: Vec<(String, String)>,
+    /// Conflict copies that wait for a decision: file name and size in bytes.
+    pub conflict_copies: Vec<(String, u64)>,
+    /// Number of deletions that wait for `--delete-many`.
+    pub held_deletions: usize,
+}
+
+/// Changes of the state and of this machine's manifest that a plan records without a step.
+#[derive(Debug, Default)]
+pub struct PlanRecords {
+    /// Files found equal on both sides and not yet recorded so in the state, by key.
+    pub recorded_equal: Vec<(String, SyncedFile)>,
+    /// Keys of the state whose files neither side has any more.
+    pub forgotten: Vec<String>,
+    /// Deletions to publish of files that neither side has any more: key and digest of the deleted text in hex.
+    pub lost_deletions: Vec<(String, String)>,
+    /// Ids of published deletions that a step cancels because it creates the file again, by key.
+    pub cancelled_deletions: BTreeMap<String, Vec<String>>,
+    /// Ancestries to record for files that need no step, by key.
+    pub histories: Vec<(String, Ancestry)>,
+    /// Remote files that this machine attests from now on: path and manifest entry.
+    pub attested: Vec<(String, ManifestEntry)>,
+    /// Resolutions of conflict copies by other machines, to add to the state, in the form of
+    /// [`resolutions`](crate::sync::resolutions).
+    pub learned_resolutions: Vec<String>,
+}
+
+impl SyncPlan {
+    /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
+    /// if the digest differs from that of the last run.
+    pub fn notes_digest(&self) -> Option<Sha256Digest> {
+        let mut hasher = Hasher::default();
+        let mut all = self
+            .notices
+            .notes
+            .iter()
+            .chain(&self.notices.excluded)
+            .peekable();
+        all.peek()?;
+        for (path, why) in all {
+            for text in [path, why] {
+                hasher.update(text.as_bytes());
+                hasher.update(b"\0");
+            }
+        }
+        Some(hasher.digest())
+    }
+
+    /// Sorts the steps, deletions first, and all lists for output. Where a folder became a file or a file a folder, a
+    /// deletion frees the name.
+    pub(super) fn sort(&mut self) {
+        let is_deletion = |step: &SyncStep| {
+            matches!(
+                step.action,
+                SyncAction::DeleteLocal | SyncAction::DeleteCloud
+            )
+        };
+        // `false` sorts before `true`.
+        self.steps
+            .sort_by(|a, b| (!is_deletion(a), &a.path).cmp(&(!is_deletion(b), &b.path)));
+        self.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
+        for list in [
+            &mut self.notices.waiting,
+            &mut self.notices.skipped,
+            &mut self.notices.warnings,
+            &mut self.notices.notes,
+            &mut self.notices.excluded,
+        ] {
+            list.sort();
+        }
+    }
+
+    /// Returns true if files are incomplete, undelivered or skipped; the run then ends with exit code 6.
+    pub fn is_partial(&self) -> bool {
+        !(self.notices.waiting.is_empty()
+            && self.notices.undelivered.is_empty()
+            && self.notices.skipped.is_empty())
+    }
+
+    /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does.
+    pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
+        !self.conflicts.is_empty() && policy == ConflictPolicy::ManualAbort
+    }
+}

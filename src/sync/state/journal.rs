@@ -1,0 +1,63 @@
+//! Appends to the state file during a run.
+
+use super::lines::{history_line, resolved_line, synced_line};
+use super::sync_state::SyncedFile;
+use crate::io::document::push_line;
+use crate::io::{IoContext, IoError};
+use crate::sync::version_vector::Ancestry;
+use serde::Serialize;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Appends to the state file during a run.
+#[derive(Debug)]
+pub struct StateJournal {
+    file: File,
+    path: PathBuf,
+}
+
+impl StateJournal {
+    /// Opens the state file for appending; it must exist.
+    pub(super) fn open(path: PathBuf) -> Result<Self, IoError> {
+        let mut options = OpenOptions::new();
+        let file = options.append(true).open(&path).at("open", &path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Records the version of a file on both sides. Durable after [`StateJournal::sync`].
+    pub fn record(
+        &mut self,
+        key: &str,
+        last: &SyncedFile,
+        history: Option<&Ancestry>,
+    ) -> Result<(), IoError> {
+        let mut bytes = Vec::new();
+        if let Some(history) = history {
+            push_line(&mut bytes, &history_line(key, history)).at("encode", &self.path)?;
+        }
+        push_line(&mut bytes, &synced_line(key, last)).at("encode", &self.path)?;
+        self.file.write_all(&bytes).at("write", &self.path)
+    }
+
+    /// Records that neither side has the file any more.
+    pub fn record_gone(&mut self, key: &str) -> Result<(), IoError> {
+        self.push(&serde_json::json!({ "gone": key }))
+    }
+
+    /// Records an entry of [`SyncState::resolutions`].
+    pub fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
+        self.push(&resolved_line(resolution))
+    }
+
+    fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
+        let mut bytes = Vec::new();
+        push_line(&mut bytes, line).at("encode", &self.path)?;
+        self.file.write_all(&bytes).at("write", &self.path)
+    }
+
+    /// Flushes the recorded lines to disk.
+    pub fn sync(&mut self) -> Result<(), IoError> {
+        self.file.sync_data().at("fsync", &self.path)
+    }
+}

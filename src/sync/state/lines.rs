@@ -1,0 +1,205 @@
+//! The lines of `state.jsonl`: a header, a line for each file, and a line for each other fact.
+
+use super::sync_state::{Deletion, SideFile, SyncState, SyncedFile};
+use crate::io::document::push_line;
+use crate::io::hash::Sha256Digest;
+use crate::sync::scan::Stat;
+use crate::sync::version_vector::Ancestry;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Newest schema of the state file that this program reads.
+pub(super) const STATE_SCHEMA: u64 = 1;
+
+/// First line of the state file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct StateHeader {
+    pub(super) schema: u64,
+    /// Distinguishes this machine's manifest from that of a machine with the same name.
+    pub(super) writer: String,
+    pub(super) local: String,
+    cloud: String,
+}
+
+/// A line: key, local file, remote file, contents. A path that equals the key is stored as an empty string.
+#[derive(Serialize, Deserialize)]
+struct StateLine<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    u64,
+    i64,
+    #[serde(borrow)] Cow<'a, str>,
+    u64,
+    i64,
+    Option<(u64, Sha256Digest)>,
+);
+
+/// Encodes a state with the resolved paths of its home and its cloud folder.
+pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let header = StateHeader {
+        schema: STATE_SCHEMA,
+        writer: state.own.writer.clone(),
+        local: local.to_owned(),
+        cloud: cloud.to_owned(),
+    };
+    push_line(&mut bytes, &header)?;
+    let mut keys: Vec<_> = state.files.keys().collect();
+    keys.sort();
+    for key in keys {
+        push_line(&mut bytes, &synced_line(key, &state.files[key]))?;
+    }
+    if state.has_other_machines {
+        push_line(&mut bytes, &serde_json::json!({ "peers": true }))?;
+    }
+    if state.has_gaps {
+        push_line(&mut bytes, &serde_json::json!({ "gaps": true }))?;
+    }
+    for resolution in &state.resolutions {
+        push_line(&mut bytes, &resolved_line(resolution))?;
+    }
+    for (key, deletion) in &state.deleted {
+        push_line(&mut bytes, &deletion_line(key, deletion))?;
+    }
+    let histories: BTreeMap<_, _> = state.histories.iter().collect();
+    for (key, history) in histories {
+        push_line(&mut bytes, &history_line(key, history))?;
+    }
+    let remote_digests: BTreeMap<_, _> = state.remote_digests.iter().collect();
+    for (key, (stat, digest)) in remote_digests {
+        let is_as = |last: &SyncedFile| last.remote.stat == *stat;
+        if state.files.get(key).is_some_and(is_as) {
+            let line = serde_json::json!({
+                "bytes": key, "size": stat.size, "mtime": stat.mtime_ns, "digest": digest
+            });
+            push_line(&mut bytes, &line)?;
+        }
+    }
+    for end in &state.own.published {
+        push_line(&mut bytes, &serde_json::json!({ "published": end }))?;
+    }
+    for end in &state.own.former {
+        push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
+    }
+    for resolution in &state.torn_manifests {
+        push_line(&mut bytes, &serde_json::json!({ "torn": resolution }))?;
+    }
+    if let Some(notes_digest) = &state.notes_digest {
+        push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
+    }
+    Ok(bytes)
+}
+
+/// Adds the content of a line to `state`. Returns false for an unreadable one; its file is compared as new.
+pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
+    let parsed = if line.first() == Some(&b'[') {
+        parse_file(state, line)
+    } else {
+        serde_json::from_slice::<Value>(line)
+            .ok()
+            .and_then(|fact| parse_fact(state, &fact))
+    };
+    parsed.is_some()
+}
+
+/// Adds the line of a file.
+fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
+    let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, contents) =
+        serde_json::from_slice(line).ok()?;
+    let place = |path: Cow<'_, str>, size, mtime_ns| SideFile {
+        path: if path.is_empty() {
+            key.clone().into_owned()
+        } else {
+            path.into_owned()
+        },
+        stat: Stat { size, mtime_ns },
+    };
+    let last = SyncedFile {
+        local: place(local, size, mtime),
+        remote: place(remote, remote_size, remote_mtime),
+        contents,
+    };
+    let key = key.into_owned();
+    // Recorded after its deletion, the file exists again.
+    state.deleted.remove(&key);
+    state.files.insert(key, last);
+    Some(())
+}
+
+/// Adds any other fact. Unknown ones are skipped.
+fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
+    let text = |name: &str| fact.get(name).and_then(Value::as_str).map(str::to_owned);
+    if fact.get("peers").is_some() {
+        state.has_other_machines = true;
+    } else if fact.get("gaps").is_some() {
+        state.has_gaps = true;
+    } else if let Some(digest) = text("resolved") {
+        state.resolutions.insert(digest);
+    } else if let Some(key) = text("gone") {
+        state.files.remove(&key);
+    } else if let Some(key) = text("history") {
+        let history = Ancestry::deserialize(fact).ok()?;
+        state.histories.insert(key, history);
+    } else if let Some(key) = text("bytes") {
+        let size = fact.get("size").and_then(Value::as_u64)?;
+        let mtime_ns = fact.get("mtime").and_then(Value::as_i64)?;
+        let digest = parse_digest(fact.get("digest")?)?;
+        state
+            .remote_digests
+            .insert(key, (Stat { size, mtime_ns }, digest));
+    } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
+        let deletion = match text("id") {
+            Some(id) => Deletion { digest, id },
+            None => Deletion::of(digest),
+        };
+        state.deleted.insert(path, deletion);
+    } else if let Some(end) = fact.get("published") {
+        state.own.published.push(parse_digest(end)?);
+    } else if let Some(end) = fact.get("former") {
+        state.own.former.push(parse_digest(end)?);
+    } else if let Some(manifest) = text("torn") {
+        state.torn_manifests.push(manifest);
+    } else if let Some(digest) = fact.get("notes") {
+        state.notes_digest = parse_digest(digest);
+    }
+    Some(())
+}
+
+fn parse_digest(value: &Value) -> Option<Sha256Digest> {
+    Sha256Digest::deserialize(value).ok()
+}
+
+pub(super) fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
+    let path = |place: &'a SideFile| {
+        if place.path == key {
+            Cow::Borrowed("")
+        } else {
+            Cow::Borrowed(place.path.as_str())
+        }
+    };
+    StateLine(
+        Cow::Borrowed(key),
+        path(&last.local),
+        last.local.stat.size,
+        last.local.stat.mtime_ns,
+        path(&last.remote),
+        last.remote.stat.size,
+        last.remote.stat.mtime_ns,
+        last.contents,
+    )
+}
+
+pub(super) fn history_line(key: &str, history: &Ancestry) -> impl Serialize {
+    serde_json::json!({ "history": key, "lineage": history.vector, "over": history.replaced })
+}
+
+pub(super) fn resolved_line(resolution: &str) -> impl Serialize {
+    serde_json::json!({ "resolved": resolution })
+}
+
+pub(super) fn deletion_line(key: &str, Deletion { digest, id }: &Deletion) -> impl Serialize {
+    serde_json::json!({ "deleted": key, "digest": digest, "id": id })
+}

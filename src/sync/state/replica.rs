@@ -1,0 +1,299 @@
+//! The folder of a state: finds it, reads and writes its file.
+
+use super::journal::StateJournal;
+use super::lines::{self, STATE_SCHEMA, StateHeader};
+use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
+use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
+use crate::sync::restore_marker;
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+const STATE_FILE: &str = "state.jsonl";
+/// Suffix of the copy of a damaged state.
+const DAMAGED_SUFFIX: &str = ".damaged";
+
+/// An error of reading the state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file was written by a newer version of this program.
+    #[error("written by a newer codex-manager (schema {found}, this one knows {STATE_SCHEMA}): {}", path.display())]
+    Newer {
+        /// Path of the state file.
+        path: PathBuf,
+        /// Schema found in the file.
+        found: u64,
+    },
+    /// Reading or writing the state file failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// The state folder of one pair of a home and a cloud folder.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// Path of the state folder, below the manager home.
+    pub folder: PathBuf,
+    local: String,
+    cloud: String,
+}
+
+impl Replica {
+    /// Returns the replica for this home and this cloud folder. Creates nothing.
+    pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
+        // Paths are resolved as far as they exist, so that an unmounted folder keeps its replica.
+        let text = |path: &Path| tree::real(path).to_string_lossy().into_owned();
+        let (local, cloud) = (text(local), text(cloud));
+        let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
+        Self {
+            folder: manager_home.join("sync").join(&id[..16]),
+            local,
+            cloud,
+        }
+    }
+
+    /// Returns the folders of all states of this home, including those whose header cannot be read.
+    pub fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
+        let all = manager_home.join("sync");
+        let local = tree::real(local).to_string_lossy().into_owned();
+        let entries = match std::fs::read_dir(&all) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("list", &all)?,
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let folder = entry.at("list", &all)?.path();
+            let Ok(file) = file_open::open(folder.join(STATE_FILE)) else {
+                continue;
+            };
+            let mut line = Vec::new();
+            let read = BufReader::new(file).read_until(b'\n', &mut line);
+            let header = serde_json::from_slice::<StateHeader>(&line);
+            if read.is_err() || header.map_or(true, |header| header.local == local) {
+                folders.push(folder);
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Returns the path of `state.jsonl`.
+    pub fn state_file(&self) -> PathBuf {
+        self.folder.join(STATE_FILE)
+    }
+
+    /// Returns the path of the lock file that a run holds.
+    pub fn lock_file(&self) -> PathBuf {
+        self.folder.join(".lock")
+    }
+
+    /// Returns the folder of local conflict copies.
+    pub fn conflict_copies(&self) -> PathBuf {
+        self.folder.join(CONFLICT_COPIES_FOLDER)
+    }
+
+    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a
+    /// damaged header, is read as empty; [`SyncState::file`] names the damage.
+    pub fn read(&self) -> Result<SyncState, StateError> {
+        let mut state = self.read_file()?;
+        state.restore_marker = restore_marker::read(&self.folder)?;
+        state.has_gaps |= state.restore_marker.is_some();
+        Ok(state)
+    }
+
+    fn read_file(&self) -> Result<SyncState, StateError> {
+        let path = self.state_file();
+        let file = match file_open::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::new_state()),
+            Err(e) => Err(e).at("open", &path)?,
+        };
+        let size = file.metadata().at("look at", &path)?.len();
+        let mut reader = BufReader::with_capacity(128 * 1024, file);
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).at("read", &path)?;
+        let Ok(header) = serde_json::from_slice::<StateHeader>(&line) else {
+            let mut state = Self::new_state();
+            state.file.damage = Some(StateDamage::All);
+            state.has_gaps = true;
+            return Ok(state);
+        };
+        if header.schema > STATE_SCHEMA {
+            return Err(StateError::Newer {
+                path,
+                found: header.schema,
+            });
+        }
+        let mut damaged = 0;
+        let mut state = SyncState {
+            own: OwnManifests {
+                writer: header.writer,
+                ..OwnManifests::default()
+            },
+            file: StateFile {
+                exists: true,
+                ..StateFile::default()
+            },
+            files: HashMap::with_capacity(usize::try_from(size / 330).unwrap_or(0)),
+            ..SyncState::default()
+        };
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line).at("read", &path)?;
+            // Text after the last newline was torn by a kill.
+            if line.pop() != Some(b'\n') {
+                state.file.needs_rewrite = !line.is_empty();
+                break;
+            }
+            damaged += usize::from(!lines::parse_line(&mut state, &line));
+        }
+        if damaged > 0 {
+            state.file.damage = Some(StateDamage::Lines(damaged));
+            state.has_gaps = true;
+            state.file.needs_rewrite = true;
+        }
+        Ok(state)
+    }
+
+    fn new_state() -> SyncState {
+        let mut state = SyncState::default();
+        state.take_new_name();
+        state
+    }
+
+    /// Writes the whole state durably. Keeps a copy of a damaged file as `state.jsonl.damaged`.
+    pub fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
+        atomic::create_durable_folder(&self.folder)?;
+        let path = self.state_file();
+        if state.file.damage.is_some() {
+            atomic::keep_copy(&path, DAMAGED_SUFFIX)?;
+            state.file.damage = None;
+        }
+        let bytes = lines::encode(&self.local, &self.cloud, state).at("encode", &path)?;
+        atomic::write(&path, &bytes)?;
+        state.file.needs_rewrite = false;
+        Ok(())
+    }
+
+    /// Opens the state file for appending; it must exist.
+    pub fn journal(&self) -> Result<StateJournal, IoError> {
+        StateJournal::open(self.state_file())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::scan::Stat;
+    use crate::sync::state::{Deletion, SideFile, SyncedFile};
+    use crate::sync::version_vector::Ancestry;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    fn last(n: u64) -> SyncedFile {
+        let stat = Stat {
+            size: n,
+            mtime_ns: -5,
+        };
+        SyncedFile {
+            local: SideFile {
+                path: "sessions/2026/a \"b\".jsonl".into(),
+                stat,
+            },
+            remote: SideFile {
+                path: "a \"b\".jsonl".into(),
+                stat,
+            },
+            contents: Some((n, Sha256Digest::of(b"x"))),
+        }
+    }
+
+    #[test]
+    fn a_state_round_trips_and_survives_a_torn_line() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
+        assert!(!replica.read().unwrap().file.exists);
+        let mut state = replica.read().unwrap();
+        state.files.insert("a \"b\".jsonl".into(), last(1));
+        state.resolutions.insert("d".into());
+        let deletion = Deletion::of("d".into());
+        state.deleted.insert("p".into(), deletion.clone());
+        // One file that is about to be deleted, and one that was created again.
+        state.files.insert("gone".into(), last(3));
+        for key in ["gone", "new"] {
+            state.deleted.insert(key.into(), deletion.clone());
+        }
+        state.own.record_published(Sha256Digest::of(b"m"));
+        replica.write(&mut state).unwrap();
+        let read = replica.read().unwrap();
+        assert_eq!((read.files.len(), read.deleted.len()), (2, 3));
+        assert!(!replica.read().unwrap().file.needs_rewrite);
+        let mut journal = replica.journal().unwrap();
+        let history = Ancestry::first(&Sha256Digest::of(b"x"));
+        journal.record("a \"b\".jsonl", &last(2), None).unwrap();
+        journal.record("new", &last(3), Some(&history)).unwrap();
+        journal.record_gone("gone").unwrap();
+        journal.record_resolution("mark").unwrap();
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).open(replica.state_file()).unwrap();
+        file.write_all(b"[\"torn\",\"\",1").unwrap();
+        let read = replica.read().unwrap();
+        assert!(read.file.exists);
+        assert_eq!(read.files.len(), 2);
+        assert_eq!(read.files["a \"b\".jsonl"], last(2));
+        assert_eq!(read.histories, HashMap::from([("new".into(), history)]));
+        assert_eq!(read.own.writer, state.own.writer);
+        assert_eq!((read.resolutions.len(), &read.deleted["p"]), (2, &deletion));
+        assert_eq!((read.deleted.len(), &read.deleted["gone"]), (2, &deletion));
+        assert_eq!(read.own.published, [Sha256Digest::of(b"m")]);
+        // A torn line is no damage. The file is rewritten, so that the next line is not lost with it.
+        assert_eq!((read.file.damage, read.file.needs_rewrite), (None, true));
+    }
+
+    #[test]
+    fn damaged_lines_are_counted_and_a_copy_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
+        let mut state = SyncState::default();
+        for key in ["k1", "k2", "k3"] {
+            state.files.insert(key.into(), last(1));
+        }
+        replica.write(&mut state).unwrap();
+        let text = file_open::read_to_string(replica.state_file()).unwrap();
+        let damaged = text.replace("[\"k2\"", "[\"k\0\0");
+        std::fs::write(replica.state_file(), &damaged).unwrap();
+        let mut read = replica.read().unwrap();
+        assert_eq!(
+            (read.file.damage, read.has_gaps),
+            (Some(StateDamage::Lines(1)), true)
+        );
+        assert_eq!((read.files.len(), read.file.exists), (2, true));
+        replica.write(&mut read).unwrap();
+        let aside = replica.folder.join("state.jsonl.damaged");
+        assert_eq!(file_open::read_to_string(&aside).unwrap(), damaged);
+        replica.write(&mut read).unwrap();
+        assert!(!replica.folder.join("state.jsonl.damaged-2").exists());
+        let again = replica.read().unwrap();
+        assert_eq!((again.file.damage, again.has_gaps), (None, true));
+    }
+
+    #[test]
+    fn a_newer_state_is_refused_and_a_damaged_header_reads_as_empty() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
+        replica.write(&mut SyncState::default()).unwrap();
+        std::fs::write(replica.state_file(), "\0\0\0").unwrap();
+        let read = replica.read().unwrap();
+        assert_eq!(
+            (read.file.exists, read.file.damage),
+            (false, Some(StateDamage::All))
+        );
+        let newer = "{\"schema\":2,\"writer\":\"\",\"local\":\"\",\"cloud\":\"\"}\n";
+        std::fs::write(replica.state_file(), newer).unwrap();
+        assert!(matches!(
+            replica.read(),
+            Err(StateError::Newer { found: 2, .. })
+        ));
+    }
+}

@@ -1,0 +1,152 @@
+//! The content of a state: the files of the last sync, and the facts that later runs need.
+
+use crate::io::hash::Sha256Digest;
+use crate::sync::random_id::random_id;
+use crate::sync::scan::Stat;
+use crate::sync::version_vector::Ancestry;
+use std::collections::{BTreeSet, HashMap};
+
+/// Number of published manifests that the state remembers: one that was not written before a kill, and those that a
+/// client may restore.
+const MAX_PUBLISHED: usize = 8;
+
+/// Path, size and mtime of a file on one side after the last sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideFile {
+    /// Path relative to the root of the side.
+    pub path: String,
+    /// Size and mtime after the last sync.
+    pub stat: Stat,
+}
+
+/// A file as both sides had it after the last sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedFile {
+    /// The file in the home.
+    pub local: SideFile,
+    /// The file in the cloud folder.
+    pub remote: SideFile,
+    /// Length and digest of the text; `None` if it was not read.
+    pub contents: Option<(u64, Sha256Digest)>,
+}
+
+/// The state of one replica.
+#[derive(Debug, Clone, Default)]
+pub struct SyncState {
+    /// Synced files, by key.
+    pub files: HashMap<String, SyncedFile>,
+    /// Facts shared with all machines: resolutions about versions of conversations ([`crate::sync::resolutions`]),
+    /// and the ids of deletions that were cancelled because the file was created again.
+    pub resolutions: BTreeSet<String>,
+    /// Deletions that this machine requests from the others, by key.
+    pub deleted: HashMap<String, Deletion>,
+    /// Ancestries of plain files, by key; absent for first versions. Kept for files that are gone: a
+    /// re-created file continues from there.
+    pub histories: HashMap<String, Ancestry>,
+    /// Digests of the bytes of remote files with their size and mtime at that time, by key, where the digest
+    /// of the text differs. Ignored once size or mtime differ.
+    pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
+    /// The manifests that this machine published.
+    pub own: OwnManifests,
+    /// The state file, as it was read.
+    pub file: StateFile,
+    /// Manifests that were incomplete at the last run, each with its size and mtime.
+    pub torn_manifests: Vec<String>,
+    /// True once another machine has written a manifest. From then on sync waits for files to be attested.
+    pub has_other_machines: bool,
+    /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
+    pub notes_digest: Option<Sha256Digest>,
+    /// True if files outside of the state may have been synced: after damage or a restore of the home, until
+    /// a run has processed all files.
+    pub has_gaps: bool,
+    /// Marker of a restore of the home from an archive. Files missing since then do not count as deleted.
+    pub restore_marker: Option<String>,
+}
+
+/// The manifests of this machine in the cloud folder.
+#[derive(Debug, Clone, Default)]
+pub struct OwnManifests {
+    /// The suffix of this machine's manifest name; see [`crate::sync::manifest`].
+    pub writer: String,
+    /// End digests of the manifests that this machine published last, the newest last.
+    pub published: Vec<Sha256Digest>,
+    /// End digests of manifests that this machine wrote under other names. Their entries count, but sync
+    /// never waits for these machines.
+    pub former: Vec<Sha256Digest>,
+}
+
+/// The condition of a state file.
+#[derive(Debug, Clone, Default)]
+pub struct StateFile {
+    /// True if a state file existed.
+    pub exists: bool,
+    /// The unreadable part of the file. The next write keeps a copy of the damaged file.
+    pub damage: Option<StateDamage>,
+    /// True if the file has to be rewritten before lines are appended.
+    pub needs_rewrite: bool,
+}
+
+/// A deletion that is requested from other machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Digest of the deleted content; no other content is deleted.
+    pub digest: String,
+    /// Random id that distinguishes it from an earlier deletion of the same file.
+    pub id: String,
+}
+
+impl Deletion {
+    /// Returns a new deletion with a random id.
+    pub fn of(digest: String) -> Self {
+        Self {
+            digest,
+            id: random_id(),
+        }
+    }
+}
+
+/// The unreadable part of a state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateDamage {
+    /// The whole file, because its header is damaged.
+    All,
+    /// The given number of lines.
+    Lines(usize),
+}
+
+impl SyncState {
+    /// Takes a new random name for this machine's manifest.
+    pub fn take_new_name(&mut self) {
+        self.own.take_new_name();
+        self.file.needs_rewrite = true;
+    }
+}
+
+impl OwnManifests {
+    /// Records the end digest of a manifest that is about to be published, so that it counts as this
+    /// machine's own.
+    pub fn record_published(&mut self, end: Sha256Digest) {
+        if self.published.last() == Some(&end) {
+            return;
+        }
+        self.published.retain(|known| *known != end);
+        self.published.push(end);
+        let old = self.published.len().saturating_sub(MAX_PUBLISHED);
+        self.published.drain(..old);
+    }
+
+    fn take_new_name(&mut self) {
+        self.writer = new_writer();
+        // A client may restore any of them later; they all count as this machine's.
+        for end in std::mem::take(&mut self.published) {
+            if !self.former.contains(&end) {
+                self.former.push(end);
+            }
+        }
+    }
+}
+
+/// Returns a random name of 8 hex digits, enough to distinguish a few machines.
+fn new_writer() -> String {
+    random_id()[..8].to_owned()
+}
