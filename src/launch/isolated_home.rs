@@ -146,7 +146,7 @@ mod tests {
 
     fn write_home(home: &Path) {
         for name in ["skills/mine", "packages", "tmp", "app-server-daemon"] {
-            fs::create_dir_all(home.join(name)).unwrap();
+            fs::create_dir_all(home.join(name)).expect("create");
         }
         for name in [
             "auth.json",
@@ -160,7 +160,7 @@ mod tests {
             "21apr_a@x.com_auth.json",
             ".sandbox_migration",
         ] {
-            fs::write(home.join(name), name).unwrap();
+            fs::write(home.join(name), name).expect("write");
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Imports {
     /// The paths that each module re-exports, by their last part.
     re_exports: BTreeMap<String, BTreeMap<String, String>>,
     /// The modules that each module imports from, each with one imported path.
-    imports: BTreeMap<String, BTreeMap<String, String>>,
+    targets: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Imports {
@@ -49,7 +49,7 @@ impl Imports {
         let mut imports = Self {
             files,
             re_exports: BTreeMap::new(),
-            imports: BTreeMap::new(),
+            targets: BTreeMap::new(),
         };
         let found: Vec<_> = texts
             .iter()
@@ -70,14 +70,14 @@ impl Imports {
                 (definer != **module).then(|| (definer, path.clone()))
             });
             let targets = targets.collect();
-            imports.imports.insert((*module).clone(), targets);
+            imports.targets.insert((*module).clone(), targets);
         }
         imports
     }
 
     /// Returns each import as importer, definer and path.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.imports.iter().flat_map(|(from, targets)| {
+        self.targets.iter().flat_map(|(from, targets)| {
             let targets = targets.iter();
             targets.map(move |(to, path)| (from.as_str(), to.as_str(), path.as_str()))
         })
@@ -87,7 +87,7 @@ impl Imports {
     /// others. The files of a group are in the order of their modules.
     pub(crate) fn circles(&self) -> BTreeSet<Vec<&str>> {
         let reached: BTreeMap<_, _> = self
-            .imports
+            .targets
             .keys()
             .map(|module| (module, self.reached_from(module)))
             .collect();
@@ -99,16 +99,16 @@ impl Imports {
                 .map(|member| self.files[*member].as_str())
                 .collect::<Vec<_>>()
         };
-        let circles = self.imports.keys().map(circle_of);
+        let circles = self.targets.keys().map(circle_of);
         circles.filter(|circle| !circle.is_empty()).collect()
     }
 
     fn reached_from(&self, module: &str) -> BTreeSet<&String> {
         let mut reached = BTreeSet::new();
-        let mut open: Vec<_> = self.imports[module].keys().collect();
+        let mut open: Vec<_> = self.targets[module].keys().collect();
         while let Some(next) = open.pop() {
             if reached.insert(next) {
-                open.extend(self.imports[next].keys());
+                open.extend(self.targets[next].keys());
             }
         }
         reached
