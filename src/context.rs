@@ -2,11 +2,11 @@
 //! these values as arguments and never read the process's environment or clock themselves.
 
 use crate::config::file::ConfigFile;
-use crate::config::{ConfigValues, Preferences};
+use crate::config::{ColorChoice, ConfigValues, Preferences};
 use crate::error::CommandError;
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
-use crate::ui::{ColorChoice, Ui};
+use crate::ui::Ui;
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 

@@ -30,7 +30,7 @@ pub mod archive;
 pub mod cli;
 pub mod codex;
 pub mod commands;
-pub(crate) mod config;
+pub mod config;
 pub mod context;
 pub mod doctor;
 pub mod error;

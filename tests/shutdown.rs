@@ -9,6 +9,7 @@ use crate::support::write_program;
 use clap::Parser;
 use codex_manager::codex::process::{HomeUsage, ProgramNames, Role, find_holders};
 use codex_manager::commands::shutdown::ShutdownArgs;
+use codex_manager::config::ColorChoice;
 use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
 use codex_manager::io::clock::Clock;
@@ -16,7 +17,7 @@ use codex_manager::shutdown::{
     ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownReport,
     ShutdownRequest, ShutdownSettings, ShutdownTargets, Termination, shut_down,
 };
-use codex_manager::ui::{ColorChoice, Ui, Verbosity};
+use codex_manager::ui::{Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

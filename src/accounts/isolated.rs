@@ -8,8 +8,9 @@
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
 use super::lease::{AccountLocks, LeaseError, key};
+use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
-use super::save::{OwnerLocation, SaveReport};
+use super::save::SaveReport;
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;

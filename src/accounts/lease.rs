@@ -7,8 +7,9 @@
 //! account waits for that Codex, then recovers the login. One lock file per account keeps `use`,
 //! `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
+use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
-use super::save::{OwnerLocation, SaveReport};
+use super::save::SaveReport;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{self, CodexConfig, CredentialStore};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};

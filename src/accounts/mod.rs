@@ -8,6 +8,7 @@ pub mod isolated;
 pub mod lease;
 pub mod login_selection;
 pub mod new_login;
+pub mod owner;
 pub mod profile;
 pub mod profile_ops;
 pub mod removed;

@@ -5,9 +5,10 @@
 //! `profile` command does.
 
 use super::lease::LeaseError;
+use super::owner::OwnerLocation;
 use super::profile::{ProfileError, Profiles};
 use super::profile_ops::check_name;
-use super::save::{OwnerLocation, SaveReport};
+use super::save::SaveReport;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;

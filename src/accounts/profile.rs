@@ -4,7 +4,7 @@
 //! `profile.json` records the account, the owner of the login, and the freshness of the newest
 //! login ever seen.
 
-use super::save::OwnerLocation;
+use super::owner::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;

@@ -1,10 +1,11 @@
 //! Operations on profiles by name: save, rename, restore a login from the history.
 
+use super::owner::OwnerLocation;
 use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
     write_profile_json,
 };
-use super::save::{OwnerLocation, SaveOutcome, SaveReport, keep_in_history, save_outcome};
+use super::save::{SaveOutcome, SaveReport, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;

@@ -1,5 +1,6 @@
 //! Saves a login into the profile of its account: the newest stays, and no login is lost.
 
+use super::owner::OwnerLocation;
 use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
     write_profile_json,
@@ -21,35 +22,6 @@ pub const MAX_HISTORY_LOGINS: usize = 5;
 
 /// The folder in `profiles/` for quarantined files: content of an auth.json that is no login.
 const UNREADABLE: &str = ".unreadable";
-
-/// The location of the owner copy after a save, as the caller knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnerLocation<'a> {
-    /// In this Codex home.
-    Live(&'a Path),
-    /// In the profile of the account.
-    Profile,
-    /// In this Codex home, as the user asserts: overrides a recorded home that cannot be read, and
-    /// a move to another machine.
-    AssertedLive(&'a Path),
-    /// In the profile, as the user asserts.
-    AssertedProfile,
-}
-
-impl<'a> OwnerLocation<'a> {
-    /// The Codex home that has the owner copy; `None` for the profile.
-    pub(super) fn home(self) -> Option<&'a Path> {
-        match self {
-            Self::Live(home) | Self::AssertedLive(home) => Some(home),
-            Self::Profile | Self::AssertedProfile => None,
-        }
-    }
-
-    /// Returns true if the user asserted this location.
-    pub(super) fn is_asserted(self) -> bool {
-        matches!(self, Self::AssertedLive(_) | Self::AssertedProfile)
-    }
-}
 
 /// The result of saving a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -229,17 +201,8 @@ fn note_after(
     let is_newer = is_behind || login.freshness.is_newer_than(&seen);
     let own = snapshot.fingerprint();
     let is_same = kept.is_some_and(|(kept, _)| kept.fingerprint() == own);
-    let is_moved = before.owner == LoginOwner::Moved;
-    // A copy, or an older login, that turns up does not bring back the one that was moved, nor take
-    // over from the one that is live.
-    let stays = found.is_some_and(|p| match outcome {
-        SaveOutcome::KeptNewer => is_moved || p.is_live_apart_from(owner),
-        // Of a profile that was removed.
-        SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
-        SaveOutcome::Updated | SaveOutcome::Unchanged => {
-            let is_taken_back = is_moved && is_same && !owner.is_asserted();
-            is_taken_back || p.is_live_apart_from(owner) && !p.is_superseded_by(login, is_same)
-        }
+    let stays = found.is_some_and(|profile| {
+        keeps_recorded_owner(profile, outcome, login, (is_same, is_newer), owner)
     });
     let mut note = ProfileFile {
         identity: Some(login.identity.clone()),
@@ -277,6 +240,29 @@ fn note_after(
         _ => {}
     }
     note
+}
+
+/// Returns true if a save leaves the recorded owner: a copy, or an older login, that turns up does not bring
+/// back the login that was moved, nor take over from the one that is live. `is_same` means that the profile
+/// has the same login, `is_newer` that the saved one is newer than all that were seen.
+fn keeps_recorded_owner(
+    profile: &Profile,
+    outcome: SaveOutcome,
+    login: &Login,
+    (is_same, is_newer): (bool, bool),
+    owner: OwnerLocation<'_>,
+) -> bool {
+    let is_moved = profile.file.owner == LoginOwner::Moved;
+    match outcome {
+        SaveOutcome::KeptNewer => is_moved || profile.is_live_apart_from(owner),
+        // Of a profile that was removed.
+        SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
+        SaveOutcome::Updated | SaveOutcome::Unchanged => {
+            let is_taken_back = is_moved && is_same && !owner.is_asserted();
+            is_taken_back
+                || profile.is_live_apart_from(owner) && !profile.is_superseded_by(login, is_same)
+        }
+    }
 }
 
 /// Predicts the effect of saving `login` to its account's profile. Pure.

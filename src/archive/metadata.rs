@@ -5,6 +5,7 @@ use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
+use crate::quota::legacy::ValidationStatus;
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of `captured_files` in a sidecar.
@@ -45,16 +46,6 @@ impl BackupMode {
             Self::Sessions => "sessions",
         }
     }
-}
-
-/// Result of comparing the day in a legacy file's name with the file's time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ValidationStatus {
-    /// The day in the name matches the time.
-    Match,
-    /// The day differs from the time. Both are recorded unchanged.
-    Mismatch,
 }
 
 /// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16

@@ -8,7 +8,7 @@ use super::database::{self, DatabaseError, SqliteContext};
 use super::{database_view, home};
 use crate::io::environment::Environment;
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params, params_from_iter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -115,6 +115,23 @@ pub fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseEr
     Ok(rows.unwrap_or_default())
 }
 
+/// The columns that are read, in the order in which [`thread_row`] expects them.
+const COLUMNS: [&str; 13] = [
+    "id",
+    "rollout_path",
+    "created_at",
+    "created_at_ms",
+    "updated_at",
+    "updated_at_ms",
+    "title",
+    "name",
+    "first_user_message",
+    "archived",
+    "history_mode",
+    "cwd",
+    "creator_account_id",
+];
+
 fn fold_selected_rows<T>(
     path: &Path,
     ids: Option<&[String]>,
@@ -127,60 +144,50 @@ fn fold_selected_rows<T>(
         if !known.contains("id") {
             return Ok(None);
         }
-        let wanted = [
-            "id",
-            "rollout_path",
-            "created_at",
-            "created_at_ms",
-            "updated_at",
-            "updated_at_ms",
-            "title",
-            "name",
-            "first_user_message",
-            "archived",
-            "history_mode",
-            "cwd",
-            "creator_account_id",
-        ];
-        let list: Vec<_> = wanted
-            .iter()
-            .map(|name| if known.contains(name) { *name } else { "NULL" })
-            .collect();
         let ids = ids.unwrap_or_default();
-        let filter = if ids.is_empty() {
-            String::new()
-        } else {
-            format!("WHERE id IN ({})", vec!["?"; ids.len()].join(","))
-        };
-        let query = format!(
-            "SELECT {} FROM threads {filter} ORDER BY id DESC",
-            list.join(",")
-        );
-        let mut statement = connection.prepare(&query)?;
+        let mut statement = connection.prepare(&select_rows(&known, ids.len()))?;
         let mut rows = statement.query(params_from_iter(ids))?;
         let mut gathered = start();
         while let Some(row) = rows.next()? {
-            let text = |i| row.get_ref(i).map(text).unwrap_or_default();
-            let number = |i| row.get_ref(i).ok().and_then(number);
-            let row = ThreadRow {
-                id: text(0),
-                rollout_path: text(1),
-                created_ms: millis(number(3), number(2)),
-                updated_ms: millis(number(5), number(4)),
-                title: text(6),
-                name: text(7),
-                first_user_message: text(8),
-                archived: number(9).is_some_and(|n| n != 0),
-                is_paginated: text(10) == "paginated",
-                cwd: text(11),
-                account_id: text(12),
-            };
+            let row = thread_row(row);
             if !row.id.is_empty() {
                 each(&mut gathered, row);
             }
         }
         Ok(Some(gathered))
     })
+}
+
+/// Returns the query for all rows, or for those of `ids` many ids. Columns that are not `known` are NULL.
+fn select_rows(known: &BTreeSet<&str>, ids: usize) -> String {
+    let columns = COLUMNS.map(|name| if known.contains(name) { name } else { "NULL" });
+    let filter = if ids == 0 {
+        String::new()
+    } else {
+        format!("WHERE id IN ({})", vec!["?"; ids].join(","))
+    };
+    format!(
+        "SELECT {} FROM threads {filter} ORDER BY id DESC",
+        columns.join(",")
+    )
+}
+
+fn thread_row(row: &Row<'_>) -> ThreadRow {
+    let text = |i| row.get_ref(i).map(text).unwrap_or_default();
+    let number = |i| row.get_ref(i).ok().and_then(number);
+    ThreadRow {
+        id: text(0),
+        rollout_path: text(1),
+        created_ms: millis(number(3), number(2)),
+        updated_ms: millis(number(5), number(4)),
+        title: text(6),
+        name: text(7),
+        first_user_message: text(8),
+        archived: number(9).is_some_and(|n| n != 0),
+        is_paginated: text(10) == "paginated",
+        cwd: text(11),
+        account_id: text(12),
+    }
 }
 
 fn text(value: ValueRef<'_>) -> String {
@@ -285,70 +292,89 @@ pub fn apply_changes<E: From<DatabaseError>>(
 }
 
 fn apply(connection: &Connection, columns: &[Column], change: &RowChange) -> rusqlite::Result<()> {
-    let has = |name: &str| columns.iter().any(|c| c.name == name);
     match change {
         RowChange::Path { id, path, archived } => {
-            connection
-                .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
-                .execute(params![id, path])?;
-            if has("archived") {
-                connection
-                    .prepare_cached("UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2")?
-                    .execute(params![id, archived])?;
-            }
-            if has("archived_at") {
-                connection
-                    .prepare_cached(
-                        "UPDATE threads SET archived_at=CASE WHEN ?2 THEN \
-                         coalesce(archived_at, updated_at) END WHERE id=?1",
-                    )?
-                    .execute(params![id, archived])?;
-            }
+            set_path(connection, columns, id, path, *archived)
         }
-        RowChange::Insert(row) => {
-            let given: Vec<_> = columns
-                .iter()
-                .filter(|c| row.contains_key(&c.name))
-                .collect();
-            if let Some(missing) = columns
-                .iter()
-                .find(|c| c.is_required && !row.contains_key(&c.name))
-            {
-                return Err(rusqlite::Error::InvalidColumnName(missing.name.clone()));
-            }
-            let names: Vec<_> = given.iter().map(|c| format!("\"{}\"", c.name)).collect();
-            let places = vec!["?"; given.len()].join(",");
-            let values = given.iter().map(|c| match &row[&c.name] {
-                NewValue::Text(text) => Value::Text(text.clone()),
-                NewValue::Number(number) => Value::Integer(*number),
-            });
-            connection
-                .prepare_cached(&format!(
-                    "INSERT OR IGNORE INTO threads({}) VALUES({places})",
-                    names.join(",")
-                ))?
-                .execute(params_from_iter(values))?;
-        }
-        RowChange::Name { id, name } => {
-            // Codex lists an old conversation by its title, a paginated one by its name (0.169).
-            let mode: Option<String> = if has("history_mode") {
-                connection.query_row(
-                    "SELECT history_mode FROM threads WHERE id=?1",
-                    [id],
-                    |row| row.get(0),
-                )?
-            } else {
-                None
-            };
-            let column = match mode.as_deref() {
-                Some("paginated") if has("name") => "name",
-                _ if has("title") => "title",
-                _ => return Ok(()),
-            };
-            connection
-                .prepare_cached(&format!("UPDATE threads SET {column}=?2 WHERE id=?1"))?
-                .execute(params![id, name])?;
-        }
+        RowChange::Insert(row) => insert(connection, columns, row),
+        RowChange::Name { id, name } => set_name(connection, columns, id, name),
     }
+}
+
+fn has_column(columns: &[Column], name: &str) -> bool {
+    columns.iter().any(|column| column.name == name)
+}
+
+fn set_path(
+    connection: &Connection,
+    columns: &[Column],
+    id: &str,
+    path: &str,
+    archived: bool,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+        .execute(params![id, path])?;
+    if has_column(columns, "archived") {
+        connection
+            .prepare_cached("UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2")?
+            .execute(params![id, archived])?;
+    }
+    if has_column(columns, "archived_at") {
+        connection
+            .prepare_cached(
+                "UPDATE threads SET archived_at=CASE WHEN ?2 THEN \
+                 coalesce(archived_at, updated_at) END WHERE id=?1",
+            )?
+            .execute(params![id, archived])?;
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, columns: &[Column], row: &NewRow) -> rusqlite::Result<()> {
+    let is_given = |column: &&Column| row.contains_key(&column.name);
+    if let Some(missing) = columns.iter().find(|c| c.is_required && !is_given(c)) {
+        return Err(rusqlite::Error::InvalidColumnName(missing.name.clone()));
+    }
+    let given: Vec<_> = columns.iter().filter(is_given).collect();
+    let names: Vec<_> = given.iter().map(|c| format!("\"{}\"", c.name)).collect();
+    let places = vec!["?"; given.len()].join(",");
+    let values = given.iter().map(|c| match &row[&c.name] {
+        NewValue::Text(text) => Value::Text(text.clone()),
+        NewValue::Number(number) => Value::Integer(*number),
+    });
+    connection
+        .prepare_cached(&format!(
+            "INSERT OR IGNORE INTO threads({}) VALUES({places})",
+            names.join(",")
+        ))?
+        .execute(params_from_iter(values))?;
+    Ok(())
+}
+
+fn set_name(
+    connection: &Connection,
+    columns: &[Column],
+    id: &str,
+    name: &str,
+) -> rusqlite::Result<()> {
+    // Codex lists an old conversation by its title, a paginated one by its name (0.169).
+    let mode: Option<String> = if has_column(columns, "history_mode") {
+        connection.query_row(
+            "SELECT history_mode FROM threads WHERE id=?1",
+            [id],
+            |row| row.get(0),
+        )?
+    } else {
+        None
+    };
+    let column = match mode.as_deref() {
+        Some("paginated") if has_column(columns, "name") => "name",
+        _ if has_column(columns, "title") => "title",
+        _ => return Ok(()),
+    };
+    connection
+        .prepare_cached(&format!("UPDATE threads SET {column}=?2 WHERE id=?1"))?
+        .execute(params![id, name])?;
     Ok(())
 }

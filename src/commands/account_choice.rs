@@ -4,8 +4,8 @@ use super::account::{accounts_and_profiles, bar, label, printable, with_verdict}
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::inventory::accounts::Account;
 use crate::inventory::resolve::resolve;
+use crate::quota::account::Account;
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {

@@ -7,10 +7,10 @@ use super::account::{
 use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::accounts::Account;
-use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LoginState};
+use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
+use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::reset_time;
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::Observation;

@@ -1,7 +1,7 @@
 //! `normalize`: records legacy `21apr_me@x.com_auth.json` files in the inventory.
 
 use super::account::{absolute, local, printable, warn_all};
-use crate::archive::metadata::{Metadata, ValidationStatus};
+use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -13,7 +13,7 @@ use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentState};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
-use crate::quota::legacy::LegacyOptions;
+use crate::quota::legacy::{LegacyOptions, ValidationStatus};
 use crate::ui::table::Table;
 use crate::ui::{Style, Ui};
 use chrono::Duration;

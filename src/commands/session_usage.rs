@@ -2,10 +2,10 @@
 
 use super::account::{local, relative, short_id, warn_all};
 use crate::context::Context;
-use crate::inventory::cooldown::AccountEntry;
 use crate::launch::binding;
 use crate::launch::record::LaunchRecord;
 use crate::launch::settle;
+use crate::quota::account::AccountEntry;
 use crate::quota::session_usage::SessionUsage;
 use crate::quota::window::QuotaSource;
 use crate::ui::windows::WindowJson;

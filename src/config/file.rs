@@ -1,9 +1,9 @@
 //! Reads and changes `config.toml`. A change keeps comments and order; invalid values are never written.
 
-use super::{
-    ConfigKey, ConfigValues, FILE_NAME, FOLDER_KEYS, KEYS, KeyError, Preferences, Setting, count,
-    find, globs, number, span,
-};
+use super::key::{ConfigKey, FOLDER_KEYS, KEYS};
+use super::setting::{KeyError, Setting, find};
+use super::value_kind::{count, globs, number, span};
+use super::values::{ConfigValues, Preferences};
 use crate::inventory::retention::KeepRules;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
@@ -12,6 +12,9 @@ use crate::launch::folders::FolderAccounts;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+
+/// The name of the document in the manager home.
+pub(crate) const FILE_NAME: &str = "config.toml";
 
 /// The lock file of the manager home's documents.
 const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;

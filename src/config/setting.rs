@@ -1,18 +1,8 @@
 //! Names of settings: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
 
-use super::{ConfigKey, KEYS, ValueKind, key};
+use super::key::{ConfigKey, FOLDER_KEYS, KEYS};
 use crate::launch::folders;
 use std::path::Path;
-
-/// The settings with one value per folder. In the file each is a table whose keys are folders.
-pub(crate) const FOLDER_KEYS: [ConfigKey; 2] = [
-    key("folders", ValueKind::Profile, "the account of a folder"),
-    key(
-        "trusted",
-        ValueKind::Flag,
-        "whether .codex-account files in a folder are used",
-    ),
-];
 
 /// The minimum Jaro-Winkler similarity of a suggestion for a misspelled name.
 const MIN_SIMILARITY: f64 = 0.7;

@@ -1,8 +1,9 @@
 //! Exit codes and hints for errors about profiles, logins and switches.
 
 use super::{CommandError, ErrorKind};
-use crate::codex::process::Role;
+use crate::codex::process::{Holder, Role};
 use crate::io::shell;
+use std::path::Path;
 
 impl From<crate::accounts::profile::ProfileError> for CommandError {
     fn from(error: crate::accounts::profile::ProfileError) -> Self {
@@ -113,19 +114,7 @@ impl From<crate::accounts::lease::LeaseError> for CommandError {
                 ref home,
                 ref holders,
             } => {
-                let daemon = Role::Daemon.to_string();
-                if holders.iter().any(|holder| holder.why == daemon) {
-                    let hint = format!(
-                        "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
-                         app-server daemon stop; nothing was changed",
-                        shell::word(&home.to_string_lossy())
-                    );
-                    return Self::wrap(ErrorKind::CodexRunning, error).hint(hint);
-                }
-                let hint = format!(
-                    "codex-manager launch {profile} --isolated joins it; the login returns to the profile \
-                     when the last Codex there ends; nothing was changed"
-                );
+                let hint = isolation_hint(profile, home, holders);
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }
             LeaseError::Damaged { ref profile, .. } => {
@@ -164,6 +153,22 @@ impl From<crate::accounts::lease::LeaseError> for CommandError {
             }
         }
     }
+}
+
+/// Returns the way to get back a login that is in the isolated home of a running Codex.
+fn isolation_hint(profile: &str, home: &Path, holders: &[Holder]) -> String {
+    let daemon = Role::Daemon.to_string();
+    if holders.iter().any(|holder| holder.why == daemon) {
+        return format!(
+            "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
+             app-server daemon stop; nothing was changed",
+            shell::word(&home.to_string_lossy())
+        );
+    }
+    format!(
+        "codex-manager launch {profile} --isolated joins it; the login returns to the profile \
+         when the last Codex there ends; nothing was changed"
+    )
 }
 
 impl From<crate::accounts::source::SourceError> for CommandError {

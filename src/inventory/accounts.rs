@@ -1,20 +1,10 @@
 //! Lists the known accounts with the current availability of their logins.
 
-use super::cooldown::{AccountEntry, CooldownFile, LoginState};
+use super::cooldown::CooldownFile;
 use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
+use crate::quota::account::{Account, AccountEntry, LoginState};
 use std::path::Path;
-
-/// A known account with its current state.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Account {
-    /// Its entry in `cooldown.json`.
-    pub entry: AccountEntry,
-    /// The availability of its login now, which may differ from `entry.login`.
-    pub login: LoginState,
-    /// True if the Codex home is signed in to it.
-    pub current: bool,
-}
 
 /// Returns the accounts of `file`, and that of the live home if it is not among them.
 ///

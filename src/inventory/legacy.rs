@@ -236,15 +236,7 @@ pub fn write_archive(
     lock: &Path,
     created_at: Timestamp,
 ) -> Result<Option<PublishedArchive>, ArchiveError> {
-    let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
-    let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
-    let email = record.metadata.email.as_deref().map(Email::new);
-    let found = snapshot.and_then(|snapshot| {
-        let identity = snapshot.login.as_ref()?.identity.clone();
-        (sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
-            .then_some((snapshot, identity))
-    });
-    let Some((snapshot, identity)) = found else {
+    let Some((snapshot, identity)) = unchanged_login(record)? else {
         return Ok(None);
     };
     let (Some(sidecar), Ok(name)) = (
@@ -273,24 +265,7 @@ pub fn write_archive(
         &Arc::default(),
         |writer| {
             writer.add_file(entry, &mut snapshot.bytes.expose())?;
-            Ok(ManifestDetails {
-                skipped: Vec::new(),
-                metadata: Metadata {
-                    captured_files: vec![AUTH_JSON.into()],
-                    created_at,
-                    ..record.metadata.clone()
-                },
-                account_auth: Some(AccountAuth {
-                    path: name,
-                    sha256,
-                    identity: Some(identity),
-                }),
-                excluded_globs: Vec::new(),
-                linked: Vec::new(),
-                // Only the login: a restore must not remove config.toml or rules.
-                partial: true,
-                undo_removes: Vec::new(),
-            })
+            Ok(login_only_manifest(record, name, identity, created_at))
         },
     )?;
     let metadata = Metadata {
@@ -308,6 +283,46 @@ pub fn write_archive(
         sidecar,
         metadata,
     }))
+}
+
+/// Returns the login of a recorded legacy file; `None` if the file changed since it was recorded, or holds no
+/// login of the account in its name.
+fn unchanged_login(record: &LegacyRecord) -> Result<Option<(AuthSnapshot, Identity)>, IoError> {
+    let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
+    let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
+    let email = record.metadata.email.as_deref().map(Email::new);
+    Ok(snapshot.and_then(|snapshot| {
+        let identity = snapshot.login.as_ref()?.identity.clone();
+        (sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
+            .then_some((snapshot, identity))
+    }))
+}
+
+/// Returns the manifest of an archive that holds only the login of `record`, under the path `name`.
+fn login_only_manifest(
+    record: &LegacyRecord,
+    name: EntryName,
+    identity: Identity,
+    created_at: Timestamp,
+) -> ManifestDetails {
+    ManifestDetails {
+        skipped: Vec::new(),
+        metadata: Metadata {
+            captured_files: vec![AUTH_JSON.into()],
+            created_at,
+            ..record.metadata.clone()
+        },
+        account_auth: Some(AccountAuth {
+            path: name,
+            sha256: record.sha256.clone(),
+            identity: Some(identity),
+        }),
+        excluded_globs: Vec::new(),
+        linked: Vec::new(),
+        // Only the login: a restore must not remove config.toml or rules.
+        partial: true,
+        undo_removes: Vec::new(),
+    }
 }
 
 /// Builds the record of a legacy file, without an archive name, which [`merge`] sets. Returns

@@ -5,10 +5,11 @@
 //! `_active_account`. If that tool could not ask Codex, it wrote a reset seven days ahead without a
 //! figure. Such a reset is invented and is ignored.
 
-use super::cooldown::{CooldownFile, LoginState};
+use super::cooldown::CooldownFile;
 use crate::codex::identity::Identity;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
+use crate::quota::account::LoginState;
 use crate::quota::window::{Observation, QuotaSource};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value};

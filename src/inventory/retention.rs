@@ -58,6 +58,52 @@ impl RetentionPlan {
     fn drop(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
         self.drop.push(decision(candidate, reason));
     }
+
+    /// Adds the decisions for the archives of one account, class and home, newest first.
+    fn add_group(
+        &mut self,
+        group: &[&RetentionCandidate],
+        counted_apart: &str,
+        rules: &KeepRules,
+        now: &DateTime<Utc>,
+        zone: Zone,
+    ) {
+        let counting: Vec<_> = group.iter().copied().filter(|c| c.counts(now)).collect();
+        let mut reasons = rule_reasons(&counting, rules, zone);
+        let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
+        if let Some(place) = counting.iter().position(is_verified)
+            && counting[place].class == ArchiveClass::Full
+            && reasons[place].is_empty()
+        {
+            reasons[place].push("last verified full archive".into());
+        }
+        let mut reasons = reasons.into_iter();
+        for candidate in group.iter().copied() {
+            let kept = if candidate.counts(now) {
+                reasons.next().unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            match &candidate.soundness {
+                _ if candidate.is_foreign() => {
+                    self.keep(candidate, "in a folder of the Python codex-manager");
+                }
+                Soundness::Unreadable(detail) => {
+                    self.keep(candidate, format!("cannot be read: {detail}"));
+                }
+                _ if candidate.made_at.is_none() => {
+                    self.keep(candidate, "its account and time are unknown");
+                }
+                Soundness::Damaged(_) if counting.is_empty() => {
+                    self.keep(candidate, "damaged, but there is no undamaged one");
+                }
+                Soundness::Damaged(detail) => self.drop(candidate, format!("damaged: {detail}")),
+                _ if !candidate.counts(now) => self.keep(candidate, "dated in the future"),
+                _ if kept.is_empty() => self.drop(candidate, "no rule keeps it"),
+                _ => self.keep(candidate, kept.join(", ") + counted_apart),
+            }
+        }
+    }
 }
 
 fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> RetentionDecision {
@@ -82,68 +128,40 @@ pub fn plan(
     let mut plan = RetentionPlan::default();
     let groups = groups(candidates);
     for (i, group) in groups.iter().enumerate() {
-        // Name the home in the reasons if the neighbouring group is the same account and class with
-        // another home; otherwise a rule would seem to keep too many.
-        let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
-        let of_home = beside
-            .filter_map(|i| groups.get(i))
-            .any(|other| is_of_another_home(group[0], other[0]))
-            .then(|| format!(" of {}", group[0].home));
-        let of_home = of_home.filter(|_| !group[0].home.is_empty());
-        let less = match (group[0].excludes, group[0].incomplete) {
-            (false, false) => "",
-            (true, false) => " with --exclude",
-            (false, true) => " that lack files",
-            (true, true) => " with --exclude that lack files",
-        };
         if rules.is_empty() {
             for candidate in group.iter().copied() {
                 plan.keep(candidate, "no rule is given");
             }
             continue;
         }
-        let counting: Vec<_> = group.iter().copied().filter(|c| c.counts(now)).collect();
-        let mut reasons = rule_reasons(&counting, rules, zone);
-        let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
-        if let Some(place) = counting.iter().position(is_verified)
-            && counting[place].class == ArchiveClass::Full
-            && reasons[place].is_empty()
-        {
-            reasons[place].push("last verified full archive".into());
-        }
-        let mut reasons = reasons.into_iter();
-        for candidate in group.iter().copied() {
-            let kept = if candidate.counts(now) {
-                reasons.next().unwrap_or_default()
-            } else {
-                Vec::new()
-            };
-            match &candidate.soundness {
-                _ if candidate.is_foreign() => {
-                    plan.keep(candidate, "in a folder of the Python codex-manager");
-                }
-                Soundness::Unreadable(detail) => {
-                    plan.keep(candidate, format!("cannot be read: {detail}"));
-                }
-                _ if candidate.made_at.is_none() => {
-                    plan.keep(candidate, "its account and time are unknown");
-                }
-                Soundness::Damaged(_) if counting.is_empty() => {
-                    plan.keep(candidate, "damaged, but there is no undamaged one");
-                }
-                Soundness::Damaged(detail) => {
-                    plan.drop(candidate, format!("damaged: {detail}"));
-                }
-                _ if !candidate.counts(now) => plan.keep(candidate, "dated in the future"),
-                _ if kept.is_empty() => plan.drop(candidate, "no rule keeps it"),
-                _ => {
-                    let of_home = of_home.as_deref().unwrap_or_default();
-                    plan.keep(candidate, kept.join(", ") + of_home + less);
-                }
-            }
-        }
+        let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
+        let beside = beside.filter_map(|i| groups.get(i)).map(|group| group[0]);
+        let counted_apart = counted_apart(group[0], beside);
+        plan.add_group(group, &counted_apart, rules, now, zone);
     }
     plan
+}
+
+/// Returns the properties of a group, for its reasons, without which a rule would seem to keep too many:
+/// the home if a group `beside` it is the same account and class with another home, and what its archives
+/// lack.
+fn counted_apart<'a>(
+    group: &RetentionCandidate,
+    mut beside: impl Iterator<Item = &'a RetentionCandidate>,
+) -> String {
+    let names_home = !group.home.is_empty() && beside.any(|other| is_of_another_home(group, other));
+    let of_home = if names_home {
+        format!(" of {}", group.home)
+    } else {
+        String::new()
+    };
+    let less = match (group.excludes, group.incomplete) {
+        (false, false) => "",
+        (true, false) => " with --exclude",
+        (false, true) => " that lack files",
+        (true, true) => " with --exclude that lack files",
+    };
+    of_home + less
 }
 
 fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {

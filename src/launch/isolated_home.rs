@@ -144,12 +144,9 @@ fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn conversations_and_settings_are_shared_but_not_login_and_database() {
-        let folder = tempfile::tempdir().unwrap();
-        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+    fn write_home(home: &Path) {
         for name in ["skills/mine", "packages", "tmp", "app-server-daemon"] {
-            fs::create_dir_all(real.join(name)).unwrap();
+            fs::create_dir_all(home.join(name)).expect("create");
         }
         for name in [
             "auth.json",
@@ -163,8 +160,15 @@ mod tests {
             "21apr_a@x.com_auth.json",
             ".sandbox_migration",
         ] {
-            fs::write(real.join(name), name).unwrap();
+            fs::write(home.join(name), name).expect("write");
         }
+    }
+
+    #[test]
+    fn conversations_and_settings_are_shared_but_not_login_and_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+        write_home(&real);
         prepare(&isolated, &real).unwrap();
         // Again after Codex worked there: nothing changes.
         fs::write(isolated.join("auth.json"), "own").unwrap();

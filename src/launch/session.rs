@@ -274,28 +274,10 @@ pub fn prepare<'a>(
             .unwrap_or_default()
     };
     let launch_id = new_launch_id(request.now);
-    let home = isolated
-        .as_ref()
-        .map_or(request.codex_home, IsolatedLogin::home);
-    let dropped_variables: Vec<_> = LOGIN_VARIABLES
-        .into_iter()
-        .filter(|name| request.env.get(name).is_some())
-        .collect();
-    let mut command = Command::new(program.path());
-    command.env_clear().envs(request.env.variables());
-    for name in &dropped_variables {
-        command.env_remove(name);
-    }
-    command
-        .env("CODEX_HOME", home)
-        .env(LAUNCH_VARIABLE, &launch_id)
-        .args(&args);
-    if isolated.is_some() {
-        let databases =
-            CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
-        let databases = databases.unwrap_or_else(|| request.codex_home.to_path_buf());
-        command.env("CODEX_SQLITE_HOME", databases);
-    }
+    let isolated_home = isolated.as_ref().map(IsolatedLogin::home);
+    let mut command = codex_command(&request, &program, isolated_home);
+    command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
+    let dropped_variables = login_variables(request.env).collect();
     let record = new_record(&request, &plan, launch_id, fingerprint);
     Ok(Launch {
         request,
@@ -306,6 +288,34 @@ pub fn prepare<'a>(
         switch: report,
         dropped_variables,
     })
+}
+
+/// Returns the command that starts Codex with the variables of `request`, without those that name another
+/// login, on the isolated home if there is one.
+fn codex_command(
+    request: &LaunchRequest<'_>,
+    program: &Program,
+    isolated_home: Option<&Path>,
+) -> Command {
+    let mut command = Command::new(program.path());
+    command.env_clear().envs(request.env.variables());
+    for name in login_variables(request.env) {
+        command.env_remove(name);
+    }
+    command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
+    if isolated_home.is_some() {
+        let databases =
+            CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
+        let databases = databases.unwrap_or_else(|| request.codex_home.to_path_buf());
+        command.env("CODEX_SQLITE_HOME", databases);
+    }
+    command
+}
+
+/// Returns the variables of `env` that name a login other than that of the home.
+fn login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
+    let names = LOGIN_VARIABLES.into_iter();
+    names.filter(|name| env.get(name).is_some())
 }
 
 fn new_record(

@@ -5,11 +5,11 @@
 //! validates the result; it never changes it.
 
 use super::window::{Observation, QuotaSource};
-use crate::archive::metadata::ValidationStatus;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
 
 /// The suffix of every legacy name.
 const SUFFIX: &str = "_auth.json";
@@ -58,6 +58,16 @@ pub struct LegacyOptions {
     pub session_duration: Duration,
     /// The year of the token, if the user knows it.
     pub year: Option<i32>,
+}
+
+/// Result of comparing the day in a legacy file's name with the file's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValidationStatus {
+    /// The day in the name matches the time.
+    Match,
+    /// The day differs from the time. Both are recorded unchanged.
+    Mismatch,
 }
 
 /// The facts inferred from a legacy name and time.

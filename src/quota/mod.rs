@@ -2,6 +2,7 @@
 //!
 //! Pure: no files and no clock; `now` is a parameter.
 
+pub mod account;
 pub mod legacy;
 pub mod recommend;
 pub mod reset_history;

@@ -1,10 +1,9 @@
 //! Ranks accounts by which one to use next.
 
+use super::account::{Account, LoginState};
 use super::state::{self, AccountState, Cause, Verdict};
 use super::window::QuotaSource;
 use crate::codex::identity::LoginKind;
-use crate::inventory::accounts::Account;
-use crate::inventory::cooldown::LoginState;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -140,6 +139,27 @@ impl RankedAccount<'_> {
         let observation = self.account.entry.observation.as_ref()?;
         Some((observation.source, observation.observed_at))
     }
+
+    fn cooldown_reason(
+        &self,
+        ago: impl Fn(&Timestamp) -> String,
+        when: impl Fn(&Timestamp) -> String,
+    ) -> String {
+        let until = self.verdict.next_available_at.map_or_else(
+            || "; no reset known".into(),
+            |at| format!(" until {}", when(&at)),
+        );
+        let source = self.evidence().map_or_else(String::new, |(source, at)| {
+            format!(" ({}, {})", source.name(), ago(&at))
+        });
+        match &self.verdict.cause {
+            Some(Cause::Held) => format!("held back{until}"),
+            Some(Cause::Exhausted(label)) => format!("{label} quota exhausted{until}{source}"),
+            Some(Cause::Capped(cap)) => format!("{}{until}{source}", cap.describe()),
+            Some(Cause::Refused) => format!("refused by the server{until}{source}"),
+            Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
+        }
+    }
 }
 
 impl Ranking<'_> {
@@ -151,27 +171,45 @@ impl Ranking<'_> {
         ago: impl Fn(&Timestamp) -> String,
         when: impl Fn(&Timestamp) -> String,
     ) -> String {
+        if let Some(exclusion) = self.exclusion(candidate) {
+            return exclusion.into();
+        }
         let entry = &candidate.account.entry;
-        match candidate.account.login {
-            LoginState::Expired => return "never recommended: its login has expired".into(),
-            LoginState::Moved => {
-                return "never recommended: its login was moved to another machine".into();
-            }
-            _ => {}
-        }
-        let is_key = entry.identity.kind == LoginKind::ApiKey;
-        if is_key
-            && !self
-                .candidates
-                .iter()
-                .any(|c| std::ptr::eq(c.account, candidate.account))
-        {
-            return "not recommended: an API key is billed by use".into();
-        }
         let used = entry.last_used_at.map_or_else(
             || "never used".into(),
             |at| format!("last used {}", ago(&at)),
         );
+        match candidate.verdict.state {
+            AccountState::Ready => self.ready_reason(candidate, &used, ago),
+            AccountState::Cooldown => candidate.cooldown_reason(ago, when),
+            AccountState::Unknown if entry.identity.kind == LoginKind::ApiKey => {
+                format!("an API key, billed by use; {used}")
+            }
+            AccountState::Unknown => format!("quota unknown; {used}"),
+        }
+    }
+
+    /// Explains why an account is not among the candidates; `None` if it is one.
+    fn exclusion(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
+        match candidate.account.login {
+            LoginState::Expired => return Some("never recommended: its login has expired"),
+            LoginState::Moved => {
+                return Some("never recommended: its login was moved to another machine");
+            }
+            _ => {}
+        }
+        let is_key = candidate.account.entry.identity.kind == LoginKind::ApiKey;
+        let is_it = |c: &RankedAccount<'_>| std::ptr::eq(c.account, candidate.account);
+        (is_key && !self.candidates.iter().any(is_it))
+            .then_some("not recommended: an API key is billed by use")
+    }
+
+    fn ready_reason(
+        &self,
+        candidate: &RankedAccount<'_>,
+        used: &str,
+        ago: impl Fn(&Timestamp) -> String,
+    ) -> String {
         let figure = match (candidate.weekly_left, candidate.evidence()) {
             (Some(left), Some((source, at))) => format!(
                 "; {left:.0} % of the weekly quota left ({}, {})",
@@ -180,45 +218,14 @@ impl Ranking<'_> {
             ),
             _ => String::new(),
         };
-        match (candidate.verdict.state, &candidate.verdict.cause) {
-            (AccountState::Ready, _) => match self.strategy {
-                Strategy::Lru => format!("ready, {used}{figure}"),
-                Strategy::MostLeft => format!("ready{figure}; {used}"),
-                Strategy::ExpiringFirst => match entry
-                    .observation
-                    .as_ref()
-                    .and_then(|observation| observation.weekly()?.resets_at)
-                {
-                    Some(at) if !figure.is_empty() => {
-                        format!("ready{figure}, reset {}; {used}", ago(&at))
-                    }
-                    _ => format!("ready, {used}{figure}"),
-                },
-            },
-            (AccountState::Cooldown, cause) => {
-                let until = candidate.verdict.next_available_at.map_or_else(
-                    || "; no reset known".into(),
-                    |at| format!(" until {}", when(&at)),
-                );
-                let source = candidate
-                    .evidence()
-                    .map_or_else(String::new, |(source, at)| {
-                        format!(" ({}, {})", source.name(), ago(&at))
-                    });
-                match cause {
-                    Some(Cause::Held) => format!("held back{until}"),
-                    Some(Cause::Exhausted(label)) => {
-                        format!("{label} quota exhausted{until}{source}")
-                    }
-                    Some(Cause::Capped(cap)) => format!("{}{until}{source}", cap.describe()),
-                    Some(Cause::Refused) => format!("refused by the server{until}{source}"),
-                    Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
-                }
+        let observation = candidate.account.entry.observation.as_ref();
+        let reset = observation.and_then(|observation| observation.weekly()?.resets_at);
+        match (self.strategy, reset) {
+            (Strategy::MostLeft, _) => format!("ready{figure}; {used}"),
+            (Strategy::ExpiringFirst, Some(at)) if !figure.is_empty() => {
+                format!("ready{figure}, reset {}; {used}", ago(&at))
             }
-            (AccountState::Unknown, _) if is_key => {
-                format!("an API key, billed by use; {used}")
-            }
-            (AccountState::Unknown, _) => format!("quota unknown; {used}"),
+            (Strategy::Lru | Strategy::ExpiringFirst, _) => format!("ready, {used}{figure}"),
         }
     }
 }
@@ -228,7 +235,7 @@ mod tests {
     use super::*;
     use crate::codex::identity::Identity;
     use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-    use crate::inventory::cooldown::AccountEntry;
+    use crate::quota::account::AccountEntry;
     use crate::quota::window::Observation;
     use proptest::{prop_assert_eq, proptest};
 

@@ -1,8 +1,8 @@
 //! Computes the state of an account: ready, in cooldown, or unknown.
 
+use super::account::AccountEntry;
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
-use crate::inventory::cooldown::AccountEntry;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
@@ -218,7 +218,6 @@ mod tests {
     use super::*;
     use crate::codex::identity::Identity;
     use crate::codex::window::{CapKind, WEEKLY_MINUTES};
-    use crate::inventory::cooldown::CooldownFile;
     use crate::quota::legacy;
     use crate::quota::window::QuotaSource;
 
@@ -248,11 +247,11 @@ mod tests {
     }
 
     fn seen(observations: Vec<Observation>) -> AccountEntry {
-        let mut file = CooldownFile::default();
+        let mut entry = AccountEntry::new(Identity::of_email("a@x.com"));
         for observation in observations {
-            file.observe(&Identity::of_email("a@x.com"), observation);
+            entry.observe(observation);
         }
-        file.accounts.remove(0)
+        entry
     }
 
     fn state(entry: &AccountEntry) -> (AccountState, Option<String>) {

@@ -10,7 +10,7 @@ use super::reader::{ExportedArchive, Package};
 use crate::accounts::new_login::LiveHomeUpdate;
 use crate::accounts::profile::Profiles;
 use crate::archive::names;
-use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
+use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
 use crate::inventory::{legacy, observations, store};
 use crate::io::clock::{Timestamp, Zone};
@@ -19,6 +19,7 @@ use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic};
+use crate::quota::account::{AccountEntry, QuotaEnd};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -278,7 +279,7 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
         local.held_since = exported.held_since;
         local.held_until = exported.held_until;
     }
-    let is_later = |end: &cooldown::QuotaEnd| {
+    let is_later = |end: &QuotaEnd| {
         local
             .quota_end
             .as_ref()

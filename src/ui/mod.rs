@@ -12,6 +12,7 @@ pub mod time;
 pub mod windows;
 mod wrap;
 
+use crate::config::ColorChoice;
 use crate::error::CommandError;
 use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
@@ -21,29 +22,6 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
-
-/// The choice of `--color`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Always, even if output is piped.
-    Always,
-    /// Never, not even on a terminal.
-    Never,
-}
-
-impl ColorChoice {
-    /// Returns the value on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Always => "always",
-            Self::Never => "never",
-        }
-    }
-}
 
 /// The amount of output on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -8,6 +8,7 @@ pub(crate) mod fake_codex;
 pub(crate) mod faults;
 pub(crate) mod fuzzing;
 pub(crate) mod hostile;
+pub(crate) mod imports;
 pub(crate) mod injection;
 pub(crate) mod lab;
 pub(crate) mod launched;

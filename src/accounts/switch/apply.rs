@@ -1,17 +1,20 @@
 //! Applies a switch under all locks.
 
+use super::error::SwitchError;
 use super::idle_login::IdleLogin;
-use super::plan::plan;
+use super::plan::{SwitchPlan, plan};
+use super::request::{DaemonPolicy, SwitchRequest};
 use super::switch_record::remember;
-use super::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::accounts::lease::LeaseError;
+use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{LoginOwner, Profiles};
-use crate::accounts::save::OwnerLocation;
+use crate::accounts::save::SaveReport;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::daemon::{self, Daemon};
-use crate::codex::process::{find_codex, running_daemon_turns};
+use crate::codex::process::{Holder, find_codex, running_daemon_turns};
 use crate::codex::program::Program;
 use crate::io::atomic;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The time limit for stopping an idle daemon.
@@ -20,6 +23,21 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit for stopping a daemon that runs a turn: Codex 0.169 lets the turn go on for a
 /// minute before it cuts it off.
 const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The result of a switch.
+#[derive(Debug)]
+pub struct SwitchReport {
+    /// The plan as computed under the locks.
+    pub plan: SwitchPlan,
+    /// The save of the login that was live.
+    pub saved_back: Option<SaveReport>,
+    /// The quarantine path of a live auth.json that was no login.
+    pub quarantined: Option<PathBuf>,
+    /// True if a background daemon was stopped.
+    pub daemon_stopped: bool,
+    /// Codex programs that keep the old account until they end.
+    pub still_running: Vec<Holder>,
+}
 
 /// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
 ///

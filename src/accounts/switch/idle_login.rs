@@ -1,8 +1,9 @@
 //! Holds Codex's lock on the live login at a moment when no Codex renews it, so that it can be
 //! replaced.
 
-use super::plan::plan_switch;
-use super::{SwitchError, SwitchPlan, SwitchRequest};
+use super::error::SwitchError;
+use super::plan::{SwitchPlan, plan_switch};
+use super::request::SwitchRequest;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;

@@ -1,12 +1,34 @@
 //! Plans a switch without changing anything.
 
-use super::{SwitchError, SwitchPlan, SwitchRequest};
+use super::error::SwitchError;
+use super::request::SwitchRequest;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles, canonical, own_profile};
-use crate::accounts::save::save_outcome;
-use crate::codex::auth::{AuthFile, Freshness};
+use crate::accounts::save::{SaveOutcome, save_outcome};
+use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
+use serde::Serialize;
+
+/// The planned effect of a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SwitchPlan {
+    /// The account that is signed in now.
+    pub from: Option<Identity>,
+    /// The profile whose login goes live.
+    pub profile: String,
+    /// True if the account is live, with a login no older than that of its profile: there is
+    /// nothing to do.
+    pub is_current: bool,
+    /// The effect of saving the live login: the profile, if the account has one, and the outcome.
+    pub save_back: Option<(Option<String>, SaveOutcome)>,
+    /// The reason why the live auth.json is no login. It is quarantined.
+    pub unreadable: Option<String>,
+    /// True if there is no auth.json.
+    pub is_missing: bool,
+    /// True if the login that goes live is older than the newest one seen.
+    pub is_stale: bool,
+}
 
 /// Plans a switch to the account `request.to`, given the live login and all profiles.
 ///
@@ -44,60 +66,12 @@ pub fn plan_switch(
     let Some(target) = target else {
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
-    let profile = || target.name.clone();
-    if let Some(of) = target.other_account() {
-        return Err(SwitchError::OtherAccount {
-            profile: profile(),
-            of: of.clone(),
-        });
-    }
-    if let Some(reason) = target.damaged.clone() {
-        let profile = profile();
-        return Err(LeaseError::Damaged { profile, reason }.into());
-    }
-    if target.file.owner == LoginOwner::Moved {
-        return Err(SwitchError::Moved(profile()));
-    }
-    let Some(login) = target.login() else {
-        let reason = match &target.auth {
-            AuthFile::Missing => "missing".into(),
-            AuthFile::Unreadable { reason, .. } => reason.clone(),
-            AuthFile::Present(_) => "without one".into(),
-        };
-        let profile = profile();
-        return Err(SwitchError::NoLogin { profile, reason });
-    };
-    // If this home has an older login of the account, the newer one may be in the home that the
-    // profile records, so that one is read first.
-    let recorded_home = target.file.live_home.as_deref();
-    let first_home = if is_outdated {
-        recorded_home.unwrap_or(request.codex_home)
-    } else {
-        request.codex_home
-    };
-    if let Some(home) = target.live_in(first_home)
-        // The outdated login in this home is replaced by this switch.
-        && !(is_outdated && canonical(&home) == canonical(request.codex_home))
-    {
-        let profile = profile();
-        let profiles = Profiles::of(request.manager_home);
-        return Err(match profiles.isolation_of(&profile, &home) {
-            Some(isolated) => isolated.into(),
-            None => SwitchError::LiveElsewhere { profile, home },
-        });
-    }
-    // The login of this home was read already; only another home that cannot be read is an
-    // obstacle.
-    if let Some(home) = target.unreadable_home()
-        && home != canonical(request.codex_home)
-        && !request.force_stale
-    {
-        let (profile, home) = (profile(), home.to_path_buf());
-        return Err(LeaseError::HomeUnreadable { profile, home }.into());
-    }
+    let login = usable_login(target)?;
+    check_other_homes(target, is_outdated, request)?;
     plan.is_stale = is_stale(&target.newest(), &login.freshness);
     if plan.is_stale && !request.force_stale {
-        return Err(SwitchError::Stale { profile: profile() });
+        let profile = target.name.clone();
+        return Err(SwitchError::Stale { profile });
     }
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
@@ -112,6 +86,65 @@ pub fn plan_switch(
         AuthFile::Missing => {}
     }
     Ok(plan)
+}
+
+/// Returns the login of the target's profile.
+fn usable_login(target: &Profile) -> Result<&Login, SwitchError> {
+    let profile = target.name.clone();
+    if let Some(of) = target.other_account().cloned() {
+        return Err(SwitchError::OtherAccount { profile, of });
+    }
+    if let Some(reason) = target.damaged.clone() {
+        return Err(LeaseError::Damaged { profile, reason }.into());
+    }
+    if target.file.owner == LoginOwner::Moved {
+        return Err(SwitchError::Moved(profile));
+    }
+    target.login().ok_or_else(|| {
+        let reason = match &target.auth {
+            AuthFile::Missing => "missing".into(),
+            AuthFile::Unreadable { reason, .. } => reason.clone(),
+            AuthFile::Present(_) => "without one".into(),
+        };
+        SwitchError::NoLogin { profile, reason }
+    })
+}
+
+/// Fails if the target is live in another Codex home, or may be live in one that cannot be read.
+/// `is_outdated` means that this home has an older login of the same account.
+fn check_other_homes(
+    target: &Profile,
+    is_outdated: bool,
+    request: &SwitchRequest<'_>,
+) -> Result<(), SwitchError> {
+    // If this home has an older login of the account, the newer one may be in the home that the
+    // profile records, so that one is read first.
+    let recorded_home = target.file.live_home.as_deref();
+    let first_home = if is_outdated {
+        recorded_home.unwrap_or(request.codex_home)
+    } else {
+        request.codex_home
+    };
+    let profile = target.name.clone();
+    if let Some(home) = target.live_in(first_home)
+        // The outdated login in this home is replaced by this switch.
+        && !(is_outdated && canonical(&home) == canonical(request.codex_home))
+    {
+        let profiles = Profiles::of(request.manager_home);
+        return Err(match profiles.isolation_of(&profile, &home) {
+            Some(isolated) => isolated.into(),
+            None => SwitchError::LiveElsewhere { profile, home },
+        });
+    }
+    // The login of this home was read already; only another home that cannot be read is an
+    // obstacle.
+    match target.unreadable_home() {
+        Some(home) if home != canonical(request.codex_home) && !request.force_stale => {
+            let home = home.to_path_buf();
+            Err(LeaseError::HomeUnreadable { profile, home }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
@@ -134,10 +167,9 @@ pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::DaemonPolicy;
+    use super::super::request::DaemonPolicy;
     use super::*;
     use crate::accounts::profile::ProfileFile;
-    use crate::accounts::save::SaveOutcome;
     use crate::codex::auth::{AuthSnapshot, Login};
     use crate::io::clock::Timestamp;
     use crate::io::secret::SecretBytes;

@@ -1,6 +1,6 @@
 //! `profiles/.switch.json`: the previous account of each Codex home.
 
-use super::SwitchRequest;
+use super::request::SwitchRequest;
 use crate::accounts::profile::{ProfileError, canonical};
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;

@@ -8,8 +8,8 @@ use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
     self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
 };
+use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles};
-use crate::accounts::save::OwnerLocation;
 use crate::archive::metadata::BackupMode;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};

@@ -3,8 +3,8 @@
 
 use super::login::AuthJsonState;
 use super::swap::{FOLDER_SUFFIX, RecoveryGuard};
+use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{ProfileError, Profiles};
-use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::process::{self, Holder, ProgramNames, Role};
 use crate::io::clock::Timestamp;

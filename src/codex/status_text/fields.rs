@@ -4,7 +4,7 @@
 //! and with blank lines in between. So a value ends when it is complete or when the next label begins,
 //! not at the end of its line.
 
-use super::figures::window_minutes;
+use crate::codex::window::WEEKLY_MINUTES;
 
 /// The largest number of lines of a value: the longest email in a column of three characters. It limits
 /// the work on a bracket that is never closed.
@@ -205,6 +205,27 @@ fn limit_label(text: &str) -> Option<LimitLabel<'_>> {
         is_secondary,
         is_usage,
     })
+}
+
+/// Returns the length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
+fn window_minutes(word: &str) -> Option<u32> {
+    match word.to_lowercase().as_str() {
+        "weekly" => Some(WEEKLY_MINUTES),
+        "daily" => Some(1_440),
+        "monthly" => Some(43_200),
+        "annual" => Some(525_600),
+        word => {
+            let digits = word.find(|c: char| !c.is_ascii_digit())?;
+            let amount: u32 = word[..digits].parse().ok()?;
+            match word[digits..].trim_start_matches('-') {
+                "m" | "min" => Some(amount),
+                "h" | "hour" | "hours" => amount.checked_mul(60),
+                "d" | "day" | "days" => amount.checked_mul(1_440),
+                _ => None,
+            }
+        }
+    }
+    .filter(|minutes| (1..=5_256_000).contains(minutes))
 }
 
 #[cfg(test)]

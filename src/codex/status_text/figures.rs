@@ -1,8 +1,7 @@
-//! Parses the figures in a status text: percentages, lengths of windows, reset times.
+//! Parses the figures in a status text: percentages, reset times.
 
-use super::StatusTextError;
+use super::error::StatusTextError;
 use super::fields::strip_word;
-use crate::codex::window::WEEKLY_MINUTES;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
@@ -161,27 +160,6 @@ fn date_instant(
         .filter(|at| **at >= *now && **at <= latest);
     let passed = candidates.iter().rev().find(|at| **at < *now);
     in_reach.next().or(passed).copied()
-}
-
-/// Returns the length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
-pub(super) fn window_minutes(word: &str) -> Option<u32> {
-    match word.to_lowercase().as_str() {
-        "weekly" => Some(WEEKLY_MINUTES),
-        "daily" => Some(1_440),
-        "monthly" => Some(43_200),
-        "annual" => Some(525_600),
-        word => {
-            let digits = word.find(|c: char| !c.is_ascii_digit())?;
-            let amount: u32 = word[..digits].parse().ok()?;
-            match word[digits..].trim_start_matches('-') {
-                "m" | "min" => Some(amount),
-                "h" | "hour" | "hours" => amount.checked_mul(60),
-                "d" | "day" | "days" => amount.checked_mul(1_440),
-                _ => None,
-            }
-        }
-    }
-    .filter(|minutes| (1..=5_256_000).contains(minutes))
 }
 
 /// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.

@@ -4,8 +4,8 @@ use crate::codex::auth::Login;
 use crate::commands::account::warn_all;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::inventory::cooldown::LoginState;
 use crate::inventory::store;
+use crate::quota::account::LoginState;
 
 /// Updates the profiles in `cooldown.json`; `renewed` is a login that was just saved.
 pub(super) fn update_cooldown(

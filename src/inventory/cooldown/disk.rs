@@ -1,6 +1,6 @@
 //! Reads `cooldown.json`, rebuilds it if lost, and changes it under its lock.
 
-use super::{CooldownFile, FILE_NAME, LOCK_NAME};
+use super::content::CooldownFile;
 use crate::accounts::profile::Profiles;
 use crate::inventory::records::InventoryFile;
 use crate::inventory::{catalog, python};
@@ -11,6 +11,12 @@ use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use std::path::Path;
+
+/// The name of the document in the manager home.
+pub const FILE_NAME: &str = "cooldown.json";
+
+/// The name of the lock file that protects changes of the manager home's documents.
+pub const LOCK_NAME: &str = ".lock";
 
 /// The result of [`load`].
 #[derive(Debug, Clone, PartialEq, Default)]

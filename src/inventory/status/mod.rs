@@ -4,10 +4,13 @@
 //! last observation that still holds. [`observe`] reports the account of a home, [`observe_text`]
 //! one that the user names, and [`record`] stores the result. A probe is no use of the account.
 
+mod report;
 mod sources;
 
+pub use self::report::{StatusProblem, StatusReport};
+
 use self::sources::{stored_observation, take_live, take_reset, take_text};
-use super::cooldown::{self, AccountEntry, CooldownFile, CooldownUpdate, LoginState};
+use super::cooldown::{self, CooldownFile, CooldownUpdate};
 use super::observations;
 use crate::codex::app_server::{self, ProbeFailure, ProbeOptions, ProbeReport};
 use crate::codex::auth::AuthFile;
@@ -17,15 +20,14 @@ use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::codex::process::find_codex;
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
-use crate::io::clock::{Timestamp, Zone};
+use crate::io::clock::Zone;
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, atomic};
-use crate::quota::state::judge;
-use crate::quota::window::Observation;
+use crate::quota::account::LoginState;
 use chrono::{DateTime, Utc};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The settings of a query that do not depend on the account.
@@ -59,101 +61,6 @@ pub struct StatusOptions<'a> {
     pub status_text: Option<&'a str>,
     /// The weekly reset given by the user.
     pub reset_at: Option<DateTime<Utc>>,
-}
-
-/// The account of a home and its quota.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StatusReport {
-    /// The account; `None` if the home is signed out or the account cannot be determined.
-    pub identity: Option<Identity>,
-    /// The plan of the account.
-    pub plan: Option<String>,
-    /// The credential store of the home.
-    pub store: CredentialStore,
-    /// The windows, with source and time.
-    pub observation: Option<Observation>,
-    /// True if the observation was made now; false if it is a stored one.
-    pub is_fresh: bool,
-    /// The reason why Codex gave no figure, if it was to be asked.
-    pub problem: Option<StatusProblem>,
-    /// Further facts to print.
-    pub notes: Vec<String>,
-    /// The availability of the home's login.
-    pub login: LoginState,
-}
-
-impl StatusReport {
-    /// Returns true if the windows are fresh, or the login is an API key, which has none.
-    pub fn is_complete(&self) -> bool {
-        self.is_fresh || self.is_api_key()
-    }
-
-    /// Returns true if the login is an API key.
-    pub fn is_api_key(&self) -> bool {
-        self.identity
-            .as_ref()
-            .is_some_and(|who| who.kind == LoginKind::ApiKey)
-    }
-
-    /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted.
-    pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let mut entry = AccountEntry::new(self.identity.clone()?);
-        entry.observation.clone_from(&self.observation);
-        judge(&entry, now).next_available_at
-    }
-}
-
-/// The reason why there is no live figure. The texts are safe to print.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum StatusProblem {
-    /// The home is signed out, so Codex was not started.
-    #[error("not signed in")]
-    SignedOut,
-    /// auth.json is not what Codex writes, so Codex cannot read it either.
-    #[error("auth.json is {reason}: {}", path.display())]
-    Unreadable {
-        /// The path of auth.json.
-        path: PathBuf,
-        /// The defect, as a sentence fragment.
-        reason: String,
-    },
-    /// auth.json is a folder, a pipe or another special file.
-    #[error("auth.json is {reason}: {}", path.display())]
-    NoFile {
-        /// The path of auth.json.
-        path: PathBuf,
-        /// The kind of file, as a sentence fragment.
-        reason: String,
-    },
-    /// The system refuses to read auth.json.
-    #[error("auth.json cannot be read ({reason}): {}", path.display())]
-    Denied {
-        /// The path of auth.json.
-        path: PathBuf,
-        /// The text of the system's error.
-        reason: String,
-    },
-    /// auth.json has a second hard link. Codex would use up the refresh token and could not store
-    /// the new one.
-    #[error("auth.json has a second hard link, with which Codex cannot store a renewed login: {}", .0.display())]
-    HardLinked(PathBuf),
-    /// Codex was asked and gave no answer.
-    #[error(transparent)]
-    Probe(#[from] ProbeFailure),
-    /// The server refuses the token, and Codex could not renew it.
-    #[error("the login has expired: {0}")]
-    Spent(ProbeFailure),
-    /// Codex answered for another account, so its figures were dropped.
-    #[error("Codex answered for {live}, but auth.json is the login of {home}")]
-    AnotherAccount {
-        /// The account of the answer.
-        live: String,
-        /// The account in auth.json.
-        home: String,
-    },
-    /// None of the server's windows can be interpreted; the number of windows.
-    #[error("cannot interpret the server's quota windows ({0} of them)")]
-    NotUnderstood(usize),
 }
 
 /// An error of [`observe`] or [`observe_text`].
@@ -198,10 +105,8 @@ pub enum StatusError {
 pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let StatusOptions { home, inquiry, .. } = *options;
     let Inquiry { now, zone, .. } = inquiry;
-    let text = match options.status_text {
-        Some(text) => Some(status_text::parse(text, now, zone).map_err(StatusError::Text)?),
-        None => None,
-    };
+    let parse = |text| status_text::parse(text, now, zone).map_err(StatusError::Text);
+    let text = options.status_text.map(parse).transpose()?;
     let config = CodexConfig::read(home);
     let path = home.join(AUTH_JSON);
     let read = || AuthFile::read(&path);
@@ -210,24 +115,10 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let before = read();
     let problem = obstacle(&path, config.store, before.as_ref());
     let before = or_none(before);
-    if let Some(value) = text
-        .as_ref()
-        .and_then(|text| text.unreadable_account.as_ref())
-    {
-        return Err(StatusError::UnreadableAccount(value.clone()));
-    }
     check_text(text.as_ref(), config.store, &before)?;
 
-    let mut report = StatusReport {
-        identity: None,
-        plan: None,
-        store: config.store,
-        observation: None,
-        is_fresh: false,
-        problem: None,
-        notes: notes(&config, inquiry.env),
-        login: LoginState::Unknown,
-    };
+    let mut report = StatusReport::new(None, config.store);
+    report.notes = notes(&config, inquiry.env);
     let mut answer = None;
     match problem {
         Some(problem) => report.problem = Some(problem),
@@ -289,16 +180,7 @@ pub fn observe_text(
             named: account.email.clone(),
         });
     }
-    let mut report = StatusReport {
-        identity: Some(account.clone()),
-        plan: None,
-        store: CredentialStore::of(home),
-        observation: None,
-        is_fresh: false,
-        problem: None,
-        notes: Vec::new(),
-        login: LoginState::Unknown,
-    };
+    let mut report = StatusReport::new(Some(account.clone()), CredentialStore::of(home));
     take_text(&mut report, text, zone.at(&now));
     let known = inquiry.known;
     if report.observation.is_none() {
@@ -461,11 +343,15 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     }))
 }
 
+/// Fails if the text has an account line that is unreadable or that of another account.
 fn check_text(
     text: Option<&StatusText>,
     store: CredentialStore,
     auth: &AuthFile,
 ) -> Result<(), StatusError> {
+    if let Some(value) = text.and_then(|text| text.unreadable_account.clone()) {
+        return Err(StatusError::UnreadableAccount(value));
+    }
     let named = text.and_then(|text| text.email.as_ref());
     let login = auth.login().filter(|_| store.reads_auth_json());
     match (named, login) {

@@ -1,14 +1,15 @@
 //! Merges the sources into a report: Codex's answer, pasted text, the stored observation, and a
 //! reset given by the user.
 
-use super::{StatusProblem, StatusReport};
+use super::report::{StatusProblem, StatusReport};
 use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
 use crate::codex::identity::Identity;
 use crate::codex::status_text::StatusText;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::inventory::cooldown::{CooldownFile, LoginState};
+use crate::inventory::cooldown::CooldownFile;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::quantity::pluralize;
+use crate::quota::account::LoginState;
 use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
 use chrono::{DateTime, Utc};
 

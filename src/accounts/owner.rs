@@ -1,0 +1,32 @@
+//! The location of the owner copy of a login, as a caller knows or asserts it.
+
+use std::path::Path;
+
+/// The location of the owner copy after a save, as the caller knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerLocation<'a> {
+    /// In this Codex home.
+    Live(&'a Path),
+    /// In the profile of the account.
+    Profile,
+    /// In this Codex home, as the user asserts: overrides a recorded home that cannot be read, and
+    /// a move to another machine.
+    AssertedLive(&'a Path),
+    /// In the profile, as the user asserts.
+    AssertedProfile,
+}
+
+impl<'a> OwnerLocation<'a> {
+    /// The Codex home that has the owner copy; `None` for the profile.
+    pub(super) fn home(self) -> Option<&'a Path> {
+        match self {
+            Self::Live(home) | Self::AssertedLive(home) => Some(home),
+            Self::Profile | Self::AssertedProfile => None,
+        }
+    }
+
+    /// Returns true if the user asserted this location.
+    pub(super) fn is_asserted(self) -> bool {
+        matches!(self, Self::AssertedLive(_) | Self::AssertedProfile)
+    }
+}

@@ -1,0 +1,92 @@
+//! The reasons why a switch fails.
+
+use crate::accounts::lease::LeaseError;
+use crate::accounts::profile::ProfileError;
+use crate::codex::daemon::DaemonError;
+use crate::codex::identity::Identity;
+use crate::codex::process::Holder;
+use crate::codex::program::ProgramError;
+use crate::io::IoError;
+use std::path::PathBuf;
+
+/// The reason why a switch failed. The live login may have been saved to its profile and the daemon
+/// stopped. Only an error of a write after the rename (`Profile`, `Io`) leaves the new login live.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// A profile cannot be read or written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The login is in use by another process or leased to a probe.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// An operation on a file failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// No profile holds a login of this account.
+    #[error("no profile has a login of {0}")]
+    NoProfile(Identity),
+    /// The profile has no usable login.
+    #[error("the profile {profile} has no login: its auth.json is {reason}")]
+    NoLogin {
+        /// The name of the profile.
+        profile: String,
+        /// The state of its auth.json.
+        reason: String,
+    },
+    /// The auth.json of the profile is the login of another account.
+    #[error("the auth.json of the profile {profile} is the login of {of}")]
+    OtherAccount {
+        /// The name of the profile.
+        profile: String,
+        /// The account of the login.
+        of: Identity,
+    },
+    /// An export moved the login of this profile to another machine.
+    #[error("the login of the profile {0} was moved to another machine")]
+    Moved(String),
+    /// The owner copy is in another Codex home.
+    #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
+    LiveElsewhere {
+        /// The name of the profile.
+        profile: String,
+        /// The path of the Codex home.
+        home: PathBuf,
+    },
+    /// A newer login of the account was seen.
+    #[error(
+        "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
+    )]
+    Stale {
+        /// The name of the profile.
+        profile: String,
+    },
+    /// Codex held its lock on the login, at this path, longer than the time limit.
+    #[error("Codex did not release its lock on the login in time: {}", .0.display())]
+    Locked(PathBuf),
+    /// A running Codex may be spending the refresh token of the live login.
+    #[error("the live login is due for renewal, and Codex may be renewing it now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Renewing {
+        /// The Codex processes that may renew it.
+        holders: Vec<Holder>,
+    },
+    /// The background daemon with this process id would keep the old account.
+    #[error("Codex's background daemon (PID {0}) keeps the account that it was started with")]
+    Daemon(u32),
+    /// The background daemon runs turns that a stop would cut off.
+    #[error("Codex's background daemon (PID {pid}) is at work on {}", turns.join(", "))]
+    DaemonAtWork {
+        /// The process id of the daemon.
+        pid: u32,
+        /// The conversations with a running turn.
+        turns: Vec<String>,
+    },
+    /// No Codex program was found to stop the daemon with.
+    #[error("cannot stop Codex's background daemon")]
+    NoProgram(#[from] ProgramError),
+    /// The daemon did not stop. No login was changed.
+    #[error(transparent)]
+    NotStopped(#[from] DaemonError),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,44 @@
+//! The parameters of a switch.
+
+use crate::codex::identity::Identity;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use std::path::Path;
+use std::time::Duration;
+
+/// The action for a running background daemon of Codex, which keeps the old account after a switch.
+#[derive(Debug, Clone, Copy)]
+pub enum DaemonPolicy<'a> {
+    /// Refuse to switch while the daemon runs.
+    Refuse,
+    /// Switch and leave the daemon alone: the Codex that is about to start does not use it.
+    Leave,
+    /// Stop it with Codex's own command.
+    Stop {
+        /// The Codex program; `None` searches `PATH`.
+        codex_bin: Option<&'a Path>,
+        /// The environment for that command.
+        env: &'a Environment,
+        /// True stops the daemon even while it runs a turn, which is cut off.
+        force: bool,
+    },
+}
+
+/// The parameters of a switch.
+#[derive(Debug, Clone)]
+pub struct SwitchRequest<'a> {
+    /// The Codex home whose login is replaced.
+    pub codex_home: &'a Path,
+    /// The manager home with the profiles.
+    pub manager_home: &'a Path,
+    /// The account that goes live.
+    pub to: &'a Identity,
+    /// Go live even with a login older than the newest one seen.
+    pub force_stale: bool,
+    /// The action for a running daemon.
+    pub daemon: DaemonPolicy<'a>,
+    /// The time of the switch.
+    pub now: Timestamp,
+    /// The longest wait for the locks of Codex and of other codex-manager processes.
+    pub lock_timeout: Duration,
+}

@@ -1,0 +1,89 @@
+//! The values of all settings, with their defaults.
+
+use crate::archive::format::Compression;
+use crate::archive::reuse::VerifyReused;
+use crate::inventory::retention::KeepRules;
+use crate::launch::folders::FolderAccounts;
+use crate::quota::recommend::Strategy;
+use std::path::PathBuf;
+
+/// The assumed duration of the weekly quota of a legacy file, in hours.
+const SESSION_HOURS: f64 = 2.0;
+
+/// The choice of `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always, even if output is piped.
+    Always,
+    /// Never, not even on a terminal.
+    Never,
+}
+
+impl ColorChoice {
+    /// Returns the value on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// Defaults of commands; a flag overrides each of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Preferences {
+    /// When to use colour.
+    pub(crate) color: ColorChoice,
+    /// The compression level of archives.
+    pub(crate) compression: Compression,
+    /// Globs of files that backups exclude.
+    pub(crate) exclude: Vec<String>,
+    /// True if backups include `tmp/` and `.tmp/`.
+    pub(crate) include_tmp: bool,
+    /// The share of the previous archive's data that a backup checks before reusing it.
+    pub(crate) verify_reused: VerifyReused,
+    /// The assumed duration of the weekly quota of a legacy file, in hours.
+    pub(crate) session_duration_hours: f64,
+    /// The order of several ready accounts.
+    pub(crate) strategy: Strategy,
+    /// True if `recommend` may name API keys, which are billed by use.
+    pub(crate) include_api_key: bool,
+    /// The retention rules of `prune`.
+    pub(crate) keep: KeepRules,
+    /// The account of each folder, and the folders whose `.codex-account` files are used.
+    pub(crate) folders: FolderAccounts,
+}
+
+impl Default for Preferences {
+    fn default() -> Self {
+        Self {
+            color: ColorChoice::default(),
+            compression: Compression::default(),
+            exclude: Vec::new(),
+            include_tmp: false,
+            verify_reused: VerifyReused::default(),
+            session_duration_hours: SESSION_HOURS,
+            strategy: Strategy::default(),
+            include_api_key: false,
+            keep: KeepRules::default(),
+            folders: FolderAccounts::default(),
+        }
+    }
+}
+
+/// The validated values of the file. A missing key is `None` or its default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ConfigValues {
+    /// `timezone`, a known IANA name.
+    pub(crate) timezone: Option<String>,
+    /// `codex.home`, as written in the file.
+    pub(crate) codex_home: Option<PathBuf>,
+    /// `codex.bin`, as written in the file.
+    pub(crate) codex_bin: Option<PathBuf>,
+    /// All other settings, which only commands use.
+    pub(crate) preferences: Preferences,
+}

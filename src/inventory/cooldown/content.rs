@@ -1,0 +1,260 @@
+//! The content of `cooldown.json`.
+
+use crate::accounts::profile::{LoginOwner, Profile};
+use crate::archive::metadata::BackupMode;
+use crate::codex::identity::Identity;
+use crate::inventory::records::{ArchiveRecord, InventoryFile};
+use crate::io::clock::Timestamp;
+use crate::io::document::Document;
+use crate::quota::account::{AccountEntry, LoginState};
+use crate::quota::legacy;
+use crate::quota::window::{Observation, QuotaSource};
+use serde::{Deserialize, Serialize};
+
+/// The content of `cooldown.json`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CooldownFile {
+    /// The entries, in no particular order.
+    pub accounts: Vec<AccountEntry>,
+}
+
+impl Document for CooldownFile {
+    const SCHEMA: u64 = 1;
+}
+
+impl CooldownFile {
+    /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts those
+    /// of `identity` if it is the only match.
+    pub fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
+        let position = self.position(identity).unwrap_or_else(|| {
+            self.accounts.push(AccountEntry::new(identity.clone()));
+            self.accounts.len() - 1
+        });
+        let entry = &mut self.accounts[position];
+        if identity.is_known() && !entry.identity.is_known() {
+            entry.identity = identity.clone();
+        }
+        let known = &mut entry.identity;
+        for (id, given) in [
+            (&mut known.account_id, &identity.account_id),
+            (&mut known.user_id, &identity.user_id),
+        ] {
+            if id.is_none() {
+                id.clone_from(given);
+            }
+        }
+        entry
+    }
+
+    /// Returns the entry of `identity`, if exactly one matches.
+    pub fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
+        self.position(identity).map(|i| &self.accounts[i])
+    }
+
+    fn position(&self, identity: &Identity) -> Option<usize> {
+        let exact = |e: &AccountEntry| {
+            e.identity.is_known() == identity.is_known() && e.identity.is_same(identity)
+        };
+        if let Some(i) = self.accounts.iter().position(exact) {
+            return Some(i);
+        }
+        let mut same = self
+            .accounts
+            .iter()
+            .enumerate()
+            .filter(|(_, e)| e.identity.is_same(identity));
+        match (same.next(), same.next()) {
+            (Some((i, _)), None) => Some(i),
+            _ => None,
+        }
+    }
+
+    /// Records an observation of `identity`; see [`AccountEntry::observe`].
+    pub fn observe(&mut self, identity: &Identity, observation: Observation) {
+        self.entry(identity).observe(observation);
+    }
+
+    /// Records a use of `identity` at `at`.
+    pub fn used(&mut self, identity: &Identity, at: Timestamp) {
+        let entry = self.entry(identity);
+        if entry.last_used_at.is_none_or(|known| at > known) {
+            entry.last_used_at = Some(at);
+        }
+    }
+
+    /// Records that an archive or a legacy file has a login of `identity` (`archived`), or that
+    /// only a record of the account exists. A better known state stays.
+    pub fn found_login(&mut self, identity: &Identity, archived: bool) {
+        let entry = self.entry(identity);
+        entry.archived |= archived;
+        entry.login = match (entry.login, archived) {
+            (LoginState::None | LoginState::Unknown, true) => LoginState::Archived,
+            (LoginState::Unknown, false) => LoginState::None,
+            (known, _) => known,
+        };
+    }
+
+    /// Records a profile and the state of its login.
+    pub fn add_profile(&mut self, profile: &Profile) {
+        let Some(identity) = profile.identity() else {
+            return;
+        };
+        let entry = self.entry(identity);
+        entry.profile = Some(profile.name.clone());
+        entry.plan.clone_from(&profile.file.plan);
+        let known_since = entry.expired_since();
+        let renewed = profile.newest().renewed_at();
+        entry.login = match (profile.file.owner, entry.login) {
+            _ if profile.damaged.is_some() => LoginState::Unknown,
+            (LoginOwner::Moved, _) => LoginState::Moved,
+            // auth.json is missing, has no login or that of another account, or a newer version
+            // wrote it.
+            _ if profile.login().is_none() && entry.archived => LoginState::Archived,
+            _ if profile.login().is_none() => LoginState::Unknown,
+            // A login is only known to be another one if it was renewed after the refusal.
+            (_, LoginState::Expired)
+                if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
+            {
+                LoginState::Expired
+            }
+            (LoginOwner::Live | LoginOwner::Profile | LoginOwner::Probe, _) => LoginState::Ok,
+        };
+    }
+
+    /// Records these profiles, and clears the profile of accounts that have none of them.
+    pub fn set_profiles(&mut self, profiles: &[Profile]) {
+        for entry in &mut self.accounts {
+            let is_gone = |name: &String| profiles.iter().all(|p| p.name != *name);
+            if entry.profile.as_ref().is_some_and(is_gone) {
+                entry.profile = None;
+            }
+        }
+        for profile in profiles {
+            self.add_profile(profile);
+        }
+    }
+
+    /// Records the facts in records of legacy files and archives.
+    pub fn add_records(&mut self, inventory: &InventoryFile) {
+        for record in &inventory.legacy {
+            let metadata = &record.metadata;
+            let Some(identity) = metadata.identity() else {
+                continue;
+            };
+            self.found_login(&identity, record.problem.is_none());
+            if let (Some(ended), Some(next), true) = (
+                metadata.quota_end_detected_at,
+                metadata.next_available_at,
+                record.decides(),
+            ) {
+                self.observe(&identity, legacy::observation(ended, next));
+            }
+        }
+        for record in &inventory.archives {
+            self.add_archive(record);
+        }
+    }
+
+    fn add_archive(&mut self, record: &ArchiveRecord) {
+        let metadata = &record.metadata;
+        let Some(identity) = metadata.identity() else {
+            return;
+        };
+        let exists = record.archive.is_some();
+        self.found_login(&identity, exists && metadata.mode != BackupMode::Sessions);
+        if metadata.legacy_auth_filename.is_some() {
+            if let (Some(ended), Some(next)) =
+                (metadata.quota_end_detected_at, metadata.next_available_at)
+                && ended <= metadata.created_at
+            {
+                self.observe(&identity, legacy::observation(ended, next));
+            }
+            return;
+        }
+        if !metadata.windows.is_empty() {
+            self.observe(
+                &identity,
+                Observation {
+                    source: QuotaSource::Archive,
+                    observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
+                    usage_allowed: None,
+                    spend_cap: None,
+                    windows: metadata.windows.clone(),
+                },
+            );
+        }
+        if exists {
+            // The home was signed in to the account when it was backed up.
+            self.used(&identity, metadata.created_at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    #[test]
+    fn an_account_known_by_email_adopts_the_ids_of_its_login() {
+        let mut file = CooldownFile::default();
+        file.used(&Identity::of_email("A@x.com"), at("2026-11-20T10:00:00Z"));
+        let known = Identity {
+            account_id: Some("acct".into()),
+            ..Identity::of_email("a@x.com")
+        };
+        file.used(&known, at("2026-11-19T10:00:00Z"));
+        assert_eq!(file.accounts.len(), 1);
+        assert_eq!(
+            file.accounts[0].identity.account_id.as_deref(),
+            Some("acct")
+        );
+        assert_eq!(
+            file.accounts[0].last_used_at,
+            Some(at("2026-11-20T10:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_login_in_an_archive_does_not_replace_a_better_state() {
+        let id = Identity::of_email("a@x.com");
+        let mut file = CooldownFile::default();
+        file.found_login(&id, false);
+        assert_eq!(file.entry(&id).login, LoginState::None);
+        file.found_login(&id, true);
+        file.found_login(&id, false);
+        assert_eq!(file.entry(&id).login, LoginState::Archived);
+        file.entry(&id).login = LoginState::Moved;
+        file.found_login(&id, true);
+        assert_eq!(file.entry(&id).login, LoginState::Moved);
+    }
+
+    #[test]
+    fn a_missing_id_is_filled_in_once_it_is_known() {
+        let whole = Identity {
+            account_id: Some("acct".into()),
+            user_id: Some("user".into()),
+            ..Identity::of_email("a@x.com")
+        };
+        for missing in [
+            Identity {
+                user_id: None,
+                ..whole.clone()
+            },
+            Identity {
+                account_id: None,
+                ..whole.clone()
+            },
+        ] {
+            let mut file = CooldownFile::default();
+            file.entry(&missing);
+            assert_eq!(file.entry(&whole).identity, whole);
+            assert_eq!(file.entry(&missing).identity, whole);
+            assert_eq!(file.accounts.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The report of an account: its quota, the source, and the reason why a live figure is missing.
+
+use crate::codex::app_server::ProbeFailure;
+use crate::codex::config::CredentialStore;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::io::clock::Timestamp;
+use crate::quota::account::{AccountEntry, LoginState};
+use crate::quota::state::judge;
+use crate::quota::window::Observation;
+use chrono::{DateTime, Utc};
+use std::path::PathBuf;
+
+/// The account of a home and its quota.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusReport {
+    /// The account; `None` if the home is signed out or the account cannot be determined.
+    pub identity: Option<Identity>,
+    /// The plan of the account.
+    pub plan: Option<String>,
+    /// The credential store of the home.
+    pub store: CredentialStore,
+    /// The windows, with source and time.
+    pub observation: Option<Observation>,
+    /// True if the observation was made now; false if it is a stored one.
+    pub is_fresh: bool,
+    /// The reason why Codex gave no figure, if it was to be asked.
+    pub problem: Option<StatusProblem>,
+    /// Further facts to print.
+    pub notes: Vec<String>,
+    /// The availability of the home's login.
+    pub login: LoginState,
+}
+
+impl StatusReport {
+    /// Creates a report without any figure.
+    pub(super) fn new(identity: Option<Identity>, store: CredentialStore) -> Self {
+        Self {
+            identity,
+            plan: None,
+            store,
+            observation: None,
+            is_fresh: false,
+            problem: None,
+            notes: Vec::new(),
+            login: LoginState::Unknown,
+        }
+    }
+
+    /// Returns true if the windows are fresh, or the login is an API key, which has none.
+    pub fn is_complete(&self) -> bool {
+        self.is_fresh || self.is_api_key()
+    }
+
+    /// Returns true if the login is an API key.
+    pub fn is_api_key(&self) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|who| who.kind == LoginKind::ApiKey)
+    }
+
+    /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted.
+    pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
+        let mut entry = AccountEntry::new(self.identity.clone()?);
+        entry.observation.clone_from(&self.observation);
+        judge(&entry, now).next_available_at
+    }
+}
+
+/// The reason why there is no live figure. The texts are safe to print.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StatusProblem {
+    /// The home is signed out, so Codex was not started.
+    #[error("not signed in")]
+    SignedOut,
+    /// auth.json is not what Codex writes, so Codex cannot read it either.
+    #[error("auth.json is {reason}: {}", path.display())]
+    Unreadable {
+        /// The path of auth.json.
+        path: PathBuf,
+        /// The defect, as a sentence fragment.
+        reason: String,
+    },
+    /// auth.json is a folder, a pipe or another special file.
+    #[error("auth.json is {reason}: {}", path.display())]
+    NoFile {
+        /// The path of auth.json.
+        path: PathBuf,
+        /// The kind of file, as a sentence fragment.
+        reason: String,
+    },
+    /// The system refuses to read auth.json.
+    #[error("auth.json cannot be read ({reason}): {}", path.display())]
+    Denied {
+        /// The path of auth.json.
+        path: PathBuf,
+        /// The text of the system's error.
+        reason: String,
+    },
+    /// auth.json has a second hard link. Codex would use up the refresh token and could not store
+    /// the new one.
+    #[error("auth.json has a second hard link, with which Codex cannot store a renewed login: {}", .0.display())]
+    HardLinked(PathBuf),
+    /// Codex was asked and gave no answer.
+    #[error(transparent)]
+    Probe(#[from] ProbeFailure),
+    /// The server refuses the token, and Codex could not renew it.
+    #[error("the login has expired: {0}")]
+    Spent(ProbeFailure),
+    /// Codex answered for another account, so its figures were dropped.
+    #[error("Codex answered for {live}, but auth.json is the login of {home}")]
+    AnotherAccount {
+        /// The account of the answer.
+        live: String,
+        /// The account in auth.json.
+        home: String,
+    },
+    /// None of the server's windows can be interpreted; the number of windows.
+    #[error("cannot interpret the server's quota windows ({0} of them)")]
+    NotUnderstood(usize),
+}

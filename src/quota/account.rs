@@ -1,0 +1,289 @@
+//! The recorded facts about an account: its login, its quota, its last use.
+
+use super::session_usage::SessionUsage;
+use super::window::{Observation, SAME_WINDOW};
+use crate::codex::identity::{Email, Identity, LoginKind};
+use crate::io::clock::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The availability of an account's login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginState {
+    /// It is in the live home or in a profile.
+    Ok,
+    /// It is only in an archive or a legacy file.
+    Archived,
+    /// Only records exist, no login.
+    None,
+    /// The availability is not known.
+    #[default]
+    Unknown,
+    /// The server refuses it.
+    Expired,
+    /// An export moved it to another machine.
+    Moved,
+}
+
+impl LoginState {
+    /// Returns the name used in documents and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Archived => "archived",
+            Self::None => "none",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+/// The first observation of an exhausted weekly window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuotaEnd {
+    /// The time of the first observation at 100 %.
+    pub detected_at: Timestamp,
+    /// The reset of that window.
+    pub resets_at: Timestamp,
+}
+
+/// The entry of an account in `cooldown.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "EntryOnDisk")]
+pub struct AccountEntry {
+    /// The account of the entry.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// The last known plan.
+    pub plan: Option<String>,
+    /// The name of the profile that holds its login.
+    pub profile: Option<String>,
+    /// The availability of its login when a command checked last.
+    pub login: LoginState,
+    /// The last time at which the server refused the login.
+    pub expired_at: Option<Timestamp>,
+    /// True if an archive or a legacy file has a login, which remains if the profile goes.
+    pub archived: bool,
+    /// The last observation of its windows.
+    pub observation: Option<Observation>,
+    /// The first observation of its exhausted weekly window.
+    pub quota_end: Option<QuotaEnd>,
+    /// The end of a hold set by the user.
+    pub held_until: Option<Timestamp>,
+    /// The time at which the user set the hold.
+    pub held_since: Option<Timestamp>,
+    /// The last use, launch, resume or backup of the live home under this account.
+    pub last_used_at: Option<Timestamp>,
+    /// The newest usage of conversations launched with this account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionUsage>,
+}
+
+/// [`AccountEntry`] for reading, without `flatten`: serde would collect each entry into a map
+/// first, which takes half of the run time of `recommend` after startup.
+#[derive(Deserialize)]
+struct EntryOnDisk {
+    email: Email,
+    #[serde(default)]
+    account_id: Option<String>,
+    #[serde(default)]
+    user_id: Option<String>,
+    #[serde(default)]
+    kind: LoginKind,
+    #[serde(default)]
+    plan: Option<String>,
+    #[serde(default)]
+    profile: Option<String>,
+    #[serde(default)]
+    login: LoginState,
+    #[serde(default)]
+    expired_at: Option<Timestamp>,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    observation: Option<Observation>,
+    #[serde(default)]
+    quota_end: Option<QuotaEnd>,
+    #[serde(default)]
+    held_until: Option<Timestamp>,
+    #[serde(default)]
+    held_since: Option<Timestamp>,
+    #[serde(default)]
+    last_used_at: Option<Timestamp>,
+    #[serde(default)]
+    session: Option<SessionUsage>,
+}
+
+impl From<EntryOnDisk> for AccountEntry {
+    fn from(read: EntryOnDisk) -> Self {
+        Self {
+            identity: Identity {
+                email: read.email,
+                account_id: read.account_id,
+                user_id: read.user_id,
+                kind: read.kind,
+            },
+            plan: read.plan,
+            profile: read.profile,
+            login: read.login,
+            expired_at: read.expired_at,
+            archived: read.archived,
+            observation: read.observation,
+            quota_end: read.quota_end,
+            held_until: read.held_until,
+            held_since: read.held_since,
+            last_used_at: read.last_used_at,
+            session: read.session,
+        }
+    }
+}
+
+impl AccountEntry {
+    /// Returns the time since when the login is known to be refused. A newer login may be good.
+    pub fn expired_since(&self) -> Option<Timestamp> {
+        let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
+        self.expired_at.or(observed_at)
+    }
+
+    /// Creates an entry without any facts.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            plan: None,
+            profile: None,
+            login: LoginState::Unknown,
+            expired_at: None,
+            archived: false,
+            observation: None,
+            quota_end: None,
+            held_until: None,
+            held_since: None,
+            last_used_at: None,
+            session: None,
+        }
+    }
+
+    /// Records an observation. One that is older than the recorded one can only
+    /// change the time at which the quota was first exhausted.
+    pub fn observe(&mut self, observation: Observation) {
+        let exhausted = observation
+            .weekly()
+            .filter(|w| w.used_percent >= 100.0)
+            .and_then(|w| w.resets_at);
+        if let Some(resets_at) = exhausted {
+            let same = self
+                .quota_end
+                .as_ref()
+                .is_some_and(|end| (end.resets_at - resets_at).abs() <= SAME_WINDOW);
+            let earlier = self
+                .quota_end
+                .as_ref()
+                .is_none_or(|end| observation.observed_at < end.detected_at);
+            let later_window = self
+                .quota_end
+                .as_ref()
+                .is_none_or(|end| resets_at > end.resets_at);
+            if (same && earlier) || (!same && later_window) {
+                self.quota_end = Some(QuotaEnd {
+                    detected_at: observation.observed_at,
+                    resets_at,
+                });
+            }
+        }
+        let newer = self
+            .observation
+            .as_ref()
+            .is_none_or(|known| observation.observed_at >= known.observed_at);
+        if newer {
+            self.observation = Some(observation);
+        }
+    }
+}
+
+/// A known account with its current state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// Its entry in `cooldown.json`.
+    pub entry: AccountEntry,
+    /// The availability of its login now, which may differ from `entry.login`.
+    pub login: LoginState,
+    /// True if the Codex home is signed in to it.
+    pub current: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+    use crate::quota::window::QuotaSource;
+    use chrono::DateTime;
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    fn observation(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
+        Observation {
+            source: QuotaSource::Live,
+            observed_at: at(observed_at),
+            usage_allowed: None,
+            spend_cap: None,
+            windows: vec![Window {
+                limit_id: CODEX_LIMIT.into(),
+                minutes: Some(WEEKLY_MINUTES),
+                used_percent,
+                resets_at: Some(at(resets_at)),
+            }],
+        }
+    }
+
+    fn observed(observations: &[(&str, f64, &str)]) -> AccountEntry {
+        let mut entry = AccountEntry::new(Identity::of_email("a@x.com"));
+        for (observed_at, used, resets_at) in observations {
+            entry.observe(observation(observed_at, *used, resets_at));
+        }
+        entry
+    }
+
+    #[test]
+    fn the_quota_end_is_the_first_observation_at_100_percent_despite_jitter() {
+        let entry = observed(&[
+            ("2026-11-20T10:00:00Z", 99.0, "2026-11-24T12:00:00Z"),
+            ("2026-11-20T12:00:00Z", 100.0, "2026-11-24T12:03:00Z"),
+            ("2026-11-20T13:00:00Z", 100.0, "2026-11-24T11:58:00Z"),
+            ("2026-11-20T11:00:00Z", 100.0, "2026-11-24T12:00:00Z"),
+        ]);
+        assert_eq!(
+            entry.quota_end.unwrap().detected_at,
+            at("2026-11-20T11:00:00Z")
+        );
+        assert_eq!(
+            entry.observation.unwrap().observed_at,
+            at("2026-11-20T13:00:00Z")
+        );
+    }
+
+    #[test]
+    fn an_entry_round_trips_through_json() {
+        let entry = AccountEntry {
+            plan: Some("plus".into()),
+            profile: Some("work".into()),
+            login: LoginState::Archived,
+            held_until: Some(at("2026-11-20T10:00:00Z")),
+            held_since: Some(at("2026-11-19T10:00:00Z")),
+            last_used_at: Some(at("2026-11-18T10:00:00Z")),
+            identity: Identity {
+                email: Email::new("a@x.com"),
+                account_id: Some("acct".into()),
+                user_id: Some("user".into()),
+                kind: LoginKind::ApiKey,
+            },
+            ..observed(&[("2026-11-20T10:00:00Z", 100.0, "2026-11-24T12:00:00Z")])
+        };
+        let text = serde_json::to_string(&entry).unwrap();
+        assert_eq!(serde_json::from_str::<AccountEntry>(&text).unwrap(), entry);
+        let only_email = serde_json::from_str::<AccountEntry>(r#"{"email":"a@x.com"}"#).unwrap();
+        assert_eq!(only_email, AccountEntry::new(Identity::of_email("a@x.com")));
+    }
+}
