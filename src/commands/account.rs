@@ -30,14 +30,8 @@ pub(crate) struct AccountView {
     pub(crate) state: AccountState,
     /// The state of the account's login on this machine.
     pub(crate) login: LoginState,
-    /// The end of the cooldown, RFC 3339 in the local zone, like all times here.
-    pub(crate) next_available_at: Option<String>,
-    /// The start of the weekly window.
-    pub(crate) session_start_at: Option<String>,
-    /// The time of the first observation of that window as exhausted.
-    pub(crate) quota_end_detected_at: Option<String>,
-    /// The time of the last `use` of the account.
-    pub(crate) last_used_at: Option<String>,
+    #[serde(flatten)]
+    times: AccountTimes,
     /// The time of the observation, or of the user's `cooldown --set`.
     pub(crate) observed_at: Option<String>,
     /// The source of the observation.
@@ -46,6 +40,23 @@ pub(crate) struct AccountView {
     pub(crate) windows: Vec<WindowJson>,
     /// The exhausted spending limit, if any.
     pub(crate) spend_cap: Option<SpendCapJson>,
+}
+
+/// The times of an account, RFC 3339 in the local zone.
+#[allow(
+    clippy::struct_field_names,
+    reason = "the names are keys of JSON documents"
+)]
+#[derive(Debug, Clone, Serialize)]
+struct AccountTimes {
+    /// The end of the cooldown.
+    next_available_at: Option<String>,
+    /// The start of the weekly window.
+    session_start_at: Option<String>,
+    /// The time of the first observation of that window as exhausted.
+    quota_end_detected_at: Option<String>,
+    /// The time of the last `use` of the account.
+    last_used_at: Option<String>,
 }
 
 impl AccountView {
@@ -69,10 +80,12 @@ impl AccountView {
             profile: entry.profile.clone(),
             state: verdict.state,
             login: account.login,
-            next_available_at: time(verdict.next_available_at),
-            session_start_at: time(verdict.session_start_at),
-            quota_end_detected_at: time(verdict.quota_end_detected_at),
-            last_used_at: time(entry.last_used_at),
+            times: AccountTimes {
+                next_available_at: time(verdict.next_available_at),
+                session_start_at: time(verdict.session_start_at),
+                quota_end_detected_at: time(verdict.quota_end_detected_at),
+                last_used_at: time(entry.last_used_at),
+            },
             observed_at: time(observed_at),
             source,
             windows: observation

@@ -4,6 +4,7 @@ use super::account::{
     AccountView, absolute, accounts_and_profiles, accounts_with_live, bar, full, label, local,
     printable, relative, style_of, warn_all, with_verdict,
 };
+use super::timeline;
 use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -13,10 +14,8 @@ use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::reset_time;
 use crate::quota::state::{self, AccountState, Cause, Verdict};
-use crate::quota::window::Observation;
 use crate::ui::Style;
 use crate::ui::table::Table;
-use chrono::{Duration, Timelike};
 use clap::Args;
 use serde::Serialize;
 
@@ -199,12 +198,16 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         return;
     }
     if as_timeline {
-        draw_timeline(&rows, context);
+        timeline::draw(&rows, context);
         return;
     }
+    show_table(&rows, context);
+}
+
+fn show_table(rows: &[(Account, Verdict)], context: &Context) {
     let ui = &context.ui;
     let mut table = Table::new(ui, &["ACCOUNT", "STATE", "QUOTA LEFT", "WHEN"]);
-    for (account, verdict) in &rows {
+    for (account, verdict) in rows {
         table.row(
             ui,
             [
@@ -309,91 +312,4 @@ fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> Stri
     } else {
         lines.join("\n")
     }
-}
-
-/// Draws one line per account; each character stands for some hours in cooldown, in an open weekly
-/// window, ready, or unknown. The reset of the weekly window has a mark.
-fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
-    const DAYS: usize = 8;
-    const NAME_MAX: usize = 24;
-    let ui = &context.ui;
-    let names: Vec<String> = rows
-        .iter()
-        .map(|(account, _)| {
-            let name = label(account);
-            match name.char_indices().nth(NAME_MAX) {
-                Some((end, _)) => format!("{}…", &name[..end]),
-                None => name,
-            }
-        })
-        .collect();
-    let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
-    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(4, 24);
-    let cells = DAYS * per_day;
-    let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
-    let starts: Vec<Timestamp> = (0..=cells)
-        .scan(context.local_now(), |at, _| {
-            let start = context.settings.zone.at(&at.to_utc());
-            *at += step;
-            Some(start)
-        })
-        .collect();
-
-    // The name of a day starts at the column of its midnight.
-    let mut head = vec![' '; cells];
-    for (i, pair) in starts.windows(2).enumerate() {
-        let is_first = i == 0 && pair[0].hour() < 12;
-        if pair[0].date_naive() != pair[1].date_naive() || is_first {
-            let day = if is_first { pair[0] } else { pair[1] };
-            for (cell, c) in head[i..]
-                .iter_mut()
-                .zip(day.format("%a").to_string().chars())
-            {
-                *cell = c;
-            }
-        }
-    }
-    let head: String = head.into_iter().collect();
-    ui.line(ui.paint(
-        Style::Dim,
-        format!("{:name_width$}  {}", "", head.trim_end()),
-    ));
-    for ((account, verdict), name) in rows.iter().zip(names) {
-        let line = if verdict.state == AccountState::Unknown {
-            "?".repeat(cells)
-        } else {
-            let until = verdict.next_available_at;
-            let is_blocked = |start: &Timestamp| match until {
-                Some(until) => until - *start > Duration::minutes(1),
-                None => verdict.state == AccountState::Cooldown,
-            };
-            let blocked = starts[..cells].iter().filter(|s| is_blocked(s)).count();
-            let until_cell = |at: Timestamp| starts[..cells].iter().filter(|s| **s < at).count();
-            let weekly = account
-                .entry
-                .observation
-                .as_ref()
-                .and_then(Observation::weekly);
-            let resets = weekly.and_then(|w| w.resets_at).map_or(0, until_cell);
-            let runs = resets.saturating_sub(blocked + 1);
-            let reset = usize::from(resets > blocked && resets < cells);
-            let free = cells - blocked - runs - reset;
-            let window = format!("{}{}", "─".repeat(runs), "┤".repeat(reset));
-            [
-                (Style::Warn, "█".repeat(blocked)),
-                (Style::Plain, window),
-                (Style::Good, "·".repeat(free)),
-            ]
-            .map(|(style, part)| ui.paint(style, part))
-            .concat()
-        };
-        ui.line(format_args!("{name:<name_width$}  {line}"));
-    }
-    ui.line(ui.paint(
-        Style::Dim,
-        format!(
-            "{:name_width$}  █ cooldown  ─ window running  ┤ reset  · ready  ? unknown",
-            ""
-        ),
-    ));
 }

@@ -73,25 +73,46 @@ impl SessionsArgs {
 #[derive(Debug, Serialize)]
 struct LaunchView {
     launch_id: String,
-    profile: String,
-    email: String,
-    account_id: Option<String>,
-    started_at: String,
-    ended_at: Option<String>,
-    cwd: String,
-    args: Vec<String>,
-    pid: Option<u32>,
+    #[serde(flatten)]
+    account: LaunchAccountView,
+    #[serde(flatten)]
+    process: LaunchProcessView,
     state: LaunchState,
-    session_id: Option<String>,
-    rollout_path: Option<String>,
-    first_token_count_at: Option<String>,
-    last_token_count_at: Option<String>,
+    #[serde(flatten)]
+    conversation: LaunchConversationView,
     warning: Option<String>,
     exit_code: Option<i32>,
     isolated: bool,
     title: Option<String>,
     /// The ids of earlier conversations of the same launch.
     earlier_session_ids: Vec<String>,
+}
+
+/// The account of a launch.
+#[derive(Debug, Serialize)]
+struct LaunchAccountView {
+    profile: String,
+    email: String,
+    account_id: Option<String>,
+}
+
+/// The run of Codex.
+#[derive(Debug, Serialize)]
+struct LaunchProcessView {
+    started_at: String,
+    ended_at: Option<String>,
+    cwd: String,
+    args: Vec<String>,
+    pid: Option<u32>,
+}
+
+/// The last conversation of a launch.
+#[derive(Debug, Serialize)]
+struct LaunchConversationView {
+    session_id: Option<String>,
+    rollout_path: Option<String>,
+    first_token_count_at: Option<String>,
+    last_token_count_at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -187,22 +208,28 @@ fn view(
         earlier_session_ids: earlier.map(|c| c.session_id.clone()).collect(),
         isolated: record.isolated_home.is_some(),
         launch_id: record.launch_id,
-        profile: record.profile,
-        email: record.identity.email.to_string(),
-        account_id: record.identity.account_id,
-        started_at: local(&record.started_at, context),
-        ended_at: time(record.ended_at),
-        cwd: record.cwd,
-        args: record.args,
-        pid: record.child.map(|child| child.pid),
+        account: LaunchAccountView {
+            profile: record.profile,
+            email: record.identity.email.to_string(),
+            account_id: record.identity.account_id,
+        },
+        process: LaunchProcessView {
+            started_at: local(&record.started_at, context),
+            ended_at: time(record.ended_at),
+            cwd: record.cwd,
+            args: record.args,
+            pid: record.child.map(|child| child.pid),
+        },
         state,
         title: last
             .as_ref()
             .and_then(|c| titles.get(&c.session_id).cloned()),
-        first_token_count_at: time(last.as_ref().and_then(|c| c.first_token_count_at)),
-        last_token_count_at: time(last.as_ref().and_then(|c| c.last_token_count_at)),
-        session_id: last.as_ref().map(|c| c.session_id.clone()),
-        rollout_path: last.map(|c| c.rollout_path),
+        conversation: LaunchConversationView {
+            first_token_count_at: time(last.as_ref().and_then(|c| c.first_token_count_at)),
+            last_token_count_at: time(last.as_ref().and_then(|c| c.last_token_count_at)),
+            session_id: last.as_ref().map(|c| c.session_id.clone()),
+            rollout_path: last.map(|c| c.rollout_path),
+        },
         warning,
         exit_code: record.exit_code,
     }
@@ -251,14 +278,20 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
         } else {
             launch.state.name().to_owned()
         };
-        let started = chrono::DateTime::parse_from_rfc3339(&launch.started_at);
-        let started =
-            started.map_or_else(|_| launch.started_at.clone(), |at| relative(&at, context));
-        let folder = Path::new(&launch.cwd).file_name().map_or_else(
-            || launch.cwd.clone(),
+        let started = chrono::DateTime::parse_from_rfc3339(&launch.process.started_at);
+        let started = started.map_or_else(
+            |_| launch.process.started_at.clone(),
+            |at| relative(&at, context),
+        );
+        let folder = Path::new(&launch.process.cwd).file_name().map_or_else(
+            || launch.process.cwd.clone(),
             |name| name.to_string_lossy().into_owned(),
         );
-        let id = launch.session_id.as_deref().unwrap_or_default();
+        let id = launch
+            .conversation
+            .session_id
+            .as_deref()
+            .unwrap_or_default();
         let short = short_id(id);
         let title = launch.title.as_deref().unwrap_or_default();
         let conversation = format!("{short} {}", shortened(title, TITLE_CHARS));
@@ -266,7 +299,7 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
             ui,
             [
                 (style, state),
-                (Style::Plain, printable(&launch.profile)),
+                (Style::Plain, printable(&launch.account.profile)),
                 (Style::Dim, started),
                 (Style::Plain, printable(&shortened(&folder, TITLE_CHARS))),
                 (Style::Plain, printable(conversation.trim())),
@@ -277,6 +310,7 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
     for launch in launches {
         if let Some(warning) = &launch.warning {
             let pid = launch
+                .process
                 .pid
                 .map_or(String::new(), |pid| format!("PID {pid}: "));
             ui.warn(format_args!("{pid}{}", printable(warning)));

@@ -1,7 +1,8 @@
 //! `list-backups`: lists archives, grouped by account.
 
 use super::account::{self, local, printable, style_of};
-use crate::archive::metadata::{BackupMode, Metadata};
+use super::archive_json::ArchiveJson;
+use crate::archive::metadata::Metadata;
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::codex::identity::Identity;
 use crate::context::Context;
@@ -69,12 +70,8 @@ struct ListBackupsJson {
 struct BackupRow {
     archive: Option<String>,
     path: Option<PathBuf>,
-    mode: BackupMode,
-    email: Option<String>,
-    account_id: Option<String>,
-    session_start_at: Option<String>,
-    next_available_at: Option<String>,
-    reset_at: Option<String>,
+    #[serde(flatten)]
+    metadata: ArchiveJson,
     created_at: String,
     archive_bytes: Option<u64>,
     files: u64,
@@ -193,17 +190,11 @@ fn keep_latest(records: &mut Vec<ArchiveRecord>) {
 
 fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> BackupRow {
     let metadata = &record.metadata;
-    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
     let path = store::backups(&context.settings.manager_home).join(&record.path);
     BackupRow {
         archive: record.archive.is_some().then(|| record.path.clone()),
         path: record.archive.is_some().then_some(path),
-        mode: metadata.mode,
-        email: metadata.email.clone(),
-        account_id: metadata.account_id.clone(),
-        session_start_at: time(metadata.session_start_at),
-        next_available_at: time(metadata.next_available_at),
-        reset_at: time(metadata.reset_at),
+        metadata: ArchiveJson::of(metadata, context),
         created_at: local(&metadata.created_at, context),
         archive_bytes: record.archive.as_ref().map(|a| a.bytes),
         files: metadata.files,

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod account_choice;
 mod archive_choice;
+mod archive_json;
 pub mod backup;
 pub(crate) mod candidates;
 mod check_output;
@@ -38,5 +39,6 @@ pub(crate) mod status;
 mod status_text;
 pub mod storage;
 pub mod sync;
+mod timeline;
 pub(crate) mod use_account;
 pub mod verify;

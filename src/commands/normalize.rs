@@ -92,9 +92,16 @@ struct NormalizeView {
     added: usize,
     updated: usize,
     unchanged: usize,
+    #[serde(flatten)]
+    files: WrittenFiles,
+    dry_run: bool,
+}
+
+/// The names of the files in `backups/` that the command writes.
+#[derive(Debug, Serialize)]
+struct WrittenFiles {
     sidecars: Vec<String>,
     archives: Vec<String>,
-    dry_run: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,14 +111,21 @@ struct RecordView {
     legacy_year: Option<i32>,
     email: String,
     account_id: Option<String>,
+    #[serde(flatten)]
+    window: LegacyWindowView,
+    archive_name: String,
+    source_path: String,
+    problem: Option<String>,
+}
+
+/// The weekly window that the modification time of a legacy file implies.
+#[derive(Debug, Serialize)]
+struct LegacyWindowView {
     session_start_at: Option<String>,
     next_available_at: Option<String>,
     quota_end_detected_at: Option<String>,
     inferred_session_duration_seconds: Option<i64>,
     validation_status: Option<ValidationStatus>,
-    archive_name: String,
-    source_path: String,
-    problem: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,25 +140,10 @@ impl NormalizeArgs {
     /// # Errors
     /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let options = LegacyOptions {
-            session_duration: session_duration(
-                self.session_duration_hours
-                    .unwrap_or(context.settings.preferences.session_duration_hours),
-            )?,
-            year: self.year,
-        };
-        let places = if self.places.is_empty() {
-            vec![context.settings.codex_home.clone()]
-        } else {
-            self.places
-                .iter()
-                .map(|p| context.env.absolute(p))
-                .collect()
-        };
         let NormalizePlan {
             records,
             mut skipped,
-        } = plan_normalize(&places, self.recursive, &options, context)?;
+        } = self.plan(context)?;
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
             let mut inventory = read_inventory(context)?;
@@ -154,35 +153,12 @@ impl NormalizeArgs {
         } else {
             apply_normalize(records, context)?
         };
-        let archive_writes = if self.write_archives {
-            archive_jobs(&merged, &backups, &mut skipped)
-        } else {
-            Vec::new()
-        };
-        let sidecar_writes = if self.write_metadata {
-            sidecar_jobs(&merged, &archive_writes, &backups)
-        } else {
-            Vec::new()
-        };
-        let (archives, sidecars) = if self.dry_run {
-            let archives = archive_writes
-                .iter()
-                .map(|job| job.record.archive_name.clone());
-            let sidecars = sidecar_writes.iter().map(|(name, _)| name.clone());
-            (archives.collect(), sidecars.collect())
-        } else {
-            let archives = write_archives(&archive_writes, &mut skipped, context)?;
-            let sidecars = write_sidecars(&sidecar_writes, &backups)?;
-            if !archives.is_empty() || !sidecars.is_empty() {
-                store::refresh(&context.settings.manager_home)?;
-            }
-            (archives, sidecars)
-        };
+        let files = self.write_files(&merged, &backups, &mut skipped, context)?;
         skipped.sort();
         let is_partial = skipped.iter().any(|s| s.is_fault);
         show(&merged, &skipped, context);
         if !self.dry_run {
-            for path in sidecars.iter().chain(&archives) {
+            for path in files.sidecars.iter().chain(&files.archives) {
                 context.ui.detail(format_args!("written: {path}"));
             }
         }
@@ -200,8 +176,7 @@ impl NormalizeArgs {
                 added: merged.added,
                 updated: merged.updated,
                 unchanged: merged.unchanged,
-                sidecars,
-                archives,
+                files,
                 dry_run: self.dry_run,
             },
         );
@@ -213,6 +188,61 @@ impl NormalizeArgs {
                 .note("see which accounts are ready with: codex-manager cooldown");
         }
         Ok(Outcome::partial_if(is_partial))
+    }
+
+    fn plan(&self, context: &Context) -> Result<NormalizePlan, CommandError> {
+        let options = LegacyOptions {
+            session_duration: session_duration(
+                self.session_duration_hours
+                    .unwrap_or(context.settings.preferences.session_duration_hours),
+            )?,
+            year: self.year,
+        };
+        let places = if self.places.is_empty() {
+            vec![context.settings.codex_home.clone()]
+        } else {
+            self.places
+                .iter()
+                .map(|p| context.env.absolute(p))
+                .collect()
+        };
+        plan_normalize(&places, self.recursive, &options, context)
+    }
+
+    /// Writes the requested archives and sidecars. A dry run only returns their names.
+    fn write_files(
+        &self,
+        merged: &LegacyMerge,
+        backups: &Path,
+        skipped: &mut Vec<SkippedLegacyFile>,
+        context: &Context,
+    ) -> Result<WrittenFiles, CommandError> {
+        let archive_writes = if self.write_archives {
+            archive_jobs(merged, backups, skipped)
+        } else {
+            Vec::new()
+        };
+        let sidecar_writes = if self.write_metadata {
+            sidecar_jobs(merged, &archive_writes, backups)
+        } else {
+            Vec::new()
+        };
+        if self.dry_run {
+            let archives = archive_writes
+                .into_iter()
+                .map(|job| job.record.archive_name);
+            let sidecars = sidecar_writes.into_iter().map(|(name, _)| name);
+            return Ok(WrittenFiles {
+                sidecars: sidecars.collect(),
+                archives: archives.collect(),
+            });
+        }
+        let archives = write_archives(&archive_writes, skipped, context)?;
+        let sidecars = write_sidecars(&sidecar_writes, backups)?;
+        if !archives.is_empty() || !sidecars.is_empty() {
+            store::refresh(&context.settings.manager_home)?;
+        }
+        Ok(WrittenFiles { sidecars, archives })
     }
 }
 
@@ -441,11 +471,13 @@ fn view(record: &LegacyRecord, context: &Context) -> RecordView {
         legacy_year: metadata.legacy_year,
         email: metadata.email.clone().unwrap_or_default(),
         account_id: metadata.account_id.clone(),
-        session_start_at: time(metadata.session_start_at),
-        next_available_at: time(metadata.next_available_at),
-        quota_end_detected_at: time(metadata.quota_end_detected_at),
-        inferred_session_duration_seconds: metadata.inferred_session_duration_seconds,
-        validation_status: metadata.validation_status,
+        window: LegacyWindowView {
+            session_start_at: time(metadata.session_start_at),
+            next_available_at: time(metadata.next_available_at),
+            quota_end_detected_at: time(metadata.quota_end_detected_at),
+            inferred_session_duration_seconds: metadata.inferred_session_duration_seconds,
+            validation_status: metadata.validation_status,
+        },
         archive_name: record.archive_name.clone(),
         source_path: record.source_path.clone(),
         problem: record.problem.clone(),
@@ -454,68 +486,8 @@ fn view(record: &LegacyRecord, context: &Context) -> RecordView {
 
 fn show(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
     let ui = &context.ui;
-    if !merged.records.is_empty() {
-        let heads = [
-            "ACCOUNT",
-            "DAY IN NAME",
-            "STARTED",
-            "NEXT AVAILABLE",
-            "LOGIN",
-        ];
-        let mut table = Table::new(ui, &heads);
-        for record in &merged.records {
-            let metadata = &record.metadata;
-            let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute(&at, context));
-            let token = metadata.legacy_quota_day_token.as_deref().unwrap_or("-");
-            let (style, token) = match metadata.validation_status {
-                Some(ValidationStatus::Mismatch) => (Style::Warn, format!("{token} mismatch")),
-                _ => (Style::Good, format!("{token} match")),
-            };
-            let email = printable(metadata.email.as_deref().unwrap_or("-"));
-            let login = match &record.problem {
-                None => (Style::Good, "usable".to_owned()),
-                Some(problem) => {
-                    ui.detail(format_args!(
-                        "{email}: no usable login: {}",
-                        printable(problem)
-                    ));
-                    (Style::Warn, "none".to_owned())
-                }
-            };
-            table.row(
-                ui,
-                [
-                    (Style::Plain, email),
-                    (style, token),
-                    (Style::Plain, time(metadata.session_start_at)),
-                    (Style::Plain, time(metadata.next_available_at)),
-                    login,
-                ],
-            );
-        }
-        (1..=4).for_each(|column| table.keep_whole(column));
-        ui.report_table(table.render());
-    }
-    // Each reason is printed once, not once per file.
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for record in &merged.records {
-        if let (Some(problem), Some(name)) =
-            (&record.problem, &record.metadata.legacy_auth_filename)
-        {
-            reasons.entry(problem).or_default().push(name);
-        }
-    }
-    for (reason, names) in reasons {
-        let first = printable(names[0]);
-        let more = match names.len() {
-            1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
-        ui.note(format_args!(
-            "no usable login ({}): {first}{more}",
-            printable(reason)
-        ));
-    }
+    show_records(&merged.records, context);
+    note_unusable_logins(&merged.records, ui);
     let (reported, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s
             .path
@@ -536,6 +508,76 @@ fn show(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) 
         merged.unchanged,
         pluralize(skipped.len(), "file")
     ));
+}
+
+fn show_records(records: &[LegacyRecord], context: &Context) {
+    let ui = &context.ui;
+    if records.is_empty() {
+        return;
+    }
+    let heads = [
+        "ACCOUNT",
+        "DAY IN NAME",
+        "STARTED",
+        "NEXT AVAILABLE",
+        "LOGIN",
+    ];
+    let mut table = Table::new(ui, &heads);
+    for record in records {
+        let metadata = &record.metadata;
+        let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute(&at, context));
+        let token = metadata.legacy_quota_day_token.as_deref().unwrap_or("-");
+        let (style, token) = match metadata.validation_status {
+            Some(ValidationStatus::Mismatch) => (Style::Warn, format!("{token} mismatch")),
+            _ => (Style::Good, format!("{token} match")),
+        };
+        let email = printable(metadata.email.as_deref().unwrap_or("-"));
+        let login = match &record.problem {
+            None => (Style::Good, "usable".to_owned()),
+            Some(problem) => {
+                ui.detail(format_args!(
+                    "{email}: no usable login: {}",
+                    printable(problem)
+                ));
+                (Style::Warn, "none".to_owned())
+            }
+        };
+        table.row(
+            ui,
+            [
+                (Style::Plain, email),
+                (style, token),
+                (Style::Plain, time(metadata.session_start_at)),
+                (Style::Plain, time(metadata.next_available_at)),
+                login,
+            ],
+        );
+    }
+    (1..=4).for_each(|column| table.keep_whole(column));
+    ui.report_table(table.render());
+}
+
+/// Prints the reasons why logins cannot be used: each once, not once per file.
+fn note_unusable_logins(records: &[LegacyRecord], ui: &Ui) {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for record in records {
+        if let (Some(problem), Some(name)) =
+            (&record.problem, &record.metadata.legacy_auth_filename)
+        {
+            reasons.entry(problem).or_default().push(name);
+        }
+    }
+    for (reason, names) in reasons {
+        let first = printable(names[0]);
+        let more = match names.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        ui.note(format_args!(
+            "no usable login ({}): {first}{more}",
+            printable(reason)
+        ));
+    }
 }
 
 /// Prints the other skipped files, at most ten for each reason: the folder may be a whole home.

@@ -177,8 +177,28 @@ impl PruneArgs {
             is_recorded = refresh(context);
         }
         let trash_bytes = trash::content(manager)?.bytes;
+        self.show_outcome(plan.drop.len(), moved, trash_bytes, context);
+        let json = |decisions: Vec<RetentionDecision>| {
+            let rows = decisions.into_iter();
+            rows.map(|d| row(d, context)).collect()
+        };
+        context.ui.document(
+            "prune",
+            &PruneJson {
+                keep: json(plan.keep),
+                drop: json(plan.drop),
+                bytes: moved,
+                trash_bytes,
+                dry_run: self.dry_run,
+                ..PruneJson::default()
+            },
+        );
+        Ok(Outcome::partial_if(!is_recorded))
+    }
+
+    fn show_outcome(&self, dropped: usize, moved: u64, trash_bytes: u64, context: &Context) {
         let ui = &context.ui;
-        match (plan.drop.len(), self.dry_run) {
+        match (dropped, self.dry_run) {
             (0, _) => ui.line("nothing to prune"),
             (n, true) => {
                 ui.prose(format_args!(
@@ -200,22 +220,6 @@ impl PruneArgs {
                 ));
             }
         }
-        let json = |decisions: Vec<RetentionDecision>| {
-            let rows = decisions.into_iter();
-            rows.map(|d| row(d, context)).collect()
-        };
-        ui.document(
-            "prune",
-            &PruneJson {
-                keep: json(plan.keep),
-                drop: json(plan.drop),
-                bytes: moved,
-                trash_bytes,
-                dry_run: self.dry_run,
-                ..PruneJson::default()
-            },
-        );
-        Ok(Outcome::partial_if(!is_recorded))
     }
 
     fn undo_last(&self, context: &Context) -> Result<Outcome, CommandError> {
@@ -378,22 +382,32 @@ fn plan(
                 return Err(CommandError::interrupted());
             }
             let path = backups.join(&name);
-            let stamp = stamp(&name);
-            let (soundness, finding) = if opened_all {
-                let report = verify_archive(context, &path, dry_run)?;
-                let finding = finding_of(&report, stamp.clone(), context.local_now());
-                (soundness_of(report), finding)
-            } else {
-                (check_structure(&path)?, None)
-            };
-            let check = ArchiveCheck {
-                stamp,
-                soundness,
-                finding,
-            };
+            let check = check_archive(context, &path, stamp(&name), opened_all, dry_run)?;
             checks.0.insert(name, check);
         }
     }
+}
+
+/// Checks an archive: reads it completely if `reads_all`, else only opens it.
+fn check_archive(
+    context: &Context,
+    path: &Path,
+    stamp: Option<FileStamp>,
+    reads_all: bool,
+    dry_run: bool,
+) -> Result<ArchiveCheck, CommandError> {
+    let (soundness, finding) = if reads_all {
+        let report = verify_archive(context, path, dry_run)?;
+        let finding = finding_of(&report, stamp.clone(), context.local_now());
+        (soundness_of(report), finding)
+    } else {
+        (check_structure(path)?, None)
+    };
+    Ok(ArchiveCheck {
+        stamp,
+        soundness,
+        finding,
+    })
 }
 
 /// Returns the soundness that a complete read shows.

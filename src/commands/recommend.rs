@@ -113,26 +113,19 @@ impl RecommendArgs {
         let strategy = self.strategy.unwrap_or(preferences.strategy);
         let include_api_key = self.include_api_key || preferences.include_api_key;
         let now = context.now();
-        let home = &context.settings.manager_home;
         // Checking a login reads its file, so only accounts that will be shown are checked.
         if self.explain || context.ui.wants_json() {
-            recheck_profile_logins(home, &mut accounts);
+            recheck_profile_logins(&context.settings.manager_home, &mut accounts);
         } else {
-            let best = |accounts: &[Account]| {
+            let _ = recheck_best(&mut accounts, context, |accounts| {
                 let ranking = rank(accounts, strategy, include_api_key, &now);
-                let mut candidates = ranking.candidates.iter();
-                let best = candidates.find(|c| !self.switch || c.account.login == LoginState::Ok);
-                best.and_then(|c| accounts.iter().position(|a| a == c.account))
-            };
-            while let Some(best) = best(&accounts)
-                && recheck_profile_logins(home, [&mut accounts[best]])
-            {}
+                let best = self.best(&ranking)?;
+                accounts.iter().position(|a| a == best.account)
+            });
         }
         let ranking = rank(&accounts, strategy, include_api_key, &now);
-        let Some(best) = ranking
-            .candidates
-            .iter()
-            .find(|c| !self.switch || c.account.login == LoginState::Ok)
+        let Some(best) = self
+            .best(&ranking)
             .filter(|best| !self.ready_only || best.verdict.state == AccountState::Ready)
         else {
             return Err(no_account_error(&self, &ranking, context));
@@ -151,15 +144,7 @@ impl RecommendArgs {
         if context.ui.wants_json() {
             context.ui.document(
                 "recommend",
-                &RecommendView {
-                    recommended: view(best, &ranking, context),
-                    candidates: ranking
-                        .candidates
-                        .iter()
-                        .map(|c| view(c, &ranking, context))
-                        .collect(),
-                    strategy,
-                },
+                &RecommendView::of(best, &ranking, strategy, context),
             );
         }
         if let Some(template) = template {
@@ -171,6 +156,43 @@ impl RecommendArgs {
         }
         Ok(Outcome::Done)
     }
+
+    /// Returns the best account; with `--use` the best one with a saved login.
+    fn best<'r, 'a>(&self, ranking: &'r Ranking<'a>) -> Option<&'r RankedAccount<'a>> {
+        let mut candidates = ranking.candidates.iter();
+        candidates.find(|c| !self.switch || c.account.login == LoginState::Ok)
+    }
+}
+
+impl RecommendView {
+    fn of(
+        best: &RankedAccount<'_>,
+        ranking: &Ranking<'_>,
+        strategy: Strategy,
+        context: &Context,
+    ) -> Self {
+        let candidates = ranking.candidates.iter();
+        Self {
+            recommended: view(best, ranking, context),
+            candidates: candidates.map(|c| view(c, ranking, context)).collect(),
+            strategy,
+        }
+    }
+}
+
+/// Checks the login of the best account, until the check changes nothing. `best` returns its index.
+fn recheck_best(
+    accounts: &mut [Account],
+    context: &Context,
+    best: impl Fn(&[Account]) -> Option<usize>,
+) -> Option<usize> {
+    let home = &context.settings.manager_home;
+    loop {
+        let position = best(accounts)?;
+        if !recheck_profile_logins(home, [&mut accounts[position]]) {
+            return Some(position);
+        }
+    }
 }
 
 /// Returns the account that `--use` would switch to: the best one with a saved login.
@@ -180,24 +202,17 @@ impl RecommendArgs {
 pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
     let mut accounts = known_accounts(context)?;
     let preferences = &context.settings.preferences;
-    let home = &context.settings.manager_home;
-    loop {
-        let ranking = rank(
-            &accounts,
-            preferences.strategy,
-            preferences.include_api_key,
-            &context.now(),
-        );
+    let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
+    let best = recheck_best(&mut accounts, context, |accounts| {
+        let ranking = rank(accounts, strategy, include_api_key, &context.now());
         let mut candidates = ranking.candidates.iter();
-        let best = candidates.find(|c| c.account.login == LoginState::Ok);
-        let best = best.and_then(|best| accounts.iter().position(|a| a == best.account));
-        let Some(best) = best else {
-            return Err(CommandError::refused("no account has a saved login")
-                .hint("sign in to an account: codex-manager profile login NAME"));
-        };
-        if !recheck_profile_logins(home, [&mut accounts[best]]) {
-            return Ok(accounts.swap_remove(best));
-        }
+        let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
+        accounts.iter().position(|a| a == best.account)
+    });
+    match best {
+        Some(best) => Ok(accounts.swap_remove(best)),
+        None => Err(CommandError::refused("no account has a saved login")
+            .hint("sign in to an account: codex-manager profile login NAME")),
     }
 }
 

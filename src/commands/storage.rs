@@ -84,6 +84,18 @@ fn show(context: &Context, report: &StorageReport) {
             pluralize(report.unreadable, "path")
         ));
     }
+    show_kinds(context, report);
+    shares(context, "PROJECT", &report.projects, false);
+    shares(context, "MONTH", &report.months, true);
+    if report.accounts.len() > 1 {
+        shares(context, "ACCOUNT", &report.accounts, false);
+    }
+    show_largest(context, report);
+    show_commands(context, report);
+}
+
+fn show_kinds(context: &Context, report: &StorageReport) {
+    let ui = &context.ui;
     let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "RECLAIMABLE"]);
     for kind in &report.kinds {
         let free = match kind.reclaimable_bytes {
@@ -101,30 +113,35 @@ fn show(context: &Context, report: &StorageReport) {
         );
     }
     ui.prose(format_args!("\n{}", table.render()));
-    shares(context, "PROJECT", &report.projects, false);
-    shares(context, "MONTH", &report.months, true);
-    if report.accounts.len() > 1 {
-        shares(context, "ACCOUNT", &report.accounts, false);
+}
+
+fn show_largest(context: &Context, report: &StorageReport) {
+    let ui = &context.ui;
+    if report.largest.is_empty() {
+        return;
     }
-    if !report.largest.is_empty() {
-        let mut table = Table::new(ui, &["LARGEST", "SIZE", "TITLE"]);
-        for large in &report.largest {
-            let name = large.path.file_name().unwrap_or_default().to_string_lossy();
-            let id = large.id.as_ref().map(ToString::to_string);
-            let id = id.unwrap_or_else(|| printable(&name));
-            table.row(
-                ui,
-                [
-                    (Style::Plain, id),
-                    (Style::Plain, bytes(large.bytes)),
-                    (Style::Dim, shortened(&printable(&large.title), TITLE_CHARS)),
-                ],
-            );
-        }
-        table.keep_whole(0);
-        table.keep_whole(1);
-        ui.prose(format_args!("\n{}", table.render()));
+    let mut table = Table::new(ui, &["LARGEST", "SIZE", "TITLE"]);
+    for large in &report.largest {
+        let name = large.path.file_name().unwrap_or_default().to_string_lossy();
+        let id = large.id.as_ref().map(ToString::to_string);
+        let id = id.unwrap_or_else(|| printable(&name));
+        table.row(
+            ui,
+            [
+                (Style::Plain, id),
+                (Style::Plain, bytes(large.bytes)),
+                (Style::Dim, shortened(&printable(&large.title), TITLE_CHARS)),
+            ],
+        );
     }
+    table.keep_whole(0);
+    table.keep_whole(1);
+    ui.prose(format_args!("\n{}", table.render()));
+}
+
+/// Prints the commands that free disk space.
+fn show_commands(context: &Context, report: &StorageReport) {
+    let ui = &context.ui;
     let mut commands = report.kinds.iter().filter_map(|kind| {
         let command = kind.command.as_ref()?;
         Some(format!(

@@ -1,16 +1,15 @@
 //! Output of `backup`, as text and JSON.
 
 use super::result::{BackupPlan, BackupResult};
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::scan::{self, PathNote};
 use crate::archive::scope::Excludes;
-use crate::commands::account::local;
+use crate::commands::archive_json::ArchiveJson;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::status::StatusReport;
-use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::ui::Style;
@@ -25,45 +24,40 @@ struct BackupJson<'a> {
     archive: Option<String>,
     path: Option<&'a Path>,
     metadata_path: Option<&'a Path>,
-    mode: BackupMode,
-    email: Option<&'a str>,
-    account_id: Option<&'a str>,
-    session_start_at: Option<String>,
-    next_available_at: Option<String>,
-    reset_at: Option<String>,
+    #[serde(flatten)]
+    metadata: ArchiveJson,
     status_source: &'a str,
     files: u64,
     bytes: u64,
     archive_bytes: u64,
     reused_bytes: u64,
-    excluded: &'a [PathNote],
-    skipped: &'a [PathNote],
-    damaged: &'a [PathNote],
+    #[serde(flatten)]
+    notes: NotesJson<'a>,
     dry_run: bool,
     up_to_date: bool,
 }
 
+/// The paths that are not archived, or are damaged in the archive.
+#[derive(Default, Serialize)]
+struct NotesJson<'a> {
+    excluded: &'a [PathNote],
+    skipped: &'a [PathNote],
+    damaged: &'a [PathNote],
+}
+
 impl<'a> BackupJson<'a> {
     fn of(context: &Context, metadata: &'a Metadata) -> Self {
-        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
         Self {
             archive: None,
             path: None,
             metadata_path: None,
-            mode: metadata.mode,
-            email: metadata.email.as_deref(),
-            account_id: metadata.account_id.as_deref(),
-            session_start_at: time(metadata.session_start_at),
-            next_available_at: time(metadata.next_available_at),
-            reset_at: time(metadata.reset_at),
+            metadata: ArchiveJson::of(metadata, context),
             status_source: &metadata.status_source,
             files: metadata.files,
             bytes: metadata.bytes,
             archive_bytes: metadata.archive_bytes,
             reused_bytes: 0,
-            excluded: &[],
-            skipped: &[],
-            damaged: &[],
+            notes: NotesJson::default(),
             dry_run: false,
             up_to_date: false,
         }
@@ -91,9 +85,11 @@ pub(super) fn show_done(
     let metadata = &published.metadata;
     let json = BackupJson {
         reused_bytes: done.reused_bytes,
-        excluded: &done.excluded,
-        skipped: &done.skipped,
-        damaged: &done.damaged,
+        notes: NotesJson {
+            excluded: &done.excluded,
+            skipped: &done.skipped,
+            damaged: &done.damaged,
+        },
         ..BackupJson::of(context, metadata).at(published)
     };
     context.ui.document("backup", &json);
@@ -180,9 +176,11 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome,
     };
     let json = BackupJson {
         archive: Some(names::archive_name(&plan.stem, 1)),
-        excluded: &scan.excluded,
-        skipped: &scan.skipped,
-        damaged: &scan.damaged,
+        notes: NotesJson {
+            excluded: &scan.excluded,
+            skipped: &scan.skipped,
+            damaged: &scan.damaged,
+        },
         dry_run: true,
         ..BackupJson::of(context, &metadata)
     };

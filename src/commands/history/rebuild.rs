@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
 use crate::history::rebuild::{
-    self, RebuildOptions, RebuildPlan, RebuildSource, RebuildTarget, RebuiltFile, ThreadTable,
+    self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
+    RebuildTarget, RebuiltFile, ThreadTable, UnusedCounts,
 };
 use crate::history::repair;
 use crate::io::quantity::pluralize;
@@ -69,18 +70,12 @@ pub(super) struct RebuildArgs {
 #[derive(Serialize)]
 struct RebuildJson<'a> {
     source: RebuildSource,
-    refreshed: usize,
-    beyond_limit: usize,
-    names_kept: usize,
-    titles_taken: usize,
-    history_entries: usize,
-    history_trimmed: usize,
-    history_dropped: usize,
-    history_beyond_limit: usize,
-    orphans_skipped: usize,
-    without_id: usize,
-    without_time: usize,
-    bad_lines: u64,
+    #[serde(flatten)]
+    conversations: ConversationCounts,
+    #[serde(flatten)]
+    prompts: PromptCounts,
+    #[serde(flatten)]
+    unused: UnusedCounts,
     max_threads: Option<usize>,
     max_bytes: Option<u64>,
     files: &'a [RebuiltFile],
@@ -125,18 +120,9 @@ impl RebuildArgs {
             "history rebuild",
             &RebuildJson {
                 source: plan.source,
-                refreshed: plan.refreshed,
-                beyond_limit: plan.beyond_limit,
-                names_kept: plan.names_kept,
-                titles_taken: plan.titles_taken,
-                history_entries: plan.history_entries,
-                history_trimmed: plan.history_trimmed,
-                history_dropped: plan.history_dropped,
-                history_beyond_limit: plan.history_beyond_limit,
-                orphans_skipped: plan.orphans_skipped,
-                without_id: plan.without_id,
-                without_time: plan.without_time,
-                bad_lines: plan.bad_lines,
+                conversations: plan.conversations,
+                prompts: plan.prompts,
+                unused: plan.unused,
                 max_threads: options.max_threads,
                 max_bytes: plan.max_bytes,
                 files: &files,
@@ -178,10 +164,10 @@ impl RebuildArgs {
         };
         ui.prose(format_args!(
             "{}, from {source}",
-            pluralize(plan.refreshed, "conversation")
+            pluralize(plan.conversations.refreshed, "conversation")
         ));
         if self.only != OnlyArg::SessionIndex {
-            ui.line(pluralize(plan.history_entries, "prompt"));
+            ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
         show_left_out(context, plan, max_threads.unwrap_or_default());
         for skipped in &plan.skipped {
@@ -224,44 +210,44 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
         }
     };
     say(
-        plan.beyond_limit,
+        plan.conversations.beyond_limit,
         &format!("older conversations left out by --max-threads {limit} (0 for all)"),
     );
     say(
-        plan.names_kept,
+        plan.conversations.names_kept,
         "names kept of conversations that --max-threads leaves out",
     );
     say(
-        plan.titles_taken,
+        plan.conversations.titles_taken,
         "named by their ids, because you gave their title to another conversation",
     );
     say(
-        plan.orphans_skipped,
+        plan.unused.orphans_skipped,
         "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
     );
     say(
-        plan.without_id,
+        plan.unused.without_id,
         "files skipped because they name no conversation",
     );
     say(
-        plan.without_time,
+        plan.unused.without_time,
         "conversations skipped because they have no time",
     );
     say(
-        usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
+        usize::try_from(plan.unused.bad_lines).unwrap_or(usize::MAX),
         "damaged lines skipped",
     );
     let bytes = plan.max_bytes.unwrap_or_default();
     say(
-        plan.history_trimmed,
+        plan.prompts.trimmed,
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
     );
     say(
-        plan.history_dropped,
+        plan.prompts.dropped,
         "prompts removed from history.jsonl because no conversation contains them",
     );
     say(
-        plan.history_beyond_limit,
+        plan.prompts.beyond_limit,
         "prompts removed from history.jsonl because --max-threads leaves out their conversation",
     );
 }

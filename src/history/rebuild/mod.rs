@@ -18,7 +18,10 @@ mod titles;
 
 pub use apply::{RebuiltFile, apply, preview};
 pub use conversations::{ThreadTable, read_table};
-pub use plan::{PlannedHistoryFile, RebuildOptions, RebuildPlan, RebuildSource, RebuildTarget};
+pub use plan::{
+    ConversationCounts, PlannedHistoryFile, PromptCounts, RebuildOptions, RebuildPlan,
+    RebuildSource, RebuildTarget, UnusedCounts,
+};
 
 use self::conversations::{ConversationSet, gather};
 use self::index::IndexLines;
@@ -63,18 +66,19 @@ pub fn plan(
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let mut plan = RebuildPlan {
         source: set.source,
-        refreshed: restored.count() - without_time,
-        beyond_limit,
-        names_kept: 0,
-        titles_taken: 0,
-        history_entries: 0,
-        history_trimmed: 0,
-        history_dropped: 0,
-        history_beyond_limit: 0,
-        orphans_skipped: set.orphans,
-        without_id: set.without_id,
-        without_time,
-        bad_lines,
+        conversations: ConversationCounts {
+            refreshed: restored.count() - without_time,
+            beyond_limit,
+            names_kept: 0,
+            titles_taken: 0,
+        },
+        prompts: PromptCounts::default(),
+        unused: UnusedCounts {
+            orphans_skipped: set.orphans,
+            without_id: set.without_id,
+            without_time,
+            bad_lines,
+        },
         max_bytes: options.max_bytes,
         skipped,
         files: Vec::new(),
@@ -99,10 +103,10 @@ impl RebuildPlan {
     ) -> Result<(), HistoryError> {
         let mut lines = IndexLines::default();
         lines.gather(set, database, index, titles)?;
-        self.names_kept = lines.names_kept;
+        self.conversations.names_kept = lines.names_kept;
         let written = lines.write()?;
-        self.titles_taken = written.titles_taken;
-        self.bad_lines += index.bad_lines;
+        self.conversations.titles_taken = written.titles_taken;
+        self.unused.bad_lines += index.bad_lines;
         self.files.push(PlannedHistoryFile {
             name: session_index::FILE_NAME,
             lines: written.lines,
@@ -121,11 +125,11 @@ impl RebuildPlan {
         mut prompts: Prompts,
         read_bytes: u64,
     ) -> Result<(), HistoryError> {
-        let bad_lines = prompts.compare(home, set, self)?;
-        self.bad_lines += bad_lines;
+        let bad_lines = prompts.compare(home, set, &mut self.prompts)?;
+        self.unused.bad_lines += bad_lines;
         let written = prompts.write(self.max_bytes)?;
-        self.history_entries = written.lines;
-        self.history_trimmed = written.trimmed;
+        self.prompts.entries = written.lines;
+        self.prompts.trimmed = written.trimmed;
         self.files.push(PlannedHistoryFile {
             name: super::prompts::FILE_NAME,
             lines: written.lines,

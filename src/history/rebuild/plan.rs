@@ -62,11 +62,28 @@ pub struct PlannedHistoryFile {
     pub(super) read_bytes: u64,
 }
 
-/// The result of [`super::plan()`]. Counts are numbers of conversations or lines.
+/// The result of [`super::plan()`].
 #[derive(Debug)]
 pub struct RebuildPlan {
     /// The source of the list of conversations.
     pub source: RebuildSource,
+    /// The conversations in the rebuilt files.
+    pub conversations: ConversationCounts,
+    /// The lines of the rebuilt history.
+    pub prompts: PromptCounts,
+    /// The input that the rebuilt files lack.
+    pub unused: UnusedCounts,
+    /// The size limit of `history.jsonl` in bytes.
+    pub max_bytes: Option<u64>,
+    /// Rollouts that could not be read.
+    pub skipped: Vec<SkippedFile>,
+    /// The files to write.
+    pub files: Vec<PlannedHistoryFile>,
+}
+
+/// Numbers of conversations. The JSON keys are an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ConversationCounts {
     /// Conversations in the rebuilt files.
     pub refreshed: usize,
     /// Conversations left out by the limit.
@@ -76,14 +93,28 @@ pub struct RebuildPlan {
     /// Conversations named by their id, because their title is a name that the user gave to another
     /// one.
     pub titles_taken: usize,
+}
+
+/// Numbers of prompts. The JSON keys are an interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PromptCounts {
     /// Prompts in the new history.
-    pub history_entries: usize,
+    #[serde(rename = "history_entries")]
+    pub entries: usize,
     /// Oldest prompts removed by `max_bytes`.
-    pub history_trimmed: usize,
+    #[serde(rename = "history_trimmed")]
+    pub trimmed: usize,
     /// Lines of the current history that are in no rollout.
-    pub history_dropped: usize,
+    #[serde(rename = "history_dropped")]
+    pub dropped: usize,
     /// Lines of the current history whose conversation the limit leaves out.
-    pub history_beyond_limit: usize,
+    #[serde(rename = "history_beyond_limit")]
+    pub beyond_limit: usize,
+}
+
+/// Numbers of rollouts, conversations and lines that cannot be used. The JSON keys are an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct UnusedCounts {
     /// Rollouts skipped because they have no row.
     pub orphans_skipped: usize,
     /// Rollouts that name no conversation.
@@ -92,10 +123,4 @@ pub struct RebuildPlan {
     pub without_time: usize,
     /// Lines of rollouts, index and history that cannot be parsed.
     pub bad_lines: u64,
-    /// The size limit of `history.jsonl` in bytes.
-    pub max_bytes: Option<u64>,
-    /// Rollouts that could not be read.
-    pub skipped: Vec<SkippedFile>,
-    /// The files to write.
-    pub files: Vec<PlannedHistoryFile>,
 }

@@ -1,7 +1,7 @@
 //! Builds the lines of the new `history.jsonl`.
 
 use super::conversations::ConversationSet;
-use super::plan::RebuildPlan;
+use super::plan::PromptCounts;
 use super::spool;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
@@ -61,13 +61,13 @@ impl Prompts {
         )))?)
     }
 
-    /// Counts in `plan` the lines of the current history that the new one lacks. Returns the number
+    /// Counts the lines of the current history that the new one lacks. Returns the number
     /// of bad lines of the current history.
     pub(super) fn compare(
         &mut self,
         home: &Path,
         set: &ConversationSet,
-        plan: &mut RebuildPlan,
+        counts: &mut PromptCounts,
     ) -> Result<u64, HistoryError> {
         let mut problem = None;
         let bad_lines = prompts::read(home, |line| {
@@ -92,9 +92,9 @@ impl Prompts {
                 let id = ConversationId::of(&String::from_utf8_lossy(&key[..end]));
                 match set.find(&id) {
                     Some(conversation) if !conversation.is_restored => {
-                        plan.history_beyond_limit += 1;
+                        counts.beyond_limit += 1;
                     }
-                    _ => plan.history_dropped += 1,
+                    _ => counts.dropped += 1,
                 }
             }
         }

@@ -1,0 +1,110 @@
+//! The timeline of `cooldown`: one line per account, one character per some hours.
+
+use super::account::label;
+use crate::context::Context;
+use crate::inventory::accounts::Account;
+use crate::io::clock::Timestamp;
+use crate::quota::state::{AccountState, Verdict};
+use crate::quota::window::Observation;
+use crate::ui::Style;
+use chrono::{Duration, Timelike};
+
+/// The number of days that the timeline shows.
+const DAYS: usize = 8;
+
+/// The longest name before the line of an account, in characters.
+const NAME_MAX: usize = 24;
+
+/// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
+/// window has a mark.
+pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
+    let ui = &context.ui;
+    let names: Vec<String> = rows
+        .iter()
+        .map(|(account, _)| {
+            let name = label(account);
+            match name.char_indices().nth(NAME_MAX) {
+                Some((end, _)) => format!("{}…", &name[..end]),
+                None => name,
+            }
+        })
+        .collect();
+    let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(4, 24);
+    let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
+    let starts: Vec<Timestamp> = (0..=DAYS * per_day)
+        .scan(context.local_now(), |at, _| {
+            let start = context.settings.zone.at(&at.to_utc());
+            *at += step;
+            Some(start)
+        })
+        .collect();
+    ui.line(ui.paint(
+        Style::Dim,
+        format!("{:name_width$}  {}", "", day_names(&starts).trim_end()),
+    ));
+    for ((account, verdict), name) in rows.iter().zip(names) {
+        let line = line(account, verdict, &starts)
+            .map(|(style, part)| ui.paint(style, part))
+            .concat();
+        ui.line(format_args!("{name:<name_width$}  {line}"));
+    }
+    ui.line(ui.paint(
+        Style::Dim,
+        format!(
+            "{:name_width$}  █ cooldown  ─ window running  ┤ reset  · ready  ? unknown",
+            ""
+        ),
+    ));
+}
+
+/// Returns the line of weekdays. The name of a day starts at the column of its midnight. `starts` has the
+/// start of each cell, and the end of the last one.
+fn day_names(starts: &[Timestamp]) -> String {
+    let mut head = vec![' '; starts.len() - 1];
+    for (i, pair) in starts.windows(2).enumerate() {
+        let is_first = i == 0 && pair[0].hour() < 12;
+        if pair[0].date_naive() != pair[1].date_naive() || is_first {
+            let day = if is_first { pair[0] } else { pair[1] };
+            for (cell, c) in head[i..]
+                .iter_mut()
+                .zip(day.format("%a").to_string().chars())
+            {
+                *cell = c;
+            }
+        }
+    }
+    head.into_iter().collect()
+}
+
+/// Returns the parts of the line of an account, with their styles.
+fn line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, String); 3] {
+    let cells = starts.len() - 1;
+    let starts = &starts[..cells];
+    if verdict.state == AccountState::Unknown {
+        let none = (Style::Plain, String::new());
+        return [(Style::Plain, "?".repeat(cells)), none.clone(), none];
+    }
+    let until = verdict.next_available_at;
+    let is_blocked = |start: &Timestamp| match until {
+        Some(until) => until - *start > Duration::minutes(1),
+        None => verdict.state == AccountState::Cooldown,
+    };
+    let blocked = starts.iter().filter(|s| is_blocked(s)).count();
+    let until_cell = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
+    let weekly = account
+        .entry
+        .observation
+        .as_ref()
+        .and_then(Observation::weekly);
+    let resets = weekly.and_then(|w| w.resets_at).map_or(0, until_cell);
+    let runs = resets.saturating_sub(blocked + 1);
+    let reset = usize::from(resets > blocked && resets < cells);
+    let free = cells - blocked - runs - reset;
+    let window = format!("{}{}", "─".repeat(runs), "┤".repeat(reset));
+    [
+        (Style::Warn, "█".repeat(blocked)),
+        (Style::Plain, window),
+        (Style::Good, "·".repeat(free)),
+    ]
+}
