@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "inventory",
         "quota",
+        "restore",
         "archive",
         "accounts",
         "shutdown",

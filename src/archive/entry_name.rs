@@ -173,7 +173,7 @@ impl<'de> Deserialize<'de> for EntryName {
 
 /// Serde functions for link targets: the same JSON form as names, without validation, because a
 /// target may lead anywhere.
-pub(super) mod link_target {
+pub(crate) mod link_target {
     use super::{JsonName, os_string};
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
@@ -181,7 +181,7 @@ pub(super) mod link_target {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::path::{Path, PathBuf};
 
-    pub(in crate::archive) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         target: &Path,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -194,7 +194,7 @@ pub(super) mod link_target {
         }
     }
 
-    pub(in crate::archive) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<PathBuf, D::Error> {
         let raw = match JsonName::deserialize(deserializer)? {

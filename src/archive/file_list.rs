@@ -114,7 +114,7 @@ impl FileList {
     }
 
     /// Returns the names of all files as a set.
-    pub(super) fn name_set(&self) -> NameSet {
+    pub(crate) fn name_set(&self) -> NameSet {
         let mut set = NameSet::with_names(&self.names);
         for id in self.name_ids() {
             set.insert_id(id);

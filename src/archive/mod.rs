@@ -1,4 +1,4 @@
-//! Archives of a Codex home: capture, format, verification and restore.
+//! Archives of a Codex home: capture, format and verification.
 //!
 //! `docs/archive-format.md` specifies the format. [`manifest`], [`pack`] and [`reader`] are its
 //! only implementation.
@@ -18,12 +18,11 @@ pub mod metadata;
 pub mod name_table;
 pub mod names;
 pub mod pack;
-mod path_checks;
+pub(crate) mod path_checks;
 pub mod publish;
 pub mod python;
 pub mod reader;
 mod relocation;
-pub mod restore;
 pub mod reuse;
 pub mod scan;
 pub mod scope;
@@ -41,7 +40,7 @@ use crate::io::IoError;
 use entry_name::EntryName;
 use std::path::{Path, PathBuf};
 
-/// An error while an archive is written, read, verified or restored.
+/// An error while an archive is written, read or verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// A file operation failed. The error names the operation and the path.

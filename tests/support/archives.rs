@@ -8,14 +8,14 @@ use codex_manager::archive::format::Compression;
 use codex_manager::archive::metadata::{BackupMode, Metadata};
 use codex_manager::archive::pack::FinishedArchive;
 use codex_manager::archive::reader::ArchiveReader;
-use codex_manager::archive::restore::RestoreError;
-use codex_manager::archive::restore::apply::{self, RestoreRequest};
-use codex_manager::archive::restore::plan::{RestoreTarget, Selection};
 use codex_manager::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use codex_manager::archive::scan::PathNote;
 use codex_manager::archive::scope::CaptureScope;
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::{Progress, Silent};
+use codex_manager::restore::RestoreError;
+use codex_manager::restore::apply::{self, RestoreRequest};
+use codex_manager::restore::plan::{RestoreTarget, Selection};
 use std::fs;
 use std::path::{Path, PathBuf};
 

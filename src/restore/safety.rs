@@ -9,7 +9,7 @@ use crate::archive::capture::{self, CaptureOptions};
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::metadata::{BackupMode, Metadata, SAFETY_LABEL};
 use crate::archive::names;
 use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
@@ -21,9 +21,6 @@ use crate::io::{IoContext, Progress, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// The label of safety backups in file names and metadata.
-pub const SAFETY_LABEL: &str = "safety";
 
 impl RestoreRun<'_> {
     /// Makes the safety backup. `None` if the request does not want one or nothing live changes.

@@ -59,10 +59,10 @@ mod stage;
 mod step;
 pub mod swap;
 
-use super::ArchiveError;
-use super::scan::PathNote;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
+use crate::archive::ArchiveError;
+use crate::archive::scan::PathNote;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
 use crate::io::IoError;
