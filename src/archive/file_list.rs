@@ -1,7 +1,8 @@
 //! A compact list of files: 72 bytes per file, plus its name in a [`NameTable`].
 
+use super::entry::FileEntry;
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, InodeStamp};
+use super::inode_stamp::InodeStamp;
 use super::name_table::{NameId, NameSet, NameTable};
 use crate::io::hash::Sha256Digest;
 use serde::de::{SeqAccess, Visitor};

@@ -1,7 +1,7 @@
 //! Consistency check of an archive's index: members are contiguous, and hold every entry of the
 //! manifest once and in order.
 
-use super::ArchiveError;
+use super::error::ArchiveError;
 use super::format::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
 use super::manifest::{ArchiveManifest, MemberContents};
 use std::path::Path;

@@ -1,9 +1,10 @@
 //! Checks that the names and links of an archive are safe to restore.
 
-use super::ArchiveError;
+use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::file_list::FileList;
-use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER, FolderEntry, LinkEntry};
+use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use super::name_table::NameSet;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! `restore --session`: finds the rollouts that a conversation needs in an archive.
 
 use crate::archive::ArchiveError;
-use crate::archive::manifest::FileEntry;
+use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};

@@ -1,7 +1,7 @@
 //! A path in a journal: a JSON string or, if it is not Unicode, `{"base64": …}` of its bytes, as in
 //! the names of an archive.
 
-use crate::archive::entry_name::link_target;
+use crate::archive::link_target;
 use serde::ser::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};

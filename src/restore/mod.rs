@@ -62,7 +62,7 @@ pub mod swap;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::archive::ArchiveError;
-use crate::archive::scan::PathNote;
+use crate::archive::path_note::PathNote;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
 use crate::io::IoError;

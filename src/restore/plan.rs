@@ -4,12 +4,13 @@
 use super::RestoreError;
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
+use crate::archive::contents::ArchiveListing;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::metadata::BackupMode;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::AncestorLookup;
-use crate::archive::reader::{ArchiveListing, ArchiveReader};
+use crate::archive::reader::ArchiveReader;
 use crate::archive::scope::Excludes;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;

@@ -4,7 +4,7 @@
 //! names that this program writes are accepted. Every byte is covered by a digest. Nothing is
 //! compressed, so nothing can expand.
 
-use super::TransferError;
+use super::error::TransferError;
 use super::manifest::{
     self, ExportFile, ExportManifest, ExportPart, MAX_MANIFEST_BYTES, NAME, PRODUCT,
 };
@@ -446,7 +446,7 @@ fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
         let metadata = match document::parse::<Metadata>(path, bytes) {
             Ok(DocumentState::Good(metadata)) => metadata,
             // Sidecars of the Python codex-manager have no schema.
-            _ if crate::archive::python::parse_sidecar(bytes).is_some() => continue,
+            _ if crate::archive::python_sidecar::parse_sidecar(bytes).is_some() => continue,
             Err(DocumentError::Newer { found, .. }) => {
                 return Err(TransferError::Newer {
                     path: path.to_path_buf(),
