@@ -1,115 +1,135 @@
-//! Computes the exchange steps of a restore, and the folders that it works in.
+//! The exchange steps of a restore, and the linked folders that it exchanges.
 
-use super::RestoreError;
-use super::apply::{RestoreRun, is_access_denied};
+use super::disk_probes;
+use super::error::RestoreError;
+use super::exchange_mode::ExchangeMode;
 use super::leftovers;
+use super::outside_databases::{OutsideDatabases, OutsideStaging};
+use super::partial_swap;
 use super::plan::RestorePlan;
-use super::stage::{self, StageRoot};
+use super::stage::{Stage, StageRoot, is_access_denied};
+use super::staging_folder;
 use super::step::ExchangeStep;
-use super::swap::{self, Swap, SwapError};
+use super::swap::{Swap, SwapError};
 use crate::codex::database;
 use crate::codex::home::{self, kind_of};
-use crate::io::{IoContext, atomic, space};
+use crate::io::clock::Timestamp;
+use crate::io::{IoContext, IoError, atomic, space};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-impl RestoreRun<'_> {
-    /// Returns the top-level names of the home that change.
-    pub(super) fn changed_top_names(&self) -> BTreeSet<OsString> {
-        let linked = &self.stage.roots[1..];
-        let mut tops: BTreeSet<OsString> = BTreeSet::new();
-        for name in self.plan.writes.iter().chain(self.plan.removed.iter()) {
-            let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
-            if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
-                tops.insert(name.top().to_owned());
-            }
+/// Returns the top-level names of the home that change.
+pub(super) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+    let linked = &stage.roots[1..];
+    let mut tops: BTreeSet<OsString> = BTreeSet::new();
+    for name in plan.writes.iter().chain(plan.removed.iter()) {
+        let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
+        if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
+            tops.insert(name.top().to_owned());
         }
-        if let Ok(entries) = fs::read_dir(&self.stage.home().staged) {
-            tops.extend(entries.flatten().map(|e| e.file_name()));
-        }
-        tops
     }
-
-    /// Returns for each root its staged path and the path that the new state is moved to if the
-    /// restore is undone: beside the live folder, or within it if nothing can be moved out.
-    pub(super) fn undo_destinations(&self) -> Vec<(PathBuf, PathBuf)> {
-        let at = self.request.now.timestamp();
-        let place = |root: &StageRoot| {
-            let name = root.live.file_name().unwrap_or_default();
-            if root.staged.starts_with(&root.live) {
-                root.live.join(format!(".codex-manager-undone-{at}"))
-            } else {
-                let name = name.to_string_lossy();
-                root.live
-                    .with_file_name(format!("{name}.undone-restore-{at}"))
-            }
-        };
-        let roots = self.stage.roots.iter();
-        roots.map(|r| (r.staged.clone(), place(r))).collect()
+    if let Ok(entries) = fs::read_dir(&stage.home().staged) {
+        tops.extend(entries.flatten().map(|e| e.file_name()));
     }
+    tops
+}
 
-    /// Returns the steps that exchange the staged paths with the live ones.
-    pub(super) fn steps(&self) -> Result<Vec<ExchangeStep>, RestoreError> {
-        if self.file_by_file {
-            return self.partial_steps();
-        }
-        let mut steps = Vec::new();
-        for root in self.stage.roots[1..]
-            .iter()
-            .filter(|r| r.staged.symlink_metadata().is_ok())
-        {
-            if root.whole {
-                steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
-                continue;
-            }
-            let mut names = entry_names(&root.live)?;
-            names.extend(entry_names(&root.staged)?);
-            let within = swap::folder_within(&root.live);
-            names.remove(within.file_name().unwrap_or_default());
-            names.retain(|name| !leftovers::is_leftover_name(Path::new(name)));
-            steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
-        }
-        if let Some((folder, staging)) = &self.outside {
-            let removed_names = self.outside_removed.iter().filter_map(|p| p.file_name());
-            let mut names = entry_names(staging)?;
-            names.extend(removed_names.map(OsString::from));
-            for name in names {
-                let live = folder.join(&name);
-                // SQLite would apply an old `-wal` to the new database.
-                for sidecar in home::database_sidecars(&live)
-                    .into_iter()
-                    .filter(|p| p.exists())
-                {
-                    let removed = staging
-                        .join("old")
-                        .join(sidecar.file_name().unwrap_or_default());
-                    atomic::create_private_folder(atomic::parent_of(&removed))?;
-                    steps.push(ExchangeStep::new(sidecar, removed));
-                }
-                if self.outside_removed.contains(&live) {
-                    let old = staging.join("old");
-                    atomic::create_private_folder(&old)?;
-                    steps.push(ExchangeStep::new(live, old.join(&name)));
-                } else if database::is_sqlite(&staging.join(&name)) {
-                    steps.push(ExchangeStep::new(live, staging.join(&name)));
-                }
-            }
-        }
-        let root = self.stage.home();
-        if self.whole {
-            steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
+/// Returns for each root its staged path and the path that the new state is moved to if the
+/// restore is undone: beside the live folder, or within it if nothing can be moved out.
+pub(super) fn undo_destinations(roots: &[StageRoot], now: &Timestamp) -> Vec<(PathBuf, PathBuf)> {
+    let at = now.timestamp();
+    let place = |root: &StageRoot| {
+        let name = root.live.file_name().unwrap_or_default();
+        if root.staged.starts_with(&root.live) {
+            root.live.join(format!(".codex-manager-undone-{at}"))
         } else {
-            let old = self.swap.folder().join("old");
-            steps.extend(stage::steps_by_entry(
-                root,
-                &self.changed_top_names(),
-                &old,
-            )?);
+            let name = name.to_string_lossy();
+            root.live
+                .with_file_name(format!("{name}.undone-restore-{at}"))
         }
-        Ok(steps)
+    };
+    let roots = roots.iter();
+    roots.map(|r| (r.staged.clone(), place(r))).collect()
+}
+
+/// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
+/// folder of the home.
+pub(super) fn steps(
+    plan: &RestorePlan,
+    stage: &Stage,
+    outside: &OutsideDatabases,
+    mode: &ExchangeMode,
+    staging: &Path,
+) -> Result<Vec<ExchangeStep>, RestoreError> {
+    if let ExchangeMode::SingleFiles { whole_folders } = mode {
+        return partial_swap::steps(plan, stage, whole_folders);
     }
+    let mut steps = Vec::new();
+    for root in &stage.roots[1..] {
+        steps.extend(steps_of_linked_root(root)?);
+    }
+    if let Some(staging) = &outside.staging {
+        steps.extend(steps_outside(staging, &outside.removed)?);
+    }
+    let root = stage.home();
+    if mode.is_whole_home() {
+        steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
+    } else {
+        let names = changed_top_names(plan, stage);
+        steps.extend(steps_by_entry(root, &names, &staging.join("old"))?);
+    }
+    Ok(steps)
+}
+
+/// Returns the steps for a linked folder or file. Without staged files, it is left as it is.
+fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<ExchangeStep>, RestoreError> {
+    if root.staged.symlink_metadata().is_err() {
+        return Ok(Vec::new());
+    }
+    if root.whole {
+        let step = ExchangeStep::new(root.live.clone(), root.staged.clone());
+        return Ok(vec![step]);
+    }
+    let mut names = entry_names(&root.live)?;
+    names.extend(entry_names(&root.staged)?);
+    let within = staging_folder::folder_within(&root.live);
+    names.remove(within.file_name().unwrap_or_default());
+    names.retain(|name| !leftovers::is_leftover_name(Path::new(name)));
+    Ok(steps_by_entry(root, &names, &within.join("old"))?)
+}
+
+/// Returns the steps for databases outside of the home. `removed` are the live ones that are
+/// removed.
+fn steps_outside(
+    staging: &OutsideStaging,
+    removed: &[PathBuf],
+) -> Result<Vec<ExchangeStep>, RestoreError> {
+    let mut steps = Vec::new();
+    let removed_names = removed.iter().filter_map(|p| p.file_name());
+    let mut names = entry_names(&staging.staged)?;
+    names.extend(removed_names.map(OsString::from));
+    let old = staging.staged.join("old");
+    for name in names {
+        let live = staging.live.join(&name);
+        // SQLite would apply an old `-wal` to the new database.
+        for sidecar in home::database_sidecars(&live)
+            .into_iter()
+            .filter(|p| p.exists())
+        {
+            let removed = old.join(sidecar.file_name().unwrap_or_default());
+            atomic::create_private_folder(&old)?;
+            steps.push(ExchangeStep::new(sidecar, removed));
+        }
+        if removed.contains(&live) {
+            atomic::create_private_folder(&old)?;
+            steps.push(ExchangeStep::new(live, old.join(&name)));
+        } else if database::is_sqlite(&staging.staged.join(&name)) {
+            steps.push(ExchangeStep::new(live, staging.staged.join(&name)));
+        }
+    }
+    Ok(steps)
 }
 
 /// Returns the top-level links and mounts whose content the archive replaces: the target is
@@ -120,7 +140,7 @@ pub(super) fn linked_roots(
     plan: &RestorePlan,
 ) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
-    let mounts = stage::mounts_in(folder)?;
+    let mounts = disk_probes::mounts_in(folder)?;
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(roots);
     };
@@ -137,12 +157,12 @@ pub(super) fn linked_roots(
             continue;
         };
         if is_mount || !target.starts_with(folder) {
-            let whole = stage::mounts_in(&target)?.is_empty()
+            let whole = disk_probes::mounts_in(&target)?.is_empty()
                 && space::same_file_system(&target, atomic::parent_of(&target));
             let staging = if whole {
-                swap::folder_beside(&target)
+                staging_folder::folder_beside(&target)
             } else {
-                swap::folder_within(&target)
+                staging_folder::folder_within(&target)
             };
             roots.push(StageRoot {
                 prefix,
@@ -161,12 +181,37 @@ pub(super) fn add_root(swap: &mut Swap, mut root: StageRoot) -> Result<StageRoot
     match swap.add_folder(atomic::parent_of(&root.staged)) {
         Err(SwapError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
             root.whole = false;
-            root.staged = swap::folder_within(&root.live).join("new");
+            root.staged = staging_folder::folder_within(&root.live).join("new");
             swap.add_folder(atomic::parent_of(&root.staged))?;
         }
         added => added?,
     }
     Ok(root)
+}
+
+/// Returns the steps that exchange the top-level entries of `root` one by one.
+fn steps_by_entry(
+    root: &StageRoot,
+    top_names: &BTreeSet<OsString>,
+    old: &Path,
+) -> Result<Vec<ExchangeStep>, IoError> {
+    atomic::create_private_folder(old)?;
+    let mut steps = Vec::new();
+    // The login last: until then, the home is complete for the old account.
+    let login = OsString::from(home::AUTH_JSON);
+    let ordered = top_names
+        .iter()
+        .filter(|t| **t != login)
+        .chain(top_names.get(&login));
+    for top in ordered {
+        let (live, staged) = (root.live.join(top), root.staged.join(top));
+        if staged.symlink_metadata().is_ok() {
+            steps.push(ExchangeStep::new(live, staged));
+        } else if live.symlink_metadata().is_ok() {
+            steps.push(ExchangeStep::new(live, old.join(top)));
+        }
+    }
+    Ok(steps)
 }
 
 fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {

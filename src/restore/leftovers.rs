@@ -2,8 +2,8 @@
 //! to another user. They only take up space, so they get a name that no restore uses, and later
 //! commands try again.
 
-use super::stage;
-use super::swap::{
+use super::disk_probes;
+use super::staging_folder::{
     FOLDER_SUFFIX, check_private_folder, folder_beside, folder_within, is_real_folder,
 };
 use crate::codex::config::CodexConfig;
@@ -61,7 +61,7 @@ pub(super) fn separate_restore_folders(home: &Path) -> Vec<PathBuf> {
             places.extend([folder_beside(&target), folder_within(&target)]);
         }
     }
-    let mounts = stage::mounts_in(home).unwrap_or_default();
+    let mounts = disk_probes::mounts_in(home).unwrap_or_default();
     places.extend(mounts.iter().map(|mount| folder_within(mount)));
     let databases = CodexConfig::read(home).sqlite_home;
     places.extend(databases.map(|folder| folder_within(&home.join(folder))));

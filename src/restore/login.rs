@@ -1,9 +1,10 @@
 //! The login of a restore: chooses the one that goes live, and saves the live one first.
 
-use super::RestoreError;
-use super::apply::{RestoreRequest, RestoreRun};
+use super::auth_json::AuthJsonState;
+use super::error::RestoreError;
 use super::plan::{RestorePlan, RestoreTarget};
-use super::stage::set_attributes;
+use super::request::RestoreRequest;
+use super::stage::{ArchivedLogin, Stage, set_attributes};
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
     self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
@@ -39,45 +40,22 @@ pub(super) fn check_account(
     let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
         return Ok(());
     };
-    if live.identity.is_same(&archived) || request.may_switch_account {
-        return Ok(());
-    }
-    Err(RestoreError::AnotherAccount {
-        archive: archived.to_string(),
-        live: live.identity.to_string(),
-    })
+    check_same_account(request, Some(live), &archived)
 }
 
-/// The entry at the path of auth.json.
-pub(super) enum AuthJsonState {
-    /// A file of readable size, or none.
-    File(AuthFile),
-    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
-    NotAFile(String),
-}
-
-impl AuthJsonState {
-    /// Reads auth.json, or what is at its path.
-    pub(super) fn read(path: &Path) -> Result<Self, IoError> {
-        match AuthFile::read(path) {
-            Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
-            auth => auth.map(Self::File),
+fn check_same_account(
+    request: &RestoreRequest<'_>,
+    live: Option<&Login>,
+    archived: &Identity,
+) -> Result<(), RestoreError> {
+    match live {
+        Some(live) if !live.identity.is_same(archived) && !request.may_switch_account => {
+            Err(RestoreError::AnotherAccount {
+                archive: archived.to_string(),
+                live: live.identity.to_string(),
+            })
         }
-    }
-
-    /// Returns the login, if the file holds one.
-    pub(super) fn login(&self) -> Option<&Login> {
-        match self {
-            Self::File(auth) => auth.login(),
-            Self::NotAFile(_) => None,
-        }
-    }
-
-    fn snapshot(&self) -> Option<&AuthSnapshot> {
-        match self {
-            Self::File(auth) => auth.snapshot(),
-            Self::NotAFile(_) => None,
-        }
+        _ => Ok(()),
     }
 }
 
@@ -88,244 +66,247 @@ fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
     }
 }
 
-impl RestoreRun<'_> {
-    /// Chooses the login that goes live and stages it. Before, it saves the live login to its
-    /// profile. Takes the locks on the accounts, then Codex's own lock on the login; they are held
-    /// until the result is dropped.
-    pub(super) fn stage_login(&mut self) -> Result<StagedLogin, RestoreError> {
-        let staged = self.stage.home().staged.join(home::AUTH_JSON);
-        if self.plan.target == RestoreTarget::Elsewhere {
-            return self.stage_login_elsewhere(&staged);
-        }
-        let live_path = self.folder.join(home::AUTH_JSON);
-        let before = AuthJsonState::read(&live_path)?;
-        let archived = archived_identity(self.request.archive);
-        let accounts = before.login().map(|login| &login.identity);
-        let accounts: Vec<_> = accounts.into_iter().chain(&archived).collect();
-        let accounts = if self.plan.wants_login {
-            accounts
-        } else {
-            Vec::new()
-        };
-        let profiles = Profiles::of(self.request.manager_home);
-        let account_locks =
-            profiles.lock_accounts(&accounts, self.request.now, login_lock::REFRESH_TIMEOUT)?;
-        // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
-        // and Codex is kept waiting for the shortest time.
-        let lock = if self.folder.exists() {
-            Some(acquire_login_lock(&self.folder)?)
-        } else {
-            None
-        };
-        let live = AuthJsonState::read(&live_path)?;
-        let mut login = StagedLogin {
-            _account_locks: Some(account_locks),
-            _lock: lock,
-            ..StagedLogin::default()
-        };
-        match self.choose_login(&live)? {
-            Some((decision, Some(snapshot))) => {
-                login.outcome = decision.outcome;
-                let mtime_ns = (decision.choice == LoginChoice::Archive)
-                    .then(|| self.stage.login.as_ref().map(|l| l.mtime_ns))
-                    .flatten();
-                self.save_live_login(&live, &live_path, &mut login)?;
-                write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
-                if decision.is_stale {
-                    self.notes.push(
-                        "a newer login of this account was seen, so the refresh token of \
-                         this one is probably spent: run codex login if Codex refuses it"
-                            .into(),
-                    );
-                }
-                if decision.outcome == AuthOutcome::KeptNewer {
-                    self.notes.push(
-                        "restored the login of the profile, because it is newer than the archive's"
-                            .into(),
-                    );
-                }
-                login.went_live = Some(snapshot);
-            }
-            unchanged => {
-                if let Some((decision, None)) = unchanged {
-                    login.outcome = decision.outcome;
-                }
-                // The live login stays. It is copied, not hard-linked: Codex loses a login that it
-                // renews through a hard link.
-                if self.whole || is_hard_linked(&live_path) {
-                    copy_live_login(&live_path, &live, &staged)?;
-                }
-            }
-        }
-        Ok(login)
+/// Chooses the login that goes live and stages it. Before, it saves the live login to its profile.
+/// Takes the locks on the accounts, then Codex's own lock on the login; they are held until the
+/// result is dropped. `replaces_home` is true if the whole home is exchanged in one call.
+pub(super) fn stage_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    stage: &Stage,
+    replaces_home: bool,
+    notes: &mut Vec<String>,
+) -> Result<StagedLogin, RestoreError> {
+    let staged = stage.home().staged.join(home::AUTH_JSON);
+    if plan.target == RestoreTarget::Elsewhere {
+        return stage_login_elsewhere(stage.login.as_ref(), &staged, notes);
     }
-
-    fn stage_login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
-        let Some(login) = self.stage.login.take() else {
-            return Ok(StagedLogin::default());
-        };
-        write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
-        self.notes.push(
-            "the login in this folder is a copy: if two homes use a login, it stops working in both"
+    let home = &stage.home().live;
+    let live_path = home.join(home::AUTH_JSON);
+    let mut login = lock_login(request, plan, home, &live_path)?;
+    let live = AuthJsonState::read(&live_path)?;
+    let chosen = if plan.wants_login {
+        choose_login(request, stage, &live, notes)?
+    } else {
+        None
+    };
+    if let Some((decision, _)) = &chosen {
+        login.outcome = decision.outcome;
+    }
+    let Some((decision, Some(snapshot))) = chosen else {
+        // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
+        // through a hard link.
+        if replaces_home || is_hard_linked(&live_path) {
+            copy_live_login(&live_path, &live, &staged)?;
+        }
+        return Ok(login);
+    };
+    login.was_live = save_live_login(request, home, &live, notes)?;
+    let is_archived = decision.choice == LoginChoice::Archive;
+    let archived = stage.login.as_ref().filter(|_| is_archived);
+    let mtime_ns = archived.map(|login| login.mtime_ns);
+    write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
+    if decision.is_stale {
+        notes.push(
+            "a newer login of this account was seen, so the refresh token of this one is probably \
+             spent: run codex login if Codex refuses it"
                 .into(),
         );
-        Ok(StagedLogin {
-            outcome: AuthOutcome::Restored,
-            ..StagedLogin::default()
-        })
     }
-
-    /// Returns the decision, and the bytes of the chosen login if it is not the live one. `None` if
-    /// the login is not restored at all.
-    fn choose_login(
-        &mut self,
-        live: &AuthJsonState,
-    ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
-        if !self.plan.wants_login {
-            return Ok(None);
-        }
-        let store = CodexConfig::read(&self.stage.home().staged).store;
-        let store = if self.stage.home().staged.join(home::CONFIG_TOML).exists() {
-            store
-        } else {
-            CodexConfig::read(&self.folder).store
-        };
-        if !store.reads_auth_json() {
-            self.notes.push(format!(
-                "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
-                store.name()
-            ));
-            return Ok(None);
-        }
-        let Some(bytes) = self.stage.login.as_ref().map(|l| l.bytes.expose()) else {
-            return Ok(None);
-        };
-        let Ok(archived) = AuthSnapshot::parse(bytes.to_vec()) else {
-            self.notes
-                .push("the archive's auth.json cannot be read; the live login was kept".into());
-            return Ok(None);
-        };
-        let Some(login) = archived.login.clone() else {
-            return Ok(None);
-        };
-        if let Some(live) = live.login()
-            && !live.identity.is_same(&login.identity)
-            && !self.request.may_switch_account
-        {
-            return Err(RestoreError::AnotherAccount {
-                archive: login.identity.to_string(),
-                live: live.identity.to_string(),
-            });
-        }
-        let profiles = Profiles::of(self.request.manager_home);
-        let profile = match profiles.find(&login.identity)? {
-            Some(profile) => Some(profile),
-            // Records about an account outlive its profile.
-            None => profiles.remembered(login.identity.email.as_str(), &login),
-        };
-        let same = |s: &&AuthSnapshot| {
-            s.login
-                .as_ref()
-                .is_some_and(|l| l.identity.is_same(&login.identity))
-        };
-        let of_profile = profile.as_ref().and_then(Profile::snapshot);
-        let decision = login_selection::choose(
-            self.request.auth,
-            &LoginCandidates {
-                live: live.snapshot().filter(same),
-                archive: &archived,
-                profile: of_profile.filter(same),
-                newest_seen: profile.as_ref().map(Profile::newest).unwrap_or_default(),
-                is_spent: profile
-                    .as_ref()
-                    .is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
-            },
+    if decision.outcome == AuthOutcome::KeptNewer {
+        notes.push(
+            "restored the login of the profile, because it is newer than the archive's".into(),
         );
-        let needs_owner_check =
-            self.request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
-        if let Some(profile) = &profile
-            && let Some(home) = profile.live_apart_from(Some(&self.folder))
-            && needs_owner_check
-        {
-            self.notes.push(format!(
-                "the login was not restored: {} is signed in to another Codex home: {}",
-                profile.name,
-                home.display()
-            ));
-            return Ok(None);
-        }
-        let moved = profile
-            .as_ref()
-            .filter(|p| p.file.owner == LoginOwner::Moved);
-        if let Some(moved) = moved
-            && needs_owner_check
-            && !login.freshness.is_newer_than(&moved.newest())
-        {
-            self.notes.push(format!(
-                "the login was not restored: the login of {} was moved to another machine",
-                moved.name
-            ));
-            return Ok(None);
-        }
-        let bytes = match decision.choice {
-            LoginChoice::KeepLive => None,
-            LoginChoice::Profile => of_profile.cloned(),
-            LoginChoice::Archive => Some(archived),
-        };
-        Ok(Some((decision, bytes)))
     }
+    login.went_live = Some(snapshot);
+    Ok(login)
+}
 
-    /// Saves the live login to its profile, before it is replaced. Keeps unrecognized bytes in
-    /// quarantine.
-    fn save_live_login(
-        &mut self,
-        live: &AuthJsonState,
-        path: &Path,
-        staged: &mut StagedLogin,
-    ) -> Result<(), RestoreError> {
-        let profiles = Profiles::of(self.request.manager_home);
-        match live {
-            AuthJsonState::File(AuthFile::Present(snapshot)) => {
-                if let Some(login) = &snapshot.login {
-                    // The live home stays the owner until the exchange is done.
-                    let saved = profiles.save_back(
-                        snapshot,
-                        login,
-                        OwnerLocation::Live(&self.folder),
-                        self.request.now,
-                    )?;
-                    let name = saved.profile;
-                    self.notes
-                        .push(format!("the live login was saved to the profile {name}"));
-                    staged.was_live = Some(snapshot.clone());
-                } else {
-                    // The bytes may be a login of a kind that this version does not know.
-                    let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
-                    self.notes.push(format!(
-                        "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
-                        kept.display()
-                    ));
-                }
-            }
-            AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
-                let kept = profiles.quarantine_bytes(bytes)?;
-                self.notes.push(format!(
-                    "auth.json was {reason}; a copy was kept in {}",
+/// Takes the locks on the accounts of the live and of the archived login, then Codex's lock.
+fn lock_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    home: &Path,
+    live_path: &Path,
+) -> Result<StagedLogin, RestoreError> {
+    let before = AuthJsonState::read(live_path)?;
+    let archived = archived_identity(request.archive);
+    let accounts = before.login().map(|login| &login.identity);
+    let accounts = accounts.into_iter().chain(&archived);
+    let accounts: Vec<_> = accounts.filter(|_| plan.wants_login).collect();
+    let profiles = Profiles::of(request.manager_home);
+    let account_locks =
+        profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
+    // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
+    // and Codex is kept waiting for the shortest time.
+    let lock = if home.exists() {
+        Some(acquire_login_lock(home)?)
+    } else {
+        None
+    };
+    Ok(StagedLogin {
+        _account_locks: Some(account_locks),
+        _lock: lock,
+        ..StagedLogin::default()
+    })
+}
+
+fn stage_login_elsewhere(
+    archived: Option<&ArchivedLogin>,
+    staged: &Path,
+    notes: &mut Vec<String>,
+) -> Result<StagedLogin, RestoreError> {
+    let Some(login) = archived else {
+        return Ok(StagedLogin::default());
+    };
+    write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
+    notes.push(
+        "the login in this folder is a copy: if two homes use a login, it stops working in both"
+            .into(),
+    );
+    Ok(StagedLogin {
+        outcome: AuthOutcome::Restored,
+        ..StagedLogin::default()
+    })
+}
+
+/// Returns the decision, and the bytes of the chosen login if it is not the live one. `None` if the
+/// login is not restored at all; `notes` then has the reason.
+fn choose_login(
+    request: &RestoreRequest<'_>,
+    stage: &Stage,
+    live: &AuthJsonState,
+    notes: &mut Vec<String>,
+) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
+    let home = &stage.home().live;
+    if let Some(store) = other_credential_store(stage) {
+        notes.push(format!(
+            "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{store}\""
+        ));
+        return Ok(None);
+    }
+    let Some(archived) = &stage.login else {
+        return Ok(None);
+    };
+    let Ok(archived) = AuthSnapshot::parse(archived.bytes.expose().to_vec()) else {
+        notes.push("the archive's auth.json cannot be read; the live login was kept".into());
+        return Ok(None);
+    };
+    let Some(login) = archived.login.clone() else {
+        return Ok(None);
+    };
+    check_same_account(request, live.login(), &login.identity)?;
+    let profiles = Profiles::of(request.manager_home);
+    let profile = match profiles.find(&login.identity)? {
+        Some(profile) => Some(profile),
+        // Records about an account outlive its profile.
+        None => profiles.remembered(login.identity.email.as_str(), &login),
+    };
+    let profile = profile.as_ref();
+    let same = |s: &&AuthSnapshot| {
+        let of = s.login.as_ref();
+        of.is_some_and(|l| l.identity.is_same(&login.identity))
+    };
+    let of_profile = profile.and_then(Profile::snapshot);
+    let decision = login_selection::choose(
+        request.auth,
+        &LoginCandidates {
+            live: live.snapshot().filter(same),
+            archive: &archived,
+            profile: of_profile.filter(same),
+            newest_seen: profile.map(Profile::newest).unwrap_or_default(),
+            is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
+        },
+    );
+    let needs_owner =
+        request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
+    if let Some(obstacle) = profile
+        .filter(|_| needs_owner)
+        .and_then(|profile| owned_elsewhere(profile, &login, home))
+    {
+        notes.push(format!("the login was not restored: {obstacle}"));
+        return Ok(None);
+    }
+    let bytes = match decision.choice {
+        LoginChoice::KeepLive => None,
+        LoginChoice::Profile => of_profile.cloned(),
+        LoginChoice::Archive => Some(archived),
+    };
+    Ok(Some((decision, bytes)))
+}
+
+/// Returns the name of the credential store that the restored settings name, if Codex does not read
+/// auth.json with it.
+fn other_credential_store(stage: &Stage) -> Option<&'static str> {
+    let home = stage.home();
+    let is_restored = home.staged.join(home::CONFIG_TOML).exists();
+    let settings = if is_restored {
+        &home.staged
+    } else {
+        &home.live
+    };
+    let store = CodexConfig::read(settings).store;
+    (!store.reads_auth_json()).then(|| store.name())
+}
+
+/// Returns the reason why the owner of the account's login is neither this home nor the profile.
+fn owned_elsewhere(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
+    if let Some(other) = profile.live_apart_from(Some(home)) {
+        return Some(format!(
+            "{} is signed in to another Codex home: {}",
+            profile.name,
+            other.display()
+        ));
+    }
+    let is_moved = profile.file.owner == LoginOwner::Moved;
+    let is_obsolete = is_moved && !login.freshness.is_newer_than(&profile.newest());
+    is_obsolete.then(|| format!("the login of {} was moved to another machine", profile.name))
+}
+
+/// Saves the live login to its profile, before it is replaced, and returns it. Keeps
+/// unrecognized bytes in quarantine.
+fn save_live_login(
+    request: &RestoreRequest<'_>,
+    home: &Path,
+    live: &AuthJsonState,
+    notes: &mut Vec<String>,
+) -> Result<Option<AuthSnapshot>, RestoreError> {
+    let profiles = Profiles::of(request.manager_home);
+    match live {
+        AuthJsonState::File(AuthFile::Present(snapshot)) => {
+            if let Some(login) = &snapshot.login {
+                // The live home stays the owner until the exchange is done.
+                let saved =
+                    profiles.save_back(snapshot, login, OwnerLocation::Live(home), request.now)?;
+                let name = saved.profile;
+                notes.push(format!("the live login was saved to the profile {name}"));
+                return Ok(Some(snapshot.clone()));
+            } else {
+                // The bytes may be a login of a kind that this version does not know.
+                let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
+                notes.push(format!(
+                    "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
                     kept.display()
                 ));
             }
-            AuthJsonState::File(AuthFile::Missing) => {}
-            AuthJsonState::NotAFile(reason) => {
-                let kept = profiles.quarantine(path, self.request.now)?;
-                let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
-                self.notes.push(format!(
-                    "auth.json was {reason}{}",
-                    kept.unwrap_or_default()
-                ));
-            }
         }
-        Ok(())
+        AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
+            let kept = profiles.quarantine_bytes(bytes)?;
+            notes.push(format!(
+                "auth.json was {reason}; a copy was kept in {}",
+                kept.display()
+            ));
+        }
+        AuthJsonState::File(AuthFile::Missing) => {}
+        AuthJsonState::NotAFile(reason) => {
+            let kept = profiles.quarantine(&home.join(home::AUTH_JSON), request.now)?;
+            let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
+            notes.push(format!(
+                "auth.json was {reason}{}",
+                kept.unwrap_or_default()
+            ));
+        }
     }
+    Ok(None)
 }
 
 /// The staged login, with the locks that keep Codex and other codex-manager processes from changing

@@ -1,8 +1,9 @@
 //! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
 //! killed, and reports the processes that use the home.
 
-use super::login::AuthJsonState;
-use super::swap::{FOLDER_SUFFIX, RecoveryGuard};
+use super::auth_json::AuthJsonState;
+use super::staging_folder::FOLDER_SUFFIX;
+use super::swap::RecoveryGuard;
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};

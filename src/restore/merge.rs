@@ -1,6 +1,6 @@
 //! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
-use super::RestoreError;
+use super::error::RestoreError;
 use super::plan::RestorePlan;
 use super::rollout_index::{RolloutIndex, conversation_of};
 use super::stage::{Stage, set_attributes};
@@ -34,7 +34,6 @@ pub(super) struct MergeResult {
 pub(super) fn merge(
     stage: &mut Stage,
     plan: &mut RestorePlan,
-    home: &Path,
     live: &NameSet,
 ) -> Result<MergeResult, RestoreError> {
     let mut archived: HashMap<String, EntryName> = HashMap::new();
@@ -59,7 +58,10 @@ pub(super) fn merge(
             merged.local_only.insert(&id, &file);
             continue;
         };
-        let (live_path, staged) = (home.join(path), stage.staged_path(name.as_path()));
+        let (live_path, staged) = (
+            stage.home().live.join(path),
+            stage.staged_path(name.as_path()),
+        );
         match long_path::with_both(&live_path, &staged, rollout::compare)
             .at("compare", &live_path)?
         {
@@ -85,6 +87,12 @@ pub(super) fn merge(
         diverged.sort();
         return Err(RestoreError::Diverged(diverged));
     }
+    merge_line_files(stage, live)?;
+    Ok(merged)
+}
+
+/// Appends the lines that only the live versions of line-based files have to the staged ones.
+fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
     for file in live.iter() {
         let staged = stage.staged_path(file.as_path());
         let has_lines = matches!(
@@ -92,10 +100,10 @@ pub(super) fn merge(
             HomeEntryKind::History | HomeEntryKind::SessionIndex
         );
         if has_lines && staged.symlink_metadata().is_ok_and(|m| m.is_file()) {
-            append_missing_lines(&home.join(file.as_path()), &staged)?;
+            append_missing_lines(&stage.home().live.join(file.as_path()), &staged)?;
         }
     }
-    Ok(merged)
+    Ok(())
 }
 
 /// Appends to `staged` the lines that only `live` has, in their order.

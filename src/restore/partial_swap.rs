@@ -5,10 +5,12 @@
 //! On an overlay, as in a container, a folder of a lower layer cannot be renamed. A folder that was
 //! created in the container can be, with everything in it.
 
-use super::RestoreError;
-use super::apply::{RestoreRun, is_access_denied};
-use super::stage::{HardLinker, StageRoot, lstat};
+use super::error::RestoreError;
+use super::exchange_mode::ExchangeMode;
+use super::plan::RestorePlan;
+use super::stage::{HardLinker, Stage, StageRoot, is_access_denied, lstat};
 use super::step::ExchangeStep;
+use crate::archive::contents::ArchiveListing;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, atomic, long_path, space, tree};
 use std::collections::{BTreeSet, HashSet};
@@ -49,100 +51,110 @@ fn is_folder(path: &Path) -> bool {
     lstat(path).is_ok_and(|meta| meta.is_dir())
 }
 
-impl RestoreRun<'_> {
-    /// Returns true if the home is on an overlay and its own folder cannot be renamed.
-    pub(super) fn needs_partial_swap(&self) -> Result<bool, IoError> {
-        if !space::has_layers(&self.folder) {
-            return Ok(false);
-        }
-        let occupied = create_rename_probe(self.stage.home())?;
-        Ok(!self.whole || !can_rename_folder(&self.folder, &occupied))
+/// Returns true if the home is on an overlay and its own folder cannot be renamed.
+pub(super) fn is_needed(stage: &Stage, wanted: &ExchangeMode) -> Result<bool, IoError> {
+    let home = stage.home();
+    if !space::has_layers(&home.live) {
+        return Ok(false);
     }
+    let occupied = create_rename_probe(home)?;
+    Ok(!wanted.is_whole_home() || !can_rename_folder(&home.live, &occupied))
+}
 
-    /// Links unchanged files into the stage for folders that are exchanged as a whole. All other
-    /// unchanged files stay in place.
-    pub(super) fn link_movable_folders(&mut self) -> Result<(), RestoreError> {
-        let own = self.staging_folders();
-        let mut whole_folders = self.movable_folders()?;
-        let linker = self.hard_linker(&own);
-        let mut failed = Vec::new();
-        for folder in &whole_folders {
-            let root = self.stage.root_of(folder);
-            let result = match folder.strip_prefix(&root.prefix) {
-                Ok(rest) if !rest.as_os_str().is_empty() => linker.link_entry_of(root, rest),
-                _ => linker.link_root(root),
-            };
-            match result {
-                // A file of another user may allow neither reads nor links. It stays in place.
-                Err(e) if is_access_denied(&e) => failed.push(folder.clone()),
-                other => other?,
-            }
-        }
-        for folder in failed {
-            whole_folders.remove(&folder);
-        }
-        (self.file_by_file, self.whole) = (true, false);
-        self.whole_folders = whole_folders;
-        let kept = self.plan.partial.then_some(self.folder.as_path());
-        Ok(self.stage.set_folder_attributes(self.contents, kept)?)
-    }
-
-    /// Returns the outermost folders with changes that can be exchanged as a whole, by their paths
-    /// in the home.
-    fn movable_folders(&self) -> Result<BTreeSet<PathBuf>, RestoreError> {
-        for root in &self.stage.roots {
-            create_rename_probe(root)?;
-        }
-        let mut movable = MovableFolders::default();
-        let mut last = PathBuf::new();
-        for name in self.plan.writes.iter().chain(self.plan.removed.iter()) {
-            let folder = name.as_path().parent().unwrap_or(Path::new(""));
-            if folder != last {
-                movable.add(self.stage.root_of(folder), folder);
-                folder.clone_into(&mut last);
-            }
-        }
-        // Folders in which only mode and time change.
-        for folder in self.contents.folders.iter().filter(|_| !self.plan.partial) {
-            let path = folder.path.as_path();
-            if kind_of(path) != HomeEntryKind::Transient {
-                movable.add(self.stage.root_of(path), path);
-            }
-        }
-        Ok(movable.movable)
-    }
-
-    /// Returns a step for each file, for each folder that is new, exchanged or removed as a whole,
-    /// and for each removed file. The login is last.
-    pub(super) fn partial_steps(&self) -> Result<Vec<ExchangeStep>, RestoreError> {
-        let own = self.staging_folders();
-        let mut steps = PartialSteps {
-            linker: self.hard_linker(&own),
-            whole_folders: &self.whole_folders,
-            steps: Vec::new(),
+/// Links unchanged files into the stage for folders that are exchanged as a whole, and returns
+/// these folders by their paths in the home. All other unchanged files stay in place.
+pub(super) fn link_movable_folders(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: ArchiveListing<'_>,
+) -> Result<BTreeSet<PathBuf>, RestoreError> {
+    let own = stage.staging_folders();
+    let mut whole_folders = movable_folders(plan, stage, contents)?;
+    let linker = HardLinker::new(plan, &own);
+    let mut failed = Vec::new();
+    for folder in &whole_folders {
+        let root = stage.root_of(folder);
+        let result = match folder.strip_prefix(&root.prefix) {
+            Ok(rest) if !rest.as_os_str().is_empty() => linker.link_entry_of(root, rest),
+            _ => linker.link_root(root),
         };
-        for root in self.stage.roots.iter().rev() {
-            steps.add(&root.prefix, &root.live, &root.staged)?;
+        match result {
+            // A file of another user may allow neither reads nor links. It stays in place.
+            Err(e) if is_access_denied(&e) => failed.push(folder.clone()),
+            other => other?,
         }
-        for folder in &self.whole_folders {
-            if lstat(&self.stage.staged_path(folder)).is_err() {
-                steps.remove(self.stage.root_of(folder), folder)?;
-            }
-        }
-        // A second step for an exchanged path, or for one below it, would move the new state away.
-        let exchanged = steps.steps.iter().map(|step| step.live.clone());
-        let exchanged: HashSet<PathBuf> = exchanged.collect();
-        for name in self.plan.removed.iter() {
-            let root = self.stage.root_of(name.as_path());
-            let live = root.live_path(name.as_path());
-            if !live.ancestors().any(|above| exchanged.contains(above)) {
-                steps.remove(root, name.as_path())?;
-            }
-        }
-        let mut steps = steps.steps;
-        steps.sort_by_key(|step| step.is_for(&self.folder.join(home::AUTH_JSON)));
-        Ok(steps)
     }
+    for folder in failed {
+        whole_folders.remove(&folder);
+    }
+    let kept = plan.partial.then_some(stage.home().live.as_path());
+    stage.set_folder_attributes(contents, kept)?;
+    Ok(whole_folders)
+}
+
+/// Returns the outermost folders with changes that can be exchanged as a whole, by their paths in
+/// the home.
+fn movable_folders(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: ArchiveListing<'_>,
+) -> Result<BTreeSet<PathBuf>, IoError> {
+    for root in &stage.roots {
+        create_rename_probe(root)?;
+    }
+    let mut movable = MovableFolders::default();
+    let mut last = PathBuf::new();
+    for name in plan.writes.iter().chain(plan.removed.iter()) {
+        let folder = name.as_path().parent().unwrap_or(Path::new(""));
+        if folder != last {
+            movable.add(stage.root_of(folder), folder);
+            folder.clone_into(&mut last);
+        }
+    }
+    // Folders in which only mode and time change.
+    for folder in contents.folders.iter().filter(|_| !plan.partial) {
+        let path = folder.path.as_path();
+        if kind_of(path) != HomeEntryKind::Transient {
+            movable.add(stage.root_of(path), path);
+        }
+    }
+    Ok(movable.movable)
+}
+
+/// Returns a step for each file, for each folder that is new, exchanged or removed as a whole, and
+/// for each removed file. The login is last.
+pub(super) fn steps(
+    plan: &RestorePlan,
+    stage: &Stage,
+    whole_folders: &BTreeSet<PathBuf>,
+) -> Result<Vec<ExchangeStep>, RestoreError> {
+    let own = stage.staging_folders();
+    let mut steps = PartialSteps {
+        linker: HardLinker::new(plan, &own),
+        whole_folders,
+        steps: Vec::new(),
+    };
+    for root in stage.roots.iter().rev() {
+        steps.add(&root.prefix, &root.live, &root.staged)?;
+    }
+    for folder in whole_folders {
+        if lstat(&stage.staged_path(folder)).is_err() {
+            steps.remove(stage.root_of(folder), folder)?;
+        }
+    }
+    // A second step for an exchanged path, or for one below it, would move the new state away.
+    let exchanged = steps.steps.iter().map(|step| step.live.clone());
+    let exchanged: HashSet<PathBuf> = exchanged.collect();
+    for name in plan.removed.iter() {
+        let root = stage.root_of(name.as_path());
+        let live = root.live_path(name.as_path());
+        if !live.ancestors().any(|above| exchanged.contains(above)) {
+            steps.remove(root, name.as_path())?;
+        }
+    }
+    let mut steps = steps.steps;
+    steps.sort_by_key(|step| step.is_for(&stage.home().live.join(home::AUTH_JSON)));
+    Ok(steps)
 }
 
 /// Finds the folders that can be exchanged as a whole. Paths are relative to the home.

@@ -6,6 +6,7 @@
 
 use super::leftovers;
 use super::login_guard::LoginGuard;
+use super::staging_folder;
 use super::swap::{self, Recovery, SwapError};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
@@ -91,7 +92,7 @@ pub fn candidate_folders(
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
     let mut candidates: Vec<_> = restore_folders(codex_home)
         .into_iter()
-        .filter(|folder| swap::is_real_folder(folder))
+        .filter(|folder| staging_folder::is_real_folder(folder))
         .map(|folder| (folder, None))
         .collect();
     if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {
@@ -116,7 +117,10 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonicalize()
         .unwrap_or_else(|_| codex_home.to_path_buf());
-    [swap::folder_beside(&home), swap::folder_within(&home)]
+    [
+        staging_folder::folder_beside(&home),
+        staging_folder::folder_within(&home),
+    ]
 }
 
 /// Returns the replaced folders of `codex_home` that could not be removed. They only take up space.

@@ -1,7 +1,7 @@
 //! Decides which files a restore writes, removes and keeps. Pure: compares the archive's list with
 //! the home's list.
 
-use super::RestoreError;
+use super::error::RestoreError;
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
 use crate::archive::contents::ArchiveListing;
@@ -89,10 +89,6 @@ pub fn plan_restore(
     if let Some(missing) = selection.only.iter().find(|p| !contains_path(contents, p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
-    let live_names = &live.names;
-    let manifest = archive.manifest();
-    let links = contents.links.iter().map(|l| (l.path.clone(), 0));
-    let files = contents.files.iter().map(|f| (f.path, f.size));
     let none = || NameSet::with_names(contents.files.names());
     let mut plan = RestorePlan {
         target,
@@ -104,76 +100,14 @@ pub fn plan_restore(
         merge,
         bytes: 0,
     };
-    for (name, size) in files.chain(links) {
-        let path = name.as_path();
-        let kind = kind_of(path);
-        if !selection.wants(path) {
-            continue;
-        }
-        match kind {
-            HomeEntryKind::Auth => {
-                plan.wants_login = true;
-                plan.bytes = plan.bytes.saturating_add(size);
-                continue;
-            }
-            // Bound to one installation, or the user's own original: restored only if the home has
-            // none.
-            HomeEntryKind::InstallationId | HomeEntryKind::LegacyAuth
-                if live_names.contains(path) =>
-            {
-                continue;
-            }
-            // Only archives of the Python tool contain such files.
-            HomeEntryKind::Transient if !name.is_reserved() => continue,
-            _ => {}
-        }
-        plan.bytes = plan.bytes.saturating_add(size);
-        let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
-        if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
-            plan.added.insert(&name);
-        }
-        plan.writes.insert(&name);
-    }
+    plan.add_archived(contents, selection, &live.names);
     if target == RestoreTarget::Home {
-        let globs = manifest
-            .map(|m| m.excluded_globs.clone())
-            .unwrap_or_default();
-        // They compiled when the archive was made. If they no longer do, they protect nothing.
-        let excludes = Excludes::new(&globs).unwrap_or_default();
-        let removes_missing = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
-        let undo_removes: HashSet<&Path> = manifest
-            .iter()
-            .flat_map(|m| &m.undo_removes)
-            .map(EntryName::as_path)
-            .collect();
-        let skipped: HashSet<&Path> = manifest
-            .iter()
-            .flat_map(|m| &m.skipped)
-            .map(EntryName::as_path)
-            .collect();
-        let mut archived = contents.files.name_set();
-        archived.extend(contents.links.iter().map(|l| l.path.clone()));
-        for name in live_names.without(&archived).iter() {
-            let (path, kind) = (name.as_path(), kind_of(name.as_path()));
-            let is_missing = removes_missing
-                && removes_absent(archive.metadata().mode, kind)
-                && !live.not_archivable.contains(path)
-                && !path.ancestors().any(|above| skipped.contains(above))
-                && !excludes.matches(path);
-            // A safety backup lists the files that its restore added; restoring the safety backup
-            // removes them.
-            let is_undone = !plan.partial
-                && undo_removes.contains(path)
-                && !matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth);
-            if is_missing || is_undone {
-                plan.removed.insert(&name);
-            }
-        }
+        plan.add_removals(archive, live);
         if !merge {
-            plan.remove_other_rollout_names(live_names);
+            plan.remove_other_rollout_names(&live.names);
         }
-        plan.remove_path_conflicts(live_names);
-        plan.remove_database_sidecars(live_names);
+        plan.remove_path_conflicts(&live.names);
+        plan.remove_database_sidecars(&live.names);
     }
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     if is_empty && selection.is_partial() {
@@ -186,6 +120,87 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
+    /// Adds the selected files and links of the archive.
+    fn add_archived(
+        &mut self,
+        contents: ArchiveListing<'_>,
+        selection: &Selection,
+        live_names: &NameSet,
+    ) {
+        let links = contents.links.iter().map(|l| (l.path.clone(), 0));
+        let files = contents.files.iter().map(|f| (f.path, f.size));
+        for (name, size) in files.chain(links) {
+            let path = name.as_path();
+            let kind = kind_of(path);
+            if !selection.wants(path) {
+                continue;
+            }
+            match kind {
+                HomeEntryKind::Auth => {
+                    self.wants_login = true;
+                    self.bytes = self.bytes.saturating_add(size);
+                    continue;
+                }
+                // Bound to one installation, or the user's own original: restored only if the home
+                // has none.
+                HomeEntryKind::InstallationId | HomeEntryKind::LegacyAuth
+                    if live_names.contains(path) =>
+                {
+                    continue;
+                }
+                // Only archives of the Python tool contain such files.
+                HomeEntryKind::Transient if !name.is_reserved() => continue,
+                _ => {}
+            }
+            self.bytes = self.bytes.saturating_add(size);
+            let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
+            if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
+                self.added.insert(&name);
+            }
+            self.writes.insert(&name);
+        }
+    }
+
+    /// Removes the live files that the archive covers but lacks, and, if it is a safety
+    /// backup, those that its restore added.
+    fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
+        let (contents, manifest) = (archive.contents(), archive.manifest());
+        let globs = manifest
+            .map(|m| m.excluded_globs.clone())
+            .unwrap_or_default();
+        // They compiled when the archive was made. If they no longer do, they protect nothing.
+        let excludes = Excludes::new(&globs).unwrap_or_default();
+        let removes_missing = !self.partial && !self.merge && manifest.is_none_or(|m| !m.partial);
+        let undo_removes: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.undo_removes)
+            .map(EntryName::as_path)
+            .collect();
+        let skipped: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.skipped)
+            .map(EntryName::as_path)
+            .collect();
+        let mut archived = contents.files.name_set();
+        archived.extend(contents.links.iter().map(|l| l.path.clone()));
+        for name in live.names.without(&archived).iter() {
+            let (path, kind) = (name.as_path(), kind_of(name.as_path()));
+            let is_missing = removes_missing
+                && removes_absent(archive.metadata().mode, kind)
+                && !live.not_archivable.contains(path)
+                && !path.ancestors().any(|above| skipped.contains(above))
+                && !excludes.matches(path);
+            // A safety backup lists the files that its restore added; restoring the safety backup
+            // removes them.
+            let is_undone = !self.partial
+                && undo_removes.contains(path)
+                && !matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth);
+            if is_missing || is_undone {
+                self.removed.insert(&name);
+            }
+        }
+    }
+
     /// Removes live files of a restored conversation that have another name, because the
     /// conversation was archived or compressed since. A conversation has one file.
     fn remove_other_rollout_names(&mut self, live_names: &NameSet) {

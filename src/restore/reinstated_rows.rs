@@ -1,13 +1,13 @@
 //! Rows and names of conversations that are restored without their databases: copied from the
 //! archive's state database and session index. Existing entries of the home stay unchanged.
 
-use super::RestoreError;
-use super::apply::RestoreRun;
-use super::plan::RestoreTarget;
+use super::error::RestoreError;
+use super::plan::{RestorePlan, RestoreTarget};
+use super::stage::Stage;
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
-use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
@@ -33,98 +33,99 @@ pub(super) struct ReinstatedRows {
     pub(super) ids: HashSet<String>,
 }
 
-impl RestoreRun<'_> {
-    /// Returns the ids of the restored conversations for a partial restore of the home, otherwise
-    /// none: a full restore replaces the state database and the session index.
-    fn reinstated_ids(&self) -> HashSet<String> {
-        if self.plan.partial && self.plan.target == RestoreTarget::Home {
-            self.stage.rollouts.ids()
-        } else {
-            HashSet::new()
-        }
+/// Returns the ids of the restored conversations for a partial restore of the home, otherwise none:
+/// a full restore replaces the state database and the session index.
+fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
+    if plan.partial && plan.target == RestoreTarget::Home {
+        stage.rollouts.ids()
+    } else {
+        HashSet::new()
     }
+}
 
-    /// Unpacks the archive's state database. `None` if no row is needed, or if the database is
-    /// missing or damaged.
-    pub(super) fn unpack_reinstated_rows(&self) -> Result<Option<ReinstatedRows>, RestoreError> {
-        let ids = self.reinstated_ids();
-        // Codex uses the database with the highest version.
-        let states = self.contents.files.iter();
-        let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
-        let newest = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
-        let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
-            return Ok(None);
-        };
-        let database = self.swap.folder().join("archived.sqlite");
-        self.unpack(&entry, &database)?;
-        // A copy made by the Python tool may be torn. Codex creates the rows again from the
-        // rollouts.
-        let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
-        Ok(is_sound.then_some(ReinstatedRows { database, ids }))
-    }
+/// Unpacks the archive's state database into `scratch`. `None` if no row is needed, or if the
+/// database is missing or damaged.
+pub(super) fn unpack_rows(
+    archive: &ArchiveReader,
+    plan: &RestorePlan,
+    stage: &Stage,
+    scratch: &Path,
+) -> Result<Option<ReinstatedRows>, RestoreError> {
+    let ids = reinstated_ids(plan, stage);
+    // Codex uses the database with the highest version.
+    let states = archive.contents().files.iter();
+    let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
+    let newest = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
+    let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
+        return Ok(None);
+    };
+    let database = scratch.join("archived.sqlite");
+    unpack(archive, &entry, &database)?;
+    // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
+    let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
+    Ok(is_sound.then_some(ReinstatedRows { database, ids }))
+}
 
-    /// Stages a session index to which the archived names are added, for restored conversations
-    /// that have no name in the home.
-    pub(super) fn reinstate_names(&mut self) -> Result<(), RestoreError> {
-        let name = Path::new(session_index::FILE_NAME);
-        let mut ids: Vec<_> = self.reinstated_ids().into_iter().collect();
-        ids.sort();
-        let mut files = self.contents.files.iter();
-        let archived = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
-        let Some(entry) = archived.filter(|_| !ids.is_empty() && !self.plan.writes.contains(name))
-        else {
-            return Ok(());
-        };
-        let unpacked = self.swap.folder().join("archived.jsonl");
-        self.unpack(&entry, &unpacked)?;
-        let archived_index = ThreadNameIndex::open(&unpacked)?;
-        let path = self.folder.join(name);
-        let live_bytes = match file_open::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e).at("read", &path).map_err(Into::into),
-        };
-        let live_index = ThreadNameIndex::open(&path)?;
-        let mut entries = Vec::new();
-        for id in ids.iter().map(|id| ConversationId::of(id)) {
-            if !live_index.has(&id) {
-                entries.extend(archived_index.get(&id)?);
-            }
+/// Stages a session index to which the archived names are added, for restored conversations that
+/// have no name in the home. Unpacks the archived index into `scratch`.
+pub(super) fn reinstate_names(
+    archive: &ArchiveReader,
+    plan: &mut RestorePlan,
+    stage: &Stage,
+    scratch: &Path,
+) -> Result<(), RestoreError> {
+    let name = Path::new(session_index::FILE_NAME);
+    let mut ids: Vec<_> = reinstated_ids(plan, stage).into_iter().collect();
+    ids.sort();
+    let mut files = archive.contents().files.iter();
+    let archived = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
+    let Some(entry) = archived.filter(|_| !ids.is_empty() && !plan.writes.contains(name)) else {
+        return Ok(());
+    };
+    let unpacked = scratch.join("archived.jsonl");
+    unpack(archive, &entry, &unpacked)?;
+    let archived_index = ThreadNameIndex::open(&unpacked)?;
+    let path = stage.home().live.join(name);
+    let live_bytes = match file_open::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    };
+    let live_index = ThreadNameIndex::open(&path)?;
+    let mut entries = Vec::new();
+    for id in ids.iter().map(|id| ConversationId::of(id)) {
+        if !live_index.has(&id) {
+            entries.extend(archived_index.get(&id)?);
         }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let staged = self.stage.staged_path(name);
-        atomic::create_private_folder(atomic::parent_of(&staged))?;
-        let is_new = live_bytes.is_none();
-        atomic::write(
-            &staged,
-            &session_index::extended(live_bytes.unwrap_or_default(), &entries),
-        )?;
-        if !is_new {
-            copy_mode(&path, &staged)?;
-        }
-        let name = EntryName::of_path(name).map_err(|reason| ArchiveError::Damaged {
-            archive: self.request.archive.path().to_path_buf(),
-            detail: reason.to_string(),
-        })?;
-        if is_new {
-            self.plan.added.insert(&name);
-        }
-        self.plan.writes.insert(&name);
-        Ok(())
     }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let staged = stage.staged_path(name);
+    atomic::create_private_folder(atomic::parent_of(&staged))?;
+    let is_new = live_bytes.is_none();
+    atomic::write(
+        &staged,
+        &session_index::extended(live_bytes.unwrap_or_default(), &entries),
+    )?;
+    if is_new {
+        plan.added.insert(&entry.path);
+    } else {
+        copy_mode(&path, &staged)?;
+    }
+    plan.writes.insert(&entry.path);
+    Ok(())
+}
 
-    /// Unpacks one file of the archive, even if the plan does not restore it.
-    fn unpack(&self, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
-        let one = SingleFileSink {
-            path: entry.path.as_path(),
-            file: File::create_new(to).at("create", to)?,
-            to,
-        };
-        self.request.archive.read(Extent::Wanted, &one, &Silent)?;
-        Ok(())
-    }
+/// Unpacks one file of the archive, even if the plan does not restore it.
+fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
+    let one = SingleFileSink {
+        path: entry.path.as_path(),
+        file: File::create_new(to).at("create", to)?,
+        to,
+    };
+    archive.read(Extent::Wanted, &one, &Silent)?;
+    Ok(())
 }
 
 /// Returns the version in the name of a state database; `None` for other files.

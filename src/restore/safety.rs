@@ -1,11 +1,13 @@
 //! The safety backup: an archive of everything that a restore will change.
 
-use super::RestoreError;
-use super::apply::RestoreRun;
-use super::login::AuthJsonState;
-use super::plan::RestoreTarget;
+use super::auth_json::AuthJsonState;
+use super::error::RestoreError;
+use super::outside_databases::{OutsideDatabases, OutsideStaging};
+use super::plan::{RestorePlan, RestoreTarget};
+use super::request::RestoreRequest;
+use super::stage::Stage;
 use crate::archive::ArchiveError;
-use crate::archive::capture::{self, CaptureOptions};
+use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
@@ -17,119 +19,180 @@ use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::archive::scope::{CaptureScope, HomeSubset};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::clock::Timestamp;
 use crate::io::{IoContext, Progress, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-impl RestoreRun<'_> {
-    /// Makes the safety backup. `None` if the request does not want one or nothing live changes.
-    pub(super) fn safety_backup(
-        &mut self,
-        progress: &dyn Progress,
-    ) -> Result<Option<PublishedArchive>, RestoreError> {
-        let changes_none =
-            self.plan.removed.is_empty() && self.plan.writes.without(&self.plan.added).is_empty();
-        let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
-        let replaced_outside = self.replaced_outside()?;
-        let nothing_changes = changes_none && !replaces_login && replaced_outside.is_empty();
-        if !self.request.safety_backup
-            || self.plan.target == RestoreTarget::Elsewhere
-            || nothing_changes
-        {
-            return Ok(None);
-        }
-        let archived = self.request.archive.metadata();
-        let mut scope = CaptureScope::new(&self.folder, archived.mode);
+/// Makes the safety backup. `None` if the request does not want one or nothing live changes.
+pub(super) fn make_backup(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    stage: &Stage,
+    outside: &OutsideDatabases,
+    notes: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<Option<PublishedArchive>, RestoreError> {
+    let home = &stage.home().live;
+    let safety = SafetyBackup {
+        request,
+        plan,
+        home,
+        outside,
+        replaced_outside: replaced_outside(outside)?,
+        replaces_login: plan.wants_login && home.join(home::AUTH_JSON).exists(),
+    };
+    let is_wanted = request.safety_backup && plan.target == RestoreTarget::Home;
+    if !is_wanted || !safety.is_needed() {
+        return Ok(None);
+    }
+    let manager = request.manager_home;
+    let backups = manager.join("backups");
+    atomic::create_private_folder(&backups)?;
+    let scope = safety.scope();
+    let (metadata, label) = safety.metadata(scope.mode)?;
+    let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
+    let unsaved = std::mem::take(&mut captured.skipped);
+    let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
+    for relative in &damaged {
+        let live = safety.live_path(relative);
+        let kept = keep_damaged_database(relative, &live, stage, &request.now)?;
+        notes.push(format!(
+            "{} is damaged and not in the safety backup; it was kept in {}",
+            live.display(),
+            kept.display(),
+        ));
+    }
+    let published = publish::publish(
+        captured.file,
+        &captured.packed,
+        &names::stem(&request.now, &label),
+        &backups,
+        &manager.join(".lock"),
+    )?;
+    Ok(Some(published))
+}
+
+/// A restore, as far as its safety backup has to know it.
+struct SafetyBackup<'a> {
+    request: &'a RestoreRequest<'a>,
+    plan: &'a RestorePlan,
+    /// The live home.
+    home: &'a Path,
+    outside: &'a OutsideDatabases,
+    /// The databases outside of the home that are replaced or removed, by their names in an
+    /// archive.
+    replaced_outside: Vec<PathBuf>,
+    replaces_login: bool,
+}
+
+impl SafetyBackup<'_> {
+    /// Returns true if the restore replaces or removes anything live.
+    fn is_needed(&self) -> bool {
+        !self.plan.removed.is_empty()
+            || !self.plan.writes.without(&self.plan.added).is_empty()
+            || self.replaces_login
+            || !self.replaced_outside.is_empty()
+    }
+
+    fn scope(&self) -> CaptureScope {
+        let archive = self.request.archive;
+        let mut scope = CaptureScope::new(self.home, archive.metadata().mode);
         scope.include_tmp = self
             .plan
             .writes
             .iter()
             .any(|n| kind_of(n.as_path()) == HomeEntryKind::Tmp);
-        scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
+        let staging = self.outside.staging.as_ref();
+        scope.sqlite_home = staging.map(|staging| staging.live.clone());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
-        if self.plan.partial
-            || self.plan.merge
-            || self.request.archive.manifest().is_some_and(|m| m.partial)
-        {
+        if self.plan.partial || self.plan.merge || archive.manifest().is_some_and(|m| m.partial) {
             scope.mode = BackupMode::Full;
             let mut only = self.plan.changes();
-            let login = replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
-            let others = login.into_iter().chain(replaced_outside.iter().cloned());
+            let login = self.replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
+            let others = login.into_iter().chain(self.replaced_outside.clone());
             only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
             scope.only = Some(HomeSubset::new(only));
         }
-        let manager = self.request.manager_home;
-        let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
-        atomic::create_private_folder(&backups)?;
-        let live = AuthJsonState::read(&self.folder.join(home::AUTH_JSON))?;
+        scope
+    }
+
+    /// Returns the metadata of the backup, and the label of the account in its file name.
+    fn metadata(&self, mode: BackupMode) -> Result<(Metadata, String), RestoreError> {
+        let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
-            mode: scope.mode,
+            mode,
             label: Some(SAFETY_LABEL.into()),
             inference_basis: "time of creation: made before a restore".into(),
             ..Metadata::default()
         };
-        let mut label = names::SIGNED_OUT.to_owned();
-        if let Some(login) = live.login() {
-            metadata.set_identity(&login.identity);
-            metadata.plan.clone_from(&login.plan);
-            label = login.identity.email.to_string();
-        }
+        let Some(login) = live.login() else {
+            return Ok((metadata, names::SIGNED_OUT.to_owned()));
+        };
+        metadata.set_identity(&login.identity);
+        metadata.plan.clone_from(&login.plan);
+        Ok((metadata, login.identity.email.to_string()))
+    }
+
+    fn capture(
+        &self,
+        scope: &CaptureScope,
+        metadata: Metadata,
+        backups: &Path,
+        progress: &dyn Progress,
+    ) -> Result<CapturedHome, ArchiveError> {
         // The archive that is restored often holds most of the files that it replaces.
-        let options = ReuseOptions {
+        let archive = self.request.archive;
+        let reuse = ReuseOptions {
             verify: VerifyReused::All,
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::borrow(self.request.archive, options);
+        let source = PreviousArchive::borrow(archive, reuse);
         let mut options = CaptureOptions {
-            backups: &backups,
-            tmp: &tmp,
+            backups,
+            tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
             source: source.as_ref(),
         };
-        let captured = match capture::capture(&scope, &options, metadata.clone(), progress) {
+        match capture::capture(scope, &options, metadata.clone(), progress) {
             // For a partial restore, the other part of the archive may be damaged.
-            Err(ArchiveError::Damaged { archive, .. })
-                if archive == self.request.archive.path() =>
-            {
+            Err(ArchiveError::Damaged { archive: path, .. }) if path == archive.path() => {
                 options.source = None;
-                capture::capture(&scope, &options, metadata, progress)?
+                capture::capture(scope, &options, metadata, progress)
             }
-            captured => captured?,
-        };
-        let mut unsaved = captured.skipped;
-        let damaged = self.split_damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
+            captured => captured,
+        }
+    }
+
+    /// Fails if a file among `unsaved` would be lost. Returns those that are damaged, which can be
+    /// kept in another way.
+    fn check_unsaved(
+        &self,
+        mut unsaved: Vec<PathNote>,
+        unreadable: &HashSet<PathBuf>,
+    ) -> Result<HashSet<PathBuf>, RestoreError> {
+        let damaged = self.split_damaged(&mut unsaved, unreadable);
         // An unreadable login is kept in quarantine, not in an archive.
         unsaved.retain(|s| {
+            let mut outside = self.replaced_outside.iter();
             s.path != Path::new(home::AUTH_JSON)
-                && (replaced_outside
-                    .iter()
-                    .any(|path| path.starts_with(&s.path))
-                    || self.would_be_lost(&s.path))
+                && (outside.any(|path| path.starts_with(&s.path)) || self.would_be_lost(&s.path))
         });
-        if !unsaved.is_empty() {
-            // The files that stay in a folder must be linked, so the folder must be readable in any
-            // case.
-            let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
-            return Err(RestoreError::BackupIncomplete {
-                items: unsaved,
-                can_skip_backup,
-            });
+        if unsaved.is_empty() {
+            return Ok(damaged);
         }
-        self.keep_damaged_databases(&damaged)?;
-        let stem = names::stem(&self.request.now, &label);
-        let published = publish::publish(
-            captured.file,
-            &captured.packed,
-            &stem,
-            &backups,
-            &manager.join(".lock"),
-        )?;
-        Ok(Some(published))
+        // The files that stay in a folder must be linked, so the folder must be readable in any
+        // case.
+        let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
+        Err(RestoreError::BackupIncomplete {
+            items: unsaved,
+            can_skip_backup,
+        })
     }
 
     /// Moves damaged databases, not merely unreadable ones, out of `unsaved` and returns them. Adds
@@ -138,11 +201,11 @@ impl RestoreRun<'_> {
         &self,
         unsaved: &mut Vec<PathNote>,
         unreadable: &HashSet<PathBuf>,
-        replaced_outside: &[PathBuf],
     ) -> HashSet<PathBuf> {
         let mut damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |s| {
-                (kind_of(&s.path) == HomeEntryKind::Database || replaced_outside.contains(&s.path))
+                (kind_of(&s.path) == HomeEntryKind::Database
+                    || self.replaced_outside.contains(&s.path))
                     && !self.is_folder(&s.path)
                     && !unreadable.contains(&s.path)
             })
@@ -154,7 +217,7 @@ impl RestoreRun<'_> {
             path.metadata().is_ok_and(|m| m.len() > 0)
                 && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
         };
-        damaged.extend(replaced_outside.iter().filter(is_not_sqlite).cloned());
+        damaged.extend(self.replaced_outside.iter().filter(is_not_sqlite).cloned());
         damaged
     }
 
@@ -171,73 +234,64 @@ impl RestoreRun<'_> {
     }
 
     fn is_folder(&self, relative: &Path) -> bool {
-        let live_path = self.folder.join(relative);
+        let live_path = self.home.join(relative);
         live_path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
-    }
-
-    /// Returns the databases outside of the home that are replaced, by their names in an archive.
-    fn replaced_outside(&self) -> Result<Vec<PathBuf>, RestoreError> {
-        let Some((folder, staging)) = &self.outside else {
-            return Ok(Vec::new());
-        };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(staging).at("list", staging)? {
-            let name = entry.at("list", staging)?.file_name();
-            if folder.join(&name).exists() {
-                names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
-            }
-        }
-        let removed = self.outside_removed.iter().filter_map(|p| p.file_name());
-        names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
-        Ok(names)
     }
 
     /// Returns the live path of a file by its name in an archive.
     fn live_path(&self, name: &Path) -> PathBuf {
-        match (&self.outside, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
-            (Some((folder, _)), Ok(name)) => folder.join(name),
-            _ => self.folder.join(name),
+        let staging = &self.outside.staging;
+        match (staging, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
+            (Some(staging), Ok(name)) => staging.live.join(name),
+            _ => self.home.join(name),
         }
     }
+}
 
-    /// Keeps each damaged live database under `db-backups`, where Codex keeps its own, so that the
-    /// restore discards nothing.
-    fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
-        for relative in damaged {
-            let live = self.live_path(relative);
-            // Odd numbers for the home, even ones for databases outside of it: both may have a
-            // database of the same name.
-            let first = if relative.starts_with(EXTERNAL_DATABASES_FOLDER) {
-                2
-            } else {
-                1
-            };
-            let second = self.request.now.timestamp();
-            // The number also avoids the folder of another restore in the same second.
-            let names = (first..).step_by(2).map(|n| format!("sqlite-{second}-{n}"));
-            let is_free = |name: &String| {
-                let place = self.folder.join(home::DB_BACKUPS).join(name);
-                place.symlink_metadata().is_err()
-            };
-            let mut free = names.filter(is_free);
-            let folder = free.next().unwrap_or_default();
-            for live_path in std::iter::once(live.clone()).chain(home::database_sidecars(&live)) {
-                if live_path.symlink_metadata().is_err() {
-                    continue;
-                }
-                let kept = Path::new(home::DB_BACKUPS)
-                    .join(&folder)
-                    .join(live_path.file_name().unwrap_or_default());
-                let staged = self.stage.staged_path(&kept);
-                atomic::create_private_folder(atomic::parent_of(&staged))?;
-                tree::share(&live_path, &staged)?;
-            }
-            self.notes.push(format!(
-                "{} is damaged and not in the safety backup; it was kept in {}/{folder}",
-                live.display(),
-                home::DB_BACKUPS,
-            ));
+/// Returns the databases outside of the home that are replaced or removed, by their names in an
+/// archive.
+fn replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
+    let Some(OutsideStaging { live, staged }) = &outside.staging else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(staged).at("list", staged)? {
+        let name = entry.at("list", staged)?.file_name();
+        if live.join(&name).exists() {
+            names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
         }
-        Ok(())
     }
+    let removed = outside.removed.iter().filter_map(|p| p.file_name());
+    names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
+    Ok(names)
+}
+
+/// Stages the damaged database `live` under `db-backups`, where Codex keeps its own, so that the
+/// restore discards nothing. `relative` is its name in an archive. Returns the folder in the home.
+fn keep_damaged_database(
+    relative: &Path,
+    live: &Path,
+    stage: &Stage,
+    now: &Timestamp,
+) -> Result<PathBuf, RestoreError> {
+    // Odd numbers for the home, even ones for databases outside of it: both may have a database of
+    // the same name.
+    let is_outside = relative.starts_with(EXTERNAL_DATABASES_FOLDER);
+    let first = if is_outside { 2 } else { 1 };
+    let second = now.timestamp();
+    let kept_in = |number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}"));
+    // The number also avoids the folder of another restore in the same second.
+    let names = (first..).step_by(2).map(kept_in);
+    let is_free = |name: &PathBuf| stage.home().live.join(name).symlink_metadata().is_err();
+    let mut free = names.filter(is_free);
+    let folder = free.next().unwrap_or_default();
+    for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        let staged = stage.staged_path(&folder.join(path.file_name().unwrap_or_default()));
+        atomic::create_private_folder(atomic::parent_of(&staged))?;
+        tree::share(&path, &staged)?;
+    }
+    Ok(folder)
 }

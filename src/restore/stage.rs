@@ -4,10 +4,11 @@
 use super::leftovers;
 use super::plan::RestorePlan;
 use super::rollout_index::RolloutIndex;
-use super::step::ExchangeStep;
+use super::staging_folder;
 use crate::archive::ArchiveError;
 use crate::archive::contents::ArchiveListing;
 use crate::archive::entry::FileEntry;
+use crate::archive::entry_name::EntryName;
 use crate::archive::format::OWNER_ACCESS_MODE;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::sink::Sink;
@@ -17,7 +18,6 @@ use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,33 @@ impl Stage {
     /// Returns the root of the home, which is always the first.
     pub(super) fn home(&self) -> &StageRoot {
         &self.roots[0]
+    }
+
+    /// Returns the paths, relative to the home, of the staging folders in it.
+    pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
+        let roots = self.roots.iter();
+        let own = roots.map(|root| {
+            let within = staging_folder::folder_within(&root.live);
+            let name = within.file_name().unwrap_or_default();
+            root.prefix.join(name)
+        });
+        own.collect()
+    }
+
+    /// Returns the archive's files at paths where Codex keeps databases, whether they are databases
+    /// or not, with their staged paths.
+    pub(super) fn database_files(&self, plan: &RestorePlan) -> Vec<(EntryName, PathBuf)> {
+        let is_database = |name: &EntryName| {
+            name.as_path().parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
+                || kind_of(name.as_path()) == HomeEntryKind::Database
+        };
+        let names = plan.writes.iter().filter(is_database);
+        names
+            .map(|name| {
+                let path = self.staged_path(name.as_path());
+                (name, path)
+            })
+            .collect()
     }
 
     /// Creates the links and folders that the plan takes from the archive. A folder is left out if
@@ -341,14 +368,23 @@ pub(super) fn lstat(path: &Path) -> io::Result<Metadata> {
 
 /// Hard-links unchanged live files into the stage.
 pub(super) struct HardLinker<'a> {
-    pub(super) plan: &'a RestorePlan,
+    plan: &'a RestorePlan,
     /// Staging folders in the home, which are skipped.
-    pub(super) staging_folders: &'a BTreeSet<PathBuf>,
+    staging_folders: &'a BTreeSet<PathBuf>,
     /// Leaves out folders of kinds that the archive covers if nothing remains in them.
-    pub(super) drop_empty_folders: bool,
+    drop_empty_folders: bool,
 }
 
-impl HardLinker<'_> {
+impl<'a> HardLinker<'a> {
+    /// Links what `plan` leaves unchanged, except for the staging folders in the home.
+    pub(super) fn new(plan: &'a RestorePlan, staging_folders: &'a BTreeSet<PathBuf>) -> Self {
+        Self {
+            plan,
+            staging_folders,
+            drop_empty_folders: !plan.partial && !plan.merge,
+        }
+    }
+
     /// Links everything in `root`. Does nothing for a root that is a file.
     pub(super) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
@@ -487,99 +523,6 @@ impl HardLinker<'_> {
     }
 }
 
-/// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
-/// file system of `beside`, without mount points in it, and the system supports the call.
-pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
-    if !home.exists() {
-        return Ok(true);
-    }
-    Ok(crate::io::space::same_file_system(home, beside)
-        && mounts_in(home)?.is_empty()
-        && supports_folder_exchange(beside))
-}
-
-/// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
-/// no call for it, and folders of one disk may differ.
-pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
-    let probe = folder.join("case-probe");
-    drop(atomic::create_private(&probe)?);
-    let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
-    tree::remove(&probe)?;
-    Ok(ignores)
-}
-
-/// Probes the exchange call with two empty folders.
-fn supports_folder_exchange(folder: &Path) -> bool {
-    let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
-    let works = created && crate::io::exchange::exchange(&a, &b).is_ok();
-    let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
-    works
-}
-
-/// Returns the mount points at and below `folder`, which must have no symbolic links. Exchanging or
-/// removing a folder above one would reach into another file system.
-///
-/// # Errors
-/// The list of mounts cannot be read. Then nothing may be removed.
-#[cfg(target_os = "linux")]
-pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    use std::os::unix::ffi::OsStringExt;
-    // A bind mount has the device number of its parent, so only the list of mounts shows it.
-    let list = Path::new("/proc/self/mountinfo");
-    let mounts = crate::io::file_open::read(list).at("read the list of mounts", list)?;
-    Ok(mounts
-        .split(|b| *b == b'\n')
-        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
-        .map(|escaped| PathBuf::from(OsString::from_vec(unescape_octal(escaped))))
-        .filter(|mount| mount.starts_with(folder))
-        .collect())
-}
-
-/// Decodes the octal escapes of the list of mounts.
-#[cfg(target_os = "linux")]
-fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    while let [first, rest @ ..] = text {
-        let escape = rest.get(..3).filter(|_| *first == b'\\');
-        let value = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
-        plain.push(value.unwrap_or(*first));
-        text = if value.is_some() { &rest[3..] } else { rest };
-    }
-    plain
-}
-
-#[cfg(not(target_os = "linux"))]
-#[allow(clippy::unnecessary_wraps, reason = "fails on Linux")]
-pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    Ok(Vec::new())
-}
-
-/// Returns the steps that exchange the top-level entries of `root` one by one.
-pub(super) fn steps_by_entry(
-    root: &StageRoot,
-    top_names: &BTreeSet<OsString>,
-    old: &Path,
-) -> Result<Vec<ExchangeStep>, IoError> {
-    atomic::create_private_folder(old)?;
-    let mut steps = Vec::new();
-    // The login last: until then, the home is complete for the old account.
-    let login = OsString::from(home::AUTH_JSON);
-    let ordered = top_names
-        .iter()
-        .filter(|t| **t != login)
-        .chain(top_names.get(&login));
-    for top in ordered {
-        let (live, staged) = (root.live.join(top), root.staged.join(top));
-        if staged.symlink_metadata().is_ok() {
-            steps.push(ExchangeStep::new(live, staged));
-        } else if live.symlink_metadata().is_ok() {
-            steps.push(ExchangeStep::new(live, old.join(top)));
-        }
-    }
-    Ok(steps)
-}
-
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = long_path::with(from, Path::metadata).at("read", from)?;
     set_permissions(to, meta.permissions())?;
@@ -649,4 +592,12 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             .and_then(|f| f.set_times(fs::FileTimes::new().set_modified(at)))
             .at("set the time of", path)
     }
+}
+
+/// Returns true if the operation failed because this user may not do it.
+pub(super) fn is_access_denied(error: &IoError) -> bool {
+    matches!(
+        error.source.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
 }

@@ -6,7 +6,7 @@
 //! because any program may have removed it.
 
 use super::journal_path;
-use super::swap::late_writes::{self, LateWrites};
+use super::write_times::is_written_since;
 use crate::codex::home::AUTH_JSON;
 use crate::io::atomic::with_suffix;
 use crate::io::exchange::exchange;
@@ -31,6 +31,18 @@ pub struct ExchangeStep {
     /// has to keep.
     #[serde(rename = "late", default, skip_serializing_if = "Option::is_none")]
     pub(super) late_writes: Option<LateWrites>,
+}
+
+/// The later writes of a side that was live until the recovery moved it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum LateWrites {
+    /// Changed files inside the folder.
+    #[serde(rename = "within")]
+    FilesInside,
+    #[serde(rename = "whole")]
+    /// The whole file or folder, because it was created after the kill, or is a file that was
+    /// written after it.
+    WholeEntry,
 }
 
 /// The progress of a step, judged by the inodes at its paths.
@@ -303,7 +315,7 @@ impl ExchangeStep {
             } else if meta.is_dir() {
                 Some(LateWrites::FilesInside)
             } else {
-                late_writes::is_written_since(&meta, since_ns).then_some(LateWrites::WholeEntry)
+                is_written_since(&meta, since_ns).then_some(LateWrites::WholeEntry)
             }
         });
         self.late_writes = self.late_writes.max(late_writes);

@@ -14,8 +14,9 @@ use codex_manager::archive::scope::CaptureScope;
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::{Progress, Silent};
 use codex_manager::restore::RestoreError;
-use codex_manager::restore::apply::{self, RestoreRequest};
+use codex_manager::restore::apply;
 use codex_manager::restore::plan::{RestoreTarget, Selection};
+use codex_manager::restore::request::RestoreRequest;
 use std::fs;
 use std::path::{Path, PathBuf};
 

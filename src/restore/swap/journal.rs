@@ -1,8 +1,9 @@
 //! `journal.json`: the steps of a running exchange, for the process that has to recover it.
 
 use super::super::journal_path::JournalPath;
+use super::super::staging_folder::FOLDER_SUFFIX;
 use super::super::step::{Backup, ExchangeStep};
-use super::{FOLDER_SUFFIX, SwapError};
+use super::error::SwapError;
 use crate::codex::home::AUTH_JSON;
 use crate::io::document::Document;
 use serde::{Deserialize, Serialize};

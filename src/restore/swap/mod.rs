@@ -9,21 +9,23 @@
 
 #[cfg(test)]
 mod crash_states;
+mod error;
 mod journal;
-pub(super) mod late_writes;
+mod late_writes;
 mod recovery;
 #[cfg(test)]
 mod test_fixture;
 
-pub(super) use recovery::check_private_folder;
-pub use recovery::{
-    Recovery, RecoveryGuard, RecoveryObstacle, is_in_progress, is_real_folder, recover,
-};
+pub(super) use error::join_holders;
+pub use error::{RecoveryObstacle, SwapError};
+pub use recovery::{Recovery, RecoveryGuard, is_in_progress, recover};
 
 use super::journal_path::JournalPath;
 use super::leftovers;
+use super::staging_folder::check_private_folder;
 use super::step::{ExchangeStep, StepStatus};
-use crate::io::document::{self, DocumentError};
+use super::write_times::filesystem_clock_ns;
+use crate::io::document;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use journal::{JournalFile, JournalState};
@@ -34,47 +36,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The suffix of the names of staging folders.
-pub(super) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
-
 const JOURNAL: &str = "journal.json";
 const LOCK: &str = "lock";
 
 /// The wait for a lock that another command holds only while it looks for interrupted restores.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// The reason why a swap failed or cannot be finished.
-#[derive(Debug, thiserror::Error)]
-pub enum SwapError {
-    /// An I/O error. The steps were undone if that was possible; otherwise the journal stays, and
-    /// the next command finishes or undoes them.
-    #[error(transparent)]
-    Io(#[from] IoError),
-    /// The journal cannot be read or written.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// Another process is restoring this home.
-    #[error("another restore is running: {}", .0.display())]
-    InProgress(PathBuf),
-    /// The folder has the name of a staging folder but is not a private folder of this user.
-    /// Nothing was changed.
-    #[error("the folder has the name of a restore's staging folder but is not a private folder of this user: {}", .0.display())]
-    ForeignFolder(PathBuf),
-    /// The journal of an interrupted restore is damaged. Nothing was changed.
-    #[error("the journal of an interrupted restore is damaged ({detail}): {}", path.display())]
-    DamagedJournal {
-        /// The path of the journal.
-        path: PathBuf,
-        /// The problem with its content.
-        detail: String,
-    },
-    /// One step would move away what another puts in place. Nothing was changed.
-    #[error("two steps of the restore change the same path: {}", .0.display())]
-    ConflictingSteps(PathBuf),
-    /// An interrupted restore cannot be finished now. Nothing was changed.
-    #[error(transparent)]
-    Deferred(#[from] RecoveryObstacle),
-}
 
 /// A swap that is being prepared. Dropping it before [`Swap::commit`] removes its folders.
 #[derive(Debug)]
@@ -88,17 +54,6 @@ pub struct Swap {
     /// may open no more files.
     reserve_descriptor: Option<File>,
     _lock: FileLock,
-}
-
-/// Returns the staging folder beside the file or folder `live`, on the same file system.
-pub fn folder_beside(live: &Path) -> PathBuf {
-    let name = live.file_name().unwrap_or_default().to_string_lossy();
-    live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
-}
-
-/// Returns the staging folder within `home`, for a home beside which nothing can be created.
-pub fn folder_within(home: &Path) -> PathBuf {
-    home.join(FOLDER_SUFFIX)
 }
 
 impl Swap {
@@ -167,9 +122,9 @@ impl Swap {
     /// state to `undo_destinations` (from, to), because processes may have its files open.
     ///
     /// # Errors
-    /// A step failed; the steps before it were undone. Or two steps change the same path; then none
-    /// was done. Or the folders could not be synced; then all steps are done, and the next command
-    /// finishes the swap.
+    /// A step failed, or the folders could not be synced; the steps were undone. If that failed
+    /// too, the journal stays, and the next command undoes the rest. Or two steps change the same
+    /// path; then none was done.
     pub fn commit(
         mut self,
         mut steps: Vec<ExchangeStep>,
@@ -191,12 +146,12 @@ impl Swap {
             self.reset_journal()?;
             return Err(e);
         }
-        if let Err(e) = self.apply_steps() {
+        let applied = self.apply_steps();
+        if let Err(e) = applied.and_then(|()| Ok(self.sync_parents()?)) {
             self.undo_steps()?;
             self.reset_journal()?;
             return Err(e);
         }
-        self.sync_parents()?;
         if !confirm() {
             // Processes may have files of the new state open and continue to write to them.
             let pair = |(from, to): &(PathBuf, PathBuf)| {
@@ -223,7 +178,7 @@ impl Swap {
         let folders = self.journal.folders.iter();
         let prepare = |folder: &JournalPath| {
             atomic::create_private_folder(&folder.0.join("aside"))?;
-            late_writes::filesystem_clock_ns(&folder.0)
+            filesystem_clock_ns(&folder.0)
         };
         folders.map(prepare).collect()
     }
@@ -308,6 +263,8 @@ impl Swap {
     }
 
     fn sync_parents(&self) -> Result<(), IoError> {
+        #[cfg(test)]
+        tests::before_sync()?;
         let parents: BTreeSet<&Path> = self
             .journal
             .steps
@@ -413,6 +370,43 @@ pub enum SwapOutcome {
 mod tests {
     use super::test_fixture::*;
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// The number of the next syncs of this thread that fail.
+        static FAILING_SYNCS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn before_sync() -> Result<(), IoError> {
+        let left = FAILING_SYNCS.get();
+        FAILING_SYNCS.set(left.saturating_sub(1));
+        if left == 0 {
+            return Ok(());
+        }
+        Err(io::Error::other("no sync")).at("fsync", Path::new("live"))
+    }
+
+    #[test]
+    fn steps_that_cannot_be_synced_are_undone() {
+        let fixture = SwapFixture::new();
+        let (swap, steps) = fixture.begin();
+        FAILING_SYNCS.set(1);
+        swap.commit(steps, || true, &[]).unwrap_err();
+        assert_eq!(fixture.live_state(), OLD);
+        assert!(!fixture.path(STAGING).exists());
+    }
+
+    #[test]
+    fn an_undo_that_cannot_be_synced_is_completed_by_the_next_command() {
+        let fixture = SwapFixture::new();
+        let (swap, steps) = fixture.begin();
+        FAILING_SYNCS.set(2);
+        swap.commit(steps, || true, &[]).unwrap_err();
+        let recovery = recover(&fixture.path(STAGING), NO_GUARD).unwrap();
+        assert_eq!(recovery, Recovery::Undone(vec![]));
+        assert_eq!(fixture.live_state(), OLD);
+        assert!(!fixture.path(STAGING).exists());
+    }
 
     #[test]
     fn commit_exchanges_all_steps_and_removes_the_staging_folder() {

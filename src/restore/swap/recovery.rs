@@ -1,10 +1,13 @@
 //! Recovers a restore that was killed: finds its journal, then finishes or undoes it.
 
 use super::super::journal_path::JournalPath;
+use super::super::staging_folder::{check_private_folder, has_staging_suffix, is_real_folder};
 use super::super::step::{Direction, StepStatus};
+use super::super::write_times::modified_ns;
+use super::error::{RecoveryObstacle, SwapError};
 use super::journal::{JournalFile, JournalState};
-use super::late_writes::{LateWriteFinder, modified_ns};
-use super::{FOLDER_SUFFIX, JOURNAL, LOCK, Swap, SwapError, make_leftover};
+use super::late_writes::LateWriteFinder;
+use super::{JOURNAL, LOCK, Swap, make_leftover};
 use crate::codex::process::Holder;
 use crate::io::document::{self, DocumentState};
 use crate::io::lock::{FileLock, LockError};
@@ -29,31 +32,6 @@ pub enum Recovery {
     Failed(String),
 }
 
-/// The reason why an interrupted restore cannot be finished now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecoveryObstacle {
-    /// Processes use the home, and a file of it would be exchanged.
-    #[error("the interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), super::super::join(.holders))]
-    InUse {
-        /// The home that was being replaced.
-        home: PathBuf,
-        /// The processes that use it.
-        holders: Vec<Holder>,
-    },
-    /// The files at the paths are neither the old nor the new ones; the folders may have been
-    /// copied.
-    #[error("the interrupted restore of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
-    Unrecognized {
-        /// The home that was being replaced.
-        home: PathBuf,
-        /// The staging folder with the journal.
-        folder: PathBuf,
-    },
-    /// A staging folder is missing, because its disk is not mounted, for example.
-    #[error("an interrupted restore cannot be finished: missing folder {}", .0.display())]
-    MissingFolder(PathBuf),
-}
-
 /// The knowledge about homes and logins that a recovery needs.
 pub trait RecoveryGuard {
     /// Called before the login at `outgoing` is exchanged for the one at `incoming`. Keeps
@@ -72,12 +50,6 @@ pub trait RecoveryGuard {
 
     /// Returns the processes that use a home.
     fn holders(&self, home: &Path) -> Vec<Holder>;
-}
-
-/// Returns true if `folder` is a folder and not a link. A staging folder exists only while a
-/// restore runs or was interrupted.
-pub fn is_real_folder(folder: &Path) -> bool {
-    folder.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
 /// Returns true if another process is restoring in `folder`. Changes nothing.
@@ -108,30 +80,6 @@ pub fn recover(folder: &Path, guard: &dyn RecoveryGuard) -> Result<Recovery, Swa
         Err(LockError::Io(e)) => return Err(e.into()),
     };
     recover_locked(folder, lock, guard)
-}
-
-/// Fails if `folder` is not a private folder of this user: in any other folder, another user could
-/// have written the journal.
-pub(in super::super) fn check_private_folder(folder: &Path) -> Result<(), SwapError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let meta = folder.symlink_metadata().at("read", folder)?;
-        let user = rustix::process::geteuid().as_raw();
-        if meta.mode() & 0o077 != 0 || (meta.uid() != user && user != 0) {
-            return Err(SwapError::ForeignFolder(folder.to_path_buf()));
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
-}
-
-fn has_staging_suffix(folder: &Path) -> bool {
-    folder.is_absolute()
-        && folder
-            .file_name()
-            .is_some_and(|n| n.as_encoded_bytes().ends_with(FOLDER_SUFFIX.as_bytes()))
 }
 
 /// Same as [`recover`], for the caller that holds the lock of the folder.

@@ -3,10 +3,10 @@
 use super::super::step::ExchangeStep;
 use super::Swap;
 use super::journal::JournalState;
-use super::late_writes::filesystem_clock_ns;
 use super::recovery::RecoveryGuard;
 use crate::codex::process::Holder;
 use crate::io::IoError;
+use crate::restore::write_times::filesystem_clock_ns;
 use std::fs;
 use std::path::{Path, PathBuf};
 
