@@ -97,7 +97,7 @@ impl CoveredEntries {
                     return Err("a chunk has the wrong size");
                 }
             }
-            MemberContents::Void if member.size % BLOCK_BYTES == 0 => {}
+            MemberContents::Void if member.size.is_multiple_of(BLOCK_BYTES) => {}
             _ => return Err("members are out of order"),
         }
         Ok(())

@@ -280,14 +280,13 @@ fn save_live_login(
                 let name = saved.profile;
                 notes.push(format!("the live login was saved to the profile {name}"));
                 return Ok(Some(snapshot.clone()));
-            } else {
-                // The bytes may be a login of a kind that this version does not know.
-                let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
-                notes.push(format!(
-                    "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
-                    kept.display()
-                ));
             }
+            // The bytes may be a login of a kind that this version does not know.
+            let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
+            notes.push(format!(
+                "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
+                kept.display()
+            ));
         }
         AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
             let kept = profiles.quarantine_bytes(bytes)?;
