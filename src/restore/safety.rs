@@ -78,7 +78,7 @@ pub(super) fn make_backup(
 struct SafetyBackup<'a> {
     request: &'a RestoreRequest<'a>,
     plan: &'a RestorePlan,
-    /// The live home.
+    /// The path of the live home, without symbolic links.
     home: &'a Path,
     outside: &'a OutsideDatabases,
     /// The databases outside of the home that are replaced or removed, by their names in an
