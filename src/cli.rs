@@ -1,7 +1,5 @@
 //! The command line: global flags, the list of commands, and the exit code of the process.
 
-use crate::archive::restore::pending;
-use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::commands;
 use crate::commands::run_log::RunLog;
 use crate::config::ColorChoice;
@@ -12,6 +10,8 @@ use crate::inventory::trash::{self, MoveRecovery};
 use crate::io::limits;
 use crate::io::progress;
 use crate::logging::LogSettings;
+use crate::restore::pending;
+use crate::restore::swap::{Recovery, SwapError};
 use crate::ui::{self, Ui, Verbosity};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;

@@ -7,11 +7,12 @@
 //! - [`doctor`]: read-only checks of both homes and of the machine.
 //! - [`context`], `config`, [`ui`], [`error`]: settings, output, exit codes and hints of errors.
 //! - [`transfer`]: exports and imports of the manager home.
-//! - The domain: [`archive`] (backup and restore), [`accounts`] (profiles and logins), [`inventory`]
-//!   (records of accounts and archives), [`quota`] (windows and recommendations), [`history`]
-//!   (conversations and Codex's lists of them), [`storage`] (disk usage of a home), [`launch`]
-//!   (Codex under a chosen account), [`shutdown`] (ending Codex), [`sync`] (conversations between
-//!   machines), [`schedule`] (jobs of the system's scheduler), [`logging`] (logs of unattended runs).
+//! - The domain: [`restore`] (puts archives back), [`archive`] (capture, format, verification),
+//!   [`accounts`] (profiles and logins), [`inventory`] (records of accounts and archives), [`quota`]
+//!   (windows and recommendations), [`history`] (conversations and Codex's lists of them),
+//!   [`storage`] (disk usage of a home), [`launch`] (Codex under a chosen account), [`shutdown`]
+//!   (ending Codex), [`sync`] (conversations between machines), [`schedule`] (jobs of the system's
+//!   scheduler), [`logging`] (logs of unattended runs).
 //! - [`codex`]: the file formats and the behaviour of Codex, without policy.
 //! - [`io`]: files, locks, clocks and processes, without knowledge of Codex.
 //!
@@ -40,6 +41,7 @@ pub mod io;
 pub mod launch;
 pub mod logging;
 pub mod quota;
+pub mod restore;
 pub mod schedule;
 pub mod shutdown;
 pub mod storage;

@@ -1,7 +1,7 @@
 //! Reads a login from a file: an auth.json, a legacy `*_auth.json`, or an archive.
 
 use crate::archive::ArchiveError;
-use crate::archive::manifest::FileEntry;
+use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::auth::{AuthFile, AuthSnapshot};

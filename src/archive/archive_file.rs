@@ -3,8 +3,8 @@
 //! Decoders and parsers return one error kind for a failed read and for invalid bytes. Only invalid
 //! bytes mean that the archive is damaged, so the first failed read is recorded here.
 
-use super::ArchiveError;
-use crate::io::IoContext;
+use super::error::ArchiveError;
+use crate::io::{IoContext, file_open};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
@@ -48,4 +48,13 @@ pub(super) fn read_with<T>(
         Some(refused) => Err(refused).at("read", path)?,
         None => done,
     }
+}
+
+/// Opens the archive at `path`. Fails if it is not a regular file.
+pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
+    // Checks the file type first, because opening a pipe blocks until another process writes to it.
+    if !std::fs::metadata(path).at("read", path)?.is_file() {
+        return Err(ArchiveError::Foreign(path.to_path_buf()));
+    }
+    Ok(file_open::open(path).at("open", path)?)
 }

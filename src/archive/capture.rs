@@ -3,19 +3,22 @@
 //! The order matters: databases first, then files, then the login. If a rollout is longer than its
 //! projection in a database, Codex catches up. A shorter rollout would hide turns.
 
-use super::ArchiveError;
 use super::database_snapshots::{DatabaseSnapshot, DatabaseSnapshots};
 use super::duplicates::DuplicateConversations;
+use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::file_list::FileList;
 use super::format::{Compression, LARGE_BYTES};
-use super::manifest::{AccountAuth, FileEntry, FolderEntry, InodeStamp, LinkEntry};
+use super::inode_stamp::InodeStamp;
+use super::manifest::AccountAuth;
 use super::metadata;
 use super::name_table::NameSet;
 use super::pack::{self, FinishedArchive, ManifestDetails, PackWriter};
+use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::reuse::PreviousArchive;
-use super::scan::{self, HomeScan, PathNote};
+use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
 use crate::codex::auth::{AuthFile, Login};

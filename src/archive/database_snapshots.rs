@@ -1,8 +1,9 @@
 //! Snapshots of the databases of a home, each made in a single read transaction.
 
-use super::ArchiveError;
-use super::manifest::FileEntry;
-use super::scan::{HomeScan, PathNote};
+use super::entry::FileEntry;
+use super::error::ArchiveError;
+use super::path_note::PathNote;
+use super::scan::HomeScan;
 use crate::codex::database;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;

@@ -1,79 +1,88 @@
 //! Duplicate rollouts: of several files with the same conversation, one is archived.
 
+use super::entry_name::EntryName;
+use super::file_list::FileList;
 use super::name_table::NameSet;
-use super::scan::{HomeScan, PathNote};
+use super::path_note::PathNote;
+use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, ConversationFile, Relation};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// Removes duplicate rollouts from `scan` (plain and compressed, archived and not) and lists them
-/// as excluded. The most complete file stays. Files that diverged all stay, so no turn is lost.
-/// Returns the conversations with more than one file.
-pub(super) fn drop_duplicates(scan: &mut HomeScan) -> DuplicateConversations {
-    let conversation = |i: usize| of(scan.files.name(i)?.as_path());
-    // Compares hashes first: a table of all names would need as much memory as the file list.
-    let hashes = RandomState::new();
-    let hash = |i: usize| Some(hashes.hash_one(conversation(i)?.name));
-    let mut all: Vec<u64> = Vec::with_capacity(scan.files.len());
-    all.extend((0..scan.files.len()).filter_map(hash));
-    all.sort_unstable();
-    let twice = all.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]);
-    let twice: HashSet<u64> = twice.collect();
-    drop(all);
-    if twice.is_empty() {
-        return DuplicateConversations::default();
-    }
-    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-    for i in 0..scan.files.len() {
-        if let Some(found) = conversation(i)
-            && twice.contains(&hashes.hash_one(&found.name))
-        {
-            by_name.entry(found.name).or_default().push(i);
-        }
-    }
-    let source = |i: usize| {
-        let name = scan.files.name(i);
-        name.map(|n| scan.places.source(&n)).unwrap_or_default()
-    };
-    let mut dropped = NameSet::with_names(scan.files.names());
-    let mut leave_out = |i: usize| dropped.extend(scan.files.name(i));
-    for copies in by_name.into_values().filter(|c| c.len() > 1) {
-        let mut best = copies[0];
-        for &other in &copies[1..] {
-            let relation = rollout::compare(&source(best), &source(other));
-            match relation {
-                // For equal texts Codex uses the plain file.
-                Ok(Relation::Equal) => {
-                    let zst = |i: usize| conversation(i).is_some_and(|c| c.compressed);
-                    let loser = if zst(best) && !zst(other) {
-                        best
-                    } else {
-                        other
-                    };
-                    leave_out(loser);
-                    if loser == best {
-                        best = other;
-                    }
-                }
-                Ok(Relation::FirstExtends) => {
-                    leave_out(other);
-                }
-                Ok(Relation::SecondExtends) => {
-                    leave_out(best);
-                    best = other;
-                }
-                Ok(Relation::Diverged) | Err(_) => {}
+/// The duplicates among the files of a scan.
+#[derive(Debug)]
+pub(super) struct Duplicates {
+    /// The conversations with more than one file.
+    pub(super) conversations: DuplicateConversations,
+    /// The files that are not archived, sorted.
+    pub(super) dropped: Vec<PathNote>,
+}
+
+/// Removes duplicate rollouts from `files` (plain and compressed, archived and not). The most
+/// complete file stays. Files that diverged all stay, so no turn is lost.
+pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Duplicates {
+    let conversations = DuplicateConversations::among(files);
+    let mut dropped = NameSet::with_names(files.names());
+    for copies in copies_by_conversation(files, &conversations).into_values() {
+        let mut best = copies[0].clone();
+        for other in &copies[1..] {
+            let superseded = less_complete(&best, other, places);
+            if superseded == Some(&best) {
+                dropped.insert(&best);
+                best = other.clone();
+            } else if superseded.is_some() {
+                dropped.insert(other);
             }
         }
     }
-    scan.files.remove_all(&dropped);
+    files.remove_all(&dropped);
     let reason = "another file has the same conversation";
-    let left_out = dropped.sorted().into_iter();
-    scan.excluded
-        .extend(left_out.map(|name| PathNote::new(name.as_path(), reason)));
-    DuplicateConversations { hashes, twice }
+    let names = dropped.sorted().into_iter();
+    Duplicates {
+        conversations,
+        dropped: names
+            .map(|name| PathNote::new(name.as_path(), reason))
+            .collect(),
+    }
+}
+
+/// Returns the files of each duplicate conversation, at least two each, in the order of `files`.
+fn copies_by_conversation(
+    files: &FileList,
+    conversations: &DuplicateConversations,
+) -> HashMap<String, Vec<EntryName>> {
+    let mut by_name: HashMap<String, Vec<EntryName>> = HashMap::new();
+    if conversations.twice.is_empty() {
+        return by_name;
+    }
+    for name in (0..files.len()).filter_map(|place| files.name(place)) {
+        if let Some(found) = of(name.as_path())
+            && conversations.has_name(&found.name)
+        {
+            by_name.entry(found.name).or_default().push(name);
+        }
+    }
+    // A hash collision leaves conversations with one file.
+    by_name.retain(|_, copies| copies.len() > 1);
+    by_name
+}
+
+/// Returns the file that adds nothing to the other. `None` if they diverged or cannot be compared.
+fn less_complete<'a>(
+    first: &'a EntryName,
+    second: &'a EntryName,
+    places: &SourcePaths,
+) -> Option<&'a EntryName> {
+    let is_compressed = |name: &EntryName| of(name.as_path()).is_some_and(|c| c.compressed);
+    match rollout::compare(&places.source(first), &places.source(second)) {
+        // For equal texts Codex uses the plain file.
+        Ok(Relation::Equal) if is_compressed(first) && !is_compressed(second) => Some(first),
+        Ok(Relation::Equal | Relation::FirstExtends) => Some(second),
+        Ok(Relation::SecondExtends) => Some(first),
+        Ok(Relation::Diverged) | Err(_) => None,
+    }
 }
 
 /// The conversations of a scan that have more than one file, as hashes of their names.
@@ -84,11 +93,29 @@ pub(super) struct DuplicateConversations {
 }
 
 impl DuplicateConversations {
+    fn among(files: &FileList) -> Self {
+        // Compares hashes first: a table of all names would need as much memory as the file list.
+        let hashes = RandomState::new();
+        let hash = |place: usize| {
+            let name = files.name(place)?;
+            Some(hashes.hash_one(of(name.as_path())?.name))
+        };
+        let mut all: Vec<u64> = Vec::with_capacity(files.len());
+        all.extend((0..files.len()).filter_map(hash));
+        all.sort_unstable();
+        let twice = all.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]);
+        let twice = twice.collect();
+        Self { hashes, twice }
+    }
+
     /// Returns true if the rollout at `path` belongs to such a conversation. A hash collision can
     /// give a false positive, never a false negative.
     pub(super) fn has(&self, path: &Path) -> bool {
-        !self.twice.is_empty()
-            && of(path).is_some_and(|c| self.twice.contains(&self.hashes.hash_one(c.name)))
+        !self.twice.is_empty() && of(path).is_some_and(|c| self.has_name(&c.name))
+    }
+
+    fn has_name(&self, conversation: &str) -> bool {
+        self.twice.contains(&self.hashes.hash_one(conversation))
     }
 }
 

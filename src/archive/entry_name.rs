@@ -116,13 +116,13 @@ fn check_component(name: &OsStr) -> Result<(), &'static str> {
     clippy::unnecessary_wraps,
     reason = "elsewhere a name may be no Unicode"
 )]
-fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+pub(super) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
     use std::os::unix::ffi::OsStringExt;
     Ok(OsString::from_vec(raw.to_vec()))
 }
 
 #[cfg(not(unix))]
-fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+pub(super) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
     String::from_utf8(raw.to_vec())
         .map(OsString::from)
         .map_err(|_| "a name that is not Unicode")
@@ -137,7 +137,7 @@ impl fmt::Display for EntryName {
 /// The JSON form of a name: text with `/`, or `{"base64": …}` of its bytes if it is not Unicode.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum JsonName {
+pub(super) enum JsonName {
     Text(String),
     Bytes { base64: String },
 }
@@ -168,40 +168,6 @@ impl<'de> Deserialize<'de> for EntryName {
                 .map_err(D::Error::custom)?,
         };
         Self::parse(&raw).map_err(D::Error::custom)
-    }
-}
-
-/// Serde functions for link targets: the same JSON form as names, without validation, because a
-/// target may lead anywhere.
-pub(super) mod link_target {
-    use super::{JsonName, os_string};
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::path::{Path, PathBuf};
-
-    pub(in crate::archive) fn serialize<S: Serializer>(
-        target: &Path,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match target.to_str() {
-            Some(text) => serializer.serialize_str(text),
-            None => JsonName::Bytes {
-                base64: STANDARD.encode(target.as_os_str().as_encoded_bytes()),
-            }
-            .serialize(serializer),
-        }
-    }
-
-    pub(in crate::archive) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<PathBuf, D::Error> {
-        let raw = match JsonName::deserialize(deserializer)? {
-            JsonName::Text(text) => return Ok(text.into()),
-            JsonName::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
-        };
-        os_string(&raw).map(Into::into).map_err(D::Error::custom)
     }
 }
 

@@ -1,7 +1,8 @@
 //! A compact list of files: 72 bytes per file, plus its name in a [`NameTable`].
 
+use super::entry::FileEntry;
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, InodeStamp};
+use super::inode_stamp::InodeStamp;
 use super::name_table::{NameId, NameSet, NameTable};
 use crate::io::hash::Sha256Digest;
 use serde::de::{SeqAccess, Visitor};
@@ -114,7 +115,7 @@ impl FileList {
     }
 
     /// Returns the names of all files as a set.
-    pub(super) fn name_set(&self) -> NameSet {
+    pub(crate) fn name_set(&self) -> NameSet {
         let mut set = NameSet::with_names(&self.names);
         for id in self.name_ids() {
             set.insert_id(id);

@@ -1,9 +1,9 @@
 //! Consistency check of an archive's index: members are contiguous, and hold every entry of the
 //! manifest once and in order.
 
-use super::ArchiveError;
+use super::error::ArchiveError;
 use super::format::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
-use super::manifest::{ArchiveManifest, MemberContents};
+use super::manifest::{ArchiveManifest, Member, MemberContents};
 use std::path::Path;
 
 /// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
@@ -15,78 +15,92 @@ const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// Checks the index of `manifest`. `end` is the byte offset of the manifest in the archive.
 pub(super) fn check(path: &Path, manifest: &ArchiveManifest, end: u64) -> Result<(), ArchiveError> {
-    let wrong = |what: &str| {
-        Err(ArchiveError::damaged(
-            path,
-            format!("the index is wrong: {what}"),
-        ))
-    };
-    let structure = (manifest.folders.len() + manifest.links.len()) as u64;
-    let (mut offset, mut files, mut structures) = (0u64, 0u64, 0u64);
-    // The large file whose chunks follow, and its bytes that are still missing.
-    let (mut open, mut left) = (None, 0u64);
+    check_members(manifest, end)
+        .map_err(|what| ArchiveError::damaged(path, format!("the index is wrong: {what}")))
+}
+
+/// Returns the first error of the index, as a sentence fragment.
+fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static str> {
+    let mut covered = CoveredEntries::default();
+    let mut offset = 0u64;
     for member in &manifest.members {
         if member.offset != offset {
-            return wrong("members do not follow each other");
+            return Err("members do not follow each other");
         }
-        let Some(next) = offset.checked_add(member.len) else {
-            return wrong("a length overflows");
-        };
-        offset = next;
+        offset = offset.checked_add(member.len).ok_or("a length overflows")?;
         if member.len == 0 || member.size == 0 {
-            return wrong("an empty member");
+            return Err("an empty member");
         }
         if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
-            return wrong("an oversized member");
+            return Err("an oversized member");
         }
-        if !matches!(member.holds, MemberContents::Chunk(..)) && left > 0 {
-            return wrong("a large file ends early");
-        }
-        match member.holds {
-            MemberContents::Structure(first, count) if first == structures && count > 0 => {
-                structures = structures.saturating_add(count);
-            }
-            MemberContents::Files(first, count) if first == files && count > 0 => {
-                files = files.saturating_add(count);
-                let needed = bytes_of(manifest, first, files);
-                if needed.is_none_or(|bytes| bytes > member.size) {
-                    return wrong("files that are larger than their member");
-                }
-            }
-            MemberContents::Head(file) if file == files => {
-                let size = usize::try_from(file)
-                    .ok()
-                    .and_then(|i| manifest.files.size(i));
-                let Some(size) = size else {
-                    return wrong("a file that is not listed");
-                };
-                // No chunk would follow, so no digest of it would be checked.
-                if size == 0 {
-                    return wrong("a header without content");
-                }
-                (open, left) = (Some(file), size);
-                files += 1;
-            }
-            MemberContents::Chunk(file, _) if open == Some(file) && left > 0 => {
-                let content = left.min(CHUNK_BYTES);
-                left -= content;
-                let padding = if left == 0 { padding_of(content) } else { 0 };
-                if member.size != content + padding {
-                    return wrong("a chunk has the wrong size");
-                }
-            }
-            MemberContents::Void if member.size % BLOCK_BYTES == 0 => {}
-            _ => return wrong("members are out of order"),
-        }
+        covered.add(manifest, member)?;
     }
-    let complete = left == 0
+    let structures = (manifest.folders.len() + manifest.links.len()) as u64;
+    let is_complete = covered.missing_bytes == 0
         && offset == end
-        && files == manifest.files.len() as u64
-        && structures == structure;
-    if complete {
+        && covered.files == manifest.files.len() as u64
+        && covered.structures == structures;
+    if is_complete {
         Ok(())
     } else {
-        wrong("it does not match the entries of the manifest")
+        Err("it does not match the entries of the manifest")
+    }
+}
+
+/// The entries of the manifest that the members so far hold.
+#[derive(Default)]
+struct CoveredEntries {
+    files: u64,
+    /// The number of folders and links.
+    structures: u64,
+    /// The large file whose chunks follow.
+    open: Option<u64>,
+    /// The bytes of that file that are still missing.
+    missing_bytes: u64,
+}
+
+impl CoveredEntries {
+    /// Adds the entries of the next member. Fails if they are not the next of the manifest.
+    fn add(&mut self, manifest: &ArchiveManifest, member: &Member) -> Result<(), &'static str> {
+        if !matches!(member.holds, MemberContents::Chunk(..)) && self.missing_bytes > 0 {
+            return Err("a large file ends early");
+        }
+        match member.holds {
+            MemberContents::Structure(first, count) if first == self.structures && count > 0 => {
+                self.structures = self.structures.saturating_add(count);
+            }
+            MemberContents::Files(first, count) if first == self.files && count > 0 => {
+                self.files = self.files.saturating_add(count);
+                let needed = bytes_of(manifest, first, self.files);
+                if needed.is_none_or(|bytes| bytes > member.size) {
+                    return Err("files that are larger than their member");
+                }
+            }
+            MemberContents::Head(file) if file == self.files => {
+                let place = usize::try_from(file).ok();
+                let size = place.and_then(|place| manifest.files.size(place));
+                let size = size.ok_or("a file that is not listed")?;
+                // No chunk would follow, so no digest of it would be checked.
+                if size == 0 {
+                    return Err("a header without content");
+                }
+                (self.open, self.missing_bytes) = (Some(file), size);
+                self.files += 1;
+            }
+            MemberContents::Chunk(file, _) if self.open == Some(file) && self.missing_bytes > 0 => {
+                let content = self.missing_bytes.min(CHUNK_BYTES);
+                self.missing_bytes -= content;
+                let is_last = self.missing_bytes == 0;
+                let padding = if is_last { padding_of(content) } else { 0 };
+                if member.size != content + padding {
+                    return Err("a chunk has the wrong size");
+                }
+            }
+            MemberContents::Void if member.size.is_multiple_of(BLOCK_BYTES) => {}
+            _ => return Err("members are out of order"),
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,12 @@
 //! The manifest: the list of an archive's entries and gzip members, with digests.
 
+use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::metadata::Metadata;
 use crate::codex::identity::Identity;
 use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// Name of the manifest inside an archive.
 pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
@@ -16,89 +16,6 @@ pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
 
 /// Schema number of the manifests that this version writes and reads.
 pub const SCHEMA: u64 = 1;
-
-/// One file of an archive or of a scanned home.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// Path relative to the Codex home.
-    pub path: EntryName,
-    /// Size of the content in bytes.
-    pub size: u64,
-    /// Permission bits of the file.
-    pub mode: u32,
-    /// Modification time in nanoseconds since 1970.
-    pub mtime: i64,
-    /// SHA-256 of the content. `None` in archives of the Python tool, and for files that were not
-    /// read yet.
-    #[serde(default)]
-    pub sha256: Option<Sha256Digest>,
-    /// Inode identity when the file was read. Equal stamps mean an unchanged file.
-    #[serde(default)]
-    pub stamp: InodeStamp,
-}
-
-/// Identifies a version of a file by values that programs cannot set, unlike size and modification
-/// time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct InodeStamp {
-    /// Time of the last inode change in nanoseconds since 1970. Zero means unknown: the file never
-    /// counts as unchanged.
-    #[serde(default)]
-    pub ctime: i64,
-    /// Inode number. Zero on systems without inodes.
-    #[serde(default)]
-    pub ino: u64,
-    /// Number of the device. Zero on systems without device numbers.
-    #[serde(default)]
-    pub dev: u64,
-}
-
-impl InodeStamp {
-    /// Reads the stamp from a file's metadata. On systems other than Unix it is the default, which
-    /// never counts as unchanged.
-    pub fn of(meta: &std::fs::Metadata) -> Self {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            let ctime = meta
-                .ctime()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(meta.ctime_nsec());
-            Self {
-                ctime,
-                ino: meta.ino(),
-                dev: meta.dev(),
-            }
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = meta;
-            Self::default()
-        }
-    }
-
-    /// Returns this stamp if every change after `began` (nanoseconds since 1970) would give a
-    /// different one, else the default, which never counts as unchanged.
-    ///
-    /// File systems take timestamps from a clock that advances only every few milliseconds. A file
-    /// can change twice within one tick and keep its ctime.
-    #[must_use]
-    pub fn if_unambiguous(self, began: i64) -> Self {
-        const SECOND: i64 = 1_000_000_000;
-        // A ctime of whole seconds can come from a file system with a resolution of one or two
-        // seconds.
-        let grain = if self.ctime % SECOND == 0 {
-            2 * SECOND
-        } else {
-            0
-        };
-        if self.ctime.saturating_add(grain) < began {
-            self
-        } else {
-            Self::default()
-        }
-    }
-}
 
 /// One gzip member of an archive: an entry of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,27 +49,6 @@ pub enum MemberContents {
     Chunk(u64, Sha256Digest),
     /// A part of an entry that readers ignore; see [`ArchiveManifest::void`].
     Void,
-}
-
-/// One folder of an archive or of a scanned home.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FolderEntry {
-    /// Path relative to the Codex home.
-    pub path: EntryName,
-    /// Permission bits of the folder.
-    pub mode: u32,
-    /// Modification time in nanoseconds since 1970.
-    pub mtime: i64,
-}
-
-/// A symbolic link whose target is inside the Codex home.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkEntry {
-    /// Path relative to the Codex home.
-    pub path: EntryName,
-    /// Target of the link. Absolute targets inside the home are stored as relative ones.
-    #[serde(with = "super::entry_name::link_target")]
-    pub target: PathBuf,
 }
 
 /// Identity and digest of the archived login. Holds no token.

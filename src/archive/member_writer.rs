@@ -1,16 +1,16 @@
 //! The gzip members of a new archive: compressed on several threads, written in order, followed by
 //! the manifest that lists them.
 
-use super::ArchiveError;
+use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::file_list::FileList;
 use super::footer;
 use super::format::{
     BLOCK_BYTES, CHUNK_BYTES, Compression, max_manifest_bytes, min_packed_bytes, padding_of,
 };
 use super::manifest::{
-    AccountAuth, ArchiveManifest, FolderEntry, LinkEntry, MANIFEST_NAME, Member, MemberContents,
-    SCHEMA,
+    AccountAuth, ArchiveManifest, MANIFEST_NAME, Member, MemberContents, SCHEMA,
 };
 use super::metadata::Metadata;
 use super::path_checks::check_manifest;

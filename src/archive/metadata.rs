@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Maximum size of `captured_files` in a sidecar.
 const MAX_CAPTURED_BYTES: usize = 8 * 1024;
 
+/// The label of the safety backups that `restore` makes, in metadata.
+pub const SAFETY_LABEL: &str = "safety";
+
 /// The part of a Codex home that an archive captures.
 #[derive(
     Debug,

@@ -4,14 +4,15 @@
 //! Members begin where files begin, so that each can be unpacked, or copied into the next archive,
 //! without the others. See `docs/archive-format.md`.
 
-use super::ArchiveError;
+use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::file_list::FileList;
 use super::format::{
     BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
     OWNER_ACCESS_MODE, padding_of,
 };
-use super::manifest::{FileEntry, FolderEntry, LinkEntry, MemberContents};
+use super::manifest::MemberContents;
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
 };

@@ -1,9 +1,10 @@
 //! Checks that the names and links of an archive are safe to restore.
 
-use super::ArchiveError;
+use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::file_list::FileList;
-use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER, FolderEntry, LinkEntry};
+use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use super::name_table::NameSet;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use std::collections::{HashMap, HashSet};
@@ -143,7 +144,7 @@ pub(super) fn check_names(
 ///
 /// # Errors
 /// Names the second of two such names.
-pub(in crate::archive) fn check_case_collisions<I: Iterator<Item = EntryName>>(
+pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
     archive: &Path,
     names: impl Fn() -> I,
 ) -> Result<(), ArchiveError> {
@@ -203,7 +204,7 @@ fn visit_with_parents(
 }
 
 /// Finds paths that are below a name of a set.
-pub(super) struct AncestorLookup<'a> {
+pub(crate) struct AncestorLookup<'a> {
     names: &'a NameSet,
     /// The folder of the previous lookup, and the number of its components that form a name of the
     /// set. Adjacent names usually share a folder.
@@ -212,7 +213,7 @@ pub(super) struct AncestorLookup<'a> {
 }
 
 impl<'a> AncestorLookup<'a> {
-    pub(super) fn new(names: &'a NameSet) -> Self {
+    pub(crate) fn new(names: &'a NameSet) -> Self {
         Self {
             names,
             last: PathBuf::new(),
@@ -220,7 +221,7 @@ impl<'a> AncestorLookup<'a> {
         }
     }
 
-    pub(super) fn is_below(&mut self, path: &Path) -> bool {
+    pub(crate) fn is_below(&mut self, path: &Path) -> bool {
         let folder = path.parent().unwrap_or(Path::new(""));
         if self.last != folder {
             let both = self.last.components().zip(folder.components());
@@ -275,7 +276,7 @@ pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> 
 
 /// Returns the reason if there must be no symbolic link to `target` at `path` (relative to the
 /// home).
-pub(in crate::archive) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
+pub(crate) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
     if !kind_of(path).can_be_link() {
         return Some("a link in place of a login, settings, database or list of Codex");
     }
@@ -284,7 +285,7 @@ pub(in crate::archive) fn misplaced_link(path: &Path, target: &Path) -> Option<&
 
 /// Returns the target of the link at `path` (relative to the home) in archive form: an absolute
 /// target inside `home` becomes relative.
-pub(in crate::archive) fn portable_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
+pub(crate) fn portable_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
     let Ok(rest) = target.strip_prefix(home) else {
         return target.to_path_buf();
     };

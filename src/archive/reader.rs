@@ -1,22 +1,20 @@
 //! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
-use super::ArchiveError;
 use super::archive_file;
-use super::file_list::FileList;
+use super::contents::ArchiveListing;
+use super::error::ArchiveError;
 use super::footer::{self, Footer};
 use super::format::max_manifest_bytes;
 use super::index_check;
-use super::manifest::{ArchiveManifest, FolderEntry, LinkEntry, MANIFEST_NAME, SCHEMA};
+use super::manifest::{ArchiveManifest, MANIFEST_NAME, SCHEMA};
 use super::metadata::Metadata;
 use super::path_checks::check_manifest;
-use super::python::PythonArchive;
+use super::python::{PythonArchive, PythonScan};
 use super::sink::{Extent, Sink};
 use super::unpack_indexed;
 use super::unpack_stream::{self, ArchiveDescription};
-use crate::io::file_open;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -36,35 +34,6 @@ pub struct ArchiveReader {
     layout: Layout,
     /// True if the members can be read independently.
     has_index: bool,
-}
-
-/// The entries of an archive that passed the name checks.
-#[derive(Debug, Default, Clone)]
-pub struct ArchiveContents {
-    /// Files. Those of archives of the Python tool have no digest.
-    pub files: FileList,
-    /// Folders, parents before children.
-    pub folders: Vec<FolderEntry>,
-    /// Symbolic links with targets inside the home.
-    pub links: Vec<LinkEntry>,
-}
-
-impl ArchiveContents {
-    /// Returns the size of all files together, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.files.bytes()
-    }
-}
-
-/// The entries of an archive, borrowed from its manifest.
-#[derive(Debug, Clone, Copy)]
-pub struct ArchiveListing<'a> {
-    /// All files; see [`ArchiveContents::files`].
-    pub files: &'a FileList,
-    /// All folders, parents before children.
-    pub folders: &'a [FolderEntry],
-    /// All symbolic links; see [`ArchiveContents::links`].
-    pub links: &'a [LinkEntry],
 }
 
 impl ArchiveReader {
@@ -184,7 +153,7 @@ impl ArchiveReader {
 /// Reads the manifest by the footer. Returns it with its byte offset, or `None` if the file has no
 /// footer of this format.
 fn manifest_by_footer(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
-    let mut file = open(path)?;
+    let mut file = archive_file::open(path)?;
     let len = file.metadata().at("read", path)?.len();
     let footer_len = footer::LEN as u64;
     if len < footer_len {
@@ -326,7 +295,7 @@ impl<R: Read> Read for PrefixRecorder<R> {
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = super::python::PythonScan::new(path, packed);
+    let mut python = PythonScan::new(path, packed);
     unpack_stream::read(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
@@ -345,12 +314,4 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
         Some(manifest) => Ok(Layout::Native(Box::new(manifest))),
         None => python.finish().map(|p| Layout::Python(Box::new(p))),
     }
-}
-
-pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
-    // Checks the file type first, because opening a pipe blocks until another process writes to it.
-    if !std::fs::metadata(path).at("read", path)?.is_file() {
-        return Err(ArchiveError::Foreign(path.to_path_buf()));
-    }
-    Ok(file_open::open(path).at("open", path)?)
 }

@@ -2,8 +2,8 @@
 
 use super::entry_name::EntryName;
 use super::name_table::{NameSet, NameTable};
-use super::scan::SourcePaths;
 use super::scope::CaptureScope;
+use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};
 use crate::codex::rollout::{self, ConversationFile};
 use crate::io::{IoContext, IoError, file_open};

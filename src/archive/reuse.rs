@@ -1,9 +1,10 @@
 //! Members of the previous archive of a home that can be copied into the next one unchanged.
 
-use super::ArchiveError;
+use super::entry::FileEntry;
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::format::Compression;
-use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
+use super::manifest::{ArchiveManifest, Member, MemberContents};
 use super::name_table::NameTable;
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};

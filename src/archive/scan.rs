@@ -2,72 +2,24 @@
 //! read their header.
 
 use super::duplicates::{self, DuplicateConversations};
+use super::entry::{FileEntry, FolderEntry};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry, FolderEntry, InodeStamp};
+use super::inode_stamp::InodeStamp;
+use super::manifest::EXTERNAL_DATABASES_FOLDER;
 use super::name_table::NameTable;
 use super::path_checks::{misplaced_folder, misplaced_link, portable_target};
+use super::path_note::PathNote;
 use super::scope::CaptureScope;
+use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, long_path, space, tree};
-use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A path that is excluded, skipped or damaged, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct PathNote {
-    /// Path relative to the home. It may be no valid [`EntryName`]; JSON has its displayed form.
-    #[serde(serialize_with = "as_shown")]
-    pub path: PathBuf,
-    /// The reason for the user, in lower case.
-    pub reason: String,
-}
-
-impl PathNote {
-    pub(super) fn new(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self {
-            path: path.as_ref().to_path_buf(),
-            reason: reason.into(),
-        }
-    }
-}
-
-fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
-}
-
-/// Maps archive names to paths on disk. Storing both for every file would take too much memory.
-#[derive(Debug, Default, Clone)]
-pub struct SourcePaths {
-    home: PathBuf,
-    /// Top-level links to places outside the home, with their targets.
-    links: HashMap<OsString, PathBuf>,
-    sqlite_home: Option<PathBuf>,
-}
-
-impl SourcePaths {
-    /// Returns the path on disk of the file with this archive name.
-    pub fn source(&self, name: &EntryName) -> PathBuf {
-        let path = name.as_path();
-        if let (Some(folder), Ok(rest)) = (
-            &self.sqlite_home,
-            path.strip_prefix(EXTERNAL_DATABASES_FOLDER),
-        ) {
-            return folder.join(rest);
-        }
-        match self.links.get(name.top()) {
-            // Joined with nothing, it would end in a slash.
-            Some(target) if path.components().count() == 1 => target.clone(),
-            Some(target) => target.join(path.strip_prefix(name.top()).unwrap_or(path)),
-            None => self.home.join(path),
-        }
-    }
-}
 
 /// The result of scanning a home.
 #[derive(Debug, Default)]
@@ -160,8 +112,7 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, Io
             .at("list", &scope.home)?,
     };
     let canonical = canonical.unwrap_or_else(|| scope.home.clone());
-    scan.places.home.clone_from(&canonical);
-    scan.places.sqlite_home.clone_from(&scope.sqlite_home);
+    scan.places = SourcePaths::new(&canonical, scope.sqlite_home.as_deref());
     tops.sort_by_key(fs::DirEntry::file_name);
     let second = case_variants(&tops);
     let mut walk = HomeWalk {
@@ -184,7 +135,9 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, Io
         walk.outside_databases(folder);
     }
     add_newly_archived(scope, &canonical, &mut scan);
-    scan.copies = duplicates::drop_duplicates(&mut scan);
+    let duplicates = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    scan.excluded.extend(duplicates.dropped);
+    scan.copies = duplicates.conversations;
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
@@ -265,8 +218,8 @@ impl HomeWalk<'_> {
         if let Ok(name) = EntryName::of_path(relative) {
             self.scan.linked.push(name);
         }
-        let links = &mut self.scan.places.links;
-        links.insert(relative.as_os_str().to_owned(), target.clone());
+        let places = &mut self.scan.places;
+        places.add_link(relative.as_os_str(), target.clone());
         // The target is archived as if it were a part of the home, under the name of the link.
         self.visit(&target, relative);
     }

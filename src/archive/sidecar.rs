@@ -1,7 +1,7 @@
 //! Reading the sidecar of an archive, written by this program or by the Python codex-manager.
 
 use super::metadata::Metadata;
-use super::python;
+use super::python_sidecar;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::file_open;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ impl SidecarProblem {
 /// Returns the reason why the sidecar cannot be used.
 pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
     let bytes = read_bytes(path)?;
-    if let Some(metadata) = python::parse_sidecar(&bytes) {
+    if let Some(metadata) = python_sidecar::parse_sidecar(&bytes) {
         return Ok(metadata);
     }
     match document::parse(path, &bytes) {

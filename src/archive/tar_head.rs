@@ -1,7 +1,7 @@
 //! Encodes the header blocks of a tar stream.
 
+use super::entry::FileEntry;
 use super::entry_name::EntryName;
-use super::manifest::FileEntry;
 use std::io;
 use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};

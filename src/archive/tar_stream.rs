@@ -1,8 +1,8 @@
 //! Reads an untrusted tar stream entry by entry: validates names, refuses kinds that a home cannot
 //! have, and limits the size of extension headers.
 
-use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use crate::io::progress::is_interrupted;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -1,13 +1,13 @@
 //! Unpacks an archive without an index, entry by entry as one stream.
 
-use super::ArchiveError;
 use super::archive_file;
+use super::entry::{FileEntry, LinkEntry};
 use super::entry_name::EntryName;
+use super::error::ArchiveError;
 use super::file_list::FileList;
-use super::manifest::{ArchiveManifest, FileEntry, LinkEntry, MANIFEST_NAME};
+use super::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::name_table::NameId;
 use super::python::{self, PythonArchive};
-use super::reader;
 use super::sink::Sink;
 use super::tar_stream::{EntryContent, EntryVisitor, RawEntry, RawKind, for_each_entry};
 use super::unpack_indexed::wrong_digest;
@@ -31,7 +31,7 @@ pub(super) enum ArchiveDescription<'a> {
 /// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
 /// of every gzip member.
 pub(super) fn read(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
-    archive_file::read_with(path, reader::open(path)?, |source| {
+    archive_file::read_with(path, archive_file::open(path)?, |source| {
         read_all(path, source, visit)
     })
 }

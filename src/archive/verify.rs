@@ -1,8 +1,8 @@
 //! Verifies an archive: every byte against its digest, every database by SQLite's integrity check.
 
-use super::ArchiveError;
+use super::entry::FileEntry;
 use super::entry_name::EntryName;
-use super::manifest::FileEntry;
+use super::error::ArchiveError;
 use super::reader::{ArchiveReader, Layout};
 use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};

@@ -3,8 +3,6 @@
 use super::check_output::show;
 use super::shutdown::ShutdownArgs;
 use super::sync;
-use crate::archive::restore::pending;
-use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::context::Context;
 use crate::doctor::manager_home::stale_temp_files;
 use crate::doctor::permissions;
@@ -14,6 +12,8 @@ use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::tree;
+use crate::restore::pending;
+use crate::restore::swap::{Recovery, SwapError};
 use clap::Args;
 use serde::Serialize;
 

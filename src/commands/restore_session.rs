@@ -1,9 +1,8 @@
 //! `restore --session`: finds the rollouts that a conversation needs in an archive.
 
 use crate::archive::ArchiveError;
-use crate::archive::manifest::FileEntry;
+use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
-use crate::archive::restore::RestoreError;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
@@ -11,6 +10,7 @@ use crate::error::CommandError;
 use crate::history::rollout;
 use crate::io::progress::Silent;
 use crate::io::{IoContext, position};
+use crate::restore::RestoreError;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::sync::Mutex;

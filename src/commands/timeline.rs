@@ -2,8 +2,8 @@
 
 use super::account::label;
 use crate::context::Context;
-use crate::inventory::accounts::Account;
 use crate::io::clock::Timestamp;
+use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;

@@ -36,9 +36,9 @@ impl From<crate::codex::database::DatabaseError> for CommandError {
     }
 }
 
-impl From<crate::archive::restore::swap::SwapError> for CommandError {
-    fn from(error: crate::archive::restore::swap::SwapError) -> Self {
-        use crate::archive::restore::swap::{RecoveryObstacle, SwapError};
+impl From<crate::restore::swap::SwapError> for CommandError {
+    fn from(error: crate::restore::swap::SwapError) -> Self {
+        use crate::restore::swap::{RecoveryObstacle, SwapError};
         match error {
             SwapError::Io(e) => e.into(),
             SwapError::Document(e) => e.into(),
@@ -71,9 +71,9 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
     }
 }
 
-impl From<crate::archive::restore::RestoreError> for CommandError {
-    fn from(error: crate::archive::restore::RestoreError) -> Self {
-        use crate::archive::restore::RestoreError;
+impl From<crate::restore::RestoreError> for CommandError {
+    fn from(error: crate::restore::RestoreError) -> Self {
+        use crate::restore::RestoreError;
         match error {
             RestoreError::Archive(e) => e.into(),
             RestoreError::Io(e) => e.into(),

@@ -40,9 +40,9 @@ impl From<crate::transfer::TransferError> for CommandError {
     }
 }
 
-impl From<crate::transfer::python_home::PythonHomeError> for CommandError {
-    fn from(error: crate::transfer::python_home::PythonHomeError) -> Self {
-        use crate::transfer::python_home::PythonHomeError;
+impl From<crate::transfer::PythonHomeError> for CommandError {
+    fn from(error: crate::transfer::PythonHomeError) -> Self {
+        use crate::transfer::PythonHomeError;
         let (kind, hint) = match &error {
             PythonHomeError::Missing(_) => (
                 ErrorKind::Failed,

@@ -2,7 +2,7 @@
 
 use super::records::{ArchiveProblem, ArchiveRecord};
 use crate::archive::metadata::BackupMode;
-use crate::archive::restore::safety::SAFETY_LABEL;
+use crate::archive::metadata::SAFETY_LABEL;
 use crate::codex::identity::Identity;
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -3,9 +3,11 @@
 
 use super::records::{FileStamp, InventoryFile, LegacyRecord};
 use crate::archive::ArchiveError;
+use crate::archive::entry::FileEntry;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
-use crate::archive::manifest::{AccountAuth, FileEntry, InodeStamp};
+use crate::archive::inode_stamp::InodeStamp;
+use crate::archive::manifest::AccountAuth;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::pack::{self, ManifestDetails};

@@ -1,6 +1,6 @@
 //! Plans and writes an export.
 
-use super::TransferError;
+use super::error::TransferError;
 use super::handover::{self, LoginMove, MovingLogin};
 use super::manifest::{
     self, BACKUPS, CONFIG, ExportFile, ExportManifest, ExportPart, LAUNCHES, NAME, PRODUCT,

@@ -10,7 +10,7 @@
 //! the temporary name the profiles do. If neither file exists, the user may have moved the export
 //! to another disk, so the logins are not returned without being asked for.
 
-use super::TransferError;
+use super::error::TransferError;
 use crate::accounts::profile::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::atomic::{PublishError, TempFile};

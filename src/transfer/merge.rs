@@ -2,8 +2,9 @@
 //!
 //! Every step is atomic and idempotent, so that repeating a killed import completes it.
 
-use super::TransferError;
+use super::error::TransferError;
 use super::export::NotTransferred;
+use super::import_options::ImportOptions;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::profiles::{self, ProfileImport};
 use super::reader::{ExportedArchive, Package};
@@ -13,7 +14,6 @@ use crate::archive::names;
 use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
 use crate::inventory::{legacy, observations, store};
-use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::file_open;
 use crate::io::hash;
@@ -23,22 +23,6 @@ use crate::quota::account::{AccountEntry, QuotaEnd};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
-use std::time::Duration;
-
-/// The target and the settings of an import.
-#[derive(Debug, Clone, Copy)]
-pub struct ImportOptions<'a> {
-    /// The manager home to import into.
-    pub manager_home: &'a Path,
-    /// The live Codex home, whose login may be renewed.
-    pub codex_home: &'a Path,
-    /// The current time, in the zone of the user.
-    pub now: Timestamp,
-    /// The zone in which times are written.
-    pub zone: Zone,
-    /// The longest wait for locks that Codex or another process holds.
-    pub lock_timeout: Duration,
-}
 
 /// The effect of an import on an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

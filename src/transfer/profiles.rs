@@ -6,9 +6,9 @@
 //! left with an export comes back only with that same export: another export may hold a copy that
 //! was used elsewhere since. If undecided, the local login stays.
 
-use super::TransferError;
+use super::error::TransferError;
 use super::export::NotTransferred;
-use super::merge::ImportOptions;
+use super::import_options::ImportOptions;
 use super::reader::{ExportedProfile, Package};
 use crate::accounts::new_login::{self, LiveHomeUpdate};
 use crate::accounts::owner::OwnerLocation;

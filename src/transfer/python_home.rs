@@ -4,7 +4,7 @@
 //! manager home, where they are read in place. The source is only read. Every step does nothing when it
 //! is repeated, so that running an interrupted import again completes it.
 
-use super::TransferError;
+use super::error::{PythonHomeError, TransferError};
 use super::export::NotTransferred;
 use super::merge::merge_entry;
 use crate::archive::metadata::BackupMode;
@@ -32,30 +32,6 @@ const VARIABLE: &str = "CODEXMGR_HOME";
 const DEFAULT_NAME: &str = ".codexmgr";
 
 const BUFFER_BYTES: usize = 1 << 20;
-
-/// The reason why a folder is not imported. Only [`Taken`](PythonHomeError::Taken) occurs after
-/// copies were made.
-#[derive(Debug, thiserror::Error)]
-pub enum PythonHomeError {
-    /// The folder does not exist.
-    #[error("no such folder: {}", .0.display())]
-    Missing(PathBuf),
-    /// The folder is the manager home.
-    #[error("this is the manager home, where archives of the Python codex-manager are read in place: {}", .0.display())]
-    IsManagerHome(PathBuf),
-    /// The folder contains the manager home, so that copies would change it.
-    #[error("the folder contains the manager home: {}", .0.display())]
-    HoldsManagerHome(PathBuf),
-    /// The folder is a manager home of this program.
-    #[error("a manager home of this program, not of the Python codex-manager: {}", .0.display())]
-    NotPython(PathBuf),
-    /// The folder has neither archives nor a cooldown file with accounts.
-    #[error("not a home of the Python codex-manager (no archive in backups/, no account in cooldown.json): {}", .0.display())]
-    Empty(PathBuf),
-    /// Another process created a file with the planned name of a copy.
-    #[error("another process created it during the import: {}", .0.display())]
-    Taken(PathBuf),
-}
 
 /// A home of the Python codex-manager outside the manager home.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! names that this program writes are accepted. Every byte is covered by a digest. Nothing is
 //! compressed, so nothing can expand.
 
-use super::TransferError;
+use super::error::TransferError;
 use super::manifest::{
     self, ExportFile, ExportManifest, ExportPart, MAX_MANIFEST_BYTES, NAME, PRODUCT,
 };
@@ -95,24 +95,10 @@ pub fn read(
     };
     let (manifest, id) = read_manifest(&mut reader)?;
     let parts = check_files(&manifest, path)?;
-    let archives = |(part, file): &(ExportPart, ExportFile)| {
-        matches!(part, ExportPart::Archive(_)).then_some(file.size)
-    };
-    let needed_bytes: u64 = parts
-        .iter()
-        .filter_map(archives)
-        .fold(0, u64::saturating_add);
-    progress.expect_bytes(needed_bytes);
+    let archive_bytes = archive_bytes(&parts);
+    progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
-        let folder = staging.path("");
-        let free = space::free_bytes(&folder);
-        if let Some(free_bytes) = free.filter(|free| *free < needed_bytes) {
-            return Err(TransferError::NoSpace {
-                folder,
-                needed_bytes,
-                free_bytes,
-            });
-        }
+        check_space(staging.path(""), archive_bytes)?;
     }
     let mut package = Package {
         id,
@@ -140,26 +126,10 @@ pub fn read(
             let text = format!("{} does not match the manifest", file.path);
             return Err(TransferError::damaged(path, text));
         }
-        let parse = DocumentParser { path, file: &file };
-        match part {
-            ExportPart::Cooldown => package.cooldown = parse.document(&bytes)?,
-            ExportPart::Inventory => package.inventory = parse.document(&bytes)?,
-            ExportPart::Observations => package.observations.push(parse.document(&bytes)?),
-            ExportPart::Config => package.config = Some(bytes),
-            ExportPart::Launches => package.launches = Some(bytes),
-            ExportPart::Sidecar(name) => {
-                package.sidecars.insert(name, bytes);
-            }
-            ExportPart::Profile(name) => {
-                let file = parse.document(&bytes)?;
-                package
-                    .profiles
-                    .insert(name, ExportedProfile { file, login: None });
-            }
-            ExportPart::Login(name) => {
-                logins.insert(name, SecretBytes::new(bytes));
-            }
-            ExportPart::Archive(_) => {}
+        if let ExportPart::Login(name) = part {
+            logins.insert(name, SecretBytes::new(bytes));
+        } else {
+            package.add_part(part, bytes, &DocumentParser { path, file: &file })?;
         }
     }
     if let Some(extra) = (reader.next)()? {
@@ -173,6 +143,55 @@ pub fn read(
     take_logins(&mut package, logins, path)?;
     check_sidecars(&package, path)?;
     Ok(package)
+}
+
+/// Returns the size of the archives together, in bytes.
+fn archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
+    let archives = parts
+        .iter()
+        .filter(|(part, _)| matches!(part, ExportPart::Archive(_)));
+    archives.fold(0, |sum, (_, file)| sum.saturating_add(file.size))
+}
+
+/// Fails if the disk of `folder` has less free space.
+fn check_space(folder: PathBuf, needed_bytes: u64) -> Result<(), TransferError> {
+    let free = space::free_bytes(&folder);
+    match free.filter(|free| *free < needed_bytes) {
+        None => Ok(()),
+        Some(free_bytes) => Err(TransferError::NoSpace {
+            folder,
+            needed_bytes,
+            free_bytes,
+        }),
+    }
+}
+
+impl Package {
+    /// Adds the content of a file that is neither a login nor an archive.
+    fn add_part(
+        &mut self,
+        part: ExportPart,
+        bytes: Vec<u8>,
+        parse: &DocumentParser<'_>,
+    ) -> Result<(), TransferError> {
+        match part {
+            ExportPart::Cooldown => self.cooldown = parse.document(&bytes)?,
+            ExportPart::Inventory => self.inventory = parse.document(&bytes)?,
+            ExportPart::Observations => self.observations.push(parse.document(&bytes)?),
+            ExportPart::Config => self.config = Some(bytes),
+            ExportPart::Launches => self.launches = Some(bytes),
+            ExportPart::Sidecar(name) => {
+                self.sidecars.insert(name, bytes);
+            }
+            ExportPart::Profile(name) => {
+                let file = parse.document(&bytes)?;
+                self.profiles
+                    .insert(name, ExportedProfile { file, login: None });
+            }
+            ExportPart::Login(_) | ExportPart::Archive(_) => {}
+        }
+        Ok(())
+    }
 }
 
 /// The entries of the tar, compared with the expected ones.
@@ -446,7 +465,7 @@ fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
         let metadata = match document::parse::<Metadata>(path, bytes) {
             Ok(DocumentState::Good(metadata)) => metadata,
             // Sidecars of the Python codex-manager have no schema.
-            _ if crate::archive::python::parse_sidecar(bytes).is_some() => continue,
+            _ if crate::archive::python_sidecar::parse_sidecar(bytes).is_some() => continue,
             Err(DocumentError::Newer { found, .. }) => {
                 return Err(TransferError::Newer {
                     path: path.to_path_buf(),

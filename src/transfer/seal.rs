@@ -1,6 +1,6 @@
 //! Encrypts and decrypts exports with `age`, by a passphrase or for recipients' keys, as a stream.
 
-use super::TransferError;
+use super::error::TransferError;
 use crate::io::file_open;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError};

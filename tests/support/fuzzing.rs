@@ -3,10 +3,11 @@
 
 use super::hostile::{Parts, gzip, with_manifest};
 use codex_manager::archive::ArchiveError;
+use codex_manager::archive::contents::ArchiveContents;
+use codex_manager::archive::entry::FileEntry;
 use codex_manager::archive::entry_name::EntryName;
-use codex_manager::archive::manifest::FileEntry;
 use codex_manager::archive::metadata::Metadata;
-use codex_manager::archive::reader::{ArchiveContents, ArchiveReader};
+use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::sink::{Extent, Sink};
 use codex_manager::io::document;
 use codex_manager::io::progress::Silent;

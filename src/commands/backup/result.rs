@@ -1,7 +1,7 @@
 //! The plan and the result of a backup.
 
 use crate::archive::metadata::Metadata;
-use crate::archive::scan::PathNote;
+use crate::archive::path_note::PathNote;
 use crate::archive::scope::CaptureScope;
 use crate::inventory::status::StatusReport;
 

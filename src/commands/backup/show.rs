@@ -3,8 +3,9 @@
 use super::result::{BackupPlan, BackupResult};
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
+use crate::archive::path_note::PathNote;
 use crate::archive::publish::PublishedArchive;
-use crate::archive::scan::{self, PathNote};
+use crate::archive::scan;
 use crate::archive::scope::Excludes;
 use crate::commands::archive_json::ArchiveJson;
 use crate::context::Context;

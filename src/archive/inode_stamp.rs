@@ -1,0 +1,66 @@
+//! The inode identity of a version of a file.
+
+use serde::{Deserialize, Serialize};
+
+/// Identifies a version of a file by values that programs cannot set, unlike size and modification
+/// time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InodeStamp {
+    /// Time of the last inode change in nanoseconds since 1970. Zero means unknown: the file never
+    /// counts as unchanged.
+    #[serde(default)]
+    pub ctime: i64,
+    /// Inode number. Zero on systems without inodes.
+    #[serde(default)]
+    pub ino: u64,
+    /// Number of the device. Zero on systems without device numbers.
+    #[serde(default)]
+    pub dev: u64,
+}
+
+impl InodeStamp {
+    /// Reads the stamp from a file's metadata. On systems other than Unix it is the default, which
+    /// never counts as unchanged.
+    pub fn of(meta: &std::fs::Metadata) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let ctime = meta
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.ctime_nsec());
+            Self {
+                ctime,
+                ino: meta.ino(),
+                dev: meta.dev(),
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = meta;
+            Self::default()
+        }
+    }
+
+    /// Returns this stamp if every change after `began` (nanoseconds since 1970) would give a
+    /// different one, else the default, which never counts as unchanged.
+    ///
+    /// File systems take timestamps from a clock that advances only every few milliseconds. A file
+    /// can change twice within one tick and keep its ctime.
+    #[must_use]
+    pub fn if_unambiguous(self, began: i64) -> Self {
+        const SECOND: i64 = 1_000_000_000;
+        // A ctime of whole seconds can come from a file system with a resolution of one or two
+        // seconds.
+        let grain = if self.ctime % SECOND == 0 {
+            2 * SECOND
+        } else {
+            0
+        };
+        if self.ctime.saturating_add(grain) < began {
+            self
+        } else {
+            Self::default()
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A path of a home with the reason why it is not archived as usual.
+
+use serde::{Serialize, Serializer};
+use std::path::{Path, PathBuf};
+
+/// A path that is excluded, skipped or damaged, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PathNote {
+    /// Path relative to the home. It may be no valid [`super::entry_name::EntryName`]; JSON has its displayed form.
+    #[serde(serialize_with = "as_shown")]
+    pub path: PathBuf,
+    /// The reason for the user, in lower case.
+    pub reason: String,
+}
+
+impl PathNote {
+    pub(super) fn new(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self {
+            path: path.as_ref().to_path_buf(),
+            reason: reason.into(),
+        }
+    }
+}
+
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}

@@ -1,0 +1,92 @@
+//! The sidecar format of the Python codex-manager.
+
+use super::metadata::{BackupMode, Metadata};
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+use crate::io::clock::Timestamp;
+use serde::Deserialize;
+
+/// The keys of the Python tool's sidecars that are converted.
+#[derive(Debug, Deserialize)]
+struct PythonSidecar {
+    product: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    chatgpt_account_id: Option<String>,
+    #[serde(default)]
+    chatgpt_user_id: Option<String>,
+    #[serde(default)]
+    plan_type: Option<String>,
+    #[serde(default)]
+    session_start_at: Option<String>,
+    #[serde(default)]
+    reset_at: Option<String>,
+    #[serde(default)]
+    quota_percent_left: Option<f64>,
+    #[serde(default)]
+    created_at: Option<String>,
+    #[serde(default)]
+    source_codex_home: Option<String>,
+    #[serde(default)]
+    status_source: Option<String>,
+    #[serde(default)]
+    backup_mode: Option<String>,
+    #[serde(default)]
+    archive_name: Option<String>,
+    #[serde(default)]
+    metadata_only: bool,
+}
+
+/// Converts a sidecar of the Python tool. Returns `None` for other documents.
+pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
+    let sidecar: PythonSidecar = serde_json::from_slice(bytes).ok()?;
+    // Sidecars of the Python tool name their archive; those of this program have "schema" and
+    // "manager_version".
+    if sidecar.product != "codex" || sidecar.archive_name.is_none() {
+        return None;
+    }
+    let time = |text: &Option<String>| {
+        text.as_deref()
+            .and_then(|t| Timestamp::parse_from_rfc3339(t).ok())
+    };
+    let reset_at = time(&sidecar.reset_at);
+    // Without a quota value the Python tool wrote "now + 7 days" as the reset, which is no
+    // observation.
+    let observed = sidecar
+        .quota_percent_left
+        .filter(|p| (0.0..=100.0).contains(p));
+    let windows = match (observed, reset_at) {
+        (Some(left), Some(_)) => vec![Window {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(WEEKLY_MINUTES),
+            used_percent: 100.0 - left,
+            resets_at: reset_at,
+        }],
+        _ => Vec::new(),
+    };
+    let week = chrono::Duration::days(7);
+    let session_start_at = time(&sidecar.session_start_at).or_else(|| reset_at.map(|at| at - week));
+    let known = |text: Option<String>| text.filter(|t| !t.is_empty() && t != "unknown");
+    Some(Metadata {
+        email: known(sidecar.email),
+        account_id: known(sidecar.chatgpt_account_id),
+        user_id: known(sidecar.chatgpt_user_id),
+        plan: known(sidecar.plan_type),
+        session_start_at,
+        next_available_at: session_start_at.map(|at| at + week),
+        reset_at,
+        inference_basis: "sidecar of the Python codex-manager".into(),
+        source_codex_home: sidecar.source_codex_home.unwrap_or_default(),
+        created_at: time(&sidecar.created_at).unwrap_or_default(),
+        manager_version: "python".into(),
+        status_source: sidecar.status_source.unwrap_or_else(|| "none".into()),
+        windows,
+        mode: match sidecar.backup_mode.as_deref() {
+            Some("auth-only") => BackupMode::Auth,
+            Some("session-only") => BackupMode::Sessions,
+            _ => BackupMode::Full,
+        },
+        label: sidecar.metadata_only.then(|| "record".to_owned()),
+        ..Metadata::default()
+    })
+}

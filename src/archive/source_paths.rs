@@ -1,0 +1,49 @@
+//! The paths on disk of the files that a scan has found.
+
+use super::entry_name::EntryName;
+use super::manifest::EXTERNAL_DATABASES_FOLDER;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// Maps archive names to paths on disk. Storing both for every file would take too much memory.
+#[derive(Debug, Default, Clone)]
+pub struct SourcePaths {
+    home: PathBuf,
+    /// Top-level links to places outside the home, with their targets.
+    links: HashMap<OsString, PathBuf>,
+    sqlite_home: Option<PathBuf>,
+}
+
+impl SourcePaths {
+    /// Maps all names to `home`, and databases from outside of it to `sqlite_home`.
+    pub(super) fn new(home: &Path, sqlite_home: Option<&Path>) -> Self {
+        Self {
+            home: home.to_path_buf(),
+            links: HashMap::new(),
+            sqlite_home: sqlite_home.map(Path::to_path_buf),
+        }
+    }
+
+    /// Maps the top-level entry `top`, and all names below it, to `target`.
+    pub(super) fn add_link(&mut self, top: &OsStr, target: PathBuf) {
+        self.links.insert(top.to_owned(), target);
+    }
+
+    /// Returns the path on disk of the file with this archive name.
+    pub fn source(&self, name: &EntryName) -> PathBuf {
+        let path = name.as_path();
+        if let (Some(folder), Ok(rest)) = (
+            &self.sqlite_home,
+            path.strip_prefix(EXTERNAL_DATABASES_FOLDER),
+        ) {
+            return folder.join(rest);
+        }
+        match self.links.get(name.top()) {
+            // Joined with nothing, it would end in a slash.
+            Some(target) if path.components().count() == 1 => target.clone(),
+            Some(target) => target.join(path.strip_prefix(name.top()).unwrap_or(path)),
+            None => self.home.join(path),
+        }
+    }
+}

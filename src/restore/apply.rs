@@ -1,0 +1,221 @@
+//! Runs a restore from the first check to the exchange.
+
+use super::databases::{self, DatabaseAdapter};
+use super::error::RestoreError;
+use super::exchange_steps::{self, undo_destinations};
+use super::login::{self, StagedLogin};
+use super::merge::{self, MergeResult};
+use super::outside_databases::OutsideDatabases;
+use super::plan::{RestorePlan, RestoreTarget};
+use super::request::RestoreRequest;
+use super::rollout_index::RolloutIndex;
+use super::safety;
+use super::stage::{ExtractSink, Stage};
+use super::step::ExchangeStep;
+use super::swap::{Swap, SwapOutcome};
+use super::target;
+use super::unchanged;
+use super::workspace::Workspace;
+use crate::accounts::login_selection::AuthOutcome;
+use crate::archive::name_table::NameSet;
+use crate::archive::publish::PublishedArchive;
+use crate::archive::reader::{ArchiveReader, Layout};
+use crate::archive::sink::Extent;
+use crate::codex::process::Holder;
+use crate::io::Progress;
+use std::path::{Path, PathBuf};
+
+/// The result of a completed restore.
+#[derive(Debug)]
+pub struct RestoreReport {
+    /// The number of restored files, including the login.
+    pub files: u64,
+    /// The size of the restored files in bytes.
+    pub bytes: u64,
+    /// The live files that were removed.
+    pub removed: NameSet,
+    /// The safety backup; `None` if nothing live changed, or if it was not wanted.
+    pub safety: Option<PublishedArchive>,
+    /// The login that is live now.
+    pub auth: AuthOutcome,
+    /// Sentences for the user about exceptions, without a final period.
+    pub notes: Vec<String>,
+    /// The error that kept the new owner of the login from being recorded. The home is replaced all
+    /// the same.
+    pub owner_error: Option<RestoreError>,
+}
+
+/// Checks a request and computes its plan. Writes nothing, not even `-shm` files of databases.
+///
+/// # Errors
+/// Errors of the plan itself: the archive, the target, the selection, the account. Processes,
+/// mounts and disk space are checked by [`apply`] only.
+pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
+    target::plan(request).map(|(plan, _)| plan)
+}
+
+/// Returns the processes that use the home that would be replaced.
+pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
+    target::holders(request)
+}
+
+/// Restores the archive. Checks, saves and stages everything before it touches a live file, then
+/// exchanges the states. After a kill, the old state or the new one is live, or the next command
+/// completes one of them.
+pub fn apply(
+    request: &RestoreRequest<'_>,
+    progress: &dyn Progress,
+) -> Result<RestoreReport, RestoreError> {
+    check_idle(request)?;
+    // Fails before anything is written; the workspace plans again under the lock.
+    plan(request)?;
+    let mut work = Workspace::open(request)?;
+    let mut notes = Vec::new();
+    unpack(
+        request.archive,
+        &work.plan,
+        &mut work.stage,
+        &mut notes,
+        progress,
+    )?;
+    databases::check(request.archive, &mut work.plan, &work.stage)?;
+    let merged = if work.plan.merge && work.plan.target == RestoreTarget::Home {
+        merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?
+    } else {
+        MergeResult::default()
+    };
+    let outside = DatabaseAdapter {
+        request,
+        live: &work.live.names,
+        merged: &merged,
+        plan: &mut work.plan,
+        stage: &work.stage,
+        swap: &mut work.swap,
+        outside: OutsideDatabases::default(),
+        notes: &mut notes,
+    }
+    .adapt()?;
+    // Freed because the safety backup needs memory of its own.
+    work.stage.rollouts = RolloutIndex::default();
+    let (plan, stage) = (&work.plan, &work.stage);
+    let safety = safety::make_backup(request, plan, stage, &outside, &mut notes, progress)?;
+    let contents = request.archive.contents();
+    let changes_outside = outside.staging.is_some();
+    let mode = unchanged::stage_unchanged(plan, stage, contents, work.mode, changes_outside)?;
+    let login = login::stage_login(request, plan, stage, mode.is_whole_home(), &mut notes)?;
+    let steps = exchange_steps::steps(plan, stage, &outside, &mode, work.swap.folder())?;
+    let destinations = undo_destinations(&stage.roots, &request.now);
+    exchange(request, work.swap, steps, &destinations, &mut notes)?;
+    // The exchange is done, so later errors are reported but do not fail the restore.
+    let owner_error = login.record_owners(request).err();
+    let (files, bytes) = count_restored(request.archive, plan, &outside, &login);
+    Ok(RestoreReport {
+        files,
+        bytes,
+        removed: work.plan.removed,
+        safety,
+        auth: login.outcome,
+        notes,
+        owner_error,
+    })
+}
+
+/// Fails if processes use the home.
+fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+    let busy = holders(request);
+    if busy.is_empty() {
+        Ok(())
+    } else {
+        Err(RestoreError::Busy(busy))
+    }
+}
+
+/// Unpacks the planned files into the stage. A restore of the whole archive checks all of its
+/// digests.
+fn unpack(
+    archive: &ArchiveReader,
+    plan: &RestorePlan,
+    stage: &mut Stage,
+    notes: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<(), RestoreError> {
+    let extent = if plan.partial {
+        Extent::Wanted
+    } else {
+        Extent::All
+    };
+    let extract = ExtractSink::new(stage, plan);
+    archive.read(extent, &extract, progress)?;
+    stage.login = extract.into_login();
+    stage.rollouts = RolloutIndex::of_files(&plan.writes);
+    stage.create_links_and_folders(archive.contents(), plan)?;
+    notes.extend(stage.blocking_entries.iter().map(|kept| {
+        let kept = kept.display();
+        format!("kept {kept}, although the archive has a folder at this path")
+    }));
+    if matches!(archive.layout(), Layout::Python(_)) {
+        notes.push(
+            "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// Exchanges the states. Adds the parts of the old state that could not be removed to `notes`.
+fn exchange(
+    request: &RestoreRequest<'_>,
+    swap: Swap,
+    steps: Vec<ExchangeStep>,
+    undo_destinations: &[(PathBuf, PathBuf)],
+    notes: &mut Vec<String>,
+) -> Result<(), RestoreError> {
+    // Unpacking takes minutes, so Codex may have been started since the first check. `confirm`
+    // finds one that is started between this check and the exchange.
+    check_idle(request)?;
+    let mut started = Vec::new();
+    let confirm = || {
+        started = holders(request);
+        started.is_empty()
+    };
+    match swap.commit(steps, confirm, undo_destinations)? {
+        SwapOutcome::Done(leftovers) => {
+            notes.extend(leftovers.iter().map(|path| {
+                format!(
+                    "the replaced files could not be removed and only take up space: {}",
+                    path.display()
+                )
+            }));
+            Ok(())
+        }
+        SwapOutcome::Undone(left_at) => Err(RestoreError::CodexStarted {
+            holders: started,
+            left_at,
+        }),
+    }
+}
+
+/// Returns the number and the size in bytes of the restored files. The number includes the login.
+fn count_restored(
+    archive: &ArchiveReader,
+    plan: &RestorePlan,
+    outside: &OutsideDatabases,
+    login: &StagedLogin,
+) -> (u64, u64) {
+    let is_outside = |path: &Path| {
+        outside
+            .restored
+            .iter()
+            .any(|(name, _)| name.as_path() == path)
+    };
+    let files = archive.contents().files.iter();
+    let restored = files.filter(|f| {
+        let path = f.path.as_path();
+        plan.writes.contains(path) || is_outside(path)
+    });
+    let login = u64::from(login.outcome == AuthOutcome::Restored);
+    (
+        (plan.writes.len() + outside.restored.len()) as u64 + login,
+        restored.fold(0, |sum, f| sum.saturating_add(f.size)),
+    )
+}

@@ -1,0 +1,78 @@
+//! Probes of the file systems that a restore works on: mount points, letter case, and the exchange
+//! of folders.
+
+use crate::io::exchange::exchange;
+#[cfg(target_os = "linux")]
+use crate::io::{IoContext, file_open};
+use crate::io::{IoError, atomic, space, tree};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
+/// file system of `beside`, without mount points in it, and the system supports the call.
+pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
+    if !home.exists() {
+        return Ok(true);
+    }
+    Ok(space::same_file_system(home, beside)
+        && mounts_in(home)?.is_empty()
+        && supports_folder_exchange(beside))
+}
+
+/// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
+/// no call for it, and folders of one disk may differ.
+pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
+    let probe = folder.join("case-probe");
+    drop(atomic::create_private(&probe)?);
+    let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
+    tree::remove(&probe)?;
+    Ok(ignores)
+}
+
+/// Probes the exchange call with two empty folders.
+fn supports_folder_exchange(folder: &Path) -> bool {
+    let (a, b) = (folder.join("try-a"), folder.join("try-b"));
+    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
+    let works = created && exchange(&a, &b).is_ok();
+    let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
+    works
+}
+
+/// Returns the mount points at and below `folder`, which must have no symbolic links. Exchanging or
+/// removing a folder above one would reach into another file system.
+///
+/// # Errors
+/// The list of mounts cannot be read. Then nothing may be removed.
+#[cfg(target_os = "linux")]
+pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    // A bind mount has the device number of its parent, so only the list of mounts shows it.
+    let list = Path::new("/proc/self/mountinfo");
+    let mounts = file_open::read(list).at("read the list of mounts", list)?;
+    Ok(mounts
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .map(|escaped| PathBuf::from(OsString::from_vec(unescape_octal(escaped))))
+        .filter(|mount| mount.starts_with(folder))
+        .collect())
+}
+
+/// Decodes the octal escapes of the list of mounts.
+#[cfg(target_os = "linux")]
+fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let escape = rest.get(..3).filter(|_| *first == b'\\');
+        let value = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
+        plain.push(value.unwrap_or(*first));
+        text = if value.is_some() { &rest[3..] } else { rest };
+    }
+    plain
+}
+
+#[cfg(not(target_os = "linux"))]
+#[allow(clippy::unnecessary_wraps, reason = "fails on Linux")]
+pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    Ok(Vec::new())
+}

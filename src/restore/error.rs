@@ -1,0 +1,95 @@
+//! The reason why an archive was not restored.
+
+use super::swap::{SwapError, join_holders};
+use crate::accounts::lease::LeaseError;
+use crate::accounts::profile::ProfileError;
+use crate::archive::ArchiveError;
+use crate::archive::path_note::PathNote;
+use crate::codex::database::DatabaseError;
+use crate::codex::process::Holder;
+use crate::io::IoError;
+use crate::io::quantity::pluralize;
+use std::path::PathBuf;
+
+/// The reason why an archive was not restored. Unless a variant says otherwise, nothing was
+/// changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The archive cannot be read, or the safety backup cannot be written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A file or folder cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A staged database cannot be read or changed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The live login cannot be saved to its profile.
+    #[error("cannot save the live login to its profile")]
+    Profile(#[from] ProfileError),
+    /// The account's login is in use, or an interrupted probe holds it.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The exchange failed. Its steps were undone, or the next command finishes or undoes them.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    /// Processes use the Codex home.
+    #[error("the Codex home is in use by {}", join_holders(.0))]
+    Busy(Vec<Holder>),
+    /// Codex was started during the exchange. The old state was put back.
+    #[error("Codex was started during the restore, so it was undone: {}", join_holders(.holders))]
+    CodexStarted {
+        /// The processes that were started.
+        holders: Vec<Holder>,
+        /// The folders that the new state was moved to, because these processes may have written to
+        /// it.
+        left_at: Vec<PathBuf>,
+    },
+    /// The archive belongs to another account than the live login.
+    #[error("the archive is of {archive}, but {live} is signed in")]
+    AnotherAccount {
+        /// The account of the archive.
+        archive: String,
+        /// The account of the live login.
+        live: String,
+    },
+    /// Conversations whose versions in the home and in the archive both have turns that the other
+    /// lacks. Only with `--merge`.
+    #[error("{} diverged between the Codex home and the archive: {}", pluralize(.0.len(), "conversation"), .0.join(", "))]
+    Diverged(Vec<String>),
+    /// Another Codex home uses the databases in this folder.
+    #[error("another Codex home shares the databases in {}", .0.display())]
+    SharedDatabases(PathBuf),
+    /// The archive's `sqlite_home` names a folder that this home does not use.
+    #[error("the archive's config.toml puts databases outside the home, into {}", .0.display())]
+    OutsideDatabases(PathBuf),
+    /// A file system is mounted below a folder that would be replaced.
+    #[error("a file system is mounted inside a folder that would be replaced: {}", .0.display())]
+    MountInside(PathBuf),
+    /// The folder of `--to` is not empty.
+    #[error("the folder is not empty: {}", .0.display())]
+    NotEmpty(PathBuf),
+    /// The folder of `--to` is inside the Codex home or the manager home, or contains one of them.
+    #[error("the folder is inside the Codex home or the manager home, or contains one of them: {}", .0.display())]
+    OverlapsHome(PathBuf),
+    /// The Codex home is a symbolic link without a target. Its disk may not be mounted.
+    #[error("the Codex home is a symbolic link to a missing folder: {}", .0.display())]
+    DanglingHome(PathBuf),
+    /// Nothing in the archive matches `--only` or `--session`.
+    #[error("the archive has no file or conversation {0:?}")]
+    NotFound(String),
+    /// The safety backup cannot include files that would be replaced or removed.
+    #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
+    BackupIncomplete {
+        /// The files that cannot be saved, with reasons.
+        items: Vec<PathNote>,
+        /// True if `--no-safety-backup` lets the restore succeed. Not so for folders, because they
+        /// must be read to keep what stays in them.
+        can_skip_backup: bool,
+    },
+    /// Codex is configured to keep its login elsewhere and does not read auth.json.
+    #[error(
+        "Codex stores its login with cli_auth_credentials_store = \"{0}\" and does not read auth.json"
+    )]
+    OtherCredentialStore(&'static str),
+}

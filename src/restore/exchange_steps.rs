@@ -1,0 +1,223 @@
+//! The exchange steps of a restore, and the linked folders that it exchanges.
+
+use super::disk_probes;
+use super::error::RestoreError;
+use super::exchange_mode::ExchangeMode;
+use super::leftovers;
+use super::outside_databases::{OutsideDatabases, OutsideStaging};
+use super::partial_swap;
+use super::plan::RestorePlan;
+use super::stage::{Stage, StageRoot, is_access_denied};
+use super::staging_folder;
+use super::step::ExchangeStep;
+use super::swap::{Swap, SwapError};
+use crate::codex::database;
+use crate::codex::home::{self, kind_of};
+use crate::io::clock::Timestamp;
+use crate::io::{IoContext, IoError, atomic, space};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Returns the top-level names of the home that change.
+pub(super) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+    let linked = &stage.roots[1..];
+    let mut tops: BTreeSet<OsString> = BTreeSet::new();
+    for name in plan.writes.iter().chain(plan.removed.iter()) {
+        let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
+        if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
+            tops.insert(name.top().to_owned());
+        }
+    }
+    if let Ok(entries) = fs::read_dir(&stage.home().staged) {
+        tops.extend(entries.flatten().map(|e| e.file_name()));
+    }
+    tops
+}
+
+/// Returns for each root its staged path and the path that the new state is moved to if the
+/// restore is undone: beside the live folder, or within it if nothing can be moved out.
+pub(super) fn undo_destinations(roots: &[StageRoot], now: &Timestamp) -> Vec<(PathBuf, PathBuf)> {
+    let at = now.timestamp();
+    let place = |root: &StageRoot| {
+        let name = root.live.file_name().unwrap_or_default();
+        if root.staged.starts_with(&root.live) {
+            root.live.join(format!(".codex-manager-undone-{at}"))
+        } else {
+            let name = name.to_string_lossy();
+            root.live
+                .with_file_name(format!("{name}.undone-restore-{at}"))
+        }
+    };
+    let roots = roots.iter();
+    roots.map(|r| (r.staged.clone(), place(r))).collect()
+}
+
+/// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
+/// folder of the home.
+pub(super) fn steps(
+    plan: &RestorePlan,
+    stage: &Stage,
+    outside: &OutsideDatabases,
+    mode: &ExchangeMode,
+    staging: &Path,
+) -> Result<Vec<ExchangeStep>, RestoreError> {
+    if let ExchangeMode::SingleFiles { whole_folders } = mode {
+        return partial_swap::steps(plan, stage, whole_folders);
+    }
+    let mut steps = Vec::new();
+    for root in &stage.roots[1..] {
+        steps.extend(steps_of_linked_root(root)?);
+    }
+    if let Some(staging) = &outside.staging {
+        steps.extend(steps_outside(staging, &outside.removed)?);
+    }
+    let root = stage.home();
+    if mode.is_whole_home() {
+        steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
+    } else {
+        let names = changed_top_names(plan, stage);
+        steps.extend(steps_by_entry(root, &names, &staging.join("old"))?);
+    }
+    Ok(steps)
+}
+
+/// Returns the steps for a linked folder or file. Without staged files, it is left as it is.
+fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<ExchangeStep>, RestoreError> {
+    if root.staged.symlink_metadata().is_err() {
+        return Ok(Vec::new());
+    }
+    if root.whole {
+        let step = ExchangeStep::new(root.live.clone(), root.staged.clone());
+        return Ok(vec![step]);
+    }
+    let mut names = entry_names(&root.live)?;
+    names.extend(entry_names(&root.staged)?);
+    let within = staging_folder::folder_within(&root.live);
+    names.remove(within.file_name().unwrap_or_default());
+    names.retain(|name| !leftovers::is_leftover_name(Path::new(name)));
+    Ok(steps_by_entry(root, &names, &within.join("old"))?)
+}
+
+/// Returns the steps for databases outside of the home. `removed` are the live ones that are
+/// removed.
+fn steps_outside(
+    staging: &OutsideStaging,
+    removed: &[PathBuf],
+) -> Result<Vec<ExchangeStep>, RestoreError> {
+    let mut steps = Vec::new();
+    let removed_names = removed.iter().filter_map(|p| p.file_name());
+    let mut names = entry_names(&staging.staged)?;
+    names.extend(removed_names.map(OsString::from));
+    let old = staging.staged.join("old");
+    for name in names {
+        let live = staging.live.join(&name);
+        // SQLite would apply an old `-wal` to the new database.
+        for sidecar in home::database_sidecars(&live)
+            .into_iter()
+            .filter(|p| p.exists())
+        {
+            let removed = old.join(sidecar.file_name().unwrap_or_default());
+            atomic::create_private_folder(&old)?;
+            steps.push(ExchangeStep::new(sidecar, removed));
+        }
+        if removed.contains(&live) {
+            atomic::create_private_folder(&old)?;
+            steps.push(ExchangeStep::new(live, old.join(&name)));
+        } else if database::is_sqlite(&staging.staged.join(&name)) {
+            steps.push(ExchangeStep::new(live, staging.staged.join(&name)));
+        }
+    }
+    Ok(steps)
+}
+
+/// Returns the top-level links and mounts whose content the archive replaces: the target is
+/// replaced, the link stays. Logins, settings and databases are not among them, because there the
+/// link itself is replaced.
+pub(super) fn linked_roots(
+    folder: &Path,
+    plan: &RestorePlan,
+) -> Result<Vec<StageRoot>, RestoreError> {
+    let mut roots = Vec::new();
+    let mounts = disk_probes::mounts_in(folder)?;
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(roots);
+    };
+    for entry in entries {
+        let entry = entry.at("list", folder)?;
+        let prefix = PathBuf::from(entry.file_name());
+        let is_replaced_by_content = kind_of(&prefix).is_followed_through_links();
+        let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
+        let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
+        if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
+            continue;
+        }
+        let Ok(target) = entry.path().canonicalize() else {
+            continue;
+        };
+        if is_mount || !target.starts_with(folder) {
+            let whole = disk_probes::mounts_in(&target)?.is_empty()
+                && space::same_file_system(&target, atomic::parent_of(&target));
+            let staging = if whole {
+                staging_folder::folder_beside(&target)
+            } else {
+                staging_folder::folder_within(&target)
+            };
+            roots.push(StageRoot {
+                prefix,
+                live: target,
+                staged: staging.join("new"),
+                whole,
+            });
+        }
+    }
+    Ok(roots)
+}
+
+/// Adds the staging folder of `root` to the swap. If it cannot be created beside the live folder,
+/// it is created within it.
+pub(super) fn add_root(swap: &mut Swap, mut root: StageRoot) -> Result<StageRoot, RestoreError> {
+    match swap.add_folder(atomic::parent_of(&root.staged)) {
+        Err(SwapError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
+            root.whole = false;
+            root.staged = staging_folder::folder_within(&root.live).join("new");
+            swap.add_folder(atomic::parent_of(&root.staged))?;
+        }
+        added => added?,
+    }
+    Ok(root)
+}
+
+/// Returns the steps that exchange the top-level entries of `root` one by one.
+fn steps_by_entry(
+    root: &StageRoot,
+    top_names: &BTreeSet<OsString>,
+    old: &Path,
+) -> Result<Vec<ExchangeStep>, IoError> {
+    atomic::create_private_folder(old)?;
+    let mut steps = Vec::new();
+    // The login last: until then, the home is complete for the old account.
+    let login = OsString::from(home::AUTH_JSON);
+    let ordered = top_names
+        .iter()
+        .filter(|t| **t != login)
+        .chain(top_names.get(&login));
+    for top in ordered {
+        let (live, staged) = (root.live.join(top), root.staged.join(top));
+        if staged.symlink_metadata().is_ok() {
+            steps.push(ExchangeStep::new(live, staged));
+        } else if live.symlink_metadata().is_ok() {
+            steps.push(ExchangeStep::new(live, old.join(top)));
+        }
+    }
+    Ok(steps)
+}
+
+fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        names.insert(entry.at("list", folder)?.file_name());
+    }
+    Ok(names)
+}

@@ -1,0 +1,162 @@
+//! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
+//! killed, and reports the processes that use the home.
+
+use super::auth_json::AuthJsonState;
+use super::staging_folder::FOLDER_SUFFIX;
+use super::swap::RecoveryGuard;
+use crate::accounts::owner::OwnerLocation;
+use crate::accounts::profile::{ProfileError, Profiles};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::process::{self, Holder, ProgramNames, Role};
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use crate::io::secret::SecretBytes;
+use crate::io::{IoError, atomic};
+use std::path::Path;
+
+/// The recovery guard for the homes and profiles of this machine.
+pub(super) struct LoginGuard<'a> {
+    pub(super) manager_home: &'a Path,
+    pub(super) env: &'a Environment,
+    pub(super) now: Timestamp,
+}
+
+impl RecoveryGuard for LoginGuard<'_> {
+    /// Of two logins of one account, the newer one goes live. The login of another account is saved
+    /// to its profile. Bytes without a recognized login go to quarantine.
+    fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError> {
+        let Some((old, login)) = self.read_or_quarantine(outgoing, incoming)? else {
+            return Ok(());
+        };
+        let new = AuthJsonState::read(incoming)?;
+        match new.login() {
+            Some(new) if new.identity.is_same(&login.identity) => {
+                if login.freshness.is_newer_than(&new.freshness) {
+                    atomic::write(incoming, old.bytes.expose())?;
+                }
+                Ok(())
+            }
+            _ => self.save_to_profile(outgoing, &old, &login),
+        }
+    }
+
+    fn save_dropped_login(&self, outgoing: &Path, remaining: &Path) -> Result<(), IoError> {
+        let Some((old, login)) = self.read_or_quarantine(outgoing, remaining)? else {
+            return Ok(());
+        };
+        match AuthJsonState::read(remaining)?.login() {
+            Some(live) if live.identity.is_same(&login.identity) => Ok(()),
+            _ => self.save_to_profile(outgoing, &old, &login),
+        }
+    }
+
+    fn holders(&self, home: &Path) -> Vec<Holder> {
+        let outside = process::outside_folders(home, self.env);
+        let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
+        // Other codex-manager commands open the journal's folder to look for an interrupted
+        // restore. They do not use the home.
+        let is_recovery_check = |role: &Role| matches!(role, Role::OtherProgram { open } if open.starts_with(FOLDER_SUFFIX));
+        seen.processes
+            .retain(|process| !is_recovery_check(&process.role));
+        seen.holders()
+    }
+}
+
+impl LoginGuard<'_> {
+    /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
+    /// bytes.
+    fn read_or_quarantine(
+        &self,
+        path: &Path,
+        other: &Path,
+    ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
+        let profiles = Profiles::of(self.manager_home);
+        let is_at_other = |bytes: &SecretBytes| match AuthJsonState::read(other) {
+            Ok(AuthJsonState::File(AuthFile::Present(other))) => other.bytes == *bytes,
+            Ok(AuthJsonState::File(AuthFile::Unreadable { bytes: other, .. })) => other == *bytes,
+            _ => false,
+        };
+        match AuthJsonState::read(path)? {
+            AuthJsonState::File(AuthFile::Missing) => {}
+            AuthJsonState::File(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
+                Some(login) => return Ok(Some((snapshot, login))),
+                None if is_at_other(&snapshot.bytes) => {}
+                None => drop(profiles.quarantine_bytes(&snapshot.bytes)?),
+            },
+            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
+            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) => {
+                drop(profiles.quarantine_bytes(&bytes)?);
+            }
+            AuthJsonState::NotAFile(_) => drop(profiles.quarantine(path, self.now)?),
+        }
+        Ok(None)
+    }
+
+    fn save_to_profile(
+        &self,
+        path: &Path,
+        auth: &AuthSnapshot,
+        login: &Login,
+    ) -> Result<(), IoError> {
+        Profiles::of(self.manager_home)
+            .save_back(auth, login, OwnerLocation::Profile, self.now)
+            .map(drop)
+            .map_err(|e| match e {
+                ProfileError::Io(e) => e,
+                other => IoError {
+                    action: "save the login of",
+                    path: path.to_path_buf(),
+                    source: std::io::Error::other(other),
+                },
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn unrecognized_bytes_are_quarantined_before_they_are_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let manager_home = at("manager");
+        let env = Environment::default();
+        let guard = LoginGuard {
+            manager_home: &manager_home,
+            env: &env,
+            now: Timestamp::parse_from_rfc3339("2026-11-20T10:00:00Z").unwrap(),
+        };
+        let kept = || {
+            let folder = manager_home.join("profiles/.unreadable");
+            let mut texts = Vec::new();
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let text = fs::read_to_string(&path);
+                texts.push(text.unwrap_or_else(|_| fs::read_to_string(path.join("in")).unwrap()));
+            }
+            texts.sort();
+            texts
+        };
+        let (outgoing, incoming) = (at("going"), at("coming"));
+        fs::write(&incoming, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        // Bytes that stay live need no copy.
+        fs::write(&outgoing, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        assert_eq!(kept(), [""; 0]);
+        fs::write(&outgoing, r#"{"a":1}"#).unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        fs::write(&outgoing, "torn").unwrap();
+        guard.save_dropped_login(&outgoing, &incoming).unwrap();
+        fs::remove_file(&outgoing).unwrap();
+        fs::create_dir(&outgoing).unwrap();
+        fs::write(outgoing.join("in"), "wreck").unwrap();
+        // Whatever the incoming path is.
+        fs::remove_file(&incoming).unwrap();
+        fs::create_dir(&incoming).unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
+    }
+}

@@ -1,0 +1,72 @@
+//! Restores an archive into the Codex home, or into an empty folder.
+//!
+//! [`apply::apply`] runs the phases 1 to 4. No file of the home changes before the exchange: a
+//! restore writes only to its staging folders (`.NAME.codex-manager-restore` beside what it replaces, or
+//! `.codex-manager-restore` within it) and, in the manager home, to `backups/`, `profiles/` and
+//! `tmp/`.
+//!
+//! 1. **Plan.** [`plan`] compares the list of the archive with the list of the home
+//!    ([`live_files`]) and decides which files are written, removed and kept. It is pure.
+//!    *After a kill*: nothing is left.
+//! 2. **Stage.** `workspace` opens a journal in the staging folder ([`swap`]) and writes a pointer to
+//!    it into the manager home ([`pending`]). `disk_space` checks every disk that is staged on.
+//!    `stage` unpacks the planned files and checks their digests. For `--merge`, `merge` keeps the
+//!    longer version of each conversation.
+//!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
+//! 3. **Settle.** `outside_databases` decides where each database goes; `databases` updates the
+//!    paths and the projections in it (the rows that Codex derives from a rollout); `rollout_index`
+//!    maps each conversation to its file. `reinstated_rows`
+//!    adds the rows and names of conversations that are restored without a database. [`safety`]
+//!    archives everything that will change. `unchanged` links what stays the same. `login` locks the
+//!    account and Codex's login, saves the live login to its profile, and stages the new one.
+//!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
+//! 4. **Exchange.** `exchange_steps` lists the steps; `partial_swap` does so if files are
+//!    exchanged one by one, as on overlays. [`swap`] makes all staged files durable, writes the steps into
+//!    the journal, and exchanges each live path with its staged one (`step`). If Codex was started
+//!    meanwhile, it undoes all steps. Last, it removes the old state; what cannot be removed is
+//!    renamed (`leftovers`).
+//!    *After a kill*: the journal says `committing`, `undoing` or `committed`, and both states
+//!    still exist, each file live or staged. An ordinary home is exchanged by one step, so it is
+//!    the old home or the new one, never a mixture.
+//! 5. **Recover.** The next command of any kind reads the journal ([`pending`], `swap::recovery`).
+//!    If no step was done, it discards the restore. If the journal says `committing`, it does the
+//!    remaining steps; if `undoing`, it undoes the steps that were done.
+//!    `login_guard` keeps a login that Codex has renewed meanwhile. `swap::late_writes` keeps other
+//!    later writes to replaced files, as `NAME.found-after-restore-N`. While a process uses the
+//!    home, or if a disk is missing, nothing is exchanged.
+//!    *After a kill*: the next command continues.
+//!
+//! docs/restore.md explains the design and the behaviour on unusual disks.
+
+pub mod apply;
+mod auth_json;
+mod databases;
+mod disk_probes;
+mod disk_space;
+mod error;
+mod exchange_mode;
+mod exchange_steps;
+mod journal_path;
+mod leftovers;
+pub mod live_files;
+mod login;
+mod login_guard;
+mod merge;
+mod outside_databases;
+mod partial_swap;
+pub mod pending;
+pub mod plan;
+mod reinstated_rows;
+pub mod request;
+mod rollout_index;
+pub mod safety;
+mod stage;
+mod staging_folder;
+mod step;
+pub mod swap;
+mod target;
+mod unchanged;
+mod workspace;
+mod write_times;
+
+pub use error::RestoreError;

@@ -1,0 +1,196 @@
+//! Rows and names of conversations that are restored without their databases: copied from the
+//! archive's state database and session index. Existing entries of the home stay unchanged.
+
+use super::error::RestoreError;
+use super::plan::{RestorePlan, RestoreTarget};
+use super::stage::Stage;
+use crate::archive::ArchiveError;
+use crate::archive::entry::FileEntry;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::reader::ArchiveReader;
+use crate::archive::sink::{Extent, Sink};
+use crate::codex::database;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::history::id::ConversationId;
+use crate::history::session_index::{self, ThreadNameIndex};
+use crate::io::file_open;
+use crate::io::progress::Silent;
+use crate::io::{IoContext, IoError, atomic, position};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The largest archived session index that names are read from, in bytes. Codex writes about a
+/// hundred bytes per name.
+const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The archive's rows of restored conversations.
+pub(super) struct ReinstatedRows {
+    /// The path of the unpacked state database.
+    pub(super) database: PathBuf,
+    /// The ids of the conversations.
+    pub(super) ids: HashSet<String>,
+}
+
+/// Returns the ids of the restored conversations for a partial restore of the home, otherwise none:
+/// a full restore replaces the state database and the session index.
+fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
+    if plan.partial && plan.target == RestoreTarget::Home {
+        stage.rollouts.ids()
+    } else {
+        HashSet::new()
+    }
+}
+
+/// Unpacks the archive's state database into `scratch`. `None` if no row is needed, or if the
+/// database is missing or damaged.
+pub(super) fn unpack_rows(
+    archive: &ArchiveReader,
+    plan: &RestorePlan,
+    stage: &Stage,
+    scratch: &Path,
+) -> Result<Option<ReinstatedRows>, RestoreError> {
+    let ids = reinstated_ids(plan, stage);
+    // Codex uses the database with the highest version.
+    let states = archive.contents().files.iter();
+    let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
+    let newest = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
+    let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
+        return Ok(None);
+    };
+    let database = scratch.join("archived.sqlite");
+    unpack(archive, &entry, &database)?;
+    // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
+    let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
+    Ok(is_sound.then_some(ReinstatedRows { database, ids }))
+}
+
+/// Stages a session index to which the archived names are added, for restored conversations that
+/// have no name in the home. Unpacks the archived index into `scratch`.
+pub(super) fn reinstate_names(
+    archive: &ArchiveReader,
+    plan: &mut RestorePlan,
+    stage: &Stage,
+    scratch: &Path,
+) -> Result<(), RestoreError> {
+    let name = Path::new(session_index::FILE_NAME);
+    let mut ids: Vec<_> = reinstated_ids(plan, stage).into_iter().collect();
+    ids.sort();
+    let mut files = archive.contents().files.iter();
+    let archived = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
+    let Some(entry) = archived.filter(|_| !ids.is_empty() && !plan.writes.contains(name)) else {
+        return Ok(());
+    };
+    let unpacked = scratch.join("archived.jsonl");
+    unpack(archive, &entry, &unpacked)?;
+    let archived_index = ThreadNameIndex::open(&unpacked)?;
+    let path = stage.home().live.join(name);
+    let live_bytes = match file_open::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    };
+    let live_index = ThreadNameIndex::open(&path)?;
+    let mut entries = Vec::new();
+    for id in ids.iter().map(|id| ConversationId::of(id)) {
+        if !live_index.has(&id) {
+            entries.extend(archived_index.get(&id)?);
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let staged = stage.staged_path(name);
+    atomic::create_private_folder(atomic::parent_of(&staged))?;
+    let is_new = live_bytes.is_none();
+    atomic::write(
+        &staged,
+        &session_index::extended(live_bytes.unwrap_or_default(), &entries),
+    )?;
+    if is_new {
+        plan.added.insert(&entry.path);
+    } else {
+        copy_mode(&path, &staged)?;
+    }
+    plan.writes.insert(&entry.path);
+    Ok(())
+}
+
+/// Unpacks one file of the archive, even if the plan does not restore it.
+fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
+    let one = SingleFileSink {
+        path: entry.path.as_path(),
+        file: File::create_new(to).at("create", to)?,
+        to,
+    };
+    archive.read(Extent::Wanted, &one, &Silent)?;
+    Ok(())
+}
+
+/// Returns the version in the name of a state database; `None` for other files.
+fn state_version(name: &Path) -> Option<u64> {
+    let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
+    if !is_outside && kind_of(name) != HomeEntryKind::Database {
+        return None;
+    }
+    let name = name.file_name()?.to_str()?;
+    let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
+    version.strip_suffix(".sqlite")?.parse().ok()
+}
+
+#[cfg(unix)]
+fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mode = from.metadata().at("read", from)?.permissions();
+    std::fs::set_permissions(to, mode).at("set the mode of", to)
+}
+
+#[cfg(not(unix))]
+fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
+    Ok(())
+}
+
+/// Writes a single file of an archive.
+struct SingleFileSink<'a> {
+    path: &'a Path,
+    file: File,
+    to: &'a Path,
+}
+
+impl Sink for SingleFileSink<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        entry.path.as_path() == self.path
+    }
+
+    fn write_chunk(
+        &self,
+        _entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        Ok(position::write_all_at(&self.file, bytes, offset).at("write", self.to)?)
+    }
+
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_databases_of_codex_have_a_version() {
+        for (name, version) in [
+            ("state_5.sqlite", Some(5)),
+            ("sqlite/state_12.sqlite", Some(12)),
+            (".codex-manager/sqlite/state_4.sqlite", Some(4)),
+            ("skills/x/state_9.sqlite", None),
+            ("state_x.sqlite", None),
+            ("logs_2.sqlite", None),
+        ] {
+            assert_eq!(state_version(Path::new(name)), version, "{name}");
+        }
+    }
+}

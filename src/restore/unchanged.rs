@@ -1,0 +1,80 @@
+//! Stages the files that stay the same, as hard links, or leaves them in place.
+
+use super::error::RestoreError;
+use super::exchange_mode::ExchangeMode;
+use super::exchange_steps::changed_top_names;
+use super::partial_swap;
+use super::plan::{RestorePlan, RestoreTarget};
+use super::stage::{HardLinker, Stage, is_access_denied};
+use crate::archive::contents::ArchiveListing;
+use crate::io::IoError;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The largest number of changed files that a partial restore exchanges one by one instead of
+/// linking the rest of the home.
+const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
+
+/// Stages what the plan does not change, and returns the mode in which the home is exchanged.
+/// `wanted` is the mode that the disks allow. `changes_outside` is true if databases outside of the
+/// home are replaced too.
+pub(super) fn stage_unchanged(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: ArchiveListing<'_>,
+    wanted: ExchangeMode,
+    changes_outside: bool,
+) -> Result<ExchangeMode, RestoreError> {
+    let changes_home_only = plan.target == RestoreTarget::Home && !changes_outside;
+    let files = plan.writes.len() + plan.removed.len();
+    if changes_home_only && plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES {
+        // Linking all unchanged files would cost more than the restore itself.
+        return exchange_single_files(stage, contents);
+    }
+    if changes_home_only && partial_swap::is_needed(stage, &wanted)? {
+        let whole_folders = partial_swap::link_movable_folders(plan, stage, contents)?;
+        return Ok(ExchangeMode::SingleFiles { whole_folders });
+    }
+    match link_into_stage(plan, stage, contents, &wanted) {
+        // A file of another user may allow neither reads nor links. It can stay in place.
+        Err(e) if is_access_denied(&e) && changes_home_only => {
+            exchange_single_files(stage, contents)
+        }
+        linked => Ok(linked.map(|()| wanted)?),
+    }
+}
+
+/// Exchanges each file by itself, so unchanged files need no link in the stage.
+fn exchange_single_files(
+    stage: &Stage,
+    contents: ArchiveListing<'_>,
+) -> Result<ExchangeMode, RestoreError> {
+    stage.set_folder_attributes(contents, Some(&stage.home().live))?;
+    Ok(ExchangeMode::SingleFiles {
+        whole_folders: BTreeSet::new(),
+    })
+}
+
+/// Links unchanged live files into the stage.
+fn link_into_stage(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: ArchiveListing<'_>,
+    mode: &ExchangeMode,
+) -> Result<(), IoError> {
+    let own = stage.staging_folders();
+    let linker = HardLinker::new(plan, &own);
+    // Linked folders first: one with nothing staged is not exchanged at all.
+    for root in &stage.roots[1..] {
+        linker.link_root(root)?;
+    }
+    if mode.is_whole_home() {
+        linker.link_root(stage.home())?;
+    } else {
+        for top in changed_top_names(plan, stage) {
+            linker.link_entry_of(stage.home(), Path::new(&top))?;
+        }
+    }
+    let kept = plan.partial.then_some(stage.home().live.as_path());
+    stage.set_folder_attributes(contents, kept)
+}

@@ -1,0 +1,192 @@
+//! The locked target of a restore with its plan, and the staging folders beside it.
+
+use super::disk_probes;
+use super::disk_space;
+use super::error::RestoreError;
+use super::exchange_mode::ExchangeMode;
+use super::exchange_steps::{add_root, linked_roots};
+use super::leftovers;
+use super::live_files::LiveFiles;
+use super::login_guard::LoginGuard;
+use super::outside_databases;
+use super::pending::JournalPointer;
+use super::plan::RestorePlan;
+use super::request::RestoreRequest;
+use super::rollout_index::RolloutIndex;
+use super::stage::{Stage, StageRoot, is_access_denied};
+use super::staging_folder;
+use super::swap::{Swap, SwapError};
+use super::target;
+use crate::archive::path_checks::check_case_collisions;
+use crate::io::{IoError, atomic, space};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The target of a restore while its new state is built. Dropping it removes everything that was
+/// staged, the pointer last.
+pub(super) struct Workspace {
+    pub(super) plan: RestorePlan,
+    pub(super) live: LiveFiles,
+    pub(super) stage: Stage,
+    pub(super) swap: Swap,
+    /// The mode that the disks allow.
+    pub(super) mode: ExchangeMode,
+    _pointer: JournalPointer,
+}
+
+impl Workspace {
+    /// Locks the target, plans the restore, checks the disks, and creates the staging folders.
+    pub(super) fn open(request: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
+        // The home may be a symbolic link: the exchange has to happen at its target.
+        let home = request.folder.canonicalize();
+        let home = home.unwrap_or_else(|_| request.folder.clone());
+        atomic::create_private_folder(atomic::parent_of(&home))?;
+        let (mut swap, pointer) = begin_swap(request, &home)?;
+        // Planned again: another restore may have ended between the first plan and the lock.
+        let (plan, live) = target::plan(request)?;
+        check_mounts(&home, &plan)?;
+        for place in leftovers::separate_restore_folders(&home) {
+            leftovers::retry_removal(&place);
+        }
+        let linked = linked_roots(&home, &plan)?;
+        check_space(request, &home, &plan, &swap, &linked)?;
+        let is_beside = swap.folder() == staging_folder::folder_beside(&home);
+        let whole = is_beside && disk_probes::can_exchange_whole(&home, swap.folder())?;
+        let stage = create_stage(&mut swap, home, whole, linked)?;
+        check_case(request, &plan, &live, &stage.roots)?;
+        Ok(Self {
+            plan,
+            live,
+            stage,
+            swap,
+            mode: if whole {
+                ExchangeMode::WholeHome
+            } else {
+                ExchangeMode::TopLevelEntries
+            },
+            _pointer: pointer,
+        })
+    }
+}
+
+/// Fails if a disk has too little space for what is staged on it.
+fn check_space(
+    request: &RestoreRequest<'_>,
+    home: &Path,
+    plan: &RestorePlan,
+    swap: &Swap,
+    linked: &[StageRoot],
+) -> Result<(), RestoreError> {
+    let outside = outside_databases::known_folder(request, home);
+    let disks = &disk_space::SystemDisks;
+    let needs = disk_space::needs(
+        request.archive,
+        plan,
+        swap.folder(),
+        linked,
+        outside.as_deref(),
+        disks,
+    );
+    Ok(disk_space::check(&needs, disks)?)
+}
+
+/// Creates the staging folders of the home and of the `linked` roots.
+fn create_stage(
+    swap: &mut Swap,
+    home: PathBuf,
+    whole: bool,
+    linked: Vec<StageRoot>,
+) -> Result<Stage, RestoreError> {
+    let mut roots = vec![StageRoot {
+        prefix: PathBuf::new(),
+        live: home,
+        staged: swap.folder().join("new"),
+        whole,
+    }];
+    for root in linked {
+        roots.push(add_root(swap, root)?);
+    }
+    atomic::create_private_folder(&roots[0].staged)?;
+    Ok(Stage {
+        roots,
+        outside: swap.folder().join("outside"),
+        login: None,
+        rollouts: RolloutIndex::default(),
+        blocking_entries: BTreeSet::new(),
+    })
+}
+
+/// Refuses names that a case-insensitive disk would merge: two files, or two folders with the files
+/// of both. Includes the live files that stay.
+fn check_case(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    live: &LiveFiles,
+    roots: &[StageRoot],
+) -> Result<(), RestoreError> {
+    let probe = || {
+        let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
+        folders.try_fold(false, |ignores, folder| {
+            Ok::<_, IoError>(ignores || disk_probes::ignores_case(folder)?)
+        })
+    };
+    if !request.ignores_case.map_or_else(probe, Ok)? {
+        return Ok(());
+    }
+    let kept = live.names.without(&plan.writes).without(&plan.removed);
+    let folders = request.archive.contents().folders;
+    check_case_collisions(request.archive.path(), || {
+        let folders = folders
+            .iter()
+            .filter(|_| !plan.partial)
+            .map(|f| f.path.clone());
+        plan.writes.iter().chain(folders).chain(kept.iter())
+    })?;
+    Ok(())
+}
+
+/// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
+/// entry by entry; one below it cannot be.
+fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
+    for mount in disk_probes::mounts_in(folder)? {
+        let Ok(relative) = mount.strip_prefix(folder) else {
+            continue;
+        };
+        let top = Path::new(relative.iter().next().unwrap_or_default());
+        if relative.components().count() > 1 && plan.changes_below(top) {
+            return Err(RestoreError::MountInside(mount));
+        }
+    }
+    Ok(())
+}
+
+/// Begins the swap beside the home; within it, if nothing can be created beside it or the home is a
+/// mount point.
+fn begin_swap(
+    request: &RestoreRequest<'_>,
+    folder: &Path,
+) -> Result<(Swap, JournalPointer), RestoreError> {
+    // The pointer before the journal: a journal without a pointer would stay hidden from commands for
+    // other homes. A pointer without a journal is harmless.
+    let beside = staging_folder::folder_beside(folder);
+    let is_mount = disk_probes::mounts_in(folder)?.iter().any(|m| m == folder);
+    let pointer = JournalPointer::create(request.manager_home, &beside)?;
+    let guard = LoginGuard {
+        manager_home: request.manager_home,
+        env: request.env,
+        now: request.now,
+    };
+    match Swap::begin(&beside, folder, &guard) {
+        Ok(swap) if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) => {
+            return Ok((swap, pointer));
+        }
+        Err(SwapError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
+        // The folder beside is on another disk: dropping the swap removes it.
+        Ok(_) => {}
+        Err(e) => return Err(e.into()),
+    }
+    drop(pointer);
+    let within = staging_folder::folder_within(folder);
+    let pointer = JournalPointer::create(request.manager_home, &within)?;
+    Ok((Swap::begin(&within, folder, &guard)?, pointer))
+}

@@ -1,0 +1,121 @@
+//! The errors of exports and imports.
+
+use crate::accounts::lease::LeaseError;
+use crate::accounts::profile::ProfileError;
+use crate::io::IoError;
+use crate::io::document::DocumentError;
+use std::path::{Path, PathBuf};
+
+/// A failed export or import.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// An operation of the file system failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A profile cannot be read or written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// Another process holds an account.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// A document cannot be read or written, or is of a newer version.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A folder is no home of the Python codex-manager that can be imported.
+    #[error(transparent)]
+    PythonHome(#[from] PythonHomeError),
+    /// The target file exists.
+    #[error("the file already exists: {}", .0.display())]
+    Exists(PathBuf),
+    /// A login was renewed or used, or an archive replaced, while the export was written.
+    #[error("changed during the export: {0}")]
+    Changed(String),
+    /// Codex held its lock on the live login until the wait timed out.
+    #[error("Codex did not release its lock on the login in time: {}", .0.display())]
+    Locked(PathBuf),
+    /// A passphrase or key is invalid; the text says how.
+    #[error("{0}")]
+    BadKey(String),
+    /// The file is encrypted and no suitable key was given. True if it needs a passphrase, false if
+    /// it needs a key file.
+    #[error("the export is encrypted: {}", .0.display())]
+    NeedsKey(PathBuf, bool),
+    /// The passphrase or key does not decrypt the export.
+    #[error("{reason}: {}", path.display())]
+    WrongKey {
+        /// The path of the export.
+        path: PathBuf,
+        /// The reason, as a sentence fragment.
+        reason: &'static str,
+    },
+    /// The file is not an export.
+    #[error("not an export of codex-manager ({reason}): {}", path.display())]
+    Foreign {
+        /// The path of the file.
+        path: PathBuf,
+        /// The first deviation from the format.
+        reason: String,
+    },
+    /// The export is corrupt, or holds something that this program never writes.
+    #[error("the export is damaged ({detail}): {}", path.display())]
+    Damaged {
+        /// The path of the export.
+        path: PathBuf,
+        /// The damage, as a sentence fragment.
+        detail: String,
+    },
+    /// A newer version wrote the export.
+    #[error("written by a newer codex-manager (schema {found}): {}", path.display())]
+    Newer {
+        /// The path of the export.
+        path: PathBuf,
+        /// The schema number in the export.
+        found: u64,
+    },
+    /// The disk has too little free space for the archives.
+    #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
+    NoSpace {
+        /// The folder on the full disk.
+        folder: PathBuf,
+        /// The bytes that the archives take.
+        needed_bytes: u64,
+        /// The bytes that are free.
+        free_bytes: u64,
+    },
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl TransferError {
+    pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_path_buf(),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The reason why a folder is not imported. Only [`Taken`](PythonHomeError::Taken) occurs after
+/// copies were made.
+#[derive(Debug, thiserror::Error)]
+pub enum PythonHomeError {
+    /// The folder does not exist.
+    #[error("no such folder: {}", .0.display())]
+    Missing(PathBuf),
+    /// The folder is the manager home.
+    #[error("this is the manager home, where archives of the Python codex-manager are read in place: {}", .0.display())]
+    IsManagerHome(PathBuf),
+    /// The folder contains the manager home, so that copies would change it.
+    #[error("the folder contains the manager home: {}", .0.display())]
+    HoldsManagerHome(PathBuf),
+    /// The folder is a manager home of this program.
+    #[error("a manager home of this program, not of the Python codex-manager: {}", .0.display())]
+    NotPython(PathBuf),
+    /// The folder has neither archives nor a cooldown file with accounts.
+    #[error("not a home of the Python codex-manager (no archive in backups/, no account in cooldown.json): {}", .0.display())]
+    Empty(PathBuf),
+    /// Another process created a file with the planned name of a copy.
+    #[error("another process created it during the import: {}", .0.display())]
+    Taken(PathBuf),
+}
