@@ -31,115 +31,6 @@ const ROOMS: &[&str] = &[
     "cli",
 ];
 
-/// The uses of a higher room that still exist, as user and used room.
-const KNOWN_UPWARD_USES: &[(&str, &str)] = &[("archive", "accounts")];
-
-/// The import circles that still exist.
-const KNOWN_CIRCLES: &[&[&str]] = &[
-    &["archive/duplicates.rs", "archive/scan.rs"],
-    &["archive/file_list.rs", "archive/manifest.rs"],
-    &["archive/mod.rs", "archive/entry_name.rs"],
-    &[
-        "archive/python.rs",
-        "archive/reader.rs",
-        "archive/sidecar.rs",
-        "archive/unpack_stream.rs",
-    ],
-    &[
-        "archive/restore/apply.rs",
-        "archive/restore/databases.rs",
-        "archive/restore/exchange_steps.rs",
-        "archive/restore/login.rs",
-        "archive/restore/login_guard.rs",
-        "archive/restore/pending.rs",
-    ],
-    &[
-        "archive/restore/mod.rs",
-        "archive/restore/leftovers.rs",
-        "archive/restore/plan.rs",
-        "archive/restore/stage.rs",
-        "archive/restore/step.rs",
-        "archive/restore/swap/mod.rs",
-        "archive/restore/swap/journal.rs",
-        "archive/restore/swap/late_writes.rs",
-        "archive/restore/swap/recovery.rs",
-    ],
-    &["commands/backup.rs", "commands/backup/show.rs"],
-    &[
-        "commands/history/mod.rs",
-        "commands/history/check.rs",
-        "commands/history/rebuild.rs",
-        "commands/history/repair.rs",
-        "commands/history/undo.rs",
-    ],
-    &[
-        "commands/launch.rs",
-        "commands/launches.rs",
-        "commands/list.rs",
-        "commands/profile.rs",
-        "commands/profile_export.rs",
-        "commands/profile_import.rs",
-        "commands/profile_login.rs",
-        "commands/profile_remove.rs",
-        "commands/profile_save.rs",
-        "commands/recommend.rs",
-        "commands/session_usage.rs",
-        "commands/start_codex.rs",
-        "commands/use_account.rs",
-    ],
-    &[
-        "commands/refresh.rs",
-        "commands/status.rs",
-        "commands/status_accounts.rs",
-    ],
-    &["commands/restore.rs", "commands/verify.rs"],
-    &[
-        "commands/schedule/mod.rs",
-        "commands/schedule/install.rs",
-        "commands/schedule/remove.rs",
-        "commands/schedule/show.rs",
-    ],
-    &[
-        "doctor/mod.rs",
-        "doctor/codex_home.rs",
-        "doctor/launches.rs",
-        "doctor/machine.rs",
-        "doctor/manager_home.rs",
-        "doctor/permissions.rs",
-    ],
-    &[
-        "history/rebuild/mod.rs",
-        "history/rebuild/conversations.rs",
-        "history/rebuild/index.rs",
-        "history/rebuild/prompts.rs",
-    ],
-    &["history/rollout/mod.rs", "history/rollout/scanner.rs"],
-    &[
-        "logging/mod.rs",
-        "logging/file.rs",
-        "logging/line.rs",
-        "logging/retention.rs",
-        "logging/writer.rs",
-    ],
-    &[
-        "schedule/mod.rs",
-        "schedule/launchd.rs",
-        "schedule/systemd.rs",
-        "schedule/windows.rs",
-    ],
-    &["storage/mod.rs", "storage/growth.rs"],
-    &[
-        "transfer/mod.rs",
-        "transfer/export.rs",
-        "transfer/handover.rs",
-        "transfer/merge.rs",
-        "transfer/profiles.rs",
-        "transfer/python_home.rs",
-        "transfer/reader.rs",
-        "transfer/seal.rs",
-    ],
-];
-
 fn height(module: &str) -> usize {
     let room = room(module);
     let height = ROOMS.iter().position(|other| *other == room);
@@ -171,28 +62,16 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 fn a_room_uses_only_rooms_below_it() {
     let imports = Imports::read(&source());
     assert!(imports.all().count() > 500, "the scan found the imports");
-    let mut wrong = Vec::new();
-    let mut known = BTreeSet::new();
-    for (from, to, path) in imports.all() {
-        let rooms = (room(from), room(to));
-        if KNOWN_UPWARD_USES.contains(&rooms) {
-            known.insert(rooms);
-        } else if height(from) < height(to) {
-            wrong.push(format!("{from} uses {path}"));
-        }
-    }
+    let upward = imports
+        .all()
+        .filter(|(from, to, _)| height(from) < height(to));
+    let wrong: Vec<_> = upward
+        .map(|(from, _, path)| format!("{from} uses {path}"))
+        .collect();
     assert!(
         wrong.is_empty(),
         "rooms that use a higher room:\n{}",
         wrong.join("\n")
-    );
-    let solved = KNOWN_UPWARD_USES
-        .iter()
-        .filter(|use_| !known.contains(*use_));
-    let solved: Vec<_> = solved.collect();
-    assert!(
-        solved.is_empty(),
-        "remove from KNOWN_UPWARD_USES: {solved:?}"
     );
 }
 
@@ -200,11 +79,7 @@ fn a_room_uses_only_rooms_below_it() {
 fn files_do_not_import_each_other_in_circles() {
     let imports = Imports::read(&source());
     let circles = imports.circles();
-    let known: BTreeSet<Vec<&str>> = KNOWN_CIRCLES.iter().map(|files| files.to_vec()).collect();
-    let new: Vec<_> = circles.difference(&known).collect();
-    assert!(new.is_empty(), "new import circles: {new:#?}");
-    let solved: Vec<_> = known.difference(&circles).collect();
-    assert!(solved.is_empty(), "remove from KNOWN_CIRCLES: {solved:#?}");
+    assert!(circles.is_empty(), "import circles: {circles:#?}");
 }
 
 #[test]

@@ -280,7 +280,7 @@ pub(crate) fn apply(
     changed.map(|()| snapshot.clone()).inspect_err(|_| {
         // SQLite rolled the transaction back, so nothing was changed.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
-            snapshots.discard(&snapshot);
+            snapshot.discard();
         }
     })
 }
@@ -427,7 +427,7 @@ fn recreate_database(
     put.map(|()| snapshot.clone()).inspect_err(|_| {
         // If even that fails, the snapshot stays for `history undo`.
         if snapshot::restore_missing(&snapshot).is_ok() {
-            snapshots.discard(&snapshot);
+            snapshot.discard();
         }
     })
 }

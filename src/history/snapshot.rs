@@ -180,11 +180,6 @@ impl RepairSnapshots {
             }
         }
     }
-
-    /// Removes the snapshot of a change that was not made.
-    pub(crate) fn discard(&self, snapshot: &RepairSnapshot) {
-        discard(&snapshot.folder);
-    }
 }
 
 fn write_snapshot(
@@ -211,6 +206,13 @@ fn write_snapshot(
     };
     document::write(&folder.join(DOCUMENT), &document)?;
     Ok(document)
+}
+
+impl RepairSnapshot {
+    /// Removes the snapshot of a change that was not made.
+    pub(crate) fn discard(&self) {
+        discard(&self.folder);
+    }
 }
 
 /// Removes a snapshot folder, `snapshot.json` first: a folder without it is no snapshot.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+/// The name of the journal in a staging folder.
+pub(super) const JOURNAL: &str = "journal.json";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum JournalState {
@@ -65,7 +68,7 @@ impl JournalFile {
         let within = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
         let nearest = within.max_by_key(|(_, folder)| folder.0.as_os_str().len());
         nearest.map(|(index, _)| index).ok_or_else(|| {
-            let path = self.folders.first().map(|f| f.0.join(super::JOURNAL));
+            let path = self.folders.first().map(|f| f.0.join(JOURNAL));
             SwapError::DamagedJournal {
                 path: path.unwrap_or_default(),
                 detail: "it names a step outside its folders".into(),

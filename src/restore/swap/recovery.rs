@@ -2,12 +2,12 @@
 
 use super::super::journal_path::JournalPath;
 use super::super::staging_folder::{check_private_folder, has_staging_suffix, is_real_folder};
-use super::super::step::{Direction, StepStatus};
+use super::super::step::{Direction, ExchangeStep, StepStatus};
 use super::super::write_times::modified_ns;
 use super::error::{RecoveryObstacle, SwapError};
-use super::journal::{JournalFile, JournalState};
+use super::journal::{JOURNAL, JournalFile, JournalState};
 use super::late_writes::LateWriteFinder;
-use super::{JOURNAL, LOCK, Swap, make_leftover};
+use super::transaction::{LOCK, Swap, make_leftover};
 use crate::codex::process::Holder;
 use crate::io::document::{self, DocumentState};
 use crate::io::lock::{FileLock, LockError};
@@ -228,7 +228,7 @@ impl Swap {
 
     fn statuses(&self) -> Result<Vec<StepStatus>, SwapError> {
         let steps = self.journal.steps.iter().enumerate();
-        let status = |(number, step): (usize, &super::ExchangeStep)| {
+        let status = |(number, step): (usize, &ExchangeStep)| {
             Ok(step.status(&self.journal.backup(number)?)?)
         };
         steps.map(status).collect()
@@ -323,7 +323,6 @@ fn remaining_status(direction: Direction) -> StepStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::step::ExchangeStep;
     use super::super::super::step::tests::killed_after_renames;
     use super::super::test_fixture::*;
     use super::*;
