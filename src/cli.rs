@@ -225,40 +225,33 @@ pub fn main() -> ExitCode {
     if !cli.command.runs_in_prompt() && !cli.command.hands_over_terminal() {
         install_interrupt_handler();
     }
-    let GlobalArgs {
-        codex_home,
-        manager_home,
-        codex_bin,
-        timezone,
-        json,
-        quiet,
-        verbose,
-        color,
-        yes,
-        log,
-    } = cli.global;
-    let verbosity = match (quiet, verbose) {
+    run(cli, env)
+}
+
+fn run(cli: Cli, env: Environment) -> ExitCode {
+    let Cli { global, command } = cli;
+    let verbosity = match (global.quiet, global.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
     let flags = Flags {
-        codex_home,
-        manager_home,
-        codex_bin,
-        timezone,
-        color,
-        assume_yes: yes,
+        codex_home: global.codex_home,
+        manager_home: global.manager_home,
+        codex_bin: global.codex_bin,
+        timezone: global.timezone,
+        color: global.color,
+        assume_yes: global.yes,
     };
     let settings = match Settings::resolve(flags.clone(), &env) {
-        Err(_) if cli.command.tolerates_invalid_config() => Settings::without_file(flags, &env),
+        Err(_) if command.tolerates_invalid_config() => Settings::without_file(flags, &env),
         decided => decided,
     };
     let color = match &settings {
         Ok(settings) => settings.color,
-        Err(_) => color.unwrap_or_default(),
+        Err(_) => global.color.unwrap_or_default(),
     };
-    let ui = Ui::new(json, verbosity, color, &env);
+    let ui = Ui::new(global.json, verbosity, color, &env);
     let waiting_ui = ui.clone();
     progress::on_wait(move || {
         waiting_ui.note("waiting for another codex-manager to finish");
@@ -272,18 +265,7 @@ pub fn main() -> ExitCode {
                 env,
                 ui: ui.clone(),
             };
-            warn_of_unknown_keys(&context, &cli.command);
-            let log = log && !cli.command.keeps_log(&context);
-            let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
-            let result = recover_restores(&context, &cli.command).and_then(|()| {
-                recover_trash(&context);
-                recover_undo(&context);
-                cli.command.run(&context)
-            });
-            if let Some(log) = log {
-                log.end(&context, &result);
-            }
-            result
+            run_logged(command, &context, global.log)
         })
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),
@@ -301,6 +283,22 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
+}
+
+/// Finishes what killed commands left, then runs the command; both are logged if `log` asks for it.
+fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome, CommandError> {
+    warn_of_unknown_keys(context, &command);
+    let log = log && !command.keeps_log(context);
+    let log = log.then(|| RunLog::begin(context, &LogSettings::default(), None));
+    let result = recover_restores(context, &command).and_then(|()| {
+        recover_trash(context);
+        recover_undo(context);
+        command.run(context)
+    });
+    if let Some(log) = log {
+        log.end(context, &result);
+    }
+    result
 }
 
 /// Prints completion candidates for a shell.

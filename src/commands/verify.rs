@@ -49,11 +49,11 @@ pub struct VerifyArgs {
 
 #[derive(Serialize)]
 struct VerifyJson {
-    archives: Vec<ArchiveJson>,
+    archives: Vec<VerifiedArchiveJson>,
 }
 
 #[derive(Serialize)]
-struct ArchiveJson {
+struct VerifiedArchiveJson {
     archive: String,
     ok: bool,
     problems: Vec<String>,
@@ -99,7 +99,7 @@ impl VerifyArgs {
     fn check(
         &self,
         context: &Context,
-        results: &mut Vec<ArchiveJson>,
+        results: &mut Vec<VerifiedArchiveJson>,
         findings: &mut Vec<VerifyFinding>,
     ) -> Result<(), CommandError> {
         for path in self.paths(context)? {
@@ -276,7 +276,12 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
 }
 
 /// Prints the result for one archive and returns its JSON form.
-fn show(context: &Context, report: VerifyReport, repaired: bool, dry_run: bool) -> ArchiveJson {
+fn show(
+    context: &Context,
+    report: VerifyReport,
+    repaired: bool,
+    dry_run: bool,
+) -> VerifiedArchiveJson {
     let ui = &context.ui;
     let name = file_name(&report.archive);
     if repaired {
@@ -305,7 +310,7 @@ fn show(context: &Context, report: VerifyReport, repaired: bool, dry_run: bool) 
     for problem in &problems {
         ui.prose(format_args!("        {}", printable(problem)));
     }
-    ArchiveJson {
+    VerifiedArchiveJson {
         archive: name,
         ok,
         problems,

@@ -40,12 +40,12 @@ pub(crate) struct ScratchDatabase {
 }
 
 /// The real locations of rollouts, for rewriting the rows.
-struct RolloutLocations<'a> {
+struct DiskRollouts<'a> {
     conversations: &'a Conversations,
     all: HashSet<&'a Path>,
 }
 
-impl thread_rows::RolloutLocations for RolloutLocations<'_> {
+impl thread_rows::RolloutLocations for DiskRollouts<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let files = self.conversations.of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
@@ -82,7 +82,7 @@ pub(crate) fn create(
     let database = threads::find_state_database(&scratch, &Environment::default())
         .ok_or_else(|| HistoryError::NotRebuilt("it created no database".into()))?;
     database::checkpoint_wal(&database)?;
-    let places = RolloutLocations {
+    let places = DiskRollouts {
         conversations,
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };

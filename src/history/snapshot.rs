@@ -33,7 +33,7 @@ pub(crate) enum SnapshotReason {
 
 /// The content of `snapshot.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SnapshotFile {
+pub(crate) struct RepairSnapshotFile {
     /// The Codex home whose files are in the snapshot.
     pub codex_home: PathBuf,
     /// The time at which it was taken.
@@ -47,7 +47,7 @@ pub(crate) struct SnapshotFile {
     pub files: Vec<SnapshotEntry>,
 }
 
-impl Document for SnapshotFile {
+impl Document for RepairSnapshotFile {
     const SCHEMA: u64 = 1;
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct RepairSnapshot {
     /// `history/<time>/` in the manager home.
     pub folder: PathBuf,
     /// The content of its `snapshot.json`.
-    pub document: SnapshotFile,
+    pub document: RepairSnapshotFile,
 }
 
 impl RepairSnapshot {
@@ -188,7 +188,7 @@ fn write_snapshot(
     reason: SnapshotReason,
     paths: &[PathBuf],
     now: DateTime<Utc>,
-) -> Result<SnapshotFile, HistoryError> {
+) -> Result<RepairSnapshotFile, HistoryError> {
     let mut files = Vec::new();
     for (i, path) in paths.iter().enumerate() {
         let content = copy_into(path, folder, &format!("{i}"))?;
@@ -197,7 +197,7 @@ fn write_snapshot(
             content,
         });
     }
-    let document = SnapshotFile {
+    let document = RepairSnapshotFile {
         codex_home: codex_home.to_path_buf(),
         created_at: now,
         reason,
@@ -238,12 +238,12 @@ pub(crate) fn find(
             continue;
         }
         if let DocumentState::Good(document) =
-            document::read::<SnapshotFile>(&folder.join(DOCUMENT))?
+            document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?
         {
             found.push(RepairSnapshot { folder, document });
         }
     }
-    let can_be_undone = |document: &SnapshotFile| {
+    let can_be_undone = |document: &RepairSnapshotFile| {
         document.reason == SnapshotReason::Repair
             && document.undone_at.is_none()
             && document.codex_home == codex_home
@@ -275,7 +275,7 @@ pub(crate) fn interrupted_undo(
     let Some(folder) = Some(&*name).filter(is_name).map(|name| folder.join(name)) else {
         return Ok(None);
     };
-    let found = document::read::<SnapshotFile>(&folder.join(DOCUMENT))?.good();
+    let found = document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?.good();
     Ok(found.map(|document| RepairSnapshot { folder, document }))
 }
 

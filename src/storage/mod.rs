@@ -26,7 +26,7 @@ pub(crate) fn measure(
     state: Option<&Path>,
     now: DateTime<Utc>,
 ) -> StorageReport {
-    let mut walk = HomeWalk::default();
+    let mut walk = UsageWalk::default();
     walk.add_folder(home, |_| true);
     if let Some(folder) = databases.filter(|folder| !folder.starts_with(home)) {
         walk.add_folder(folder, |kind| {
@@ -53,7 +53,7 @@ pub(crate) fn measure(
 
 /// The files found by a walk, counted.
 #[derive(Default)]
-struct HomeWalk {
+struct UsageWalk {
     usage: Usage,
     rollouts: Vec<RolloutUsage>,
     total_bytes: u64,
@@ -61,7 +61,7 @@ struct HomeWalk {
     unreadable: usize,
 }
 
-impl HomeWalk {
+impl UsageWalk {
     /// Adds the files below `top` whose kind `accepts` takes.
     fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
         for entry in WalkDir::new(top).follow_root_links(true) {

@@ -33,14 +33,14 @@ pub enum CodexSyncStateError {
 }
 
 #[derive(Deserialize)]
-struct ManifestFile {
+struct CodexSyncManifest {
     data_version: u64,
     #[serde(default)]
-    files: BTreeMap<String, FilePair>,
+    files: BTreeMap<String, CodexSyncPair>,
 }
 
 #[derive(Deserialize)]
-struct FilePair {
+struct CodexSyncPair {
     local: Option<FileStat>,
     cloud: Option<FileStat>,
 }
@@ -77,7 +77,7 @@ pub(super) fn import_state(
         path: path.to_path_buf(),
         reason,
     };
-    let manifest: ManifestFile =
+    let manifest: CodexSyncManifest =
         serde_json::from_slice(&bytes).map_err(|e| invalid(format!("is damaged ({e})")))?;
     if manifest.data_version != DATA_VERSION {
         let found = manifest.data_version;
@@ -86,7 +86,7 @@ pub(super) fn import_state(
     let mut known = HashMap::new();
     let cloud: HashSet<&str> = remote.files.iter().map(|found| &*found.path).collect();
     for found in &local.files {
-        let Some(FilePair {
+        let Some(CodexSyncPair {
             local: Some(local),
             cloud: Some(cloud_file),
         }) = manifest.files.get(&found.path)

@@ -69,6 +69,44 @@ pub(super) fn publish_manifest(
     if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
+    record_results(plan, report, &mut state, request)?;
+    let LedgerContents {
+        mut files, earlier, ..
+    } = Ledger::read(&request.replica.folder)?;
+    files.extend(plan.records.attested.iter().cloned());
+    let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
+    attestation::attest_unlisted(&mut state, &mut files, request)?;
+    let changed = !plan.steps.is_empty() || has_changed(before, &state);
+    let published = attestation::entries_to_publish(&files, &state, &request.config.cloud);
+    let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
+    if changed || state.own.published != before.own.published {
+        request.replica.write(&mut state)?;
+    }
+    // With gaps, the next runs still need to know that missing files were not deleted.
+    if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
+        restore_marker::clear(&request.replica.folder, mark)?;
+    }
+    Ledger::compact(&request.replica.folder, &files, &earlier)?;
+    if !(request.keep_going)() {
+        return Err(ApplyError::Interrupted);
+    }
+    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    encoded.write(
+        &request.config.cloud,
+        &identity::own_manifest_path(request.config, &state),
+    )?;
+    remove_leftover_temps(plan, request);
+    Ok(())
+}
+
+/// Records what the plan found and learned, apart from the steps, which the run has recorded.
+fn record_results(
+    plan: &SyncPlan,
+    report: &ApplyReport,
+    state: &mut SyncState,
+    request: &ApplyRequest<'_>,
+) -> Result<(), ApplyError> {
     for (key, last) in &plan.records.recorded_equal {
         // A running Codex may have changed the file since it was read: a plan without steps does not require that
         // Codex is closed.
@@ -102,14 +140,12 @@ pub(super) fn publish_manifest(
     for record in &plan.records.learned_resolutions {
         resolutions::merge_record(record, &mut state.resolutions);
     }
-    let LedgerContents {
-        mut files, earlier, ..
-    } = Ledger::read(&request.replica.folder)?;
-    files.extend(plan.records.attested.iter().cloned());
-    let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
-    attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
-    attestation::attest_unlisted(&mut state, &mut files, request)?;
-    let changed = !before.file.exists
+    Ok(())
+}
+
+/// Returns true if the state has something to write, apart from the published manifests.
+fn has_changed(before: &SyncState, state: &SyncState) -> bool {
+    !before.file.exists
         || state.files != before.files
         || state.resolutions != before.resolutions
         || state.deleted != before.deleted
@@ -118,25 +154,9 @@ pub(super) fn publish_manifest(
         || state.notes_digest != before.notes_digest
         || state.has_gaps != before.has_gaps
         || state.torn_manifests != before.torn_manifests
-        || !plan.steps.is_empty();
-    let published = attestation::entries_to_publish(&files, &state, &request.config.cloud);
-    let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
-    if changed || state.own.published != before.own.published {
-        request.replica.write(&mut state)?;
-    }
-    // With gaps, the next runs still need to know that missing files were not deleted.
-    if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
-        restore_marker::clear(&request.replica.folder, mark)?;
-    }
-    Ledger::compact(&request.replica.folder, &files, &earlier)?;
-    if !(request.keep_going)() {
-        return Err(ApplyError::Interrupted);
-    }
-    cloud_check::check_mounted(plan, &request.config.cloud)?;
-    encoded.write(
-        &request.config.cloud,
-        &identity::own_manifest_path(request.config, &state),
-    )?;
+}
+
+fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
     for temp in &plan.leftover_temps {
         atomic::remove_stale_temps(atomic::parent_of(temp));
     }
@@ -150,5 +170,4 @@ pub(super) fn publish_manifest(
     {
         atomic::remove_stale_temps(folder);
     }
-    Ok(())
 }
