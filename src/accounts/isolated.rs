@@ -31,7 +31,7 @@ const LAUNCH_LOCK: &str = "launch.lock";
 /// The login of one account in its isolated home, for as long as a launch runs there. Dropped
 /// without [`IsolatedLogin::release`], the next lock on the account returns the login.
 #[derive(Debug)]
-pub struct IsolatedLogin {
+pub(crate) struct IsolatedLogin {
     home: PathBuf,
     account: Identity,
     fingerprint: String,
@@ -40,12 +40,12 @@ pub struct IsolatedLogin {
 
 impl IsolatedLogin {
     /// The path of the isolated home.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
     /// The fingerprint of the login; see [`AuthSnapshot::fingerprint`].
-    pub fn fingerprint(&self) -> &str {
+    pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
@@ -53,7 +53,7 @@ impl IsolatedLogin {
     ///
     /// # Errors
     /// See [`Profiles::lock_accounts`]. The login stays in the isolated home then.
-    pub fn release(
+    pub(crate) fn release(
         self,
         profiles: &Profiles,
         now: Timestamp,
@@ -68,7 +68,7 @@ impl IsolatedLogin {
 }
 
 /// Returns true if `home` is an isolated home of this manager home.
-pub fn is_isolated(home: &Path, manager_home: &Path) -> bool {
+pub(crate) fn is_isolated(home: &Path, manager_home: &Path) -> bool {
     is_beneath(home, &manager_home.join("profiles").join(ISOLATED))
 }
 
@@ -96,7 +96,7 @@ impl Profiles {
     ///
     /// # Errors
     /// The profiles cannot be read.
-    pub fn isolated_home(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
+    pub(crate) fn isolated_home(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
         Ok(self.home_of(&self.recorded_identity(account)?))
     }
 
@@ -132,7 +132,7 @@ impl Profiles {
     ///
     /// # Errors
     /// [`LeaseError::Isolated`].
-    pub fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
+    pub(crate) fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
         let Ok(profile) = self.named(name) else {
             return Ok(());
         };
@@ -153,7 +153,7 @@ impl Profiles {
     ///
     /// # Errors
     /// See [`Profiles::isolate`].
-    pub fn check_isolation(
+    pub(crate) fn check_isolation(
         &self,
         account: &Identity,
         codex_home: &Path,
@@ -176,7 +176,7 @@ impl Profiles {
     /// # Errors
     /// The profile does not own the login, or its login is older than one that was seen; a Codex that
     /// runs in the isolated home was signed in to another account there.
-    pub fn isolate(
+    pub(crate) fn isolate(
         &self,
         account: &Identity,
         _held: &AccountLocks,

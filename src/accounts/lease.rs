@@ -143,14 +143,14 @@ fn listed(holders: &[Holder]) -> String {
 /// The locks on one or more accounts. No other codex-manager process touches their logins until
 /// this is dropped.
 #[derive(Debug)]
-pub struct AccountLocks {
+pub(crate) struct AccountLocks {
     _locks: Vec<FileLock>,
 }
 
 /// The owner copy of a profile's login in a scratch home. Dropped without [`Lease::release`], the
 /// login stays there until the next lock on the account recovers it.
 #[derive(Debug)]
-pub struct Lease<'a> {
+pub(crate) struct Lease<'a> {
     profiles: &'a Profiles,
     identity: Identity,
     home: PathBuf,
@@ -161,7 +161,7 @@ pub struct Lease<'a> {
 impl Lease<'_> {
     /// The scratch home. It contains auth.json and a config.toml that names the same servers as the
     /// Codex home.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
@@ -171,7 +171,7 @@ impl Lease<'_> {
     /// # Errors
     /// A Codex of the scratch home still runs, or an I/O error. The next lock on the account
     /// retries.
-    pub fn release(self) -> Result<Option<SaveReport>, LeaseError> {
+    pub(crate) fn release(self) -> Result<Option<SaveReport>, LeaseError> {
         let patience = CODEX_EXIT_GRACE * 2;
         self.profiles
             .recover_lease(&self.identity, self.now, patience)
@@ -185,7 +185,7 @@ impl Profiles {
     /// # Errors
     /// Another process holds one of the locks, a Codex may still be renewing one of the logins, or
     /// an I/O error.
-    pub fn lock_accounts(
+    pub(crate) fn lock_accounts(
         &self,
         accounts: &[&Identity],
         now: Timestamp,
@@ -230,7 +230,7 @@ impl Profiles {
     ///
     /// # Errors
     /// See [`Profiles::lock_accounts`].
-    pub fn lock_account_named(
+    pub(crate) fn lock_account_named(
         &self,
         name: &str,
         now: Timestamp,
@@ -251,7 +251,7 @@ impl Profiles {
     /// # Errors
     /// The profile does not own the login or has an older one than was seen; see also
     /// [`Profiles::lock_accounts`].
-    pub fn acquire_lease(
+    pub(crate) fn acquire_lease(
         &self,
         account: &Identity,
         codex_home: &Path,

@@ -17,7 +17,7 @@ pub enum AuthPolicy {
 
 /// The login that is live after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoginChoice {
+pub(crate) enum LoginChoice {
     /// The live login, unchanged.
     KeepLive,
     /// The login in the archive.
@@ -40,7 +40,7 @@ pub enum AuthOutcome {
 
 /// The logins of one account to select from.
 #[derive(Debug, Clone, Copy)]
-pub struct LoginCandidates<'a> {
+pub(crate) struct LoginCandidates<'a> {
     /// The live login, if it is of the archive's account.
     pub live: Option<&'a AuthSnapshot>,
     /// The login in the archive.
@@ -55,7 +55,7 @@ pub struct LoginCandidates<'a> {
 
 /// A selected login and its consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoginDecision {
+pub(crate) struct LoginDecision {
     /// The login that goes live.
     pub choice: LoginChoice,
     /// The result to report.
@@ -67,7 +67,7 @@ pub struct LoginDecision {
 
 /// Selects a login by `policy`. Among logins of equal age the live one wins, then the profile's,
 /// then the archive's: the farther a copy is from Codex, the likelier it was renewed elsewhere.
-pub fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
+pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
     let of_archive = if candidates.is_spent {
         // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()

@@ -4,15 +4,15 @@
 //! one in a Codex home, in a profile, or in the scratch home of a probe. All other copies are
 //! history. Before a live auth.json is replaced, its login is saved to the profile of its account.
 
-pub mod isolated;
-pub mod lease;
+pub(crate) mod isolated;
+pub(crate) mod lease;
 pub mod login_selection;
-pub mod new_login;
-pub mod owner;
+pub(crate) mod new_login;
+pub(crate) mod owner;
 pub mod profile;
-pub mod profile_ops;
-pub mod removed;
-pub mod running;
-pub mod save;
-pub mod source;
-pub mod switch;
+pub(crate) mod profile_ops;
+pub(crate) mod removed;
+pub(crate) mod running;
+pub(crate) mod save;
+pub(crate) mod source;
+pub(crate) mod switch;

@@ -50,7 +50,7 @@ impl Document for LoginNote {
 
 /// A home in which the user signs in. Locked until dropped.
 #[derive(Debug)]
-pub struct LoginHome {
+pub(crate) struct LoginHome {
     folder: PathBuf,
     note: LoginNote,
     _lock: FileLock,
@@ -58,7 +58,7 @@ pub struct LoginHome {
 
 /// A new login that is now in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdoptedLogin {
+pub(crate) struct AdoptedLogin {
     /// The account and freshness of the login.
     pub login: Login,
     /// The profile that has it.
@@ -74,7 +74,7 @@ pub struct AdoptedLogin {
 /// The effect of a new login on the Codex home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LiveHomeUpdate {
+pub(crate) enum LiveHomeUpdate {
     /// None: another account, or no account, is signed in there.
     No,
     /// The same account was signed in with an older login, which the new one replaced.
@@ -86,7 +86,7 @@ pub enum LiveHomeUpdate {
 
 /// The content of an abandoned login home.
 #[derive(Debug)]
-pub enum RecoveredLogin {
+pub(crate) enum RecoveredLogin {
     /// A login, now adopted.
     Login(Box<AdoptedLogin>),
     /// Bytes that are no login, quarantined at this path.
@@ -98,7 +98,7 @@ impl LoginHome {
     ///
     /// # Errors
     /// `name` is not a valid profile name, or an I/O error.
-    pub fn new(
+    pub(crate) fn new(
         manager_home: &Path,
         name: &str,
         codex_home: &Path,
@@ -131,7 +131,7 @@ impl LoginHome {
     }
 
     /// The folder to pass to Codex as its home.
-    pub fn codex_home(&self) -> PathBuf {
+    pub(crate) fn codex_home(&self) -> PathBuf {
         self.folder.join("home")
     }
 
@@ -139,7 +139,7 @@ impl LoginHome {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn auth(&self) -> Result<AuthFile, IoError> {
+    pub(crate) fn auth(&self) -> Result<AuthFile, IoError> {
         AuthFile::read(&self.codex_home().join(AUTH_JSON))
     }
 
@@ -149,7 +149,7 @@ impl LoginHome {
     /// # Errors
     /// A profile cannot be written, or another process uses the login. The home stays for the next
     /// attempt.
-    pub fn finish(
+    pub(crate) fn finish(
         self,
         manager_home: &Path,
         now: Timestamp,
@@ -177,7 +177,7 @@ impl LoginHome {
 ///
 /// # Errors
 /// A profile cannot be written. The next call retries.
-pub fn recover(
+pub(crate) fn recover(
     manager_home: &Path,
     now: Timestamp,
     patience: Duration,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// The location of the owner copy after a save, as the caller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnerLocation<'a> {
+pub(crate) enum OwnerLocation<'a> {
     /// In this Codex home.
     Live(&'a Path),
     /// In the profile of the account.

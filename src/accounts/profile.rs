@@ -25,7 +25,7 @@ pub(super) const HISTORY: &str = "history";
 /// The location of the owner copy of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LoginOwner {
+pub(crate) enum LoginOwner {
     /// In the Codex home that [`ProfileFile::live_home`] names.
     Live,
     /// In the profile itself.
@@ -39,7 +39,7 @@ pub enum LoginOwner {
 
 /// The document `profile.json`. Contains no token.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ProfileFile {
+pub(crate) struct ProfileFile {
     /// The account of the login.
     pub identity: Option<Identity>,
     /// The subscription plan that the login names.
@@ -98,7 +98,7 @@ impl ProfileFile {
 
 /// An export under way; see [`ProfileFile::moving`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PendingMove {
+pub(crate) struct PendingMove {
     /// The path of the finished export.
     pub file: PathBuf,
     /// The temporary path of the export until it is complete.
@@ -115,7 +115,7 @@ impl Document for ProfileFile {
 
 /// A profile as read from disk.
 #[derive(Debug, Clone)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// The folder name in `profiles/`.
     pub name: String,
     /// The content of `profile.json`, or its default if that is missing or damaged.
@@ -142,18 +142,18 @@ impl Profile {
     }
 
     /// The account of the profile: that of its login, else the one that `profile.json` records.
-    pub fn identity(&self) -> Option<&Identity> {
+    pub(crate) fn identity(&self) -> Option<&Identity> {
         let noted = self.file.identity.as_ref();
         self.login().map(|l| &l.identity).or(noted)
     }
 
     /// The login, unless `auth.json` holds that of another account.
-    pub fn login(&self) -> Option<&Login> {
+    pub(crate) fn login(&self) -> Option<&Login> {
         self.auth.login().filter(|_| self.other_account().is_none())
     }
 
     /// The bytes of the login, under the same condition as [`Profile::login`].
-    pub fn snapshot(&self) -> Option<&AuthSnapshot> {
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         self.auth
             .snapshot()
             .filter(|_| self.other_account().is_none())
@@ -161,14 +161,14 @@ impl Profile {
 
     /// Returns true if a later login of this account is known to have replaced the one in
     /// `auth.json`.
-    pub fn is_superseded(&self) -> bool {
+    pub(crate) fn is_superseded(&self) -> bool {
         let own = self.snapshot().map(AuthSnapshot::fingerprint);
         own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
     /// The freshness of the newest login of this account ever seen. Takes `auth.json` into account,
     /// because a crash may separate its write from that of `profile.json`.
-    pub fn newest(&self) -> Freshness {
+    pub(crate) fn newest(&self) -> Freshness {
         match self.login() {
             Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
             _ => self.file.newest,
@@ -177,7 +177,7 @@ impl Profile {
 
     /// The account of the login in `auth.json` if it differs from the one in `profile.json`: the
     /// user copied a foreign file there.
-    pub fn other_account(&self) -> Option<&Identity> {
+    pub(crate) fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
         let noted = self.file.identity.as_ref()?;
         (!noted.is_same(login)).then_some(login)
@@ -185,7 +185,7 @@ impl Profile {
 
     /// The Codex home in which this account is signed in: `home`, else the one recorded in
     /// `profile.json`. Reads the auth.json of both, because a crash may leave a wrong record.
-    pub fn live_in(&self, home: &Path) -> Option<PathBuf> {
+    pub(crate) fn live_in(&self, home: &Path) -> Option<PathBuf> {
         let identity = self.identity()?;
         let noted = self.file.live_home.as_deref();
         [Some(home), noted].into_iter().flatten().find_map(|home| {
@@ -199,7 +199,7 @@ impl Profile {
 
     /// The recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
     /// disk. The login may be live there. A readable home without a login is not returned.
-    pub fn unreadable_home(&self) -> Option<&Path> {
+    pub(crate) fn unreadable_home(&self) -> Option<&Path> {
         let is_live = self.file.owner == LoginOwner::Live;
         let home = self.file.live_home.as_deref().filter(|_| is_live)?;
         let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
@@ -208,7 +208,7 @@ impl Profile {
 
     /// The recorded Codex home of the owner copy if it differs from `home` and has, or may have,
     /// the login.
-    pub fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
+    pub(crate) fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
         let may_have_it = || self.live_in(noted).is_some() || self.unreadable_home().is_some();
@@ -352,14 +352,14 @@ impl Profiles {
     }
 
     /// All profiles of known accounts, ordered by name.
-    pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
+    pub(crate) fn list(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| profile.identity().is_some());
         Ok(profiles)
     }
 
     /// The profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
-    pub fn unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
+    pub(crate) fn unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| {
             let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
@@ -394,7 +394,7 @@ impl Profiles {
     }
 
     /// The profile of an account, or `None`. Fails if a newer version of the program wrote it.
-    pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
+    pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let found = own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &found {
             self.check_version(&profile.name)?;
@@ -426,14 +426,14 @@ impl Profiles {
     }
 
     /// Returns true if the profile is readable by this version and has a login of its own account.
-    pub fn has_usable_login(&self, name: &str) -> bool {
+    pub(crate) fn has_usable_login(&self, name: &str) -> bool {
         let profile = self.read(name.to_owned());
         profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some())
     }
 
     /// The profiles that a newer version wrote, each with the error. They are listed but never
     /// changed.
-    pub fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
+    pub(crate) fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
         let wrong = |profile: &Profile| {
             let error = self.check_version(&profile.name).err()?;
             Some((profile.name.clone(), error))
@@ -452,7 +452,7 @@ impl Profiles {
 ///
 /// # Errors
 /// Several profiles of different accounts fit the ids that are known of `account`.
-pub fn own_profile<'a>(
+pub(crate) fn own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {

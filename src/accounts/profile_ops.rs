@@ -33,7 +33,7 @@ pub struct SavePlan {
 
 /// A login in `history/` of a profile.
 #[derive(Debug, Clone)]
-pub struct HistoryLogin {
+pub(crate) struct HistoryLogin {
     /// The file name in `history/`.
     pub name: String,
     /// The parsed content of the file.
@@ -42,7 +42,7 @@ pub struct HistoryLogin {
 
 /// A login that was restored from the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoredLogin {
+pub(crate) struct RestoredLogin {
     /// The file name that the login had in `history/`.
     pub login: String,
     /// The freshness of the restored login.
@@ -55,7 +55,7 @@ pub struct RestoredLogin {
 ///
 /// # Errors
 /// [`ProfileError::BadName`] with the reason.
-pub fn check_name(name: &str) -> Result<(), ProfileError> {
+pub(crate) fn check_name(name: &str) -> Result<(), ProfileError> {
     match name_problem(name) {
         None => Ok(()),
         Some(reason) => Err(ProfileError::BadName {
@@ -66,7 +66,7 @@ pub fn check_name(name: &str) -> Result<(), ProfileError> {
 }
 
 /// The reason why `name` is not a valid profile name; `None` if it is valid.
-pub fn name_problem(name: &str) -> Option<&'static str> {
+pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("empty")
     } else if name.len() > MAX_NAME_BYTES {
@@ -89,7 +89,7 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
 /// # Errors
 /// The name is invalid or taken by another account, or the login was moved to another machine and
 /// `is_owner` does not assert that this copy is the owner.
-pub fn plan_save(
+pub(crate) fn plan_save(
     profiles: &[Profile],
     name: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
@@ -153,7 +153,7 @@ fn check_free(profiles: &[Profile], name: &str, own: Option<&Profile>) -> Result
 
 impl Profiles {
     /// The folder of a profile.
-    pub fn folder_of(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder_of(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -207,7 +207,11 @@ impl Profiles {
     ///
     /// # Errors
     /// Several profiles fit `account`, or an I/O error.
-    pub fn is_own_file(&self, path: &Path, account: &Identity) -> Result<bool, ProfileError> {
+    pub(crate) fn is_own_file(
+        &self,
+        path: &Path,
+        account: &Identity,
+    ) -> Result<bool, ProfileError> {
         let own = self.find(account)?;
         let file = own.map(|own| canonical(&self.folder_of(&own.name).join(AUTH_JSON)));
         Ok(file.is_some_and(|file| file == canonical(path)))
@@ -217,7 +221,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is no profile `old`, or `new` is invalid or taken.
-    pub fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
+    pub(crate) fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
         check_name(new)?;
         let _held = self.hold(dry_run)?;
         let profiles = self.list()?;
@@ -254,7 +258,7 @@ impl Profiles {
     ///
     /// # Errors
     /// An I/O error.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
+    pub(crate) fn history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
         let mut names: Vec<_> = fs::read_dir(&folder)
             .into_iter()
@@ -280,7 +284,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is no such profile or login, the account is signed in, or an I/O error.
-    pub fn restore_login(
+    pub(crate) fn restore_login(
         &self,
         name: &str,
         wanted: Option<&str>,
@@ -339,7 +343,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is none, or an I/O error.
-    pub fn named(&self, name: &str) -> Result<Profile, ProfileError> {
+    pub(crate) fn named(&self, name: &str) -> Result<Profile, ProfileError> {
         find_named(&self.list()?, name).cloned()
     }
 

@@ -36,7 +36,7 @@ impl Document for DeletedFile {
 
 /// A login that deleting a profile for good would destroy.
 #[derive(Debug, Clone)]
-pub struct PurgedLogin {
+pub(crate) struct PurgedLogin {
     /// The account; `None` if the file cannot be read.
     pub of: Option<Identity>,
     /// The freshness of the login.
@@ -54,7 +54,7 @@ impl Profiles {
 
     /// The last `profile.json` of an account whose profile was removed, merged from the trash and
     /// the record of deleted profiles.
-    pub fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
+    pub(crate) fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
         let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
         let mut notes: Vec<_> = entries
             .flatten()
@@ -91,7 +91,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is no profile of that name, or an I/O error.
-    pub fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
+    pub(crate) fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
         let _held = self.hold(false)?;
         let profiles = self.list()?;
         let name = &find_named(&profiles, name)?.name;
@@ -114,7 +114,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is nothing of that name, or an I/O error.
-    pub fn purge(&self, name: &str) -> Result<usize, ProfileError> {
+    pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
         let _held = self.hold(false)?;
         let places = self.places_of(name)?;
         self.remember_deleted(&places)?;
@@ -163,7 +163,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is none, or an I/O error.
-    pub fn places_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
+    pub(crate) fn places_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
         let mut places: Vec<_> = find_named(&profiles, name)
             .map(|p| self.folder.join(&p.name))
@@ -188,7 +188,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is no such folder, or an I/O error.
-    pub fn purged_logins(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
+    pub(crate) fn purged_logins(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
         let mut logins = Vec::new();
         for place in self.places_of(name)? {
             let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();

@@ -18,7 +18,7 @@ const START_TIME_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 
 /// The known history of live accounts in one Codex home.
 #[derive(Debug, Clone, Default)]
-pub struct AccountHistory {
+pub(crate) struct AccountHistory {
     /// The account that is signed in now.
     live: Option<Identity>,
     /// The time when the current auth.json was put in place.
@@ -32,7 +32,7 @@ impl AccountHistory {
     ///
     /// # Errors
     /// The record of the last switch is unreadable or was written by a newer version.
-    pub fn of(
+    pub(crate) fn of(
         manager_home: &Path,
         codex_home: &Path,
         live: &AuthFile,
@@ -45,7 +45,7 @@ impl AccountHistory {
     }
 
     /// The account of a Codex that started at `start`; `None` if unknown. Pure.
-    pub fn at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
+    pub(crate) fn at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
         let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
         let before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The number of older logins that a profile keeps in `history/`.
-pub const MAX_HISTORY_LOGINS: usize = 5;
+pub(crate) const MAX_HISTORY_LOGINS: usize = 5;
 
 /// The folder in `profiles/` for quarantined files: content of an auth.json that is no login.
 const UNREADABLE: &str = ".unreadable";
@@ -52,7 +52,7 @@ impl Profiles {
     /// `history/`.
     ///
     /// `owner` is the location of the owner copy from now on. Everything is durable on return.
-    pub fn save_back(
+    pub(crate) fn save_back(
         &self,
         snapshot: &AuthSnapshot,
         login: &Login,
@@ -134,7 +134,11 @@ impl Profiles {
     /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
     /// or a huge file, into quarantine before it is replaced. Returns the path of the copy; `None`
     /// for pipes, sockets and devices, which have no content to keep.
-    pub fn quarantine(&self, path: &Path, now: Timestamp) -> Result<Option<PathBuf>, IoError> {
+    pub(crate) fn quarantine(
+        &self,
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, IoError> {
         let kind = path.symlink_metadata().at("look at", path)?.file_type();
         if !(kind.is_dir() || kind.is_file()) {
             return Ok(None);
@@ -156,7 +160,7 @@ impl Profiles {
 
     /// Writes the bytes of an unreadable auth.json into quarantine before they are replaced.
     /// Returns the path.
-    pub fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
+    pub(crate) fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
@@ -266,7 +270,7 @@ fn keeps_recorded_owner(
 }
 
 /// Predicts the effect of saving `login` to its account's profile. Pure.
-pub fn save_outcome(
+pub(crate) fn save_outcome(
     found: Option<&Profile>,
     snapshot: &AuthSnapshot,
     login: &Login,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The reason why a file yields no login.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -38,7 +38,7 @@ pub enum SourceError {
 ///
 /// # Errors
 /// The file has no valid auth.json, or an I/O error.
-pub fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
+pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
     let is_archive = path.to_string_lossy().ends_with(".tar.gz");
     let found = if is_archive {
         archived(path)?

@@ -30,7 +30,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The default time limit of a probe.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time limit for Codex to renew a login. Longer than [`PROBE_TIMEOUT`], because a slow answer is
 /// an inconvenience, but an interrupted renewal loses the login.
@@ -87,7 +87,7 @@ impl ProbeReport {
 
     /// Returns true if the server no longer accepts the login: Codex could not renew it, and the
     /// server refuses the old token. A refused token alone proves nothing, it may just have expired.
-    pub fn is_login_revoked(&self) -> bool {
+    pub(crate) fn is_login_revoked(&self) -> bool {
         self.account == Ok(None) && matches!(self.limits, Err(ProbeFailure::Unauthorized(_)))
     }
 }

@@ -73,11 +73,11 @@ const ADMINISTRATIVE_SUBCOMMANDS: [&str; 26] = [
 ];
 
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.
-pub const NO_DAEMON: &str = "--no-daemon";
+pub(crate) const NO_DAEMON: &str = "--no-daemon";
 
 /// The mode of an invocation of Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvocationMode {
+pub(crate) enum InvocationMode {
     /// The terminal interface, which may hand the conversation to the background daemon.
     Interactive,
     /// `exec` or `review`: a conversation in the process itself, without the daemon.
@@ -88,7 +88,7 @@ pub enum InvocationMode {
 
 /// The arguments of one invocation, without the program name.
 #[derive(Debug, Clone)]
-pub struct Arguments<'a> {
+pub(crate) struct Arguments<'a> {
     all: &'a [OsString],
     /// The positions in `all` of the positional arguments.
     positional: Vec<usize>,
@@ -100,7 +100,7 @@ pub struct Arguments<'a> {
 impl<'a> Arguments<'a> {
     /// Parses the arguments as clap does in Codex: the first positional argument selects the mode if it
     /// is a subcommand, and is a prompt otherwise.
-    pub fn parse(all: &'a [OsString]) -> Self {
+    pub(crate) fn parse(all: &'a [OsString]) -> Self {
         let positional = positional(all);
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
         let is_information = options(all)
@@ -128,19 +128,19 @@ impl<'a> Arguments<'a> {
     }
 
     /// Returns the mode that the arguments select.
-    pub fn mode(&self) -> InvocationMode {
+    pub(crate) fn mode(&self) -> InvocationMode {
         self.mode
     }
 
     /// Returns the subcommand, if there is one: `resume`, `exec`, `login`.
-    pub fn subcommand(&self) -> Option<&'a str> {
+    pub(crate) fn subcommand(&self) -> Option<&'a str> {
         let first = self.positional.first().filter(|_| self.subcommands > 0)?;
         self.all[*first].to_str()
     }
 
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
-    pub fn resumed(&self) -> Option<&'a str> {
+    pub(crate) fn resumed(&self) -> Option<&'a str> {
         let last = self.subcommands.checked_sub(1)?;
         let is_resume = self.all[*self.positional.get(last)?] == *"resume";
         let is_chosen_by_codex = options(self.all).any(|option| option == "--last");
@@ -151,13 +151,13 @@ impl<'a> Arguments<'a> {
     }
 
     /// Returns true if the invocation resumes an existing conversation, named or not.
-    pub fn is_resume(&self) -> bool {
+    pub(crate) fn is_resume(&self) -> bool {
         let words = &self.positional[..self.subcommands];
         words.iter().any(|i| self.all[*i] == *"resume")
     }
 
     /// Returns the folder of the last `-C` or `--cd`, as it was typed.
-    pub fn working_root(&self) -> Option<PathBuf> {
+    pub(crate) fn working_root(&self) -> Option<PathBuf> {
         let mut found = None;
         let mut rest = self.all.iter();
         while let Some(argument) = rest.next() {
@@ -172,7 +172,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// Returns true if the arguments contain this option, with or without `=value`.
-    pub fn has(&self, option: &str) -> bool {
+    pub(crate) fn has(&self, option: &str) -> bool {
         options(self.all).any(|given| {
             let text = given.to_string_lossy();
             text.split_once('=').map_or(&*text, |(name, _)| name) == option
@@ -181,7 +181,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns the arguments with `flag` inserted after the subcommand, where Codex accepts the flags of
     /// a mode.
-    pub fn with_flag(&self, flag: &str) -> Vec<OsString> {
+    pub(crate) fn with_flag(&self, flag: &str) -> Vec<OsString> {
         let at = match self.subcommands {
             0 => 0,
             n => self.positional[n - 1] + 1,

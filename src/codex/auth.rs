@@ -43,7 +43,7 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 
 impl Freshness {
     /// Compares two logins; the newer one is `Greater`. An absent time is older than any time.
-    pub fn compare(&self, other: &Self) -> Ordering {
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
         let figures = |of: &Self| {
             let Self {
                 last_refresh,
@@ -57,7 +57,7 @@ impl Freshness {
 
     /// Returns true if the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens
     /// of that renewal are more than an hour older.
-    pub fn has_clock_skew(&self) -> bool {
+    pub(crate) fn has_clock_skew(&self) -> bool {
         let (refreshed, issued) = (self.last_refresh, self.issued_at);
         refreshed
             .zip(issued)
@@ -66,7 +66,7 @@ impl Freshness {
 
     /// Returns the time of the last renewal: `last_refresh`, or the time of its tokens if the clock of
     /// the machine was ahead.
-    pub fn renewed_at(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn renewed_at(&self) -> Option<DateTime<Utc>> {
         if self.has_clock_skew() {
             self.issued_at
         } else {
@@ -75,7 +75,7 @@ impl Freshness {
     }
 
     /// Returns true if this login is newer than `other`; see [`Freshness::compare`].
-    pub fn is_newer_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         self.compare(other) == Ordering::Greater
     }
 }
@@ -97,7 +97,7 @@ const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
 
 impl Login {
     /// Returns true if Codex will renew the login at its next start, or is renewing it now.
-    pub fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
+    pub(crate) fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
         let ends_soon = |at: DateTime<Utc>| at - now < RENEWAL_MARGIN;
         self.identity.kind == LoginKind::Chatgpt && self.freshness.expires_at.is_none_or(ends_soon)
     }
@@ -114,7 +114,7 @@ pub struct AuthSnapshot {
 
 /// The state of the path of an auth.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthFile {
+pub(crate) enum AuthFile {
     /// No file: signed out, or the login is in the keyring.
     Missing,
     /// A file that is no auth.json: empty, filled with NUL bytes, truncated, not JSON.
@@ -131,7 +131,7 @@ pub enum AuthFile {
 impl AuthFile {
     /// Converts a read error to [`AuthFile::Unreadable`] without bytes, for callers that only need the
     /// login.
-    pub fn from_read_error(error: &IoError) -> Self {
+    pub(crate) fn from_read_error(error: &IoError) -> Self {
         Self::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
             reason: match error.source.raw_os_error() {
@@ -146,7 +146,7 @@ impl AuthFile {
     /// # Errors
     /// The path cannot be read, or is no regular file of a plausible size; see
     /// [`AuthFile::cannot_be_login`].
-    pub fn read(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         let bytes = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
             Err(e) => return Err(e).at("read", path),
@@ -166,17 +166,17 @@ impl AuthFile {
 
     /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
     /// pipe, a file that is far too large. Other errors may be gone at the next read.
-    pub fn cannot_be_login(error: &IoError) -> bool {
+    pub(crate) fn cannot_be_login(error: &IoError) -> bool {
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
     /// Returns the login of a valid file that has one.
-    pub fn login(&self) -> Option<&Login> {
+    pub(crate) fn login(&self) -> Option<&Login> {
         self.snapshot().and_then(|snapshot| snapshot.login.as_ref())
     }
 
     /// Returns the snapshot of a valid file.
-    pub fn snapshot(&self) -> Option<&AuthSnapshot> {
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
             Self::Present(snapshot) => Some(snapshot),
             Self::Missing | Self::Unreadable { .. } => None,
@@ -214,13 +214,13 @@ impl AuthSnapshot {
     }
 
     /// Returns the SHA-256 of the bytes in hex.
-    pub fn sha256(&self) -> String {
+    pub(crate) fn sha256(&self) -> String {
         hash::sha256(self.bytes.expose())
     }
 
     /// Returns a digest that identifies this login among all logins of its account: of its refresh
     /// token, which changes at every renewal, or of the bytes if there is none. It reveals no token.
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
         let token = token.and_then(Value::as_str).filter(|t| !t.is_empty());
@@ -318,7 +318,7 @@ fn text(value: &Value, key: &str) -> Option<String> {
 
 /// Decodes the claims of a JWT without checking its signature. Codex does not check it either, because
 /// the file belongs to the user.
-pub fn claims(token: &str) -> Option<Value> {
+pub(crate) fn claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()

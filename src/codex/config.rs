@@ -8,7 +8,7 @@ use crate::io::file_open;
 use std::path::{Path, PathBuf};
 
 /// The key of the store in which Codex keeps a login.
-pub const STORE_KEY: &str = "cli_auth_credentials_store";
+pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 
 /// The largest `config.toml` that is read, in bytes. Parsing takes many times the size of the file in
 /// memory, and no real settings are larger.
@@ -18,13 +18,13 @@ const MAX_BYTES: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// The file cannot be read, is not UTF-8, or is larger than 1 MiB.
-pub fn read_text(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     file_open::read_small_to_string(path, MAX_BYTES)
 }
 
 /// The store in which Codex keeps a login (`cli_auth_credentials_store`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CredentialStore {
+pub(crate) enum CredentialStore {
     /// The file auth.json; Codex's default.
     #[default]
     File,
@@ -38,7 +38,7 @@ pub enum CredentialStore {
 
 impl CredentialStore {
     /// Returns the value of the key in `config.toml`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Keyring => "keyring",
@@ -48,12 +48,12 @@ impl CredentialStore {
     }
 
     /// Returns true if Codex certainly reads auth.json. False for `auto`, which depends on the system.
-    pub fn reads_auth_json(self) -> bool {
+    pub(crate) fn reads_auth_json(self) -> bool {
         self == Self::File
     }
 
     /// Reads the store of a home. A missing key and an unreadable file mean the default.
-    pub fn of(home: &Path) -> Self {
+    pub(crate) fn of(home: &Path) -> Self {
         let text = read_text(&home.join("config.toml"));
         // Shell prompts wait for this, and most files do not contain the key: skip the TOML parser.
         if text.is_ok_and(|text| text.contains(STORE_KEY)) {
@@ -69,7 +69,7 @@ impl CredentialStore {
 ///
 /// # Errors
 /// See [`AuthFile::read`].
-pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
+pub(crate) fn read_login(home: &Path) -> Result<AuthFile, IoError> {
     let auth = AuthFile::read(&home.join(AUTH_JSON))?;
     Ok(if CredentialStore::of(home).reads_auth_json() {
         auth
@@ -105,7 +105,7 @@ const SIGN_IN_KEYS: [&str; 5] = [
 ///
 /// Keys with effects outside of the scratch home are left out: the folder of the databases, rules for
 /// signing in, tools.
-pub fn scratch_config(home: &Path) -> String {
+pub(crate) fn scratch_config(home: &Path) -> String {
     with_keys_of(home, &SERVER_KEYS)
 }
 
@@ -126,7 +126,7 @@ fn with_keys_of(home: &Path, keys: &[&str]) -> String {
 
 /// The settings of a home that this program uses.
 #[derive(Debug, Clone)]
-pub struct CodexConfig {
+pub(crate) struct CodexConfig {
     /// The store of logins.
     pub store: CredentialStore,
     /// `sqlite_home`: the folder of the databases; `None` for the home itself.
@@ -154,7 +154,7 @@ impl Default for CodexConfig {
 impl CodexConfig {
     /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of
     /// `home`, else `CODEX_SQLITE_HOME`. It may be the home itself. `None` if neither is set.
-    pub fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
+    pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         let configured = self.sqlite_home.as_deref();
         configured
             .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
@@ -163,13 +163,13 @@ impl CodexConfig {
 
     /// Returns a `config.toml` with which Codex signs in as in `home`, but always into auth.json. An
     /// invalid file contributes no keys.
-    pub fn for_sign_in(home: &Path) -> String {
+    pub(crate) fn for_sign_in(home: &Path) -> String {
         with_keys_of(home, &SIGN_IN_KEYS)
     }
 
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an invalid one, with
     /// `problem` set; Codex itself would not start with it.
-    pub fn read(home: &Path) -> Self {
+    pub(crate) fn read(home: &Path) -> Self {
         let path = home.join("config.toml");
         let text = match read_text(&path) {
             Ok(text) => text,

@@ -42,7 +42,7 @@ pub enum DatabaseError {
 
 impl DatabaseError {
     /// Returns true if the database at `source` itself is the cause: it is damaged, or cannot be read.
-    pub fn is_source_defect(&self, source: &Path) -> bool {
+    pub(crate) fn is_source_defect(&self, source: &Path) -> bool {
         use rusqlite::ffi;
         // Errors of writing a copy have other codes.
         const READING: [i32; 6] = [
@@ -66,7 +66,7 @@ impl DatabaseError {
 
     /// Returns true if the machine is the cause (disk, memory, permissions, another process), so that
     /// the error proves nothing about the database.
-    pub fn is_of_machine(&self) -> bool {
+    pub(crate) fn is_of_machine(&self) -> bool {
         use rusqlite::ErrorCode as Code;
         match self {
             Self::Damaged { .. } => false,
@@ -89,7 +89,7 @@ impl DatabaseError {
     }
 
     /// Returns true if the disk of the written file is full.
-    pub fn is_no_space(&self) -> bool {
+    pub(crate) fn is_no_space(&self) -> bool {
         match self {
             Self::Damaged { .. } => false,
             Self::Sqlite { source, .. } => {
@@ -134,12 +134,12 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
 
 /// Returns true if the file begins like a SQLite database, or cannot be read: the caller then opens it
 /// as a database and gets the error.
-pub fn is_sqlite(path: &Path) -> bool {
+pub(crate) fn is_sqlite(path: &Path) -> bool {
     begins_as_sqlite(path).unwrap_or(true)
 }
 
 /// Returns true if the file begins like a SQLite database; false if it does not exist.
-pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
+pub(crate) fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
     match file_open::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
@@ -154,7 +154,7 @@ pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
 ///
 /// Creates no file beside `source`: a database without a `-wal` is read as immutable, and the copy is
 /// repeated if a writer appeared meanwhile.
-pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
+pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
         let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
@@ -276,7 +276,7 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
 }
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
-pub fn check(path: &Path) -> Result<(), DatabaseError> {
+pub(crate) fn check(path: &Path) -> Result<(), DatabaseError> {
     check_open(&open_immutable(path).on("open", path)?, path)
 }
 
@@ -295,7 +295,7 @@ fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError>
 }
 
 /// Writes the `-wal` of a private database into the database, and removes its sidecar files.
-pub fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
+pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection
         .execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")

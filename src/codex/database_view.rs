@@ -22,7 +22,7 @@ const MAX_IMMUTABLE_READS: u32 = 4;
 ///
 /// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
 /// there is none, `query` runs on a temporary copy. `query` may run several times.
-pub fn read<T>(
+pub(crate) fn read<T>(
     path: &Path,
     mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {

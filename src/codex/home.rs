@@ -9,21 +9,21 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 /// The name of the login file.
-pub const AUTH_JSON: &str = "auth.json";
+pub(crate) const AUTH_JSON: &str = "auth.json";
 /// The name of the settings file.
-pub const CONFIG_TOML: &str = "config.toml";
+pub(crate) const CONFIG_TOML: &str = "config.toml";
 /// The folder of conversations.
-pub const SESSIONS: &str = "sessions";
+pub(crate) const SESSIONS: &str = "sessions";
 /// The folder of archived conversations, which has no subfolders.
-pub const ARCHIVED_SESSIONS: &str = "archived_sessions";
+pub(crate) const ARCHIVED_SESSIONS: &str = "archived_sessions";
 /// The folder inside a home that may hold databases.
-pub const SQLITE_FOLDER: &str = "sqlite";
+pub(crate) const SQLITE_FOLDER: &str = "sqlite";
 /// The name prefix of the database of threads; a number follows, which changes with Codex's versions.
-pub const STATE_DATABASE_PREFIX: &str = "state_";
+pub(crate) const STATE_DATABASE_PREFIX: &str = "state_";
 /// The name prefix of the database with the projections (parsed contents) of rollouts.
-pub const HISTORY_DATABASE_PREFIX: &str = "thread_history_";
+pub(crate) const HISTORY_DATABASE_PREFIX: &str = "thread_history_";
 /// The folder to which Codex moves databases that it cannot read.
-pub const DB_BACKUPS: &str = "db-backups";
+pub(crate) const DB_BACKUPS: &str = "db-backups";
 /// The folder of locks that Codex holds while it writes a conversation.
 pub const THREAD_LOCKS: &str = "thread-writer-locks";
 
@@ -68,7 +68,7 @@ pub enum HomeEntryKind {
 
 impl HomeEntryKind {
     /// Returns true if a backup leaves the path out, and a restore leaves it unchanged.
-    pub fn is_excluded(self, include_tmp: bool) -> bool {
+    pub(crate) fn is_excluded(self, include_tmp: bool) -> bool {
         match self {
             Self::Transient | Self::DatabaseSidecar => true,
             Self::Tmp => !include_tmp,
@@ -77,7 +77,7 @@ impl HomeEntryKind {
     }
 
     /// Returns true if the path belongs to the login and the settings.
-    pub fn is_account(self) -> bool {
+    pub(crate) fn is_account(self) -> bool {
         matches!(
             self,
             Self::Auth | Self::Config | Self::InstallationId | Self::Version | Self::Rules
@@ -85,7 +85,7 @@ impl HomeEntryKind {
     }
 
     /// Returns true if the path belongs to the conversations.
-    pub fn is_conversation(self) -> bool {
+    pub(crate) fn is_conversation(self) -> bool {
         matches!(
             self,
             Self::Sessions
@@ -97,18 +97,18 @@ impl HomeEntryKind {
     }
 
     /// Returns true if losing the path would lose user data, and it can only be a file or folder.
-    pub fn is_expected_file(self) -> bool {
+    pub(crate) fn is_expected_file(self) -> bool {
         self.is_account() || self.is_conversation() || self == Self::LegacyAuth
     }
 
     /// Returns true if a link at this path is replaced by the content of its target, wherever that is.
-    pub fn is_followed_through_links(self) -> bool {
+    pub(crate) fn is_followed_through_links(self) -> bool {
         matches!(self, Self::Auth | Self::Config | Self::Database)
     }
 
     /// Returns true if a link at this path may be kept as a link. False for files that Codex writes:
     /// through a link it would change the file of another home.
-    pub fn can_be_link(self) -> bool {
+    pub(crate) fn can_be_link(self) -> bool {
         !matches!(
             self,
             Self::Auth
@@ -121,14 +121,14 @@ impl HomeEntryKind {
     }
 
     /// Returns true for the two folders of rollouts and the paths below them.
-    pub fn is_rollout_folder(self) -> bool {
+    pub(crate) fn is_rollout_folder(self) -> bool {
         matches!(self, Self::Sessions | Self::ArchivedSessions)
     }
 }
 
 /// Returns the kind of a path relative to the home. Databases are recognized by name only; a caller
 /// that opens one has to check its content.
-pub fn kind_of(relative: &Path) -> HomeEntryKind {
+pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     let mut parts = relative.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name),
         _ => None,
@@ -185,7 +185,7 @@ pub fn kind_of(relative: &Path) -> HomeEntryKind {
 }
 
 /// Returns true if a top-level name is one of Codex's own, in any letter case.
-pub fn is_codex_name(top: &OsStr) -> bool {
+pub(crate) fn is_codex_name(top: &OsStr) -> bool {
     top.to_str().is_some_and(|name| {
         !matches!(
             kind_of(Path::new(&name.to_lowercase())),
@@ -196,7 +196,7 @@ pub fn is_codex_name(top: &OsStr) -> bool {
 
 /// Returns true if a top-level name is reserved for the files and folders that this program creates in
 /// a home, in any letter case. Their content is trusted, so nothing else may get such a name.
-pub fn is_manager_name(top: &OsStr) -> bool {
+pub(crate) fn is_manager_name(top: &OsStr) -> bool {
     const OURS: &[u8] = b".codex-manager";
     top.as_encoded_bytes()
         .get(..OURS.len())
@@ -244,16 +244,16 @@ fn database_kind(name: &str) -> HomeEntryKind {
 }
 
 /// The suffixes that SQLite appends to the name of a database for its sidecar files.
-pub const SIDECAR_SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(crate) const SIDECAR_SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Returns the paths of the sidecar files that SQLite may keep beside the database at `path`.
-pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
+pub(crate) fn database_sidecars(path: &Path) -> [PathBuf; 3] {
     SIDECAR_SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 
 /// Returns true if the file name has the form of Codex's databases: a name and a version number, as in
 /// `state_5.sqlite`.
-pub fn is_versioned_database(path: &Path) -> bool {
+pub(crate) fn is_versioned_database(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
     let parts = name.and_then(|name| name.strip_suffix(".sqlite")?.rsplit_once('_'));
     parts.is_some_and(|(name, version)| {
@@ -262,7 +262,7 @@ pub fn is_versioned_database(path: &Path) -> bool {
 }
 
 /// Returns true if the file name begins with `prefix` and is that of a database.
-pub fn is_database_named(path: &Path, prefix: &str) -> bool {
+pub(crate) fn is_database_named(path: &Path, prefix: &str) -> bool {
     path.file_name()
         .and_then(OsStr::to_str)
         .is_some_and(|name| name.starts_with(prefix) && name.ends_with(".sqlite"))

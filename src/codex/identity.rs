@@ -10,7 +10,7 @@ pub struct Email(String);
 
 impl Email {
     /// Stores the text without checking it.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
@@ -20,7 +20,7 @@ impl Email {
     }
 
     /// Returns the lower-case form for comparing and sorting.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.0.to_lowercase()
     }
 }
@@ -81,13 +81,13 @@ impl Identity {
     }
 
     /// Returns true if an id is known, or none is needed (API key).
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.kind == LoginKind::ApiKey || self.account_id.is_some() || self.user_id.is_some()
     }
 
     /// Returns true if both are certainly the same account: both ids are equal. If an id is missing on
     /// one side, the other id and the email have to be equal.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)
         }

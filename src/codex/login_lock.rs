@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The time limit for Codex to finish a renewal and release its locks.
-pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Both locks of one home, released when dropped.
 #[derive(Debug)]
-pub struct LoginLock {
+pub(crate) struct LoginLock {
     _auth_json_lock: FileLock,
     _auth_lock: FileLock,
 }
@@ -21,7 +21,7 @@ pub struct LoginLock {
 impl LoginLock {
     /// Takes both locks of `home` in Codex's order; `timeout` limits the two together. Missing lock
     /// files are created, and stay, as Codex leaves them.
-    pub fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
+    pub(crate) fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
         let started = std::time::Instant::now();
         let auth_lock = FileLock::exclusive_within(&home.join("auth.lock"), timeout)?;
         let remaining = timeout.saturating_sub(started.elapsed());

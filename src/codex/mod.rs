@@ -5,23 +5,23 @@
 //! Each quirk has a test, against the real Codex where it can be reproduced there.
 
 pub mod app_server;
-pub mod arguments;
+pub(crate) mod arguments;
 pub mod auth;
-pub mod config;
+pub(crate) mod config;
 pub mod daemon;
-pub mod database;
-pub mod database_view;
+pub(crate) mod database;
+pub(crate) mod database_view;
 pub mod home;
 pub mod identity;
-pub mod login_lock;
+pub(crate) mod login_lock;
 pub mod process;
 pub mod program;
-pub mod redaction;
+pub(crate) mod redaction;
 pub mod rollout;
-pub mod sign_in;
+pub(crate) mod sign_in;
 pub mod status_text;
-pub mod thread_index;
-pub mod thread_rows;
-pub mod threads;
-pub mod token_count;
+pub(crate) mod thread_index;
+pub(crate) mod thread_rows;
+pub(crate) mod threads;
+pub(crate) mod token_count;
 pub mod window;

@@ -143,13 +143,13 @@ pub struct HomeUsage {
 
 impl HomeUsage {
     /// Returns true if no process uses the home. A launcher alone does not count.
-    pub fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         self.holders().is_empty()
     }
 
     /// Lists the processes that use the home without launchers, then one unknown process for each
     /// unexplained conversation.
-    pub fn holders(&self) -> Vec<Holder> {
+    pub(crate) fn holders(&self) -> Vec<Holder> {
         let known = self
             .processes
             .iter()
@@ -234,12 +234,12 @@ pub fn running_daemon_turns(home: &Path) -> Vec<String> {
 
 /// Kills the Codex programs that were started on `home`. Only for scratch homes, whose Codex must not
 /// outlive this program.
-pub fn kill_codex(home: &Path) {
+pub(crate) fn kill_codex(home: &Path) {
     find_codex(home).iter().for_each(kill);
 }
 
 /// Kills a process with SIGKILL. Does nothing if it has ended, if its id is unknown, or on Windows.
-pub fn kill(holder: &Holder) {
+pub(crate) fn kill(holder: &Holder) {
     #[cfg(unix)]
     {
         use rustix::process::{Pid, Signal, kill_process};
@@ -254,13 +254,13 @@ pub fn kill(holder: &Holder) {
 
 /// Returns true if the system lets this program list processes. The test is whether its own process is
 /// listed: some sandboxes show an empty table.
-pub fn can_list_processes() -> bool {
+pub(crate) fn can_list_processes() -> bool {
     ProcessTable::read().get(std::process::id()).is_some()
 }
 
 /// Finds the other processes that use `home`: programs with these names and that home, and processes
 /// that have a file below it or below one of the `outside` folders open.
-pub fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
+pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
     let home = canonical(home);
     let table = ProcessTable::read();
     let this = std::process::id();
@@ -349,7 +349,7 @@ fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
 }
 
 /// Returns true if a process runs Codex, or is npm's launcher, which may be about to start it.
-pub fn is_codex(process: &Process) -> bool {
+pub(crate) fn is_codex(process: &Process) -> bool {
     let name = process.name().unwrap_or_default();
     name == "codex" || (name == "node" && is_launcher(process))
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, also in `app-server`, where
 /// it ignores `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the
 /// login in the home, so Codex gets none of these variables.
-pub const LOGIN_VARIABLES: [&str; 3] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"];
+pub(crate) const LOGIN_VARIABLES: [&str; 3] =
+    ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"];
 
 /// The reason why no Codex program was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

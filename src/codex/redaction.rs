@@ -51,7 +51,7 @@ fn redact_unless_harmless(found: &Captures<'_>) -> String {
 }
 
 /// Returns `text` on one line, without possible tokens, cut at 300 characters.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -84,7 +84,7 @@ static USER_INFO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"://[^/
 
 /// Formats a command line without possible tokens. An argument of several words is likely a prompt, and
 /// is shown as `[text]`.
-pub fn command_line(arguments: &[OsString]) -> String {
+pub(crate) fn command_line(arguments: &[OsString]) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut value_is_secret = false;
     for (i, argument) in arguments.iter().enumerate() {

@@ -10,11 +10,11 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The file name suffix of a compressed rollout.
-pub const ZST: &str = ".zst";
+pub(crate) const ZST: &str = ".zst";
 
 /// The name of a rollout, which identifies its conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConversationFile {
+pub(crate) struct ConversationFile {
     /// The file name without `.zst`. It is the same for the plain and the compressed form, in
     /// `sessions/` and `archived_sessions/`.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct ConversationFile {
 
 impl ConversationFile {
     /// Parses the file name of `path`; `None` if it is not that of a rollout.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
         let (plain, compressed) = match name.strip_suffix(ZST) {
             Some(plain) => (plain, true),
@@ -38,7 +38,7 @@ impl ConversationFile {
     }
 
     /// Returns the conversation's id: the UUID before `.jsonl`, if there is one.
-    pub fn id(&self) -> Option<&str> {
+    pub(crate) fn id(&self) -> Option<&str> {
         let stem = self.name.strip_suffix(".jsonl")?;
         let id = stem.get(stem.len().checked_sub(36)?..)?;
         let is_uuid = id.bytes().enumerate().all(|(i, b)| match i {
@@ -57,7 +57,7 @@ const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
 /// end of a turn.
-pub fn is_idle(path: &Path) -> bool {
+pub(crate) fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
@@ -110,7 +110,7 @@ struct OversizedRollout {
 }
 
 /// Returns true if reading failed because a compressed file unpacks to an implausible size.
-pub fn is_oversized(error: &io::Error) -> bool {
+pub(crate) fn is_oversized(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(inner) if inner.is::<OversizedRollout>())
 }
 
@@ -137,13 +137,13 @@ impl<R: Read> Read for SizeLimitedReader<R> {
 }
 
 /// Decompresses a rollout, without a limit on its size.
-pub fn decompress(compressed: impl Read) -> io::Result<impl Read> {
+pub(crate) fn decompress(compressed: impl Read) -> io::Result<impl Read> {
     ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
 }
 
 /// The relation of two rollouts of one conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relation {
+pub(crate) enum Relation {
     /// Both have the same text.
     Equal,
     /// The first is a prefix of the second.
@@ -155,7 +155,7 @@ pub enum Relation {
 }
 
 /// Compares the plain text of two rollouts, in constant memory.
-pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
+pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
@@ -187,7 +187,7 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Returns the length of the complete lines in the first `len` bytes of `file`; zero if there is no
 /// newline.
-pub fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
+pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
     let mut end = len;
     while end > 0 {

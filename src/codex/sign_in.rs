@@ -15,7 +15,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The folder or its `config.toml` cannot be created.
-pub fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
+pub(crate) fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
     let config = CodexConfig::for_sign_in(like);
     atomic::write(&home.join("config.toml"), config.as_bytes())
@@ -27,7 +27,7 @@ pub fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
 ///
 /// # Errors
 /// Codex cannot be started.
-pub fn run(
+pub(crate) fn run(
     program: &Program,
     home: &Path,
     env: &Environment,

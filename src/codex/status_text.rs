@@ -16,8 +16,8 @@ mod error;
 mod fields;
 mod figures;
 
-pub use self::decode::decode;
-pub use self::error::StatusTextError;
+pub(crate) use self::decode::decode;
+pub(crate) use self::error::StatusTextError;
 
 use self::fields::{Label, LimitLabel, StatusField};
 use self::figures::{ResetContext, WindowFigure, excerpt};

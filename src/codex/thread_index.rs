@@ -17,7 +17,7 @@ use std::time::Duration;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
-pub fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
     let elsewhere = CodexConfig::read(home).database_folder(home, env);
     let folder = elsewhere.unwrap_or_else(|| home.to_path_buf());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -38,7 +38,7 @@ fn open(path: &Path) -> Result<Connection, DatabaseError> {
 
 /// The new location of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RolloutMove<'a> {
+pub(crate) struct RolloutMove<'a> {
     /// The id of the conversation.
     pub id: &'a str,
     /// The absolute path of its rollout, in its plain form.
@@ -49,7 +49,7 @@ pub struct RolloutMove<'a> {
 
 /// Records the new locations of conversations in their rows. Conversations without a row are skipped:
 /// Codex finds them itself. Returns the number of changed rows.
-pub fn update_locations(
+pub(crate) fn update_locations(
     database: &Path,
     moved: &[RolloutMove<'_>],
 ) -> Result<usize, DatabaseError> {
@@ -80,7 +80,7 @@ pub fn update_locations(
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
-pub fn rebase_rollout_paths(
+pub(crate) fn rebase_rollout_paths(
     database: &Path,
     from: &Path,
     to: &Path,
@@ -102,7 +102,7 @@ pub fn rebase_rollout_paths(
 /// Stores these names in the rows of paginated conversations, by id. Other conversations are not listed
 /// by the name in their row. `is_given` gets the id, the name, and the row's title and first message;
 /// names that it rejects as not chosen by the user are skipped. Returns the number of changed rows.
-pub fn set_names(
+pub(crate) fn set_names(
     database: &Path,
     names: &[(String, String)],
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
@@ -131,7 +131,7 @@ pub fn set_names(
 }
 
 /// Deletes the projections of conversations whose rollouts were replaced.
-pub fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
+pub(crate) fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
     for table in thread_rows::tables_of_threads(&transaction).on("read", database)? {
@@ -149,7 +149,11 @@ pub fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseE
 
 /// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, at a
 /// separator. Returns the number of changed rows.
-pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
+pub(crate) fn map_project_folders(
+    database: &Path,
+    from: &str,
+    to: &str,
+) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
     let mut connection = open(database)?;

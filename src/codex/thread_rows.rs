@@ -18,7 +18,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
 }
 
 /// Returns the id and rollout path of each thread in a state database. Empty if it has no such table.
-pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
+pub(crate) fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
     let connection = open_immutable(path).on("open", path)?;
     if !has_table(&connection, "threads").on("read", path)? {
         return Ok(Vec::new());
@@ -36,7 +36,7 @@ pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError
 
 /// The treatment of rows whose conversation has no rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnmatchedRows {
+pub(crate) enum UnmatchedRows {
     /// They keep their path, as do rows whose path differs from their rollout in the home only.
     Keep,
     /// They get a path below the home, like all other rows.
@@ -44,7 +44,7 @@ pub enum UnmatchedRows {
 }
 
 /// The locations of rollouts in a home.
-pub trait RolloutLocations {
+pub(crate) trait RolloutLocations {
     /// Returns the path of a conversation's rollout, relative to the home.
     fn path_of(&self, id: &str) -> Option<PathBuf>;
 
@@ -58,7 +58,7 @@ pub trait RolloutLocations {
 /// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
 /// Otherwise the rollout is found by the thread's id, and its folder decides whether the thread is
 /// archived.
-pub fn rewrite_rollout_paths(
+pub(crate) fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
     rollouts: &dyn RolloutLocations,
@@ -189,7 +189,7 @@ fn home_tail(path: &Path) -> Option<PathBuf> {
 
 /// The rows that [`copy_rows`] copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowGroup {
+pub(crate) enum RowGroup {
     /// The rows of the table `threads`, for threads without a row in the staged database.
     Threads,
     /// All rows of the projection of a rollout; they replace those of the staged database.
@@ -198,7 +198,7 @@ pub enum RowGroup {
 
 /// Copies rows of the conversations in `ids` from `live` to a staged database. No process may use
 /// `live`. Columns that both databases have are copied. Returns the number of copied rows.
-pub fn copy_rows(
+pub(crate) fn copy_rows(
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
@@ -276,7 +276,10 @@ fn quoted(name: &str) -> String {
 
 /// Deletes the projections of the conversations in `ids` from a staged database, because their byte
 /// offsets no longer match the rollouts. Codex creates them again at the next resume.
-pub fn delete_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
+pub(crate) fn delete_projections(
+    database: &Path,
+    ids: &HashSet<String>,
+) -> Result<(), DatabaseError> {
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
     for table in tables_of_threads(&transaction).on("read", database)? {

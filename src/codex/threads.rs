@@ -18,7 +18,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One row of the table. Fields are empty if the column is missing, NULL, or of an unexpected type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ThreadRow {
+pub(crate) struct ThreadRow {
     /// The conversation's id in its original spelling.
     pub id: String,
     /// The absolute path of its rollout, in its plain form.
@@ -45,7 +45,7 @@ pub struct ThreadRow {
 
 impl ThreadRow {
     /// Returns the name that the user chose; `None` if the conversation is listed by its first message.
-    pub fn given_name(&self) -> Option<&str> {
+    pub(crate) fn given_name(&self) -> Option<&str> {
         let name = self.name.trim();
         if !name.is_empty() {
             return Some(&self.name);
@@ -64,13 +64,13 @@ impl ThreadRow {
 
 /// Finds the state database of `home`: the one with the highest number in the folder that Codex uses,
 /// else in the home's `sqlite/`.
-pub fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
+pub(crate) fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
     let folder = state_folder(home, env);
     newest_state(&folder).or_else(|| newest_state(&home.join(home::SQLITE_FOLDER)))
 }
 
 /// Returns the folder in which Codex keeps the databases of `home`.
-pub fn state_folder(home: &Path, env: &Environment) -> PathBuf {
+pub(crate) fn state_folder(home: &Path, env: &Environment) -> PathBuf {
     let configured = CodexConfig::read(home).database_folder(home, env);
     configured.unwrap_or_else(|| home.to_path_buf())
 }
@@ -95,7 +95,7 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
 /// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,
 /// because a table may be larger than memory. The fold starts with `start()`, and starts again if the
 /// database changed meanwhile. `None` if it has no such table. Creates no file beside the database.
-pub fn fold_rows<T>(
+pub(crate) fn fold_rows<T>(
     path: &Path,
     start: impl Fn() -> T,
     each: impl FnMut(&mut T, ThreadRow),
@@ -107,7 +107,7 @@ pub fn fold_rows<T>(
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
+pub(crate) fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -233,12 +233,12 @@ fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
 }
 
 /// The values of a new row by column. Columns that the database does not have are skipped.
-pub type NewRow = BTreeMap<String, NewValue>;
+pub(crate) type NewRow = BTreeMap<String, NewValue>;
 
 /// A value of a new row.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
-pub enum NewValue {
+pub(crate) enum NewValue {
     /// A value of SQLite type TEXT.
     Text(String),
     /// A value of SQLite type INTEGER.
@@ -247,7 +247,7 @@ pub enum NewValue {
 
 /// A change of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RowChange {
+pub(crate) enum RowChange {
     /// Sets the rollout path of a row, and its archived flag.
     Path {
         /// The id of the row.
@@ -274,7 +274,7 @@ pub enum RowChange {
 /// # Errors
 /// `changes` returns an error, SQLite fails, or the table requires a column that a new row does not have:
 /// its schema is newer than this program.
-pub fn apply_changes<E: From<DatabaseError>>(
+pub(crate) fn apply_changes<E: From<DatabaseError>>(
     path: &Path,
     changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -13,7 +13,7 @@ const TYPE_BYTES: usize = 256;
 
 /// One `token_count` event of a rollout.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TokenCount {
+pub(crate) struct TokenCount {
     /// The time at which Codex wrote the line.
     pub at: Timestamp,
     /// The windows of its `rate_limits`; empty if the server sent none.
@@ -58,7 +58,7 @@ struct RateLimitWindow {
 }
 
 /// Parses a line of a rollout; `None` if it is no `token_count` event.
-pub fn parse(line: &[u8]) -> Option<TokenCount> {
+pub(crate) fn parse(line: &[u8]) -> Option<TokenCount> {
     let start = &line[..line.len().min(TYPE_BYTES)];
     memmem::find(start, b"\"token_count\"")?;
     let line: RolloutLine = serde_json::from_slice(line).ok()?;

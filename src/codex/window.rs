@@ -33,7 +33,7 @@ pub enum CapKind {
 
 impl CapKind {
     /// The name used in documents.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SpendLimit => "spend-limit",
             Self::Credits => "credits",
@@ -43,7 +43,7 @@ impl CapKind {
 
 impl SpendCap {
     /// Describes the reached limit in a few words, for messages.
-    pub fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self.kind {
             CapKind::SpendLimit => "spend limit reached",
             CapKind::Credits => "credits used up",
@@ -51,7 +51,7 @@ impl SpendCap {
     }
 
     /// Returns true if its reset has passed, so that it no longer counts.
-    pub fn is_over(&self, now: &DateTime<Utc>) -> bool {
+    pub(crate) fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
     }
 }
@@ -84,12 +84,12 @@ impl Window {
     }
 
     /// Returns true for the weekly window of Codex's own limit.
-    pub fn is_weekly(&self) -> bool {
+    pub(crate) fn is_weekly(&self) -> bool {
         self.limit_id == CODEX_LIMIT && self.minutes == Some(WEEKLY_MINUTES)
     }
 
     /// Returns true if its reset has passed, so that `used_percent` is out of date.
-    pub fn is_over(&self, now: &DateTime<Utc>) -> bool {
+    pub(crate) fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
     }
 }

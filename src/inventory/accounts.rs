@@ -10,7 +10,11 @@ use std::path::Path;
 ///
 /// Only checks that files of profiles exist, without opening them. The exception is a live login
 /// whose account is recorded as moved.
-pub fn list(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -> Vec<Account> {
+pub(crate) fn list(
+    manager_home: &Path,
+    live: Option<&Login>,
+    mut file: CooldownFile,
+) -> Vec<Account> {
     let current = live.map(|login| {
         let identity = file.entry(&login.identity).identity.clone();
         (login, identity)
@@ -44,7 +48,7 @@ pub fn list(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -
 
 /// Opens the profiles of accounts that seem to have a login, and corrects the state of those
 /// without a usable one. Returns true if any state was corrected.
-pub fn recheck_profile_logins<'a>(
+pub(crate) fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
 ) -> bool {

@@ -10,7 +10,7 @@ use serde::Serialize;
 /// The class of an archive. Retention rules apply to each class separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ArchiveClass {
+pub(crate) enum ArchiveClass {
     /// A backup of the whole home.
     Full,
     /// A backup of login and settings.
@@ -23,7 +23,7 @@ pub enum ArchiveClass {
 
 impl ArchiveClass {
     /// Returns the name used in output.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Auth => "auth",
@@ -35,7 +35,7 @@ impl ArchiveClass {
 
 /// The known condition of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Soundness {
+pub(crate) enum Soundness {
     /// The archive was not opened yet.
     Unchecked,
     /// It opens: footer, manifest and index are intact.
@@ -50,7 +50,7 @@ pub enum Soundness {
 
 /// An archive as seen by the retention rules.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RetentionCandidate {
+pub(crate) struct RetentionCandidate {
     /// The path relative to `backups/`.
     pub archive: String,
     /// The account; `None` if the home was signed out.
@@ -73,7 +73,7 @@ pub struct RetentionCandidate {
 
 impl RetentionCandidate {
     /// Converts a record. Returns `None` for a record without an archive.
-    pub fn of(record: &ArchiveRecord) -> Option<Self> {
+    pub(crate) fn of(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
         let class = match metadata.mode {

@@ -20,7 +20,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
-pub fn list(
+pub(crate) fn list(
     backups: &Path,
     known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
@@ -118,14 +118,14 @@ fn stamp_in(entry: &fs::DirEntry) -> Option<FileStamp> {
 }
 
 /// Returns `path` relative to `backups`, with `/` on every system.
-pub fn relative_name(backups: &Path, path: &Path) -> String {
+pub(crate) fn relative_name(backups: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(backups).unwrap_or(path);
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")
 }
 
 /// Returns size and mtime of a regular file; `None` for anything else.
-pub fn stamp(path: &Path) -> Option<FileStamp> {
+pub(crate) fn stamp(path: &Path) -> Option<FileStamp> {
     let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(FileStamp::of(&meta))
 }
@@ -203,14 +203,14 @@ fn archive(
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
-pub fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
     let pairs = pairs(backups)?.into_iter();
     let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
     Ok(archives.map(|(path, _)| path).collect())
 }
 
 /// Classifies the error of opening an archive as damage or as a failed read.
-pub fn problem_of(error: &ArchiveError) -> ArchiveProblem {
+pub(crate) fn problem_of(error: &ArchiveError) -> ArchiveProblem {
     match error {
         ArchiveError::Damaged { detail, .. } => ArchiveProblem::Damaged(detail.clone()),
         ArchiveError::Foreign(_) => {

@@ -63,7 +63,7 @@ fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
 
 /// Lists leftovers in the manager home and, for temp files, in `others`. Changes nothing. `now` is
 /// the system time, which is compared with mtimes.
-pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<PathBuf> {
+pub(crate) fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<PathBuf> {
     let mut found = staging::stale(&manager_home.join("tmp"));
     found.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
@@ -77,7 +77,7 @@ pub fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<Pa
 }
 
 /// Removes leftovers from the manager home and returns the failures.
-pub fn remove_stale_temps(manager_home: &Path) -> Vec<IoError> {
+pub(crate) fn remove_stale_temps(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale_temps(&manager_home.join("tmp"));
     for folder in folders(manager_home) {
         atomic::remove_stale_temps(&folder);

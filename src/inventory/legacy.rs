@@ -40,7 +40,7 @@ const INFERENCE_BASIS: &str =
 
 /// A file without a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SkippedLegacyFile {
+pub(crate) struct SkippedLegacyFile {
     /// The path of the file.
     pub path: PathBuf,
     /// The reason, as a sentence fragment.
@@ -51,7 +51,7 @@ pub struct SkippedLegacyFile {
 
 /// The result of [`scan`].
 #[derive(Debug, Clone, Default)]
-pub struct LegacyScan {
+pub(crate) struct LegacyScan {
     /// Readable files with legacy names, sorted by path.
     pub files: Vec<PathBuf>,
     /// All other files, sorted by path.
@@ -64,7 +64,7 @@ pub struct LegacyScan {
 /// # Errors
 /// One of `places` does not exist or cannot be listed. Subfolders that cannot be listed are
 /// skipped.
-pub fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
+pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
     let mut files = BTreeSet::new();
     let mut skipped = BTreeSet::new();
     for place in places {
@@ -173,7 +173,7 @@ fn classify(
 
 /// A legacy file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LegacyFile {
+pub(crate) struct LegacyFile {
     /// The path of the file.
     pub path: PathBuf,
     /// Size and mtime of the bytes that were read.
@@ -188,7 +188,7 @@ pub struct LegacyFile {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
+pub(crate) fn read(path: &Path) -> Result<LegacyFile, IoError> {
     let (stamp, sha256, bytes) = read_bounded(path)?;
     let login = match bytes.map(AuthSnapshot::parse) {
         None => Err("too large for an auth.json".to_owned()),
@@ -232,7 +232,7 @@ fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoE
 /// no login of the account in its name, or if `path` exists by now.
 ///
 /// A sidecar that the record had without an archive is replaced.
-pub fn write_archive(
+pub(crate) fn write_archive(
     record: &LegacyRecord,
     path: &Path,
     lock: &Path,
@@ -329,7 +329,7 @@ fn login_only_manifest(
 
 /// Builds the record of a legacy file, without an archive name, which [`merge`] sets. Returns
 /// `None` if the file's name has another form.
-pub fn record(
+pub(crate) fn record(
     file: &LegacyFile,
     options: &LegacyOptions,
     now: &DateTime<Utc>,
@@ -379,7 +379,7 @@ pub fn record(
 
 /// The result of [`merge`].
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct LegacyMerge {
+pub(crate) struct LegacyMerge {
     /// All records of this run with their archive names, in the given order.
     pub records: Vec<LegacyRecord>,
     /// The number of new records.
@@ -395,7 +395,7 @@ pub struct LegacyMerge {
 ///
 /// Each record gets an archive name that no other legacy record has and for which `taken` returns
 /// false.
-pub fn merge(
+pub(crate) fn merge(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,
     taken: impl Fn(&LegacyRecord, &str) -> bool,

@@ -1,19 +1,19 @@
 //! The stored facts about accounts and archives: last quota figures, and records of archives and
 //! legacy files.
 
-pub mod accounts;
-pub mod candidate;
-pub mod catalog;
-pub mod cleanup;
+pub(crate) mod accounts;
+pub(crate) mod candidate;
+pub(crate) mod catalog;
+pub(crate) mod cleanup;
 pub mod cooldown;
-pub mod legacy;
-pub mod observations;
-pub mod probe_all;
-pub mod python;
-pub mod records;
-pub mod remedies;
-pub mod resolve;
-pub mod retention;
-pub mod status;
+pub(crate) mod legacy;
+pub(crate) mod observations;
+pub(crate) mod probe_all;
+pub(crate) mod python;
+pub(crate) mod records;
+pub(crate) mod remedies;
+pub(crate) mod resolve;
+pub(crate) mod retention;
+pub(crate) mod status;
 pub mod store;
-pub mod trash;
+pub(crate) mod trash;

@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The folder in the manager home.
-pub const FOLDER: &str = "observations";
+pub(crate) const FOLDER: &str = "observations";
 
 /// The number of spans kept for an account: two weeks at one observation an hour.
-pub const MAX_SPANS: usize = 336;
+pub(crate) const MAX_SPANS: usize = 336;
 
 /// The document: the observations of one account.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ObservationsFile {
+pub(crate) struct ObservationsFile {
     /// The account; a file of another account is ignored.
     pub identity: Option<Identity>,
     /// The spans, oldest first.
@@ -37,7 +37,7 @@ impl Document for ObservationsFile {
 
 /// An observation, and how long it stayed the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ObservationSpan {
+pub(crate) struct ObservationSpan {
     /// The observation; its time is the start of the span.
     #[serde(flatten)]
     pub observation: Observation,
@@ -47,7 +47,7 @@ pub struct ObservationSpan {
 
 impl ObservationsFile {
     /// Returns the course of each window over time.
-    pub fn courses(&self) -> Vec<WindowHistory> {
+    pub(crate) fn courses(&self) -> Vec<WindowHistory> {
         reset_history::window_histories(
             self.spans
                 .iter()
@@ -57,7 +57,7 @@ impl ObservationsFile {
 
     /// Adds a span. If it has the same figures as its predecessor, that is extended instead. Beyond
     /// [`MAX_SPANS`] the oldest are removed.
-    pub fn add(&mut self, span: ObservationSpan) {
+    pub(crate) fn add(&mut self, span: ObservationSpan) {
         let at = self
             .spans
             .partition_point(|known| known.observation.observed_at <= span.observation.observed_at);
@@ -103,13 +103,13 @@ fn is_same(a: &Observation, b: &Observation) -> bool {
 }
 
 /// Returns true if `name` has the form of [`file_name`].
-pub fn is_file_name(name: &str) -> bool {
+pub(crate) fn is_file_name(name: &str) -> bool {
     name.strip_suffix(".json")
         .is_some_and(|stem| !stem.is_empty() && safe_label(stem) == stem)
 }
 
 /// Returns the name of an account's file: `<email>-<hash of its ids>.json`.
-pub fn file_name(identity: &Identity) -> String {
+pub(crate) fn file_name(identity: &Identity) -> String {
     let ids = format!(
         "{}\n{}",
         identity.account_id.as_deref().unwrap_or_default(),
@@ -120,7 +120,7 @@ pub fn file_name(identity: &Identity) -> String {
 }
 
 /// Returns the path of an account's file.
-pub fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
+pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
@@ -128,7 +128,10 @@ pub fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read.
-pub fn load(manager_home: &Path, identity: &Identity) -> Result<ObservationsFile, DocumentError> {
+pub(crate) fn load(
+    manager_home: &Path,
+    identity: &Identity,
+) -> Result<ObservationsFile, DocumentError> {
     let found = document::read::<ObservationsFile>(&path_of(manager_home, identity))?;
     let file = found.good().unwrap_or_default();
     let is_own = |other: &Identity| other.is_same(identity);
@@ -144,7 +147,7 @@ pub fn load(manager_home: &Path, identity: &Identity) -> Result<ObservationsFile
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read or written.
-pub fn add(
+pub(crate) fn add(
     manager_home: &Path,
     identity: &Identity,
     spans: impl IntoIterator<Item = ObservationSpan>,
@@ -165,7 +168,7 @@ pub fn add(
 ///
 /// # Errors
 /// Those of [`add`].
-pub fn note(
+pub(crate) fn note(
     manager_home: &Path,
     identity: &Identity,
     observation: &Observation,

@@ -22,7 +22,7 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The options of [`probe_all`].
 #[derive(Debug, Clone, Copy)]
-pub struct ProbeAllOptions<'a> {
+pub(crate) struct ProbeAllOptions<'a> {
     /// The live Codex home.
     pub codex_home: &'a Path,
     /// The manager home with the profiles.
@@ -33,7 +33,7 @@ pub struct ProbeAllOptions<'a> {
 
 /// The home in which an account is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeLocation {
+pub(crate) enum ProbeLocation {
     /// The live Codex home, which is signed in to it.
     Live,
     /// A scratch home with the login of its profile.
@@ -44,7 +44,7 @@ pub enum ProbeLocation {
 
 /// An account to probe.
 #[derive(Debug, Clone)]
-pub struct ProbeTarget {
+pub(crate) struct ProbeTarget {
     /// The name of its profile; the live account may have none.
     pub profile: Option<String>,
     /// The account of the login.
@@ -55,7 +55,7 @@ pub struct ProbeTarget {
 
 /// The result of probing one account.
 #[derive(Debug)]
-pub struct AccountProbe {
+pub(crate) struct AccountProbe {
     /// The probed account and its location.
     pub target: ProbeTarget,
     /// Its windows, from this probe or from the last observation.
@@ -68,7 +68,7 @@ pub struct AccountProbe {
 
 /// An error that ends probing early. Earlier answers are recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeAllError {
+pub(crate) enum ProbeAllError {
     /// The home of an account cannot be read.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -79,12 +79,12 @@ pub enum ProbeAllError {
 
 impl AccountProbe {
     /// Returns true if the windows are fresh, or the login has none.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.report.is_complete() && self.obstacle.is_none()
     }
 
     /// Returns the reason why there is no live figure. Safe to print.
-    pub fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         let problem = self.report.problem.as_ref().map(ToString::to_string);
         self.obstacle.as_ref().map(ToString::to_string).or(problem)
     }
@@ -92,7 +92,11 @@ impl AccountProbe {
 
 /// Returns every account with an available login: that of the live home first, then the profiles by
 /// name.
-pub fn targets(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<ProbeTarget> {
+pub(crate) fn targets(
+    live: &AuthFile,
+    profiles: &[Profile],
+    codex_home: &Path,
+) -> Vec<ProbeTarget> {
     let live = live.login().map(|login| &login.identity);
     let mut targets: Vec<_> = profiles
         .iter()
@@ -128,7 +132,7 @@ pub fn targets(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<
 ///
 /// # Errors
 /// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts.
-pub fn probe_all(
+pub(crate) fn probe_all(
     options: &ProbeAllOptions<'_>,
     targets: &[ProbeTarget],
 ) -> Result<Vec<AccountProbe>, ProbeAllError> {
@@ -230,7 +234,7 @@ fn observe(
 ///
 /// # Errors
 /// A profile cannot be read, or is of a newer version.
-pub fn load_targets(
+pub(crate) fn load_targets(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Result<Vec<ProbeTarget>, crate::accounts::profile::ProfileError> {

@@ -20,7 +20,7 @@ const ACTIVE: &str = "_active_account";
 
 /// Parses the document; returns `None` for any other document. Damaged entries are left out, each
 /// with a warning. Checks for archives of each login below `manager_home`, without opening them.
-pub fn parse(
+pub(crate) fn parse(
     bytes: &[u8],
     manager_home: &Path,
     now: &DateTime<Utc>,

@@ -21,7 +21,7 @@ pub struct FileStamp {
 
 impl FileStamp {
     /// Takes the stamp from metadata.
-    pub fn of(meta: &fs::Metadata) -> Self {
+    pub(crate) fn of(meta: &fs::Metadata) -> Self {
         Self {
             bytes: meta.len(),
             mtime_ns: mtime_ns_of(meta),
@@ -29,7 +29,7 @@ impl FileStamp {
     }
 
     /// Returns the mtime as an instant.
-    pub fn modified_at(&self) -> DateTime<Utc> {
+    pub(crate) fn modified_at(&self) -> DateTime<Utc> {
         clock::from_unix_nanos(i128::from(self.mtime_ns))
     }
 }
@@ -57,7 +57,7 @@ pub struct ArchiveRecord {
 
 impl ArchiveRecord {
     /// Returns the known problem. A bad result of `verify` takes precedence over a lost sidecar.
-    pub fn problem(&self) -> Option<&ArchiveProblem> {
+    pub(crate) fn problem(&self) -> Option<&ArchiveProblem> {
         let is_bad = self.verified.as_ref().is_some_and(|verified| !verified.ok);
         match &self.listed_problem {
             None | Some(ArchiveProblem::Sidecar(_)) if is_bad => {
@@ -68,7 +68,7 @@ impl ArchiveRecord {
     }
 
     /// Returns true if there is an archive without known damage. A bad sidecar does not matter.
-    pub fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         let is_whole = matches!(self.problem(), None | Some(ArchiveProblem::Sidecar(_)));
         self.archive.is_some() && is_whole
     }
@@ -92,7 +92,7 @@ pub enum ArchiveProblem {
 
 impl ArchiveProblem {
     /// Returns true if the problem may disappear although the files stay the same.
-    pub fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Sidecar(problem) => problem.may_pass(),
             Self::Unreadable(_) => true,
@@ -148,7 +148,7 @@ pub struct LegacyRecord {
 impl LegacyRecord {
     /// Returns true if the record implies a quota end. A file from the future at the time of
     /// reading implies none.
-    pub fn decides(&self) -> bool {
+    pub(crate) fn decides(&self) -> bool {
         self.metadata
             .quota_end_detected_at
             .is_some_and(|at| at <= self.metadata.created_at)
@@ -157,7 +157,7 @@ impl LegacyRecord {
 
 /// The content of `inventory.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct InventoryFile {
+pub(crate) struct InventoryFile {
     /// The archives below `backups/`, ordered by path.
     #[serde(default)]
     pub archives: Vec<ArchiveRecord>,

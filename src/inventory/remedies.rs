@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`: the newest of the profiles,
 /// else that of the newest archive.
-pub fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
+pub(crate) fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));
     if let Some(profile) = usable.max_by(|a, b| a.newest().compare(&b.newest())) {
@@ -35,13 +35,13 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
 }
 
 /// Returns the command that gives a file with a second hard link its own copy.
-pub fn make_its_own(path: &Path) -> String {
+pub(crate) fn make_its_own(path: &Path) -> String {
     let word = shell::word(&path.to_string_lossy());
     format!("cp -p {word} {word}.new && mv {word}.new {word}")
 }
 
 /// Returns the command that renames whatever is at `path` to a free name beside it.
-pub fn put_aside(path: &Path) -> String {
+pub(crate) fn put_aside(path: &Path) -> String {
     let word = |path: &Path| shell::word(&path.to_string_lossy());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let free = (1..=u32::MAX)

@@ -5,7 +5,7 @@ use crate::quota::account::AccountEntry;
 
 /// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AccountResolveError {
+pub(crate) enum AccountResolveError {
     /// No account has this name.
     #[error("no account or profile named {text:?}")]
     Unknown {
@@ -26,7 +26,7 @@ pub enum AccountResolveError {
 
 impl AccountResolveError {
     /// Returns the accounts to choose from, sorted, as they can be typed.
-    pub fn choices(&self) -> &[String] {
+    pub(crate) fn choices(&self) -> &[String] {
         match self {
             Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => choices,
         }
@@ -35,7 +35,7 @@ impl AccountResolveError {
 
 /// Returns the index in `accounts` of the account that `text` denotes, without regard to case: a
 /// whole profile name first, then a whole email, then a prefix of either.
-pub fn resolve<'a>(
+pub(crate) fn resolve<'a>(
     accounts: impl IntoIterator<Item = &'a AccountEntry>,
     text: &str,
 ) -> Result<usize, AccountResolveError> {

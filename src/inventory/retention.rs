@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 
 /// The retention rules for each account, class and home. 0 or `None` is no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct KeepRules {
+pub(crate) struct KeepRules {
     /// Keep this many of the newest.
     pub last: u32,
     /// Keep all that are at most this much older than the newest.
@@ -27,14 +27,14 @@ pub struct KeepRules {
 
 impl KeepRules {
     /// Returns true if there is no rule.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
 /// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RetentionDecision {
+pub(crate) struct RetentionDecision {
     /// The archive that the rules were applied to.
     pub candidate: RetentionCandidate,
     /// The rules that keep it, or the reason why it is dropped.
@@ -43,7 +43,7 @@ pub struct RetentionDecision {
 
 /// The archives to keep and to drop, each sorted by account, class, home, and newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct RetentionPlan {
+pub(crate) struct RetentionPlan {
     /// The archives that stay.
     pub keep: Vec<RetentionDecision>,
     /// The archives that are moved to the trash.
@@ -119,7 +119,7 @@ fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Retent
 /// exclusions, or lacking unreadable files, count separately, so they never cause a complete one to
 /// be dropped. A damaged archive is dropped only if a good one of its account, class and home is
 /// kept.
-pub fn plan(
+pub(crate) fn plan(
     candidates: &[RetentionCandidate],
     rules: &KeepRules,
     now: &DateTime<Utc>,
@@ -179,7 +179,7 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 
 /// Returns the archives that must be read completely before anything in `plan` is dropped: for each
 /// account, class and home that loses an archive and keeps no verified one, the newest that counts.
-pub fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
+pub(crate) fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
     let is_kept = |candidate: &RetentionCandidate| kept.contains(&candidate);
     let all = plan.keep.iter().chain(&plan.drop);

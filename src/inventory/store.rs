@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
 /// The name of the document in the manager home.
-pub const FILE_NAME: &str = "inventory.json";
+pub(crate) const FILE_NAME: &str = "inventory.json";
 
 /// Returns the folder of archives in a manager home.
 pub fn backups(manager_home: &Path) -> PathBuf {
@@ -26,7 +26,7 @@ pub fn backups(manager_home: &Path) -> PathBuf {
 
 /// Lists the archives and records below `backups/`, using `inventory.json` for unchanged files.
 /// Takes no lock and writes nothing. A damaged inventory only costs time.
-pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
+pub(crate) fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
     let known = || {
         let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
         let file = file.and_then(DocumentState::good);
@@ -55,7 +55,7 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
 
 /// The result of recording an archive. A failure does not undo the backup.
 #[derive(Debug, Default)]
-pub struct NoteResult {
+pub(crate) struct NoteResult {
     /// Warnings to print, such as a damaged document that was moved aside.
     pub warnings: Vec<String>,
     /// The documents that could not be updated.
@@ -63,7 +63,7 @@ pub struct NoteResult {
 }
 
 /// Records a new archive in `inventory.json`, and the use of its account in `cooldown.json`.
-pub fn note_archive(
+pub(crate) fn note_archive(
     manager_home: &Path,
     published: &PublishedArchive,
     now: &DateTime<Utc>,
@@ -122,7 +122,7 @@ fn note_record(
 
 /// The result of `verify` for one archive.
 #[derive(Debug, Clone)]
-pub struct VerifyFinding {
+pub(crate) struct VerifyFinding {
     /// The absolute path of the archive.
     pub archive: PathBuf,
     /// The stamp of the file that was read. If the file changed since, the result is not recorded.
@@ -137,7 +137,7 @@ pub struct VerifyFinding {
 /// Records results of `verify` and returns whether it did. Ignores archives outside of `backups/`.
 /// Records nothing while another command holds the lock, because `verify` only reads and must not
 /// wait, or if the document is damaged.
-pub fn note_verified(
+pub(crate) fn note_verified(
     manager_home: &Path,
     results: &[VerifyFinding],
 ) -> Result<bool, DocumentError> {
@@ -154,7 +154,7 @@ pub fn note_verified(
 }
 
 /// Like [`note_verified`], for a caller that holds the lock of the manager home.
-pub fn note_verified_locked(
+pub(crate) fn note_verified_locked(
     manager_home: &Path,
     results: &[VerifyFinding],
     _held: &FileLock,
@@ -194,7 +194,7 @@ pub fn note_verified_locked(
 }
 
 /// Records in `cooldown.json` which accounts have a profile.
-pub fn note_profiles(
+pub(crate) fn note_profiles(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
@@ -203,7 +203,7 @@ pub fn note_profiles(
 }
 
 /// Like [`note_profiles`], with a further change in the same write.
-pub fn note_profiles_and(
+pub(crate) fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
@@ -218,7 +218,7 @@ pub fn note_profiles_and(
 }
 
 /// Returns the newest usable archive that satisfies `wanted`, by its time of creation.
-pub fn newest(
+pub(crate) fn newest(
     records: &[ArchiveRecord],
     wanted: impl Fn(&Metadata) -> bool,
 ) -> Option<&ArchiveRecord> {
@@ -230,7 +230,7 @@ pub fn newest(
 
 /// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
 /// parts. Skips archives with known damage, and safety backups, which may hold few files.
-pub fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
+pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
         m.mode == mode

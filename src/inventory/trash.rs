@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The name of the trash below `backups/`.
-pub const FOLDER: &str = ".trash";
+pub(crate) const FOLDER: &str = ".trash";
 
 /// The journal: the moves in progress.
 const JOURNAL: &str = "moves.json";
@@ -37,7 +37,7 @@ impl Document for MovesFile {
 
 /// An archive that an undo moves back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RestoredArchive {
+pub(crate) struct RestoredArchive {
     /// The name in the trash.
     pub archive: String,
     /// The name below `backups/`, which differs if another archive took the name.
@@ -46,7 +46,7 @@ pub struct RestoredArchive {
 
 /// The result of looking for interrupted moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MoveRecovery {
+pub(crate) enum MoveRecovery {
     /// No moves were interrupted.
     Nothing,
     /// The interrupted moves were finished.
@@ -56,7 +56,7 @@ pub enum MoveRecovery {
 }
 
 /// Returns the path of the trash.
-pub fn folder(manager_home: &Path) -> PathBuf {
+pub(crate) fn folder(manager_home: &Path) -> PathBuf {
     store::backups(manager_home).join(FOLDER)
 }
 
@@ -65,7 +65,7 @@ pub fn folder(manager_home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
-pub fn discard(
+pub(crate) fn discard(
     manager_home: &Path,
     archives: &[String],
     now: &DateTime<Utc>,
@@ -104,7 +104,7 @@ pub fn discard(
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
+pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     Ok(match newest_batch(manager_home)? {
         Some((_, archives)) => plan_restore(manager_home, archives),
         None => Vec::new(),
@@ -137,7 +137,10 @@ fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchi
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
-pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<RestoredArchive>, DocumentError> {
+pub(crate) fn undo(
+    manager_home: &Path,
+    held: &FileLock,
+) -> Result<Vec<RestoredArchive>, DocumentError> {
     finish_moves_locked(manager_home, held)?;
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
@@ -164,7 +167,7 @@ pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<RestoredArchive>
 
 /// The batches in the trash at one time.
 #[derive(Debug, Default)]
-pub struct TrashContent {
+pub(crate) struct TrashContent {
     /// The size of all files in the trash.
     pub bytes: u64,
     /// The number of archives in the trash.
@@ -176,7 +179,7 @@ pub struct TrashContent {
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.
-pub fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
+pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
     let mut content = TrashContent::default();
     for batch in batches(manager_home)? {
         let entries = match fs::read_dir(&batch) {
@@ -202,7 +205,7 @@ pub fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
 ///
 /// # Errors
 /// A file could not be deleted.
-pub fn remove(
+pub(crate) fn remove(
     manager_home: &Path,
     seen: &TrashContent,
     held: &FileLock,
@@ -222,7 +225,7 @@ pub fn remove(
 ///
 /// # Errors
 /// The moves could not be finished.
-pub fn finish_moves(manager_home: &Path) -> Result<MoveRecovery, DocumentError> {
+pub(crate) fn finish_moves(manager_home: &Path) -> Result<MoveRecovery, DocumentError> {
     let journal = folder(manager_home).join(JOURNAL);
     if journal.symlink_metadata().is_err() {
         return Ok(MoveRecovery::Nothing);
@@ -239,7 +242,7 @@ pub fn finish_moves(manager_home: &Path) -> Result<MoveRecovery, DocumentError> 
 ///
 /// # Errors
 /// The moves could not be finished.
-pub fn finish_moves_locked(
+pub(crate) fn finish_moves_locked(
     manager_home: &Path,
     _held: &FileLock,
 ) -> Result<MoveRecovery, DocumentError> {

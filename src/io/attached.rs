@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// The exit status of an attached child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttachedExit {
+pub(crate) enum AttachedExit {
     /// The child exited with this code.
     Code(u8),
     /// This signal ended the child.

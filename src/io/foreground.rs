@@ -13,7 +13,7 @@ const SIGNAL_GRACE: Duration = Duration::from_secs(2);
 
 /// The exit status of a foreground child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ForegroundExit {
+pub(crate) struct ForegroundExit {
     /// The exit code; `None` if a signal ended the child.
     pub code: Option<i32>,
     /// True if the user interrupted the child or the manager.

@@ -19,7 +19,7 @@ const LOCK: &str = ".lock";
 
 /// A private folder (0700), removed when dropped, and swept by [`remove_stale_temps`] after a crash.
 #[derive(Debug)]
-pub struct Staging {
+pub(crate) struct Staging {
     folder: PathBuf,
     /// Kept open for nothing, so that one can be opened to clean up where no more may be.
     spare: Option<File>,

@@ -24,11 +24,11 @@ const CODEX: &str = "codex";
 const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
 /// The tolerance for a clock step between the start of a launch and the time in a conversation's id.
-pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
+pub(crate) const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
 
 /// Lists the rollouts that a launched Codex has open.
 #[derive(Debug)]
-pub struct OpenRollouts {
+pub(crate) struct OpenRollouts {
     child: ProcessId,
     /// The process of Codex itself, once it is known.
     codex: Option<ProcessId>,
@@ -37,7 +37,7 @@ pub struct OpenRollouts {
 
 impl OpenRollouts {
     /// Observes `child`, the started process, or the Codex below it.
-    pub fn of(child: ProcessId, codex_home: &Path) -> Self {
+    pub(crate) fn of(child: ProcessId, codex_home: &Path) -> Self {
         Self {
             child,
             codex: None,
@@ -47,7 +47,7 @@ impl OpenRollouts {
 
     /// Returns the paths in the Codex home of the rollouts that are open for writing now. Empty if the
     /// system does not show the open files of a process.
-    pub fn list(&mut self) -> Vec<PathBuf> {
+    pub(crate) fn list(&mut self) -> Vec<PathBuf> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             self.codex = find_codex(&table, self.child);
@@ -103,7 +103,7 @@ fn is_main_thread(meta: &SessionMeta) -> bool {
 
 /// Describes the open rollout at `path` as a conversation that begins at `start_offset`. `None` for a
 /// subagent, and while the first line is incomplete.
-pub fn conversation_at(path: &Path, start_offset: u64) -> Option<BoundConversation> {
+pub(crate) fn conversation_at(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     let meta = rollout::head(path).ok().flatten()?;
     is_main_thread(&meta).then(|| conversation(path, start_offset))?
 }
@@ -122,7 +122,10 @@ fn conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
 
 /// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by
 /// its account. Opens only rollouts with a creation time in that range, according to their id.
-pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundConversation> {
+pub(crate) fn created_during(
+    record: &LaunchRecord,
+    until: DateTime<Utc>,
+) -> Vec<BoundConversation> {
     let sessions = Path::new(&record.codex_home).join(SESSIONS);
     let from = record.started_at.to_utc();
     let mut found: Vec<_> = days(from, until)
@@ -149,7 +152,7 @@ pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundC
 
 /// Returns the account that created the rollout at `path`, if it is not the account of the launch. The
 /// user may have signed in to another account while Codex ran, or before it read the login.
-pub fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
+pub(crate) fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
     (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
@@ -182,7 +185,7 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
 }
 
 /// Returns the creation time in a conversation's id: a UUID of version 7 begins with milliseconds.
-pub fn created_at(session_id: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn created_at(session_id: &str) -> Option<DateTime<Utc>> {
     let digits: String = session_id.chars().filter(|c| *c != '-').collect();
     if digits.as_bytes().get(12) != Some(&b'7') {
         return None;
@@ -207,7 +210,7 @@ fn day_folder(sessions: &Path, day: NaiveDate) -> PathBuf {
 
 /// Finds the rollout of a conversation in the day folders that match its id, else in
 /// `archived_sessions/`. Lists at most four folders.
-pub fn find_rollout(codex_home: &Path, session_id: &str) -> Option<PathBuf> {
+pub(crate) fn find_rollout(codex_home: &Path, session_id: &str) -> Option<PathBuf> {
     let created = created_at(session_id)?;
     let sessions = codex_home.join(SESSIONS);
     let folders = days(created, created)
@@ -229,7 +232,10 @@ pub fn find_rollout(codex_home: &Path, session_id: &str) -> Option<PathBuf> {
 }
 
 /// Describes the conversation `session_id` before it is resumed. `None` if it has no rollout.
-pub fn resumed_conversation(codex_home: &Path, session_id: &str) -> Option<BoundConversation> {
+pub(crate) fn resumed_conversation(
+    codex_home: &Path,
+    session_id: &str,
+) -> Option<BoundConversation> {
     let path = find_rollout(codex_home, session_id)?;
     // To resume a compressed rollout, Codex first writes the plain file. So offsets cannot separate its
     // old bytes from new ones, but the times of the token counts can.
@@ -241,7 +247,7 @@ pub fn resumed_conversation(codex_home: &Path, session_id: &str) -> Option<Bound
 
 /// Reads the token counts of a launch: those between its offsets and after its start. Leaves
 /// `conversation` unchanged if its rollout is missing or compressed.
-pub fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
 }
@@ -251,7 +257,7 @@ const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
 /// Reads the newest token counts of a running launch, from the last MiB of its rollout, which may be
 /// large.
-pub fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+pub(crate) fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
     let start = length.saturating_sub(USAGE_TAIL_BYTES);
@@ -290,7 +296,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
 }
 
 /// Returns the user id and workspace id of the creator of a conversation, if its rollout has them.
-pub fn creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
+pub(crate) fn creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::head(path).ok().flatten()?;
     let id = |key| {
         meta.payload

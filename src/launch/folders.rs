@@ -11,14 +11,14 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 /// The file that names the profile of the folder it is in.
-pub const FILE_NAME: &str = ".codex-account";
+pub(crate) const FILE_NAME: &str = ".codex-account";
 
 /// The largest `.codex-account` file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// The settings that decide the account of a folder. Keys are folders as the user typed them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FolderAccounts {
+pub(crate) struct FolderAccounts {
     /// `folders.PATH`: the profile for a folder and all below it.
     pub folders: BTreeMap<String, String>,
     /// `trusted.PATH`: whether `.codex-account` files in a folder and below it are used.
@@ -27,7 +27,7 @@ pub struct FolderAccounts {
 
 /// The account of a folder, and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderAccount {
+pub(crate) struct FolderAccount {
     /// The name of the profile. It is a valid name, but the profile may not exist.
     pub profile: String,
     /// The setting or file with the name.
@@ -36,7 +36,7 @@ pub struct FolderAccount {
 
 /// The origin of a [`FolderAccount`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccountSource {
+pub(crate) enum AccountSource {
     /// The setting `folders.PATH`, with the path as the user typed it.
     Setting(String),
     /// A `.codex-account` file in a trusted folder.
@@ -45,7 +45,7 @@ pub enum AccountSource {
 
 /// The answer of [`account_of`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FolderChoice {
+pub(crate) struct FolderChoice {
     /// The account of the folder, if it has one.
     pub account: Option<FolderAccount>,
     /// The `.codex-account` file that would have decided if its folder were trusted.
@@ -54,7 +54,7 @@ pub struct FolderChoice {
 
 impl FolderChoice {
     /// One line for the user about the ignored file, with the command that trusts its folder.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         let folder = self.ignored.as_deref()?.parent()?;
         // A path that is not Unicode cannot be a setting, and control characters must not reach the
         // terminal.
@@ -72,7 +72,7 @@ impl FolderChoice {
 
 /// A `.codex-account` file in a trusted folder that names no profile.
 #[derive(Debug, thiserror::Error)]
-pub enum AccountFileError {
+pub(crate) enum AccountFileError {
     /// The file cannot be read, is larger than 4 KiB, or is not UTF-8.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -87,12 +87,12 @@ pub enum AccountFileError {
 }
 
 /// Returns true for an absolute path and for one that begins with `~`.
-pub fn is_absolute(folder: &str) -> bool {
+pub(crate) fn is_absolute(folder: &str) -> bool {
     Path::new(folder).is_absolute() || Path::new(folder).starts_with("~")
 }
 
 /// Replaces a leading `~` of `folder`; `None` if it is relative, or the home folder is unknown.
-pub fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     let folder = Path::new(folder);
     match folder.strip_prefix("~") {
         Ok(rest) => Some(home_dir?.join(rest)),
@@ -102,7 +102,7 @@ pub fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
 
 /// Returns the current folder as the shell names it (`PWD`), if that is the same folder as
 /// `current_dir`. The kernel only knows the path without symbolic links.
-pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
+pub(crate) fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     let is_same = |pwd: &&Path| {
         let real = pwd.canonicalize().ok();
         pwd.is_absolute() && real.is_some() && real == current_dir.canonicalize().ok()
@@ -118,7 +118,7 @@ pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
 ///
 /// # Errors
 /// The deciding file names no profile. The caller must not continue with another account.
-pub fn account_of(
+pub(crate) fn account_of(
     cwd: &Path,
     home_dir: Option<&Path>,
     accounts: &FolderAccounts,

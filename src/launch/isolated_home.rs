@@ -39,7 +39,7 @@ const MCP_CREDENTIALS: &str = ".credentials.json";
 
 /// The reason why an isolated home cannot be prepared.
 #[derive(Debug, thiserror::Error)]
-pub enum IsolationError {
+pub(crate) enum IsolationError {
     /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -93,7 +93,7 @@ fn is_shared(name: &Path) -> bool {
 /// # Errors
 /// A link cannot be created, a folder is at the path of a link, or the isolated home has a login and
 /// links to another Codex home.
-pub fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError> {
+pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError> {
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
     }

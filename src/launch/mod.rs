@@ -6,12 +6,12 @@
 //! account. Rate limits are never evidence. Only bound rollouts and candidates of a launch that just
 //! ended are opened.
 
-pub mod binding;
-pub mod folders;
-pub mod isolated_home;
-pub mod program;
-pub mod record;
-pub mod registry;
-pub mod run;
-pub mod session;
-pub mod settle;
+pub(crate) mod binding;
+pub(crate) mod folders;
+pub(crate) mod isolated_home;
+pub(crate) mod program;
+pub(crate) mod record;
+pub(crate) mod registry;
+pub(crate) mod run;
+pub(crate) mod session;
+pub(crate) mod settle;

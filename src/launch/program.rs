@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The name of the document in the manager home.
-pub const FILE_NAME: &str = "codex-program.json";
+pub(crate) const FILE_NAME: &str = "codex-program.json";
 
 /// The time limit for Codex to print its help.
 const HELP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl Document for CachedProgram {
 }
 
 /// Returns the cached answer whether `program` has `--no-daemon`. Runs nothing.
-pub fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
+pub(crate) fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
     let current = stamp(program.path())?;
     let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;
@@ -49,7 +49,7 @@ pub fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> 
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
 /// program file has changed. A failure to store the answer is ignored.
-pub fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
+pub(crate) fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
     if let Some(known) = cached_no_daemon(program, manager_home) {
         return known;
     }

@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The schema of the lines that this version writes.
-pub const SCHEMA: u64 = 1;
+pub(crate) const SCHEMA: u64 = 1;
 
 /// The environment variable that carries the launch id in every Codex of a launch. It identifies a Codex
 /// whose npm launcher, or whose codex-manager, was killed before its process id was recorded.
-pub const LAUNCH_VARIABLE: &str = "CODEX_MANAGER_LAUNCH";
+pub(crate) const LAUNCH_VARIABLE: &str = "CODEX_MANAGER_LAUNCH";
 
 /// A process id with a start time, so that a later process with the same id is not the same process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessId {
+pub(crate) struct ProcessId {
     /// The id that the system assigned.
     pub pid: u32,
     /// The start time, in the unit of [`processes::started`].
@@ -26,7 +26,7 @@ pub struct ProcessId {
 
 impl ProcessId {
     /// Returns the process that has this id now.
-    pub fn now(pid: u32) -> Self {
+    pub(crate) fn now(pid: u32) -> Self {
         Self {
             pid,
             started: processes::started(pid),
@@ -34,7 +34,7 @@ impl ProcessId {
     }
 
     /// Returns true if this very process still runs.
-    pub fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         let started = processes::started(self.pid);
         started.is_some() && started == self.started
     }
@@ -42,7 +42,7 @@ impl ProcessId {
 
 /// A conversation that a launch started or resumed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BoundConversation {
+pub(crate) struct BoundConversation {
     /// The id of the conversation.
     pub session_id: String,
     /// The path of its rollout in the real Codex home.
@@ -66,7 +66,7 @@ pub struct BoundConversation {
 
 /// The state of one launch. Contains no token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LaunchRecord {
+pub(crate) struct LaunchRecord {
     /// The id. It begins with the time of the launch in UTC, so that ids sort by time.
     pub launch_id: String,
     /// True if the record is complete and will not change any more.
@@ -123,7 +123,7 @@ pub struct LaunchRecord {
 /// The state of a launch, derived from its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LaunchState {
+pub(crate) enum LaunchState {
     /// Codex, or the codex-manager that started it, still runs.
     Running,
     /// Codex has ended, and its conversation is known.
@@ -136,7 +136,7 @@ pub enum LaunchState {
 
 impl LaunchState {
     /// Returns the name in output and JSON.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Bound => "bound",
@@ -148,7 +148,7 @@ impl LaunchState {
 
 impl LaunchRecord {
     /// Returns true if Codex or the wrapper still runs.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         !self.settled
             && (self.wrapper.is_alive()
                 || self.child.is_some_and(ProcessId::is_alive)
@@ -157,7 +157,7 @@ impl LaunchRecord {
 
     /// Returns true if a Codex of this launch runs, or npm's launcher is starting it, even if the process
     /// that the wrapper started has ended.
-    pub fn has_codex(&self) -> bool {
+    pub(crate) fn has_codex(&self) -> bool {
         ProcessTable::read().iter().any(|process| {
             is_codex(process)
                 && process
@@ -167,7 +167,7 @@ impl LaunchRecord {
     }
 
     /// Returns the state; `is_running` is the result of [`LaunchRecord::is_running`].
-    pub fn state(&self, is_running: bool) -> LaunchState {
+    pub(crate) fn state(&self, is_running: bool) -> LaunchState {
         match (is_running, self.conversations.is_empty()) {
             (true, _) => LaunchState::Running,
             (false, false) => LaunchState::Bound,
@@ -177,18 +177,18 @@ impl LaunchRecord {
     }
 
     /// Returns the latest conversation.
-    pub fn conversation(&self) -> Option<&BoundConversation> {
+    pub(crate) fn conversation(&self) -> Option<&BoundConversation> {
         self.conversations.last()
     }
 
     /// Returns true if the launch ran the conversation with this id.
-    pub fn has_conversation(&self, session_id: &str) -> bool {
+    pub(crate) fn has_conversation(&self, session_id: &str) -> bool {
         let mut all = self.conversations.iter();
         all.any(|conversation| conversation.session_id == session_id)
     }
 
     /// Returns the home that Codex ran on: the isolated one, else the real one.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         Path::new(self.isolated_home.as_ref().unwrap_or(&self.codex_home))
     }
 }

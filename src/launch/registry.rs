@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The name of the registry in the manager home.
-pub const FILE_NAME: &str = "launches.jsonl";
+pub(crate) const FILE_NAME: &str = "launches.jsonl";
 
 /// The beginning of a line that this program writes; the launch id follows.
 const LINE_START: &[u8] = b"{\"launch_id\":\"";
@@ -33,30 +33,25 @@ const MIN_SUPERSEDED_TO_COMPACT: usize = 1_000;
 
 /// The registry of a manager home.
 #[derive(Debug, Clone)]
-pub struct LaunchRegistry {
+pub(crate) struct LaunchRegistry {
     path: PathBuf,
     lock: PathBuf,
 }
 
 impl LaunchRegistry {
     /// Returns the registry of `manager_home`. The file need not exist.
-    pub fn of(manager_home: &Path) -> Self {
+    pub(crate) fn of(manager_home: &Path) -> Self {
         Self {
             path: manager_home.join(FILE_NAME),
             lock: manager_home.join(LOCK_NAME),
         }
     }
 
-    /// Returns the path of `launches.jsonl`.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Appends the state of a launch and fsyncs it.
     ///
     /// # Errors
     /// The line cannot be written. A partial line may remain, which readers skip.
-    pub fn append(&self, record: &LaunchRecord) -> Result<(), IoError> {
+    pub(crate) fn append(&self, record: &LaunchRecord) -> Result<(), IoError> {
         self.append_all(std::slice::from_ref(record))
     }
 
@@ -64,7 +59,7 @@ impl LaunchRegistry {
     ///
     /// # Errors
     /// See [`LaunchRegistry::append`].
-    pub fn append_all(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
+    pub(crate) fn append_all(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -77,7 +72,10 @@ impl LaunchRegistry {
     ///
     /// # Errors
     /// See [`LaunchRegistry::append`].
-    pub fn settle(&self, mut records: Vec<LaunchRecord>) -> Result<Vec<LaunchRecord>, IoError> {
+    pub(crate) fn settle(
+        &self,
+        mut records: Vec<LaunchRecord>,
+    ) -> Result<Vec<LaunchRecord>, IoError> {
         let _lock = self.lock()?;
         let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
         records.retain(|record| open.contains(&record.launch_id));
@@ -119,7 +117,7 @@ impl LaunchRegistry {
     ///
     /// # Errors
     /// The file cannot be read or replaced; it is unchanged then.
-    pub fn compact(&self) -> Result<(), IoError> {
+    pub(crate) fn compact(&self) -> Result<(), IoError> {
         let needs_compaction = |launches: &Launches| {
             launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
         };
@@ -157,7 +155,7 @@ impl LaunchRegistry {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(&self) -> Result<Launches, IoError> {
+    pub(crate) fn read(&self) -> Result<Launches, IoError> {
         let bytes = match file_open::read(&self.path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
@@ -170,7 +168,7 @@ impl LaunchRegistry {
 /// An index of the last line of each launch. Lines are parsed on demand, so that listing the newest of
 /// ten thousand launches parses only a few.
 #[derive(Debug, Default)]
-pub struct Launches {
+pub(crate) struct Launches {
     bytes: Vec<u8>,
     /// Sorted by launch id, and so by time.
     lines: Vec<IndexedLine>,
@@ -255,33 +253,33 @@ impl Launches {
     }
 
     /// Returns the number of launches.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
     /// Returns true if there are no launches.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
     /// Returns the number of lines that this version cannot parse.
-    pub fn damaged_lines(&self) -> usize {
+    pub(crate) fn damaged_lines(&self) -> usize {
         self.damaged.len()
     }
 
     /// Iterates over the launches, the newest first.
-    pub fn newest(&self) -> impl Iterator<Item = LaunchRecord> {
+    pub(crate) fn newest(&self) -> impl Iterator<Item = LaunchRecord> {
         self.lines.iter().rev().filter_map(|line| self.parse(line))
     }
 
     /// Iterates over the launches that are not settled, the oldest first.
-    pub fn unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
         let open = self.lines.iter().filter(|line| !line.is_settled);
         open.filter_map(|line| self.parse(line))
     }
 
     /// Returns the newest launch that ran the conversation with this id.
-    pub fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
+    pub(crate) fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
         let finder = memmem::Finder::new(session_id.as_bytes());
         let mut newest = self.lines.iter().rev();
         newest.find_map(|line| {
@@ -354,16 +352,16 @@ mod tests {
         registry.append(&record("20260102-b", false)).unwrap();
         registry.append(&record("20260101-a", true)).unwrap();
         // A crash cut the next line off; another program wrote one in its own order.
-        let mut text = fs::read_to_string(registry.path()).unwrap();
+        let mut text = fs::read_to_string(&registry.path).unwrap();
         text.push_str("{\"launch_id\":\"20260103-c\",\"settled\":fal");
-        fs::write(registry.path(), &text).unwrap();
+        fs::write(&registry.path, &text).unwrap();
         registry.append(&record("20260104-d", true)).unwrap();
         let mut foreign = serde_json::to_value(record("20260102-b", true)).unwrap();
         foreign["profile"] = "other".into();
-        let mut text = fs::read_to_string(registry.path()).unwrap();
+        let mut text = fs::read_to_string(&registry.path).unwrap();
         text = format!("{text}{foreign}\n");
         text.push_str("{\"launch_id\":\"20260105-e\",\"settled\":true,\"schema\":2}\n");
-        fs::write(registry.path(), text).unwrap();
+        fs::write(&registry.path, text).unwrap();
         let launches = registry.read().unwrap();
         assert_eq!(
             ids(launches.newest()),
@@ -405,12 +403,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();
-        let mut text = fs::read_to_string(registry.path()).unwrap();
+        let mut text = fs::read_to_string(&registry.path).unwrap();
         text.push_str("torn\n");
-        fs::write(registry.path(), &text).unwrap();
+        fs::write(&registry.path, &text).unwrap();
         registry.compact().unwrap();
         assert_eq!(
-            fs::read_to_string(registry.path()).unwrap(),
+            fs::read_to_string(&registry.path).unwrap(),
             text,
             "few lines stay"
         );
@@ -420,7 +418,7 @@ mod tests {
         registry.append_all(&many).unwrap();
         registry.append(&record("20260102-b", true)).unwrap();
         registry.compact().unwrap();
-        let after = fs::read_to_string(registry.path()).unwrap();
+        let after = fs::read_to_string(&registry.path).unwrap();
         assert_eq!(after.lines().count(), 3, "{after}");
         let launches = registry.read().unwrap();
         assert_eq!(ids(launches.newest()), ["20260102-b", "20260101-a"]);

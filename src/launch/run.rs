@@ -32,7 +32,7 @@ const BINDING_POLL_COUNT: u32 = 500;
 
 /// The result of a launch.
 #[derive(Debug)]
-pub struct LaunchReport {
+pub(crate) struct LaunchReport {
     /// The exit code or signal of Codex.
     pub exit: AttachedExit,
     /// The record; settled unless a Codex of the launch still runs.
@@ -51,7 +51,7 @@ impl Launch<'_> {
     /// # Errors
     /// The launch cannot be recorded, or Codex cannot be started. Errors after the start are warnings in
     /// the report.
-    pub fn run(
+    pub(crate) fn run(
         mut self,
         zone: Zone,
         clock: &dyn Fn() -> Timestamp,

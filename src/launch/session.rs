@@ -33,7 +33,7 @@ const LOGIN_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
 /// The parameters of a launch.
 #[derive(Debug, Clone, Copy)]
-pub struct LaunchRequest<'a> {
+pub(crate) struct LaunchRequest<'a> {
     /// The real Codex home.
     pub codex_home: &'a Path,
     /// The folder with the profiles and the launch records.
@@ -58,7 +58,7 @@ pub struct LaunchRequest<'a> {
 
 /// The planned steps of a launch. Planning writes nothing.
 #[derive(Debug, Clone)]
-pub struct LaunchPlan {
+pub(crate) struct LaunchPlan {
     /// The name of the account's profile; the email if it has none.
     pub profile: String,
     /// The email of the account.
@@ -81,7 +81,7 @@ pub struct LaunchPlan {
 /// The reason why Codex was not started. Nothing was changed, except that the login may have been
 /// switched.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
+pub(crate) enum LaunchError {
     /// No Codex program was found.
     #[error("cannot start Codex")]
     Program(#[from] ProgramError),
@@ -112,7 +112,7 @@ pub enum LaunchError {
 
 /// A prepared launch, before the start of Codex.
 #[derive(Debug)]
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     pub(super) request: LaunchRequest<'a>,
     pub(super) command: Command,
     pub(super) record: LaunchRecord,
@@ -129,7 +129,7 @@ pub struct Launch<'a> {
 impl Launch<'_> {
     /// Returns true if Codex itself chooses the conversation to resume. Its picker and `--last` hide
     /// conversations of other accounts (0.169).
-    pub fn codex_chooses(&self) -> bool {
+    pub(crate) fn codex_chooses(&self) -> bool {
         self.record.codex_chose
     }
 }
@@ -138,7 +138,7 @@ impl Launch<'_> {
 ///
 /// # Errors
 /// The launch is not possible; see [`LaunchError`].
-pub fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
+pub(crate) fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let knows_flag = program::cached_no_daemon(&program, request.manager_home);
     plan_with(request, &program, knows_flag.unwrap_or(true))
@@ -233,7 +233,7 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
 ///
 /// # Errors
 /// See [`LaunchError`].
-pub fn prepare<'a>(
+pub(crate) fn prepare<'a>(
     request: LaunchRequest<'a>,
     on_step: &dyn Fn(&str),
 ) -> Result<Launch<'a>, LaunchError> {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// The reason why ended launches could not be settled.
 #[derive(Debug, thiserror::Error)]
-pub enum SettleError {
+pub(crate) enum SettleError {
     /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -31,7 +31,7 @@ pub enum SettleError {
 
 /// The end of a launch.
 #[derive(Debug, Clone, Copy)]
-pub struct LaunchEnd {
+pub(crate) struct LaunchEnd {
     /// The time at which Codex ended, or its end was noticed.
     pub at: Timestamp,
     /// The exit code of Codex, if known.
@@ -40,7 +40,7 @@ pub struct LaunchEnd {
 
 /// The other launches of the same account and home, which may have started a conversation.
 #[derive(Debug)]
-pub struct OtherLaunches<'a> {
+pub(crate) struct OtherLaunches<'a> {
     launches: &'a Launches,
     launch_id: String,
     unsettled: Vec<LaunchRecord>,
@@ -48,7 +48,7 @@ pub struct OtherLaunches<'a> {
 
 impl<'a> OtherLaunches<'a> {
     /// Selects the launches in `launches` other than `record`.
-    pub fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
+    pub(crate) fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
         let unsettled = launches.unsettled().filter(|other| {
             other.launch_id != record.launch_id
                 && other.codex_home == record.codex_home
@@ -88,7 +88,11 @@ impl<'a> OtherLaunches<'a> {
 /// conversation that the arguments name; the only conversation that was created during the launch, in its
 /// folder, by its account, and that no other launch may have started. With several candidates none is
 /// bound.
-pub fn complete_record(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
+pub(crate) fn complete_record(
+    record: &mut LaunchRecord,
+    end: LaunchEnd,
+    others: &OtherLaunches<'_>,
+) {
     if record.conversations.is_empty() {
         let resumed = record.resumed.clone();
         match resumed.filter(has_grown) {
@@ -155,7 +159,7 @@ fn update_if_archived(conversation: &mut BoundConversation, codex_home: &str) {
 ///
 /// # Errors
 /// The database cannot be changed. Its paths then still lead through the links of the isolated home.
-pub fn rebase_isolated_rollouts(
+pub(crate) fn rebase_isolated_rollouts(
     record: &LaunchRecord,
     env: &Environment,
 ) -> Result<(), DatabaseError> {
@@ -173,7 +177,7 @@ pub fn rebase_isolated_rollouts(
 }
 
 /// Returns the newest usage of a launch.
-pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
+pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
     let newest = record
         .conversations
         .iter()
@@ -188,7 +192,7 @@ pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
 }
 
 /// Records the time of use of a launch's account, and its newest usage.
-pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
+pub(crate) fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     file.used(&record.identity, record.started_at);
     let Some(usage) = usage_of(record) else {
         return;
@@ -206,7 +210,7 @@ pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
 ///
 /// # Errors
 /// The registry or `cooldown.json` cannot be read or written.
-pub fn settle_ended(
+pub(crate) fn settle_ended(
     manager_home: &Path,
     env: &Environment,
     now: Timestamp,

@@ -27,7 +27,7 @@ pub enum LoginState {
 
 impl LoginState {
     /// Returns the name used in documents and output.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Archived => "archived",
@@ -141,7 +141,7 @@ impl From<EntryOnDisk> for AccountEntry {
 
 impl AccountEntry {
     /// Returns the time since when the login is known to be refused. A newer login may be good.
-    pub fn expired_since(&self) -> Option<Timestamp> {
+    pub(crate) fn expired_since(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
         self.expired_at.or(observed_at)
     }
@@ -166,7 +166,7 @@ impl AccountEntry {
 
     /// Records an observation. One that is older than the recorded one can only
     /// change the time at which the quota was first exhausted.
-    pub fn observe(&mut self, observation: Observation) {
+    pub(crate) fn observe(&mut self, observation: Observation) {
         let exhausted = observation
             .weekly()
             .filter(|w| w.used_percent >= 100.0)

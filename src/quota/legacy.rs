@@ -16,7 +16,7 @@ const SUFFIX: &str = "_auth.json";
 
 /// A parsed legacy file name: `^(?P<day>\d{1,2})(?P<month>[a-z]{3})_(?P<email>.+)_auth\.json$`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacyName<'a> {
+pub(crate) struct LegacyName<'a> {
     /// Day and month in their original spelling, even if invalid: "21apr", "0apr", "21abc".
     pub token: &'a str,
     /// The email in the name: the label of the account.
@@ -25,7 +25,7 @@ pub struct LegacyName<'a> {
 
 impl<'a> LegacyName<'a> {
     /// Parses a file name; `None` for any other form. Letter case matters, as in the expression.
-    pub fn parse(name: &'a str) -> Option<Self> {
+    pub(crate) fn parse(name: &'a str) -> Option<Self> {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
         let letters = name.get(digits..digits + 3)?;
         if !(1..=2).contains(&digits) || !letters.bytes().all(|b| b.is_ascii_lowercase()) {
@@ -53,7 +53,7 @@ impl<'a> LegacyName<'a> {
 
 /// The assumptions for reading legacy files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacyOptions {
+pub(crate) struct LegacyOptions {
     /// The assumed time from the start of the weekly window to the end of its quota.
     pub session_duration: Duration,
     /// The year of the token, if the user knows it.
@@ -72,7 +72,7 @@ pub enum ValidationStatus {
 
 /// The facts inferred from a legacy name and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacyInference {
+pub(crate) struct LegacyInference {
     /// The time of the file, in whole seconds.
     pub quota_end_detected_at: Timestamp,
     /// `quota_end_detected_at` minus the assumed duration.
@@ -91,7 +91,7 @@ pub struct LegacyInference {
 ///
 /// Without a year in `options` the token means the current year. If it does not match only because of
 /// the year (old files, New Year), it means the year of `next_available_at`.
-pub fn infer(
+pub(crate) fn infer(
     name: &LegacyName<'_>,
     modified_at: &DateTime<Utc>,
     options: &LegacyOptions,
@@ -125,7 +125,7 @@ pub fn infer(
 }
 
 /// Returns the observation that a legacy file stands for: an exhausted weekly window.
-pub fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
+pub(crate) fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
     Observation {
         source: QuotaSource::Legacy,
         observed_at: detected_at,

@@ -3,10 +3,10 @@
 //! Pure: no files and no clock; `now` is a parameter.
 
 pub mod account;
-pub mod legacy;
-pub mod recommend;
-pub mod reset_history;
-pub mod reset_time;
-pub mod session_usage;
-pub mod state;
+pub(crate) mod legacy;
+pub(crate) mod recommend;
+pub(crate) mod reset_history;
+pub(crate) mod reset_time;
+pub(crate) mod session_usage;
+pub(crate) mod state;
 pub mod window;

@@ -12,7 +12,7 @@ use std::cmp::{Ordering, Reverse};
 /// The order of accounts that are equally available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// The least recently used account.
     #[default]
     Lru,
@@ -24,7 +24,7 @@ pub enum Strategy {
 
 /// An account with the figures that decide its rank.
 #[derive(Debug, Clone)]
-pub struct RankedAccount<'a> {
+pub(crate) struct RankedAccount<'a> {
     /// The account, with its login state.
     pub account: &'a Account,
     /// The state of the account.
@@ -35,7 +35,7 @@ pub struct RankedAccount<'a> {
 
 /// All accounts in the order of recommendation.
 #[derive(Debug, Clone)]
-pub struct Ranking<'a> {
+pub(crate) struct Ranking<'a> {
     /// The accounts that may be recommended, best first.
     pub candidates: Vec<RankedAccount<'a>>,
     /// The accounts that may not be recommended, ordered by label.
@@ -49,7 +49,7 @@ pub struct Ranking<'a> {
 /// least recent use; accounts in cooldown by their end. Ties: a usable login, then an archived login,
 /// then the rest; then more weekly quota left; then the label. Accounts with expired or moved logins are
 /// excluded. So are API keys, unless `include_api_key` is set or there is no other account.
-pub fn rank<'a>(
+pub(crate) fn rank<'a>(
     accounts: &'a [Account],
     strategy: Strategy,
     include_api_key: bool,
@@ -135,7 +135,7 @@ impl RankedAccount<'_> {
     }
 
     /// Returns the source and time of its figures.
-    pub fn evidence(&self) -> Option<(QuotaSource, Timestamp)> {
+    pub(crate) fn evidence(&self) -> Option<(QuotaSource, Timestamp)> {
         let observation = self.account.entry.observation.as_ref()?;
         Some((observation.source, observation.observed_at))
     }
@@ -165,7 +165,7 @@ impl RankedAccount<'_> {
 impl Ranking<'_> {
     /// Explains the rank of an account, or its exclusion, in one sentence. `ago` formats a time relative
     /// to now, `when` in full.
-    pub fn reason(
+    pub(crate) fn reason(
         &self,
         candidate: &RankedAccount<'_>,
         ago: impl Fn(&Timestamp) -> String,

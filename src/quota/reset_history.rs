@@ -9,7 +9,7 @@ use serde::Serialize;
 /// The change of a window between two observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum WindowChange {
+pub(crate) enum WindowChange {
     /// No change of the reset; the use may differ.
     None,
     /// The window ended, and the next one began.
@@ -21,7 +21,7 @@ pub enum WindowChange {
 
 /// A window as one or more equal observations show it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WindowSample {
+pub(crate) struct WindowSample {
     /// The time of the first such observation.
     pub observed_at: Timestamp,
     /// The time of the last such observation.
@@ -34,14 +34,14 @@ pub struct WindowSample {
 
 /// The history of one window.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WindowHistory {
+pub(crate) struct WindowHistory {
     /// The samples, the oldest first. Equal observations in a row are one sample.
     pub samples: Vec<WindowSample>,
 }
 
 /// A reset that the server changed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ResetShift {
+pub(crate) struct ResetShift {
     /// The window before the change.
     pub before: Window,
     /// The time of the last observation before the change.
@@ -54,7 +54,7 @@ pub struct ResetShift {
 
 /// Returns the history of each window in `observations`, ordered by limit and length. The observations
 /// are ordered by time; each has the time at which it was last confirmed.
-pub fn window_histories<'a>(
+pub(crate) fn window_histories<'a>(
     observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
 ) -> Vec<WindowHistory> {
     let mut histories: Vec<WindowHistory> = Vec::new();
@@ -127,7 +127,7 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
 
 impl WindowHistory {
     /// Returns the changes of the reset, the oldest first.
-    pub fn reset_shifts(&self) -> impl Iterator<Item = ResetShift> {
+    pub(crate) fn reset_shifts(&self) -> impl Iterator<Item = ResetShift> {
         self.samples
             .windows(2)
             .filter(|pair| pair[1].change == WindowChange::ResetMoved)

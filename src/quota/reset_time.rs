@@ -9,13 +9,17 @@ use chrono::{DateTime, Datelike, NaiveTime, Utc};
 #[error(
     "not a time: {0:?}; write 15:55, \"tue 15:55\", \"2026-11-24 15:55\", +3d, \"3d 4h\" or RFC 3339"
 )]
-pub struct ResetTimeError(String);
+pub(crate) struct ResetTimeError(String);
 
 /// Returns the instant that `text` means at `now` in `zone`.
 ///
 /// RFC 3339 is exact; a span counts from `now`; a date without a year, a weekday or a bare time means the
 /// next such time. If daylight saving repeats a time, the first one counts.
-pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, ResetTimeError> {
+pub(crate) fn parse(
+    text: &str,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<Timestamp, ResetTimeError> {
     let fail = || ResetTimeError(text.to_owned());
     let trimmed = text.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(trimmed) {

@@ -21,7 +21,7 @@ pub enum AccountState {
 
 impl AccountState {
     /// Returns the name in output and JSON.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::Unknown => "unknown",
@@ -63,7 +63,7 @@ pub struct Verdict {
 impl Verdict {
     /// Returns a sort key: accounts that can be used earlier come first, cooldowns without a known end
     /// last.
-    pub fn order(&self) -> impl Ord + use<> {
+    pub(crate) fn order(&self) -> impl Ord + use<> {
         let next = self.next_available_at;
         let is_open = self.state == AccountState::Cooldown && next.is_none();
         (self.state, is_open, next)
@@ -100,7 +100,7 @@ impl Blocker {
 /// use, the windows at 100 % are exhausted; if there is none, all windows of Codex with a future reset
 /// are. An exhausted window without a reset means a cooldown of at most the length of the window, a
 /// spend cap without a reset a cooldown until the next observation. Neither has a known end.
-pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
+pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let ahead = |at: &Timestamp| *at > *now;
     let weekly_reset = observation
@@ -151,12 +151,12 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
 }
 
 /// Returns the remaining weekly quota in percent; 100 once its reset has passed.
-pub fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
+pub(crate) fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
     left(entry.observation.as_ref()?.weekly()?, now).into()
 }
 
 /// Returns the remaining quota of a window at `now`, in percent from 0 to 100.
-pub fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
+pub(crate) fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
     if window.is_over(now) {
         100.0
     } else {

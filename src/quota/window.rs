@@ -6,7 +6,7 @@ use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
 /// The largest difference between two resets of the same window. Servers report resets with jitter.
-pub const SAME_WINDOW: Duration = Duration::minutes(10);
+pub(crate) const SAME_WINDOW: Duration = Duration::minutes(10);
 
 /// The source of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub enum QuotaSource {
 
 impl QuotaSource {
     /// Returns the name in documents and output.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::StatusFile => "status-file",
@@ -63,12 +63,12 @@ pub struct Observation {
 
 impl Observation {
     /// Returns the weekly window of Codex's own limit.
-    pub fn weekly(&self) -> Option<&Window> {
+    pub(crate) fn weekly(&self) -> Option<&Window> {
         self.windows.iter().find(|w| w.is_weekly())
     }
 
     /// Returns the start of the weekly window: its reset minus seven days of 24 hours.
-    pub fn session_start_at(&self) -> Option<Timestamp> {
+    pub(crate) fn session_start_at(&self) -> Option<Timestamp> {
         self.weekly()?.resets_at.map(|at| at - Duration::days(7))
     }
 }

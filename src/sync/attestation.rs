@@ -16,7 +16,6 @@ use super::scan::{Side, Stat};
 use super::state::{SyncState, SyncedFile};
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
-use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -94,30 +93,33 @@ pub(super) fn remove_forgotten(
     }
 }
 
-/// Returns the entries of `files` to publish. Leaves out a file that this machine neither synced nor deleted and
-/// that is missing in the cloud folder: a run that was killed before the upload recorded it, the user then deleted
-/// the local file, and other machines would wait for it forever.
+/// Returns the entries of `files` to publish. Leaves out a file that is missing in the cloud folder and that no
+/// machine synced or deleted: a run that was killed before the upload recorded it, the user then deleted the local
+/// file, and other machines would wait for it forever. Entries of deleted files stay: they identify older versions.
 pub(super) fn entries_to_publish(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
-    cloud: &Path,
-) -> BTreeMap<String, ManifestEntry> {
-    let known = LazyCell::new(|| {
-        let keys = state.files.keys().chain(state.deleted.keys());
-        keys.map(|key| manifest::fold_name(key))
-            .collect::<BTreeSet<_>>()
-    });
-    let is_published = |path: &str| {
+    config: &SyncConfig,
+) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
+    let mut entries = files.clone();
+    let mut missing = files.keys().filter(|path| {
         let key = rollouts::key(path);
-        // The exact key first, because folding all names is slower.
-        state.files.contains_key(key.as_deref().unwrap_or(path))
-            || cloud.join(path).symlink_metadata().is_ok()
-            || known.contains(&manifest::key_of(path))
+        !state.files.contains_key(key.as_deref().unwrap_or(path))
+            && config.cloud.join(path).symlink_metadata().is_err()
+    });
+    let Some(first) = missing.next() else {
+        return Ok(entries);
     };
-    let entries = files.iter().filter(|(path, _)| is_published(path));
-    entries
-        .map(|(path, entry)| (path.clone(), entry.clone()))
-        .collect()
+    let others = identity::read_remote_manifests(config, state)?;
+    let own = state.files.keys().chain(state.deleted.keys());
+    let known: BTreeSet<String> = own.map(|key| manifest::fold_name(key)).collect();
+    for path in std::iter::once(first).chain(missing) {
+        let key = manifest::key_of(path);
+        if !known.contains(&key) && others.deletions(&key).next().is_none() {
+            entries.remove(path);
+        }
+    }
+    Ok(entries)
 }
 
 /// Returns the incomplete manifests, each with its size and mtime.

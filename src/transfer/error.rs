@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A failed export or import.
 #[derive(Debug, thiserror::Error)]
-pub enum TransferError {
+pub(crate) enum TransferError {
     /// An operation of the file system failed.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -99,7 +99,7 @@ impl TransferError {
 /// The reason why a folder is not imported. Only [`Taken`](PythonHomeError::Taken) occurs after
 /// copies were made.
 #[derive(Debug, thiserror::Error)]
-pub enum PythonHomeError {
+pub(crate) enum PythonHomeError {
     /// The folder does not exist.
     #[error("no such folder: {}", .0.display())]
     Missing(PathBuf),

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 /// The options of an export.
 #[derive(Debug, Clone, Copy)]
-pub struct ExportOptions<'a> {
+pub(crate) struct ExportOptions<'a> {
     /// The manager home to export.
     pub manager_home: &'a Path,
     /// The live Codex home, whose login stays.
@@ -46,7 +46,7 @@ pub struct ExportOptions<'a> {
 
 /// A profile or file that is not exported or imported, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotTransferred {
+pub(crate) struct NotTransferred {
     /// The name of the profile, archive or file.
     pub name: String,
     /// The reason, as a sentence fragment.
@@ -55,7 +55,7 @@ pub struct NotTransferred {
 
 /// A login that moves into the export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MovedLogin {
+pub(crate) struct MovedLogin {
     /// The profile that loses it.
     pub profile: String,
     /// The email of its account.
@@ -66,7 +66,7 @@ pub struct MovedLogin {
 
 /// The planned content of an export.
 #[derive(Debug)]
-pub struct ExportPlan {
+pub(crate) struct ExportPlan {
     /// The manifest with all entries.
     pub manifest: ExportManifest,
     /// The logins that move into the export.
@@ -87,7 +87,7 @@ enum ExportContent {
 
 impl ExportPlan {
     /// Returns the size of all files.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
 
@@ -126,7 +126,7 @@ fn name_of(path: &Path) -> Result<EntryName, TransferError> {
 ///
 /// # Errors
 /// A file cannot be read, or the user interrupts.
-pub fn plan(
+pub(crate) fn plan(
     options: &ExportOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<ExportPlan, TransferError> {
@@ -362,7 +362,7 @@ fn copy(
 /// # Errors
 /// `target` exists, a login or an archive changed since the plan, the file cannot be written, or
 /// the user interrupts. Then nothing was changed; see [`handover`] for a kill.
-pub fn write(
+pub(crate) fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
     encryption: Encryption,

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 /// A login that moves into an export.
 #[derive(Debug, Clone)]
-pub struct MovingLogin {
+pub(crate) struct MovingLogin {
     /// The name of its profile.
     pub profile: String,
     /// The bytes of auth.json, as they are in the export.
@@ -31,7 +31,7 @@ pub struct MovingLogin {
 
 /// The logins that move, and their export.
 #[derive(Debug, Clone, Copy)]
-pub struct LoginMove<'a> {
+pub(crate) struct LoginMove<'a> {
     /// The logins that move.
     pub moving_logins: &'a [MovingLogin],
     /// The id of the export. Only this export can bring the logins back.
@@ -39,7 +39,7 @@ pub struct LoginMove<'a> {
 }
 
 /// Returns the reason why the login of a profile cannot move; `None` if it can.
-pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
+pub(crate) fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
     }
@@ -72,7 +72,7 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
 /// A login changed since it was written to the file, or a file cannot be written. Then every
 /// profile keeps its login. If even that could not be recorded, the move stays pending and the next
 /// command resolves it.
-pub fn publish(
+pub(crate) fn publish(
     profiles: &Profiles,
     logins: LoginMove<'_>,
     file: TempFile,
@@ -169,7 +169,7 @@ fn record_moved(
 
 /// The outcome of a killed export for one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MoveOutcome {
+pub(crate) enum MoveOutcome {
     /// The export has its final name and owns the login.
     Moved(PathBuf),
     /// The export never got its final name. It was removed and the profile owns the login.
@@ -182,7 +182,7 @@ pub enum MoveOutcome {
 ///
 /// # Errors
 /// A profile cannot be read or written.
-pub fn finish_interrupted(
+pub(crate) fn finish_interrupted(
     profiles: &Profiles,
 ) -> Result<Vec<(String, MoveOutcome)>, TransferError> {
     let is_open = |profile: &Profile| profile.file.moving.is_some();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The target and the settings of an import.
 #[derive(Debug, Clone, Copy)]
-pub struct ImportOptions<'a> {
+pub(crate) struct ImportOptions<'a> {
     /// The manager home to import into.
     pub manager_home: &'a Path,
     /// The live Codex home, whose login may be renewed.

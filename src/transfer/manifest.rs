@@ -12,32 +12,32 @@ use serde::{Deserialize, Serialize};
 use std::path::Component;
 
 /// The name of the manifest's entry.
-pub const NAME: &str = "export.json";
+pub(crate) const NAME: &str = "export.json";
 
 /// The product name in the manifest.
-pub const PRODUCT: &str = "codex-manager export";
+pub(crate) const PRODUCT: &str = "codex-manager export";
 
 /// `config.toml` of the manager home.
-pub const CONFIG: &str = "config.toml";
+pub(crate) const CONFIG: &str = "config.toml";
 
 /// The launch registry of the manager home.
-pub const LAUNCHES: &str = "launches.jsonl";
+pub(crate) const LAUNCHES: &str = "launches.jsonl";
 
 /// The document of a profile, without its login.
-pub const PROFILE_JSON: &str = "profile.json";
+pub(crate) const PROFILE_JSON: &str = "profile.json";
 
 /// The folder of the profiles.
-pub const PROFILES: &str = "profiles";
+pub(crate) const PROFILES: &str = "profiles";
 
 /// The folder of the archives.
-pub const BACKUPS: &str = "backups";
+pub(crate) const BACKUPS: &str = "backups";
 
 /// The largest manifest that is read.
-pub const MAX_MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The content of the manifest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ExportManifest {
+pub(crate) struct ExportManifest {
     /// The product name, always [`PRODUCT`].
     pub product: String,
     /// The time of the export.
@@ -58,13 +58,13 @@ impl Document for ExportManifest {
 
 /// Returns the id of an export: 32 hex digits of the digest of its manifest, which contains the
 /// time and the digests of all files.
-pub fn id_of(manifest: &[u8]) -> String {
+pub(crate) fn id_of(manifest: &[u8]) -> String {
     hash::sha256(manifest)[..32].to_owned()
 }
 
 /// One entry of an export.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExportFile {
+pub(crate) struct ExportFile {
     /// The path in the manager home.
     pub path: EntryName,
     /// The length in bytes.
@@ -75,7 +75,7 @@ pub struct ExportFile {
 
 /// The kinds of files that an export may hold, by their paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExportPart {
+pub(crate) enum ExportPart {
     /// `cooldown.json`, the last observations.
     Cooldown,
     /// `inventory.json`, the records of legacy files.
@@ -99,7 +99,7 @@ pub enum ExportPart {
 impl ExportPart {
     /// Returns the kind of the file at this path of a manager home, or `None` if an export may not
     /// hold it.
-    pub fn of(path: &EntryName) -> Option<Self> {
+    pub(crate) fn of(path: &EntryName) -> Option<Self> {
         let parts: Vec<&str> = path
             .as_path()
             .components()
@@ -126,7 +126,7 @@ impl ExportPart {
     }
 
     /// Returns the size limit of such a file. Limited because all but archives are held in memory.
-    pub fn max_bytes(&self) -> u64 {
+    pub(crate) fn max_bytes(&self) -> u64 {
         const MIB: u64 = 1024 * 1024;
         match self {
             Self::Login(_) | Self::Profile(_) | Self::Sidecar(_) | Self::Config => MIB,

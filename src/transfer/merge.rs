@@ -27,7 +27,7 @@ use std::path::Path;
 /// The effect of an import on an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ArchiveOutcome {
+pub(crate) enum ArchiveOutcome {
     /// The archive is copied.
     Added,
     /// The same bytes are already here, perhaps under another name.
@@ -36,7 +36,7 @@ pub enum ArchiveOutcome {
 
 /// An archive of the export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ArchiveImport {
+pub(crate) struct ArchiveImport {
     /// The name in the export.
     pub archive: String,
     /// The name in the manager home.
@@ -48,7 +48,7 @@ pub struct ArchiveImport {
 /// The effect of an import on `config.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ConfigOutcome {
+pub(crate) enum ConfigOutcome {
     /// The export has no settings.
     None,
     /// There are no local settings, so those of the export are copied.
@@ -61,7 +61,7 @@ pub enum ConfigOutcome {
 
 /// The planned effects of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ImportPlan {
+pub(crate) struct ImportPlan {
     /// The profiles of the export.
     pub profiles: Vec<ProfileImport>,
     /// Profiles that are not imported, and the reasons.
@@ -94,7 +94,10 @@ struct LocalState {
 ///
 /// # Errors
 /// A local file cannot be read, or is of a newer version.
-pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
+pub(crate) fn plan(
+    package: &Package,
+    options: &ImportOptions<'_>,
+) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
     let local = LocalState {
         cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
@@ -276,7 +279,7 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
 
 /// The result of [`apply`].
 #[derive(Debug)]
-pub struct ImportReport {
+pub(crate) struct ImportReport {
     /// The plan that was carried out, made under the locks.
     pub plan: ImportPlan,
     /// Profiles whose imported login also replaced the live one.
@@ -292,7 +295,7 @@ pub struct ImportReport {
 /// # Errors
 /// A file cannot be written, or a local document is of a newer version. Completed steps stay;
 /// repeating the import does the rest.
-pub fn apply(
+pub(crate) fn apply(
     package: &Package,
     options: &ImportOptions<'_>,
 ) -> Result<ImportReport, TransferError> {

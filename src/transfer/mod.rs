@@ -12,14 +12,14 @@
 //! [`python_home`] imports the home of a Python codex-manager, which is a folder.
 
 mod error;
-pub mod export;
-pub mod handover;
-pub mod import_options;
-pub mod manifest;
-pub mod merge;
-pub mod profiles;
-pub mod python_home;
-pub mod reader;
-pub mod seal;
+pub(crate) mod export;
+pub(crate) mod handover;
+pub(crate) mod import_options;
+pub(crate) mod manifest;
+pub(crate) mod merge;
+pub(crate) mod profiles;
+pub(crate) mod python_home;
+pub(crate) mod reader;
+pub(crate) mod seal;
 
-pub use error::{PythonHomeError, TransferError};
+pub(crate) use error::{PythonHomeError, TransferError};

@@ -26,7 +26,7 @@ use std::fs;
 /// The effect of an import on the login of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LoginOutcome {
+pub(crate) enum LoginOutcome {
     /// The account had no local login and gets that of the export.
     New,
     /// The login of the export replaces the local one, which goes to the history.
@@ -44,7 +44,7 @@ pub enum LoginOutcome {
 
 /// The effect of an import on a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProfileImport {
+pub(crate) struct ProfileImport {
     /// The name in the export.
     pub name: String,
     /// The name in the manager home.

@@ -35,7 +35,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// A home of the Python codex-manager outside the manager home.
 #[derive(Debug)]
-pub struct PythonHome {
+pub(crate) struct PythonHome {
     /// The path of the home.
     pub folder: PathBuf,
     /// The archives and records in it.
@@ -51,7 +51,7 @@ pub struct PythonHome {
 /// The effect of an import on an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum CopyOutcome {
+pub(crate) enum CopyOutcome {
     /// The archive is copied.
     Added,
     /// The manager home has the same bytes.
@@ -60,7 +60,7 @@ pub enum CopyOutcome {
 
 /// An archive, or a record without an archive, of a [`PythonHome`].
 #[derive(Debug, Clone, Serialize)]
-pub struct ArchiveCopy {
+pub(crate) struct ArchiveCopy {
     /// The path of the archive in the source, relative to `backups/`.
     pub archive: String,
     /// The path in the manager home, relative to `backups/`.
@@ -79,7 +79,7 @@ pub struct ArchiveCopy {
 
 /// The planned effects of [`apply`].
 #[derive(Debug, Serialize)]
-pub struct CopyPlan {
+pub(crate) struct CopyPlan {
     /// The archives and records.
     pub archives: Vec<ArchiveCopy>,
     /// Archives and records that are not copied, and the reasons.
@@ -90,7 +90,7 @@ pub struct CopyPlan {
 
 impl CopyPlan {
     /// Iterates over the archives and records that are copied.
-    pub fn added(&self) -> impl Iterator<Item = &ArchiveCopy> {
+    pub(crate) fn added(&self) -> impl Iterator<Item = &ArchiveCopy> {
         let archives = self.archives.iter();
         archives.filter(|copy| copy.outcome == CopyOutcome::Added)
     }
@@ -98,7 +98,7 @@ impl CopyPlan {
 
 /// The target of an import.
 #[derive(Debug, Clone, Copy)]
-pub struct CopyTarget<'a> {
+pub(crate) struct CopyTarget<'a> {
     /// The manager home to import into.
     pub manager_home: &'a Path,
     /// The current time in UTC.
@@ -108,7 +108,7 @@ pub struct CopyTarget<'a> {
 }
 
 /// Returns the default home of versions 1.x and 2.0: `CODEXMGR_HOME`, else `~/.codexmgr`.
-pub fn default_folder(env: &Environment) -> Option<PathBuf> {
+pub(crate) fn default_folder(env: &Environment) -> Option<PathBuf> {
     match env.get(VARIABLE) {
         Some(folder) => Some(env.absolute(Path::new(folder))),
         None => env.home_dir.as_ref().map(|home| home.join(DEFAULT_NAME)),
@@ -117,7 +117,7 @@ pub fn default_folder(env: &Environment) -> Option<PathBuf> {
 
 /// Returns the default home of versions 1.x and 2.0 and the number of archives in it, if the
 /// manager home has none of them. Compares only names.
-pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
+pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
     refuse(&folder, manager_home).ok()?;
     let archives = catalog::archive_paths(&store::backups(&folder)).ok()?;
@@ -131,7 +131,7 @@ pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBu
 ///
 /// # Errors
 /// `folder` is no such home, is or contains the manager home, or cannot be read.
-pub fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
+pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
     refuse(folder, target.manager_home)?;
     let records = catalog::list(&store::backups(folder), Vec::new)?;
     let (cooldown, warnings) = read_cooldown(folder, target)?;
@@ -214,7 +214,7 @@ fn read_cooldown(
 ///
 /// # Errors
 /// The manager home cannot be read, or has a document of a newer version.
-pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, TransferError> {
+pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, TransferError> {
     let manager_home = target.manager_home;
     document::read::<InventoryFile>(&manager_home.join(store::FILE_NAME))?;
     let local = cooldown::load(manager_home, &target.now, target.zone)?.file;
@@ -341,7 +341,7 @@ fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
 
 /// The result of [`apply`].
 #[derive(Debug)]
-pub struct CopyReport {
+pub(crate) struct CopyReport {
     /// The plan that was carried out.
     pub plan: CopyPlan,
     /// Damaged documents of the manager home, and where they are kept.
@@ -353,7 +353,7 @@ pub struct CopyReport {
 ///
 /// # Errors
 /// A file cannot be read or written, or the user interrupts. Completed copies stay.
-pub fn apply(
+pub(crate) fn apply(
     home: &PythonHome,
     target: &CopyTarget<'_>,
     progress: &dyn Progress,

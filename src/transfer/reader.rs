@@ -32,11 +32,9 @@ const MAX_NAME_BYTES: u64 = 4096;
 
 /// The checked content of an export.
 #[derive(Debug, Default)]
-pub struct Package {
+pub(crate) struct Package {
     /// The id of the export; see [`manifest::id_of`].
     pub id: String,
-    /// The manifest of the export.
-    pub manifest: ExportManifest,
     /// The profiles by their names in the export.
     pub profiles: BTreeMap<String, ExportedProfile>,
     /// The content of `cooldown.json`.
@@ -57,7 +55,7 @@ pub struct Package {
 
 /// A profile of an export.
 #[derive(Debug, Default)]
-pub struct ExportedProfile {
+pub(crate) struct ExportedProfile {
     /// The content of `profile.json`.
     pub file: ProfileFile,
     /// The login, if it moved with the export.
@@ -66,7 +64,7 @@ pub struct ExportedProfile {
 
 /// An archive of an export.
 #[derive(Debug)]
-pub struct ExportedArchive {
+pub(crate) struct ExportedArchive {
     /// The name below `backups/`.
     pub name: String,
     /// The entry of the manifest.
@@ -80,7 +78,7 @@ pub struct ExportedArchive {
 ///
 /// # Errors
 /// The export is damaged, foreign or of a newer version, the disk is full, or the user interrupts.
-pub fn read(
+pub(crate) fn read(
     content: impl Read,
     path: &Path,
     staging: Option<&Staging>,
@@ -102,7 +100,6 @@ pub fn read(
     }
     let mut package = Package {
         id,
-        manifest,
         ..Package::default()
     };
     let mut logins = BTreeMap::new();

@@ -29,7 +29,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
 /// A passphrase. Never printed, and erased from memory on drop.
-pub struct Passphrase(SecretString);
+pub(crate) struct Passphrase(SecretString);
 
 impl std::fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,7 +42,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// The line is empty, or not UTF-8.
-    pub fn of(bytes: &SecretBytes) -> Result<Self, TransferError> {
+    pub(crate) fn of(bytes: &SecretBytes) -> Result<Self, TransferError> {
         let text = std::str::from_utf8(bytes.expose())
             .map_err(|_| TransferError::BadKey("the passphrase is not UTF-8".into()))?;
         let line = text.lines().next().unwrap_or_default();
@@ -56,7 +56,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// The file cannot be read, or its first line is empty.
-    pub fn read(path: &Path) -> Result<Self, TransferError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, TransferError> {
         Self::of(&read_key_file(path)?)
     }
 }
@@ -71,7 +71,7 @@ fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
 
 /// The encryption of an export.
 #[derive(Debug)]
-pub enum Encryption {
+pub(crate) enum Encryption {
     /// No encryption; anyone with the file can read it.
     Plain,
     /// Decrypted by the passphrase.
@@ -82,7 +82,7 @@ pub enum Encryption {
 
 impl Encryption {
     /// Returns the name used in output; `None` if not encrypted.
-    pub fn name(&self) -> Option<&'static str> {
+    pub(crate) fn name(&self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
             Self::Passphrase(_) => Some("passphrase"),
@@ -93,14 +93,14 @@ impl Encryption {
 
 /// The public `age` key of a recipient.
 #[derive(Debug)]
-pub struct RecipientKey(x25519::Recipient);
+pub(crate) struct RecipientKey(x25519::Recipient);
 
 impl RecipientKey {
     /// Parses an `age1…` key.
     ///
     /// # Errors
     /// The text is not a public key of age.
-    pub fn parse(text: &str) -> Result<Self, TransferError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TransferError> {
         text.trim()
             .parse()
             .map(Self)
@@ -109,7 +109,7 @@ impl RecipientKey {
 }
 
 /// The writer of an export, with or without encryption.
-pub enum SealedWriter<W: Write> {
+pub(crate) enum SealedWriter<W: Write> {
     /// Writes the bytes unchanged.
     Plain(W),
     /// Encrypts the bytes with age.
@@ -127,7 +127,7 @@ impl<W: Write> SealedWriter<W> {
     ///
     /// # Errors
     /// The header cannot be written.
-    pub fn new(output: W, encryption: Encryption) -> io::Result<Self> {
+    pub(crate) fn new(output: W, encryption: Encryption) -> io::Result<Self> {
         let encryptor = match encryption {
             Encryption::Plain => return Ok(Self::Plain(output)),
             Encryption::Passphrase(Passphrase(text)) => {
@@ -147,7 +147,7 @@ impl<W: Write> SealedWriter<W> {
     ///
     /// # Errors
     /// The block cannot be written.
-    pub fn finish(self) -> io::Result<W> {
+    pub(crate) fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(output) => Ok(output),
             Self::Age(stream) => stream.finish(),
@@ -172,7 +172,7 @@ impl<W: Write> Write for SealedWriter<W> {
 }
 
 /// The secret that decrypts an export.
-pub enum DecryptionKey {
+pub(crate) enum DecryptionKey {
     /// The passphrase of the export.
     Passphrase(Passphrase),
     /// The private keys in a file of `age-keygen`.
@@ -190,7 +190,7 @@ impl DecryptionKey {
     ///
     /// # Errors
     /// The file cannot be read, or has no key.
-    pub fn read_identities(path: &Path) -> Result<Self, TransferError> {
+    pub(crate) fn read_identities(path: &Path) -> Result<Self, TransferError> {
         let bad = || TransferError::BadKey(format!("no age key in the file: {}", path.display()));
         let bytes = read_key_file(path)?;
         let keys = age::IdentityFile::from_buffer(bytes.expose()).map_err(|_| bad())?;
@@ -206,7 +206,7 @@ impl DecryptionKey {
 type ExportSource = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
 
 /// An opened export whose header was parsed.
-pub enum ExportInput {
+pub(crate) enum ExportInput {
     /// The export is not encrypted.
     Plain(ExportSource),
     /// The export is encrypted by age.
@@ -224,7 +224,7 @@ impl ExportInput {
     ///
     /// # Errors
     /// The file cannot be read, or its encryption is not supported.
-    pub fn open(path: &Path) -> Result<Self, TransferError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, TransferError> {
         let mut file = BufReader::with_capacity(
             MAX_HEAD_BYTES,
             file_open::open_given(path).at("open", path)?,
@@ -257,7 +257,7 @@ impl ExportInput {
 
     /// Returns true if the export needs a passphrase, false if it needs a key, and `None` if it is
     /// not encrypted.
-    pub fn needs_passphrase(&self) -> Option<bool> {
+    pub(crate) fn needs_passphrase(&self) -> Option<bool> {
         match self {
             Self::Plain(_) => None,
             Self::Age(decryptor) => Some(decryptor.is_scrypt()),
@@ -268,7 +268,7 @@ impl ExportInput {
     ///
     /// # Errors
     /// The export is encrypted, and `opener` is missing or does not decrypt it.
-    pub fn unlock(
+    pub(crate) fn unlock(
         self,
         path: &Path,
         opener: Option<&DecryptionKey>,
@@ -317,7 +317,7 @@ impl ExportInput {
 }
 
 /// The decrypted content of an export.
-pub enum DecryptedExport {
+pub(crate) enum DecryptedExport {
     /// The bytes of an export without encryption.
     Plain(ExportSource),
     /// The decrypted bytes. Reading a modified block is an error.

@@ -26,7 +26,7 @@ const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The result of a switch.
 #[derive(Debug)]
-pub struct SwitchReport {
+pub(crate) struct SwitchReport {
     /// The plan as computed under the locks.
     pub plan: SwitchPlan,
     /// The save of the login that was live.
@@ -43,7 +43,7 @@ pub struct SwitchReport {
 ///
 /// # Errors
 /// A daemon runs and the policy is to refuse; or it runs turns, and `force` is false.
-pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
+pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
     };
@@ -65,7 +65,7 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
 /// # Errors
 /// See [`SwitchError`]. Unless the error comes from a write after the rename, the old login is live; it may have been
 /// saved, and the daemon may have been stopped.
-pub fn apply(
+pub(crate) fn apply(
     request: &SwitchRequest<'_>,
     on_step: &dyn Fn(&str),
 ) -> Result<SwitchReport, SwitchError> {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// The reason why a switch failed. The live login may have been saved to its profile and the daemon
 /// stopped. Only an error of a write after the rename (`Profile`, `Io`) leaves the new login live.
 #[derive(Debug, thiserror::Error)]
-pub enum SwitchError {
+pub(crate) enum SwitchError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),

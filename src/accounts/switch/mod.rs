@@ -11,8 +11,8 @@ mod plan;
 mod request;
 mod switch_record;
 
-pub use apply::{SwitchReport, apply, check_daemon};
-pub use error::SwitchError;
-pub use plan::{SwitchPlan, plan, plan_switch};
-pub use request::{DaemonPolicy, SwitchRequest};
-pub use switch_record::{SwitchFile, last, previous};
+pub(crate) use apply::{SwitchReport, apply, check_daemon};
+pub(crate) use error::SwitchError;
+pub(crate) use plan::{SwitchPlan, plan};
+pub(crate) use request::{DaemonPolicy, SwitchRequest};
+pub(crate) use switch_record::{SwitchFile, last, previous};

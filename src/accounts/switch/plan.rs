@@ -12,7 +12,7 @@ use serde::Serialize;
 
 /// The planned effect of a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SwitchPlan {
+pub(crate) struct SwitchPlan {
     /// The account that is signed in now.
     pub from: Option<Identity>,
     /// The profile whose login goes live.
@@ -36,7 +36,7 @@ pub struct SwitchPlan {
 ///
 /// # Errors
 /// See [`SwitchError`].
-pub fn plan_switch(
+pub(crate) fn plan_switch(
     live: &AuthFile,
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
@@ -157,7 +157,7 @@ fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
 ///
 /// # Errors
 /// See [`SwitchError`].
-pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
+pub(crate) fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
     let all = profiles.list()?.into_iter();

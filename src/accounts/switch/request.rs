@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The action for a running background daemon of Codex, which keeps the old account after a switch.
 #[derive(Debug, Clone, Copy)]
-pub enum DaemonPolicy<'a> {
+pub(crate) enum DaemonPolicy<'a> {
     /// Refuse to switch while the daemon runs.
     Refuse,
     /// Switch and leave the daemon alone: the Codex that is about to start does not use it.
@@ -26,7 +26,7 @@ pub enum DaemonPolicy<'a> {
 
 /// The parameters of a switch.
 #[derive(Debug, Clone)]
-pub struct SwitchRequest<'a> {
+pub(crate) struct SwitchRequest<'a> {
     /// The Codex home whose login is replaced.
     pub codex_home: &'a Path,
     /// The manager home with the profiles.

@@ -14,7 +14,7 @@ const FILE_NAME: &str = ".switch.json";
 
 /// The record of the last switch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct SwitchFile {
+pub(crate) struct SwitchFile {
     /// The account that was live before the switch.
     pub previous: Option<Identity>,
     /// The account that the switch made live.
@@ -57,7 +57,10 @@ fn state_path(manager_home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
-pub fn previous(manager_home: &Path, codex_home: &Path) -> Result<Option<Identity>, ProfileError> {
+pub(crate) fn previous(
+    manager_home: &Path,
+    codex_home: &Path,
+) -> Result<Option<Identity>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
     let home = canonical(codex_home);
     Ok(file.and_then(|file| file.previous_in(&home).cloned()))
@@ -67,7 +70,10 @@ pub fn previous(manager_home: &Path, codex_home: &Path) -> Result<Option<Identit
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
-pub fn last(manager_home: &Path, codex_home: &Path) -> Result<Option<SwitchFile>, ProfileError> {
+pub(crate) fn last(
+    manager_home: &Path,
+    codex_home: &Path,
+) -> Result<Option<SwitchFile>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
     let home = canonical(codex_home);
     Ok(file.filter(|file| file.home.as_ref() == Some(&home)))

@@ -2,7 +2,7 @@
 
 /// Decodes UTF-8, or UTF-16 with a byte order mark, which `>` of Windows `PowerShell` 5 writes. Invalid
 /// bytes become U+FFFD.
-pub fn decode(bytes: &[u8]) -> String {
+pub(crate) fn decode(bytes: &[u8]) -> String {
     match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),

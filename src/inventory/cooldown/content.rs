@@ -25,7 +25,7 @@ impl Document for CooldownFile {
 impl CooldownFile {
     /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts those
     /// of `identity` if it is the only match.
-    pub fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
+    pub(crate) fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
         let position = self.position(identity).unwrap_or_else(|| {
             self.accounts.push(AccountEntry::new(identity.clone()));
             self.accounts.len() - 1
@@ -47,7 +47,7 @@ impl CooldownFile {
     }
 
     /// Returns the entry of `identity`, if exactly one matches.
-    pub fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
+    pub(crate) fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.position(identity).map(|i| &self.accounts[i])
     }
 
@@ -70,12 +70,12 @@ impl CooldownFile {
     }
 
     /// Records an observation of `identity`; see [`AccountEntry::observe`].
-    pub fn observe(&mut self, identity: &Identity, observation: Observation) {
+    pub(crate) fn observe(&mut self, identity: &Identity, observation: Observation) {
         self.entry(identity).observe(observation);
     }
 
     /// Records a use of `identity` at `at`.
-    pub fn used(&mut self, identity: &Identity, at: Timestamp) {
+    pub(crate) fn used(&mut self, identity: &Identity, at: Timestamp) {
         let entry = self.entry(identity);
         if entry.last_used_at.is_none_or(|known| at > known) {
             entry.last_used_at = Some(at);
@@ -84,7 +84,7 @@ impl CooldownFile {
 
     /// Records that an archive or a legacy file has a login of `identity` (`archived`), or that
     /// only a record of the account exists. A better known state stays.
-    pub fn found_login(&mut self, identity: &Identity, archived: bool) {
+    pub(crate) fn found_login(&mut self, identity: &Identity, archived: bool) {
         let entry = self.entry(identity);
         entry.archived |= archived;
         entry.login = match (entry.login, archived) {
@@ -95,7 +95,7 @@ impl CooldownFile {
     }
 
     /// Records a profile and the state of its login.
-    pub fn add_profile(&mut self, profile: &Profile) {
+    pub(crate) fn add_profile(&mut self, profile: &Profile) {
         let Some(identity) = profile.identity() else {
             return;
         };
@@ -122,7 +122,7 @@ impl CooldownFile {
     }
 
     /// Records these profiles, and clears the profile of accounts that have none of them.
-    pub fn set_profiles(&mut self, profiles: &[Profile]) {
+    pub(crate) fn set_profiles(&mut self, profiles: &[Profile]) {
         for entry in &mut self.accounts {
             let is_gone = |name: &String| profiles.iter().all(|p| p.name != *name);
             if entry.profile.as_ref().is_some_and(is_gone) {
@@ -135,7 +135,7 @@ impl CooldownFile {
     }
 
     /// Records the facts in records of legacy files and archives.
-    pub fn add_records(&mut self, inventory: &InventoryFile) {
+    pub(crate) fn add_records(&mut self, inventory: &InventoryFile) {
         for record in &inventory.legacy {
             let metadata = &record.metadata;
             let Some(identity) = metadata.identity() else {

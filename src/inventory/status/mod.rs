@@ -7,7 +7,7 @@
 mod report;
 mod sources;
 
-pub use self::report::{StatusProblem, StatusReport};
+pub(crate) use self::report::{StatusProblem, StatusReport};
 
 use self::sources::{stored_observation, take_live, take_reset, take_text};
 use super::cooldown::{self, CooldownFile, CooldownUpdate};
@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 /// The settings of a query that do not depend on the account.
 #[derive(Debug, Clone, Copy)]
-pub struct Inquiry<'a> {
+pub(crate) struct Inquiry<'a> {
     /// The environment of Codex.
     pub env: &'a Environment,
     /// The Codex program; searched on `PATH` if `None`.
@@ -52,7 +52,7 @@ pub struct Inquiry<'a> {
 
 /// The options of [`observe`].
 #[derive(Debug, Clone, Copy)]
-pub struct StatusOptions<'a> {
+pub(crate) struct StatusOptions<'a> {
     /// The Codex home whose account is reported.
     pub home: &'a Path,
     /// The settings of the query.
@@ -65,7 +65,7 @@ pub struct StatusOptions<'a> {
 
 /// An error of [`observe`] or [`observe_text`].
 #[derive(Debug, thiserror::Error)]
-pub enum StatusError {
+pub(crate) enum StatusError {
     /// A file cannot be read.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -102,7 +102,7 @@ pub enum StatusError {
 /// # Errors
 /// The status text has no quota or is about another account, or the user interrupts. Any other
 /// failure is a report with a problem.
-pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
+pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let StatusOptions { home, inquiry, .. } = *options;
     let Inquiry { now, zone, .. } = inquiry;
     let parse = |text| status_text::parse(text, now, zone).map_err(StatusError::Text);
@@ -164,7 +164,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
 ///
 /// # Errors
 /// The text has no quota, or names another account.
-pub fn observe_text(
+pub(crate) fn observe_text(
     text: &str,
     account: &Identity,
     home: &Path,
@@ -196,7 +196,7 @@ pub fn observe_text(
 ///
 /// # Errors
 /// The document cannot be read or written, or is of a newer version.
-pub fn record(
+pub(crate) fn record(
     manager_home: &Path,
     report: &StatusReport,
     now: &DateTime<Utc>,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// The account of a home and its quota.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StatusReport {
+pub(crate) struct StatusReport {
     /// The account; `None` if the home is signed out or the account cannot be determined.
     pub identity: Option<Identity>,
     /// The plan of the account.
@@ -47,19 +47,19 @@ impl StatusReport {
     }
 
     /// Returns true if the windows are fresh, or the login is an API key, which has none.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.is_fresh || self.is_api_key()
     }
 
     /// Returns true if the login is an API key.
-    pub fn is_api_key(&self) -> bool {
+    pub(crate) fn is_api_key(&self) -> bool {
         self.identity
             .as_ref()
             .is_some_and(|who| who.kind == LoginKind::ApiKey)
     }
 
     /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted.
-    pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
+    pub(crate) fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);
         judge(&entry, now).next_available_at
@@ -68,7 +68,7 @@ impl StatusReport {
 
 /// The reason why there is no live figure. The texts are safe to print.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum StatusProblem {
+pub(crate) enum StatusProblem {
     /// The home is signed out, so Codex was not started.
     #[error("not signed in")]
     SignedOut,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A process at the time of the snapshot.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     pid: u32,
     folder: PathBuf,
 }

@@ -45,7 +45,7 @@ pub(super) fn publish_deletions(
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
-    let files = attestation::entries_to_publish(&files, state, &request.config.cloud);
+    let files = attestation::entries_to_publish(&files, state, request.config)?;
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     // The state is durable before the manifest; see `publish_manifest`.
     if state.own.published != before {
@@ -78,7 +78,7 @@ pub(super) fn publish_manifest(
     attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
     let changed = !plan.steps.is_empty() || has_changed(before, &state);
-    let published = attestation::entries_to_publish(&files, &state, &request.config.cloud);
+    let published = attestation::entries_to_publish(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
     if changed || state.own.published != before.own.published {
         request.replica.write(&mut state)?;
