@@ -41,7 +41,7 @@ pub(crate) struct Inquiry<'a> {
     pub now: DateTime<Utc>,
     /// The zone in which times are recorded.
     pub zone: Zone,
-    /// The time limit for each account; see [`ProbeOptions::deadline`].
+    /// The time limit for each account; see `ProbeOptions`.
     pub deadline: Duration,
     /// The content of `cooldown.json`.
     pub known: &'a CooldownFile,

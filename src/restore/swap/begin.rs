@@ -16,7 +16,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Swap {
     /// Begins a swap of `home`, with the journal in `folder` (created, 0700). A restore that was
-    /// killed there is first finished or undone, as by [`recover`].
+    /// killed there is first finished or undone, as by [`recover`](super::recover).
     pub fn begin(folder: &Path, home: &Path, guard: &dyn RecoveryGuard) -> Result<Self, SwapError> {
         let lock = loop {
             atomic::create_private_folder(folder)?;

@@ -3,7 +3,7 @@
 //!
 //! [`plan`] runs these phases in this order:
 //!
-//! 1. **Scan.** `sides` checks that the cloud folder may be used ([`check_cloud`]) and lists both sides
+//! 1. **Scan.** `sides` checks that the cloud folder may be used (`check_cloud`) and lists both sides
 //!    ([`scan`](crate::sync::scan)). `stat_cache` finds remote files that changed although size and time did not.
 //!    `grouping` puts all files of one key into a `FileGroup`: a conversation has one key in all its forms (`.jsonl`,
 //!    `.jsonl.zst`, archived), other files have their path. `links` blocks groups behind a link that is not followed.

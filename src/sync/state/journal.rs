@@ -45,7 +45,7 @@ impl StateJournal {
         self.push(&serde_json::json!({ "gone": key }))
     }
 
-    /// Records an entry of [`SyncState::resolutions`].
+    /// Records an entry of the resolutions.
     pub(crate) fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
         self.push(&resolved_line(resolution))
     }
