@@ -126,8 +126,8 @@ impl HomeEntryKind {
     }
 }
 
-/// Returns the kind of a path relative to the home. Databases are recognized by name only; a caller
-/// that opens one has to check its content.
+/// Returns the kind of a path relative to the home. Databases are recognized by name only, so
+/// their content is unchecked.
 pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     let mut parts = relative.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name),

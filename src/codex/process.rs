@@ -259,7 +259,7 @@ pub(crate) fn can_list_processes() -> bool {
 }
 
 /// Finds the other processes that use `home`: programs with these names and that home, and processes
-/// that have a file below it or below one of the `outside` folders open.
+/// with an open file in `home` or in one of the `outside` folders.
 pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
     let home = canonical(home);
     let table = ProcessTable::read();

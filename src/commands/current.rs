@@ -25,8 +25,8 @@ use serde::Serialize;
 /// Show the live account and the Codex programs that use the home
 ///
 /// Reads local files only, and no conversations. Codex's background daemon and other running programs
-/// keep the account that was live when they started. That account is determined from the start time
-/// and from the record of switches by `use`.
+/// keep the account that was live when they started. `current` finds it by their start time and the
+/// record of switches by `use`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager current

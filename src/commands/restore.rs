@@ -217,8 +217,8 @@ impl RestoreArgs {
     }
 }
 
-/// Applies the plan. Before the exchange, marks the home as restored, so that a sync does not take files
-/// that the archive lacks for deleted.
+/// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files
+/// missing in the archive as deleted by the user.
 fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 
 /// Check archives: every byte against its digest, every database with SQLite's integrity check
 ///
-/// The results are recorded in inventory.json. `prune` always keeps the newest full archive of each account
-/// that passed.
+/// The results are recorded in inventory.json. For each account, `prune` always keeps the newest full
+/// archive without damage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager verify                  # the newest archive

@@ -469,7 +469,7 @@ keep_last = 7
         for (name, text) in [
             ("prune.keep_daily", "3"),
             ("color", "never"),
-            ("folders./work/a.b", "client-a"),
+            ("folders./srv/a.b", "client-a"),
         ] {
             set(&mut file, name, text);
             assert!(file.unset(&find(name).unwrap()));
@@ -501,9 +501,9 @@ keep_last = 7
             "backup.exclude = 'x'",
             "folders = 'work'",
             "[[trusted]]",
-            "folders.'/work' = 1",
-            "folders.'/work' = '../x'",
-            "folders.'/work'.sub = 'work'",
+            "folders.'/srv' = 1",
+            "folders.'/srv' = '../x'",
+            "folders.'/srv'.sub = 'work'",
             "trusted.'/work' = 'yes'",
         ] {
             assert!(parsed(text).values().is_err(), "{text}");
@@ -533,44 +533,44 @@ keep_last = 7
             "\
 [folders]
 # the client
-\"~/work/a.b\" = 'client-a' # billed
+\"~/code/a.b\" = 'client-a' # billed
 
 [trusted]
-\"~/work\" = true
+\"~/code\" = true
 ",
         );
         assert_eq!(file.unknown(), []);
-        set(&mut file, "folders.~/work/a.b", "client-b");
+        set(&mut file, "folders.~/code/a.b", "client-b");
         set(&mut file, "folders./srv/with space", "work");
-        set(&mut file, "trusted.~/work/vendor", "false");
+        set(&mut file, "trusted.~/code/vendor", "false");
         assert_eq!(
             file.text(),
             "\
 [folders]
 # the client
-\"~/work/a.b\" = \"client-b\" # billed
+\"~/code/a.b\" = \"client-b\" # billed
 \"/srv/with space\" = \"work\"
 
 [trusted]
-\"~/work\" = true
-\"~/work/vendor\" = false
+\"~/code\" = true
+\"~/code/vendor\" = false
 "
         );
         let accounts = file.values().unwrap().preferences.folders;
         let text = |(folder, profile): (&str, &str)| (folder.to_owned(), profile.to_owned());
         assert_eq!(
             accounts.folders.into_iter().collect::<Vec<_>>(),
-            [("/srv/with space", "work"), ("~/work/a.b", "client-b")].map(text)
+            [("/srv/with space", "work"), ("~/code/a.b", "client-b")].map(text)
         );
         assert_eq!(
             accounts.trusted.into_iter().collect::<Vec<_>>(),
-            [("~/work".into(), true), ("~/work/vendor".into(), false)]
+            [("~/code".into(), true), ("~/code/vendor".into(), false)]
         );
     }
 
     #[test]
     fn a_relative_folder_is_an_unknown_key() {
-        let file = parsed("folders.work = 'client-a'\ntrusted.'~/work' = true");
+        let file = parsed("folders.work = 'client-a'\ntrusted.'~/code' = true");
         let name = "folders.work".into();
         assert_eq!(file.unknown(), [KeyError::NoFolder { name }]);
         let accounts = file.values().unwrap().preferences.folders;
@@ -579,11 +579,11 @@ keep_last = 7
 
     #[test]
     fn a_folder_keeps_the_spelling_of_the_file() {
-        let file = parsed("folders.'~/work/' = 'client-a'");
+        let file = parsed("folders.'~/code/' = 'client-a'");
         let home = Some(Path::new("/home/me"));
         let spelled = |name: &str| file.as_spelled(find(name).unwrap(), home).name();
-        assert_eq!(spelled("folders./home/me/work"), "folders.~/work/");
+        assert_eq!(spelled("folders./home/me/code"), "folders.~/code/");
         assert_eq!(spelled("folders./home/me"), "folders./home/me");
-        assert_eq!(spelled("trusted.~/work"), "trusted.~/work");
+        assert_eq!(spelled("trusted.~/code"), "trusted.~/code");
     }
 }

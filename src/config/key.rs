@@ -67,7 +67,7 @@ pub(crate) const KEYS: [ConfigKey; 16] = [
     key(
         "backup.verify_reused",
         ValueKind::Choice(names::<VerifyReused>),
-        "how much copied data backup checks",
+        "share of the reused data that backup checks",
     ),
     key(
         "normalize.session_duration_hours",

@@ -132,11 +132,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_folder_key_is_the_folder() {
-        for name in [
-            "folders./work/a.b/[c] \"d\"",
-            "folders.~",
-            "trusted.~/work/",
-        ] {
+        for name in ["folders./srv/a.b/[c] \"d\"", "folders.~", "trusted.~/work/"] {
             let found = find(name).unwrap();
             assert_eq!(found.name(), name);
             assert_eq!(

@@ -282,6 +282,38 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn paths_longer_than_the_system_limit_are_supported() {
+        let root = tempfile::tempdir().unwrap();
+        for names in [20, 40] {
+            let mut folder = root.path().join("top");
+            for _ in 0..names {
+                folder.push("d".repeat(250));
+            }
+            let file = folder.join("file");
+            assert!(long_path::is_far(&file));
+            let early = long_path::with(&file, |path| fs::symlink_metadata(path));
+            assert_eq!(early.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+            atomic::create_private_folder(&folder).unwrap();
+            atomic::create_private_folder(&folder).unwrap();
+            long_path::with(&file, |path| {
+                fs::write(path, "text")?;
+                long_path::with_both(path, &folder.join("link"), |a, b| fs::hard_link(a, b))
+            })
+            .unwrap();
+            assert_eq!(file_open::read(&file).unwrap(), b"text");
+            let listed = list(&folder).unwrap();
+            let listed: Vec<_> = listed.iter().map(|(name, _)| name).collect();
+            assert_eq!(listed, ["file", "link"]);
+            atomic::sync_folder(&folder).unwrap();
+            sync(&root.path().join("top")).unwrap();
+            remove(&file).unwrap();
+            remove(&root.path().join("top")).unwrap();
+            assert!(!root.path().join("top").exists());
+        }
+    }
+
+    #[test]
     fn a_folder_lies_in_another_by_links_and_before_it_exists() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

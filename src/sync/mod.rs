@@ -5,7 +5,6 @@
 //! by file, so that an interrupted run leaves only complete files.
 
 pub mod apply;
-mod attestation;
 pub(crate) mod backup;
 pub(crate) mod cloud_names;
 pub(crate) mod codexsync;

@@ -23,9 +23,9 @@ use std::ffi::OsString;
 
 /// Sign in to an account and save the login as a profile; the live account stays
 ///
-/// Runs `codex login` in an empty temporary home, so that no other account is signed out. An account
-/// that already has a profile keeps that profile. If the account is the live one, the Codex home gets
-/// the new login too, because the sign-in may invalidate the old one.
+/// Runs `codex login` in an empty temporary home, so that no other account is signed out. If the
+/// account has a profile, the login goes there. If it is the live account, the Codex home gets the new
+/// login too, because the sign-in may invalidate the old one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile login work

@@ -9,6 +9,7 @@
 //! updates, apply the steps (new files in batches, see `batch`), record the state and publish the manifest, prune old
 //! snapshots.
 
+mod attestation;
 mod batch;
 mod cloud_check;
 mod conflict_copies;

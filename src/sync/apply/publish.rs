@@ -1,12 +1,12 @@
 //! Publishing to other machines and recording for the next run: deletions before they are done, everything else at the
 //! end of a run.
 
+use super::attestation;
 use super::cloud_check;
 use super::error::ApplyError;
 use super::report::ApplyReport;
 use super::request::ApplyRequest;
 use crate::io::atomic;
-use crate::sync::attestation;
 use crate::sync::identity;
 use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manager_folder;

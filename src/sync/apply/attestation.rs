@@ -4,18 +4,19 @@
 //! both sides and that no other machine attests. So a folder that was filled by other means, or by a machine
 //! that is gone, becomes usable for further machines once one machine with the same content has synced.
 
-use super::apply::{ApplyError, ApplyRequest};
-use super::config::SyncConfig;
-use super::contents;
-use super::identity;
-use super::manifest::{self, ManifestEntry};
-use super::plan::SyncPlan;
-use super::remote_manifests::RemoteManifests;
-use super::rollouts;
-use super::scan::{Side, Stat};
-use super::state::{SyncState, SyncedFile};
+use super::error::ApplyError;
+use super::request::ApplyRequest;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
+use crate::sync::config::SyncConfig;
+use crate::sync::contents;
+use crate::sync::identity;
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::plan::SyncPlan;
+use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::rollouts;
+use crate::sync::scan::{Side, Stat};
+use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
