@@ -12,8 +12,8 @@ use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::tree;
-use crate::restore::pending;
-use crate::restore::swap::{Recovery, SwapError};
+use crate::journal::{JournalError, Recovery};
+use crate::recovery::{self, Interrupted};
 use clap::Args;
 use serde::Serialize;
 
@@ -206,19 +206,19 @@ impl FixRun<'_> {
     fn recover_restores(&mut self) {
         let (settings, now) = (&self.context.settings, self.context.local_now());
         let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        let recovered = match pending::recover_all(codex_home, home, &self.context.env, now) {
-            Ok(recovered) => recovered,
-            Err(e) => return self.add("restore", Err(e.into())),
-        };
-        for recovery in recovered {
-            match recovery {
-                Recovery::Finished(_) | Recovery::Undone(_) => {
+        for recovered in recovery::recover_all(codex_home, home, &self.context.env, now) {
+            if recovered.interrupted != Interrupted::Restore {
+                continue;
+            }
+            match recovered.result {
+                Ok(Recovery::Finished(_) | Recovery::Undone(_)) => {
                     self.add("restore", Ok("recovered an interrupted restore".into()));
                 }
-                Recovery::Deferred(obstacle) => {
-                    self.add("restore", Err(SwapError::from(obstacle).into()));
+                Ok(Recovery::Deferred(obstacle)) => {
+                    self.add("restore", Err(JournalError::from(obstacle).into()));
                 }
-                _ => {}
+                Ok(_) => {}
+                Err(e) => self.add("restore", Err(e.into())),
             }
         }
     }

@@ -158,7 +158,7 @@ impl PruneArgs {
             None
         } else {
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::finish_moves_locked(manager, &lock)?;
+            trash::recover(manager)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
             store::note_verified_locked(manager, &checks.findings(), &lock)?;
             Some(lock)

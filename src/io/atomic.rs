@@ -285,31 +285,6 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     rename(from, to)
 }
 
-/// Renames every file of a list, then fsyncs the folders that they came from and went to. When one
-/// cannot be renamed, those before it are renamed back. No target may exist. All must be on one file
-/// system.
-pub(crate) fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
-    #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
-    let rename = |from: &Path, to: &Path| {
-        if to.symlink_metadata().is_ok() {
-            return Err(std::io::ErrorKind::AlreadyExists.into());
-        }
-        fs::rename(from, to)
-    };
-    for (i, (from, to)) in moves.iter().enumerate() {
-        if let Err(source) = rename(from, to) {
-            for (from, to) in moves[..i].iter().rev() {
-                // A file that cannot be renamed back either is left to the caller, who has the list.
-                let _ = rename(to, from);
-            }
-            return Err(source).at("move", from);
-        }
-    }
-    let folders = moves.iter().flat_map(|(from, to)| [from, to]);
-    let folders: std::collections::BTreeSet<_> = folders.map(|path| parent_of(path)).collect();
-    folders.into_iter().try_for_each(sync_folder)
-}
-
 /// Creates the folders that are missing between `root`, which must be there, and `folder`, which is below
 /// it; those that are new are 0700 and durable on return. Where `root` is gone, it stays so.
 pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {

@@ -20,6 +20,7 @@ pub(crate) mod file_id;
 pub(crate) mod file_open;
 pub(crate) mod foreground;
 pub mod hash;
+pub(crate) mod json_path;
 pub(crate) mod limits;
 pub mod lock;
 pub mod long_path;

@@ -1,10 +1,8 @@
 //! Builds the new state beside the live one: files from the archive, and hard links to files that
 //! stay the same.
 
-use super::leftovers;
 use super::plan::RestorePlan;
 use super::rollout_index::RolloutIndex;
-use super::staging_folder;
 use crate::archive::ArchiveError;
 use crate::archive::contents::ArchiveListing;
 use crate::archive::entry::FileEntry;
@@ -17,6 +15,7 @@ use crate::io::long_path;
 use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal;
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -118,7 +117,7 @@ impl Stage {
     pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
         let own = roots.map(|root| {
-            let within = staging_folder::folder_within(&root.live);
+            let within = journal::folder_within(&root.live);
             let name = within.file_name().unwrap_or_default();
             root.prefix.join(name)
         });
@@ -430,7 +429,7 @@ impl<'a> HardLinker<'a> {
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
             || (kind_of(relative) == HomeEntryKind::Transient
-                && leftovers::is_leftover_name(relative))
+                && journal::kept_as(relative).is_some())
     }
 
     /// Returns true if the live file `relative` is replaced or removed.

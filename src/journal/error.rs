@@ -1,13 +1,20 @@
-//! The errors of a swap and of its recovery.
+//! The reason why a transaction failed or cannot be recovered.
 
 use crate::codex::process::Holder;
 use crate::io::IoError;
 use crate::io::document::DocumentError;
 use std::path::PathBuf;
 
-/// The reason why a swap failed or cannot be finished.
+/// The state that a recovery leads to: back to the old one, or forward to the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Back,
+    Forward,
+}
+
+/// The reason why a transaction failed or cannot be finished.
 #[derive(Debug, thiserror::Error)]
-pub enum SwapError {
+pub enum JournalError {
     /// An I/O error. The steps were undone if that was possible; otherwise the journal stays, and
     /// the next command finishes or undoes them.
     #[error(transparent)]
@@ -15,7 +22,7 @@ pub enum SwapError {
     /// The journal cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Another process is restoring this home.
+    /// Another process works with this journal.
     #[error("another restore is running: {}", .0.display())]
     InProgress(PathBuf),
     /// The folder has the name of a staging folder but is not a private folder of this user.
@@ -38,13 +45,13 @@ pub enum SwapError {
     Deferred(#[from] RecoveryObstacle),
 }
 
-/// The reason why an interrupted restore cannot be finished now.
+/// The reason why an interrupted transaction cannot be finished now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryObstacle {
-    /// Processes use the home, and a file of it would be exchanged.
+    /// Processes use the folder, and a file of it would be exchanged.
     #[error("the interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), join_holders(.holders))]
     InUse {
-        /// The home that was being replaced.
+        /// The folder that was being replaced.
         home: PathBuf,
         /// The processes that use it.
         holders: Vec<Holder>,
@@ -53,7 +60,7 @@ pub enum RecoveryObstacle {
     /// copied.
     #[error("the interrupted restore of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
     Unrecognized {
-        /// The home that was being replaced.
+        /// The folder that was being replaced.
         home: PathBuf,
         /// The staging folder with the journal.
         folder: PathBuf,
@@ -64,7 +71,7 @@ pub enum RecoveryObstacle {
 }
 
 /// Returns the processes as a list for a message.
-pub(in crate::restore) fn join_holders(holders: &[Holder]) -> String {
+pub(crate) fn join_holders(holders: &[Holder]) -> String {
     holders
         .iter()
         .map(ToString::to_string)
