@@ -14,7 +14,7 @@ use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, long_path, space, tree};
+use crate::io::{IoContext, IoError, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -258,7 +258,7 @@ impl HomeWalk<'_> {
     }
 
     fn visit(&mut self, path: &Path, relative: &Path) {
-        let meta = match long_path::with(path, Path::symlink_metadata) {
+        let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.skip(relative, e.to_string()),
@@ -325,7 +325,7 @@ impl HomeWalk<'_> {
     }
 
     fn link(&mut self, path: &Path, relative: &Path) {
-        let target = long_path::with(path, |path| fs::read_link(path));
+        let target = fs::read_link(path);
         let (Ok(name), Ok(target)) = (EntryName::of_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };

@@ -1,7 +1,7 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
+use super::file_open;
 use super::{IoContext, IoError};
-use super::{file_open, long_path};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -198,7 +198,7 @@ pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
-    long_path::with(folder, |folder| File::open(folder))
+    File::open(folder)
         .and_then(|f| f.sync_all())
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
@@ -215,7 +215,7 @@ pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    long_path::with(path, |path| options.open(path)).at("create", path)
+    options.open(path).at("create", path)
 }
 
 /// Creates `folder` and what is missing above it; those that are new are 0700.
@@ -227,12 +227,7 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    if long_path::is_far(folder)
-        && let Some(above) = folder.parent()
-    {
-        create_private_folder(above)?;
-    }
-    long_path::with(folder, |folder| builder.create(folder)).at("create folder", folder)
+    builder.create(folder).at("create folder", folder)
 }
 
 /// Like [`create_private_folder`]; new folders are durable on return.
@@ -297,7 +292,7 @@ pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoE
             use std::os::unix::fs::DirBuilderExt;
             builder.mode(0o700);
         }
-        match long_path::with(made, |made| builder.create(made)) {
+        match builder.create(made) {
             // Another process created it first.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,

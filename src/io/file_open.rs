@@ -4,7 +4,6 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one.
 
-use super::long_path;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -106,7 +105,7 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
     let mut options = File::options();
     with_flags(options.read(true), no_link);
-    let file = long_path::with(path, |path| options.open(path));
+    let file = options.open(path);
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // So the open of a socket ends.

@@ -23,7 +23,6 @@ pub mod hash;
 pub(crate) mod json_path;
 pub(crate) mod limits;
 pub mod lock;
-pub mod long_path;
 pub(crate) mod machine;
 pub(crate) mod parallel;
 pub(crate) mod position;

@@ -11,7 +11,6 @@ use crate::archive::format::OWNER_ACCESS_MODE;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::long_path;
 use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -219,7 +218,7 @@ impl Stage {
         for folder in contents.folders.iter().rev() {
             let exists_in = |home: &Path| {
                 let path = home.join(folder.path.as_path());
-                long_path::with(&path, Path::metadata).is_ok()
+                path.metadata().is_ok()
             };
             let name = folder.path.as_path();
             // A link that was kept in its place may lead to a folder outside of the home.
@@ -357,12 +356,12 @@ fn open_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    long_path::with(path, |path| options.open(path)).at("create", path)
+    options.open(path).at("create", path)
 }
 
 /// Returns the metadata of a path without following a link at its end.
 pub(super) fn lstat(path: &Path) -> io::Result<Metadata> {
-    long_path::with(path, Path::symlink_metadata)
+    path.symlink_metadata()
 }
 
 /// Hard-links unchanged live files into the stage.
@@ -523,7 +522,7 @@ impl<'a> HardLinker<'a> {
 }
 
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = long_path::with(from, Path::metadata).at("read", from)?;
+    let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
     set_modified(to, meta.modified().at("read", from)?)
 }
@@ -547,7 +546,7 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    long_path::with(path, |path| fs::set_permissions(path, permissions)).at("set the mode of", path)
+    fs::set_permissions(path, permissions).at("set the mode of", path)
 }
 
 fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
@@ -577,8 +576,9 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             },
             last_modification: time,
         };
-        let set = |path: &Path| Ok(utimensat(CWD, path, &times, AtFlags::empty())?);
-        long_path::with(path, set).at("set the time of", path)
+        utimensat(CWD, path, &times, AtFlags::empty())
+            .map_err(io::Error::from)
+            .at("set the time of", path)
     }
     #[cfg(not(unix))]
     {
