@@ -73,8 +73,9 @@ impl SessionsArgs {
 #[derive(Debug, Serialize)]
 struct LaunchView {
     launch_id: String,
-    #[serde(flatten)]
-    account: LaunchAccountView,
+    profile: String,
+    email: String,
+    account_id: Option<String>,
     #[serde(flatten)]
     process: LaunchProcessView,
     state: LaunchState,
@@ -86,14 +87,6 @@ struct LaunchView {
     title: Option<String>,
     /// The ids of earlier conversations of the same launch.
     earlier_session_ids: Vec<String>,
-}
-
-/// The account of a launch.
-#[derive(Debug, Serialize)]
-struct LaunchAccountView {
-    profile: String,
-    email: String,
-    account_id: Option<String>,
 }
 
 /// The run of Codex.
@@ -113,11 +106,6 @@ struct LaunchConversationView {
     rollout_path: Option<String>,
     first_token_count_at: Option<String>,
     last_token_count_at: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct LaunchesView {
-    sessions: Vec<LaunchView>,
 }
 
 impl LaunchesArgs {
@@ -168,9 +156,8 @@ impl LaunchesArgs {
         let titles = titles(&shown, context);
         let view = |record: LaunchRecord| view(record, live, &titles, context);
         let sessions: Vec<_> = shown.into_iter().map(view).collect();
-        let document = LaunchesView { sessions };
-        context.ui.document(command, &document);
-        show(&document.sessions, launches.len(), context);
+        context.ui.list_document(command, "sessions", &sessions);
+        show(&sessions, launches.len(), context);
         if launches.damaged_lines() > 0 {
             context.ui.warn(format_args!(
                 "{} of launches.jsonl cannot be read and were skipped",
@@ -208,11 +195,9 @@ fn view(
         earlier_session_ids: earlier.map(|c| c.session_id.clone()).collect(),
         isolated: record.isolated_home.is_some(),
         launch_id: record.launch_id,
-        account: LaunchAccountView {
-            profile: record.profile,
-            email: record.identity.email.to_string(),
-            account_id: record.identity.account_id,
-        },
+        profile: record.profile,
+        email: record.identity.email.to_string(),
+        account_id: record.identity.account_id,
         process: LaunchProcessView {
             started_at: local(&record.started_at, context),
             ended_at: time(record.ended_at),
@@ -299,7 +284,7 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
             ui,
             [
                 (style, state),
-                (Style::Plain, printable(&launch.account.profile)),
+                (Style::Plain, printable(&launch.profile)),
                 (Style::Dim, started),
                 (Style::Plain, printable(&shortened(&folder, TITLE_CHARS))),
                 (Style::Plain, printable(conversation.trim())),

@@ -86,9 +86,9 @@ pub struct ArchiveJob {
 
 /// The JSON document of `normalize --json`. Its keys are a contract.
 #[derive(Debug, Serialize)]
-struct NormalizeView {
+struct NormalizeView<'a> {
     records: Vec<RecordView>,
-    skipped: Vec<SkippedView>,
+    skipped: &'a [SkippedLegacyFile],
     added: usize,
     updated: usize,
     unchanged: usize,
@@ -128,12 +128,6 @@ struct LegacyWindowView {
     validation_status: Option<ValidationStatus>,
 }
 
-#[derive(Debug, Serialize)]
-struct SkippedView {
-    path: String,
-    reason: String,
-}
-
 impl NormalizeArgs {
     /// Reads legacy files and merges them into the inventory.
     ///
@@ -166,13 +160,7 @@ impl NormalizeArgs {
             "normalize",
             &NormalizeView {
                 records: merged.records.iter().map(|r| view(r, context)).collect(),
-                skipped: skipped
-                    .iter()
-                    .map(|s| SkippedView {
-                        path: s.path.to_string_lossy().into_owned(),
-                        reason: s.reason.clone(),
-                    })
-                    .collect(),
+                skipped: &skipped,
                 added: merged.added,
                 updated: merged.updated,
                 unchanged: merged.unchanged,
