@@ -1,8 +1,8 @@
 //! `normalize`: records legacy `21apr_me@x.com_auth.json` files in the inventory.
 
-use super::account::{absolute, local, printable, warn_all};
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
+use crate::commands::account::{absolute, local, printable, warn_all};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, LOCK_NAME};

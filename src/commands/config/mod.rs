@@ -1,7 +1,9 @@
 //! `config`: lists and changes the settings of `config.toml`, and imports the home of an older tool.
 
-use super::account::printable;
-use super::config_import_python::ImportPythonArgs;
+mod import_python;
+
+use self::import_python::ImportPythonArgs;
+use crate::commands::account::printable;
 use crate::config::file::{self, ConfigFile, ConfigFileError};
 use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
 use crate::context::{self, Context};
