@@ -3,7 +3,7 @@
 //! Words, names and placeholders (`sk-your-key-here`, `ghp_xxxx…`) do not match: a token has a long part that
 //! mixes lower-case and upper-case letters and digits.
 
-use crate::codex::auth;
+use super::auth;
 use memchr::memmem;
 
 /// The prefix of a token, its description, and a test for the rest of the word.
@@ -46,7 +46,7 @@ const GITHUB: &str = "a GitHub token";
 const SLACK: &str = "a Slack token";
 
 /// Returns the description of the first token or key in a text.
-pub(super) fn find_token(text: &[u8]) -> Option<&'static str> {
+pub(crate) fn find_token(text: &[u8]) -> Option<&'static str> {
     let of_forms = TOKEN_PATTERNS.iter().find(|(begin, _, is_one)| {
         let mut words = words_after(text, begin.as_bytes());
         words.any(|rest| is_one(word(rest)))
