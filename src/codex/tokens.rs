@@ -1,83 +1,157 @@
-//! Recognizes tokens and keys within a text, by forms that no other text has.
+//! The forms of tokens and keys, in one table.
 //!
-//! Words, names and placeholders (`sk-your-key-here`, `ghp_xxxx…`) do not match: a token has a long part that
-//! mixes lower-case and upper-case letters and digits.
+//! [`find_token`] looks for a reason not to copy a file, so a match also has to prove that it is no name,
+//! placeholder (`sk-your-key-here`, `ghp_xxxx…`) or example. [`redact`] replaces every match, because a message
+//! loses little by it.
 
 use super::auth;
-use memchr::memmem;
+use regex::{Captures, Regex, bytes};
+use std::sync::LazyLock;
 
-/// The prefix of a token, its description, and a test for the rest of the word.
-type TokenPattern = (&'static str, &'static str, fn(&[u8]) -> bool);
+/// A form of a token or key.
+struct TokenForm {
+    /// The description, with its article.
+    name: &'static str,
+    /// Matches a word, or the words of a key, from its beginning. It is in ASCII and matches only ASCII.
+    pattern: &'static str,
+    /// Tells a token from other text that matches.
+    is_token: fn(&[u8]) -> bool,
+}
 
-const TOKEN_PATTERNS: &[TokenPattern] = &[
-    ("sk-", "an API key", |rest| {
-        rest.len() >= 29 && is_random(rest)
-    }),
-    ("rt_", "a refresh token", |rest| {
-        rest.len() >= 29 && is_random(rest)
-    }),
-    ("ghp_", GITHUB, is_github_token),
-    ("gho_", GITHUB, is_github_token),
-    ("ghu_", GITHUB, is_github_token),
-    ("ghs_", GITHUB, is_github_token),
-    ("ghr_", GITHUB, is_github_token),
-    ("github_pat_", GITHUB, is_github_token),
-    ("glpat-", "a GitLab token", is_random),
-    ("AKIA", "an AWS key", is_aws_key),
-    ("ASIA", "an AWS key", is_aws_key),
-    ("AIza", "a Google key", |rest| {
-        rest.len() == 35 && is_random(rest)
-    }),
-    ("xoxa-", SLACK, is_random),
-    ("xoxb-", SLACK, is_random),
-    ("xoxe-", SLACK, is_random),
-    ("xoxp-", SLACK, is_random),
-    ("xoxr-", SLACK, is_random),
-    ("xoxs-", SLACK, is_random),
-    ("AGE-SECRET-KEY-1", "a private key", |rest| {
-        rest.len() == 58
-            && rest
-                .iter()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-    }),
+const FORMS: [TokenForm; 10] = [
+    TokenForm {
+        name: "an API key",
+        pattern: r"sk-[A-Za-z0-9_-]{29,}",
+        is_token: is_random,
+    },
+    TokenForm {
+        name: "a refresh token",
+        pattern: r"rt_[A-Za-z0-9_-]{29,}",
+        is_token: is_random,
+    },
+    TokenForm {
+        name: "a GitHub token",
+        pattern: r"(?:gh[opusr]_|github_pat_)[A-Za-z0-9_-]{36,}",
+        is_token: is_random,
+    },
+    TokenForm {
+        name: "a GitLab token",
+        pattern: r"glpat-[A-Za-z0-9_-]{16,}",
+        is_token: is_random,
+    },
+    TokenForm {
+        name: "an AWS key",
+        pattern: r"(?:AKIA|ASIA)[A-Za-z0-9_-]{16,}",
+        is_token: is_aws_key,
+    },
+    TokenForm {
+        name: "a Google key",
+        pattern: r"AIza[A-Za-z0-9_-]{35,}",
+        is_token: |word| word.len() == 39 && is_random(&word[4..]),
+    },
+    TokenForm {
+        name: "a Slack token",
+        pattern: r"xox[abeprs]-[A-Za-z0-9_-]{16,}",
+        is_token: is_random,
+    },
+    TokenForm {
+        name: "a private key",
+        pattern: r"AGE-SECRET-KEY-1[A-Z0-9]{58}",
+        is_token: |_| true,
+    },
+    TokenForm {
+        name: "a login token",
+        pattern: r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{16,}",
+        is_token: has_login_claims,
+    },
+    // Between the first line and the key material: escaped newlines of JSON, marks of quotes and comments,
+    // PEM headers such as `Proc-Type: 4,ENCRYPTED`.
+    TokenForm {
+        name: "a private key",
+        pattern: r#"PRIVATE KEY(?: BLOCK)?-----(?:\\[nr]|[ \t\r\n"'#>+|])*(?:(?:[ -~\t]*:[ -~\t\r]*)?\n){0,5}[A-Za-z0-9+/=]{40,}"#,
+        is_token: |_| true,
+    },
 ];
 
-const GITHUB: &str = "a GitHub token";
-const SLACK: &str = "a Slack token";
+/// Matches words that may be tokens, for [`redact`]: anything that begins like a JWT or like a token of OpenAI.
+const POSSIBLE_TOKEN: &str =
+    r"eyJ[A-Za-z0-9_.+/=-]{6,}|(?:sk|rt|at|sess)[-_.][A-Za-z0-9_.+/=-]{6,}";
+
+/// Matches long opaque words, for [`redact`].
+const OPAQUE_WORD: &str = r"[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*";
+
+/// Matches long words that are no tokens: names of rollouts, and words joined by hyphens.
+const HARMLESS_WORD: &str = r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$";
+
+/// The replacement of a token in text.
+pub(super) const REPLACEMENT: &str = "[redacted]";
+
+/// The compiled patterns of [`FORMS`]. All patterns are constant and tested, so none is `None`.
+static FORM_PATTERNS: LazyLock<[Option<bytes::Regex>; FORMS.len()]> = LazyLock::new(|| {
+    FORMS
+        .each_ref()
+        .map(|form| bytes::Regex::new(form.pattern).ok())
+});
+
+/// Matches what [`redact`] replaces.
+static ANY_TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let forms = FORMS.each_ref().map(|form| form.pattern).join("|");
+    let any = format!(r"(?-u:\b)(?:{POSSIBLE_TOKEN}|{forms})|{OPAQUE_WORD}");
+    Regex::new(&any).ok()
+});
+
+static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(HARMLESS_WORD).ok());
 
 /// Returns the description of the first token or key in a text.
 pub(crate) fn find_token(text: &[u8]) -> Option<&'static str> {
-    let of_forms = TOKEN_PATTERNS.iter().find(|(begin, _, is_one)| {
-        let mut words = words_after(text, begin.as_bytes());
-        words.any(|rest| is_one(word(rest)))
+    let mut forms = FORMS.iter().zip(FORM_PATTERNS.iter());
+    let found = forms.find(|(form, pattern)| {
+        let pattern = pattern.as_ref();
+        pattern.is_none_or(|pattern| contains_token(text, pattern, form.is_token))
     });
-    let is_jwt = || memmem::find(text, b"eyJ").is_some_and(|at| has_login_jwt(&text[at..]));
-    let has_key = || {
-        let mut keys = memmem::find_iter(text, "PRIVATE KEY");
-        keys.any(|at| is_private_key(&text[at..]))
-    };
-    match of_forms {
-        Some((_, what, _)) => Some(what),
-        None if is_jwt() => Some("a login token"),
-        None => has_key().then_some("a private key"),
-    }
+    found.map(|(form, _)| form.name)
 }
 
-/// Returns the text after each occurrence of `begin` at the start of a word.
-fn words_after<'a>(text: &'a [u8], begin: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    memmem::find_iter(text, begin).filter_map(move |at| {
-        let is_apart = at == 0 || !is_word_byte(text[at - 1]);
-        is_apart.then(|| &text[at + begin.len()..])
+/// Returns true if a match that begins a word is a token. A rejected match may contain the beginning of a token,
+/// so the search continues behind its first word.
+fn contains_token(text: &[u8], pattern: &bytes::Regex, is_token: fn(&[u8]) -> bool) -> bool {
+    let mut from = 0;
+    while let Some(found) = pattern.find_at(text, from) {
+        let is_inside_word = text[..found.start()]
+            .last()
+            .is_some_and(|byte| is_word_byte(*byte));
+        if !is_inside_word && is_token(found.as_bytes()) {
+            return true;
+        }
+        let word = text[found.start()..]
+            .iter()
+            .take_while(|byte| is_word_byte(**byte));
+        from = found.start() + word.count();
+    }
+    false
+}
+
+/// Replaces possible tokens in a text.
+pub(super) fn redact(text: &str) -> String {
+    let replacement = |found: &Captures<'_>| {
+        let is_harmless = HARMLESS
+            .as_ref()
+            .is_some_and(|word| word.is_match(&found[0]));
+        if is_harmless {
+            found[0].to_owned()
+        } else {
+            REPLACEMENT.to_owned()
+        }
+    };
+    // Without the pattern, an empty text is the safe result.
+    let pattern = ANY_TOKEN.as_ref();
+    pattern.map_or(String::new(), |any| {
+        any.replace_all(text, replacement).into_owned()
     })
 }
 
 fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-fn word(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| !is_word_byte(*byte));
-    &text[..end.unwrap_or(text.len())]
 }
 
 /// Returns true if a part of the word is long and mixes letter cases and digits.
@@ -92,12 +166,9 @@ fn is_random(word: &[u8]) -> bool {
     })
 }
 
-fn is_github_token(rest: &[u8]) -> bool {
-    rest.len() >= 36 && is_random(rest)
-}
-
 /// Matches AWS keys, except the documented example, which ends in `EXAMPLE`.
-fn is_aws_key(rest: &[u8]) -> bool {
+fn is_aws_key(word: &[u8]) -> bool {
+    let rest = &word[4..];
     let plain = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
     rest.len() == 16
         && rest.iter().all(plain)
@@ -105,53 +176,10 @@ fn is_aws_key(rest: &[u8]) -> bool {
         && !rest.ends_with(b"EXAMPLE")
 }
 
-/// Returns true if the text contains a JWT with an expiry or an issuer; JWTs of textbooks have neither. Looks
-/// at each triple of parts once, so the time is linear.
-fn has_login_jwt(text: &[u8]) -> bool {
-    let mut words = text.split(|b| !is_word_byte(*b) && *b != b'.');
-    words.any(|word| {
-        let mut parts = word.split(|b| *b == b'.');
-        let mut previous = [parts.next(), parts.next()];
-        parts.any(|third| {
-            let [first, second] = previous;
-            previous = [second, Some(third)];
-            let is_one = third.len() >= 16 && first.is_some_and(|part| part.starts_with(b"eyJ"));
-            is_one && second.is_some_and(has_login_claims)
-        })
-    })
-}
-
-fn has_login_claims(claims: &[u8]) -> bool {
-    let claims = std::str::from_utf8(claims).ok();
-    let claims = claims.and_then(|claims| auth::claims(&format!(".{claims}.")));
+/// Returns true if a JWT has an expiry or an issuer; JWTs of textbooks have neither.
+fn has_login_claims(jwt: &[u8]) -> bool {
+    let claims = std::str::from_utf8(jwt).ok().and_then(auth::claims);
     claims.is_some_and(|claims| claims.get("exp").or(claims.get("iss")).is_some())
-}
-
-/// Returns true if key material follows the first line of a private key, in a text of any kind.
-fn is_private_key(text: &[u8]) -> bool {
-    const MIN_KEY_CHARS: usize = 40;
-    /// Longer than anything between a first line and the key material.
-    const MAX_SEARCHED_BYTES: usize = 2048;
-    let text = &text[..text.len().min(MAX_SEARCHED_BYTES)];
-    let rest = text.strip_prefix(b"PRIVATE KEY").unwrap_or(text);
-    let rest = rest.strip_prefix(b" BLOCK").unwrap_or(rest);
-    let Some(mut rest) = rest.strip_prefix(b"-----") else {
-        return false;
-    };
-    // JSON escapes newlines, and quoted or commented text has a prefix on each line.
-    while let Some((first, more)) = rest.split_first() {
-        rest = match first {
-            b'\\' if more.starts_with(b"n") || more.starts_with(b"r") => &more[1..],
-            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'#' | b'>' | b'+' | b'|' => more,
-            _ => break,
-        };
-    }
-    let of_key = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let is_key = |text: &[u8]| text.iter().take_while(of_key).count() >= MIN_KEY_CHARS;
-    // Skips PEM headers such as `Proc-Type: 4,ENCRYPTED`.
-    let named = rest.split(|b| *b == b'\n').take(6);
-    let mut lines = named.skip_while(|line| line.is_empty() || line.contains(&b':'));
-    is_key(rest) || lines.next().is_some_and(is_key)
 }
 
 #[cfg(test)]
@@ -205,6 +233,9 @@ mod tests {
                 "private key",
             ),
         ] {
+            let redacted = redact(&format!("x {token} y"));
+            let part = &random(31)[16..];
+            assert!(!redacted.contains(part), "{redacted}");
             for text in [
                 token.clone(),
                 format!("# Setup\n\nexport KEY={token}\nand so on\n"),
