@@ -15,7 +15,6 @@ use crate::io::tree;
 use crate::journal::{JournalError, Recovery};
 use crate::recovery::{self, Interrupted};
 use clap::Args;
-use serde::Serialize;
 
 /// Check Codex, the homes and the archives
 ///
@@ -33,12 +32,6 @@ pub(crate) struct DoctorArgs {
     /// With --fix: show what would be fixed; write nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct DoctorJson {
-    checks: Vec<Check>,
 }
 
 impl DoctorArgs {
@@ -63,7 +56,7 @@ impl DoctorArgs {
             show(&context.ui, check);
         }
         let worst = checks.iter().map(|c| c.status).max();
-        context.ui.document("doctor", &DoctorJson { checks });
+        context.ui.list_document("doctor", "checks", &checks);
         if worst == Some(Status::Fail) {
             Outcome::CheckFailed
         } else {

@@ -34,5 +34,4 @@ pub(crate) mod scope;
 mod secrets;
 mod side_paths;
 pub mod state;
-mod token_patterns;
 pub(crate) mod version_vector;

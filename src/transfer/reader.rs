@@ -115,14 +115,7 @@ pub(crate) fn read(
             });
             continue;
         }
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(broken)?;
-        let mut hasher = Hasher::default();
-        hasher.update(&bytes);
-        if bytes.len() as u64 != file.size || hasher.digest() != file.sha256 {
-            let text = format!("{} does not match the manifest", file.path);
-            return Err(TransferError::damaged(path, text));
-        }
+        let bytes = read_whole(&mut entry, &file, path)?;
         if let ExportPart::Login(name) = part {
             logins.insert(name, SecretBytes::new(bytes));
         } else {
@@ -140,6 +133,27 @@ pub(crate) fn read(
     take_logins(&mut package, logins, path)?;
     check_sidecars(&package, path)?;
     Ok(package)
+}
+
+/// Reads an entry and compares it with the manifest.
+fn read_whole(
+    entry: &mut impl Read,
+    file: &ExportFile,
+    path: &Path,
+) -> Result<Vec<u8>, TransferError> {
+    let mut bytes = Vec::new();
+    let damaged = |text| TransferError::damaged(path, text);
+    let read = entry.read_to_end(&mut bytes);
+    read.map_err(|e| damaged(e.to_string()))?;
+    let mut hasher = Hasher::default();
+    hasher.update(&bytes);
+    if bytes.len() as u64 != file.size || hasher.digest() != file.sha256 {
+        return Err(damaged(format!(
+            "{} does not match the manifest",
+            file.path
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Returns the size of the archives together, in bytes.

@@ -1,7 +1,7 @@
 //! `config import-python`: copies the archives and the cooldown of a Python codex-manager.
 
-use super::account::{printable, warn_all};
 use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::commands::account::{printable, warn_all};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;

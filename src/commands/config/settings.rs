@@ -1,69 +1,29 @@
-//! `config`: lists and changes the settings of `config.toml`, and imports the home of an older tool.
+//! `config list`, `get`, `set` and `unset`: the values of settings.
 
-use super::account::printable;
-use super::config_import_python::ImportPythonArgs;
+use crate::commands::account::printable;
 use crate::config::file::{self, ConfigFile, ConfigFileError};
 use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
-use crate::io::file_open;
-use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic};
 use crate::ui::Style;
 use crate::ui::table::Table;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use toml_edit::Value;
-
-/// Show and change settings
-///
-/// Settings are stored in config.toml of the manager home. Flags take precedence over the environment,
-/// then come the file and the default. For the time zone the file takes precedence over TZ.
-///
-/// folders.PATH and trusted.PATH apply to a folder and everything below it. PATH is absolute or
-/// begins with ~; the longest matching PATH wins. folders.PATH is the profile that launch uses there.
-/// With trusted.PATH set to true, a .codex-account file there may name the profile.
-#[derive(Debug, Args)]
-#[command(
-    disable_help_subcommand = true,
-    after_help = "Examples:
-  codex-manager config list
-  codex-manager config set prune.keep_daily 7
-  codex-manager config set backup.exclude '[\"logs_*.sqlite\", \"*.tmp\"]'
-  codex-manager config set folders.~/clients/acme acme
-  codex-manager config unset timezone"
-)]
-pub(crate) struct ConfigArgs {
-    #[command(subcommand)]
-    verb: ConfigCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    List(ConfigListArgs),
-    Get(ConfigGetArgs),
-    Set(ConfigSetArgs),
-    Unset(ConfigUnsetArgs),
-    Path(ConfigPathArgs),
-    Edit(ConfigEditArgs),
-    ImportPython(ImportPythonArgs),
-}
 
 /// List all settings with their values and where each value comes from
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config list
   codex-manager config list --json | jq '.settings[].key'")]
-struct ConfigListArgs {}
+pub(super) struct ConfigListArgs {}
 
 /// Print the value of one setting
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config get timezone")]
-struct ConfigGetArgs {
+pub(super) struct ConfigGetArgs {
     /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
@@ -76,7 +36,7 @@ struct ConfigGetArgs {
   codex-manager config set prune.keep_within 14d
   codex-manager config set folders.~/clients/acme acme
   codex-manager config set trusted.~/work true")]
-struct ConfigSetArgs {
+pub(super) struct ConfigSetArgs {
     /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
@@ -92,30 +52,11 @@ struct ConfigSetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config unset timezone")]
-struct ConfigUnsetArgs {
+pub(super) struct ConfigUnsetArgs {
     /// The name of the setting
     #[arg(value_name = "KEY")]
     key: String,
     /// Show the change; write nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// Print the path of config.toml
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager config path")]
-struct ConfigPathArgs {}
-
-/// Edit config.toml in your editor; the result is saved only if it is valid
-///
-/// The editor is $VISUAL, else $EDITOR. An invalid result is kept beside the file.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager config edit
-  EDITOR='code --wait' codex-manager config edit")]
-struct ConfigEditArgs {
-    /// Check the result; write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -165,31 +106,7 @@ struct SettingChangeJson {
     dry_run: bool,
 }
 
-impl ConfigArgs {
-    /// # Errors
-    /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
-    /// then.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        match self.verb {
-            ConfigCommand::List(ConfigListArgs {}) => list(context),
-            ConfigCommand::Get(args) => get(context, &args.key),
-            ConfigCommand::Set(args) => set(context, &args),
-            ConfigCommand::Unset(args) => unset(context, &args),
-            ConfigCommand::Path(ConfigPathArgs {}) => {
-                let path = ConfigFile::path_in(&context.settings.manager_home);
-                context.ui.line(path.display());
-                context
-                    .ui
-                    .document("config path", &json!({ "path": path.to_string_lossy() }));
-                Ok(Outcome::Done)
-            }
-            ConfigCommand::Edit(args) => edit(context, args.dry_run),
-            ConfigCommand::ImportPython(args) => args.run(context),
-        }
-    }
-}
-
-fn list(context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn list(context: &Context) -> Result<Outcome, CommandError> {
     let file = ConfigFile::read(&context.settings.manager_home)?;
     let ui = &context.ui;
     warn_about_unknown(context, &file);
@@ -242,8 +159,8 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     Ok(Outcome::Done)
 }
 
-fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
-    let key = config::find(name)?;
+pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome, CommandError> {
+    let key = config::find(&args.key)?;
     let file = ConfigFile::read(&context.settings.manager_home)?;
     let key = file.as_spelled(key, context.env.home_dir.as_deref());
     let setting = effective(&key, &file, context);
@@ -252,7 +169,7 @@ fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
     Ok(Outcome::Done)
 }
 
-fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError> {
+pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError> {
     let setting = config::find(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
@@ -272,7 +189,7 @@ fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError>
     Ok(outcome)
 }
 
-fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandError> {
+pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandError> {
     let setting = config::find(&args.key)?;
     let dry_run = args.dry_run;
     change(context, "config unset", setting, dry_run, |file, key| {
@@ -420,137 +337,11 @@ fn to_text(value: &Json) -> String {
     }
 }
 
-fn warn_about_unknown(context: &Context, file: &ConfigFile) {
+pub(super) fn warn_about_unknown(context: &Context, file: &ConfigFile) {
     for unknown in file.unknown() {
         context.ui.warn(format_args!(
             "{FILE_NAME}: {}",
             printable(&unknown.to_string())
         ));
-    }
-}
-
-fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
-    let home = &context.settings.manager_home;
-    let path = ConfigFile::path_in(home);
-    let editor = ["VISUAL", "EDITOR"]
-        .iter()
-        .find_map(|name| context.env.text(name))
-        .ok_or_else(|| {
-            let error = CommandError::usage("no editor is set");
-            // `config set` cannot change a file that does not parse.
-            if ConfigFile::read(home).is_ok() {
-                error.hint(
-                    "set EDITOR, or change a single setting: codex-manager config set KEY VALUE",
-                )
-            } else {
-                error.hint(format!(
-                    "set EDITOR, or fix or remove the file by hand: {}",
-                    path.display()
-                ))
-            }
-        })?;
-    file::target(&path)?;
-    let before = file::read_text(&path)?;
-    let folder = EditFolder::new(context, dry_run)?;
-    let copy = folder.path().join(FILE_NAME);
-    atomic::write(&copy, before.as_bytes())?;
-    open_editor(editor, &copy)?;
-    let text = file_open::read_to_string(&copy).at("read", &copy)?;
-    if text == before {
-        context.ui.line("nothing was changed");
-    } else {
-        let checked = ConfigFile::parse(path.clone(), &text)
-            .and_then(|file| file.values().map(|_| file))
-            .map_err(CommandError::from);
-        match checked {
-            Ok(file) => {
-                warn_about_unknown(context, &file);
-                if !dry_run && !file::replace(home, &before, &file)? {
-                    let conflict = CommandError::conflict(
-                        "another command changed the settings in the meantime",
-                    );
-                    return Err(keep_rejected(&path, &copy, conflict)?);
-                }
-                let done = if dry_run { "is valid" } else { "was replaced" };
-                context.ui.prose(format_args!("{} {done}", path.display()));
-            }
-            Err(e) if dry_run => return Err(e),
-            Err(e) => return Err(keep_rejected(&path, &copy, e)?),
-        }
-    }
-    let changed = text != before && !dry_run;
-    context.ui.document(
-        "config edit",
-        &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
-    );
-    Ok(Outcome::Done)
-}
-
-/// The folder of the edited copy. In a dry run it is outside of the manager home, which stays unchanged.
-enum EditFolder {
-    Own { folder: PathBuf, _staging: Staging },
-    Temporary(tempfile::TempDir),
-}
-
-impl EditFolder {
-    fn new(context: &Context, dry_run: bool) -> Result<Self, CommandError> {
-        if dry_run {
-            let parent = context.env.temp_dir();
-            let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
-            return Ok(Self::Temporary(folder));
-        }
-        let staging = Staging::inside(&context.manager_path("tmp"))?;
-        Ok(Self::Own {
-            folder: staging.path(""),
-            _staging: staging,
-        })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Own { folder, .. } => folder,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
-}
-
-/// Saves a rejected text beside the file and adds its path to the error.
-fn keep_rejected(
-    path: &Path,
-    copy: &Path,
-    error: CommandError,
-) -> Result<CommandError, CommandError> {
-    let beside = path.with_file_name("config.rejected.toml");
-    let text = file_open::read(copy).at("read", copy)?;
-    atomic::write(&beside, &text)?;
-    Ok(error.hint(format!(
-        "the settings were not changed; your version is saved as {}",
-        beside.display()
-    )))
-}
-
-/// Runs the editor on `file` through the shell, because `EDITOR` may contain arguments.
-fn open_editor(editor: &str, file: &Path) -> Result<(), CommandError> {
-    let mut command = if cfg!(windows) {
-        let mut words = editor.split_whitespace();
-        let mut command = Command::new(words.next().unwrap_or(editor));
-        command.args(words);
-        command
-    } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{editor} \"$1\""), "sh"]);
-        command
-    };
-    let status = command
-        .arg(file)
-        .status()
-        .map_err(|e| CommandError::failed(format!("cannot run: {editor}")).because(e))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(
-            CommandError::failed(format!("the editor ended with {status}: {editor}"))
-                .hint("the settings were not changed"),
-        )
     }
 }
