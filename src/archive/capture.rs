@@ -5,15 +5,15 @@
 
 use super::database_snapshots::{DatabaseSnapshot, DatabaseSnapshots};
 use super::duplicates::DuplicateConversations;
-use super::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::file_list::FileList;
-use super::format::{Compression, LARGE_BYTES};
-use super::inode_stamp::InodeStamp;
-use super::manifest::AccountAuth;
-use super::metadata;
-use super::name_table::NameSet;
+use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::inode_stamp::InodeStamp;
+use super::format::layout::{Compression, LARGE_BYTES};
+use super::format::manifest::AccountAuth;
+use super::format::metadata;
+use super::format::name_table::NameSet;
 use super::pack::{self, FinishedArchive, ManifestDetails, PackWriter};
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};

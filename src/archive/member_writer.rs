@@ -1,21 +1,21 @@
 //! The gzip members of a new archive: compressed on several threads, written in order, followed by
 //! the manifest that lists them.
 
-use super::entry::{FolderEntry, LinkEntry};
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::file_list::FileList;
-use super::footer;
-use super::format::{
+use super::format::entry::{FolderEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::footer;
+use super::format::layout::{
     BLOCK_BYTES, CHUNK_BYTES, Compression, max_manifest_bytes, min_packed_bytes, padding_of,
 };
-use super::manifest::{
+use super::format::manifest::{
     AccountAuth, ArchiveManifest, MANIFEST_NAME, Member, MemberContents, SCHEMA,
 };
-use super::metadata::Metadata;
-use super::path_checks::check_manifest;
+use super::format::metadata::Metadata;
+use super::format::path_checks::check_manifest;
+use super::format::tar_head::{head_bytes, header};
 use super::reuse::{PreviousArchive, PreviousMember};
-use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{Hasher, Sha256Digest};

@@ -4,22 +4,22 @@
 //! Members begin where files begin, so that each can be unpacked, or copied into the next archive,
 //! without the others. See `docs/archive-format.md`.
 
-use super::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::file_list::FileList;
-use super::format::{
+use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::layout::{
     BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
     OWNER_ACCESS_MODE, padding_of,
 };
-use super::manifest::MemberContents;
+use super::format::manifest::MemberContents;
+use super::format::name_table::NameTable;
+use super::format::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
 };
 pub use super::member_writer::{FinishedArchive, ManifestDetails};
-use super::name_table::NameTable;
 use super::reuse::{PreviousArchive, PreviousMember};
-use super::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::Hasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};

@@ -1,15 +1,15 @@
 //! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
-use super::archive_file;
-use super::contents::ArchiveListing;
 use super::error::ArchiveError;
-use super::footer::{self, Footer};
-use super::format::max_manifest_bytes;
-use super::index_check;
-use super::manifest::{ArchiveManifest, MANIFEST_NAME, SCHEMA};
-use super::metadata::Metadata;
-use super::path_checks::check_manifest;
-use super::python::{PythonArchive, PythonScan};
+use super::format::archive_file;
+use super::format::contents::ArchiveListing;
+use super::format::footer::{self, Footer};
+use super::format::index_check;
+use super::format::layout::max_manifest_bytes;
+use super::format::manifest::{ArchiveManifest, MANIFEST_NAME, SCHEMA};
+use super::format::metadata::Metadata;
+use super::format::path_checks::check_manifest;
+use super::format::python::{PythonArchive, PythonScan};
 use super::sink::{Extent, Sink};
 use super::unpack_indexed;
 use super::unpack_stream::{self, ArchiveDescription};

@@ -1,13 +1,13 @@
 //! Unpacks an archive with an index, member by member on several threads. Archives without an index
 //! are read [as one stream](super::unpack_stream).
 
-use super::entry::FileEntry;
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::format::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT, padding_of};
-use super::manifest::{ArchiveManifest, Member, MemberContents};
+use super::format::entry::FileEntry;
+use super::format::entry_name::EntryName;
+use super::format::layout::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT, padding_of};
+use super::format::manifest::{ArchiveManifest, Member, MemberContents};
+use super::format::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use super::sink::{Extent, Sink};
-use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};

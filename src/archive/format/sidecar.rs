@@ -53,7 +53,7 @@ pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
 }
 
 /// Reads a sidecar's bytes, at most [`MAX_BYTES`].
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, SidecarProblem> {
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, SidecarProblem> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
     let read = file_open::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));

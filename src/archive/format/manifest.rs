@@ -100,7 +100,7 @@ pub struct ArchiveManifest {
     /// written.
     #[serde(default)]
     pub void: Vec<EntryName>,
-    /// Compression effort, from 0; see [`super::format::Compression::effort`].
+    /// Compression effort, from 0; see [`super::layout::Compression::effort`].
     #[serde(default)]
     pub effort: u8,
     /// All files, in the order of the tar stream.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
-pub(super) fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
+pub(crate) fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_size(size);
@@ -28,7 +28,7 @@ fn negative(number: i64) -> [u8; 12] {
     field
 }
 
-pub(super) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
+pub(crate) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
     head_bytes(
         header(EntryType::Regular, entry.size, entry.mode, entry.mtime),
         entry.path.as_path(),
@@ -36,7 +36,7 @@ pub(super) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the header blocks of an entry, with a GNU long name if the path needs one.
-pub(super) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_data(&mut header, path, io::empty())?;
     Ok(without_end(builder))
@@ -45,7 +45,7 @@ pub(super) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>>
 /// Returns the header blocks of a symbolic link. Writes the target unchanged; `tar::Builder` would
 /// normalize it.
 #[cfg(unix)]
-pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     const LONG_NAME: &[u8] = b"././@LongLink";
     let mut builder = tar::Builder::new(Vec::new());
@@ -63,21 +63,21 @@ pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::
 }
 
 #[cfg(not(unix))]
-pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_link(&mut header, path, target)?;
     Ok(without_end(builder))
 }
 
 /// Returns the appended blocks without the end-of-archive blocks of the builder.
-pub(super) fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
+pub(crate) fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
     let len = builder.get_ref().len();
     let mut bytes = builder.into_inner().unwrap_or_default();
     bytes.truncate(len);
     bytes
 }
 
-pub(super) fn with_slash(name: &EntryName) -> PathBuf {
+pub(crate) fn with_slash(name: &EntryName) -> PathBuf {
     let mut text = name.as_path().as_os_str().to_owned();
     text.push("/");
     text.into()
