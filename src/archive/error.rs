@@ -35,7 +35,7 @@ pub enum ArchiveError {
     /// The file is an archive neither of this program nor of the Python codex-manager.
     #[error("not an archive of codex-manager: {}", .0.display())]
     Foreign(PathBuf),
-    /// The archive's schema is newer than [`super::format::manifest::SCHEMA`].
+    /// A newer version wrote the archive.
     #[error("the archive was written by a newer codex-manager (schema {found}): {}", archive.display())]
     Newer {
         /// Path of the newer archive.

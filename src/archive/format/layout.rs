@@ -12,6 +12,12 @@ pub(crate) const GROUP_BYTES: usize = 1024 * 1024;
 /// Content of a large file in one member. A multiple of [`BLOCK_BYTES`].
 pub(crate) const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Returns the sizes of the chunks of a large file, in bytes of content.
+pub(crate) fn chunk_sizes(file_bytes: u64) -> impl Iterator<Item = u64> {
+    let count = file_bytes.div_ceil(CHUNK_BYTES);
+    (0..count).map(move |number| CHUNK_BYTES.min(file_bytes - number * CHUNK_BYTES))
+}
+
 /// Block size of the tar format.
 pub(crate) const BLOCK_BYTES: u64 = 512;
 

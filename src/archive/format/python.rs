@@ -11,9 +11,9 @@ use super::inode_stamp::InodeStamp;
 use super::metadata::Metadata;
 use super::path_checks::{CaseClashScope, check_names};
 use super::python_sidecar::parse_sidecar;
-use super::sidecar;
 use super::tar_stream::{EntryContent, RawEntry, RawKind};
 use crate::archive::error::ArchiveError;
+use crate::io::document::{self, Document};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,7 @@ impl<'a> PythonScan<'a> {
         }
         match &entry.kind {
             RawKind::File if is_description(&name) => {
-                let bytes = content.read_all(sidecar::MAX_BYTES)?;
+                let bytes = content.read_all(Metadata::MAX_BYTES)?;
                 self.description = bytes.and_then(|b| parse_sidecar(&b));
             }
             RawKind::File => self.contents.files.push(&FileEntry {
@@ -148,7 +148,7 @@ impl<'a> PythonScan<'a> {
         }
         // Early versions wrote the metadata only beside the archive, later ones also inside.
         let metadata = description
-            .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
+            .or_else(|| read_sidecar(&super::names::sidecar_path(archive)?))
             .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
         let (files, folders) = (&contents.files, &contents.folders);
         check_names(
@@ -163,9 +163,8 @@ impl<'a> PythonScan<'a> {
 }
 
 /// Reads a sidecar of the Python tool. Returns `None` if it is missing or another document.
-pub(crate) fn read_sidecar(path: &Path) -> Option<Metadata> {
-    let bytes = sidecar::read_bytes(path).ok()?;
-    parse_sidecar(&bytes)
+fn read_sidecar(path: &Path) -> Option<Metadata> {
+    parse_sidecar(&document::read_bytes::<Metadata>(path).ok()??)
 }
 
 /// Returns the archives in the subfolders of `backups/` that the Python tool uses, as pairs of

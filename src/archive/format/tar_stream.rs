@@ -64,10 +64,10 @@ impl EntryContent<'_> {
     }
 
     /// Returns the complete content, or `None` if it is longer than `limit` bytes.
-    pub(crate) fn read_all(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ArchiveError> {
+    pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.chunk()? {
-            if all.len() + bytes.len() > limit {
+            if (all.len() + bytes.len()) as u64 > limit {
                 return Ok(None);
             }
             all.extend_from_slice(bytes);
