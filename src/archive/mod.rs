@@ -7,6 +7,7 @@ mod database_snapshots;
 mod duplicates;
 mod error;
 pub mod format;
+mod home_packer;
 mod member_writer;
 pub mod pack;
 pub mod path_note;
