@@ -53,9 +53,17 @@ pub(crate) fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// See [`open`].
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
+    read_at_most(path, u64::MAX)
+}
+
+/// Reads the first `limit` bytes of a regular file.
+///
+/// # Errors
+/// See [`open`].
+pub(crate) fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
     let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| capacity_for(&m)));
-    file.read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

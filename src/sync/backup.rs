@@ -9,8 +9,10 @@ use super::mtime::set_mtime;
 use super::plan::{ObservedFile, Op, SyncPlan};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::{self, FileLock};
+use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, tree};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -26,7 +28,8 @@ use zip::write::SimpleFileOptions;
 pub(crate) const LIST_NAME: &str = ".codex-manager-snapshot.json";
 /// Folder of the cloud folder's files in a snapshot.
 const CLOUD_FOLDER: &str = ".cloud";
-const LIST_SCHEMA: u64 = 1;
+/// Maximum size of a list in a `.zip`, which can unpack to any size.
+const MAX_ZIPPED_LIST_BYTES: u64 = 64 << 20;
 const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 /// Prefix of the names of unfinished snapshots.
 const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
@@ -67,12 +70,15 @@ pub enum BackupError {
 /// The list in a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SnapshotList {
-    schema: u64,
     /// Position in the order of creation, because clocks jump. 0 for snapshots made before numbers existed.
     #[serde(default)]
     number: u64,
     /// The files in the snapshot.
     pub files: Vec<SnapshotFile>,
+}
+
+impl Document for SnapshotList {
+    const SCHEMA: u64 = 1;
 }
 
 /// A file in a snapshot.
@@ -183,7 +189,6 @@ fn back_up_readable(
     // The lock shows other processes that the snapshot is being written. It ends with this process.
     let _lock = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {
-        schema: LIST_SCHEMA,
         number: next_number(config)?,
         files: Vec::new(),
     };
@@ -213,7 +218,7 @@ struct OwnSnapshot {
     /// Position in the order of creation.
     number: u64,
     /// Time in its name, by the clock at that time.
-    snapshot_result: NaiveDateTime,
+    made_at: NaiveDateTime,
     snapshot: SyncSnapshot,
 }
 
@@ -222,17 +227,17 @@ struct OwnSnapshot {
 fn own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut own = Vec::new();
     for snapshot in list(&config.backup.folder)? {
-        if let Some(snapshot_result) = parse_timestamp(&config.machine_id, &snapshot.name)
+        if let Some(made_at) = parse_timestamp(&config.machine_id, &snapshot.name)
             && let Ok(Some(list)) = read_list(&snapshot)
         {
             own.push(OwnSnapshot {
                 number: list.number,
-                snapshot_result,
+                made_at,
                 snapshot,
             });
         }
     }
-    let order = |own: &OwnSnapshot| (own.number, own.snapshot_result, own.snapshot.name.clone());
+    let order = |own: &OwnSnapshot| (own.number, own.made_at, own.snapshot.name.clone());
     own.sort_by_key(|own| Reverse(order(own)));
     Ok(own)
 }
@@ -331,16 +336,11 @@ fn write_folder(
     }
     list.files = sorted.file_entry;
     if !list.files.is_empty() {
-        atomic::write(&root.join(LIST_NAME), &encode_list(&list, root)?)?;
+        atomic::write(&root.join(LIST_NAME), &document::encode(root, &list)?)?;
     } else if root.exists() {
         tree::remove(root)?;
     }
     Ok(sorted.not_copied)
-}
-
-fn encode_list(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
-    let encode_list = serde_json::to_vec_pretty(list);
-    encode_list.map_err(io::Error::other).at("encode", path)
 }
 
 fn copy_into_folder(
@@ -385,7 +385,7 @@ fn write_zip(
         }
         list.files = sorted.file_entry;
         zip.start_file(LIST_NAME, options).map_err(failed)?;
-        zip.write_all(&encode_list(&list, path)?)
+        zip.write_all(&document::encode(path, &list)?)
             .at("write", path)?;
         zip.finish().map_err(failed)?;
     }
@@ -486,8 +486,8 @@ pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>,
         reason,
         path: snapshot.path.clone(),
     };
-    let mut text = Vec::new();
-    if snapshot.is_zip() {
+    let path = &snapshot.path;
+    let state = if snapshot.is_zip() {
         let Some(mut zip) = open_zip(snapshot)? else {
             return Ok(None);
         };
@@ -496,26 +496,19 @@ pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>,
             Err(zip::result::ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(unusable(e.to_string())),
         };
-        file.take(64 << 20)
-            .read_to_end(&mut text)
-            .map_err(|e| unusable(e.to_string()))?;
+        document::parse_stream(path, file, MAX_ZIPPED_LIST_BYTES)
     } else {
-        match file_open::read(snapshot.path.join(LIST_NAME)) {
-            Ok(bytes) => text = bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(unusable(e.to_string())),
-        }
+        document::read(&path.join(LIST_NAME))
+    };
+    match state {
+        Ok(DocumentState::Good(list)) => Ok(Some(list)),
+        Ok(DocumentState::Absent) => Ok(None),
+        Ok(DocumentState::Damaged(reason)) => Err(unusable(reason)),
+        Err(DocumentError::Newer { found, known, .. }) => Err(unusable(format!(
+            "written by a newer codex-manager: schema {found}, this one knows {known}"
+        ))),
+        Err(DocumentError::Io(e)) => Err(unusable(e.source.to_string())),
     }
-    let list: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
-    let schema = list.get("schema").and_then(serde_json::Value::as_u64);
-    if let Some(found) = schema.filter(|found| *found > LIST_SCHEMA) {
-        return Err(unusable(format!(
-            "written by a newer codex-manager: schema {found}, this one knows {LIST_SCHEMA}"
-        )));
-    }
-    let list = serde_json::from_value(list).map_err(|e| unusable(e.to_string()))?;
-    Ok(Some(list))
 }
 
 /// Opens a `.zip`; `None` if the file is not one.
@@ -562,8 +555,8 @@ pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<Path
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
 pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
-    let not_copied = list_unfinished(folder, now)?.into_iter();
-    Ok(not_copied.filter(|path| tree::remove(path).is_ok()).count())
+    let unfinished = list_unfinished(folder, now)?.into_iter();
+    Ok(unfinished.filter(|path| tree::remove(path).is_ok()).count())
 }
 
 /// Removes this machine's snapshots that are too old or too many, but never `just_created`. Returns their names,
@@ -581,21 +574,33 @@ pub(crate) fn prune(
 ) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
     remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
-    if options.retention_days == 0 && options.max_backups == 0 {
+    let policy = RetentionPolicy {
+        max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
+        max_age: i64::try_from(options.retention_days)
+            .ok()
+            .filter(|days| *days > 0)
+            .and_then(TimeDelta::try_days),
+        ..RetentionPolicy::default()
+    };
+    if policy.is_empty() {
         return Ok(Vec::new());
     }
-    let days = i64::try_from(options.retention_days).unwrap_or(i64::MAX);
-    let max = usize::try_from(options.max_backups).unwrap_or(usize::MAX);
+    let own = own_snapshots(config)?;
     let (mut age, mut next) = (TimeDelta::zero(), now.naive_utc());
+    let items = own.iter().map(|own| {
+        age += plausible_interval(next - own.made_at);
+        next = own.made_at;
+        RetentionItem {
+            age,
+            date: own.made_at.date(),
+        }
+    });
+    let kept = policy.apply(&items.collect::<Vec<_>>());
     let mut removed = Vec::new();
-    for (index, own) in own_snapshots(config)?.into_iter().enumerate() {
-        age += plausible_interval(next - own.snapshot_result);
-        next = own.snapshot_result;
-        let too_old = days > 0 && age.num_days() >= days;
+    for (index, (own, kept)) in own.into_iter().zip(kept).enumerate() {
         // The newest snapshot is needed to undo the last run.
-        let is_excess = index > 0 && (too_old || (max > 0 && index >= max));
-        let is_new = Some(&*own.snapshot.name) == just_created;
-        if is_excess && !is_new && tree::remove(&own.snapshot.path).is_ok() {
+        let is_needed = index == 0 || Some(&*own.snapshot.name) == just_created;
+        if kept.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
             removed.push(own.snapshot.name);
         }
     }

@@ -7,13 +7,13 @@
 use super::contents::ArchiveContents;
 use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
-use super::error::ArchiveError;
 use super::inode_stamp::InodeStamp;
 use super::metadata::Metadata;
 use super::path_checks::{CaseClashScope, check_names};
 use super::python_sidecar::parse_sidecar;
-use super::sidecar;
 use super::tar_stream::{EntryContent, RawEntry, RawKind};
+use crate::archive::error::ArchiveError;
+use crate::io::document::{self, Document};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,13 +38,13 @@ pub struct PythonArchive {
 }
 
 /// Returns true if this entry is the copy of the sidecar inside the archive.
-pub(super) fn is_description(name: &EntryName) -> bool {
+pub(crate) fn is_description(name: &EntryName) -> bool {
     name.as_path().components().count() == 1
         && name.as_path().to_string_lossy().ends_with(".metadata.json")
 }
 
 /// Collects the entries of an archive without a manifest.
-pub(super) struct PythonScan<'a> {
+pub(crate) struct PythonScan<'a> {
     archive: &'a Path,
     packed: u64,
     bytes: u64,
@@ -57,7 +57,7 @@ pub(super) struct PythonScan<'a> {
 
 impl<'a> PythonScan<'a> {
     /// Creates a scan of an archive with `packed` compressed bytes.
-    pub(super) fn new(archive: &'a Path, packed: u64) -> Self {
+    pub(crate) fn new(archive: &'a Path, packed: u64) -> Self {
         Self {
             archive,
             packed,
@@ -69,7 +69,7 @@ impl<'a> PythonScan<'a> {
         }
     }
 
-    pub(super) fn entry(
+    pub(crate) fn entry(
         &mut self,
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
@@ -101,7 +101,7 @@ impl<'a> PythonScan<'a> {
         }
         match &entry.kind {
             RawKind::File if is_description(&name) => {
-                let bytes = content.read_all(sidecar::MAX_BYTES)?;
+                let bytes = content.read_all(Metadata::MAX_BYTES)?;
                 self.description = bytes.and_then(|b| parse_sidecar(&b));
             }
             RawKind::File => self.contents.files.push(&FileEntry {
@@ -131,7 +131,7 @@ impl<'a> PythonScan<'a> {
     ///
     /// # Errors
     /// The archive is not one of the Python tool, or has an unsafe entry.
-    pub(super) fn finish(self) -> Result<PythonArchive, ArchiveError> {
+    pub(crate) fn finish(self) -> Result<PythonArchive, ArchiveError> {
         let Self {
             archive,
             contents,
@@ -148,7 +148,7 @@ impl<'a> PythonScan<'a> {
         }
         // Early versions wrote the metadata only beside the archive, later ones also inside.
         let metadata = description
-            .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
+            .or_else(|| read_sidecar(&super::names::sidecar_path(archive)?))
             .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
         let (files, folders) = (&contents.files, &contents.folders);
         check_names(
@@ -163,14 +163,13 @@ impl<'a> PythonScan<'a> {
 }
 
 /// Reads a sidecar of the Python tool. Returns `None` if it is missing or another document.
-pub fn read_sidecar(path: &Path) -> Option<Metadata> {
-    let bytes = sidecar::read_bytes(path).ok()?;
-    parse_sidecar(&bytes)
+fn read_sidecar(path: &Path) -> Option<Metadata> {
+    parse_sidecar(&document::read_bytes::<Metadata>(path).ok()??)
 }
 
 /// Returns the archives in the subfolders of `backups/` that the Python tool uses, as pairs of
 /// archive and sidecar. At least one file of each pair exists.
-pub fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
     for folder in ["auth", "sessions"] {
         for account in folders_in(&backups.join(folder)) {

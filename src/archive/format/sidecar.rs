@@ -3,13 +3,8 @@
 use super::metadata::Metadata;
 use super::python_sidecar;
 use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::file_open;
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Read};
 use std::path::Path;
-
-/// Maximum size of a sidecar that is read. Sidecars of this program are below 16 kB.
-pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// The reason why a sidecar cannot be used. The archive also describes itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,28 +34,26 @@ impl SidecarProblem {
 /// # Errors
 /// Returns the reason why the sidecar cannot be used.
 pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
-    let bytes = read_bytes(path)?;
-    if let Some(metadata) = python_sidecar::parse_sidecar(&bytes) {
+    match document::read_bytes::<Metadata>(path) {
+        Ok(Some(bytes)) => parse(path, &bytes),
+        Ok(None) => Err(SidecarProblem::Missing),
+        Err(e) => Err(SidecarProblem::Unreadable(e.source.to_string())),
+    }
+}
+
+/// Parses a sidecar of this program or of the Python tool.
+///
+/// # Errors
+/// Returns the reason why the sidecar cannot be used.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Metadata, SidecarProblem> {
+    if let Some(metadata) = python_sidecar::parse_sidecar(bytes) {
         return Ok(metadata);
     }
-    match document::parse(path, &bytes) {
+    match document::parse(path, bytes) {
         Ok(DocumentState::Good(metadata)) => Ok(metadata),
         Ok(DocumentState::Damaged(detail)) => Err(SidecarProblem::Damaged(detail)),
         Ok(DocumentState::Absent) => Err(SidecarProblem::Missing),
         Err(DocumentError::Newer { found, .. }) => Err(SidecarProblem::Newer(found)),
         Err(DocumentError::Io(e)) => Err(SidecarProblem::Unreadable(e.source.to_string())),
-    }
-}
-
-/// Reads a sidecar's bytes, at most [`MAX_BYTES`].
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, SidecarProblem> {
-    let mut bytes = Vec::new();
-    let limit = MAX_BYTES as u64 + 1;
-    let read = file_open::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() > MAX_BYTES => Err(SidecarProblem::Damaged("too large".into())),
-        Ok(_) => Ok(bytes),
-        Err(e) if e.kind() == ErrorKind::NotFound => Err(SidecarProblem::Missing),
-        Err(e) => Err(SidecarProblem::Unreadable(e.to_string())),
     }
 }

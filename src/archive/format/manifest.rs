@@ -5,6 +5,7 @@ use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::metadata::Metadata;
 use crate::codex::identity::Identity;
+use crate::io::document::Document;
 use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +14,6 @@ pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 
 /// Folder inside an archive for databases from outside the Codex home (`sqlite_home`).
 pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
-
-/// Schema number of the manifests that this version writes and reads.
-pub const SCHEMA: u64 = 1;
 
 /// One gzip member of an archive: an entry of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +63,6 @@ pub struct AccountAuth {
 /// The manifest of an archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArchiveManifest {
-    /// Schema number, [`SCHEMA`] for archives of this version.
-    pub schema: u64,
     /// The metadata that the sidecar repeats.
     pub metadata: Metadata,
     /// The archived login. `None` without `auth.json` in the home.
@@ -100,7 +96,7 @@ pub struct ArchiveManifest {
     /// written.
     #[serde(default)]
     pub void: Vec<EntryName>,
-    /// Compression effort, from 0; see [`super::format::Compression::effort`].
+    /// Compression effort, from 0; see [`super::layout::Compression::effort`].
     #[serde(default)]
     pub effort: u8,
     /// All files, in the order of the tar stream.
@@ -109,4 +105,22 @@ pub struct ArchiveManifest {
     /// The index: all gzip members except those of the manifest, in the order of the archive.
     #[serde(default)]
     pub members: Vec<Member>,
+}
+
+impl ArchiveManifest {
+    /// Returns the members, each with the offset of its content in its file. The offset is zero for
+    /// all members but chunks.
+    pub(crate) fn members_with_offsets(&self) -> impl Iterator<Item = (&Member, u64)> {
+        self.members.iter().scan(0, |next, member| {
+            let is_chunk = matches!(member.holds, MemberContents::Chunk(..));
+            let offset = if is_chunk { *next } else { 0 };
+            *next = if is_chunk { offset + member.size } else { 0 };
+            Some((member, offset))
+        })
+    }
+}
+
+impl Document for ArchiveManifest {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
 }

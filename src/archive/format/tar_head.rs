@@ -1,12 +1,35 @@
 //! Encodes the header blocks of a tar stream.
 
-use super::entry::FileEntry;
-use super::entry_name::EntryName;
+use super::entry::{FolderEntry, LinkEntry};
+use super::layout::OWNER_ACCESS_MODE;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tar::{EntryType, Header};
 
-pub(super) fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
+/// Returns the header blocks of a file.
+pub(crate) fn file_head(path: &Path, size: u64, mode: u32, mtime_ns: i64) -> io::Result<Vec<u8>> {
+    head_bytes(header(EntryType::Regular, size, mode, mtime_ns), path)
+}
+
+/// Returns the header blocks of a folder.
+pub(crate) fn folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
+    // tar programs set the mode of a folder before they create files in it.
+    let mode = folder.mode | OWNER_ACCESS_MODE;
+    let mut path = folder.path.as_path().as_os_str().to_owned();
+    path.push("/");
+    head_bytes(
+        header(EntryType::Directory, 0, mode, folder.mtime),
+        Path::new(&path),
+    )
+}
+
+/// Returns the header blocks of a symbolic link.
+pub(crate) fn link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
+    let header = header(EntryType::Symlink, 0, 0o777, 0);
+    link_bytes(header, link.path.as_path(), &link.target)
+}
+
+fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_size(size);
@@ -28,24 +51,16 @@ fn negative(number: i64) -> [u8; 12] {
     field
 }
 
-pub(super) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
-    head_bytes(
-        header(EntryType::Regular, entry.size, entry.mode, entry.mtime),
-        entry.path.as_path(),
-    )
-}
-
 /// Returns the header blocks of an entry, with a GNU long name if the path needs one.
-pub(super) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
+fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_data(&mut header, path, io::empty())?;
     Ok(without_end(builder))
 }
 
-/// Returns the header blocks of a symbolic link. Writes the target unchanged; `tar::Builder` would
-/// normalize it.
+/// Writes the target unchanged; `tar::Builder` would normalize it.
 #[cfg(unix)]
-pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     const LONG_NAME: &[u8] = b"././@LongLink";
     let mut builder = tar::Builder::new(Vec::new());
@@ -63,22 +78,16 @@ pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::
 }
 
 #[cfg(not(unix))]
-pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_link(&mut header, path, target)?;
     Ok(without_end(builder))
 }
 
 /// Returns the appended blocks without the end-of-archive blocks of the builder.
-pub(super) fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
+fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
     let len = builder.get_ref().len();
     let mut bytes = builder.into_inner().unwrap_or_default();
     bytes.truncate(len);
     bytes
-}
-
-pub(super) fn with_slash(name: &EntryName) -> PathBuf {
-    let mut text = name.as_path().as_os_str().to_owned();
-    text.push("/");
-    text.into()
 }

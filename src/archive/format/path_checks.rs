@@ -2,10 +2,10 @@
 
 use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
-use super::error::ArchiveError;
 use super::file_list::FileList;
 use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use super::name_table::NameSet;
+use crate::archive::error::ArchiveError;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 ///
 /// # Errors
 /// Names the first unsafe entry, or a file without a digest.
-pub(super) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
+pub(crate) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
     let (files, folders) = (&manifest.files, &manifest.folders);
     check_names(
         path,
@@ -74,7 +74,7 @@ pub(super) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<
 
 /// The names that must differ in more than letter case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CaseClashScope {
+pub(crate) enum CaseClashScope {
     /// Top-level names of Codex. Other names may differ in case only, because archives of this
     /// program list what a case-sensitive disk had.
     CodexNames,
@@ -88,7 +88,7 @@ pub(super) enum CaseClashScope {
 ///
 /// # Errors
 /// Names the first entry that breaks a rule.
-pub(super) fn check_names(
+pub(crate) fn check_names(
     archive: &Path,
     files: &FileList,
     folders: &[FolderEntry],
@@ -264,7 +264,7 @@ fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
 
 /// Returns the reason if there must be no folder at `path` (relative to the home): it would replace
 /// a file of Codex. A folder whose name only ends like a database is allowed.
-pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> {
+pub(crate) fn misplaced_folder(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
         HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,
         HomeEntryKind::Database => home::is_versioned_database(path),

@@ -53,7 +53,7 @@ impl EntryName {
     }
 
     /// Restores a name from bytes that were validated before they were stored.
-    pub(super) fn from_checked_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn from_checked_bytes(bytes: &[u8]) -> Self {
         #[cfg(unix)]
         {
             use std::os::unix::ffi::OsStrExt;
@@ -116,13 +116,13 @@ fn check_component(name: &OsStr) -> Result<(), &'static str> {
     clippy::unnecessary_wraps,
     reason = "elsewhere a name may be no Unicode"
 )]
-pub(super) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
     use std::os::unix::ffi::OsStringExt;
     Ok(OsString::from_vec(raw.to_vec()))
 }
 
 #[cfg(not(unix))]
-pub(super) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
     String::from_utf8(raw.to_vec())
         .map(OsString::from)
         .map_err(|_| "a name that is not Unicode")
@@ -137,7 +137,7 @@ impl fmt::Display for EntryName {
 /// The JSON form of a name: text with `/`, or `{"base64": …}` of its bytes if it is not Unicode.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum JsonName {
+pub(crate) enum JsonName {
     Text(String),
     Bytes { base64: String },
 }

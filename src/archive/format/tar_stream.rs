@@ -2,7 +2,7 @@
 //! have, and limits the size of extension headers.
 
 use super::entry_name::EntryName;
-use super::error::ArchiveError;
+use crate::archive::error::ArchiveError;
 use crate::io::progress::is_interrupted;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
 
 /// One entry of a tar stream with a valid name.
 #[derive(Debug)]
-pub(super) struct RawEntry {
-    pub(super) name: EntryName,
-    pub(super) kind: RawKind,
-    pub(super) size: u64,
-    pub(super) mode: u32,
-    pub(super) mtime_ns: i64,
+pub(crate) struct RawEntry {
+    pub(crate) name: EntryName,
+    pub(crate) kind: RawKind,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) mtime_ns: i64,
     /// Offset of the content in the stream, in bytes.
-    pub(super) content_at: u64,
+    pub(crate) content_at: u64,
 }
 
 /// The kinds of entries that a home can have.
 #[derive(Debug)]
-pub(super) enum RawKind {
+pub(crate) enum RawKind {
     File,
     Folder,
     Link(PathBuf),
 }
 
 /// The content of one file, read in chunks.
-pub(super) struct EntryContent<'a> {
+pub(crate) struct EntryContent<'a> {
     archive: &'a Path,
     reader: &'a mut dyn Read,
     buffer: Vec<u8>,
@@ -40,7 +40,7 @@ pub(super) struct EntryContent<'a> {
 
 impl EntryContent<'_> {
     /// Returns the next bytes, or `None` at the end.
-    pub(super) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
+    pub(crate) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
@@ -64,10 +64,10 @@ impl EntryContent<'_> {
     }
 
     /// Returns the complete content, or `None` if it is longer than `limit` bytes.
-    pub(super) fn read_all(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ArchiveError> {
+    pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.chunk()? {
-            if all.len() + bytes.len() > limit {
+            if (all.len() + bytes.len()) as u64 > limit {
                 return Ok(None);
             }
             all.extend_from_slice(bytes);
@@ -90,12 +90,12 @@ impl Read for EntryContent<'_> {
     }
 }
 
-pub(super) type EntryVisitor<'a> =
+pub(crate) type EntryVisitor<'a> =
     dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ArchiveError> + 'a;
 
 /// Reads a tar stream to its end and passes each entry to `visit`. `archive` is the path for error
 /// messages. Returns the reader, positioned after the end of the tar.
-pub(super) fn for_each_entry<R: Read>(
+pub(crate) fn for_each_entry<R: Read>(
     stream: R,
     archive: &Path,
     visit: &mut EntryVisitor<'_>,
@@ -127,7 +127,7 @@ pub(super) fn for_each_entry<R: Read>(
 }
 
 /// Reads the header of the only entry in `bytes`. The content is in other members.
-pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
+pub(crate) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
     let mut found = None;
     let mut tar = tar::Archive::new(bytes);
     let mut pending = PendingExtensions::default();

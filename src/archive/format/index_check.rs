@@ -1,20 +1,20 @@
 //! Consistency check of an archive's index: members are contiguous, and hold every entry of the
 //! manifest once and in order.
 
-use super::error::ArchiveError;
-use super::format::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
+use super::layout::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
 use super::manifest::{ArchiveManifest, Member, MemberContents};
+use crate::archive::error::ArchiveError;
 use std::path::Path;
 
 /// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
-/// [`super::format::LARGE_BYTES`]. Bounds the memory of one thread.
+/// [`super::layout::LARGE_BYTES`]. Bounds the memory of one thread.
 const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 
 /// Generous upper bound of what deflate adds to incompressible data.
 const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// Checks the index of `manifest`. `end` is the byte offset of the manifest in the archive.
-pub(super) fn check(path: &Path, manifest: &ArchiveManifest, end: u64) -> Result<(), ArchiveError> {
+pub(crate) fn check(path: &Path, manifest: &ArchiveManifest, end: u64) -> Result<(), ArchiveError> {
     check_members(manifest, end)
         .map_err(|what| ArchiveError::damaged(path, format!("the index is wrong: {what}")))
 }

@@ -3,7 +3,7 @@
 //! Decoders and parsers return one error kind for a failed read and for invalid bytes. Only invalid
 //! bytes mean that the archive is damaged, so the first failed read is recorded here.
 
-use super::error::ArchiveError;
+use crate::archive::error::ArchiveError;
 use crate::io::{IoContext, file_open};
 use std::cell::RefCell;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// An open archive that records its first read error.
 #[derive(Debug)]
-pub(super) struct ArchiveFile {
+pub(crate) struct ArchiveFile {
     file: File,
     refused: RefCell<Option<io::Error>>,
 }
@@ -34,7 +34,7 @@ impl Read for &ArchiveFile {
 ///
 /// # Errors
 /// Returns the first read error of the disk, if there was one, else the error of `work`.
-pub(super) fn read_with<T>(
+pub(crate) fn read_with<T>(
     path: &Path,
     file: File,
     work: impl FnOnce(&ArchiveFile) -> Result<T, ArchiveError>,
@@ -51,7 +51,7 @@ pub(super) fn read_with<T>(
 }
 
 /// Opens the archive at `path`. Fails if it is not a regular file.
-pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
+pub(crate) fn open(path: &Path) -> Result<File, ArchiveError> {
     // Checks the file type first, because opening a pipe blocks until another process writes to it.
     if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));

@@ -110,7 +110,7 @@ impl FileList {
     }
 
     /// Returns the names of all files as numbers of [`FileList::names`].
-    pub(super) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
+    pub(crate) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
         self.rows.iter().map(|row| row.name)
     }
 
@@ -135,7 +135,7 @@ impl FileList {
     }
 
     /// Sets the digest of the file at `place`.
-    pub(super) fn set_digest(&mut self, place: usize, digest: Sha256Digest) {
+    pub(crate) fn set_digest(&mut self, place: usize, digest: Sha256Digest) {
         if let Some(row) = self.rows.get_mut(place) {
             row.sha256 = digest.into_bytes();
             row.mode |= HAS_DIGEST;
@@ -143,14 +143,14 @@ impl FileList {
     }
 
     /// Removes the first file and returns it.
-    pub(super) fn pop_front(&mut self) -> Option<FileEntry> {
+    pub(crate) fn pop_front(&mut self) -> Option<FileEntry> {
         let row = self.rows.pop_front()?;
         self.release_spare_capacity();
         Some(self.entry(&row))
     }
 
     /// Removes the first `count` files.
-    pub(super) fn drop_front(&mut self, count: usize) {
+    pub(crate) fn drop_front(&mut self, count: usize) {
         self.rows.drain(..count.min(self.rows.len()));
         self.release_spare_capacity();
     }
@@ -164,14 +164,14 @@ impl FileList {
     }
 
     /// Removes the files whose names are in `names`.
-    pub(super) fn remove_all(&mut self, names: &NameSet) {
+    pub(crate) fn remove_all(&mut self, names: &NameSet) {
         if !names.is_empty() {
             self.rows.retain(|row| !names.has(row.name));
         }
     }
 
     /// Sorts the files by name.
-    pub(super) fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         let names = Arc::clone(&self.names);
         let rows = self.rows.make_contiguous();
         // The list is almost sorted, which this merge sort detects.

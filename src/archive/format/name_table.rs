@@ -21,7 +21,7 @@ pub struct NameId(u32);
 
 impl NameId {
     /// Returns the number as an index.
-    pub(super) fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -227,7 +227,7 @@ impl NameSet {
     }
 
     /// Adds the name with number `id` of the same table. Returns false if the set already had it.
-    pub(super) fn insert_id(&mut self, id: NameId) -> bool {
+    pub(crate) fn insert_id(&mut self, id: NameId) -> bool {
         let (word, bit) = place(id);
         if self.bits.len() <= word {
             self.bits.resize(word + 1, 0);
@@ -253,7 +253,7 @@ impl NameSet {
     }
 
     /// Returns true if the set has the name with number `id` of the same table.
-    pub(super) fn has(&self, id: NameId) -> bool {
+    pub(crate) fn has(&self, id: NameId) -> bool {
         let (word, bit) = place(id);
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
