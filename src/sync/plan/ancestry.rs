@@ -5,8 +5,8 @@
 //! has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the texts that it
 //! replaced. Manifests list the ancestry of the versions that they attest; the state records that of the last sync.
 
-use super::planner::Planner;
-use super::versions::FileVersion;
+use super::delivery::FileVersion;
+use super::inputs::Planner;
 use crate::codex::rollout::Relation;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};

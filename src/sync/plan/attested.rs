@@ -1,6 +1,6 @@
 //! The versions of a file that machines attest, and the ancestry that they record.
 
-use super::planner::Planner;
+use super::inputs::Planner;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;

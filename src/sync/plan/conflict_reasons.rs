@@ -1,6 +1,6 @@
 //! Wording of conflicts: the reason, and the outcome if `conflict.policy` decides.
 
-use super::planner::Planner;
+use super::inputs::Planner;
 use crate::codex::rollout::Relation;
 use crate::sync::decide::{FileFacts, FileKind, Presence};
 use crate::sync::scan::Side;

@@ -8,11 +8,11 @@
 
 use super::conversation_draft::ConversationDraft;
 use super::conversation_step::SideVersions;
+use super::delivery::{DownloadState, FileVersion};
 use super::error::PlanError;
-use super::grouping::{FileGroup, display_path};
-use super::planner::Planner;
+use super::groups::{FileGroup, display_path};
+use super::inputs::Planner;
 use super::steps::ObservedFile;
-use super::versions::{DownloadState, FileVersion};
 use crate::codex::rollout::{Relation, ZST};
 use crate::sync::contents;
 use crate::sync::read_failure;

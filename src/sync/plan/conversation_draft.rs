@@ -2,7 +2,7 @@
 
 use super::conflict_reasons::{conflict_reason, winner};
 use super::error::PlanError;
-use super::planner::Planner;
+use super::inputs::Planner;
 use super::steps::{CopyOp, ObservedFile, Op, Placement, SyncAction};
 use crate::codex::rollout::Relation;
 use crate::io::IoError;

@@ -2,12 +2,12 @@
 
 use super::conflict_reasons::conflict_reason;
 use super::conversation_draft::ConversationDraft;
+use super::delivery::FileVersion;
 use super::error::PlanError;
-use super::planner::Planner;
+use super::inputs::Planner;
 use super::steps::{
     Conflict, CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-use super::versions::FileVersion;
 use crate::codex::rollout::{Relation, ZST};
 use crate::sync::decide::{
     CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,

@@ -2,9 +2,9 @@
 //! files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the edited one
 //! arrives. A file that was re-created cancels the deletion.
 
-use super::planner::Planner;
+use super::delivery::FileVersion;
+use super::inputs::Planner;
 use super::steps::StateUpdate;
-use super::versions::FileVersion;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;

@@ -1,11 +1,11 @@
 //! Report of the files that the sync waits for: which machine has the newest version of each, and whether
 //! `--accept-unlisted` would help.
 
+use super::delivery::ZERO_FILLED;
 use super::error::PlanError;
-use super::grouping::key_of;
-use super::planner::Planner;
+use super::groups::key_of;
+use super::inputs::Planner;
 use super::undelivered::newest;
-use super::versions::ZERO_FILLED;
 use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::remote_manifests;

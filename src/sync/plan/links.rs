@@ -1,8 +1,8 @@
 //! Links that the scan does not follow. They block the files of the other side at and below their path: writing there
 //! would follow the link, and counting those files as deleted would lose them.
 
-use super::grouping::{FileGroup, key_of};
-use super::planner::Planner;
+use super::groups::{FileGroup, key_of};
+use super::inputs::Planner;
 use crate::sync::scan::{NOT_FOLLOWED, Side};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

@@ -2,8 +2,8 @@
 //! deletions at once are probably a lost folder. Files that the configuration no longer includes are neither.
 
 use super::error::PlanError;
-use super::grouping::FileGroup;
-use super::planner::Planner;
+use super::groups::FileGroup;
+use super::inputs::Planner;
 use super::steps::{SyncAction, SyncStep};
 use crate::io::IoError;
 use crate::io::quantity::pluralize;

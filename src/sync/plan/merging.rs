@@ -1,9 +1,9 @@
 //! Merges of line-based files (`history.jsonl`, `session_index.jsonl`), line by line.
 
+use super::delivery::FileVersion;
 use super::error::PlanError;
-use super::planner::Planner;
+use super::inputs::Planner;
 use super::steps::{MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep};
-use super::versions::FileVersion;
 use crate::codex::config::CodexConfig;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::line_merge::{self, Merge};

@@ -31,34 +31,34 @@ mod ancestry;
 mod attested;
 mod cloud_check;
 mod cloud_contents;
+mod conflict_copy_plan;
 mod conflict_reasons;
 mod conversation;
 mod conversation_draft;
 mod conversation_step;
 mod deletions;
-mod dispatch;
+mod delivery;
 mod error;
-mod grouping;
+mod file_plan;
+mod files;
+mod groups;
 mod incomplete_files;
-mod line_files;
+mod inputs;
+mod lines;
 mod links;
 mod mass_change_guard;
 mod merging;
-mod outcomes;
-mod path_conflicts;
-mod pending_conflicts;
 mod plain;
-mod planner;
 mod request;
 mod secret_filter;
 mod sides;
 mod stat_cache;
 mod state_check;
+mod step_guards;
 mod steps;
 mod sync_plan;
 mod undelivered;
 mod undelivered_version;
-mod versions;
 
 pub(crate) use cloud_check::check_cloud_identity;
 pub(crate) use cloud_contents::CloudContents;
@@ -70,7 +70,7 @@ pub(crate) use steps::{
 pub(crate) use sync_plan::SyncPlan;
 pub use undelivered_version::UndeliveredVersion;
 
-use self::planner::Planner;
+use self::inputs::Planner;
 use self::sides::ScannedSides;
 use super::conflict_copies::ConflictCopies;
 use super::scope;
@@ -118,7 +118,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let mut plan = planner.plan;
     plan.is_complete = true;
     secret_filter::drop_login_copies(&mut plan, config);
-    path_conflicts::drop_blocked_steps(&mut plan, config);
+    step_guards::drop_blocked_steps(&mut plan, config);
     plan.sort();
     Ok((plan, state))
 }

@@ -3,12 +3,12 @@
 
 use super::ancestry::AncestryFacts;
 use super::conflict_reasons::conflict_reason;
+use super::delivery::{DownloadState, FileVersion};
 use super::error::PlanError;
-use super::grouping::{FileGroup, display_path};
-use super::outcomes::PlannedCopy;
-use super::planner::Planner;
+use super::file_plan::PlannedCopy;
+use super::groups::{FileGroup, display_path};
+use super::inputs::Planner;
 use super::steps::{Conflict, StateUpdate, SyncAction};
-use super::versions::{DownloadState, FileVersion};
 use crate::codex::rollout::Relation;
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;

@@ -3,7 +3,7 @@
 use super::cloud_check::{check_cloud, check_own_manifest};
 use super::cloud_contents::CloudContents;
 use super::error::PlanError;
-use super::grouping::key_of;
+use super::groups::key_of;
 use super::request::PlanRequest;
 use super::stat_cache;
 use crate::io::parallel;

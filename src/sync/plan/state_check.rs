@@ -1,7 +1,7 @@
 //! Warnings about the state of the last sync: it is damaged, or the home was restored since.
 
 use super::error::PlanError;
-use super::planner::Planner;
+use super::inputs::Planner;
 use crate::sync::config::DeletePolicy;
 use crate::sync::manifest;
 use crate::sync::scan::Side;

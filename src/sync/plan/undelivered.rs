@@ -6,13 +6,13 @@
 //! lines only grow, so there the longer version is newer.
 
 use super::deletions::is_deleted;
+use super::delivery::is_as_last_synced;
 use super::error::PlanError;
-use super::grouping::{FileGroup, key_of};
-use super::planner::Planner;
+use super::groups::{FileGroup, key_of};
+use super::inputs::Planner;
 use super::steps::ObservedFile;
 use super::sync_plan::SyncPlan;
 use super::undelivered_version::{UndeliveredFile, UndeliveredFiles, UndeliveredVersion};
-use super::versions::is_as_last_synced;
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};

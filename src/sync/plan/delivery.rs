@@ -4,8 +4,8 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::grouping::FileGroup;
-use super::planner::Planner;
+use super::groups::FileGroup;
+use super::inputs::Planner;
 use super::steps::ObservedFile;
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;

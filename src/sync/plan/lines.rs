@@ -1,10 +1,10 @@
 //! Plans for line-based files (`history.jsonl`, `session_index.jsonl`) and the copies that cloud clients made of them.
 
+use super::delivery::{DownloadState, FileVersion};
 use super::error::PlanError;
-use super::grouping::FileGroup;
-use super::planner::Planner;
+use super::groups::FileGroup;
+use super::inputs::Planner;
 use super::steps::ObservedFile;
-use super::versions::{DownloadState, FileVersion};
 use crate::io::IoContext;
 use crate::sync::contents;
 use crate::sync::decide::FileKind;

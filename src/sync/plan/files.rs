@@ -1,8 +1,8 @@
 //! Plans the groups one by one, each by the rules of its kind of file.
 
 use super::error::PlanError;
-use super::grouping::{FileGroup, display_path};
-use super::planner::Planner;
+use super::groups::{FileGroup, display_path};
+use super::inputs::Planner;
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;

@@ -2,7 +2,7 @@
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
 use super::error::PlanError;
-use super::planner::Planner;
+use super::inputs::Planner;
 use super::steps::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;

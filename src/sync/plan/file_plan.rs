@@ -1,8 +1,8 @@
 //! Adds the outcome of a decision to the plan: a copy, a deletion, or files that are equal.
 
-use super::planner::Planner;
+use super::delivery::FileVersion;
+use super::inputs::Planner;
 use super::steps::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
-use super::versions::FileVersion;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::decide::CopyReason;

@@ -1,7 +1,7 @@
 //! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key; names
 //! that a file system may treat as equal are joined or skipped.
 
-use super::planner::Planner;
+use super::inputs::Planner;
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;
 use crate::sync::rollouts;
