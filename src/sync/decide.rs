@@ -1,4 +1,4 @@
-//! Chooses the action for one file: a pure function of the known facts.
+//! Chooses the action for one file: a pure function of the known facts; with the words for its reasons.
 //!
 //! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
@@ -222,6 +222,32 @@ fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
             _,
         ) => FileDecision::Conflict,
     }
+}
+
+/// Names the version that wins a conflict.
+pub(crate) fn winner(from: Side) -> &'static str {
+    match from {
+        Side::Local => "the version of this machine wins",
+        Side::Remote => "the version in the cloud folder wins",
+    }
+}
+
+/// Explains why two versions conflict; continues a sentence that begins with the path.
+pub(crate) fn conflict_reason(facts: FileFacts) -> String {
+    let known = facts.local != Presence::New && facts.remote != Presence::New;
+    match (facts.kind, known) {
+        _ if facts.causal_order == CausalOrder::OlderUnattested => {
+            "the cloud folder has an older version that no machine has published"
+        }
+        (FileKind::Rollout, true) => "continued differently on both sides since the last sync",
+        (FileKind::Rollout, false) => "was continued differently on both sides",
+        (_, true) => "changed on both sides since the last sync",
+        (_, false) if facts.relation == Some(Relation::Diverged) => {
+            "differs on both sides and was never synced"
+        }
+        (_, false) => "differs on both sides at equal mtimes and was never synced",
+    }
+    .into()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
 use super::error::PlanError;
-use super::inputs::Planner;
+use super::file_plan::{Notice, NoticeList};
+use super::inputs::Inputs;
 use super::steps::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
@@ -19,58 +20,73 @@ use std::path::Path;
 /// Reason for removing a conflict copy.
 const NO_LONGER_NEEDED: &str = "no longer needed: it was resolved, or its conversation contains it";
 
-impl Planner<'_> {
-    /// Plans all conflict copies. Runs after all conversations, because their steps can make copies obsolete.
-    pub(super) fn plan_pending_conflicts(&mut self) -> Result<(), PlanError> {
-        if self.conflict_copies.all.is_empty() {
-            // Without conflict copies, the resolutions are worth recording only if the manifests were read anyway.
-            if let Some(manifests) = self.manifests.get() {
-                let newer =
-                    resolutions::newer_records(&self.state.resolutions, &manifests.resolutions, []);
-                self.plan.records.learned_resolutions = newer;
-            }
-            return Ok(());
-        }
-        let copies = std::mem::take(&mut self.conflict_copies);
-        let conversations = ConversationIndex::of(&copies, self.state, &self.plan.steps);
-        let mut dropped = Vec::new();
-        for (name, copy) in &copies.all {
-            if self.may_drop(name)? {
-                dropped.push(name.as_str());
-                self.push_update(copy, NO_LONGER_NEEDED, drop_ops(copy));
-            } else if let Some(step) = self.containing_step(copy, &conversations) {
-                // A part of that step, so that the copy is removed only once the conversation is in place.
-                let drops = drop_ops(copy);
-                self.plan.steps[step].ops.extend(drops);
-            } else if self.is_contained(copy, &conversations) {
-                self.push_update(copy, NO_LONGER_NEEDED, drop_ops(copy));
-            } else {
-                self.plan_replication(copy);
-            }
-        }
-        // This machine publishes the resolutions of others too, because their manifests may disappear one day.
-        let others = &self.manifests()?.resolutions;
-        let decided = resolutions::newer_records(&self.state.resolutions, others, dropped);
-        self.plan.records.learned_resolutions = decided;
-        self.conflict_copies = copies;
-        Ok(())
-    }
+/// The plan for all conflict copies.
+#[derive(Debug, Default)]
+pub(super) struct ConflictCopyPlan {
+    /// Steps that replicate or remove conflict copies.
+    pub(super) steps: Vec<SyncStep>,
+    /// Ops to add to steps of conversations, by the index of the step. They remove a copy once the conversation that
+    /// contains it is in place.
+    pub(super) added_ops: Vec<(usize, Vec<Op>)>,
+    /// Conflict copies that wait for a decision: file name and size in bytes.
+    pub(super) pending: Vec<(String, u64)>,
+    pub(super) notices: Vec<Notice>,
+    /// Resolutions of other machines, to add to the state. This machine publishes them too, because the manifests of the
+    /// others may disappear one day.
+    pub(super) learned_resolutions: Vec<String>,
+}
 
-    /// Plans to replicate a conflict copy that waits for a decision, and lists it.
-    fn plan_replication(&mut self, copy: &ConflictCopy) {
+/// Plans all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
+pub(super) fn plan_conflict_copies(
+    inputs: &Inputs<'_>,
+    steps: &[SyncStep],
+) -> Result<ConflictCopyPlan, PlanError> {
+    let mut plan = ConflictCopyPlan::default();
+    let copies = &inputs.conflict_copies;
+    let resolutions = &inputs.state.resolutions;
+    if copies.all.is_empty() {
+        // Without conflict copies, the resolutions are worth recording only if the manifests were read anyway.
+        if let Some(manifests) = inputs.manifests_if_read() {
+            plan.learned_resolutions =
+                resolutions::newer_records(resolutions, &manifests.resolutions, []);
+        }
+        return Ok(plan);
+    }
+    let conversations = ConversationIndex::of(copies, inputs.state, steps);
+    let mut dropped = Vec::new();
+    for (name, copy) in &copies.all {
+        if inputs.may_drop(name)? {
+            dropped.push(name.as_str());
+            plan.steps
+                .extend(update_step(copy, NO_LONGER_NEEDED, drop_ops(copy)));
+        } else if let Some(step) = containing_step(inputs, copy, &conversations, steps) {
+            plan.added_ops.push((step, drop_ops(copy)));
+        } else if is_contained(inputs, copy, &conversations, steps) {
+            plan.steps
+                .extend(update_step(copy, NO_LONGER_NEEDED, drop_ops(copy)));
+        } else {
+            plan.replicate(inputs, copy);
+        }
+    }
+    let others = &inputs.manifests()?.resolutions;
+    plan.learned_resolutions = resolutions::newer_records(resolutions, others, dropped);
+    Ok(plan)
+}
+
+impl ConflictCopyPlan {
+    /// Adds the step that replicates a conflict copy that waits for a decision, and lists it.
+    fn replicate(&mut self, inputs: &Inputs<'_>, copy: &ConflictCopy) {
         let source = if copy.is_placeholder {
             CopySource::NotNeeded
         } else {
-            self.copy_source(copy)
+            copy_source(inputs, copy)
         };
         match source {
             // The cloud folder has only its placeholder, and `sync resolve` on this machine needs the content.
             CopySource::NotNeeded if copy.local.is_none() => {
                 let why = "is not downloaded to this machine";
-                self.plan
-                    .notices
-                    .waiting
-                    .push((copy.name.clone(), why.into()));
+                self.notices
+                    .push(NoticeList::Waiting.notice(&copy.name, why));
             }
             CopySource::NotNeeded => {}
             CopySource::Side(from) => {
@@ -80,119 +96,118 @@ impl Planner<'_> {
                     "kept on both sides until you decide"
                 };
                 let name = copy.name.clone();
-                self.push_update(copy, reason, vec![Op::ReplicateConflictCopy { from, name }]);
+                let op = Op::ReplicateConflictCopy { from, name };
+                self.steps.extend(update_step(copy, reason, vec![op]));
             }
             CopySource::Unavailable => {
                 let why = "does not match the digest in its name yet";
-                self.plan
-                    .notices
-                    .waiting
-                    .push((copy.name.clone(), why.into()));
+                self.notices
+                    .push(NoticeList::Waiting.notice(&copy.name, why));
                 return;
             }
         }
         let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
-        self.plan
-            .notices
-            .conflict_copies
-            .push((copy.name.clone(), size));
+        self.pending.push((copy.name.clone(), size));
     }
+}
 
-    /// Pushes the step that replicates or removes a conflict copy, if there is anything to do.
-    fn push_update(&mut self, copy: &ConflictCopy, reason: &str, ops: Vec<Op>) {
-        if ops.is_empty() {
-            return;
-        }
-        self.plan.steps.push(SyncStep {
-            // Not the key of a synced file: the state never has it.
-            key: format!("fork:{}", copy.name),
-            path: copy.name.clone(),
-            action: SyncAction::UpdateConflictCopy,
-            reason: reason.into(),
-            bytes: 0,
-            ops,
-            state_update: StateUpdate::None,
-            change: ContentChange::Unchanged,
-            conflict: None,
-        });
+/// Returns the step that replicates or removes a conflict copy, if there is anything to do.
+fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncStep> {
+    let has_ops = !ops.is_empty();
+    has_ops.then(|| SyncStep {
+        // Not the key of a synced file: the state never has it.
+        key: format!("fork:{}", copy.name),
+        path: copy.name.clone(),
+        action: SyncAction::UpdateConflictCopy,
+        reason: reason.into(),
+        bytes: 0,
+        ops,
+        state_update: StateUpdate::None,
+        change: ContentChange::Unchanged,
+        conflict: None,
+    })
+}
+
+/// Returns the side to replicate a conflict copy from. Two files with equal size and time are not read completely.
+fn copy_source(inputs: &Inputs<'_>, copy: &ConflictCopy) -> CopySource {
+    let is_plausible = |side| {
+        let path = inputs.conflict_copy_path(side, &copy.name);
+        contents::is_zero_filled(&path, true, false).is_ok_and(|is_zero_filled| !is_zero_filled)
+    };
+    let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
+    if stats_are_equal && is_plausible(Side::Local) && is_plausible(Side::Remote) {
+        return CopySource::NotNeeded;
     }
-
-    /// Returns the side to replicate a conflict copy from. Two files with equal size and time are not read completely.
-    fn copy_source(&self, copy: &ConflictCopy) -> CopySource {
-        let is_plausible = |side| {
-            let path = self.conflict_copy_path(side, &copy.name);
-            contents::is_zero_filled(&path, true, false).is_ok_and(|is_zero_filled| !is_zero_filled)
-        };
-        let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
-        if stats_are_equal && is_plausible(Side::Local) && is_plausible(Side::Remote) {
-            return CopySource::NotNeeded;
-        }
-        let is_intact = |side, stat: Option<Stat>| stat.is_some() && self.is_intact(side, copy);
-        let local = is_intact(Side::Local, copy.local);
-        match (local, is_intact(Side::Remote, copy.remote)) {
-            (true, true) => CopySource::NotNeeded,
-            (true, false) => CopySource::Side(Side::Local),
-            (false, true) => CopySource::Side(Side::Remote),
-            (false, false) => CopySource::Unavailable,
-        }
+    let is_intact = |side, stat: Option<Stat>| stat.is_some() && is_intact(inputs, side, copy);
+    let local = is_intact(Side::Local, copy.local);
+    match (local, is_intact(Side::Remote, copy.remote)) {
+        (true, true) => CopySource::NotNeeded,
+        (true, false) => CopySource::Side(Side::Local),
+        (false, true) => CopySource::Side(Side::Remote),
+        (false, false) => CopySource::Unavailable,
     }
+}
 
-    /// Returns true if the file is readable, uncompressed and matches the digest in its name.
-    fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
-        let path = self.conflict_copy_path(side, &copy.name);
-        let is_uncompressed =
-            file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
-        let digest = || contents::raw_digest(&path);
-        is_uncompressed.is_ok_and(|yes| yes)
-            && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == copy.digest_prefix())
-    }
+/// Returns true if the file is readable, uncompressed and matches the digest in its name.
+fn is_intact(inputs: &Inputs<'_>, side: Side, copy: &ConflictCopy) -> bool {
+    let path = inputs.conflict_copy_path(side, &copy.name);
+    let is_uncompressed = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
+    let digest = || contents::raw_digest(&path);
+    is_uncompressed.is_ok_and(|yes| yes)
+        && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == copy.digest_prefix())
+}
 
-    /// Returns the index of the step that downloads a version containing all lines of the copy.
-    fn containing_step(
-        &self,
-        copy: &ConflictCopy,
-        conversations: &ConversationIndex<'_>,
-    ) -> Option<usize> {
-        copy.local?;
-        let path = self.conflict_copy_path(Side::Local, &copy.name);
-        for &index in conversations.steps(copy) {
-            let step = &self.plan.steps[index];
-            for op in &step.ops {
-                if let Op::Copy(op) = op
-                    && op.to.0 == Side::Local
-                {
-                    let from = self.full(&op.from);
-                    if contains_all(&from, &path) && self.is_intact(Side::Local, copy) {
-                        return Some(index);
-                    }
+/// Returns the index of the step that downloads a version containing all lines of the copy.
+fn containing_step(
+    inputs: &Inputs<'_>,
+    copy: &ConflictCopy,
+    conversations: &ConversationIndex<'_>,
+    steps: &[SyncStep],
+) -> Option<usize> {
+    copy.local?;
+    let path = inputs.conflict_copy_path(Side::Local, &copy.name);
+    for &index in conversations.steps(copy) {
+        let step = &steps[index];
+        for op in &step.ops {
+            if let Op::Copy(op) = op
+                && op.to.0 == Side::Local
+            {
+                let from = op.from.full_path(inputs.config);
+                if contains_all(&from, &path) && is_intact(inputs, Side::Local, copy) {
+                    return Some(index);
                 }
             }
         }
-        None
     }
+    None
+}
 
-    /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
-    /// the copy.
-    fn is_contained(&self, copy: &ConflictCopy, conversations: &ConversationIndex<'_>) -> bool {
-        if copy.local.is_none() {
-            return false;
-        }
-        let path = self.conflict_copy_path(Side::Local, &copy.name);
-        // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
-        // other machines without its lines.
-        let Some(last) = conversations.last.get(copy.conversation()) else {
-            return false;
-        };
-        let main = self.request.config.local.join(&last.local.path);
-        // A step that replaces the conversation removes the lines that it has now.
-        let mut steps = conversations.steps(copy).iter();
-        let replaced = steps.any(|index| self.plan.steps[*index].change == ContentChange::Replaced);
-        if replaced || !main.is_file() {
-            return false;
-        }
-        // A truncated copy is contained in its conversation, but its missing rest may not be.
-        contains_all(&main, &path) && self.is_intact(Side::Local, copy)
+/// Returns true if the local conversation contains all lines of the copy, for example because the user continued
+/// the copy.
+fn is_contained(
+    inputs: &Inputs<'_>,
+    copy: &ConflictCopy,
+    conversations: &ConversationIndex<'_>,
+    steps: &[SyncStep],
+) -> bool {
+    if copy.local.is_none() {
+        return false;
     }
+    let path = inputs.conflict_copy_path(Side::Local, &copy.name);
+    // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
+    // other machines without its lines.
+    let Some(last) = conversations.last.get(copy.conversation()) else {
+        return false;
+    };
+    let main = inputs.config.local.join(&last.local.path);
+    // A step that replaces the conversation removes the lines that it has now.
+    let mut of_copy = conversations.steps(copy).iter();
+    let replaced = of_copy.any(|index| steps[*index].change == ContentChange::Replaced);
+    if replaced || !main.is_file() {
+        return false;
+    }
+    // A truncated copy is contained in its conversation, but its missing rest may not be.
+    contains_all(&main, &path) && is_intact(inputs, Side::Local, copy)
 }
 
 /// Returns true if a conversation contains all lines of another; false if one cannot be read, which is reported where

@@ -1,14 +1,15 @@
 //! The step for one conversation in the making.
 
-use super::conflict_reasons::{conflict_reason, winner};
 use super::error::PlanError;
-use super::inputs::Planner;
+use super::file_plan::Notice;
+use super::file_version::text_digest;
+use super::inputs::Inputs;
 use super::steps::{CopyOp, ObservedFile, Op, Placement, SyncAction};
 use crate::codex::rollout::Relation;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::conflict_copies;
-use crate::sync::decide::{CopyReason, FileDecision, FileFacts};
+use crate::sync::decide::{CopyReason, FileDecision, FileFacts, conflict_reason, winner};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::sync::state::SyncedFile;
@@ -21,54 +22,57 @@ const REWRITTEN: &str = "was rewritten since the last sync instead of continued"
 /// The step for one conversation in the making.
 pub(super) struct ConversationDraft<'a> {
     pub(super) key: &'a str,
-    pub(super) path: String,
+    /// Relative path that output and JSON show.
+    pub(super) path: &'a str,
     pub(super) last: Option<&'a SyncedFile>,
     pub(super) ops: Vec<Op>,
     /// Names of the conflict copies that `ops` creates.
     pub(super) new_copies: Vec<String>,
+    /// Reports about clients' copies.
+    pub(super) notices: Vec<Notice>,
+    /// Ids of published deletions that the step cancels.
+    pub(super) cancelled_deletions: Vec<String>,
 }
 
-impl Planner<'_> {
+impl ConversationDraft<'_> {
     /// Returns true if the version has a conflict copy, gets one in this step, or the user has decided to drop it.
     pub(super) fn is_kept_or_resolved(
         &self,
-        draft: &ConversationDraft<'_>,
+        inputs: &Inputs<'_>,
         digest: &Sha256Digest,
     ) -> Result<bool, IoError> {
-        let name = conflict_copies::file_name(draft.key, digest);
+        let name = conflict_copies::file_name(self.key, digest);
         let is_kept =
-            self.conflict_copies.all.contains_key(&name) || draft.new_copies.contains(&name);
-        Ok(is_kept || self.may_drop(&name)?)
+            inputs.conflict_copies.all.contains_key(&name) || self.new_copies.contains(&name);
+        Ok(is_kept || inputs.may_drop(&name)?)
     }
 
     /// Adds an op that stores a version as a conflict copy, unless [`Self::is_kept_or_resolved`]. While `sync resolve`
     /// decides about this conversation, earlier decisions do not count, so the losing version always gets a copy.
     pub(super) fn keep_conflict_copy(
-        &self,
-        draft: &mut ConversationDraft<'_>,
+        &mut self,
+        inputs: &Inputs<'_>,
         seen: &ObservedFile,
     ) -> Result<(), PlanError> {
-        let (_, digest) = self.text_digest(seen)?;
-        let name = conflict_copies::file_name(draft.key, &digest);
-        let is_kept = if self.has_policy_override(&draft.path) {
-            draft.new_copies.contains(&name)
+        let (_, digest) = text_digest(inputs.config, seen)?;
+        let name = conflict_copies::file_name(self.key, &digest);
+        let is_kept = if inputs.has_policy_override(self.path) {
+            self.new_copies.contains(&name)
         } else {
-            self.is_kept_or_resolved(draft, &digest)?
+            self.is_kept_or_resolved(inputs, &digest)?
         };
         if is_kept {
             return Ok(());
         }
-        draft.new_copies.push(name.clone());
-        draft.ops.push(Op::KeepConflictCopy {
+        self.new_copies.push(name.clone());
+        self.ops.push(Op::KeepConflictCopy {
             from: seen.clone(),
             name,
             digest,
         });
         Ok(())
     }
-}
 
-impl ConversationDraft<'_> {
     /// Adds an op that moves a file into `folder` of its side, unless it is there. Returns the resulting placement.
     pub(super) fn add_move(&mut self, seen: &ObservedFile, folder: &str) -> Placement {
         let to = rollouts::in_folder(folder, &seen.path);

@@ -1,21 +1,18 @@
-//! Decides about the two main versions of a conversation, and pushes its step.
+//! Decides about the two main versions of a conversation.
 
-use super::conflict_reasons::conflict_reason;
 use super::conversation_draft::ConversationDraft;
-use super::delivery::FileVersion;
+use super::deletions::cancelled_deletions;
 use super::error::PlanError;
-use super::inputs::Planner;
-use super::steps::{
-    Conflict, CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
-};
+use super::facts::collect_facts;
+use super::file_plan::{FilePlan, Outcome, attested_equal, conflict, deletion_step, equal};
+use super::file_version::{FilePair, FileVersion, text_digest};
+use super::inputs::Inputs;
+use super::steps::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{Relation, ZST};
-use crate::sync::decide::{
-    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, decide,
-};
+use crate::sync::decide::{CopyReason, FileDecision, FileFacts, FileKind, Presence, decide};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
-use crate::sync::version_vector::CausalOrder;
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
@@ -72,277 +69,295 @@ impl Transfer {
     };
 }
 
-impl Planner<'_> {
-    /// Decides about the two main versions and pushes the step. `canonical` is the remote file under the conversation's
-    /// own name.
-    pub(super) fn plan_conversation_sync(
-        &mut self,
-        mut draft: ConversationDraft<'_>,
-        local: SideVersions,
-        remote: SideVersions,
-        canonical: Option<&ObservedFile>,
-    ) -> Result<(), PlanError> {
-        let facts = self.conversation_facts(&draft, local.main.as_ref(), remote.main.as_ref())?;
-        let decision = decide(facts, self.rules_for(&draft.path));
-        let mains = MainVersions {
-            local: local.main.as_ref(),
-            remote: remote.main.as_ref(),
-            canonical,
-            common_folder: target_folder(&draft, local.main.as_ref(), canonical),
-            is_diverged: facts.relation == Some(Relation::Diverged),
-        };
-        if self.push_without_ops(&draft, decision, facts, &mains)? {
-            return Ok(());
+/// Decides about the two main versions. `canonical` is the remote file under the conversation's own name.
+pub(super) fn plan_conversation_sync(
+    inputs: &Inputs<'_>,
+    mut draft: ConversationDraft<'_>,
+    local: SideVersions,
+    remote: SideVersions,
+    canonical: Option<&ObservedFile>,
+) -> Result<FilePlan, PlanError> {
+    let pair = FilePair {
+        key: draft.key,
+        path: draft.path,
+        kind: FileKind::Rollout,
+        last: draft.last,
+        local: local.main,
+        remote: remote.main,
+    };
+    let (facts, _) = collect_facts(inputs, &pair)?;
+    let decision = decide(facts, inputs.rules_for(pair.path));
+    let mut plan = match outcome_without_ops(inputs, &pair, facts, decision)? {
+        Some(outcome) => outcome.into(),
+        None => {
+            let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
+            let duplicates = duplicates.collect();
+            plan_ops(
+                inputs,
+                &mut draft,
+                &pair,
+                canonical,
+                (facts, decision),
+                duplicates,
+            )?
         }
-        let transfer = match (decision, mains.local, mains.remote) {
-            (FileDecision::CopyToCloud(why), Some(version), _) => {
-                self.add_upload(&mut draft, &mains, version, why)?
-            }
-            (FileDecision::CopyToLocal(why), _, Some(version)) => {
-                self.add_download(&mut draft, &mains, version, why)?
-            }
-            (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(remote)) => {
-                self.add_moves(&mut draft, &mains, local, remote)?
-            }
-            _ => Transfer::NONE,
-        };
-        let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
-        draft.remove_duplicates(duplicates.collect());
-        if draft.ops.is_empty() {
-            return self.record_equal_conversation(&draft, facts, local.main, remote.main);
-        }
-        let conflict = draft.conflict_note(decision, facts);
-        let (action, reason) = transfer
-            .action
-            .unwrap_or_else(|| draft.action_without_copy());
-        self.plan.steps.push(SyncStep {
-            key: draft.key.to_owned(),
-            path: draft.path,
-            action,
-            reason: reason.to_owned(),
-            bytes: transfer.bytes,
-            ops: draft.ops,
-            state_update: transfer.state_update,
-            change: transfer.change,
-            conflict,
-        });
-        Ok(())
-    }
+    };
+    plan.notices = draft.notices;
+    plan.cancelled_deletions = draft.cancelled_deletions;
+    Ok(plan)
+}
 
-    /// Adds a conflict or a deletion to the plan. Drops the ops of the draft: nothing of a conversation changes before
-    /// the user has decided, and a deletion has ops of its own. Returns false for all other decisions.
-    fn push_without_ops(
-        &mut self,
-        draft: &ConversationDraft<'_>,
-        decision: FileDecision,
-        facts: FileFacts,
-        mains: &MainVersions<'_>,
-    ) -> Result<bool, PlanError> {
-        match (decision, mains.local, mains.remote) {
-            (FileDecision::Conflict, Some(local), Some(remote)) => {
-                self.plan.conflicts.push(Conflict {
-                    path: draft.path.clone(),
-                    reason: conflict_reason(facts),
-                    local: Some(local.seen.clone()),
-                    remote: Some(remote.seen.clone()),
-                });
-            }
-            (FileDecision::DeleteCloud, None, Some(version)) => {
-                let update = StateUpdate::PublishDeletion(self.text_digest(&version.seen)?.1);
-                let action = SyncAction::DeleteCloud;
-                self.push_delete(draft.key, &draft.path, action, version, update);
-            }
-            (FileDecision::DeleteLocal, Some(version), None) => {
-                let action = SyncAction::DeleteLocal;
-                self.push_delete(draft.key, &draft.path, action, version, StateUpdate::Forget);
-            }
-            _ => return Ok(false),
+/// Returns a conflict or a deletion; `None` for all other decisions. The ops of the draft do not count then: nothing of a
+/// conversation changes before the user has decided, and a deletion has ops of its own.
+fn outcome_without_ops(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    facts: FileFacts,
+    decision: FileDecision,
+) -> Result<Option<Outcome>, PlanError> {
+    let (key, path) = (pair.key, pair.path);
+    Ok(match (decision, &pair.local, &pair.remote) {
+        (FileDecision::Conflict, Some(_), Some(_)) => {
+            Some(Outcome::Conflict(conflict(pair, facts)))
         }
-        Ok(true)
-    }
+        (FileDecision::DeleteCloud, None, Some(version)) => {
+            let digest = text_digest(inputs.config, &version.seen)?.1;
+            let update = StateUpdate::PublishDeletion(digest);
+            let action = SyncAction::DeleteCloud;
+            Some(Outcome::Step(deletion_step(
+                key, path, action, version, update,
+            )))
+        }
+        (FileDecision::DeleteLocal, Some(version), None) => {
+            let (action, update) = (SyncAction::DeleteLocal, StateUpdate::Forget);
+            Some(Outcome::Step(deletion_step(
+                key, path, action, version, update,
+            )))
+        }
+        _ => None,
+    })
+}
 
-    /// Adds the ops that copy the local version to the cloud folder.
-    fn add_upload(
-        &mut self,
-        draft: &mut ConversationDraft<'_>,
-        mains: &MainVersions<'_>,
-        version: &FileVersion,
-        why: CopyReason,
-    ) -> Result<Transfer, PlanError> {
-        match mains.remote {
-            None => self.cancel_pending_deletions(draft.key)?,
-            Some(remote) if mains.is_diverged => self.keep_conflict_copy(draft, &remote.seen)?,
-            Some(_) => {}
+/// Plans the step that brings both sides to the same version in one file each.
+fn plan_ops(
+    inputs: &Inputs<'_>,
+    draft: &mut ConversationDraft<'_>,
+    pair: &FilePair<'_>,
+    canonical: Option<&ObservedFile>,
+    (facts, decision): (FileFacts, FileDecision),
+    duplicates: Vec<ObservedFile>,
+) -> Result<FilePlan, PlanError> {
+    let mains = MainVersions {
+        local: pair.local.as_ref(),
+        remote: pair.remote.as_ref(),
+        canonical,
+        common_folder: target_folder(draft, pair.local.as_ref(), canonical),
+        is_diverged: facts.relation == Some(Relation::Diverged),
+    };
+    let transfer = match (decision, mains.local, mains.remote) {
+        (FileDecision::CopyToCloud(why), Some(version), _) => {
+            add_upload(inputs, draft, &mains, version, why)?
         }
-        let folder = mains.folder(&version.seen.path);
-        let remote = self.add_copy(draft, version, Side::Remote, folder, mains.canonical)?;
-        let local = draft.add_move(&version.seen, folder);
-        Ok(Transfer {
-            action: Some((SyncAction::CopyToCloud, why.text(Side::Local))),
-            bytes: version.seen.stat.size,
-            change: ContentChange::Unchanged,
-            state_update: StateUpdate::Synced { local, remote },
-        })
+        (FileDecision::CopyToLocal(why), _, Some(version)) => {
+            add_download(inputs, draft, &mains, version, why)?
+        }
+        (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(remote)) => {
+            add_moves(inputs, draft, &mains, local, remote)?
+        }
+        _ => Transfer::NONE,
+    };
+    draft.remove_duplicates(duplicates);
+    if draft.ops.is_empty() {
+        return equal_conversation(inputs, pair, facts);
     }
+    let conflict = draft.conflict_note(decision, facts);
+    let (action, reason) = transfer
+        .action
+        .unwrap_or_else(|| draft.action_without_copy());
+    let step = SyncStep {
+        key: pair.key.to_owned(),
+        path: pair.path.to_owned(),
+        action,
+        reason: reason.to_owned(),
+        bytes: transfer.bytes,
+        ops: std::mem::take(&mut draft.ops),
+        state_update: transfer.state_update,
+        change: transfer.change,
+        conflict,
+    };
+    Ok(Outcome::Step(step).into())
+}
 
-    /// Adds the ops that copy the remote version to this machine, and a client's copy to the conversation's own name.
-    fn add_download(
-        &self,
-        draft: &mut ConversationDraft<'_>,
-        mains: &MainVersions<'_>,
-        version: &FileVersion,
-        why: CopyReason,
-    ) -> Result<Transfer, PlanError> {
-        let old = mains.local.map(|local| &local.seen);
-        if mains.is_diverged
-            && let Some(old) = old
-        {
-            self.keep_conflict_copy(draft, old)?;
-        }
-        let change = match (old, mains.is_diverged) {
-            (None, _) => ContentChange::New,
-            (_, true) => ContentChange::Replaced,
-            _ => ContentChange::Extended,
-        };
-        let folder = mains.folder(
-            mains
-                .canonical
-                .map_or(&version.seen.path, |file| &file.path),
-        );
-        let local = self.add_copy(draft, version, Side::Local, folder, old)?;
-        let remote = if mains.remote_is_client_copy() {
-            self.add_copy(draft, version, Side::Remote, folder, mains.canonical)?
+/// Adds the ops that copy the local version to the cloud folder.
+fn add_upload(
+    inputs: &Inputs<'_>,
+    draft: &mut ConversationDraft<'_>,
+    mains: &MainVersions<'_>,
+    version: &FileVersion,
+    why: CopyReason,
+) -> Result<Transfer, PlanError> {
+    match mains.remote {
+        None => draft.cancelled_deletions = cancelled_deletions(inputs, draft.key)?,
+        Some(remote) if mains.is_diverged => draft.keep_conflict_copy(inputs, &remote.seen)?,
+        Some(_) => {}
+    }
+    let folder = mains.folder(&version.seen.path);
+    let remote = add_copy(
+        inputs,
+        draft,
+        version,
+        Side::Remote,
+        folder,
+        mains.canonical,
+    )?;
+    let local = draft.add_move(&version.seen, folder);
+    Ok(Transfer {
+        action: Some((SyncAction::CopyToCloud, why.text(Side::Local))),
+        bytes: version.seen.stat.size,
+        change: ContentChange::Unchanged,
+        state_update: StateUpdate::Synced { local, remote },
+    })
+}
+
+/// Adds the ops that copy the remote version to this machine, and a client's copy to the conversation's own name.
+fn add_download(
+    inputs: &Inputs<'_>,
+    draft: &mut ConversationDraft<'_>,
+    mains: &MainVersions<'_>,
+    version: &FileVersion,
+    why: CopyReason,
+) -> Result<Transfer, PlanError> {
+    let old = mains.local.map(|local| &local.seen);
+    if mains.is_diverged
+        && let Some(old) = old
+    {
+        draft.keep_conflict_copy(inputs, old)?;
+    }
+    let change = match (old, mains.is_diverged) {
+        (None, _) => ContentChange::New,
+        (_, true) => ContentChange::Replaced,
+        _ => ContentChange::Extended,
+    };
+    let folder = mains.folder(
+        mains
+            .canonical
+            .map_or(&version.seen.path, |file| &file.path),
+    );
+    let local = add_copy(inputs, draft, version, Side::Local, folder, old)?;
+    let remote = if mains.remote_is_client_copy() {
+        add_copy(
+            inputs,
+            draft,
+            version,
+            Side::Remote,
+            folder,
+            mains.canonical,
+        )?
+    } else {
+        draft.add_move(&version.seen, folder)
+    };
+    Ok(Transfer {
+        action: Some((SyncAction::CopyToLocal, why.text(Side::Remote))),
+        bytes: version.seen.stat.size,
+        change,
+        state_update: StateUpdate::Synced { local, remote },
+    })
+}
+
+/// Adds the ops that move two equal versions to the common folder, and copy a client's copy to the conversation's
+/// own name.
+fn add_moves(
+    inputs: &Inputs<'_>,
+    draft: &mut ConversationDraft<'_>,
+    mains: &MainVersions<'_>,
+    local: &FileVersion,
+    remote: &FileVersion,
+) -> Result<Transfer, PlanError> {
+    let folder = mains.folder(&local.seen.path);
+    let local_placement = draft.add_move(&local.seen, folder);
+    let is_client_copy = mains.remote_is_client_copy();
+    let remote_placement = if is_client_copy {
+        add_copy(inputs, draft, local, Side::Remote, folder, mains.canonical)?
+    } else {
+        draft.add_move(&remote.seen, folder)
+    };
+    let why = "the cloud client had renamed it";
+    Ok(Transfer {
+        action: is_client_copy.then_some((SyncAction::CopyToCloud, why)),
+        bytes: if is_client_copy {
+            local.seen.stat.size
         } else {
-            draft.add_move(&version.seen, folder)
-        };
-        Ok(Transfer {
-            action: Some((SyncAction::CopyToLocal, why.text(Side::Remote))),
-            bytes: version.seen.stat.size,
-            change,
-            state_update: StateUpdate::Synced { local, remote },
-        })
-    }
+            0
+        },
+        change: ContentChange::Unchanged,
+        state_update: StateUpdate::Synced {
+            local: local_placement,
+            remote: remote_placement,
+        },
+    })
+}
 
-    /// Adds the ops that move two equal versions to the common folder, and copy a client's copy to the conversation's
-    /// own name.
-    fn add_moves(
-        &self,
-        draft: &mut ConversationDraft<'_>,
-        mains: &MainVersions<'_>,
-        local: &FileVersion,
-        remote: &FileVersion,
-    ) -> Result<Transfer, PlanError> {
-        let folder = mains.folder(&local.seen.path);
-        let local_placement = draft.add_move(&local.seen, folder);
-        let is_client_copy = mains.remote_is_client_copy();
-        let remote_placement = if is_client_copy {
-            self.add_copy(draft, local, Side::Remote, folder, mains.canonical)?
-        } else {
-            draft.add_move(&remote.seen, folder)
-        };
-        let why = "the cloud client had renamed it";
-        Ok(Transfer {
-            action: is_client_copy.then_some((SyncAction::CopyToCloud, why)),
-            bytes: if is_client_copy {
-                local.seen.stat.size
-            } else {
-                0
-            },
-            change: ContentChange::Unchanged,
-            state_update: StateUpdate::Synced {
-                local: local_placement,
-                remote: remote_placement,
-            },
-        })
-    }
+/// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if no
+/// machine does.
+fn equal_conversation(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    facts: FileFacts,
+) -> Result<FilePlan, PlanError> {
+    let (Some(local), Some(remote)) = (&pair.local, &pair.remote) else {
+        return Ok(FilePlan::default());
+    };
+    let contents = match pair.last.and_then(|last| last.contents) {
+        Some(contents) if facts.relation.is_none() => contents,
+        _ => text_digest(inputs.config, &local.seen)?,
+    };
+    let is_new = facts.remote != Presence::Unchanged;
+    Ok(FilePlan {
+        outcome: equal(inputs.state, pair.key, local, remote, Some(contents)),
+        attested: is_new
+            .then(|| attested_equal(remote, contents.1, None, false))
+            .flatten(),
+        ..FilePlan::default()
+    })
+}
 
-    /// Records a conversation without ops as equal, and attests the remote file if no machine does.
-    fn record_equal_conversation(
-        &mut self,
-        draft: &ConversationDraft<'_>,
-        facts: FileFacts,
-        local: Option<FileVersion>,
-        remote: Option<FileVersion>,
-    ) -> Result<(), PlanError> {
-        let (Some(local), Some(remote)) = (local, remote) else {
-            return Ok(());
-        };
-        let contents = match draft.last.and_then(|last| last.contents) {
-            Some(contents) if facts.relation.is_none() => contents,
-            _ => self.text_digest(&local.seen)?,
-        };
-        if facts.remote != Presence::Unchanged {
-            self.attest(&remote, contents.1, None, false);
-        }
-        self.record_equal(draft.key, &local, &remote, Some(contents));
-        Ok(())
+/// Adds ops that copy `from` into `folder` on `side`, with the same compression, and that remove `old`, the former
+/// file of that side. Returns the resulting placement.
+fn add_copy(
+    inputs: &Inputs<'_>,
+    draft: &mut ConversationDraft<'_>,
+    from: &FileVersion,
+    side: Side,
+    folder: &str,
+    old: Option<&ObservedFile>,
+) -> Result<Placement, PlanError> {
+    let is_compressed = is_compressed_copy(&from.seen);
+    let name = if is_compressed {
+        format!("{}{ZST}", rollouts::file_name(draft.key))
+    } else {
+        rollouts::file_name(draft.key).to_owned()
+    };
+    let to = if folder.is_empty() {
+        name
+    } else {
+        format!("{folder}/{name}")
+    };
+    let over = Stat::at(&inputs.config.root(side).join(&to))?;
+    draft.ops.push(Op::Copy(CopyOp {
+        from: from.seen.clone(),
+        to: (side, to.clone()),
+        over,
+        mtime_ns: from.mtime_ns,
+        expect: from.digest,
+        history: None,
+    }));
+    if let Some(old) = old
+        && old.side == side
+        && old.path != to
+    {
+        draft.ops.push(Op::Remove(old.clone()));
     }
-
-    /// Collects the facts for [`decide`]. The contents are compared unless both sides are as the last sync left them.
-    fn conversation_facts(
-        &self,
-        draft: &ConversationDraft<'_>,
-        local: Option<&FileVersion>,
-        remote: Option<&FileVersion>,
-    ) -> Result<FileFacts, PlanError> {
-        let mut facts = FileFacts {
-            kind: FileKind::Rollout,
-            local: self.presence(local, draft.last)?,
-            remote: self.presence(remote, draft.last)?,
-            relation: None,
-            newer: NewerSide::Neither,
-            causal_order: CausalOrder::Unknown,
-            deletion_requested: false,
-        };
-        self.check_interrupted_download(draft.key, &mut facts, local)?;
-        if let (Some(local), Some(remote)) = (local, remote) {
-            facts.newer = self.newer(local, remote);
-            if (facts.local, facts.remote) != (Presence::Unchanged, Presence::Unchanged) {
-                facts.relation = Some(self.relation(&local.seen, &remote.seen)?);
-            }
-        }
-        self.check_deletion(draft.key, &mut facts, (local, remote), draft.last)?;
-        Ok(facts)
-    }
-
-    /// Adds ops that copy `from` into `folder` on `side`, with the same compression, and that remove `old`, the former
-    /// file of that side. Returns the resulting placement.
-    fn add_copy(
-        &self,
-        draft: &mut ConversationDraft<'_>,
-        from: &FileVersion,
-        side: Side,
-        folder: &str,
-        old: Option<&ObservedFile>,
-    ) -> Result<Placement, PlanError> {
-        let is_compressed = is_compressed_copy(&from.seen);
-        let name = if is_compressed {
-            format!("{}{ZST}", rollouts::file_name(draft.key))
-        } else {
-            rollouts::file_name(draft.key).to_owned()
-        };
-        let to = if folder.is_empty() {
-            name
-        } else {
-            format!("{folder}/{name}")
-        };
-        let over = Stat::at(&self.root(side).join(&to))?;
-        draft.ops.push(Op::Copy(CopyOp {
-            from: from.seen.clone(),
-            to: (side, to.clone()),
-            over,
-            mtime_ns: from.mtime_ns,
-            expect: from.digest,
-            history: None,
-        }));
-        if let Some(old) = old
-            && old.side == side
-            && old.path != to
-        {
-            draft.ops.push(Op::Remove(old.clone()));
-        }
-        Ok(Placement::written(to))
-    }
+    Ok(Placement::written(to))
 }
 
 /// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since

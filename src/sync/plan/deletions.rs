@@ -2,8 +2,8 @@
 //! files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the edited one
 //! arrives. A file that was re-created cancels the deletion.
 
-use super::delivery::FileVersion;
-use super::inputs::Planner;
+use super::file_version::{FilePair, FileVersion, text_digest};
+use super::inputs::Inputs;
 use super::steps::StateUpdate;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
@@ -22,202 +22,192 @@ pub(super) struct DeletedVersion {
     version: Option<ManifestEntry>,
 }
 
-impl Planner<'_> {
-    /// Returns the deletions of a file that other machines publish and that are not cancelled.
-    pub(super) fn pending_deletions(
-        &self,
-        key: &str,
-    ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
-        let asked = self.manifests()?.deletions(key);
-        Ok(asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id)))
-    }
+/// Returns the deletions of a file that other machines publish and that are not cancelled.
+pub(super) fn pending_deletions<'i>(
+    inputs: &'i Inputs<'_>,
+    key: &str,
+) -> Result<impl Iterator<Item = &'i Deletion>, IoError> {
+    let asked = inputs.manifests()?.deletions(key);
+    Ok(asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id)))
+}
 
-    /// A re-created file cancels pending deletions of that path, even with identical content. Called for each file
-    /// that is copied to a cloud folder without it.
-    pub(super) fn cancel_pending_deletions(&mut self, key: &str) -> Result<(), IoError> {
-        let asked = self.pending_deletions(key)?;
-        let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
-        if !ids.is_empty() {
-            self.plan
-                .records
-                .cancelled_deletions
-                .insert(key.to_owned(), ids);
-        }
-        Ok(())
-    }
+/// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for each
+/// file that is copied to a cloud folder without it.
+pub(super) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
+    let asked = pending_deletions(inputs, key)?;
+    Ok(asked.map(|deletion| deletion.id.clone()).collect())
+}
 
-    /// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
-    /// for older ones. A re-created or edited file stays.
-    pub(super) fn check_deletion(
-        &self,
-        key: &str,
-        facts: &mut FileFacts,
-        (local, remote): (Option<&FileVersion>, Option<&FileVersion>),
-        last: Option<&SyncedFile>,
-    ) -> Result<(), IoError> {
-        if self.rules.delete != DeletePolicy::Propagate {
-            return Ok(());
+/// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
+/// for older ones. A re-created or edited file stays.
+pub(super) fn check_deletion(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    facts: &mut FileFacts,
+) -> Result<(), IoError> {
+    if inputs.rules.delete != DeletePolicy::Propagate {
+        return Ok(());
+    }
+    let is_plain = facts.kind == FileKind::Plain;
+    let is_restored = inputs.state.restore_marker.is_some();
+    let (key, last) = (pair.key, pair.last);
+    match (&pair.local, &pair.remote) {
+        // The home was restored from an archive, which may never have contained the file: that is no deletion.
+        (None, Some(_)) if is_restored && facts.remote == Presence::Unchanged => {
+            facts.remote = Presence::Changed;
         }
-        let is_plain = facts.kind == FileKind::Plain;
-        let is_restored = self.state.restore_marker.is_some();
-        match (local, remote) {
-            // The home was restored from an archive, which may never have contained the file: that is no deletion.
-            (None, Some(_)) if is_restored && facts.remote == Presence::Unchanged => {
+        (None, Some(remote)) if facts.remote == Presence::Unchanged => {
+            let last_contents = last.and_then(|last| last.contents);
+            // If equality was inferred from mtimes only, the deleted content is unknown, so the remote file is
+            // kept.
+            if last_contents.map(|(_, digest)| digest)
+                != Some(text_digest(inputs.config, &remote.seen)?.1)
+            {
                 facts.remote = Presence::Changed;
             }
-            (None, Some(remote)) if facts.remote == Presence::Unchanged => {
-                let last_contents = last.and_then(|last| last.contents);
-                // If equality was inferred from mtimes only, the deleted content is unknown, so the remote file is
-                // kept.
-                if last_contents.map(|(_, digest)| digest)
-                    != Some(self.text_digest(&remote.seen)?.1)
-                {
-                    facts.remote = Presence::Changed;
-                }
-            }
-            // The remote file is an old version that a cloud client restored. As `Unchanged`, it is deleted again.
-            (None, Some(remote))
-                if is_plain
-                    && !is_restored
-                    && self.remote_predates_deletion(key, remote, last)? =>
-            {
-                facts.remote = Presence::Unchanged;
-            }
-            (Some(local), None)
-                if facts.local == Presence::Unchanged && self.has_pending_deletion(key)? =>
-            {
-                let digest = self.text_digest(&local.seen)?.1;
-                let digest_text = digest.to_string();
-                let mut deletions = self.pending_deletions(key)?;
-                // This machine may never have got the edited version that was deleted.
-                facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest_text)
-                    || is_plain && self.predates_deletion(key, &digest)?;
-            }
-            _ => {}
         }
-        Ok(())
-    }
-
-    fn has_pending_deletion(&self, key: &str) -> Result<bool, IoError> {
-        Ok(self.pending_deletions(key)?.next().is_some())
-    }
-
-    /// Returns true if a remote plain file is older than the version that this machine deleted since the last sync, or
-    /// than one that any machine deleted before.
-    fn remote_predates_deletion(
-        &self,
-        key: &str,
-        remote: &FileVersion,
-        last: Option<&SyncedFile>,
-    ) -> Result<bool, IoError> {
-        if last.is_none() && !self.has_deleted_version(key)? {
-            return Ok(false);
-        }
-        let digest = self.text_digest(&remote.seen)?.1;
-        let last_contents = last.and_then(|last| last.contents);
-        if let Some((_, last_digest)) =
-            last_contents.filter(|(_, last_digest)| *last_digest != digest)
+        // The remote file is an old version that a cloud client restored. As `Unchanged`, it is deleted again.
+        (None, Some(remote))
+            if is_plain && !is_restored && remote_predates_deletion(inputs, key, remote, last)? =>
         {
-            let (base, own) = (
-                self.ancestry_of(key, &last_digest)?,
-                self.ancestry_of(key, &digest)?,
-            );
-            if causal_order((&own, &digest), (&base, &last_digest)) == CausalOrder::Older {
-                return Ok(true);
-            }
+            facts.remote = Presence::Unchanged;
         }
-        self.predates_deletion(key, &digest)
-    }
-
-    /// Returns the state update for deleting a remote file that was deleted on this machine.
-    pub(super) fn state_update_for_deletion(
-        &self,
-        key: &str,
-        remote: &FileVersion,
-        last: Option<&SyncedFile>,
-    ) -> Result<StateUpdate, IoError> {
-        let digest = self.text_digest(&remote.seen)?.1;
-        // The deletion of a newer version is published already and covers this one.
-        if self.predates_deletion(key, &digest)? {
-            return Ok(StateUpdate::Forget);
-        }
-        let last_contents = last.and_then(|last| last.contents);
-        Ok(StateUpdate::PublishDeletion(
-            last_contents.map_or(digest, |(_, last_digest)| last_digest),
-        ))
-    }
-
-    /// Returns the deleted versions of a file: those that machines publish and those that this plan will publish.
-    pub(super) fn deleted_versions(&self, key: &str) -> Result<Vec<DeletedVersion>, IoError> {
-        // The records of resolutions also hold the ids of cancelled deletions.
-        let others = &self.manifests()?.resolutions;
-        let own = self.state.deleted.get(key).filter(|deletion| {
-            !self.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
-        });
-        let known = self.pending_deletions(key)?.chain(own);
-        let known = known.map(|deletion| deletion.digest.as_str());
-        let planned = self
-            .plan
-            .records
-            .lost_deletions
-            .iter()
-            .filter(|(of, _)| of == key);
-        let digests = known.chain(planned.map(|(_, digest)| digest.as_str()));
-        let mut all = Vec::new();
-        for digest in digests.filter_map(Sha256Digest::parse) {
-            let mut listed = self.attested_versions(key)?;
-            let version = listed.find(|version| version.digest == digest).cloned();
-            all.push(DeletedVersion { digest, version });
-        }
-        Ok(all)
-    }
-
-    /// Returns true if a version of the file was deleted and the file was not re-created since.
-    pub(super) fn has_deleted_version(&self, key: &str) -> Result<bool, IoError> {
-        Ok(!self.deleted_versions(key)?.is_empty())
-    }
-
-    /// Returns true if a text of a plain file is an ancestor of a deleted one.
-    pub(super) fn predates_deletion(
-        &self,
-        key: &str,
-        digest: &Sha256Digest,
-    ) -> Result<bool, IoError> {
-        let deleted = self.deleted_versions(key)?;
-        if deleted.iter().all(|deleted| deleted.version.is_none()) {
-            return Ok(false);
-        }
-        let own = self.ancestry_of(key, digest)?;
-        let is_newer = |deleted: &DeletedVersion| {
-            let history = deleted.version.as_ref().map(ManifestEntry::history);
-            history.is_some_and(|history| {
-                causal_order((&history, &deleted.digest), (&own, digest)) == CausalOrder::Newer
-            })
-        };
-        Ok(deleted.iter().any(is_newer))
-    }
-
-    /// Adds the deleted versions of a file to the ancestry of its re-created version, which counts as newer than they
-    /// do, even with equal content. Also returns true if there were any.
-    pub(super) fn with_deleted_ancestors(
-        &self,
-        key: &str,
-        mut history: Ancestry,
-        digest: &Sha256Digest,
-    ) -> Result<(Ancestry, bool), IoError> {
-        let deleted = self.deleted_versions(key)?;
-        for DeletedVersion {
-            digest: gone,
-            version,
-        } in &deleted
+        (Some(local), None)
+            if facts.local == Presence::Unchanged && has_pending_deletion(inputs, key)? =>
         {
-            if let Some(version) = version {
-                history = history.merge(&version.history(), digest);
-            }
-            history = history.record_replaced(Some(*gone), digest);
+            let digest = text_digest(inputs.config, &local.seen)?.1;
+            let digest_text = digest.to_string();
+            let mut deletions = pending_deletions(inputs, key)?;
+            // This machine may never have got the edited version that was deleted.
+            facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest_text)
+                || is_plain && predates_deletion(inputs, key, &digest)?;
         }
-        Ok((history, !deleted.is_empty()))
+        _ => {}
     }
+    Ok(())
+}
+
+fn has_pending_deletion(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
+    Ok(pending_deletions(inputs, key)?.next().is_some())
+}
+
+/// Returns true if a remote plain file is older than the version that this machine deleted since the last sync, or
+/// than one that any machine deleted before.
+fn remote_predates_deletion(
+    inputs: &Inputs<'_>,
+    key: &str,
+    remote: &FileVersion,
+    last: Option<&SyncedFile>,
+) -> Result<bool, IoError> {
+    if last.is_none() && !has_deleted_version(inputs, key)? {
+        return Ok(false);
+    }
+    let digest = text_digest(inputs.config, &remote.seen)?.1;
+    let last_contents = last.and_then(|last| last.contents);
+    if let Some((_, last_digest)) = last_contents.filter(|(_, last_digest)| *last_digest != digest)
+    {
+        let (base, own) = (
+            inputs.ancestry_of(key, &last_digest)?,
+            inputs.ancestry_of(key, &digest)?,
+        );
+        if causal_order((&own, &digest), (&base, &last_digest)) == CausalOrder::Older {
+            return Ok(true);
+        }
+    }
+    predates_deletion(inputs, key, &digest)
+}
+
+/// Returns the state update for deleting a remote file that was deleted on this machine.
+pub(super) fn state_update_for_deletion(
+    inputs: &Inputs<'_>,
+    key: &str,
+    remote: &FileVersion,
+    last: Option<&SyncedFile>,
+) -> Result<StateUpdate, IoError> {
+    let digest = text_digest(inputs.config, &remote.seen)?.1;
+    // The deletion of a newer version is published already and covers this one.
+    if predates_deletion(inputs, key, &digest)? {
+        return Ok(StateUpdate::Forget);
+    }
+    let last_contents = last.and_then(|last| last.contents);
+    Ok(StateUpdate::PublishDeletion(
+        last_contents.map_or(digest, |(_, last_digest)| last_digest),
+    ))
+}
+
+/// Returns the deleted versions of a file: those that machines publish.
+pub(super) fn deleted_versions(
+    inputs: &Inputs<'_>,
+    key: &str,
+) -> Result<Vec<DeletedVersion>, IoError> {
+    // The records of resolutions also hold the ids of cancelled deletions.
+    let others = &inputs.manifests()?.resolutions;
+    let own = inputs.state.deleted.get(key).filter(|deletion| {
+        !inputs.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
+    });
+    let known = pending_deletions(inputs, key)?.chain(own);
+    let digests = known.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
+    digests
+        .map(|digest| deleted_version(inputs, key, digest))
+        .collect()
+}
+
+/// Returns a deleted version of a file, with its ancestry if a machine still lists it.
+pub(super) fn deleted_version(
+    inputs: &Inputs<'_>,
+    key: &str,
+    digest: Sha256Digest,
+) -> Result<DeletedVersion, IoError> {
+    let mut listed = inputs.attested_versions(key)?;
+    let version = listed.find(|version| version.digest == digest).cloned();
+    Ok(DeletedVersion { digest, version })
+}
+
+/// Returns true if a version of the file was deleted and the file was not re-created since.
+pub(super) fn has_deleted_version(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
+    Ok(!deleted_versions(inputs, key)?.is_empty())
+}
+
+/// Returns true if a text of a plain file is an ancestor of a deleted one.
+fn predates_deletion(
+    inputs: &Inputs<'_>,
+    key: &str,
+    digest: &Sha256Digest,
+) -> Result<bool, IoError> {
+    let deleted = deleted_versions(inputs, key)?;
+    if deleted.iter().all(|deleted| deleted.version.is_none()) {
+        return Ok(false);
+    }
+    let own = inputs.ancestry_of(key, digest)?;
+    let is_newer = |deleted: &DeletedVersion| {
+        let history = deleted.version.as_ref().map(ManifestEntry::history);
+        history.is_some_and(|history| {
+            causal_order((&history, &deleted.digest), (&own, digest)) == CausalOrder::Newer
+        })
+    };
+    Ok(deleted.iter().any(is_newer))
+}
+
+/// Adds the deleted versions of a file to the ancestry of its re-created version, which counts as newer than they
+/// do, even with equal content. Also returns true if there were any.
+pub(super) fn with_deleted_ancestors(
+    inputs: &Inputs<'_>,
+    key: &str,
+    mut history: Ancestry,
+    digest: &Sha256Digest,
+) -> Result<(Ancestry, bool), IoError> {
+    let deleted = deleted_versions(inputs, key)?;
+    for DeletedVersion {
+        digest: gone,
+        version,
+    } in &deleted
+    {
+        if let Some(version) = version {
+            history = history.merge(&version.history(), digest);
+        }
+        history = history.record_replaced(Some(*gone), digest);
+    }
+    Ok((history, !deleted.is_empty()))
 }
 
 /// Returns true if a version of a manifest was deleted or is older than a deleted one, so that no machine has to wait

@@ -1,16 +1,97 @@
-//! Adds the outcome of a decision to the plan: a copy, a deletion, or files that are equal.
+//! The plan for one file: its outcome, and what is reported and recorded besides.
 
-use super::delivery::FileVersion;
-use super::inputs::Planner;
-use super::steps::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
+use super::file_version::{FilePair, FileVersion};
+use super::steps::{Conflict, CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
-use crate::sync::decide::CopyReason;
+use crate::sync::decide::{CopyReason, FileFacts, conflict_reason};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::scan::Side;
-use crate::sync::state::{SideFile, SyncedFile};
+use crate::sync::state::{SideFile, SyncState, SyncedFile};
 use crate::sync::version_vector::Ancestry;
+
+/// The plan for one file.
+#[derive(Debug, Default)]
+pub(super) struct FilePlan {
+    pub(super) outcome: Outcome,
+    /// Reports about the file and about the copies that cloud clients made of it.
+    pub(super) notices: Vec<Notice>,
+    /// Remote file that this machine attests from now on: path and manifest entry.
+    pub(super) attested: Option<(String, ManifestEntry)>,
+    /// Ancestry to record if the file needs no step.
+    pub(super) history: Option<Ancestry>,
+    /// Ids of published deletions that the step cancels because it creates the file again.
+    pub(super) cancelled_deletions: Vec<String>,
+}
+
+/// The outcome for one file.
+#[derive(Debug, Default)]
+pub(super) enum Outcome {
+    /// The file stays as it is on both sides.
+    #[default]
+    Left,
+    /// Both sides have the same version; with the record of it unless the state has that already.
+    Equal(Option<SyncedFile>),
+    /// The file is changed.
+    Step(SyncStep),
+    /// The file waits for a decision of the user.
+    Conflict(Conflict),
+}
+
+/// A reason that output prints after the path.
+#[derive(Debug)]
+pub(super) struct Notice {
+    pub(super) list: NoticeList,
+    pub(super) path: String,
+    pub(super) why: String,
+}
+
+/// The list of [`PlanNotices`](super::sync_plan::PlanNotices) that gets a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoticeList {
+    /// The sync waits for the file.
+    Waiting,
+    /// The sync waits for the file because no machine attests its present content.
+    WaitingUnlisted,
+    /// The file stays as it is on both sides.
+    Skipped,
+    /// The file is not synced, for a reason that does not make the run partial.
+    Warning,
+    /// A fact that needs no action.
+    Note,
+    /// The entry of the Codex home is never synced, or the configuration excludes it.
+    Excluded,
+}
+
+impl NoticeList {
+    /// Creates a notice for this list.
+    pub(super) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
+        Notice {
+            list: self,
+            path: path.into(),
+            why: why.into(),
+        }
+    }
+}
+
+impl From<Notice> for FilePlan {
+    fn from(notice: Notice) -> Self {
+        Self {
+            notices: vec![notice],
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Outcome> for FilePlan {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            ..Self::default()
+        }
+    }
+}
 
 /// A version to copy to the other side.
 pub(super) struct PlannedCopy<'a> {
@@ -29,115 +110,125 @@ pub(super) struct PlannedCopy<'a> {
     pub(super) history: Option<Box<Ancestry>>,
 }
 
-impl Planner<'_> {
-    /// Pushes the step that copies a version to the other side.
-    pub(super) fn push_copy(&mut self, copy: PlannedCopy<'_>) {
-        let from = copy.from;
-        let path = copy
+impl PlannedCopy<'_> {
+    /// Returns the step that copies the version to the other side.
+    pub(super) fn step(self) -> SyncStep {
+        let from = self.from;
+        let path = self
             .replaced
             .map_or(&from.seen.path, |replaced| &replaced.seen.path);
         let source = Placement::existing(from.seen.path.clone(), &from.seen);
         let target = Placement::written(path.clone());
-        let (action, local, remote) = match copy.to {
+        let (action, local, remote) = match self.to {
             Side::Local => (SyncAction::CopyToLocal, target, source),
             Side::Remote => (SyncAction::CopyToCloud, source, target),
         };
-        self.plan.steps.push(SyncStep {
-            key: copy.key.to_owned(),
-            path: copy.path.to_owned(),
+        SyncStep {
+            key: self.key.to_owned(),
+            path: self.path.to_owned(),
             action,
-            reason: copy.reason.text(from.seen.side).into(),
+            reason: self.reason.text(from.seen.side).into(),
             bytes: from.seen.stat.size,
             ops: vec![Op::Copy(CopyOp {
                 from: from.seen.clone(),
-                to: (copy.to, path.clone()),
-                over: copy.replaced.map(|version| version.seen.stat),
+                to: (self.to, path.clone()),
+                over: self.replaced.map(|version| version.seen.stat),
                 mtime_ns: from.mtime_ns,
                 expect: from.digest,
-                history: copy.history,
+                history: self.history,
             })],
             state_update: StateUpdate::Synced { local, remote },
             change: ContentChange::Unchanged,
-            conflict: copy.conflict,
-        });
-    }
-
-    /// Records that both sides have the same version; `contents` is the length and digest of its text, if known.
-    pub(super) fn record_equal(
-        &mut self,
-        key: &str,
-        local: &FileVersion,
-        remote: &FileVersion,
-        contents: Option<(u64, Sha256Digest)>,
-    ) {
-        let place = |version: &FileVersion| SideFile {
-            path: version.seen.path.clone(),
-            stat: version.seen.stat,
-        };
-        let last = SyncedFile {
-            local: place(local),
-            remote: place(remote),
-            contents,
-        };
-        self.plan.unchanged += 1;
-        if self.state.files.get(key) != Some(&last) {
-            self.plan
-                .records
-                .recorded_equal
-                .push((key.to_owned(), last));
+            conflict: self.conflict,
         }
     }
+}
 
-    /// Attests a remote file that was found equal to the local one, unless its digest is known already. With `is_news`,
-    /// other
-    /// machines have to learn its ancestry, so this machine attests it in any case. Compressed files are never attested
-    /// this way: `digest` is that of the text, and a manifest lists the bytes.
-    pub(super) fn attest(
-        &mut self,
-        remote: &FileVersion,
-        digest: Sha256Digest,
-        history: Option<Box<Ancestry>>,
-        is_news: bool,
-    ) {
-        let is_attested = remote.digest.is_some() && !is_news;
-        if is_attested || remote.seen.path.ends_with(rollout::ZST) {
-            return;
-        }
-        let entry = ManifestEntry {
-            size: remote.seen.stat.size,
-            mtime_ns: remote.mtime_ns,
-            digest,
-            history,
-        };
-        self.plan
-            .records
-            .attested
-            .push((remote.seen.path.clone(), entry));
+/// Returns the step that copies a deletion to the other side.
+pub(super) fn deletion_step(
+    key: &str,
+    path: &str,
+    action: SyncAction,
+    victim: &FileVersion,
+    state_update: StateUpdate,
+) -> SyncStep {
+    let reason = match action {
+        SyncAction::DeleteCloud => "deleted on this machine, and delete_policy is propagate",
+        _ => "deleted on another machine, and delete_policy is propagate",
+    };
+    SyncStep {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        action,
+        reason: reason.into(),
+        bytes: 0,
+        ops: vec![Op::Remove(victim.seen.clone())],
+        state_update,
+        change: ContentChange::Unchanged,
+        conflict: None,
     }
+}
 
-    /// Pushes the step that copies a deletion to the other side.
-    pub(super) fn push_delete(
-        &mut self,
-        key: &str,
-        path: &str,
-        action: SyncAction,
-        victim: &FileVersion,
-        state_update: StateUpdate,
-    ) {
-        let reason = match action {
-            SyncAction::DeleteCloud => "deleted on this machine, and delete_policy is propagate",
-            _ => "deleted on another machine, and delete_policy is propagate",
-        };
-        self.plan.steps.push(SyncStep {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            action,
-            reason: reason.into(),
-            bytes: 0,
-            ops: vec![Op::Remove(victim.seen.clone())],
-            state_update,
-            change: ContentChange::Unchanged,
-            conflict: None,
-        });
+/// Returns the outcome for a file of which both sides have the same version; `contents` is the length and digest of its
+/// text, if known.
+pub(super) fn equal(
+    state: &SyncState,
+    key: &str,
+    local: &FileVersion,
+    remote: &FileVersion,
+    contents: Option<(u64, Sha256Digest)>,
+) -> Outcome {
+    let place = |version: &FileVersion| SideFile {
+        path: version.seen.path.clone(),
+        stat: version.seen.stat,
+    };
+    let last = SyncedFile {
+        local: place(local),
+        remote: place(remote),
+        contents,
+    };
+    let is_recorded = state.files.get(key) == Some(&last);
+    Outcome::Equal((!is_recorded).then_some(last))
+}
+
+/// Returns path and manifest entry of a remote file that was found equal to the local one, unless its digest is known
+/// already. With `is_news`, other machines have to learn its ancestry, so this machine attests it in any case.
+/// Compressed files are never attested this way: `digest` is that of the text, and a manifest lists the bytes.
+pub(super) fn attested_equal(
+    remote: &FileVersion,
+    digest: Sha256Digest,
+    history: Option<Box<Ancestry>>,
+    is_news: bool,
+) -> Option<(String, ManifestEntry)> {
+    let is_attested = remote.digest.is_some() && !is_news;
+    if is_attested || remote.seen.path.ends_with(rollout::ZST) {
+        return None;
+    }
+    Some(attested_file(remote, digest, history))
+}
+
+/// Returns path and manifest entry of a remote file.
+pub(super) fn attested_file(
+    remote: &FileVersion,
+    digest: Sha256Digest,
+    history: Option<Box<Ancestry>>,
+) -> (String, ManifestEntry) {
+    let entry = ManifestEntry {
+        size: remote.seen.stat.size,
+        mtime_ns: remote.mtime_ns,
+        digest,
+        history,
+    };
+    (remote.seen.path.clone(), entry)
+}
+
+/// Returns the conflict of a file, for the user to decide.
+pub(super) fn conflict(pair: &FilePair<'_>, facts: FileFacts) -> Conflict {
+    let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
+    Conflict {
+        path: pair.path.to_owned(),
+        reason: conflict_reason(facts),
+        local: seen(&pair.local),
+        remote: seen(&pair.remote),
     }
 }

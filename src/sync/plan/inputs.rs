@@ -1,22 +1,22 @@
-//! The inputs that all groups share, and the plan in the making.
+//! The inputs that the plans of all files share. Nothing changes them while a plan is made.
 
 use super::request::PlanRequest;
-use super::steps::ObservedFile;
-use super::sync_plan::SyncPlan;
-use super::undelivered_version::UndeliveredFiles;
 use crate::io::IoError;
-use crate::sync::config::{Compare, DecisionRules};
+use crate::io::hash::Sha256Digest;
+use crate::sync::config::{Compare, DecisionRules, SyncConfig};
 use crate::sync::conflict_copies::{self, ConflictCopies};
 use crate::sync::identity;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::remote_manifests::{self, RemoteManifests};
 use crate::sync::resolutions;
 use crate::sync::scan::Side;
+use crate::sync::scope::Scope;
 use crate::sync::state::SyncState;
+use crate::sync::version_vector::Ancestry;
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// Entries of this machine's ledger, by key as in manifests.
 #[derive(Debug, Default)]
@@ -27,67 +27,53 @@ pub(super) struct LedgerVersions {
     pub(super) downloaded: HashMap<String, Vec<ManifestEntry>>,
 }
 
-/// Builds the plan. Holds the inputs that all groups share; each module above this one adds the methods for its own
-/// rules.
-pub(super) struct Planner<'a> {
+/// The request, and what machines have recorded about files: the state of the last sync, the ledger, the manifests and
+/// the conflict copies. Manifests and ledger are read at first use: a sync without changes does not need them.
+pub(super) struct Inputs<'a> {
     pub(super) request: &'a PlanRequest<'a>,
+    pub(super) config: &'a SyncConfig,
+    pub(super) scope: &'a Scope,
     pub(super) rules: DecisionRules,
     pub(super) state: &'a SyncState,
-    /// Manifests of other machines, read at first use: a sync without changes does not need them.
-    pub(super) manifests: OnceCell<RemoteManifests>,
-    /// This machine's ledger, read at first use.
-    pub(super) ledger: OnceCell<LedgerVersions>,
-    /// Entries of this machine's manifest in the cloud folder, by key, read at first use.
-    pub(super) own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
     pub(super) conflict_copies: ConflictCopies,
     /// True if this machine gets a new manifest name in this run, so its manifest does not exist yet.
     pub(super) is_renamed: bool,
-    /// With `session_mode = "last_date_only"`, the date that is synced.
-    pub(super) latest_date: Option<String>,
-    /// Paths in `plan.notices.waiting` whose present content no machine attests; `--accept-unlisted` could use them.
-    pub(super) unlisted: BTreeSet<String>,
-    /// Versions that other machines list and that are not in the cloud folder yet.
-    pub(super) undelivered: UndeliveredFiles,
-    pub(super) plan: SyncPlan,
+    /// Manifests of the other machines.
+    manifests: OnceCell<RemoteManifests>,
+    /// This machine's ledger.
+    ledger: OnceCell<LedgerVersions>,
+    /// Entries of this machine's manifest in the cloud folder, by key.
+    own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
 }
 
-impl<'a> Planner<'a> {
-    /// Creates a planner that has read nothing yet and whose plan is empty.
+impl<'a> Inputs<'a> {
+    /// Reads the conflict copies. `manifests` are those of the other machines, if they were read already.
     pub(super) fn new(
         request: &'a PlanRequest<'a>,
+        scope: &'a Scope,
         state: &'a SyncState,
-        conflict_copies: ConflictCopies,
-    ) -> Self {
-        let mut rules = request.config.policy.rules;
+        manifests: Option<RemoteManifests>,
+        is_renamed: bool,
+    ) -> Result<Self, IoError> {
+        let config = request.config;
+        let mut rules = config.policy.rules;
         if state.has_gaps {
             // The damaged state may have known which side changed. Times would guess, and a wrong guess overwrites
             // the newer version; the three-way comparison reports a conflict instead.
             rules.compare = Compare::ThreeWay;
         }
-        Self {
+        Ok(Self {
             request,
+            config,
+            scope,
             rules,
             state,
-            manifests: OnceCell::new(),
+            conflict_copies: ConflictCopies::read(&request.replica.folder, &config.cloud)?,
+            is_renamed,
+            manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
             ledger: OnceCell::new(),
             own_published: OnceCell::new(),
-            conflict_copies,
-            is_renamed: false,
-            latest_date: None,
-            unlisted: BTreeSet::new(),
-            undelivered: UndeliveredFiles::new(),
-            plan: SyncPlan::default(),
-        }
-    }
-
-    /// Returns the root folder of a side.
-    pub(super) fn root(&self, side: Side) -> &Path {
-        self.request.config.root(side)
-    }
-
-    /// Returns the full path of a file.
-    pub(super) fn full(&self, seen: &ObservedFile) -> PathBuf {
-        self.request.config.file_path(seen.side, &seen.path)
+        })
     }
 
     /// Returns the manifests of all other machines.
@@ -95,13 +81,18 @@ impl<'a> Planner<'a> {
         if let Some(read) = self.manifests.get() {
             return Ok(read);
         }
-        let read = identity::read_remote_manifests(self.request.config, self.state)?;
+        let read = identity::read_remote_manifests(self.config, self.state)?;
         Ok(self.manifests.get_or_init(|| read))
+    }
+
+    /// Returns the manifests of all other machines if they were read already.
+    pub(super) fn manifests_if_read(&self) -> Option<&RemoteManifests> {
+        self.manifests.get()
     }
 
     /// Returns the path of this machine's manifest.
     pub(super) fn own_manifest(&self) -> PathBuf {
-        identity::own_manifest_path(self.request.config, self.state)
+        identity::own_manifest_path(self.config, self.state)
     }
 
     /// Returns the ledger of this machine.
@@ -151,15 +142,6 @@ impl<'a> Planner<'a> {
         self.rules.compare == Compare::Mtime
     }
 
-    /// Adds a file to the waiting files, because no machine attests its present content.
-    pub(super) fn wait_for_listing(&mut self, path: &str, why: &str) {
-        self.unlisted.insert(path.to_owned());
-        self.plan
-            .notices
-            .waiting
-            .push((path.to_owned(), why.to_owned()));
-    }
-
     /// Returns true if the user decided on any machine that a version may be dropped.
     pub(super) fn may_drop(&self, name: &str) -> Result<bool, IoError> {
         let records = [&self.state.resolutions, &self.manifests()?.resolutions];
@@ -169,6 +151,60 @@ impl<'a> Planner<'a> {
     /// Returns the full path of a conflict copy on a side.
     pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
-        conflict_copies::folder(side, folder, &self.request.config.cloud).join(name)
+        conflict_copies::folder(side, folder, &self.config.cloud).join(name)
+    }
+
+    /// Returns the versions of a file that other machines or this one attest.
+    pub(super) fn attested_versions<'s>(
+        &'s self,
+        key: &str,
+    ) -> Result<impl Iterator<Item = &'s ManifestEntry>, IoError> {
+        let others = self.manifests()?.entries(key);
+        Ok(others.iter().chain(self.ledger_versions(key)?))
+    }
+
+    /// Returns the merged ancestry of a text from all machines that attest it. If none does, this machine's manifest in
+    /// the cloud folder counts, which can be an earlier one that a cloud client restored.
+    pub(super) fn attested_ancestry(
+        &self,
+        key: &str,
+        digest: &Sha256Digest,
+    ) -> Result<Option<Ancestry>, IoError> {
+        let attested = manifest::listed_ancestry(digest, self.attested_versions(key)?);
+        Ok(match attested {
+            Some(attested) => Some(attested),
+            None => manifest::listed_ancestry(digest, self.own_published(key)),
+        })
+    }
+
+    /// Returns the entries of a file in this machine's manifest in the cloud folder.
+    pub(super) fn own_published(&self, key: &str) -> &[ManifestEntry] {
+        let read = || remote_manifests::read_own_entries(&self.own_manifest());
+        let own = self.own_published.get_or_init(read);
+        own.get(&manifest::fold_name(key))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns true if other machines write manifests, or did.
+    pub(super) fn has_other_machines(&self) -> Result<bool, IoError> {
+        Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
+    }
+
+    /// Returns the ancestry of a text, from all manifests and the state.
+    pub(super) fn ancestry_of(
+        &self,
+        key: &str,
+        digest: &Sha256Digest,
+    ) -> Result<Ancestry, IoError> {
+        let last = self.state.files.get(key);
+        let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *digest));
+        let known = self.state.histories.get(key).filter(|_| is_last);
+        let history = known.map(|history| history.with_explicit_vector(digest));
+        Ok(match self.attested_ancestry(key, digest)? {
+            Some(attested) => {
+                history.map_or(attested.clone(), |history| history.merge(&attested, digest))
+            }
+            None => history.unwrap_or_else(|| Ancestry::first(digest)),
+        })
     }
 }

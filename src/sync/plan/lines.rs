@@ -1,78 +1,74 @@
-//! Plans for line-based files (`history.jsonl`, `session_index.jsonl`) and the copies that cloud clients made of them.
+//! Plans for line-based files, with the copies that cloud clients made of them.
 
-use super::delivery::{DownloadState, FileVersion};
+use super::delivery::{DownloadState, download_state};
 use super::error::PlanError;
-use super::groups::FileGroup;
-use super::inputs::Planner;
+use super::file_group::FileGroup;
+use super::file_plan::{FilePlan, NoticeList};
+use super::file_version::{FilePair, FileVersion, has_complete_lines};
+use super::inputs::Inputs;
+use super::merging::{merge_plan, plan_merge};
+use super::plain::{PairState, plan_pair, usable_pair};
 use super::steps::ObservedFile;
+use super::undelivered::UndeliveredFiles;
 use crate::io::IoContext;
 use crate::sync::contents;
 use crate::sync::decide::FileKind;
 use crate::sync::scan::{ListedFile, Side};
 
-impl Planner<'_> {
-    /// Plans a line-based file, and merges the copies that cloud clients made of it.
-    pub(super) fn plan_line_file(&mut self, key: &str, group: &FileGroup) -> Result<(), PlanError> {
-        let last = self.state.files.get(key);
-        if let Some(found) = group.local.first()
-            && self.skips_zero_filled(found, true, last)?
-        {
-            return Ok(());
-        }
-        let mut remote = None;
-        if let Some(found) = group.remote.first() {
-            match self.download_state(key, found, true, last)? {
-                DownloadState::Complete(version) => remote = Some(version),
-                DownloadState::Incomplete(_) if self.adds_nothing(key, group, found, true)? => {
-                    remote = Some(FileVersion::remote(found));
-                }
-                DownloadState::Incomplete(why) => {
-                    self.wait_for_listing(key, why);
-                    return Ok(());
-                }
+/// Plans a line-based file, and merges the copies that cloud clients made of it.
+pub(super) fn plan_line_file(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    key: &str,
+    group: &FileGroup,
+) -> Result<FilePlan, PlanError> {
+    let pair = match usable_pair(inputs, key, key, FileKind::Lines, group)? {
+        PairState::Usable(pair) => pair,
+        PairState::Left(plan) => return Ok(plan),
+    };
+    let mut copies = Vec::new();
+    let mut notices = Vec::new();
+    for copy in &group.client_copies {
+        match download_state(inputs, key, copy, true, None)? {
+            DownloadState::Complete(version) => copies.push(version),
+            DownloadState::Incomplete(_) if has_complete_text(inputs, copy)? => {
+                copies.push(FileVersion::remote(copy));
+            }
+            DownloadState::Incomplete(why) => {
+                notices.push(NoticeList::WaitingUnlisted.notice(&copy.path, why));
             }
         }
-        let mut copies = Vec::new();
-        for copy in &group.client_copies {
-            match self.download_state(key, copy, true, None)? {
-                DownloadState::Complete(version) => copies.push(version),
-                DownloadState::Incomplete(why) => match self.complete_unlisted_lines(copy)? {
-                    Some(version) => copies.push(version),
-                    None => self.wait_for_listing(&copy.path, why),
-                },
-            }
-        }
-        let local = group.local.first().map(FileVersion::local);
-        // `plan_pair` checks the remote file again, because other decisions than a merge are possible.
-        if copies.is_empty() {
-            return self.plan_pair(key, key, FileKind::Lines, group);
-        }
-        let mut versions: Vec<&FileVersion> = local.iter().chain(&remote).collect();
-        let side_files = versions.len();
-        versions.extend(&copies);
-        let merge = self.plan_merge(key, &versions, side_files)?;
-        if merge.sides.is_empty() {
-            return self.plan_pair(key, key, FileKind::Lines, group);
-        }
-        self.push_merge(key, &versions, &merge);
-        Ok(())
     }
+    let mut plan = match plan_copies(inputs, &pair, &copies)? {
+        Some(plan) => plan,
+        None => plan_pair(inputs, undelivered, &pair)?,
+    };
+    plan.notices.extend(notices);
+    Ok(plan)
+}
 
-    /// Returns a version for a client's copy that no machine attests, if all its lines are complete: merging complete
-    /// lines loses nothing. A client can copy a version that no machine will ever attest.
-    fn complete_unlisted_lines(&self, copy: &ListedFile) -> Result<Option<FileVersion>, PlanError> {
-        let seen = ObservedFile {
-            side: Side::Remote,
-            path: copy.path.clone(),
-            stat: copy.stat,
-        };
-        let path = self.full(&seen);
-        let is_whole = self.has_complete_lines(&seen)?
-            && !contents::is_zero_filled(&path, true, true).at("read", &path)?;
-        Ok(is_whole.then_some(FileVersion {
-            mtime_ns: copy.stat.mtime_ns,
-            seen,
-            digest: None,
-        }))
+/// Returns the plan that merges clients' copies into both sides; `None` if they add nothing.
+fn plan_copies(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    copies: &[FileVersion],
+) -> Result<Option<FilePlan>, PlanError> {
+    if copies.is_empty() {
+        return Ok(None);
     }
+    let mut versions: Vec<&FileVersion> = pair.local.iter().chain(&pair.remote).collect();
+    let side_files = versions.len();
+    versions.extend(copies);
+    let merge = plan_merge(inputs, pair.key, &versions, side_files)?;
+    let adds_lines = !merge.sides.is_empty();
+    Ok(adds_lines.then(|| merge_plan(pair.key, &versions, &merge)))
+}
+
+/// Returns true if all lines of a client's copy are complete: merging them loses nothing. A client can copy a version that
+/// no machine will ever attest.
+fn has_complete_text(inputs: &Inputs<'_>, copy: &ListedFile) -> Result<bool, PlanError> {
+    let seen = ObservedFile::of(Side::Remote, copy);
+    let path = seen.full_path(inputs.config);
+    Ok(has_complete_lines(inputs.config, &seen)?
+        && !contents::is_zero_filled(&path, true, true).at("read", &path)?)
 }

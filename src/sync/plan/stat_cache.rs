@@ -2,8 +2,7 @@
 //! keep the size. Size and time are only a cache that saves reading. If another machine attests a version of equal
 //! size that is neither that of the last sync nor older, the file is read.
 
-use super::delivery::is_as_last_synced;
-use super::groups::key_of;
+use super::file_group::{is_as_last_synced, key_of};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};

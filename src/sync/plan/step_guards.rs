@@ -1,36 +1,60 @@
-//! Path conflicts: a target is a folder on one side and a file on the other, or a special file. A file may replace an
-//! empty folder.
+//! Guards over the planned steps: each drops the steps that must not be applied, and returns the others.
 
+use super::file_plan::{Notice, NoticeList};
 use super::steps::{CopyOp, Op, SyncStep};
-use super::sync_plan::SyncPlan;
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;
 use crate::sync::scope;
+use crate::sync::secrets;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-/// Removes the steps whose target path is blocked, and adds their files to `skipped` with the obstacle. A file that
-/// another step removes does not block.
-pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, config: &SyncConfig) {
+/// Drops the steps that would copy a login under the name of a conversation or of a line-based file, and warns of the
+/// files. The contents of such files are not searched for tokens, because conversations quote them; but a file that is a
+/// login and nothing else is not copied. Plain files are searched in `plain`. Steps with unreadable files stay: copying
+/// them fails with the reason.
+pub(super) fn drop_login_copies(
+    mut steps: Vec<SyncStep>,
+    config: &SyncConfig,
+) -> (Vec<SyncStep>, Vec<Notice>) {
+    let mut notices = Vec::new();
+    steps.retain(|step| {
+        let mut sources = step.ops.iter().flat_map(Op::sources);
+        let login =
+            sources.find(|seen| secrets::is_login(&seen.full_path(config)).unwrap_or_default());
+        let why = "is not synced: it is a login under another name";
+        notices.extend(login.map(|seen| NoticeList::Warning.notice(&seen.path, why)));
+        login.is_none()
+    });
+    (steps, notices)
+}
+
+/// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
+/// A file may replace an empty folder, and a file that another step removes does not block. The notices name the
+/// obstacles.
+pub(super) fn drop_blocked_steps(
+    mut steps: Vec<SyncStep>,
+    config: &SyncConfig,
+) -> (Vec<SyncStep>, Vec<Notice>) {
     let mut targets = TargetCheck {
         config,
         removed: HashSet::new(),
         folders: HashMap::new(),
     };
-    for op in plan.steps.iter().flat_map(|step| &step.ops) {
+    for op in steps.iter().flat_map(|step| &step.ops) {
         if let Op::Remove(seen) = op {
             targets.removed.insert((seen.side, seen.path.clone()));
         }
     }
-    let mut blocked: Vec<(String, String)> = Vec::new();
-    plan.steps.retain(|step| {
+    let mut notices = Vec::new();
+    steps.retain(|step| {
         let why = new_targets(step).find_map(|(side, path)| targets.obstruction(side, path));
         let is_free = why.is_none();
-        blocked.extend(why.map(|why| (step.path.clone(), why)));
+        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
         is_free
     });
-    plan.notices.skipped.extend(blocked);
+    (steps, notices)
 }
 
 /// Returns the paths at which a step creates files.

@@ -4,9 +4,11 @@
 //! it, so a plan may be out of date without doing damage.
 
 use crate::io::hash::Sha256Digest;
+use crate::sync::config::SyncConfig;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::scan::{Side, Stat};
+use crate::sync::scan::{ListedFile, Side, Stat};
 use crate::sync::version_vector::Ancestry;
+use std::path::PathBuf;
 
 /// A file with the size and time that the plan observed. An op skips it if these have changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,22 @@ pub struct ObservedFile {
     pub path: String,
     /// Size and modification time at the scan.
     pub stat: Stat,
+}
+
+impl ObservedFile {
+    /// Returns the file that the scan of this side listed.
+    pub(super) fn of(side: Side, listed: &ListedFile) -> Self {
+        Self {
+            side,
+            path: listed.path.clone(),
+            stat: listed.stat,
+        }
+    }
+
+    /// Returns the full path of the file.
+    pub(super) fn full_path(&self, config: &SyncConfig) -> PathBuf {
+        config.file_path(self.side, &self.path)
+    }
 }
 
 /// The copy of one complete file within a side or to the other side.

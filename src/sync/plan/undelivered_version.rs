@@ -1,11 +1,7 @@
 //! Versions that other machines list and that have not arrived.
 
-use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
-use crate::sync::manifest::ManifestEntry;
-use crate::sync::remote_manifests::ListedVersion;
-use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// A version that another machine lists and that the cloud client has not delivered to this machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,47 +48,5 @@ impl UndeliveredVersion {
             )
         });
         lines.collect()
-    }
-}
-
-/// Versions of one file that other machines list and that may not have arrived.
-#[derive(Debug)]
-pub(super) struct UndeliveredFile {
-    /// Each with a flag: true if the version certainly has not arrived; false if a new remote file could be this
-    /// version, which is read only when it is planned.
-    pub(super) versions: Vec<(ManifestEntry, bool)>,
-    /// True if this machine has no version of the file.
-    pub(super) is_new: bool,
-    /// True if the cloud folder has no version of the file either.
-    pub(super) is_absent: bool,
-}
-
-/// Undelivered files by the key that manifests use, which ignores letter case.
-pub(super) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
-
-impl UndeliveredFile {
-    /// Returns true if this version possibly has not arrived.
-    pub(super) fn may_include(&self, version: &ListedVersion) -> bool {
-        let mut versions = self.versions.iter();
-        versions.any(|(listed, _)| listed.digest == version.entry.digest)
-    }
-
-    /// Returns true if this version certainly has not arrived.
-    pub(super) fn is_certain(&self, version: &ListedVersion) -> bool {
-        let mut versions = self.versions.iter();
-        versions.any(|(listed, certain)| *certain && listed.digest == version.entry.digest)
-    }
-
-    /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
-    pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
-        let is_newer_than_remote = |version: &ManifestEntry| {
-            remote.is_some_and(|remote| {
-                let (listed, of_remote) = (version.history(), Ancestry::first(&remote));
-                causal_order((&listed, &version.digest), (&of_remote, &remote))
-                    == CausalOrder::Newer
-            })
-        };
-        let mut versions = self.versions.iter();
-        versions.any(|(version, certain)| *certain || is_newer_than_remote(version))
     }
 }
