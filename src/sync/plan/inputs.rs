@@ -40,7 +40,7 @@ pub(super) struct Inputs<'a> {
     pub(super) is_renamed: bool,
     /// Manifests of the other machines.
     manifests: OnceCell<RemoteManifests>,
-    /// This machine's ledger.
+    /// Entries of this machine's ledger, by key.
     ledger: OnceCell<LedgerVersions>,
     /// Entries of this machine's manifest in the cloud folder, by key.
     own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
