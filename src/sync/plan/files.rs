@@ -1,13 +1,13 @@
 //! Selects the files to plan, and plans each by the rules of its kind.
 
-use super::conversation;
 use super::error::PlanError;
-use super::file_group::{FileGroup, display_path};
-use super::file_plan::{FilePlan, NoticeList, Outcome};
+use super::facts::undelivered::UndeliveredFiles;
 use super::inputs::Inputs;
-use super::lines;
-use super::plain;
-use super::undelivered::UndeliveredFiles;
+use super::scan::file_group::{FileGroup, display_path};
+use super::steps::conversation;
+use super::steps::file_plan::{FilePlan, NoticeList, Outcome};
+use super::steps::lines;
+use super::steps::plain;
 use crate::io::IoError;
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;

@@ -3,75 +3,46 @@
 //!
 //! [`plan`] runs these phases in this order. Each is a function of the results before it; `inputs` has what they share.
 //!
-//! 1. `sides`: checks that the cloud folder may be used, reads the state, and lists both sides.
-//! 2. `groups`: puts all files of one key into a `FileGroup`. A conversation has one key in all its forms (`.jsonl`,
-//!    `.jsonl.zst`, archived), other files have their path.
-//! 3. `mass_change_guard`: fails if the cloud folder lacks so many known files that it is probably not mounted.
-//! 4. `undelivered`: finds the versions of other machines' manifests that have not arrived.
-//! 5. `files`: selects the groups to plan, and plans one after the other:
-//!    - `delivery` checks that a remote file arrived completely.
-//!    - `facts` compares each side with the last sync and with the other side; `ancestry` and `deletions` add what
-//!      other machines know of the file.
-//!    - [`decide`](crate::sync::decide) is the one table that maps facts to a decision.
-//!    - `plain`, `lines` and `conversation` turn the decision into a `FilePlan`: a [`SyncStep`] with its [`Op`]s, a
-//!      [`Conflict`], or a notice that says why the file is left alone.
-//! 6. `conflict_copy_plan`: replicates or removes the conflict copies of conversations.
-//! 7. Guards over all steps: `mass_change_guard` holds back many deletions, and `step_guards` drops steps that would copy a
-//!    login or that are blocked by a folder. In between, `incomplete_files` reports what the sync waits for, with the
-//!    machine that has it.
+//! 1. [`scan`]: lists both sides, and puts all files of one key into a group.
+//! 2. [`guards`]: fails if the cloud folder lacks so many known files that it is probably not mounted.
+//! 3. [`facts`]: finds the versions of other machines that have not arrived.
+//! 4. `files`, for each group: [`facts`] about the file, its decision by the table in
+//!    [`decide`](crate::sync::decide), and the [`steps`] that carry it out.
+//! 5. [`steps`]: replicates or removes the conflict copies of conversations.
+//! 6. [`guards`] over all steps: holds back many deletions, drops steps that would copy a login or that are blocked, and
+//!    reports what the sync waits for.
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
 
-mod ancestry;
-mod cloud_check;
-mod conflict_copy_plan;
-mod conversation;
-mod conversation_draft;
-mod conversation_step;
-mod deletions;
-mod delivery;
 mod error;
 mod facts;
-mod file_group;
-mod file_plan;
-mod file_version;
 mod files;
-mod groups;
-mod incomplete_files;
+mod guards;
 mod inputs;
-mod lines;
-mod links;
-mod mass_change_guard;
-mod merging;
-mod plain;
 mod request;
-mod sides;
-mod stat_cache;
-mod step_guards;
+mod scan;
 mod steps;
 mod sync_plan;
-mod undelivered;
-mod undelivered_version;
 
-pub(crate) use cloud_check::{CloudContents, check_cloud_identity};
 pub use error::PlanError;
+pub use facts::undelivered_version::UndeliveredVersion;
 pub use request::PlanRequest;
-pub(crate) use steps::{
+pub(crate) use scan::cloud_check::{CloudContents, check_cloud_identity};
+pub(crate) use steps::sync_step::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
 pub(crate) use sync_plan::SyncPlan;
-pub use undelivered_version::UndeliveredVersion;
 
-use self::conflict_copy_plan::plan_conflict_copies;
+use self::facts::undelivered::find_undelivered;
 use self::files::{groups_to_plan, plan_file};
-use self::groups::group_files;
-use self::incomplete_files::report_incomplete;
+use self::guards::dropped_steps::{drop_blocked_steps, drop_login_copies};
+use self::guards::incomplete_files::report_incomplete;
+use self::guards::mass_change_guard::{hold_mass_deletions, refuse_unmounted};
 use self::inputs::Inputs;
-use self::mass_change_guard::{hold_mass_deletions, refuse_unmounted};
-use self::sides::scan_sides;
-use self::step_guards::{drop_blocked_steps, drop_login_copies};
-use self::undelivered::find_undelivered;
+use self::scan::groups::group_files;
+use self::scan::sides::scan_sides;
+use self::steps::conflict_copies::plan_conflict_copies;
 use super::state::SyncState;
 
 /// Makes the plan, and returns it with the state that it is based on; [`apply`](crate::sync::apply::apply) needs both.

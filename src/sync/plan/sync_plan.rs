@@ -1,10 +1,10 @@
 //! The plan of a sync: its steps, and what it reports and records besides.
 
-use super::cloud_check::CloudContents;
-use super::conflict_copy_plan::ConflictCopyPlan;
-use super::file_plan::{FilePlan, Notice, NoticeList, Outcome};
-use super::steps::{Conflict, SyncAction, SyncStep};
-use super::undelivered_version::UndeliveredVersion;
+use super::facts::undelivered_version::UndeliveredVersion;
+use super::scan::cloud_check::CloudContents;
+use super::steps::conflict_copies::ConflictCopyPlan;
+use super::steps::file_plan::{FilePlan, Notice, NoticeList, Outcome};
+use super::steps::sync_step::{Conflict, SyncAction, SyncStep};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::manifest::ManifestEntry;

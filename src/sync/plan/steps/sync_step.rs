@@ -23,7 +23,7 @@ pub struct ObservedFile {
 
 impl ObservedFile {
     /// Returns the file that the scan of this side listed.
-    pub(super) fn of(side: Side, listed: &ListedFile) -> Self {
+    pub(crate) fn of(side: Side, listed: &ListedFile) -> Self {
         Self {
             side,
             path: listed.path.clone(),
@@ -32,7 +32,7 @@ impl ObservedFile {
     }
 
     /// Returns the full path of the file.
-    pub(super) fn full_path(&self, config: &SyncConfig) -> PathBuf {
+    pub(crate) fn full_path(&self, config: &SyncConfig) -> PathBuf {
         config.file_path(self.side, &self.path)
     }
 }

@@ -1,33 +1,33 @@
 //! The plan for one file: its outcome, and what is reported and recorded besides.
 
-use super::file_version::{FilePair, FileVersion};
-use super::steps::{Conflict, CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
+use super::sync_step::{Conflict, CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::decide::{CopyReason, FileFacts, conflict_reason};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::facts::file_version::{FilePair, FileVersion};
 use crate::sync::scan::Side;
 use crate::sync::state::{SideFile, SyncState, SyncedFile};
 use crate::sync::version_vector::Ancestry;
 
 /// The plan for one file.
 #[derive(Debug, Default)]
-pub(super) struct FilePlan {
-    pub(super) outcome: Outcome,
+pub(crate) struct FilePlan {
+    pub(crate) outcome: Outcome,
     /// Reports about the file and about the copies that cloud clients made of it.
-    pub(super) notices: Vec<Notice>,
+    pub(crate) notices: Vec<Notice>,
     /// Remote file that this machine attests from now on: path and manifest entry.
-    pub(super) attested: Option<(String, ManifestEntry)>,
+    pub(crate) attested: Option<(String, ManifestEntry)>,
     /// Ancestry to record if the file needs no step.
-    pub(super) history: Option<Ancestry>,
+    pub(crate) history: Option<Ancestry>,
     /// Ids of published deletions that the step cancels because it creates the file again.
-    pub(super) cancelled_deletions: Vec<String>,
+    pub(crate) cancelled_deletions: Vec<String>,
 }
 
 /// The outcome for one file.
 #[derive(Debug, Default)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The file stays as it is on both sides.
     #[default]
     Left,
@@ -41,15 +41,15 @@ pub(super) enum Outcome {
 
 /// A reason that output prints after the path.
 #[derive(Debug)]
-pub(super) struct Notice {
-    pub(super) list: NoticeList,
-    pub(super) path: String,
-    pub(super) why: String,
+pub(crate) struct Notice {
+    pub(crate) list: NoticeList,
+    pub(crate) path: String,
+    pub(crate) why: String,
 }
 
-/// The list of [`PlanNotices`](super::sync_plan::PlanNotices) that gets a notice.
+/// The list of [`PlanNotices`](crate::sync::plan::sync_plan::PlanNotices) that gets a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoticeList {
+pub(crate) enum NoticeList {
     /// The sync waits for the file.
     Waiting,
     /// The sync waits for the file because no machine attests its present content.
@@ -66,7 +66,7 @@ pub(super) enum NoticeList {
 
 impl NoticeList {
     /// Creates a notice for this list.
-    pub(super) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
+    pub(crate) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
         Notice {
             list: self,
             path: path.into(),
@@ -94,25 +94,25 @@ impl From<Outcome> for FilePlan {
 }
 
 /// A version to copy to the other side.
-pub(super) struct PlannedCopy<'a> {
-    pub(super) key: &'a str,
+pub(crate) struct PlannedCopy<'a> {
+    pub(crate) key: &'a str,
     /// Relative path that output and JSON show.
-    pub(super) path: &'a str,
-    pub(super) from: &'a FileVersion,
+    pub(crate) path: &'a str,
+    pub(crate) from: &'a FileVersion,
     /// The side that gets the version.
-    pub(super) to: Side,
+    pub(crate) to: Side,
     /// The version of that side, whose path the copy gets.
-    pub(super) replaced: Option<&'a FileVersion>,
-    pub(super) reason: CopyReason,
+    pub(crate) replaced: Option<&'a FileVersion>,
+    pub(crate) reason: CopyReason,
     /// Explanation of the conflict that the copy resolves.
-    pub(super) conflict: Option<String>,
+    pub(crate) conflict: Option<String>,
     /// Ancestry to publish with the copy.
-    pub(super) history: Option<Box<Ancestry>>,
+    pub(crate) history: Option<Box<Ancestry>>,
 }
 
 impl PlannedCopy<'_> {
     /// Returns the step that copies the version to the other side.
-    pub(super) fn step(self) -> SyncStep {
+    pub(crate) fn step(self) -> SyncStep {
         let from = self.from;
         let path = self
             .replaced
@@ -145,7 +145,7 @@ impl PlannedCopy<'_> {
 }
 
 /// Returns the step that copies a deletion to the other side.
-pub(super) fn deletion_step(
+pub(crate) fn deletion_step(
     key: &str,
     path: &str,
     action: SyncAction,
@@ -171,7 +171,7 @@ pub(super) fn deletion_step(
 
 /// Returns the outcome for a file of which both sides have the same version; `contents` is the length and digest of its
 /// text, if known.
-pub(super) fn equal(
+pub(crate) fn equal(
     state: &SyncState,
     key: &str,
     local: &FileVersion,
@@ -194,7 +194,7 @@ pub(super) fn equal(
 /// Returns path and manifest entry of a remote file that was found equal to the local one, unless its digest is known
 /// already. With `is_news`, other machines have to learn its ancestry, so this machine attests it in any case.
 /// Compressed files are never attested this way: `digest` is that of the text, and a manifest lists the bytes.
-pub(super) fn attested_equal(
+pub(crate) fn attested_equal(
     remote: &FileVersion,
     digest: Sha256Digest,
     history: Option<Box<Ancestry>>,
@@ -208,7 +208,7 @@ pub(super) fn attested_equal(
 }
 
 /// Returns path and manifest entry of a remote file.
-pub(super) fn attested_file(
+pub(crate) fn attested_file(
     remote: &FileVersion,
     digest: Sha256Digest,
     history: Option<Box<Ancestry>>,
@@ -223,7 +223,7 @@ pub(super) fn attested_file(
 }
 
 /// Returns the conflict of a file, for the user to decide.
-pub(super) fn conflict(pair: &FilePair<'_>, facts: FileFacts) -> Conflict {
+pub(crate) fn conflict(pair: &FilePair<'_>, facts: FileFacts) -> Conflict {
     let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
     Conflict {
         path: pair.path.to_owned(),

@@ -1,15 +1,15 @@
 //! Plans for conflict copies that wait for a decision. Each is replicated to both sides until the user resolves it on
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
-use super::error::PlanError;
 use super::file_plan::{Notice, NoticeList};
-use super::inputs::Inputs;
-use super::steps::{Op, StateUpdate, SyncAction, SyncStep};
+use super::sync_step::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::inputs::Inputs;
 use crate::sync::resolutions;
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
@@ -22,22 +22,22 @@ const NO_LONGER_NEEDED: &str = "no longer needed: it was resolved, or its conver
 
 /// The plan for all conflict copies.
 #[derive(Debug, Default)]
-pub(super) struct ConflictCopyPlan {
+pub(crate) struct ConflictCopyPlan {
     /// Steps that replicate or remove conflict copies.
-    pub(super) steps: Vec<SyncStep>,
+    pub(crate) steps: Vec<SyncStep>,
     /// Ops to add to steps of conversations, by the index of the step. They remove a copy once the conversation that
     /// contains it is in place.
-    pub(super) added_ops: Vec<(usize, Vec<Op>)>,
+    pub(crate) added_ops: Vec<(usize, Vec<Op>)>,
     /// Conflict copies that wait for a decision: file name and size in bytes.
-    pub(super) pending: Vec<(String, u64)>,
-    pub(super) notices: Vec<Notice>,
+    pub(crate) pending: Vec<(String, u64)>,
+    pub(crate) notices: Vec<Notice>,
     /// Resolutions of other machines, to add to the state. This machine publishes them too, because the manifests of the
     /// others may disappear one day.
-    pub(super) learned_resolutions: Vec<String>,
+    pub(crate) learned_resolutions: Vec<String>,
 }
 
 /// Plans all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
-pub(super) fn plan_conflict_copies(
+pub(crate) fn plan_conflict_copies(
     inputs: &Inputs<'_>,
     steps: &[SyncStep],
 ) -> Result<ConflictCopyPlan, PlanError> {

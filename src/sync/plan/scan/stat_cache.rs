@@ -27,7 +27,7 @@ enum Recheck {
 /// Reads the remote files that may have changed despite equal size and time. Resets the recorded mtime of those that
 /// did, so that they count as changed, and records the digest of the others in the state. Returns the manifests of
 /// other machines if they were read.
-pub(super) fn recheck_stats(
+pub(crate) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,
     config: &SyncConfig,

@@ -7,19 +7,19 @@
 use super::ancestry::{self, AncestryFacts};
 use super::deletions;
 use super::file_version::{FilePair, FileVersion, newer, raw_digest, relation};
-use super::inputs::Inputs;
 use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, SyncConfig};
 use crate::sync::contents;
 use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
 use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::plan::inputs::Inputs;
 use crate::sync::scan::Side;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::CausalOrder;
 
 /// Collects the facts about a file.
-pub(super) fn collect_facts(
+pub(crate) fn collect_facts(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
 ) -> Result<(FileFacts, AncestryFacts), IoError> {

@@ -1,20 +1,20 @@
 //! Report of what the sync waits for: the undelivered versions, which machine has the newest version of each waiting file,
 //! and whether `--accept-unlisted` would help.
 
-use super::delivery::ZERO_FILLED;
-use super::file_group::key_of;
-use super::file_plan::NoticeList;
-use super::inputs::Inputs;
-use super::steps::Conflict;
-use super::sync_plan::PlanNotices;
-use super::undelivered::{UndeliveredFiles, is_conflict_copy};
-use super::undelivered_version::UndeliveredVersion;
 use crate::io::IoError;
 use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
 use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::plan::facts::delivery::ZERO_FILLED;
+use crate::sync::plan::facts::undelivered::{UndeliveredFiles, is_conflict_copy};
+use crate::sync::plan::facts::undelivered_version::UndeliveredVersion;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::key_of;
+use crate::sync::plan::steps::file_plan::NoticeList;
+use crate::sync::plan::steps::sync_step::Conflict;
+use crate::sync::plan::sync_plan::PlanNotices;
 use crate::sync::remote_manifests::{self, ListedVersion};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
@@ -26,7 +26,7 @@ use std::fmt::Write as _;
 /// Completes the notices: manifests that cannot be read, undelivered versions, and for each waiting file the machine that
 /// has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a newer version;
 /// otherwise it could overwrite a version that is still being delivered with an older one.
-pub(super) fn report_incomplete(
+pub(crate) fn report_incomplete(
     inputs: &Inputs<'_>,
     undelivered: &UndeliveredFiles,
     latest_date: Option<&str>,

@@ -1,6 +1,5 @@
 //! A version of a file on one side: its content and its time.
 
-use super::steps::ObservedFile;
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
@@ -8,30 +7,31 @@ use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::decide::{FileKind, NewerSide};
+use crate::sync::plan::steps::sync_step::ObservedFile;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::SyncedFile;
 
 /// A version of a file, which may be copied.
 #[derive(Debug, Clone)]
-pub(super) struct FileVersion {
+pub(crate) struct FileVersion {
     /// The file that has the version.
-    pub(super) seen: ObservedFile,
+    pub(crate) seen: ObservedFile,
     /// Modification time in nanoseconds since 1970; that of the manifest if one attests the file, because cloud
     /// clients round the times of files.
-    pub(super) mtime_ns: i64,
+    pub(crate) mtime_ns: i64,
     /// Digest of the bytes, if a machine attests them or they are a superseded version; see
-    /// [`Inputs::superseded_digest`](super::inputs::Inputs::superseded_digest).
-    pub(super) digest: Option<Sha256Digest>,
+    /// [`Inputs::superseded_digest`](crate::sync::plan::inputs::Inputs::superseded_digest).
+    pub(crate) digest: Option<Sha256Digest>,
 }
 
 impl FileVersion {
     /// A local version. Local files count as complete unless they are filled with zeros.
-    pub(super) fn local(found: &ListedFile) -> Self {
+    pub(crate) fn local(found: &ListedFile) -> Self {
         Self::new(Side::Local, found)
     }
 
     /// A remote version that is used without a check of its attestation.
-    pub(super) fn remote(found: &ListedFile) -> Self {
+    pub(crate) fn remote(found: &ListedFile) -> Self {
         Self::new(Side::Remote, found)
     }
 
@@ -46,19 +46,19 @@ impl FileVersion {
 
 /// A file with the version that represents each side.
 #[derive(Debug)]
-pub(super) struct FilePair<'a> {
-    pub(super) key: &'a str,
+pub(crate) struct FilePair<'a> {
+    pub(crate) key: &'a str,
     /// Relative path that output and JSON show.
-    pub(super) path: &'a str,
-    pub(super) kind: FileKind,
+    pub(crate) path: &'a str,
+    pub(crate) kind: FileKind,
     /// The file at the last sync.
-    pub(super) last: Option<&'a SyncedFile>,
-    pub(super) local: Option<FileVersion>,
-    pub(super) remote: Option<FileVersion>,
+    pub(crate) last: Option<&'a SyncedFile>,
+    pub(crate) local: Option<FileVersion>,
+    pub(crate) remote: Option<FileVersion>,
 }
 
 /// Compares the texts of two files. An error names the file that cannot be read.
-pub(super) fn relation(
+pub(crate) fn relation(
     config: &SyncConfig,
     first: &ObservedFile,
     second: &ObservedFile,
@@ -76,7 +76,7 @@ pub(super) fn relation(
 }
 
 /// Returns the side with the newer time, or neither within the tolerance.
-pub(super) fn newer(config: &SyncConfig, local: &FileVersion, remote: &FileVersion) -> NewerSide {
+pub(crate) fn newer(config: &SyncConfig, local: &FileVersion, remote: &FileVersion) -> NewerSide {
     let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
     if apart.abs() <= config.policy.tolerance_nanos {
         NewerSide::Neither
@@ -88,7 +88,7 @@ pub(super) fn newer(config: &SyncConfig, local: &FileVersion, remote: &FileVersi
 }
 
 /// Returns the length and the digest of the uncompressed text.
-pub(super) fn text_digest(
+pub(crate) fn text_digest(
     config: &SyncConfig,
     seen: &ObservedFile,
 ) -> Result<(u64, Sha256Digest), IoError> {
@@ -98,7 +98,7 @@ pub(super) fn text_digest(
 }
 
 /// Returns the digest of the bytes.
-pub(super) fn raw_digest(
+pub(crate) fn raw_digest(
     config: &SyncConfig,
     seen: &ObservedFile,
 ) -> Result<Sha256Digest, IoError> {
@@ -107,7 +107,7 @@ pub(super) fn raw_digest(
 }
 
 /// Returns true if the file has at least one line and all its lines are complete.
-pub(super) fn has_complete_lines(
+pub(crate) fn has_complete_lines(
     config: &SyncConfig,
     seen: &ObservedFile,
 ) -> Result<bool, IoError> {
@@ -118,7 +118,7 @@ pub(super) fn has_complete_lines(
 
 /// Returns true if `half` is a prefix of `whole` that ends within a line. That is a truncated copy, because editors
 /// and Codex end a file with a newline.
-pub(super) fn is_truncated_prefix(
+pub(crate) fn is_truncated_prefix(
     config: &SyncConfig,
     whole: &FileVersion,
     half: &FileVersion,

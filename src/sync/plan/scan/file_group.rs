@@ -8,20 +8,20 @@ use unicode_normalization::UnicodeNormalization;
 /// All files of one key. Conversations can have several on each side, other files at most one, except where names
 /// differ only in Unicode form or letter case.
 #[derive(Debug, Default)]
-pub(super) struct FileGroup {
-    pub(super) local: Vec<ListedFile>,
-    pub(super) remote: Vec<ListedFile>,
+pub(crate) struct FileGroup {
+    pub(crate) local: Vec<ListedFile>,
+    pub(crate) remote: Vec<ListedFile>,
     /// Copies in the cloud folder that a cloud client made of conflicting versions, under other names.
-    pub(super) client_copies: Vec<ListedFile>,
+    pub(crate) client_copies: Vec<ListedFile>,
     /// True if a file of the group is a placeholder whose content is not downloaded.
-    pub(super) has_placeholder: bool,
+    pub(crate) has_placeholder: bool,
     /// True if a link that is not followed is at or above the path on one side; the group is skipped.
-    pub(super) is_blocked: bool,
+    pub(crate) is_blocked: bool,
 }
 
 impl FileGroup {
     /// Returns true if both sides are as the last sync left them, by path, size and time.
-    pub(super) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
+    pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
         let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if is_as_last_synced(one, place));
         self.client_copies.is_empty()
             && !self.has_placeholder
@@ -29,7 +29,7 @@ impl FileGroup {
             && same(&self.remote, &last.remote)
     }
 
-    pub(super) fn files(&self) -> impl Iterator<Item = &ListedFile> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &ListedFile> {
         self.local
             .iter()
             .chain(&self.remote)
@@ -38,13 +38,13 @@ impl FileGroup {
 }
 
 /// Returns true if path, size and time are those of the last sync.
-pub(super) fn is_as_last_synced(found: &ListedFile, place: &SideFile) -> bool {
+pub(crate) fn is_as_last_synced(found: &ListedFile, place: &SideFile) -> bool {
     found.stat == place.stat && found.path == place.path
 }
 
 /// Returns the key of a path in the state: for a conversation one key for all forms and folders, for other files the
 /// path in Unicode NFC.
-pub(super) fn key_of(path: &str) -> String {
+pub(crate) fn key_of(path: &str) -> String {
     if let Some(key) = rollouts::key(path) {
         return key;
     }
@@ -56,7 +56,7 @@ pub(super) fn key_of(path: &str) -> String {
 }
 
 /// Returns the path of a group for output: that of the local file, else of the remote one.
-pub(super) fn display_path(key: &str, group: &FileGroup) -> String {
+pub(crate) fn display_path(key: &str, group: &FileGroup) -> String {
     let found = group.local.first().or(group.remote.first());
     let path = found
         .or(group.client_copies.first())

@@ -1,26 +1,26 @@
 //! Decides about the two main versions of a conversation.
 
 use super::conversation_draft::ConversationDraft;
-use super::deletions::cancelled_deletions;
-use super::error::PlanError;
-use super::facts::collect_facts;
 use super::file_plan::{FilePlan, Outcome, attested_equal, conflict, deletion_step, equal};
-use super::file_version::{FilePair, FileVersion, text_digest};
-use super::inputs::Inputs;
-use super::steps::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
+use super::sync_step::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{Relation, ZST};
 use crate::sync::decide::{CopyReason, FileDecision, FileFacts, FileKind, Presence, decide};
 use crate::sync::index_updates::ContentChange;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::deletions::cancelled_deletions;
+use crate::sync::plan::facts::file_facts::collect_facts;
+use crate::sync::plan::facts::file_version::{FilePair, FileVersion, text_digest};
+use crate::sync::plan::inputs::Inputs;
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
-pub(super) struct SideVersions {
+pub(crate) struct SideVersions {
     /// The version that represents this side.
-    pub(super) main: Option<FileVersion>,
+    pub(crate) main: Option<FileVersion>,
     /// Files to remove: the main version or a conflict copy contains all their lines.
-    pub(super) duplicates: Vec<ObservedFile>,
+    pub(crate) duplicates: Vec<ObservedFile>,
 }
 
 /// The main versions of both sides.
@@ -70,7 +70,7 @@ impl Transfer {
 }
 
 /// Decides about the two main versions. `canonical` is the remote file under the conversation's own name.
-pub(super) fn plan_conversation_sync(
+pub(crate) fn plan_conversation_sync(
     inputs: &Inputs<'_>,
     mut draft: ConversationDraft<'_>,
     local: SideVersions,

@@ -3,27 +3,27 @@
 //! arrives. A file that was re-created cancels the deletion.
 
 use super::file_version::{FilePair, FileVersion, text_digest};
-use super::inputs::Inputs;
-use super::steps::StateUpdate;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
 use crate::sync::decide::{FileFacts, FileKind, Presence};
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::steps::sync_step::StateUpdate;
 use crate::sync::rollouts;
 use crate::sync::state::{Deletion, SyncedFile};
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A deleted version whose deletion is not cancelled.
 #[derive(Debug)]
-pub(super) struct DeletedVersion {
+pub(crate) struct DeletedVersion {
     digest: Sha256Digest,
     /// The entry of the version in a manifest, if a machine still lists it.
     version: Option<ManifestEntry>,
 }
 
 /// Returns the deletions of a file that other machines publish and that are not cancelled.
-pub(super) fn pending_deletions<'i>(
+pub(crate) fn pending_deletions<'i>(
     inputs: &'i Inputs<'_>,
     key: &str,
 ) -> Result<impl Iterator<Item = &'i Deletion>, IoError> {
@@ -33,14 +33,14 @@ pub(super) fn pending_deletions<'i>(
 
 /// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for each
 /// file that is copied to a cloud folder without it.
-pub(super) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
+pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
     let asked = pending_deletions(inputs, key)?;
     Ok(asked.map(|deletion| deletion.id.clone()).collect())
 }
 
 /// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
 /// for older ones. A re-created or edited file stays.
-pub(super) fn check_deletion(
+pub(crate) fn check_deletion(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
     facts: &mut FileFacts,
@@ -118,7 +118,7 @@ fn remote_predates_deletion(
 }
 
 /// Returns the state update for deleting a remote file that was deleted on this machine.
-pub(super) fn state_update_for_deletion(
+pub(crate) fn state_update_for_deletion(
     inputs: &Inputs<'_>,
     key: &str,
     remote: &FileVersion,
@@ -136,7 +136,7 @@ pub(super) fn state_update_for_deletion(
 }
 
 /// Returns the deleted versions of a file: those that machines publish.
-pub(super) fn deleted_versions(
+pub(crate) fn deleted_versions(
     inputs: &Inputs<'_>,
     key: &str,
 ) -> Result<Vec<DeletedVersion>, IoError> {
@@ -153,7 +153,7 @@ pub(super) fn deleted_versions(
 }
 
 /// Returns a deleted version of a file, with its ancestry if a machine still lists it.
-pub(super) fn deleted_version(
+pub(crate) fn deleted_version(
     inputs: &Inputs<'_>,
     key: &str,
     digest: Sha256Digest,
@@ -164,7 +164,7 @@ pub(super) fn deleted_version(
 }
 
 /// Returns true if a version of the file was deleted and the file was not re-created since.
-pub(super) fn has_deleted_version(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
+pub(crate) fn has_deleted_version(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
     Ok(!deleted_versions(inputs, key)?.is_empty())
 }
 
@@ -190,7 +190,7 @@ fn predates_deletion(
 
 /// Adds the deleted versions of a file to the ancestry of its re-created version, which counts as newer than they
 /// do, even with equal content. Also returns true if there were any.
-pub(super) fn with_deleted_ancestors(
+pub(crate) fn with_deleted_ancestors(
     inputs: &Inputs<'_>,
     key: &str,
     mut history: Ancestry,
@@ -212,7 +212,7 @@ pub(super) fn with_deleted_ancestors(
 
 /// Returns true if a version of a manifest was deleted or is older than a deleted one, so that no machine has to wait
 /// for it.
-pub(super) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
+pub(crate) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
     let is_conversation = rollouts::is_key(key);
     deleted.iter().any(|deleted| match &deleted.version {
         _ if version.digest == deleted.digest => true,

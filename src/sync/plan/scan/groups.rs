@@ -2,10 +2,10 @@
 //! that a file system may treat as equal are joined or skipped.
 
 use super::file_group::{FileGroup, key_of};
-use super::file_plan::{Notice, NoticeList};
 use super::links;
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::line_merge;
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
 use crate::sync::rollouts;
 use crate::sync::scan::{ListedFile, Side, SideListing};
 use crate::sync::state::SyncState;
@@ -13,17 +13,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// All files of both sides.
-pub(super) struct Groups {
-    pub(super) by_key: HashMap<String, FileGroup>,
+pub(crate) struct Groups {
+    pub(crate) by_key: HashMap<String, FileGroup>,
     /// With `session_mode = "last_date_only"`, the date that is synced.
-    pub(super) latest_date: Option<String>,
-    pub(super) notices: Vec<Notice>,
+    pub(crate) latest_date: Option<String>,
+    pub(crate) notices: Vec<Notice>,
     /// Temp files that killed runs left.
-    pub(super) leftover_temps: Vec<PathBuf>,
+    pub(crate) leftover_temps: Vec<PathBuf>,
 }
 
 /// Groups the files of both sides by key.
-pub(super) fn group_files(
+pub(crate) fn group_files(
     config: &SyncConfig,
     state: &SyncState,
     local: SideListing,

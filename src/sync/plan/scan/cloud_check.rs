@@ -1,11 +1,11 @@
 //! Checks that the cloud folder may be used: it is mounted, and its folders are real folders.
 
-use super::error::PlanError;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
 use crate::sync::identity;
 use crate::sync::manager_folder;
 use crate::sync::manifest;
+use crate::sync::plan::error::PlanError;
 use crate::sync::scan;
 use crate::sync::state::{Replica, StateDamage, SyncState};
 use std::path::Path;
@@ -90,7 +90,7 @@ pub(crate) fn check_cloud_identity(
 
 /// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
 /// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted folder.
-pub(super) fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+pub(crate) fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if scan::is_placeholder(&own) {
         return Err(PlanError::ManifestNotDownloaded(own));

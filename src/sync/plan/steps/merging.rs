@@ -1,30 +1,30 @@
 //! Merges of line-based files (`history.jsonl`, `session_index.jsonl`), line by line.
 
-use super::error::PlanError;
 use super::file_plan::{FilePlan, NoticeList, Outcome};
-use super::file_version::FileVersion;
-use super::inputs::Inputs;
-use super::steps::{MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep};
+use super::sync_step::{MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::config::CodexConfig;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::line_merge::{self, Merge};
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::file_version::FileVersion;
+use crate::sync::plan::inputs::Inputs;
 use crate::sync::scan::Side;
 
 /// The line-based file that Codex truncates to `history.max_bytes`.
 const PROMPT_HISTORY: &str = "history.jsonl";
 
 /// A merge with the sides whose files it changes.
-pub(super) struct PlannedMerge {
+pub(crate) struct PlannedMerge {
     merge: Merge,
     /// Each with the index of the first merged line that it gets.
-    pub(super) sides: Vec<(Side, usize)>,
+    pub(crate) sides: Vec<(Side, usize)>,
     /// True if both sides have the same lines afterwards; see [`Op::Merge`].
     is_one_text: bool,
 }
 
 /// Merges these versions, of which the first `side_files` are the files of the two sides and the others are clients'
 /// copies.
-pub(super) fn plan_merge(
+pub(crate) fn plan_merge(
     inputs: &Inputs<'_>,
     key: &str,
     versions: &[&FileVersion],
@@ -64,7 +64,7 @@ pub(super) fn plan_merge(
 }
 
 /// Returns the plan for a merge. If an attested file changed between its check and the merge, the sync waits for it.
-pub(super) fn merge_plan(key: &str, versions: &[&FileVersion], planned: &PlannedMerge) -> FilePlan {
+pub(crate) fn merge_plan(key: &str, versions: &[&FileVersion], planned: &PlannedMerge) -> FilePlan {
     let PlannedMerge {
         merge,
         sides,

@@ -2,13 +2,13 @@
 //! would follow the link, and counting those files as deleted would lose them.
 
 use super::file_group::{FileGroup, key_of};
-use super::file_plan::{Notice, NoticeList};
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
 use crate::sync::scan::{NOT_FOLLOWED, Side};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Selects, among links outside the scope, those that have a synced file below their path.
-pub(super) fn blocking_links(
+pub(crate) fn blocking_links(
     links: Vec<(Side, String)>,
     groups: &HashMap<String, FileGroup>,
 ) -> Vec<(Side, (String, &'static str))> {
@@ -28,7 +28,7 @@ pub(super) fn blocking_links(
 
 /// Blocks the groups at or below each link, and returns one notice for each link: as skipped if it blocks a group, otherwise
 /// as excluded (local) or in a note (remote).
-pub(super) fn check_links(
+pub(crate) fn check_links(
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {

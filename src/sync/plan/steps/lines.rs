@@ -1,22 +1,22 @@
 //! Plans for line-based files, with the copies that cloud clients made of them.
 
-use super::delivery::{DownloadState, download_state};
-use super::error::PlanError;
-use super::file_group::FileGroup;
 use super::file_plan::{FilePlan, NoticeList};
-use super::file_version::{FilePair, FileVersion, has_complete_lines};
-use super::inputs::Inputs;
 use super::merging::{merge_plan, plan_merge};
 use super::plain::{PairState, plan_pair, usable_pair};
-use super::steps::ObservedFile;
-use super::undelivered::UndeliveredFiles;
+use super::sync_step::ObservedFile;
 use crate::io::IoContext;
 use crate::sync::contents;
 use crate::sync::decide::FileKind;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::delivery::{DownloadState, download_state};
+use crate::sync::plan::facts::file_version::{FilePair, FileVersion, has_complete_lines};
+use crate::sync::plan::facts::undelivered::UndeliveredFiles;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::FileGroup;
 use crate::sync::scan::{ListedFile, Side};
 
 /// Plans a line-based file, and merges the copies that cloud clients made of it.
-pub(super) fn plan_line_file(
+pub(crate) fn plan_line_file(
     inputs: &Inputs<'_>,
     undelivered: &UndeliveredFiles,
     key: &str,

@@ -1,15 +1,15 @@
 //! Guards against mass changes: a cloud folder that lacks most of its files is probably not mounted, and many
 //! deletions at once are probably a lost folder. Files that the configuration no longer includes are neither.
 
-use super::deletions::pending_deletions;
-use super::error::PlanError;
-use super::file_group::FileGroup;
-use super::file_plan::{Notice, NoticeList};
-use super::inputs::Inputs;
-use super::steps::{SyncAction, SyncStep};
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::deletions::pending_deletions;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::FileGroup;
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::plan::steps::sync_step::{SyncAction, SyncStep};
 use crate::sync::scan::{Side, Stat};
 use crate::sync::scope::{Scope, ScopeMatch};
 use crate::sync::state::{Deletion, SyncedFile};
@@ -24,13 +24,13 @@ const ALLOWED_MISSING: usize = 20;
 
 /// Files of the last sync that a side no longer has, or that the configuration no longer includes.
 #[derive(Debug, Default)]
-pub(super) struct MissingFiles {
+pub(crate) struct MissingFiles {
     /// Keys of the state whose files are forgotten.
-    pub(super) forgotten: Vec<String>,
+    pub(crate) forgotten: Vec<String>,
     /// Deletions to publish of files that neither side has any more: digest of the deleted text in hex, by key.
-    pub(super) lost_deletions: BTreeMap<String, String>,
+    pub(crate) lost_deletions: BTreeMap<String, String>,
     /// Number of files that the configuration no longer includes and that both sides have.
-    pub(super) out_of_scope: usize,
+    pub(crate) out_of_scope: usize,
 }
 
 impl MissingFiles {
@@ -45,7 +45,7 @@ impl MissingFiles {
     }
 
     /// Returns the note about files that the configuration no longer includes.
-    pub(super) fn out_of_scope_note(&self) -> Option<Notice> {
+    pub(crate) fn out_of_scope_note(&self) -> Option<Notice> {
         let files = match self.out_of_scope {
             0 => return None,
             1 => "1 file is".to_owned(),
@@ -60,7 +60,7 @@ impl MissingFiles {
 /// known file together with this machine's manifest: it is probably not mounted or not downloaded. Files that a
 /// machine deleted or that the configuration no longer includes are not missing. Files that neither side has any
 /// more are forgotten.
-pub(super) fn refuse_unmounted(
+pub(crate) fn refuse_unmounted(
     inputs: &Inputs<'_>,
     groups: &HashMap<String, FileGroup>,
 ) -> Result<MissingFiles, PlanError> {
@@ -161,7 +161,7 @@ fn both_sides_have(inputs: &Inputs<'_>, last: &SyncedFile) -> Result<bool, IoErr
 
 /// Holds back all deletions if there are more than [`deletion_limit`], until the user confirms them with
 /// `--delete-many`: the user more likely lost a folder. Returns the other steps, and a notice for each held deletion.
-pub(super) fn hold_mass_deletions(
+pub(crate) fn hold_mass_deletions(
     inputs: &Inputs<'_>,
     out_of_scope: usize,
     steps: Vec<SyncStep>,

@@ -1,15 +1,15 @@
 //! The step for one conversation in the making.
 
-use super::error::PlanError;
 use super::file_plan::Notice;
-use super::file_version::text_digest;
-use super::inputs::Inputs;
-use super::steps::{CopyOp, ObservedFile, Op, Placement, SyncAction};
+use super::sync_step::{CopyOp, ObservedFile, Op, Placement, SyncAction};
 use crate::codex::rollout::Relation;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::conflict_copies;
 use crate::sync::decide::{CopyReason, FileDecision, FileFacts, conflict_reason, winner};
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::file_version::text_digest;
+use crate::sync::plan::inputs::Inputs;
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::sync::state::SyncedFile;
@@ -20,23 +20,23 @@ const DIVERGED_COPY: &str = "was continued differently in a second file";
 const REWRITTEN: &str = "was rewritten since the last sync instead of continued";
 
 /// The step for one conversation in the making.
-pub(super) struct ConversationDraft<'a> {
-    pub(super) key: &'a str,
+pub(crate) struct ConversationDraft<'a> {
+    pub(crate) key: &'a str,
     /// Relative path that output and JSON show.
-    pub(super) path: &'a str,
-    pub(super) last: Option<&'a SyncedFile>,
-    pub(super) ops: Vec<Op>,
+    pub(crate) path: &'a str,
+    pub(crate) last: Option<&'a SyncedFile>,
+    pub(crate) ops: Vec<Op>,
     /// Names of the conflict copies that `ops` creates.
-    pub(super) new_copies: Vec<String>,
+    pub(crate) new_copies: Vec<String>,
     /// Reports about clients' copies.
-    pub(super) notices: Vec<Notice>,
+    pub(crate) notices: Vec<Notice>,
     /// Ids of published deletions that the step cancels.
-    pub(super) cancelled_deletions: Vec<String>,
+    pub(crate) cancelled_deletions: Vec<String>,
 }
 
 impl ConversationDraft<'_> {
     /// Returns true if the version has a conflict copy, gets one in this step, or the user has decided to drop it.
-    pub(super) fn is_kept_or_resolved(
+    pub(crate) fn is_kept_or_resolved(
         &self,
         inputs: &Inputs<'_>,
         digest: &Sha256Digest,
@@ -49,7 +49,7 @@ impl ConversationDraft<'_> {
 
     /// Adds an op that stores a version as a conflict copy, unless [`Self::is_kept_or_resolved`]. While `sync resolve`
     /// decides about this conversation, earlier decisions do not count, so the losing version always gets a copy.
-    pub(super) fn keep_conflict_copy(
+    pub(crate) fn keep_conflict_copy(
         &mut self,
         inputs: &Inputs<'_>,
         seen: &ObservedFile,
@@ -74,7 +74,7 @@ impl ConversationDraft<'_> {
     }
 
     /// Adds an op that moves a file into `folder` of its side, unless it is there. Returns the resulting placement.
-    pub(super) fn add_move(&mut self, seen: &ObservedFile, folder: &str) -> Placement {
+    pub(crate) fn add_move(&mut self, seen: &ObservedFile, folder: &str) -> Placement {
         let to = rollouts::in_folder(folder, &seen.path);
         if to != seen.path {
             self.ops.push(Op::Rename {
@@ -86,7 +86,7 @@ impl ConversationDraft<'_> {
     }
 
     /// Adds ops that remove the duplicates of both sides.
-    pub(super) fn remove_duplicates(&mut self, duplicates: Vec<ObservedFile>) {
+    pub(crate) fn remove_duplicates(&mut self, duplicates: Vec<ObservedFile>) {
         self.replace_renames_over_duplicates(&duplicates);
         for seen in duplicates {
             let has_op = self.ops.iter().any(|op| op.occupies(&seen));
@@ -124,7 +124,7 @@ impl ConversationDraft<'_> {
     }
 
     /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
-    pub(super) fn conflict_note(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
+    pub(crate) fn conflict_note(&self, decision: FileDecision, facts: FileFacts) -> Option<String> {
         if self.new_copies.is_empty() {
             return None;
         }
@@ -155,7 +155,7 @@ impl ConversationDraft<'_> {
     }
 
     /// Returns the action and the reason of a step that copies nothing from side to side.
-    pub(super) fn action_without_copy(&self) -> (SyncAction, &'static str) {
+    pub(crate) fn action_without_copy(&self) -> (SyncAction, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,

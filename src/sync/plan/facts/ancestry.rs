@@ -6,14 +6,14 @@
 //! replaced. Manifests list the ancestry of the versions that they attest; the state records that of the last sync.
 
 use super::deletions;
-use super::file_plan::attested_file;
 use super::file_version::{FilePair, FileVersion, is_truncated_prefix, raw_digest};
-use super::inputs::Inputs;
 use crate::codex::rollout::Relation;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
 use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::steps::file_plan::attested_file;
 use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 
 /// A version whose ancestry is known: its ancestry and the digest of its content.
@@ -21,7 +21,7 @@ type KnownVersion = (Ancestry, Sha256Digest);
 
 /// Ancestry of the versions of one file.
 #[derive(Debug, Default)]
-pub(super) struct AncestryFacts {
+pub(crate) struct AncestryFacts {
     /// The version of the last sync, or a newer one that this machine is known to have had since.
     base: Option<KnownVersion>,
     /// Digest of the remote text, if the remote file changed.
@@ -31,17 +31,17 @@ pub(super) struct AncestryFacts {
 }
 
 /// The ancestry of a version that is copied to this machine.
-pub(super) struct DownloadAncestry {
+pub(crate) struct DownloadAncestry {
     /// The ancestry to record.
-    pub(super) history: Option<Box<Ancestry>>,
+    pub(crate) history: Option<Box<Ancestry>>,
     /// Path and manifest entry, if this machine attests the version from now on.
-    pub(super) attested: Option<(String, ManifestEntry)>,
+    pub(crate) attested: Option<(String, ManifestEntry)>,
 }
 
 /// Finds out which of two versions of a plain file descends from the other. Corrects `facts.local`, `facts.remote`
 /// and `facts.causal_order`, which relates the remote version to the base, or to the local version if a machine
 /// attests that. `download` is the ledger entry of the local version if a killed run downloaded it.
-pub(super) fn ancestry_facts(
+pub(crate) fn ancestry_facts(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
     facts: &mut FileFacts,
@@ -235,7 +235,7 @@ fn ancestry_of_killed_upload(
 }
 
 /// Returns the ancestry to publish with a local version that is copied to the cloud folder.
-pub(super) fn ancestry_for_upload(
+pub(crate) fn ancestry_for_upload(
     inputs: &Inputs<'_>,
     key: &str,
     facts: FileFacts,
@@ -291,7 +291,7 @@ pub(super) fn ancestry_for_upload(
 /// Returns the ancestry of a remote version that is copied to this machine; `is_absent` is true if this machine lacks
 /// the file. From now on this machine attests the version itself if it is a superseded one that no
 /// machine attests any more, or if it wins over a version that this machine attests.
-pub(super) fn ancestry_for_download(
+pub(crate) fn ancestry_for_download(
     inputs: &Inputs<'_>,
     key: &str,
     ancestry: &AncestryFacts,
@@ -352,7 +352,7 @@ pub(super) fn ancestry_for_download(
 
 /// Returns the ancestry of equal versions that both sides changed to since the last sync, and true if it has to be
 /// published because other machines do not know it.
-pub(super) fn ancestry_for_equal(
+pub(crate) fn ancestry_for_equal(
     inputs: &Inputs<'_>,
     key: &str,
     facts: FileFacts,

@@ -1,16 +1,16 @@
 //! The scan: checks that both sides may be used, and lists them.
 
 use super::cloud_check::{CloudContents, check_cloud, check_own_manifest};
-use super::error::PlanError;
 use super::file_group::key_of;
-use super::file_plan::{Notice, NoticeList};
-use super::request::PlanRequest;
 use super::stat_cache;
 use crate::io::parallel;
 use crate::sync::codexsync;
 use crate::sync::config::DeletePolicy;
 use crate::sync::identity;
 use crate::sync::manifest;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::request::PlanRequest;
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
 use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::scan::{self, Side, SideListing};
 use crate::sync::scope::{self, Scope};
@@ -18,22 +18,22 @@ use crate::sync::state::{StateDamage, SyncState};
 use std::path::Path;
 
 /// Both sides as the scan found them, and the state of the last sync.
-pub(super) struct ScannedSides {
-    pub(super) scope: Scope,
-    pub(super) state: SyncState,
-    pub(super) local: SideListing,
-    pub(super) remote: SideListing,
+pub(crate) struct ScannedSides {
+    pub(crate) scope: Scope,
+    pub(crate) state: SyncState,
+    pub(crate) local: SideListing,
+    pub(crate) remote: SideListing,
     /// Content of the cloud folder before the scan.
-    pub(super) cloud_contents: CloudContents,
+    pub(crate) cloud_contents: CloudContents,
     /// True if this machine gets a new manifest name, because a clone wrote its manifest.
-    pub(super) is_renamed: bool,
+    pub(crate) is_renamed: bool,
     /// Manifests of the other machines, if they were read already.
-    pub(super) manifests: Option<RemoteManifests>,
-    pub(super) notices: Vec<Notice>,
+    pub(crate) manifests: Option<RemoteManifests>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// Reads the state and lists both sides.
-pub(super) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, PlanError> {
+pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, PlanError> {
     let config = request.config;
     let scope = Scope::of(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;

@@ -1,20 +1,11 @@
 //! Plans for files that each side has at most once. Plain files (skills, prompts, settings) are copied completely or
 //! not at all; line-based files come here once clients' copies are merged.
 
-use super::ancestry::{self, AncestryFacts};
-use super::deletions;
-use super::delivery::{DownloadState, usable_version, zero_filled_notice};
-use super::error::PlanError;
-use super::facts::collect_facts;
-use super::file_group::{FileGroup, display_path};
 use super::file_plan::{
     FilePlan, NoticeList, Outcome, PlannedCopy, attested_equal, conflict, deletion_step, equal,
 };
-use super::file_version::{FilePair, FileVersion, is_truncated_prefix, newer, text_digest};
-use super::inputs::Inputs;
 use super::merging::{merge_plan, plan_merge};
-use super::steps::{StateUpdate, SyncAction};
-use super::undelivered::UndeliveredFiles;
+use super::sync_step::{StateUpdate, SyncAction};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_names;
@@ -24,11 +15,22 @@ use crate::sync::decide::{
     winner,
 };
 use crate::sync::manifest;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::ancestry::{self, AncestryFacts};
+use crate::sync::plan::facts::deletions;
+use crate::sync::plan::facts::delivery::{DownloadState, usable_version, zero_filled_notice};
+use crate::sync::plan::facts::file_facts::collect_facts;
+use crate::sync::plan::facts::file_version::{
+    FilePair, FileVersion, is_truncated_prefix, newer, text_digest,
+};
+use crate::sync::plan::facts::undelivered::UndeliveredFiles;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::{FileGroup, display_path};
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::secrets;
 
 /// Plans a plain file. Skips it if one side has two names for it; copies made by cloud clients are only reported.
-pub(super) fn plan_plain_file(
+pub(crate) fn plan_plain_file(
     inputs: &Inputs<'_>,
     undelivered: &UndeliveredFiles,
     key: &str,
@@ -51,7 +53,7 @@ pub(super) fn plan_plain_file(
 }
 
 /// A file before the facts about it are collected.
-pub(super) enum PairState<'a> {
+pub(crate) enum PairState<'a> {
     /// The versions of both sides may be used.
     Usable(FilePair<'a>),
     /// The file is left alone, or is equal by size and time.
@@ -59,7 +61,7 @@ pub(super) enum PairState<'a> {
 }
 
 /// Returns the versions of a file that each side has at most once.
-pub(super) fn usable_pair<'a>(
+pub(crate) fn usable_pair<'a>(
     inputs: &Inputs<'a>,
     key: &'a str,
     path: &'a str,
@@ -118,7 +120,7 @@ fn equal_by_stat(inputs: &Inputs<'_>, pair: &FilePair<'_>, found: &ListedFile) -
 }
 
 /// Plans a file from its versions: facts, decision, checks, outcome.
-pub(super) fn plan_pair(
+pub(crate) fn plan_pair(
     inputs: &Inputs<'_>,
     undelivered: &UndeliveredFiles,
     pair: &FilePair<'_>,

@@ -6,9 +6,6 @@
 //! lines only grow, so there the longer version is newer.
 
 use super::deletions;
-use super::file_group::{FileGroup, is_as_last_synced};
-use super::inputs::Inputs;
-use super::steps::ObservedFile;
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
@@ -16,6 +13,9 @@ use crate::sync::conflict_copies;
 use crate::sync::contents;
 use crate::sync::line_merge;
 use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
+use crate::sync::plan::steps::sync_step::ObservedFile;
 use crate::sync::remote_manifests::ListedVersion;
 use crate::sync::resolutions;
 use crate::sync::rollouts;
@@ -26,34 +26,34 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Versions of one file that other machines list and that may not have arrived.
 #[derive(Debug)]
-pub(super) struct UndeliveredFile {
+pub(crate) struct UndeliveredFile {
     /// Each with a flag: true if the version certainly has not arrived; false if a new remote file could be this
     /// version, which is read only when it is planned.
-    pub(super) versions: Vec<(ManifestEntry, bool)>,
+    pub(crate) versions: Vec<(ManifestEntry, bool)>,
     /// True if this machine has no version of the file.
-    pub(super) is_new: bool,
+    pub(crate) is_new: bool,
     /// True if the cloud folder has no version of the file either.
-    pub(super) is_absent: bool,
+    pub(crate) is_absent: bool,
 }
 
 /// Undelivered files by the key that manifests use, which ignores letter case.
-pub(super) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
+pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl UndeliveredFile {
     /// Returns true if this version possibly has not arrived.
-    pub(super) fn may_include(&self, version: &ListedVersion) -> bool {
+    pub(crate) fn may_include(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
         versions.any(|(listed, _)| listed.digest == version.entry.digest)
     }
 
     /// Returns true if this version certainly has not arrived.
-    pub(super) fn is_certain(&self, version: &ListedVersion) -> bool {
+    pub(crate) fn is_certain(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
         versions.any(|(listed, certain)| *certain && listed.digest == version.entry.digest)
     }
 
     /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
-    pub(super) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
+    pub(crate) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
         let is_newer_than_remote = |version: &ManifestEntry| {
             remote.is_some_and(|remote| {
                 let (listed, of_remote) = (version.history(), Ancestry::first(&remote));
@@ -66,8 +66,8 @@ impl UndeliveredFile {
     }
 }
 
-/// Finds all listed versions that have not arrived. `lost_deletions` are those of [`MissingFiles`](super::mass_change_guard::MissingFiles).
-pub(super) fn find_undelivered(
+/// Finds all listed versions that have not arrived. `lost_deletions` are those of [`MissingFiles`](crate::sync::plan::guards::mass_change_guard::MissingFiles).
+pub(crate) fn find_undelivered(
     inputs: &Inputs<'_>,
     groups: &HashMap<String, FileGroup>,
     lost_deletions: &BTreeMap<String, String>,
@@ -263,7 +263,7 @@ fn longer_conversation_versions(
 }
 
 /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
-pub(super) fn is_conflict_copy(
+pub(crate) fn is_conflict_copy(
     inputs: &Inputs<'_>,
     key: &str,
     version: &ManifestEntry,

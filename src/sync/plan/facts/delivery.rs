@@ -3,24 +3,24 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::file_group::{FileGroup, is_as_last_synced};
-use super::file_plan::{Notice, NoticeList};
 use super::file_version::{FileVersion, has_complete_lines, raw_digest, relation};
-use super::inputs::Inputs;
-use super::steps::ObservedFile;
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::plan::steps::sync_step::ObservedFile;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::SyncedFile;
 use std::path::Path;
 
 /// Result of checking whether a remote file was delivered completely.
 #[derive(Debug)]
-pub(super) enum DownloadState {
+pub(crate) enum DownloadState {
     /// The file may be used.
     Complete(FileVersion),
     /// The sync waits for the file, for this reason.
@@ -28,11 +28,11 @@ pub(super) enum DownloadState {
 }
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
-pub(super) const ZERO_FILLED: &str = "has zeros where its text was";
+pub(crate) const ZERO_FILLED: &str = "has zeros where its text was";
 
 /// Checks whether the remote file of a group may be used: it was delivered completely, or it adds nothing to what this
 /// machine has.
-pub(super) fn usable_version(
+pub(crate) fn usable_version(
     inputs: &Inputs<'_>,
     key: &str,
     group: &FileGroup,
@@ -52,7 +52,7 @@ pub(super) fn usable_version(
 /// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
 /// appended to an attested version; without other machines, files are complete unless they look torn.
 /// With `is_line_file`, the file is a conversation or a line-based file: its lines are complete or torn.
-pub(super) fn download_state(
+pub(crate) fn download_state(
     inputs: &Inputs<'_>,
     key: &str,
     found: &ListedFile,
@@ -251,7 +251,7 @@ fn contain_all_attested(
 
 /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
 /// `None` for all other files.
-pub(super) fn zero_filled_notice(
+pub(crate) fn zero_filled_notice(
     inputs: &Inputs<'_>,
     found: &ListedFile,
     is_line_file: bool,

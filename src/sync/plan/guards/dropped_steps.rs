@@ -1,9 +1,9 @@
 //! Guards over the planned steps: each drops the steps that must not be applied, and returns the others.
 
-use super::file_plan::{Notice, NoticeList};
-use super::steps::{CopyOp, Op, SyncStep};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::plan::steps::sync_step::{CopyOp, Op, SyncStep};
 use crate::sync::scan::Side;
 use crate::sync::scope;
 use crate::sync::secrets;
@@ -14,7 +14,7 @@ use std::fs;
 /// files. The contents of such files are not searched for tokens, because conversations quote them; but a file that is a
 /// login and nothing else is not copied. Plain files are searched in `plain`. Steps with unreadable files stay: copying
 /// them fails with the reason.
-pub(super) fn drop_login_copies(
+pub(crate) fn drop_login_copies(
     mut steps: Vec<SyncStep>,
     config: &SyncConfig,
 ) -> (Vec<SyncStep>, Vec<Notice>) {
@@ -33,7 +33,7 @@ pub(super) fn drop_login_copies(
 /// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
 /// A file may replace an empty folder, and a file that another step removes does not block. The notices name the
 /// obstacles.
-pub(super) fn drop_blocked_steps(
+pub(crate) fn drop_blocked_steps(
     mut steps: Vec<SyncStep>,
     config: &SyncConfig,
 ) -> (Vec<SyncStep>, Vec<Notice>) {

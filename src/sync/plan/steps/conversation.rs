@@ -8,21 +8,25 @@
 
 use super::conversation_draft::ConversationDraft;
 use super::conversation_step::{SideVersions, plan_conversation_sync};
-use super::delivery::{DownloadState, download_state, usable_version, zero_filled_notice};
-use super::error::PlanError;
-use super::file_group::{FileGroup, display_path};
 use super::file_plan::{FilePlan, NoticeList, Outcome, equal};
-use super::file_version::{FileVersion, has_complete_lines, relation, text_digest};
-use super::inputs::Inputs;
-use super::steps::ObservedFile;
+use super::sync_step::ObservedFile;
 use crate::codex::rollout::{Relation, ZST};
 use crate::sync::contents;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::delivery::{
+    DownloadState, download_state, usable_version, zero_filled_notice,
+};
+use crate::sync::plan::facts::file_version::{
+    FileVersion, has_complete_lines, relation, text_digest,
+};
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::{FileGroup, display_path};
 use crate::sync::read_failure;
 use crate::sync::rollouts;
 use crate::sync::scan::{ListedFile, Side};
 
 /// Plans a conversation from all its files on both sides.
-pub(super) fn plan_conversation(
+pub(crate) fn plan_conversation(
     inputs: &Inputs<'_>,
     key: &str,
     group: &FileGroup,
