@@ -29,4 +29,4 @@ pub use format::{
     contents, entry, entry_name, footer, manifest, metadata, name_table, names, python,
     python_sidecar, sidecar,
 };
-pub(crate) use format::{inode_stamp, link_target, path_checks};
+pub(crate) use format::{inode_stamp, path_checks};

@@ -33,5 +33,6 @@ pub(crate) mod scan;
 pub(crate) mod scope;
 mod secrets;
 mod side_paths;
+mod snapshot_writer;
 pub mod state;
 pub(crate) mod version_vector;

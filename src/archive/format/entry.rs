@@ -43,6 +43,6 @@ pub struct LinkEntry {
     /// Path relative to the Codex home.
     pub path: EntryName,
     /// Target of the link. Absolute targets inside the home are stored as relative ones.
-    #[serde(with = "super::link_target")]
+    #[serde(with = "crate::io::json_path")]
     pub target: PathBuf,
 }

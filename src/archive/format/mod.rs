@@ -12,7 +12,6 @@ pub(crate) mod gzip_member;
 pub(crate) mod index_check;
 pub mod inode_stamp;
 pub(crate) mod layout;
-pub(crate) mod link_target;
 pub mod manifest;
 pub(crate) mod manifest_members;
 pub(crate) mod member_content;
