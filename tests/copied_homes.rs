@@ -3,7 +3,7 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
-use crate::support::profiles::alice_and_bob;
+use crate::support::profiles::{alice_and_bob, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
     SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
@@ -112,9 +112,9 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
 #[track_caller]
 fn move_away(env: &TestEnv) {
     write_auth(&env.codex_home(), &bob());
-    env.write("pass", "correct horse\n");
+    let key = write_age_key(env);
     let export = ["profile", "export", "out.age", "--with-logins"];
-    let _ = env.run([&export[..], &["--passphrase-file", "pass"]].concat());
+    let _ = env.run([&export[..], &["--recipient", &key]].concat());
     assert_eq!(note(env, "work")["owner"], "moved");
 }
 

@@ -32,10 +32,7 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
 
     // It keeps Alice; the probe reads who is in auth.json now.
     write_auth(&home, &SignIn::bob());
-    world.set(
-        "PATH",
-        format!("{}:/usr/bin:/bin", codex.bin_dir().display()),
-    );
+    world.set("PATH", codex.search_path());
     world.unset("CODEX_MANAGER_NOW");
     let mut env = Environment::default();
     for (name, value) in codex_env(&backend) {
@@ -47,8 +44,9 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
     assert_eq!(output["source"], "live");
 
     // Stopped by Codex's own command, it is gone; a second time there is nothing to stop.
-    let path = format!("{}:/usr/bin:/bin", codex.bin_dir().display());
-    let env = env.with("PATH", path).with("HOME", world.path("home"));
+    let env = env
+        .with("PATH", codex.search_path())
+        .with("HOME", world.path("home"));
     let program = Program::find(None, &env).expect("codex");
     let limit = Duration::from_secs(20);
     assert!(daemon::stop(&program, &home, &env, limit).expect("stopped"));

@@ -2,6 +2,7 @@
 //! like emails, a damaged profile.
 
 use crate::support::env::TestEnv;
+use crate::support::profiles::write_age_key;
 use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use crate::support::terminal::Terminal;
@@ -24,7 +25,6 @@ fn world() -> TestEnv {
         let _ = env.run(["profile", "save", name]).code(0);
     }
     write_auth(&env.codex_home(), &carol());
-    env.write("pass", format!("{PASSPHRASE}\n"));
     env
 }
 
@@ -66,14 +66,15 @@ fn a_profile_named_like_the_email_of_a_local_account_gets_a_number() {
     let env = world();
     let rename = ["profile", "rename", "home", "carol@example.com"];
     let _ = env.run(rename).code(0);
+    let key = write_age_key(&env);
     let export = ["profile", "export", "out.age", "--with-logins"];
     let _ = env
-        .run([&export[..], &["--passphrase-file", "pass"]].concat())
+        .run([&export[..], &["--recipient", &key]].concat())
         .code(0);
     // On the other machine, Carol has a profile of another name.
     let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
     let _ = there(&["profile", "save", "mine"]).code(0);
-    let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
+    let import = ["profile", "import", "out.age", "--identity", "key.txt"];
     let output = there(&[&import[..], &["--json"]].concat()).code(0).json();
     let mut profiles = output["profiles"].as_array().expect("profiles").iter();
     let bobs = profiles.find(|p| p["email"] == "bob@example.com");
@@ -99,7 +100,8 @@ fn the_login_of_a_damaged_profile_is_not_exported_and_is_reported() {
     let export = |name: &str, args: &[&str]| {
         env.run([&["profile", "export", name, "--json"], args].concat())
     };
-    let with = ["--with-logins", "--passphrase-file", "pass"];
+    let key = write_age_key(&env);
+    let with = ["--with-logins", "--recipient", &key];
     let output = export("out.age", &with).code(6);
     let left = output.json()["left"].clone();
     assert_eq!(left[0]["name"], "work", "{output}");
@@ -113,7 +115,7 @@ fn the_login_of_a_damaged_profile_is_not_exported_and_is_reported() {
     let note = env.manager_home().join("profiles/work/profile.json");
     assert_eq!(fs::read_to_string(note).expect("kept"), "{");
     let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
-    let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
+    let import = ["profile", "import", "out.age", "--identity", "key.txt"];
     let _ = there(&import).code(0);
     let refused = there(&["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");

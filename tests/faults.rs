@@ -94,7 +94,7 @@ fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing()
         return;
     }
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     prepare(&env, &mut dice);
     let _ = backup(&env, &[]);
     // So that some members are copied and others are made.
@@ -136,7 +136,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
         return;
     }
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let (mut both, points) = TwoHomes::new(&env, &mut dice);
     let known = archives(&env);
     let mut missed = Vec::new();
@@ -176,7 +176,7 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
         return;
     }
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let (mut both, _) = TwoHomes::new(&env, &mut dice);
     let (mut old, mut new) = (0, 0);
     for number in 1.. {
@@ -210,7 +210,7 @@ fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can
         return;
     }
     // They are one folder, and the first that is replaced.
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let home = sample_home(&env);
     fs::create_dir(env.path("disk")).expect("folder");
     fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");

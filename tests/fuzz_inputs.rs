@@ -102,7 +102,7 @@ struct ValidArchive {
 
 impl ValidArchive {
     fn new() -> Self {
-        let env = TestEnv::in_memory();
+        let env = TestEnv::new();
         put(&env, "AGENTS.md", "be brief\n");
         put(&env, "prompts/none", "");
         put(&env, format!("skills/{}/x", "long".repeat(40)), "x");
@@ -265,7 +265,7 @@ fn damaged_tar_entries_are_refused_or_equivalent() {
 
 #[test]
 fn damaged_sidecars_differ_from_good_ones() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let metadata = Metadata {
         email: Some("alice@example.com".into()),
         captured_files: vec!["auth.json".into(), "sessions".into()],

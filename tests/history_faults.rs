@@ -4,7 +4,7 @@
 use crate::history_check::{Home, id};
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, Point, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, Point, can_inject, faulty, points, sample_of};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -63,9 +63,8 @@ fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     let mut dice = Dice::new();
     let mut chosen = Vec::new();
     for way in [Fault::Killed, Fault::FromThenOn("ENOSPC")] {
-        let some = sample(&points, &mut dice);
-        let step = some.len().div_ceil(POINTS).max(1);
-        chosen.extend(some.into_iter().step_by(step).map(|point| (point, way)));
+        let some = sample_of(POINTS, &points, &mut dice);
+        chosen.extend(some.into_iter().map(|point| (point, way)));
     }
     chosen
 }

@@ -18,8 +18,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The number of kills per test.
-const KILLS: usize = 30;
+/// The number of kills per test. [`faults`](crate::faults) kills at each call that changes a disk.
+const KILLS: usize = 15;
 
 /// Adds `mib` MiB of incompressible bytes, so that a backup takes a while.
 fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
@@ -34,7 +34,7 @@ fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
 #[test]
 fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     sample_home(&env);
     grow(&env, &mut dice, 16);
     let before = home(&env);
@@ -126,7 +126,7 @@ fn change(env: &TestEnv) {
 #[test]
 fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     sample_home(&env);
     grow(&env, &mut dice, 16);
     let archive = text(&backup(&env, &[]));
@@ -137,7 +137,7 @@ fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
 #[test]
 fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let home = sample_home(&env);
     grow(&env, &mut dice, 4);
     fs::create_dir(env.path("disk")).expect("folder");
@@ -152,7 +152,7 @@ fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
 fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
     for kind in ["tmpfs", "bind"] {
         let mut dice = Dice::new();
-        let env = TestEnv::in_memory();
+        let env = TestEnv::new();
         let home = env.codex_home();
         let mount = if kind == "bind" {
             fs::create_dir(env.path("volume")).expect("folder");
@@ -171,7 +171,7 @@ fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
 #[test]
 fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let home = env.codex_home();
     fs::create_dir_all(env.path("volume")).expect("folder");
     let Some(_mount) = Mount::bind(&env.path("volume"), &home.join("sessions")) else {
@@ -187,7 +187,7 @@ fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
 #[test]
 fn i2_databases_outside_the_home_are_replaced_with_it() {
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let home = sample_home(&env);
     fs::create_dir(env.path("databases")).expect("folder");
     put(
@@ -244,7 +244,7 @@ fn i2_databases_outside_the_home_are_replaced_with_it() {
 fn i2_a_killed_restore_is_finished_before_another_begins() {
     // Started while the first is running, so that no command recovers in between.
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     sample_home(&env);
     grow(&env, &mut dice, 4);
     let archive = text(&backup(&env, &[]));

@@ -143,7 +143,7 @@ const WAYS: [Fault; 5] = [
 #[track_caller]
 fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
     let mut dice = Dice::new();
-    let mut world = World::new(TestEnv::in_memory());
+    let mut world = World::new(TestEnv::new());
     world.check("the first");
     world.prepare();
     let points = points(&world.env, args);

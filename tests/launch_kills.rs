@@ -79,7 +79,8 @@ fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
 fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
     for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
         for is_launcher in [true, false] {
-            let Some(lab) = lab() else { return };
+            let Some(mut lab) = lab() else { return };
+            lab.world.set("PATH", lab.codex.through_npm().search_path());
             let account = args[1];
             let id = format!("acct-{account}");
             let mut running = Running::held(&lab, &id, args);

@@ -46,9 +46,10 @@ fn exec<'a>(profile: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn a_launched_conversation_uses_the_quota_of_its_account() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+    let Some(mut lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
+    lab.world.set("PATH", lab.codex.through_npm().search_path());
     let _ = lab.manager(exec("bob", &["hello"])).code(0);
     let _ = lab.manager(exec("alice", &["hello again"])).code(0);
     assert_eq!(payers(&lab.backend), ["acct-bob", "acct-alice"]);
@@ -212,9 +213,10 @@ fn resume_switches_to_the_account_of_the_conversation() {
 
 #[test]
 fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+    let Some(mut lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
+    lab.world.set("PATH", lab.codex.through_npm().search_path());
     let daemon = lab.codex.start_daemon(&lab.home(), &lab.backend);
     let pid = daemon.pid().expect("it runs");
     lab.backend.forget_requests();

@@ -383,7 +383,7 @@ fn a_conversation_of_another_account_is_not_bound_to_the_launch() {
     let script = format!(
         "#!/bin/sh\ncp {} $CODEX_HOME/auth.json\nexec {} \"$@\"\n",
         other.display(),
-        lab.codex.launcher().display()
+        lab.codex.program().display()
     );
     let program = lab.world.path("bin/swapped");
     write_program(&program, &script);

@@ -29,7 +29,7 @@ fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
 
 #[test]
 fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let path = env.codex_home().join("sessions/2026/11/17/large.jsonl");
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
@@ -52,7 +52,7 @@ fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
 
 #[test]
 fn many_files_stay_below_the_limit() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     sample_home(&env);
     for number in 0..10_000 {
         let name = format!("skills/s{}/f{number}.md", number / 100);
@@ -63,7 +63,7 @@ fn many_files_stay_below_the_limit() {
 
 #[test]
 fn an_oversized_config_file_is_archived_unparsed() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let mut text = b"model = \"gpt-5\"\n".to_vec();
     let line = format!("# {}\n", "a comment ".repeat(100));
@@ -83,7 +83,7 @@ fn an_oversized_config_file_is_archived_unparsed() {
 
 #[test]
 fn the_largest_parsed_config_stays_below_the_limit() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let mut text = String::new();
     for number in 0.. {
@@ -99,7 +99,7 @@ fn the_largest_parsed_config_stays_below_the_limit() {
 
 #[test]
 fn lines_larger_than_the_limit_are_merged_in_parts() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let _ = env.run(["backup", "--no-status"]).code(0);
     let mut lines = b"{\"text\":\"one\"}\n{\"text\":\"".to_vec();

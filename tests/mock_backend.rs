@@ -536,7 +536,8 @@ fn real_codex_keeps_running_while_its_turn_is_pending() {
     assert!(!alive(native));
 
     alice.hold_turns();
-    let running = lab.codex.spawn_exec(&home, &lab.backend, &["hi"]);
+    let codex = lab.codex.through_npm();
+    let running = codex.spawn_exec(&home, &lab.backend, &["hi"]);
     assert!(alice.wait_for_held_turn(SOON));
     let (launcher, native) = (
         running.pid(),

@@ -334,7 +334,7 @@ fn a_read_only_folder_can_be_unpacked_by_any_tar() {
 
 #[test]
 fn an_archive_with_very_many_similar_names_can_be_read() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let folders = vec!["n".repeat(240); 15].join("/");
     let folder = env.codex_home().join("skills").join(folders);
     fs::create_dir_all(&folder).expect("folders");
@@ -355,7 +355,7 @@ fn an_archive_with_very_many_similar_names_can_be_read() {
 
 #[test]
 fn a_path_too_long_for_an_archive_is_named_and_kept() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let home = sample_home(&env);
     let name = "d".repeat(250);
     // Longer than the path limit of one system call.
@@ -468,7 +468,7 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
 fn times_far_in_the_past_and_future_are_restored() {
     // The latest time that a manifest can hold.
     const LAST: (i64, i64) = (9_223_372_036, 854_775_807);
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let codex = sample_home(&env);
     let set = |name: &str, (secs, nanos): (i64, i64)| {
         let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };

@@ -2,6 +2,7 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
+use crate::support::profiles::write_age_key;
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
     SignIn, aged, auth_json, read_refresh_token, signed_out_home, write_auth, write_auth_text,
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 fn machine() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &carol());
-    env.write("pass", "correct horse\n");
     env
 }
 
@@ -33,16 +33,16 @@ fn exported(login: &SignIn) -> (TestEnv, PathBuf) {
 }
 
 fn export(env: &TestEnv, name: &str) -> PathBuf {
-    let args = ["profile", "export", name, "--with-logins"];
-    let _ = env
-        .run([&args[..], &["--passphrase-file", "pass"]].concat())
-        .code(0);
+    let key = write_age_key(env);
+    let args = ["profile", "export", name, "--with-logins", "--recipient"];
+    let _ = env.run([&args[..], &[&key]].concat()).code(0);
     env.path(name)
 }
 
 fn import(env: &TestEnv, file: &Path) -> Run {
+    write_age_key(env);
     let file = text(file);
-    let args = ["profile", "import", &file, "--passphrase-file", "pass"];
+    let args = ["profile", "import", &file, "--identity", "key.txt"];
     env.run([&args[..], &["--json"]].concat())
 }
 
@@ -80,11 +80,11 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
-    lab.world.write("pass", "correct horse\n");
+    let key = write_age_key(&lab.world);
     let out = ["profile", "export", "out.age", "--with-logins"];
     // Alice is signed in and stays signed in.
     let _ = lab
-        .manager([&out[..], &["--passphrase-file", "pass"]].concat())
+        .manager([&out[..], &["--recipient", &key]].concat())
         .code(6);
     let other = lab.world.path("other");
     signed_out_home(&other, &lab.backend);
@@ -93,7 +93,7 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
         lab.manager([&place[..], args].concat())
     };
     let take = || {
-        let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
+        let import = ["profile", "import", "out.age", "--identity", "key.txt"];
         let output = there(&[&import[..], &["--json"]].concat()).code(0).json();
         let mut profiles = output["profiles"].as_array().expect("profiles").iter();
         let bob = profiles.find(|p| p["name"] == "bob").expect("bob");
@@ -166,13 +166,7 @@ fn i5_a_moved_login_comes_back_only_with_the_export_that_took_it() {
     assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
     let refused = other.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
-    let for_people = other.run([
-        "profile",
-        "import",
-        &text(&file),
-        "--passphrase-file",
-        "pass",
-    ]);
+    let for_people = other.run(["profile", "import", &text(&file), "--identity", "key.txt"]);
     let for_people = for_people.code(0);
     assert!(
         for_people.stdout.contains("kept the local login"),

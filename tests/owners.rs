@@ -4,7 +4,7 @@ use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample};
 use crate::support::lab::Lab;
-use crate::support::profiles::{alice_and_bob, folder, shown};
+use crate::support::profiles::{alice_and_bob, folder, shown, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
 use serde_json::{Value, json};
@@ -93,11 +93,11 @@ fn i5_a_live_login_without_profile_is_saved_with_its_age() {
 fn an_older_live_login_does_not_revive_a_moved_one() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
-    env.write("pass", "correct horse\n");
+    let key = write_age_key(&env);
     let export = ["profile", "export", "out.age", "--with-logins"];
     // Bob is live, and stays.
     let _ = env
-        .run([&export[..], &["--passphrase-file", "pass"]].concat())
+        .run([&export[..], &["--recipient", &key]].concat())
         .code(6);
     write_auth(
         &env.codex_home(),

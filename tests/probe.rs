@@ -438,7 +438,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
         format!("http://{slow}/oauth/token"),
     );
-    let program = Program::find(Some(codex.launcher()), &env).expect("codex");
+    let program = Program::find(Some(codex.program()), &env).expect("codex");
     let report = probe(&ProbeOptions {
         program: &program,
         home: &home,
@@ -472,7 +472,7 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
     for (name, value) in codex_env(&backend) {
         env = env.with(&name, value);
     }
-    let program = Program::find(Some(codex.launcher()), &env).expect("codex");
+    let program = Program::find(Some(codex.program()), &env).expect("codex");
     // The server has spent the token before the renewal times out.
     let options = ProbeOptions {
         program: &program,

@@ -38,7 +38,7 @@ fn printed(run: &Run) -> Vec<u8> {
 #[test]
 fn i4_tokens_stay_in_private_files() {
     for umask in ["000", "022", "077"] {
-        let env = TestEnv::new();
+        let env = TestEnv::on_disk();
         sample_home(&env);
         let program = env!("CARGO_BIN_EXE_codex-manager");
         let run = |args: &str| {
@@ -125,7 +125,7 @@ fn i4_tokens_stay_in_private_files() {
 
 #[test]
 fn i4_errors_about_damaged_logins_show_no_token() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let whole = auth_json(&alice(0));
     let archive = text(&backup(&env, &[]));
@@ -175,7 +175,7 @@ fn dry_runs<'a>(archive: &'a str, name: &'a str) -> Vec<Vec<&'a str>> {
 #[test]
 fn i11_a_dry_run_writes_nothing_at_all() {
     for wal in [false, true] {
-        let env = TestEnv::new();
+        let env = TestEnv::on_disk();
         let home = sample_home(&env);
         let archive = backup(&env, &[]);
         let second = backup(&env, &["--mode", "auth"]);
@@ -221,7 +221,7 @@ fn i11_a_dry_run_writes_nothing_at_all() {
 
 #[test]
 fn i11_a_dry_run_creates_no_homes() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     let before = env.tree("");
     for args in [
         &["backup", "--dry-run"][..],
@@ -239,7 +239,7 @@ fn i11_a_dry_run_creates_no_homes() {
 
 #[test]
 fn i9_restoring_an_archive_twice_equals_restoring_it_once() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
     put(&env, "AGENTS.md", "changed");
@@ -257,7 +257,7 @@ fn i9_restoring_an_archive_twice_equals_restoring_it_once() {
 
 #[test]
 fn i7_data_only_in_the_write_ahead_log_is_in_the_archive() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     let home = sample_home(&env);
     let path = home.join("state_5.sqlite");
     let connection = rusqlite::Connection::open(&path).expect("open");
@@ -277,7 +277,7 @@ fn i7_data_only_in_the_write_ahead_log_is_in_the_archive() {
 
 #[test]
 fn a_successful_quiet_command_prints_nothing() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     for args in [
         &["-q", "backup", "--no-status"][..],
@@ -295,7 +295,7 @@ fn a_successful_quiet_command_prints_nothing() {
 
 #[test]
 fn no_name_controls_the_terminal() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     put(&env, "notes\u{1b}[8m\u{1b}]0;title\u{7}.txt", "x");
     for args in [

@@ -351,7 +351,7 @@ fn i2_an_import_that_is_killed_anywhere_is_completed_by_the_next() {
     }
     let mut dice = Dice::new();
     let world = || {
-        let env = TestEnv::in_memory();
+        let env = TestEnv::new();
         later_python_home(&env, "home/.codexmgr");
         env
     };

@@ -18,7 +18,7 @@ fn kill_restore_halfway() -> Option<TestEnv> {
     if !can_inject() {
         return None;
     }
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     put(&env, AGENTS, "archived");
     put(&env, PROMPTS, "{\"archived\":1}\n");
@@ -111,7 +111,7 @@ fn nothing_is_exchanged_while_a_process_uses_the_home() {
 
 #[test]
 fn a_partial_restore_accepts_any_file_name() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     sample_home(&env);
     let folder = env.codex_home().join("skills/s");
     fs::create_dir_all(&folder).expect("folder");

@@ -70,7 +70,7 @@ fn change_in_place(path: &Path, at: u64) {
 
 #[test]
 fn a_small_change_writes_few_new_members() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     for n in 0..100 {
         put(
             &env,
@@ -111,7 +111,7 @@ fn a_small_change_writes_few_new_members() {
 
 #[test]
 fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));
     let (first, old) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
@@ -144,7 +144,7 @@ fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
 
 #[test]
 fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let small = put(&env, "notes/small", lines(700, 1));
     let large = put(&env, "notes/large", lines(MIB, 2));
     let (mut archive, _) =
@@ -182,7 +182,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
 
 #[test]
 fn rehash_reads_every_file_despite_equal_stamps() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     put(&env, "notes/small", "file content\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
     // Older than the clock tick in which the capture begins.
@@ -273,7 +273,7 @@ fn reported_by_verify(env: &TestEnv, archive: &Path) {
 
 #[test]
 fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
     env.tick();
     let (first, packed) =
@@ -309,7 +309,7 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
 
 #[test]
 fn members_with_a_lower_compression_are_compressed_again() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     put(&env, ROLLOUT, lines(5 * MIB, 8));
     put(&env, "notes/small", lines(5000, 9));
     let levels = [Compression::Fast, Compression::Default, Compression::Best];
@@ -333,7 +333,7 @@ fn members_with_a_lower_compression_are_compressed_again() {
 
 #[test]
 fn a_recompressed_archive_is_not_reused() {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     put(&env, ROLLOUT, lines(2 * MIB, 8));
     let (archive, _) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");

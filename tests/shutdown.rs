@@ -443,7 +443,7 @@ fn the_question_can_be_a_window() {
 
 #[test]
 fn real_codex_is_ended_during_a_turn_with_its_launcher() {
-    let Some(codex) = RealCodex::get() else {
+    let Some(codex) = RealCodex::get().map(RealCodex::through_npm) else {
         return;
     };
     let backend = MockBackend::start();
@@ -561,10 +561,7 @@ fn real_daemon_is_stopped_by_codex_itself() {
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let daemon = codex.start_daemon(&lab.home(), &backend);
     let pid = daemon.pid().expect("a pid file");
-    let mut env = Environment::default().with(
-        "PATH",
-        format!("{}:/usr/bin:/bin", codex.bin_dir().display()),
-    );
+    let mut env = Environment::default().with("PATH", codex.search_path());
     for (name, value) in codex_env(&backend) {
         env = env.with(&name, value);
     }

@@ -33,10 +33,7 @@ impl World {
         let codex = RealCodex::get()?;
         let backend = MockBackend::start();
         let mut env = TestEnv::new();
-        env.set(
-            "PATH",
-            format!("{}:/usr/bin:/bin", codex.bin_dir().display()),
-        );
+        env.set("PATH", codex.search_path());
         env.unset("CODEX_MANAGER_NOW");
         for (name, value) in codex_env(&backend) {
             env.set(&name, value);

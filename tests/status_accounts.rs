@@ -5,7 +5,7 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::lab::Lab;
 use crate::support::processes;
-use crate::support::profiles::folder;
+use crate::support::profiles::{folder, write_age_key};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
@@ -78,69 +78,75 @@ fn each_account_is_probed_in_its_home_and_renewed_logins_are_saved() {
 
 #[test]
 fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
-    let export = ["profile", "export", "all.age", "--with-logins"];
-    for wanted in [
-        &["use", "bob"][..],
-        &["status", "--all"],
-        &["list", "--refresh"],
-        &["restore"],
-        &export,
-    ] {
-        let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
-            return;
-        };
-        let _ = lab.manager(["use", "bob"]).code(0);
-        let bobs = lab.back_up();
-        let _ = lab.manager(["use", "alice"]).code(0);
-        let bob = lab.backend.account("acct-bob");
-        bob.set(|account| account.refresh_delay_ms = 1_500);
-        let mut probe = lab
-            .world
-            .command(["status", "--account", "bob"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start");
-        assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
-        let _ = probe.kill();
-        let _ = probe.wait();
-        assert!(!has_no_scratch_homes(&lab));
-        // I4 holds after a kill, too.
-        let left = lab.world.tree("home/.codex-manager/profiles/.probes");
-        for (path, kind) in &left.0 {
-            let is_private = kind.starts_with("file 600") || !path.ends_with("auth.json");
-            let is_folder = kind.starts_with("folder") && path.components().count() <= 1;
-            assert!(
-                is_private && (!is_folder || kind == "folder 700"),
-                "{left:?}"
-            );
+    // Each waits for a server, so they run at the same time.
+    std::thread::scope(|scope| {
+        for wanted in [
+            &["use", "bob"][..],
+            &["status", "--all"],
+            &["list", "--refresh"],
+            &["restore"],
+            &["profile", "export"],
+        ] {
+            scope.spawn(move || kill_a_probe_before(wanted));
         }
-        let noted = fs::read_to_string(folder(&lab.world, "bob").join("profile.json"));
-        assert!(noted.expect("read").contains("\"owner\": \"probe\""));
-        // A command that needs the login waits until the renewed one is saved.
-        if wanted == ["restore"] {
-            let archive = bobs.to_str().expect("text");
-            let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
-            assert_eq!(done.json()["auth"], "kept-newer");
-        } else if wanted == export {
-            lab.world.write("pass", "correct horse battery staple\n");
-            let key = ["--passphrase-file", "pass"];
-            // Alice is signed in and stays signed in.
-            let _ = lab.manager([wanted, &key].concat()).code(6);
-            let _ = lab.manager(["use", "bob"]).code(5);
-            let _ = lab
-                .manager([&["profile", "import", "all.age"], &key[..]].concat())
-                .code(0);
-            let _ = lab.manager(["use", "bob"]).code(0);
-        } else {
-            let _ = lab.manager(wanted).code(0);
-            let _ = lab.manager(["use", "bob"]).code(0);
-        }
-        assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
-        assert!(has_no_scratch_homes(&lab));
-        let _ = lab.say("as bob");
-        assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+    });
+}
+
+/// Kills a probe whose server has already renewed the login, and runs a command that needs it.
+fn kill_a_probe_before(wanted: &[&str]) {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+        return;
+    };
+    let _ = lab.manager(["use", "bob"]).code(0);
+    let bobs = lab.back_up();
+    let _ = lab.manager(["use", "alice"]).code(0);
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_delay_ms = 1_500);
+    let mut probe = lab
+        .world
+        .command(["status", "--account", "bob"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+    let _ = probe.kill();
+    let _ = probe.wait();
+    assert!(!has_no_scratch_homes(&lab));
+    // I4 holds after a kill, too.
+    let left = lab.world.tree("home/.codex-manager/profiles/.probes");
+    for (path, kind) in &left.0 {
+        let is_private = kind.starts_with("file 600") || !path.ends_with("auth.json");
+        let is_folder = kind.starts_with("folder") && path.components().count() <= 1;
+        assert!(
+            is_private && (!is_folder || kind == "folder 700"),
+            "{left:?}"
+        );
     }
+    let noted = fs::read_to_string(folder(&lab.world, "bob").join("profile.json"));
+    assert!(noted.expect("read").contains("\"owner\": \"probe\""));
+    // A command that needs the login waits until the renewed one is saved.
+    if wanted == ["restore"] {
+        let archive = bobs.to_str().expect("text");
+        let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
+        assert_eq!(done.json()["auth"], "kept-newer");
+    } else if wanted == ["profile", "export"] {
+        let key = write_age_key(&lab.world);
+        let with = ["all.age", "--with-logins", "--recipient", &key];
+        // Alice is signed in and stays signed in.
+        let _ = lab.manager([wanted, &with].concat()).code(6);
+        let _ = lab.manager(["use", "bob"]).code(5);
+        let import = ["profile", "import", "all.age", "--identity", "key.txt"];
+        let _ = lab.manager(import).code(0);
+        let _ = lab.manager(["use", "bob"]).code(0);
+    } else {
+        let _ = lab.manager(wanted).code(0);
+        let _ = lab.manager(["use", "bob"]).code(0);
+    }
+    assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
+    assert!(has_no_scratch_homes(&lab));
+    let _ = lab.say("as bob");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::support::sample::{alice, bob};
 use crate::support::sign_in::write_auth;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 /// Creates a home in which Alice is signed in, without a Codex to query.
 fn world() -> TestEnv {
@@ -76,19 +77,37 @@ fn a_window_that_rolled_over_is_no_drift() {
     assert!(!output.stdout.contains("moved"), "{output}");
 }
 
+/// Repeats the first observation of a file every half an hour, with other figures, up to the limit.
+fn fill(path: &Path) {
+    let text = fs::read_to_string(path).expect("the observations");
+    let mut file: Value = serde_json::from_str(&text).expect("JSON");
+    let first = file["looks"][0].clone();
+    let looks = (0..336).map(|i| {
+        let mut look = first.clone();
+        let (day, hour, minute) = (1 + i / 48, i / 2 % 24, i % 2 * 30);
+        let at = format!("2026-11-{day:02}T{hour:02}:{minute:02}:00+00:00");
+        look["observed_at"] = json!(at);
+        look["until"] = json!(at);
+        look["windows"][0]["used_percent"] = json!(f64::from(i % 90));
+        look
+    });
+    file["looks"] = looks.collect();
+    fs::write(path, file.to_string()).expect("write");
+}
+
 #[test]
 fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
     let mut env = world();
-    for i in 0..400_u32 {
-        let now = format!("{:02}T{:02}:{:02}", 1 + i / 48, i / 2 % 24, i % 2 * 30);
-        let left = u8::try_from(i % 90).expect("small");
-        let _ = record_figures(&mut env, &now, left, "15:55 on 24 Nov");
-    }
-    let cooldown = env.manager_home().join("cooldown.json");
-    assert!(cooldown.metadata().expect("there").len() < 2000);
+    let _ = record_figures(&mut env, "01T00:00", 90, "15:55 on 24 Nov");
     let folder = env.manager_home().join("observations");
     let files: Vec<_> = fs::read_dir(&folder).expect("list").flatten().collect();
     assert_eq!(files.len(), 1);
+    fill(&files[0].path());
+    for (now, left) in [("09T00:00", 80), ("09T00:30", 70), ("09T01:00", 60)] {
+        let _ = record_figures(&mut env, now, left, "15:55 on 24 Nov");
+    }
+    let cooldown = env.manager_home().join("cooldown.json");
+    assert!(cooldown.metadata().expect("there").len() < 2000);
     let view = env.run(["status", "--history", "--json"]).code(0).json();
     assert_eq!(view["looks"], 336);
     write_auth(&env.codex_home(), &bob());

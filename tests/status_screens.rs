@@ -166,34 +166,41 @@ impl Tmux {
         }
     }
 
-    /// Returns the screen of `/status` in a new terminal of the given width.
-    fn status(&self, case: &Case, columns: usize) -> String {
-        let name = format!("{}-{columns}", case.end.trim_end_matches('%'));
-        let (home, width) = (case.home.display(), columns.to_string());
+    /// Starts Codex in a new terminal.
+    fn open(&self, terminal: &str, case: &Case) {
+        let home = case.home.display();
         let codex = self.codex.display();
         let start = format!("CODEX_HOME='{home}' exec '{codex}' --no-daemon");
-        let size = ["-x", &width, "-y", "120"];
-        self.run(&[&["new-session", "-d", "-s", &name], &size[..], &[&start]].concat());
+        let size = ["-x", "100", "-y", "120"];
+        self.run(&[&["new-session", "-d", "-s", terminal], &size[..], &[&start]].concat());
         // The last line of the greeting: the session is open.
-        self.wait(&name, |screen| screen.contains("/review"));
-        let screen = loop {
-            self.run(&["send-keys", "-t", &name, "-l", "/status"]);
-            // Codex takes keys that come too fast for pasted text, and Enter for a line end in it.
-            self.wait(&name, |screen| screen.contains("› /status"));
-            self.run(&["send-keys", "-t", &name, "Enter"]);
-            let is_early = |screen: &str| screen.contains("available yet");
-            let screen = self.wait(&name, |s| is_early(s) || has_table(s, case.end));
+        self.wait(terminal, |screen| screen.contains("/review"));
+    }
+
+    /// Types a command at the prompt of Codex.
+    fn enter(&self, terminal: &str, command: &str) {
+        self.run(&["send-keys", "-t", terminal, "-l", command]);
+        // Codex takes keys that come too fast for pasted text, and Enter for a line end in it.
+        let typed = format!("› {command}");
+        self.wait(terminal, |screen| screen.contains(&typed));
+        self.run(&["send-keys", "-t", terminal, "Enter"]);
+    }
+
+    /// Returns the screen of `/status` in a terminal of the given width.
+    fn status(&self, terminal: &str, case: &Case, columns: usize) -> String {
+        let width = columns.to_string();
+        self.run(&["resize-window", "-t", terminal, "-x", &width, "-y", "120"]);
+        let is_early = |screen: &str| screen.contains("available yet");
+        loop {
+            self.enter(terminal, "/status");
+            let screen = self.wait(terminal, |s| is_early(s) || has_table(s, case.end));
+            self.enter(terminal, "/clear");
+            self.wait(terminal, |s| !is_early(s) && !s.contains("Session:"));
+            // Early, Codex has not asked the server yet.
             if !is_early(&screen) {
-                break screen;
+                return screen;
             }
-            // Codex has not asked the server yet.
-            self.run(&["send-keys", "-t", &name, "-l", "/clear"]);
-            self.wait(&name, |screen| screen.contains("› /clear"));
-            self.run(&["send-keys", "-t", &name, "Enter"]);
-            self.wait(&name, |screen| !is_early(screen));
-        };
-        self.run(&["kill-session", "-t", &name]);
-        screen
+        }
     }
 }
 
@@ -268,16 +275,24 @@ fn at_every_width_the_account_and_its_windows_are_read() {
     let capped = (36..=120).step_by(4).map(|columns| (&cases[2], columns));
     let screens: Vec<_> = every.chain(others).chain(capped).collect();
     let next = AtomicUsize::new(0);
-    let work = || {
+    let work = &|worker: usize| {
         let mut wrong = Vec::new();
+        // A new width is faster than a new Codex.
+        let mut open: Option<&str> = None;
         while let Some((case, columns)) = screens.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let screen = tmux.status(case, *columns);
+            let terminal = format!("{worker}-{}", case.end.trim_end_matches('%'));
+            if open.replace(case.end) != Some(case.end) {
+                tmux.open(&terminal, case);
+            }
+            let screen = tmux.status(&terminal, case, *columns);
             wrong.extend(check(case, *columns, &screen).err());
         }
         wrong
     };
     let wrong: Vec<String> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| scope.spawn(move || work(worker)))
+            .collect();
         workers
             .into_iter()
             .flat_map(|worker| worker.join().expect("a worker"))

@@ -580,7 +580,7 @@ fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
 fn a_plan_of_many_files_uses_little_memory() {
     const FILES: usize = 20_000;
     const BOUND: u64 = 64 << 20;
-    let pair = Pair(TestEnv::in_memory());
+    let pair = Pair(TestEnv::new());
     pair.configure("a", "");
     for n in 0..FILES {
         let folder = pair.home("a").join(format!("skills/{:03}", n % 200));

@@ -8,7 +8,7 @@
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample};
-use crate::support::profiles::{alice_and_bob, folder, owner};
+use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
 use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use age::secrecy::ExposeSecret;
@@ -27,13 +27,6 @@ fn env_with_profiles() -> TestEnv {
 
 pub(crate) fn carol() -> SignIn {
     SignIn::new("acct-carol", "carol@example.com").issued_at(crate::support::sample::RENEWED)
-}
-
-/// A private age key in the file `key.txt`, and its public key.
-fn key(env: &TestEnv) -> String {
-    let key = age::x25519::Identity::generate();
-    env.write("key.txt", key.to_string().expose_secret());
-    key.to_public().to_string()
 }
 
 fn export(env: &TestEnv, args: &[&str]) -> Run {
@@ -77,7 +70,7 @@ pub(crate) fn state(env: &TestEnv) -> Tree {
 #[test]
 fn logins_move_to_the_other_machine_and_are_refused_here() {
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let printed = export(&env, &args).code(0);
     let view = printed.json();
@@ -132,11 +125,9 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
 fn a_live_login_is_not_exported_and_is_reported() {
     let env = env_with_profiles();
     let _ = env.run(["use", "work"]).code(0);
-    let printed = export(
-        &env,
-        &["out.age", "--with-logins", "--passphrase-file", "pass"],
-    )
-    .code(6);
+    let key = write_age_key(&env);
+    let args = ["out.age", "--with-logins", "--recipient", &key];
+    let printed = export(&env, &args).code(6);
     let view = printed.json();
     let left = view["left"].as_array().expect("left");
     assert_eq!(left.len(), 1, "{printed}");
@@ -150,7 +141,7 @@ fn a_live_login_is_not_exported_and_is_reported() {
     assert_eq!(owner(&env, "work"), "live");
     assert_eq!(owner(&env, "home"), "moved");
     let other = other_machine(&env);
-    let _ = import(&other, &env.path("out.age"), &["--passphrase-file", "pass"]).code(0);
+    let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
     assert_eq!(kept(&other, "work"), None);
     let refused = other.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
@@ -202,20 +193,15 @@ fn i9_a_second_import_changes_nothing_and_newer_data_stays() {
         auth_json(&alice(0)),
     );
     let _ = env.run(["normalize", "dumps"]).code(0);
-    let args = [
-        "out.age",
-        "--with-logins",
-        "--with-archives",
-        "--passphrase-file",
-        "pass",
-    ];
-    let _ = export(&env, &args).code(0);
+    let key = write_age_key(&env);
+    let args = ["out.age", "--with-logins", "--with-archives"];
+    let _ = export(&env, &[&args[..], &["--recipient", &key]].concat()).code(0);
     let other = other_machine(&env);
     let take = |args: &[&str]| {
         import(
             &other,
             &env.path("out.age"),
-            &[&["--passphrase-file", "pass"], args].concat(),
+            &[&["--identity", "key.txt"], args].concat(),
         )
         .code(0)
         .json()
@@ -263,7 +249,7 @@ fn conflicting_names_get_a_number_and_archives_are_never_overwritten() {
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
     let archive = backup(&env, &[]);
-    let key = key(&env);
+    let key = write_age_key(&env);
     let args = [
         "out.age",
         "--with-logins",
@@ -320,7 +306,7 @@ fn a_mismatched_sidecar_is_left_out_and_its_archive_exported() {
         } else {
             fs::write(&sidecar, wrong).unwrap();
         }
-        let key = key(&env);
+        let key = write_age_key(&env);
         let args = ["out.age", "--with-archives", "--recipient", &key];
         let done = export(&env, &args).code(6).json();
         let name = Path::new(&sidecar).file_name().unwrap().to_str().unwrap();
@@ -334,7 +320,7 @@ fn a_mismatched_sidecar_is_left_out_and_its_archive_exported() {
 #[test]
 fn an_imported_newer_login_of_the_live_account_goes_live() {
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     let other = other_machine(&env);
     write_auth(
@@ -354,7 +340,7 @@ fn an_imported_newer_login_of_the_live_account_goes_live() {
 #[test]
 fn a_moved_login_comes_back_only_with_its_export() {
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     // An older copy of the login does not become the owner.
     let older = alice(0).issued_at(1_700_000_000);
@@ -371,7 +357,7 @@ fn a_moved_login_comes_back_only_with_its_export() {
 #[test]
 fn a_wrong_key_is_refused_and_changes_nothing() {
     let env = env_with_profiles();
-    let public = key(&env);
+    let public = write_age_key(&env);
     let _ = export(
         &env,
         &["pass.age", "--with-logins", "--passphrase-file", "pass"],
@@ -415,7 +401,7 @@ fn a_wrong_key_is_refused_and_changes_nothing() {
 #[test]
 fn a_modified_or_truncated_ciphertext_is_refused() {
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     let bytes = fs::read(env.path("out.age")).expect("read");
     let other = other_machine(&env);
@@ -449,7 +435,7 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
     }
     let mut dice = Dice::new();
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let file = env.path("out.age");
     let args = [
         "profile",
@@ -518,7 +504,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
     let _ = backup(&env, &[]);
-    let key = key(&env);
+    let key = write_age_key(&env);
     let args = [
         "out.age",
         "--with-logins",
@@ -558,7 +544,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
 #[test]
 fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     // The state after a kill between the two writes of profile.json.
     let note = folder(&env, "work").join("profile.json");
@@ -595,7 +581,7 @@ fn i11_a_dry_run_of_an_export_writes_nothing() {
 #[test]
 fn memory_use_does_not_depend_on_the_size_of_archives() {
     const LIMIT_KIB: u64 = 180_000;
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     sample_home(&env);
     let mut dice = Dice::new();
     let noise: Vec<u8> = (0..6 << 17)
@@ -605,7 +591,7 @@ fn memory_use_does_not_depend_on_the_size_of_archives() {
         put(&env, format!("sessions/2026/11/17/big-{i}.bin"), &noise);
         let _ = backup(&env, &[]);
     }
-    let key = key(&env);
+    let key = write_age_key(&env);
     let limited = |args: &str| {
         let program = env!("CARGO_BIN_EXE_codex-manager");
         let shell = env.command([""; 0]);
@@ -633,7 +619,7 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
     let archive = text(&backup(&env, &[]));
     let _ = env.run(["profile", "save", "work"]).code(0);
     write_auth(&env.codex_home(), &carol());
-    let key = key(&env);
+    let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     assert_eq!(owner(&env, "work"), "moved");
     let printed = env.run(["restore", &archive, "--yes"]).code(0);
@@ -654,7 +640,7 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
     let env = env_with_profiles();
     let login = fs::read(folder(&env, "work").join("auth.json")).expect("read");
     env.write("dump.json", login);
-    let key = key(&env);
+    let key = write_age_key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let _ = export(&env, &args).code(0);
     let _ = env.run(["profile", "remove", "work"]).code(0);
@@ -680,7 +666,7 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
 #[test]
 fn an_account_is_available_again_after_a_new_sign_in() {
     let env = env_with_profiles();
-    let key = key(&env);
+    let key = write_age_key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let _ = export(&env, &args).code(0);
     let login = || {

@@ -387,7 +387,7 @@ fn untar(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
 }
 
 fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     let home = env.codex_home();
     fs::create_dir_all(&home).expect("folder");
     for (path, node) in nodes {

@@ -470,7 +470,7 @@ fn use_waits_for_codexs_login_lock() {
 #[test]
 fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
     let mut dice = Dice::new();
-    let env = TestEnv::in_memory();
+    let env = TestEnv::new();
     write_auth(&env.codex_home(), &bob());
     let _ = env.run(["profile", "save", "home"]).code(0);
     write_auth(&env.codex_home(), &alice(0));

@@ -19,22 +19,27 @@ pub(crate) struct TestEnv {
 }
 
 impl TestEnv {
-    /// Empty homes, UTC, [`NOW`], no Codex on PATH.
+    /// Empty homes, UTC, [`NOW`], no Codex on PATH. In memory if there is room, because a disk
+    /// takes milliseconds for each fsync; `CODEX_MANAGER_TESTS_ON_DISK` turns that off.
     pub(crate) fn new() -> Self {
-        Self::inside(&std::env::temp_dir())
+        const MIN_FREE_BYTES: u64 = 1 << 30;
+        let memory = Path::new("/dev/shm");
+        // Containers forbid programs there.
+        let is_usable = rustix::fs::statvfs(memory).is_ok_and(|s| {
+            s.f_bavail.saturating_mul(s.f_frsize) >= MIN_FREE_BYTES
+                && !s.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC)
+        });
+        if is_usable && std::env::var_os("CODEX_MANAGER_TESTS_ON_DISK").is_none() {
+            Self::inside(memory)
+        } else {
+            Self::on_disk()
+        }
     }
 
-    /// Like [`TestEnv::new`], but in memory if there is space: for tests that often fsync large
-    /// files.
-    pub(crate) fn in_memory() -> Self {
-        const ROOM: u64 = 512 << 20;
-        let shm = Path::new("/dev/shm");
-        let free = rustix::fs::statvfs(shm).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
-        if free >= ROOM {
-            Self::inside(shm)
-        } else {
-            Self::new()
-        }
+    /// Like [`TestEnv::new`], but on a disk: for files of hundreds of megabytes, and where inode
+    /// numbers are used again.
+    pub(crate) fn on_disk() -> Self {
+        Self::inside(&std::env::temp_dir())
     }
 
     fn inside(parent: &Path) -> Self {

@@ -17,8 +17,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The number of tried points of each command, for each kind of fault.
-const POINTS: usize = 40;
+/// The number of tried points of each command, for each kind of fault. A sample begins at random, so
+/// that a few runs try them all.
+const POINTS: usize = 24;
 
 /// The calls that change a disk.
 const CALLS: &str = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,ftruncate,\
@@ -127,10 +128,15 @@ pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
 
 /// Selects evenly distributed points.
 pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
+    sample_of(POINTS, points, dice)
+}
+
+/// Selects this number of evenly distributed points, or as many as `CODEX_MANAGER_FAULT_POINTS` says.
+pub(crate) fn sample_of(number: usize, points: &[Point], dice: &mut Dice) -> Vec<Point> {
     let wanted = std::env::var("CODEX_MANAGER_FAULT_POINTS")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(POINTS);
+        .unwrap_or(number);
     let step = points.len().div_ceil(wanted).max(1);
     let first = usize::try_from(dice.below(step as u64)).expect("small");
     points.iter().skip(first).step_by(step).cloned().collect()

@@ -48,8 +48,7 @@ impl Lab {
         let backend = MockBackend::start();
         let mut world = TestEnv::new();
         world.unset("CODEX_MANAGER_NOW");
-        let path = format!("{}:/usr/bin:/bin", codex.bin_dir().display());
-        world.set("PATH", path);
+        world.set("PATH", codex.search_path());
         for (name, value) in codex_env(&backend) {
             world.set(&name, &value);
         }

@@ -3,9 +3,11 @@
 use super::env::TestEnv;
 use super::sample::{alice, bob};
 use super::sign_in::write_auth;
+use age::secrecy::ExposeSecret;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Alice signed in as `work`, Bob in the profile `home`.
 pub(crate) fn alice_and_bob() -> TestEnv {
@@ -20,6 +22,15 @@ pub(crate) fn save_alice_and_bob(env: &TestEnv) {
         write_auth(&env.codex_home(), &login);
         let _ = env.run(["profile", "save", name]).code(0);
     }
+}
+
+/// Writes the age key of this test run to `key.txt`, and returns its public key. Exports for a key
+/// are written at once; those with a passphrase take the time of its key derivation.
+pub(crate) fn write_age_key(env: &TestEnv) -> String {
+    static KEY: OnceLock<age::x25519::Identity> = OnceLock::new();
+    let key = KEY.get_or_init(age::x25519::Identity::generate);
+    env.write("key.txt", key.to_string().expose_secret());
+    key.to_public().to_string()
 }
 
 /// The folder of a profile.

@@ -55,6 +55,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct RealCodex {
     launcher: PathBuf,
     native: PathBuf,
+    /// The program that tests start, one of the two above.
+    program: PathBuf,
 }
 
 /// The result of a finished Codex.
@@ -114,14 +116,25 @@ impl RealCodex {
         }
     }
 
-    /// The launcher users run: the npm wrapper, which needs `node` on the path.
-    pub(crate) fn launcher(&self) -> &Path {
-        &self.launcher
+    /// The same Codex, started through its npm launcher. That needs `node` on the path, which takes
+    /// 0.1 s of a processor, so only tests of the launcher use it.
+    pub(crate) fn through_npm(&self) -> Self {
+        Self {
+            launcher: self.launcher.clone(),
+            native: self.native.clone(),
+            program: self.launcher.clone(),
+        }
     }
 
-    /// The folder to put first on `PATH` so that `codex` is the launcher.
-    pub(crate) fn bin_dir(&self) -> &Path {
-        self.launcher.parent().expect("the launcher is in a folder")
+    /// The program that tests start.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The value of `PATH` with which `codex` is [`RealCodex::program`].
+    pub(crate) fn search_path(&self) -> String {
+        let folder = self.program.parent().expect("a folder");
+        format!("{}:/usr/bin:/bin", folder.display())
     }
 
     /// The native binary behind the launcher.
@@ -129,10 +142,10 @@ impl RealCodex {
         &self.native
     }
 
-    /// The launcher, in its own process group, with nothing in its environment but `PATH`, `HOME`,
+    /// Codex in its own process group, with nothing in its environment but `PATH`, `HOME`,
     /// `CODEX_HOME` and [`codex_env`]. `user_home` becomes `HOME` and the working folder.
     pub(crate) fn command(&self, home: &Path, backend: &MockBackend, user_home: &Path) -> Command {
-        let mut command = Command::new(&self.launcher);
+        let mut command = Command::new(&self.program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -259,7 +272,7 @@ impl RealCodex {
     pub(crate) fn watch_daemon(&self, home: &Path, backend: &MockBackend) -> Daemon {
         Daemon {
             home: home.canonicalize().expect("the home exists"),
-            codex: self.launcher.clone(),
+            codex: self.program.clone(),
             environment: self
                 .command(home, backend, home)
                 .get_envs()
@@ -280,7 +293,7 @@ pub(crate) struct RunningCodex {
 }
 
 impl RunningCodex {
-    /// The launcher's process id, which is also that of the group.
+    /// The id of the process that was started, which is also that of the group.
     pub(crate) fn pid(&self) -> u32 {
         self.group.pid
     }
@@ -737,7 +750,11 @@ fn installed(prefix: &Path) -> Option<RealCodex> {
         .flatten()
         .map(|triple| triple.path().join("bin/codex"))
         .find(|path| path.is_file())?;
-    launcher.is_file().then_some(RealCodex { launcher, native })
+    launcher.is_file().then_some(RealCodex {
+        launcher,
+        program: native.clone(),
+        native,
+    })
 }
 
 impl RealCodex {
