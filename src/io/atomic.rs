@@ -95,8 +95,8 @@ impl TempFile {
         self.replace_synced(path)
     }
 
-    /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may take
-    /// long, and has looked at what it replaces since.
+    /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may
+    /// take long, and has checked again what it replaces.
     pub(crate) fn replace_synced(self, path: &Path) -> Result<(), IoError> {
         let replaced = self.0.persist(path).map_err(|e| e.error);
         replaced.at("replace", path)?;
@@ -108,10 +108,9 @@ impl TempFile {
         self.0.as_file().sync_all().at("fsync", self.0.path())
     }
 
-    /// Renames to `path`, and no more, where nothing has that name; else an error of the kind
-    /// [`ErrorKind::AlreadyExists`]. Where the file system cannot refuse by itself, the place is looked at
-    /// right before. The caller has called [`TempFile::sync`], and calls [`sync_folder`] before it relies
-    /// on the name: many files of a folder share that.
+    /// Renames to `path` if that is free; else returns an error of the kind
+    /// [`ErrorKind::AlreadyExists`]. Syncs nothing, so that many files of a folder share one
+    /// [`sync_folder`]. On a file system that cannot refuse an existing name, checks right before.
     ///
     /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
     pub(crate) fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
@@ -164,7 +163,7 @@ impl TempFile {
 
     /// Leaves the file in place for another process to remove.
     pub(crate) fn leave(self) {
-        // It stays where this fails, too.
+        // If this fails, the file stays too.
         let _ = self.0.keep();
     }
 }
@@ -184,7 +183,7 @@ pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match fs::hard_link(from, to) {
         Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
-        // Another file system, or one without second names.
+        // Another file system, or one without hard links.
         Err(_) => {}
     }
     let mut copy = TempFile::beside(to)?;
@@ -269,7 +268,7 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
         use rustix::io::Errno;
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => return sync_folder(parent_of(to)),
-            // The file system, or the system, knows no such rename.
+            // This system or file system has no such rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
@@ -280,8 +279,8 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     rename(from, to)
 }
 
-/// Creates the folders that are missing between `root`, which must be there, and `folder`, which is below
-/// it; those that are new are 0700 and durable on return. Where `root` is gone, it stays so.
+/// Creates the missing folders from the existing `root` down to `folder`. New ones are 0700 and durable
+/// on return. A missing `root` is not created.
 pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors().take_while(|path| *path != root);
     let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
@@ -328,7 +327,7 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
             Err(PublishError { error, file }) => {
                 let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
                 if file.is_none() {
-                    // It has its name, but not surely for long: it is no copy to rely on.
+                    // The name may not be durable, so this copy cannot be relied on.
                     let _ = fs::remove_file(&candidate);
                 } else if is_taken {
                     continue;

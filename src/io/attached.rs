@@ -36,7 +36,7 @@ mod system {
     use signal_hook::iterator::{Handle, Signals};
     use std::thread::JoinHandle;
 
-    /// A child that has the terminal. Dropped, it goes on by itself.
+    /// A child that has the terminal. It runs on after a drop.
     #[derive(Debug)]
     pub(crate) struct Attached {
         pid: Pid,
@@ -100,7 +100,7 @@ mod system {
             Ok(exit)
         }
 
-        /// Stops this process as well, unless the whole group was stopped and goes on already.
+        /// Stops this process as well, unless the whole group was stopped and already continues.
         fn stop_with_child(&self) {
             if !processes::is_stopped(self.id()) {
                 return;
@@ -119,7 +119,7 @@ mod system {
     }
 
     /// Ends this process by the signal that ended the child, so that a shell sees the same. Returns
-    /// where that is not possible.
+    /// if that is not possible.
     pub(crate) fn end_by(signal: i32) {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }

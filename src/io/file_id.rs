@@ -13,10 +13,10 @@ pub(crate) struct FileId {
     /// file system may change with a reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     volume: Option<u64>,
-    /// The inode, or what the system has for one.
+    /// The inode, or the file index on Windows.
     ino: u64,
-    /// When it was made, in nanoseconds since 1970, where that never changes: a disk that makes its
-    /// numbers up gives another file the same.
+    /// The creation time in nanoseconds since 1970, on systems where it never changes. Some file
+    /// systems reuse inode numbers at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     born: Option<i64>,
 }
@@ -67,7 +67,7 @@ pub(crate) fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
 #[allow(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
 fn id_of(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
     use std::os::unix::fs::MetadataExt;
-    // Elsewhere the time can be set, or goes along with that of the last change.
+    // On other systems, programs can set this time, or it changes with the file.
     let born = cfg!(target_os = "linux").then(|| meta.created().ok());
     let born = born.flatten();
     Ok(FileId {
@@ -84,15 +84,15 @@ fn id_of(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
     use std::fs::OpenOptions;
     use std::os::windows::fs::OpenOptionsExt;
     use winapi_util::file;
-    /// Without these a folder cannot be opened, and of a link what it leads to is.
+    /// Needed to open a folder.
     const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
     const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
     let mut options = OpenOptions::new();
-    // No right is wanted but to look: what others have open, or forbid to read, can be looked at.
+    // No access rights, so that files that others have open or protect can be identified.
     options.access_mode(0);
     options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
     let found = file::information(&options.open(path)?)?;
-    // Not by its times: a new file gets those of one that had its name a moment before.
+    // No times: a new file inherits those of a file that just had its name.
     Ok(FileId {
         volume: Some(found.volume_serial_number()),
         ino: found.file_index(),
@@ -126,7 +126,7 @@ mod tests {
         assert!(is_noted(one, "second"));
         assert!(!is_noted(one, "a"));
         assert_eq!(FileId::note(&at("a")).unwrap(), None);
-        // At once under the name of the first: as old as that by its times, on some systems.
+        // A new file at the same name may have the times of the first.
         atomic::write(&at("a"), b"two").unwrap();
         assert!(!is_noted(one, "a"));
         fs::create_dir(at("folder")).unwrap();

@@ -84,7 +84,7 @@ pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let file = open(path)?;
-    // It may grow: what is read counts, not what the system says. Nothing of a large one is kept.
+    // The file may grow, so the bytes that are read count, not its size.
     if file.metadata()?.len() <= limit {
         file.take(limit + 1).read_to_string(&mut text)?;
         if text.len() as u64 <= limit {
@@ -116,7 +116,7 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
     let file = options.open(path);
     #[cfg(unix)]
     let file = file.map_err(|e| {
-        // So the open of a socket ends.
+        // The error of opening a socket.
         if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
             io::Error::new(ErrorKind::InvalidInput, NOT_A_FILE)
         } else {

@@ -15,7 +15,7 @@ impl Sha256Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest that 64 hex characters stand for; `None` where they stand for none.
+    /// Parses 64 hex characters; `None` if they are no digest.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         parse_hex(text.as_bytes())
     }
@@ -115,7 +115,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The digest of everything that `reader` gives, and how many bytes that was.
+/// Returns the digest of all bytes of `reader`, and their number.
 pub(crate) fn sha256_of(reader: &mut impl Read) -> io::Result<(String, u64)> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 128 * 1024];

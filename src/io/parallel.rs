@@ -37,7 +37,7 @@ enum SubmitTo<'a, J, R> {
         jobs: SyncSender<(J, SyncSender<R>)>,
         order: SyncSender<Receiver<R>>,
     },
-    /// Done and taken before the submitter goes on.
+    /// Jobs run on the submitting thread, one by one.
     Caller(&'a dyn Fn(J) -> Result<(), ConsumerFailed>),
 }
 
@@ -52,7 +52,7 @@ impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
 pub(crate) struct ConsumerFailed;
 
 impl<J, R> Submitter<'_, J, R> {
-    /// Gives a job; waits while too much is under way.
+    /// Submits a job; waits while `in_flight` jobs are unfinished.
     pub(crate) fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         match &self.0 {
             SubmitTo::Threads { jobs, order } => {
@@ -141,7 +141,7 @@ where
                 taken.and(produced)
             }
             _ => {
-                // The one that takes ends, should it be there.
+                // The consumer ends, if it still runs.
                 drop((jobs, order));
                 here(&work, &take, produce)
             }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_the_jobs() {
-        // Also on one thread, and where there is none.
+        // Also with one thread, and without any.
         for threads in [8, 1, 0] {
             let mut taken = Vec::new();
             let work =

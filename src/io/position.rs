@@ -50,9 +50,9 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
 /// The alignment in bytes of memory, offset and length for direct I/O.
 pub(crate) const ALIGNMENT: usize = 4096;
 
-/// Writes all of `bytes` from `offset` on, the whole pages of it past the system's cache where file
-/// system and alignment allow that: what will not be read soon needs no room there, and getting that
-/// room can take longer than the disk does. No other thread may write through this `file`.
+/// Writes all of `bytes` at `offset`. Whole pages bypass the page cache if file system and alignment
+/// allow that, because freeing cache for data that is not read soon can take longer than the disk. No
+/// other thread may write through this `file`.
 pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -80,10 +80,10 @@ pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Re
     write_all_at(file, bytes, offset)
 }
 
-/// Lets the system begin to bring to the disk what was written at this place, so that an fsync later
-/// has less to wait for. A hint: what is durable is for the fsync to say.
+/// Asks the system to begin writing this range to the disk, so that a later fsync waits less. A hint:
+/// nothing is durable before the fsync.
 pub(crate) fn begin_writeback(file: &File, offset: u64, len: u64) {
-    // What is advised not to stay is written; it does stay as long as that is under way.
+    // The system writes pages that it is advised to drop, and keeps them meanwhile.
     #[cfg(target_os = "linux")]
     if let Some(len) = std::num::NonZeroU64::new(len) {
         let advice = rustix::fs::Advice::DontNeed;
@@ -103,7 +103,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let mut expected = Vec::new();
         let page = ALIGNMENT as u64;
-        // Whole pages, a rest, a place that no device takes, memory that none takes.
+        // Whole pages, a remainder, an unaligned offset, unaligned memory.
         for (offset, len, skip) in [
             (0, 2 * ALIGNMENT, 0),
             (4 * page, 3 * ALIGNMENT + 17, 0),

@@ -39,7 +39,7 @@ static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets the callback of [`report_wait`]. Only the first call has an effect.
 pub(crate) fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
-    // A second one says the same.
+    // Every caller sets the same callback.
     let _ = ON_WAIT.set(Box::new(tell));
 }
 

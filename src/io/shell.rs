@@ -1,6 +1,6 @@
-//! Words as a shell of Unix takes them, for commands that people copy.
+//! Quoting for a Unix shell, for commands that people copy.
 
-/// `word` so that a shell takes it as one word that means nothing else.
+/// Returns `word` quoted, if a shell would split or expand it.
 pub(crate) fn word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

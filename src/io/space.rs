@@ -3,8 +3,8 @@
 use std::fs::Metadata;
 use std::path::Path;
 
-/// Bytes that an ordinary user may still write on the disk that holds `path`; `None` where the
-/// system does not say.
+/// Returns the free space in bytes for an ordinary user on the disk of `path`; `None` if the system
+/// does not report it.
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
@@ -18,8 +18,8 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
-/// Bytes of a file that take room on its disk: without its holes, and where its disk compresses, what is
-/// left. Never more than its size.
+/// Returns the disk space of a file in bytes: without holes, and compressed if its disk compresses. At
+/// most its size.
 pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! Temporary folders for work in progress, swept after their process has died.
+//! Temporary folders for work in progress, removed later if their process was killed.
 
 use super::lock::FileLock;
 use super::{IoContext, IoError, atomic, file_open, tree};
@@ -17,17 +17,18 @@ pub(crate) fn is_staging_name(name: &OsStr) -> bool {
 
 const LOCK: &str = ".lock";
 
-/// A private folder (0700), removed when dropped, and swept by [`remove_stale_temps`] after a crash.
+/// A private folder (0700), removed on drop, or by [`remove_stale_temps`] after a crash.
 #[derive(Debug)]
 pub(crate) struct Staging {
     folder: PathBuf,
-    /// Kept open for nothing, so that one can be opened to clean up where no more may be.
+    /// An open descriptor without a use. Closing it allows the cleanup to open one, even if the
+    /// process may open no more.
     spare: Option<File>,
     _lock: FileLock,
 }
 
 impl Staging {
-    /// A new folder inside `parent`, which is created where it is missing.
+    /// Creates a folder in `parent`, which is created if it is missing.
     pub(crate) fn inside(parent: &Path) -> Result<Self, IoError> {
         atomic::create_private_folder(parent)?;
         // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
@@ -44,7 +45,7 @@ impl Staging {
             Ok((lock, spare))
         });
         let (lock, spare) = opened.inspect_err(|_| {
-            // Without a listing: it may be that nothing more can be opened.
+            // Lists nothing, because the process may be unable to open more files.
             let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(&folder));
         })?;
         Ok(Self {
@@ -54,7 +55,7 @@ impl Staging {
         })
     }
 
-    /// A path in it.
+    /// Returns the path of the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -63,7 +64,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         self.spare = None;
-        // What stays behind is swept later.
+        // The next cleanup removes the rest.
         let _ = tree::remove(&self.folder);
     }
 }

@@ -1,11 +1,11 @@
 //! Wall-clock times and spans as people and programs write them.
 //!
 //! "15:55", "3:05 PM", "15:55 on 24 Nov", "Nov 24th, 2026 3:05 PM", "tue 15:55", "2026-11-24 15:55",
-//! "3d 4h". What a text without a year or a day means is for the caller to decide.
+//! "3d 4h". The caller decides the meaning of a text without a year or a day.
 
 use chrono::{Duration, NaiveDate, NaiveTime, Weekday};
 
-/// The day that a text names.
+/// The day in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Day {
     /// A date, often without its year. It may not exist (31 June).
@@ -14,7 +14,7 @@ pub(crate) enum Day {
         year: Option<i32>,
         /// The month, 1 to 12.
         month: u32,
-        /// As it was written.
+        /// The day of the month, as written.
         day: u32,
     },
     /// A day of the week.
@@ -163,7 +163,7 @@ fn half_of_day(word: &str) -> Option<HalfOfDay> {
     }
 }
 
-/// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word behind it.
+/// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word after it.
 fn clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
         (Some(digits), _) => (digits, Some(HalfOfDay::Am)),
@@ -190,7 +190,7 @@ fn clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
 
-/// "2026-11-24" or "2026-11-24t15:55", with what follows the date.
+/// "2026-11-24" or "2026-11-24t15:55", and the text after the date.
 fn iso_date(word: &str) -> Option<(Day, &str)> {
     let (head, rest) = word.split_at_checked(10)?;
     let mut parts = head.split('-');

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
 
-/// The names in a folder, in their order, and what each is; links are not followed.
+/// Returns the sorted names in a folder with their types. Links are not followed.
 pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -33,8 +33,8 @@ pub(crate) fn remove_empty_folders(folder: &Path) {
     }
 }
 
-/// Removes a file, link or folder with everything in it. Links are removed, not followed.
-/// What is not there is no error.
+/// Removes a file, link or folder with everything in it. Links are removed, not followed. A missing
+/// path is no error.
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place that removes whole folders"
@@ -42,7 +42,7 @@ pub(crate) fn remove_empty_folders(folder: &Path) {
 pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => match fs::remove_dir_all(path) {
-            // Folders that may not be written to; more levels than files may be open.
+            // Read-only folders, or more levels than files may be open.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },
@@ -136,7 +136,7 @@ pub(crate) fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), 
     Ok(())
 }
 
-/// A copy with mode and time.
+/// Copies a file with its mode and mtime.
 fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut source = file_open::open(from).at("read", from)?;
     let meta = source.metadata().at("read", from)?;
@@ -148,7 +148,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     set.at("set the mode of", to)
 }
 
-/// A new link with this text.
+/// Creates a symbolic link to `target` at `path`.
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -160,16 +160,16 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Up to so many entries are made durable one by one.
+/// The largest number of entries that are synced one by one.
 const FEW_ENTRIES: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
 pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
     #[cfg(target_os = "linux")]
     {
-        // For a few files not the whole file system: that waits for what other programs have
-        // written, too. For many, one call is cheaper than a journal commit each; it reports write
-        // errors since Linux 5.8. It also serves where a file may not be opened.
+        // Syncing the whole file system also waits for the writes of other programs, so a few files
+        // are synced one by one. For many, one call is cheaper; it reports write errors since Linux
+        // 5.8, and also works for files that may not be opened.
         if !is_large(folder)? {
             match sync_entries(folder) {
                 Err(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied => {}
@@ -186,7 +186,7 @@ pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
     sync_entries(folder)
 }
 
-/// Makes file after file durable, several at a time.
+/// Syncs the files and folders one by one, several in parallel.
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::ordered(
         FEW_ENTRIES,
@@ -221,7 +221,8 @@ fn is_large(folder: &Path) -> Result<bool, IoError> {
     Ok(!whole)
 }
 
-/// Gives `visit` everything below `path`, then that itself, until it has had enough: then false.
+/// Calls `visit` for everything below `path`, then for `path`, until it returns false. Returns false
+/// then.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
     let meta = path.symlink_metadata().at("look at", path)?;
     walk_below(path, meta.file_type(), visit)
@@ -248,14 +249,14 @@ pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
     real(path).starts_with(real(folder))
 }
 
-/// The absolute path without links, also where a link leads to nothing for now: a disk that is not
-/// mounted is the same place as it is later.
+/// Returns the absolute path without links. A link to a missing path is resolved too, so that the
+/// result does not depend on whether a disk is mounted.
 pub(crate) fn real(path: &Path) -> PathBuf {
     const LINKS: u32 = 40;
     follow(path, LINKS)
 }
 
-/// At most so many links that lead nowhere are followed.
+/// The largest number of links to missing paths that are followed.
 fn follow(path: &Path, links: u32) -> PathBuf {
     let mut real = PathBuf::new();
     for part in path.components() {
