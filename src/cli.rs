@@ -7,7 +7,8 @@ use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::limits;
 use crate::io::progress;
-use crate::journal::{JournalError, Recovery};
+use crate::io::tree;
+use crate::journal::{JournalError, Recovery, RecoveryObstacle};
 use crate::logging::LogSettings;
 use crate::recovery::{self, Interrupted};
 use crate::ui::{self, Ui, Verbosity};
@@ -329,6 +330,12 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
     for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
         let what = name_of(recovered.interrupted);
         let is_restore = recovered.interrupted == Interrupted::Restore;
+        let is_of_home = |obstacle: &RecoveryObstacle| {
+            is_restore
+                || obstacle
+                    .home()
+                    .is_some_and(|changed| tree::real(changed) == tree::real(home))
+        };
         match recovered.result {
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
             Ok(Recovery::Undone(kept)) => warn_of_recovery(context, what, "undone", &kept),
@@ -336,7 +343,7 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                 let message = format_args!("another process is running a {what}");
                 context.ui.warn(message);
             }
-            Ok(Recovery::Deferred(obstacle)) if is_restore => {
+            Ok(Recovery::Deferred(obstacle)) if is_of_home(&obstacle) => {
                 let error = CommandError::from(JournalError::from(obstacle));
                 if command.requires_complete_home() {
                     return Err(error);
@@ -345,11 +352,14 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                 context.ui.warn(format_args!("{error}: {hints}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                let message = format_args!("cannot finish an interrupted {what}: {obstacle}");
+                let error = CommandError::from(JournalError::from(obstacle));
+                let hints = error.hints.join("; ");
+                let message =
+                    format_args!("an interrupted {what} is not finished: {error}: {hints}");
                 context.ui.warn(message);
             }
             Err(e) if is_restore => return Err(e.into()),
-            // All files still exist, so the command can run.
+            // The files of other commands are apart from those of this one.
             Err(e) => {
                 let message = format_args!("cannot finish an interrupted {what}: {e}");
                 context.ui.warn(message);
@@ -365,7 +375,7 @@ fn name_of(interrupted: Interrupted) -> &'static str {
         Interrupted::Restore => "restore",
         Interrupted::OtherRestore => "restore of another home",
         Interrupted::Prune => "prune",
-        Interrupted::HistoryUndo => "history undo",
+        Interrupted::History => "history repair or undo",
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) enum Interrupted {
     OtherRestore,
     /// `prune`, while it moved archives into the trash or out of it.
     Prune,
-    /// An undo of a history repair.
-    HistoryUndo,
+    /// `history undo`, or a repair that recreates the database.
+    History,
 }
 
 /// An interrupted command, and the result of recovering it.
@@ -63,10 +63,10 @@ pub(crate) fn recover_all(
         })
         .collect();
     let prune = trash::recover(manager_home).map_err(Into::into);
-    let undo = repair::recover_undo(manager_home, env, now.with_timezone(&Utc));
+    let history = repair::recover(manager_home, env, now.with_timezone(&Utc));
     for (interrupted, result) in [
         (Interrupted::Prune, prune),
-        (Interrupted::HistoryUndo, undo.map_err(Into::into)),
+        (Interrupted::History, history.map_err(Into::into)),
     ] {
         if !matches!(result, Ok(Recovery::None)) {
             recovered.push(Recovered {

@@ -107,7 +107,10 @@ fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
     let (code, printed) = end(start(&env, &["restore", &archive]));
     processes::signal("CONT", first.id());
     assert_eq!(code, 1, "{printed}");
-    assert!(printed.contains("another restore is running"), "{printed}");
+    assert!(
+        printed.contains("another process is changing the same files"),
+        "{printed}"
+    );
     let (code, printed) = end(first);
     assert_eq!(code, 0, "{printed}");
     assert_eq!(

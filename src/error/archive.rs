@@ -51,7 +51,7 @@ impl From<crate::journal::JournalError> for CommandError {
                 .hint("restore fewer files at once with --only; nothing was changed"),
             JournalError::Deferred(RecoveryObstacle::InUse { .. }) => {
                 Self::wrap(ErrorKind::CodexRunning, error).hint(
-                    "end Codex, then finish the restore with: codex-manager doctor; nothing was changed",
+                    "end Codex, then finish it with: codex-manager doctor; nothing was changed",
                 )
             }
             JournalError::Deferred(RecoveryObstacle::Unrecognized { .. }) => Self::wrap(
@@ -61,11 +61,21 @@ impl From<crate::journal::JournalError> for CommandError {
             .hint(
                 "compare both, keep what you need, and move that folder away; nothing was changed",
             ),
-            JournalError::Deferred(RecoveryObstacle::MissingFolder(_)) => {
-                Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
+            JournalError::Deferred(RecoveryObstacle::MissingFolder { ref journal, .. }) => {
+                let hint = format!(
+                    "mount its disk; if the folder no longer exists, remove {}; nothing was changed",
+                    journal.display()
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
+            JournalError::Deferred(RecoveryObstacle::NotKept { .. }) => {
+                Self::wrap(ErrorKind::Refused, error)
+                    .hint("move the files in its folder new/ away, then run the command again")
+            }
+            JournalError::Occupied(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("run that command again to finish it, or move the folder away; nothing was changed"),
             JournalError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
-                "the previous files may be in the folder new/ beside the journal; nothing was changed",
+                "the replaced files are beside the journal; keep what you need, then move that folder away; nothing was changed",
             ),
         }
     }

@@ -6,6 +6,7 @@
 //! writes the two files again, and [`snapshot`] keeps the state before a repair and restores it.
 
 pub(crate) mod check;
+mod file_exchange;
 pub(crate) mod files;
 pub(crate) mod hidden;
 pub(crate) mod id;

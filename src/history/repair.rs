@@ -2,6 +2,7 @@
 //! Rollouts are read and never written.
 
 use super::check::{Conversations, Findings, MissingRow, is_given};
+use super::file_exchange::{self, FileExchange};
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use super::rollout::{self, Depth};
@@ -428,24 +429,28 @@ fn recreate_database(
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, &kept, now)?;
     let put =
-        require_unused_home(context).and_then(|()| install_database(&created.database, &target));
+        require_unused_home(context).and_then(|()| install(context, &created.database, &target));
     put.map(|()| snapshot.clone()).inspect_err(|_| {
-        // If even that fails, the snapshot stays for `history undo`.
-        if snapshot::restore_missing(&snapshot).is_ok() {
+        if !file_exchange::is_pending(context.manager_home) {
             snapshot.discard();
         }
     })
 }
 
-fn install_database(created: &Path, target: &Path) -> Result<(), HistoryError> {
-    let mut temp = atomic::TempFile::beside(target)?;
-    let mut source = file_open::open(created).at("read", created)?;
-    io::copy(&mut source, temp.file()).at("write", target)?;
-    // Sidecars of the old database; SQLite would apply them to the new one.
+/// Puts the database `created` in the place of `target`. The caller holds the lock on the snapshots.
+fn install(context: &RepairContext<'_>, created: &Path, target: &Path) -> Result<(), HistoryError> {
+    let policy = &IdleHome { env: context.env };
+    let mut exchange = FileExchange::begin(context.manager_home, context.home, policy)?;
     for sidecar in database_sidecars(target) {
-        crate::io::tree::remove(&sidecar)?;
+        exchange.remove(&sidecar)?;
     }
-    Ok(temp.replace(target)?)
+    exchange.replace(target, |staged| {
+        let mut temp = atomic::TempFile::beside(staged)?;
+        let mut source = file_open::open(created).at("read", created)?;
+        io::copy(&mut source, temp.file()).at("write", staged)?;
+        Ok(temp.replace(staged)?)
+    })?;
+    exchange.commit(policy)
 }
 
 /// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
@@ -464,21 +469,26 @@ pub(crate) fn undo(
         .collect();
     let present = snapshots.create(context.home, SnapshotReason::Undo, &paths, now)?;
     require_unused_home(context)?;
-    snapshots.restore(snapshot, &UndoPolicy { env: context.env }, now)?;
+    let restored = snapshots.restore(snapshot, &IdleHome { env: context.env }, now);
+    restored.inspect_err(|_| {
+        if !file_exchange::is_pending(context.manager_home) {
+            present.discard();
+        }
+    })?;
     Ok(present)
 }
 
-/// Finishes or undoes an undo that was killed, which may have left a database without its
-/// write-ahead log.
+/// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates
+/// the database.
 ///
 /// # Errors
 /// A process uses the home, or the files cannot be written. The next call tries again.
-pub(crate) fn recover_undo(
+pub(crate) fn recover(
     manager_home: &Path,
     env: &Environment,
     now: DateTime<Utc>,
 ) -> Result<Recovery, HistoryError> {
-    let policy = &UndoPolicy { env };
+    let policy = &IdleHome { env };
     if snapshot::interrupted_old_undo(manager_home)?.is_some() {
         let snapshots = RepairSnapshots::lock(manager_home)?;
         // Another command may have finished it while this one waited for the lock.
@@ -493,15 +503,20 @@ pub(crate) fn recover_undo(
             return Ok(Recovery::Finished(Vec::new()));
         }
     }
-    Ok(snapshot::recover(manager_home, policy)?)
+    Ok(file_exchange::recover(manager_home, policy)?)
 }
 
-/// Recovers an undo only while no process uses the Codex home.
-struct UndoPolicy<'a> {
+/// Recovers an exchange only while no process uses the Codex home.
+struct IdleHome<'a> {
     env: &'a Environment,
 }
 
-impl RecoveryPolicy for UndoPolicy<'_> {
+impl RecoveryPolicy for IdleHome<'_> {
+    /// SQLite would apply a log to another database, so only a complete set of files is finished.
+    fn finishes_partly_done(&self) -> bool {
+        false
+    }
+
     fn holders(&self, home: &Path) -> Vec<Holder> {
         holders_of(home, self.env)
     }

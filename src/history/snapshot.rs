@@ -4,14 +4,14 @@
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
 
 use super::HistoryError;
+use super::file_exchange::{self, FileExchange};
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic, hash, tree};
-use crate::journal::{self, JournalError, Recovery, RecoveryPolicy, Step, Transaction};
+use crate::journal::RecoveryPolicy;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,6 @@ const FOLDER: &str = "history";
 const DOCUMENT: &str = "snapshot.json";
 /// A file of earlier versions, with the name of the snapshot that a killed undo was restoring.
 const OLD_MARK: &str = ".undoing";
-/// The name of the staged `snapshot.json` that records the undo.
-const RECORD: &str = "record";
 
 /// The operation that a snapshot precedes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -118,6 +116,9 @@ impl RepairSnapshots {
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
     fn remove_stale_temps(&self) -> Result<(), HistoryError> {
+        if file_exchange::is_pending(atomic::parent_of(&self.folder)) {
+            return Ok(());
+        }
         atomic::remove_stale_temps(&self.folder);
         for (name, kind) in tree::list(&self.folder).at("list", &self.folder)? {
             let folder = self.folder.join(name);
@@ -131,7 +132,7 @@ impl RepairSnapshots {
         Ok(())
     }
 
-    /// Restores all files of a snapshot and records that, or does nothing of it.
+    /// Restores all files of a snapshot and records that in it, or changes nothing.
     pub(crate) fn restore(
         &self,
         snapshot: &mut RepairSnapshot,
@@ -139,15 +140,24 @@ impl RepairSnapshots {
         now: DateTime<Utc>,
     ) -> Result<(), HistoryError> {
         verify(snapshot)?;
-        let home = &snapshot.document.codex_home;
-        let mut transaction = Transaction::begin(&journal_folder(&self.folder), home, policy)?;
         snapshot.document.undone_at = Some(now);
-        let mut steps = stage_files(snapshot, &mut transaction)?;
-        let record = transaction.folder().join(RECORD);
-        document::write(&record, &snapshot.document)?;
-        steps.push(Step::new(snapshot.folder.join(DOCUMENT), record));
-        transaction.commit(steps, || true)?;
-        remove(&self.folder.join(OLD_MARK))
+        let (folder, document) = (&snapshot.folder, &snapshot.document);
+        let manager_home = atomic::parent_of(&self.folder);
+        let mut exchange = FileExchange::begin(manager_home, &document.codex_home, policy)?;
+        for file in &document.files {
+            match &file.content {
+                Some(content) => exchange.replace(&file.path, |staged| {
+                    copy_out(&folder.join(&content.name), content, staged)
+                })?,
+                None => exchange.remove(&file.path)?,
+            }
+        }
+        exchange.replace(&folder.join(DOCUMENT), |staged| {
+            Ok(document::write(staged, document)?)
+        })?;
+        exchange.commit(policy)?;
+        let mark = self.folder.join(OLD_MARK);
+        if mark.exists() { remove(&mark) } else { Ok(()) }
     }
 
     /// Copies `paths` into a new snapshot. Durable on return; an error leaves no snapshot.
@@ -268,19 +278,6 @@ pub(crate) fn find(
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))
 }
 
-/// Returns the folder of the journal of an undo. `folder` is the folder of the snapshots.
-fn journal_folder(folder: &Path) -> PathBuf {
-    journal::folder_of_command(atomic::parent_of(folder), "history-undo")
-}
-
-/// Finishes or undoes a restored snapshot that a killed command left incomplete.
-pub(crate) fn recover(
-    manager_home: &Path,
-    policy: &dyn RecoveryPolicy,
-) -> Result<Recovery, JournalError> {
-    journal::recover(&journal_folder(&manager_home.join(FOLDER)), policy)
-}
-
 /// Returns the snapshot that a killed command of an earlier version was restoring.
 pub(crate) fn interrupted_old_undo(
     manager_home: &Path,
@@ -297,6 +294,8 @@ pub(crate) fn interrupted_old_undo(
         return Ok(None);
     };
     let found = document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?.good();
+    // It was restored, but the mark not removed.
+    let found = found.filter(|document| document.undone_at.is_none());
     Ok(found.map(|document| RepairSnapshot { folder, document }))
 }
 
@@ -318,43 +317,6 @@ fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// Stages the files of a snapshot beside their live paths and returns the steps that exchange them.
-fn stage_files(
-    snapshot: &RepairSnapshot,
-    transaction: &mut Transaction,
-) -> Result<Vec<Step>, HistoryError> {
-    let mut staging_folders = BTreeSet::new();
-    let (mut removals, mut databases, mut logs) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, file) in snapshot.document.files.iter().enumerate() {
-        let folder = atomic::parent_of(&file.path);
-        atomic::create_private_folder(folder)?;
-        let staging = journal::staging_in(folder);
-        if staging_folders.insert(staging.clone()) {
-            transaction.add_folder(&staging)?;
-        }
-        let (live, staged) = (file.path.clone(), staging.join(number.to_string()));
-        // SQLite would apply a log to whichever database lies beside it. So logs are removed before
-        // and restored after their database.
-        let is_log = is_sidecar(&live);
-        if (is_log || file.content.is_none()) && live.symlink_metadata().is_ok() {
-            removals.push(Step::new(
-                live.clone(),
-                staging.join(format!("{number}.old")),
-            ));
-        }
-        let Some(content) = &file.content else {
-            continue;
-        };
-        copy_out(snapshot, content, &staged)?;
-        if is_log {
-            logs.push(Step::into_emptied(live, staged));
-        } else {
-            databases.push(Step::new(live, staged));
-        }
-    }
-    Ok([removals, databases, logs].concat())
-}
-
 /// Removes WAL and shm files that did not exist before a transaction that was rolled back. They
 /// hold no committed data. A rollback journal stays, because SQLite may still need it.
 pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
@@ -367,33 +329,9 @@ pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryEr
     new.try_for_each(|file| remove(&file.path))
 }
 
-/// Restores those files of a snapshot that no longer exist.
-pub(crate) fn restore_missing(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
-    let files = snapshot.document.files.iter();
-    let mut gone = files.filter(|f| f.content.is_some() && !f.path.exists());
-    gone.try_for_each(|file| match &file.content {
-        Some(content) => copy_out(snapshot, content, &file.path),
-        None => Ok(()),
-    })
-}
-
-fn is_sidecar(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| {
-        let name = name.as_encoded_bytes();
-        crate::codex::home::SIDECAR_SUFFIXES
-            .iter()
-            .any(|suffix| name.ends_with(suffix.as_bytes()))
-    })
-}
-
 /// Copies a file out of a snapshot, with its mode and mtime.
-fn copy_out(
-    snapshot: &RepairSnapshot,
-    content: &SnapshotContent,
-    target: &Path,
-) -> Result<(), HistoryError> {
-    let source_path = snapshot.folder.join(&content.name);
-    let mut source = file_open::open(&source_path).at("read", &source_path)?;
+fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
+    let mut source = file_open::open(from).at("read", from)?;
     let mut temp = atomic::TempFile::beside(target)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
     set_mode(temp.file(), content.mode).at("write", target)?;

@@ -81,7 +81,7 @@ pub(crate) fn discard(
         .flatten()
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
         .map(|file| Step::new(backups.join(&file), target.join(&file)))
-        .collect();
+        .collect::<Result<_, _>>()?;
     match transaction.commit(moves, || true) {
         Ok(_) => Ok(target),
         Err(e) => {
@@ -146,7 +146,7 @@ pub(crate) fn undo(
             if let (Some(from), Some(to)) = (from, to)
                 && batch.join(&from).symlink_metadata().is_ok()
             {
-                moves.push(Step::new(batch.join(from), backups.join(to)));
+                moves.push(Step::new(batch.join(from), backups.join(to))?);
             }
         }
     }
@@ -254,9 +254,10 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
         .into_iter()
         .filter(|(from, to)| is_inside(from) && is_inside(to))
         .map(|(from, to)| (backups.join(from), backups.join(to)))
-        .filter(|(from, _)| from.symlink_metadata().is_ok())
+        .filter(|(from, to)| from.symlink_metadata().is_ok() && to.symlink_metadata().is_err())
         .map(|(from, to)| Step::new(from, to));
-    transaction.commit(steps.collect(), || true)?;
+    let steps = steps.collect::<Result<_, _>>()?;
+    transaction.commit(steps, || true)?;
     tree::remove(&path)?;
     Ok(true)
 }

@@ -262,12 +262,18 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
 /// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
 /// so a file created in between is replaced.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
+    rename_new_unsynced(from, to)?;
+    sync_folder(parent_of(to))
+}
+
+/// Like [`rename_new`], but syncs nothing.
+pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Ok(()) => return sync_folder(parent_of(to)),
+            Ok(()) => return Ok(()),
             // This system or file system has no such rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
@@ -276,7 +282,8 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     if to.symlink_metadata().is_ok() {
         return Err(std::io::ErrorKind::AlreadyExists.into()).at("rename", from);
     }
-    rename(from, to)
+    #[allow(clippy::disallowed_methods, reason = "the rename itself")]
+    fs::rename(from, to).at("rename", from)
 }
 
 /// Creates the missing folders from the existing `root` down to `folder`. New ones are 0700 and durable

@@ -28,16 +28,27 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 }
 
 /// Returns true if two entries of `folder` can be exchanged. Probes it with two empty folders.
-pub(crate) fn is_supported(folder: &Path) -> bool {
+///
+/// # Errors
+/// The probe failed for another reason than that the system has no such call.
+pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     #[cfg(test)]
     if tests::UNSUPPORTED.get() {
-        return false;
+        return Ok(false);
     }
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
-    let works = created && exchange(&a, &b).is_ok();
+    let probe = || {
+        fs::create_dir(&a)?;
+        fs::create_dir(&b)?;
+        exchange(&a, &b)
+    };
+    let result = match probe() {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(e) => Err(e),
+    };
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
-    works
+    result
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::codex::process::Holder;
 use crate::io::IoError;
 use crate::io::document::DocumentError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The state that a recovery leads to: back to the old one, or forward to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,17 @@ pub enum JournalError {
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// Another process works with this journal.
-    #[error("another restore is running: {}", .0.display())]
+    #[error("another process is changing the same files: {}", .0.display())]
     InProgress(PathBuf),
     /// The folder has the name of a staging folder but is not a private folder of this user.
     /// Nothing was changed.
-    #[error("the folder has the name of a restore's staging folder but is not a private folder of this user: {}", .0.display())]
+    #[error("the folder has the name of a staging folder but is not a private folder of this user: {}", .0.display())]
     ForeignFolder(PathBuf),
-    /// The journal of an interrupted restore is damaged. Nothing was changed.
-    #[error("the journal of an interrupted restore is damaged ({detail}): {}", path.display())]
+    /// The staging folder of another transaction exists. Nothing was changed.
+    #[error("the staging folder of another command exists: {}", .0.display())]
+    Occupied(PathBuf),
+    /// The journal of an interrupted transaction is damaged. Nothing was changed.
+    #[error("the journal of an interrupted command is damaged ({detail}): {}", path.display())]
     DamagedJournal {
         /// The path of the journal.
         path: PathBuf,
@@ -38,9 +41,9 @@ pub enum JournalError {
         detail: String,
     },
     /// One step would move away what another puts in place. Nothing was changed.
-    #[error("two steps of the restore change the same path: {}", .0.display())]
+    #[error("two steps change the same path: {}", .0.display())]
     ConflictingSteps(PathBuf),
-    /// An interrupted restore cannot be finished now. Nothing was changed.
+    /// An interrupted transaction cannot be finished now. Nothing was changed.
     #[error(transparent)]
     Deferred(#[from] RecoveryObstacle),
 }
@@ -49,7 +52,7 @@ pub enum JournalError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryObstacle {
     /// Processes use the folder, and a file of it would be exchanged.
-    #[error("the interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), join_holders(.holders))]
+    #[error("the interrupted change of {} cannot be finished while it is in use by {}", .home.display(), join_holders(.holders))]
     InUse {
         /// The folder that was being replaced.
         home: PathBuf,
@@ -58,7 +61,7 @@ pub enum RecoveryObstacle {
     },
     /// The files at the paths are neither the old nor the new ones; the folders may have been
     /// copied.
-    #[error("the interrupted restore of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
+    #[error("the interrupted change of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
     Unrecognized {
         /// The folder that was being replaced.
         home: PathBuf,
@@ -66,8 +69,31 @@ pub enum RecoveryObstacle {
         folder: PathBuf,
     },
     /// A staging folder is missing, because its disk is not mounted, for example.
-    #[error("an interrupted restore cannot be finished: missing folder {}", .0.display())]
-    MissingFolder(PathBuf),
+    #[error("an interrupted command cannot be finished: missing folder {}", .folder.display())]
+    MissingFolder {
+        /// The missing folder.
+        folder: PathBuf,
+        /// The staging folder with the journal.
+        journal: PathBuf,
+    },
+    /// Files that were written meanwhile cannot be moved out of the staging folder.
+    #[error("files that were written during an interrupted command cannot be kept: {reason}: {}", .folder.display())]
+    NotKept {
+        /// The staging folder.
+        folder: PathBuf,
+        /// The error.
+        reason: String,
+    },
+}
+
+impl RecoveryObstacle {
+    /// Returns the folder that may be half changed, if it is known.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        match self {
+            Self::InUse { home, .. } | Self::Unrecognized { home, .. } => Some(home),
+            Self::MissingFolder { .. } | Self::NotKept { .. } => None,
+        }
+    }
 }
 
 /// Returns the processes as a list for a message.

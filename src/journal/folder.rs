@@ -3,9 +3,10 @@
 
 use super::error::JournalError;
 use crate::io::atomic::{self, with_suffix};
-use crate::io::{IoContext, tree};
+use crate::io::{IoContext, IoError, tree};
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The suffix of the names of staging folders of restores.
@@ -44,10 +45,12 @@ pub(crate) fn folder_within(live: &Path) -> PathBuf {
     live.join(FOLDER_SUFFIX)
 }
 
-/// Returns the folder in the manager home for the journal of the command `command`.
+/// Returns the folder in the manager home for the journal of the command `command`. The same for all
+/// spellings of the manager home.
 pub(crate) fn folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
-    let name = format!(".{command}{OTHER_SUFFIX}");
-    manager_home.join("tmp").join(name)
+    let home = manager_home.canonicalize();
+    let home = home.unwrap_or_else(|_| manager_home.to_path_buf());
+    home.join("tmp").join(format!(".{command}{OTHER_SUFFIX}"))
 }
 
 /// Returns the staging folder of such a transaction for files in `folder`.
@@ -66,10 +69,34 @@ pub(super) fn subject_of(folder: &Path) -> Option<PathBuf> {
     Some(folder.with_file_name(name))
 }
 
-/// Returns true if `folder` is a folder and not a link. A staging folder exists only while a
-/// transaction runs or was interrupted.
-pub(crate) fn is_real_folder(folder: &Path) -> bool {
-    folder.symlink_metadata().is_ok_and(|m| m.is_dir())
+/// Returns true if `folder` is a folder and not a link. False if it is missing.
+///
+/// # Errors
+/// It cannot be examined.
+pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
+    match folder.symlink_metadata() {
+        Ok(meta) => Ok(meta.is_dir()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).at("look at", folder),
+    }
+}
+
+/// Creates the staging folder `folder` (0700), which must not exist: it would be another
+/// transaction's.
+pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    atomic::create_private_folder(atomic::parent_of(folder))?;
+    match builder.create(folder) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(JournalError::Occupied(folder.to_path_buf()))
+        }
+        other => Ok(other.at("create folder", folder)?),
+    }
 }
 
 /// Fails if `folder` is not a private folder of this user: in any other folder, another user could
@@ -96,24 +123,19 @@ pub(super) fn has_staging_suffix(folder: &Path) -> bool {
     folder.is_absolute() && (has(FOLDER_SUFFIX) || has(OTHER_SUFFIX))
 }
 
-/// Renames a staging folder, so that it blocks no later transaction, and returns its new path. If
-/// it cannot be renamed, it keeps its path.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "needs no fsync: the folder is found under either name"
-)]
-pub(super) fn keep_as(folder: &Path, kept: KeptAs) -> PathBuf {
+/// Returns a free name for a staging folder that stays.
+pub(super) fn free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     let suffix = kept.suffix();
-    let names = (1..1000).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
-    let mut free = names.filter(|name| name.symlink_metadata().is_err());
-    let renamed = free.find(|name| fs::rename(folder, name).is_ok());
-    renamed.unwrap_or_else(|| folder.to_path_buf())
+    let mut names = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
+    let free = names.find(|name| name.symlink_metadata().is_err());
+    free.unwrap_or_else(|| folder.to_path_buf())
 }
 
 /// Returns what the folder was kept as, if this is the name of a kept staging folder.
 pub(crate) fn kept_as(folder: &Path) -> Option<KeptAs> {
     let name = folder.file_name()?.to_string_lossy();
-    let (_, rest) = name.rsplit_once(FOLDER_SUFFIX)?;
+    let mut rests = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();
+    let (_, rest) = rests.find_map(|suffix| name.rsplit_once(suffix))?;
     [KeptAs::Leftover, KeptAs::Evidence]
         .into_iter()
         .find(|kept| {
@@ -153,7 +175,7 @@ mod tests {
             (name(".old-17"), KeptAs::Leftover),
         ];
         assert_eq!(list_kept(&folder), listed);
-        assert_eq!(keep_as(&folder, KeptAs::Evidence), name(".kept-1"));
-        assert!(name(".kept-1").is_dir());
+        assert_eq!(free_name(&folder, KeptAs::Evidence), name(".kept-1"));
+        assert_eq!(free_name(&folder, KeptAs::Leftover), name(".old-1"));
     }
 }

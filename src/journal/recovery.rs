@@ -12,13 +12,17 @@ use crate::io::atomic::{self, with_suffix};
 use crate::io::document::{self, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, tree};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The wait for a lock that another command holds only while it looks for interrupted transactions.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The numbers of the steps that change each live path.
+type StepsOfPaths = BTreeMap<PathBuf, Vec<usize>>;
 
 /// The result of looking for an interrupted transaction and recovering it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub(crate) fn recover(
     folder: &Path,
     policy: &dyn RecoveryPolicy,
 ) -> Result<Recovery, JournalError> {
-    if !is_real_folder(folder) {
+    if !is_real_folder(folder)? {
         return Ok(Recovery::None);
     }
     check_private_folder(folder)?;
@@ -83,7 +87,7 @@ impl Transaction {
             check_private_folder(folder)?;
             match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
-                Ok(lock) if folder.join(JOURNAL).exists() => {
+                Ok(lock) if has_content(folder)? => {
                     if let Recovery::Deferred(obstacle) = recover_locked(folder, lock, policy)? {
                         return Err(obstacle.into());
                     }
@@ -105,6 +109,12 @@ impl Transaction {
     }
 }
 
+/// Returns true if the folder has more than its lock.
+fn has_content(folder: &Path) -> Result<bool, IoError> {
+    let entries = tree::list(folder).at("list", folder)?;
+    Ok(entries.iter().any(|(name, _)| name != LOCK))
+}
+
 /// Same as [`recover`], for the caller that holds the lock of the folder.
 fn recover_locked(
     folder: &Path,
@@ -112,45 +122,62 @@ fn recover_locked(
     policy: &dyn RecoveryPolicy,
 ) -> Result<Recovery, JournalError> {
     let path = folder.join(JOURNAL);
-    let journal = match document::read::<JournalFile>(&path)? {
+    let mut journal = match document::read::<JournalFile>(&path)? {
         DocumentState::Good(journal) => journal,
         DocumentState::Damaged(detail) => {
             return Err(JournalError::DamagedJournal { path, detail });
         }
-        // Killed before the first journal was written: the folder is empty.
+        // Killed before the first journal was written, or after the journal was removed.
         DocumentState::Absent => {
             JournalFile::prepared(vec![ListedPath(folder.to_path_buf())], None)
         }
     };
+    journal.keeps_replaced = journal.keeps_replaced();
     // These folders are removed at the end, so a damaged journal must not name any other.
-    if journal.folders.first().map(|f| f.0.as_path()) != Some(folder)
+    let own = journal.folders.first().map(|own| own.0.clone());
+    let own = own.unwrap_or_default();
+    if own.file_name() != folder.file_name()
         || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
     {
         let detail = "it names folders that are no staging folders".to_owned();
         return Err(JournalError::DamagedJournal { path, detail });
     }
+    if own.canonicalize().ok() != folder.canonicalize().ok() {
+        // The home was moved, so the paths of the steps are wrong.
+        return Ok(Recovery::Deferred(RecoveryObstacle::MissingFolder {
+            folder: own,
+            journal: folder.to_path_buf(),
+        }));
+    }
     let mut transaction = Transaction::of_journal(folder, journal, lock);
+    transaction.ended = true;
     let completed = match transaction.journal.state {
         JournalState::Prepared => Ok(Completed::Undone),
         JournalState::Committing => transaction.complete(Direction::Forward, policy)?,
         JournalState::Undoing => transaction.complete(Direction::Back, policy)?,
         JournalState::Committed => Ok(Completed::Finished),
     };
-    transaction.ended = true;
-    Ok(match completed {
-        Ok(completed) => {
-            let kept = if transaction.journal.keeps_replaced() {
-                transaction.keep_folders()
-            } else {
-                transaction.remove_folders();
-                Vec::new()
-            };
-            match completed {
-                Completed::Finished => Recovery::Finished(kept),
-                Completed::Undone => Recovery::Undone(kept),
+    let completed = match completed {
+        Ok(completed) => completed,
+        Err(obstacle) => return Ok(Recovery::Deferred(obstacle)),
+    };
+    let kept = if transaction.journal.keeps_replaced {
+        match transaction.keep_staged() {
+            Ok(kept) => kept,
+            Err(e) => {
+                return Ok(Recovery::Deferred(RecoveryObstacle::NotKept {
+                    folder: folder.to_path_buf(),
+                    reason: e.source.to_string(),
+                }));
             }
         }
-        Err(obstacle) => Recovery::Deferred(obstacle),
+    } else {
+        transaction.remove_folders();
+        Vec::new()
+    };
+    Ok(match completed {
+        Completed::Finished => Recovery::Finished(kept),
+        Completed::Undone => Recovery::Undone(kept),
     })
 }
 
@@ -168,9 +195,13 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<Result<Completed, RecoveryObstacle>, JournalError> {
         // Without its disk, a step would look done.
-        let missing = self.journal.folders.iter().find(|f| !is_real_folder(&f.0));
-        if let Some(ListedPath(missing)) = missing {
-            return Ok(Err(RecoveryObstacle::MissingFolder(missing.clone())));
+        for ListedPath(folder) in &self.journal.folders {
+            if !is_real_folder(folder)? {
+                return Ok(Err(RecoveryObstacle::MissingFolder {
+                    folder: folder.clone(),
+                    journal: self.folder().to_path_buf(),
+                }));
+            }
         }
         if self.journal.since_ns.is_empty() {
             self.adopt_clock()?;
@@ -182,20 +213,27 @@ impl Transaction {
             let folder = self.folder().to_path_buf();
             return Ok(Err(RecoveryObstacle::Unrecognized { home, folder }));
         }
-        if direction == Direction::Forward && !statuses.contains(&StepStatus::Done) {
+        let is_done = |status: &StepStatus| *status == StepStatus::Done;
+        if direction == Direction::Forward && !statuses.iter().any(is_done) {
             // The files are complete and may have been used since. Going forward could lose later
             // changes.
             self.reset_journal()?;
             return Ok(Ok(Completed::Undone));
         }
+        let is_partly_done = !statuses.iter().all(is_done);
+        let direction = if is_partly_done && !policy.finishes_partly_done() {
+            Direction::Back
+        } else {
+            direction
+        };
         let remaining = self.remaining(&statuses, direction)?;
-        if !remaining.is_empty() || self.journal.keeps_replaced() {
+        if !remaining.is_empty() || self.journal.keeps_replaced {
             let holders = policy.holders(&home);
             if !holders.is_empty() {
                 return Ok(Err(RecoveryObstacle::InUse { home, holders }));
             }
         }
-        self.prepare_remaining(&remaining, direction, &home, policy)?;
+        let remaining = self.prepare_remaining(&remaining, direction, &home, policy)?;
         self.exchange_remaining(remaining, direction)?;
         self.journal.keeps_replaced |= self.has_late_writes(&home, policy)?;
         Ok(Ok(match direction {
@@ -268,41 +306,75 @@ impl Transaction {
         Ok(numbers)
     }
 
-    /// Lets the policy look at what is replaced, and records the current file ids: since the kill,
-    /// other programs may have replaced files.
+    /// Lets the policy look at what is replaced, and adapts the steps to files that other programs
+    /// have replaced since the kill. Returns the numbers of the steps to exchange.
     fn prepare_remaining(
         &mut self,
         remaining: &[usize],
         direction: Direction,
         home: &Path,
         policy: &dyn RecoveryPolicy,
-    ) -> Result<(), JournalError> {
-        let steps = &mut self.journal.steps;
-        for &number in remaining {
-            let outgoing = &steps[number].live;
-            let of_path = remaining.iter().map(|n| &steps[*n]);
-            let mut of_path = of_path.filter(|step| step.live == *outgoing);
-            let incoming = of_path.find(|step| step.fills_live_path(direction));
-            let incoming = incoming.map(|step| step.staged.as_path());
-            policy.before_exchange(home, outgoing, incoming)?;
+    ) -> Result<Vec<usize>, JournalError> {
+        if remaining.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut paths = StepsOfPaths::new();
         for &number in remaining {
-            // The second of two moves finds the live path empty only after the first.
-            let is_pair = remaining
-                .iter()
-                .any(|n| *n != number && steps[*n].live == steps[number].live);
-            if !is_pair {
-                steps[number].record_again(direction)?;
+            let live = self.journal.steps[number].live.clone();
+            paths.entry(live).or_default().push(number);
+        }
+        let mut foreign = BTreeSet::new();
+        for (live, numbers) in &paths {
+            let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
+            let incoming = steps.clone().find(|s| s.fills_live_path(direction));
+            let incoming = incoming.map(|step| step.staged.as_path());
+            policy.before_exchange(home, live, incoming)?;
+            // Of two moves, one knows the entry.
+            let known = steps.map(|step| Ok(!step.has_foreign_live_entry()?));
+            let known = known.collect::<Result<Vec<_>, IoError>>()?;
+            if !known.contains(&true) {
+                foreign.insert(live.clone());
+                self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }
         }
-        if remaining.is_empty() {
-            return Ok(());
-        }
+        let prepared = self.adapt_steps(&paths, &foreign, direction)?;
         match self.write_journal() {
             // If this process is killed too, the next recovery still has the journal as it was.
-            Err(JournalError::Io(e)) if e.is_no_space() => Ok(()),
-            written => written,
+            Err(JournalError::Io(e)) if e.is_no_space() => {}
+            written => written?,
         }
+        Ok(prepared)
+    }
+
+    /// Records the ids of replaced files in the remaining steps. `foreign` are the live paths with an
+    /// entry of another program. Returns the numbers of the remaining steps.
+    fn adapt_steps(
+        &mut self,
+        remaining: &StepsOfPaths,
+        foreign: &BTreeSet<PathBuf>,
+        direction: Direction,
+    ) -> Result<Vec<usize>, IoError> {
+        let mut asides = self.asides()?;
+        let mut prepared = Vec::new();
+        let steps = std::mem::take(&mut self.journal.steps);
+        for (number, mut step) in steps.into_iter().enumerate() {
+            let of_path = remaining.get(&step.live).filter(|of| of.contains(&number));
+            let mut adapted = vec![step.clone()];
+            if let Some(of_path) = of_path {
+                let is_foreign = foreign.contains(&step.live);
+                if is_foreign && of_path.len() > 1 {
+                    adapted[0].record_live_entry(direction)?;
+                } else if is_foreign || step.has_foreign_staged_entry()? {
+                    step.record_again(direction)?;
+                    let moves = asides.two_moves(&self.journal, &step, direction)?;
+                    adapted = moves.map_or_else(|| vec![step], Vec::from);
+                }
+                let first = self.journal.steps.len();
+                prepared.extend(first..first + adapted.len());
+            }
+            self.journal.steps.extend(adapted);
+        }
+        Ok(prepared)
     }
 
     fn exchange_remaining(

@@ -4,10 +4,9 @@
 use super::error::Direction;
 use crate::io::exchange::exchange;
 use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, json_path};
+use crate::io::{IoContext, IoError, atomic, json_path};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// An exchange of a live path with a staged one. If either is empty, it is a move.
@@ -21,6 +20,10 @@ pub(crate) struct Step {
     live_id: Option<FileId>,
     /// The new state: the id at the staged path before the step.
     staged_id: Option<FileId>,
+    /// For a move of a file that is half of an exchange: the id of the other file. The live path is
+    /// linked and renamed over, so that it is never empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partner_id: Option<FileId>,
 }
 
 /// The progress of a step.
@@ -54,24 +57,28 @@ enum EntryIdentity {
 
 impl Step {
     /// Records the step that exchanges the current entries at `live` and `staged`.
-    pub(crate) fn new(live: PathBuf, staged: PathBuf) -> Self {
-        let id_of = |path: &Path| FileId::note(path).ok().flatten();
-        let (live_id, staged_id) = (id_of(&live), id_of(&staged));
-        Self {
+    ///
+    /// # Errors
+    /// An entry cannot be examined.
+    pub(crate) fn new(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
+        Ok(Self {
+            live_id: FileId::note(&live)?,
+            staged_id: FileId::note(&staged)?,
+            partner_id: None,
             live,
             staged,
-            live_id,
-            staged_id,
-        }
+        })
     }
 
     /// Records the move of the staged entry to the live path, which an earlier step empties.
-    pub(crate) fn into_emptied(live: PathBuf, staged: PathBuf) -> Self {
-        let moved = Self::new(live, staged);
-        Self {
+    ///
+    /// # Errors
+    /// The entry cannot be examined.
+    pub(crate) fn into_emptied(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
+        Ok(Self {
             live_id: None,
-            ..moved
-        }
+            ..Self::new(live, staged)?
+        })
     }
 
     /// Returns the live path.
@@ -94,20 +101,31 @@ impl Step {
         }
     }
 
-    /// Returns two moves instead of an exchange, for a file system without a call for it: the old
-    /// state to `aside`, then the new state to the live path. `None` if the step is a move.
-    pub(super) fn as_two_moves(&self, aside: PathBuf) -> Option<[Self; 2]> {
+    /// Returns two moves instead of an exchange, for a file system without a call for it. `aside` is
+    /// the path of the outgoing entry in between. `None` if the step is a move.
+    pub(super) fn as_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
         let (old, new) = self.live_id.zip(self.staged_id)?;
-        let make = |staged, live_id, staged_id| Self {
-            live: self.live.clone(),
-            staged,
-            live_id,
-            staged_id,
+        let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
+        let are_files = is_file(&self.live) && is_file(&self.staged);
+        let (old_path, new_path) = match direction {
+            Direction::Forward => (aside, self.staged.clone()),
+            Direction::Back => (self.staged.clone(), aside),
         };
-        Some([
-            make(aside, Some(old), None),
-            make(self.staged.clone(), None, Some(new)),
-        ])
+        let away = Self {
+            live: self.live.clone(),
+            staged: old_path,
+            live_id: Some(old),
+            staged_id: None,
+            partner_id: are_files.then_some(new),
+        };
+        let here = Self {
+            live: self.live.clone(),
+            staged: new_path,
+            live_id: None,
+            staged_id: Some(new),
+            partner_id: are_files.then_some(old),
+        };
+        Some([away, here])
     }
 
     /// Returns the status, judged by the ids at the paths.
@@ -149,8 +167,8 @@ impl Step {
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) if exists(&self.live)? => self.exchange(),
             // Another program has removed the live file.
-            (_, Some(_)) => move_to_free_path(&self.staged, &self.live),
-            (_, None) => move_to_free_path(&self.live, &self.staged),
+            (_, Some(_)) => self.move_here(),
+            (_, None) => self.move_away(),
         }
     }
 
@@ -162,10 +180,41 @@ impl Step {
         let (live, staged) = (exists(&self.live)?, exists(&self.staged)?);
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) if live && staged => self.exchange(),
-            (Some(_), _) if staged => move_to_free_path(&self.staged, &self.live),
-            (None, Some(_)) if live => move_to_free_path(&self.live, &self.staged),
+            (Some(_), _) if staged => self.move_here(),
+            (None, Some(_)) if live => self.move_away(),
             // The old or the new file is gone, so nothing can be moved back.
             _ => Ok(()),
+        }
+    }
+
+    fn exchange(&self) -> Result<(), IoError> {
+        exchange(&self.live, &self.staged).at("exchange", &self.live)
+    }
+
+    /// Moves the live entry to the staged path. Half of an exchange of files keeps it live as well.
+    fn move_away(&self) -> Result<(), IoError> {
+        if self.partner_id.is_some() && fs::hard_link(&self.live, &self.staged).is_ok() {
+            return Ok(());
+        }
+        move_to_free_path(&self.live, &self.staged)
+    }
+
+    /// Moves the staged entry to the live path, which must be free. Half of an exchange of files
+    /// replaces the other file.
+    fn move_here(&self) -> Result<(), IoError> {
+        let live = look(&self.live)?;
+        let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is(*id));
+        let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is(*id));
+        match &live {
+            Some(found) if self.partner_id.is_some() && is_linked(found) => {
+                fs::remove_file(&self.staged).at("remove", &self.staged)
+            }
+            Some(found) if is_partner(found) =>
+            {
+                #[allow(clippy::disallowed_methods, reason = "the caller makes it durable")]
+                fs::rename(&self.staged, &self.live).at("move", &self.staged)
+            }
+            _ => move_to_free_path(&self.staged, &self.live),
         }
     }
 
@@ -182,6 +231,21 @@ impl Step {
         Ok(self.live_id.is_none() || exists(&self.staged)?)
     }
 
+    /// Returns true if another program has put an entry at the live path.
+    pub(super) fn has_foreign_live_entry(&self) -> Result<bool, IoError> {
+        self.is_foreign(&self.live)
+    }
+
+    /// Returns true if the entry at the staged path was replaced.
+    pub(super) fn has_foreign_staged_entry(&self) -> Result<bool, IoError> {
+        self.is_foreign(&self.staged)
+    }
+
+    fn is_foreign(&self, path: &Path) -> Result<bool, IoError> {
+        let known = [self.live_id, self.staged_id, self.partner_id];
+        Ok(look(path)?.is_some_and(|(id, _)| !known.iter().flatten().any(|known| known.is(id))))
+    }
+
     /// Records the current ids at both paths, for a step that still has to be exchanged in
     /// `direction`: other programs may have replaced files since.
     pub(super) fn record_again(&mut self, direction: Direction) -> Result<(), IoError> {
@@ -190,6 +254,25 @@ impl Step {
             Direction::Forward => (live, staged),
             Direction::Back => (staged, live),
         };
+        Ok(())
+    }
+
+    /// Records the entry that another program has put at the live path, for one of two moves that
+    /// exchange it.
+    pub(super) fn record_live_entry(&mut self, direction: Direction) -> Result<(), IoError> {
+        let live = look(&self.live)?;
+        let is_file = live.is_some_and(|(_, meta)| !meta.is_dir());
+        let found = FileId::note(&self.live)?;
+        let is_outgoing = match direction {
+            Direction::Forward => self.live_id.is_some(),
+            Direction::Back => self.staged_id.is_some(),
+        };
+        match direction {
+            Direction::Forward if is_outgoing => self.live_id = found,
+            Direction::Back if is_outgoing => self.staged_id = found,
+            _ => self.partner_id = self.partner_id.and(found),
+        }
+        self.partner_id = self.partner_id.filter(|_| is_file);
         Ok(())
     }
 
@@ -218,24 +301,13 @@ impl Step {
             Ok(())
         }
     }
-
-    fn exchange(&self) -> Result<(), IoError> {
-        exchange(&self.live, &self.staged).at("exchange", &self.live)
-    }
 }
 
 fn exists(path: &Path) -> Result<bool, IoError> {
     Ok(look(path)?.is_some())
 }
 
-/// Renames to a path that must be free.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the move itself; the caller makes it durable"
-)]
+/// Renames to a path that must be free. The caller makes it durable.
 fn move_to_free_path(from: &Path, to: &Path) -> Result<(), IoError> {
-    if exists(to)? {
-        return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("move to", to);
-    }
-    fs::rename(from, to).at("move", from)
+    atomic::rename_new_unsynced(from, to)
 }

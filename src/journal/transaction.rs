@@ -1,14 +1,15 @@
 //! A transaction under way: its staging folders, its journal, and the exchange of all steps.
 
 use super::document::{JOURNAL, JournalFile, JournalState};
-use super::error::JournalError;
-use super::folder::{KeptAs, keep_as};
+use super::error::{Direction, JournalError};
+use super::folder::{self, KeptAs};
 use super::step::{Move, Step};
 use super::write_times::filesystem_clock_ns;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, tree};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,12 +69,12 @@ impl Transaction {
     pub(crate) fn add_folder(&mut self, folder: &Path) -> Result<(), JournalError> {
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
-        let created = atomic::create_private_folder(folder);
-        if created.is_err() && folder.symlink_metadata().is_err() {
-            // The folder does not exist: it needs no fsync and no removal.
+        let created = folder::create(folder);
+        if created.is_err() {
+            // It does not exist, or is not ours: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
-        Ok(created?)
+        created
     }
 
     /// Returns the folder with the journal.
@@ -120,7 +121,7 @@ impl Transaction {
             self.journal.keeps_replaced = true;
             self.undo_steps()?;
             self.reset_journal()?;
-            return Ok(Outcome::Undone(self.keep_folders()));
+            return Ok(Outcome::Undone(self.keep_staged()?));
         }
         // Only now: until the journal says so, the staged files are the only way back.
         if self.record_committed().is_err() {
@@ -135,22 +136,31 @@ impl Transaction {
     pub(super) fn without_unsupported_exchanges(
         &self,
         steps: Vec<Step>,
-    ) -> Result<Vec<Step>, JournalError> {
-        let folders = self.journal.folders.iter().map(|f| f.0.as_path());
-        let supported: HashMap<_, _> = folders.map(|f| (f, exchange::is_supported(f))).collect();
+    ) -> Result<Vec<Step>, IoError> {
+        let mut asides = self.asides()?;
         let mut all = Vec::with_capacity(steps.len());
-        for (number, step) in steps.into_iter().enumerate() {
-            let staging = self.journal.staging_of(&step);
-            let asides = staging.join("replaced");
-            match step.as_two_moves(asides.join(number.to_string())) {
-                Some(moves) if !supported[staging] => {
-                    atomic::create_private_folder(&asides)?;
-                    all.extend(moves);
-                }
-                _ => all.push(step),
+        for step in steps {
+            match asides.two_moves(&self.journal, &step, Direction::Forward)? {
+                Some(moves) => all.extend(moves),
+                None => all.push(step),
             }
         }
         Ok(all)
+    }
+
+    /// Probes the file systems of the staging folders.
+    pub(super) fn asides(&self) -> Result<Asides, IoError> {
+        let mut supported = HashMap::new();
+        for ListedPath(folder) in &self.journal.folders {
+            let is_supported = exchange::is_supported(folder).at("probe", folder)?;
+            supported.insert(folder.clone(), is_supported);
+        }
+        let steps = self.journal.steps.iter();
+        Ok(Asides {
+            supported,
+            used: steps.map(|step| step.staged.clone()).collect(),
+            next: 0,
+        })
     }
 
     /// Undoes the steps that this process has done.
@@ -162,30 +172,39 @@ impl Transaction {
         Ok(self.sync_parents()?)
     }
 
-    /// Records durably that the staged files are the old state and may be removed.
+    /// Records durably that all steps are done, so that the staged files may be removed.
     pub(super) fn record_committed(&mut self) -> Result<(), JournalError> {
-        if self.set_state(JournalState::Committed).is_err() {
-            // Removing the journal needs no disk space.
-            tree::remove(&self.path)?;
-            atomic::sync_folder(self.folder())?;
+        match self.set_state(JournalState::Committed) {
+            Err(_) => self.forget_journal(),
+            Ok(()) => Ok(()),
         }
-        Ok(())
     }
 
     /// Replaces the journal by one without steps, after all steps were undone. Until then the
     /// staged files have to stay, because another process may follow the old journal.
     pub(super) fn reset_journal(&mut self) -> Result<(), JournalError> {
         let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
-        let mut empty_journal = JournalFile::prepared(folders, home);
-        empty_journal.keeps_replaced = self.journal.keeps_replaced();
-        if document::write(&self.path, &empty_journal).is_err() {
-            // Removing the journal needs no disk space. A later process then knows only the first
-            // folder; this process removes the others.
-            tree::remove(&self.path)?;
-            atomic::sync_folder(self.folder())?;
+        let keeps_replaced = self.journal.keeps_replaced;
+        self.journal = JournalFile::prepared(folders, home);
+        self.journal.keeps_replaced = keeps_replaced;
+        match self.write_journal() {
+            Err(_) => self.forget_journal(),
+            Ok(()) => Ok(()),
         }
-        self.journal = empty_journal;
-        Ok(())
+    }
+
+    /// Removes the journal, which needs no disk space. Afterwards a recovery knows only the first
+    /// folder and removes it, so the others, and what is kept, go first.
+    fn forget_journal(&mut self) -> Result<(), JournalError> {
+        if self.journal.keeps_replaced {
+            // A later process finds every step done.
+            return Ok(());
+        }
+        for ListedPath(folder) in self.journal.folders.split_off(1) {
+            tree::remove(&folder)?;
+        }
+        tree::remove(&self.path)?;
+        Ok(atomic::sync_folder(self.folder())?)
     }
 
     pub(super) fn set_state(&mut self, state: JournalState) -> Result<(), JournalError> {
@@ -211,35 +230,103 @@ impl Transaction {
     /// that no other transaction begins there before. A folder that cannot be removed is renamed
     /// and returned.
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
-        self.end(|folder| {
-            if remove_with_lock(folder).is_ok() {
-                return None;
-            }
-            let _ = tree::remove(&folder.join(JOURNAL));
-            let kept = keep_as(folder, KeptAs::Leftover);
-            tree::remove(&kept).is_err().then_some(kept)
-        })
-    }
-
-    /// Keeps the staging folders under other names and returns these.
-    pub(super) fn keep_folders(&mut self) -> Vec<PathBuf> {
-        self.end(|folder| {
-            let kept = keep_as(folder, KeptAs::Evidence);
-            let _ = (
-                tree::remove(&kept.join(JOURNAL)),
-                tree::remove(&kept.join(LOCK)),
-            );
-            Some(kept)
-        })
-    }
-
-    /// Calls `end_folder` for each staging folder, the one with the journal last.
-    fn end(&mut self, end_folder: impl Fn(&Path) -> Option<PathBuf>) -> Vec<PathBuf> {
         self.ended = true;
         self.reserve_descriptor = None;
         let folders = self.journal.folders.iter().rev();
-        folders.filter_map(|folder| end_folder(&folder.0)).collect()
+        folders
+            .filter_map(|folder| remove_or_rename(&folder.0))
+            .collect()
     }
+
+    /// Moves everything that is staged into folders that stay, and returns these. Then removes the
+    /// staging folders.
+    ///
+    /// # Errors
+    /// It cannot be moved. The journal stays, and the next command tries again.
+    pub(super) fn keep_staged(&mut self) -> Result<Vec<PathBuf>, IoError> {
+        self.ended = true;
+        let mut all = Vec::new();
+        for ListedPath(folder) in &self.journal.folders {
+            let kept = folder::free_name(folder, KeptAs::Evidence);
+            let own = [LOCK, JOURNAL].map(OsStr::new);
+            let entries = tree::list(folder).at("list", folder)?.into_iter();
+            let staged: Vec<_> = entries
+                .map(|(name, _)| name)
+                .filter(|name| !own.contains(&name.as_os_str()))
+                .collect();
+            if staged.is_empty() {
+                continue;
+            }
+            // Not the folder itself: it has an open lock, which stops a rename on Windows.
+            atomic::create_private_folder(&kept)?;
+            for name in staged {
+                atomic::rename_new_unsynced(&folder.join(&name), &kept.join(&name))?;
+            }
+            atomic::sync_folder(&kept)?;
+            atomic::sync_folder(atomic::parent_of(&kept))?;
+            all.push(kept);
+        }
+        all.extend(self.remove_folders());
+        Ok(all)
+    }
+}
+
+/// The free paths for entries on their way, on file systems without a call for an exchange.
+pub(super) struct Asides {
+    /// For each staging folder, true if its file system has the call.
+    supported: HashMap<PathBuf, bool>,
+    /// The staged paths of all steps.
+    used: HashSet<PathBuf>,
+    next: u64,
+}
+
+impl Asides {
+    /// Returns the two moves that replace an exchange; `None` if the step needs none.
+    pub(super) fn two_moves(
+        &mut self,
+        journal: &JournalFile,
+        step: &Step,
+        direction: Direction,
+    ) -> Result<Option<[Step; 2]>, IoError> {
+        let staging = journal.staging_of(step);
+        if self.supported.get(staging).copied().unwrap_or(true) {
+            return Ok(None);
+        }
+        let asides = staging.join("replaced");
+        let mut numbers = self.next..;
+        let path = |n: u64| asides.join(n.to_string());
+        let is_free =
+            |path: PathBuf| !self.used.contains(&path) && path.symlink_metadata().is_err();
+        let free = numbers.find(|n| is_free(path(*n)));
+        let Some(n) = free else {
+            return Ok(None);
+        };
+        let Some(moves) = step.as_two_moves(path(n), direction) else {
+            return Ok(None);
+        };
+        self.next = n + 1;
+        atomic::create_private_folder(&asides)?;
+        Ok(Some(moves))
+    }
+}
+
+/// Removes a staging folder. If that fails, renames it, so that it blocks no later transaction, and
+/// returns its path.
+fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
+    if remove_with_lock(folder).is_ok() {
+        return None;
+    }
+    let kept = folder::free_name(folder, KeptAs::Leftover);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "needs no fsync: the folder is found under either name"
+    )]
+    let place = match fs::rename(folder, &kept) {
+        Ok(()) => kept,
+        Err(_) => folder.to_path_buf(),
+    };
+    let _ = tree::remove(&place.join(JOURNAL));
+    tree::remove(&place).is_err().then_some(place)
 }
 
 /// Drops repeated steps: two links in a home may lead to one folder.
@@ -312,7 +399,9 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.ended && self.journal.state == JournalState::Prepared {
             // The next command removes what cannot be removed now.
-            self.end(|folder| remove_with_lock(folder).err().map(|e| e.path));
+            self.reserve_descriptor = None;
+            let folders = self.journal.folders.iter().rev();
+            let _ = folders.map(|folder| remove_with_lock(&folder.0)).count();
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
     }
     Ok(space::same_file_system(home, beside)
         && mounts_in(home)?.is_empty()
-        && exchange::is_supported(beside))
+        && exchange::is_supported(beside).at("probe", beside)?)
 }
 
 /// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has

@@ -53,7 +53,7 @@ pub(super) fn steps(
     }
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
-        steps.push(Step::new(root.live.clone(), root.staged.clone()));
+        steps.push(Step::new(root.live.clone(), root.staged.clone())?);
     } else {
         let names = changed_top_names(plan, stage);
         steps.extend(steps_by_entry(root, &names, &staging.join("old"))?);
@@ -67,7 +67,7 @@ fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
         return Ok(Vec::new());
     }
     if root.whole {
-        let step = Step::new(root.live.clone(), root.staged.clone());
+        let step = Step::new(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }
     let mut names = entry_names(&root.live)?;
@@ -95,13 +95,13 @@ fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<St
         {
             let removed = old.join(sidecar.file_name().unwrap_or_default());
             atomic::create_private_folder(&old)?;
-            steps.push(Step::new(sidecar, removed));
+            steps.push(Step::new(sidecar, removed)?);
         }
         if removed.contains(&live) {
             atomic::create_private_folder(&old)?;
-            steps.push(Step::new(live, old.join(&name)));
+            steps.push(Step::new(live, old.join(&name))?);
         } else if database::is_sqlite(&staging.staged.join(&name)) {
-            steps.push(Step::new(live, staging.staged.join(&name)));
+            steps.push(Step::new(live, staging.staged.join(&name))?);
         }
     }
     Ok(steps)
@@ -184,9 +184,9 @@ fn steps_by_entry(
     for top in ordered {
         let (live, staged) = (root.live.join(top), root.staged.join(top));
         if staged.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, staged));
+            steps.push(Step::new(live, staged)?);
         } else if live.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, old.join(top)));
+            steps.push(Step::new(live, old.join(top))?);
         }
     }
     Ok(steps)

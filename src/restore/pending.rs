@@ -93,7 +93,7 @@ pub fn candidate_folders(
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
     let mut candidates: Vec<_> = restore_folders(codex_home)
         .into_iter()
-        .filter(|folder| journal::is_real_folder(folder))
+        .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
         .map(|folder| (folder, None))
         .collect();
     if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {

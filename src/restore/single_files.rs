@@ -94,7 +94,7 @@ impl SingleFileSteps<'_> {
             }
             self.linker.check_no_loss(live, relative)?;
         }
-        let step = Step::new(live.to_path_buf(), staged.to_path_buf());
+        let step = Step::new(live.to_path_buf(), staged.to_path_buf())?;
         if !step.is_same_file() {
             self.steps.push(step);
         }
@@ -107,7 +107,7 @@ impl SingleFileSteps<'_> {
             let old = atomic::parent_of(&root.staged).join("old");
             atomic::create_private_folder(&old)?;
             let number = self.steps.len().to_string();
-            self.steps.push(Step::new(live, old.join(number)));
+            self.steps.push(Step::new(live, old.join(number))?);
         }
         Ok(())
     }

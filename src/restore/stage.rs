@@ -14,7 +14,7 @@ use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
-use crate::journal;
+use crate::journal::{self, KeptAs};
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -428,7 +428,7 @@ impl<'a> HardLinker<'a> {
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
             || (kind_of(relative) == HomeEntryKind::Transient
-                && journal::kept_as(relative).is_some())
+                && journal::kept_as(relative) == Some(KeptAs::Leftover))
     }
 
     /// Returns true if the live file `relative` is replaced or removed.

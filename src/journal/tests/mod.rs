@@ -73,7 +73,7 @@ impl Fixture {
             fs::write(staged.join(name), "new").unwrap();
         }
         let steps = ["auth", "folder", "added", "gone"];
-        let steps = steps.map(|n| Step::new(self.live(n), staged.join(n)));
+        let steps = steps.map(|n| step(self.live(n), staged.join(n)));
         (begun.unwrap(), steps.into())
     }
 
@@ -138,6 +138,10 @@ impl Fixture {
             .map(|e| fs::read_to_string(e.path()).unwrap())
             .collect()
     }
+}
+
+fn step(live: PathBuf, staged: PathBuf) -> Step {
+    Step::new(live, staged).unwrap()
 }
 
 /// Runs `test` on a system with a call for exchanges, and on one without.
@@ -226,7 +230,7 @@ fn a_step_that_fails_undoes_those_before_it() {
         let (transaction, mut steps) = fixture.begin();
         fs::write(fixture.staging().join("new/taken"), "new").unwrap();
         let staged = fixture.staging().join("new/taken");
-        steps.push(Step::new(fixture.live("taken"), staged));
+        steps.push(step(fixture.live("taken"), staged));
         fs::write(fixture.live("taken"), "appeared").unwrap();
         transaction.commit(steps, || true).unwrap_err();
         assert_eq!(fixture.live_state(), OLD);
@@ -245,7 +249,7 @@ fn conflicting_steps_are_refused() {
         let fixture = Fixture::new();
         let (transaction, mut steps) = fixture.begin();
         let staged = fixture.staging().join(staged);
-        steps.insert(0, Step::new(fixture.live(live), staged));
+        steps.insert(0, step(fixture.live(live), staged));
         let refused = transaction.commit(steps, || true).unwrap_err();
         assert!(
             matches!(refused, JournalError::ConflictingSteps(_)),
@@ -271,9 +275,9 @@ fn a_path_can_be_emptied_before_other_steps_and_filled_after_them() {
         fs::write(fixture.live("log"), "old").unwrap();
         let staged = fixture.staging().join("new/log");
         fs::write(&staged, "new").unwrap();
-        let away = Step::new(fixture.live("log"), fixture.staging().join("new/log.old"));
+        let away = step(fixture.live("log"), fixture.staging().join("new/log.old"));
         steps.insert(0, away);
-        steps.push(Step::into_emptied(fixture.live("log"), staged));
+        steps.push(Step::into_emptied(fixture.live("log"), staged).unwrap());
         if done == 6 {
             let _ = transaction.commit(steps, || true).unwrap();
         } else {
@@ -490,9 +494,160 @@ fn copied_or_unmounted_folders_are_not_changed() {
     fixture.kill(transaction, steps, JournalState::Committing, 1);
     fs::remove_dir(&other).unwrap();
     let before = fixture.texts();
-    let missing = Recovery::Deferred(RecoveryObstacle::MissingFolder(other));
+    let missing = Recovery::Deferred(RecoveryObstacle::MissingFolder {
+        folder: other,
+        journal: fixture.staging(),
+    });
     assert_eq!(fixture.recover(), missing);
     assert_eq!(fixture.texts(), before);
+}
+
+#[test]
+fn a_file_that_was_moved_to_a_live_path_is_kept() {
+    on_both_systems(|unsupported| {
+        for (state, done) in [(JournalState::Committing, 1), (JournalState::Undoing, 6)] {
+            for name in ["gone", "added", "folder"] {
+                let fixture = Fixture::new();
+                // Older than the transaction, as after `mv` or `cp -p`.
+                let other = fixture.path("other");
+                fs::create_dir(&other).unwrap();
+                fs::write(other.join("text"), "the user's").unwrap();
+                fixture.wait_for_clock_tick();
+                fixture.killed(state, done);
+                let _ = fs::remove_dir_all(fixture.live(name));
+                let _ = fs::remove_file(fixture.live(name));
+                fs::rename(other, fixture.live(name)).unwrap();
+                let recovery = fixture.recover();
+                let (Recovery::Finished(kept) | Recovery::Undone(kept)) = &recovery else {
+                    panic!("{recovery:?}");
+                };
+                let expected = if done == 1 { NEW } else { OLD };
+                let context = format!("{state:?} {name} {unsupported}: {recovery:?}");
+                let is_same = fixture.live_state() == expected;
+                let is_unneeded = fixture.live(name).join("text").exists();
+                assert!(is_same || is_unneeded, "{context}");
+                let texts = fixture.texts();
+                assert!(texts.contains(&"the user's".into()), "{context}");
+                assert!(is_unneeded || !kept.is_empty(), "{context}");
+            }
+        }
+    });
+}
+
+#[test]
+fn evidence_that_cannot_be_moved_stays_until_it_can() {
+    let fixture = Fixture::new();
+    fixture.killed(JournalState::Committing, 1);
+    fixture.wait_for_clock_tick();
+    fs::write(fixture.live("folder/x"), "late").unwrap();
+    // A file in the place of every name for it.
+    let blocked = |n: u64| atomic::with_suffix(&fixture.staging(), &format!(".kept-{n}/new"));
+    fs::create_dir_all(blocked(1)).unwrap();
+    fs::remove_dir_all(blocked(1).parent().unwrap()).unwrap();
+    let long = fixture.path(&"h".repeat(228));
+    fs::rename(fixture.path("live"), &long).unwrap();
+    let staging = folder_beside(&long);
+    fs::rename(fixture.staging(), &staging).unwrap();
+    let journal = staging.join(JOURNAL);
+    let text = fs::read_to_string(&journal).unwrap();
+    let (old, new) = (fixture.path("live"), long.clone());
+    let text = text
+        .replace(
+            fixture.staging().to_str().unwrap(),
+            staging.to_str().unwrap(),
+        )
+        .replace(old.to_str().unwrap(), new.to_str().unwrap());
+    fs::write(&journal, text).unwrap();
+    for _ in 0..2 {
+        let recovery = recover(&staging, &NoPolicy).unwrap();
+        let is_deferred = matches!(
+            recovery,
+            Recovery::Deferred(RecoveryObstacle::NotKept { .. })
+        );
+        assert!(is_deferred, "{recovery:?}");
+        let late = fs::read_to_string(staging.join("new/folder/x")).unwrap();
+        assert_eq!(late, "late");
+        let begun = Transaction::begin(&staging, &long, &NoPolicy);
+        assert!(matches!(begun, Err(JournalError::Deferred(_))));
+    }
+}
+
+#[test]
+fn a_folder_of_another_transaction_is_not_used() {
+    let fixture = Fixture::new();
+    let (mut transaction, _) = fixture.begin();
+    let other = folder_beside(&fixture.path("y"));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("staged"), "another's").unwrap();
+    let refused = transaction.add_folder(&other).unwrap_err();
+    assert!(matches!(refused, JournalError::Occupied(_)), "{refused}");
+    drop(transaction);
+    let text = fs::read_to_string(other.join("staged")).unwrap();
+    assert_eq!(text, "another's");
+}
+
+#[test]
+fn files_without_a_journal_are_not_mixed_into_the_next_transaction() {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.staging().join("new")).unwrap();
+    fs::write(fixture.staging().join("new/stale"), "stale").unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(fixture.staging(), private).unwrap();
+    }
+    let (_transaction, _) = fixture.begin();
+    assert!(!fixture.staging().join("new/stale").exists());
+}
+
+/// A mixture of both states does harm.
+struct AllOrNothing;
+
+impl RecoveryPolicy for AllOrNothing {
+    fn finishes_partly_done(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_policy_can_undo_what_is_partly_done() {
+    on_both_systems(|unsupported| {
+        let steps = if unsupported { 6 } else { 4 };
+        for done in 0..=steps {
+            let fixture = Fixture::new();
+            fixture.killed(JournalState::Committing, done);
+            let recovery = fixture.recover_with(&AllOrNothing);
+            let (expected, state) = if done == steps {
+                (Recovery::Finished(vec![]), NEW)
+            } else {
+                (Recovery::Undone(vec![]), OLD)
+            };
+            assert_eq!(recovery, expected, "{done}");
+            assert_eq!(fixture.live_state(), state, "{done}");
+        }
+    });
+}
+
+#[test]
+fn a_file_is_never_missing_where_nothing_can_be_exchanged() {
+    UNSUPPORTED.set(true);
+    for state in [JournalState::Committing, JournalState::Undoing] {
+        for done in 0..=6 {
+            let fixture = Fixture::new();
+            fixture.killed(state, done);
+            let auth = fs::read_to_string(fixture.live("auth")).unwrap();
+            assert_eq!(auth, if done < 2 { "old" } else { "new" }, "{done}");
+            // Codex replaces its login before the recovery.
+            atomic::write(&fixture.live("auth"), b"since").unwrap();
+            let recovery = fixture.recover();
+            let is_recovered = matches!(recovery, Recovery::Finished(_) | Recovery::Undone(_));
+            assert!(is_recovered, "{recovery:?}");
+            assert!(fixture.texts().contains(&"since".into()), "{recovery:?}");
+            assert_eq!(fixture.recover(), Recovery::None);
+        }
+    }
+    UNSUPPORTED.set(false);
 }
 
 #[test]
@@ -520,7 +675,7 @@ fn names_that_are_not_unicode_survive_a_kill() {
     for (folder, text) in [(&live, "old"), (&staged, "new")] {
         fs::write(folder.join(name), text).unwrap();
     }
-    steps.push(Step::new(live.join(name), staged.join(name)));
+    steps.push(step(live.join(name), staged.join(name)));
     fixture.kill(transaction, steps, JournalState::Committing, 1);
     assert_eq!(fixture.recover(), Recovery::Finished(vec![]));
     assert_eq!(fs::read_to_string(live.join(name)).unwrap(), "new");
