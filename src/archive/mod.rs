@@ -34,6 +34,7 @@ pub mod reuse;
 pub mod scan;
 pub mod scope;
 pub mod sidecar;
+pub(crate) mod single_file;
 pub mod sink;
 pub mod source_paths;
 mod stable_read;
