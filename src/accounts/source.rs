@@ -1,15 +1,12 @@
 //! Reads a login from a file: an auth.json, a legacy `*_auth.json`, or an archive.
 
 use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
-use crate::archive::sink::{Extent, Sink};
+use crate::archive::single_file;
 use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::progress::Silent;
-use crate::io::{IoContext, IoError, position};
-use std::fs::File;
-use std::io::{Read, Seek};
+use crate::codex::home::HomeEntryKind;
+use crate::io::{IoContext, IoError};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The reason why a file yields no login.
@@ -57,13 +54,9 @@ pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
 
 fn archived(path: &Path) -> Result<AuthFile, SourceError> {
     let archive = ArchiveReader::open(path)?;
-    // Without a name on the disk, and gone when it is closed.
-    let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &LoginOf(&file), &Silent)?;
+    let mut file = single_file::extract(&archive, HomeEntryKind::Auth)?;
     let mut bytes = Vec::new();
-    file.rewind()
-        .and_then(|()| file.read_to_end(&mut bytes))
-        .at("read", path)?;
+    file.read_to_end(&mut bytes).at("read", path)?;
     if bytes.is_empty() {
         return Ok(AuthFile::Missing);
     }
@@ -71,26 +64,4 @@ fn archived(path: &Path) -> Result<AuthFile, SourceError> {
         Ok(snapshot) => AuthFile::Present(snapshot),
         Err((bytes, reason)) => AuthFile::Unreadable { bytes, reason },
     })
-}
-
-/// A sink that writes the auth.json of an archive into this file.
-struct LoginOf<'a>(&'a File);
-
-impl Sink for LoginOf<'_> {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == HomeEntryKind::Auth
-    }
-
-    fn write_chunk(
-        &self,
-        entry: &FileEntry,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
-    }
-
-    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
-    }
 }

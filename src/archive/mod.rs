@@ -17,6 +17,7 @@ mod relocation;
 pub mod reuse;
 pub mod scan;
 pub mod scope;
+pub(crate) mod single_file;
 pub mod sink;
 pub mod source_paths;
 mod stable_read;

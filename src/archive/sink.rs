@@ -14,7 +14,9 @@ pub trait Sink: Sync {
     -> Result<(), ArchiveError>;
 
     /// Called after all chunks of a wanted file were passed on and matched its digest.
-    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError>;
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+        Ok(())
+    }
 }
 
 /// The part of an archive that is read and checked.

@@ -220,6 +220,7 @@ mod tests {
             (format!("glpat-{}", random(20)), "GitLab"),
             (format!("AIza{}", random(35)), "Google"),
             (jwt("{\"exp\":1,\"sub\":\"x\"}"), "login"),
+            (format!("eyJ.{}", jwt("{\"iss\":\"x\"}")), "login"),
             (
                 format!("-----BEGIN PRIVATE KEY-----\n{base64}\n"),
                 "private key",

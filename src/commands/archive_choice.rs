@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 /// The argument that means the newest archive.
 pub(super) const LATEST: &str = "latest";
 
+/// Returns the name of the file of an archive.
+pub(super) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// Finds the archive `name`: a path, or a name in `backups/` with or without its suffix.
 ///
 /// # Errors

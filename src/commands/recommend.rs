@@ -11,7 +11,7 @@ use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::recheck_profile_logins;
-use crate::io::deadline;
+use crate::io::limits;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
 use crate::quota::state::{self, AccountState};
@@ -98,7 +98,7 @@ impl RecommendArgs {
         let Some(template) = template else {
             return self.recommend(None, context);
         };
-        deadline::end_within(PROMPT_TIMEOUT_SECONDS);
+        limits::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silent)
     }

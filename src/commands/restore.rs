@@ -1,7 +1,7 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{LATEST, find_archive};
+use super::archive_choice::{LATEST, file_name, find_archive};
 use super::list_backups::entries_of;
 use super::restore_session;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
@@ -332,15 +332,6 @@ struct RestoreJson<'a> {
     dry_run: bool,
 }
 
-fn name_of(archive: &ArchiveReader) -> String {
-    archive
-        .path()
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
-}
-
 fn names_as_text(names: &[EntryName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
@@ -355,7 +346,7 @@ fn show_plan(
     context.ui.document(
         "restore",
         &RestoreJson {
-            archive: name_of(archive),
+            archive: file_name(archive.path()),
             email: archive.metadata().email.as_deref(),
             target: &request.folder,
             files: plan.writes.len() as u64 + u64::from(plan.wants_login),
@@ -400,7 +391,7 @@ fn show_report(
     context.ui.document(
         "restore",
         &RestoreJson {
-            archive: name_of(archive),
+            archive: file_name(archive.path()),
             email: archive.metadata().email.as_deref(),
             target: &request.folder,
             files: report.files,

@@ -3,16 +3,16 @@
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
+use crate::archive::single_file;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::error::CommandError;
 use crate::history::rollout;
+use crate::io::IoContext;
 use crate::io::progress::Silent;
-use crate::io::{IoContext, position};
 use crate::restore::RestoreError;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Read};
 use std::sync::Mutex;
 
 /// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
@@ -123,10 +123,6 @@ impl Sink for RolloutHeadSink<'_> {
         }
         Ok(())
     }
-
-    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
-    }
 }
 
 /// The number of conversations that the hint for an ambiguous name lists.
@@ -138,12 +134,9 @@ const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
 /// Returns the ids of the conversations that the archived `session_index.jsonl` names `wanted`. The
 /// last line of an id counts.
 fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, CommandError> {
-    // A file without a name, which is removed when it is closed.
-    let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &SessionIndexSink(&index), &Silent)?;
+    let index = single_file::extract(archive, HomeEntryKind::SessionIndex)?;
     let mut ids: Vec<String> = Vec::new();
-    let mut lines = BufReader::new(&index);
-    lines.rewind().at("read", archive.path())?;
+    let mut lines = BufReader::new(index);
     let mut line = Vec::new();
     // A longer line is not from Codex.
     while (&mut lines)
@@ -164,26 +157,4 @@ fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, Com
         line.clear();
     }
     Ok(ids)
-}
-
-/// Writes `session_index.jsonl` of an archive into a file.
-struct SessionIndexSink<'a>(&'a File);
-
-impl Sink for SessionIndexSink<'_> {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == HomeEntryKind::SessionIndex
-    }
-
-    fn write_chunk(
-        &self,
-        entry: &FileEntry,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
-    }
-
-    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
-    }
 }

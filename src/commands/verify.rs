@@ -1,7 +1,7 @@
 //! `verify`: checks archives, every byte against its digest.
 
 use super::account::printable;
-use super::archive_choice::{LATEST, find_archive};
+use super::archive_choice::{LATEST, file_name, find_archive};
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -311,11 +311,4 @@ fn show(
         notes: report.notes,
         repaired,
     }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
 }

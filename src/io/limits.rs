@@ -1,4 +1,15 @@
-//! System limits that would end the process.
+//! Limits that the system puts on this process.
+
+/// Makes the system end this process silently after `seconds` (SIGALRM). For output in a shell prompt,
+/// where no output is better than a delay. Replaces an earlier limit.
+///
+/// Does nothing on Windows.
+pub(crate) fn end_within(seconds: u32) {
+    #[cfg(unix)]
+    nix::unistd::alarm::set(seconds);
+    #[cfg(not(unix))]
+    let _ = seconds;
+}
 
 /// Blocks SIGXFSZ, so that exceeding `ulimit -f` is reported as a write error instead of killing
 /// the process. Call it before starting a thread. Child processes are not affected: the standard

@@ -11,7 +11,6 @@ pub(crate) mod attached;
 pub(crate) mod buffers;
 pub mod child;
 pub mod clock;
-pub(crate) mod deadline;
 pub mod document;
 pub mod environment;
 pub mod events;

@@ -343,6 +343,22 @@ mod tests {
     }
 
     #[test]
+    fn a_line_has_all_fields_on_one_level_in_a_fixed_order() {
+        let line = serde_json::to_string(&record("20260101-a", false)).unwrap();
+        assert_eq!(
+            line,
+            concat!(
+                r#"{"launch_id":"20260101-a","settled":false,"schema":1,"profile":"work","#,
+                r#""identity":{"email":"a@x.com","account_id":null,"user_id":null,"kind":"chatgpt"},"#,
+                r#""started_at":"2026-11-21T08:00:00Z","ended_at":null,"exit_code":null,"#,
+                r#""cwd":"/p","working_root":"/p","args":[],"codex_home":"/c","isolated_home":null,"#,
+                r#""wrapper":{"pid":1,"started":null},"child":null,"auth_fingerprint":"","#,
+                r#""resumed":null,"codex_chose":false,"conversations":[],"unbound_because":null}"#,
+            )
+        );
+    }
+
+    #[test]
     fn the_last_line_of_a_launch_counts_despite_damaged_and_foreign_lines() {
         let home = tempfile::tempdir().unwrap();
         let registry = LaunchRegistry::of(home.path());

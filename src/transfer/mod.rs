@@ -11,6 +11,7 @@
 //!
 //! [`python_home`] imports the home of a Python codex-manager, which is a folder.
 
+mod entries;
 mod error;
 pub(crate) mod export;
 pub(crate) mod handover;

@@ -7,6 +7,7 @@ use crate::archive::path_note::PathNote;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::scan;
 use crate::archive::scope::Excludes;
+use crate::commands::archive_choice::file_name;
 use crate::commands::archive_json::ArchiveJson;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -66,10 +67,7 @@ impl<'a> BackupJson<'a> {
 
     fn at(self, published: &'a PublishedArchive) -> Self {
         Self {
-            archive: published
-                .archive
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned()),
+            archive: Some(file_name(&published.archive)),
             path: Some(&published.archive),
             metadata_path: Some(&published.sidecar),
             ..self
@@ -95,11 +93,7 @@ pub(super) fn show_done(
     };
     context.ui.document("backup", &json);
     let (ui, zone) = (&context.ui, context.settings.zone);
-    let name = published
-        .archive
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let name = file_name(&published.archive);
     ui.report(ui.paint(Style::Strong, &name));
     let who = match &metadata.email {
         Some(email) => format!(" of {email}"),
@@ -224,11 +218,7 @@ pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> O
         .signed_duration_since(recent.metadata.created_at);
     context.ui.note(format_args!(
         "nothing to do: {} is {} old",
-        recent
-            .archive
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy(),
+        file_name(&recent.archive),
         duration(age),
     ));
     Outcome::Done

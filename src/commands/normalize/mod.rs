@@ -6,6 +6,7 @@ use self::show::WrittenFiles;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::commands::account::warn_all;
+use crate::commands::archive_choice::file_name;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, LOCK_NAME};
@@ -376,12 +377,7 @@ fn write_archives(
     let lock = context.manager_path(LOCK_NAME);
     for job in archive_writes {
         match legacy::write_archive(&job.record, &job.path, &lock, context.local_now())? {
-            Some(published) => written.extend(
-                published
-                    .archive
-                    .file_name()
-                    .map(|name| name.to_string_lossy().into_owned()),
-            ),
+            Some(published) => written.push(file_name(&published.archive)),
             None => skipped.push(SkippedLegacyFile {
                 path: PathBuf::from(&job.record.source_path),
                 reason: "no archive: the file changed while it was read".into(),

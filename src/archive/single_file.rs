@@ -1,0 +1,46 @@
+//! Extracts one file of an archive without a name on the disk.
+
+use super::ArchiveError;
+use super::entry::FileEntry;
+use super::reader::ArchiveReader;
+use super::sink::{Extent, Sink};
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::progress::Silent;
+use crate::io::{IoContext, position};
+use std::fs::File;
+use std::io::Seek;
+
+/// Returns the content of the file of this kind, of which a home has one, such as `auth.json`. It is empty if the
+/// archive has no such file. The temp file has no name and is gone when it is closed.
+///
+/// # Errors
+/// The archive or the temp file cannot be read or written.
+pub(crate) fn extract(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<File, ArchiveError> {
+    let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+    let sink = KindSink { kind, file: &file };
+    archive.read(Extent::Wanted, &sink, &Silent)?;
+    file.rewind().at("read", archive.path())?;
+    Ok(file)
+}
+
+/// Writes the file of a kind into `file`.
+struct KindSink<'a> {
+    kind: HomeEntryKind,
+    file: &'a File,
+}
+
+impl Sink for KindSink<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        kind_of(entry.path.as_path()) == self.kind
+    }
+
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let path = entry.path.as_path();
+        Ok(position::write_all_at(self.file, bytes, offset).at("write", path)?)
+    }
+}

@@ -1,0 +1,127 @@
+//! The entries of an export's tar stream, in the order that its manifest fixes.
+
+use super::error::TransferError;
+use super::manifest::{self, ExportManifest, NAME, PRODUCT};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::progress::is_interrupted;
+use std::fmt::Display;
+use std::io::Read;
+use std::path::Path;
+use tar::EntryType;
+
+/// The longest name of an entry, in a GNU long-name record.
+const MAX_NAME_BYTES: u64 = 4096;
+
+/// The entries of the tar, compared with the expected ones.
+pub(super) struct ExportEntries<'a, 'b, R: Read> {
+    pub(super) path: &'a Path,
+    #[allow(clippy::type_complexity, reason = "the rest of an iterator")]
+    pub(super) next: &'a mut dyn FnMut() -> Result<Option<tar::Entry<'b, R>>, TransferError>,
+}
+
+impl<'b, R: Read> ExportEntries<'_, 'b, R> {
+    /// Returns the next entry. Fails unless it is a regular file of this name and size.
+    pub(super) fn expect(
+        &mut self,
+        name: &str,
+        size: Option<u64>,
+    ) -> Result<tar::Entry<'b, R>, TransferError> {
+        if is_interrupted() {
+            return Err(TransferError::Interrupted);
+        }
+        let wrong = |detail: String| Err(TransferError::damaged(self.path, detail));
+        let mut long_name = None;
+        loop {
+            let Some(mut entry) = (self.next)()? else {
+                return wrong(format!("it ends before {name}"));
+            };
+            let kind = entry.header().entry_type();
+            if kind == EntryType::GNULongName && long_name.is_none() {
+                if entry.size() > MAX_NAME_BYTES {
+                    return wrong("an oversized name".into());
+                }
+                let mut bytes = Vec::new();
+                entry
+                    .read_to_end(&mut bytes)
+                    .map_err(|e| TransferError::damaged(self.path, e.to_string()))?;
+                bytes.retain(|byte| *byte != 0);
+                long_name = Some(bytes);
+                continue;
+            }
+            let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
+            if kind != EntryType::Regular || found != name.as_bytes() {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                return wrong(format!("found {found} instead of the file {name}"));
+            }
+            if size.is_some_and(|size| size != entry.size()) {
+                return wrong(format!("the size of {name} does not match the manifest"));
+            }
+            return Ok(entry);
+        }
+    }
+}
+
+/// Reads the manifest, which is the first entry, and returns it with the id of the export.
+pub(super) fn read_manifest<R: Read>(
+    entries: &mut ExportEntries<'_, '_, R>,
+) -> Result<(ExportManifest, String), TransferError> {
+    let path = entries.path;
+    let foreign = |reason: String| TransferError::Foreign {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let mut entry = match entries.expect(NAME, None) {
+        Err(TransferError::Damaged { .. }) => {
+            return Err(foreign(format!("it does not begin with {NAME}")));
+        }
+        entry => entry?,
+    };
+    if entry.size() > ExportManifest::MAX_BYTES {
+        return Err(TransferError::damaged(path, "an oversized manifest"));
+    }
+    let mut bytes = Vec::new();
+    entry
+        .read_to_end(&mut bytes)
+        .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+    let manifest: ExportManifest = parse_document(&"the manifest", &bytes, path)?;
+    if manifest.product != PRODUCT {
+        return Err(foreign("its manifest names another product".into()));
+    }
+    Ok((manifest, manifest::id_of(&bytes)))
+}
+
+/// Fails if anything but the end of a tar follows. Reading to the end also checks the authenticity
+/// of the last encrypted block.
+pub(super) fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
+    let mut buffer = [0; 4096];
+    let mut left = 64 * 1024_usize;
+    loop {
+        let n = rest
+            .read(&mut buffer)
+            .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+        if n == 0 {
+            return Ok(());
+        }
+        if n > left || buffer[..n].iter().any(|byte| *byte != 0) {
+            return Err(TransferError::damaged(path, "data after its end"));
+        }
+        left -= n;
+    }
+}
+
+/// Parses the document `name` of the export at `path`.
+pub(super) fn parse_document<T: Document>(
+    name: &dyn Display,
+    bytes: &[u8],
+    path: &Path,
+) -> Result<T, TransferError> {
+    match document::parse(path, bytes) {
+        Ok(DocumentState::Good(document)) => Ok(document),
+        Ok(DocumentState::Absent | DocumentState::Damaged(_)) => Err(TransferError::damaged(
+            path,
+            format!("{name} cannot be parsed"),
+        )),
+        Err(DocumentError::Newer { path, found, .. }) => Err(TransferError::Newer { path, found }),
+        Err(e) => Err(e.into()),
+    }
+}
