@@ -26,7 +26,7 @@ pub mod verify;
 
 pub use error::ArchiveError;
 pub use format::{
-    contents, entry, entry_name, footer, manifest, metadata, name_table, names, python,
+    contents, entry, entry_name, footer, layout, manifest, metadata, name_table, names, python,
     python_sidecar, sidecar,
 };
 pub(crate) use format::{inode_stamp, link_target, path_checks};

@@ -5,20 +5,21 @@
 //! without the others. See `docs/archive-format.md`.
 
 use super::error::ArchiveError;
+use super::format::Compression;
 use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
-use super::format::layout::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
-    chunk_sizes, padding_of,
-};
-use super::format::manifest::MemberContents;
+use super::format::manifest::{ArchiveManifest, MemberContents};
 use super::format::name_table::NameTable;
+use super::format::sizes::{
+    BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
+    padding_of,
+};
 use super::format::tar_head::{file_head, folder_head, link_head};
+pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
 };
-pub use super::member_writer::{FinishedArchive, ManifestDetails};
 use super::reuse::{PreviousArchive, PreviousMember};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::Hasher;
@@ -31,8 +32,8 @@ use std::sync::{Arc, Mutex};
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` adds the entries. It runs on the calling thread while other threads compress and write.
-/// `path` is the path of `out` for error messages. `source` is an previous archive whose members may
+/// `fill` adds the entries and returns the manifest without its lists. It runs on the calling thread while other threads compress and write.
+/// `path` is the path of `out` for error messages. `source` is a previous archive whose members may
 /// be copied. `names` stores the names of the manifest.
 ///
 /// # Errors
@@ -43,7 +44,7 @@ pub fn pack(
     compression: Compression,
     source: Option<&PreviousArchive<'_>>,
     names: &Arc<NameTable>,
-    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ManifestDetails, ArchiveError>,
+    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, ArchiveError>,
 ) -> Result<FinishedArchive, ArchiveError> {
     let files = Mutex::new(FileList::with_names(names));
     let mut sink = MemberSink::new(&mut out, path, source, &files);
@@ -54,13 +55,13 @@ pub fn pack(
         let take = |done: Result<CompressedMember, ArchiveError>| sink.take(done?);
         parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
-            let closing = fill(&mut writer)?;
+            let manifest = fill(&mut writer)?;
             writer.flush()?;
-            Ok(writer.into_entries(closing))
+            Ok((writer.entries, manifest))
         })?
     };
-    let (entries, closing) = filled;
-    sink.finish(entries, closing, compression)
+    let (entries, manifest) = filled;
+    sink.finish(entries, manifest, compression)
 }
 
 /// Receives the entries of a new archive in their final order.
@@ -359,10 +360,6 @@ impl<'a> PackWriter<'a> {
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);
         self.submit_fresh(bytes, holds, files)
-    }
-
-    fn into_entries(self, closing: ManifestDetails) -> (NonFileEntries, ManifestDetails) {
-        (self.entries, closing)
     }
 }
 

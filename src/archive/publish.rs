@@ -34,11 +34,7 @@ pub fn publish(
     backups: &Path,
     lock: &Path,
 ) -> Result<PublishedArchive, IoError> {
-    let metadata = Metadata {
-        archive_bytes: packed.archive_bytes,
-        archive_sha256: packed.archive_sha256.clone(),
-        ..packed.manifest.metadata.clone()
-    };
+    let metadata = packed.sidecar();
     // fsync of the content before the lock is taken: this is the step that takes long.
     file.file().sync_all().at("fsync", file.path())?;
     // The sidecar is written to a temporary file first, so that a full disk fails before the
