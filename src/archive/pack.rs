@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex};
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.
-pub fn pack(
+pub(crate) fn pack(
     mut out: File,
     path: &Path,
     compression: Compression,
@@ -65,7 +65,7 @@ pub fn pack(
 }
 
 /// Receives the entries of a new archive in their final order.
-pub struct PackWriter<'a> {
+pub(crate) struct PackWriter<'a> {
     jobs: &'a Jobs<'a>,
     path: &'a Path,
     source: Option<&'a PreviousArchive<'a>>,
@@ -120,14 +120,14 @@ impl<'a> PackWriter<'a> {
     }
 
     /// Adds a folder. All folders must be added before links, and all links before files.
-    pub fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
+    pub(crate) fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
         let bytes = folder_head(&folder).at("write", self.path)?;
         self.entries.folders.push(folder);
         self.add_structure(&bytes)
     }
 
     /// Adds a symbolic link, after all folders and before all files.
-    pub fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
+    pub(crate) fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
         let bytes = link_head(&link).at("write", self.path)?;
         self.entries.links.push(link);
         self.add_structure(&bytes)
@@ -151,7 +151,7 @@ impl<'a> PackWriter<'a> {
     ///
     /// # Errors
     /// `content` cannot be read, or the archive cannot be written.
-    pub fn add_file(
+    pub(crate) fn add_file(
         &mut self,
         entry: FileEntry,
         content: &mut dyn Read,
@@ -271,7 +271,7 @@ impl<'a> PackWriter<'a> {
     }
 
     /// Returns true if the archive has a file of this name. Searches the whole list.
-    pub fn contains(&self, name: &EntryName) -> bool {
+    pub(crate) fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
         let known = files.names().find(name.as_path());
         known.is_some_and(|id| files.name_ids().any(|of| of == id))
@@ -280,7 +280,7 @@ impl<'a> PackWriter<'a> {
     /// Returns the number of files, from the first one on, that are unchanged in one member of the
     /// previous archive. `file` returns the file at a position. Zero means that no member can be
     /// copied.
-    pub fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
+    pub(crate) fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
         self.source
             .and_then(|s| s.reusable_files(file))
             .map_or(0, |reuse| reuse.digests.len())
@@ -288,7 +288,7 @@ impl<'a> PackWriter<'a> {
 
     /// Copies the members with the first of `files`, as counted by [`PackWriter::count_reusable`],
     /// from the previous archive. Their files are not read.
-    pub fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
+    pub(crate) fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let Some(reuse) = self.source.and_then(|s| s.reusable_files(|i| files.get(i))) else {
             return Ok(());
         };

@@ -27,7 +27,7 @@ pub struct PublishedArchive {
 ///
 /// After a crash between the two steps the archive has no sidecar. It describes itself, and `verify
 /// --repair` writes the sidecar.
-pub fn publish(
+pub(crate) fn publish(
     mut file: TempFile,
     packed: &FinishedArchive,
     stem: &str,

@@ -50,18 +50,12 @@ impl ArchiveReader {
     }
 
     /// Returns the path of the archive.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns true if the members are where the manifest lists them. The manifest of an archive
-    /// that another program compressed again lists members that no longer exist.
-    pub fn has_index(&self) -> bool {
-        self.has_index
-    }
-
     /// Returns the archive's origin with its description.
-    pub fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
@@ -71,7 +65,7 @@ impl ArchiveReader {
     }
 
     /// Returns the metadata; see [`Layout::metadata`].
-    pub fn metadata(&self) -> &Metadata {
+    pub(crate) fn metadata(&self) -> &Metadata {
         self.layout.metadata()
     }
 
@@ -80,8 +74,9 @@ impl ArchiveReader {
         self.layout.contents()
     }
 
-    /// Returns the manifest if its index is usable; see [`ArchiveReader::has_index`].
-    pub fn indexed(&self) -> Option<&ArchiveManifest> {
+    /// Returns the manifest if the members are where it lists them. The manifest of an archive that
+    /// another program compressed again lists members that no longer exist.
+    pub(crate) fn indexed(&self) -> Option<&ArchiveManifest> {
         self.manifest().filter(|_| self.has_index)
     }
 

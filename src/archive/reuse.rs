@@ -33,7 +33,7 @@ const SAMPLE_INTERVAL: u64 = 8;
 
 /// A member of the previous archive.
 #[derive(Debug, Clone)]
-pub struct PreviousMember {
+pub(crate) struct PreviousMember {
     offset: u64,
     len: u64,
     pub(super) size: u64,
@@ -92,7 +92,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Like [`PreviousArchive::open`], for an archive that is already open.
-    pub fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
+    pub(crate) fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
         Self::from_ref(ReaderRef::Borrowed(archive), options)
     }
 
@@ -136,7 +136,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns the path of the archive.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.archive.archive().path()
     }
 

@@ -41,7 +41,7 @@ impl VerifyReport {
     }
 
     /// Returns true if neither the archive nor its sidecar has a problem.
-    pub fn is_ok(&self) -> bool {
+    pub(crate) fn is_ok(&self) -> bool {
         self.is_archive_good() && self.sidecar.is_none()
     }
 }

@@ -19,7 +19,7 @@ impl EntryName {
     ///
     /// # Errors
     /// Returns the rule that the name breaks, for the user.
-    pub fn parse(raw: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn parse(raw: &[u8]) -> Result<Self, &'static str> {
         if raw.contains(&0) {
             return Err("a NUL byte in the name");
         }
@@ -30,7 +30,7 @@ impl EntryName {
     ///
     /// # Errors
     /// Returns the rule that the path breaks, for the user.
-    pub fn of_path(path: &Path) -> Result<Self, &'static str> {
+    pub(crate) fn of_path(path: &Path) -> Result<Self, &'static str> {
         let mut clean = PathBuf::new();
         for component in path.components() {
             match component {
@@ -70,19 +70,19 @@ impl EntryName {
     }
 
     /// Returns the first component: the top-level entry of the home.
-    pub fn top(&self) -> &OsStr {
+    pub(crate) fn top(&self) -> &OsStr {
         self.0.iter().next().unwrap_or_default()
     }
 
     /// Returns true if the first component starts with `.codex-manager`, which is reserved for this
     /// program.
-    pub fn is_reserved(&self) -> bool {
+    pub(crate) fn is_reserved(&self) -> bool {
         crate::codex::home::is_manager_name(self.top())
     }
 
     /// Returns the name in lower case. Two names with the same result collide on a disk that
     /// ignores case.
-    pub fn case_folded(&self) -> String {
+    pub(crate) fn case_folded(&self) -> String {
         self.0.to_string_lossy().to_lowercase()
     }
 }

@@ -7,7 +7,7 @@ use super::python::PythonArchive;
 
 /// The program that wrote an archive, with its description of the content.
 #[derive(Debug)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// Written by this program: digests cover every byte.
     Native(Box<ArchiveManifest>),
     /// Written by the Python codex-manager: without digests.
@@ -16,7 +16,7 @@ pub enum Layout {
 
 impl Layout {
     /// Returns the manifest, or `None` for an archive of the Python tool.
-    pub fn manifest(&self) -> Option<&ArchiveManifest> {
+    pub(crate) fn manifest(&self) -> Option<&ArchiveManifest> {
         match self {
             Self::Native(manifest) => Some(manifest),
             Self::Python(_) => None,
@@ -24,7 +24,7 @@ impl Layout {
     }
 
     /// Returns the metadata in the manifest, or in the sidecar of the Python tool.
-    pub fn metadata(&self) -> &Metadata {
+    pub(crate) fn metadata(&self) -> &Metadata {
         match self {
             Self::Native(manifest) => &manifest.metadata,
             Self::Python(python) => &python.metadata,
@@ -32,7 +32,7 @@ impl Layout {
     }
 
     /// Returns the entries that the archive lists.
-    pub fn contents(&self) -> ArchiveListing<'_> {
+    pub(crate) fn contents(&self) -> ArchiveListing<'_> {
         let (files, folders, links) = match self {
             Self::Native(manifest) => (&manifest.files, &manifest.folders, &manifest.links),
             Self::Python(python) => {

@@ -10,10 +10,10 @@ use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
 /// Name of the manifest inside an archive.
-pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
+pub(crate) const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 
 /// Folder inside an archive for databases from outside the Codex home (`sqlite_home`).
-pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
+pub(crate) const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
 
 /// One gzip member of an archive: an entry of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
