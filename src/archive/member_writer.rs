@@ -124,8 +124,8 @@ impl MemberJob {
                     .transpose()?;
                 Ok(CompressedMember {
                     bytes: bytes.unwrap_or_else(|| buffers.aligned(0)),
-                    size: old.size,
-                    sha256: old.sha256,
+                    size: old.member.size,
+                    sha256: old.member.sha256,
                     holds,
                     digests: Vec::new(),
                     reused: Some(old),

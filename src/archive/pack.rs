@@ -300,14 +300,14 @@ impl<'a> PackWriter<'a> {
                 ..file
             });
         }
-        for member in reuse.members {
-            let holds = match member.holds {
+        for old in reuse.members {
+            let holds = match old.member.holds {
                 MemberContents::Files(_, n) => MemberContents::Files(first, n),
                 MemberContents::Head(_) => MemberContents::Head(first),
                 MemberContents::Chunk(_, upto) => MemberContents::Chunk(first, upto),
                 other => other,
             };
-            self.submit_reused(member, holds)?;
+            self.submit_reused(old, holds)?;
         }
         Ok(())
     }

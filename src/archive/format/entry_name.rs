@@ -1,6 +1,9 @@
 //! Validated names of archive entries: relative paths that cannot leave the folder they are
 //! unpacked into.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -142,32 +145,35 @@ pub(crate) enum JsonName {
     Bytes { base64: String },
 }
 
+impl JsonName {
+    /// Returns the form of a path that is not Unicode.
+    pub(crate) fn of_bytes(path: &Path) -> Self {
+        let base64 = STANDARD.encode(path.as_os_str().as_encoded_bytes());
+        Self::Bytes { base64 }
+    }
+
+    /// Returns the bytes of a name in JSON.
+    pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        match Self::deserialize(deserializer)? {
+            Self::Text(text) => Ok(text.into_bytes()),
+            Self::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom),
+        }
+    }
+}
+
 impl Serialize for EntryName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use base64::Engine;
         match self.0.to_str() {
             Some(text) if cfg!(windows) => serializer.serialize_str(&text.replace('\\', "/")),
             Some(text) => serializer.serialize_str(text),
-            None => JsonName::Bytes {
-                base64: base64::engine::general_purpose::STANDARD
-                    .encode(self.0.as_os_str().as_encoded_bytes()),
-            }
-            .serialize(serializer),
+            None => JsonName::of_bytes(&self.0).serialize(serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for EntryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use base64::Engine;
-        use serde::de::Error;
-        let raw = match JsonName::deserialize(deserializer)? {
-            JsonName::Text(text) => text.into_bytes(),
-            JsonName::Bytes { base64 } => base64::engine::general_purpose::STANDARD
-                .decode(base64)
-                .map_err(D::Error::custom)?,
-        };
-        Self::parse(&raw).map_err(D::Error::custom)
+        Self::parse(&JsonName::read(deserializer)?).map_err(D::Error::custom)
     }
 }
 

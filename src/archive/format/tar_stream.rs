@@ -2,7 +2,7 @@
 //! have, and limits the size of extension headers.
 
 use super::archive_file;
-use super::entry_name::EntryName;
+use super::entry_name::{EntryName, os_string};
 use crate::archive::error::ArchiveError;
 use crate::io::progress::is_interrupted;
 use flate2::read::MultiGzDecoder;
@@ -270,9 +270,9 @@ impl PendingExtensions {
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
                 let target = target.ok_or_else(|| named("a link without a target"))?;
-                RawKind::Link(
-                    raw_path(target).ok_or_else(|| named("a link target that is not Unicode"))?,
-                )
+                let target =
+                    os_string(&target).map_err(|_| named("a link target that is not Unicode"))?;
+                RawKind::Link(target.into())
             }
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),
@@ -318,21 +318,6 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.truncate(end);
     }
     bytes
-}
-
-#[cfg(unix)]
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "on other systems a path must be Unicode"
-)]
-fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    Some(std::ffi::OsString::from_vec(bytes).into())
-}
-
-#[cfg(not(unix))]
-fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
-    String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
 #[cfg(test)]
