@@ -9,11 +9,11 @@ use super::format::Compression;
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
 use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::AccountAuth;
+use super::format::manifest::{AccountAuth, ArchiveManifest};
 use super::format::metadata::Metadata;
 use super::format::name_table::{NameSet, NameTable};
 use super::home_packer::HomePacker;
-use super::pack::{self, FinishedArchive, ManifestDetails};
+use super::pack::{self, FinishedArchive};
 use super::path_note::PathNote;
 use super::relocation::FileLocator;
 use super::reuse::PreviousArchive;
@@ -59,7 +59,7 @@ pub struct CaptureOptions<'a> {
     pub tmp: &'a Path,
     /// Compression level of the archive.
     pub compression: Compression,
-    /// An previous archive from which unchanged members are copied.
+    /// A previous archive from which unchanged members are copied.
     pub source: Option<&'a PreviousArchive<'a>>,
 }
 
@@ -111,7 +111,7 @@ pub fn capture(
         let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
         login = captured;
         let linked = std::mem::take(&mut scan.linked);
-        Ok(manifest_details(
+        Ok(new_manifest(
             scope,
             metadata,
             account_auth,
@@ -168,18 +168,18 @@ fn take_files(
     files
 }
 
-/// Returns the manifest's fields besides its entries.
-fn manifest_details(
+/// Returns the manifest without its lists of entries.
+fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
     account_auth: Option<AccountAuth>,
     skipped: &[PathNote],
     linked: Vec<EntryName>,
-) -> ManifestDetails {
+) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
     metadata.limit_size();
     let names = skipped.iter().map(|s| EntryName::of_path(&s.path).ok());
-    ManifestDetails {
+    ArchiveManifest {
         metadata,
         account_auth,
         excluded_globs: scope.excludes.globs().to_vec(),
@@ -187,6 +187,7 @@ fn manifest_details(
         linked,
         partial: scope.only.is_some(),
         undo_removes: scope.undo_removes.clone(),
+        ..ArchiveManifest::default()
     }
 }
 

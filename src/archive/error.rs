@@ -64,7 +64,7 @@ pub enum ArchiveError {
 impl ArchiveError {
     /// Returns true for errors of the machine or the user: I/O, disk space, interruption. They
     /// prove nothing about the archive.
-    pub fn is_environmental(&self) -> bool {
+    pub(crate) fn is_environmental(&self) -> bool {
         match self {
             Self::Io(_) | Self::Interrupted | Self::NoSpace { .. } => true,
             Self::Database(e) => e.is_of_machine(),

@@ -2,12 +2,12 @@
 //! the manifest that lists them.
 
 use super::error::ArchiveError;
+use super::format::Compression;
 use super::format::entry::{FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
 use super::format::gzip_member;
-use super::format::layout::Compression;
-use super::format::manifest::{AccountAuth, ArchiveManifest, Member, MemberContents};
+use super::format::manifest::{ArchiveManifest, Member, MemberContents};
 use super::format::manifest_members;
 use super::format::metadata::Metadata;
 use super::format::path_checks::check_manifest;
@@ -21,25 +21,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The fields of a manifest besides the lists of entries and members.
-#[derive(Debug)]
-pub struct ManifestDetails {
-    /// Metadata of home and account. `files` and `bytes` are filled in.
-    pub metadata: Metadata,
-    /// Identity and digest of the archived login.
-    pub account_auth: Option<AccountAuth>,
-    /// Exclude globs of the user.
-    pub excluded_globs: Vec<String>,
-    /// Paths that could not be archived; see [`ArchiveManifest::skipped`].
-    pub skipped: Vec<EntryName>,
-    /// Top-level entries that are archived through a link.
-    pub linked: Vec<EntryName>,
-    /// True for a part of what the mode captures; see [`ArchiveManifest::partial`].
-    pub partial: bool,
-    /// Files that a restore of the archive removes; see [`ArchiveManifest::undo_removes`].
-    pub undo_removes: Vec<EntryName>,
-}
-
 /// Size, digest and manifest of a finished archive.
 #[derive(Debug)]
 pub struct FinishedArchive {
@@ -51,6 +32,17 @@ pub struct FinishedArchive {
     pub reused_bytes: u64,
     /// The manifest that the archive ends with.
     pub manifest: ArchiveManifest,
+}
+
+impl FinishedArchive {
+    /// Returns the content of the archive's sidecar.
+    pub(crate) fn sidecar(&self) -> Metadata {
+        Metadata {
+            archive_bytes: self.archive_bytes,
+            archive_sha256: self.archive_sha256.clone(),
+            ..self.manifest.metadata.clone()
+        }
+    }
 }
 
 /// The files of a manifest. One thread adds files, another one sets their digests.
@@ -132,8 +124,8 @@ impl MemberJob {
                     .transpose()?;
                 Ok(CompressedMember {
                     bytes: bytes.unwrap_or_else(|| buffers.aligned(0)),
-                    size: old.size,
-                    sha256: old.sha256,
+                    size: old.member.size,
+                    sha256: old.member.sha256,
                     holds,
                     digests: Vec::new(),
                     reused: Some(old),
@@ -210,39 +202,29 @@ impl<'a> MemberSink<'a> {
         Ok(())
     }
 
-    /// Writes the manifest and the footer.
+    /// Writes the manifest and the footer. Fills in the lists of `manifest`, and the counts of its
+    /// metadata.
     ///
     /// # Errors
     /// Returns the reason why readers would refuse the manifest, or a write error.
     pub(super) fn finish(
         mut self,
         entries: NonFileEntries,
-        closing: ManifestDetails,
+        mut manifest: ArchiveManifest,
         compression: Compression,
     ) -> Result<FinishedArchive, ArchiveError> {
         for member in entries.void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }
-        let files = std::mem::take(&mut *lock_files(self.files));
-        let mut metadata = closing.metadata;
-        metadata.files = files.len() as u64;
-        metadata.bytes = files.bytes();
-        metadata.excludes = !closing.excluded_globs.is_empty();
-        let manifest = ArchiveManifest {
-            metadata,
-            account_auth: closing.account_auth,
-            excluded_globs: closing.excluded_globs,
-            skipped: closing.skipped,
-            partial: closing.partial,
-            undo_removes: closing.undo_removes,
-            linked: closing.linked,
-            folders: entries.folders,
-            links: entries.links,
-            void: entries.void,
-            effort: compression.effort(),
-            files,
-            members: std::mem::take(&mut self.members),
-        };
+        manifest.folders = entries.folders;
+        manifest.links = entries.links;
+        manifest.void = entries.void;
+        manifest.effort = compression.effort();
+        manifest.files = std::mem::take(&mut *lock_files(self.files));
+        manifest.members = std::mem::take(&mut self.members);
+        manifest.metadata.files = manifest.files.len() as u64;
+        manifest.metadata.bytes = manifest.files.bytes();
+        manifest.metadata.excludes = !manifest.excluded_globs.is_empty();
         let path = self.path;
         // Applies the checks of a reader: an archive that cannot be restored must not be published
         // as a good one.

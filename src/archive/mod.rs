@@ -11,23 +11,20 @@ mod home_packer;
 mod member_writer;
 pub mod pack;
 pub mod path_note;
-pub mod publish;
+pub(crate) mod publish;
 pub mod reader;
 mod relocation;
 pub mod reuse;
-pub mod scan;
+pub(crate) mod scan;
 pub mod scope;
 pub(crate) mod single_file;
 pub mod sink;
-pub mod source_paths;
+pub(crate) mod source_paths;
 mod stable_read;
 mod unpack_indexed;
 mod unpack_stream;
 pub mod verify;
 
 pub use error::ArchiveError;
-pub use format::{
-    contents, entry, entry_name, footer, manifest, metadata, name_table, names, python,
-    python_sidecar, sidecar,
-};
-pub(crate) use format::{inode_stamp, path_checks};
+pub use format::{contents, entry, entry_name, footer, manifest, metadata, names, sidecar};
+pub(crate) use format::{inode_stamp, layout, name_table, path_checks, python};

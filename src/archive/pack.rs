@@ -5,20 +5,21 @@
 //! without the others. See `docs/archive-format.md`.
 
 use super::error::ArchiveError;
+use super::format::Compression;
 use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
-use super::format::layout::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
-    chunk_sizes, padding_of,
-};
-use super::format::manifest::MemberContents;
+use super::format::manifest::{ArchiveManifest, MemberContents};
 use super::format::name_table::NameTable;
+use super::format::sizes::{
+    BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
+    padding_of,
+};
 use super::format::tar_head::{file_head, folder_head, link_head};
+pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
 };
-pub use super::member_writer::{FinishedArchive, ManifestDetails};
 use super::reuse::{PreviousArchive, PreviousMember};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::Hasher;
@@ -31,19 +32,19 @@ use std::sync::{Arc, Mutex};
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` adds the entries. It runs on the calling thread while other threads compress and write.
-/// `path` is the path of `out` for error messages. `source` is an previous archive whose members may
+/// `fill` adds the entries and returns the manifest without its lists. It runs on the calling thread while other threads compress and write.
+/// `path` is the path of `out` for error messages. `source` is a previous archive whose members may
 /// be copied. `names` stores the names of the manifest.
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.
-pub fn pack(
+pub(crate) fn pack(
     mut out: File,
     path: &Path,
     compression: Compression,
     source: Option<&PreviousArchive<'_>>,
     names: &Arc<NameTable>,
-    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ManifestDetails, ArchiveError>,
+    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, ArchiveError>,
 ) -> Result<FinishedArchive, ArchiveError> {
     let files = Mutex::new(FileList::with_names(names));
     let mut sink = MemberSink::new(&mut out, path, source, &files);
@@ -54,17 +55,17 @@ pub fn pack(
         let take = |done: Result<CompressedMember, ArchiveError>| sink.take(done?);
         parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
-            let closing = fill(&mut writer)?;
+            let manifest = fill(&mut writer)?;
             writer.flush()?;
-            Ok(writer.into_entries(closing))
+            Ok((writer.entries, manifest))
         })?
     };
-    let (entries, closing) = filled;
-    sink.finish(entries, closing, compression)
+    let (entries, manifest) = filled;
+    sink.finish(entries, manifest, compression)
 }
 
 /// Receives the entries of a new archive in their final order.
-pub struct PackWriter<'a> {
+pub(crate) struct PackWriter<'a> {
     jobs: &'a Jobs<'a>,
     path: &'a Path,
     source: Option<&'a PreviousArchive<'a>>,
@@ -119,14 +120,14 @@ impl<'a> PackWriter<'a> {
     }
 
     /// Adds a folder. All folders must be added before links, and all links before files.
-    pub fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
+    pub(crate) fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
         let bytes = folder_head(&folder).at("write", self.path)?;
         self.entries.folders.push(folder);
         self.add_structure(&bytes)
     }
 
     /// Adds a symbolic link, after all folders and before all files.
-    pub fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
+    pub(crate) fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
         let bytes = link_head(&link).at("write", self.path)?;
         self.entries.links.push(link);
         self.add_structure(&bytes)
@@ -150,7 +151,7 @@ impl<'a> PackWriter<'a> {
     ///
     /// # Errors
     /// `content` cannot be read, or the archive cannot be written.
-    pub fn add_file(
+    pub(crate) fn add_file(
         &mut self,
         entry: FileEntry,
         content: &mut dyn Read,
@@ -270,7 +271,7 @@ impl<'a> PackWriter<'a> {
     }
 
     /// Returns true if the archive has a file of this name. Searches the whole list.
-    pub fn contains(&self, name: &EntryName) -> bool {
+    pub(crate) fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
         let known = files.names().find(name.as_path());
         known.is_some_and(|id| files.name_ids().any(|of| of == id))
@@ -279,7 +280,7 @@ impl<'a> PackWriter<'a> {
     /// Returns the number of files, from the first one on, that are unchanged in one member of the
     /// previous archive. `file` returns the file at a position. Zero means that no member can be
     /// copied.
-    pub fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
+    pub(crate) fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
         self.source
             .and_then(|s| s.reusable_files(file))
             .map_or(0, |reuse| reuse.digests.len())
@@ -287,7 +288,7 @@ impl<'a> PackWriter<'a> {
 
     /// Copies the members with the first of `files`, as counted by [`PackWriter::count_reusable`],
     /// from the previous archive. Their files are not read.
-    pub fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
+    pub(crate) fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let Some(reuse) = self.source.and_then(|s| s.reusable_files(|i| files.get(i))) else {
             return Ok(());
         };
@@ -299,14 +300,14 @@ impl<'a> PackWriter<'a> {
                 ..file
             });
         }
-        for member in reuse.members {
-            let holds = match member.holds {
+        for old in reuse.members {
+            let holds = match old.member.holds {
                 MemberContents::Files(_, n) => MemberContents::Files(first, n),
                 MemberContents::Head(_) => MemberContents::Head(first),
                 MemberContents::Chunk(_, upto) => MemberContents::Chunk(first, upto),
                 other => other,
             };
-            self.submit_reused(member, holds)?;
+            self.submit_reused(old, holds)?;
         }
         Ok(())
     }
@@ -359,10 +360,6 @@ impl<'a> PackWriter<'a> {
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);
         self.submit_fresh(bytes, holds, files)
-    }
-
-    fn into_entries(self, closing: ManifestDetails) -> (NonFileEntries, ManifestDetails) {
-        (self.entries, closing)
     }
 }
 

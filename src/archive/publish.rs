@@ -27,18 +27,14 @@ pub struct PublishedArchive {
 ///
 /// After a crash between the two steps the archive has no sidecar. It describes itself, and `verify
 /// --repair` writes the sidecar.
-pub fn publish(
+pub(crate) fn publish(
     mut file: TempFile,
     packed: &FinishedArchive,
     stem: &str,
     backups: &Path,
     lock: &Path,
 ) -> Result<PublishedArchive, IoError> {
-    let metadata = Metadata {
-        archive_bytes: packed.archive_bytes,
-        archive_sha256: packed.archive_sha256.clone(),
-        ..packed.manifest.metadata.clone()
-    };
+    let metadata = packed.sidecar();
     // fsync of the content before the lock is taken: this is the step that takes long.
     file.file().sync_all().at("fsync", file.path())?;
     // The sidecar is written to a temporary file first, so that a full disk fails before the

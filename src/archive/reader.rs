@@ -3,25 +3,18 @@
 use super::error::ArchiveError;
 use super::format::contents::ArchiveListing;
 use super::format::index_check;
+use super::format::layout::Layout;
 use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::format::manifest_members;
 use super::format::metadata::Metadata;
 use super::format::path_checks::check_manifest;
-use super::format::python::{PythonArchive, PythonScan};
+use super::format::python::PythonScan;
+use super::format::tar_stream;
 use super::sink::{Extent, Sink};
 use super::unpack_indexed;
-use super::unpack_stream::{self, ArchiveDescription};
+use super::unpack_stream;
 use crate::io::{IoContext, Progress};
 use std::path::{Path, PathBuf};
-
-/// The program that wrote an archive, with its description of the content.
-#[derive(Debug)]
-pub enum Layout {
-    /// Written by this program: digests cover every byte.
-    Native(Box<ArchiveManifest>),
-    /// Written by the Python codex-manager: without digests.
-    Python(Box<PythonArchive>),
-}
 
 /// An archive whose manifest has been read and checked, but not its content.
 #[derive(Debug)]
@@ -49,9 +42,6 @@ impl ArchiveReader {
             // read shows the content.
             None => (scan_for_layout(path)?, false),
         };
-        if let (Layout::Native(manifest), false) = (&layout, has_index) {
-            check_manifest(path, manifest)?;
-        }
         Ok(Self {
             path: path.to_path_buf(),
             layout,
@@ -60,55 +50,33 @@ impl ArchiveReader {
     }
 
     /// Returns the path of the archive.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns true if the members are where the manifest lists them. The manifest of an archive
-    /// that another program compressed again lists members that no longer exist.
-    pub fn has_index(&self) -> bool {
-        self.has_index
-    }
-
     /// Returns the archive's origin with its description.
-    pub fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Returns the manifest, or `None` for an archive of the Python tool.
+    /// Returns the manifest; see [`Layout::manifest`].
     pub fn manifest(&self) -> Option<&ArchiveManifest> {
-        match &self.layout {
-            Layout::Native(manifest) => Some(manifest),
-            Layout::Python(_) => None,
-        }
+        self.layout.manifest()
     }
 
-    /// Returns the metadata in the manifest, or in the sidecar of the Python tool.
-    pub fn metadata(&self) -> &Metadata {
-        match &self.layout {
-            Layout::Native(manifest) => &manifest.metadata,
-            Layout::Python(python) => &python.metadata,
-        }
+    /// Returns the metadata; see [`Layout::metadata`].
+    pub(crate) fn metadata(&self) -> &Metadata {
+        self.layout.metadata()
     }
 
     /// Returns the entries that the archive lists.
     pub fn contents(&self) -> ArchiveListing<'_> {
-        match &self.layout {
-            Layout::Native(manifest) => ArchiveListing {
-                files: &manifest.files,
-                folders: &manifest.folders,
-                links: &manifest.links,
-            },
-            Layout::Python(python) => ArchiveListing {
-                files: &python.contents.files,
-                folders: &python.contents.folders,
-                links: &python.contents.links,
-            },
-        }
+        self.layout.contents()
     }
 
-    /// Returns the manifest if its index is usable; see [`ArchiveReader::has_index`].
-    pub fn indexed(&self) -> Option<&ArchiveManifest> {
+    /// Returns the manifest if the members are where it lists them. The manifest of an archive that
+    /// another program compressed again lists members that no longer exist.
+    pub(crate) fn indexed(&self) -> Option<&ArchiveManifest> {
         self.manifest().filter(|_| self.has_index)
     }
 
@@ -126,22 +94,11 @@ impl ArchiveReader {
         sink: &dyn Sink,
         progress: &dyn Progress,
     ) -> Result<(), ArchiveError> {
-        match &self.layout {
-            Layout::Native(manifest) if self.has_index => {
+        match self.indexed() {
+            Some(manifest) => {
                 unpack_indexed::by_index(&self.path, manifest, extent, sink, progress)
             }
-            Layout::Native(manifest) => unpack_stream::unpack(
-                &self.path,
-                ArchiveDescription::Native(manifest),
-                sink,
-                progress,
-            ),
-            Layout::Python(python) => unpack_stream::unpack(
-                &self.path,
-                ArchiveDescription::Python(python),
-                sink,
-                progress,
-            ),
+            None => unpack_stream::unpack(&self.path, &self.layout, sink, progress),
         }
     }
 }
@@ -151,7 +108,7 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
     let mut python = PythonScan::new(path, packed);
-    unpack_stream::read(path, &mut |entry, content| {
+    tar_stream::read_archive(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
                 return Err(ArchiveError::unsafe_entry(
@@ -166,7 +123,10 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
         python.entry(&entry, content)
     })?;
     match manifest {
-        Some(manifest) => Ok(Layout::Native(Box::new(manifest))),
+        Some(manifest) => {
+            check_manifest(path, &manifest)?;
+            Ok(Layout::Native(Box::new(manifest)))
+        }
         None => python.finish().map(|p| Layout::Python(Box::new(p))),
     }
 }

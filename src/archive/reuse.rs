@@ -1,9 +1,9 @@
 //! Members of the previous archive of a home that can be copied into the next one unchanged.
 
 use super::error::ArchiveError;
+use super::format::Compression;
 use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
-use super::format::layout::Compression;
 use super::format::manifest::{ArchiveManifest, Member, MemberContents};
 use super::format::name_table::NameTable;
 use super::reader::ArchiveReader;
@@ -33,13 +33,10 @@ const SAMPLE_INTERVAL: u64 = 8;
 
 /// A member of the previous archive.
 #[derive(Debug, Clone)]
-pub struct PreviousMember {
-    offset: u64,
-    len: u64,
-    pub(super) size: u64,
-    pub(super) sha256: Sha256Digest,
-    pub(super) holds: MemberContents,
-    checked: bool,
+pub(crate) struct PreviousMember {
+    pub(super) member: Member,
+    /// True if its bytes are compared with its digest before they are copied.
+    is_checked: bool,
 }
 
 /// Unchanged files that do not have to be read, with their members.
@@ -92,7 +89,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Like [`PreviousArchive::open`], for an archive that is already open.
-    pub fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
+    pub(crate) fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
         Self::from_ref(ReaderRef::Borrowed(archive), options)
     }
 
@@ -136,7 +133,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns the path of the archive.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.archive.archive().path()
     }
 
@@ -211,20 +208,13 @@ impl<'a> PreviousArchive<'a> {
     }
 
     fn member(&self, number: usize) -> Option<PreviousMember> {
-        let member = self.manifest()?.members.get(number)?;
-        let checked = match self.options.verify {
+        let member = self.manifest()?.members.get(number)?.clone();
+        let is_checked = match self.options.verify {
             VerifyReused::All => true,
             VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
             VerifyReused::None => false,
         };
-        Some(PreviousMember {
-            offset: member.offset,
-            len: member.len,
-            size: member.size,
-            sha256: member.sha256,
-            holds: member.holds,
-            checked,
-        })
+        Some(PreviousMember { member, is_checked })
     }
 
     /// Reads the bytes of a member. Compares them with the digest if the member is in the sample.
@@ -236,14 +226,14 @@ impl<'a> PreviousArchive<'a> {
         old: &PreviousMember,
         buffers: &BufferPool,
     ) -> Result<AlignedBuffer, ArchiveError> {
-        let len = usize::try_from(old.len)
+        let len = usize::try_from(old.member.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
         let mut bytes = buffers.aligned(len);
         // An unreadable previous archive counts as damaged: the home is still complete, so the
         // backup goes on without copying.
-        position::read_exact_at(&self.file, &mut bytes, old.offset)
+        position::read_exact_at(&self.file, &mut bytes, old.member.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
-        if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
+        if old.is_checked && Sha256Digest::of(&bytes) != old.member.sha256 {
             return Err(ArchiveError::damaged(
                 self.path(),
                 "a member does not match its digest",
@@ -261,7 +251,7 @@ impl<'a> PreviousArchive<'a> {
     ) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         {
-            let mut offset = old.offset;
+            let mut offset = old.member.offset;
             let mut left = bytes.len();
             while left > 0 {
                 match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left)

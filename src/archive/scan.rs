@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// The result of scanning a home.
 #[derive(Debug, Default)]
-pub struct HomeScan {
+pub(crate) struct HomeScan {
     /// The mapping of archive names to paths on disk.
     pub places: SourcePaths,
     /// Folders, parents before children.
@@ -52,18 +52,18 @@ pub struct HomeScan {
 
 impl HomeScan {
     /// Returns the size of all files together, in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let apart = self.databases.iter().chain(&self.login);
         self.files.bytes() + apart.map(|f| f.size).sum::<u64>()
     }
 
     /// Returns the number of files, including databases and the login.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.files.len() + self.databases.len() + usize::from(self.login.is_some())
     }
 
     /// Returns the top-level entries that are captured, folders with a trailing `/`.
-    pub fn top_entries(&self) -> Vec<String> {
+    pub(crate) fn top_entries(&self) -> Vec<String> {
         let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
         let apart = self.databases.iter().chain(&self.login);
         let apart = apart
@@ -95,7 +95,7 @@ impl HomeScan {
 /// # Errors
 /// The home cannot be opened or listed. Unreadable files and folders below it are no error; they
 /// are listed as skipped.
-pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
+pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
     let mut scan = HomeScan {
         files: FileList::with_names(names),
         ..HomeScan::default()
@@ -406,7 +406,7 @@ pub(super) fn mode_of(meta: &Metadata) -> u32 {
 }
 
 /// Returns the modification time in nanoseconds since 1970, or 0 if it is unknown.
-pub fn mtime_ns_of(meta: &Metadata) -> i64 {
+pub(crate) fn mtime_ns_of(meta: &Metadata) -> i64 {
     meta.modified()
         .map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),

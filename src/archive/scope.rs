@@ -45,7 +45,7 @@ impl CaptureScope {
     }
 
     /// Excludes the manager home if it is inside the Codex home.
-    pub fn exclude_manager_home(&mut self, manager_home: &Path) {
+    pub(crate) fn exclude_manager_home(&mut self, manager_home: &Path) {
         // The manager home may not exist yet, so its nearest existing parent is resolved.
         let real = manager_home.ancestors().find_map(|above| {
             let rest = manager_home.strip_prefix(above).ok()?;
@@ -62,7 +62,7 @@ impl CaptureScope {
     }
 
     /// Returns true if files of this kind are captured.
-    pub fn captures(&self, kind: HomeEntryKind) -> bool {
+    pub(crate) fn captures(&self, kind: HomeEntryKind) -> bool {
         if kind.is_excluded(self.include_tmp) {
             return false;
         }
@@ -92,7 +92,7 @@ pub struct HomeSubset {
 
 impl HomeSubset {
     /// Creates the subset of the paths `named`.
-    pub fn new(named: NameSet) -> Self {
+    pub(crate) fn new(named: NameSet) -> Self {
         let mut above = named.without(&named);
         let mut last = PathBuf::new();
         for name in named.iter() {
@@ -127,7 +127,7 @@ impl Excludes {
     ///
     /// # Errors
     /// A glob has a syntax error.
-    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
+    pub(crate) fn new(globs: &[String]) -> Result<Self, globset::Error> {
         let mut builder = GlobSetBuilder::new();
         for glob in globs {
             let anchored = glob.trim_start_matches('/').trim_end_matches('/');
@@ -143,13 +143,16 @@ impl Excludes {
     }
 
     /// Returns the globs as the user wrote them.
-    pub fn globs(&self) -> &[String] {
+    pub(crate) fn globs(&self) -> &[String] {
         &self.globs
     }
 
     /// Returns true if the valid glob `glob` matches none of the paths `left_out` and cannot match
     /// inside one of them, which the scan did not enter.
-    pub fn matches_nothing<'a>(glob: &str, mut left_out: impl Iterator<Item = &'a Path>) -> bool {
+    pub(crate) fn matches_nothing<'a>(
+        glob: &str,
+        mut left_out: impl Iterator<Item = &'a Path>,
+    ) -> bool {
         let Ok(alone) = Self::new(&[glob.to_owned()]) else {
             return false;
         };
@@ -158,7 +161,7 @@ impl Excludes {
     }
 
     /// Returns true if a glob matches `relative` or one of its parents.
-    pub fn matches(&self, relative: &Path) -> bool {
+    pub(crate) fn matches(&self, relative: &Path) -> bool {
         !self.globs.is_empty()
             && relative
                 .ancestors()

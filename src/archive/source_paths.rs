@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Maps archive names to paths on disk. Storing both for every file would take too much memory.
 #[derive(Debug, Default, Clone)]
-pub struct SourcePaths {
+pub(crate) struct SourcePaths {
     home: PathBuf,
     /// Top-level links to places outside the home, with their targets.
     links: HashMap<OsString, PathBuf>,
@@ -31,7 +31,7 @@ impl SourcePaths {
     }
 
     /// Returns the path on disk of the file with this archive name.
-    pub fn source(&self, name: &EntryName) -> PathBuf {
+    pub(crate) fn source(&self, name: &EntryName) -> PathBuf {
         let path = name.as_path();
         if let (Some(folder), Ok(rest)) = (
             &self.sqlite_home,

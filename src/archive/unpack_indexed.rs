@@ -4,9 +4,9 @@
 use super::error::ArchiveError;
 use super::format::entry::FileEntry;
 use super::format::gzip_member;
-use super::format::layout::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT};
 use super::format::manifest::{ArchiveManifest, Member, MemberContents};
 use super::format::member_content::{self, unexpected_entry, wrong_digest};
+use super::format::sizes::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT};
 use super::format::tar_stream::read_head;
 use super::sink::{Extent, Sink};
 use crate::io::buffers::{AlignedBuffer, BufferPool};

@@ -1,70 +1,32 @@
 //! Unpacks an archive without an index, entry by entry as one stream.
 
 use super::error::ArchiveError;
-use super::format::archive_file;
-use super::format::entry::{FileEntry, LinkEntry};
+use super::format::contents::ArchiveListing;
+use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
-use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
+use super::format::layout::Layout;
+use super::format::manifest::MANIFEST_NAME;
 use super::format::member_content::wrong_digest;
 use super::format::name_table::NameId;
-use super::format::python::{self, PythonArchive};
-use super::format::tar_stream::{EntryContent, EntryVisitor, RawEntry, RawKind, for_each_entry};
+use super::format::python;
+use super::format::tar_stream::{EntryContent, RawEntry, RawKind, read_archive};
 use super::sink::Sink;
 use crate::io::Progress;
 use crate::io::hash::Hasher;
-use flate2::read::MultiGzDecoder;
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Maximum number of bytes after the end of the tar stream. tar pads archives to full records.
-const MAX_PADDING_BYTES: u64 = 1 << 20;
-
-/// The description that the content of an archive is compared with.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum ArchiveDescription<'a> {
-    Native(&'a ArchiveManifest),
-    Python(&'a PythonArchive),
-}
-
-/// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
-/// of every gzip member.
-pub(super) fn read(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
-    archive_file::read_with(path, archive_file::open(path)?, |source| {
-        read_all(path, source, visit)
-    })
-}
-
-fn read_all(
-    path: &Path,
-    packed: impl Read,
-    visit: &mut EntryVisitor<'_>,
-) -> Result<(), ArchiveError> {
-    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, packed));
-    let rest = for_each_entry(decoder, path, visit)?;
-    let mut rest = rest.take(MAX_PADDING_BYTES + 1);
-    let padding = io::copy(&mut rest, &mut io::sink())
-        .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
-    if padding > MAX_PADDING_BYTES {
-        return Err(ArchiveError::damaged(
-            path,
-            "too much data after the end of the tar",
-        ));
-    }
-    Ok(())
-}
-
-/// Unpacks an archive without an index, and checks it against `description`.
+/// Unpacks an archive without an index, and checks it against what `layout` lists.
 pub(super) fn unpack(
     path: &Path,
-    description: ArchiveDescription<'_>,
+    layout: &Layout,
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let mut list = Checklist::new(path, description);
+    let mut list = Checklist::new(path, layout);
     progress.expect_bytes(list.files.bytes());
-    read(path, &mut |entry, content| match list.take(&entry)? {
+    read_archive(path, &mut |entry, content| match list.take(&entry)? {
         Some(file) => stream_file(path, &file, content, sink, progress),
         None => Ok(()),
     })?;
@@ -117,19 +79,16 @@ struct Checklist<'a> {
 }
 
 impl<'a> Checklist<'a> {
-    fn new(path: &'a Path, description: ArchiveDescription<'a>) -> Self {
-        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match description {
-            ArchiveDescription::Native(m) => (&m.files, &m.folders, &m.links, &m.void),
-            ArchiveDescription::Python(p) => (
-                &p.contents.files,
-                &p.contents.folders,
-                &p.contents.links,
-                &[],
-            ),
-        };
+    fn new(path: &'a Path, layout: &'a Layout) -> Self {
+        let ArchiveListing {
+            files,
+            folders,
+            links,
+        } = layout.contents();
+        let void = layout.manifest().map_or(&[][..], |m| &m.void);
         Self {
             path,
-            python: matches!(description, ArchiveDescription::Python(_)),
+            python: layout.manifest().is_none(),
             missing: files.name_ids().zip(0..).collect(),
             files,
             folders: folders.iter().map(|f| &f.path).collect(),

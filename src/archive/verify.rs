@@ -3,8 +3,9 @@
 use super::error::ArchiveError;
 use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
+use super::format::layout::Layout;
 use super::format::sidecar::{self, SidecarProblem};
-use super::reader::{ArchiveReader, Layout};
+use super::reader::ArchiveReader;
 use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
@@ -40,7 +41,7 @@ impl VerifyReport {
     }
 
     /// Returns true if neither the archive nor its sidecar has a problem.
-    pub fn is_ok(&self) -> bool {
+    pub(crate) fn is_ok(&self) -> bool {
         self.is_archive_good() && self.sidecar.is_none()
     }
 }

@@ -7,10 +7,10 @@ use crate::archive::entry::FileEntry;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
 use crate::archive::inode_stamp::InodeStamp;
-use crate::archive::manifest::AccountAuth;
+use crate::archive::manifest::{AccountAuth, ArchiveManifest};
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
-use crate::archive::pack::{self, ManifestDetails};
+use crate::archive::pack;
 use crate::archive::path_note::as_shown;
 use crate::archive::publish::PublishedArchive;
 use crate::codex::auth::AuthSnapshot;
@@ -274,11 +274,7 @@ pub(crate) fn write_archive(
             Ok(login_only_manifest(record, name, identity, created_at))
         },
     )?;
-    let metadata = Metadata {
-        archive_bytes: packed.archive_bytes,
-        archive_sha256: packed.archive_sha256,
-        ..packed.manifest.metadata
-    };
+    let metadata = packed.sidecar();
     let _held = FileLock::exclusive(lock)?;
     if file.publish(path)?.is_err() {
         return Ok(None);
@@ -310,9 +306,8 @@ fn login_only_manifest(
     name: EntryName,
     identity: Identity,
     created_at: Timestamp,
-) -> ManifestDetails {
-    ManifestDetails {
-        skipped: Vec::new(),
+) -> ArchiveManifest {
+    ArchiveManifest {
         metadata: Metadata {
             captured_files: vec![AUTH_JSON.into()],
             created_at,
@@ -323,11 +318,9 @@ fn login_only_manifest(
             sha256: record.sha256.clone(),
             identity: Some(identity),
         }),
-        excluded_globs: Vec::new(),
-        linked: Vec::new(),
         // Only the login: a restore must not remove config.toml or rules.
         partial: true,
-        undo_removes: Vec::new(),
+        ..ArchiveManifest::default()
     }
 }
 

@@ -251,3 +251,57 @@ pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
     fs::remove_file(path).at("remove", path)?;
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize, Serialize)]
+    struct Note {
+        text: String,
+    }
+
+    impl Document for Note {
+        const SCHEMA: u64 = 1;
+        const MAX_BYTES: u64 = 100;
+    }
+
+    /// The state of a document as text, as [`parse`] and as [`parse_stream`] find it.
+    fn states(text: &str) -> [String; 2] {
+        let path = Path::new("note.json");
+        let describe = |state: Result<DocumentState<Note>, DocumentError>| match state {
+            Ok(DocumentState::Good(note)) => note.text,
+            Ok(DocumentState::Damaged(reason)) => reason,
+            Ok(DocumentState::Absent) => "absent".into(),
+            Err(e) => e.to_string(),
+        };
+        [
+            describe(parse(path, text.as_bytes())),
+            describe(parse_stream(path, text.as_bytes(), Note::MAX_BYTES)),
+        ]
+    }
+
+    #[test]
+    fn a_stream_is_parsed_like_bytes() {
+        let long = format!(r#"{{"schema":1,"text":"{}"}}"#, "x".repeat(100));
+        for (text, expected) in [
+            (r#"{"schema":1,"text":"hi"}"#, "hi"),
+            (r#"{"text":"hi","schema":1}"#, "hi"),
+            (r#"{"schema":2,"other":1}"#, "newer codex-manager (schema 2"),
+            (r#"{"other":1,"schema":2}"#, "newer codex-manager (schema 2"),
+            (r#"{"text":"hi"}"#, "missing field `schema`"),
+            (r#"{"schema":1}"#, "missing field `text`"),
+            (r#"{"schema":1,"text":"hi"#, "EOF"),
+            (r#"{"schema":1,"text":"hi"} x"#, "trailing"),
+            ("", "EOF"),
+            (&long, "too large"),
+        ] {
+            for state in states(text) {
+                assert!(state.contains(expected), "{text}: {state}");
+            }
+        }
+        let encoded = encode(Path::new("x"), &Note { text: "hi".into() }).unwrap();
+        let encoded = String::from_utf8(encoded).unwrap();
+        assert_eq!(encoded, "{\n  \"schema\": 1,\n  \"text\": \"hi\"\n}\n");
+    }
+}

@@ -33,10 +33,7 @@ pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
 
 /// Deserialises a path. Does not check where it leads.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    let bytes = match JsonPath::deserialize(from)? {
-        JsonPath::Text(text) => return Ok(text.into()),
-        JsonPath::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
-    };
+    let bytes = read_bytes(from)?;
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStringExt;
@@ -46,5 +43,13 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf,
     {
         let text = String::from_utf8(bytes).map_err(D::Error::custom)?;
         Ok(text.into())
+    }
+}
+
+/// Deserialises the bytes of a path.
+pub(crate) fn read_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    match JsonPath::deserialize(from)? {
+        JsonPath::Text(text) => Ok(text.into_bytes()),
+        JsonPath::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom),
     }
 }

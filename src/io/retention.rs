@@ -27,7 +27,7 @@ pub(crate) struct RetentionPolicy {
 /// The properties of an item that the rules use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetentionItem {
-    /// The age now.
+    /// Age of the item when the policy is applied.
     pub age: TimeDelta,
     /// The local date on which it was made.
     pub date: NaiveDate,
@@ -100,5 +100,48 @@ impl RetentionPolicy {
             }
         }
         rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Applies a policy to items of these ages in days.
+    fn kept(policy: RetentionPolicy, ages: &[i64]) -> Vec<Option<String>> {
+        let today: NaiveDate = "2026-11-20".parse().unwrap();
+        let items = ages.iter().map(|days| RetentionItem {
+            age: TimeDelta::days(*days),
+            date: today - TimeDelta::days(*days),
+        });
+        policy.apply(&items.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn limits_drop_items_that_are_too_many_or_too_old() {
+        let limits = RetentionPolicy {
+            max_count: 3,
+            max_age: Some(TimeDelta::days(5)),
+            ..RetentionPolicy::default()
+        };
+        let stays =
+            |ages: &[i64]| -> Vec<_> { kept(limits, ages).iter().map(Option::is_some).collect() };
+        assert_eq!(stays(&[0, 1, 2, 3]), [true, true, true, false]);
+        assert_eq!(stays(&[4, 5, 6]), [true, false, false]);
+    }
+
+    #[test]
+    fn a_limit_is_stronger_than_a_keep_rule() {
+        let policy = RetentionPolicy {
+            last: 1,
+            daily: 3,
+            max_age: Some(TimeDelta::days(2)),
+            ..RetentionPolicy::default()
+        };
+        let text = |rules: &str| Some(rules.to_owned());
+        let expected = [text("last 1, daily"), None, text("daily"), None];
+        assert_eq!(kept(policy, &[0, 0, 1, 2]), expected);
+        let no_rule = RetentionPolicy::default();
+        assert_eq!(kept(no_rule, &[0, 900]), [text(""), text("")]);
     }
 }

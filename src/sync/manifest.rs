@@ -85,7 +85,7 @@ impl MachineManifest {
     }
 }
 
-/// The first line.
+/// First line of a manifest; the machine is the one that wrote it.
 #[derive(Serialize, Deserialize)]
 struct ManifestHeader {
     machine: String,

@@ -14,13 +14,6 @@ pub struct ArchiveContents {
     pub links: Vec<LinkEntry>,
 }
 
-impl ArchiveContents {
-    /// Returns the size of all files together, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.files.bytes()
-    }
-}
-
 /// The entries of an archive, borrowed from its manifest.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchiveListing<'a> {

@@ -1,6 +1,8 @@
 //! Validated names of archive entries: relative paths that cannot leave the folder they are
 //! unpacked into.
 
+use crate::io::json_path;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,7 +21,7 @@ impl EntryName {
     ///
     /// # Errors
     /// Returns the rule that the name breaks, for the user.
-    pub fn parse(raw: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn parse(raw: &[u8]) -> Result<Self, &'static str> {
         if raw.contains(&0) {
             return Err("a NUL byte in the name");
         }
@@ -30,7 +32,7 @@ impl EntryName {
     ///
     /// # Errors
     /// Returns the rule that the path breaks, for the user.
-    pub fn of_path(path: &Path) -> Result<Self, &'static str> {
+    pub(crate) fn of_path(path: &Path) -> Result<Self, &'static str> {
         let mut clean = PathBuf::new();
         for component in path.components() {
             match component {
@@ -70,19 +72,19 @@ impl EntryName {
     }
 
     /// Returns the first component: the top-level entry of the home.
-    pub fn top(&self) -> &OsStr {
+    pub(crate) fn top(&self) -> &OsStr {
         self.0.iter().next().unwrap_or_default()
     }
 
     /// Returns true if the first component starts with `.codex-manager`, which is reserved for this
     /// program.
-    pub fn is_reserved(&self) -> bool {
+    pub(crate) fn is_reserved(&self) -> bool {
         crate::codex::home::is_manager_name(self.top())
     }
 
     /// Returns the name in lower case. Two names with the same result collide on a disk that
     /// ignores case.
-    pub fn case_folded(&self) -> String {
+    pub(crate) fn case_folded(&self) -> String {
         self.0.to_string_lossy().to_lowercase()
     }
 }
@@ -134,40 +136,18 @@ impl fmt::Display for EntryName {
     }
 }
 
-/// The JSON form of a name: text with `/`, or `{"base64": …}` of its bytes if it is not Unicode.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum JsonName {
-    Text(String),
-    Bytes { base64: String },
-}
-
 impl Serialize for EntryName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use base64::Engine;
         match self.0.to_str() {
             Some(text) if cfg!(windows) => serializer.serialize_str(&text.replace('\\', "/")),
-            Some(text) => serializer.serialize_str(text),
-            None => JsonName::Bytes {
-                base64: base64::engine::general_purpose::STANDARD
-                    .encode(self.0.as_os_str().as_encoded_bytes()),
-            }
-            .serialize(serializer),
+            _ => json_path::serialize(&self.0, serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for EntryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use base64::Engine;
-        use serde::de::Error;
-        let raw = match JsonName::deserialize(deserializer)? {
-            JsonName::Text(text) => text.into_bytes(),
-            JsonName::Bytes { base64 } => base64::engine::general_purpose::STANDARD
-                .decode(base64)
-                .map_err(D::Error::custom)?,
-        };
-        Self::parse(&raw).map_err(D::Error::custom)
+        Self::parse(&json_path::read_bytes(deserializer)?).map_err(D::Error::custom)
     }
 }
 

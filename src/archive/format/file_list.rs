@@ -42,7 +42,7 @@ struct FileRow {
 
 impl FileList {
     /// Creates an empty list whose names are stored in `names`.
-    pub fn with_names(names: &Arc<NameTable>) -> Self {
+    pub(crate) fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             ..Self::default()
@@ -50,12 +50,12 @@ impl FileList {
     }
 
     /// Returns the table that stores the names of the list.
-    pub fn names(&self) -> &Arc<NameTable> {
+    pub(crate) fn names(&self) -> &Arc<NameTable> {
         &self.names
     }
 
     /// Appends a file. Its stamp becomes the default if the list has more than 65,536 devices.
-    pub fn push(&mut self, file: &FileEntry) {
+    pub(crate) fn push(&mut self, file: &FileEntry) {
         let (device, stamp) = match self.device(file.stamp.dev) {
             Some(device) => (device, file.stamp),
             None => (0, InodeStamp::default()),
@@ -90,12 +90,12 @@ impl FileList {
     }
 
     /// Returns true if the list has no files.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Returns the file at `place`.
-    pub fn get(&self, place: usize) -> Option<FileEntry> {
+    pub(crate) fn get(&self, place: usize) -> Option<FileEntry> {
         self.rows.get(place).map(|row| self.entry(row))
     }
 
@@ -105,7 +105,10 @@ impl FileList {
     }
 
     /// Returns the files at `places`; fewer if the list ends before.
-    pub fn range(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = FileEntry> + '_ {
+    pub(crate) fn range(
+        &self,
+        places: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = FileEntry> + '_ {
         places.map_while(|place| self.get(place))
     }
 
@@ -124,12 +127,12 @@ impl FileList {
     }
 
     /// Returns the size of the file at `place`, in bytes.
-    pub fn size(&self, place: usize) -> Option<u64> {
+    pub(crate) fn size(&self, place: usize) -> Option<u64> {
         self.rows.get(place).map(|row| row.size)
     }
 
     /// Returns the size of all files together, in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let sizes = self.rows.iter().map(|row| row.size);
         sizes.fold(0, u64::saturating_add)
     }
@@ -196,7 +199,7 @@ impl FileList {
     }
 
     /// Returns the name of the file at `place`.
-    pub fn name(&self, place: usize) -> Option<EntryName> {
+    pub(crate) fn name(&self, place: usize) -> Option<EntryName> {
         self.rows.get(place).map(|row| self.names.name(row.name))
     }
 }

@@ -10,7 +10,7 @@ const TAIL: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Position of the manifest's gzip members in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Footer {
+pub(crate) struct Footer {
     /// Byte offset of the first member.
     pub offset: u64,
     /// Compressed length of all members together, in bytes.
@@ -19,7 +19,7 @@ pub struct Footer {
 
 impl Footer {
     /// Encodes the footer as the last [`LEN`] bytes of an archive.
-    pub fn encode(self) -> [u8; LEN] {
+    pub(crate) fn encode(self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
         bytes[..10].copy_from_slice(&HEAD);
         bytes[10..17].copy_from_slice(&EXTRA);
@@ -30,7 +30,7 @@ impl Footer {
     }
 
     /// Decodes a footer. Returns `None` if `bytes` are not one.
-    pub fn decode(bytes: &[u8; LEN]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8; LEN]) -> Option<Self> {
         let number = |from: usize| {
             let mut raw = [0; 8];
             raw.copy_from_slice(&bytes[from..from + 8]);

@@ -1,11 +1,42 @@
 //! One gzip member: compressed by libdeflate, and decompressed if it is exactly one gzip stream.
 
-use super::layout::Compression;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor, Crc, Decompressor};
 use std::cell::RefCell;
 use std::io;
+
+/// Compression level of a new archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
+pub enum Compression {
+    /// Larger archives, written faster
+    Fast,
+    /// A balance of size and speed
+    #[default]
+    Default,
+    /// Smaller archives, written more slowly
+    Best,
+}
+
+impl Compression {
+    fn level(self) -> CompressionLvl {
+        let level = match self {
+            Self::Fast => 2,
+            Self::Default => 6,
+            Self::Best => 7,
+        };
+        CompressionLvl::new(level).unwrap_or_default()
+    }
+
+    /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
+    pub fn effort(self) -> u8 {
+        match self {
+            Self::Fast => 0,
+            Self::Default => 1,
+            Self::Best => 2,
+        }
+    }
+}
 
 /// Compresses `bytes` into one member.
 pub(crate) fn compress(

@@ -1,13 +1,13 @@
 //! Consistency check of an archive's index: members are contiguous, and hold every entry of the
 //! manifest once and in order.
 
-use super::layout::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
 use super::manifest::{ArchiveManifest, Member, MemberContents};
+use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
 use crate::archive::error::ArchiveError;
 use std::path::Path;
 
 /// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
-/// [`super::layout::LARGE_BYTES`]. Bounds the memory of one thread.
+/// [`super::sizes::LARGE_BYTES`]. Bounds the memory of one thread.
 const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 
 /// Generous upper bound of what deflate adds to incompressible data.

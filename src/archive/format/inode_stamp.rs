@@ -21,7 +21,7 @@ pub struct InodeStamp {
 impl InodeStamp {
     /// Reads the stamp from a file's metadata. On systems other than Unix it is the default, which
     /// never counts as unchanged.
-    pub fn of(meta: &std::fs::Metadata) -> Self {
+    pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
@@ -48,7 +48,7 @@ impl InodeStamp {
     /// File systems take timestamps from a clock that advances only every few milliseconds. A file
     /// can change twice within one tick and keep its ctime.
     #[must_use]
-    pub fn if_unambiguous(self, began: i64) -> Self {
+    pub(crate) fn if_unambiguous(self, began: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
         // A ctime of whole seconds can come from a file system with a resolution of one or two
         // seconds.

@@ -10,10 +10,10 @@ use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
 /// Name of the manifest inside an archive.
-pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
+pub(crate) const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 
 /// Folder inside an archive for databases from outside the Codex home (`sqlite_home`).
-pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
+pub(crate) const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
 
 /// One gzip member of an archive: an entry of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub struct AccountAuth {
 }
 
 /// The manifest of an archive.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ArchiveManifest {
     /// The metadata that the sidecar repeats.
     pub metadata: Metadata,
@@ -96,7 +96,7 @@ pub struct ArchiveManifest {
     /// written.
     #[serde(default)]
     pub void: Vec<EntryName>,
-    /// Compression effort, from 0; see [`super::layout::Compression::effort`].
+    /// Compression effort, from 0; see [`super::gzip_member::Compression::effort`].
     #[serde(default)]
     pub effort: u8,
     /// All files, in the order of the tar stream.

@@ -2,11 +2,9 @@
 
 use super::archive_file;
 use super::footer::{self, Footer};
-use super::gzip_member;
-use super::layout::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, max_manifest_bytes, min_packed_bytes, padding_of,
-};
+use super::gzip_member::{self, Compression};
 use super::manifest::{ArchiveManifest, MANIFEST_NAME};
+use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, max_manifest_bytes, min_packed_bytes, padding_of};
 use super::tar_head::file_head;
 use crate::archive::error::ArchiveError;
 use crate::io::IoContext;

@@ -5,8 +5,8 @@
 
 use super::entry::FileEntry;
 use super::entry_name::EntryName;
-use super::layout::padding_of;
 use super::manifest::ArchiveManifest;
+use super::sizes::padding_of;
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::archive::error::ArchiveError;
 use crate::io::hash::Sha256Digest;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const MAX_CAPTURED_BYTES: usize = 8 * 1024;
 
 /// The label of the safety backups that `restore` makes, in metadata.
-pub const SAFETY_LABEL: &str = "safety";
+pub(crate) const SAFETY_LABEL: &str = "safety";
 
 /// The part of a Codex home that an archive captures.
 #[derive(
@@ -42,7 +42,7 @@ pub enum BackupMode {
 
 impl BackupMode {
     /// Returns the name of the mode in documents and output.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Auth => "auth",
@@ -206,7 +206,7 @@ impl Default for Metadata {
 
 impl Metadata {
     /// Returns the account of the archive, or `None` if the home was signed out.
-    pub fn identity(&self) -> Option<Identity> {
+    pub(crate) fn identity(&self) -> Option<Identity> {
         let email = self.email.clone()?;
         let kind = if email.starts_with("api-key-") && self.account_id.is_none() {
             LoginKind::ApiKey
@@ -224,7 +224,7 @@ impl Metadata {
     /// Removes names from `captured_files` until the sidecar is small enough, and counts them in
     /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
     /// nothing.
-    pub fn limit_size(&mut self) {
+    pub(crate) fn limit_size(&mut self) {
         // One line per name in the document: indented, quoted and escaped.
         let taken =
             |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());

@@ -17,7 +17,7 @@ const BLOCK: usize = 16;
 
 /// Number of a name in a [`NameTable`], counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NameId(u32);
+pub(crate) struct NameId(u32);
 
 impl NameId {
     /// Returns the number as an index.
@@ -32,7 +32,7 @@ pub struct NameTable(RwLock<NameTableInner>);
 
 impl NameTable {
     /// Returns the number of `name`. Adds the name if it is new.
-    pub fn add(&self, name: &EntryName) -> NameId {
+    pub(crate) fn add(&self, name: &EntryName) -> NameId {
         let bytes = name.as_path().as_os_str().as_encoded_bytes();
         if let Some(known) = self.read().find(bytes) {
             return known;
@@ -43,12 +43,12 @@ impl NameTable {
     }
 
     /// Returns the number of `path`, or `None` if the table does not have it.
-    pub fn find(&self, path: &Path) -> Option<NameId> {
+    pub(crate) fn find(&self, path: &Path) -> Option<NameId> {
         self.read().find(path.as_os_str().as_encoded_bytes())
     }
 
     /// Returns the name with number `id`.
-    pub fn name(&self, id: NameId) -> EntryName {
+    pub(crate) fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
         self.read().decode(id.index(), &mut bytes);
         EntryName::from_checked_bytes(&bytes)
@@ -198,7 +198,7 @@ pub struct NameSet {
 
 impl NameSet {
     /// Creates an empty set whose names are stored in `names`.
-    pub fn with_names(names: &Arc<NameTable>) -> Self {
+    pub(crate) fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             bits: Vec::new(),
@@ -207,22 +207,22 @@ impl NameSet {
     }
 
     /// Returns the table that stores the names of the set.
-    pub fn names(&self) -> &Arc<NameTable> {
+    pub(crate) fn names(&self) -> &Arc<NameTable> {
         &self.names
     }
 
     /// Returns the number of names in the set.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Returns true if the set has no names.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Adds a name. Returns false if the set already had it.
-    pub fn insert(&mut self, name: &EntryName) -> bool {
+    pub(crate) fn insert(&mut self, name: &EntryName) -> bool {
         self.insert_id(self.names.add(name))
     }
 
@@ -239,7 +239,7 @@ impl NameSet {
     }
 
     /// Removes a name, if the set has it.
-    pub fn remove(&mut self, path: &Path) {
+    pub(crate) fn remove(&mut self, path: &Path) {
         if let Some(id) = self.names.find(path).filter(|id| self.has(*id)) {
             let (word, bit) = place(id);
             self.bits[word] &= !bit;
@@ -248,7 +248,7 @@ impl NameSet {
     }
 
     /// Returns true if the set has `path`.
-    pub fn contains(&self, path: &Path) -> bool {
+    pub(crate) fn contains(&self, path: &Path) -> bool {
         self.len > 0 && self.names.find(path).is_some_and(|id| self.has(id))
     }
 
@@ -259,7 +259,7 @@ impl NameSet {
     }
 
     /// Returns the names in the order in which the table got them.
-    pub fn iter(&self) -> impl Iterator<Item = EntryName> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = EntryName> + '_ {
         self.ids().map(|id| self.names.name(id))
     }
 
@@ -271,7 +271,7 @@ impl NameSet {
     }
 
     /// Returns the names in alphabetical order.
-    pub fn sorted(&self) -> Vec<EntryName> {
+    pub(crate) fn sorted(&self) -> Vec<EntryName> {
         let mut names: Vec<_> = self.iter().collect();
         names.sort_unstable();
         names
@@ -279,7 +279,7 @@ impl NameSet {
 
     /// Returns the names of this set that are not in `other`, a set of the same table.
     #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
+    pub(crate) fn without(&self, other: &Self) -> Self {
         let mut left = Self::with_names(&self.names);
         for id in self.ids().filter(|id| !other.has(*id)) {
             left.insert_id(id);
@@ -288,7 +288,7 @@ impl NameSet {
     }
 
     /// Returns true if a parent folder of `path`, at any level, is in the set.
-    pub fn contains_ancestor_of(&self, path: &Path) -> bool {
+    pub(crate) fn contains_ancestor_of(&self, path: &Path) -> bool {
         !self.is_empty() && path.ancestors().skip(1).any(|above| self.contains(above))
     }
 }

@@ -9,13 +9,13 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::path::{Path, PathBuf};
 
 /// Suffix of the name of every archive that this program creates.
-pub const ARCHIVE_SUFFIX: &str = "-codex.tar.gz";
+pub(crate) const ARCHIVE_SUFFIX: &str = "-codex.tar.gz";
 
 /// Suffix of the name of every sidecar that this program creates.
-pub const SIDECAR_SUFFIX: &str = "-codex.metadata.json";
+pub(crate) const SIDECAR_SUFFIX: &str = "-codex.metadata.json";
 
 /// The label of a home without a login.
-pub const SIGNED_OUT: &str = "signed-out";
+pub(crate) const SIGNED_OUT: &str = "signed-out";
 
 /// Characters that some system forbids in file names, and `%`, which makes the encoding reversible.
 const UNSAFE: &AsciiSet = &CONTROLS
@@ -52,7 +52,7 @@ pub fn archive_name(stem: &str, number: u32) -> String {
 }
 
 /// Returns an archive's name without its suffix, so that [`archive_name`] can number it.
-pub fn stem_of_name(archive_name: &str) -> &str {
+pub(crate) fn stem_of_name(archive_name: &str) -> &str {
     archive_name
         .strip_suffix(ARCHIVE_SUFFIX)
         .unwrap_or(archive_name)
@@ -60,7 +60,7 @@ pub fn stem_of_name(archive_name: &str) -> &str {
 
 /// Returns the name of an archive's sidecar, or `None` if the archive's name does not end in
 /// `.tar.gz`.
-pub fn sidecar_name(archive_name: &str) -> Option<String> {
+pub(crate) fn sidecar_name(archive_name: &str) -> Option<String> {
     archive_name
         .strip_suffix(".tar.gz")
         .map(|base| format!("{base}.metadata.json"))
@@ -73,12 +73,12 @@ pub fn sidecar_path(archive: &Path) -> Option<PathBuf> {
 }
 
 /// Returns true if `name` matches `^\d{4}-\d{2}-\d{2}-\d{6}-.+-codex\.tar\.gz$`.
-pub fn is_archive_name(name: &str) -> bool {
+pub(crate) fn is_archive_name(name: &str) -> bool {
     has_pattern(name, ARCHIVE_SUFFIX)
 }
 
 /// Returns true if `name` is an archive's name with `.metadata.json` instead of `.tar.gz`.
-pub fn is_sidecar_name(name: &str) -> bool {
+pub(crate) fn is_sidecar_name(name: &str) -> bool {
     has_pattern(name, SIDECAR_SUFFIX)
 }
 
@@ -96,7 +96,7 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
 
 /// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result is not
 /// empty, has no leading dot or dash, and is at most [`MAX_LABEL_BYTES`] long.
-pub fn safe_label(label: &str) -> String {
+pub(crate) fn safe_label(label: &str) -> String {
     let mut safe = utf8_percent_encode(label, UNSAFE).to_string();
     // utf8_percent_encode escapes everything beyond ASCII. Letters of other scripts are safe in
     // file names and stay readable.

@@ -30,7 +30,7 @@ const MIN_ENTRY_BYTES: u64 = 4;
 
 /// Description and entries of an archive of the Python tool.
 #[derive(Debug)]
-pub struct PythonArchive {
+pub(crate) struct PythonArchive {
     /// The sidecar converted to this program's metadata.
     pub metadata: Metadata,
     /// The entries of the archive, without digests.

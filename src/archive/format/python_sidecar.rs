@@ -38,7 +38,7 @@ struct PythonSidecar {
 }
 
 /// Converts a sidecar of the Python tool. Returns `None` for other documents.
-pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
+pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
     let sidecar: PythonSidecar = serde_json::from_slice(bytes).ok()?;
     // Sidecars of the Python tool name their archive; those of this program have "schema" and
     // "manager_version".

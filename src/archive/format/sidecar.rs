@@ -24,7 +24,7 @@ pub enum SidecarProblem {
 
 impl SidecarProblem {
     /// Returns true if the problem can disappear without a change of the file.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Newer(_) | Self::Unreadable(_))
     }
 }
@@ -33,7 +33,7 @@ impl SidecarProblem {
 ///
 /// # Errors
 /// Returns the reason why the sidecar cannot be used.
-pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
+pub(crate) fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
     match document::read_bytes::<Metadata>(path) {
         Ok(Some(bytes)) => parse(path, &bytes),
         Ok(None) => Err(SidecarProblem::Missing),

@@ -1,7 +1,7 @@
 //! Encodes the header blocks of a tar stream.
 
 use super::entry::{FolderEntry, LinkEntry};
-use super::layout::OWNER_ACCESS_MODE;
+use super::sizes::OWNER_ACCESS_MODE;
 use std::io;
 use std::path::Path;
 use tar::{EntryType, Header};

@@ -1,15 +1,20 @@
 //! Reads an untrusted tar stream entry by entry: validates names, refuses kinds that a home cannot
 //! have, and limits the size of extension headers.
 
-use super::entry_name::EntryName;
+use super::archive_file;
+use super::entry_name::{EntryName, os_string};
 use crate::archive::error::ArchiveError;
 use crate::io::progress::is_interrupted;
-use std::io::{self, Read};
+use flate2::read::MultiGzDecoder;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tar::EntryType;
 
 /// Maximum size of a long name or extended header. Names have at most 4096 bytes.
 const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
+
+/// Maximum number of bytes after the end of the tar stream. tar pads archives to full records.
+const MAX_PADDING_BYTES: u64 = 1 << 20;
 
 /// One entry of a tar stream with a valid name.
 #[derive(Debug)]
@@ -92,6 +97,33 @@ impl Read for EntryContent<'_> {
 
 pub(crate) type EntryVisitor<'a> =
     dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ArchiveError> + 'a;
+
+/// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
+/// of every gzip member.
+pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
+    archive_file::read_with(path, archive_file::open(path)?, |source| {
+        read_all(path, source, visit)
+    })
+}
+
+fn read_all(
+    path: &Path,
+    packed: impl Read,
+    visit: &mut EntryVisitor<'_>,
+) -> Result<(), ArchiveError> {
+    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, packed));
+    let rest = for_each_entry(decoder, path, visit)?;
+    let mut rest = rest.take(MAX_PADDING_BYTES + 1);
+    let padding = io::copy(&mut rest, &mut io::sink())
+        .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
+    if padding > MAX_PADDING_BYTES {
+        return Err(ArchiveError::damaged(
+            path,
+            "too much data after the end of the tar",
+        ));
+    }
+    Ok(())
+}
 
 /// Reads a tar stream to its end and passes each entry to `visit`. `archive` is the path for error
 /// messages. Returns the reader, positioned after the end of the tar.
@@ -238,9 +270,9 @@ impl PendingExtensions {
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
                 let target = target.ok_or_else(|| named("a link without a target"))?;
-                RawKind::Link(
-                    raw_path(target).ok_or_else(|| named("a link target that is not Unicode"))?,
-                )
+                let target =
+                    os_string(&target).map_err(|_| named("a link target that is not Unicode"))?;
+                RawKind::Link(target.into())
             }
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),
@@ -286,21 +318,6 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.truncate(end);
     }
     bytes
-}
-
-#[cfg(unix)]
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "on other systems a path must be Unicode"
-)]
-fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    Some(std::ffi::OsString::from_vec(bytes).into())
-}
-
-#[cfg(not(unix))]
-fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
-    String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
 #[cfg(test)]
