@@ -87,20 +87,13 @@ pub(crate) fn plan_conversation_sync(
     };
     let (facts, _) = collect_facts(inputs, &pair)?;
     let decision = decide(facts, inputs.rules_for(pair.path));
-    let mut plan = match outcome_without_ops(inputs, &pair, facts, decision)? {
-        Some(outcome) => outcome.into(),
-        None => {
-            let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
-            let duplicates = duplicates.collect();
-            plan_ops(
-                inputs,
-                &mut draft,
-                &pair,
-                canonical,
-                (facts, decision),
-                duplicates,
-            )?
-        }
+    let mut plan = if let Some(outcome) = outcome_without_ops(inputs, &pair, facts, decision)? {
+        outcome.into()
+    } else {
+        let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
+        let duplicates = duplicates.collect();
+        let decided = (facts, decision);
+        plan_ops(inputs, &mut draft, &pair, canonical, decided, duplicates)?
     };
     plan.notices = draft.notices;
     plan.cancelled_deletions = draft.cancelled_deletions;
