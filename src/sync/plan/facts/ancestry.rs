@@ -1,9 +1,10 @@
 //! Ancestry of plain files: which of two versions descends from the other, and which ancestry is published with a
 //! version that is copied.
 //!
-//! A differing remote file is not always newer, because cloud clients deliver late or restore old versions. Each version
-//! has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the texts that it
-//! replaced. Manifests list the ancestry of the versions that they attest; the state records that of the last sync.
+//! A differing remote file is not always newer, because cloud clients deliver late or restore old versions. Each
+//! version has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the
+//! texts that it replaced. Manifests list the ancestry of the versions that they attest; the state records that of
+//! the last sync.
 
 use super::deletions;
 use super::file_version::{FilePair, FileVersion, is_truncated_prefix, raw_digest};

@@ -1,6 +1,6 @@
-//! Rules for deletions with `delete_policy = "propagate"`. A deletion applies to exactly the deleted text and, for plain
-//! files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the edited one
-//! arrives. A file that was re-created cancels the deletion.
+//! Rules for deletions with `delete_policy = "propagate"`. A deletion applies to exactly the deleted text and, for
+//! plain files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the
+//! edited one arrives. A file that was re-created cancels the deletion.
 
 use super::file_version::{FilePair, FileVersion, text_digest};
 use crate::io::IoError;
@@ -31,8 +31,8 @@ pub(crate) fn pending_deletions<'i>(
     Ok(asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id)))
 }
 
-/// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for each
-/// file that is copied to a cloud folder without it.
+/// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for
+/// each file that is copied to a cloud folder without it.
 pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
     let asked = pending_deletions(inputs, key)?;
     Ok(asked.map(|deletion| deletion.id.clone()).collect())

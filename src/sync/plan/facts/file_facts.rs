@@ -1,8 +1,8 @@
 //! Collects the facts about one file that [`decide`](crate::sync::decide) maps to a decision.
 //!
 //! Each side is compared with the last sync, and the contents of both sides with each other where the facts need it.
-//! `ancestry` and `deletions` correct these facts: which version of a plain file descends from the other, and what other
-//! machines deleted.
+//! `ancestry` and `deletions` correct these facts: which version of a plain file descends from the other, and what
+//! other machines deleted.
 
 use super::ancestry::{self, AncestryFacts};
 use super::deletions;

@@ -100,8 +100,8 @@ pub(crate) fn plan_conversation_sync(
     Ok(plan)
 }
 
-/// Returns a conflict or a deletion; `None` for all other decisions. The ops of the draft do not count then: nothing of a
-/// conversation changes before the user has decided, and a deletion has ops of its own.
+/// Returns a conflict or a deletion; `None` for all other decisions. The ops of the draft do not count then: nothing
+/// of a conversation changes before the user has decided, and a deletion has ops of its own.
 fn outcome_without_ops(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
@@ -290,8 +290,8 @@ fn add_moves(
     })
 }
 
-/// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if no
-/// machine does.
+/// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if
+/// no machine does.
 fn equal_conversation(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
