@@ -38,15 +38,15 @@ pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<
     Ok(asked.map(|deletion| deletion.id.clone()).collect())
 }
 
-/// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
-/// for older ones. A re-created or edited file stays.
-pub(crate) fn check_deletion(
+/// Returns the facts about a file, corrected if one side lacks it so that a deletion is copied only for the deleted
+/// text and for older ones. A re-created or edited file stays.
+pub(crate) fn with_deletions(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
-    facts: &mut FileFacts,
-) -> Result<(), IoError> {
+    mut facts: FileFacts,
+) -> Result<FileFacts, IoError> {
     if inputs.rules.delete != DeletePolicy::Propagate {
-        return Ok(());
+        return Ok(facts);
     }
     let is_plain = facts.kind == FileKind::Plain;
     let is_restored = inputs.state.restore_marker.is_some();
@@ -84,7 +84,7 @@ pub(crate) fn check_deletion(
         }
         _ => {}
     }
-    Ok(())
+    Ok(facts)
 }
 
 fn has_pending_deletion(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
