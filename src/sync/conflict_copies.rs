@@ -1,7 +1,7 @@
 //! Conflict copies: versions of conversations that diverged, stored under names that Codex does not read
 //! until the user decides.
 //!
-//! Their files are `<conversation>.<16 hex of the digest of its text>.copy`, in the folder of the state and
+//! Their files are `<conversation>.<16 hex of the digest of its text>.fork`, in the folder of the state and
 //! in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
 //! several machines that store the same version write the same file. The files are never changed.
 
@@ -60,12 +60,16 @@ pub(crate) struct ConflictCopies {
     pub all: BTreeMap<String, ConflictCopy>,
 }
 
-/// Returns the folder of conflict copies on one side.
-pub(crate) fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
+fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
     match side {
         Side::Local => state.join(CONFLICT_COPIES_FOLDER),
         Side::Remote => manager_folder::conflict_copies(cloud),
     }
+}
+
+/// Returns the full path of a conflict copy on one side; `state` is the folder of the state.
+pub(crate) fn full_path(side: Side, name: &str, state: &Path, cloud: &Path) -> PathBuf {
+    folder(side, state, cloud).join(name)
 }
 
 /// Returns the first 16 hex digits of a digest, as used in file names.

@@ -65,10 +65,8 @@ pub(crate) struct FileFacts {
 /// The action for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileDecision {
-    /// Does nothing, because both sides equal the last sync.
+    /// Does nothing: both sides equal the last sync, or neither has the file.
     Nothing,
-    /// Removes the file from the state, because neither side has it any more.
-    Forget,
     /// Records both files as synced, because their contents are equal.
     RecordEqual,
     /// Copies the local version to the cloud folder.
@@ -142,8 +140,7 @@ pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
     match (facts.local, facts.remote) {
-        (Absent, Absent) => FileDecision::Forget,
-        (Unchanged, Unchanged) => FileDecision::Nothing,
+        (Absent, Absent) | (Unchanged, Unchanged) => FileDecision::Nothing,
         (Absent, New) => FileDecision::CopyToLocal(CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::CopyToCloud(CopyReason::OnlyOneSide),
         (Absent, Unchanged) if propagate => FileDecision::DeleteCloud,
@@ -288,7 +285,7 @@ mod tests {
         use Relation::{Diverged, Equal, FirstExtends, SecondExtends};
         #[rustfmt::skip] // One row per line, as in the documented table.
         let table = [
-            (&KINDS[..], Absent, Absent, None, D::Forget),
+            (&KINDS[..], Absent, Absent, None, D::Nothing),
             (&KINDS, Unchanged, Unchanged, None, D::Nothing),
             (&KINDS, New, Absent, None, D::CopyToCloud(CopyReason::OnlyOneSide)),
             (&KINDS, Absent, New, None, D::CopyToLocal(CopyReason::OnlyOneSide)),

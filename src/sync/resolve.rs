@@ -116,8 +116,7 @@ pub(crate) fn back_up_dropped(
             } else {
                 Side::Remote
             };
-            let file = conflict_copies::folder(side, &replica.folder, &config.cloud)
-                .join(&conflict_copy.name);
+            let file = path_of(conflict_copy, side, config, replica);
             let digest = contents::raw_digest(&file).at("read", &file)?;
             if conflict_copies::digest_prefix(&digest) != conflict_copy.digest_prefix() {
                 return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
@@ -145,14 +144,22 @@ pub(crate) fn back_up_dropped(
     )?)
 }
 
+fn path_of(
+    conflict_copy: &ConflictCopy,
+    side: Side,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> PathBuf {
+    conflict_copies::full_path(side, &conflict_copy.name, &replica.folder, &config.cloud)
+}
+
 /// Returns true if the conflict copy is on this machine and its content matches its name.
 fn is_complete_locally(
     conflict_copy: &ConflictCopy,
     config: &SyncConfig,
     replica: &Replica,
 ) -> bool {
-    let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
-        .join(&conflict_copy.name);
+    let file = path_of(conflict_copy, Side::Local, config, replica);
     conflict_copy.local.is_some()
         && contents::raw_digest(&file).is_ok_and(|digest| {
             conflict_copies::digest_prefix(&digest) == conflict_copy.digest_prefix()
@@ -180,8 +187,7 @@ pub(crate) fn apply_choice(
     let Some(conflict_copy) = all.all.get(name) else {
         return Err(ConflictCopyError::NotDownloaded(name.to_owned()));
     };
-    let file = conflict_copies::folder(Side::Local, &replica.folder, &config.cloud)
-        .join(&conflict_copy.name);
+    let file = path_of(conflict_copy, Side::Local, config, replica);
     let others = identity::read_remote_manifests(config, state)?.resolutions;
     let resolved = if choice == KeepChoice::Current {
         ResolvedCopy {
@@ -244,7 +250,7 @@ fn replace_conversation(
 /// Removes the files of a conflict copy on both sides; a missing file is no error.
 fn remove_copies(name: &str, config: &SyncConfig, replica: &Replica) -> Result<(), IoError> {
     for side in [Side::Local, Side::Remote] {
-        let path = conflict_copies::folder(side, &replica.folder, &config.cloud).join(name);
+        let path = conflict_copies::full_path(side, name, &replica.folder, &config.cloud);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
             _ => {}

@@ -18,12 +18,8 @@ use std::path::{Path, PathBuf};
 
 impl ApplyRun<'_> {
     fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
-        conflict_copies::folder(
-            side,
-            &self.request.replica.folder,
-            &self.request.config.cloud,
-        )
-        .join(name)
+        let state = &self.request.replica.folder;
+        conflict_copies::full_path(side, name, state, &self.request.config.cloud)
     }
 
     /// Stores a version as a conflict copy on both sides.

@@ -151,7 +151,7 @@ impl<'a> Inputs<'a> {
     /// Returns the full path of a conflict copy on a side.
     pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
-        conflict_copies::folder(side, folder, &self.config.cloud).join(name)
+        conflict_copies::full_path(side, name, folder, &self.config.cloud)
     }
 
     /// Returns the versions of a file that other machines or this one attest.

@@ -3,13 +3,13 @@
 //!
 //! [`plan`] runs these phases in this order. Each is a function of the results before it; `inputs` has what they share.
 //!
-//! 1. [`scan`]: lists both sides, and puts all files of one key into a group.
-//! 2. [`guards`]: fails if the cloud folder lacks so many known files that it is probably not mounted.
-//! 3. [`facts`]: finds the versions of other machines that have not arrived.
-//! 4. `files`, for each group: [`facts`] about the file, its decision by the table in
-//!    [`decide`](crate::sync::decide), and the [`steps`] that carry it out.
-//! 5. [`steps`]: replicates or removes the conflict copies of conversations.
-//! 6. [`guards`] over all steps: holds back many deletions, drops steps that would copy a login or that are blocked, and
+//! 1. `scan`: lists both sides, and puts all files of one key into a group.
+//! 2. `guards`: fails if the cloud folder lacks so many known files that it is probably not mounted.
+//! 3. `facts`: finds the versions of other machines that have not arrived.
+//! 4. `files`, for each group: `facts` about the file, its decision by the table in
+//!    [`decide`](crate::sync::decide), the `guards` over that, and the `steps` that carry it out.
+//! 5. `steps`: replicates or removes the conflict copies of conversations.
+//! 6. `guards` over all steps: holds back many deletions, drops steps that would copy a login or that are blocked, and
 //!    reports what the sync waits for.
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not

@@ -1,5 +1,5 @@
-//! Records of a restore, so that other machines accept the restored files: the resolutions of restored conversations, and
-//! the attestation of files that go to the cloud folder.
+//! Records of a restore, so that other machines accept the restored files: the resolutions of restored conversations,
+//! and the attestation of files that go to the cloud folder.
 
 use super::error::SyncRestoreError;
 use crate::io::hash::Sha256Digest;

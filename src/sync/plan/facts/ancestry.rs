@@ -1,9 +1,10 @@
 //! Ancestry of plain files: which of two versions descends from the other, and which ancestry is published with a
 //! version that is copied.
 //!
-//! A differing remote file is not always newer, because cloud clients deliver late or restore old versions. Each version
-//! has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the texts that it
-//! replaced. Manifests list the ancestry of the versions that they attest; the state records that of the last sync.
+//! A differing remote file is not always newer, because cloud clients deliver late or restore old versions. Each
+//! version has an [`Ancestry`]: a version vector that counts the changes of each machine, and the digests of the
+//! texts that it replaced. Manifests list the ancestry of the versions that they attest; the state records that of
+//! the last sync.
 
 use super::deletions;
 use super::file_version::{FilePair, FileVersion, is_truncated_prefix, raw_digest};
@@ -38,54 +39,54 @@ pub(crate) struct DownloadAncestry {
     pub(crate) attested: Option<(String, ManifestEntry)>,
 }
 
-/// Finds out which of two versions of a plain file descends from the other. Corrects `facts.local`, `facts.remote`
-/// and `facts.causal_order`, which relates the remote version to the base, or to the local version if a machine
+/// Finds out which of two versions of a plain file descends from the other. Returns the facts with corrected `local`,
+/// `remote` and `causal_order`, which relates the remote version to the base, or to the local version if a machine
 /// attests that. `download` is the ledger entry of the local version if a killed run downloaded it.
 pub(crate) fn ancestry_facts(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
-    facts: &mut FileFacts,
+    mut facts: FileFacts,
     download: Option<&ManifestEntry>,
-) -> Result<AncestryFacts, IoError> {
+) -> Result<(FileFacts, AncestryFacts), IoError> {
     use Presence::{Changed, New, Unchanged};
     let mut ancestry = AncestryFacts::default();
     if facts.kind != FileKind::Plain || (facts.local, facts.remote) == (Unchanged, Unchanged) {
-        return Ok(ancestry);
+        return Ok((facts, ancestry));
     }
     let (key, local) = (pair.key, pair.local.as_ref());
     ancestry.base = match download {
         Some(download) => Some((download.history(), download.digest)),
-        None => base(inputs, pair, *facts)?,
+        None => base(inputs, pair, facts)?,
     };
     let remote = pair.remote.as_ref();
     let Some(remote) = remote.filter(|_| matches!(facts.remote, Changed | New)) else {
-        return Ok(ancestry);
+        return Ok((facts, ancestry));
     };
     let remote_digest = match remote.digest {
         Some(digest) => digest,
-        None if local.is_none() && ancestry.base.is_none() => return Ok(ancestry),
+        None if local.is_none() && ancestry.base.is_none() => return Ok((facts, ancestry)),
         None => raw_digest(inputs.config, &remote.seen)?,
     };
     ancestry.remote_digest = Some(remote_digest);
     ancestry.remote_ancestry = inputs.attested_ancestry(key, &remote_digest)?;
     let Some(local) = local.filter(|_| facts.relation != Some(Relation::Equal)) else {
-        return Ok(ancestry);
+        return Ok((facts, ancestry));
     };
     // Without a base, a state with gaps may have known more about the local text than the manifests do.
     let is_state_reliable = ancestry.base.is_some() || !inputs.state.has_gaps;
     if is_state_reliable
         && matches!(facts.local, Changed | New)
-        && explain_local_text(inputs, key, facts, &mut ancestry, local, remote_digest)?
+        && explain_local_text(inputs, key, &mut facts, &mut ancestry, local, remote_digest)?
     {
-        return Ok(ancestry);
+        return Ok((facts, ancestry));
     }
     if let Some(base) = &ancestry.base {
-        facts.causal_order = order_by_base(inputs, *facts, &ancestry, base, remote, remote_digest)?;
+        facts.causal_order = order_by_base(inputs, facts, &ancestry, base, remote, remote_digest)?;
     }
     if facts.causal_order == CausalOrder::Concurrent && facts.local == Unchanged {
         facts.causal_order = order_by_prefix(inputs, &ancestry, local, remote)?;
     }
-    Ok(ancestry)
+    Ok((facts, ancestry))
 }
 
 /// Finds out whether a changed local text is more than a local edit of the base: the remote file has it too, it

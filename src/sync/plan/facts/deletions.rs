@@ -1,6 +1,6 @@
-//! Rules for deletions with `delete_policy = "propagate"`. A deletion applies to exactly the deleted text and, for plain
-//! files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the edited one
-//! arrives. A file that was re-created cancels the deletion.
+//! Rules for deletions with `delete_policy = "propagate"`. A deletion applies to exactly the deleted text and, for
+//! plain files, to its ancestors: a machine that missed an edit still has the older text when the deletion of the
+//! edited one arrives. A file that was re-created cancels the deletion.
 
 use super::file_version::{FilePair, FileVersion, text_digest};
 use crate::io::IoError;
@@ -31,22 +31,22 @@ pub(crate) fn pending_deletions<'i>(
     Ok(asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id)))
 }
 
-/// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for each
-/// file that is copied to a cloud folder without it.
+/// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for
+/// each file that is copied to a cloud folder without it.
 pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
     let asked = pending_deletions(inputs, key)?;
     Ok(asked.map(|deletion| deletion.id.clone()).collect())
 }
 
-/// Corrects the facts about a file that one side lacks, so that a deletion is copied only for the deleted text and
-/// for older ones. A re-created or edited file stays.
-pub(crate) fn check_deletion(
+/// Returns the facts about a file, corrected if one side lacks it so that a deletion is copied only for the deleted
+/// text and for older ones. A re-created or edited file stays.
+pub(crate) fn with_deletions(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
-    facts: &mut FileFacts,
-) -> Result<(), IoError> {
+    mut facts: FileFacts,
+) -> Result<FileFacts, IoError> {
     if inputs.rules.delete != DeletePolicy::Propagate {
-        return Ok(());
+        return Ok(facts);
     }
     let is_plain = facts.kind == FileKind::Plain;
     let is_restored = inputs.state.restore_marker.is_some();
@@ -84,7 +84,7 @@ pub(crate) fn check_deletion(
         }
         _ => {}
     }
-    Ok(())
+    Ok(facts)
 }
 
 fn has_pending_deletion(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {

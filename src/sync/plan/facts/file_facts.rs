@@ -1,8 +1,8 @@
 //! Collects the facts about one file that [`decide`](crate::sync::decide) maps to a decision.
 //!
 //! Each side is compared with the last sync, and the contents of both sides with each other where the facts need it.
-//! `ancestry` and `deletions` correct these facts: which version of a plain file descends from the other, and what other
-//! machines deleted.
+//! `ancestry` and `deletions` correct these facts: which version of a plain file descends from the other, and what
+//! other machines deleted.
 
 use super::ancestry::{self, AncestryFacts};
 use super::deletions;
@@ -32,7 +32,10 @@ pub(crate) fn collect_facts(
         causal_order: CausalOrder::Unknown,
         deletion_requested: false,
     };
-    let download = check_interrupted_download(inputs, pair, &mut facts)?;
+    let download = interrupted_download(inputs, pair, facts)?;
+    if download.is_some() {
+        (facts.local, facts.remote) = (Presence::Unchanged, Presence::Changed);
+    }
     if let (Some(local), Some(remote)) = (&pair.local, &pair.remote) {
         facts.newer = newer(inputs.config, local, remote);
         let is_unchanged =
@@ -46,8 +49,8 @@ pub(crate) fn collect_facts(
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
         }
     }
-    let ancestry = ancestry::ancestry_facts(inputs, pair, &mut facts, download)?;
-    deletions::check_deletion(inputs, pair, &mut facts)?;
+    let (facts, ancestry) = ancestry::ancestry_facts(inputs, pair, facts, download)?;
+    let facts = deletions::with_deletions(inputs, pair, facts)?;
     Ok((facts, ancestry))
 }
 
@@ -83,12 +86,12 @@ fn presence(
     Ok(Presence::Changed)
 }
 
-/// Treats a local file downloaded by an interrupted run as synced, not as a local edit: then only the remote side
-/// has changed. Returns the ledger entry of the download.
-fn check_interrupted_download<'i>(
+/// Returns the ledger entry of a local file that an interrupted run downloaded. It counts as synced, not as a local
+/// edit: then only the remote side has changed.
+fn interrupted_download<'i>(
     inputs: &'i Inputs<'_>,
     pair: &FilePair<'_>,
-    facts: &mut FileFacts,
+    facts: FileFacts,
 ) -> Result<Option<&'i ManifestEntry>, IoError> {
     let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
     let is_candidate = is_changed(facts.local) && is_changed(facts.remote);
@@ -109,11 +112,7 @@ fn check_interrupted_download<'i>(
     }
     let digest = raw_digest(inputs.config, &local.seen)?;
     // Entries of one digest can differ in ancestry: the newest one counts.
-    let download = same_size.rev().find(|entry| entry.digest == digest);
-    if download.is_some() {
-        (facts.local, facts.remote) = (Presence::Unchanged, Presence::Changed);
-    }
-    Ok(download)
+    Ok(same_size.rev().find(|entry| entry.digest == digest))
 }
 
 /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can say that

@@ -20,7 +20,7 @@ pub(crate) struct FileVersion {
     /// clients round the times of files.
     pub(crate) mtime_ns: i64,
     /// Digest of the bytes, if a machine attests them or they are a superseded version; see
-    /// [`Inputs::superseded_digest`](crate::sync::plan::inputs::Inputs::superseded_digest).
+    /// `superseded_digest` in `delivery`.
     pub(crate) digest: Option<Sha256Digest>,
 }
 

@@ -66,7 +66,8 @@ impl UndeliveredFile {
     }
 }
 
-/// Finds all listed versions that have not arrived. `lost_deletions` are those of [`MissingFiles`](crate::sync::plan::guards::mass_change_guard::MissingFiles).
+/// Finds all listed versions that have not arrived. `lost_deletions` are the deletions that this plan publishes of
+/// files that neither side has any more.
 pub(crate) fn find_undelivered(
     inputs: &Inputs<'_>,
     groups: &HashMap<String, FileGroup>,

@@ -11,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 
 /// Drops the steps that would copy a login under the name of a conversation or of a line-based file, and warns of the
-/// files. The contents of such files are not searched for tokens, because conversations quote them; but a file that is a
-/// login and nothing else is not copied. Plain files are searched in `plain`. Steps with unreadable files stay: copying
-/// them fails with the reason.
+/// files. The contents of such files are not searched for tokens, because conversations quote them; but a file that
+/// is a login and nothing else is not copied. Plain files are searched in `plain`. Steps with unreadable files stay:
+/// copying them fails with the reason.
 pub(crate) fn drop_login_copies(
     mut steps: Vec<SyncStep>,
     config: &SyncConfig,

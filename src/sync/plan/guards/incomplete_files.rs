@@ -1,5 +1,5 @@
-//! Report of what the sync waits for: the undelivered versions, which machine has the newest version of each waiting file,
-//! and whether `--accept-unlisted` would help.
+//! Report of what the sync waits for: the undelivered versions, which machine has the newest version of each waiting
+//! file, and whether `--accept-unlisted` would help.
 
 use crate::io::IoError;
 use crate::sync::cloud_names::{self, CloudName};
@@ -23,9 +23,9 @@ use crate::sync::version_vector::{CausalOrder, causal_order};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-/// Completes the notices: manifests that cannot be read, undelivered versions, and for each waiting file the machine that
-/// has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a newer version;
-/// otherwise it could overwrite a version that is still being delivered with an older one.
+/// Completes the notices: manifests that cannot be read, undelivered versions, and for each waiting file the machine
+/// that has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a newer
+/// version; otherwise it could overwrite a version that is still being delivered with an older one.
 pub(crate) fn report_incomplete(
     inputs: &Inputs<'_>,
     undelivered: &UndeliveredFiles,

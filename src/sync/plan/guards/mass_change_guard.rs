@@ -34,8 +34,8 @@ pub(crate) struct MissingFiles {
 }
 
 impl MissingFiles {
-    /// Adds a file that the configuration no longer includes. Its state is kept, in case it is included again. If a side
-    /// lost the file meanwhile, the state is forgotten, so that the loss never counts as a deletion.
+    /// Adds a file that the configuration no longer includes. Its state is kept, in case it is included again. If a
+    /// side lost the file meanwhile, the state is forgotten, so that the loss never counts as a deletion.
     fn add_out_of_scope(&mut self, key: &str, both_sides_have_it: bool) {
         if both_sides_have_it {
             self.out_of_scope += 1;

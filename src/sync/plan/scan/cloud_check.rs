@@ -89,7 +89,8 @@ pub(crate) fn check_cloud_identity(
 }
 
 /// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
-/// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted folder.
+/// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted
+/// folder.
 pub(crate) fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if scan::is_placeholder(&own) {

@@ -77,7 +77,8 @@ pub(crate) fn group_files(
 }
 
 /// With `session_mode = "last_date_only"`, marks conversations of all other days with `companion`: they are synced
-/// only if a conversation of the latest day continues them. Returns that day. (The scan sets the same flag outside of the roots.)
+/// only if a conversation of the latest day continues them. Returns that day. (The scan sets the same flag outside of
+/// the roots.)
 fn limit_to_last_date(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,

@@ -26,8 +26,8 @@ pub(crate) fn blocking_links(
         .collect()
 }
 
-/// Blocks the groups at or below each link, and returns one notice for each link: as skipped if it blocks a group, otherwise
-/// as excluded (local) or in a note (remote).
+/// Blocks the groups at or below each link, and returns one notice for each link: as skipped if it blocks a group,
+/// otherwise as excluded (local) or in a note (remote).
 pub(crate) fn check_links(
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,

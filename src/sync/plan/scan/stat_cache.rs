@@ -35,7 +35,7 @@ pub(crate) fn recheck_stats(
     if state.files.is_empty() {
         return None;
     }
-    // Ignores errors: the planner reads the manifests again if it needs them, and then reports the error.
+    // Ignores errors: the plan reads the manifests again if it needs them, and then reports the error.
     let manifests = identity::read_remote_manifests(config, state).ok()?;
     let mut rechecked = Vec::new();
     for file in &remote.files {

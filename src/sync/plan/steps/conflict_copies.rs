@@ -31,8 +31,8 @@ pub(crate) struct ConflictCopyPlan {
     /// Conflict copies that wait for a decision: file name and size in bytes.
     pub(crate) pending: Vec<(String, u64)>,
     pub(crate) notices: Vec<Notice>,
-    /// Resolutions of other machines, to add to the state. This machine publishes them too, because the manifests of the
-    /// others may disappear one day.
+    /// Resolutions of other machines, to add to the state. This machine publishes them too, because the manifests of
+    /// the others may disappear one day.
     pub(crate) learned_resolutions: Vec<String>,
 }
 

@@ -85,40 +85,16 @@ impl ConversationDraft<'_> {
         Placement::existing(to, seen)
     }
 
-    /// Adds ops that remove the duplicates of both sides.
+    /// Adds ops that remove the duplicates of both sides. Their lines are in the main version or in a conflict copy.
     pub(crate) fn remove_duplicates(&mut self, duplicates: Vec<ObservedFile>) {
-        self.replace_renames_over_duplicates(&duplicates);
         for seen in duplicates {
-            let has_op = self.ops.iter().any(|op| op.occupies(&seen));
-            if !has_op {
-                self.ops.push(Op::Remove(seen));
-            }
-        }
-    }
-
-    /// Replaces renames whose target is a duplicate by a copy over the duplicate and a removal: a rename never replaces
-    /// a file. The duplicate's lines are in the moved file or in a conflict copy.
-    fn replace_renames_over_duplicates(&mut self, duplicates: &[ObservedFile]) {
-        for op in std::mem::take(&mut self.ops) {
-            let duplicate = match &op {
-                Op::Rename { from, to } => duplicates
-                    .iter()
-                    .find(|other| other.side == from.side && other.path == *to),
-                _ => None,
-            };
-            match (op, duplicate) {
-                (Op::Rename { from, to }, Some(duplicate)) => {
-                    self.ops.push(Op::Copy(CopyOp {
-                        from: from.clone(),
-                        to: (from.side, to),
-                        over: Some(duplicate.stat),
-                        mtime_ns: from.stat.mtime_ns,
-                        expect: None,
-                        history: None,
-                    }));
-                    self.ops.push(Op::Remove(from));
+            match self.ops.iter().position(|op| op.occupies(&seen)) {
+                None => self.ops.push(Op::Remove(seen)),
+                // A rename never replaces a file, so the duplicate has to go first.
+                Some(at) if matches!(self.ops[at], Op::Rename { .. }) => {
+                    self.ops.insert(at, Op::Remove(seen));
                 }
-                (op, _) => self.ops.push(op),
+                Some(_) => {}
             }
         }
     }
@@ -179,7 +155,8 @@ impl ConversationDraft<'_> {
 }
 
 impl Op {
-    /// Returns true if the op writes to or removes the path of `seen`, so that the duplicate needs no op of its own.
+    /// Returns true if the op writes to or removes the path of `seen`, so that the duplicate must not be removed
+    /// after it.
     fn occupies(&self, seen: &ObservedFile) -> bool {
         match self {
             Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,

@@ -87,28 +87,21 @@ pub(crate) fn plan_conversation_sync(
     };
     let (facts, _) = collect_facts(inputs, &pair)?;
     let decision = decide(facts, inputs.rules_for(pair.path));
-    let mut plan = match outcome_without_ops(inputs, &pair, facts, decision)? {
-        Some(outcome) => outcome.into(),
-        None => {
-            let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
-            let duplicates = duplicates.collect();
-            plan_ops(
-                inputs,
-                &mut draft,
-                &pair,
-                canonical,
-                (facts, decision),
-                duplicates,
-            )?
-        }
+    let mut plan = if let Some(outcome) = outcome_without_ops(inputs, &pair, facts, decision)? {
+        outcome.into()
+    } else {
+        let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
+        let duplicates = duplicates.collect();
+        let decided = (facts, decision);
+        plan_ops(inputs, &mut draft, &pair, canonical, decided, duplicates)?
     };
     plan.notices = draft.notices;
     plan.cancelled_deletions = draft.cancelled_deletions;
     Ok(plan)
 }
 
-/// Returns a conflict or a deletion; `None` for all other decisions. The ops of the draft do not count then: nothing of a
-/// conversation changes before the user has decided, and a deletion has ops of its own.
+/// Returns a conflict or a deletion; `None` for all other decisions. The ops of the draft do not count then: nothing
+/// of a conversation changes before the user has decided, and a deletion has ops of its own.
 fn outcome_without_ops(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
@@ -297,8 +290,8 @@ fn add_moves(
     })
 }
 
-/// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if no
-/// machine does.
+/// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if
+/// no machine does.
 fn equal_conversation(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,

@@ -47,7 +47,7 @@ pub(crate) struct Notice {
     pub(crate) why: String,
 }
 
-/// The list of [`PlanNotices`](crate::sync::plan::sync_plan::PlanNotices) that gets a notice.
+/// The list of `PlanNotices` that gets a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoticeList {
     /// The sync waits for the file.

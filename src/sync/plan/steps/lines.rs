@@ -64,8 +64,8 @@ fn plan_copies(
     Ok(adds_lines.then(|| merge_plan(pair.key, &versions, &merge)))
 }
 
-/// Returns true if all lines of a client's copy are complete: merging them loses nothing. A client can copy a version that
-/// no machine will ever attest.
+/// Returns true if all lines of a client's copy are complete: merging them loses nothing. A client can copy a version
+/// that no machine will ever attest.
 fn has_complete_text(inputs: &Inputs<'_>, copy: &ListedFile) -> Result<bool, PlanError> {
     let seen = ObservedFile::of(Side::Remote, copy);
     let path = seen.full_path(inputs.config);

@@ -1,0 +1,120 @@
+//! Guard over the decision about one file: reasons to leave the file as it is on both sides.
+
+use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
+use crate::sync::decide::{FileDecision, FileFacts, FileKind, Presence};
+use crate::sync::manifest;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::file_version::{FilePair, is_truncated_prefix};
+use crate::sync::plan::facts::undelivered::UndeliveredFiles;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::secrets;
+
+/// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
+pub(crate) fn reason_to_leave(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    pair: &FilePair<'_>,
+    facts: FileFacts,
+    decision: FileDecision,
+) -> Result<Option<Notice>, PlanError> {
+    if let Some(why) = reason_to_wait(inputs, undelivered, pair, facts, decision)? {
+        return Ok(Some(NoticeList::Waiting.notice(pair.path, why)));
+    }
+    // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
+    if pair.kind == FileKind::Lines {
+        return Ok(None);
+    }
+    let why = secret_reason(inputs, pair, decision)?;
+    Ok(why.map(|why| NoticeList::Warning.notice(pair.path, why)))
+}
+
+/// Returns the reason to wait for another version before the decision is applied.
+fn reason_to_wait(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    pair: &FilePair<'_>,
+    facts: FileFacts,
+    decision: FileDecision,
+) -> Result<Option<&'static str>, PlanError> {
+    let is_plain = pair.kind == FileKind::Plain;
+    let is_copied = matches!(
+        decision,
+        FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
+    );
+    let remote_digest = pair.remote.as_ref().and_then(|remote| remote.digest);
+    if is_copied
+        && is_plain
+        && has_undelivered_newer(inputs, undelivered, pair.key, facts, remote_digest)
+    {
+        let why = "another machine has changed it, and that version has not arrived yet";
+        return Ok(Some(why));
+    }
+    let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
+        (decision, &pair.local, &pair.remote)
+    else {
+        return Ok(None);
+    };
+    // Clients create a file empty before they fill it.
+    let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+    let is_unattested = remote.digest.is_none();
+    if is_empty && is_unattested && pair.last.is_none() && !inputs.request.accept_unlisted {
+        return Ok(Some("is empty, and no machine lists it so"));
+    }
+    // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
+    // `sync resolve` for this file does.
+    let may_be_truncated = is_plain && is_unattested && inputs.request.policy_override.is_none();
+    if may_be_truncated && is_truncated_prefix(inputs.config, local, remote)? {
+        let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
+                   to copy the local file there again";
+        return Ok(Some(why));
+    }
+    Ok(None)
+}
+
+/// Returns true if one side lacks the file and another machine lists a newer version than the one to be copied
+/// there. Copying it would restore a deleted file in an outdated version. A local file that changed is copied
+/// anyway.
+fn has_undelivered_newer(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    key: &str,
+    facts: FileFacts,
+    remote: Option<Sha256Digest>,
+) -> bool {
+    use Presence::{Absent, Changed, New};
+    let is_one_sided = match (facts.local, facts.remote) {
+        (Absent, remote) => remote != Absent,
+        (local, Absent) => !matches!(local, Changed | New),
+        _ => false,
+    };
+    let is_undelivered = || {
+        let ahead = undelivered.get(&manifest::fold_name(key));
+        ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
+    };
+    is_one_sided && !inputs.request.accept_unlisted && is_undelivered()
+}
+
+/// Returns the reason not to copy a file that contains a token or key. In a conflict the user can choose either
+/// version, so both are searched.
+fn secret_reason(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    decision: FileDecision,
+) -> Result<Option<String>, PlanError> {
+    let sources = match decision {
+        FileDecision::CopyToCloud(_) => [&pair.local, &None],
+        FileDecision::CopyToLocal(_) => [&None, &pair.remote],
+        FileDecision::Conflict => [&pair.local, &pair.remote],
+        _ => [&None, &None],
+    };
+    for source in sources.into_iter().flatten() {
+        let path = source.seen.full_path(inputs.config);
+        if let Some(what) = secrets::find_in_file(&path).at("read", &path)? {
+            let why = format!("is not synced: it contains what looks like {what}");
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
+}
