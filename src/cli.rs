@@ -5,13 +5,11 @@ use crate::commands::run_log::RunLog;
 use crate::config::ColorChoice;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::history::repair;
-use crate::inventory::trash::{self, MoveRecovery};
 use crate::io::limits;
 use crate::io::progress;
+use crate::journal::{JournalError, Recovery};
 use crate::logging::LogSettings;
-use crate::restore::pending;
-use crate::restore::swap::{Recovery, SwapError};
+use crate::recovery::{self, Interrupted};
 use crate::ui::{self, Ui, Verbosity};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
@@ -290,11 +288,7 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
     warn_of_unknown_keys(context, &command);
     let log = log && !command.keeps_log(context);
     let log = log.then(|| RunLog::begin(context, &LogSettings::default(), None));
-    let result = recover_restores(context, &command).and_then(|()| {
-        recover_trash(context);
-        recover_undo(context);
-        command.run(context)
-    });
+    let result = recover(context, &command).and_then(|()| command.run(context));
     if let Some(log) = log {
         log.end(context, &result);
     }
@@ -325,69 +319,64 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
     }
 }
 
-/// Finishes or undoes interrupted restores before the command reads the home.
+/// Finishes or undoes interrupted commands before this one reads any file.
 ///
-/// If recovery has to wait, commands that [require a complete home](Command::requires_complete_home)
-/// fail; the others run after a warning.
-fn recover_restores(context: &Context, command: &Command) -> Result<(), CommandError> {
+/// If the recovery of a restore has to wait, commands that
+/// [require a complete home](Command::requires_complete_home) fail; the others run after a warning.
+fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);
-    for recovery in pending::recover_all(home, manager, &context.env, context.local_now())? {
-        match recovery {
-            Recovery::Finished(left) => warn_of_recovery(context, "finished", &left),
-            Recovery::Undone(left) => warn_of_recovery(context, "undone", &left),
-            Recovery::InProgress => context.ui.warn("another process is running a restore"),
-            Recovery::Failed(why) => context.ui.warn(format_args!(
-                "cannot finish an interrupted restore of another home: {why}"
-            )),
-            Recovery::Deferred(obstacle) => {
-                let error = CommandError::from(SwapError::from(obstacle));
+    for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
+        let what = name_of(recovered.interrupted);
+        let is_restore = recovered.interrupted == Interrupted::Restore;
+        match recovered.result {
+            Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
+            Ok(Recovery::Undone(kept)) => warn_of_recovery(context, what, "undone", &kept),
+            Ok(Recovery::InProgress) => {
+                let message = format_args!("another process is running a {what}");
+                context.ui.warn(message);
+            }
+            Ok(Recovery::Deferred(obstacle)) if is_restore => {
+                let error = CommandError::from(JournalError::from(obstacle));
                 if command.requires_complete_home() {
                     return Err(error);
                 }
                 let hints = error.hints.join("; ");
                 context.ui.warn(format_args!("{error}: {hints}"));
             }
-            Recovery::None => {}
+            Ok(Recovery::Deferred(obstacle)) => {
+                let message = format_args!("cannot finish an interrupted {what}: {obstacle}");
+                context.ui.warn(message);
+            }
+            Err(e) if is_restore => return Err(e.into()),
+            // All files still exist, so the command can run.
+            Err(e) => {
+                let message = format_args!("cannot finish an interrupted {what}: {e}");
+                context.ui.warn(message);
+            }
+            Ok(Recovery::None) => {}
         }
     }
     Ok(())
 }
 
-fn warn_of_recovery(context: &Context, outcome: &str, left: &[PathBuf]) {
-    context
-        .ui
-        .warn(format_args!("an interrupted restore was {outcome}"));
-    for path in left {
+fn name_of(interrupted: Interrupted) -> &'static str {
+    match interrupted {
+        Interrupted::Restore => "restore",
+        Interrupted::OtherRestore => "restore of another home",
+        Interrupted::Prune => "prune",
+        Interrupted::HistoryUndo => "history undo",
+    }
+}
+
+fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBuf]) {
+    let message = format_args!("an interrupted {what} was {outcome}");
+    context.ui.warn(message);
+    for path in kept {
         context.ui.warn(format_args!(
             "files written in the meantime are kept in {}",
             path.display()
         ));
-    }
-}
-
-/// Finishes moves into and out of the trash that a killed command left incomplete. A failure is only
-/// a warning: every archive still exists in exactly one place, so the command can run.
-fn recover_trash(context: &Context) {
-    match trash::finish_moves(&context.settings.manager_home) {
-        Ok(MoveRecovery::Nothing | MoveRecovery::InProgress) => {}
-        Ok(MoveRecovery::Finished) => context.ui.warn("an interrupted prune was finished"),
-        Err(e) => context
-            .ui
-            .warn(format_args!("cannot finish an interrupted prune: {e}")),
-    }
-}
-
-/// Finishes an undo of a history repair that was killed; until then Codex's database may lack its
-/// write-ahead log.
-fn recover_undo(context: &Context) {
-    let settings = &context.settings;
-    match repair::finish_undo(&settings.manager_home, &context.env, context.now()) {
-        Ok(false) => {}
-        Ok(true) => context.ui.warn("an interrupted history undo was finished"),
-        Err(e) => context.ui.warn(format_args!(
-            "cannot finish an interrupted history undo: {e}"
-        )),
     }
 }
 

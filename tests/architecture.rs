@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[&str] = &[
     "io",
     "codex",
+    "journal",
     "quota",
     "logging",
     "history",
@@ -19,6 +20,7 @@ const ROOMS: &[&str] = &[
     "restore",
     "sync",
     "inventory",
+    "recovery",
     "schedule",
     "launch",
     "transfer",
@@ -143,7 +145,12 @@ fn tests() -> BTreeSet<String> {
             let parts = relative.with_extension("");
             let parts = parts.iter().map(|part| part.to_string_lossy());
             let module: Vec<_> = parts.filter(|part| part != "mod").collect();
-            let inner = if folder == "src" { "::tests" } else { "" };
+            let is_test_file = module.iter().any(|part| part == "tests");
+            let inner = if folder == "src" && !is_test_file {
+                "::tests"
+            } else {
+                ""
+            };
             let text = fs::read_to_string(&file).expect("read");
             for after in text.split("#[test]").skip(1) {
                 let name = after

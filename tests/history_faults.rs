@@ -66,6 +66,9 @@ fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
         let some = sample_of(POINTS, &points, &mut dice);
         chosen.extend(some.into_iter().map(|point| (point, way)));
     }
+    // A commit whose flush fails may be complete.
+    let flushes = points.into_iter().filter(|p| p.call.contains("sync"));
+    chosen.extend(flushes.map(|point| (point, Fault::FromThenOn("ENOSPC"))));
     chosen
 }
 

@@ -52,7 +52,6 @@ fn check_finished(env: &TestEnv, run: &Run) {
     assert!(run.stderr.contains("restore was finished"), "{run}");
     let live = fs::read_to_string(env.codex_home().join(PROMPTS)).expect("read");
     assert_eq!(live, "{\"archived\":1}\n");
-    assert_eq!(debris(env), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -64,10 +63,15 @@ fn files_written_after_a_killed_restore_are_kept_and_reported() {
     type_a_prompt(&env);
     let run = env.run(["recommend"]);
     check_finished(&env, &run);
-    let kept = env.codex_home().join("history.jsonl.found-after-restore-1");
-    let kept_text = fs::read_to_string(&kept).expect("kept");
+    let kept = env.path("home/..codex.codex-manager-restore.kept-1");
+    assert!(run.stderr.contains("kept in "), "{run}");
+    assert!(run.stderr.contains("restore.kept-1"), "{run}");
+    let kept_text = fs::read_to_string(kept.join("new").join(PROMPTS)).expect("kept");
     assert!(kept_text.contains("since"), "{kept_text}");
-    assert!(run.stderr.contains("found-after-restore-1"), "{run}");
+    // `doctor` names the folder until it is removed.
+    let run = env.run(["doctor"]);
+    assert!(run.stdout.contains("restore.kept-1"), "{run}");
+    assert!(run.stdout.contains("copy what you need"), "{run}");
 }
 
 #[test]
@@ -102,6 +106,7 @@ fn nothing_is_exchanged_while_a_process_uses_the_home() {
     drop(held);
     let run = env.run(["recommend"]);
     check_finished(&env, &run);
+    assert_eq!(debris(&env), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -110,12 +115,7 @@ fn a_partial_restore_accepts_any_file_name() {
     sample_home(&env);
     let folder = env.codex_home().join("skills/s");
     fs::create_dir_all(&folder).expect("folder");
-    let names: [&[u8]; 4] = [
-        b"n\xff",
-        b"notes",
-        b"notes.aside",
-        b"notes.found-after-restore-1",
-    ];
+    let names: [&[u8]; 4] = [b"n\xff", b"notes", b"notes.aside", b"notes.moved"];
     let path = |name: &[u8]| folder.join(OsStr::from_bytes(name));
     for name in names {
         fs::write(path(name), [b"archived ", name].concat()).expect("write");

@@ -370,7 +370,7 @@ fn systemd_analyze_accepts_the_units() {
             let entry = JobDefinition::new(options, &place).expect("an entry");
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
             schedule::apply(&plan, place.scheduler).expect("written");
-            let files: Vec<_> = plan.into_iter().map(|planned| planned.file.path).collect();
+            let files: Vec<_> = plan.into_iter().map(|planned| planned.path).collect();
             let printed = verify(&files).expect("it runs");
             let stderr = String::from_utf8_lossy(&printed.stderr);
             assert!(printed.status.success() && stderr.is_empty(), "{stderr}");

@@ -3,6 +3,7 @@
 use crate::support::faults::Mount;
 use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
+use codex_manager::io::hash::Sha256Digest;
 use std::fs;
 
 /// The calls that create, remove and flush files.
@@ -281,4 +282,28 @@ fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
     // The snapshot contains the former content.
     let back = ["restore", "--from", &snapshot, "--dry-run", "--json"];
     assert_eq!(pair.run("a", &back).code(0).json()["files"][0], SKILL);
+}
+
+#[test]
+fn a_file_that_a_killed_run_recorded_and_the_user_deleted_is_not_published() {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let ledgers = fs::read_dir(pair.0.path("manager-a/sync")).unwrap();
+    let ledger = ledgers
+        .map(|replica| replica.unwrap().path().join("written.jsonl"))
+        .find(|path| path.is_file())
+        .expect("a ledger");
+    // A killed run leaves this line and no file in the cloud folder; then the user deleted the local file.
+    let entry = serde_json::json!({
+        "size": 3, "mtime_ns": 1_795_000_000_000_000_000_i64, "digest": Sha256Digest::of(b"one"),
+    });
+    let line = serde_json::json!({ "file": [SKILL, entry] });
+    let lines = fs::read_to_string(&ledger).unwrap();
+    fs::write(&ledger, format!("{lines}{line}\n")).unwrap();
+    pair.put("a", "AGENTS.md", "new");
+    pair.apply("a");
+    let json = pair.apply("b");
+    assert_eq!(json["waiting"], serde_json::json!([]), "{json}");
+    assert_eq!(pair.text("b", "AGENTS.md"), "new");
+    // The line stays, and attests the file if it arrives after all.
+    assert!(fs::read_to_string(&ledger).unwrap().contains(SKILL));
 }

@@ -312,6 +312,27 @@ fn concurrent_versions_are_a_conflict() {
 }
 
 #[test]
+fn a_machine_that_takes_the_remote_version_of_a_conflict_attests_it() {
+    let pair = Pair::new();
+    pair.configure("a", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    writes(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
+    let before = pair.day();
+    writes(&pair, "by a", 1_795_000_010, &["a"]);
+    // A client sets back the file and the manifest of `a`, and `b` edits the text and then returns to it.
+    pair.back_to(&before);
+    for (n, text) in ["by b", "one"].into_iter().enumerate() {
+        writes(&pair, text, 1_795_000_020 + n as u64, &["b"]);
+        let json = pair.apply("a");
+        assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")], "{text}");
+    }
+    // If `a` still listed "by a", which replaced "one", `b` would wait for it for ever.
+    for name in ["b", "a", "b"] {
+        assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
+    }
+    everywhere(&pair, "one");
+}
+
+#[test]
 fn a_partial_conflict_copy_is_completed_by_another_machine() {
     let pair = Pair::new();
     for name in ["a", "b"] {

@@ -1,8 +1,8 @@
 //! Duplicate rollouts: of several files with the same conversation, one is archived.
 
-use super::entry_name::EntryName;
-use super::file_list::FileList;
-use super::name_table::NameSet;
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::name_table::NameSet;
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;

@@ -1,6 +1,6 @@
 //! The error of every operation on an archive.
 
-use super::entry_name::EntryName;
+use super::format::entry_name::EntryName;
 use crate::codex::database::DatabaseError;
 use crate::io::IoError;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub enum ArchiveError {
     /// The file is an archive neither of this program nor of the Python codex-manager.
     #[error("not an archive of codex-manager: {}", .0.display())]
     Foreign(PathBuf),
-    /// The archive's schema is newer than [`super::manifest::SCHEMA`].
+    /// A newer version wrote the archive.
     #[error("the archive was written by a newer codex-manager (schema {found}): {}", archive.display())]
     Newer {
         /// Path of the newer archive.

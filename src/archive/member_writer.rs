@@ -1,32 +1,25 @@
 //! The gzip members of a new archive: compressed on several threads, written in order, followed by
 //! the manifest that lists them.
 
-use super::entry::{FolderEntry, LinkEntry};
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::file_list::FileList;
-use super::footer;
-use super::format::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, max_manifest_bytes, min_packed_bytes, padding_of,
-};
-use super::manifest::{
-    AccountAuth, ArchiveManifest, MANIFEST_NAME, Member, MemberContents, SCHEMA,
-};
-use super::metadata::Metadata;
-use super::path_checks::check_manifest;
+use super::format::entry::{FolderEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::gzip_member;
+use super::format::layout::Compression;
+use super::format::manifest::{AccountAuth, ArchiveManifest, Member, MemberContents};
+use super::format::manifest_members;
+use super::format::metadata::Metadata;
+use super::format::path_checks::check_manifest;
 use super::reuse::{PreviousArchive, PreviousMember};
-use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
-use libdeflater::{CompressionLvl, Compressor};
-use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tar::EntryType;
 
 /// The fields of a manifest besides the lists of entries and members.
 #[derive(Debug)]
@@ -122,7 +115,8 @@ impl MemberJob {
                     .into_iter()
                     .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
                     .collect();
-                let packed = compress(&bytes, compression, buffers).at("write", path)?;
+                let packed =
+                    gzip_member::compress(&bytes, compression, buffers).at("write", path)?;
                 Ok(CompressedMember {
                     size: bytes.len() as u64,
                     sha256: Sha256Digest::of(&packed),
@@ -147,38 +141,6 @@ impl MemberJob {
             }
         }
     }
-}
-
-/// Compresses `bytes` into one gzip member.
-fn compress(
-    bytes: &[u8],
-    compression: Compression,
-    buffers: &BufferPool,
-) -> io::Result<AlignedBuffer> {
-    thread_local! {
-        // Creating a compressor takes longer than compressing a small member.
-        static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
-    }
-    COMPRESSOR.with_borrow_mut(|slot| {
-        let (_, compressor) = match slot {
-            Some(kept) if kept.0 == compression => kept,
-            _ => slot.insert((compression, Compressor::new(compression.level()))),
-        };
-        gzip(compressor, bytes, buffers)
-    })
-}
-
-fn gzip(
-    compressor: &mut Compressor,
-    bytes: &[u8],
-    buffers: &BufferPool,
-) -> io::Result<AlignedBuffer> {
-    let mut packed = buffers.aligned(compressor.gzip_compress_bound(bytes.len()));
-    let len = compressor
-        .gzip_compress(bytes, &mut packed)
-        .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
-    packed.truncate(len);
-    Ok(packed)
 }
 
 /// Writes members in order and collects the index.
@@ -258,7 +220,6 @@ impl<'a> MemberSink<'a> {
         closing: ManifestDetails,
         compression: Compression,
     ) -> Result<FinishedArchive, ArchiveError> {
-        let offset = self.written;
         for member in entries.void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }
@@ -268,7 +229,6 @@ impl<'a> MemberSink<'a> {
         metadata.bytes = files.bytes();
         metadata.excludes = !closing.excluded_globs.is_empty();
         let manifest = ArchiveManifest {
-            schema: SCHEMA,
             metadata,
             account_auth: closing.account_auth,
             excluded_globs: closing.excluded_globs,
@@ -287,105 +247,14 @@ impl<'a> MemberSink<'a> {
         // Applies the checks of a reader: an archive that cannot be restored must not be published
         // as a good one.
         check_manifest(path, &manifest)?;
-        let text_bytes = self
-            .put_manifest(&manifest, compression)
-            .at("write", path)?;
-        let len = self.written - offset;
-        if text_bytes > max_manifest_bytes(len) {
-            return Err(ArchiveError::damaged(path, "manifest: too large"));
-        }
-        self.put(&footer::Footer { offset, len }.encode())
-            .at("write", path)?;
+        manifest_members::write(path, &manifest, compression, self.written, &mut |bytes| {
+            self.put(bytes)
+        })?;
         Ok(FinishedArchive {
             archive_bytes: self.written,
             archive_sha256: self.hasher.finish(),
             reused_bytes: self.reused_bytes,
             manifest,
         })
-    }
-
-    /// Serializes the manifest twice: once for its length, which the tar header needs, and once for
-    /// its bytes. So its text is never completely in memory. Returns the length in bytes.
-    fn put_manifest(
-        &mut self,
-        manifest: &ArchiveManifest,
-        compression: Compression,
-    ) -> io::Result<u64> {
-        let mut count = ByteCounter(0);
-        serde_json::to_writer(&mut count, manifest)?;
-        let mtime = manifest
-            .metadata
-            .created_at
-            .timestamp_nanos_opt()
-            .unwrap_or(0);
-        let header = header(EntryType::Regular, count.0, 0o600, mtime);
-        let mut stream = ManifestMemberWriter {
-            sink: self,
-            compression,
-            is_large: count.0 > max_manifest_bytes(0),
-            member: head_bytes(header, Path::new(MANIFEST_NAME))?,
-            buffers: BufferPool::default(),
-        };
-        serde_json::to_writer(&mut stream, manifest)?;
-        // The padding of the entry, and the two zero blocks that end a tar.
-        let padding = padding_of(count.0) + 2 * BLOCK_BYTES;
-        io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
-        stream.close()?;
-        Ok(count.0)
-    }
-}
-
-/// Counts the bytes that are written to it.
-struct ByteCounter(u64);
-
-impl Write for ByteCounter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Cuts the manifest's tar entry into gzip members.
-struct ManifestMemberWriter<'a, 'b> {
-    sink: &'a mut MemberSink<'b>,
-    compression: Compression,
-    /// True if the manifest is so large that readers limit its compression ratio.
-    is_large: bool,
-    member: Vec<u8>,
-    buffers: BufferPool,
-}
-
-impl ManifestMemberWriter<'_, '_> {
-    fn close(&mut self) -> io::Result<()> {
-        let mut packed = compress(&self.member, self.compression, &self.buffers)?;
-        let min_bytes = min_packed_bytes(self.member.len());
-        if self.is_large && packed.len() < min_bytes {
-            // Very similar names can compress beyond the ratio that readers accept. A part of them
-            // is then stored uncompressed in a member of its own.
-            let (plain, rest) = self.member.split_at(min_bytes);
-            let mut store = Compressor::new(CompressionLvl::new(0).unwrap_or_default());
-            self.sink.put(&gzip(&mut store, plain, &self.buffers)?)?;
-            packed = compress(rest, self.compression, &self.buffers)?;
-        }
-        self.member.clear();
-        self.sink.put(&packed)
-    }
-}
-
-impl Write for ManifestMemberWriter<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.member.extend_from_slice(bytes);
-        if self.member.len() as u64 >= CHUNK_BYTES {
-            self.close()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

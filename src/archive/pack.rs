@@ -4,22 +4,22 @@
 //! Members begin where files begin, so that each can be unpacked, or copied into the next archive,
 //! without the others. See `docs/archive-format.md`.
 
-use super::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::file_list::FileList;
-use super::format::{
+use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::layout::{
     BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
-    OWNER_ACCESS_MODE, padding_of,
+    chunk_sizes, padding_of,
 };
-use super::manifest::MemberContents;
+use super::format::manifest::MemberContents;
+use super::format::name_table::NameTable;
+use super::format::tar_head::{file_head, folder_head, link_head};
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
 };
 pub use super::member_writer::{FinishedArchive, ManifestDetails};
-use super::name_table::NameTable;
 use super::reuse::{PreviousArchive, PreviousMember};
-use super::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::Hasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
@@ -28,7 +28,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tar::EntryType;
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
@@ -121,18 +120,14 @@ impl<'a> PackWriter<'a> {
 
     /// Adds a folder. All folders must be added before links, and all links before files.
     pub fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
-        // tar programs set the mode of a folder before they create files in it.
-        let mode = folder.mode | OWNER_ACCESS_MODE;
-        let header = header(EntryType::Directory, 0, mode, folder.mtime);
-        let bytes = head_bytes(header, &with_slash(&folder.path)).at("write", self.path)?;
+        let bytes = folder_head(&folder).at("write", self.path)?;
         self.entries.folders.push(folder);
         self.add_structure(&bytes)
     }
 
     /// Adds a symbolic link, after all folders and before all files.
     pub fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
-        let header = header(EntryType::Symlink, 0, 0o777, 0);
-        let bytes = link_bytes(header, link.path.as_path(), &link.target).at("write", self.path)?;
+        let bytes = link_head(&link).at("write", self.path)?;
         self.entries.links.push(link);
         self.add_structure(&bytes)
     }
@@ -174,7 +169,7 @@ impl<'a> PackWriter<'a> {
     ) -> Result<bool, ArchiveError> {
         self.open_group(&entry.path)?;
         let before = self.group.bytes.len();
-        let head = entry_head(entry).at("write", self.path)?;
+        let head = self.head_of(entry)?;
         self.group.bytes.extend_from_slice(&head);
         let start = self.group.bytes.len();
         content
@@ -222,48 +217,39 @@ impl<'a> PackWriter<'a> {
         let number = self.count();
         let from = self.submitted;
         let old = self.source.and_then(|s| s.large_file(&entry.path));
-        let head = entry_head(&entry).at("write", self.path)?;
-        let mut bytes = self.buffers.empty();
-        bytes.extend_from_slice(&head);
-        self.submit_fresh(bytes, MemberContents::Head(number), Vec::new())?;
+        let mut head = self.buffers.empty();
+        head.extend_from_slice(&self.head_of(&entry)?);
+        self.submit_fresh(head, MemberContents::Head(number), Vec::new())?;
         let mut hasher = Hasher::default();
-        let mut left = entry.size;
-        let mut position = 0;
-        let mut short = false;
-        while left > 0 {
-            let want = left.min(CHUNK_BYTES);
+        let mut is_short = false;
+        for (position, len) in chunk_sizes(entry.size).enumerate() {
             let mut bytes = self.buffers.empty();
-            bytes.reserve_exact(usize::try_from(want + BLOCK_BYTES).unwrap_or(0));
-            if !short {
+            bytes.reserve_exact(usize::try_from(len + BLOCK_BYTES).unwrap_or(0));
+            if !is_short {
                 content
-                    .take(want)
+                    .take(len)
                     .read_to_end(&mut bytes)
                     .at("read", entry.path.as_path())?;
-            }
-            if (bytes.len() as u64) < want {
-                // The tar header already has the old size, so the rest is filled with zeros and the
-                // entry becomes void.
-                short = true;
+                is_short = (bytes.len() as u64) < len;
             }
             hasher.update(&bytes);
-            left -= want;
             let upto = hasher.digest();
-            let padding = if left == 0 { padding_of(entry.size) } else { 0 };
-            bytes.resize(usize::try_from(want + padding).unwrap_or(0), 0);
             let holds = MemberContents::Chunk(number, upto);
             // Only complete chunks are compared: the last one has padding and may grow.
-            let whole = want == CHUNK_BYTES && padding == 0;
-            match old
-                .as_ref()
-                .and_then(|old| old.chunk(position))
-                .filter(|_| whole && !short)
+            let old = old.as_ref().filter(|_| len == CHUNK_BYTES && !is_short);
+            if let Some((member, of)) = old.and_then(|old| old.chunk(position))
+                && of == upto
             {
-                Some((member, of)) if of == upto => self.submit_reused(member, holds)?,
-                _ => self.submit_fresh(bytes, holds, Vec::new())?,
+                self.submit_reused(member, holds)?;
+                continue;
             }
-            position += 1;
+            // If the file is short, its tar header already has the old size. Zeros fill the rest and
+            // the entry becomes void.
+            let padded = len + padding_of(len);
+            bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
+            self.submit_fresh(bytes, holds, Vec::new())?;
         }
-        if short {
+        if is_short {
             self.entries.void.push(entry.path);
             self.entries.void_members.push(from..self.submitted);
             return Ok(false);
@@ -273,6 +259,10 @@ impl<'a> PackWriter<'a> {
             ..entry
         });
         Ok(true)
+    }
+
+    fn head_of(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
+        file_head(entry.path.as_path(), entry.size, entry.mode, entry.mtime).at("write", self.path)
     }
 
     fn count(&self) -> u64 {

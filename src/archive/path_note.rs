@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// A path that is excluded, skipped or damaged, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PathNote {
-    /// Path relative to the home. It may be no valid [`super::entry_name::EntryName`]; JSON has its displayed form.
+    /// Path relative to the home. It may be no valid [`super::format::entry_name::EntryName`]; JSON has its displayed form.
     #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// The reason for the user, in lower case.
@@ -22,6 +22,7 @@ impl PathNote {
     }
 }
 
-fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a path in its displayed form, so that a name that is not Unicode is no error.
+pub(crate) fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }

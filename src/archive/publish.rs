@@ -1,7 +1,7 @@
 //! Publishing a finished archive: its final name, and its sidecar.
 
-use super::metadata::Metadata;
-use super::names;
+use super::format::metadata::Metadata;
+use super::format::names;
 use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
 use crate::io::document;

@@ -1,21 +1,17 @@
 //! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
-use super::archive_file;
-use super::contents::ArchiveListing;
 use super::error::ArchiveError;
-use super::footer::{self, Footer};
-use super::format::max_manifest_bytes;
-use super::index_check;
-use super::manifest::{ArchiveManifest, MANIFEST_NAME, SCHEMA};
-use super::metadata::Metadata;
-use super::path_checks::check_manifest;
-use super::python::{PythonArchive, PythonScan};
+use super::format::contents::ArchiveListing;
+use super::format::index_check;
+use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
+use super::format::manifest_members;
+use super::format::metadata::Metadata;
+use super::format::path_checks::check_manifest;
+use super::format::python::{PythonArchive, PythonScan};
 use super::sink::{Extent, Sink};
 use super::unpack_indexed;
 use super::unpack_stream::{self, ArchiveDescription};
 use crate::io::{IoContext, Progress};
-use flate2::read::MultiGzDecoder;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The program that wrote an archive, with its description of the content.
@@ -43,7 +39,7 @@ impl ArchiveReader {
     /// The archive cannot be read, is damaged, has an unsafe entry, is of a newer version, or was
     /// not written by codex-manager.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let (layout, has_index) = match manifest_by_footer(path)? {
+        let (layout, has_index) = match manifest_members::read(path)? {
             Some((manifest, end)) => {
                 check_manifest(path, &manifest)?;
                 index_check::check(path, &manifest, end)?;
@@ -150,147 +146,6 @@ impl ArchiveReader {
     }
 }
 
-/// Reads the manifest by the footer. Returns it with its byte offset, or `None` if the file has no
-/// footer of this format.
-fn manifest_by_footer(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
-    let mut file = archive_file::open(path)?;
-    let len = file.metadata().at("read", path)?.len();
-    let footer_len = footer::LEN as u64;
-    if len < footer_len {
-        return Ok(None);
-    }
-    let mut bytes = [0; footer::LEN];
-    file.seek(SeekFrom::Start(len - footer_len))
-        .at("read", path)?;
-    file.read_exact(&mut bytes).at("read", path)?;
-    let Some(Footer {
-        offset,
-        len: packed,
-    }) = Footer::decode(&bytes)
-    else {
-        return Ok(None);
-    };
-    if offset
-        .checked_add(packed)
-        .and_then(|end| end.checked_add(footer_len))
-        != Some(len)
-    {
-        return Err(ArchiveError::damaged(path, "the footer points nowhere"));
-    }
-    file.seek(SeekFrom::Start(offset)).at("read", path)?;
-    let manifest = archive_file::read_with(path, file, |source| {
-        manifest_member(path, source.take(packed), packed)
-    })?;
-    Ok(Some((manifest, offset)))
-}
-
-/// Reads the manifest from its members, which have `packed` bytes and hold nothing else.
-fn manifest_member(
-    path: &Path,
-    member: impl Read,
-    packed: u64,
-) -> Result<ArchiveManifest, ArchiveError> {
-    let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
-    let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
-        Some(Ok(entry))
-            if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
-                && entry.header().entry_type() == tar::EntryType::Regular =>
-        {
-            parse_manifest(path, entry, packed)?
-        }
-        Some(Err(e)) => return Err(broken(e)),
-        _ => {
-            return Err(ArchiveError::damaged(
-                path,
-                "no manifest where the footer says",
-            ));
-        }
-    };
-    // Reads to the end, where the gzip CRC is, and where no other data may be.
-    let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
-    let mut buffer = [0; 4096];
-    loop {
-        match rest.read(&mut buffer) {
-            Ok(0) if rest.limit() > 0 => return Ok(manifest),
-            Ok(0) => {
-                return Err(ArchiveError::damaged(
-                    path,
-                    "too much data after the manifest",
-                ));
-            }
-            Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
-                return Err(ArchiveError::damaged(
-                    path,
-                    "hidden data after the manifest",
-                ));
-            }
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(broken(e)),
-        }
-    }
-}
-
-/// Parses a manifest while it is unpacked, because its text is larger than the parsed value.
-/// `packed` is its maximum compressed size in bytes.
-fn parse_manifest(
-    path: &Path,
-    content: impl Read,
-    packed: u64,
-) -> Result<ArchiveManifest, ArchiveError> {
-    let limit = max_manifest_bytes(packed);
-    let mut content = PrefixRecorder {
-        inner: content.take(limit),
-        bytes: Vec::new(),
-    };
-    let parsed = serde_json::from_reader::<_, ArchiveManifest>(BufReader::new(&mut content));
-    let schema = match &parsed {
-        Ok(manifest) => Some(manifest.schema),
-        // The manifest of a newer version may have other fields, but begins with its schema.
-        Err(_) => schema_of(&content.bytes),
-    };
-    if let Some(found) = schema.filter(|schema| *schema > SCHEMA) {
-        return Err(ArchiveError::Newer {
-            archive: path.to_path_buf(),
-            found,
-        });
-    }
-    if parsed.is_err() && content.inner.limit() == 0 {
-        return Err(ArchiveError::damaged(path, "manifest: too large"));
-    }
-    parsed.map_err(|e| ArchiveError::damaged(path, format!("manifest: {e}")))
-}
-
-/// Returns the number in `{"schema":1,…`.
-fn schema_of(beginning: &[u8]) -> Option<u64> {
-    let text: String = String::from_utf8_lossy(beginning)
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .collect();
-    let digits = text.strip_prefix("{\"schema\":")?;
-    digits
-        .split(|c: char| !c.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
-}
-
-/// Records the first 64 bytes that are read through it.
-struct PrefixRecorder<R> {
-    inner: R,
-    bytes: Vec<u8>,
-}
-
-impl<R: Read> Read for PrefixRecorder<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        let keep = n.min(64usize.saturating_sub(self.bytes.len()));
-        self.bytes.extend_from_slice(&buffer[..keep]);
-        Ok(n)
-    }
-}
-
 /// Reads an archive without a footer to its end, to find out its origin.
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
@@ -305,7 +160,7 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
                     "twice in the archive",
                 ));
             }
-            manifest = Some(parse_manifest(path, content, packed)?);
+            manifest = Some(manifest_members::parse(path, content, packed)?);
             return Ok(());
         }
         python.entry(&entry, content)

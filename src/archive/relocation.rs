@@ -1,7 +1,7 @@
 //! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
-use super::entry_name::EntryName;
-use super::name_table::{NameSet, NameTable};
+use super::format::entry_name::EntryName;
+use super::format::name_table::{NameSet, NameTable};
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};

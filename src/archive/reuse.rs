@@ -1,11 +1,11 @@
 //! Members of the previous archive of a home that can be copied into the next one unchanged.
 
-use super::entry::FileEntry;
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::manifest::{ArchiveManifest, Member, MemberContents};
-use super::name_table::NameTable;
+use super::format::entry::FileEntry;
+use super::format::entry_name::EntryName;
+use super::format::layout::Compression;
+use super::format::manifest::{ArchiveManifest, Member, MemberContents};
+use super::format::name_table::NameTable;
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;

@@ -2,19 +2,19 @@
 //! read their header.
 
 use super::duplicates::{self, DuplicateConversations};
-use super::entry::{FileEntry, FolderEntry};
-use super::entry_name::EntryName;
-use super::file_list::FileList;
-use super::inode_stamp::InodeStamp;
-use super::manifest::EXTERNAL_DATABASES_FOLDER;
-use super::name_table::NameTable;
-use super::path_checks::{misplaced_folder, misplaced_link, portable_target};
+use super::format::entry::{FileEntry, FolderEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::inode_stamp::InodeStamp;
+use super::format::manifest::EXTERNAL_DATABASES_FOLDER;
+use super::format::name_table::NameTable;
+use super::format::path_checks::{misplaced_folder, misplaced_link, portable_target};
 use super::path_note::PathNote;
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, long_path, space, tree};
+use crate::io::{IoContext, IoError, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -258,7 +258,7 @@ impl HomeWalk<'_> {
     }
 
     fn visit(&mut self, path: &Path, relative: &Path) {
-        let meta = match long_path::with(path, Path::symlink_metadata) {
+        let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.skip(relative, e.to_string()),
@@ -325,7 +325,7 @@ impl HomeWalk<'_> {
     }
 
     fn link(&mut self, path: &Path, relative: &Path) {
-        let target = long_path::with(path, |path| fs::read_link(path));
+        let target = fs::read_link(path);
         let (Ok(name), Ok(target)) = (EntryName::of_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };

@@ -1,8 +1,8 @@
 //! The scope of a backup: modes, paths, and globs of the user.
 
-use super::entry_name::EntryName;
-use super::metadata::BackupMode;
-use super::name_table::NameSet;
+use super::format::entry_name::EntryName;
+use super::format::metadata::BackupMode;
+use super::format::name_table::NameSet;
 use crate::codex::home::HomeEntryKind;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};

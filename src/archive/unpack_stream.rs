@@ -1,16 +1,16 @@
 //! Unpacks an archive without an index, entry by entry as one stream.
 
-use super::archive_file;
-use super::entry::{FileEntry, LinkEntry};
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
-use super::file_list::FileList;
-use super::manifest::{ArchiveManifest, MANIFEST_NAME};
-use super::name_table::NameId;
-use super::python::{self, PythonArchive};
+use super::format::archive_file;
+use super::format::entry::{FileEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
+use super::format::member_content::wrong_digest;
+use super::format::name_table::NameId;
+use super::format::python::{self, PythonArchive};
+use super::format::tar_stream::{EntryContent, EntryVisitor, RawEntry, RawKind, for_each_entry};
 use super::sink::Sink;
-use super::tar_stream::{EntryContent, EntryVisitor, RawEntry, RawKind, for_each_entry};
-use super::unpack_indexed::wrong_digest;
 use crate::io::Progress;
 use crate::io::hash::Hasher;
 use flate2::read::MultiGzDecoder;

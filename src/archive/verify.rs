@@ -1,10 +1,10 @@
 //! Verifies an archive: every byte against its digest, every database by SQLite's integrity check.
 
-use super::entry::FileEntry;
-use super::entry_name::EntryName;
 use super::error::ArchiveError;
+use super::format::entry::FileEntry;
+use super::format::entry_name::EntryName;
+use super::format::sidecar::{self, SidecarProblem};
 use super::reader::{ArchiveReader, Layout};
-use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
@@ -173,7 +173,7 @@ fn check_database(
 /// Compares the archive with size and digest in its sidecar. Returns the sidecar's problem, if
 /// there is one.
 fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
-    let Some(sidecar) = super::names::sidecar_path(path) else {
+    let Some(sidecar) = super::format::names::sidecar_path(path) else {
         return Ok(None);
     };
     let metadata = match sidecar::read(&sidecar) {
@@ -289,7 +289,10 @@ fn is_journal(entry: &FileEntry) -> bool {
 pub(super) fn is_database(entry: &FileEntry) -> bool {
     let path = entry.path.as_path();
     kind_of(path) == HomeEntryKind::Database
-        || path.parent() == Some(Path::new(super::manifest::EXTERNAL_DATABASES_FOLDER))
+        || path.parent()
+            == Some(Path::new(
+                super::format::manifest::EXTERNAL_DATABASES_FOLDER,
+            ))
 }
 
 #[cfg(test)]

@@ -140,7 +140,11 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     // If a top-level folder is a mount point, a restore has its working folder inside it.
     let is_of_restore = |name: &OsStr| {
         // Any suffix: a restore renames a working folder that it cannot remove.
-        let ours = [&b".codex-manager-undone-"[..], b".codex-manager-restore"];
+        let ours = [
+            &b".codex-manager-undone-"[..],
+            b".codex-manager-restore",
+            b".codex-manager-journal",
+        ];
         let name = name.as_encoded_bytes();
         ours.iter().any(|begin| name.starts_with(begin))
     };

@@ -24,4 +24,5 @@ pub(crate) mod thread_index;
 pub(crate) mod thread_rows;
 pub(crate) mod threads;
 pub(crate) mod token_count;
+pub(crate) mod tokens;
 pub mod window;

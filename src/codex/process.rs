@@ -20,7 +20,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A user of a home, for messages: a process, or an unknown process that holds a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
     /// The process id; `None` if only a held conversation lock proves the process.
     pub pid: Option<u32>,
@@ -28,6 +28,7 @@ pub struct Holder {
     pub name: String,
     /// The evidence, as text: "codex process", "background daemon", "holds … open", "is writing the
     /// conversation …".
+    #[serde(skip)]
     pub why: String,
 }
 

@@ -4,14 +4,13 @@
 //! Codex includes the body of a failed request in its error message, and that body may repeat the
 //! token of the request.
 
-use regex::{Captures, Regex};
+use super::tokens::{REPLACEMENT, redact};
+use regex::Regex;
 use std::ffi::OsString;
 use std::sync::LazyLock;
 
 /// The longest printed message, in characters.
 const MAX_CHARS: usize = 300;
-
-const REPLACEMENT: &str = "[redacted]";
 
 /// Matches a name that marks its value as secret, and the value.
 static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -20,35 +19,6 @@ static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     )
     .ok()
 });
-
-/// Matches words that look like tokens: a JWT, an API key, a refresh token, any long opaque word.
-static SHAPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r"\beyJ[A-Za-z0-9_.+/=-]{6,}|\b(?:sk|rt|at|sess)[-_.][A-Za-z0-9_.+/=-]{6,}|[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*",
-    )
-    .ok()
-});
-
-/// Matches long words that are no tokens: names of rollouts, and words joined by hyphens.
-static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$",
-    )
-    .ok()
-});
-
-/// Returns the replacement of a match of [`SHAPED`]: the word itself if it is harmless.
-fn redact_unless_harmless(found: &Captures<'_>) -> String {
-    let word = &found[0];
-    let is_harmless = HARMLESS
-        .as_ref()
-        .is_some_and(|pattern| pattern.is_match(word));
-    if is_harmless {
-        word.to_owned()
-    } else {
-        REPLACEMENT.to_owned()
-    }
-}
 
 /// Returns `text` on one line, without possible tokens, cut at 300 characters.
 pub(crate) fn printable(text: &str) -> String {
@@ -61,11 +31,7 @@ pub(crate) fn printable(text: &str) -> String {
     line = NAMED.as_ref().map_or(String::new(), |pattern| {
         pattern.replace_all(&line, "${1}[redacted]").into_owned()
     });
-    line = SHAPED.as_ref().map_or(String::new(), |pattern| {
-        pattern
-            .replace_all(&line, redact_unless_harmless)
-            .into_owned()
-    });
+    line = redact(&line);
     if line.chars().count() > MAX_CHARS {
         line = line.chars().take(MAX_CHARS).collect();
         line.push('…');

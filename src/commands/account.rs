@@ -3,17 +3,16 @@
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
-use crate::codex::window::{SpendCap, Window};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
-use crate::io::clock::Timestamp;
+use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
-use crate::quota::window::QuotaSource;
+use crate::quota::window::{Observation, QuotaSource};
 use crate::ui::time;
-use crate::ui::windows::{SpendCapJson, WindowJson};
+use crate::ui::windows::QuotaJson;
 use crate::ui::{Style, Ui};
 use serde::Serialize;
 
@@ -30,26 +29,7 @@ pub(crate) struct AccountView {
     pub(crate) state: AccountState,
     /// The state of the account's login on this machine.
     pub(crate) login: LoginState,
-    #[serde(flatten)]
-    times: AccountTimes,
-    /// The time of the observation, or of the user's `cooldown --set`.
-    pub(crate) observed_at: Option<String>,
-    /// The source of the observation.
-    pub(crate) source: Option<QuotaSource>,
-    /// The windows of the last observation.
-    pub(crate) windows: Vec<WindowJson>,
-    /// The exhausted spending limit, if any.
-    pub(crate) spend_cap: Option<SpendCapJson>,
-}
-
-/// The times of an account, RFC 3339 in the local zone.
-#[allow(
-    clippy::struct_field_names,
-    reason = "the names are keys of JSON documents"
-)]
-#[derive(Debug, Clone, Serialize)]
-struct AccountTimes {
-    /// The end of the cooldown.
+    /// The end of the cooldown. Times are RFC 3339 in the local zone.
     next_available_at: Option<String>,
     /// The start of the weekly window.
     session_start_at: Option<String>,
@@ -57,6 +37,13 @@ struct AccountTimes {
     quota_end_detected_at: Option<String>,
     /// The time of the last `use` of the account.
     last_used_at: Option<String>,
+    /// The time of the observation, or of the user's `cooldown --set`.
+    pub(crate) observed_at: Option<String>,
+    /// The source of the observation.
+    pub(crate) source: Option<QuotaSource>,
+    /// The figures of the last observation.
+    #[serde(flatten)]
+    pub(crate) quota: QuotaJson,
 }
 
 impl AccountView {
@@ -80,34 +67,28 @@ impl AccountView {
             profile: entry.profile.clone(),
             state: verdict.state,
             login: account.login,
-            times: AccountTimes {
-                next_available_at: time(verdict.next_available_at),
-                session_start_at: time(verdict.session_start_at),
-                quota_end_detected_at: time(verdict.quota_end_detected_at),
-                last_used_at: time(entry.last_used_at),
-            },
+            next_available_at: time(verdict.next_available_at),
+            session_start_at: time(verdict.session_start_at),
+            quota_end_detected_at: time(verdict.quota_end_detected_at),
+            last_used_at: time(entry.last_used_at),
             observed_at: time(observed_at),
             source,
-            windows: observation
-                .map(|o| o.windows.as_slice())
-                .unwrap_or_default()
-                .iter()
-                .map(|window| {
-                    // The stored time may have the offset of another zone.
-                    WindowJson::from(&Window {
-                        resets_at: window.resets_at.map(|at| context.settings.zone.at(&at)),
-                        ..window.clone()
-                    })
-                })
-                .collect(),
-            spend_cap: observation.and_then(|o| o.spend_cap).map(|cap| {
-                SpendCapJson::from(SpendCap {
-                    resets_at: cap.resets_at.map(|at| context.settings.zone.at(&at)),
-                    ..cap
-                })
-            }),
+            quota: observation
+                .map(|seen| QuotaJson::from(&in_zone(seen, context.settings.zone)))
+                .unwrap_or_default(),
         }
     }
+}
+
+/// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
+fn in_zone(observation: &Observation, zone: Zone) -> Observation {
+    let mut local = observation.clone();
+    let windows = local.windows.iter_mut().map(|window| &mut window.resets_at);
+    let cap = local.spend_cap.iter_mut().map(|cap| &mut cap.resets_at);
+    for reset in windows.chain(cap).flatten() {
+        *reset = zone.at(reset);
+    }
+    local
 }
 
 /// Formats a time as RFC 3339 with the local offset.

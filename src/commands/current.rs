@@ -18,7 +18,7 @@ use crate::io::processes;
 use crate::quota::account::Account;
 use crate::quota::window::QuotaSource;
 use crate::ui::Style;
-use crate::ui::windows::{self, SpendCapJson, WindowJson};
+use crate::ui::windows::{self, QuotaJson};
 use clap::Args;
 use serde::Serialize;
 
@@ -47,8 +47,8 @@ struct CurrentView {
     store: &'static str,
     daemon: Option<ProcessView>,
     processes: Vec<ProcessView>,
-    windows: Vec<WindowJson>,
-    spend_cap: Option<SpendCapJson>,
+    #[serde(flatten)]
+    quota: QuotaJson,
     source: Option<QuotaSource>,
     observed_at: Option<String>,
     session: Option<SessionView>,
@@ -108,8 +108,7 @@ impl CurrentArgs {
             processes: processes.into_iter().map(view).collect(),
             source: shown.as_ref().and_then(|a| a.source),
             observed_at: shown.as_ref().and_then(|a| a.observed_at.clone()),
-            spend_cap: shown.as_ref().and_then(|a| a.spend_cap.clone()),
-            windows: shown.map(|a| a.windows).unwrap_or_default(),
+            quota: shown.map(|a| a.quota).unwrap_or_default(),
             problem: problem(store, &auth),
         };
         context.ui.document("current", &view);

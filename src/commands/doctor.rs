@@ -12,10 +12,9 @@ use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::tree;
-use crate::restore::pending;
-use crate::restore::swap::{Recovery, SwapError};
+use crate::journal::{JournalError, Recovery};
+use crate::recovery::{self, Interrupted};
 use clap::Args;
-use serde::Serialize;
 
 /// Check Codex, the homes and the archives
 ///
@@ -33,12 +32,6 @@ pub(crate) struct DoctorArgs {
     /// With --fix: show what would be fixed; write nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct DoctorJson {
-    checks: Vec<Check>,
 }
 
 impl DoctorArgs {
@@ -63,7 +56,7 @@ impl DoctorArgs {
             show(&context.ui, check);
         }
         let worst = checks.iter().map(|c| c.status).max();
-        context.ui.document("doctor", &DoctorJson { checks });
+        context.ui.list_document("doctor", "checks", &checks);
         if worst == Some(Status::Fail) {
             Outcome::CheckFailed
         } else {
@@ -206,19 +199,19 @@ impl FixRun<'_> {
     fn recover_restores(&mut self) {
         let (settings, now) = (&self.context.settings, self.context.local_now());
         let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        let recovered = match pending::recover_all(codex_home, home, &self.context.env, now) {
-            Ok(recovered) => recovered,
-            Err(e) => return self.add("restore", Err(e.into())),
-        };
-        for recovery in recovered {
-            match recovery {
-                Recovery::Finished(_) | Recovery::Undone(_) => {
+        for recovered in recovery::recover_all(codex_home, home, &self.context.env, now) {
+            if recovered.interrupted != Interrupted::Restore {
+                continue;
+            }
+            match recovered.result {
+                Ok(Recovery::Finished(_) | Recovery::Undone(_)) => {
                     self.add("restore", Ok("recovered an interrupted restore".into()));
                 }
-                Recovery::Deferred(obstacle) => {
-                    self.add("restore", Err(SwapError::from(obstacle).into()));
+                Ok(Recovery::Deferred(obstacle)) => {
+                    self.add("restore", Err(JournalError::from(obstacle).into()));
                 }
-                _ => {}
+                Ok(_) => {}
+                Err(e) => self.add("restore", Err(e.into())),
             }
         }
     }

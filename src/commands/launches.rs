@@ -73,8 +73,9 @@ impl SessionsArgs {
 #[derive(Debug, Serialize)]
 struct LaunchView {
     launch_id: String,
-    #[serde(flatten)]
-    account: LaunchAccountView,
+    profile: String,
+    email: String,
+    account_id: Option<String>,
     #[serde(flatten)]
     process: LaunchProcessView,
     state: LaunchState,
@@ -86,14 +87,6 @@ struct LaunchView {
     title: Option<String>,
     /// The ids of earlier conversations of the same launch.
     earlier_session_ids: Vec<String>,
-}
-
-/// The account of a launch.
-#[derive(Debug, Serialize)]
-struct LaunchAccountView {
-    profile: String,
-    email: String,
-    account_id: Option<String>,
 }
 
 /// The run of Codex.
@@ -113,11 +106,6 @@ struct LaunchConversationView {
     rollout_path: Option<String>,
     first_token_count_at: Option<String>,
     last_token_count_at: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct LaunchesView {
-    sessions: Vec<LaunchView>,
 }
 
 impl LaunchesArgs {
@@ -168,9 +156,8 @@ impl LaunchesArgs {
         let titles = titles(&shown, context);
         let view = |record: LaunchRecord| view(record, live, &titles, context);
         let sessions: Vec<_> = shown.into_iter().map(view).collect();
-        let document = LaunchesView { sessions };
-        context.ui.document(command, &document);
-        show(&document.sessions, launches.len(), context);
+        context.ui.list_document(command, "sessions", &sessions);
+        show(&sessions, launches.len(), context);
         if launches.damaged_lines() > 0 {
             context.ui.warn(format_args!(
                 "{} of launches.jsonl cannot be read and were skipped",
@@ -188,8 +175,8 @@ fn view(
     context: &Context,
 ) -> LaunchView {
     let state = record.state(record.is_running());
-    let is_other =
-        record.isolated_home.is_none() && live.is_none_or(|live| !live.is_same(&record.identity));
+    let is_other = record.run.isolated_home.is_none()
+        && live.is_none_or(|live| !live.is_same(&record.identity));
     let warning = match (state, live) {
         (LaunchState::Running, Some(live)) if is_other => Some(format!(
             "the live account is now {live}; this Codex keeps {}",
@@ -199,26 +186,24 @@ fn view(
             "no account is signed in any more; this Codex keeps {}",
             record.identity
         )),
-        _ => record.unbound_because.clone(),
+        _ => record.binding.unbound_because.clone(),
     };
     let last = record.conversation().cloned();
     let time = |at: Option<crate::io::clock::Timestamp>| at.map(|at| local(&at, context));
-    let earlier = record.conversations.iter().rev().skip(1);
+    let earlier = record.binding.conversations.iter().rev().skip(1);
     LaunchView {
         earlier_session_ids: earlier.map(|c| c.session_id.clone()).collect(),
-        isolated: record.isolated_home.is_some(),
+        isolated: record.run.isolated_home.is_some(),
         launch_id: record.launch_id,
-        account: LaunchAccountView {
-            profile: record.profile,
-            email: record.identity.email.to_string(),
-            account_id: record.identity.account_id,
-        },
+        profile: record.profile,
+        email: record.identity.email.to_string(),
+        account_id: record.identity.account_id,
         process: LaunchProcessView {
-            started_at: local(&record.started_at, context),
-            ended_at: time(record.ended_at),
-            cwd: record.cwd,
-            args: record.args,
-            pid: record.child.map(|child| child.pid),
+            started_at: local(&record.run.started_at, context),
+            ended_at: time(record.run.ended_at),
+            cwd: record.run.cwd,
+            args: record.run.args,
+            pid: record.run.child.map(|child| child.pid),
         },
         state,
         title: last
@@ -231,7 +216,7 @@ fn view(
             rollout_path: last.map(|c| c.rollout_path),
         },
         warning,
-        exit_code: record.exit_code,
+        exit_code: record.run.exit_code,
     }
 }
 
@@ -268,43 +253,7 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
         &["STATE", "PROFILE", "STARTED", "FOLDER", "CONVERSATION"],
     );
     for launch in launches {
-        let style = match launch.state {
-            LaunchState::Running => Style::Good,
-            LaunchState::Unbound => Style::Warn,
-            LaunchState::Bound | LaunchState::Ended => Style::Plain,
-        };
-        let state = if launch.isolated {
-            format!("{}, isolated", launch.state.name())
-        } else {
-            launch.state.name().to_owned()
-        };
-        let started = chrono::DateTime::parse_from_rfc3339(&launch.process.started_at);
-        let started = started.map_or_else(
-            |_| launch.process.started_at.clone(),
-            |at| relative(&at, context),
-        );
-        let folder = Path::new(&launch.process.cwd).file_name().map_or_else(
-            || launch.process.cwd.clone(),
-            |name| name.to_string_lossy().into_owned(),
-        );
-        let id = launch
-            .conversation
-            .session_id
-            .as_deref()
-            .unwrap_or_default();
-        let short = short_id(id);
-        let title = launch.title.as_deref().unwrap_or_default();
-        let conversation = format!("{short} {}", shortened(title, TITLE_CHARS));
-        table.row(
-            ui,
-            [
-                (style, state),
-                (Style::Plain, printable(&launch.account.profile)),
-                (Style::Dim, started),
-                (Style::Plain, printable(&shortened(&folder, TITLE_CHARS))),
-                (Style::Plain, printable(conversation.trim())),
-            ],
-        );
+        table.row(ui, cells(launch, context));
     }
     ui.line(table.render());
     for launch in launches {
@@ -322,4 +271,37 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
             total - launches.len()
         ));
     }
+}
+
+fn cells(launch: &LaunchView, context: &Context) -> [(Style, String); 5] {
+    let style = match launch.state {
+        LaunchState::Running => Style::Good,
+        LaunchState::Unbound => Style::Warn,
+        LaunchState::Bound | LaunchState::Ended => Style::Plain,
+    };
+    let state = if launch.isolated {
+        format!("{}, isolated", launch.state.name())
+    } else {
+        launch.state.name().to_owned()
+    };
+    let started = chrono::DateTime::parse_from_rfc3339(&launch.process.started_at);
+    let started = started.map_or_else(
+        |_| launch.process.started_at.clone(),
+        |at| relative(&at, context),
+    );
+    let folder = Path::new(&launch.process.cwd).file_name().map_or_else(
+        || launch.process.cwd.clone(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let id = launch.conversation.session_id.as_deref();
+    let short = short_id(id.unwrap_or_default());
+    let title = launch.title.as_deref().unwrap_or_default();
+    let conversation = format!("{short} {}", shortened(title, TITLE_CHARS));
+    [
+        (style, state),
+        (Style::Plain, printable(&launch.profile)),
+        (Style::Dim, started),
+        (Style::Plain, printable(&shortened(&folder, TITLE_CHARS))),
+        (Style::Plain, printable(conversation.trim())),
+    ]
 }

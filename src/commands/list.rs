@@ -11,7 +11,7 @@ use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{AccountState, Verdict};
 use crate::ui::Style;
 use crate::ui::table::Table;
-use crate::ui::windows::{SpendCapJson, WindowJson};
+use crate::ui::windows::QuotaJson;
 use clap::Args;
 use serde::Serialize;
 
@@ -38,15 +38,10 @@ struct ProfileView {
     current: bool,
     state: AccountState,
     login: LoginState,
-    windows: Vec<WindowJson>,
-    spend_cap: Option<SpendCapJson>,
+    #[serde(flatten)]
+    quota: QuotaJson,
     /// The usage of conversations launched under it.
     session: Option<SessionView>,
-}
-
-#[derive(Debug, Serialize)]
-struct ListView {
-    profiles: Vec<ProfileView>,
 }
 
 /// A profile with its account and the account's current state.
@@ -88,15 +83,11 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     // Read first: completing launches can add figures of accounts.
     let usages = SessionUsages::read(context);
     let rows = rows(context)?;
-    context.ui.document(
-        command,
-        &ListView {
-            profiles: rows
-                .iter()
-                .map(|row| ProfileView::of(row, &usages, context))
-                .collect(),
-        },
-    );
+    let profiles: Vec<_> = rows
+        .iter()
+        .map(|row| ProfileView::of(row, &usages, context))
+        .collect();
+    context.ui.list_document(command, "profiles", &profiles);
     let ui = &context.ui;
     if rows.is_empty() {
         ui.note("there are no profiles yet; save the live login: codex-manager profile save NAME");
@@ -133,8 +124,7 @@ impl ProfileView {
             current: row.account.current,
             state: shown.state,
             login: shown.login,
-            windows: shown.windows,
-            spend_cap: shown.spend_cap,
+            quota: shown.quota,
             session: usages
                 .of(&row.account.entry)
                 .map(|usage| SessionView::of(&usage, context)),

@@ -60,12 +60,7 @@ pub struct ListBackupsArgs {
     latest: bool,
 }
 
-/// The JSON document of `list-backups --json`. Its keys are a contract.
-#[derive(Serialize)]
-struct ListBackupsJson {
-    backups: Vec<BackupRow>,
-}
-
+/// An archive in JSON. Its keys are a contract.
 #[derive(Serialize)]
 struct BackupRow {
     archive: Option<String>,
@@ -105,13 +100,11 @@ impl ListBackupsArgs {
             keep_latest(&mut records);
         }
         if context.ui.wants_json() {
-            let rows = records
+            let rows: Vec<_> = records
                 .iter()
                 .map(|r| row(context, r, state_of(&r.metadata, &accounts)))
                 .collect();
-            context
-                .ui
-                .document("list-backups", &ListBackupsJson { backups: rows });
+            context.ui.list_document("list-backups", "backups", &rows);
         } else {
             show(context, &records, &accounts);
         }

@@ -9,7 +9,6 @@ pub(crate) mod candidates;
 mod check_output;
 pub(crate) mod completions;
 pub(crate) mod config;
-mod config_import_python;
 pub(crate) mod cooldown;
 pub(crate) mod current;
 pub(crate) mod demo;

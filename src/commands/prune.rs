@@ -12,11 +12,12 @@ use crate::inventory::candidate::{RetentionCandidate, Soundness};
 use crate::inventory::catalog;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::records::{ArchiveProblem, FileStamp};
-use crate::inventory::retention::{self, KeepRules, RetentionDecision, RetentionPlan};
+use crate::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
 use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
+use crate::io::retention::RetentionPolicy;
 use crate::io::{progress, time_format};
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -119,7 +120,7 @@ impl PruneArgs {
         }
     }
 
-    fn rules(&self, context: &Context) -> Result<KeepRules, CommandError> {
+    fn rules(&self, context: &Context) -> Result<RetentionPolicy, CommandError> {
         let configured = context.settings.preferences.keep;
         let within = match &self.keep_within {
             None => configured.within,
@@ -131,12 +132,13 @@ impl PruneArgs {
                 })?)
             }
         };
-        let rules = KeepRules {
+        let rules = RetentionPolicy {
             last: self.keep_last.unwrap_or(configured.last),
             within,
             daily: self.keep_daily.unwrap_or(configured.daily),
             weekly: self.keep_weekly.unwrap_or(configured.weekly),
             monthly: self.keep_monthly.unwrap_or(configured.monthly),
+            ..configured
         };
         if rules.is_empty() {
             return Err(CommandError::usage("no retention rule is given").hint(
@@ -158,7 +160,7 @@ impl PruneArgs {
             None
         } else {
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::finish_moves_locked(manager, &lock)?;
+            trash::recover(manager)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
             store::note_verified_locked(manager, &checks.findings(), &lock)?;
             Some(lock)
@@ -340,7 +342,7 @@ impl ArchiveChecks {
 /// The user interrupted the command, or the archives cannot be listed.
 fn plan(
     context: &Context,
-    rules: &KeepRules,
+    rules: &RetentionPolicy,
     checks: &mut ArchiveChecks,
     dry_run: bool,
 ) -> Result<RetentionPlan, CommandError> {

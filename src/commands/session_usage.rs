@@ -43,8 +43,8 @@ impl SessionUsages {
                 warn_all(&context.ui, &warnings);
                 let mut running: Vec<_> = launches.unsettled().collect();
                 for record in &mut running {
-                    let since = record.started_at.to_utc();
-                    for conversation in &mut record.conversations {
+                    let since = record.run.started_at.to_utc();
+                    for conversation in &mut record.binding.conversations {
                         binding::read_latest_usage(conversation, since);
                     }
                 }

@@ -80,7 +80,7 @@ impl StartArgs {
         announce(&plan, &launch, context);
         let report = launch.run(settings.zone, &|| context.local_now())?;
         warn_all(&context.ui, &report.warnings);
-        if let Some(reason) = &report.record.unbound_because {
+        if let Some(reason) = &report.record.binding.unbound_because {
             context.ui.note(format_args!(
                 "no conversation was recorded for this launch: {reason}"
             ));

@@ -6,13 +6,11 @@ use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
-use crate::io::space;
 use crate::storage::{self, StorageReport, UsageShare};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::bytes;
 use clap::Args;
-use serde::Serialize;
 
 /// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
@@ -27,15 +25,6 @@ const TITLE_CHARS: usize = 26;
   codex-manager storage --verbose
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
 pub struct StorageArgs {}
-
-/// The JSON document of `storage --json`. Its keys are a contract.
-#[derive(Serialize)]
-struct StorageJson<'a> {
-    #[serde(flatten)]
-    report: &'a StorageReport,
-    free_bytes: Option<u64>,
-    full_in_days: Option<u64>,
-}
 
 impl StorageArgs {
     /// Prints the disk usage of the Codex home.
@@ -53,19 +42,9 @@ impl StorageArgs {
         let databases = CodexConfig::read(home).database_folder(home, &context.env);
         let state = threads::find_state_database(home, &context.env);
         let report = storage::measure(home, databases.as_deref(), state.as_deref(), context.now());
-        let free_bytes = space::free_bytes(home);
-        let per_day = report.growth.map_or(0, |growth| growth.bytes_per_day);
-        let full_in_days = free_bytes.and_then(|free| free.checked_div(per_day));
         show(context, &report);
-        forecast(context, &report, free_bytes, full_in_days);
-        context.ui.document(
-            "storage",
-            &StorageJson {
-                report: &report,
-                free_bytes,
-                full_in_days,
-            },
-        );
+        forecast(context, &report);
+        context.ui.document("storage", &report);
         Ok(Outcome::partial_if(report.unreadable > 0))
     }
 }
@@ -186,15 +165,12 @@ fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: boo
     }
 }
 
-fn forecast(
-    context: &Context,
-    report: &StorageReport,
-    free_bytes: Option<u64>,
-    full_in_days: Option<u64>,
-) {
+fn forecast(context: &Context, report: &StorageReport) {
     let Some(growth) = report.growth else { return };
-    let free = free_bytes.map_or(String::new(), |free| format!(", {} free", bytes(free)));
-    let full = match full_in_days {
+    let free = report
+        .free_bytes
+        .map_or(String::new(), |free| format!(", {} free", bytes(free)));
+    let full = match report.full_in_days {
         Some(days) if days < 3650 => {
             format!(": full in {} at this rate", pluralize(days, "day"))
         }
@@ -206,10 +182,10 @@ fn forecast(
         pluralize(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
-    if full_in_days.is_some_and(|days| days < 30) {
+    if let Some(days) = report.full_in_days.filter(|days| *days < 30) {
         context.ui.warn(format_args!(
             "the disk will be full in about {}",
-            pluralize(full_in_days.unwrap_or_default(), "day")
+            pluralize(days, "day")
         ));
     }
 }

@@ -3,11 +3,14 @@
 use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
 use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
-use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
+use crate::accounts::switch::{
+    self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
+};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
+use crate::codex::process::Holder;
 use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -67,24 +70,11 @@ struct UseView {
     to: String,
     from_email: Option<String>,
     to_email: String,
-    saved_back: Option<SavedView>,
+    saved_back: Option<PlannedSave>,
     daemon: &'static str,
-    still_running: Vec<RunningView>,
+    still_running: Vec<Holder>,
     changed: bool,
     dry_run: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct SavedView {
-    /// `None` in a dry run if the account has no profile yet.
-    profile: Option<String>,
-    outcome: SaveOutcome,
-}
-
-#[derive(Debug, Serialize)]
-struct RunningView {
-    pid: Option<u32>,
-    name: String,
 }
 
 impl UseArgs {
@@ -259,14 +249,10 @@ fn record_use(to: &Identity, context: &Context) -> Result<bool, CommandError> {
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     let daemon = daemon_state(false, context);
-    let saved = plan.save_back.as_ref().map(|(profile, outcome)| SavedView {
-        profile: profile.clone(),
-        outcome: *outcome,
-    });
     let view = UseView {
         dry_run: true,
         changed: false,
-        saved_back: saved,
+        saved_back: plan.save_back.clone(),
         ..view(plan, to, daemon)
     };
     context.ui.document("use", &view);
@@ -275,7 +261,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ui.report(format_args!("{} is already the live account", view.to));
         return;
     }
-    if let Some((profile, outcome)) = &plan.save_back {
+    if let Some(PlannedSave { profile, outcome }) = &plan.save_back {
         let from = view.from_email.as_deref().unwrap_or_default();
         let destination = match profile {
             Some(profile) => format!("the profile {profile}"),
@@ -325,7 +311,7 @@ fn view(plan: &SwitchPlan, to: &Identity, daemon: &'static str) -> UseView {
     let saved_to = plan
         .save_back
         .as_ref()
-        .and_then(|(profile, _)| profile.clone());
+        .and_then(|saved| saved.profile.clone());
     UseView {
         from: if plan.is_current {
             Some(to_label.clone())
@@ -364,7 +350,7 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
 fn done_view(report: &SwitchReport, to: &Identity, daemon: &'static str) -> UseView {
     let mut view = view(&report.plan, to, daemon);
     view.changed = !report.plan.is_current;
-    view.saved_back = report.saved_back.as_ref().map(|saved| SavedView {
+    view.saved_back = report.saved_back.as_ref().map(|saved| PlannedSave {
         profile: Some(saved.profile.clone()),
         outcome: saved.outcome,
     });
@@ -373,14 +359,7 @@ fn done_view(report: &SwitchReport, to: &Identity, daemon: &'static str) -> UseV
         .as_ref()
         .map(|saved| saved.profile.clone())
         .or(view.from);
-    view.still_running = report
-        .still_running
-        .iter()
-        .map(|holder| RunningView {
-            pid: holder.pid,
-            name: holder.name.clone(),
-        })
-        .collect();
+    view.still_running.clone_from(&report.still_running);
     view
 }
 

@@ -47,11 +47,7 @@ pub struct VerifyArgs {
     dry_run: bool,
 }
 
-#[derive(Serialize)]
-struct VerifyJson {
-    archives: Vec<VerifiedArchiveJson>,
-}
-
+/// The result for an archive in JSON. Its keys are a contract.
 #[derive(Serialize)]
 struct VerifiedArchiveJson {
     archive: String,
@@ -84,9 +80,7 @@ impl VerifyArgs {
         }
         ended?;
         let ok = results.iter().all(|r| r.ok);
-        context
-            .ui
-            .document("verify", &VerifyJson { archives: results });
+        context.ui.list_document("verify", "archives", &results);
         Ok(if ok {
             Outcome::Done
         } else {

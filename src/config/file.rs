@@ -4,9 +4,9 @@ use super::key::{ConfigKey, FOLDER_KEYS, KEYS};
 use super::setting::{KeyError, Setting, find};
 use super::value_kind::{count, globs, number, span};
 use super::values::{ConfigValues, Preferences};
-use crate::inventory::retention::KeepRules;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
+use crate::io::retention::RetentionPolicy;
 use crate::io::{IoContext, IoError, atomic};
 use crate::launch::folders::FolderAccounts;
 use clap::ValueEnum;
@@ -189,12 +189,13 @@ impl ConfigFile {
                     .unwrap_or(default.session_duration_hours),
                 strategy: word(text("recommend.strategy")).unwrap_or(default.strategy),
                 include_api_key: flag("recommend.include_api_key"),
-                keep: KeepRules {
+                keep: RetentionPolicy {
                     last: keep("prune.keep_last"),
                     within: text("prune.keep_within").and_then(span),
                     daily: keep("prune.keep_daily"),
                     weekly: keep("prune.keep_weekly"),
                     monthly: keep("prune.keep_monthly"),
+                    ..RetentionPolicy::default()
                 },
                 folders,
             },

@@ -2,7 +2,7 @@
 
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
-use crate::inventory::retention::KeepRules;
+use crate::io::retention::RetentionPolicy;
 use crate::launch::folders::FolderAccounts;
 use crate::quota::recommend::Strategy;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub(crate) struct Preferences {
     /// True if `recommend` may name API keys, which are billed by use.
     pub(crate) include_api_key: bool,
     /// The retention rules of `prune`.
-    pub(crate) keep: KeepRules,
+    pub(crate) keep: RetentionPolicy,
     /// The account of each folder, and the folders whose `.codex-account` files are used.
     pub(crate) folders: FolderAccounts,
 }
@@ -69,7 +69,7 @@ impl Default for Preferences {
             session_duration_hours: SESSION_HOURS,
             strategy: Strategy::default(),
             include_api_key: false,
-            keep: KeepRules::default(),
+            keep: RetentionPolicy::default(),
             folders: FolderAccounts::default(),
         }
     }

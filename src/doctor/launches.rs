@@ -36,7 +36,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Option<Check> {
     let live = live.as_ref().and_then(|live| live.login());
     let has_other_account = |record: &LaunchRecord| {
         let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
-        record.isolated_home.is_none() && !is_live && record.is_running()
+        record.run.isolated_home.is_none() && !is_live && record.is_running()
     };
     let others: Vec<_> = launches
         .unsettled()

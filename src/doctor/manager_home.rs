@@ -17,7 +17,8 @@ use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
-use crate::restore::{pending, swap};
+use crate::journal::{self, KeptAs};
+use crate::restore::pending;
 use crate::transfer::python_home::find_unimported;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -298,11 +299,30 @@ fn python_home(input: &DoctorInput<'_>) -> Option<Check> {
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
+/// Reports a staging folder that stayed after a restore.
+fn kept_folder(folder: &Path, kept: KeptAs) -> Check {
+    let folder = folder.display();
+    match kept {
+        KeptAs::Leftover => Check::warn(
+            "restore",
+            format!("files replaced by a restore were not removed: {folder}"),
+        )
+        .because("they only take disk space")
+        .advised("remove them, as the user who owns them"),
+        KeptAs::Evidence => Check::warn(
+            "restore",
+            format!("files written during an interrupted restore are kept: {folder}"),
+        )
+        .because("the Codex home does not have them")
+        .advised("copy what you need into the Codex home, then remove the folder"),
+    }
+}
+
 fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
     let folders = pending::candidate_folders(input.codex_home, input.manager_home);
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
-    let restore = if let Some(folder) = pending.filter(|folder| !swap::is_in_progress(folder)) {
+    let restore = if let Some(folder) = pending.filter(|folder| !journal::is_in_progress(folder)) {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         Check::warn("restore", message)
             .because("the home may be a mix of the states before and after")
@@ -311,14 +331,8 @@ fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
         Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
-    } else if let Some(leftover) = pending::leftovers(input.codex_home).first() {
-        let message = format!(
-            "files replaced by a restore were not removed: {}",
-            leftover.display()
-        );
-        Check::warn("restore", message)
-            .because("they only take disk space")
-            .advised("remove them, as the user who owns them")
+    } else if let Some((folder, kept)) = pending::kept_folders(input.codex_home).first() {
+        kept_folder(folder, *kept)
     } else {
         Check::ok("restore", "no interrupted restore")
     };

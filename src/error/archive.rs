@@ -36,37 +36,47 @@ impl From<crate::codex::database::DatabaseError> for CommandError {
     }
 }
 
-impl From<crate::restore::swap::SwapError> for CommandError {
-    fn from(error: crate::restore::swap::SwapError) -> Self {
-        use crate::restore::swap::{RecoveryObstacle, SwapError};
+impl From<crate::journal::JournalError> for CommandError {
+    fn from(error: crate::journal::JournalError) -> Self {
+        use crate::journal::{JournalError, RecoveryObstacle};
         match error {
-            SwapError::Io(e) => e.into(),
-            SwapError::Document(e) => e.into(),
-            SwapError::InProgress(_) => {
+            JournalError::Io(e) => e.into(),
+            JournalError::Document(e) => e.into(),
+            JournalError::InProgress(_) => {
                 Self::wrap(ErrorKind::Failed, error).hint("wait for it to end; nothing was changed")
             }
-            SwapError::ForeignFolder(_) => Self::wrap(ErrorKind::Refused, error)
+            JournalError::ForeignFolder(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("inspect it, and remove it if you do not need it; nothing was changed"),
-            SwapError::ConflictingSteps(_) => Self::wrap(ErrorKind::Failed, error)
+            JournalError::ConflictingSteps(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("restore fewer files at once with --only; nothing was changed"),
-            SwapError::Deferred(RecoveryObstacle::InUse { .. }) => {
+            JournalError::Deferred(RecoveryObstacle::InUse { .. }) => {
                 Self::wrap(ErrorKind::CodexRunning, error).hint(
                     "end Codex, then finish the restore with: codex-manager doctor; nothing was changed",
                 )
             }
-            SwapError::Deferred(RecoveryObstacle::Unrecognized { .. }) => Self::wrap(
+            JournalError::Deferred(RecoveryObstacle::Unrecognized { .. }) => Self::wrap(
                 ErrorKind::Refused,
                 error,
             )
             .hint(
                 "compare both, keep what you need, and move that folder away; nothing was changed",
             ),
-            SwapError::Deferred(RecoveryObstacle::MissingFolder(_)) => {
+            JournalError::Deferred(RecoveryObstacle::MissingFolder(_)) => {
                 Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
             }
-            SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
+            JournalError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
                 "the previous files may be in the folder new/ beside the journal; nothing was changed",
             ),
+        }
+    }
+}
+
+impl From<crate::recovery::RecoveryError> for CommandError {
+    fn from(error: crate::recovery::RecoveryError) -> Self {
+        use crate::recovery::RecoveryError;
+        match error {
+            RecoveryError::Journal(e) => e.into(),
+            RecoveryError::History(e) => e.into(),
         }
     }
 }
@@ -79,7 +89,7 @@ impl From<crate::restore::RestoreError> for CommandError {
             RestoreError::Io(e) => e.into(),
             RestoreError::Profile(e) => e.into(),
             RestoreError::Lease(e) => e.into(),
-            RestoreError::Swap(e) => e.into(),
+            RestoreError::Journal(e) => e.into(),
             RestoreError::Database(e) => e.into(),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end these first, or stop Codex's daemon with --stop-daemon; nothing was changed"),

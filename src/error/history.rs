@@ -8,6 +8,7 @@ impl From<crate::history::HistoryError> for CommandError {
         match error {
             HistoryError::Io(e) => e.into(),
             HistoryError::Document(e) => e.into(),
+            HistoryError::Journal(e) => e.into(),
             HistoryError::Interrupted => Self::interrupted(),
             HistoryError::Database(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("check the current state: codex-manager history check"),

@@ -27,6 +27,7 @@ use crate::io::document::DocumentError;
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, lock};
+use crate::journal::JournalError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,10 @@ pub enum HistoryError {
     /// Another process holds a lock file that Codex takes too.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
+    /// The exchange of files failed. Its steps were undone, or the next command finishes or undoes
+    /// them.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// Processes have files of the Codex home open.
     #[error("the Codex home is in use by {}", join(.0))]
     Busy(Vec<Holder>),

@@ -20,6 +20,7 @@ use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
+use crate::journal::{Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -234,8 +235,12 @@ fn names(
 
 /// Returns the processes that have files of the home, or of its databases, open.
 pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
-    let outside = process::outside_folders(context.home, context.env);
-    process::find_holders(context.home, &outside)
+    holders_of(context.home, context.env)
+}
+
+fn holders_of(home: &Path, env: &Environment) -> Vec<Holder> {
+    let outside = process::outside_folders(home, env);
+    process::find_holders(home, &outside)
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
@@ -252,7 +257,7 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 ///
 /// # Errors
 /// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
-/// changed and no snapshot remains.
+/// changed and no snapshot remains, unless the commit failed.
 pub(crate) fn apply(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -277,7 +282,11 @@ pub(crate) fn apply(
         now,
     )?;
     let changed = require_unused_home(context).and_then(|()| change(&database, plan));
-    changed.map(|()| snapshot.clone()).inspect_err(|_| {
+    changed.map(|()| snapshot.clone()).inspect_err(|error| {
+        // The transaction may be complete, so the snapshot stays for `history undo`.
+        if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
+            return;
+        }
         // SQLite rolled the transaction back, so nothing was changed.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
             snapshot.discard();
@@ -459,34 +468,45 @@ pub(crate) fn undo(
         .collect();
     let present = snapshots.create(context.home, SnapshotReason::Undo, &paths, now)?;
     require_unused_home(context)?;
-    snapshots.restore(snapshot, now)?;
+    snapshots.restore(snapshot, &UndoPolicy { env: context.env }, now)?;
     Ok(present)
 }
 
-/// Finishes an undo that was killed, which may have left a database without its write-ahead log.
-/// Returns false if there is none.
+/// Finishes or undoes an undo that was killed, which may have left a database without its
+/// write-ahead log.
 ///
 /// # Errors
 /// A process uses the home, or the files cannot be written. The next call tries again.
-pub(crate) fn finish_undo(
+pub(crate) fn recover_undo(
     manager_home: &Path,
     env: &Environment,
     now: DateTime<Utc>,
-) -> Result<bool, HistoryError> {
-    if snapshot::interrupted_undo(manager_home)?.is_none() {
-        return Ok(false);
+) -> Result<Recovery, HistoryError> {
+    let policy = &UndoPolicy { env };
+    if snapshot::interrupted_old_undo(manager_home)?.is_some() {
+        let snapshots = RepairSnapshots::lock(manager_home)?;
+        // Another command may have finished it while this one waited for the lock.
+        if let Some(mut snapshot) = snapshot::interrupted_old_undo(manager_home)? {
+            let home = snapshot.document.codex_home.clone();
+            require_unused_home(&RepairContext {
+                home: &home,
+                manager_home,
+                env,
+            })?;
+            snapshots.restore(&mut snapshot, policy, now)?;
+            return Ok(Recovery::Finished(Vec::new()));
+        }
     }
-    let snapshots = RepairSnapshots::lock(manager_home)?;
-    // Another command may have finished it while this one waited for the lock.
-    let Some(mut snapshot) = snapshot::interrupted_undo(manager_home)? else {
-        return Ok(false);
-    };
-    let home = snapshot.document.codex_home.clone();
-    require_unused_home(&RepairContext {
-        home: &home,
-        manager_home,
-        env,
-    })?;
-    snapshots.restore(&mut snapshot, now)?;
-    Ok(true)
+    Ok(snapshot::recover(manager_home, policy)?)
+}
+
+/// Recovers an undo only while no process uses the Codex home.
+struct UndoPolicy<'a> {
+    env: &'a Environment,
+}
+
+impl RecoveryPolicy for UndoPolicy<'_> {
+    fn holders(&self, home: &Path) -> Vec<Holder> {
+        holders_of(home, self.env)
+    }
 }

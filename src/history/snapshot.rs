@@ -8,8 +8,10 @@ use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic, hash, tree};
+use crate::journal::{self, JournalError, Recovery, RecoveryPolicy, Step, Transaction};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,8 +19,10 @@ use std::time::{Duration, SystemTime};
 
 const FOLDER: &str = "history";
 const DOCUMENT: &str = "snapshot.json";
-/// A file with the name of the snapshot that is being restored, so that a killed undo is finished.
-const UNDOING: &str = ".undoing";
+/// A file of earlier versions, with the name of the snapshot that a killed undo was restoring.
+const OLD_MARK: &str = ".undoing";
+/// The name of the staged `snapshot.json` that records the undo.
+const RECORD: &str = "record";
 
 /// The operation that a snapshot precedes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -127,19 +131,23 @@ impl RepairSnapshots {
         Ok(())
     }
 
-    /// Restores a snapshot. After a kill, [`interrupted_undo`] returns it until this succeeds.
+    /// Restores all files of a snapshot and records that, or does nothing of it.
     pub(crate) fn restore(
         &self,
         snapshot: &mut RepairSnapshot,
+        policy: &dyn RecoveryPolicy,
         now: DateTime<Utc>,
     ) -> Result<(), HistoryError> {
         verify(snapshot)?;
-        let mark = self.folder.join(UNDOING);
-        atomic::write(&mark, snapshot.name().as_bytes())?;
-        restore_files(snapshot)?;
+        let home = &snapshot.document.codex_home;
+        let mut transaction = Transaction::begin(&journal_folder(&self.folder), home, policy)?;
         snapshot.document.undone_at = Some(now);
-        document::write(&snapshot.folder.join(DOCUMENT), &snapshot.document)?;
-        remove(&mark)
+        let mut steps = stage_files(snapshot, &mut transaction)?;
+        let record = transaction.folder().join(RECORD);
+        document::write(&record, &snapshot.document)?;
+        steps.push(Step::new(snapshot.folder.join(DOCUMENT), record));
+        transaction.commit(steps, || true)?;
+        remove(&self.folder.join(OLD_MARK))
     }
 
     /// Copies `paths` into a new snapshot. Durable on return; an error leaves no snapshot.
@@ -260,12 +268,25 @@ pub(crate) fn find(
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))
 }
 
-/// Returns the snapshot that a killed command was restoring.
-pub(crate) fn interrupted_undo(
+/// Returns the folder of the journal of an undo. `folder` is the folder of the snapshots.
+fn journal_folder(folder: &Path) -> PathBuf {
+    journal::folder_of_command(atomic::parent_of(folder), "history-undo")
+}
+
+/// Finishes or undoes a restored snapshot that a killed command left incomplete.
+pub(crate) fn recover(
+    manager_home: &Path,
+    policy: &dyn RecoveryPolicy,
+) -> Result<Recovery, JournalError> {
+    journal::recover(&journal_folder(&manager_home.join(FOLDER)), policy)
+}
+
+/// Returns the snapshot that a killed command of an earlier version was restoring.
+pub(crate) fn interrupted_old_undo(
     manager_home: &Path,
 ) -> Result<Option<RepairSnapshot>, HistoryError> {
     let folder = manager_home.join(FOLDER);
-    let mark = folder.join(UNDOING);
+    let mark = folder.join(OLD_MARK);
     let name = match file_open::read_to_string(&mark) {
         Ok(name) => name,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -297,26 +318,41 @@ fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// Restores every file of a snapshot. Idempotent, so that a repeated call finishes an interrupted
-/// one.
-fn restore_files(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
-    // Remove temp files of killed commands.
-    for file in &snapshot.document.files {
-        atomic::remove_stale_temps(atomic::parent_of(&file.path));
+/// Stages the files of a snapshot beside their live paths and returns the steps that exchange them.
+fn stage_files(
+    snapshot: &RepairSnapshot,
+    transaction: &mut Transaction,
+) -> Result<Vec<Step>, HistoryError> {
+    let mut staging_folders = BTreeSet::new();
+    let (mut removals, mut databases, mut logs) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, file) in snapshot.document.files.iter().enumerate() {
+        let folder = atomic::parent_of(&file.path);
+        atomic::create_private_folder(folder)?;
+        let staging = journal::staging_in(folder);
+        if staging_folders.insert(staging.clone()) {
+            transaction.add_folder(&staging)?;
+        }
+        let (live, staged) = (file.path.clone(), staging.join(number.to_string()));
+        // SQLite would apply a log to whichever database lies beside it. So logs are removed before
+        // and restored after their database.
+        let is_log = is_sidecar(&live);
+        if (is_log || file.content.is_none()) && live.symlink_metadata().is_ok() {
+            removals.push(Step::new(
+                live.clone(),
+                staging.join(format!("{number}.old")),
+            ));
+        }
+        let Some(content) = &file.content else {
+            continue;
+        };
+        copy_out(snapshot, content, &staged)?;
+        if is_log {
+            logs.push(Step::into_emptied(live, staged));
+        } else {
+            databases.push(Step::new(live, staged));
+        }
     }
-    // SQLite would apply a log to whichever database lies beside it. So logs are removed before and
-    // restored after their database.
-    let is_log = |file: &&SnapshotEntry| is_sidecar(&file.path);
-    for file in snapshot.document.files.iter().filter(is_log) {
-        remove(&file.path)?;
-    }
-    for file in snapshot.document.files.iter().filter(|f| !is_log(f)) {
-        restore_file(snapshot, file)?;
-    }
-    for file in snapshot.document.files.iter().filter(is_log) {
-        restore_file(snapshot, file)?;
-    }
-    Ok(())
+    Ok([removals, databases, logs].concat())
 }
 
 /// Removes WAL and shm files that did not exist before a transaction that was rolled back. They
@@ -335,7 +371,10 @@ pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryEr
 pub(crate) fn restore_missing(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     let files = snapshot.document.files.iter();
     let mut gone = files.filter(|f| f.content.is_some() && !f.path.exists());
-    gone.try_for_each(|file| restore_file(snapshot, file))
+    gone.try_for_each(|file| match &file.content {
+        Some(content) => copy_out(snapshot, content, &file.path),
+        None => Ok(()),
+    })
 }
 
 fn is_sidecar(path: &Path) -> bool {
@@ -347,18 +386,20 @@ fn is_sidecar(path: &Path) -> bool {
     })
 }
 
-fn restore_file(snapshot: &RepairSnapshot, file: &SnapshotEntry) -> Result<(), HistoryError> {
-    let Some(content) = &file.content else {
-        return remove(&file.path);
-    };
+/// Copies a file out of a snapshot, with its mode and mtime.
+fn copy_out(
+    snapshot: &RepairSnapshot,
+    content: &SnapshotContent,
+    target: &Path,
+) -> Result<(), HistoryError> {
     let source_path = snapshot.folder.join(&content.name);
     let mut source = file_open::open(&source_path).at("read", &source_path)?;
-    let mut temp = atomic::TempFile::beside(&file.path)?;
-    io::copy(&mut source, temp.file()).at("write", &file.path)?;
-    set_mode(temp.file(), content.mode).at("write", &file.path)?;
+    let mut temp = atomic::TempFile::beside(target)?;
+    io::copy(&mut source, temp.file()).at("write", target)?;
+    set_mode(temp.file(), content.mode).at("write", target)?;
     let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns);
-    temp.file().set_modified(modified).at("write", &file.path)?;
-    temp.replace(&file.path)?;
+    temp.file().set_modified(modified).at("write", target)?;
+    temp.replace(target)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::archive::manifest::AccountAuth;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::pack::{self, ManifestDetails};
+use crate::archive::path_note::as_shown;
 use crate::archive::publish::PublishedArchive;
 use crate::codex::auth::AuthSnapshot;
 use crate::codex::home::AUTH_JSON;
@@ -23,6 +24,7 @@ use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, document};
 use crate::quota::legacy::{self, LegacyName, LegacyOptions};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self};
 use std::io::Read;
@@ -39,13 +41,15 @@ const INFERENCE_BASIS: &str =
     "legacy filename day-month plus auth file mtime minus configured session duration";
 
 /// A file without a record.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct SkippedLegacyFile {
     /// The path of the file.
+    #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// The reason, as a sentence fragment.
     pub reason: String,
     /// True if it has a legacy name but cannot be read, so a record is missing.
+    #[serde(skip)]
     pub is_fault: bool,
 }
 

@@ -7,30 +7,9 @@
 use super::candidate::{ArchiveClass, RetentionCandidate, Soundness};
 use crate::codex::identity::Identity;
 use crate::io::clock::Zone;
-use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc, Weekday};
+use crate::io::retention::{RetentionItem, RetentionPolicy};
+use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
-
-/// The retention rules for each account, class and home. 0 or `None` is no rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct KeepRules {
-    /// Keep this many of the newest.
-    pub last: u32,
-    /// Keep all that are at most this much older than the newest.
-    pub within: Option<Duration>,
-    /// Keep the newest of a day, for this many days that have an archive.
-    pub daily: u32,
-    /// Keep the newest of an ISO week, for this many weeks that have an archive.
-    pub weekly: u32,
-    /// Keep the newest of a month, for this many months that have an archive.
-    pub monthly: u32,
-}
-
-impl KeepRules {
-    /// Returns true if there is no rule.
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,25 +43,24 @@ impl RetentionPlan {
         &mut self,
         group: &[&RetentionCandidate],
         counted_apart: &str,
-        rules: &KeepRules,
+        policy: &RetentionPolicy,
         now: &DateTime<Utc>,
         zone: Zone,
     ) {
         let counting: Vec<_> = group.iter().copied().filter(|c| c.counts(now)).collect();
-        let mut reasons = rule_reasons(&counting, rules, zone);
+        let mut reasons = rule_reasons(&counting, policy, now, zone);
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         if let Some(place) = counting.iter().position(is_verified)
             && counting[place].class == ArchiveClass::Full
-            && reasons[place].is_empty()
         {
-            reasons[place].push("last verified full archive".into());
+            reasons[place].get_or_insert_with(|| "last verified full archive".into());
         }
         let mut reasons = reasons.into_iter();
         for candidate in group.iter().copied() {
             let kept = if candidate.counts(now) {
-                reasons.next().unwrap_or_default()
+                reasons.next().flatten()
             } else {
-                Vec::new()
+                None
             };
             match &candidate.soundness {
                 _ if candidate.is_foreign() => {
@@ -99,8 +77,10 @@ impl RetentionPlan {
                 }
                 Soundness::Damaged(detail) => self.drop(candidate, format!("damaged: {detail}")),
                 _ if !candidate.counts(now) => self.keep(candidate, "dated in the future"),
-                _ if kept.is_empty() => self.drop(candidate, "no rule keeps it"),
-                _ => self.keep(candidate, kept.join(", ") + counted_apart),
+                _ => match kept {
+                    Some(rules) => self.keep(candidate, rules + counted_apart),
+                    None => self.drop(candidate, "no rule keeps it"),
+                },
             }
         }
     }
@@ -113,7 +93,7 @@ fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Retent
     }
 }
 
-/// Applies `rules` at `now`. Without a rule all archives are kept.
+/// Applies `policy` at `now`. Without a rule all archives are kept.
 ///
 /// The newest verified full archive of each account and home is always kept. Archives made with
 /// exclusions, or lacking unreadable files, count separately, so they never cause a complete one to
@@ -121,14 +101,14 @@ fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Retent
 /// kept.
 pub(crate) fn plan(
     candidates: &[RetentionCandidate],
-    rules: &KeepRules,
+    policy: &RetentionPolicy,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> RetentionPlan {
     let mut plan = RetentionPlan::default();
     let groups = groups(candidates);
     for (i, group) in groups.iter().enumerate() {
-        if rules.is_empty() {
+        if policy.is_empty() {
             for candidate in group.iter().copied() {
                 plan.keep(candidate, "no rule is given");
             }
@@ -137,7 +117,7 @@ pub(crate) fn plan(
         let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
         let beside = beside.filter_map(|i| groups.get(i)).map(|group| group[0]);
         let counted_apart = counted_apart(group[0], beside);
-        plan.add_group(group, &counted_apart, rules, now, zone);
+        plan.add_group(group, &counted_apart, policy, now, zone);
     }
     plan
 }
@@ -239,48 +219,21 @@ fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     groups
 }
 
-/// Returns for each archive of a group, newest first, the names of the rules that keep it.
-fn rule_reasons(group: &[&RetentionCandidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>> {
-    let mut reasons = vec![Vec::new(); group.len()];
-    let at = |i: usize| group[i].made_at.unwrap_or_default();
-    for reasons in reasons.iter_mut().take(rules.last as usize) {
-        reasons.push(format!("last {}", rules.last));
-    }
-    if let Some(span) = rules.within {
-        for i in (0..group.len()).filter(|i| at(0) - at(*i) <= span) {
-            reasons[i].push("within".to_owned());
+/// Returns for each archive of a group, newest first, the rules that keep it. `None` if there is none.
+fn rule_reasons(
+    group: &[&RetentionCandidate],
+    policy: &RetentionPolicy,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Vec<Option<String>> {
+    let items = group.iter().map(|candidate| {
+        let made_at = candidate.made_at.unwrap_or_default();
+        RetentionItem {
+            age: *now - made_at,
+            date: zone.at(&made_at).date_naive(),
         }
-    }
-    let date = |i: usize| zone.at(&at(i)).date_naive();
-    // A period is identified by its first day.
-    let week: fn(NaiveDate) -> NaiveDate = |date| {
-        let monday = date.week(Weekday::Mon).checked_first_day();
-        monday.unwrap_or(date)
-    };
-    let periods = [
-        ("daily", rules.daily, (|date| date) as fn(_) -> _),
-        ("weekly", rules.weekly, week),
-        ("monthly", rules.monthly, |date| {
-            date.with_day(1).unwrap_or_default()
-        }),
-    ];
-    for (rule, count, first_day) in periods {
-        let mut seen: Option<NaiveDate> = None;
-        let mut left = count;
-        for (i, reasons) in reasons.iter_mut().enumerate() {
-            let period = first_day(date(i));
-            if seen == Some(period) {
-                continue;
-            }
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            reasons.push(rule.to_owned());
-            seen = Some(period);
-        }
-    }
-    reasons
+    });
+    policy.apply(&items.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

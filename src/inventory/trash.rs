@@ -1,13 +1,14 @@
 //! `backups/.trash/`: pruned archives, one folder for each prune, until the trash is emptied.
 //!
-//! The list of moves is written to `moves.json` first, so that the next command finishes an
-//! interrupted prune or undo. So an archive and its sidecar are never separated.
+//! The moves into and out of the trash are transactions ([`crate::journal`]), so an archive and its
+//! sidecar are never separated.
 
 use super::store;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::lock::{FileLock, LockError};
+use crate::io::document::{self, Document, DocumentState};
+use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -18,20 +19,20 @@ use std::path::{Component, Path, PathBuf};
 /// The name of the trash below `backups/`.
 pub(crate) const FOLDER: &str = ".trash";
 
-/// The journal: the moves in progress.
-const JOURNAL: &str = "moves.json";
+/// The journal of earlier versions.
+const OLD_JOURNAL: &str = "moves.json";
 
 /// The format of a batch's folder name, a time in UTC.
 const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
-/// The content of the journal.
+/// The content of a journal of earlier versions.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct MovesFile {
+struct OldJournal {
     /// Source and target of each move, relative to `backups/`, with `/`.
     moves: Vec<(String, String)>,
 }
 
-impl Document for MovesFile {
+impl Document for OldJournal {
     const SCHEMA: u64 = 1;
 }
 
@@ -42,17 +43,6 @@ pub(crate) struct RestoredArchive {
     pub archive: String,
     /// The name below `backups/`, which differs if another archive took the name.
     pub name: String,
-}
-
-/// The result of looking for interrupted moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MoveRecovery {
-    /// No moves were interrupted.
-    Nothing,
-    /// The interrupted moves were finished.
-    Finished,
-    /// Another process holds the lock and is moving archives.
-    InProgress,
 }
 
 /// Returns the path of the trash.
@@ -69,9 +59,9 @@ pub(crate) fn discard(
     manager_home: &Path,
     archives: &[String],
     now: &DateTime<Utc>,
-    held: &FileLock,
-) -> Result<PathBuf, DocumentError> {
-    finish_moves_locked(manager_home, held)?;
+    _held: &FileLock,
+) -> Result<PathBuf, JournalError> {
+    let transaction = begin(manager_home)?;
     let backups = store::backups(manager_home);
     let trash = folder(manager_home);
     let stamp = now.format(BATCH_NAME_FORMAT).to_string();
@@ -90,14 +80,16 @@ pub(crate) fn discard(
         .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
         .flatten()
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
-        .map(|file| (file.clone(), format!("{FOLDER}/{name}/{file}")))
+        .map(|file| Step::new(backups.join(&file), target.join(&file)))
         .collect();
-    let done = perform(&backups, &MovesFile { moves });
-    if done.is_err() {
-        // Succeeds only if the folder is empty, so never while moves remain to be finished.
-        let _ = fs::remove_dir(&target);
+    match transaction.commit(moves, || true) {
+        Ok(_) => Ok(target),
+        Err(e) => {
+            // Succeeds only if the folder is empty, so never while moves remain to be undone.
+            let _ = fs::remove_dir(&target);
+            Err(e)
+        }
     }
-    done.map(|()| target)
 }
 
 /// Returns what [`undo`] would move back: the archives of the last prune.
@@ -139,15 +131,14 @@ fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchi
 /// A file could not be moved. Then all moves were undone.
 pub(crate) fn undo(
     manager_home: &Path,
-    held: &FileLock,
-) -> Result<Vec<RestoredArchive>, DocumentError> {
-    finish_moves_locked(manager_home, held)?;
+    _held: &FileLock,
+) -> Result<Vec<RestoredArchive>, JournalError> {
+    let transaction = begin(manager_home)?;
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
     let back = plan_restore(manager_home, archives);
     let backups = store::backups(manager_home);
-    let inside = batch.file_name().unwrap_or_default().to_string_lossy();
     let mut moves = Vec::new();
     for RestoredArchive { archive, name } in &back {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
@@ -155,11 +146,11 @@ pub(crate) fn undo(
             if let (Some(from), Some(to)) = (from, to)
                 && batch.join(&from).symlink_metadata().is_ok()
             {
-                moves.push((format!("{FOLDER}/{inside}/{from}"), to));
+                moves.push(Step::new(batch.join(from), backups.join(to)));
             }
         }
     }
-    perform(&backups, &MovesFile { moves })?;
+    transaction.commit(moves, || true)?;
     // Fails if the user put other files there, which stay.
     let _ = fs::remove_dir(&batch);
     Ok(back)
@@ -208,9 +199,9 @@ pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
 pub(crate) fn remove(
     manager_home: &Path,
     seen: &TrashContent,
-    held: &FileLock,
-) -> Result<(), DocumentError> {
-    finish_moves_locked(manager_home, held)?;
+    _held: &FileLock,
+) -> Result<(), JournalError> {
+    recover(manager_home)?;
     for batch in &seen.batches {
         tree::remove(batch)?;
     }
@@ -221,43 +212,53 @@ pub(crate) fn remove(
     Ok(())
 }
 
-/// Finishes interrupted moves. Costs one `lstat` if there are none.
-///
-/// # Errors
-/// The moves could not be finished.
-pub(crate) fn finish_moves(manager_home: &Path) -> Result<MoveRecovery, DocumentError> {
-    let journal = folder(manager_home).join(JOURNAL);
-    if journal.symlink_metadata().is_err() {
-        return Ok(MoveRecovery::Nothing);
-    }
-    match FileLock::try_exclusive(&manager_home.join(super::cooldown::LOCK_NAME)) {
-        Ok(held) => finish_moves_locked(manager_home, &held),
-        Err(LockError::Held(_)) => Ok(MoveRecovery::InProgress),
-        Err(LockError::Io(e)) => Err(e.into()),
-    }
+/// Returns the folder of the journal.
+fn journal_folder(manager_home: &Path) -> PathBuf {
+    journal::folder_of_command(manager_home, "prune")
 }
 
-/// Like [`finish_moves`], for a caller that holds the lock of the manager home. The previous holder
-/// of the lock may have been killed between two moves.
+fn begin(manager_home: &Path) -> Result<Transaction, JournalError> {
+    finish_old_moves(manager_home)?;
+    let backups = store::backups(manager_home);
+    Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)
+}
+
+/// Finishes or undoes interrupted moves. Costs two `lstat` if there are none.
 ///
 /// # Errors
 /// The moves could not be finished.
-pub(crate) fn finish_moves_locked(
-    manager_home: &Path,
-    _held: &FileLock,
-) -> Result<MoveRecovery, DocumentError> {
-    let journal = folder(manager_home).join(JOURNAL);
-    match document::read::<MovesFile>(&journal)? {
-        DocumentState::Absent => Ok(MoveRecovery::Nothing),
-        DocumentState::Good(file) => {
-            finish(&store::backups(manager_home), &file)?;
-            Ok(MoveRecovery::Finished)
-        }
-        DocumentState::Damaged(_) => {
-            document::move_aside(&journal)?;
-            Ok(MoveRecovery::Finished)
-        }
+pub(crate) fn recover(manager_home: &Path) -> Result<Recovery, JournalError> {
+    if finish_old_moves(manager_home)? {
+        return Ok(Recovery::Finished(Vec::new()));
     }
+    journal::recover(&journal_folder(manager_home), &NoPolicy)
+}
+
+/// Finishes moves that an earlier version began. Returns false if there are none.
+fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
+    let path = folder(manager_home).join(OLD_JOURNAL);
+    if path.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let backups = store::backups(manager_home);
+    let transaction = Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)?;
+    let moves = match document::read::<OldJournal>(&path)? {
+        DocumentState::Good(journal) => journal.moves,
+        DocumentState::Absent => Vec::new(),
+        DocumentState::Damaged(_) => {
+            document::move_aside(&path)?;
+            return Ok(true);
+        }
+    };
+    let steps = moves
+        .into_iter()
+        .filter(|(from, to)| is_inside(from) && is_inside(to))
+        .map(|(from, to)| (backups.join(from), backups.join(to)))
+        .filter(|(from, _)| from.symlink_metadata().is_ok())
+        .map(|(from, to)| Step::new(from, to));
+    transaction.commit(steps.collect(), || true)?;
+    tree::remove(&path)?;
+    Ok(true)
 }
 
 /// Returns the folders of the trash, oldest first.
@@ -316,35 +317,6 @@ fn archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     Ok(found)
 }
 
-/// Writes the journal, moves the files, and removes the journal.
-fn perform(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
-    document::write(&backups.join(FOLDER).join(JOURNAL), file)?;
-    finish(backups, file)
-}
-
-fn finish(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
-    let journal = backups.join(FOLDER).join(JOURNAL);
-    let moves: Vec<_> = file
-        .moves
-        .iter()
-        .filter(|(from, to)| is_inside(from) && is_inside(to))
-        .map(|(from, to)| (backups.join(from), backups.join(to)))
-        .filter(|(from, _)| from.symlink_metadata().is_ok())
-        .collect();
-    let result = atomic::rename_all(&moves);
-    let all_undone = || {
-        moves
-            .iter()
-            .all(|(from, _)| from.symlink_metadata().is_ok())
-    };
-    // If a move failed and could not be undone, the journal is still needed.
-    if result.is_ok() || all_undone() {
-        fs::remove_file(&journal).at("remove", &journal)?;
-        atomic::sync_folder(&backups.join(FOLDER))?;
-    }
-    Ok(result?)
-}
-
 fn is_inside(path: &str) -> bool {
     let mut components = Path::new(path).components();
     components.all(|c| matches!(c, Component::Normal(_)))
@@ -353,7 +325,6 @@ fn is_inside(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::lock::once_free;
     use chrono::TimeDelta;
 
     const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";
@@ -370,13 +341,6 @@ mod tests {
 
     fn lock(home: &Path) -> FileLock {
         FileLock::exclusive(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
-    }
-
-    fn finish_moves_when_unlocked(home: &Path) -> MoveRecovery {
-        once_free(
-            || finish_moves(home).unwrap(),
-            |s| *s == MoveRecovery::InProgress,
-        )
     }
 
     fn now() -> DateTime<Utc> {
@@ -426,16 +390,17 @@ mod tests {
     }
 
     #[test]
-    fn undo_skips_a_failed_prune() {
+    fn undo_skips_an_empty_batch() {
         let home = home();
         let held = lock(home.path());
         let backups = store::backups(home.path());
         discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
-        // Listed twice, so that the second move fails.
+        // Listed twice.
         let twice = [other.to_owned(), other.to_owned()];
-        assert!(discard(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).is_err());
+        discard(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).unwrap();
+        assert_eq!(undo(home.path(), &held).unwrap().len(), 1);
         assert_eq!(batches(home.path()).unwrap().len(), 1);
         // A prune that was killed before its first move.
         fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
@@ -466,39 +431,34 @@ mod tests {
         assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);
     }
 
-    #[test]
-    fn after_a_kill_at_any_step_archive_and_sidecar_end_together() {
-        let to = format!("{FOLDER}/t/");
+    /// Writes the journal of an earlier version that moves the archive and its sidecar to
+    /// `.trash/t/`, and does the first `done` moves. Returns that folder.
+    fn killed_by_an_earlier_version(home: &Path, done: usize) -> PathBuf {
+        let backups = store::backups(home);
+        let trash = folder(home);
+        let batch = trash.join("20261120T100000Z");
+        fs::create_dir_all(&batch).unwrap();
+        let to = |name: &str| format!("{FOLDER}/20261120T100000Z/{name}");
         let moves = vec![
-            (NAME.to_owned(), format!("{to}{NAME}")),
-            (SIDECAR.to_owned(), format!("{to}{SIDECAR}")),
+            (NAME.to_owned(), to(NAME)),
+            (SIDECAR.to_owned(), to(SIDECAR)),
         ];
+        for (from, to) in &moves[..done] {
+            fs::rename(backups.join(from), backups.join(to)).unwrap();
+        }
+        document::write(&trash.join(OLD_JOURNAL), &OldJournal { moves }).unwrap();
+        batch
+    }
+
+    #[test]
+    fn moves_of_an_earlier_version_are_finished() {
         for done in 0..=2 {
             let home = home();
-            let backups = store::backups(home.path());
-            fs::create_dir_all(backups.join(&to)).unwrap();
-            let journal = backups.join(FOLDER).join(JOURNAL);
-            let file = MovesFile {
-                moves: moves.clone(),
-            };
-            document::write(&journal, &file).unwrap();
-            for (from, to) in &moves[..done] {
-                fs::rename(backups.join(from), backups.join(to)).unwrap();
-            }
-            {
-                let _held = lock(home.path());
-                assert_eq!(finish_moves(home.path()).unwrap(), MoveRecovery::InProgress);
-            }
-            assert_eq!(
-                finish_moves_when_unlocked(home.path()),
-                MoveRecovery::Finished
-            );
-            assert_eq!(names(&backups), [FOLDER]);
-            assert_eq!(names(&backups.join(&to)), [SIDECAR, NAME]);
-            assert_eq!(
-                finish_moves_when_unlocked(home.path()),
-                MoveRecovery::Nothing
-            );
+            let batch = killed_by_an_earlier_version(home.path(), done);
+            let finished = Recovery::Finished(Vec::new());
+            assert_eq!(recover(home.path()).unwrap(), finished);
+            assert_eq!(names(&batch), [SIDECAR, NAME]);
+            assert_eq!(recover(home.path()).unwrap(), Recovery::None);
         }
     }
 
@@ -517,45 +477,12 @@ mod tests {
         for (work, is_back) in works.into_iter().zip([false, true, false]) {
             let home = home();
             let backups = store::backups(home.path());
-            let to = format!("{FOLDER}/20261120T100000Z");
-            fs::create_dir_all(backups.join(&to)).unwrap();
-            let moves = [NAME, SIDECAR].map(|n| (n.to_owned(), format!("{to}/{n}")));
-            let file = MovesFile {
-                moves: moves.to_vec(),
-            };
-            document::write(&backups.join(FOLDER).join(JOURNAL), &file).unwrap();
-            fs::rename(backups.join(NAME), backups.join(&to).join(NAME)).unwrap();
+            let batch = killed_by_an_earlier_version(home.path(), 1);
             work(home.path(), &lock(home.path()));
-            let batch_key = if is_back {
-                &backups
-            } else {
-                &backups.join(&to)
-            };
-            assert!(batch_key.join(NAME).exists() && batch_key.join(SIDECAR).exists());
-            assert_eq!(
-                finish_moves_when_unlocked(home.path()),
-                MoveRecovery::Nothing
-            );
+            let folder = if is_back { &backups } else { &batch };
+            assert!(folder.join(NAME).exists() && folder.join(SIDECAR).exists());
+            assert_eq!(recover(home.path()).unwrap(), Recovery::None);
         }
-    }
-
-    #[test]
-    fn a_failed_move_is_undone() {
-        let home = home();
-        let backups = store::backups(home.path());
-        let held = lock(home.path());
-        fs::create_dir_all(backups.join(FOLDER).join("t")).unwrap();
-        fs::write(backups.join(FOLDER).join("t").join(SIDECAR), "taken").unwrap();
-        let moves = [NAME, SIDECAR]
-            .map(|n| (n.to_owned(), format!("{FOLDER}/t/{n}")))
-            .to_vec();
-        assert!(perform(&backups, &MovesFile { moves }).is_err());
-        drop(held);
-        assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
-        assert_eq!(
-            finish_moves_when_unlocked(home.path()),
-            MoveRecovery::Nothing
-        );
     }
 
     #[test]
@@ -570,12 +497,10 @@ mod tests {
         ]
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .to_vec();
-        let journal = backups.join(FOLDER).join(JOURNAL);
-        document::write(&journal, &MovesFile { moves }).unwrap();
-        assert_eq!(
-            finish_moves_when_unlocked(home.path()),
-            MoveRecovery::Finished
-        );
+        let journal = backups.join(FOLDER).join(OLD_JOURNAL);
+        document::write(&journal, &OldJournal { moves }).unwrap();
+        let finished = Recovery::Finished(Vec::new());
+        assert_eq!(recover(home.path()).unwrap(), finished);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
     }
 }

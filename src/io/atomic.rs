@@ -1,7 +1,7 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
+use super::file_open;
 use super::{IoContext, IoError};
-use super::{file_open, long_path};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -198,7 +198,7 @@ pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
-    long_path::with(folder, |folder| File::open(folder))
+    File::open(folder)
         .and_then(|f| f.sync_all())
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
@@ -215,7 +215,7 @@ pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    long_path::with(path, |path| options.open(path)).at("create", path)
+    options.open(path).at("create", path)
 }
 
 /// Creates `folder` and what is missing above it; those that are new are 0700.
@@ -227,12 +227,7 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    if long_path::is_far(folder)
-        && let Some(above) = folder.parent()
-    {
-        create_private_folder(above)?;
-    }
-    long_path::with(folder, |folder| builder.create(folder)).at("create folder", folder)
+    builder.create(folder).at("create folder", folder)
 }
 
 /// Like [`create_private_folder`]; new folders are durable on return.
@@ -285,31 +280,6 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     rename(from, to)
 }
 
-/// Renames every file of a list, then fsyncs the folders that they came from and went to. When one
-/// cannot be renamed, those before it are renamed back. No target may exist. All must be on one file
-/// system.
-pub(crate) fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
-    #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
-    let rename = |from: &Path, to: &Path| {
-        if to.symlink_metadata().is_ok() {
-            return Err(std::io::ErrorKind::AlreadyExists.into());
-        }
-        fs::rename(from, to)
-    };
-    for (i, (from, to)) in moves.iter().enumerate() {
-        if let Err(source) = rename(from, to) {
-            for (from, to) in moves[..i].iter().rev() {
-                // A file that cannot be renamed back either is left to the caller, who has the list.
-                let _ = rename(to, from);
-            }
-            return Err(source).at("move", from);
-        }
-    }
-    let folders = moves.iter().flat_map(|(from, to)| [from, to]);
-    let folders: std::collections::BTreeSet<_> = folders.map(|path| parent_of(path)).collect();
-    folders.into_iter().try_for_each(sync_folder)
-}
-
 /// Creates the folders that are missing between `root`, which must be there, and `folder`, which is below
 /// it; those that are new are 0700 and durable on return. Where `root` is gone, it stays so.
 pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
@@ -322,7 +292,7 @@ pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoE
             use std::os::unix::fs::DirBuilderExt;
             builder.mode(0o700);
         }
-        match long_path::with(made, |made| builder.create(made)) {
+        match builder.create(made) {
             // Another process created it first.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,

@@ -1,21 +1,25 @@
 //! Versioned JSON documents of this program.
 //!
 //! Every document has a `"schema"` number. A newer number than the program knows is an error, and
-//! the file stays unchanged. An unreadable document is renamed to a free name, so that its bytes
-//! are kept, and the caller rebuilds it.
+//! the file stays unchanged. A document that cannot be parsed, or exceeds its maximum size, is
+//! damaged. [`update`] renames it to a free name, so that its bytes are kept, and rebuilds it.
 
 use super::file_open;
 use super::lock::FileLock;
 use super::{IoContext, IoError, atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::fs;
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A type of document that this program writes.
-pub trait Document: Serialize + DeserializeOwned + Default {
+pub trait Document: Serialize + DeserializeOwned {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64;
+    /// Maximum size in bytes. Limits documents that come from outside of the manager home.
+    const MAX_BYTES: u64 = u64::MAX;
     /// True for documents that people read: one line per value. Documents only for this program are
     /// compact.
     const INDENTED: bool = true;
@@ -62,15 +66,18 @@ pub enum DocumentError {
 
 /// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
 pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError> {
-    match file_open::read(path) {
-        Ok(bytes) => parse(path, &bytes),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(DocumentState::Absent),
-        Err(source) => Err(IoError {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        }
-        .into()),
+    match read_bytes::<T>(path)? {
+        Some(bytes) => parse(path, &bytes),
+        None => Ok(DocumentState::Absent),
+    }
+}
+
+/// Reads the bytes of the document at `path`, for [`parse`]. `None` if the file does not exist.
+pub(crate) fn read_bytes<T: Document>(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
+    // One byte more shows that the document is too large.
+    match file_open::read_at_most(path, T::MAX_BYTES.saturating_add(1)) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).at("read", path),
     }
 }
 
@@ -80,6 +87,9 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     struct Versioned {
         schema: u64,
     }
+    if bytes.len() as u64 > T::MAX_BYTES {
+        return Ok(damaged(&TOO_LARGE));
+    }
     // Documents begin with the schema number, so most are parsed only once.
     if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
         && let Ok(document) = serde_json::from_slice(bytes)
@@ -88,19 +98,54 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     }
     let found = match serde_json::from_slice::<Versioned>(bytes) {
         Ok(document) => document.schema,
-        Err(e) => return Ok(DocumentState::Damaged(e.to_string())),
+        Err(e) => return Ok(damaged(&e)),
     };
     if found > T::SCHEMA {
-        return Err(DocumentError::Newer {
-            path: path.to_path_buf(),
-            found,
-            known: T::SCHEMA,
-        });
+        return Err(newer::<T>(path, found));
     }
-    Ok(match serde_json::from_slice(bytes) {
-        Ok(document) => DocumentState::Good(document),
-        Err(e) => DocumentState::Damaged(e.to_string()),
-    })
+    Ok(serde_json::from_slice(bytes).map_or_else(|e| damaged(&e), DocumentState::Good))
+}
+
+/// Parses a document of at most `max_bytes` while it is read, because its text is larger than the
+/// parsed value. A text that does not begin with the schema number is read completely first.
+pub(crate) fn parse_stream<T: Document>(
+    path: &Path,
+    content: impl Read,
+    max_bytes: u64,
+) -> Result<DocumentState<T>, DocumentError> {
+    let mut content = content.take(max_bytes);
+    let mut bytes = Vec::new();
+    let begun = content.by_ref().take(64).read_to_end(&mut bytes);
+    let state = match begun.map(|_| begins_with_schema(&bytes)) {
+        Ok(Some(found)) if found > T::SCHEMA => return Err(newer::<T>(path, found)),
+        Ok(Some(_)) => {
+            let text = BufReader::new(bytes.chain(&mut content));
+            serde_json::from_reader(text).map_or_else(|e| damaged(&e), DocumentState::Good)
+        }
+        Ok(None) => match content.read_to_end(&mut bytes) {
+            Ok(_) => parse(path, &bytes)?,
+            Err(e) => damaged(&e),
+        },
+        Err(e) => damaged(&e),
+    };
+    match state {
+        DocumentState::Damaged(_) if content.limit() == 0 => Ok(damaged(&TOO_LARGE)),
+        state => Ok(state),
+    }
+}
+
+const TOO_LARGE: &str = "too large";
+
+fn damaged<T>(reason: &dyn Display) -> DocumentState<T> {
+    DocumentState::Damaged(reason.to_string())
+}
+
+fn newer<T: Document>(path: &Path, found: u64) -> DocumentError {
+    DocumentError::Newer {
+        path: path.to_path_buf(),
+        found,
+        known: T::SCHEMA,
+    }
 }
 
 /// The number in `{"schema":1,…`.
@@ -124,6 +169,14 @@ pub fn write<T: Document>(path: &Path, document: &T) -> Result<(), IoError> {
 
 /// The bytes of the document as it is written; `path` is for the error alone.
 pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    encode_to(&mut bytes, document).at("encode", path)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Writes the JSON text of the document to `out`.
+pub(crate) fn encode_to<T: Document>(out: impl Write, document: &T) -> io::Result<()> {
     #[derive(Serialize)]
     struct Versioned<'a, T> {
         schema: u64,
@@ -134,14 +187,11 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
         schema: T::SCHEMA,
         document,
     };
-    let encoded = if T::INDENTED {
-        serde_json::to_vec_pretty(&versioned)
+    if T::INDENTED {
+        Ok(serde_json::to_writer_pretty(out, &versioned)?)
     } else {
-        serde_json::to_vec(&versioned)
-    };
-    let mut bytes = encoded.map_err(std::io::Error::other).at("encode", path)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+        Ok(serde_json::to_writer(out, &versioned)?)
+    }
 }
 
 /// The result of [`update`].
@@ -157,10 +207,7 @@ pub(crate) struct DocumentUpdate<R> {
 ///
 /// # Errors
 /// It is no JSON value; nothing was appended then.
-pub(crate) fn push_line(
-    bytes: &mut Vec<u8>,
-    line: &(impl Serialize + ?Sized),
-) -> std::io::Result<()> {
+pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::Result<()> {
     let start = bytes.len();
     if let Err(e) = serde_json::to_writer(&mut *bytes, line) {
         bytes.truncate(start);

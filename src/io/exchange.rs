@@ -1,5 +1,6 @@
 //! Exchanges two files or folders in one system call.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -23,5 +24,28 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     {
         let _ = (a, b);
         Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
+/// Returns true if two entries of `folder` can be exchanged. Probes it with two empty folders.
+pub(crate) fn is_supported(folder: &Path) -> bool {
+    #[cfg(test)]
+    if tests::UNSUPPORTED.get() {
+        return false;
+    }
+    let (a, b) = (folder.join("try-a"), folder.join("try-b"));
+    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
+    let works = created && exchange(&a, &b).is_ok();
+    let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
+    works
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Makes this thread work as on a file system without a call for an exchange.
+        pub(crate) static UNSUPPORTED: Cell<bool> = const { Cell::new(false) };
     }
 }

@@ -1,6 +1,6 @@
 //! The identity of a file, which survives a rename and a reboot.
 
-use super::{IoContext, IoError, atomic, long_path, space};
+use super::{IoContext, IoError, atomic, space};
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -33,8 +33,7 @@ impl FileId {
         };
         // On an overlay, a file moved out of a lower layer is copied and keeps its inode number.
         let parent = atomic::parent_of(path);
-        let is_copied =
-            long_path::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);
+        let is_copied = space::has_layers(parent);
         Ok(Some(Self {
             born: id.born.filter(|_| !is_copied),
             ..id
@@ -56,11 +55,8 @@ impl FileId {
 /// # Errors
 /// The metadata cannot be read.
 pub(crate) fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
-    let looked = long_path::with(path, |path| {
-        let meta = path.symlink_metadata()?;
-        Ok((id_of(path, &meta)?, meta))
-    });
-    match looked {
+    let meta = path.symlink_metadata();
+    match meta.and_then(|meta| Ok((id_of(path, &meta)?, meta))) {
         Ok(found) => Ok(Some(found)),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e).at("look at", path),

@@ -4,7 +4,6 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one.
 
-use super::long_path;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -54,9 +53,17 @@ pub(crate) fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// See [`open`].
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
+    read_at_most(path, u64::MAX)
+}
+
+/// Reads the first `limit` bytes of a regular file.
+///
+/// # Errors
+/// See [`open`].
+pub(crate) fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
     let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| capacity_for(&m)));
-    file.read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -106,7 +113,7 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
     let mut options = File::options();
     with_flags(options.read(true), no_link);
-    let file = long_path::with(path, |path| options.open(path));
+    let file = options.open(path);
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // So the open of a socket ends.

@@ -1,6 +1,6 @@
 //! Operations on whole folders: list, copy, remove, make durable.
 
-use super::{IoContext, IoError, atomic, file_open, long_path, parallel};
+use super::{IoContext, IoError, atomic, file_open, parallel};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 /// The names in a folder, in their order, and what each is; links are not followed.
 pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     let mut names = Vec::new();
-    for entry in long_path::with(folder, |folder| fs::read_dir(folder))? {
+    for entry in fs::read_dir(folder)? {
         let entry = entry?;
         match entry.file_type() {
             Ok(kind) => names.push((entry.file_name(), kind)),
@@ -40,13 +40,13 @@ pub(crate) fn remove_empty_folders(folder: &Path) {
     reason = "the one place that removes whole folders"
 )]
 pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
-    let result = match long_path::with(path, |path| fs::symlink_metadata(path)) {
-        Ok(meta) if meta.is_dir() => match long_path::with(path, |path| fs::remove_dir_all(path)) {
+    let result = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => match fs::remove_dir_all(path) {
             // Folders that may not be written to; more levels than files may be open.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },
-        Ok(_) => long_path::with(path, |path| fs::remove_file(path)),
+        Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };
     match result {
@@ -69,26 +69,26 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         {
             use std::os::unix::fs::PermissionsExt;
             let ours = fs::Permissions::from_mode(0o700);
-            let _ = long_path::with(&folder, |folder| fs::set_permissions(folder, ours));
+            let _ = fs::set_permissions(&folder, ours);
         }
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
             if kind.is_dir() {
                 folders.push(path);
             } else {
-                long_path::with(&path, |path| fs::remove_file(path))?;
+                fs::remove_file(&path)?;
             }
         }
         next += 1;
     }
     let mut innermost_first = folders.iter().rev();
-    innermost_first.try_for_each(|folder| long_path::with(folder, |folder| fs::remove_dir(folder)))
+    innermost_first.try_for_each(fs::remove_dir)
 }
 
 /// Copies `from` and everything in it to `to`. Folders and links are created anew; files are
 /// hard-linked, or copied if that is impossible.
 pub(crate) fn share(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = long_path::with(from, Path::symlink_metadata).at("look at", from)?;
+    let meta = from.symlink_metadata().at("look at", from)?;
     if !meta.is_dir() {
         return share_file(from, &meta, to);
     }
@@ -105,12 +105,12 @@ pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let meta = long_path::with(path, Path::symlink_metadata).at("look at", path)?;
+        let meta = path.symlink_metadata().at("look at", path)?;
         if meta.is_symlink() {
             return Ok(());
         }
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
-        let set = long_path::with(path, |path| fs::set_permissions(path, mode));
+        let set = fs::set_permissions(path, mode);
         set.at("set the mode of", path)?;
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
@@ -124,10 +124,10 @@ pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
 /// Like [`share`], for anything but a folder.
 pub(crate) fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
     if meta.is_symlink() {
-        let target = long_path::with(from, |from| fs::read_link(from)).at("read", from)?;
+        let target = fs::read_link(from).at("read", from)?;
         return make_link(&target, to);
     }
-    let linked = long_path::with_both(from, to, |from, to| fs::hard_link(from, to));
+    let linked = fs::hard_link(from, to);
     if linked.is_err() && meta.is_file() {
         // A file system without hard links, or a file of another user. A socket or pipe that cannot
         // be linked is nothing to keep.
@@ -152,8 +152,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
-        let make = |path: &Path| std::os::unix::fs::symlink(target, path);
-        long_path::with(path, make).at("create link", path)
+        std::os::unix::fs::symlink(target, path).at("create link", path)
     }
     #[cfg(windows)]
     {
@@ -224,7 +223,7 @@ fn is_large(folder: &Path) -> Result<bool, IoError> {
 
 /// Gives `visit` everything below `path`, then that itself, until it has had enough: then false.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
-    let meta = long_path::with(path, Path::symlink_metadata).at("look at", path)?;
+    let meta = path.symlink_metadata().at("look at", path)?;
     walk_below(path, meta.file_type(), visit)
 }
 
@@ -280,38 +279,6 @@ fn follow(path: &Path, links: u32) -> PathBuf {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn paths_longer_than_the_system_limit_are_supported() {
-        let root = tempfile::tempdir().unwrap();
-        for names in [20, 40] {
-            let mut folder = root.path().join("top");
-            for _ in 0..names {
-                folder.push("d".repeat(250));
-            }
-            let file = folder.join("file");
-            assert!(long_path::is_far(&file));
-            let early = long_path::with(&file, |path| fs::symlink_metadata(path));
-            assert_eq!(early.unwrap_err().kind(), std::io::ErrorKind::NotFound);
-            atomic::create_private_folder(&folder).unwrap();
-            atomic::create_private_folder(&folder).unwrap();
-            long_path::with(&file, |path| {
-                fs::write(path, "text")?;
-                long_path::with_both(path, &folder.join("link"), |a, b| fs::hard_link(a, b))
-            })
-            .unwrap();
-            assert_eq!(file_open::read(&file).unwrap(), b"text");
-            let listed = list(&folder).unwrap();
-            let listed: Vec<_> = listed.iter().map(|(name, _)| name).collect();
-            assert_eq!(listed, ["file", "link"]);
-            atomic::sync_folder(&folder).unwrap();
-            sync(&root.path().join("top")).unwrap();
-            remove(&file).unwrap();
-            remove(&root.path().join("top")).unwrap();
-            assert!(!root.path().join("top").exists());
-        }
-    }
 
     #[test]
     fn a_folder_lies_in_another_by_links_and_before_it_exists() {

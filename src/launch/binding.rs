@@ -126,8 +126,8 @@ pub(crate) fn created_during(
     record: &LaunchRecord,
     until: DateTime<Utc>,
 ) -> Vec<BoundConversation> {
-    let sessions = Path::new(&record.codex_home).join(SESSIONS);
-    let from = record.started_at.to_utc();
+    let sessions = Path::new(&record.run.codex_home).join(SESSIONS);
+    let from = record.run.started_at.to_utc();
     let mut found: Vec<_> = days(from, until)
         .into_iter()
         .filter_map(|day| fs::read_dir(day_folder(&sessions, day)).ok())
@@ -173,7 +173,7 @@ fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 /// Returns true if a rollout was created in the folder of the launch, and by its account if it names
 /// one.
 fn fits(meta: &SessionMeta, record: &LaunchRecord) -> bool {
-    let is_same_folder = match (&record.working_root, meta.text("cwd")) {
+    let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,
     };

@@ -77,6 +77,19 @@ pub(crate) struct LaunchRecord {
     pub profile: String,
     /// The account of the launch.
     pub identity: Identity,
+    /// The run of Codex.
+    #[serde(flatten)]
+    pub run: CodexRun,
+    /// A digest of the login's refresh token at the start of Codex.
+    pub auth_fingerprint: String,
+    /// The conversations of the launch.
+    #[serde(flatten)]
+    pub binding: ConversationBinding,
+}
+
+/// The run of Codex in a launch: its times, arguments, homes and processes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CodexRun {
     /// The time of the first record, before Codex started.
     pub started_at: Timestamp,
     /// The end of Codex. If this program was killed meanwhile, the time at which a later command noticed
@@ -104,8 +117,11 @@ pub(crate) struct LaunchRecord {
     /// The process that the wrapper started. `None` in the line before the start.
     #[serde(default)]
     pub child: Option<ProcessId>,
-    /// A digest of the login's refresh token at the start of Codex.
-    pub auth_fingerprint: String,
+}
+
+/// The conversations of a launch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ConversationBinding {
     /// The conversation to resume, if the arguments name one.
     #[serde(default)]
     pub resumed: Option<BoundConversation>,
@@ -150,8 +166,8 @@ impl LaunchRecord {
     /// Returns true if Codex or the wrapper still runs.
     pub(crate) fn is_running(&self) -> bool {
         !self.settled
-            && (self.wrapper.is_alive()
-                || self.child.is_some_and(ProcessId::is_alive)
+            && (self.run.wrapper.is_alive()
+                || self.run.child.is_some_and(ProcessId::is_alive)
                 || self.has_codex())
     }
 
@@ -168,27 +184,32 @@ impl LaunchRecord {
 
     /// Returns the state; `is_running` is the result of [`LaunchRecord::is_running`].
     pub(crate) fn state(&self, is_running: bool) -> LaunchState {
-        match (is_running, self.conversations.is_empty()) {
+        match (is_running, self.binding.conversations.is_empty()) {
             (true, _) => LaunchState::Running,
             (false, false) => LaunchState::Bound,
-            (false, true) if self.unbound_because.is_some() => LaunchState::Unbound,
+            (false, true) if self.binding.unbound_because.is_some() => LaunchState::Unbound,
             (false, true) => LaunchState::Ended,
         }
     }
 
     /// Returns the latest conversation.
     pub(crate) fn conversation(&self) -> Option<&BoundConversation> {
-        self.conversations.last()
+        self.binding.conversations.last()
     }
 
     /// Returns true if the launch ran the conversation with this id.
     pub(crate) fn has_conversation(&self, session_id: &str) -> bool {
-        let mut all = self.conversations.iter();
+        let mut all = self.binding.conversations.iter();
         all.any(|conversation| conversation.session_id == session_id)
     }
 
     /// Returns the home that Codex ran on: the isolated one, else the real one.
     pub(crate) fn home(&self) -> &Path {
-        Path::new(self.isolated_home.as_ref().unwrap_or(&self.codex_home))
+        Path::new(
+            self.run
+                .isolated_home
+                .as_ref()
+                .unwrap_or(&self.run.codex_home),
+        )
     }
 }

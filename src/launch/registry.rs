@@ -308,7 +308,7 @@ fn own_head(line: &[u8]) -> Option<(&[u8], bool)> {
 mod tests {
     use super::*;
     use crate::codex::identity::Identity;
-    use crate::launch::record::ProcessId;
+    use crate::launch::record::{CodexRun, ConversationBinding, ProcessId};
     use std::fs;
 
     fn record(id: &str, settled: bool) -> LaunchRecord {
@@ -318,24 +318,23 @@ mod tests {
             schema: SCHEMA,
             profile: "work".into(),
             identity: Identity::of_email("a@x.com"),
-            started_at: "2026-11-21T08:00:00+00:00".parse().unwrap(),
-            ended_at: None,
-            exit_code: None,
-            cwd: "/p".into(),
-            working_root: Some("/p".into()),
-            args: Vec::new(),
-            codex_home: "/c".into(),
-            isolated_home: None,
-            wrapper: ProcessId {
-                pid: 1,
-                started: None,
+            run: CodexRun {
+                started_at: "2026-11-21T08:00:00+00:00".parse().unwrap(),
+                ended_at: None,
+                exit_code: None,
+                cwd: "/p".into(),
+                working_root: Some("/p".into()),
+                args: Vec::new(),
+                codex_home: "/c".into(),
+                isolated_home: None,
+                wrapper: ProcessId {
+                    pid: 1,
+                    started: None,
+                },
+                child: None,
             },
-            child: None,
             auth_fingerprint: String::new(),
-            resumed: None,
-            codex_chose: false,
-            conversations: Vec::new(),
-            unbound_because: None,
+            binding: ConversationBinding::default(),
         }
     }
 
@@ -383,10 +382,8 @@ mod tests {
         registry.append(&record("20260101-a", false)).unwrap();
         registry.append(&record("20260102-b", false)).unwrap();
         let late: Vec<_> = registry.read().unwrap().unsettled().collect();
-        let own = LaunchRecord {
-            exit_code: Some(3),
-            ..record("20260101-a", true)
-        };
+        let mut own = record("20260101-a", true);
+        own.run.exit_code = Some(3);
         registry.append(&own).unwrap();
         let late = late
             .into_iter()
@@ -394,7 +391,7 @@ mod tests {
         let appended = registry.settle(late.collect()).unwrap();
         assert_eq!(ids(appended.into_iter()), ["20260102-b"]);
         let launches = registry.read().unwrap();
-        assert_eq!(launches.newest().nth(1).unwrap().exit_code, Some(3));
+        assert_eq!(launches.newest().nth(1).unwrap().run.exit_code, Some(3));
         assert!(ids(launches.unsettled()).is_empty());
     }
 

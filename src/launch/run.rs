@@ -68,13 +68,13 @@ impl Launch<'_> {
             }
         };
         let mut warnings = Vec::new();
-        self.record.child = Some(ProcessId::now(child.id()));
+        self.record.run.child = Some(ProcessId::now(child.id()));
         warn_on_error(registry.append(&self.record), &mut warnings);
         // From now on the running Codex itself shows that the isolated home is in use, so other commands
         // may lock the account.
         self.account_locks = None;
         let watcher = Watcher::start(&self.record, registry.clone());
-        let started = self.record.started_at;
+        let started = self.record.run.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
                 file.used(&self.record.identity, started);
@@ -82,8 +82,8 @@ impl Launch<'_> {
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
         if let Some(seen) = watcher.finish() {
-            self.record.conversations = seen.conversations;
-            self.record.unbound_because = seen.unbound_because;
+            self.record.binding.conversations = seen.binding.conversations;
+            self.record.binding.unbound_because = seen.binding.unbound_because;
         }
         self.finish(exit, &registry, zone, clock(), &mut warnings);
         Ok(LaunchReport {
@@ -96,7 +96,7 @@ impl Launch<'_> {
     /// Settles the record of a Codex that did not start, and returns the isolated login.
     fn abandon(mut self, registry: &LaunchRegistry, now: Timestamp) -> Result<(), IoError> {
         self.record.settled = true;
-        self.record.ended_at = Some(now);
+        self.record.run.ended_at = Some(now);
         registry.append(&self.record)?;
         self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
@@ -193,13 +193,13 @@ impl Watcher {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
-            let Some(child) = record.child else {
+            let Some(child) = record.run.child else {
                 return record;
             };
-            let mut open = OpenRollouts::of(child, Path::new(&record.codex_home));
+            let mut open = OpenRollouts::of(child, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
-                let is_found = !record.conversations.is_empty();
+                let is_found = !record.binding.conversations.is_empty();
                 if add_opened(&mut record, open.list()) {
                     // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
@@ -231,20 +231,25 @@ impl Watcher {
 
 /// Adds the conversations of newly opened rollouts to the record. Returns true if there are any.
 fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
-    let before = record.conversations.len();
+    let before = record.binding.conversations.len();
     for path in open {
         let text = path.to_string_lossy();
-        if record.conversations.iter().any(|c| c.rollout_path == text) {
+        if record
+            .binding
+            .conversations
+            .iter()
+            .any(|c| c.rollout_path == text)
+        {
             continue;
         }
-        let resumed = record.resumed.as_ref();
+        let resumed = record.binding.resumed.as_ref();
         let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
             None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
             None => match binding::other_creator(&path, record) {
                 Some(other) => {
-                    record.unbound_because =
+                    record.binding.unbound_because =
                         Some(format!("another account started the conversation: {other}"));
                     continue;
                 }
@@ -252,10 +257,11 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
             },
         };
         record
+            .binding
             .conversations
             .extend(binding::conversation_at(&path, start));
     }
-    record.conversations.len() > before
+    record.binding.conversations.len() > before
 }
 
 fn is_older(path: &Path, record: &LaunchRecord) -> bool {
@@ -264,5 +270,5 @@ fn is_older(path: &Path, record: &LaunchRecord) -> bool {
         .map(|stem| stem.to_string_lossy().into_owned());
     let id = name.and_then(|name| Some(name.get(name.len().checked_sub(36)?..)?.to_owned()));
     let created = id.as_deref().and_then(binding::created_at);
-    created.is_none_or(|at| at < record.started_at.to_utc() - chrono::TimeDelta::seconds(1))
+    created.is_none_or(|at| at < record.run.started_at.to_utc() - chrono::TimeDelta::seconds(1))
 }

@@ -3,7 +3,9 @@
 use super::binding;
 use super::isolated_home::{self, IsolationError};
 use super::program;
-use super::record::{LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA};
+use super::record::{
+    CodexRun, ConversationBinding, LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA,
+};
 use crate::accounts::isolated::IsolatedLogin;
 use crate::accounts::lease::{AccountLocks, LeaseError};
 use crate::accounts::profile::{ProfileError, Profiles};
@@ -130,7 +132,7 @@ impl Launch<'_> {
     /// Returns true if Codex itself chooses the conversation to resume. Its picker and `--last` hide
     /// conversations of other accounts (0.169).
     pub(crate) fn codex_chooses(&self) -> bool {
-        self.record.codex_chose
+        self.record.binding.codex_chose
     }
 }
 
@@ -337,25 +339,28 @@ fn new_record(
         schema: SCHEMA,
         profile: plan.profile.clone(),
         identity: request.account.clone(),
-        started_at: request.now,
-        ended_at: None,
-        exit_code: None,
-        cwd: text(cwd),
-        working_root: (!arguments.has("--worktree")).then(|| text(&root)),
-        args: request
-            .args
-            .iter()
-            .map(|arg| redaction::printable(&arg.to_string_lossy()))
-            .collect(),
-        codex_home: text(request.codex_home),
-        isolated_home: plan.isolated_home.as_deref().map(text),
-        wrapper: ProcessId::now(std::process::id()),
-        child: None,
+        run: CodexRun {
+            started_at: request.now,
+            ended_at: None,
+            exit_code: None,
+            cwd: text(cwd),
+            working_root: (!arguments.has("--worktree")).then(|| text(&root)),
+            args: request
+                .args
+                .iter()
+                .map(|arg| redaction::printable(&arg.to_string_lossy()))
+                .collect(),
+            codex_home: text(request.codex_home),
+            isolated_home: plan.isolated_home.as_deref().map(text),
+            wrapper: ProcessId::now(std::process::id()),
+            child: None,
+        },
         auth_fingerprint,
-        codex_chose: arguments.is_resume() && resumed.is_none(),
-        resumed,
-        conversations: Vec::new(),
-        unbound_because: None,
+        binding: ConversationBinding {
+            codex_chose: arguments.is_resume() && resumed.is_none(),
+            resumed,
+            ..ConversationBinding::default()
+        },
     }
 }
 

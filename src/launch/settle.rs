@@ -51,7 +51,7 @@ impl<'a> OtherLaunches<'a> {
     pub(crate) fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
         let unsettled = launches.unsettled().filter(|other| {
             other.launch_id != record.launch_id
-                && other.codex_home == record.codex_home
+                && other.run.codex_home == record.run.codex_home
                 && other.identity.is_same(&record.identity)
         });
         Self {
@@ -64,7 +64,7 @@ impl<'a> OtherLaunches<'a> {
     /// Returns true if the registry records that another launch started the conversation.
     fn have_started(&self, session_id: &str) -> bool {
         self.launches.of_session(session_id).is_some_and(|other| {
-            let mut bound = other.conversations.iter();
+            let mut bound = other.binding.conversations.iter();
             other.launch_id != self.launch_id
                 && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
         })
@@ -76,7 +76,7 @@ impl<'a> OtherLaunches<'a> {
         let created = binding::created_at(session_id);
         let mut others = self.unsettled.iter();
         others.any(|other| {
-            let since = other.started_at.to_utc() - binding::CLOCK_TOLERANCE;
+            let since = other.run.started_at.to_utc() - binding::CLOCK_TOLERANCE;
             created.is_none_or(|created| created >= since)
         })
     }
@@ -93,20 +93,20 @@ pub(crate) fn complete_record(
     end: LaunchEnd,
     others: &OtherLaunches<'_>,
 ) {
-    if record.conversations.is_empty() {
-        let resumed = record.resumed.clone();
+    if record.binding.conversations.is_empty() {
+        let resumed = record.binding.resumed.clone();
         match resumed.filter(has_grown) {
-            Some(resumed) => record.conversations.push(resumed),
+            Some(resumed) => record.binding.conversations.push(resumed),
             None => bind_created(record, end, others),
         }
     }
-    let since = record.started_at.to_utc();
-    for conversation in &mut record.conversations {
-        update_if_archived(conversation, &record.codex_home);
+    let since = record.run.started_at.to_utc();
+    for conversation in &mut record.binding.conversations {
+        update_if_archived(conversation, &record.run.codex_home);
         binding::read_usage(conversation, since);
     }
-    record.ended_at = Some(end.at);
-    record.exit_code = end.exit_code;
+    record.run.ended_at = Some(end.at);
+    record.run.exit_code = end.exit_code;
     record.settled = true;
 }
 
@@ -116,24 +116,24 @@ fn has_grown(conversation: &BoundConversation) -> bool {
 }
 
 fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
-    if record.resumed.is_some() || record.unbound_because.is_some() {
+    if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
     let mut created = binding::created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     match created.as_slice() {
-        [] if record.codex_chose => {
-            record.unbound_because = Some("Codex itself chose the conversation".into());
+        [] if record.binding.codex_chose => {
+            record.binding.unbound_because = Some("Codex itself chose the conversation".into());
         }
         [] => {}
         [one] if may_be_anothers(one) => {
-            record.unbound_because =
+            record.binding.unbound_because =
                 Some("another launch of this account ran at the same time".into());
         }
-        [_] => record.conversations = created,
+        [_] => record.binding.conversations = created,
         several => {
-            record.unbound_because = Some(format!(
+            record.binding.unbound_because = Some(format!(
                 "this account started {} conversations in this folder at the same time",
                 several.len()
             ));
@@ -163,10 +163,10 @@ pub(crate) fn rebase_isolated_rollouts(
     record: &LaunchRecord,
     env: &Environment,
 ) -> Result<(), DatabaseError> {
-    let Some(isolated) = record.isolated_home.as_deref().map(Path::new) else {
+    let Some(isolated) = record.run.isolated_home.as_deref().map(Path::new) else {
         return Ok(());
     };
-    let real = Path::new(&record.codex_home);
+    let real = Path::new(&record.run.codex_home);
     let Some(database) = threads::find_state_database(real, env) else {
         return Ok(());
     };
@@ -179,6 +179,7 @@ pub(crate) fn rebase_isolated_rollouts(
 /// Returns the newest usage of a launch.
 pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
     let newest = record
+        .binding
         .conversations
         .iter()
         .filter(|conversation| conversation.last_token_count_at.is_some())
@@ -193,7 +194,7 @@ pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
 
 /// Records the time of use of a launch's account, and its newest usage.
 pub(crate) fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
-    file.used(&record.identity, record.started_at);
+    file.used(&record.identity, record.run.started_at);
     let Some(usage) = usage_of(record) else {
         return;
     };

@@ -6,8 +6,9 @@ use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::file_open;
 use crate::io::hash::sha256_of;
 use crate::io::lock::{FileLock, LockError};
+use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, tree};
-use chrono::{Days, NaiveDate};
+use chrono::{NaiveDate, TimeDelta};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -31,15 +32,19 @@ pub(crate) fn plan(
     retention_days: u32,
     archive: LogArchiving,
 ) -> Vec<RetentionAction> {
-    let oldest = match retention_days {
-        0 => NaiveDate::MIN,
-        days => today
-            .checked_sub_days(Days::new(days.into()))
-            .unwrap_or(NaiveDate::MIN),
+    let policy = RetentionPolicy {
+        max_age: (retention_days > 0).then(|| TimeDelta::days(i64::from(retention_days) + 1)),
+        ..RetentionPolicy::default()
     };
+    let items = logs.iter().map(|log| RetentionItem {
+        age: today - log.date,
+        date: log.date,
+    });
+    let kept = policy.apply(&items.collect::<Vec<_>>());
     logs.iter()
-        .filter_map(|log| {
-            if log.date < oldest {
+        .zip(kept)
+        .filter_map(|(log, kept)| {
+            if kept.is_none() {
                 Some(RetentionAction::Remove(*log))
             } else if archive == LogArchiving::Zip
                 && !log.is_zip

@@ -2,7 +2,8 @@
 
 use super::databases::{self, DatabaseAdapter};
 use super::error::RestoreError;
-use super::exchange_steps::{self, undo_destinations};
+use super::exchange_mode::ExchangeMode;
+use super::exchange_steps;
 use super::login::{self, StagedLogin};
 use super::merge::{self, MergeResult};
 use super::outside_databases::OutsideDatabases;
@@ -11,8 +12,6 @@ use super::request::RestoreRequest;
 use super::rollout_index::RolloutIndex;
 use super::safety;
 use super::stage::{ExtractSink, Stage};
-use super::step::ExchangeStep;
-use super::swap::{Swap, SwapOutcome};
 use super::target;
 use super::unchanged;
 use super::workspace::Workspace;
@@ -23,7 +22,8 @@ use crate::archive::reader::{ArchiveReader, Layout};
 use crate::archive::sink::Extent;
 use crate::codex::process::Holder;
 use crate::io::Progress;
-use std::path::{Path, PathBuf};
+use crate::journal::{Outcome, Step, Transaction};
+use std::path::Path;
 
 /// The result of a completed restore.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub fn apply(
         merged: &merged,
         plan: &mut work.plan,
         stage: &work.stage,
-        swap: &mut work.swap,
+        transaction: &mut work.transaction,
         outside: OutsideDatabases::default(),
         notes: &mut notes,
     }
@@ -102,10 +102,15 @@ pub fn apply(
     let contents = request.archive.contents();
     let changes_outside = outside.staging.is_some();
     let mode = unchanged::stage_unchanged(plan, stage, contents, work.mode, changes_outside)?;
-    let login = login::stage_login(request, plan, stage, mode.is_whole_home(), &mut notes)?;
-    let steps = exchange_steps::steps(plan, stage, &outside, &mode, work.swap.folder())?;
-    let destinations = undo_destinations(&stage.roots, &request.now);
-    exchange(request, work.swap, steps, &destinations, &mut notes)?;
+    let login = login::stage_login(
+        request,
+        plan,
+        stage,
+        mode == ExchangeMode::WholeHome,
+        &mut notes,
+    )?;
+    let steps = exchange_steps::steps(plan, stage, &outside, mode, work.transaction.folder())?;
+    exchange(request, work.transaction, steps, &mut notes)?;
     // The exchange is done, so later errors are reported but do not fail the restore.
     let owner_error = login.record_owners(request).err();
     let (files, bytes) = count_restored(request.archive, plan, &outside, &login);
@@ -165,9 +170,8 @@ fn unpack(
 /// Exchanges the states. Adds the parts of the old state that could not be removed to `notes`.
 fn exchange(
     request: &RestoreRequest<'_>,
-    swap: Swap,
-    steps: Vec<ExchangeStep>,
-    undo_destinations: &[(PathBuf, PathBuf)],
+    transaction: Transaction,
+    steps: Vec<Step>,
     notes: &mut Vec<String>,
 ) -> Result<(), RestoreError> {
     // Unpacking takes minutes, so Codex may have been started since the first check. `confirm`
@@ -178,8 +182,8 @@ fn exchange(
         started = holders(request);
         started.is_empty()
     };
-    match swap.commit(steps, confirm, undo_destinations)? {
-        SwapOutcome::Done(leftovers) => {
+    match transaction.commit(steps, confirm)? {
+        Outcome::Done(leftovers) => {
             notes.extend(leftovers.iter().map(|path| {
                 format!(
                     "the replaced files could not be removed and only take up space: {}",
@@ -188,7 +192,7 @@ fn exchange(
             }));
             Ok(())
         }
-        SwapOutcome::Undone(left_at) => Err(RestoreError::CodexStarted {
+        Outcome::Undone(left_at) => Err(RestoreError::CodexStarted {
             holders: started,
             left_at,
         }),

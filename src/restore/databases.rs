@@ -9,8 +9,6 @@ use super::reinstated_rows;
 use super::request::RestoreRequest;
 use super::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
 use super::stage::Stage;
-use super::staging_folder;
-use super::swap::Swap;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
@@ -21,6 +19,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::codex::thread_rows::{self, RowGroup, UnmatchedRows};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
+use crate::journal::{self, Transaction};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,7 +81,7 @@ pub(super) struct DatabaseAdapter<'a> {
     pub(super) merged: &'a MergeResult,
     pub(super) plan: &'a mut RestorePlan,
     pub(super) stage: &'a Stage,
-    pub(super) swap: &'a mut Swap,
+    pub(super) transaction: &'a mut Transaction,
     pub(super) outside: OutsideDatabases,
     pub(super) notes: &'a mut Vec<String>,
 }
@@ -90,13 +89,18 @@ pub(super) struct DatabaseAdapter<'a> {
 impl DatabaseAdapter<'_> {
     /// Adapts the databases. Returns those that go to a folder outside of the home.
     pub(super) fn adapt(mut self) -> Result<OutsideDatabases, RestoreError> {
-        self.outside =
-            outside_databases::place(self.request, self.plan, self.stage, self.swap, self.notes)?;
+        self.outside = outside_databases::place(
+            self.request,
+            self.plan,
+            self.stage,
+            self.transaction,
+            self.notes,
+        )?;
         for (name, path) in self.staged_databases() {
             self.adapt_staged(&name, &path)?;
         }
         self.update_live_rows()?;
-        let (archive, scratch) = (self.request.archive, self.swap.folder());
+        let (archive, scratch) = (self.request.archive, self.transaction.folder());
         reinstated_rows::reinstate_names(archive, self.plan, self.stage, scratch)?;
         self.delete_projections()?;
         Ok(self.outside)
@@ -169,7 +173,7 @@ impl DatabaseAdapter<'_> {
                 self.request.archive,
                 self.plan,
                 self.stage,
-                self.swap.folder(),
+                self.transaction.folder(),
             )?
         };
         if moved.is_empty() && reinstated.is_none() {
@@ -249,8 +253,7 @@ impl DatabaseAdapter<'_> {
         };
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
-            let staged =
-                staging_folder::folder_within(folder).join(live.file_name().unwrap_or_default());
+            let staged = journal::folder_within(folder).join(live.file_name().unwrap_or_default());
             let matches_prefix =
                 home::is_database_named(&live, prefix) && database::is_sqlite(&live);
             if matches_prefix && !staged.exists() {
@@ -268,7 +271,7 @@ impl DatabaseAdapter<'_> {
     fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
             self.outside
-                .stage_in(atomic::parent_of(&database.live), self.swap)?;
+                .stage_in(atomic::parent_of(&database.live), self.transaction)?;
         }
         atomic::create_private_folder(atomic::parent_of(&database.staged))?;
         copy_unless_damaged(&database.live, &database.staged)
@@ -329,7 +332,7 @@ impl DatabaseAdapter<'_> {
         if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
-        let copy = self.swap.folder().join("live.sqlite");
+        let copy = self.transaction.folder().join("live.sqlite");
         // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             thread_rows::copy_rows(staged, &copy, ids, rows)?;

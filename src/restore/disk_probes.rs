@@ -1,11 +1,9 @@
 //! Probes of the file systems that a restore works on: mount points, letter case, and the exchange
 //! of folders.
 
-use crate::io::exchange::exchange;
 #[cfg(target_os = "linux")]
 use crate::io::{IoContext, file_open};
-use crate::io::{IoError, atomic, space, tree};
-use std::fs;
+use crate::io::{IoError, atomic, exchange, space, tree};
 use std::path::{Path, PathBuf};
 
 /// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
@@ -16,7 +14,7 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
     }
     Ok(space::same_file_system(home, beside)
         && mounts_in(home)?.is_empty()
-        && supports_folder_exchange(beside))
+        && exchange::is_supported(beside))
 }
 
 /// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
@@ -27,15 +25,6 @@ pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
     let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
     tree::remove(&probe)?;
     Ok(ignores)
-}
-
-/// Probes the exchange call with two empty folders.
-fn supports_folder_exchange(folder: &Path) -> bool {
-    let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
-    let works = created && exchange(&a, &b).is_ok();
-    let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
-    works
 }
 
 /// Returns the mount points at and below `folder`, which must have no symbolic links. Exchanging or

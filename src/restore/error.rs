@@ -1,6 +1,5 @@
 //! The reason why an archive was not restored.
 
-use super::swap::{SwapError, join_holders};
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::archive::ArchiveError;
@@ -9,6 +8,7 @@ use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
+use crate::journal::{JournalError, join_holders};
 use std::path::PathBuf;
 
 /// The reason why an archive was not restored. Unless a variant says otherwise, nothing was
@@ -32,7 +32,7 @@ pub enum RestoreError {
     Lease(#[from] LeaseError),
     /// The exchange failed. Its steps were undone, or the next command finishes or undoes them.
     #[error(transparent)]
-    Swap(#[from] SwapError),
+    Journal(#[from] JournalError),
     /// Processes use the Codex home.
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),

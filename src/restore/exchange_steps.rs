@@ -3,18 +3,14 @@
 use super::disk_probes;
 use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
-use super::leftovers;
 use super::outside_databases::{OutsideDatabases, OutsideStaging};
-use super::partial_swap;
 use super::plan::RestorePlan;
+use super::single_files;
 use super::stage::{Stage, StageRoot, is_access_denied};
-use super::staging_folder;
-use super::step::ExchangeStep;
-use super::swap::{Swap, SwapError};
 use crate::codex::database;
 use crate::codex::home::{self, kind_of};
-use crate::io::clock::Timestamp;
 use crate::io::{IoContext, IoError, atomic, space};
+use crate::journal::{self, JournalError, Step, Transaction};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -36,35 +32,17 @@ pub(super) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<O
     tops
 }
 
-/// Returns for each root its staged path and the path that the new state is moved to if the
-/// restore is undone: beside the live folder, or within it if nothing can be moved out.
-pub(super) fn undo_destinations(roots: &[StageRoot], now: &Timestamp) -> Vec<(PathBuf, PathBuf)> {
-    let at = now.timestamp();
-    let place = |root: &StageRoot| {
-        let name = root.live.file_name().unwrap_or_default();
-        if root.staged.starts_with(&root.live) {
-            root.live.join(format!(".codex-manager-undone-{at}"))
-        } else {
-            let name = name.to_string_lossy();
-            root.live
-                .with_file_name(format!("{name}.undone-restore-{at}"))
-        }
-    };
-    let roots = roots.iter();
-    roots.map(|r| (r.staged.clone(), place(r))).collect()
-}
-
 /// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
 /// folder of the home.
 pub(super) fn steps(
     plan: &RestorePlan,
     stage: &Stage,
     outside: &OutsideDatabases,
-    mode: &ExchangeMode,
+    mode: ExchangeMode,
     staging: &Path,
-) -> Result<Vec<ExchangeStep>, RestoreError> {
-    if let ExchangeMode::SingleFiles { whole_folders } = mode {
-        return partial_swap::steps(plan, stage, whole_folders);
+) -> Result<Vec<Step>, RestoreError> {
+    if mode == ExchangeMode::SingleFiles {
+        return single_files::steps(plan, stage);
     }
     let mut steps = Vec::new();
     for root in &stage.roots[1..] {
@@ -74,8 +52,8 @@ pub(super) fn steps(
         steps.extend(steps_outside(staging, &outside.removed)?);
     }
     let root = stage.home();
-    if mode.is_whole_home() {
-        steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
+    if mode == ExchangeMode::WholeHome {
+        steps.push(Step::new(root.live.clone(), root.staged.clone()));
     } else {
         let names = changed_top_names(plan, stage);
         steps.extend(steps_by_entry(root, &names, &staging.join("old"))?);
@@ -84,28 +62,25 @@ pub(super) fn steps(
 }
 
 /// Returns the steps for a linked folder or file. Without staged files, it is left as it is.
-fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<ExchangeStep>, RestoreError> {
+fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
     if root.whole {
-        let step = ExchangeStep::new(root.live.clone(), root.staged.clone());
+        let step = Step::new(root.live.clone(), root.staged.clone());
         return Ok(vec![step]);
     }
     let mut names = entry_names(&root.live)?;
     names.extend(entry_names(&root.staged)?);
-    let within = staging_folder::folder_within(&root.live);
+    let within = journal::folder_within(&root.live);
     names.remove(within.file_name().unwrap_or_default());
-    names.retain(|name| !leftovers::is_leftover_name(Path::new(name)));
+    names.retain(|name| journal::kept_as(Path::new(name)).is_none());
     Ok(steps_by_entry(root, &names, &within.join("old"))?)
 }
 
 /// Returns the steps for databases outside of the home. `removed` are the live ones that are
 /// removed.
-fn steps_outside(
-    staging: &OutsideStaging,
-    removed: &[PathBuf],
-) -> Result<Vec<ExchangeStep>, RestoreError> {
+fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<Step>, RestoreError> {
     let mut steps = Vec::new();
     let removed_names = removed.iter().filter_map(|p| p.file_name());
     let mut names = entry_names(&staging.staged)?;
@@ -120,13 +95,13 @@ fn steps_outside(
         {
             let removed = old.join(sidecar.file_name().unwrap_or_default());
             atomic::create_private_folder(&old)?;
-            steps.push(ExchangeStep::new(sidecar, removed));
+            steps.push(Step::new(sidecar, removed));
         }
         if removed.contains(&live) {
             atomic::create_private_folder(&old)?;
-            steps.push(ExchangeStep::new(live, old.join(&name)));
+            steps.push(Step::new(live, old.join(&name)));
         } else if database::is_sqlite(&staging.staged.join(&name)) {
-            steps.push(ExchangeStep::new(live, staging.staged.join(&name)));
+            steps.push(Step::new(live, staging.staged.join(&name)));
         }
     }
     Ok(steps)
@@ -160,9 +135,9 @@ pub(super) fn linked_roots(
             let whole = disk_probes::mounts_in(&target)?.is_empty()
                 && space::same_file_system(&target, atomic::parent_of(&target));
             let staging = if whole {
-                staging_folder::folder_beside(&target)
+                journal::folder_beside(&target)
             } else {
-                staging_folder::folder_within(&target)
+                journal::folder_within(&target)
             };
             roots.push(StageRoot {
                 prefix,
@@ -175,14 +150,17 @@ pub(super) fn linked_roots(
     Ok(roots)
 }
 
-/// Adds the staging folder of `root` to the swap. If it cannot be created beside the live folder,
+/// Adds the staging folder of `root` to the transaction. If it cannot be created beside the live folder,
 /// it is created within it.
-pub(super) fn add_root(swap: &mut Swap, mut root: StageRoot) -> Result<StageRoot, RestoreError> {
-    match swap.add_folder(atomic::parent_of(&root.staged)) {
-        Err(SwapError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
+pub(super) fn add_root(
+    transaction: &mut Transaction,
+    mut root: StageRoot,
+) -> Result<StageRoot, RestoreError> {
+    match transaction.add_folder(atomic::parent_of(&root.staged)) {
+        Err(JournalError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
             root.whole = false;
-            root.staged = staging_folder::folder_within(&root.live).join("new");
-            swap.add_folder(atomic::parent_of(&root.staged))?;
+            root.staged = journal::folder_within(&root.live).join("new");
+            transaction.add_folder(atomic::parent_of(&root.staged))?;
         }
         added => added?,
     }
@@ -194,7 +172,7 @@ fn steps_by_entry(
     root: &StageRoot,
     top_names: &BTreeSet<OsString>,
     old: &Path,
-) -> Result<Vec<ExchangeStep>, IoError> {
+) -> Result<Vec<Step>, IoError> {
     atomic::create_private_folder(old)?;
     let mut steps = Vec::new();
     // The login last: until then, the home is complete for the old account.
@@ -206,9 +184,9 @@ fn steps_by_entry(
     for top in ordered {
         let (live, staged) = (root.live.join(top), root.staged.join(top));
         if staged.symlink_metadata().is_ok() {
-            steps.push(ExchangeStep::new(live, staged));
+            steps.push(Step::new(live, staged));
         } else if live.symlink_metadata().is_ok() {
-            steps.push(ExchangeStep::new(live, old.join(top)));
+            steps.push(Step::new(live, old.join(top)));
         }
     }
     Ok(steps)

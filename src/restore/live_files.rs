@@ -4,7 +4,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
 use crate::archive::path_checks::{misplaced_link, portable_target};
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, long_path, tree};
+use crate::io::{IoContext, IoError, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }
-    long_path::with(path, |path| fs::read_link(path)).is_ok_and(|target| {
+    fs::read_link(path).is_ok_and(|target| {
         let home = path.ancestors().nth(relative.components().count());
         let kept = home.map(|home| portable_target(home, relative, &target));
         misplaced_link(relative, &kept.unwrap_or(target)).is_none()

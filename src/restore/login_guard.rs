@@ -2,16 +2,16 @@
 //! killed, and reports the processes that use the home.
 
 use super::auth_json::AuthJsonState;
-use super::staging_folder::FOLDER_SUFFIX;
-use super::swap::RecoveryGuard;
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
 use crate::codex::process::{self, Holder, ProgramNames, Role};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
+use crate::journal::{FOLDER_SUFFIX, RecoveryPolicy};
 use std::path::Path;
 
 /// The recovery guard for the homes and profiles of this machine.
@@ -21,32 +21,21 @@ pub(super) struct LoginGuard<'a> {
     pub(super) now: Timestamp,
 }
 
-impl RecoveryGuard for LoginGuard<'_> {
-    /// Of two logins of one account, the newer one goes live. The login of another account is saved
-    /// to its profile. Bytes without a recognized login go to quarantine.
-    fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError> {
-        let Some((old, login)) = self.read_or_quarantine(outgoing, incoming)? else {
-            return Ok(());
-        };
-        let new = AuthJsonState::read(incoming)?;
-        match new.login() {
-            Some(new) if new.identity.is_same(&login.identity) => {
-                if login.freshness.is_newer_than(&new.freshness) {
-                    atomic::write(incoming, old.bytes.expose())?;
-                }
-                Ok(())
-            }
-            _ => self.save_to_profile(outgoing, &old, &login),
-        }
-    }
-
-    fn save_dropped_login(&self, outgoing: &Path, remaining: &Path) -> Result<(), IoError> {
-        let Some((old, login)) = self.read_or_quarantine(outgoing, remaining)? else {
-            return Ok(());
-        };
-        match AuthJsonState::read(remaining)?.login() {
-            Some(live) if live.identity.is_same(&login.identity) => Ok(()),
-            _ => self.save_to_profile(outgoing, &old, &login),
+impl RecoveryPolicy for LoginGuard<'_> {
+    /// Protects the login, if the exchange is one of the login or of the whole home.
+    fn before_exchange(
+        &self,
+        home: &Path,
+        outgoing: &Path,
+        incoming: Option<&Path>,
+    ) -> Result<(), IoError> {
+        if outgoing == home.join(AUTH_JSON) {
+            self.keep_newer_login(outgoing, incoming)
+        } else if outgoing == home {
+            let incoming = incoming.map(|home| home.join(AUTH_JSON));
+            self.keep_newer_login(&home.join(AUTH_JSON), incoming.as_deref())
+        } else {
+            Ok(())
         }
     }
 
@@ -60,20 +49,56 @@ impl RecoveryGuard for LoginGuard<'_> {
             .retain(|process| !is_recovery_check(&process.role));
         seen.holders()
     }
+
+    /// Returns true for files that Codex creates again, and for the login, which
+    /// [`LoginGuard::before_exchange`] handles.
+    fn is_disposable(&self, home: &Path, path: &Path) -> bool {
+        let Ok(name) = path.strip_prefix(home) else {
+            return false;
+        };
+        match kind_of(name) {
+            HomeEntryKind::Transient | HomeEntryKind::Tmp => true,
+            HomeEntryKind::DatabaseSidecar => {
+                name.as_os_str().as_encoded_bytes().ends_with(b"-shm")
+            }
+            _ => name == Path::new(AUTH_JSON),
+        }
+    }
 }
 
 impl LoginGuard<'_> {
+    /// Of two logins of one account, the newer one goes live. The login of another account is saved
+    /// to its profile. Bytes without a recognized login go to quarantine.
+    fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
+        let new = match incoming {
+            Some(incoming) => AuthJsonState::read(incoming)?,
+            None => AuthJsonState::File(AuthFile::Missing),
+        };
+        let Some((old, login)) = self.read_or_quarantine(outgoing, &new)? else {
+            return Ok(());
+        };
+        match (new.login(), incoming) {
+            (Some(new), Some(incoming)) if new.identity.is_same(&login.identity) => {
+                if login.freshness.is_newer_than(&new.freshness) {
+                    atomic::write(incoming, old.bytes.expose())?;
+                }
+                Ok(())
+            }
+            _ => self.save_to_profile(outgoing, &old, &login),
+        }
+    }
+
     /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
     /// bytes.
     fn read_or_quarantine(
         &self,
         path: &Path,
-        other: &Path,
+        other: &AuthJsonState,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
         let profiles = Profiles::of(self.manager_home);
-        let is_at_other = |bytes: &SecretBytes| match AuthJsonState::read(other) {
-            Ok(AuthJsonState::File(AuthFile::Present(other))) => other.bytes == *bytes,
-            Ok(AuthJsonState::File(AuthFile::Unreadable { bytes: other, .. })) => other == *bytes,
+        let is_at_other = |bytes: &SecretBytes| match other {
+            AuthJsonState::File(AuthFile::Present(other)) => other.bytes == *bytes,
+            AuthJsonState::File(AuthFile::Unreadable { bytes: other, .. }) => other == bytes,
             _ => false,
         };
         match AuthJsonState::read(path)? {
@@ -141,22 +166,22 @@ mod tests {
         };
         let (outgoing, incoming) = (at("going"), at("coming"));
         fs::write(&incoming, "{}").unwrap();
-        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         // Bytes that stay live need no copy.
         fs::write(&outgoing, "{}").unwrap();
-        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         assert_eq!(kept(), [""; 0]);
         fs::write(&outgoing, r#"{"a":1}"#).unwrap();
-        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         fs::write(&outgoing, "torn").unwrap();
-        guard.save_dropped_login(&outgoing, &incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         fs::remove_file(&outgoing).unwrap();
         fs::create_dir(&outgoing).unwrap();
         fs::write(outgoing.join("in"), "wreck").unwrap();
         // Whatever the incoming path is.
         fs::remove_file(&incoming).unwrap();
         fs::create_dir(&incoming).unwrap();
-        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
     }
 }

@@ -9,8 +9,8 @@ use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
+use crate::io::file_open;
 use crate::io::{IoContext, IoError};
-use crate::io::{file_open, long_path};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -62,12 +62,10 @@ pub(super) fn merge(
             stage.home().live.join(path),
             stage.staged_path(name.as_path()),
         );
-        match long_path::with_both(&live_path, &staged, rollout::compare)
-            .at("compare", &live_path)?
-        {
+        match rollout::compare(&live_path, &staged).at("compare", &live_path)? {
             // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
-                long_path::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;
+                fs::remove_file(&staged).at("remove", &staged)?;
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);

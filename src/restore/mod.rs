@@ -8,7 +8,7 @@
 //! 1. **Plan.** [`plan`] compares the list of the archive with the list of the home
 //!    ([`live_files`]) and decides which files are written, removed and kept. It is pure.
 //!    *After a kill*: nothing is left.
-//! 2. **Stage.** `workspace` opens a journal in the staging folder ([`swap`]) and writes a pointer to
+//! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
 //!    it into the manager home ([`pending`]). `disk_space` checks every disk that is staged on.
 //!    `stage` unpacks the planned files and checks their digests. For `--merge`, `merge` keeps the
 //!    longer version of each conversation.
@@ -20,20 +20,19 @@
 //!    archives everything that will change. `unchanged` links what stays the same. `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
-//! 4. **Exchange.** `exchange_steps` lists the steps; `partial_swap` does so if files are
-//!    exchanged one by one, as on overlays. [`swap`] makes all staged files durable, writes the steps into
-//!    the journal, and exchanges each live path with its staged one (`step`). If Codex was started
-//!    meanwhile, it undoes all steps. Last, it removes the old state; what cannot be removed is
-//!    renamed (`leftovers`).
+//! 4. **Exchange.** `exchange_steps` lists the steps; `single_files` does so if files are
+//!    exchanged one by one, as on overlays. The transaction makes all staged files durable, writes the
+//!    steps into the journal, and exchanges each live path with its staged one. If Codex was started
+//!    meanwhile, it undoes all steps and keeps the new state. Last, it removes the old state; what
+//!    cannot be removed is renamed.
 //!    *After a kill*: the journal says `committing`, `undoing` or `committed`, and both states
 //!    still exist, each file live or staged. An ordinary home is exchanged by one step, so it is
 //!    the old home or the new one, never a mixture.
-//! 5. **Recover.** The next command of any kind reads the journal ([`pending`], `swap::recovery`).
-//!    If no step was done, it discards the restore. If the journal says `committing`, it does the
-//!    remaining steps; if `undoing`, it undoes the steps that were done.
-//!    `login_guard` keeps a login that Codex has renewed meanwhile. `swap::late_writes` keeps other
-//!    later writes to replaced files, as `NAME.found-after-restore-N`. While a process uses the
-//!    home, or if a disk is missing, nothing is exchanged.
+//! 5. **Recover.** The next command of any kind reads the journal ([`pending`]). If no step was done,
+//!    it discards the restore. If the journal says `committing`, it does the remaining steps; if
+//!    `undoing`, it undoes the steps that were done. `login_guard` keeps a login that Codex has
+//!    renewed meanwhile. If other replaced files were written meanwhile, the replaced state is kept
+//!    as a whole. While a process uses the home, or if a disk is missing, nothing is exchanged.
 //!    *After a kill*: the next command continues.
 //!
 //! docs/restore.md explains the design and the behaviour on unusual disks.
@@ -46,27 +45,21 @@ mod disk_space;
 mod error;
 mod exchange_mode;
 mod exchange_steps;
-mod journal_path;
-mod leftovers;
 pub mod live_files;
 mod login;
 mod login_guard;
 mod merge;
 mod outside_databases;
-mod partial_swap;
 pub mod pending;
 pub mod plan;
 mod reinstated_rows;
 pub mod request;
 mod rollout_index;
 pub mod safety;
+mod single_files;
 mod stage;
-mod staging_folder;
-mod step;
-pub mod swap;
 mod target;
 mod unchanged;
 mod workspace;
-mod write_times;
 
 pub use error::RestoreError;

@@ -2,12 +2,9 @@
 
 use super::disk_space::{self, SpaceNeed};
 use super::error::RestoreError;
-use super::leftovers;
 use super::plan::{RestorePlan, RestoreTarget};
 use super::request::RestoreRequest;
 use super::stage::Stage;
-use super::staging_folder;
-use super::swap::Swap;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::codex::config::{self, CodexConfig};
@@ -15,6 +12,7 @@ use crate::codex::database::{self, DatabaseError};
 use crate::codex::home;
 use crate::codex::thread_rows;
 use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal::{self, Transaction};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,19 +39,18 @@ pub(super) struct OutsideStaging {
 
 impl OutsideDatabases {
     /// Returns the staging folder for databases in `folder`, outside of the home. The first call
-    /// adds it to the swap.
+    /// adds it to the transaction.
     pub(super) fn stage_in(
         &mut self,
         folder: &Path,
-        swap: &mut Swap,
+        transaction: &mut Transaction,
     ) -> Result<PathBuf, RestoreError> {
         if let Some(staging) = &self.staging {
             return Ok(staging.staged.clone());
         }
         atomic::create_private_folder(folder)?;
-        let staged = staging_folder::folder_within(folder);
-        leftovers::retry_removal(&staged);
-        swap.add_folder(&staged)?;
+        let staged = journal::folder_within(folder);
+        transaction.add_folder(&staged)?;
         self.staging = Some(OutsideStaging {
             live: folder.to_path_buf(),
             staged: staged.clone(),
@@ -68,7 +65,7 @@ pub(super) fn place(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     stage: &Stage,
-    swap: &mut Swap,
+    transaction: &mut Transaction,
     notes: &mut Vec<String>,
 ) -> Result<OutsideDatabases, RestoreError> {
     let mut outside = OutsideDatabases::default();
@@ -100,11 +97,11 @@ pub(super) fn place(
         return Ok(outside);
     }
     check_permission(request, &stage.home().live, &folder)?;
-    if is_shared(&folder, &stage.home().live, swap.folder())? {
+    if is_shared(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
-    check_space(&folder, swap.folder(), &databases)?;
-    let staging = outside.stage_in(&folder, swap)?;
+    check_space(&folder, transaction.folder(), &databases)?;
+    let staging = outside.stage_in(&folder, transaction)?;
     for (name, path) in databases {
         let staged = staging.join(name.as_path().file_name().unwrap_or_default());
         move_file(&path, &staged)?;

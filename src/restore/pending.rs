@@ -4,14 +4,13 @@
 //! (`tmp/restores/`) names its folder, so that a command for another home finds it too. Both places
 //! are searched.
 
-use super::leftovers;
 use super::login_guard::LoginGuard;
-use super::staging_folder;
-use super::swap::{self, Recovery, SwapError};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::io::lock::{self, FileLock, LockError};
 use crate::io::{IoContext, atomic, file_open};
+use crate::journal::{self, JournalError, KeptAs, Recovery};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,8 +37,8 @@ impl JournalPointer {
     /// Writes the pointer to `folder`. It is durable before anything is staged there.
     ///
     /// # Errors
-    /// [`SwapError::InProgress`] if another restore runs there.
-    pub(super) fn create(manager_home: &Path, folder: &Path) -> Result<Self, SwapError> {
+    /// [`JournalError::InProgress`] if another restore runs there.
+    pub(super) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
         let pointers = pointers_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
         let text = folder.as_os_str().as_encoded_bytes();
@@ -47,7 +46,9 @@ impl JournalPointer {
         loop {
             let lock = match FileLock::exclusive_within(&path, LOCK_TIMEOUT) {
                 Ok(lock) => lock,
-                Err(LockError::Held(_)) => return Err(SwapError::InProgress(folder.to_path_buf())),
+                Err(LockError::Held(_)) => {
+                    return Err(JournalError::InProgress(folder.to_path_buf()));
+                }
                 Err(LockError::Io(e)) => return Err(e.into()),
             };
             // Another command may have removed the file as stale before it was locked.
@@ -62,7 +63,7 @@ impl JournalPointer {
     }
 
     /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
-    fn remove(path: &Path) -> Result<(), SwapError> {
+    fn remove(path: &Path) -> Result<(), JournalError> {
         match FileLock::try_exclusive(path) {
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
@@ -92,7 +93,7 @@ pub fn candidate_folders(
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
     let mut candidates: Vec<_> = restore_folders(codex_home)
         .into_iter()
-        .filter(|folder| staging_folder::is_real_folder(folder))
+        .filter(|folder| journal::is_real_folder(folder))
         .map(|folder| (folder, None))
         .collect();
     if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {
@@ -109,7 +110,7 @@ pub fn candidate_folders(
 pub fn is_in_progress(codex_home: &Path) -> bool {
     restore_folders(codex_home)
         .iter()
-        .any(|folder| swap::is_in_progress(folder))
+        .any(|folder| journal::is_in_progress(folder))
 }
 
 /// Returns the folders that a restore of a home can have its journal in.
@@ -117,78 +118,67 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonicalize()
         .unwrap_or_else(|_| codex_home.to_path_buf());
-    [
-        staging_folder::folder_beside(&home),
-        staging_folder::folder_within(&home),
-    ]
+    [journal::folder_beside(&home), journal::folder_within(&home)]
 }
 
-/// Returns the replaced folders of `codex_home` that could not be removed. They only take up space.
-pub fn leftovers(codex_home: &Path) -> Vec<PathBuf> {
-    let apart = leftovers::separate_restore_folders(codex_home);
-    let restore_folders = restore_folders(codex_home).into_iter().chain(apart);
-    restore_folders
-        .flat_map(|place| leftovers::list(&place))
+/// Returns the staging folders of ended restores of `codex_home` that still exist.
+pub(crate) fn kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
+    let folders = restore_folders(codex_home).into_iter();
+    folders
+        .flat_map(|place| journal::list_kept(&place))
         .collect()
 }
 
+/// A restore that was interrupted, and the result of recovering it.
+#[derive(Debug)]
+pub(crate) struct RecoveredRestore {
+    /// False for a restore of another home than the one that the command works on.
+    pub is_own: bool,
+    /// The result of its recovery.
+    pub result: Result<Recovery, JournalError>,
+}
+
 /// Finishes or undoes every interrupted restore. Costs a few listings if there is none.
-///
-/// # Errors
-/// A restore of `codex_home` cannot be finished. Failures for other homes are reported as
-/// [`Recovery::Failed`].
-pub fn recover_all(
+pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
     env: &Environment,
     now: Timestamp,
-) -> Result<Vec<Recovery>, SwapError> {
-    let mut recovered = Vec::new();
+) -> Vec<RecoveredRestore> {
     let own = restore_folders(codex_home);
-    for place in &own {
-        leftovers::retry_removal(place);
-    }
     let guard = LoginGuard {
         manager_home,
         env,
         now,
     };
-    // A restore with a pointer is found twice, but reported once.
-    let mut reported = Vec::new();
+    let mut recovered = Vec::new();
+    // A restore with a pointer is found twice.
+    let mut seen = BTreeSet::new();
     for (folder, pointer) in candidate_folders(codex_home, manager_home) {
-        let is_own = own.contains(&folder);
-        let recovery = match swap::recover(&folder, &guard) {
-            // A missing disk with another home must not block commands for this one.
-            Err(e) if !is_own => {
-                recovered.push(Recovery::Failed(e.to_string()));
-                continue;
-            }
-            Ok(Recovery::Deferred(obstacle)) => {
-                if !reported.contains(&folder) {
-                    recovered.push(if is_own {
-                        Recovery::Deferred(obstacle)
-                    } else {
-                        Recovery::Failed(obstacle.to_string())
-                    });
-                    reported.push(folder);
-                }
-                continue;
-            }
-            other => other?,
-        };
+        let mut result = journal::recover(&folder, &guard);
         let is_running = pointer.as_deref().is_some_and(lock::is_held);
-        if is_running || recovery == Recovery::InProgress {
-            recovered.push(Recovery::InProgress);
-            continue;
+        if is_running && matches!(result, Ok(Recovery::None)) {
+            result = Ok(Recovery::InProgress);
         }
-        if let Some(pointer) = pointer {
-            JournalPointer::remove(&pointer)?;
+        let has_ended = matches!(
+            result,
+            Ok(Recovery::None | Recovery::Undone(_) | Recovery::Finished(_))
+        );
+        if let Some(pointer) = pointer.filter(|_| has_ended)
+            && let Err(e) = JournalPointer::remove(&pointer)
+        {
+            result = Err(e);
         }
-        if recovery != Recovery::None {
-            recovered.push(recovery);
+        let is_new = seen.insert(folder.clone());
+        let is_repeated = !is_new && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
+        if !is_repeated && !matches!(result, Ok(Recovery::None)) {
+            recovered.push(RecoveredRestore {
+                is_own: own.contains(&folder),
+                result,
+            });
         }
     }
-    Ok(recovered)
+    recovered
 }
 
 #[cfg(unix)]
@@ -212,7 +202,7 @@ mod tests {
         let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
         let first = JournalPointer::create(&manager, &folder).unwrap();
         let second = JournalPointer::create(&manager, &folder);
-        assert!(matches!(second, Err(SwapError::InProgress(_))));
+        assert!(matches!(second, Err(JournalError::InProgress(_))));
         let text = fs::read(&first.path).unwrap();
         assert_eq!(text, folder.as_os_str().as_encoded_bytes());
         // Removing it as an old one does not either.

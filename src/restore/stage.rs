@@ -1,10 +1,8 @@
 //! Builds the new state beside the live one: files from the archive, and hard links to files that
 //! stay the same.
 
-use super::leftovers;
 use super::plan::RestorePlan;
 use super::rollout_index::RolloutIndex;
-use super::staging_folder;
 use crate::archive::ArchiveError;
 use crate::archive::contents::ArchiveListing;
 use crate::archive::entry::FileEntry;
@@ -13,10 +11,10 @@ use crate::archive::format::OWNER_ACCESS_MODE;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::long_path;
 use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal;
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -118,7 +116,7 @@ impl Stage {
     pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
         let own = roots.map(|root| {
-            let within = staging_folder::folder_within(&root.live);
+            let within = journal::folder_within(&root.live);
             let name = within.file_name().unwrap_or_default();
             root.prefix.join(name)
         });
@@ -220,7 +218,7 @@ impl Stage {
         for folder in contents.folders.iter().rev() {
             let exists_in = |home: &Path| {
                 let path = home.join(folder.path.as_path());
-                long_path::with(&path, Path::metadata).is_ok()
+                path.metadata().is_ok()
             };
             let name = folder.path.as_path();
             // A link that was kept in its place may lead to a folder outside of the home.
@@ -358,12 +356,12 @@ fn open_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    long_path::with(path, |path| options.open(path)).at("create", path)
+    options.open(path).at("create", path)
 }
 
 /// Returns the metadata of a path without following a link at its end.
 pub(super) fn lstat(path: &Path) -> io::Result<Metadata> {
-    long_path::with(path, Path::symlink_metadata)
+    path.symlink_metadata()
 }
 
 /// Hard-links unchanged live files into the stage.
@@ -430,7 +428,7 @@ impl<'a> HardLinker<'a> {
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
             || (kind_of(relative) == HomeEntryKind::Transient
-                && leftovers::is_leftover_name(relative))
+                && journal::kept_as(relative).is_some())
     }
 
     /// Returns true if the live file `relative` is replaced or removed.
@@ -524,7 +522,7 @@ impl<'a> HardLinker<'a> {
 }
 
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = long_path::with(from, Path::metadata).at("read", from)?;
+    let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
     set_modified(to, meta.modified().at("read", from)?)
 }
@@ -548,7 +546,7 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    long_path::with(path, |path| fs::set_permissions(path, permissions)).at("set the mode of", path)
+    fs::set_permissions(path, permissions).at("set the mode of", path)
 }
 
 fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
@@ -578,8 +576,9 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             },
             last_modification: time,
         };
-        let set = |path: &Path| Ok(utimensat(CWD, path, &times, AtFlags::empty())?);
-        long_path::with(path, set).at("set the time of", path)
+        utimensat(CWD, path, &times, AtFlags::empty())
+            .map_err(io::Error::from)
+            .at("set the time of", path)
     }
     #[cfg(not(unix))]
     {

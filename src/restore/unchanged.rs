@@ -3,12 +3,11 @@
 use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
 use super::exchange_steps::changed_top_names;
-use super::partial_swap;
 use super::plan::{RestorePlan, RestoreTarget};
+use super::single_files;
 use super::stage::{HardLinker, Stage, is_access_denied};
 use crate::archive::contents::ArchiveListing;
 use crate::io::IoError;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The largest number of changed files that a partial restore exchanges one by one instead of
@@ -29,16 +28,15 @@ pub(super) fn stage_unchanged(
     let files = plan.writes.len() + plan.removed.len();
     if changes_home_only && plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES {
         // Linking all unchanged files would cost more than the restore itself.
-        return exchange_single_files(stage, contents);
+        return exchange_single_files(plan, stage, contents);
     }
-    if changes_home_only && partial_swap::is_needed(stage, &wanted)? {
-        let whole_folders = partial_swap::link_movable_folders(plan, stage, contents)?;
-        return Ok(ExchangeMode::SingleFiles { whole_folders });
+    if changes_home_only && single_files::is_needed(stage.home())? {
+        return exchange_single_files(plan, stage, contents);
     }
-    match link_into_stage(plan, stage, contents, &wanted) {
+    match link_into_stage(plan, stage, contents, wanted) {
         // A file of another user may allow neither reads nor links. It can stay in place.
         Err(e) if is_access_denied(&e) && changes_home_only => {
-            exchange_single_files(stage, contents)
+            exchange_single_files(plan, stage, contents)
         }
         linked => Ok(linked.map(|()| wanted)?),
     }
@@ -46,13 +44,13 @@ pub(super) fn stage_unchanged(
 
 /// Exchanges each file by itself, so unchanged files need no link in the stage.
 fn exchange_single_files(
+    plan: &RestorePlan,
     stage: &Stage,
     contents: ArchiveListing<'_>,
 ) -> Result<ExchangeMode, RestoreError> {
-    stage.set_folder_attributes(contents, Some(&stage.home().live))?;
-    Ok(ExchangeMode::SingleFiles {
-        whole_folders: BTreeSet::new(),
-    })
+    let kept = plan.partial.then_some(stage.home().live.as_path());
+    stage.set_folder_attributes(contents, kept)?;
+    Ok(ExchangeMode::SingleFiles)
 }
 
 /// Links unchanged live files into the stage.
@@ -60,7 +58,7 @@ fn link_into_stage(
     plan: &RestorePlan,
     stage: &Stage,
     contents: ArchiveListing<'_>,
-    mode: &ExchangeMode,
+    mode: ExchangeMode,
 ) -> Result<(), IoError> {
     let own = stage.staging_folders();
     let linker = HardLinker::new(plan, &own);
@@ -68,7 +66,7 @@ fn link_into_stage(
     for root in &stage.roots[1..] {
         linker.link_root(root)?;
     }
-    if mode.is_whole_home() {
+    if mode == ExchangeMode::WholeHome {
         linker.link_root(stage.home())?;
     } else {
         for top in changed_top_names(plan, stage) {

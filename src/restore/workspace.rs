@@ -5,7 +5,6 @@ use super::disk_space;
 use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
 use super::exchange_steps::{add_root, linked_roots};
-use super::leftovers;
 use super::live_files::LiveFiles;
 use super::login_guard::LoginGuard;
 use super::outside_databases;
@@ -14,11 +13,10 @@ use super::plan::RestorePlan;
 use super::request::RestoreRequest;
 use super::rollout_index::RolloutIndex;
 use super::stage::{Stage, StageRoot, is_access_denied};
-use super::staging_folder;
-use super::swap::{Swap, SwapError};
 use super::target;
 use crate::archive::path_checks::check_case_collisions;
 use crate::io::{IoError, atomic, space};
+use crate::journal::{self, JournalError, Transaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +26,7 @@ pub(super) struct Workspace {
     pub(super) plan: RestorePlan,
     pub(super) live: LiveFiles,
     pub(super) stage: Stage,
-    pub(super) swap: Swap,
+    pub(super) transaction: Transaction,
     /// The mode that the disks allow.
     pub(super) mode: ExchangeMode,
     _pointer: JournalPointer,
@@ -41,24 +39,21 @@ impl Workspace {
         let home = request.folder.canonicalize();
         let home = home.unwrap_or_else(|_| request.folder.clone());
         atomic::create_private_folder(atomic::parent_of(&home))?;
-        let (mut swap, pointer) = begin_swap(request, &home)?;
+        let (mut transaction, pointer) = begin_transaction(request, &home)?;
         // Planned again: another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
-        for place in leftovers::separate_restore_folders(&home) {
-            leftovers::retry_removal(&place);
-        }
         let linked = linked_roots(&home, &plan)?;
-        check_space(request, &home, &plan, &swap, &linked)?;
-        let is_beside = swap.folder() == staging_folder::folder_beside(&home);
-        let whole = is_beside && disk_probes::can_exchange_whole(&home, swap.folder())?;
-        let stage = create_stage(&mut swap, home, whole, linked)?;
+        check_space(request, &home, &plan, &transaction, &linked)?;
+        let is_beside = transaction.folder() == journal::folder_beside(&home);
+        let whole = is_beside && disk_probes::can_exchange_whole(&home, transaction.folder())?;
+        let stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;
         Ok(Self {
             plan,
             live,
             stage,
-            swap,
+            transaction,
             mode: if whole {
                 ExchangeMode::WholeHome
             } else {
@@ -74,7 +69,7 @@ fn check_space(
     request: &RestoreRequest<'_>,
     home: &Path,
     plan: &RestorePlan,
-    swap: &Swap,
+    transaction: &Transaction,
     linked: &[StageRoot],
 ) -> Result<(), RestoreError> {
     let outside = outside_databases::known_folder(request, home);
@@ -82,7 +77,7 @@ fn check_space(
     let needs = disk_space::needs(
         request.archive,
         plan,
-        swap.folder(),
+        transaction.folder(),
         linked,
         outside.as_deref(),
         disks,
@@ -92,7 +87,7 @@ fn check_space(
 
 /// Creates the staging folders of the home and of the `linked` roots.
 fn create_stage(
-    swap: &mut Swap,
+    transaction: &mut Transaction,
     home: PathBuf,
     whole: bool,
     linked: Vec<StageRoot>,
@@ -100,16 +95,16 @@ fn create_stage(
     let mut roots = vec![StageRoot {
         prefix: PathBuf::new(),
         live: home,
-        staged: swap.folder().join("new"),
+        staged: transaction.folder().join("new"),
         whole,
     }];
     for root in linked {
-        roots.push(add_root(swap, root)?);
+        roots.push(add_root(transaction, root)?);
     }
     atomic::create_private_folder(&roots[0].staged)?;
     Ok(Stage {
         roots,
-        outside: swap.folder().join("outside"),
+        outside: transaction.folder().join("outside"),
         login: None,
         rollouts: RolloutIndex::default(),
         blocking_entries: BTreeSet::new(),
@@ -160,15 +155,15 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// Begins the swap beside the home; within it, if nothing can be created beside it or the home is a
+/// Begins the transaction beside the home; within it, if nothing can be created beside it or the home is a
 /// mount point.
-fn begin_swap(
+fn begin_transaction(
     request: &RestoreRequest<'_>,
     folder: &Path,
-) -> Result<(Swap, JournalPointer), RestoreError> {
+) -> Result<(Transaction, JournalPointer), RestoreError> {
     // The pointer before the journal: a journal without a pointer would stay hidden from commands for
     // other homes. A pointer without a journal is harmless.
-    let beside = staging_folder::folder_beside(folder);
+    let beside = journal::folder_beside(folder);
     let is_mount = disk_probes::mounts_in(folder)?.iter().any(|m| m == folder);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
     let guard = LoginGuard {
@@ -176,17 +171,19 @@ fn begin_swap(
         env: request.env,
         now: request.now,
     };
-    match Swap::begin(&beside, folder, &guard) {
-        Ok(swap) if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) => {
-            return Ok((swap, pointer));
+    match Transaction::begin(&beside, folder, &guard) {
+        Ok(transaction)
+            if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) =>
+        {
+            return Ok((transaction, pointer));
         }
-        Err(SwapError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
-        // The folder beside is on another disk: dropping the swap removes it.
+        Err(JournalError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
+        // The folder beside is on another disk: dropping the transaction removes it.
         Ok(_) => {}
         Err(e) => return Err(e.into()),
     }
     drop(pointer);
-    let within = staging_folder::folder_within(folder);
+    let within = journal::folder_within(folder);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
-    Ok((Swap::begin(&within, folder, &guard)?, pointer))
+    Ok((Transaction::begin(&within, folder, &guard)?, pointer))
 }

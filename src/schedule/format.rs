@@ -15,12 +15,11 @@ pub struct JobFile {
     pub text: String,
 }
 
-impl JobFile {
-    pub(super) fn bytes(&self, scheduler: Scheduler) -> Vec<u8> {
-        match scheduler {
-            Scheduler::Windows => windows::encode(&self.text),
-            Scheduler::Systemd | Scheduler::Launchd => self.text.clone().into_bytes(),
-        }
+/// Returns the bytes of a file with this text.
+pub(super) fn encode(text: &str, scheduler: Scheduler) -> Vec<u8> {
+    match scheduler {
+        Scheduler::Windows => windows::encode(text),
+        Scheduler::Systemd | Scheduler::Launchd => text.as_bytes().to_vec(),
     }
 }
 

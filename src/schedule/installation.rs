@@ -1,14 +1,14 @@
 //! The installation of a job: its files on disk.
 
 use super::error::ScheduleError;
-use super::format::{JobFile, options_in, paths, render};
+use super::format::{JobFile, encode, options_in, paths, render};
 use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
 use super::scheduler::Scheduler;
 use super::systemd;
 use crate::io::file_open;
 use crate::io::{IoContext, atomic, tree};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The planned action on a file of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,12 +27,15 @@ pub enum FileAction {
 }
 
 /// A file of a job with its planned action.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedJobFile {
-    /// The file; its text is empty if it is removed.
-    pub file: JobFile,
+    /// The absolute path of the file.
+    pub path: PathBuf,
     /// The action on the file.
     pub action: FileAction,
+    /// The content; empty if the file is removed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
 }
 
 /// Plans the installation of a job: compares its files with the existing ones.
@@ -45,14 +48,14 @@ pub fn plan_install(
 ) -> Result<Vec<PlannedJobFile>, ScheduleError> {
     render(definition, context)?
         .into_iter()
-        .map(|file| {
-            let action = match read(&file.path)? {
+        .map(|JobFile { path, text }| {
+            let action = match read(&path)? {
                 None => FileAction::Create,
-                Some(bytes) if bytes == file.bytes(context.scheduler) => FileAction::Keep,
+                Some(bytes) if bytes == encode(&text, context.scheduler) => FileAction::Keep,
                 Some(bytes) if options_in(&bytes).is_some() => FileAction::Update,
-                Some(_) => return Err(ScheduleError::Foreign(file.path)),
+                Some(_) => return Err(ScheduleError::Foreign(path)),
             };
-            Ok(PlannedJobFile { file, action })
+            Ok(PlannedJobFile { path, action, text })
         })
         .collect()
 }
@@ -74,10 +77,7 @@ pub fn plan_remove(
                 Some(_) => return Err(ScheduleError::Foreign(path)),
             };
             let text = String::new();
-            Ok(PlannedJobFile {
-                file: JobFile { path, text },
-                action,
-            })
+            Ok(PlannedJobFile { path, action, text })
         })
         .collect()
 }
@@ -87,15 +87,15 @@ pub fn plan_remove(
 /// # Errors
 /// A file cannot be written or removed; the actions before it are done.
 pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
-    for PlannedJobFile { file, action } in files {
+    for PlannedJobFile { path, action, text } in files {
         match action {
             FileAction::Create | FileAction::Update => {
-                atomic::create_private_folder(atomic::parent_of(&file.path))?;
-                atomic::write(&file.path, &file.bytes(scheduler))?;
+                atomic::create_private_folder(atomic::parent_of(path))?;
+                atomic::write(path, &encode(text, scheduler))?;
             }
             FileAction::Remove => {
-                tree::remove(&file.path)?;
-                atomic::sync_folder(atomic::parent_of(&file.path))?;
+                tree::remove(path)?;
+                atomic::sync_folder(atomic::parent_of(path))?;
             }
             FileAction::Keep | FileAction::Absent => {}
         }

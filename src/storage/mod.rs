@@ -14,6 +14,7 @@ pub(crate) use report::{StorageReport, UsageShare};
 
 use self::rollout_usage::RolloutUsage;
 use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::space;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 use walkdir::WalkDir;
@@ -36,6 +37,9 @@ pub(crate) fn measure(
             )
         });
     }
+    let growth = growth::of(&walk.rollouts, now);
+    let free_bytes = space::free_bytes(home);
+    let bytes_per_day = growth.map_or(0, |growth| growth.bytes_per_day);
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
@@ -44,8 +48,10 @@ pub(crate) fn measure(
         months: Vec::new(),
         accounts: Vec::new(),
         largest: Vec::new(),
-        growth: growth::of(&walk.rollouts, now),
+        growth,
         unreadable: walk.unreadable,
+        free_bytes,
+        full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
     shares::add_shares(walk.rollouts, state, &mut report);
     report

@@ -58,4 +58,8 @@ pub(crate) struct StorageReport {
     pub growth: Option<Growth>,
     /// The number of files and folders that could not be read.
     pub unreadable: usize,
+    /// The free space of the disk; null if the system does not report it.
+    pub free_bytes: Option<u64>,
+    /// The number of days until the disk is full at this growth; null without a growth.
+    pub full_in_days: Option<u64>,
 }

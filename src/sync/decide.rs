@@ -1,4 +1,4 @@
-//! Chooses the action for one file: a pure function of the known facts.
+//! Chooses the action for one file: a pure function of the known facts; with the words for its reasons.
 //!
 //! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
@@ -224,6 +224,32 @@ fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     }
 }
 
+/// Names the version that wins a conflict.
+pub(crate) fn winner(from: Side) -> &'static str {
+    match from {
+        Side::Local => "the version of this machine wins",
+        Side::Remote => "the version in the cloud folder wins",
+    }
+}
+
+/// Explains why two versions conflict; continues a sentence that begins with the path.
+pub(crate) fn conflict_reason(facts: FileFacts) -> String {
+    let known = facts.local != Presence::New && facts.remote != Presence::New;
+    match (facts.kind, known) {
+        _ if facts.causal_order == CausalOrder::OlderUnattested => {
+            "the cloud folder has an older version that no machine has published"
+        }
+        (FileKind::Rollout, true) => "continued differently on both sides since the last sync",
+        (FileKind::Rollout, false) => "was continued differently on both sides",
+        (_, true) => "changed on both sides since the last sync",
+        (_, false) if facts.relation == Some(Relation::Diverged) => {
+            "differs on both sides and was never synced"
+        }
+        (_, false) => "differs on both sides at equal mtimes and was never synced",
+    }
+    .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,143 +283,35 @@ mod tests {
     }
 
     /// Mirrors the table of docs/sync.md.
-    #[allow(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn decide_matches_the_documented_table() {
         use Relation::{Diverged, Equal, FirstExtends, SecondExtends};
+        #[rustfmt::skip] // One row per line, as in the documented table.
         let table = [
             (&KINDS[..], Absent, Absent, None, D::Forget),
             (&KINDS, Unchanged, Unchanged, None, D::Nothing),
-            (
-                &KINDS,
-                New,
-                Absent,
-                None,
-                D::CopyToCloud(CopyReason::OnlyOneSide),
-            ),
-            (
-                &KINDS,
-                Absent,
-                New,
-                None,
-                D::CopyToLocal(CopyReason::OnlyOneSide),
-            ),
-            (
-                &KINDS,
-                Unchanged,
-                Absent,
-                None,
-                D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
-            ),
-            (
-                &KINDS,
-                Changed,
-                Absent,
-                None,
-                D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
-            ),
-            (
-                &KINDS,
-                Absent,
-                Unchanged,
-                None,
-                D::CopyToLocal(CopyReason::AbsentIsNotDeleted),
-            ),
-            (
-                &KINDS,
-                Absent,
-                Changed,
-                None,
-                D::CopyToLocal(CopyReason::AbsentIsNotDeleted),
-            ),
+            (&KINDS, New, Absent, None, D::CopyToCloud(CopyReason::OnlyOneSide)),
+            (&KINDS, Absent, New, None, D::CopyToLocal(CopyReason::OnlyOneSide)),
+            (&KINDS, Unchanged, Absent, None, D::CopyToCloud(CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, Changed, Absent, None, D::CopyToCloud(CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, Absent, Unchanged, None, D::CopyToLocal(CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, Absent, Changed, None, D::CopyToLocal(CopyReason::AbsentIsNotDeleted)),
             (&KINDS, New, New, Some(Equal), D::RecordEqual),
             (&KINDS, Changed, Changed, Some(Equal), D::RecordEqual),
-            (
-                &KINDS,
-                New,
-                New,
-                Some(FirstExtends),
-                D::CopyToCloud(CopyReason::Grew),
-            ),
-            (
-                &KINDS,
-                New,
-                New,
-                Some(SecondExtends),
-                D::CopyToLocal(CopyReason::Grew),
-            ),
-            (
-                &[Rollout, Lines],
-                Changed,
-                Changed,
-                Some(FirstExtends),
-                D::CopyToCloud(CopyReason::Grew),
-            ),
-            (
-                &[Rollout, Lines],
-                Changed,
-                Changed,
-                Some(SecondExtends),
-                D::CopyToLocal(CopyReason::Grew),
-            ),
-            (
-                &[Rollout, Lines],
-                Changed,
-                Unchanged,
-                Some(FirstExtends),
-                D::CopyToCloud(CopyReason::Grew),
-            ),
+            (&KINDS, New, New, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
+            (&KINDS, New, New, Some(SecondExtends), D::CopyToLocal(CopyReason::Grew)),
+            (&[Rollout, Lines], Changed, Changed, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
+            (&[Rollout, Lines], Changed, Changed, Some(SecondExtends), D::CopyToLocal(CopyReason::Grew)),
+            (&[Rollout, Lines], Changed, Unchanged, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
             // The local file got shorter, so the missing part comes back.
-            (
-                &[Rollout, Lines],
-                Changed,
-                Unchanged,
-                Some(SecondExtends),
-                D::CopyToLocal(CopyReason::Grew),
-            ),
-            (
-                &[Rollout, Lines],
-                Unchanged,
-                Changed,
-                Some(FirstExtends),
-                D::CopyToCloud(CopyReason::Grew),
-            ),
-            (
-                &[Plain],
-                Changed,
-                Unchanged,
-                Some(SecondExtends),
-                D::CopyToCloud(CopyReason::ChangedOneSide),
-            ),
-            (
-                &[Plain],
-                Unchanged,
-                Changed,
-                Some(FirstExtends),
-                D::CopyToLocal(CopyReason::ChangedOneSide),
-            ),
+            (&[Rollout, Lines], Changed, Unchanged, Some(SecondExtends), D::CopyToLocal(CopyReason::Grew)),
+            (&[Rollout, Lines], Unchanged, Changed, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
+            (&[Plain], Changed, Unchanged, Some(SecondExtends), D::CopyToCloud(CopyReason::ChangedOneSide)),
+            (&[Plain], Unchanged, Changed, Some(FirstExtends), D::CopyToLocal(CopyReason::ChangedOneSide)),
             (&[Plain], Changed, Changed, Some(FirstExtends), D::Conflict),
-            (
-                &[Rollout, Plain],
-                Changed,
-                Unchanged,
-                Some(Diverged),
-                D::CopyToCloud(CopyReason::ChangedOneSide),
-            ),
-            (
-                &[Rollout, Plain],
-                Unchanged,
-                Changed,
-                Some(Diverged),
-                D::CopyToLocal(CopyReason::ChangedOneSide),
-            ),
-            (
-                &[Rollout, Plain],
-                Changed,
-                Changed,
-                Some(Diverged),
-                D::Conflict,
-            ),
+            (&[Rollout, Plain], Changed, Unchanged, Some(Diverged), D::CopyToCloud(CopyReason::ChangedOneSide)),
+            (&[Rollout, Plain], Unchanged, Changed, Some(Diverged), D::CopyToLocal(CopyReason::ChangedOneSide)),
+            (&[Rollout, Plain], Changed, Changed, Some(Diverged), D::Conflict),
             (&[Rollout, Plain], New, New, Some(Diverged), D::Conflict),
             (&[Lines], Changed, Changed, Some(Diverged), D::Merge),
             (&[Lines], New, New, Some(Diverged), D::Merge),

@@ -10,15 +10,14 @@ use super::manager_folder;
 use super::rollouts;
 use super::state::{Deletion, SyncState};
 use super::version_vector::Ancestry;
+use crate::io::document::{self, Document, DocumentState};
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoError, atomic, document, file_open};
+use crate::io::{IoError, atomic, file_open};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
-
-const MANIFEST_SCHEMA: u64 = 1;
 
 /// A version of a file, as a manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,10 +85,15 @@ impl MachineManifest {
     }
 }
 
+/// The first line.
 #[derive(Serialize, Deserialize)]
 struct ManifestHeader {
-    schema: u64,
     machine: String,
+}
+
+impl Document for ManifestHeader {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -190,10 +194,10 @@ pub(crate) fn encode(
 ) -> io::Result<EncodedManifest> {
     let mut bytes = Vec::new();
     let header = ManifestHeader {
-        schema: MANIFEST_SCHEMA,
         machine: machine.to_owned(),
     };
-    document::push_line(&mut bytes, &header)?;
+    document::encode_to(&mut bytes, &header)?;
+    bytes.push(b'\n');
     let mut push = |line: &ManifestLine| document::push_line(&mut bytes, line);
     for (path, entry) in files {
         push(&ManifestLine::File(path.clone(), entry.clone()))?;
@@ -294,8 +298,8 @@ fn read_line<'a>(
 
 /// Returns true if this is the first line of a manifest of a known schema.
 fn is_readable_header(text: &[u8]) -> bool {
-    let header = serde_json::from_slice::<ManifestHeader>(text);
-    header.is_ok_and(|header| header.schema <= MANIFEST_SCHEMA)
+    let header = document::parse::<ManifestHeader>(Path::new(""), text);
+    matches!(header, Ok(DocumentState::Good(_)))
 }
 
 /// Returns the key under which versions of a file are grouped: one for all forms and places of a

@@ -33,6 +33,6 @@ pub(crate) mod scan;
 pub(crate) mod scope;
 mod secrets;
 mod side_paths;
+mod snapshot_writer;
 pub mod state;
-mod token_patterns;
 pub(crate) mod version_vector;

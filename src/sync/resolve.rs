@@ -3,7 +3,7 @@
 //! The decision is recorded under the name of the conflict copy and published ([`resolutions`]), so that no
 //! machine asks again.
 
-use super::backup::{self, BackupError, SnapshotFile};
+use super::backup::{BackupError, SnapshotFile};
 use super::config::SyncConfig;
 use super::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use super::contents;
@@ -13,6 +13,7 @@ use super::pending_index_updates::PendingIndexUpdates;
 use super::resolutions;
 use super::rollouts;
 use super::scan::{Side, Stat};
+use super::snapshot_writer;
 use super::state::{Replica, StateError, SyncState};
 use crate::codex::rollout::{self, Relation};
 use crate::io::atomic::{self, TempFile};
@@ -137,7 +138,11 @@ pub(crate) fn back_up_dropped(
         size: stat.size,
         path,
     };
-    Ok(backup::back_up_files(config, vec![(file, kept)], now)?)
+    Ok(snapshot_writer::back_up_files(
+        config,
+        vec![(file, kept)],
+        now,
+    )?)
 }
 
 /// Returns true if the conflict copy is on this machine and its content matches its name.

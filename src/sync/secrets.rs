@@ -3,7 +3,7 @@
 //! A file that is excluded by mistake is an inconvenience; a login that is copied gives an account away. So
 //! copies of a login under any name that editors, clients and users choose count as logins.
 
-use super::token_patterns;
+use crate::codex::tokens;
 use crate::io::file_open;
 use serde_json::{Map, Value};
 use std::io::{self, Read};
@@ -185,9 +185,9 @@ fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'stat
 
 /// Searches for tokens, also in UTF-16 text, which some editors write.
 fn find_token(mut bytes: Vec<u8>) -> Option<&'static str> {
-    token_patterns::find_token(&bytes).or_else(|| {
+    tokens::find_token(&bytes).or_else(|| {
         bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;
-        token_patterns::find_token(&bytes)
+        tokens::find_token(&bytes)
     })
 }
 

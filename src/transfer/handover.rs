@@ -89,25 +89,9 @@ pub(crate) fn publish(
     }
     // Lock order: the login lock before the lock on profiles, as in every command that makes a
     // login live.
-    let _live = if codex_home.is_dir() {
-        let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT);
-        Some(lock.map_err(|e| match e {
-            LockError::Io(e) => TransferError::Io(e),
-            LockError::Held(path) => TransferError::Locked(path),
-        })?)
-    } else {
-        None
-    };
+    let _live = lock_live_login(codex_home)?;
     let _held = FileLock::exclusive(&profiles.lock_path())?;
-    let mut before = Vec::new();
-    for login in moving_logins {
-        let profile = profiles.named(&login.profile)?;
-        let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
-        if !is_same || obstacle(&profile, codex_home).is_some() {
-            return Err(TransferError::Changed(login.profile.clone()));
-        }
-        before.push(profile);
-    }
+    let before = unchanged_profiles(profiles, moving_logins, codex_home)?;
     let note = PendingMove {
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
@@ -125,19 +109,68 @@ pub(crate) fn publish(
     let noted = before
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &moving(profile)));
-    let (error, file) = match noted {
-        Err(e) => (TransferError::from(e), file),
+    match noted {
+        Err(e) => {
+            return_logins(profiles, &before, file)?;
+            Err(e.into())
+        }
         Ok(()) => match file.try_publish(target) {
-            Ok(()) => return record_moved(profiles, &before, &moving).map(|()| true),
+            Ok(()) => record_moved(profiles, &before, &moving).map(|()| true),
             Err(PublishError {
                 error,
                 file: Some(file),
-            }) => (error.into(), file),
+            }) => {
+                return_logins(profiles, &before, file)?;
+                match error.source.kind() {
+                    std::io::ErrorKind::AlreadyExists => Ok(false),
+                    _ => Err(error.into()),
+                }
+            }
             // The rename happened, but may not be durable. The moves stay pending until the next
             // command has checked the name.
-            Err(PublishError { error, file: None }) => return Err(error.into()),
+            Err(PublishError { error, file: None }) => Err(error.into()),
         },
+    }
+}
+
+/// Locks the live login of a Codex home; `None` if there is no such home.
+fn lock_live_login(codex_home: &Path) -> Result<Option<LoginLock>, TransferError> {
+    if !codex_home.is_dir() {
+        return Ok(None);
+    }
+    let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT);
+    lock.map(Some).map_err(|e| match e {
+        LockError::Io(e) => TransferError::Io(e),
+        LockError::Held(path) => TransferError::Locked(path),
+    })
+}
+
+/// Returns the profiles of the logins. The caller holds the lock on profiles.
+///
+/// # Errors
+/// A login changed since it was written to the export, or can no longer move.
+fn unchanged_profiles(
+    profiles: &Profiles,
+    moving_logins: &[MovingLogin],
+    codex_home: &Path,
+) -> Result<Vec<Profile>, TransferError> {
+    let profile_of = |login: &MovingLogin| {
+        let profile = profiles.named(&login.profile)?;
+        let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
+        if !is_same || obstacle(&profile, codex_home).is_some() {
+            return Err(TransferError::Changed(login.profile.clone()));
+        }
+        Ok(profile)
     };
+    moving_logins.iter().map(profile_of).collect()
+}
+
+/// Gives the profiles their logins back after the unpublished export `file` failed.
+fn return_logins(
+    profiles: &Profiles,
+    before: &[Profile],
+    file: TempFile,
+) -> Result<(), TransferError> {
     let undone = before
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
@@ -146,10 +179,7 @@ pub(crate) fn publish(
         file.leave();
         return Err(e.into());
     }
-    match error {
-        TransferError::Io(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        error => Err(error),
-    }
+    Ok(())
 }
 
 fn record_moved(

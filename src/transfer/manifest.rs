@@ -2,6 +2,7 @@
 
 use crate::accounts::profile_ops::check_name;
 use crate::archive::entry_name::EntryName;
+use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;
 use crate::inventory::{cooldown, observations, store};
@@ -32,9 +33,6 @@ pub(crate) const PROFILES: &str = "profiles";
 /// The folder of the archives.
 pub(crate) const BACKUPS: &str = "backups";
 
-/// The largest manifest that is read.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
-
 /// The content of the manifest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ExportManifest {
@@ -54,6 +52,7 @@ pub(crate) struct ExportManifest {
 
 impl Document for ExportManifest {
     const SCHEMA: u64 = 1;
+    const MAX_BYTES: u64 = 32 * 1024 * 1024;
 }
 
 /// Returns the id of an export: 32 hex digits of the digest of its manifest, which contains the
@@ -129,7 +128,8 @@ impl ExportPart {
     pub(crate) fn max_bytes(&self) -> u64 {
         const MIB: u64 = 1024 * 1024;
         match self {
-            Self::Login(_) | Self::Profile(_) | Self::Sidecar(_) | Self::Config => MIB,
+            Self::Sidecar(_) => Metadata::MAX_BYTES,
+            Self::Login(_) | Self::Profile(_) | Self::Config => MIB,
             Self::Observations => 4 * MIB,
             Self::Cooldown | Self::Inventory | Self::Launches => 64 * MIB,
             Self::Archive(_) => u64::MAX,

@@ -342,6 +342,16 @@ pub(crate) fn apply(
     if let (ConfigOutcome::Added, Some(config)) = (report.plan.config, &package.config) {
         atomic::write(&home.join(CONFIG), config)?;
     }
+    report.warnings = apply_cooldown(package, options)?;
+    Ok(report)
+}
+
+/// Merges the figures of the accounts into `cooldown.json`. Returns warnings to print.
+fn apply_cooldown(
+    package: &Package,
+    options: &ImportOptions<'_>,
+) -> Result<Vec<String>, TransferError> {
+    let home = options.manager_home;
     let profiles = Profiles::of(home).list()?;
     let updated = cooldown::update(home, &options.now.to_utc(), options.zone, |file| {
         for entry in &package.cooldown.accounts {
@@ -357,8 +367,7 @@ pub(crate) fn apply(
         file.set_profiles(&profiles);
         Ok::<(), DocumentError>(())
     })?;
-    report.warnings.extend(updated.warnings);
-    Ok(report)
+    Ok(updated.warnings)
 }
 
 fn apply_archives(

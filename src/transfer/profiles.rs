@@ -244,18 +244,7 @@ pub(super) fn apply(
     atomic::remove_stale_temps(&profiles.folder_of(name));
     let Some((snapshot, login)) = &packed.login else {
         if planned.created {
-            let _held = FileLock::exclusive(&profiles.lock_path())?;
-            let note = ProfileFile {
-                owner: LoginOwner::Moved,
-                live_home: None,
-                moving: None,
-                moved_with: None,
-                // Both describe a login of the other machine.
-                newest: Freshness::default(),
-                superseded: Vec::new(),
-                ..packed.file.clone()
-            };
-            profiles.write_note(name, &note)?;
+            create_without_login(name, &packed.file, &profiles)?;
         }
         return Ok(LiveHomeUpdate::No);
     };
@@ -295,6 +284,26 @@ pub(super) fn apply(
         now,
         options.lock_timeout,
     )?)
+}
+
+/// Creates the profile of an account whose login stayed on the other machine.
+fn create_without_login(
+    name: &str,
+    exported: &ProfileFile,
+    profiles: &Profiles,
+) -> Result<(), TransferError> {
+    let _held = FileLock::exclusive(&profiles.lock_path())?;
+    let note = ProfileFile {
+        owner: LoginOwner::Moved,
+        live_home: None,
+        moving: None,
+        moved_with: None,
+        // Both describe a login of the other machine.
+        newest: Freshness::default(),
+        superseded: Vec::new(),
+        ..exported.clone()
+    };
+    Ok(profiles.write_note(name, &note)?)
 }
 
 /// Creates the profile of an account whose exported login must not be used: with the live login if

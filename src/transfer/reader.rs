@@ -5,23 +5,23 @@
 //! compressed, so nothing can expand.
 
 use super::error::TransferError;
-use super::manifest::{
-    self, ExportFile, ExportManifest, ExportPart, MAX_MANIFEST_BYTES, NAME, PRODUCT,
-};
+use super::manifest::{self, ExportFile, ExportManifest, ExportPart, NAME, PRODUCT};
 use crate::accounts::profile::ProfileFile;
-use crate::archive::metadata::Metadata;
+use crate::archive::entry_name::EntryName;
 use crate::archive::names;
+use crate::archive::sidecar::{self, SidecarProblem};
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::observations::ObservationsFile;
 use crate::inventory::records::InventoryFile;
 use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::hash::Hasher;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, space};
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -115,18 +115,11 @@ pub(crate) fn read(
             });
             continue;
         }
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(broken)?;
-        let mut hasher = Hasher::default();
-        hasher.update(&bytes);
-        if bytes.len() as u64 != file.size || hasher.digest() != file.sha256 {
-            let text = format!("{} does not match the manifest", file.path);
-            return Err(TransferError::damaged(path, text));
-        }
+        let bytes = read_content(&mut entry, &file, path)?;
         if let ExportPart::Login(name) = part {
             logins.insert(name, SecretBytes::new(bytes));
         } else {
-            package.add_part(part, bytes, &DocumentParser { path, file: &file })?;
+            package.add_part(part, &file.path, bytes, path)?;
         }
     }
     if let Some(extra) = (reader.next)()? {
@@ -140,6 +133,26 @@ pub(crate) fn read(
     take_logins(&mut package, logins, path)?;
     check_sidecars(&package, path)?;
     Ok(package)
+}
+
+/// Reads the content of a file and compares it with the manifest.
+fn read_content(
+    entry: &mut impl Read,
+    file: &ExportFile,
+    path: &Path,
+) -> Result<Vec<u8>, TransferError> {
+    let mut bytes = Vec::new();
+    entry
+        .read_to_end(&mut bytes)
+        .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+    if bytes.len() as u64 != file.size || Sha256Digest::of(&bytes) != file.sha256 {
+        return Err(mismatch(file, path));
+    }
+    Ok(bytes)
+}
+
+fn mismatch(file: &ExportFile, path: &Path) -> TransferError {
+    TransferError::damaged(path, format!("{} does not match the manifest", file.path))
 }
 
 /// Returns the size of the archives together, in bytes.
@@ -168,22 +181,25 @@ impl Package {
     fn add_part(
         &mut self,
         part: ExportPart,
+        name: &EntryName,
         bytes: Vec<u8>,
-        parse: &DocumentParser<'_>,
+        path: &Path,
     ) -> Result<(), TransferError> {
         match part {
-            ExportPart::Cooldown => self.cooldown = parse.document(&bytes)?,
-            ExportPart::Inventory => self.inventory = parse.document(&bytes)?,
-            ExportPart::Observations => self.observations.push(parse.document(&bytes)?),
+            ExportPart::Cooldown => self.cooldown = parse_document(name, &bytes, path)?,
+            ExportPart::Inventory => self.inventory = parse_document(name, &bytes, path)?,
+            ExportPart::Observations => {
+                self.observations.push(parse_document(name, &bytes, path)?);
+            }
             ExportPart::Config => self.config = Some(bytes),
             ExportPart::Launches => self.launches = Some(bytes),
             ExportPart::Sidecar(name) => {
                 self.sidecars.insert(name, bytes);
             }
-            ExportPart::Profile(name) => {
-                let file = parse.document(&bytes)?;
+            ExportPart::Profile(profile) => {
+                let file = parse_document(name, &bytes, path)?;
                 self.profiles
-                    .insert(name, ExportedProfile { file, login: None });
+                    .insert(profile, ExportedProfile { file, login: None });
             }
             ExportPart::Login(_) | ExportPart::Archive(_) => {}
         }
@@ -254,29 +270,14 @@ fn read_manifest<R: Read>(
         }
         entry => entry?,
     };
-    if entry.size() > MAX_MANIFEST_BYTES {
+    if entry.size() > ExportManifest::MAX_BYTES {
         return Err(TransferError::damaged(path, "an oversized manifest"));
     }
     let mut bytes = Vec::new();
     entry
         .read_to_end(&mut bytes)
         .map_err(|e| TransferError::damaged(path, e.to_string()))?;
-    let manifest = match document::parse::<ExportManifest>(path, &bytes) {
-        Ok(DocumentState::Good(manifest)) => manifest,
-        Ok(_) => {
-            return Err(TransferError::damaged(
-                path,
-                "the manifest cannot be parsed",
-            ));
-        }
-        Err(DocumentError::Newer { found, .. }) => {
-            return Err(TransferError::Newer {
-                path: path.to_path_buf(),
-                found,
-            });
-        }
-        Err(e) => return Err(e.into()),
-    };
+    let manifest: ExportManifest = parse_document(&"the manifest", &bytes, path)?;
     if manifest.product != PRODUCT {
         return Err(foreign("its manifest names another product".into()));
     }
@@ -366,8 +367,7 @@ fn extract(
         progress.add_bytes(n as u64);
     }
     if size != file.size || hasher.digest() != file.sha256 {
-        let text = format!("{} does not match the manifest", file.path);
-        return Err(TransferError::damaged(path, text));
+        return Err(mismatch(file, path));
     }
     if let Some((output, place)) = output {
         output.sync_all().at("fsync", place)?;
@@ -394,26 +394,20 @@ fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
     }
 }
 
-/// Parses the documents of an export.
-struct DocumentParser<'a> {
-    path: &'a Path,
-    file: &'a ExportFile,
-}
-
-impl DocumentParser<'_> {
-    fn document<T: Document>(&self, bytes: &[u8]) -> Result<T, TransferError> {
-        match document::parse::<T>(self.path, bytes) {
-            Ok(DocumentState::Good(document)) => Ok(document),
-            Ok(_) => Err(TransferError::damaged(
-                self.path,
-                format!("{} cannot be parsed", self.file.path),
-            )),
-            Err(DocumentError::Newer { found, .. }) => Err(TransferError::Newer {
-                path: self.path.to_path_buf(),
-                found,
-            }),
-            Err(e) => Err(e.into()),
-        }
+/// Parses the document `name` of the export at `path`.
+fn parse_document<T: Document>(
+    name: &dyn Display,
+    bytes: &[u8],
+    path: &Path,
+) -> Result<T, TransferError> {
+    match document::parse(path, bytes) {
+        Ok(DocumentState::Good(document)) => Ok(document),
+        Ok(DocumentState::Absent | DocumentState::Damaged(_)) => Err(TransferError::damaged(
+            path,
+            format!("{name} cannot be parsed"),
+        )),
+        Err(DocumentError::Newer { path, found, .. }) => Err(TransferError::Newer { path, found }),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -459,17 +453,15 @@ fn take_logins(
 /// Checks that each sidecar can be parsed and describes the archive of its name.
 fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
     for (name, bytes) in &package.sidecars {
-        let metadata = match document::parse::<Metadata>(path, bytes) {
-            Ok(DocumentState::Good(metadata)) => metadata,
-            // Sidecars of the Python codex-manager have no schema.
-            _ if crate::archive::python_sidecar::parse_sidecar(bytes).is_some() => continue,
-            Err(DocumentError::Newer { found, .. }) => {
+        let metadata = match sidecar::parse(path, bytes) {
+            Ok(metadata) => metadata,
+            Err(SidecarProblem::Newer(found)) => {
                 return Err(TransferError::Newer {
                     path: path.to_path_buf(),
                     found,
                 });
             }
-            _ => {
+            Err(_) => {
                 let text = format!("{name} is not a sidecar");
                 return Err(TransferError::damaged(path, text));
             }

@@ -19,6 +19,7 @@ use crate::io::progress::waiting_for_input;
 use crate::io::secret::SecretBytes;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -208,6 +209,11 @@ impl Ui {
             }
             Err(e) => out(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
         }
+    }
+
+    /// The JSON document of a command that lists: `{"schema":1,"command":…,"<key>":[…]}`.
+    pub fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
+        self.document(command, &BTreeMap::from([(key, items)]));
     }
 
     /// A JSON value without the envelope: `null` where a command has nothing to name.

@@ -32,9 +32,25 @@ impl From<&Window> for WindowJson {
     }
 }
 
+/// The figures of an observation in JSON output.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct QuotaJson {
+    windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
+}
+
+impl From<&Observation> for QuotaJson {
+    fn from(observation: &Observation) -> Self {
+        Self {
+            windows: observation.windows.iter().map(Into::into).collect(),
+            spend_cap: observation.spend_cap.map(Into::into),
+        }
+    }
+}
+
 /// A spend cap in JSON output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SpendCapJson {
+struct SpendCapJson {
     kind: &'static str,
     resets_at: Option<String>,
 }

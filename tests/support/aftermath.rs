@@ -52,6 +52,20 @@ pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
     tree.into_keys().filter(|path| is_debris(path)).collect()
 }
 
+/// Removes the replaced homes that could not be removed, which `doctor` names.
+pub(crate) fn remove_leftovers(env: &TestEnv) {
+    let folders = debris(env).into_iter();
+    let is_leftover = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.contains("codex-manager-restore.old-")
+    };
+    for folder in folders.filter(is_leftover) {
+        let doctor = env.run(["doctor"]);
+        assert!(doctor.stdout.contains("restore.old-"), "{doctor}");
+        fs::remove_dir_all(env.path("").join(folder)).expect("remove");
+    }
+}
+
 /// The archives by name.
 pub(crate) fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
     let backups = env.manager_home().join("backups");

@@ -20,14 +20,23 @@ pub(crate) struct SwitchPlan {
     /// True if the account is live, with a login no older than that of its profile: there is
     /// nothing to do.
     pub is_current: bool,
-    /// The effect of saving the live login: the profile, if the account has one, and the outcome.
-    pub save_back: Option<(Option<String>, SaveOutcome)>,
+    /// The effect of saving the live login.
+    pub save_back: Option<PlannedSave>,
     /// The reason why the live auth.json is no login. It is quarantined.
     pub unreadable: Option<String>,
     /// True if there is no auth.json.
     pub is_missing: bool,
     /// True if the login that goes live is older than the newest one seen.
     pub is_stale: bool,
+}
+
+/// The effect of saving the live login, which a switch does first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PlannedSave {
+    /// The profile of the account; `None` if it has none yet.
+    pub profile: Option<String>,
+    /// The effect on the login in the profile.
+    pub outcome: SaveOutcome,
 }
 
 /// Plans a switch to the account `request.to`, given the live login and all profiles.
@@ -78,7 +87,8 @@ pub(crate) fn plan_switch(
             Some(login) => {
                 let own = profile_of(&login.identity)?;
                 let outcome = save_outcome(own, snapshot, login);
-                plan.save_back = Some((own.map(|p| p.name.clone()), outcome));
+                let profile = own.map(|p| p.name.clone());
+                plan.save_back = Some(PlannedSave { profile, outcome });
             }
             None => plan.unreadable = Some("without a login that codex-manager recognizes".into()),
         },
@@ -238,7 +248,10 @@ mod tests {
     #[test]
     fn a_newer_live_login_is_saved_and_an_older_one_is_not() {
         let all = [profile("a", 2, 2), profile("b", 2, 2)];
-        let saved = |live: &AuthFile| plan(live, &all, "b", false).unwrap().save_back;
+        let saved = |live: &AuthFile| {
+            let saved = plan(live, &all, "b", false).unwrap().save_back?;
+            Some((saved.profile, saved.outcome))
+        };
         let a = || Some("a".to_owned());
         assert_eq!(saved(&auth("a", 3)), Some((a(), SaveOutcome::Updated)));
         assert_eq!(saved(&auth("a", 2)), Some((a(), SaveOutcome::Unchanged)));

@@ -42,13 +42,6 @@ struct ProfileDetailView {
     user_id: Option<String>,
     plan: Option<String>,
     current: bool,
-    #[serde(flatten)]
-    login: LoginDetailView,
-}
-
-/// The login of a profile: its owner, its times and its history.
-#[derive(Debug, Serialize)]
-struct LoginDetailView {
     owner: &'static str,
     saved_at: Option<String>,
     last_refresh: Option<String>,
@@ -72,13 +65,24 @@ impl ProfileShowArgs {
         } = row;
         let (account, verdict) = with_verdict(account, context);
         let live_in = profile.live_in(&context.settings.codex_home);
+        let time = |at: Option<DateTime<Utc>>| at.map(|at| rfc3339(&at, context.settings.zone));
+        let old_login = |kept: HistoryLogin| OldLoginView {
+            last_refresh: time(kept.auth.login().and_then(|l| signed_in_at(&l.freshness))),
+            problem: kept.auth.login().is_none().then(|| "no login".into()),
+            name: kept.name,
+        };
         let history = profiles.history(&profile.name)?;
         let view = ProfileDetailView {
             account: AccountView::of(&account, &verdict, context),
             user_id: account.entry.identity.user_id.clone(),
             plan: account.entry.plan.clone(),
             current: account.current,
-            login: LoginDetailView::of(&profile, live_in.as_deref(), history, context),
+            owner: owner_name(&profile, live_in.as_deref()),
+            saved_at: profile.file.saved_at.map(|at| local(&at, context)),
+            last_refresh: time(profile.login().and_then(|l| signed_in_at(&l.freshness))),
+            newest_seen: time(signed_in_at(&profile.newest())),
+            history: history.into_iter().map(old_login).collect(),
+            problem: problem(&profile),
             name,
         };
         context.ui.document("profile show", &view);
@@ -87,33 +91,14 @@ impl ProfileShowArgs {
     }
 }
 
-impl LoginDetailView {
-    fn of(
-        profile: &Profile,
-        live_in: Option<&Path>,
-        history: Vec<HistoryLogin>,
-        context: &Context,
-    ) -> Self {
-        let time = |at: Option<DateTime<Utc>>| at.map(|at| rfc3339(&at, context.settings.zone));
-        let old_login = |kept: HistoryLogin| OldLoginView {
-            last_refresh: time(kept.auth.login().and_then(|l| signed_in_at(&l.freshness))),
-            problem: kept.auth.login().is_none().then(|| "no login".into()),
-            name: kept.name,
-        };
-        Self {
-            owner: match (profile.file.owner, live_in) {
-                (_, Some(_)) => "live",
-                (LoginOwner::Moved, None) if profile.file.moving.is_some() => "moving",
-                (LoginOwner::Moved, None) => "moved",
-                (LoginOwner::Probe, None) => "probe",
-                (LoginOwner::Live | LoginOwner::Profile, None) => "profile",
-            },
-            saved_at: profile.file.saved_at.map(|at| local(&at, context)),
-            last_refresh: time(profile.login().and_then(|l| signed_in_at(&l.freshness))),
-            newest_seen: time(signed_in_at(&profile.newest())),
-            history: history.into_iter().map(old_login).collect(),
-            problem: problem(profile),
-        }
+/// Names the owner of a profile's login; `live_in` is the home in which it is live.
+fn owner_name(profile: &Profile, live_in: Option<&Path>) -> &'static str {
+    match (profile.file.owner, live_in) {
+        (_, Some(_)) => "live",
+        (LoginOwner::Moved, None) if profile.file.moving.is_some() => "moving",
+        (LoginOwner::Moved, None) => "moved",
+        (LoginOwner::Probe, None) => "probe",
+        (LoginOwner::Live | LoginOwner::Profile, None) => "profile",
     }
 }
 
@@ -145,15 +130,15 @@ fn show(
         "location",
         &match live_in {
             Some(home) => format!("the live home {}", home.display()),
-            None if view.login.owner == "moved" => "another machine".into(),
-            None if view.login.owner == "moving" => "an interrupted export".into(),
+            None if view.owner == "moved" => "another machine".into(),
+            None if view.owner == "moving" => "an interrupted export".into(),
             None => "this profile".into(),
         },
     );
-    for kept in &view.login.history {
+    for kept in &view.history {
         line("history", &printable(&kept.name));
     }
-    if let Some(problem) = &view.login.problem {
+    if let Some(problem) = &view.problem {
         ui.warn(problem);
     }
 }

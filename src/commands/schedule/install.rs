@@ -75,7 +75,7 @@ impl InstallArgs {
                 scheduler: place.scheduler,
                 when: Some(when),
                 runs: &entry.command,
-                files: files.iter().map(Into::into).collect(),
+                files: &files,
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
                 enabled,
                 dry_run,

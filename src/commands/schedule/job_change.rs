@@ -5,7 +5,6 @@ use crate::io::shell;
 use crate::schedule::{FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger};
 use clap::Args;
 use serde::Serialize;
-use std::path::Path;
 
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
@@ -30,32 +29,14 @@ pub(super) struct JobChangeJson<'a> {
     pub(super) scheduler: Scheduler,
     pub(super) when: Option<Trigger>,
     pub(super) runs: &'a [String],
-    pub(super) files: Vec<FileJson<'a>>,
+    pub(super) files: &'a [PlannedJobFile],
     pub(super) commands: Vec<&'a [String]>,
     pub(super) enabled: bool,
     pub(super) dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct FileJson<'a> {
-    pub(super) path: &'a Path,
-    pub(super) action: FileAction,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) text: &'a str,
-}
-
-impl<'a> From<&'a PlannedJobFile> for FileJson<'a> {
-    fn from(planned: &'a PlannedJobFile) -> Self {
-        Self {
-            path: &planned.file.path,
-            action: planned.action,
-            text: &planned.file.text,
-        }
-    }
-}
-
 pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: bool) {
-    for PlannedJobFile { file, action } in files {
+    for PlannedJobFile { path, action, text } in files {
         let (done, planned) = match action {
             FileAction::Create => ("created", "would create"),
             FileAction::Update => ("updated", "would update"),
@@ -64,14 +45,11 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
             FileAction::Absent => continue,
         };
         let verb = if dry_run { planned } else { done };
-        let path = file.path.display();
-        context.ui.prose(format_args!("{verb}: {path}"));
-        if !file.text.is_empty() {
-            for line in file.text.trim_end().lines() {
-                context
-                    .ui
-                    .line(format_args!("    {line}").to_string().trim_end());
-            }
+        context.ui.prose(format_args!("{verb}: {}", path.display()));
+        for line in text.trim_end().lines() {
+            context
+                .ui
+                .line(format_args!("    {line}").to_string().trim_end());
         }
     }
 }

@@ -48,7 +48,7 @@ impl ScheduleRemoveArgs {
                 scheduler: place.scheduler,
                 when: None,
                 runs: &[],
-                files: files.iter().map(Into::into).collect(),
+                files: &files,
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
                 enabled: false,
                 dry_run,

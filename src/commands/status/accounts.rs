@@ -14,12 +14,7 @@ use crate::ui::Style;
 use crate::ui::table::Table;
 use serde::Serialize;
 
-/// The JSON document of `--all`. Its keys are an interface.
-#[derive(Serialize)]
-struct AllAccountsJson {
-    accounts: Vec<AccountJson>,
-}
-
+/// An account of `--all` in JSON. Its keys are an interface.
 #[derive(Serialize)]
 struct AccountJson {
     profile: Option<String>,
@@ -57,15 +52,11 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let probes = probe(&probe_targets(context)?, dry_run, context)?;
-    context.ui.document(
-        "status",
-        &AllAccountsJson {
-            accounts: probes
-                .iter()
-                .map(|probe| AccountJson::of(probe, context))
-                .collect(),
-        },
-    );
+    let rows: Vec<_> = probes
+        .iter()
+        .map(|probe| AccountJson::of(probe, context))
+        .collect();
+    context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
         ui.note(

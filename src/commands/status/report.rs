@@ -8,7 +8,7 @@ use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::shell;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
-use crate::ui::windows::{self, SpendCapJson, WindowJson};
+use crate::ui::windows::{self, QuotaJson};
 use crate::ui::{Style, Ui};
 use serde::Serialize;
 
@@ -21,8 +21,8 @@ pub(super) struct StatusJson {
     email: Option<String>,
     account_id: Option<String>,
     plan: Option<String>,
-    windows: Vec<WindowJson>,
-    spend_cap: Option<SpendCapJson>,
+    #[serde(flatten)]
+    quota: QuotaJson,
     source: Option<&'static str>,
     observed_at: Option<String>,
     session_start_at: Option<String>,
@@ -41,10 +41,7 @@ impl StatusJson {
             email: who.map(|who| who.email.to_string()),
             account_id: who.and_then(|who| who.account_id.clone()),
             plan: report.plan.clone(),
-            windows: seen
-                .map(|seen| seen.windows.iter().map(Into::into).collect())
-                .unwrap_or_default(),
-            spend_cap: seen.and_then(|seen| Some(SpendCapJson::from(seen.spend_cap?))),
+            quota: seen.map(Into::into).unwrap_or_default(),
             source: seen.map(|seen| seen.source.name()),
             observed_at: seen.map(|seen| rfc3339_of(&seen.observed_at)),
             session_start_at: seen

@@ -66,11 +66,6 @@ impl ValidateArgs {
   codex-manager sync preflight")]
 pub(super) struct PreflightArgs {}
 
-#[derive(Serialize)]
-struct PreflightJson<'a> {
-    checks: &'a [Check],
-}
-
 impl PreflightArgs {
     #[allow(clippy::unused_self, reason = "like its siblings")]
     pub(super) fn run(
@@ -80,8 +75,9 @@ impl PreflightArgs {
         closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let checks = checks(context, path, closing)?;
-        let json = PreflightJson { checks: &checks };
-        context.ui.document("sync preflight", &json);
+        context
+            .ui
+            .list_document("sync preflight", "checks", &checks);
         for check in &checks {
             check_output::show(&context.ui, check);
         }

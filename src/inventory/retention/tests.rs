@@ -1,6 +1,7 @@
 //! Examples and property tests of the retention rules.
 
 use super::*;
+use chrono::Duration;
 use proptest::prelude::*;
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -26,7 +27,7 @@ fn archive_made_at(text: &str) -> RetentionCandidate {
 }
 
 /// Formats decisions as `+time: reason` for kept and `-time: reason` for dropped archives.
-fn decided(candidates: &[RetentionCandidate], rules: KeepRules, zone: &str) -> Vec<String> {
+fn decided(candidates: &[RetentionCandidate], rules: RetentionPolicy, zone: &str) -> Vec<String> {
     let plan = plan(candidates, &rules, &now(), Zone::named(zone).unwrap());
     let line = |mark: &str, d: &RetentionDecision| {
         let name = d.candidate.archive.trim_end_matches("-codex.tar.gz");
@@ -49,13 +50,13 @@ fn each_rule_keeps_its_archives() {
     .iter()
     .map(|t| archive_made_at(t))
     .collect();
-    let kept = |rules: KeepRules| -> Vec<String> {
+    let kept = |rules: RetentionPolicy| -> Vec<String> {
         let lines = decided(&all, rules, "UTC");
         lines.into_iter().filter(|l| l.starts_with('+')).collect()
     };
-    let none = KeepRules::default();
+    let none = RetentionPolicy::default();
     assert_eq!(
-        kept(KeepRules { last: 2, ..none }),
+        kept(RetentionPolicy { last: 2, ..none }),
         [
             "+2026-11-20T10:00:00Z: last 2",
             "+2026-11-20T09:00:00Z: last 2"
@@ -63,7 +64,7 @@ fn each_rule_keeps_its_archives() {
     );
     let within = Some(Duration::days(2));
     assert_eq!(
-        kept(KeepRules { within, ..none }),
+        kept(RetentionPolicy { within, ..none }),
         [
             "+2026-11-20T10:00:00Z: within",
             "+2026-11-20T09:00:00Z: within",
@@ -71,21 +72,21 @@ fn each_rule_keeps_its_archives() {
         ]
     );
     assert_eq!(
-        kept(KeepRules { daily: 2, ..none }),
+        kept(RetentionPolicy { daily: 2, ..none }),
         [
             "+2026-11-20T10:00:00Z: daily",
             "+2026-11-18T10:00:00Z: daily"
         ]
     );
     assert_eq!(
-        kept(KeepRules { weekly: 2, ..none }),
+        kept(RetentionPolicy { weekly: 2, ..none }),
         [
             "+2026-11-20T10:00:00Z: weekly",
             "+2026-11-10T10:00:00Z: weekly"
         ]
     );
     assert_eq!(
-        kept(KeepRules {
+        kept(RetentionPolicy {
             last: 1,
             monthly: 9,
             ..none
@@ -109,9 +110,9 @@ fn days_follow_the_local_zone_and_order_follows_instants() {
     assert_eq!(
         decided(
             &all,
-            KeepRules {
+            RetentionPolicy {
                 daily: 9,
-                ..KeepRules::default()
+                ..RetentionPolicy::default()
             },
             "America/New_York"
         ),
@@ -123,9 +124,9 @@ fn days_follow_the_local_zone_and_order_follows_instants() {
         ]
     );
     all.truncate(1);
-    let month = KeepRules {
+    let month = RetentionPolicy {
         monthly: 1,
-        ..KeepRules::default()
+        ..RetentionPolicy::default()
     };
     assert_eq!(
         decided(&all, month, "America/Los_Angeles"),
@@ -144,9 +145,9 @@ fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
     all[0].soundness = Soundness::Damaged("cut".into());
     all[2].soundness = Soundness::Verified;
     all[3].soundness = Soundness::Verified;
-    let one = KeepRules {
+    let one = RetentionPolicy {
         last: 1,
-        ..KeepRules::default()
+        ..RetentionPolicy::default()
     };
     assert_eq!(
         decided(&all, one, "UTC"),
@@ -178,9 +179,9 @@ fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
     all[2].class = ArchiveClass::Auth;
     all[3].identity = Some(Identity::of_email("b@x.com"));
     all[4].archive = "auth/a@x.com/backup-1.tar.gz".into();
-    let one = KeepRules {
+    let one = RetentionPolicy {
         last: 1,
-        ..KeepRules::default()
+        ..RetentionPolicy::default()
     };
     assert_eq!(
         decided(&all, one, "UTC"),
@@ -208,13 +209,13 @@ fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
         all[place].soundness = Soundness::Verified;
     }
     for rules in [
-        KeepRules {
+        RetentionPolicy {
             last: 1,
-            ..KeepRules::default()
+            ..RetentionPolicy::default()
         },
-        KeepRules {
+        RetentionPolicy {
             daily: 1,
-            ..KeepRules::default()
+            ..RetentionPolicy::default()
         },
     ] {
         let lines = decided(&all, rules, "UTC");
@@ -240,11 +241,11 @@ fn the_first_day_of_the_calendar_has_a_week() {
         archive_made_at("2026-11-19T10:00:00Z"),
     ];
     all[1].made_at = Some(first);
-    let weeks = KeepRules {
+    let weeks = RetentionPolicy {
         weekly: 2,
         monthly: 2,
         within: Some(Duration::days(1)),
-        ..KeepRules::default()
+        ..RetentionPolicy::default()
     };
     for zone in ["UTC", "America/New_York", "Asia/Tokyo"] {
         assert_eq!(decided(&all, weeks, zone).len(), 2, "{zone}");
@@ -259,9 +260,9 @@ fn homes_of_an_account_count_separately() {
         archive_made_at("2026-11-18T10:00:00Z"),
     ];
     all[1].home = "/other".into();
-    let one = KeepRules {
+    let one = RetentionPolicy {
         last: 1,
-        ..KeepRules::default()
+        ..RetentionPolicy::default()
     };
     assert_eq!(
         decided(&all, one, "UTC"),
@@ -285,9 +286,9 @@ fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
         archive_made_at("2026-11-19T10:00:00Z"),
         archive_made_at("2026-11-18T10:00:00Z"),
     ];
-    let one = KeepRules {
+    let one = RetentionPolicy {
         last: 1,
-        ..KeepRules::default()
+        ..RetentionPolicy::default()
     };
     let to_read = |all: &[RetentionCandidate]| {
         let plan = plan(all, &one, &now(), Zone::UTC);
@@ -334,15 +335,16 @@ fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
     })
 }
 
-fn rules() -> impl Strategy<Value = KeepRules> {
+fn rules() -> impl Strategy<Value = RetentionPolicy> {
     let days = prop::option::of(1_i64..400);
     (0..4_u32, days, 0..4_u32, 0..4_u32, 0..4_u32).prop_map(
-        |(last, days, daily, weekly, monthly)| KeepRules {
+        |(last, days, daily, weekly, monthly)| RetentionPolicy {
             last,
             within: days.map(Duration::days),
             daily,
             weekly,
             monthly,
+            ..RetentionPolicy::default()
         },
     )
 }

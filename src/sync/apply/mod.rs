@@ -34,6 +34,7 @@ use super::identity;
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::SyncPlan;
+use super::snapshot_writer;
 use super::state::SyncState;
 
 /// Applies a plan. `state` is the state that the plan is based on; the caller holds the lock of the replica.
@@ -76,7 +77,7 @@ fn apply_steps(
     }
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
-        let snapshot = backup::back_up_plan(plan, request.config, request.now)?;
+        let snapshot = snapshot_writer::back_up_plan(plan, request.config, request.now)?;
         (report.snapshot, not_backed_up) = (snapshot.name, snapshot.not_copied);
     }
     publish::publish_deletions(plan, &mut state, request)?;

@@ -1,81 +1,49 @@
 //! The plan of a sync: which file is copied, merged, renamed or removed, and why. Planning only reads;
 //! [`apply`](crate::sync::apply) then performs exactly the steps that were shown.
 //!
-//! [`plan`] runs these phases in this order:
+//! [`plan`] runs these phases in this order. Each is a function of the results before it; `inputs` has what they share.
 //!
-//! 1. **Scan.** `sides` checks that the cloud folder may be used (`check_cloud`) and lists both sides
-//!    ([`scan`](crate::sync::scan)). `stat_cache` finds remote files that changed although size and time did not.
-//!    `grouping` puts all files of one key into a `FileGroup`: a conversation has one key in all its forms (`.jsonl`,
-//!    `.jsonl.zst`, archived), other files have their path. `links` blocks groups behind a link that is not followed.
-//! 2. **Guard against a wrong folder.** `mass_change_guard::refuse_unmounted` fails if the cloud folder lacks so many
-//!    known files that it is probably not mounted. `undelivered` lists the versions of other machines' manifests that
-//!    the cloud client has not delivered.
-//! 3. **Facts and decision, for each group.** `dispatch` calls the rules for the kind of file. `versions` checks that a remote file arrived completely and compares each
-//!    side with the last sync. `deletions` and `ancestry` correct these facts: deletions of other machines, and which
-//!    version of a plain file descends from the other. [`decide`](crate::sync::decide) is the one table that maps facts
-//!    to a decision.
-//! 4. **Steps.** `conversation`, `plain` and `line_files` turn the decision into a [`SyncStep`] with its [`Op`]s, a [`Conflict`], or
-//!    an entry of one of the lists of [`SyncPlan`]; `outcomes` has what they share. `conflict_reasons` words the conflicts. `pending_conflicts` plans
-//!    the conflict copies after all conversations.
-//! 5. **Guards over all steps.** `mass_change_guard::hold_mass_deletions` holds back many deletions at once.
-//!    `incomplete_files` names the machine that has the newest version of each file that the sync waits for.
-//!    `secret_filter` drops steps that would copy a login. `path_conflicts` drops steps whose target is blocked by a
-//!    folder. Finally the steps are sorted, deletions first.
+//! 1. [`scan`]: lists both sides, and puts all files of one key into a group.
+//! 2. [`guards`]: fails if the cloud folder lacks so many known files that it is probably not mounted.
+//! 3. [`facts`]: finds the versions of other machines that have not arrived.
+//! 4. `files`, for each group: [`facts`] about the file, its decision by the table in
+//!    [`decide`](crate::sync::decide), and the [`steps`] that carry it out.
+//! 5. [`steps`]: replicates or removes the conflict copies of conversations.
+//! 6. [`guards`] over all steps: holds back many deletions, drops steps that would copy a login or that are blocked, and
+//!    reports what the sync waits for.
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
-//!
-//! `planner` has the inputs that all groups share. The modules above add methods for their own rules to it.
 
-mod ancestry;
-mod attested;
-mod cloud_check;
-mod cloud_contents;
-mod conflict_reasons;
-mod conversation;
-mod conversation_draft;
-mod conversation_step;
-mod deletions;
-mod dispatch;
 mod error;
-mod grouping;
-mod incomplete_files;
-mod line_files;
-mod links;
-mod mass_change_guard;
-mod merging;
-mod outcomes;
-mod path_conflicts;
-mod pending_conflicts;
-mod plain;
-mod planner;
+mod facts;
+mod files;
+mod guards;
+mod inputs;
 mod request;
-mod secret_filter;
-mod sides;
-mod stat_cache;
-mod state_check;
+mod scan;
 mod steps;
 mod sync_plan;
-mod undelivered;
-mod undelivered_version;
-mod versions;
 
-pub(crate) use cloud_check::check_cloud_identity;
-pub(crate) use cloud_contents::CloudContents;
 pub use error::PlanError;
+pub use facts::undelivered_version::UndeliveredVersion;
 pub use request::PlanRequest;
-pub(crate) use steps::{
+pub(crate) use scan::cloud_check::{CloudContents, check_cloud_identity};
+pub(crate) use steps::sync_step::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
 pub(crate) use sync_plan::SyncPlan;
-pub use undelivered_version::UndeliveredVersion;
 
-use self::planner::Planner;
-use self::sides::ScannedSides;
-use super::conflict_copies::ConflictCopies;
-use super::scope;
+use self::facts::undelivered::find_undelivered;
+use self::files::{groups_to_plan, plan_file};
+use self::guards::dropped_steps::{drop_blocked_steps, drop_login_copies};
+use self::guards::incomplete_files::report_incomplete;
+use self::guards::mass_change_guard::{hold_mass_deletions, refuse_unmounted};
+use self::inputs::Inputs;
+use self::scan::groups::group_files;
+use self::scan::sides::scan_sides;
+use self::steps::conflict_copies::plan_conflict_copies;
 use super::state::SyncState;
-use std::cell::OnceCell;
 
 /// Makes the plan, and returns it with the state that it is based on; [`apply`](crate::sync::apply::apply) needs both.
 ///
@@ -83,42 +51,53 @@ use std::cell::OnceCell;
 /// See [`PlanError`].
 pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
     let config = request.config;
-    let ScannedSides {
-        scope,
+    let sides = scan_sides(request)?;
+    let state = &sides.state;
+    let inputs = Inputs::new(
+        request,
+        &sides.scope,
         state,
-        local,
-        remote,
-        cloud_contents,
-        renamed,
-        manifests,
-    } = ScannedSides::read(request)?;
-    let conflict_copies = ConflictCopies::read(&request.replica.folder, &config.cloud)?;
-    let mut planner = Planner::new(request, &state, conflict_copies);
-    planner.manifests = manifests.map_or_else(OnceCell::new, OnceCell::from);
-    planner.is_renamed = renamed.is_some();
-    planner.plan.cloud_contents = cloud_contents;
-    planner.plan.notices.warnings.extend(renamed);
-    planner
-        .plan
-        .notices
-        .warnings
-        .extend(scope::misspelled_roots(config));
-    planner.check_state_damage()?;
-    planner.note_restored_home();
+        sides.manifests,
+        sides.is_renamed,
+    )?;
+    let groups = group_files(config, state, sides.local, sides.remote);
+    let missing = refuse_unmounted(&inputs, &groups.by_key)?;
+    let undelivered = find_undelivered(&inputs, &groups.by_key, &missing.lost_deletions)?;
 
-    let groups = planner.group_listings(local, remote);
-    planner.refuse_unmounted(&groups, &scope)?;
-    planner.undelivered = planner.find_undelivered(&groups)?;
+    let mut plan = SyncPlan {
+        is_complete: true,
+        cloud_contents: sides.cloud_contents,
+        out_of_scope: missing.out_of_scope,
+        leftover_temps: groups.leftover_temps,
+        ..SyncPlan::default()
+    };
+    plan.notices.extend(sides.notices);
+    plan.notices.extend(groups.notices);
+    plan.notices.extend(missing.out_of_scope_note());
+    plan.records.forgotten = missing.forgotten;
+    plan.records.lost_deletions = missing.lost_deletions;
+    for (key, group) in groups_to_plan(&inputs, groups.by_key) {
+        plan.add(&key, plan_file(&inputs, &undelivered, &key, &group)?);
+    }
+    plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps)?);
 
-    planner.plan_groups(groups)?;
-    planner.plan_pending_conflicts()?;
-
-    planner.hold_mass_deletions();
-    planner.report_incomplete(&scope)?;
-    let mut plan = planner.plan;
-    plan.is_complete = true;
-    secret_filter::drop_login_copies(&mut plan, config);
-    path_conflicts::drop_blocked_steps(&mut plan, config);
+    let (steps, held) = hold_mass_deletions(&inputs, plan.out_of_scope, plan.steps);
+    plan.notices.held_deletions = held.len();
+    plan.notices.extend(held);
+    let latest_date = groups.latest_date.as_deref();
+    plan.notices = report_incomplete(
+        &inputs,
+        &undelivered,
+        latest_date,
+        &plan.conflicts,
+        plan.notices,
+    )?;
+    let (steps, logins) = drop_login_copies(steps, config);
+    plan.notices.extend(logins);
+    let (steps, blocked) = drop_blocked_steps(steps, config);
+    plan.notices.extend(blocked);
+    plan.steps = steps;
     plan.sort();
-    Ok((plan, state))
+    drop(inputs);
+    Ok((plan, sides.state))
 }

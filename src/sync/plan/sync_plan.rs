@@ -1,14 +1,16 @@
 //! The plan of a sync: its steps, and what it reports and records besides.
 
-use super::cloud_contents::CloudContents;
-use super::steps::{Conflict, SyncAction, SyncStep};
-use super::undelivered_version::UndeliveredVersion;
+use super::facts::undelivered_version::UndeliveredVersion;
+use super::scan::cloud_check::CloudContents;
+use super::steps::conflict_copies::ConflictCopyPlan;
+use super::steps::file_plan::{FilePlan, Notice, NoticeList, Outcome};
+use super::steps::sync_step::{Conflict, SyncAction, SyncStep};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::state::SyncedFile;
 use crate::sync::version_vector::Ancestry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// All decisions of one sync, computed without writing.
@@ -39,6 +41,8 @@ pub struct SyncPlan {
 pub struct PlanNotices {
     /// Files of the cloud folder that look incomplete or are not attested, which the sync waits for.
     pub waiting: Vec<(String, String)>,
+    /// Paths in `waiting` whose present content no machine attests.
+    pub unlisted: BTreeSet<String>,
     /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
     pub may_accept_unlisted: bool,
     /// Versions that other machines list and that are not in the cloud folder yet.
@@ -58,6 +62,25 @@ pub struct PlanNotices {
     pub held_deletions: usize,
 }
 
+impl Extend<Notice> for PlanNotices {
+    fn extend<T: IntoIterator<Item = Notice>>(&mut self, notices: T) {
+        for notice in notices {
+            let list = match notice.list {
+                NoticeList::Waiting => &mut self.waiting,
+                NoticeList::WaitingUnlisted => {
+                    self.unlisted.insert(notice.path.clone());
+                    &mut self.waiting
+                }
+                NoticeList::Skipped => &mut self.skipped,
+                NoticeList::Warning => &mut self.warnings,
+                NoticeList::Note => &mut self.notes,
+                NoticeList::Excluded => &mut self.excluded,
+            };
+            list.push((notice.path, notice.why));
+        }
+    }
+}
+
 /// Changes of the state and of this machine's manifest that a plan records without a step.
 #[derive(Debug, Default)]
 pub struct PlanRecords {
@@ -65,8 +88,8 @@ pub struct PlanRecords {
     pub recorded_equal: Vec<(String, SyncedFile)>,
     /// Keys of the state whose files neither side has any more.
     pub forgotten: Vec<String>,
-    /// Deletions to publish of files that neither side has any more: key and digest of the deleted text in hex.
-    pub lost_deletions: Vec<(String, String)>,
+    /// Deletions to publish of files that neither side has any more: digest of the deleted text in hex, by key.
+    pub lost_deletions: BTreeMap<String, String>,
     /// Ids of published deletions that a step cancels because it creates the file again, by key.
     pub cancelled_deletions: BTreeMap<String, Vec<String>>,
     /// Ancestries to record for files that need no step, by key.
@@ -79,6 +102,40 @@ pub struct PlanRecords {
 }
 
 impl SyncPlan {
+    /// Adds the plan for one file.
+    pub(super) fn add(&mut self, key: &str, file: FilePlan) {
+        match file.outcome {
+            Outcome::Left => {}
+            Outcome::Equal(record) => {
+                self.unchanged += 1;
+                let record = record.map(|record| (key.to_owned(), record));
+                self.records.recorded_equal.extend(record);
+            }
+            Outcome::Step(step) => self.steps.push(step),
+            Outcome::Conflict(conflict) => self.conflicts.push(conflict),
+        }
+        self.notices.extend(file.notices);
+        self.records.attested.extend(file.attested);
+        let history = file.history.map(|history| (key.to_owned(), history));
+        self.records.histories.extend(history);
+        if !file.cancelled_deletions.is_empty() {
+            self.records
+                .cancelled_deletions
+                .insert(key.to_owned(), file.cancelled_deletions);
+        }
+    }
+
+    /// Adds the plan for conflict copies.
+    pub(super) fn add_conflict_copies(&mut self, copies: ConflictCopyPlan) {
+        for (step, ops) in copies.added_ops {
+            self.steps[step].ops.extend(ops);
+        }
+        self.steps.extend(copies.steps);
+        self.notices.extend(copies.notices);
+        self.notices.conflict_copies = copies.pending;
+        self.records.learned_resolutions = copies.learned_resolutions;
+    }
+
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
     /// if the digest differs from that of the last run.
     pub(crate) fn notes_digest(&self) -> Option<Sha256Digest> {

@@ -1,0 +1,60 @@
+//! An archive file that keeps disk errors apart from damaged content.
+//!
+//! Decoders and parsers return one error kind for a failed read and for invalid bytes. Only invalid
+//! bytes mean that the archive is damaged, so the first failed read is recorded here.
+
+use crate::archive::error::ArchiveError;
+use crate::io::{IoContext, file_open};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// An open archive that records its first read error.
+#[derive(Debug)]
+pub(crate) struct ArchiveFile {
+    file: File,
+    refused: RefCell<Option<io::Error>>,
+}
+
+impl Read for &ArchiveFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.file).read(buffer).map_err(|e| {
+            if e.kind() == io::ErrorKind::Interrupted {
+                return e;
+            }
+            let kind = e.kind();
+            self.refused.borrow_mut().get_or_insert(e);
+            kind.into()
+        })
+    }
+}
+
+/// Runs `work` on the rest of `file`, the archive at `path`.
+///
+/// # Errors
+/// Returns the first read error of the disk, if there was one, else the error of `work`.
+pub(crate) fn read_with<T>(
+    path: &Path,
+    file: File,
+    work: impl FnOnce(&ArchiveFile) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    let source = ArchiveFile {
+        file,
+        refused: RefCell::default(),
+    };
+    let done = work(&source);
+    match source.refused.into_inner() {
+        Some(refused) => Err(refused).at("read", path)?,
+        None => done,
+    }
+}
+
+/// Opens the archive at `path`. Fails if it is not a regular file.
+pub(crate) fn open(path: &Path) -> Result<File, ArchiveError> {
+    // Checks the file type first, because opening a pipe blocks until another process writes to it.
+    if !std::fs::metadata(path).at("read", path)?.is_file() {
+        return Err(ArchiveError::Foreign(path.to_path_buf()));
+    }
+    Ok(file_open::open(path).at("open", path)?)
+}

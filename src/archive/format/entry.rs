@@ -1,0 +1,48 @@
+//! One file, folder or link of an archive or of a scanned home.
+
+use super::entry_name::EntryName;
+use super::inode_stamp::InodeStamp;
+use crate::io::hash::Sha256Digest;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One file of an archive or of a scanned home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path relative to the Codex home.
+    pub path: EntryName,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Permission bits of the file.
+    pub mode: u32,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime: i64,
+    /// SHA-256 of the content. `None` in archives of the Python tool, and for files that were not
+    /// read yet.
+    #[serde(default)]
+    pub sha256: Option<Sha256Digest>,
+    /// Inode identity when the file was read. Equal stamps mean an unchanged file.
+    #[serde(default)]
+    pub stamp: InodeStamp,
+}
+
+/// One folder of an archive or of a scanned home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderEntry {
+    /// Path relative to the Codex home.
+    pub path: EntryName,
+    /// Permission bits of the folder.
+    pub mode: u32,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime: i64,
+}
+
+/// A symbolic link whose target is inside the Codex home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEntry {
+    /// Path relative to the Codex home.
+    pub path: EntryName,
+    /// Target of the link. Absolute targets inside the home are stored as relative ones.
+    #[serde(with = "crate::io::json_path")]
+    pub target: PathBuf,
+}

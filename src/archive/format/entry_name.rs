@@ -1,0 +1,194 @@
+//! Validated names of archive entries: relative paths that cannot leave the folder they are
+//! unpacked into.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// Maximum length of a path on Linux, without the terminating zero byte.
+const MAX_BYTES: usize = 4095;
+
+/// A relative path of plain components, without `.` and `..`. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryName(Arc<Path>);
+
+impl EntryName {
+    /// Validates a name from an archive. Removes a leading `./` and a trailing `/`.
+    ///
+    /// # Errors
+    /// Returns the rule that the name breaks, for the user.
+    pub fn parse(raw: &[u8]) -> Result<Self, &'static str> {
+        if raw.contains(&0) {
+            return Err("a NUL byte in the name");
+        }
+        Self::of_path(Path::new(&os_string(raw)?))
+    }
+
+    /// Validates a relative path.
+    ///
+    /// # Errors
+    /// Returns the rule that the path breaks, for the user.
+    pub fn of_path(path: &Path) -> Result<Self, &'static str> {
+        let mut clean = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => {
+                    check_component(name)?;
+                    clean.push(name);
+                }
+                Component::CurDir => {}
+                Component::ParentDir => return Err("`..` in the name"),
+                Component::RootDir | Component::Prefix(_) => return Err("an absolute path"),
+            }
+        }
+        if clean.as_os_str().is_empty() {
+            return Err("an empty name");
+        }
+        if clean.as_os_str().len() > MAX_BYTES {
+            return Err("a name of more than 4095 bytes");
+        }
+        Ok(Self(clean.into()))
+    }
+
+    /// Restores a name from bytes that were validated before they were stored.
+    pub(crate) fn from_checked_bytes(bytes: &[u8]) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            Self(Path::new(OsStr::from_bytes(bytes)).into())
+        }
+        // On this system validated names are Unicode.
+        #[cfg(not(unix))]
+        Self(PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into())
+    }
+
+    /// Returns the name as a relative path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the first component: the top-level entry of the home.
+    pub fn top(&self) -> &OsStr {
+        self.0.iter().next().unwrap_or_default()
+    }
+
+    /// Returns true if the first component starts with `.codex-manager`, which is reserved for this
+    /// program.
+    pub fn is_reserved(&self) -> bool {
+        crate::codex::home::is_manager_name(self.top())
+    }
+
+    /// Returns the name in lower case. Two names with the same result collide on a disk that
+    /// ignores case.
+    pub fn case_folded(&self) -> String {
+        self.0.to_string_lossy().to_lowercase()
+    }
+}
+
+fn check_component(name: &OsStr) -> Result<(), &'static str> {
+    if name.len() > 255 {
+        return Err("a component of more than 255 bytes");
+    }
+    #[cfg(windows)]
+    {
+        let text = name.to_str().ok_or("a name that is not Unicode")?;
+        if text.contains(['<', '>', ':', '"', '|', '?', '*', '\\']) || text.ends_with(['.', ' ']) {
+            return Err("a name that Windows cannot hold");
+        }
+        let stem = text
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+            || (stem.len() == 4 && (stem.starts_with("COM") || stem.starts_with("LPT")));
+        if device {
+            return Err("the name of a device");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere a name may be no Unicode"
+)]
+pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+    use std::os::unix::ffi::OsStringExt;
+    Ok(OsString::from_vec(raw.to_vec()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+    String::from_utf8(raw.to_vec())
+        .map(OsString::from)
+        .map_err(|_| "a name that is not Unicode")
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// The JSON form of a name: text with `/`, or `{"base64": …}` of its bytes if it is not Unicode.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum JsonName {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl Serialize for EntryName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine;
+        match self.0.to_str() {
+            Some(text) if cfg!(windows) => serializer.serialize_str(&text.replace('\\', "/")),
+            Some(text) => serializer.serialize_str(text),
+            None => JsonName::Bytes {
+                base64: base64::engine::general_purpose::STANDARD
+                    .encode(self.0.as_os_str().as_encoded_bytes()),
+            }
+            .serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine;
+        use serde::de::Error;
+        let raw = match JsonName::deserialize(deserializer)? {
+            JsonName::Text(text) => text.into_bytes(),
+            JsonName::Bytes { base64 } => base64::engine::general_purpose::STANDARD
+                .decode(base64)
+                .map_err(D::Error::custom)?,
+        };
+        Self::parse(&raw).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_refuses_absolute_parent_and_empty_names() {
+        for bad in ["", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./"] {
+            assert!(EntryName::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(EntryName::parse(b"a\0b").is_err());
+        assert_eq!(EntryName::parse(b"./a/b/").unwrap().to_string(), "a/b");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_unicode_survive_json() {
+        let name = EntryName::parse(b"sessions/\xff\xfe.jsonl").unwrap();
+        let json = serde_json::to_string(&name).unwrap();
+        assert_eq!(serde_json::from_str::<EntryName>(&json).unwrap(), name);
+    }
+}

@@ -1,0 +1,297 @@
+//! A compact list of files: 72 bytes per file, plus its name in a [`NameTable`].
+
+use super::entry::FileEntry;
+use super::entry_name::EntryName;
+use super::inode_stamp::InodeStamp;
+use super::name_table::{NameId, NameSet, NameTable};
+use crate::io::hash::Sha256Digest;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+/// Flag in [`FileRow::mode`]: the row has a digest.
+const HAS_DIGEST: u16 = 1 << 15;
+
+/// Mask of the permission bits in [`FileRow::mode`].
+const MODE: u16 = 0o7777;
+
+/// A list of files. Access returns [`FileEntry`] values. Of a mode only the permission bits are
+/// stored.
+#[derive(Clone, Default)]
+pub struct FileList {
+    names: Arc<NameTable>,
+    /// Distinct device numbers of all rows, usually one.
+    devices: Vec<u64>,
+    rows: VecDeque<FileRow>,
+}
+
+/// One file. The fields are ordered so that no padding is needed.
+#[derive(Clone)]
+struct FileRow {
+    size: u64,
+    mtime: i64,
+    ctime: i64,
+    ino: u64,
+    sha256: [u8; 32],
+    name: NameId,
+    mode: u16,
+    device: u16,
+}
+
+impl FileList {
+    /// Creates an empty list whose names are stored in `names`.
+    pub fn with_names(names: &Arc<NameTable>) -> Self {
+        Self {
+            names: Arc::clone(names),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the table that stores the names of the list.
+    pub fn names(&self) -> &Arc<NameTable> {
+        &self.names
+    }
+
+    /// Appends a file. Its stamp becomes the default if the list has more than 65,536 devices.
+    pub fn push(&mut self, file: &FileEntry) {
+        let (device, stamp) = match self.device(file.stamp.dev) {
+            Some(device) => (device, file.stamp),
+            None => (0, InodeStamp::default()),
+        };
+        let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
+        self.rows.push_back(FileRow {
+            size: file.size,
+            mtime: file.mtime,
+            ctime: stamp.ctime,
+            ino: stamp.ino,
+            sha256: file.sha256.map_or([0; 32], Sha256Digest::into_bytes),
+            name: self.names.add(&file.path),
+            mode: mode | file.sha256.map_or(0, |_| HAS_DIGEST),
+            device,
+        });
+    }
+
+    /// Returns the index of a device in `devices`. `None` if there are too many devices.
+    fn device(&mut self, dev: u64) -> Option<u16> {
+        let known = self.devices.iter().position(|d| *d == dev);
+        let place = known.unwrap_or(self.devices.len());
+        let number = u16::try_from(place).ok()?;
+        if known.is_none() {
+            self.devices.push(dev);
+        }
+        Some(number)
+    }
+
+    /// Returns the number of files.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Returns true if the list has no files.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Returns the file at `place`.
+    pub fn get(&self, place: usize) -> Option<FileEntry> {
+        self.rows.get(place).map(|row| self.entry(row))
+    }
+
+    /// Returns all files in the order of the list.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = FileEntry> + '_ {
+        self.rows.iter().map(|row| self.entry(row))
+    }
+
+    /// Returns the files at `places`; fewer if the list ends before.
+    pub fn range(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = FileEntry> + '_ {
+        places.map_while(|place| self.get(place))
+    }
+
+    /// Returns the names of all files as numbers of [`FileList::names`].
+    pub(crate) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
+        self.rows.iter().map(|row| row.name)
+    }
+
+    /// Returns the names of all files as a set.
+    pub(crate) fn name_set(&self) -> NameSet {
+        let mut set = NameSet::with_names(&self.names);
+        for id in self.name_ids() {
+            set.insert_id(id);
+        }
+        set
+    }
+
+    /// Returns the size of the file at `place`, in bytes.
+    pub fn size(&self, place: usize) -> Option<u64> {
+        self.rows.get(place).map(|row| row.size)
+    }
+
+    /// Returns the size of all files together, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let sizes = self.rows.iter().map(|row| row.size);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Sets the digest of the file at `place`.
+    pub(crate) fn set_digest(&mut self, place: usize, digest: Sha256Digest) {
+        if let Some(row) = self.rows.get_mut(place) {
+            row.sha256 = digest.into_bytes();
+            row.mode |= HAS_DIGEST;
+        }
+    }
+
+    /// Removes the first file and returns it.
+    pub(crate) fn pop_front(&mut self) -> Option<FileEntry> {
+        let row = self.rows.pop_front()?;
+        self.release_spare_capacity();
+        Some(self.entry(&row))
+    }
+
+    /// Removes the first `count` files.
+    pub(crate) fn drop_front(&mut self, count: usize) {
+        self.rows.drain(..count.min(self.rows.len()));
+        self.release_spare_capacity();
+    }
+
+    /// Frees the memory of removed rows. The archive's list grows at the same time, so both
+    /// together stay within the memory of one.
+    fn release_spare_capacity(&mut self) {
+        if self.rows.len() < self.rows.capacity() / 16 * 15 {
+            self.rows.shrink_to_fit();
+        }
+    }
+
+    /// Removes the files whose names are in `names`.
+    pub(crate) fn remove_all(&mut self, names: &NameSet) {
+        if !names.is_empty() {
+            self.rows.retain(|row| !names.has(row.name));
+        }
+    }
+
+    /// Sorts the files by name.
+    pub(crate) fn sort(&mut self) {
+        let names = Arc::clone(&self.names);
+        let rows = self.rows.make_contiguous();
+        // The list is almost sorted, which this merge sort detects.
+        rows.sort_by_key(|row| names.name(row.name));
+    }
+
+    fn entry(&self, row: &FileRow) -> FileEntry {
+        let has_digest = row.mode & HAS_DIGEST != 0;
+        let dev = self.devices.get(usize::from(row.device));
+        FileEntry {
+            path: self.names.name(row.name),
+            size: row.size,
+            mode: u32::from(row.mode & MODE),
+            mtime: row.mtime,
+            sha256: has_digest.then(|| Sha256Digest::from_bytes(row.sha256)),
+            stamp: InodeStamp {
+                ctime: row.ctime,
+                ino: row.ino,
+                dev: dev.copied().unwrap_or_default(),
+            },
+        }
+    }
+
+    /// Returns the name of the file at `place`.
+    pub fn name(&self, place: usize) -> Option<EntryName> {
+        self.rows.get(place).map(|row| self.names.name(row.name))
+    }
+}
+
+impl PartialEq for FileList {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for FileList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Extend<FileEntry> for FileList {
+    fn extend<T: IntoIterator<Item = FileEntry>>(&mut self, files: T) {
+        for file in files {
+            self.push(&file);
+        }
+    }
+}
+
+impl FromIterator<FileEntry> for FileList {
+    fn from_iter<T: IntoIterator<Item = FileEntry>>(files: T) -> Self {
+        let mut list = Self::default();
+        list.extend(files);
+        list
+    }
+}
+
+impl Serialize for FileList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for FileList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneByOne;
+
+        impl<'de> Visitor<'de> for OneByOne {
+            type Value = FileList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of files")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FileList, A::Error> {
+                let mut list = FileList::default();
+                while let Some(file) = seq.next_element::<FileEntry>()? {
+                    list.push(&file);
+                }
+                Ok(list)
+            }
+        }
+
+        deserializer.deserialize_seq(OneByOne)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_list_round_trips_entries_and_json() {
+        let file = |path: &str, sha256| FileEntry {
+            path: EntryName::parse(path.as_bytes()).unwrap(),
+            size: u64::MAX,
+            mode: 0o4755,
+            mtime: i64::MIN,
+            sha256,
+            stamp: InodeStamp {
+                ctime: -1,
+                ino: u64::MAX,
+                dev: 7,
+            },
+        };
+        let files = [
+            file("a/b", None),
+            file("a/c", Some(Sha256Digest::of(b"c"))),
+            file("a/b", None),
+        ];
+        let list: FileList = files.iter().cloned().collect();
+        assert_eq!(list.iter().collect::<Vec<_>>(), files);
+        let names: Vec<_> = list.name_ids().collect();
+        assert!(names[0] == names[2] && names[0] != names[1]);
+        let json = serde_json::to_string(&list).unwrap();
+        assert_eq!(serde_json::from_str::<FileList>(&json).unwrap(), list);
+    }
+
+    #[test]
+    fn file_row_takes_72_bytes() {
+        assert_eq!(size_of::<FileRow>(), 72);
+    }
+}

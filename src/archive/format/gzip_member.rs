@@ -1,0 +1,140 @@
+//! One gzip member: compressed by libdeflate, and decompressed if it is exactly one gzip stream.
+
+use super::layout::Compression;
+use crate::io::buffers::{AlignedBuffer, BufferPool};
+use flate2::bufread::GzDecoder;
+use libdeflater::{CompressionLvl, Compressor, Crc, Decompressor};
+use std::cell::RefCell;
+use std::io;
+
+/// Compresses `bytes` into one member.
+pub(crate) fn compress(
+    bytes: &[u8],
+    compression: Compression,
+    buffers: &BufferPool,
+) -> io::Result<AlignedBuffer> {
+    thread_local! {
+        // Creating a compressor takes longer than compressing a small member.
+        static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
+    }
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let (_, compressor) = match slot {
+            Some(kept) if kept.0 == compression => kept,
+            _ => slot.insert((compression, Compressor::new(compression.level()))),
+        };
+        compress_with(compressor, bytes, buffers)
+    })
+}
+
+/// Stores `bytes` uncompressed in one member.
+pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
+    let level = CompressionLvl::new(0).unwrap_or_default();
+    compress_with(&mut Compressor::new(level), bytes, buffers)
+}
+
+fn compress_with(
+    compressor: &mut Compressor,
+    bytes: &[u8],
+    buffers: &BufferPool,
+) -> io::Result<AlignedBuffer> {
+    let mut packed = buffers.aligned(compressor.gzip_compress_bound(bytes.len()));
+    let len = compressor
+        .gzip_compress(bytes, &mut packed)
+        .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
+    packed.truncate(len);
+    Ok(packed)
+}
+
+/// Decompresses a member that unpacks to `size` bytes.
+///
+/// # Errors
+/// Returns the defect of the member, as a clause without its subject.
+pub(crate) fn decompress(
+    packed: &[u8],
+    size: usize,
+    buffers: &BufferPool,
+) -> Result<AlignedBuffer, &'static str> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    }
+    let mut bytes = buffers.aligned(size);
+    let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(packed, &mut bytes));
+    match unpacked {
+        Ok(n) if n == size && is_exactly_one_stream(packed, &bytes) => Ok(bytes),
+        Ok(n) if n == size => Err("has data after its end"),
+        _ => Err("cannot be unpacked"),
+    }
+}
+
+/// Returns true if the gzip stream that `packed` starts with, and that unpacks to `bytes`, ends
+/// where `packed` ends.
+///
+/// A stream ends with the checksum and length of `bytes`. If these eight bytes also occur earlier,
+/// for instance in content that did not compress, the stream is decoded once more.
+fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    let mut trailer = [0; 8];
+    trailer[..4].copy_from_slice(&crc.sum().to_le_bytes());
+    // Members are much smaller than 4 GiB.
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    trailer[4..].copy_from_slice(&len.to_le_bytes());
+    match memchr::memmem::find(packed, &trailer) {
+        None => false,
+        first if first == packed.len().checked_sub(trailer.len()) => true,
+        Some(_) => decodes_as_one_stream(packed),
+    }
+}
+
+/// Returns true if one gzip stream takes all of `packed`.
+fn decodes_as_one_stream(packed: &[u8]) -> bool {
+    let mut rest = packed;
+    let unpacked = io::copy(&mut GzDecoder::new(&mut rest), &mut io::sink());
+    unpacked.is_ok() && rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    /// Returns four bytes that, appended to `bytes`, give the CRC `wanted`.
+    fn forge(bytes: &[u8], wanted: u32) -> [u8; 4] {
+        let step = |byte: u32| (0..8).fold(byte, |sum, _| (sum >> 1) ^ (0xEDB8_8320 * (sum & 1)));
+        let table: Vec<u32> = (0..256).map(step).collect();
+        // Walks backwards: the highest byte of each sum determines the table index.
+        let (mut sum, mut steps) = (!wanted, Vec::new());
+        for _ in 0..4 {
+            let index = table.iter().position(|t| t >> 24 == sum >> 24).unwrap();
+            steps.push(index);
+            sum = (sum ^ table[index]) << 8;
+        }
+        let mut crc = Crc::new();
+        crc.update(bytes);
+        let mut sum = !crc.sum();
+        let mut found = [0; 4];
+        for (byte, index) in found.iter_mut().zip(steps.into_iter().rev()) {
+            *byte = sum.to_le_bytes()[0] ^ index.to_le_bytes()[0];
+            sum = table[index] ^ (sum >> 8);
+        }
+        found
+    }
+
+    #[test]
+    fn content_equal_to_the_gzip_trailer_does_not_end_the_stream() {
+        const SUM: u32 = 0xDEAD_BEEF;
+        let mut bytes = b"before ".to_vec();
+        bytes.extend(SUM.to_le_bytes());
+        bytes.extend(100_u32.to_le_bytes());
+        bytes.resize(96, b'x');
+        bytes.extend(forge(&bytes, SUM));
+        let mut stored = Compressor::new(CompressionLvl::new(0).unwrap());
+        let mut packed = vec![0; 1000];
+        let len = stored.gzip_compress(&bytes, &mut packed).unwrap();
+        packed.truncate(len);
+        assert_eq!(packed[len - 8..len - 4], SUM.to_le_bytes(), "as forged");
+        assert!(is_exactly_one_stream(&packed, &bytes));
+        packed.push(0);
+        assert!(!is_exactly_one_stream(&packed, &bytes));
+        packed.extend_from_within(len - 8..len);
+        assert!(!is_exactly_one_stream(&packed, &bytes));
+    }
+}

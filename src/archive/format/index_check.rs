@@ -1,0 +1,118 @@
+//! Consistency check of an archive's index: members are contiguous, and hold every entry of the
+//! manifest once and in order.
+
+use super::layout::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
+use super::manifest::{ArchiveManifest, Member, MemberContents};
+use crate::archive::error::ArchiveError;
+use std::path::Path;
+
+/// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
+/// [`super::layout::LARGE_BYTES`]. Bounds the memory of one thread.
+const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
+
+/// Generous upper bound of what deflate adds to incompressible data.
+const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
+
+/// Checks the index of `manifest`. `end` is the byte offset of the manifest in the archive.
+pub(crate) fn check(path: &Path, manifest: &ArchiveManifest, end: u64) -> Result<(), ArchiveError> {
+    check_members(manifest, end)
+        .map_err(|what| ArchiveError::damaged(path, format!("the index is wrong: {what}")))
+}
+
+/// Returns the first error of the index, as a sentence fragment.
+fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static str> {
+    let mut covered = CoveredEntries::default();
+    let mut offset = 0u64;
+    for member in &manifest.members {
+        if member.offset != offset {
+            return Err("members do not follow each other");
+        }
+        offset = offset.checked_add(member.len).ok_or("a length overflows")?;
+        if member.len == 0 || member.size == 0 {
+            return Err("an empty member");
+        }
+        if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
+            return Err("an oversized member");
+        }
+        covered.add(manifest, member)?;
+    }
+    let structures = (manifest.folders.len() + manifest.links.len()) as u64;
+    let is_complete = covered.missing_bytes == 0
+        && offset == end
+        && covered.files == manifest.files.len() as u64
+        && covered.structures == structures;
+    if is_complete {
+        Ok(())
+    } else {
+        Err("it does not match the entries of the manifest")
+    }
+}
+
+/// The entries of the manifest that the members so far hold.
+#[derive(Default)]
+struct CoveredEntries {
+    files: u64,
+    /// The number of folders and links.
+    structures: u64,
+    /// The large file whose chunks follow.
+    open: Option<u64>,
+    /// The bytes of that file that are still missing.
+    missing_bytes: u64,
+}
+
+impl CoveredEntries {
+    /// Adds the entries of the next member. Fails if they are not the next of the manifest.
+    fn add(&mut self, manifest: &ArchiveManifest, member: &Member) -> Result<(), &'static str> {
+        if !matches!(member.holds, MemberContents::Chunk(..)) && self.missing_bytes > 0 {
+            return Err("a large file ends early");
+        }
+        match member.holds {
+            MemberContents::Structure(first, count) if first == self.structures && count > 0 => {
+                self.structures = self.structures.saturating_add(count);
+            }
+            MemberContents::Files(first, count) if first == self.files && count > 0 => {
+                self.files = self.files.saturating_add(count);
+                let needed = bytes_of(manifest, first, self.files);
+                if needed.is_none_or(|bytes| bytes > member.size) {
+                    return Err("files that are larger than their member");
+                }
+            }
+            MemberContents::Head(file) if file == self.files => {
+                let place = usize::try_from(file).ok();
+                let size = place.and_then(|place| manifest.files.size(place));
+                let size = size.ok_or("a file that is not listed")?;
+                // No chunk would follow, so no digest of it would be checked.
+                if size == 0 {
+                    return Err("a header without content");
+                }
+                (self.open, self.missing_bytes) = (Some(file), size);
+                self.files += 1;
+            }
+            MemberContents::Chunk(file, _) if self.open == Some(file) && self.missing_bytes > 0 => {
+                let content = self.missing_bytes.min(CHUNK_BYTES);
+                self.missing_bytes -= content;
+                let is_last = self.missing_bytes == 0;
+                let padding = if is_last { padding_of(content) } else { 0 };
+                if member.size != content + padding {
+                    return Err("a chunk has the wrong size");
+                }
+            }
+            MemberContents::Void if member.size.is_multiple_of(BLOCK_BYTES) => {}
+            _ => return Err("members are out of order"),
+        }
+        Ok(())
+    }
+}
+
+/// Returns the minimum tar size of the files `first..end`: a header each, the content and its
+/// padding. `None` if a file is not listed or the sum overflows.
+fn bytes_of(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64> {
+    let end = usize::try_from(end).ok()?;
+    let mut bytes = 0_u64;
+    for place in usize::try_from(first).ok()?..end {
+        let content = manifest.files.size(place)?;
+        let blocks = content.checked_next_multiple_of(BLOCK_BYTES)?;
+        bytes = bytes.checked_add(blocks)?.checked_add(BLOCK_BYTES)?;
+    }
+    Some(bytes)
+}

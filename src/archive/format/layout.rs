@@ -1,0 +1,84 @@
+//! Constants of the archive format, specified in `docs/archive-format.md`.
+
+use libdeflater::CompressionLvl;
+
+/// Minimum size of a large file. A large file has members of its own; small files of one folder
+/// share members.
+pub(crate) const LARGE_BYTES: u64 = 1024 * 1024;
+
+/// Size of tar data at which a member of small files is closed.
+pub(crate) const GROUP_BYTES: usize = 1024 * 1024;
+
+/// Content of a large file in one member. A multiple of [`BLOCK_BYTES`].
+pub(crate) const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Returns the sizes of the chunks of a large file, in bytes of content.
+pub(crate) fn chunk_sizes(file_bytes: u64) -> impl Iterator<Item = u64> {
+    let count = file_bytes.div_ceil(CHUNK_BYTES);
+    (0..count).map(move |number| CHUNK_BYTES.min(file_bytes - number * CHUNK_BYTES))
+}
+
+/// Block size of the tar format.
+pub(crate) const BLOCK_BYTES: u64 = 512;
+
+/// Maximum number of members in progress at a time. Bounds the memory use.
+pub(crate) const MAX_MEMBERS_IN_FLIGHT: usize = 4;
+
+/// Permission bits that every unpacked folder has, whatever its archived mode: without them no file
+/// could be created in it.
+pub(crate) const OWNER_ACCESS_MODE: u32 = 0o700;
+
+/// Manifests above this size must not unpack to more than [`MAX_MANIFEST_RATIO`] times their
+/// compressed size. Bounds the memory that a small hostile archive can claim.
+const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
+const MAX_MANIFEST_RATIO: u64 = 32;
+
+/// Returns the maximum unpacked size of a manifest whose members have `packed` bytes.
+pub(crate) fn max_manifest_bytes(packed: u64) -> u64 {
+    packed
+        .saturating_mul(MAX_MANIFEST_RATIO)
+        .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
+}
+
+/// Returns the minimum compressed size, in bytes, of `part` bytes of a large manifest. Stays well
+/// within [`max_manifest_bytes`].
+pub(crate) fn min_packed_bytes(part: usize) -> usize {
+    part / 24
+}
+
+/// Compression level of a new archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
+pub enum Compression {
+    /// Larger archives, written faster
+    Fast,
+    /// A balance of size and speed
+    #[default]
+    Default,
+    /// Smaller archives, written more slowly
+    Best,
+}
+
+impl Compression {
+    pub(crate) fn level(self) -> CompressionLvl {
+        let level = match self {
+            Self::Fast => 2,
+            Self::Default => 6,
+            Self::Best => 7,
+        };
+        CompressionLvl::new(level).unwrap_or_default()
+    }
+
+    /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
+    pub fn effort(self) -> u8 {
+        match self {
+            Self::Fast => 0,
+            Self::Default => 1,
+            Self::Best => 2,
+        }
+    }
+}
+
+/// Returns the number of padding bytes after tar content of `size` bytes.
+pub(crate) fn padding_of(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK_BYTES) - size
+}

@@ -1,0 +1,228 @@
+//! The end of an archive: the gzip members of the manifest, and the footer that locates them.
+
+use super::archive_file;
+use super::footer::{self, Footer};
+use super::gzip_member;
+use super::layout::{
+    BLOCK_BYTES, CHUNK_BYTES, Compression, max_manifest_bytes, min_packed_bytes, padding_of,
+};
+use super::manifest::{ArchiveManifest, MANIFEST_NAME};
+use super::tar_head::file_head;
+use crate::archive::error::ArchiveError;
+use crate::io::IoContext;
+use crate::io::buffers::BufferPool;
+use crate::io::document::{self, DocumentError, DocumentState};
+use flate2::read::MultiGzDecoder;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use tar::EntryType;
+
+/// Writes the manifest and the footer with `put`. `offset` is the size of the archive so far, `path`
+/// its path for error messages.
+///
+/// Serializes the manifest twice: once for its length, which the tar header needs, and once for its
+/// bytes. So its text is never completely in memory.
+///
+/// # Errors
+/// Readers would refuse a manifest that compresses so much, or `put` failed.
+pub(crate) fn write(
+    path: &Path,
+    manifest: &ArchiveManifest,
+    compression: Compression,
+    offset: u64,
+    put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), ArchiveError> {
+    let mut text = ByteCounter(0);
+    document::encode_to(&mut text, manifest).at("write", path)?;
+    let len = write_members(manifest, text.0, compression, put).at("write", path)?;
+    if text.0 > max_manifest_bytes(len) {
+        return Err(ArchiveError::damaged(path, "manifest: too large"));
+    }
+    Ok(put(&Footer { offset, len }.encode()).at("write", path)?)
+}
+
+/// Writes the members of a manifest of `text_bytes` bytes. Returns their length in bytes.
+fn write_members(
+    manifest: &ArchiveManifest,
+    text_bytes: u64,
+    compression: Compression,
+    put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let created_at = manifest.metadata.created_at;
+    let mtime = created_at.timestamp_nanos_opt().unwrap_or(0);
+    let mut stream = ManifestMemberWriter {
+        put,
+        compression,
+        is_large: text_bytes > max_manifest_bytes(0),
+        member: file_head(Path::new(MANIFEST_NAME), text_bytes, 0o600, mtime)?,
+        buffers: BufferPool::default(),
+        written: 0,
+    };
+    document::encode_to(&mut stream, manifest)?;
+    // The padding of the entry, and the two zero blocks that end a tar.
+    let padding = padding_of(text_bytes) + 2 * BLOCK_BYTES;
+    io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
+    stream.close()?;
+    Ok(stream.written)
+}
+
+/// Counts the bytes that are written to it.
+struct ByteCounter(u64);
+
+impl Write for ByteCounter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Cuts the manifest's tar entry into gzip members.
+struct ManifestMemberWriter<'a> {
+    put: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
+    compression: Compression,
+    /// True if the manifest is so large that readers limit its compression ratio.
+    is_large: bool,
+    member: Vec<u8>,
+    buffers: BufferPool,
+    /// The bytes of the finished members.
+    written: u64,
+}
+
+impl ManifestMemberWriter<'_> {
+    fn close(&mut self) -> io::Result<()> {
+        let mut packed = gzip_member::compress(&self.member, self.compression, &self.buffers)?;
+        let min_bytes = min_packed_bytes(self.member.len());
+        if self.is_large && packed.len() < min_bytes {
+            // Very similar names can compress beyond the ratio that readers accept. A part of them
+            // is then stored uncompressed in a member of its own.
+            let (plain, rest) = self.member.split_at(min_bytes);
+            let stored = gzip_member::store(plain, &self.buffers)?;
+            packed = gzip_member::compress(rest, self.compression, &self.buffers)?;
+            (self.put)(&stored)?;
+            self.written += stored.len() as u64;
+        }
+        self.member.clear();
+        self.written += packed.len() as u64;
+        (self.put)(&packed)
+    }
+}
+
+impl Write for ManifestMemberWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.member.extend_from_slice(bytes);
+        if self.member.len() as u64 >= CHUNK_BYTES {
+            self.close()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads the manifest that the footer locates. Returns it with its byte offset, or `None` if the
+/// file has no footer of this format.
+pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
+    let mut file = archive_file::open(path)?;
+    let len = file.metadata().at("read", path)?.len();
+    let footer_len = footer::LEN as u64;
+    if len < footer_len {
+        return Ok(None);
+    }
+    let mut bytes = [0; footer::LEN];
+    file.seek(SeekFrom::Start(len - footer_len))
+        .at("read", path)?;
+    file.read_exact(&mut bytes).at("read", path)?;
+    let Some(Footer {
+        offset,
+        len: packed,
+    }) = Footer::decode(&bytes)
+    else {
+        return Ok(None);
+    };
+    if offset
+        .checked_add(packed)
+        .and_then(|end| end.checked_add(footer_len))
+        != Some(len)
+    {
+        return Err(ArchiveError::damaged(path, "the footer points nowhere"));
+    }
+    file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let manifest = archive_file::read_with(path, file, |source| {
+        read_member(path, source.take(packed), packed)
+    })?;
+    Ok(Some((manifest, offset)))
+}
+
+/// Reads the manifest from its members, which have `packed` bytes and hold nothing else.
+fn read_member(
+    path: &Path,
+    member: impl Read,
+    packed: u64,
+) -> Result<ArchiveManifest, ArchiveError> {
+    let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
+    let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
+        Some(Ok(entry))
+            if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
+                && entry.header().entry_type() == EntryType::Regular =>
+        {
+            parse(path, entry, packed)?
+        }
+        Some(Err(e)) => return Err(broken(e)),
+        _ => {
+            return Err(ArchiveError::damaged(
+                path,
+                "no manifest where the footer says",
+            ));
+        }
+    };
+    // Reads to the end, where the gzip CRC is, and where no other data may be.
+    let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
+    let mut buffer = [0; 4096];
+    loop {
+        match rest.read(&mut buffer) {
+            Ok(0) if rest.limit() > 0 => return Ok(manifest),
+            Ok(0) => {
+                return Err(ArchiveError::damaged(
+                    path,
+                    "too much data after the manifest",
+                ));
+            }
+            Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
+                return Err(ArchiveError::damaged(
+                    path,
+                    "hidden data after the manifest",
+                ));
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(broken(e)),
+        }
+    }
+}
+
+/// Parses the text of a manifest, whose members have at most `packed` bytes.
+pub(crate) fn parse(
+    path: &Path,
+    content: impl Read,
+    packed: u64,
+) -> Result<ArchiveManifest, ArchiveError> {
+    match document::parse_stream(path, content, max_manifest_bytes(packed)) {
+        Ok(DocumentState::Good(manifest)) => Ok(manifest),
+        Ok(DocumentState::Damaged(detail)) => {
+            Err(ArchiveError::damaged(path, format!("manifest: {detail}")))
+        }
+        Ok(DocumentState::Absent) => Err(ArchiveError::damaged(path, "manifest: missing")),
+        Err(DocumentError::Newer { path, found, .. }) => Err(ArchiveError::Newer {
+            archive: path,
+            found,
+        }),
+        Err(DocumentError::Io(e)) => Err(e.into()),
+    }
+}

@@ -1,0 +1,287 @@
+//! Metadata of an archive: the content of its sidecar and the first part of its manifest.
+
+use crate::codex::home;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::window::Window;
+use crate::io::clock::Timestamp;
+use crate::io::document::Document;
+use crate::quota::legacy::ValidationStatus;
+use serde::{Deserialize, Serialize};
+
+/// Maximum size of `captured_files` in a sidecar.
+const MAX_CAPTURED_BYTES: usize = 8 * 1024;
+
+/// The label of the safety backups that `restore` makes, in metadata.
+pub const SAFETY_LABEL: &str = "safety";
+
+/// The part of a Codex home that an archive captures.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupMode {
+    /// Everything except files that Codex creates again
+    #[default]
+    Full,
+    /// The login, settings and rules
+    Auth,
+    /// Conversations, their index and the databases
+    Sessions,
+}
+
+impl BackupMode {
+    /// Returns the name of the mode in documents and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Auth => "auth",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16
+/// kB for every home; see [`Metadata::limit_size`].
+///
+/// The groups of fields are those of the document: account, weekly window, legacy file, home,
+/// program, quota, content, archive. They are no structs of their own, because `#[serde(flatten)]`
+/// doubles the time that every command needs to read the records of many archives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The product name, always "codex".
+    pub product: String,
+    /// Label of the account: the email, or `api-key-…`. `None` if the home was signed out.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// Id of the workspace (`chatgpt_account_id`).
+    #[serde(default)]
+    pub account_id: Option<String>,
+    /// Id of the user (`chatgpt_user_id`).
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// Subscription plan, such as "plus".
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Start of the weekly window.
+    #[serde(default)]
+    pub session_start_at: Option<Timestamp>,
+    /// Time at which the account is available again: `session_start_at` plus seven days.
+    #[serde(default)]
+    pub next_available_at: Option<Timestamp>,
+    /// Reset time of the weekly window.
+    #[serde(default)]
+    pub reset_at: Option<Timestamp>,
+    /// Time at which the weekly quota was first observed to be exhausted.
+    #[serde(default)]
+    pub quota_end_detected_at: Option<Timestamp>,
+    /// Assumed duration of the weekly quota, in seconds (legacy files only).
+    #[serde(default)]
+    pub inferred_session_duration_seconds: Option<i64>,
+    /// Explains for the user how `session_start_at`, or the time in the name, was determined.
+    #[serde(default)]
+    pub inference_basis: String,
+    /// File name of the legacy file (legacy files only).
+    #[serde(default)]
+    pub legacy_auth_filename: Option<String>,
+    /// Day token in the legacy file's name, such as "21apr".
+    #[serde(default)]
+    pub legacy_quota_day_token: Option<String>,
+    /// Year that was assumed for the day token.
+    #[serde(default)]
+    pub legacy_year: Option<i32>,
+    /// Result of comparing the day token with the legacy file's time.
+    #[serde(default)]
+    pub validation_status: Option<ValidationStatus>,
+    /// Path of the captured Codex home, or of the legacy file's folder.
+    #[serde(default)]
+    pub source_codex_home: String,
+    /// Top-level entries of the archive, as many as fit; see [`Metadata::limit_size`]. Folders end
+    /// in `/`.
+    #[serde(default)]
+    pub captured_files: Vec<String>,
+    /// Number of top-level entries that did not fit into `captured_files`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub captured_files_more: u64,
+    /// Creation time of the archive.
+    pub created_at: Timestamp,
+    /// Version of the program that created the archive.
+    #[serde(default)]
+    pub manager_version: String,
+    /// Source of the windows, or "none".
+    #[serde(default)]
+    pub status_source: String,
+    /// Quota windows of the account as they were observed.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// Time at which the windows were observed. `None` means `created_at`.
+    #[serde(default)]
+    pub windows_observed_at: Option<Timestamp>,
+    /// The part of the home that the archive captures.
+    #[serde(default)]
+    pub mode: BackupMode,
+    /// True if the archive was made with `--exclude` or `backup.exclude`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excludes: bool,
+    /// Number of paths that could not be archived. An unreadable folder counts once, with its
+    /// content.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// Label of the user, or "safety" for an archive that `restore` made.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Number of files in the archive.
+    #[serde(default)]
+    pub files: u64,
+    /// Size of all files together, in bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Size of the archive in bytes. Zero in the manifest, which is a part of the archive.
+    #[serde(default)]
+    pub archive_bytes: u64,
+    /// SHA-256 of the archive, in hexadecimal. Empty in the manifest, which is a part of the
+    /// archive.
+    #[serde(default)]
+    pub archive_sha256: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Document for Metadata {
+    const SCHEMA: u64 = 1;
+    /// Sidecars of this program are below 16 kB.
+    const MAX_BYTES: u64 = 1024 * 1024;
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            product: "codex".into(),
+            email: None,
+            account_id: None,
+            user_id: None,
+            plan: None,
+            session_start_at: None,
+            next_available_at: None,
+            reset_at: None,
+            quota_end_detected_at: None,
+            inferred_session_duration_seconds: None,
+            inference_basis: String::new(),
+            legacy_auth_filename: None,
+            legacy_quota_day_token: None,
+            legacy_year: None,
+            validation_status: None,
+            source_codex_home: String::new(),
+            captured_files: Vec::new(),
+            captured_files_more: 0,
+            created_at: Timestamp::default(),
+            manager_version: env!("CARGO_PKG_VERSION").into(),
+            status_source: "none".into(),
+            windows: Vec::new(),
+            windows_observed_at: None,
+            mode: BackupMode::Full,
+            excludes: false,
+            skipped: 0,
+            label: None,
+            files: 0,
+            bytes: 0,
+            archive_bytes: 0,
+            archive_sha256: String::new(),
+        }
+    }
+}
+
+impl Metadata {
+    /// Returns the account of the archive, or `None` if the home was signed out.
+    pub fn identity(&self) -> Option<Identity> {
+        let email = self.email.clone()?;
+        let kind = if email.starts_with("api-key-") && self.account_id.is_none() {
+            LoginKind::ApiKey
+        } else {
+            LoginKind::Chatgpt
+        };
+        Some(Identity {
+            account_id: self.account_id.clone(),
+            user_id: self.user_id.clone(),
+            kind,
+            ..Identity::of_email(email)
+        })
+    }
+
+    /// Removes names from `captured_files` until the sidecar is small enough, and counts them in
+    /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
+    /// nothing.
+    pub fn limit_size(&mut self) {
+        // One line per name in the document: indented, quoted and escaped.
+        let taken =
+            |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
+        if self.captured_files.iter().map(taken).sum::<usize>() <= MAX_CAPTURED_BYTES {
+            return;
+        }
+        let (of_codex, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.captured_files)
+            .into_iter()
+            .partition(|name| home::is_codex_name(name.trim_end_matches('/').as_ref()));
+        let mut room = MAX_CAPTURED_BYTES;
+        for name in of_codex.into_iter().chain(others) {
+            if let Some(left) = room.checked_sub(taken(&name)) {
+                room = left;
+                self.captured_files.push(name);
+            } else {
+                room = 0;
+                self.captured_files_more += 1;
+            }
+        }
+        self.captured_files.sort();
+    }
+
+    /// Sets the email and ids from `identity`.
+    pub fn set_identity(&mut self, identity: &Identity) {
+        self.email = Some(identity.email.as_str().to_owned());
+        self.account_id.clone_from(&identity.account_id);
+        self.user_id.clone_from(&identity.user_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::document;
+    use std::path::Path;
+
+    #[test]
+    fn limit_size_bounds_the_sidecar_and_keeps_codex_names() {
+        let junk = (0..20_000).map(|i| format!("{i:05}-\"junk\"\u{1}-{}", "x".repeat(200)));
+        let mut metadata = Metadata {
+            source_codex_home: format!("/{}", "h".repeat(4095)),
+            label: Some("ü".repeat(200)),
+            captured_files: junk
+                .chain(["auth.json".into(), "sessions/".into()])
+                .collect(),
+            ..Metadata::default()
+        };
+        metadata.limit_size();
+        let bytes = document::encode(Path::new("x"), &metadata).unwrap();
+        assert!(bytes.len() < 16_000, "{}", bytes.len());
+        for own in ["auth.json", "sessions/"] {
+            assert!(metadata.captured_files.iter().any(|name| name == own));
+        }
+        let named = metadata.captured_files.len() as u64;
+        assert_eq!(named + metadata.captured_files_more, 20_002);
+        let before = metadata.clone();
+        metadata.limit_size();
+        assert_eq!(metadata, before, "a second call changes nothing");
+    }
+}

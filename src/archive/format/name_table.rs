@@ -1,0 +1,355 @@
+//! A compact table of entry names, and sets of names as bits.
+//!
+//! A home has hundreds of thousands of files, and a restore needs each name in several lists: the
+//! archive, the home, its plan, and the safety backup. All lists of one operation share one table.
+//! It stores each name once, without the prefix that it shares with its predecessor. The lists hold
+//! numbers.
+
+use super::entry_name::EntryName;
+use serde::{Serialize, Serializer};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// Interval of names that are stored without prefix compression. Finding a name decodes half as
+/// many on average.
+const BLOCK: usize = 16;
+
+/// Number of a name in a [`NameTable`], counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameId(u32);
+
+impl NameId {
+    /// Returns the number as an index.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An append-only table of distinct names. Threads may share it.
+#[derive(Default)]
+pub struct NameTable(RwLock<NameTableInner>);
+
+impl NameTable {
+    /// Returns the number of `name`. Adds the name if it is new.
+    pub fn add(&self, name: &EntryName) -> NameId {
+        let bytes = name.as_path().as_os_str().as_encoded_bytes();
+        if let Some(known) = self.read().find(bytes) {
+            return known;
+        }
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have added it in between.
+        names.find(bytes).unwrap_or_else(|| names.add(bytes))
+    }
+
+    /// Returns the number of `path`, or `None` if the table does not have it.
+    pub fn find(&self, path: &Path) -> Option<NameId> {
+        self.read().find(path.as_os_str().as_encoded_bytes())
+    }
+
+    /// Returns the name with number `id`.
+    pub fn name(&self, id: NameId) -> EntryName {
+        let mut bytes = Vec::with_capacity(128);
+        self.read().decode(id.index(), &mut bytes);
+        EntryName::from_checked_bytes(&bytes)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, NameTableInner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for NameTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NameTable")
+            .field("len", &self.read().len)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct NameTableInner {
+    /// For each name: the length of the prefix shared with its predecessor, the length of the rest,
+    /// and the rest.
+    text: Vec<u8>,
+    /// Offset in `text` of every [`BLOCK`]th name.
+    blocks: Vec<usize>,
+    len: u32,
+    last: Vec<u8>,
+    /// Open-addressing hash table: the number of a name plus one, or zero for a free slot. The
+    /// length is a power of two.
+    slots: Vec<u32>,
+    hashes: RandomState,
+}
+
+impl NameTableInner {
+    fn find(&self, bytes: &[u8]) -> Option<NameId> {
+        let mut scratch = Vec::with_capacity(bytes.len() + 64);
+        for slot in self.slots_of(bytes) {
+            let id = NameId(self.slots[slot].checked_sub(1)?);
+            self.decode(id.index(), &mut scratch);
+            if scratch == bytes {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Returns the slots that can hold a name, in probing order.
+    fn slots_of(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
+        let len = self.slots.len();
+        let hash = self.hashes.hash_one(bytes);
+        let first = usize::try_from(hash & (u64::MAX >> 1)).unwrap_or(0);
+        (0..len).map(move |step| first.wrapping_add(step) & (len - 1))
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> NameId {
+        // The load factor stays below three quarters.
+        if self.slots.len() / 4 * 3 <= self.len as usize {
+            self.grow();
+        }
+        let id = self.len;
+        let shared = if (id as usize).is_multiple_of(BLOCK) {
+            self.blocks.push(self.text.len());
+            0
+        } else {
+            let same = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
+            same.count()
+        };
+        put_number(&mut self.text, shared);
+        put_number(&mut self.text, bytes.len() - shared);
+        self.text.extend_from_slice(&bytes[shared..]);
+        self.last.clear();
+        self.last.extend_from_slice(bytes);
+        self.len += 1;
+        self.note(bytes, id);
+        NameId(id)
+    }
+
+    fn note(&mut self, bytes: &[u8], id: u32) {
+        let free = self.slots_of(bytes).find(|slot| self.slots[*slot] == 0);
+        if let Some(slot) = free {
+            self.slots[slot] = id + 1;
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = (self.slots.len() * 2).max(64);
+        self.slots = Vec::new();
+        self.slots.resize(len, 0);
+        let (mut at, mut name) = (0, Vec::new());
+        for id in 0..self.len {
+            at = self.step(at, &mut name);
+            self.note(&name, id);
+        }
+    }
+
+    /// Decodes the name at `index` into `name`.
+    fn decode(&self, index: usize, name: &mut Vec<u8>) {
+        name.clear();
+        let mut at = self.blocks[index / BLOCK];
+        for _ in 0..=index % BLOCK {
+            at = self.step(at, name);
+        }
+    }
+
+    /// Turns `name`, the name before the one at offset `at`, into that one. Returns the offset of
+    /// the next name.
+    fn step(&self, at: usize, name: &mut Vec<u8>) -> usize {
+        let (shared, at) = number(&self.text, at);
+        let (rest, at) = number(&self.text, at);
+        name.truncate(shared);
+        name.extend_from_slice(&self.text[at..at + rest]);
+        at + rest
+    }
+}
+
+/// Appends a number as LEB128: seven bits per byte, the lowest first.
+#[allow(clippy::cast_possible_truncation, reason = "seven bits of it")]
+fn put_number(text: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        text.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    text.push(number as u8);
+}
+
+fn number(text: &[u8], mut at: usize) -> (usize, usize) {
+    let (mut number, mut shift) = (0, 0);
+    loop {
+        let byte = text[at];
+        at += 1;
+        number |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return (number, at);
+        }
+        shift += 7;
+    }
+}
+
+/// A set of names of one [`NameTable`].
+#[derive(Debug, Clone, Default)]
+pub struct NameSet {
+    names: Arc<NameTable>,
+    /// One bit per number of the table.
+    bits: Vec<u64>,
+    len: usize,
+}
+
+impl NameSet {
+    /// Creates an empty set whose names are stored in `names`.
+    pub fn with_names(names: &Arc<NameTable>) -> Self {
+        Self {
+            names: Arc::clone(names),
+            bits: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Returns the table that stores the names of the set.
+    pub fn names(&self) -> &Arc<NameTable> {
+        &self.names
+    }
+
+    /// Returns the number of names in the set.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns true if the set has no names.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a name. Returns false if the set already had it.
+    pub fn insert(&mut self, name: &EntryName) -> bool {
+        self.insert_id(self.names.add(name))
+    }
+
+    /// Adds the name with number `id` of the same table. Returns false if the set already had it.
+    pub(crate) fn insert_id(&mut self, id: NameId) -> bool {
+        let (word, bit) = place(id);
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        let is_new = self.bits[word] & bit == 0;
+        self.bits[word] |= bit;
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    /// Removes a name, if the set has it.
+    pub fn remove(&mut self, path: &Path) {
+        if let Some(id) = self.names.find(path).filter(|id| self.has(*id)) {
+            let (word, bit) = place(id);
+            self.bits[word] &= !bit;
+            self.len -= 1;
+        }
+    }
+
+    /// Returns true if the set has `path`.
+    pub fn contains(&self, path: &Path) -> bool {
+        self.len > 0 && self.names.find(path).is_some_and(|id| self.has(id))
+    }
+
+    /// Returns true if the set has the name with number `id` of the same table.
+    pub(crate) fn has(&self, id: NameId) -> bool {
+        let (word, bit) = place(id);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Returns the names in the order in which the table got them.
+    pub fn iter(&self) -> impl Iterator<Item = EntryName> + '_ {
+        self.ids().map(|id| self.names.name(id))
+    }
+
+    fn ids(&self) -> impl Iterator<Item = NameId> + '_ {
+        (0..).zip(&self.bits).flat_map(|(word, bits)| {
+            let of_word = (0..64).filter(move |bit| bits >> bit & 1 == 1);
+            of_word.map(move |bit| NameId(word * 64 + bit))
+        })
+    }
+
+    /// Returns the names in alphabetical order.
+    pub fn sorted(&self) -> Vec<EntryName> {
+        let mut names: Vec<_> = self.iter().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Returns the names of this set that are not in `other`, a set of the same table.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::with_names(&self.names);
+        for id in self.ids().filter(|id| !other.has(*id)) {
+            left.insert_id(id);
+        }
+        left
+    }
+
+    /// Returns true if a parent folder of `path`, at any level, is in the set.
+    pub fn contains_ancestor_of(&self, path: &Path) -> bool {
+        !self.is_empty() && path.ancestors().skip(1).any(|above| self.contains(above))
+    }
+}
+
+fn place(id: NameId) -> (usize, u64) {
+    (id.index() / 64, 1 << (id.0 % 64))
+}
+
+impl Extend<EntryName> for NameSet {
+    fn extend<T: IntoIterator<Item = EntryName>>(&mut self, names: T) {
+        for name in names {
+            self.insert(&name);
+        }
+    }
+}
+
+impl Serialize for NameSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.sorted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn name(text: &str) -> EntryName {
+        EntryName::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn names_longer_than_a_byte_can_count_survive() {
+        let table = NameTable::default();
+        let long = name(&vec!["x".repeat(200); 15].join("/"));
+        let longer = name(&format!("{long}/y"));
+        let ids = [&long, &longer].map(|n| table.add(n));
+        assert_eq!(ids.map(|id| table.name(id)), [long, longer]);
+    }
+
+    proptest! {
+        #[test]
+        fn name_set_behaves_like_a_btree_set(
+            names in prop::collection::vec("[ab]{1,3}(/[ab]{1,2}){0,2}", 0..200),
+            taken_out in prop::collection::vec(0_usize..200, 0..50),
+        ) {
+            let table = Arc::new(NameTable::default());
+            let (mut set, mut plain) = (NameSet::with_names(&table), BTreeSet::new());
+            for name in names.iter().map(|n| name(n)) {
+                prop_assert_eq!(set.insert(&name), plain.insert(name));
+            }
+            for name in taken_out.iter().filter_map(|i| names.get(*i)).map(|n| name(n)) {
+                set.remove(name.as_path());
+                plain.remove(&name);
+            }
+            prop_assert_eq!(set.len(), plain.len());
+            for name in names.iter().map(|n| name(n)) {
+                prop_assert_eq!(set.contains(name.as_path()), plain.contains(&name));
+            }
+            prop_assert_eq!(set.sorted(), plain.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Checks that the names and links of an archive are safe to restore.
+
+use super::entry::{FolderEntry, LinkEntry};
+use super::entry_name::EntryName;
+use super::file_list::FileList;
+use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
+use super::name_table::NameSet;
+use crate::archive::error::ArchiveError;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Component, Path, PathBuf};
+
+/// Checks all names and links of a manifest.
+///
+/// # Errors
+/// Names the first unsafe entry, or a file without a digest.
+pub(crate) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
+    let (files, folders) = (&manifest.files, &manifest.folders);
+    check_names(
+        path,
+        files,
+        folders,
+        &manifest.links,
+        CaseClashScope::CodexNames,
+    )?;
+    // A name that is both void and a file would make the result depend on the reader.
+    let void: HashSet<_> = manifest.void.iter().collect();
+    let links = manifest.links.iter().map(|l| l.path.clone());
+    let others = folders.iter().map(|f| f.path.clone()).chain(links);
+    for file in files.iter() {
+        if void.contains(&file.path) {
+            return Err(ArchiveError::unsafe_entry(
+                path,
+                &file.path,
+                "twice in the archive",
+            ));
+        }
+        if file.sha256.is_none() {
+            return Err(ArchiveError::damaged(
+                path,
+                format!("{} has no digest", file.path),
+            ));
+        }
+    }
+    for name in files.iter().map(|f| f.path).chain(others) {
+        let kind = kind_of(name.as_path());
+        let outside_database = name.as_path().parent()
+            == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
+            && name
+                .as_path()
+                .file_name()
+                .is_some_and(|n| kind_of(Path::new(n)) == HomeEntryKind::Database);
+        if name.is_reserved() && !outside_database {
+            return Err(ArchiveError::unsafe_entry(
+                path,
+                &name,
+                "a name reserved for codex-manager",
+            ));
+        }
+        // Archives of this program have no SQLite journals: their content is in the database's
+        // snapshot. SQLite trusts a journal beside a database, and even removes files that it
+        // names.
+        if kind == HomeEntryKind::DatabaseSidecar {
+            return Err(ArchiveError::unsafe_entry(
+                path,
+                &name,
+                "a SQLite journal beside a database",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The names that must differ in more than letter case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CaseClashScope {
+    /// Top-level names of Codex. Other names may differ in case only, because archives of this
+    /// program list what a case-sensitive disk had.
+    CodexNames,
+    /// All names of the archive.
+    AllNames,
+}
+
+/// Checks names against each other: no duplicates, no names that differ only in case as far as
+/// `clash` says, no file that is also a folder, no entry below a link, no link out of the home, and
+/// no link in place of a file of Codex.
+///
+/// # Errors
+/// Names the first entry that breaks a rule.
+pub(crate) fn check_names(
+    archive: &Path,
+    files: &FileList,
+    folders: &[FolderEntry],
+    links: &[LinkEntry],
+    clash: CaseClashScope,
+) -> Result<(), ArchiveError> {
+    let refuse = |name: &EntryName, reason| Err(ArchiveError::unsafe_entry(archive, name, reason));
+    let of_files = || files.iter().map(|f| f.path);
+    let of_links = || links.iter().map(|l| l.path.clone());
+    let of_folders = || folders.iter().map(|f| f.path.clone());
+    let mut leaves = NameSet::with_names(files.names());
+    let mut seen = NameSet::with_names(files.names());
+    // Only the names that can clash are stored, usually few.
+    let mut folded: HashMap<String, EntryName> = HashMap::new();
+    for name in of_files().chain(of_links()).chain(of_folders()) {
+        let is_top = name.as_path().components().count() == 1;
+        if clash == CaseClashScope::AllNames || (is_top && home::is_codex_name(name.top())) {
+            match folded.insert(name.case_folded(), name.clone()) {
+                Some(other) if other != name => {
+                    return refuse(&name, "differs from another only in letter case");
+                }
+                _ => {}
+            }
+        }
+        if !seen.insert(&name) {
+            return refuse(&name, "twice in the archive");
+        }
+        if seen.len() <= files.len() + links.len() {
+            leaves.insert(&name);
+        }
+    }
+    drop((folded, seen));
+    let mut ancestors = AncestorLookup::new(&leaves);
+    let places = of_files().map(|name| (name, true));
+    for (name, is_file) in places.chain(of_folders().map(|name| (name, false))) {
+        check_place(archive, &name, is_file)?;
+        if ancestors.is_below(name.as_path()) {
+            return refuse(&name, "is below a file or link");
+        }
+    }
+    for link in links {
+        check_link(archive, link)?;
+        if ancestors.is_below(link.path.as_path()) {
+            return refuse(&link.path, "is below a file or link");
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no two of these names, nor two of their parents, differ only in letter case: a disk
+/// that ignores case would merge them. Compares hashes first, to save memory; `names` is iterated
+/// twice if two hashes collide.
+///
+/// # Errors
+/// Names the second of two such names.
+pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
+    archive: &Path,
+    names: impl Fn() -> I,
+) -> Result<(), ArchiveError> {
+    let hashes = RandomState::new();
+    let folded = |path: &Path| path.to_string_lossy().to_lowercase();
+    let mut spellings: HashMap<u64, u64> = HashMap::new();
+    let mut clashing: HashSet<u64> = HashSet::new();
+    visit_with_parents(names(), |path| {
+        let (one, exact) = (hashes.hash_one(folded(path)), hashes.hash_one(path));
+        if *spellings.entry(one).or_insert(exact) != exact {
+            clashing.insert(one);
+        }
+        Ok(())
+    })?;
+    drop(spellings);
+    if clashing.is_empty() {
+        return Ok(());
+    }
+    let mut first: HashMap<String, PathBuf> = HashMap::new();
+    visit_with_parents(names(), |path| {
+        let text = folded(path);
+        if !clashing.contains(&hashes.hash_one(&text)) {
+            return Ok(());
+        }
+        let first = first.entry(text).or_insert_with(|| path.to_path_buf());
+        if first == path {
+            return Ok(());
+        }
+        Err(ArchiveError::Unsafe {
+            archive: archive.to_path_buf(),
+            entry: path.display().to_string(),
+            reason: "differs from another only in letter case, which this disk ignores",
+        })
+    })
+}
+
+/// Visits each name and its parents, except the parents that the name before it has as well.
+fn visit_with_parents(
+    names: impl Iterator<Item = EntryName>,
+    mut visit: impl FnMut(&Path) -> Result<(), ArchiveError>,
+) -> Result<(), ArchiveError> {
+    let mut last = PathBuf::new();
+    for name in names {
+        let path = name.as_path();
+        visit(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if folder == last {
+            continue;
+        }
+        let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
+        above
+            .take_while(|f| !last.starts_with(f))
+            .try_for_each(&mut visit)?;
+        last = folder.to_path_buf();
+    }
+    Ok(())
+}
+
+/// Finds paths that are below a name of a set.
+pub(crate) struct AncestorLookup<'a> {
+    names: &'a NameSet,
+    /// The folder of the previous lookup, and the number of its components that form a name of the
+    /// set. Adjacent names usually share a folder.
+    last: PathBuf,
+    found: Option<usize>,
+}
+
+impl<'a> AncestorLookup<'a> {
+    pub(crate) fn new(names: &'a NameSet) -> Self {
+        Self {
+            names,
+            last: PathBuf::new(),
+            found: None,
+        }
+    }
+
+    pub(crate) fn is_below(&mut self, path: &Path) -> bool {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if self.last != folder {
+            let both = self.last.components().zip(folder.components());
+            let known = both.take_while(|(a, b)| a == b).count();
+            self.found = self
+                .found
+                .filter(|count| *count <= known)
+                .or_else(|| self.search(folder, known));
+            self.last = folder.to_path_buf();
+        }
+        self.found.is_some()
+    }
+
+    /// Searches `folder` and its parents, except the first `known` components, which the previous
+    /// lookup searched. Without that, a very deep path takes quadratic time.
+    fn search(&self, folder: &Path, known: usize) -> Option<usize> {
+        let count = folder.components().count();
+        let new = folder.ancestors().zip((known + 1..=count).rev());
+        let (_, at) = new.filter(|(above, _)| self.names.contains(above)).last()?;
+        Some(at)
+    }
+}
+
+/// Fails if a folder would take the place of a file of Codex.
+fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), ArchiveError> {
+    let top = Path::new(name.top());
+    let needs_folder = !is_file || name.as_path() != top;
+    match misplaced_folder(top).filter(|_| needs_folder) {
+        Some(reason) => Err(ArchiveError::unsafe_entry(archive, name, reason)),
+        None => Ok(()),
+    }
+}
+
+fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
+    match misplaced_link(link.path.as_path(), &link.target) {
+        Some(reason) => Err(ArchiveError::unsafe_entry(archive, &link.path, reason)),
+        None => Ok(()),
+    }
+}
+
+/// Returns the reason if there must be no folder at `path` (relative to the home): it would replace
+/// a file of Codex. A folder whose name only ends like a database is allowed.
+pub(crate) fn misplaced_folder(path: &Path) -> Option<&'static str> {
+    let is_codex_file = match kind_of(path) {
+        HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,
+        HomeEntryKind::Database => home::is_versioned_database(path),
+        _ => false,
+    };
+    let is_top = path.components().count() == 1;
+    (is_top && is_codex_file).then_some("a folder in place of a login, settings or database")
+}
+
+/// Returns the reason if there must be no symbolic link to `target` at `path` (relative to the
+/// home).
+pub(crate) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
+    if !kind_of(path).can_be_link() {
+        return Some("a link in place of a login, settings, database or list of Codex");
+    }
+    (!stays_inside(path, target)).then_some("a link out of the home")
+}
+
+/// Returns the target of the link at `path` (relative to the home) in archive form: an absolute
+/// target inside `home` becomes relative.
+pub(crate) fn portable_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
+    let Ok(rest) = target.strip_prefix(home) else {
+        return target.to_path_buf();
+    };
+    let above = path.components().count().saturating_sub(1);
+    let up: PathBuf = std::iter::repeat_n("..", above).collect();
+    match up.join(rest) {
+        same if same.as_os_str().is_empty() => PathBuf::from("."),
+        target => target,
+    }
+}
+
+/// Returns true if a link at `path` (relative to the home) leads into the home, judged by the text
+/// of `target`. A `..` after a name is refused: the name may be another link, so the result is
+/// unknown.
+fn stays_inside(path: &Path, target: &Path) -> bool {
+    let mut depth = path.components().count().saturating_sub(1);
+    if target.as_os_str().is_empty() {
+        return false;
+    }
+    let mut has_name = false;
+    for component in target.components() {
+        match component {
+            Component::Normal(_) => has_name = true,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 && !has_name => depth -= 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_only_in_case_are_refused() {
+        let check = |names: &[&str]| {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| EntryName::of_path(Path::new(name)).unwrap())
+                .collect();
+            check_case_collisions(Path::new("x.tar.gz"), || names.iter().cloned())
+        };
+        check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
+        // Two such folders would become one, with the files of both.
+        for (second, named) in [
+            ("Notes.txt", "Notes.txt"),
+            ("skills/A/x", "skills/A/x"),
+            ("SKILLS/a/X", "SKILLS/a/X"),
+            ("Skills/other", "Skills"),
+            ("skills/A/deep/er", "skills/A"),
+            ("skills/A", "skills/A"),
+        ] {
+            let refused = check(&["notes.txt", "skills/a/x", "skills/b/y", second]).unwrap_err();
+            let text = refused.to_string();
+            assert!(text.contains(&format!(": {named})")), "{second}: {refused}");
+        }
+    }
+
+    #[test]
+    fn stays_inside_refuses_a_parent_step_after_a_name() {
+        for (path, target, stays) in [
+            ("skills/a/l", "../b", true),
+            ("skills/a/l", "../../x", true),
+            ("skills/a/l", "../../../x", false),
+            ("x", ".", true),
+            ("x", "..", false),
+            ("skills/l", "b/../c", false),
+            ("skills/l", "../x/../.bashrc", false),
+            ("skills/l", "/etc", false),
+        ] {
+            let found = stays_inside(Path::new(path), Path::new(target));
+            assert_eq!(found, stays, "{path} -> {target}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Encodes the header blocks of a tar stream.
+
+use super::entry::{FolderEntry, LinkEntry};
+use super::layout::OWNER_ACCESS_MODE;
+use std::io;
+use std::path::Path;
+use tar::{EntryType, Header};
+
+/// Returns the header blocks of a file.
+pub(crate) fn file_head(path: &Path, size: u64, mode: u32, mtime_ns: i64) -> io::Result<Vec<u8>> {
+    head_bytes(header(EntryType::Regular, size, mode, mtime_ns), path)
+}
+
+/// Returns the header blocks of a folder.
+pub(crate) fn folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
+    // tar programs set the mode of a folder before they create files in it.
+    let mode = folder.mode | OWNER_ACCESS_MODE;
+    let mut path = folder.path.as_path().as_os_str().to_owned();
+    path.push("/");
+    head_bytes(
+        header(EntryType::Directory, 0, mode, folder.mtime),
+        Path::new(&path),
+    )
+}
+
+/// Returns the header blocks of a symbolic link.
+pub(crate) fn link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
+    let header = header(EntryType::Symlink, 0, 0o777, 0);
+    link_bytes(header, link.path.as_path(), &link.target)
+}
+
+fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode & 0o7777);
+    let seconds = mtime_ns.div_euclid(1_000_000_000);
+    match u64::try_from(seconds) {
+        Ok(seconds) => header.set_mtime(seconds),
+        // GNU stores times before 1970 as a signed 96-bit number, marked by the first bit.
+        Err(_) => header.as_old_mut().mtime = negative(seconds),
+    }
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+fn negative(number: i64) -> [u8; 12] {
+    let mut field = [0xff; 12];
+    field[4..].copy_from_slice(&number.to_be_bytes());
+    field
+}
+
+/// Returns the header blocks of an entry, with a GNU long name if the path needs one.
+fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_data(&mut header, path, io::empty())?;
+    Ok(without_end(builder))
+}
+
+/// Writes the target unchanged; `tar::Builder` would normalize it.
+#[cfg(unix)]
+fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    const LONG_NAME: &[u8] = b"././@LongLink";
+    let mut builder = tar::Builder::new(Vec::new());
+    let text = target.as_os_str().as_encoded_bytes();
+    if header.set_link_name_literal(text).is_err() {
+        let len = text.len() as u64 + 1;
+        let mut long = self::header(EntryType::GNULongLink, len, 0o644, 0);
+        long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
+        long.set_cksum();
+        builder.append(&long, text.chain(&[0][..]))?;
+        header.set_link_name_literal(&text[..header.as_old().linkname.len().min(text.len())])?;
+    }
+    builder.append_data(&mut header, path, io::empty())?;
+    Ok(without_end(builder))
+}
+
+#[cfg(not(unix))]
+fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_link(&mut header, path, target)?;
+    Ok(without_end(builder))
+}
+
+/// Returns the appended blocks without the end-of-archive blocks of the builder.
+fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
+    let len = builder.get_ref().len();
+    let mut bytes = builder.into_inner().unwrap_or_default();
+    bytes.truncate(len);
+    bytes
+}

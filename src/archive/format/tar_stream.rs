@@ -1,0 +1,323 @@
+//! Reads an untrusted tar stream entry by entry: validates names, refuses kinds that a home cannot
+//! have, and limits the size of extension headers.
+
+use super::entry_name::EntryName;
+use crate::archive::error::ArchiveError;
+use crate::io::progress::is_interrupted;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use tar::EntryType;
+
+/// Maximum size of a long name or extended header. Names have at most 4096 bytes.
+const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
+
+/// One entry of a tar stream with a valid name.
+#[derive(Debug)]
+pub(crate) struct RawEntry {
+    pub(crate) name: EntryName,
+    pub(crate) kind: RawKind,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) mtime_ns: i64,
+    /// Offset of the content in the stream, in bytes.
+    pub(crate) content_at: u64,
+}
+
+/// The kinds of entries that a home can have.
+#[derive(Debug)]
+pub(crate) enum RawKind {
+    File,
+    Folder,
+    Link(PathBuf),
+}
+
+/// The content of one file, read in chunks.
+pub(crate) struct EntryContent<'a> {
+    archive: &'a Path,
+    reader: &'a mut dyn Read,
+    buffer: Vec<u8>,
+}
+
+impl EntryContent<'_> {
+    /// Returns the next bytes, or `None` at the end.
+    pub(crate) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let n = loop {
+            match self.reader.read(&mut self.buffer) {
+                Ok(n) => break n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(ArchiveError::damaged(self.archive, e.to_string())),
+            }
+        };
+        if n == 0 {
+            return Ok(None);
+        }
+        Ok(Some(&self.buffer[..n]))
+    }
+
+    /// Reads and discards the rest of the content.
+    fn drain(&mut self) -> Result<(), ArchiveError> {
+        while self.chunk()?.is_some() {}
+        Ok(())
+    }
+
+    /// Returns the complete content, or `None` if it is longer than `limit` bytes.
+    pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.chunk()? {
+            if (all.len() + bytes.len()) as u64 > limit {
+                return Ok(None);
+            }
+            all.extend_from_slice(bytes);
+        }
+        Ok(Some(all))
+    }
+}
+
+impl std::fmt::Debug for EntryContent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content")
+            .field("archive", &self.archive)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for EntryContent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+pub(crate) type EntryVisitor<'a> =
+    dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ArchiveError> + 'a;
+
+/// Reads a tar stream to its end and passes each entry to `visit`. `archive` is the path for error
+/// messages. Returns the reader, positioned after the end of the tar.
+pub(crate) fn for_each_entry<R: Read>(
+    stream: R,
+    archive: &Path,
+    visit: &mut EntryVisitor<'_>,
+) -> Result<R, ArchiveError> {
+    let broken = |e: &io::Error| ArchiveError::damaged(archive, e.to_string());
+    let mut tar = tar::Archive::new(stream);
+    let mut pending = PendingExtensions::default();
+    let mut buffer = vec![0; 128 * 1024];
+    // Raw entries: long names and extended headers are read by `PendingExtensions`, with a limit.
+    // The tar crate reads them without one.
+    for entry in tar.entries().map_err(|e| broken(&e))?.raw(true) {
+        let mut entry = entry.map_err(|e| broken(&e))?;
+        let kind = entry.header().entry_type();
+        if pending.take(archive, kind, &mut entry)? {
+            continue;
+        }
+        let extensions = std::mem::take(&mut pending);
+        let raw = extensions.apply(archive, &entry)?;
+        let mut content = EntryContent {
+            archive,
+            reader: &mut entry,
+            buffer: std::mem::take(&mut buffer),
+        };
+        visit(raw, &mut content)?;
+        content.drain()?;
+        buffer = content.buffer;
+    }
+    Ok(tar.into_inner())
+}
+
+/// Reads the header of the only entry in `bytes`. The content is in other members.
+pub(crate) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
+    let mut found = None;
+    let mut tar = tar::Archive::new(bytes);
+    let mut pending = PendingExtensions::default();
+    for entry in tar
+        .entries()
+        .map_err(|e| ArchiveError::damaged(archive, e.to_string()))?
+        .raw(true)
+    {
+        let mut entry = entry.map_err(|e| ArchiveError::damaged(archive, e.to_string()))?;
+        let kind = entry.header().entry_type();
+        if pending.take(archive, kind, &mut entry)? {
+            continue;
+        }
+        found = Some((
+            std::mem::take(&mut pending).apply(archive, &entry)?,
+            entry.raw_file_position(),
+        ));
+        break;
+    }
+    match found {
+        Some((entry, end)) if end == bytes.len() as u64 => Ok(entry),
+        _ => Err(ArchiveError::damaged(
+            archive,
+            "a member does not hold exactly one header",
+        )),
+    }
+}
+
+/// Values of extension headers for the entry that follows them.
+#[derive(Debug, Default)]
+struct PendingExtensions {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    mtime_ns: Option<i64>,
+}
+
+impl PendingExtensions {
+    /// Reads an extension header. Returns false if `entry` is none.
+    fn take(
+        &mut self,
+        path: &Path,
+        kind: EntryType,
+        entry: &mut tar::Entry<'_, impl Read>,
+    ) -> Result<bool, ArchiveError> {
+        let is_extension = matches!(
+            kind,
+            EntryType::GNULongName
+                | EntryType::GNULongLink
+                | EntryType::XHeader
+                | EntryType::XGlobalHeader
+        );
+        if !is_extension {
+            return Ok(false);
+        }
+        if entry.size() > MAX_EXTENSION_BYTES {
+            return Err(ArchiveError::damaged(path, "an oversized name"));
+        }
+        let mut value = Vec::new();
+        entry
+            .read_to_end(&mut value)
+            .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
+        match kind {
+            EntryType::GNULongName => self.path = Some(until_nul(value)),
+            EntryType::GNULongLink => self.link = Some(until_nul(value)),
+            EntryType::XHeader => {
+                for record in tar::PaxExtensions::new(&value) {
+                    let record = record.map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
+                    match record.key_bytes() {
+                        b"path" => self.path = Some(record.value_bytes().to_vec()),
+                        b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
+                        b"mtime" => self.mtime_ns = record.value().ok().and_then(parse_mtime),
+                        b"size" => {
+                            return Err(ArchiveError::damaged(
+                                path,
+                                "a size outside the header is not supported",
+                            ));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Combines the entry's header with the extension values.
+    fn apply(
+        self,
+        path: &Path,
+        entry: &tar::Entry<'_, impl Read>,
+    ) -> Result<RawEntry, ArchiveError> {
+        let header = entry.header();
+        let raw_name = self
+            .path
+            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let named = |reason| ArchiveError::Unsafe {
+            archive: path.to_path_buf(),
+            entry: String::from_utf8_lossy(&raw_name).into_owned(),
+            reason,
+        };
+        let name = EntryName::parse(&raw_name).map_err(named)?;
+        let kind = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous => RawKind::File,
+            EntryType::Directory => RawKind::Folder,
+            EntryType::Symlink => {
+                let target = self
+                    .link
+                    .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
+                let target = target.ok_or_else(|| named("a link without a target"))?;
+                RawKind::Link(
+                    raw_path(target).ok_or_else(|| named("a link target that is not Unicode"))?,
+                )
+            }
+            EntryType::Link => return Err(named("a hard link")),
+            EntryType::Char | EntryType::Block => return Err(named("a device")),
+            EntryType::Fifo => return Err(named("a pipe")),
+            _ => return Err(named("an unknown kind of entry")),
+        };
+        // GNU stores a time before 1970 as a 96-bit number; the tar crate returns its lower 64
+        // bits.
+        let seconds = header.mtime().unwrap_or(0).cast_signed();
+        Ok(RawEntry {
+            name,
+            kind,
+            size: entry.size(),
+            mode: header.mode().unwrap_or(0o600) & 0o7777,
+            mtime_ns: self
+                .mtime_ns
+                .unwrap_or_else(|| seconds.saturating_mul(1_000_000_000)),
+            content_at: entry.raw_file_position(),
+        })
+    }
+}
+
+/// Parses a PAX time, decimal seconds with an optional fraction, into nanoseconds.
+fn parse_mtime(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    let seconds: i64 = whole.parse().ok()?;
+    let nanos: i64 = digits.parse().ok()?;
+    let nanos = if whole.starts_with('-') {
+        -nanos
+    } else {
+        nanos
+    };
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().position(|b| *b == 0) {
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+#[cfg(unix)]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "on other systems a path must be Unicode"
+)]
+fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
+    String::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pax_times_before_1970_subtract_the_fraction() {
+        for (text, nanos) in [
+            ("1.5", Some(1_500_000_000)),
+            ("-1.5", Some(-1_500_000_000)),
+            ("-0.000000001", Some(-1)),
+            ("7", Some(7_000_000_000)),
+            ("10000000000", None),
+            ("x", None),
+        ] {
+            assert_eq!(parse_mtime(text), nanos, "{text}");
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Adds the files of a home to an archive while Codex may be writing them.
+
+use super::database_snapshots::DatabaseSnapshot;
+use super::duplicates::DuplicateConversations;
+use super::error::ArchiveError;
+use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::inode_stamp::InodeStamp;
+use super::format::layout::LARGE_BYTES;
+use super::format::manifest::AccountAuth;
+use super::format::name_table::NameSet;
+use super::pack::PackWriter;
+use super::path_note::PathNote;
+use super::relocation::{FileLocator, OpenedFile};
+use super::scan;
+use super::scope::CaptureScope;
+use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
+use crate::codex::auth::{AuthFile, Login};
+use crate::codex::home;
+use crate::codex::login_lock::{self, LoginLock};
+use crate::codex::rollout::ConversationFile;
+use crate::io::file_open;
+use crate::io::hash::Hasher;
+use crate::io::progress::is_interrupted;
+use crate::io::{IoContext, IoError, Progress};
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Maximum number of attempts to read a file that becomes shorter while it is read.
+const MAX_READ_ATTEMPTS: u32 = 8;
+
+/// Result of one attempt to add a file.
+enum AddOutcome {
+    /// The file was archived, was skipped, or does not exist any more.
+    Handled,
+    /// The last line is incomplete. The file is tried again after all others.
+    Deferred,
+}
+
+/// The reason why a listed file is not in the archive.
+#[derive(Debug, thiserror::Error)]
+enum SkipReason {
+    #[error("the file became shorter while it was read")]
+    Shorter,
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// Writes the files of a home into an archive, and collects those that cannot be archived.
+pub(super) struct HomePacker<'a, 'w> {
+    pub(super) locator: FileLocator<'a>,
+    pub(super) writer: &'a mut PackWriter<'w>,
+    pub(super) skipped: Vec<PathNote>,
+    /// Files that were archived under a new name after Codex moved them. They are not added a
+    /// second time.
+    pub(super) moved: HashSet<EntryName>,
+    /// Conversations with more than one file.
+    pub(super) copies: &'a DuplicateConversations,
+    /// Files of those conversations that are in the archive.
+    pub(super) rollouts: HashSet<RolloutKey>,
+    /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
+    pub(super) started_at: i64,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl HomePacker<'_, '_> {
+    pub(super) fn add_structure(
+        &mut self,
+        folders: &[FolderEntry],
+        links: &[(EntryName, PathBuf)],
+    ) -> Result<(), ArchiveError> {
+        for folder in folders {
+            self.writer.add_folder(folder.clone())?;
+        }
+        for (name, target) in links {
+            let entry = LinkEntry {
+                path: name.clone(),
+                target: target.clone(),
+            };
+            self.writer.add_link(entry)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_databases(
+        &mut self,
+        snapshots: &[DatabaseSnapshot],
+    ) -> Result<(), ArchiveError> {
+        for snapshot in snapshots {
+            let mut file = file_open::open(&snapshot.copy).at("read", &snapshot.copy)?;
+            let size = file.metadata().at("read", &snapshot.copy)?.len();
+            if let Some(reason) = self.write_entry(&snapshot.planned, size, &mut file)? {
+                self.skip(&snapshot.planned.path, reason.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `files`, ordered by name. Removes each file from the list when it is done: the list of
+    /// a large home and the manifest built from it are never complete in memory at the same time.
+    pub(super) fn add_files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
+        let mut deferred = Vec::new();
+        let mut pending = files.name_set();
+        while !files.is_empty() {
+            let reused = self.reuse_members(&files)?;
+            if reused > 0 {
+                for file in files.range(0..reused) {
+                    pending.remove(file.path.as_path());
+                }
+                files.drop_front(reused);
+            } else if let Some(planned) = files.pop_front() {
+                pending.remove(planned.path.as_path());
+                match self.add_file(&planned, &pending, true)? {
+                    AddOutcome::Handled => {}
+                    AddOutcome::Deferred => deferred.push(planned),
+                }
+            }
+        }
+        // A deferred file that does not change for a while has a line that was cut off; one that
+        // grew is being written and is cut at its last newline.
+        for planned in deferred {
+            wait_for_growth(&planned, &self.locator.listed(&planned.path));
+            self.add_file(&planned, &pending, false)?;
+        }
+        Ok(())
+    }
+
+    /// Copies unchanged members from the previous archive. Returns the number of files, from the
+    /// start of `files`, that they cover.
+    fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let count = self.writer.count_reusable(|i| files.get(i));
+        let is_taken = |f: FileEntry| {
+            self.moved.contains(&f.path)
+                || self
+                    .rollout_key(&f, f.stamp)
+                    .is_some_and(|r| self.rollouts.contains(&r))
+        };
+        if count == 0 || files.range(0..count).any(is_taken) {
+            return Ok(0);
+        }
+        for file in files.range(0..count) {
+            let rollout = self.rollout_key(&file, file.stamp);
+            self.rollouts.extend(rollout);
+            self.progress.add_bytes(file.size);
+        }
+        self.writer.reuse(files)?;
+        Ok(count)
+    }
+
+    /// Adds one file. `pending` are the listed files that were not tried yet.
+    fn add_file(
+        &mut self,
+        planned: &FileEntry,
+        pending: &NameSet,
+        may_defer: bool,
+    ) -> Result<AddOutcome, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        if self.moved.contains(&planned.path) {
+            return Ok(AddOutcome::Handled);
+        }
+        let mut opened = match self.locator.open(&planned.path) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(AddOutcome::Handled),
+            Err(e) => {
+                self.skip(&planned.path, e.source.to_string());
+                return Ok(AddOutcome::Handled);
+            }
+        };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let reason = match decide_read(&mut opened.file, planned, may_defer) {
+                Ok(ReadDecision::Defer) => return Ok(AddOutcome::Deferred),
+                Ok(ReadDecision::Read(seen)) => {
+                    match self.add_opened(planned, &mut opened, seen, pending)? {
+                        None => return Ok(AddOutcome::Handled),
+                        Some(reason) => reason,
+                    }
+                }
+                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
+                Err(e) => SkipReason::Permanent(e.to_string()),
+            };
+            // Another process rewrites the file; the next attempt may find it complete.
+            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
+                self.skip(&opened.name, reason.to_string());
+                return Ok(AddOutcome::Handled);
+            }
+        }
+    }
+
+    /// Adds the stable prefix of an open file. Returns the reason if it is not in the archive.
+    fn add_opened(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut OpenedFile,
+        seen: StablePrefix,
+        pending: &NameSet,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = seen;
+        // Codex moves rollouts between folders: this inode may have been archived under another
+        // name. Copies with different content have other inodes and are archived as files of their
+        // own.
+        let rollout = self.rollout_key(planned, InodeStamp::of(&meta));
+        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+            return Ok(None);
+        }
+        let name = &opened.name;
+        if *name != planned.path {
+            let is_pending = pending.contains(name.as_path());
+            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
+                return Ok(None);
+            }
+        }
+        let entry = FileEntry {
+            // A file that was cut keeps changing, so it must not count as unchanged in the next
+            // backup.
+            stamp: if size == meta.len() {
+                InodeStamp::of(&meta).if_unambiguous(self.started_at)
+            } else {
+                InodeStamp::default()
+            },
+            ..scan::entry_of(name.clone(), &meta)
+        };
+        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
+        if skip_reason.is_none() {
+            if *name != planned.path {
+                self.moved.insert(name.clone());
+            }
+            self.rollouts.extend(rollout);
+        }
+        Ok(skip_reason)
+    }
+
+    /// Returns the paths that could not be archived, sorted, each once.
+    pub(super) fn into_skipped(self) -> Vec<PathNote> {
+        let mut skipped = self.skipped;
+        skipped.sort();
+        skipped.dedup_by(|again, first| again.path == first.path);
+        skipped
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: String) {
+        self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    /// Returns the key that identifies a rollout under every name, or `None` for files that can be
+    /// listed only once.
+    fn rollout_key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
+        // Systems without inode numbers report zero.
+        if stamp.ino == 0 || !self.copies.has(file.path.as_path()) {
+            return None;
+        }
+        let conversation = ConversationFile::of(file.path.as_path())?;
+        let mut hasher = Hasher::default();
+        hasher.update(&stamp.dev.to_le_bytes());
+        hasher.update(&stamp.ino.to_le_bytes());
+        hasher.update(conversation.name.as_bytes());
+        Some(hasher.digest().beginning())
+    }
+
+    /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
+    /// archive.
+    fn write_entry(
+        &mut self,
+        planned: &FileEntry,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let entry = FileEntry {
+            size,
+            ..planned.clone()
+        };
+        let mut reading = ProgressReader {
+            content,
+            error: None,
+            progress: self.progress,
+        };
+        let added = self.writer.add_file(entry, &mut reading)?;
+        let error = reading.error.take();
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        Ok((!added).then(|| match error {
+            Some(error) => SkipReason::Permanent(error.to_string()),
+            None if size < LARGE_BYTES => SkipReason::Shorter,
+            // The start of the file is in the archive as a void entry. A second entry of the same
+            // name would be refused by readers, so there is no other attempt.
+            None => SkipReason::Permanent(SkipReason::Shorter.to_string()),
+        }))
+    }
+
+    /// Adds the login, last and under Codex's own locks. Reads its bytes once, so that the identity
+    /// in the manifest is that of the archived bytes.
+    pub(super) fn add_login(
+        &mut self,
+        scope: &CaptureScope,
+        planned: Option<&FileEntry>,
+    ) -> Result<Option<(Option<Login>, AccountAuth)>, ArchiveError> {
+        let Some(planned) = planned else {
+            return Ok(None);
+        };
+        let path = scope.home.join(home::AUTH_JSON);
+        let lock = take_lock(&scope.home)?;
+        let read = AuthFile::read(&path);
+        let meta = path.metadata();
+        drop(lock);
+        let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
+            AuthFile::Missing => return Ok(None),
+            AuthFile::Unreadable { reason, .. } => {
+                self.skipped.push(PathNote::new(home::AUTH_JSON, reason));
+                return Ok(None);
+            }
+            AuthFile::Present(snapshot) => snapshot,
+        };
+        let bytes = snapshot.bytes.expose();
+        // Codex may have renewed the login since the scan listed it.
+        let planned = &FileEntry {
+            path: planned.path.clone(),
+            ..meta.map_or_else(
+                |_| planned.clone(),
+                |m| scan::entry_of(planned.path.clone(), &m),
+            )
+        };
+        self.write_entry(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
+        let account_auth = AccountAuth {
+            path: planned.path.clone(),
+            sha256: snapshot.sha256(),
+            identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
+        };
+        Ok(Some((snapshot.login, account_auth)))
+    }
+}
+
+/// Takes Codex's login lock. Returns `None` in a read-only home, where Codex cannot renew a login
+/// either.
+fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
+    use crate::io::lock::LockError;
+    match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
+        Err(LockError::Io(e)) => Err(e.into()),
+        Err(LockError::Held(path)) => Err(IoError {
+            action: "lock",
+            path,
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds the lock for too long"),
+        }
+        .into()),
+    }
+}
+
+fn is_read_only(error: &IoError) -> bool {
+    matches!(
+        error.source.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.
+/// An inode number alone may be reused for a new file.
+pub(super) type RolloutKey = [u8; 16];
+
+/// Reads a file for the archive writer. Reports progress, and records read errors instead of
+/// returning them, so that the writer does not take them for errors of the archive.
+struct ProgressReader<'a> {
+    content: &'a mut dyn Read,
+    error: Option<io::Error>,
+    progress: &'a dyn Progress,
+}
+
+impl Read for ProgressReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.error.is_some() || is_interrupted() {
+            return Ok(0);
+        }
+        match self.content.read(buffer) {
+            Ok(n) => {
+                self.progress.add_bytes(n as u64);
+                Ok(n)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
+            Err(e) => {
+                self.error = Some(e);
+                Ok(0)
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `config edit`: opens `config.toml` in the user's editor.
+
+use super::settings::warn_about_unknown;
+use crate::config::FILE_NAME;
+use crate::config::file::{self, ConfigFile};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::file_open;
+use crate::io::staging::Staging;
+use crate::io::{IoContext, atomic};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Edit config.toml in your editor; the result is saved only if it is valid
+///
+/// The editor is $VISUAL, else $EDITOR. An invalid result is kept beside the file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config edit
+  EDITOR='code --wait' codex-manager config edit")]
+pub(super) struct ConfigEditArgs {
+    /// Check the result; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, CommandError> {
+    let dry_run = args.dry_run;
+    let home = &context.settings.manager_home;
+    let path = ConfigFile::path_in(home);
+    let editor = ["VISUAL", "EDITOR"]
+        .iter()
+        .find_map(|name| context.env.text(name))
+        .ok_or_else(|| {
+            let error = CommandError::usage("no editor is set");
+            // `config set` cannot change a file that does not parse.
+            if ConfigFile::read(home).is_ok() {
+                error.hint(
+                    "set EDITOR, or change a single setting: codex-manager config set KEY VALUE",
+                )
+            } else {
+                error.hint(format!(
+                    "set EDITOR, or fix or remove the file by hand: {}",
+                    path.display()
+                ))
+            }
+        })?;
+    file::target(&path)?;
+    let before = file::read_text(&path)?;
+    let folder = EditFolder::new(context, dry_run)?;
+    let copy = folder.path().join(FILE_NAME);
+    atomic::write(&copy, before.as_bytes())?;
+    open_editor(editor, &copy)?;
+    let text = file_open::read_to_string(&copy).at("read", &copy)?;
+    if text == before {
+        context.ui.line("nothing was changed");
+    } else {
+        let checked = ConfigFile::parse(path.clone(), &text)
+            .and_then(|file| file.values().map(|_| file))
+            .map_err(CommandError::from);
+        match checked {
+            Ok(file) => {
+                warn_about_unknown(context, &file);
+                if !dry_run && !file::replace(home, &before, &file)? {
+                    let conflict = CommandError::conflict(
+                        "another command changed the settings in the meantime",
+                    );
+                    return Err(keep_rejected(&path, &copy, conflict)?);
+                }
+                let done = if dry_run { "is valid" } else { "was replaced" };
+                context.ui.prose(format_args!("{} {done}", path.display()));
+            }
+            Err(e) if dry_run => return Err(e),
+            Err(e) => return Err(keep_rejected(&path, &copy, e)?),
+        }
+    }
+    let changed = text != before && !dry_run;
+    context.ui.document(
+        "config edit",
+        &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
+    );
+    Ok(Outcome::Done)
+}
+
+/// The folder of the edited copy. In a dry run it is outside of the manager home, which stays unchanged.
+enum EditFolder {
+    Own { folder: PathBuf, _staging: Staging },
+    Temporary(tempfile::TempDir),
+}
+
+impl EditFolder {
+    fn new(context: &Context, dry_run: bool) -> Result<Self, CommandError> {
+        if dry_run {
+            let parent = context.env.temp_dir();
+            let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
+            return Ok(Self::Temporary(folder));
+        }
+        let staging = Staging::inside(&context.manager_path("tmp"))?;
+        Ok(Self::Own {
+            folder: staging.path(""),
+            _staging: staging,
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own { folder, .. } => folder,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// Saves a rejected text beside the file and adds its path to the error.
+fn keep_rejected(
+    path: &Path,
+    copy: &Path,
+    error: CommandError,
+) -> Result<CommandError, CommandError> {
+    let beside = path.with_file_name("config.rejected.toml");
+    let text = file_open::read(copy).at("read", copy)?;
+    atomic::write(&beside, &text)?;
+    Ok(error.hint(format!(
+        "the settings were not changed; your version is saved as {}",
+        beside.display()
+    )))
+}
+
+/// Runs the editor on `file` through the shell, because `EDITOR` may contain arguments.
+fn open_editor(editor: &str, file: &Path) -> Result<(), CommandError> {
+    let mut command = if cfg!(windows) {
+        let mut words = editor.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or(editor));
+        command.args(words);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{editor} \"$1\""), "sh"]);
+        command
+    };
+    let status = command
+        .arg(file)
+        .status()
+        .map_err(|e| CommandError::failed(format!("cannot run: {editor}")).because(e))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(
+            CommandError::failed(format!("the editor ended with {status}: {editor}"))
+                .hint("the settings were not changed"),
+        )
+    }
+}

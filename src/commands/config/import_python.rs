@@ -1,0 +1,149 @@
+//! `config import-python`: copies the archives and the cooldown of a Python codex-manager.
+
+use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::commands::account::{printable, warn_all};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::quantity::pluralize;
+use crate::transfer::python_home::{self, CopyOutcome, CopyPlan, CopyTarget};
+use crate::ui::table::Table;
+use crate::ui::time::bytes;
+use crate::ui::{Style, Ui};
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Copy the archives and the cooldown of a Python codex-manager into the manager home
+///
+/// Versions 1.x and 2.0 of that tool store them in ~/.codexmgr. Later versions use the manager home and
+/// need no import. The source folder is not changed. Copies are identical; no archive is overwritten, and
+/// a newer figure is never replaced by an older one. Running the command again copies only what is new.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config import-python --dry-run
+  codex-manager config import-python
+  codex-manager config import-python /mnt/old-disk/home/me/.codexmgr")]
+pub(super) struct ImportPythonArgs {
+    /// The home of the Python codex-manager [default: `$CODEXMGR_HOME`, else ~/.codexmgr]
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Show what would be copied; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct ImportJson<'a> {
+    source: &'a Path,
+    #[serde(flatten)]
+    plan: &'a CopyPlan,
+    dry_run: bool,
+}
+
+impl ImportPythonArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let given = self.folder.as_ref().map(|dir| context.env.absolute(dir));
+        let folder = given
+            .or_else(|| python_home::default_folder(&context.env))
+            .ok_or_else(|| {
+                CommandError::usage("cannot find your home folder")
+                    .hint("name the source folder: codex-manager config import-python DIR")
+            })?;
+        let target = CopyTarget {
+            manager_home: &context.settings.manager_home,
+            now: context.now(),
+            zone: context.settings.zone,
+        };
+        let home = python_home::read(&folder, &target)?;
+        warn_all(&context.ui, &home.warnings);
+        let plan = if self.dry_run {
+            python_home::plan(&home, &target)?
+        } else {
+            let bar = context.ui.bar("copying", 0);
+            let report = python_home::apply(&home, &target, &bar)?;
+            drop(bar);
+            warn_all(&context.ui, &report.warnings);
+            report.plan
+        };
+        self.show(context, &folder, &plan);
+        if home.legacy_files > 0 {
+            context.ui.note(format_args!(
+                "not copied: records of {} in its inventory.json; create them again with: codex-manager normalize DIR",
+                pluralize(home.legacy_files, "legacy file")
+            ));
+        }
+        Ok(Outcome::partial_if(!plan.left.is_empty()))
+    }
+
+    fn show(&self, context: &Context, folder: &Path, plan: &CopyPlan) {
+        let ui = &context.ui;
+        let json = ImportJson {
+            source: folder,
+            plan,
+            dry_run: self.dry_run,
+        };
+        ui.document("config import-python", &json);
+        if !plan.archives.is_empty() {
+            ui.report_table(table(ui, plan));
+        }
+        for left in &plan.left {
+            ui.warn(format_args!(
+                "not copied: {}: {}",
+                printable(&left.name),
+                left.reason
+            ));
+        }
+        let is_copied = if self.dry_run {
+            "would be copied"
+        } else {
+            "copied"
+        };
+        let added = plan.added().count();
+        let archives = plan
+            .added()
+            .filter(|copy| copy.archive_bytes.is_some())
+            .count();
+        let copied = match added - archives {
+            0 => pluralize(archives, "archive"),
+            records => format!(
+                "{} and {}",
+                pluralize(archives, "archive"),
+                pluralize(records, "record")
+            ),
+        };
+        ui.report(format_args!(
+            "{copied} {is_copied}, {} already present; newer figures of {}",
+            plan.archives.len() - added,
+            pluralize(plan.accounts.len(), "account"),
+        ));
+        if self.dry_run {
+            ui.note("dry run: nothing was written");
+        } else if added > 0 {
+            ui.note(format_args!("nothing was changed in {}", folder.display()));
+            ui.note("verify the copies: codex-manager verify --all");
+        }
+    }
+}
+
+fn table(ui: &Ui, plan: &CopyPlan) -> String {
+    let short = |path: &str| printable(path.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(path));
+    let mut table = Table::new(ui, &["ARCHIVE", "MODE", "SIZE", "OUTCOME"]);
+    table.keep_whole(0);
+    for copy in &plan.archives {
+        let size = copy.archive_bytes.map_or("record".into(), bytes);
+        let outcome = match copy.outcome {
+            CopyOutcome::Added if copy.archive == copy.saved_as => "new".to_owned(),
+            CopyOutcome::Added => format!("new, as {}", short(&copy.saved_as)),
+            CopyOutcome::Present => "present".to_owned(),
+        };
+        let cells = [
+            short(&copy.archive),
+            copy.mode.name().to_owned(),
+            size,
+            outcome,
+        ];
+        table.row(ui, cells.map(|cell| (Style::Plain, cell)));
+    }
+    table.render()
+}

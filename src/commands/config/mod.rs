@@ -1,0 +1,78 @@
+//! `config`: the settings of `config.toml`.
+
+mod edit;
+mod import_python;
+mod settings;
+
+use self::edit::ConfigEditArgs;
+use self::import_python::ImportPythonArgs;
+use self::settings::{ConfigGetArgs, ConfigListArgs, ConfigSetArgs, ConfigUnsetArgs};
+use crate::config::file::ConfigFile;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+/// Show and change settings
+///
+/// Settings are stored in config.toml of the manager home. Flags take precedence over the environment,
+/// then come the file and the default. For the time zone the file takes precedence over TZ.
+///
+/// folders.PATH and trusted.PATH apply to a folder and everything below it. PATH is absolute or
+/// begins with ~; the longest matching PATH wins. folders.PATH is the profile that launch uses there.
+/// With trusted.PATH set to true, a .codex-account file there may name the profile.
+#[derive(Debug, Args)]
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  codex-manager config list
+  codex-manager config set prune.keep_daily 7
+  codex-manager config set backup.exclude '[\"logs_*.sqlite\", \"*.tmp\"]'
+  codex-manager config set folders.~/clients/acme acme
+  codex-manager config unset timezone"
+)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    verb: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    List(ConfigListArgs),
+    Get(ConfigGetArgs),
+    Set(ConfigSetArgs),
+    Unset(ConfigUnsetArgs),
+    Path(ConfigPathArgs),
+    Edit(ConfigEditArgs),
+    ImportPython(ImportPythonArgs),
+}
+
+/// Print the path of config.toml
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config path")]
+struct ConfigPathArgs {}
+
+impl ConfigArgs {
+    /// # Errors
+    /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
+    /// then.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        match self.verb {
+            ConfigCommand::List(ConfigListArgs {}) => settings::list(context),
+            ConfigCommand::Get(args) => settings::get(context, &args),
+            ConfigCommand::Set(args) => settings::set(context, &args),
+            ConfigCommand::Unset(args) => settings::unset(context, &args),
+            ConfigCommand::Path(ConfigPathArgs {}) => {
+                let path = ConfigFile::path_in(&context.settings.manager_home);
+                context.ui.line(path.display());
+                context
+                    .ui
+                    .document("config path", &json!({ "path": path.to_string_lossy() }));
+                Ok(Outcome::Done)
+            }
+            ConfigCommand::Edit(args) => edit::edit(context, &args),
+            ConfigCommand::ImportPython(args) => args.run(context),
+        }
+    }
+}

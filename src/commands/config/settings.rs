@@ -1,0 +1,347 @@
+//! `config list`, `get`, `set` and `unset`: the values of settings.
+
+use crate::commands::account::printable;
+use crate::config::file::{self, ConfigFile, ConfigFileError};
+use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
+use crate::context::{self, Context};
+use crate::error::{CommandError, Outcome};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use toml_edit::Value;
+
+/// List all settings with their values and where each value comes from
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config list
+  codex-manager config list --json | jq '.settings[].key'")]
+pub(super) struct ConfigListArgs {}
+
+/// Print the value of one setting
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config get timezone")]
+pub(super) struct ConfigGetArgs {
+    /// The name of the setting
+    #[arg(value_name = "KEY")]
+    key: String,
+}
+
+/// Change a setting; comments in the file are kept
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config set timezone Europe/Berlin
+  codex-manager config set prune.keep_within 14d
+  codex-manager config set folders.~/clients/acme acme
+  codex-manager config set trusted.~/work true")]
+pub(super) struct ConfigSetArgs {
+    /// The name of the setting
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// The value to set
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    value: String,
+    /// Show the change; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Reset a setting to its default
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config unset timezone")]
+pub(super) struct ConfigUnsetArgs {
+    /// The name of the setting
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// Show the change; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The source of a value, in order of precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ValueOrigin {
+    Flag,
+    Environment,
+    File,
+    Default,
+}
+
+impl ValueOrigin {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// A setting in JSON. Its keys are an interface.
+#[derive(Debug, Serialize)]
+struct SettingJson {
+    key: String,
+    value: Json,
+    default: Json,
+    origin: ValueOrigin,
+}
+
+#[derive(Debug, Serialize)]
+struct SettingsJson {
+    settings: Vec<SettingJson>,
+    path: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SettingChangeJson {
+    key: String,
+    before: Json,
+    after: Json,
+    path: String,
+    dry_run: bool,
+}
+
+pub(super) fn list(context: &Context) -> Result<Outcome, CommandError> {
+    let file = ConfigFile::read(&context.settings.manager_home)?;
+    let ui = &context.ui;
+    warn_about_unknown(context, &file);
+    let keys: Vec<Setting> = KEYS.iter().map(Into::into).collect();
+    let folders = file.folder_settings();
+    let settings: Vec<_> = keys
+        .iter()
+        .chain(&folders)
+        .map(|key| effective(key, &file, context))
+        .collect();
+    let mut table = Table::new(ui, &["KEY", "VALUE", "FROM", "FOR"]);
+    let mut long = Vec::new();
+    for (key, setting) in KEYS.iter().zip(&settings) {
+        let style = match setting.origin {
+            ValueOrigin::Default => Style::Dim,
+            _ => Style::Plain,
+        };
+        let value = printable(&to_text(&setting.value));
+        let cell = match setting.value {
+            // The table wraps a list between its items.
+            Json::Array(_) => value.clone(),
+            _ => in_table(&value),
+        };
+        if cell != value {
+            long.push((key.name.to_owned(), value));
+        }
+        let cells = [
+            (Style::Plain, key.name.to_owned()),
+            (style, cell),
+            (style, setting.origin.name().to_owned()),
+            (Style::Dim, key.about.to_owned()),
+        ];
+        table.row(ui, cells);
+    }
+    table.keep_whole(0);
+    table.keep_words(1);
+    ui.line(table.render());
+    // Folder keys are paths, too long for a table of 80 columns.
+    let folder_values = settings.iter().skip(KEYS.len());
+    long.extend(folder_values.map(|s| (printable(&s.key), printable(&to_text(&s.value)))));
+    for (name, value) in long {
+        ui.line(format_args!("{name} = {value}"));
+    }
+    ui.note("change a setting: codex-manager config set KEY VALUE");
+    let path = ConfigFile::path_in(&context.settings.manager_home);
+    let path = path.to_string_lossy().into_owned();
+    ui.document("config list", &SettingsJson { settings, path });
+    // Invalid values are listed too, but the command fails, as all others do until they are fixed.
+    file.values()?;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome, CommandError> {
+    let key = config::find(&args.key)?;
+    let file = ConfigFile::read(&context.settings.manager_home)?;
+    let key = file.as_spelled(key, context.env.home_dir.as_deref());
+    let setting = effective(&key, &file, context);
+    context.ui.line(printable(&to_text(&setting.value)));
+    context.ui.document("config get", &setting);
+    Ok(Outcome::Done)
+}
+
+pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError> {
+    let setting = config::find(&args.key)?;
+    let kind = setting.key.kind;
+    let value = kind.parse(&args.value).ok_or_else(|| {
+        CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
+            .hint(format!("expected {}; nothing was changed", kind.expected()))
+    })?;
+    let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
+        file.set(key, value)
+    })?;
+    let name = &args.value;
+    let profile = context.manager_path("profiles").join(name);
+    if matches!(kind, ValueKind::Profile) && !profile.join("profile.json").is_file() {
+        context.ui.note(format_args!(
+            "there is no profile {name} yet; create it with: codex-manager profile login {name}"
+        ));
+    }
+    Ok(outcome)
+}
+
+pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandError> {
+    let setting = config::find(&args.key)?;
+    let dry_run = args.dry_run;
+    change(context, "config unset", setting, dry_run, |file, key| {
+        file.unset(key);
+        Ok(())
+    })
+}
+
+/// Changes one setting, or with `dry_run` only prints the change.
+fn change(
+    context: &Context,
+    command: &str,
+    setting: Setting,
+    dry_run: bool,
+    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigFileError>,
+) -> Result<Outcome, CommandError> {
+    let home = &context.settings.manager_home;
+    let both = |file: &mut ConfigFile| {
+        let setting = file.as_spelled(setting, context.env.home_dir.as_deref());
+        let before = file.get(&setting).map_or(Json::Null, to_json);
+        work(file, &setting)?;
+        let after = file.get(&setting).map_or(Json::Null, to_json);
+        Ok::<_, ConfigFileError>((setting, before, after))
+    };
+    let (setting, before, after) = if dry_run {
+        file::target(&ConfigFile::path_in(home))?;
+        both(&mut ConfigFile::read(home)?)?
+    } else {
+        file::update(home, both)?
+    };
+    let key = setting.name();
+    let unset = match setting.folder {
+        Some(_) => "not set",
+        None => "the default",
+    };
+    let describe = |value: &Json| match value {
+        Json::Null => unset.to_owned(),
+        value => printable(&to_text(value)),
+    };
+    let name = printable(&key);
+    let text = if before == after {
+        format!(
+            "{name} is {} already; nothing was changed",
+            describe(&after)
+        )
+    } else {
+        format!("{name}: {} → {}", describe(&before), describe(&after))
+    };
+    context.ui.prose(text);
+    if dry_run {
+        context.ui.note("dry run: nothing was written");
+    }
+    let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
+    context.ui.document(
+        command,
+        &SettingChangeJson {
+            key,
+            before,
+            after,
+            path,
+            dry_run,
+        },
+    );
+    Ok(Outcome::Done)
+}
+
+/// Returns the effective value of a setting and its source.
+fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
+    let settings = &context.settings;
+    let flags = &settings.flags;
+    let key = setting.key;
+    let in_file = file.get(setting);
+    let variable = key
+        .variable
+        .is_some_and(|name| context.env.get(name).is_some());
+    let by_flag = match key.name {
+        "timezone" => flags.timezone.is_some(),
+        "color" => flags.color.is_some(),
+        "codex.home" => flags.codex_home.is_some(),
+        "codex.bin" => flags.codex_bin.is_some(),
+        _ => false,
+    };
+    // Every variable but TZ takes precedence over the file; TZ describes the machine.
+    let origin = match (by_flag, variable, in_file) {
+        (true, ..) => ValueOrigin::Flag,
+        (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
+        (_, true, _) if key.name != "timezone" || context::zone_of_tz(&context.env).is_some() => {
+            ValueOrigin::Environment
+        }
+        (_, _, Some(_)) => ValueOrigin::File,
+        _ => ValueOrigin::Default,
+    };
+    let default = config::default_of(key);
+    let value = match (key.name, origin) {
+        (_, ValueOrigin::File) => in_file.map_or(Json::Null, to_json),
+        ("timezone", _) => json!(settings.zone.name()),
+        ("color", _) => json!(settings.color.name()),
+        ("codex.home", ValueOrigin::Flag | ValueOrigin::Environment) => {
+            json!(settings.codex_home.to_string_lossy())
+        }
+        ("codex.bin", ValueOrigin::Flag) => {
+            json!(settings.codex_bin.as_ref().map(|p| p.to_string_lossy()))
+        }
+        _ => default.clone(),
+    };
+    SettingJson {
+        key: setting.name(),
+        value,
+        default,
+        origin,
+    }
+}
+
+/// Converts a value of the file to JSON.
+fn to_json(value: &Value) -> Json {
+    match value {
+        Value::String(text) => json!(text.value()),
+        Value::Integer(number) => json!(number.value()),
+        Value::Float(number) => json!(number.value()),
+        Value::Boolean(flag) => json!(flag.value()),
+        Value::Array(list) => list.iter().map(to_json).collect(),
+        other => json!(other.to_string().trim()),
+    }
+}
+
+/// Shortens a value to the width of its column. The end is kept, because most long values are paths.
+fn in_table(value: &str) -> String {
+    const MAX_CHARS: usize = 16;
+    match value.chars().count().checked_sub(MAX_CHARS) {
+        None | Some(0) => value.to_owned(),
+        Some(over) => format!("…{}", value.chars().skip(over + 1).collect::<String>()),
+    }
+}
+
+/// Formats a value for people.
+fn to_text(value: &Json) -> String {
+    match value {
+        Json::Null => "-".into(),
+        Json::String(text) => text.clone(),
+        Json::Array(list) => {
+            let items: Vec<_> = list.iter().map(to_text).collect();
+            items.join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn warn_about_unknown(context: &Context, file: &ConfigFile) {
+    for unknown in file.unknown() {
+        context.ui.warn(format_args!(
+            "{FILE_NAME}: {}",
+            printable(&unknown.to_string())
+        ));
+    }
+}

@@ -1,0 +1,393 @@
+//! `normalize`: records legacy `21apr_me@x.com_auth.json` files in the inventory.
+
+mod show;
+
+use self::show::WrittenFiles;
+use crate::archive::metadata::Metadata;
+use crate::archive::names;
+use crate::commands::account::warn_all;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::{self, LOCK_NAME};
+use crate::inventory::legacy::{self, LegacyMerge, SkippedLegacyFile};
+use crate::inventory::records::{InventoryFile, LegacyRecord};
+use crate::inventory::store;
+use crate::io::document::{self, DocumentState};
+use crate::io::{IoContext, atomic};
+use crate::quota::legacy::LegacyOptions;
+use chrono::Duration;
+use clap::Args;
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-manager normalize ~/old-dumps
+  codex-manager normalize --recursive --session-duration-hours 1.5 ~/dumps
+  codex-manager normalize --dry-run --json ~/old-dumps";
+
+/// Import old login files named like `21apr_me@x.com_auth.json`, and their reset times
+///
+/// The modification time of a file is the time at which its account's quota ran out. The session
+/// began --session-duration-hours before, and the account is available again seven days after that.
+/// The day in the name is only used to check this time. The files are never changed, and a second run
+/// changes nothing.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct NormalizeArgs {
+    /// Folders to search, or single files [default: the Codex home]
+    #[arg(value_name = "DIR")]
+    places: Vec<PathBuf>,
+    /// Assumed duration of the weekly quota; may be fractional [default:
+    /// `normalize.session_duration_hours` of config.toml, else 2]
+    #[arg(long, value_name = "HOURS", allow_negative_numbers = true)]
+    session_duration_hours: Option<f64>,
+    /// The year of the day in the names [default: the current year, or the one that matches]
+    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1970..=9999))]
+    year: Option<i32>,
+    /// Search subfolders as well
+    #[arg(short, long)]
+    recursive: bool,
+    /// Also write a sidecar for each record into backups/
+    #[arg(long)]
+    write_metadata: bool,
+    /// Also write an auth-only archive for each file with a usable login into backups/
+    #[arg(long)]
+    write_archives: bool,
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The records to merge and the skipped files, collected without writing.
+#[derive(Debug)]
+struct NormalizePlan {
+    records: Vec<LegacyRecord>,
+    skipped: Vec<SkippedLegacyFile>,
+}
+
+/// An auth-only archive to be written.
+#[derive(Debug, Clone)]
+pub struct ArchiveJob {
+    /// Record of the legacy file. The archive is only written if the file still has the record's
+    /// digest.
+    pub record: LegacyRecord,
+    /// Path of the new archive. An existing file is never overwritten.
+    pub path: PathBuf,
+}
+
+impl NormalizeArgs {
+    /// Reads legacy files and merges them into the inventory.
+    ///
+    /// # Errors
+    /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let NormalizePlan {
+            records,
+            mut skipped,
+        } = self.plan(context)?;
+        let backups = context.manager_path("backups");
+        let merged = if self.dry_run {
+            let mut inventory = read_inventory(context)?;
+            legacy::merge(&mut inventory, records, |r, name| {
+                is_taken(&backups, r, name)
+            })
+        } else {
+            apply_normalize(records, context)?
+        };
+        let files = self.write_files(&merged, &backups, &mut skipped, context)?;
+        skipped.sort();
+        let is_partial = skipped.iter().any(|s| s.is_fault);
+        show::report(&merged, &skipped, context);
+        if !self.dry_run {
+            for path in files.sidecars.iter().chain(&files.archives) {
+                context.ui.detail(format_args!("written: {path}"));
+            }
+        }
+        show::document(&merged, &skipped, files, self.dry_run, context);
+        if self.dry_run {
+            context.ui.note("dry run: nothing was written");
+        } else if !merged.records.is_empty() {
+            context
+                .ui
+                .note("see which accounts are ready with: codex-manager cooldown");
+        }
+        Ok(Outcome::partial_if(is_partial))
+    }
+
+    fn plan(&self, context: &Context) -> Result<NormalizePlan, CommandError> {
+        let options = LegacyOptions {
+            session_duration: session_duration(
+                self.session_duration_hours
+                    .unwrap_or(context.settings.preferences.session_duration_hours),
+            )?,
+            year: self.year,
+        };
+        let places = if self.places.is_empty() {
+            vec![context.settings.codex_home.clone()]
+        } else {
+            self.places
+                .iter()
+                .map(|p| context.env.absolute(p))
+                .collect()
+        };
+        plan_normalize(&places, self.recursive, &options, context)
+    }
+
+    /// Writes the requested archives and sidecars. A dry run only returns their names.
+    fn write_files(
+        &self,
+        merged: &LegacyMerge,
+        backups: &Path,
+        skipped: &mut Vec<SkippedLegacyFile>,
+        context: &Context,
+    ) -> Result<WrittenFiles, CommandError> {
+        let archive_writes = if self.write_archives {
+            archive_jobs(merged, backups, skipped)
+        } else {
+            Vec::new()
+        };
+        let sidecar_writes = if self.write_metadata {
+            sidecar_jobs(merged, &archive_writes, backups)
+        } else {
+            Vec::new()
+        };
+        if self.dry_run {
+            let archives = archive_writes
+                .into_iter()
+                .map(|job| job.record.archive_name);
+            let sidecars = sidecar_writes.into_iter().map(|(name, _)| name);
+            return Ok(WrittenFiles {
+                sidecars: sidecars.collect(),
+                archives: archives.collect(),
+            });
+        }
+        let archives = write_archives(&archive_writes, skipped, context)?;
+        let sidecars = write_sidecars(&sidecar_writes, backups)?;
+        if !archives.is_empty() || !sidecars.is_empty() {
+            store::refresh(&context.settings.manager_home)?;
+        }
+        Ok(WrittenFiles { sidecars, archives })
+    }
+}
+
+/// Converts the value of `--session-duration-hours`, which may be at most a week.
+fn session_duration(hours: f64) -> Result<Duration, CommandError> {
+    if !(0.0..=168.0).contains(&hours) {
+        return Err(CommandError::usage(format!(
+            "--session-duration-hours must be from 0 to 168: {hours}"
+        )));
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "at most 604800")]
+    Ok(Duration::seconds((hours * 3600.0).round() as i64))
+}
+
+fn plan_normalize(
+    places: &[PathBuf],
+    recursive: bool,
+    options: &LegacyOptions,
+    context: &Context,
+) -> Result<NormalizePlan, CommandError> {
+    let scan = legacy::scan(places, recursive).map_err(|e| {
+        let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
+        let error = CommandError::from(e);
+        if is_missing {
+            return error.hint(
+                "name an existing folder, or none to read the Codex home: codex-manager normalize",
+            );
+        }
+        error
+    })?;
+    let mut skipped = scan.skipped;
+    let mut records = Vec::new();
+    for path in scan.files {
+        match legacy::read(&path) {
+            Ok(file) => records.extend(legacy::record(
+                &file,
+                options,
+                &context.now(),
+                context.settings.zone,
+            )),
+            Err(e) => skipped.push(SkippedLegacyFile {
+                path,
+                reason: e.source.to_string(),
+                is_fault: true,
+            }),
+        }
+    }
+    skipped.sort();
+    Ok(NormalizePlan { records, skipped })
+}
+
+/// Merges the records into `inventory.json`, then into `cooldown.json`.
+///
+/// Each step merges with the existing content, so a run after a crash between them completes both.
+fn apply_normalize(
+    records: Vec<LegacyRecord>,
+    context: &Context,
+) -> Result<LegacyMerge, CommandError> {
+    let home = &context.settings.manager_home;
+    if records.is_empty() {
+        return Ok(LegacyMerge::default());
+    }
+    // A newer or unreadable cooldown.json is refused before the first document is written.
+    cooldown::load(home, &context.now(), context.settings.zone)?;
+    atomic::create_private_folder(home)?;
+    let backups = home.join("backups");
+    let updated = document::update::<InventoryFile, _>(
+        &context.manager_path("inventory.json"),
+        &context.manager_path(LOCK_NAME),
+        |_| InventoryFile::default(),
+        |inventory| legacy::merge(inventory, records, |r, name| is_taken(&backups, r, name)),
+    )?;
+    if let Some(kept) = updated.moved_aside {
+        context.ui.warn(format_args!(
+            "inventory.json was damaged; it was kept as {}, and a new one was created",
+            kept.display()
+        ));
+    }
+    let merged = updated.value;
+    let seen = InventoryFile {
+        legacy: merged.records.clone(),
+        archives: Vec::new(),
+    };
+    let updated = cooldown::update(home, &context.now(), context.settings.zone, |file| {
+        file.add_records(&seen);
+        Ok::<_, CommandError>(())
+    })?;
+    warn_all(&context.ui, &updated.warnings);
+    Ok(merged)
+}
+
+fn read_inventory(context: &Context) -> Result<InventoryFile, CommandError> {
+    let path = context.manager_path("inventory.json");
+    Ok(match document::read(&path)? {
+        DocumentState::Good(inventory) => inventory,
+        DocumentState::Absent => InventoryFile::default(),
+        DocumentState::Damaged(problem) => {
+            context
+                .ui
+                .warn(format_args!("damaged ({problem}): {}", path.display()));
+            InventoryFile::default()
+        }
+    })
+}
+
+/// Returns true if the archive name is used by another record or file than `record`.
+fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
+    let archive = backups.join(name);
+    let Some(sidecar) = names::sidecar_path(&archive) else {
+        return true;
+    };
+    match document::read::<Metadata>(&sidecar) {
+        Ok(DocumentState::Absent) => archive.symlink_metadata().is_ok(),
+        Ok(DocumentState::Good(metadata)) => !belongs_to(&metadata, record),
+        Ok(DocumentState::Damaged(_)) | Err(_) => true,
+    }
+}
+
+/// Returns true if the sidecar was written for this legacy file.
+fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
+    metadata.legacy_auth_filename == record.metadata.legacy_auth_filename
+        && metadata.source_codex_home == record.metadata.source_codex_home
+        && metadata.session_start_at == record.metadata.session_start_at
+}
+
+/// Returns the names of missing sidecars that no new archive comes with.
+fn sidecar_jobs<'a>(
+    merged: &'a LegacyMerge,
+    archives: &[ArchiveJob],
+    backups: &Path,
+) -> Vec<(String, &'a LegacyRecord)> {
+    let taken: HashSet<&str> = archives
+        .iter()
+        .map(|job| job.record.archive_name.as_str())
+        .collect();
+    merged
+        .records
+        .iter()
+        .filter(|record| !taken.contains(record.archive_name.as_str()))
+        .filter_map(|record| Some((names::sidecar_name(&record.archive_name)?, record)))
+        .filter(|(name, _)| backups.join(name).symlink_metadata().is_err())
+        .collect()
+}
+
+/// Writes sidecars without archives. Returns the names of those that were written.
+fn write_sidecars(
+    archive_writes: &[(String, &LegacyRecord)],
+    backups: &Path,
+) -> Result<Vec<String>, CommandError> {
+    let mut written = Vec::new();
+    for (name, record) in archive_writes {
+        let path = backups.join(name);
+        atomic::create_private_folder(backups)?;
+        let mut temp = atomic::TempFile::beside(&path)?;
+        let bytes = document::encode(&path, &record.metadata)?;
+        temp.file().write_all(&bytes).at("write", &path)?;
+        // Another process took the name; the next run chooses another one.
+        if temp.publish(&path)?.is_ok() {
+            written.push(name.clone());
+        }
+    }
+    Ok(written)
+}
+
+/// Returns the archives to write. A file without a usable login gets none and is added to
+/// `skipped`.
+fn archive_jobs(
+    merged: &LegacyMerge,
+    backups: &Path,
+    skipped: &mut Vec<SkippedLegacyFile>,
+) -> Vec<ArchiveJob> {
+    let mut archive_writes = Vec::new();
+    for record in &merged.records {
+        if let Some(problem) = &record.problem {
+            skipped.push(SkippedLegacyFile {
+                path: PathBuf::from(&record.source_path),
+                reason: format!("no archive: {problem}"),
+                is_fault: true,
+            });
+            continue;
+        }
+        let path = backups.join(&record.archive_name);
+        if path.symlink_metadata().is_err() {
+            archive_writes.push(ArchiveJob {
+                record: record.clone(),
+                path,
+            });
+        }
+    }
+    archive_writes
+}
+
+/// Writes auth-only archives. Returns their names. A file that changed since it was read is
+/// skipped.
+fn write_archives(
+    archive_writes: &[ArchiveJob],
+    skipped: &mut Vec<SkippedLegacyFile>,
+    context: &Context,
+) -> Result<Vec<String>, CommandError> {
+    let mut written = Vec::new();
+    let lock = context.manager_path(LOCK_NAME);
+    for job in archive_writes {
+        match legacy::write_archive(&job.record, &job.path, &lock, context.local_now())? {
+            Some(published) => written.extend(
+                published
+                    .archive
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned()),
+            ),
+            None => skipped.push(SkippedLegacyFile {
+                path: PathBuf::from(&job.record.source_path),
+                reason: "no archive: the file changed while it was read".into(),
+                is_fault: true,
+            }),
+        }
+    }
+    Ok(written)
+}

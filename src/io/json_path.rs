@@ -1,0 +1,50 @@
+//! A path in JSON: a string or, if it is not Unicode, `{"base64": …}` of its bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::path::{Path, PathBuf};
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum JsonPath {
+    Text(String),
+    Bytes { base64: String },
+}
+
+/// A path as an element of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ListedPath(#[serde(with = "self")] pub(crate) PathBuf);
+
+/// Serialises a path. Fails for a path that could not be read back.
+pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    let json = match path.to_str() {
+        Some(text) => JsonPath::Text(text.to_owned()),
+        None if cfg!(unix) => JsonPath::Bytes {
+            base64: STANDARD.encode(path.as_os_str().as_encoded_bytes()),
+        },
+        None => return Err(S::Error::custom("a path that is not Unicode")),
+    };
+    json.serialize(serializer)
+}
+
+/// Deserialises a path. Does not check where it leads.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    let bytes = match JsonPath::deserialize(from)? {
+        JsonPath::Text(text) => return Ok(text.into()),
+        JsonPath::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt;
+        Ok(std::ffi::OsString::from_vec(bytes).into())
+    }
+    #[cfg(not(unix))]
+    {
+        let text = String::from_utf8(bytes).map_err(D::Error::custom)?;
+        Ok(text.into())
+    }
+}

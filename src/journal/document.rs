@@ -1,0 +1,95 @@
+//! The document `journal.json` of a transaction.
+
+use super::folder::subject_of;
+use super::step::Step;
+use crate::io::document::Document;
+use crate::io::json_path::ListedPath;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The name of the journal in a staging folder.
+pub(super) const JOURNAL: &str = "journal.json";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum JournalState {
+    /// The new state is being staged. No live file was changed.
+    #[default]
+    Prepared,
+    /// Steps are being done. A recovery continues if any step is done.
+    Committing,
+    /// Steps are being undone. A recovery continues to undo them.
+    Undoing,
+    /// All steps are done. The staged files are the old state.
+    Committed,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct JournalFile {
+    pub(super) state: JournalState,
+    pub(super) steps: Vec<Step>,
+    /// Every staging folder of this transaction. The first holds the journal.
+    pub(super) folders: Vec<ListedPath>,
+    /// The folder that is changed. Older versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) home: Option<ListedPath>,
+    /// For each folder, the time of its file system's clock just before the first step, in
+    /// nanoseconds since 1970. Empty until then, and in journals of older versions.
+    #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) since_ns: Vec<i64>,
+    /// True if the staging folders are kept at the end, because files in them may have been
+    /// written while they were live.
+    #[serde(rename = "keep", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) keeps_replaced: bool,
+    /// The same in journals of older versions, which named paths for the new state.
+    #[serde(default, skip_serializing)]
+    leave_at: Vec<serde::de::IgnoredAny>,
+}
+
+impl Document for JournalFile {
+    const SCHEMA: u64 = 1;
+    // Indentation would double a journal with one step per file.
+    const INDENTED: bool = false;
+}
+
+impl JournalFile {
+    /// Returns a journal without steps.
+    pub(super) fn prepared(folders: Vec<ListedPath>, home: Option<ListedPath>) -> Self {
+        Self {
+            folders,
+            home,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn keeps_replaced(&self) -> bool {
+        self.keeps_replaced || !self.leave_at.is_empty()
+    }
+
+    /// Returns the folder that is changed.
+    pub(super) fn home(&self) -> PathBuf {
+        let recorded = self.home.as_ref().map(|home| home.0.clone());
+        recorded
+            .or_else(|| self.folders.first().and_then(|own| subject_of(&own.0)))
+            .unwrap_or_default()
+    }
+
+    /// Returns the index of the innermost staging folder of a step, or that of the journal.
+    fn folder_of(&self, step: &Step) -> usize {
+        let folders = self.folders.iter().enumerate();
+        let around = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
+        let nearest = around.max_by_key(|(_, folder)| folder.0.as_os_str().len());
+        nearest.map_or(0, |(index, _)| index)
+    }
+
+    /// Returns the staging folder of a step.
+    pub(super) fn staging_of(&self, step: &Step) -> &Path {
+        &self.folders[self.folder_of(step)].0
+    }
+
+    /// Returns the time when the exchange began on the file system of a step.
+    pub(super) fn since_ns(&self, step: &Step) -> i64 {
+        let since_ns = self.since_ns.get(self.folder_of(step));
+        since_ns.copied().unwrap_or_default()
+    }
+}

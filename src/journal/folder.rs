@@ -1,0 +1,159 @@
+//! Staging folders: their names, the checks before one is trusted, and the folders that stay after
+//! a transaction has ended.
+
+use super::error::JournalError;
+use crate::io::atomic::{self, with_suffix};
+use crate::io::{IoContext, tree};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The suffix of the names of staging folders of restores.
+pub(crate) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
+
+/// The suffix of the names of all other staging folders.
+const OTHER_SUFFIX: &str = ".codex-manager-journal";
+
+/// The reason why a staging folder stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptAs {
+    /// Its files could not be removed. They only take up space.
+    Leftover,
+    /// It has files that were written during an interrupted transaction.
+    Evidence,
+}
+
+impl KeptAs {
+    /// The suffix of its name, before `-N`.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Leftover => ".old",
+            Self::Evidence => ".kept",
+        }
+    }
+}
+
+/// Returns the staging folder beside the file or folder `live`, on the same file system.
+pub(crate) fn folder_beside(live: &Path) -> PathBuf {
+    let name = live.file_name().unwrap_or_default().to_string_lossy();
+    live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
+}
+
+/// Returns the staging folder within `live`, for a folder beside which nothing can be created.
+pub(crate) fn folder_within(live: &Path) -> PathBuf {
+    live.join(FOLDER_SUFFIX)
+}
+
+/// Returns the folder in the manager home for the journal of the command `command`.
+pub(crate) fn folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
+    let name = format!(".{command}{OTHER_SUFFIX}");
+    manager_home.join("tmp").join(name)
+}
+
+/// Returns the staging folder of such a transaction for files in `folder`.
+pub(crate) fn staging_in(folder: &Path) -> PathBuf {
+    folder.join(OTHER_SUFFIX)
+}
+
+/// Returns the home that the staging folder of a restore belongs to, judged by its name.
+pub(super) fn subject_of(folder: &Path) -> Option<PathBuf> {
+    let name = folder.file_name()?;
+    if name == OsStr::new(FOLDER_SUFFIX) {
+        return folder.parent().map(Path::to_path_buf);
+    }
+    let name = name.to_str()?.strip_prefix('.')?;
+    let name = name.strip_suffix(FOLDER_SUFFIX)?;
+    Some(folder.with_file_name(name))
+}
+
+/// Returns true if `folder` is a folder and not a link. A staging folder exists only while a
+/// transaction runs or was interrupted.
+pub(crate) fn is_real_folder(folder: &Path) -> bool {
+    folder.symlink_metadata().is_ok_and(|m| m.is_dir())
+}
+
+/// Fails if `folder` is not a private folder of this user: in any other folder, another user could
+/// have written the journal.
+pub(super) fn check_private_folder(folder: &Path) -> Result<(), JournalError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let meta = folder.symlink_metadata().at("read", folder)?;
+        let user = rustix::process::geteuid().as_raw();
+        if meta.mode() & 0o077 != 0 || (meta.uid() != user && user != 0) {
+            return Err(JournalError::ForeignFolder(folder.to_path_buf()));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// Returns true if this is the absolute path of a folder with the name of a staging folder.
+pub(super) fn has_staging_suffix(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    let has = |suffix: &str| name.ends_with(suffix.as_bytes());
+    folder.is_absolute() && (has(FOLDER_SUFFIX) || has(OTHER_SUFFIX))
+}
+
+/// Renames a staging folder, so that it blocks no later transaction, and returns its new path. If
+/// it cannot be renamed, it keeps its path.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "needs no fsync: the folder is found under either name"
+)]
+pub(super) fn keep_as(folder: &Path, kept: KeptAs) -> PathBuf {
+    let suffix = kept.suffix();
+    let names = (1..1000).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
+    let mut free = names.filter(|name| name.symlink_metadata().is_err());
+    let renamed = free.find(|name| fs::rename(folder, name).is_ok());
+    renamed.unwrap_or_else(|| folder.to_path_buf())
+}
+
+/// Returns what the folder was kept as, if this is the name of a kept staging folder.
+pub(crate) fn kept_as(folder: &Path) -> Option<KeptAs> {
+    let name = folder.file_name()?.to_string_lossy();
+    let (_, rest) = name.rsplit_once(FOLDER_SUFFIX)?;
+    [KeptAs::Leftover, KeptAs::Evidence]
+        .into_iter()
+        .find(|kept| {
+            let number = rest.strip_prefix(kept.suffix());
+            let number = number.and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        })
+}
+
+/// Returns the kept staging folders of `folder`, sorted.
+pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
+    let begin = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    let entries = tree::list(atomic::parent_of(folder)).unwrap_or_default();
+    let mut kept: Vec<_> = entries
+        .into_iter()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(begin))
+        .filter_map(|(name, _)| Some((folder.with_file_name(&name), kept_as(Path::new(&name))?)))
+        .collect();
+    kept.sort_by(|a, b| a.0.cmp(&b.0));
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_folders_are_listed_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = folder_beside(&root.path().join("x"));
+        let name = |suffix: &str| with_suffix(&folder, suffix);
+        for suffix in [".old-17", ".kept-2", ".old-mine", ".kept-", ""] {
+            fs::create_dir(name(suffix)).unwrap();
+        }
+        let listed = [
+            (name(".kept-2"), KeptAs::Evidence),
+            (name(".old-17"), KeptAs::Leftover),
+        ];
+        assert_eq!(list_kept(&folder), listed);
+        assert_eq!(keep_as(&folder, KeptAs::Evidence), name(".kept-1"));
+        assert!(name(".kept-1").is_dir());
+    }
+}

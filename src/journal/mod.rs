@@ -1,0 +1,41 @@
+//! Changes to several files that are done as a whole or not at all, whenever the process is killed.
+//!
+//! A [`Transaction`] has a private **staging folder** with a lock and a **journal**. The new state
+//! is staged there; [`Transaction::commit`] then performs a list of [`Step`]s. A step exchanges a
+//! live path with a staged one. File ids tell whether a step is done, so a step can be repeated and
+//! needs no further write.
+//!
+//! | journal says | state of the files | recovery |
+//! | --- | --- | --- |
+//! | `prepared` | old | the staging folders are removed |
+//! | `committing` | some steps may be done | none done: as `prepared`; else the rest is done |
+//! | `undoing` | some steps may be undone | the rest is undone |
+//! | `committed` | new | the staging folders are removed |
+//!
+//! [`recover`] finishes or undoes a transaction. Each user of the journal adds a
+//! [`RecoveryPolicy`], no mechanism of its own. Nothing of the replaced state is removed before the
+//! journal says so, durably. If a file of it was written since the kill, the staging folder is kept
+//! under another name ([`KeptAs::Evidence`]).
+
+mod document;
+mod error;
+mod folder;
+mod late_writes;
+mod policy;
+mod recovery;
+mod step;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod write_times;
+
+pub(crate) use error::join_holders;
+pub use error::{JournalError, RecoveryObstacle};
+pub(crate) use folder::{
+    FOLDER_SUFFIX, KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder,
+    kept_as, list_kept, staging_in,
+};
+pub(crate) use policy::{NoPolicy, RecoveryPolicy};
+pub(crate) use recovery::{Recovery, is_in_progress, recover};
+pub(crate) use step::Step;
+pub(crate) use transaction::{Outcome, Transaction};

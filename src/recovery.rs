@@ -1,0 +1,79 @@
+//! Finishes or undoes what killed commands left incomplete: the one call at the start of each
+//! command.
+
+use crate::history::{HistoryError, repair};
+use crate::inventory::trash;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use crate::journal::{JournalError, Recovery};
+use crate::restore::pending;
+use chrono::Utc;
+use std::path::Path;
+
+/// The command that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// A restore of the Codex home that this command works on.
+    Restore,
+    /// A restore of another home.
+    OtherRestore,
+    /// `prune`, while it moved archives into the trash or out of it.
+    Prune,
+    /// An undo of a history repair.
+    HistoryUndo,
+}
+
+/// An interrupted command, and the result of recovering it.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The command that was killed.
+    pub interrupted: Interrupted,
+    /// The result of its recovery, never [`Recovery::None`].
+    pub result: Result<Recovery, RecoveryError>,
+}
+
+/// The reason why an interrupted command could not be recovered. The next command tries again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveryError {
+    /// The journal, or a file in it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The snapshot of a repair.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+/// Recovers every interrupted command. Costs a few listings if there is none.
+pub(crate) fn recover_all(
+    codex_home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+    now: Timestamp,
+) -> Vec<Recovered> {
+    let restores = pending::recover_all(codex_home, manager_home, env, now);
+    let mut recovered: Vec<_> = restores
+        .into_iter()
+        .map(|restore| Recovered {
+            interrupted: if restore.is_own {
+                Interrupted::Restore
+            } else {
+                Interrupted::OtherRestore
+            },
+            result: restore.result.map_err(Into::into),
+        })
+        .collect();
+    let prune = trash::recover(manager_home).map_err(Into::into);
+    let undo = repair::recover_undo(manager_home, env, now.with_timezone(&Utc));
+    for (interrupted, result) in [
+        (Interrupted::Prune, prune),
+        (Interrupted::HistoryUndo, undo.map_err(Into::into)),
+    ] {
+        if !matches!(result, Ok(Recovery::None)) {
+            recovered.push(Recovered {
+                interrupted,
+                result,
+            });
+        }
+    }
+    recovered
+}

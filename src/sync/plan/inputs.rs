@@ -1,0 +1,210 @@
+//! The inputs that the plans of all files share. Nothing changes them while a plan is made.
+
+use super::request::PlanRequest;
+use crate::io::IoError;
+use crate::io::hash::Sha256Digest;
+use crate::sync::config::{Compare, DecisionRules, SyncConfig};
+use crate::sync::conflict_copies::{self, ConflictCopies};
+use crate::sync::identity;
+use crate::sync::ledger::Ledger;
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::remote_manifests::{self, RemoteManifests};
+use crate::sync::resolutions;
+use crate::sync::scan::Side;
+use crate::sync::scope::Scope;
+use crate::sync::state::SyncState;
+use crate::sync::version_vector::Ancestry;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// Entries of this machine's ledger, by key as in manifests.
+#[derive(Debug, Default)]
+pub(super) struct LedgerVersions {
+    /// Versions that this machine attests.
+    pub(super) attested: HashMap<String, Vec<ManifestEntry>>,
+    /// Versions that a killed run may have downloaded without recording them in the state; the newest one last.
+    pub(super) downloaded: HashMap<String, Vec<ManifestEntry>>,
+}
+
+/// The request, and what machines have recorded about files: the state of the last sync, the ledger, the manifests and
+/// the conflict copies. Manifests and ledger are read at first use: a sync without changes does not need them.
+pub(super) struct Inputs<'a> {
+    pub(super) request: &'a PlanRequest<'a>,
+    pub(super) config: &'a SyncConfig,
+    pub(super) scope: &'a Scope,
+    pub(super) rules: DecisionRules,
+    pub(super) state: &'a SyncState,
+    pub(super) conflict_copies: ConflictCopies,
+    /// True if this machine gets a new manifest name in this run, so its manifest does not exist yet.
+    pub(super) is_renamed: bool,
+    /// Manifests of the other machines.
+    manifests: OnceCell<RemoteManifests>,
+    /// Entries of this machine's ledger, by key.
+    ledger: OnceCell<LedgerVersions>,
+    /// Entries of this machine's manifest in the cloud folder, by key.
+    own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Reads the conflict copies. `manifests` are those of the other machines, if they were read already.
+    pub(super) fn new(
+        request: &'a PlanRequest<'a>,
+        scope: &'a Scope,
+        state: &'a SyncState,
+        manifests: Option<RemoteManifests>,
+        is_renamed: bool,
+    ) -> Result<Self, IoError> {
+        let config = request.config;
+        let mut rules = config.policy.rules;
+        if state.has_gaps {
+            // The damaged state may have known which side changed. Times would guess, and a wrong guess overwrites
+            // the newer version; the three-way comparison reports a conflict instead.
+            rules.compare = Compare::ThreeWay;
+        }
+        Ok(Self {
+            request,
+            config,
+            scope,
+            rules,
+            state,
+            conflict_copies: ConflictCopies::read(&request.replica.folder, &config.cloud)?,
+            is_renamed,
+            manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
+            ledger: OnceCell::new(),
+            own_published: OnceCell::new(),
+        })
+    }
+
+    /// Returns the manifests of all other machines.
+    pub(super) fn manifests(&self) -> Result<&RemoteManifests, IoError> {
+        if let Some(read) = self.manifests.get() {
+            return Ok(read);
+        }
+        let read = identity::read_remote_manifests(self.config, self.state)?;
+        Ok(self.manifests.get_or_init(|| read))
+    }
+
+    /// Returns the manifests of all other machines if they were read already.
+    pub(super) fn manifests_if_read(&self) -> Option<&RemoteManifests> {
+        self.manifests.get()
+    }
+
+    /// Returns the path of this machine's manifest.
+    pub(super) fn own_manifest(&self) -> PathBuf {
+        identity::own_manifest_path(self.config, self.state)
+    }
+
+    /// Returns the ledger of this machine.
+    pub(super) fn ledger(&self) -> Result<&LedgerVersions, IoError> {
+        if let Some(read) = self.ledger.get() {
+            return Ok(read);
+        }
+        let contents = Ledger::read(&self.request.replica.folder)?;
+        let mut own = LedgerVersions::default();
+        for (path, entry) in contents.earlier.into_iter().chain(contents.files) {
+            let of_key = own.attested.entry(manifest::key_of(&path)).or_default();
+            of_key.push(entry);
+        }
+        for (path, entry) in contents.downloaded {
+            let of_key = own.downloaded.entry(manifest::key_of(&path)).or_default();
+            of_key.push(entry);
+        }
+        Ok(self.ledger.get_or_init(|| own))
+    }
+
+    /// Returns the versions of a file that this machine attests.
+    pub(super) fn ledger_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
+        let own = self.ledger()?.attested.get(&manifest::fold_name(key));
+        Ok(own.map_or(&[], Vec::as_slice))
+    }
+
+    /// Returns the decision rules for one path, with the policy that `sync resolve` gives for it.
+    pub(super) fn rules_for(&self, path: &str) -> DecisionRules {
+        let mut rules = self.rules;
+        if let Some((_, policy)) = self.request.policy_override
+            && self.has_policy_override(path)
+        {
+            rules.conflict = policy;
+        }
+        rules
+    }
+
+    /// Returns true if `sync resolve` decides about this path.
+    pub(super) fn has_policy_override(&self, path: &str) -> bool {
+        self.request
+            .policy_override
+            .is_some_and(|(resolved, _)| resolved == path)
+    }
+
+    /// Returns true if files with equal size and time count as equal without reading them.
+    pub(super) fn trusts_mtime(&self) -> bool {
+        self.rules.compare == Compare::Mtime
+    }
+
+    /// Returns true if the user decided on any machine that a version may be dropped.
+    pub(super) fn may_drop(&self, name: &str) -> Result<bool, IoError> {
+        let records = [&self.state.resolutions, &self.manifests()?.resolutions];
+        Ok(resolutions::is_dropped(name, records))
+    }
+
+    /// Returns the full path of a conflict copy on a side.
+    pub(super) fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
+        let folder = &self.request.replica.folder;
+        conflict_copies::folder(side, folder, &self.config.cloud).join(name)
+    }
+
+    /// Returns the versions of a file that other machines or this one attest.
+    pub(super) fn attested_versions<'s>(
+        &'s self,
+        key: &str,
+    ) -> Result<impl Iterator<Item = &'s ManifestEntry>, IoError> {
+        let others = self.manifests()?.entries(key);
+        Ok(others.iter().chain(self.ledger_versions(key)?))
+    }
+
+    /// Returns the merged ancestry of a text from all machines that attest it. If none does, this machine's manifest in
+    /// the cloud folder counts, which can be an earlier one that a cloud client restored.
+    pub(super) fn attested_ancestry(
+        &self,
+        key: &str,
+        digest: &Sha256Digest,
+    ) -> Result<Option<Ancestry>, IoError> {
+        let attested = manifest::listed_ancestry(digest, self.attested_versions(key)?);
+        Ok(match attested {
+            Some(attested) => Some(attested),
+            None => manifest::listed_ancestry(digest, self.own_published(key)),
+        })
+    }
+
+    /// Returns the entries of a file in this machine's manifest in the cloud folder.
+    pub(super) fn own_published(&self, key: &str) -> &[ManifestEntry] {
+        let read = || remote_manifests::read_own_entries(&self.own_manifest());
+        let own = self.own_published.get_or_init(read);
+        own.get(&manifest::fold_name(key))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns true if other machines write manifests, or did.
+    pub(super) fn has_other_machines(&self) -> Result<bool, IoError> {
+        Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
+    }
+
+    /// Returns the ancestry of a text, from all manifests and the state.
+    pub(super) fn ancestry_of(
+        &self,
+        key: &str,
+        digest: &Sha256Digest,
+    ) -> Result<Ancestry, IoError> {
+        let last = self.state.files.get(key);
+        let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *digest));
+        let known = self.state.histories.get(key).filter(|_| is_last);
+        let history = known.map(|history| history.with_explicit_vector(digest));
+        Ok(match self.attested_ancestry(key, digest)? {
+            Some(attested) => {
+                history.map_or(attested.clone(), |history| history.merge(&attested, digest))
+            }
+            None => history.unwrap_or_else(|| Ancestry::first(digest)),
+        })
+    }
+}

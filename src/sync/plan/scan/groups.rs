@@ -1,0 +1,207 @@
+//! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key; names
+//! that a file system may treat as equal are joined or skipped.
+
+use super::file_group::{FileGroup, key_of};
+use super::links;
+use crate::sync::config::{SessionMode, SyncConfig};
+use crate::sync::line_merge;
+use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::rollouts;
+use crate::sync::scan::{ListedFile, Side, SideListing};
+use crate::sync::state::SyncState;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// All files of both sides.
+pub(crate) struct Groups {
+    pub(crate) by_key: HashMap<String, FileGroup>,
+    /// With `session_mode = "last_date_only"`, the date that is synced.
+    pub(crate) latest_date: Option<String>,
+    pub(crate) notices: Vec<Notice>,
+    /// Temp files that killed runs left.
+    pub(crate) leftover_temps: Vec<PathBuf>,
+}
+
+/// Groups the files of both sides by key.
+pub(crate) fn group_files(
+    config: &SyncConfig,
+    state: &SyncState,
+    local: SideListing,
+    remote: SideListing,
+) -> Groups {
+    let mut groups: HashMap<String, FileGroup> =
+        HashMap::with_capacity(local.files.len().max(remote.files.len()));
+    let (mut links, mut other_links) = (Vec::new(), Vec::new());
+    let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
+    for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
+        for found in listing.files {
+            let group = groups.entry(key_of(&found.path)).or_default();
+            let list = match side {
+                Side::Local => &mut group.local,
+                Side::Remote => &mut group.remote,
+            };
+            // Nearly always the only file. The default growth to four would double the memory of a large plan.
+            list.reserve_exact(1);
+            list.push(found);
+        }
+        for (real, found) in listing.client_copies {
+            groups
+                .entry(key_of(&real))
+                .or_default()
+                .client_copies
+                .push(found);
+        }
+        for path in listing.placeholders {
+            groups.entry(key_of(&path)).or_default().has_placeholder = true;
+        }
+        leftover_temps.extend(listing.temp_files);
+        let notes = listing.notes.into_iter();
+        notices.extend(notes.map(|(path, why)| NoticeList::Note.notice(path, why)));
+        let excluded = listing.left_out.into_iter();
+        notices.extend(excluded.map(|(path, why)| NoticeList::Excluded.notice(path, why)));
+        links.extend(listing.links.into_iter().map(|link| (side, link)));
+        other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
+    }
+    links.extend(links::blocking_links(other_links, &groups));
+    if !links.is_empty() {
+        notices.extend(links::check_links(links, &mut groups));
+    }
+    let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
+    drop_case_clashes(state, &mut groups, &mut notices);
+    Groups {
+        by_key: groups,
+        latest_date,
+        notices,
+        leftover_temps,
+    }
+}
+
+/// With `session_mode = "last_date_only"`, marks conversations of all other days with `companion`: they are synced
+/// only if a conversation of the latest day continues them. Returns that day. (The scan sets the same flag outside of the roots.)
+fn limit_to_last_date(
+    config: &SyncConfig,
+    groups: &mut HashMap<String, FileGroup>,
+    notices: &mut Vec<Notice>,
+) -> Option<String> {
+    if config.scope.session_mode == SessionMode::All {
+        return None;
+    }
+    let dates = groups
+        .values()
+        .flat_map(FileGroup::files)
+        .filter_map(|found| rollouts::date(&found.path));
+    let Some(latest) = dates.max() else {
+        let any = groups
+            .values()
+            .flat_map(FileGroup::files)
+            .any(|found| found.path.starts_with("sessions/"));
+        if any {
+            let why = "has no date folder, so all conversations are synced as with session_mode = \"all\"";
+            notices.push(NoticeList::Warning.notice("sessions", why));
+        }
+        return None;
+    };
+    for group in groups.values_mut() {
+        let of_other_day = |found: &ListedFile| {
+            found.path.starts_with("sessions/")
+                && rollouts::date(&found.path).as_deref() != Some(&*latest)
+        };
+        let is_of_latest =
+            |found: &ListedFile| rollouts::date(&found.path).as_deref() == Some(&*latest);
+        if group.files().any(of_other_day) && !group.files().any(is_of_latest) {
+            let sides = group.local.iter_mut().chain(&mut group.remote);
+            for found in sides.chain(&mut group.client_copies) {
+                found.companion = true;
+            }
+        }
+    }
+    Some(latest)
+}
+
+/// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
+/// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
+/// If the cloud folder has one, the real file is not copied there.
+fn drop_misspelled_line_files(groups: &mut HashMap<String, FileGroup>, notices: &mut Vec<Notice>) {
+    let of_codex = |key: &str| {
+        let lower = key.to_lowercase();
+        (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
+    };
+    let keys = groups
+        .keys()
+        .filter_map(|key| Some((key.clone(), of_codex(key)?)));
+    for (key, real) in keys.collect::<Vec<_>>() {
+        let Some(other) = groups.remove(&key) else {
+            continue;
+        };
+        let why = format!("differs from {real} by letter case alone; it is not synced");
+        let has_no_remote_file =
+            |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
+        if other.remote.is_empty() {
+            notices.push(NoticeList::Excluded.notice(key, why));
+        } else if let Some(real_group) = groups
+            .get_mut(&real)
+            .filter(|group| has_no_remote_file(group))
+        {
+            // On a case-insensitive file system, a copy of the real file would replace the other one.
+            real_group.is_blocked = true;
+            let why =
+                format!("{key} is in its place in the cloud folder; rename or remove that file");
+            notices.push(NoticeList::Skipped.notice(real, why));
+        } else {
+            notices.push(NoticeList::Note.notice(key, why));
+        }
+    }
+}
+
+/// Joins or skips files whose names differ only in letter case: a case-insensitive file system has one file for
+/// them.
+fn drop_case_clashes(
+    state: &SyncState,
+    groups: &mut HashMap<String, FileGroup>,
+    notices: &mut Vec<Notice>,
+) {
+    drop_misspelled_line_files(groups, notices);
+    let mut folded: HashMap<String, Vec<String>> = HashMap::new();
+    for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
+        let names = folded.entry(key.to_lowercase()).or_default();
+        names.push(key.clone());
+    }
+    for keys in folded.into_values().filter(|keys| keys.len() > 1) {
+        resolve_case_clash(state, groups, keys, notices);
+    }
+}
+
+/// Joins groups whose names differ only in letter case if each side has one spelling: that is one file. Skips them
+/// if a side has several.
+fn resolve_case_clash(
+    state: &SyncState,
+    groups: &mut HashMap<String, FileGroup>,
+    keys: Vec<String>,
+    notices: &mut Vec<Notice>,
+) {
+    let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
+        let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
+        keys.iter().filter(has).count()
+    };
+    if count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
+        let mut whole = FileGroup::default();
+        for key in &keys {
+            if let Some(part) = groups.remove(key) {
+                whole.local.extend(part.local);
+                whole.remote.extend(part.remote);
+                whole.client_copies.extend(part.client_copies);
+                whole.has_placeholder |= part.has_placeholder;
+                whole.is_blocked |= part.is_blocked;
+            }
+        }
+        let key = keys.iter().find(|key| state.files.contains_key(*key));
+        let key = key.or(keys.iter().min()).cloned().unwrap_or_default();
+        groups.insert(key, whole);
+        return;
+    }
+    for key in keys {
+        groups.remove(&key);
+        let why = "differs from another name by letter case alone; rename one of them";
+        notices.push(NoticeList::Skipped.notice(key, why));
+    }
+}

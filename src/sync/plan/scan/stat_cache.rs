@@ -1,0 +1,129 @@
+//! Detection of remote files that changed although size and time did not: cloud clients round times, and an edit can
+//! keep the size. Size and time are only a cache that saves reading. If another machine attests a version of equal
+//! size that is neither that of the last sync nor older, the file is read.
+
+use super::file_group::{is_as_last_synced, key_of};
+use crate::codex::rollout;
+use crate::io::hash::Sha256Digest;
+use crate::sync::config::{Compare, SyncConfig};
+use crate::sync::contents;
+use crate::sync::identity;
+use crate::sync::line_merge;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::scan::{Side, SideListing, Stat};
+use crate::sync::state::{SyncState, SyncedFile};
+use crate::sync::version_vector::{CausalOrder, causal_order};
+
+/// Result of reading a file again.
+enum Recheck {
+    /// Unchanged since the last sync, or nothing shows a change; the state records the digest, so that the file is not
+    /// read again.
+    Unchanged(Sha256Digest),
+    /// Changed since the last sync.
+    Changed,
+}
+
+/// Reads the remote files that may have changed despite equal size and time. Resets the recorded mtime of those that
+/// did, so that they count as changed, and records the digest of the others in the state. Returns the manifests of
+/// other machines if they were read.
+pub(crate) fn recheck_stats(
+    state: &mut SyncState,
+    remote: &SideListing,
+    config: &SyncConfig,
+) -> Option<RemoteManifests> {
+    if state.files.is_empty() {
+        return None;
+    }
+    // Ignores errors: the planner reads the manifests again if it needs them, and then reports the error.
+    let manifests = identity::read_remote_manifests(config, state).ok()?;
+    let mut rechecked = Vec::new();
+    for file in &remote.files {
+        let key = key_of(&file.path);
+        // Line-based files are always read, whatever their size and time.
+        if line_merge::is_mergeable(&key) {
+            continue;
+        }
+        if let Some(last) = state.files.get(&key)
+            && is_as_last_synced(file, &last.remote)
+            && let Some(result) = recheck(state, &key, last, &manifests, config)
+        {
+            rechecked.push((key, result));
+        }
+    }
+    state.file.needs_rewrite |= !rechecked.is_empty();
+    for (key, result) in rechecked {
+        let Some(last) = state.files.get_mut(&key) else {
+            continue;
+        };
+        match result {
+            Recheck::Unchanged(digest) => {
+                state.remote_digests.insert(key, (last.remote.stat, digest));
+            }
+            Recheck::Changed => {
+                last.remote.stat.mtime_ns = Stat::NEVER;
+                state.remote_digests.remove(&key);
+            }
+        }
+    }
+    Some(manifests)
+}
+
+/// Reads a file if a manifest gives reason to; `None` if there is nothing to record.
+fn recheck(
+    state: &SyncState,
+    key: &str,
+    last: &SyncedFile,
+    manifests: &RemoteManifests,
+    config: &SyncConfig,
+) -> Option<Recheck> {
+    let listed = manifests.entries(key);
+    let mut same_size = listed
+        .iter()
+        .filter(|entry| entry.size == last.remote.stat.size);
+    let known = last_synced_bytes(state, key, last);
+    let is_new = |entry: &ManifestEntry| match &known {
+        Some(known) => entry.digest != *known && !is_older(state, key, entry, known),
+        // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
+        None => last.contents.is_some() || config.policy.rules.compare != Compare::Mtime,
+    };
+    if !same_size.any(is_new) {
+        return None;
+    }
+    // An unreadable file counts as unchanged; the plan for it reports the error if it needs the content.
+    let path = config.file_path(Side::Remote, &last.remote.path);
+    let bytes = contents::raw_digest(&path).ok()?;
+    match (known, last.contents) {
+        (Some(known), _) => (bytes != known).then_some(Recheck::Changed),
+        (None, Some((_, text))) => {
+            let is_same = contents::read(&path, None).ok()?.digest == text;
+            Some(if is_same {
+                Recheck::Unchanged(bytes)
+            } else {
+                Recheck::Changed
+            })
+        }
+        (None, None) => Some(Recheck::Unchanged(bytes)),
+    }
+}
+
+/// Returns the digest of the bytes that the last sync left in the cloud folder, if known.
+fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
+    let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
+    let text = last
+        .contents
+        .filter(|_| is_uncompressed)
+        .map(|(_, digest)| digest);
+    text.or_else(|| {
+        let (stat, digest) = state.remote_digests.get(key)?;
+        (*stat == last.remote.stat).then_some(*digest)
+    })
+}
+
+/// Returns true if a version is known to be older than that of the last sync, whose digest is `known`.
+fn is_older(state: &SyncState, key: &str, entry: &ManifestEntry, known: &Sha256Digest) -> bool {
+    state.histories.get(key).is_some_and(|history| {
+        let local = history.with_explicit_vector(known);
+        causal_order((&entry.history(), &entry.digest), (&local, known)) == CausalOrder::Older
+    })
+}

@@ -1,0 +1,386 @@
+//! Plans for files that each side has at most once. Plain files (skills, prompts, settings) are copied completely or
+//! not at all; line-based files come here once clients' copies are merged.
+
+use super::file_plan::{
+    FilePlan, NoticeList, Outcome, PlannedCopy, attested_equal, conflict, deletion_step, equal,
+};
+use super::merging::{merge_plan, plan_merge};
+use super::sync_step::{StateUpdate, SyncAction};
+use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
+use crate::sync::cloud_names;
+use crate::sync::config::DeletePolicy;
+use crate::sync::decide::{
+    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, Presence, conflict_reason, decide,
+    winner,
+};
+use crate::sync::manifest;
+use crate::sync::plan::error::PlanError;
+use crate::sync::plan::facts::ancestry::{self, AncestryFacts};
+use crate::sync::plan::facts::deletions;
+use crate::sync::plan::facts::delivery::{DownloadState, usable_version, zero_filled_notice};
+use crate::sync::plan::facts::file_facts::collect_facts;
+use crate::sync::plan::facts::file_version::{
+    FilePair, FileVersion, is_truncated_prefix, newer, text_digest,
+};
+use crate::sync::plan::facts::undelivered::UndeliveredFiles;
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::scan::file_group::{FileGroup, display_path};
+use crate::sync::scan::{ListedFile, Side};
+use crate::sync::secrets;
+
+/// Plans a plain file. Skips it if one side has two names for it; copies made by cloud clients are only reported.
+pub(crate) fn plan_plain_file(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    key: &str,
+    group: &FileGroup,
+) -> Result<FilePlan, PlanError> {
+    let path = display_path(key, group);
+    if group.local.len() > 1 || group.remote.len() > 1 {
+        let why = "has two names on one side that are one name on another system; rename one of the files";
+        return Ok(NoticeList::Skipped.notice(path, why).into());
+    }
+    let mut plan = match usable_pair(inputs, key, &path, FileKind::Plain, group)? {
+        PairState::Usable(pair) => plan_pair(inputs, undelivered, &pair)?,
+        PairState::Left(plan) => plan,
+    };
+    plan.notices.extend(group.client_copies.iter().map(|copy| {
+        let why = "a copy that a cloud client made of a conflict; it is not synced";
+        NoticeList::Note.notice(&copy.path, why)
+    }));
+    Ok(plan)
+}
+
+/// A file before the facts about it are collected.
+pub(crate) enum PairState<'a> {
+    /// The versions of both sides may be used.
+    Usable(FilePair<'a>),
+    /// The file is left alone, or is equal by size and time.
+    Left(FilePlan),
+}
+
+/// Returns the versions of a file that each side has at most once.
+pub(crate) fn usable_pair<'a>(
+    inputs: &Inputs<'a>,
+    key: &'a str,
+    path: &'a str,
+    kind: FileKind,
+    group: &FileGroup,
+) -> Result<PairState<'a>, PlanError> {
+    let left = |plan| Ok(PairState::Left(plan));
+    let mut pair = FilePair {
+        key,
+        path,
+        kind,
+        last: inputs.state.files.get(key),
+        local: group.local.first().map(FileVersion::local),
+        remote: None,
+    };
+    let is_line_file = kind == FileKind::Lines;
+    if let Some(found) = group.local.first()
+        && let Some(notice) = zero_filled_notice(inputs, found, is_line_file, pair.last)?
+    {
+        return left(notice.into());
+    }
+    let Some(found) = group.remote.first() else {
+        return Ok(PairState::Usable(pair));
+    };
+    if let Some(outcome) = equal_by_stat(inputs, &pair, found) {
+        return left(outcome.into());
+    }
+    match usable_version(inputs, key, group, found, is_line_file, pair.last)? {
+        DownloadState::Complete(version) => {
+            pair.remote = Some(version);
+            Ok(PairState::Usable(pair))
+        }
+        DownloadState::Incomplete(_)
+            if pair.local.is_none() && pair.last.is_none() && is_beside_original(inputs, found) =>
+        {
+            let why = "looks like a copy that a cloud client made; it is not synced";
+            left(NoticeList::Note.notice(path, why).into())
+        }
+        DownloadState::Incomplete(why) => {
+            left(NoticeList::WaitingUnlisted.notice(path, why).into())
+        }
+    }
+}
+
+/// Returns the outcome for a plain file that no sync has seen, if size and time suffice. Called before the manifests are
+/// read: files that are equal on both sides need no attestation.
+fn equal_by_stat(inputs: &Inputs<'_>, pair: &FilePair<'_>, found: &ListedFile) -> Option<Outcome> {
+    let (None, Some(local), FileKind::Plain) = (pair.last, &pair.local, pair.kind) else {
+        return None;
+    };
+    let remote = FileVersion::remote(found);
+    let is_equal = local.seen.stat.size == remote.seen.stat.size
+        && inputs.trusts_mtime()
+        && newer(inputs.config, local, &remote) == NewerSide::Neither;
+    is_equal.then(|| equal(inputs.state, pair.key, local, &remote, None))
+}
+
+/// Plans a file from its versions: facts, decision, checks, outcome.
+pub(crate) fn plan_pair(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    pair: &FilePair<'_>,
+) -> Result<FilePlan, PlanError> {
+    let (facts, ancestry) = collect_facts(inputs, pair)?;
+    let is_plain = pair.kind == FileKind::Plain;
+    let mut rules = inputs.rules_for(pair.path);
+    if !is_plain {
+        rules.delete = DeletePolicy::Never;
+    }
+    let decision = decide(facts, rules);
+    if let Some(why) = reason_to_wait(inputs, undelivered, pair, facts, decision)? {
+        return Ok(NoticeList::Waiting.notice(pair.path, why).into());
+    }
+    // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
+    if is_plain && let Some(why) = secret_reason(inputs, pair, decision)? {
+        return Ok(NoticeList::Warning.notice(pair.path, why).into());
+    }
+    outcome(inputs, pair, facts, &ancestry, decision)
+}
+
+/// Returns the reason to wait for another version before the decision is applied.
+fn reason_to_wait(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    pair: &FilePair<'_>,
+    facts: FileFacts,
+    decision: FileDecision,
+) -> Result<Option<&'static str>, PlanError> {
+    let is_plain = pair.kind == FileKind::Plain;
+    let is_copied = matches!(
+        decision,
+        FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
+    );
+    let remote_digest = pair.remote.as_ref().and_then(|remote| remote.digest);
+    if is_copied
+        && is_plain
+        && has_undelivered_newer(inputs, undelivered, pair.key, facts, remote_digest)
+    {
+        let why = "another machine has changed it, and that version has not arrived yet";
+        return Ok(Some(why));
+    }
+    let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
+        (decision, &pair.local, &pair.remote)
+    else {
+        return Ok(None);
+    };
+    // Clients create a file empty before they fill it.
+    let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+    let is_unattested = remote.digest.is_none();
+    if is_empty && is_unattested && pair.last.is_none() && !inputs.request.accept_unlisted {
+        return Ok(Some("is empty, and no machine lists it so"));
+    }
+    // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
+    // `sync resolve` for this file does.
+    let may_be_truncated = is_plain && is_unattested && inputs.request.policy_override.is_none();
+    if may_be_truncated && is_truncated_prefix(inputs.config, local, remote)? {
+        let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
+                   to copy the local file there again";
+        return Ok(Some(why));
+    }
+    Ok(None)
+}
+
+/// Returns true if one side lacks the file and another machine lists a newer version than the one to be copied
+/// there. Copying it would restore a deleted file in an outdated version. A local file that changed is copied
+/// anyway.
+fn has_undelivered_newer(
+    inputs: &Inputs<'_>,
+    undelivered: &UndeliveredFiles,
+    key: &str,
+    facts: FileFacts,
+    remote: Option<Sha256Digest>,
+) -> bool {
+    use Presence::{Absent, Changed, New};
+    let is_one_sided = match (facts.local, facts.remote) {
+        (Absent, remote) => remote != Absent,
+        (local, Absent) => !matches!(local, Changed | New),
+        _ => false,
+    };
+    let is_undelivered = || {
+        let ahead = undelivered.get(&manifest::fold_name(key));
+        ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
+    };
+    is_one_sided && !inputs.request.accept_unlisted && is_undelivered()
+}
+
+/// Returns the reason not to copy a file that contains a token or key. In a conflict the user can choose either
+/// version, so both are searched.
+fn secret_reason(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    decision: FileDecision,
+) -> Result<Option<String>, PlanError> {
+    let sources = match decision {
+        FileDecision::CopyToCloud(_) => [&pair.local, &None],
+        FileDecision::CopyToLocal(_) => [&None, &pair.remote],
+        FileDecision::Conflict => [&pair.local, &pair.remote],
+        _ => [&None, &None],
+    };
+    for source in sources.into_iter().flatten() {
+        let path = source.seen.full_path(inputs.config);
+        if let Some(what) = secrets::find_in_file(&path).at("read", &path)? {
+            let why = format!("is not synced: it contains what looks like {what}");
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the plan that carries out a decision.
+fn outcome(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    facts: FileFacts,
+    ancestry: &AncestryFacts,
+    decision: FileDecision,
+) -> Result<FilePlan, PlanError> {
+    let (key, path) = (pair.key, pair.path);
+    let last_contents = pair.last.and_then(|last| last.contents);
+    match (decision, &pair.local, &pair.remote) {
+        (FileDecision::Nothing, Some(local), Some(remote)) => {
+            Ok(equal(inputs.state, key, local, remote, last_contents).into())
+        }
+        (FileDecision::RecordEqual, Some(local), Some(remote)) => {
+            found_equal(inputs, key, (local, remote), facts, ancestry)
+        }
+        (FileDecision::CopyToCloud(why), Some(local), _) => {
+            upload(inputs, pair, local, facts, ancestry, why)
+        }
+        (FileDecision::CopyToLocal(why), _, Some(remote)) => {
+            Ok(download(inputs, pair, remote, facts, ancestry, why))
+        }
+        (FileDecision::Merge, Some(local), Some(remote)) => {
+            let merge = plan_merge(inputs, key, &[local, remote], 2)?;
+            Ok(if merge.sides.is_empty() {
+                // Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
+                equal(inputs.state, key, local, remote, None).into()
+            } else {
+                merge_plan(key, &[local, remote], &merge)
+            })
+        }
+        (FileDecision::Skip, ..) => {
+            let why = "differs, and equal_mtime_action is skip";
+            Ok(NoticeList::Skipped.notice(path, why).into())
+        }
+        (FileDecision::Conflict, ..) => Ok(Outcome::Conflict(conflict(pair, facts)).into()),
+        (FileDecision::DeleteCloud, _, Some(remote)) => {
+            let update = deletions::state_update_for_deletion(inputs, key, remote, pair.last)?;
+            let step = deletion_step(key, path, SyncAction::DeleteCloud, remote, update);
+            Ok(Outcome::Step(step).into())
+        }
+        (FileDecision::DeleteLocal, Some(local), _) => {
+            let (action, update) = (SyncAction::DeleteLocal, StateUpdate::Forget);
+            Ok(Outcome::Step(deletion_step(key, path, action, local, update)).into())
+        }
+        _ => Ok(FilePlan::default()),
+    }
+}
+
+/// Returns the plan for two versions whose contents were found equal: they are recorded, and this machine attests the
+/// remote one.
+fn found_equal(
+    inputs: &Inputs<'_>,
+    key: &str,
+    (local, remote): (&FileVersion, &FileVersion),
+    facts: FileFacts,
+    ancestry: &AncestryFacts,
+) -> Result<FilePlan, PlanError> {
+    let contents = text_digest(inputs.config, &local.seen)?;
+    let (history, is_news) =
+        ancestry::ancestry_for_equal(inputs, key, facts, ancestry, &contents.1)?;
+    let is_recorded = history.as_deref() == inputs.state.histories.get(key);
+    Ok(FilePlan {
+        outcome: equal(inputs.state, key, local, remote, Some(contents)),
+        attested: attested_equal(remote, contents.1, history.clone(), is_news),
+        history: history.filter(|_| !is_recorded).map(|history| *history),
+        ..FilePlan::default()
+    })
+}
+
+/// Returns the plan that copies the local version to the cloud folder.
+fn upload(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    local: &FileVersion,
+    facts: FileFacts,
+    ancestry: &AncestryFacts,
+    reason: CopyReason,
+) -> Result<FilePlan, PlanError> {
+    let cancelled_deletions = match pair.remote {
+        Some(_) => Vec::new(),
+        None => deletions::cancelled_deletions(inputs, pair.key)?,
+    };
+    let copy = PlannedCopy {
+        key: pair.key,
+        path: pair.path,
+        from: local,
+        to: Side::Remote,
+        replaced: pair.remote.as_ref(),
+        reason,
+        conflict: policy_note(inputs, facts, reason, Side::Local),
+        history: ancestry::ancestry_for_upload(inputs, pair.key, facts, ancestry, local)?,
+    };
+    Ok(FilePlan {
+        outcome: Outcome::Step(copy.step()),
+        cancelled_deletions,
+        ..FilePlan::default()
+    })
+}
+
+/// Returns the plan that copies the remote version to this machine.
+fn download(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    remote: &FileVersion,
+    facts: FileFacts,
+    ancestry: &AncestryFacts,
+    reason: CopyReason,
+) -> FilePlan {
+    let is_absent = pair.local.is_none();
+    let of_copy = ancestry::ancestry_for_download(inputs, pair.key, ancestry, is_absent, remote);
+    let copy = PlannedCopy {
+        key: pair.key,
+        path: pair.path,
+        from: remote,
+        to: Side::Local,
+        replaced: pair.local.as_ref(),
+        reason,
+        conflict: policy_note(inputs, facts, reason, Side::Remote),
+        history: of_copy.history,
+    };
+    FilePlan {
+        outcome: Outcome::Step(copy.step()),
+        attested: of_copy.attested,
+        ..FilePlan::default()
+    }
+}
+
+/// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.
+fn policy_note(
+    inputs: &Inputs<'_>,
+    facts: FileFacts,
+    reason: CopyReason,
+    from: Side,
+) -> Option<String> {
+    if reason != CopyReason::Policy {
+        return None;
+    }
+    let loser = if inputs.config.backup.before_overwrite {
+        "the other one is in the snapshot"
+    } else {
+        "the other one is overwritten"
+    };
+    let (why, winner) = (conflict_reason(facts), winner(from));
+    Some(format!("{why}: {winner}, {loser}"))
+}
+
+/// Returns true if a file's name looks like a client's copy and the original is beside it.
+fn is_beside_original(inputs: &Inputs<'_>, found: &ListedFile) -> bool {
+    cloud_names::maybe_copy_of(&found.path)
+        .is_some_and(|real| inputs.config.root(Side::Remote).join(real).exists())
+}

@@ -1,0 +1,285 @@
+//! Data of a plan: the files as the scan observed them, and the steps for each file with their file operations.
+//!
+//! [`apply`](crate::sync::apply) compares each observed file with the disk again right before it reads or replaces
+//! it, so a plan may be out of date without doing damage.
+
+use crate::io::hash::Sha256Digest;
+use crate::sync::config::SyncConfig;
+use crate::sync::index_updates::ContentChange;
+use crate::sync::scan::{ListedFile, Side, Stat};
+use crate::sync::version_vector::Ancestry;
+use std::path::PathBuf;
+
+/// A file with the size and time that the plan observed. An op skips it if these have changed since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedFile {
+    /// The side that has the file.
+    pub side: Side,
+    /// Path relative to the root of the side, with `/`.
+    pub path: String,
+    /// Size and modification time at the scan.
+    pub stat: Stat,
+}
+
+impl ObservedFile {
+    /// Returns the file that the scan of this side listed.
+    pub(crate) fn of(side: Side, listed: &ListedFile) -> Self {
+        Self {
+            side,
+            path: listed.path.clone(),
+            stat: listed.stat,
+        }
+    }
+
+    /// Returns the full path of the file.
+    pub(crate) fn full_path(&self, config: &SyncConfig) -> PathBuf {
+        config.file_path(self.side, &self.path)
+    }
+}
+
+/// The copy of one complete file within a side or to the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOp {
+    /// The file that is read.
+    pub from: ObservedFile,
+    /// Side and relative path of the target.
+    pub to: (Side, String),
+    /// Size and time of the file that the copy replaces; `None` for a new file, which never replaces anything.
+    pub over: Option<Stat>,
+    /// Modification time of the copy, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Digest of the bytes, if a machine attests the source or it is a superseded version; other bytes are not copied.
+    pub expect: Option<Sha256Digest>,
+    /// Ancestry to publish with the copy; `None` if there is nothing to publish. (Called `history` in the manifest.)
+    pub history: Option<Box<Ancestry>>,
+}
+
+/// One file that receives the merged lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeTarget {
+    /// Side and relative path of the file.
+    pub place: (Side, String),
+    /// Size and time of the file that is replaced; `None` for a new file.
+    pub over: Option<Stat>,
+    /// Index of the first merged line that this side keeps: Codex drops old prompts beyond `history.max_bytes`.
+    pub first: usize,
+}
+
+/// One change of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Copies a complete file, which replaces the target if there is one.
+    Copy(CopyOp),
+    /// Replaces the targets by the union of the lines of all versions.
+    Merge {
+        /// The files to merge, each with the digest of the bytes that the plan read.
+        versions: Vec<(ObservedFile, Sha256Digest)>,
+        /// The files to write.
+        to: Vec<MergeTarget>,
+        /// True if both sides have the same lines afterwards; false if the local file lacks old prompts.
+        is_one_text: bool,
+    },
+    /// Renames the file within its side.
+    Rename {
+        /// The file to rename.
+        from: ObservedFile,
+        /// The new relative path.
+        to: String,
+    },
+    /// Stores the version as a conflict copy on both sides.
+    KeepConflictCopy {
+        /// The file that has the version.
+        from: ObservedFile,
+        /// File name of the conflict copy.
+        name: String,
+        /// Digest of the uncompressed text.
+        digest: Sha256Digest,
+    },
+    /// Copies a conflict copy to the side that lacks it or has a damaged one.
+    ReplicateConflictCopy {
+        /// The side with the intact file.
+        from: Side,
+        /// File name of the conflict copy.
+        name: String,
+    },
+    /// Removes a conflict copy that was resolved, or whose lines its conversation contains, from one side.
+    DropConflictCopy {
+        /// The side that loses the file.
+        side: Side,
+        /// File name of the conflict copy.
+        name: String,
+    },
+    /// Removes the file: its content is in another file, or a user deleted it on the other side.
+    Remove(ObservedFile),
+}
+
+impl Op {
+    /// Returns the files whose content the op copies.
+    pub(crate) fn sources(&self) -> Vec<&ObservedFile> {
+        match self {
+            Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
+            Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
+            Self::Rename { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. }
+            | Self::Remove(_) => Vec::new(),
+        }
+    }
+
+    /// Returns the files that this op overwrites or removes. With `backup.before_overwrite` they are backed up first.
+    pub(crate) fn victims(&self) -> Vec<ObservedFile> {
+        let at = |to: &(Side, String), over: &Option<Stat>| {
+            over.map(|stat| ObservedFile {
+                side: to.0,
+                path: to.1.clone(),
+                stat,
+            })
+        };
+        match self {
+            Self::Copy(CopyOp { to, over, .. }) => at(to, over).into_iter().collect(),
+            Self::Merge { to, .. } => to.iter().filter_map(|to| at(&to.place, &to.over)).collect(),
+            Self::Remove(seen) => vec![seen.clone()],
+            Self::Rename { .. }
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Path of a file on one side after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// Path relative to the root of the side.
+    pub path: String,
+    /// Size and time that the plan observed; `None` if the step writes the file.
+    pub stat: Option<Stat>,
+}
+
+impl Placement {
+    /// A file that the step writes.
+    pub(crate) fn written(path: String) -> Self {
+        Self { path, stat: None }
+    }
+
+    /// A file that the step leaves or only renames to `path`.
+    pub(crate) fn existing(path: String, seen: &ObservedFile) -> Self {
+        Self {
+            path,
+            stat: Some(seen.stat),
+        }
+    }
+}
+
+/// Change of the recorded state after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateUpdate {
+    /// Records that both sides have the same version.
+    Synced {
+        /// The file in the Codex home.
+        local: Placement,
+        /// The file in the cloud folder.
+        remote: Placement,
+    },
+    /// Forgets the file. Its deletion on this machine, with the digest of the deleted text, was published before the
+    /// step.
+    PublishDeletion(Sha256Digest),
+    /// Forgets the file, which neither side has any more.
+    Forget,
+    /// Leaves the state as it is.
+    None,
+}
+
+/// The kind of a step, as tables and JSON show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncAction {
+    /// Copies the local version to the cloud folder.
+    CopyToCloud,
+    /// Copies the remote version to this machine.
+    CopyToLocal,
+    /// Writes the lines of both versions to both sides.
+    Merge,
+    /// Renames the local file: the conversation was archived or unarchived on another machine.
+    MoveLocal,
+    /// Renames the remote file: the conversation was archived or unarchived on this machine.
+    MoveCloud,
+    /// Stores a version as a conflict copy.
+    #[serde(rename = "keep-fork")]
+    KeepConflictCopy,
+    /// Copies a conflict copy to the side that lacks it, or removes a resolved one.
+    #[serde(rename = "settle-fork")]
+    UpdateConflictCopy,
+    /// Removes a second file of the same conversation.
+    RemoveDuplicate,
+    /// Deletes the local file, which a user deleted on another machine.
+    DeleteLocal,
+    /// Deletes the remote file, which the user deleted on this machine.
+    DeleteCloud,
+}
+
+impl SyncAction {
+    /// Returns the name that tables and JSON show; part of the JSON contract.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CopyToCloud => "copy-to-cloud",
+            Self::CopyToLocal => "copy-to-local",
+            Self::Merge => "merge",
+            Self::MoveLocal => "move-local",
+            Self::MoveCloud => "move-cloud",
+            Self::KeepConflictCopy => "keep-fork",
+            Self::UpdateConflictCopy => "settle-fork",
+            Self::RemoveDuplicate => "remove-duplicate",
+            Self::DeleteLocal => "delete-local",
+            Self::DeleteCloud => "delete-cloud",
+        }
+    }
+}
+
+/// All changes for one file, applied as a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncStep {
+    /// Key of the file in the state; see `key_of` in `plan::groups`.
+    pub key: String,
+    /// Relative path for output.
+    pub path: String,
+    /// The kind of the step.
+    pub action: SyncAction,
+    /// Explanation of the action for output.
+    pub reason: String,
+    /// Number of bytes that the step copies, for progress.
+    pub bytes: u64,
+    /// The changes, in order; the first one that fails ends the step.
+    pub ops: Vec<Op>,
+    /// Change of the state once all ops are done.
+    pub state_update: StateUpdate,
+    /// Effect on the text of a local conversation, for Codex's index.
+    pub change: ContentChange,
+    /// Explanation of a conflict that this step resolves by policy or by conflict copies, with the version that wins.
+    pub conflict: Option<String>,
+}
+
+impl SyncStep {
+    /// Returns the names of the conflict copies that the step creates.
+    pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::KeepConflictCopy { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// A file of which the user has to choose a version.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Conflict {
+    /// Relative path for output.
+    pub path: String,
+    /// Explanation of the conflict for output.
+    pub reason: String,
+    /// The local version, if there is one.
+    #[serde(skip)]
+    pub local: Option<ObservedFile>,
+    /// The remote version, if there is one.
+    #[serde(skip)]
+    pub remote: Option<ObservedFile>,
+}

@@ -1,0 +1,65 @@
+//! Errors of restoring a snapshot.
+
+use crate::io::IoError;
+use crate::io::quantity::pluralize;
+use crate::sync::backup::BackupError;
+use crate::sync::plan::PlanError;
+use std::path::PathBuf;
+
+/// An error of restoring a snapshot. Nothing was changed, except for [`SyncRestoreError::Stopped`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncRestoreError {
+    /// There is no such snapshot.
+    #[error("no such snapshot: {}", .0.display())]
+    None(PathBuf),
+    /// The given name is not that of an entry in the backup folder.
+    #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
+    Outside {
+        /// Path of the backup folder.
+        folder: PathBuf,
+        /// The name as given on the command line.
+        name: String,
+    },
+    /// The snapshot contains a path outside of itself, or one whose destination is blocked.
+    #[error("{path:?} cannot be restored ({why}): {}", snapshot.display())]
+    Unsafe {
+        /// Path of the snapshot.
+        snapshot: PathBuf,
+        /// The path in it.
+        path: String,
+        /// The objection to the path, as a clause.
+        why: String,
+    },
+    /// A file of the snapshot is missing or damaged.
+    #[error("a file of the snapshot is damaged ({why}): {}", path.display())]
+    Damaged {
+        /// Path of the file in the snapshot.
+        path: PathBuf,
+        /// The defect of the file, as a clause.
+        why: String,
+    },
+    /// The restore ended after some files were in place.
+    #[error("{done} of {} restored, then: {cause}; {}", pluralize(*all, "file"), safety.as_ref().map_or_else(|| "no file was replaced".to_owned(), |name| format!("the replaced files are in {name}")))]
+    Stopped {
+        /// Number of restored files.
+        done: usize,
+        /// Number of files to restore.
+        all: usize,
+        /// Name of the snapshot of the replaced files, if any file was replaced.
+        safety: Option<String>,
+        /// The error that ended it.
+        cause: Box<SyncRestoreError>,
+    },
+    /// Another process wrote to a destination after its former content was backed up.
+    #[error("changed during the restore and left as it is: {}", .0.display())]
+    Changed(PathBuf),
+    /// The cloud folder must not be written to.
+    #[error(transparent)]
+    Cloud(#[from] PlanError),
+    /// The snapshot cannot be read, or the safety snapshot cannot be written.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// Reading or writing a file failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}

@@ -1,0 +1,14 @@
+//! Restores a snapshot of a sync to the Codex home or to the cloud folder.
+//!
+//! [`plan`] reads the whole snapshot and refuses what cannot be restored. [`apply`] puts the files in place, each by one
+//! rename, after copying what they replace to a safety snapshot.
+
+mod apply;
+mod error;
+mod plan;
+mod records;
+mod snapshot_reader;
+
+pub(crate) use apply::apply;
+pub(crate) use error::SyncRestoreError;
+pub(crate) use plan::{SyncRestorePlan, plan};

@@ -1,0 +1,194 @@
+//! The plan of a restore: which files of a snapshot go where. Nothing is written.
+
+use super::error::SyncRestoreError;
+use super::snapshot_reader::{SnapshotReader, list_files};
+use crate::sync::backup::{self, SnapshotFile, SyncSnapshot};
+use crate::sync::config::SyncConfig;
+use crate::sync::line_merge;
+use crate::sync::plan::check_cloud_identity;
+use crate::sync::rollouts;
+use crate::sync::scan::Side;
+use crate::sync::scope;
+use crate::sync::secrets;
+use crate::sync::state::Replica;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// The files that a restore would write.
+#[derive(Debug)]
+pub(crate) struct SyncRestorePlan {
+    /// The snapshot to restore.
+    pub snapshot: SyncSnapshot,
+    /// The side to restore to.
+    pub target: Side,
+    /// The files to restore.
+    pub files: Vec<SnapshotFile>,
+    /// Files that are not restored, each with the reason: logins and texts with tokens.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// Finds the snapshot and its files that belong to `target`. Without a target, it is the home if the snapshot
+/// has files of the home, else the cloud folder. A snapshot without files of the given side, or made by
+/// codexSync, is restored as a whole.
+pub(crate) fn plan(
+    config: &SyncConfig,
+    replica: &Replica,
+    from: Option<&str>,
+    target: Option<Side>,
+) -> Result<SyncRestorePlan, SyncRestoreError> {
+    let snapshot = find_snapshot(&config.backup.folder, from)?;
+    let list = backup::read_list(&snapshot)?;
+    let of_cloud_alone = |list: &backup::SnapshotList| {
+        !list.files.is_empty() && list.files.iter().all(|kept| kept.cloud)
+    };
+    let target = target.unwrap_or(match &list {
+        Some(list) if of_cloud_alone(list) => Side::Remote,
+        _ => Side::Local,
+    });
+    if target == Side::Remote {
+        check_cloud_identity(config, replica)?;
+    }
+    let mut files = match list {
+        Some(list) => {
+            let of_side = |kept: &&SnapshotFile| kept.cloud == (target == Side::Remote);
+            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            if own.is_empty() { list.files } else { own }
+        }
+        None => list_files(&snapshot)?,
+    };
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    for kept in &files {
+        check_path(&snapshot, &kept.path)?;
+    }
+    let reasons = check_contents(&snapshot, target, &files)?;
+    let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
+    for (kept, why) in files.into_iter().zip(reasons) {
+        match why {
+            Some(why) => skipped.push((kept.path, why)),
+            None => restorable.push(kept),
+        }
+    }
+    let plan = SyncRestorePlan {
+        snapshot,
+        target,
+        files: restorable,
+        skipped,
+    };
+    for kept in &plan.files {
+        target_path(&plan, config, &kept.path)?;
+    }
+    Ok(plan)
+}
+
+/// Returns the snapshot of this name, or the newest one without a name.
+fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, SyncRestoreError> {
+    let mut all = backup::list(folder)?.into_iter();
+    let snapshot = match name {
+        None => all.next(),
+        Some(name) => {
+            let mut parts = Path::new(name).components();
+            let plain = matches!(parts.next(), Some(Component::Normal(_)));
+            if !plain || parts.next().is_some() || name.contains(['/', '\\']) {
+                return Err(SyncRestoreError::Outside {
+                    folder: folder.to_path_buf(),
+                    name: name.to_owned(),
+                });
+            }
+            all.find(|snapshot| snapshot.name == name)
+        }
+    };
+    snapshot.ok_or_else(|| SyncRestoreError::None(folder.join(name.unwrap_or_default())))
+}
+
+/// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
+/// under any name. Returns for each file why it is not restored, if so.
+fn check_contents(
+    snapshot: &SyncSnapshot,
+    target: Side,
+    files: &[SnapshotFile],
+) -> Result<Vec<Option<String>>, SyncRestoreError> {
+    let mut source = SnapshotReader::open(snapshot)?;
+    let mut found = Vec::with_capacity(files.len());
+    for kept in files {
+        let damaged = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
+            path: snapshot.path.join(kept.inside()),
+            why: e.to_string(),
+        };
+        let size = source
+            .with(kept, |from, _| io::copy(from, &mut io::sink()))
+            .map_err(|e| damaged(&e))?;
+        if size != kept.size && !snapshot.is_zip() {
+            return Err(damaged(&"its size differs from the recorded one"));
+        }
+        if let Some(why) = scope::never_synced(&kept.path) {
+            found.push(Some(why.to_owned()));
+            continue;
+        }
+        if rollouts::key(&kept.path).is_some() {
+            // Conversations contain the output of commands, so they may contain tokens.
+            found.push(None);
+            continue;
+        }
+        // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
+        let may_quote_tokens = line_merge::is_mergeable(&kept.path);
+        let secret = source
+            .with(kept, |from, _| match target {
+                Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
+                _ => secrets::find_whole_file(from, size),
+            })
+            .map_err(|e| damaged(&e))?;
+        found.push(secret.map(|why| format!("it contains what looks like {why}")));
+    }
+    Ok(found)
+}
+
+fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {
+    let inside = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    // On other systems, `\` is an ordinary character in file names.
+    let parts = path.split(['/', '\\']).any(|part| part == "..");
+    let outside = parts || (cfg!(windows) && path.contains('\\'));
+    if inside && !path.is_empty() && !outside {
+        return Ok(());
+    }
+    Err(SyncRestoreError::Unsafe {
+        snapshot: snapshot.path.clone(),
+        path: path.to_owned(),
+        why: "it leads outside the snapshot".to_owned(),
+    })
+}
+
+/// Returns the destination of a file. Refuses destinations behind a link in the cloud folder, or below a
+/// file.
+pub(super) fn target_path(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+    path: &str,
+) -> Result<PathBuf, SyncRestoreError> {
+    let blocked = |why: &str| SyncRestoreError::Unsafe {
+        snapshot: plan.snapshot.path.clone(),
+        path: path.to_owned(),
+        why: format!("{why} blocks its destination"),
+    };
+    let mut full = config.root(plan.target).to_path_buf();
+    let depths = path.matches('/').count();
+    for (depth, part) in path.split('/').enumerate() {
+        full.push(part);
+        let Ok(meta) = fs::symlink_metadata(&full) else {
+            continue;
+        };
+        if meta.is_symlink() && (plan.target == Side::Remote || depth > 0) {
+            return Err(blocked("a link"));
+        }
+        if depth < depths && !full.is_dir() {
+            return Err(blocked("a file"));
+        }
+    }
+    let place = config.file_path(plan.target, path);
+    if place.is_dir() {
+        return Err(blocked("a folder"));
+    }
+    Ok(place)
+}

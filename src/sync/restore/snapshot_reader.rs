@@ -1,0 +1,144 @@
+//! Reads the files of a snapshot, a folder or a `.zip`.
+
+use super::error::SyncRestoreError;
+use crate::io::file_open;
+use crate::io::{IoContext, IoError};
+use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
+use crate::sync::scan::Stat;
+use crate::sync::scope;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Reads files from a snapshot without following links in it.
+pub(super) enum SnapshotReader {
+    Zip(zip::ZipArchive<fs::File>),
+    Folder(PathBuf),
+}
+
+impl SnapshotReader {
+    pub(super) fn open(snapshot: &SyncSnapshot) -> Result<Self, SyncRestoreError> {
+        if !snapshot.is_zip() {
+            return Ok(Self::Folder(snapshot.path.clone()));
+        }
+        match backup::open_zip(snapshot)? {
+            Some(zip) => Ok(Self::Zip(zip)),
+            None => Err(BackupError::Zip {
+                action: "read",
+                reason: "it is not a zip file".into(),
+                path: snapshot.path.clone(),
+            }
+            .into()),
+        }
+    }
+
+    /// Calls `read` with the content of a file and its mode, if known.
+    pub(super) fn with<T>(
+        &mut self,
+        kept: &SnapshotFile,
+        read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let root = match self {
+            Self::Zip(zip) => {
+                let mut file = zip.by_name(&kept.inside()).map_err(io::Error::other)?;
+                let mode = file.unix_mode();
+                return read(&mut file, mode);
+            }
+            Self::Folder(root) => root,
+        };
+        let mut path = root.clone();
+        for part in Path::new(&kept.inside()).components() {
+            path.push(part);
+            if fs::symlink_metadata(&path)?.is_symlink() {
+                return Err(io::Error::other("a link in a snapshot is not followed"));
+            }
+        }
+        let mut file = file_open::open_no_link(&path)?;
+        let mode = mode_of(&file.metadata()?);
+        read(&mut file, mode)
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
+fn mode_of(meta: &fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(meta.permissions().mode())
+}
+
+#[cfg(not(unix))]
+fn mode_of(_: &fs::Metadata) -> Option<u32> {
+    None
+}
+
+/// Lists the files of a snapshot that this program did not make. Files that are never synced (logins) are
+/// skipped, although codexSync copied them.
+pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let mut files = if snapshot.is_zip() {
+        list_zip(snapshot)?
+    } else {
+        list_folder(snapshot)?
+    };
+    files.retain(|file| scope::never_synced(&file.path).is_none());
+    Ok(files)
+}
+
+/// Lists the files in a `.zip`.
+fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let unreadable = |reason: String| BackupError::Zip {
+        action: "read",
+        reason,
+        path: snapshot.path.clone(),
+    };
+    let Some(mut zip) = backup::open_zip(snapshot)? else {
+        return Err(unreadable("it is not a zip file".into()).into());
+    };
+    let mut files = Vec::new();
+    for index in 0..zip.len() {
+        let file = zip.by_index(index).map_err(|e| unreadable(e.to_string()))?;
+        let name = file.name().map(std::borrow::Cow::into_owned);
+        if file.is_file()
+            && let Ok(path) = name
+        {
+            files.push(SnapshotFile {
+                cloud: false,
+                path,
+                mtime_ns: snapshot.modified_ns,
+                size: file.size(),
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// Lists the files in a folder.
+fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
+    let root = &snapshot.path;
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(root) {
+        let entry = entry
+            .map_err(|e| {
+                e.into_io_error()
+                    .unwrap_or_else(|| io::ErrorKind::Other.into())
+            })
+            .at("walk", root)?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let stat = Stat::of(&fs::symlink_metadata(entry.path()).at("look at", entry.path())?);
+        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        if let Some(path) = relative.to_str() {
+            files.push(SnapshotFile {
+                cloud: false,
+                path: if cfg!(windows) {
+                    path.replace('\\', "/")
+                } else {
+                    path.to_owned()
+                },
+                mtime_ns: stat.mtime_ns,
+                size: stat.size,
+            });
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,329 @@
+//! Writes snapshots: copies of the files that a sync overwrites, in a folder or in a `.zip`.
+
+use super::backup::{
+    BackupError, LIST_NAME, SnapshotFile, SnapshotList, TIMESTAMP_FORMAT, UNFINISHED_LOCK,
+    UNFINISHED_PREFIX, next_number,
+};
+use super::config::{Compression, SyncConfig};
+use super::mtime::set_mtime;
+use super::plan::{ObservedFile, Op, SyncPlan};
+use super::scan::Side;
+use crate::io::atomic::{self, TempFile};
+use crate::io::document;
+use crate::io::file_open;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, tree};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use zip::write::SimpleFileOptions;
+
+/// The result of making a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotResult {
+    /// Name of the snapshot; `None` if there was nothing to copy.
+    pub name: Option<String>,
+    /// Files that are not in the snapshot, each with the reason. They must not be overwritten.
+    pub not_copied: Vec<(SnapshotFile, String)>,
+}
+
+/// Copies what the plan overwrites or removes to a new snapshot.
+///
+/// # Errors
+/// The snapshot could not be written; it does not exist then.
+pub(crate) fn back_up_plan(
+    plan: &SyncPlan,
+    config: &SyncConfig,
+    now: DateTime<Utc>,
+) -> Result<SnapshotResult, BackupError> {
+    let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
+    for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
+        overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
+    }
+    let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
+    let files: Vec<_> = overwritten
+        .into_iter()
+        .map(|((cloud, path), seen)| {
+            let file_entry = SnapshotFile {
+                cloud,
+                mtime_ns: seen.stat.mtime_ns,
+                size: seen.stat.size,
+                path,
+            };
+            (roots(cloud).join(&file_entry.path), file_entry)
+        })
+        .collect();
+    back_up_readable(config, files, now)
+}
+
+/// Copies all of these files, each given with its current path, to a new snapshot.
+///
+/// # Errors
+/// The snapshot could not be completed; it does not exist then.
+pub(crate) fn back_up_files(
+    config: &SyncConfig,
+    mut files: Vec<(PathBuf, SnapshotFile)>,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, BackupError> {
+    // Files that are gone in the meantime need no copy.
+    files.retain(|(path, _)| path.exists());
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
+    let snapshot_result = back_up_readable(config, files, now)?;
+    match (&*snapshot_result.not_copied, &*paths) {
+        ([], _) => Ok(snapshot_result.name),
+        ([(file_entry, why), ..], paths) => {
+            let path = paths.iter().find(|path| path.ends_with(&file_entry.path));
+            Err(BackupError::Io(IoError {
+                action: "keep",
+                path: path
+                    .cloned()
+                    .unwrap_or_else(|| PathBuf::from(&file_entry.path)),
+                source: io::Error::other(why.clone()),
+            }))
+        }
+    }
+}
+
+fn back_up_readable(
+    config: &SyncConfig,
+    files: Vec<(PathBuf, SnapshotFile)>,
+    now: DateTime<Utc>,
+) -> Result<SnapshotResult, BackupError> {
+    let mut snapshot_result = SnapshotResult::default();
+    if files.is_empty() {
+        return Ok(snapshot_result);
+    }
+    let folder = &config.backup.folder;
+    atomic::create_durable_folder(folder)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(UNFINISHED_PREFIX)
+        .tempdir_in(folder)
+        .at("create a folder in", folder)?;
+    // The lock shows other processes that the snapshot is being written. It ends with this process.
+    let _lock = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
+    let list = SnapshotList {
+        number: next_number(config)?,
+        files: Vec::new(),
+    };
+    let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
+    let (path, end) = match config.backup.compression {
+        Compression::None => (unfinished.path().join("snapshot"), ""),
+        Compression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
+    };
+    snapshot_result.not_copied = match config.backup.compression {
+        Compression::None => write_folder(&path, files, list)?,
+        Compression::Zip => write_zip(&path, files, list)?,
+    };
+    if path.exists() {
+        snapshot_result.name = Some(publish(&path, folder, &base, end)?);
+    }
+    Ok(snapshot_result)
+}
+
+/// Renames a finished snapshot to the first free name. Another run may create one in the same second.
+fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, BackupError> {
+    let mut name = format!("{base}{end}");
+    for n in 2.. {
+        match atomic::rename_new(finished, &folder.join(&name)) {
+            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
+                name = format!("{base}-{n}{end}");
+            }
+            done => return Ok(done.map(|()| name)?),
+        }
+    }
+    unreachable!("numbers have no end")
+}
+
+/// The reason why a file is not in a snapshot.
+enum CopyFailure {
+    /// The file cannot be read; the snapshot continues without it.
+    Left(String),
+    /// The snapshot cannot be written.
+    Fatal(BackupError),
+}
+
+impl From<IoError> for CopyFailure {
+    fn from(e: IoError) -> Self {
+        Self::Fatal(e.into())
+    }
+}
+
+impl CopyFailure {
+    fn not_copied(e: &io::Error) -> Self {
+        Self::Left(if e.kind() == io::ErrorKind::NotFound {
+            "it was removed in the meantime".to_owned()
+        } else {
+            format!("it cannot be backed up ({e})")
+        })
+    }
+}
+
+/// The files that were copied to a snapshot, and those that were not.
+#[derive(Default)]
+struct SnapshotContents {
+    file_entry: Vec<SnapshotFile>,
+    not_copied: Vec<(SnapshotFile, String)>,
+}
+
+impl SnapshotContents {
+    /// Records the result for one file.
+    fn take(
+        &mut self,
+        mut file_entry: SnapshotFile,
+        copied: Result<u64, CopyFailure>,
+    ) -> Result<(), BackupError> {
+        match copied {
+            Ok(size) => {
+                file_entry.size = size;
+                self.file_entry.push(file_entry);
+            }
+            Err(CopyFailure::Left(why)) => self.not_copied.push((file_entry, why)),
+            Err(CopyFailure::Fatal(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Copies a file. A read error concerns only this file; a write error ends the snapshot.
+fn copy_bytes(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, CopyFailure> {
+    let mut buffer = vec![0; 128 * 1024];
+    let mut size = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(size),
+            Ok(n) => {
+                target.write_all(&buffer[..n]).at("copy", path)?;
+                size += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(CopyFailure::not_copied(&e)),
+        }
+    }
+}
+
+/// Writes the files to a folder, unless none can be read; returns those that are missing in it.
+fn write_folder(
+    root: &Path,
+    files: Vec<(PathBuf, SnapshotFile)>,
+    mut list: SnapshotList,
+) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
+    let mut sorted = SnapshotContents::default();
+    for (source, file_entry) in files {
+        let copied = copy_into_folder(root, &source, &file_entry);
+        sorted.take(file_entry, copied)?;
+    }
+    list.files = sorted.file_entry;
+    if !list.files.is_empty() {
+        atomic::write(&root.join(LIST_NAME), &document::encode(root, &list)?)?;
+    } else if root.exists() {
+        tree::remove(root)?;
+    }
+    Ok(sorted.not_copied)
+}
+
+fn copy_into_folder(
+    root: &Path,
+    source: &Path,
+    file_entry: &SnapshotFile,
+) -> Result<u64, CopyFailure> {
+    let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
+    let mode = from
+        .metadata()
+        .map_err(|e| CopyFailure::not_copied(&e))?
+        .permissions();
+    let target = root.join(file_entry.inside());
+    atomic::create_durable_folder(atomic::parent_of(&target))?;
+    let mut to = TempFile::beside(&target)?;
+    let size = copy_bytes(&mut from, to.file(), source)?;
+    set_mtime(to.file(), file_entry.mtime_ns).at("set time", &target)?;
+    to.file().set_permissions(mode).at("set mode", &target)?;
+    to.replace(&target)?;
+    Ok(size)
+}
+
+/// Writes the files to one `.zip`; returns those that are missing in it.
+fn write_zip(
+    path: &Path,
+    files: Vec<(PathBuf, SnapshotFile)>,
+    mut list: SnapshotList,
+) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
+    let failed = |e: zip::result::ZipError| BackupError::Zip {
+        action: "write",
+        reason: e.to_string(),
+        path: path.to_path_buf(),
+    };
+    let mut temp = TempFile::beside(path)?;
+    let mut sorted = SnapshotContents::default();
+    {
+        let mut zip = zip::ZipWriter::new(temp.file());
+        let options = SimpleFileOptions::default().large_file(true);
+        for (source, file_entry) in files {
+            let copied = copy_into_zip(&mut zip, options, &source, &file_entry, &failed);
+            sorted.take(file_entry, copied)?;
+        }
+        list.files = sorted.file_entry;
+        zip.start_file(LIST_NAME, options).map_err(failed)?;
+        zip.write_all(&document::encode(path, &list)?)
+            .at("write", path)?;
+        zip.finish().map_err(failed)?;
+    }
+    if !list.files.is_empty() {
+        temp.replace(path)?;
+    }
+    Ok(sorted.not_copied)
+}
+
+fn copy_into_zip(
+    zip: &mut zip::ZipWriter<&mut File>,
+    options: SimpleFileOptions,
+    source: &Path,
+    file_entry: &SnapshotFile,
+    failed: &impl Fn(zip::result::ZipError) -> BackupError,
+) -> Result<u64, CopyFailure> {
+    let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
+    let meta = from.metadata().map_err(|e| CopyFailure::not_copied(&e))?;
+    let fatal = |e| CopyFailure::Fatal(failed(e));
+    zip.start_file(file_entry.inside(), with_mode(options, &meta))
+        .map_err(fatal)?;
+    let copied = copy_bytes(&mut from, zip, source);
+    if matches!(copied, Err(CopyFailure::Left(_))) {
+        zip.abort_file().map_err(fatal)?;
+    }
+    copied
+}
+
+#[cfg(unix)]
+fn with_mode(options: SimpleFileOptions, meta: &fs::Metadata) -> SimpleFileOptions {
+    use std::os::unix::fs::PermissionsExt;
+    options.unix_permissions(meta.permissions().mode() & 0o777)
+}
+
+#[cfg(not(unix))]
+fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions {
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn existing_snapshot_names_are_not_reused() {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<_> = (0..3)
+            .map(|n| {
+                let finished = folder.path().join("finished");
+                atomic::write(&finished, n.to_string().as_bytes()).unwrap();
+                publish(&finished, folder.path(), "a-1", ".zip").unwrap()
+            })
+            .collect();
+        assert_eq!(names, ["a-1.zip", "a-1-2.zip", "a-1-3.zip"]);
+        for (n, name) in names.iter().enumerate() {
+            let text = fs::read_to_string(folder.path().join(name)).unwrap();
+            assert_eq!(text, n.to_string());
+        }
+    }
+}
