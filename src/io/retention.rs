@@ -27,7 +27,7 @@ pub(crate) struct RetentionPolicy {
 /// The properties of an item that the rules use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetentionItem {
-    /// The age now.
+    /// The age at the time of the decision.
     pub age: TimeDelta,
     /// The local date on which it was made.
     pub date: NaiveDate,

@@ -85,7 +85,7 @@ impl MachineManifest {
     }
 }
 
-/// The first line.
+/// The first line of a manifest: its machine and its version.
 #[derive(Serialize, Deserialize)]
 struct ManifestHeader {
     machine: String,
