@@ -602,7 +602,8 @@ fn members_with_a_wrong_size_are_refused() {
         .expect("the large file");
     let chunks: Vec<_> = pieces.drain(head + 1..head + 4).collect();
     let number = pieces[head].holds["head"].clone();
-    let tar = chunks.into_iter().flat_map(|c| c.tar).collect();
+    let tars: Vec<_> = chunks.into_iter().map(|c| c.tar).collect();
+    let tar = tars.concat();
     let whole = json!({"chunk": [number, digest(&content(LARGE_LEN))]});
     pieces.insert(head + 1, Piece::new(tar, whole));
     world.refuses(

@@ -1,7 +1,7 @@
 //! I3: writes onto a full disk.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
-use crate::support::faults::Mount;
+use crate::support::faults::{Dice, Mount};
 use crate::support::sample::{
     FIRST, alice, backup, comparable, put, put_at, rollout, rows, sample_home, sample_home_at,
     state_database, text,
@@ -12,15 +12,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    (0..bytes / 8)
-        .flat_map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        })
-        .collect()
+    Dice::seeded(0).bytes(bytes)
 }
 
 /// Returns the home and the manager home, without lock files.

@@ -24,9 +24,7 @@ const KILLS: usize = 15;
 /// Adds `mib` MiB of incompressible bytes, so that a backup takes a while.
 fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
     for i in 0..mib {
-        let bytes: Vec<u8> = (0..1 << 17)
-            .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
-            .collect();
+        let bytes = dice.bytes(1 << 20);
         put(env, format!("sessions/2026/11/17/big-{i}.bin"), bytes);
     }
 }

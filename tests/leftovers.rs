@@ -256,7 +256,7 @@ fn leftovers_in_mounted_conversations_are_not_conversations() {
 
 #[test]
 fn linked_conversations_are_restored_if_their_parent_is_read_only() {
-    let env = TestEnv::new();
+    let env = TestEnv::on_disk();
     let sessions = sample_home(&env).join("sessions");
     let place = env.path("disk/conversations");
     fs::create_dir(env.path("disk")).expect("folder");
@@ -303,7 +303,7 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
     if !can_inject() {
         return;
     }
-    let mut env = TestEnv::new();
+    let mut env = TestEnv::on_disk();
     let Some(_mount) = mount_overlay(&env) else {
         return;
     };
@@ -324,7 +324,7 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
 
 #[test]
 fn a_home_with_folders_of_both_layers_is_restored() {
-    let mut env = TestEnv::new();
+    let mut env = TestEnv::on_disk();
     sample_home_at(&env.path("lower/.codex"));
     fs::create_dir_all(env.path("lower/.codex/skills/theirs")).expect("folder");
     let Some(_mount) = mount_overlay(&env) else {
@@ -362,7 +362,7 @@ fn a_home_with_folders_of_both_layers_is_restored() {
 
 #[test]
 fn a_home_in_a_lower_layer_is_restored() {
-    let mut env = TestEnv::new();
+    let mut env = TestEnv::on_disk();
     for folder in ["lower", "upper", "work"] {
         fs::create_dir(env.path(folder)).expect("folder");
     }

@@ -40,7 +40,7 @@ fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
         let line = format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
         file.write_all(line.as_bytes()).expect("write");
         written += line.len() as u64;
-        if written > 2 * MEMORY_LIMIT_BYTES {
+        if written > MEMORY_LIMIT_BYTES + (16 << 20) {
             break;
         }
     }

@@ -584,9 +584,7 @@ fn memory_use_does_not_depend_on_the_size_of_archives() {
     let env = TestEnv::new();
     sample_home(&env);
     let mut dice = Dice::new();
-    let noise: Vec<u8> = (0..6 << 17)
-        .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
-        .collect();
+    let noise = dice.bytes(6 << 20);
     for i in 0..8 {
         put(&env, format!("sessions/2026/11/17/big-{i}.bin"), &noise);
         let _ = backup(&env, &[]);

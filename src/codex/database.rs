@@ -40,7 +40,16 @@ pub enum DatabaseError {
     },
 }
 
+/// The operation of a failed commit.
+pub(super) const COMMIT: &str = "commit a change to";
+
 impl DatabaseError {
+    /// Returns true if a commit failed. The transaction may be complete all the same: SQLite reports
+    /// a failed flush of the write-ahead log, but readers apply what is in it.
+    pub(crate) fn is_failed_commit(&self) -> bool {
+        matches!(self, Self::Sqlite { action, .. } if *action == COMMIT)
+    }
+
     /// Returns true if the database at `source` itself is the cause: it is damaged, or cannot be read.
     pub(crate) fn is_source_defect(&self, source: &Path) -> bool {
         use rusqlite::ffi;

@@ -4,7 +4,7 @@
 //! tables are never changed.
 
 use super::config::CodexConfig;
-use super::database::{self, DatabaseError, SqliteContext};
+use super::database::{self, COMMIT, DatabaseError, SqliteContext};
 use super::{database_view, home};
 use crate::io::environment::Environment;
 use rusqlite::types::{Value, ValueRef};
@@ -286,8 +286,8 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
         .on("change", path)?;
     let columns = columns(&transaction).on("read", path)?;
     changes(&mut |change| apply(&transaction, &columns, change).on("change", path))?;
-    transaction.commit().on("change", path)?;
-    connection.close().map_err(|(_, e)| e).on("close", path)?;
+    transaction.commit().on(COMMIT, path)?;
+    connection.close().map_err(|(_, e)| e).on(COMMIT, path)?;
     Ok(())
 }
 

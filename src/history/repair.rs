@@ -258,7 +258,7 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 ///
 /// # Errors
 /// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
-/// changed and no snapshot remains.
+/// changed and no snapshot remains, unless the commit failed.
 pub(crate) fn apply(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -283,7 +283,11 @@ pub(crate) fn apply(
         now,
     )?;
     let changed = require_unused_home(context).and_then(|()| change(&database, plan));
-    changed.map(|()| snapshot.clone()).inspect_err(|_| {
+    changed.map(|()| snapshot.clone()).inspect_err(|error| {
+        // The transaction may be complete, so the snapshot stays for `history undo`.
+        if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
+            return;
+        }
         // SQLite rolled the transaction back, so nothing was changed.
         if snapshot::remove_new_logs(&snapshot).is_ok() {
             snapshot.discard();

@@ -15,19 +15,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// Returns random, and so incompressible, bytes.
-fn noise(dice: &mut Dice, bytes: usize) -> Vec<u8> {
-    (0..bytes / 8)
-        .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
-        .collect()
-}
-
 /// A home with what takes more than one member.
 pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
     sample_home(env);
-    put(env, "sessions/2026/11/17/big.bin", noise(dice, 5 << 20));
+    put(env, "sessions/2026/11/17/big.bin", dice.bytes(5 << 20));
     for i in 0..3 {
-        put(env, format!("skills/s{i}/SKILL.md"), noise(dice, 4 << 10));
+        put(env, format!("skills/s{i}/SKILL.md"), dice.bytes(4 << 10));
     }
 }
 

@@ -36,8 +36,8 @@ impl TestEnv {
         }
     }
 
-    /// Like [`TestEnv::new`], but on a disk: for files of hundreds of megabytes, and where inode
-    /// numbers are used again.
+    /// Like [`TestEnv::new`], but on a disk: for files of hundreds of megabytes, where inode numbers
+    /// are used again, and below the layers of a container.
     pub(crate) fn on_disk() -> Self {
         Self::inside(&std::env::temp_dir())
     }

@@ -43,6 +43,16 @@ impl Dice {
         self.0 ^= self.0 << 17;
         self.0 % limit.max(1)
     }
+
+    /// Returns bytes that cannot be compressed.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        for word in bytes.chunks_mut(8) {
+            let random = self.below(u64::MAX).to_le_bytes();
+            word.copy_from_slice(&random[..word.len()]);
+        }
+        bytes
+    }
 }
 
 /// Starts the command and kills it after `delay`; true when it had ended before.

@@ -43,12 +43,12 @@ impl CrashState {
                 staged: CONTENTS[digit(96, 4)],
             });
         }
-        all.retain(Self::is_possible);
+        all.retain(|state| state.is_possible());
         all
     }
 
     /// Returns true if no entry is at two paths, and none at any path if it never existed.
-    fn is_possible(&self) -> bool {
+    fn is_possible(self) -> bool {
         let count = |of| {
             [self.live, self.staged]
                 .iter()
@@ -65,7 +65,7 @@ impl CrashState {
     }
 
     /// Creates the files of this state.
-    fn create(&self, fixture: &Fixture) -> Step {
+    fn create(self, fixture: &Fixture) -> Step {
         let (transaction, steps) = fixture.begin();
         let live = fixture.live("item");
         let staged = fixture.staging().join("new/item");

@@ -380,14 +380,14 @@ fn files_that_are_written_before_the_recovery_are_kept() {
     type Write = fn(&Fixture);
     let writes: [(&str, Write); 5] = [
         ("folder/new", |f| {
-            fs::write(f.live("folder/new"), "late").unwrap()
+            fs::write(f.live("folder/new"), "late").unwrap();
         }),
         ("folder/x", |f| {
-            fs::write(f.live("folder/x"), "late").unwrap()
+            fs::write(f.live("folder/x"), "late").unwrap();
         }),
         ("gone", |f| fs::write(f.live("gone"), "late").unwrap()),
         ("added", |f| {
-            atomic::write(&f.live("added"), b"late").unwrap()
+            atomic::write(&f.live("added"), b"late").unwrap();
         }),
         ("folder/moved/file", |f| {
             fs::rename(f.path("elsewhere"), f.live("folder/moved")).unwrap();
