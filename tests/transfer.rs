@@ -616,7 +616,8 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     fs::rename(env.path("out.age"), env.path("stick.age")).expect("carry away");
     let printed = env.run(["profile", "list"]).code(0);
     assert!(
-        printed.stderr.contains("profile save work --from"),
+        printed.stderr.contains("connect its disk")
+            && printed.stderr.contains("profile save work --from"),
         "{printed}"
     );
     assert_eq!(owner(&env, "work"), "moving");
