@@ -7,7 +7,7 @@
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, faulty, points, sample, sample_of};
 use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
 use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
@@ -495,6 +495,67 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
 }
 
 #[test]
+fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = env_with_profiles();
+    let key = write_age_key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    let (file, unfinished) = (env.path("out.age"), env.path(".codex-manager-tmp-0"));
+    let bytes = fs::read(&file).expect("read");
+    let note_of = |name| folder(&env, name).join("profile.json");
+    let moved = ["work", "home"].map(|name| {
+        let text = fs::read(note_of(name)).expect("read");
+        (name, serde_json::from_slice::<Value>(&text).expect("JSON"))
+    });
+    for is_renamed in [false, true] {
+        // The state that an export of an earlier version left when it was killed.
+        let kill_export = || {
+            let _ = (fs::remove_file(&file), fs::remove_file(&unfinished));
+            let at = if is_renamed { &file } else { &unfinished };
+            fs::write(at, &bytes).expect("write");
+            let meta = at.metadata().expect("there");
+            for (name, note) in &moved {
+                let mut note = note.clone();
+                note["moving"] = json!({"file": file, "unfinished": unfinished,
+                    "inode": [meta.dev(), meta.ino()], "since": "2026-11-20T12:00:00Z"});
+                fs::write(note_of(name), note.to_string()).expect("write");
+            }
+        };
+        let expected = if is_renamed { "moved" } else { "profile" };
+        kill_export();
+        for name in ["work", "home"] {
+            let _ = env.run(["use", name, "--dry-run"]).code(5);
+        }
+        let printed = env.run(["profile", "list"]).code(0);
+        let warning = if is_renamed {
+            "an interrupted export was complete: the login of work is in"
+        } else {
+            "an interrupted export was undone: work has its login again"
+        };
+        assert!(printed.stderr.contains(warning), "{printed}");
+        assert!(!unfinished.exists());
+        kill_export();
+        let all = points(&env, &["profile", "list"]);
+        for point in sample_of(12, &all, &mut dice) {
+            kill_export();
+            let _ = faulty(&env, &["profile", "list"], &point, Fault::Killed);
+            for name in ["work", "home"] {
+                let (may_use, exists) = owners(&env, name, &file);
+                assert!(!(may_use && exists), "{point:?}: two owners of {name}");
+            }
+            let _ = env.run(["profile", "list"]).code(0);
+            for name in ["work", "home"] {
+                assert_eq!(owner(&env, name), expected, "{point:?}");
+            }
+            assert_eq!(file.exists(), is_renamed, "{point:?}");
+        }
+    }
+}
+
+#[test]
 fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
     if !can_inject() {
         return;
@@ -546,7 +607,7 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
-    // The state after a kill between the two writes of profile.json.
+    // The state after a kill between the two writes of profile.json, by an earlier version.
     let note = folder(&env, "work").join("profile.json");
     let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
     open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
@@ -555,7 +616,8 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     fs::rename(env.path("out.age"), env.path("stick.age")).expect("carry away");
     let printed = env.run(["profile", "list"]).code(0);
     assert!(
-        printed.stderr.contains("profile save work --from"),
+        printed.stderr.contains("connect its disk")
+            && printed.stderr.contains("profile save work --from"),
         "{printed}"
     );
     assert_eq!(owner(&env, "work"), "moving");

@@ -2,7 +2,8 @@
 //!
 //! The home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
 //! when Codex has written it: if the manager is killed before it adopts the login, the next
-//! `profile` command does.
+//! `profile` command does. This needs no journal: adopting a login is one save into one profile, and
+//! saving the same login again changes no owner.
 
 use super::lease::LeaseError;
 use super::owner::OwnerLocation;

@@ -10,6 +10,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::file_id::{self, FileId};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
@@ -103,10 +104,26 @@ pub(crate) struct PendingMove {
     pub file: PathBuf,
     /// The temporary path of the export until it is complete.
     pub unfinished: PathBuf,
-    /// Device and inode number of the export file, the same under both paths.
+    /// The id of the export file, the same under both paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<FileId>,
+    /// Device and inode number, which older versions recorded instead of `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<(u64, u64)>,
     /// The time when the export started.
     pub since: Timestamp,
+}
+
+impl PendingMove {
+    /// Returns true if the file at `path` is the export. False if it cannot be read.
+    pub(crate) fn is_export(&self, path: &Path) -> bool {
+        let of_inode = |(_, ino)| FileId::of_inode(ino);
+        let recorded = self.id.or_else(|| self.inode.map(of_inode));
+        let found = file_id::look(path).ok().flatten();
+        found
+            .zip(recorded)
+            .is_some_and(|((found, _), recorded)| recorded.is(found))
+    }
 }
 
 impl Document for ProfileFile {

@@ -40,6 +40,15 @@ impl FileId {
         }))
     }
 
+    /// The identity of a file of which only the inode number was recorded.
+    pub(crate) fn of_inode(ino: u64) -> Self {
+        Self {
+            volume: None,
+            ino,
+            born: None,
+        }
+    }
+
     /// Returns true if both are the same file, as far as both are known.
     pub(crate) fn is(self, other: Self) -> bool {
         let agree = |(a, b)| a == b;

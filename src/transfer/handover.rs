@@ -6,18 +6,27 @@
 //! 3. One rename gives the export its final name.
 //! 4. The profiles record the move as done (`moved`).
 //!
-//! After a kill, the name of the file decides: with the final name the export owns the logins, with
-//! the temporary name the profiles do. If neither file exists, the user may have moved the export
-//! to another disk, so the logins are not returned without being asked for.
+//! After a kill, or a rename with an unknown result, the name of the file decides: with the final
+//! name the export owns the logins, with the temporary name the profiles do. If neither file
+//! exists, its disk may be gone or the user may have moved the file, so the logins are not returned
+//! without being asked for.
+//!
+//! This is no transaction of [`crate::journal`], because only the disk of the export knows the
+//! outcome. A journal undoes its steps if that disk disappears before the rename is durable; then
+//! the profile could use a login that the export on the disk has too. A pending move refuses the
+//! login until the disk is back. Until then, the user may rename the profile or sign in again: the
+//! note is part of `profile.json`, while a journal would put an outdated `profile.json` back.
 
 use super::error::TransferError;
 use crate::accounts::profile::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::atomic::{PublishError, TempFile};
 use crate::io::clock::Timestamp;
+use crate::io::file_id::FileId;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::secret::SecretBytes;
-use crate::io::{atomic, tree};
+use crate::io::{IoContext, atomic, tree};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// A login that moves into an export.
@@ -70,8 +79,8 @@ pub(crate) fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
 ///
 /// # Errors
 /// A login changed since it was written to the file, or a file cannot be written. Then every
-/// profile keeps its login. If even that could not be recorded, the move stays pending and the next
-/// command resolves it.
+/// profile keeps its login. If that could not be recorded, or the disk of the export is gone, the
+/// move stays pending and the next command resolves it.
 pub(crate) fn publish(
     profiles: &Profiles,
     logins: LoginMove<'_>,
@@ -92,44 +101,70 @@ pub(crate) fn publish(
     let _live = lock_live_login(codex_home)?;
     let _held = FileLock::exclusive(&profiles.lock_path())?;
     let before = unchanged_profiles(profiles, moving_logins, codex_home)?;
+    let id = FileId::note(file.path())?;
+    let missing = || io::Error::from(ErrorKind::NotFound);
+    let id = id.ok_or_else(missing).at("find", file.path())?;
     let note = PendingMove {
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
-        inode: inode_of(file.path()),
+        id: Some(id),
+        inode: None,
         since: now,
     };
-    let moving = |profile: &Profile| ProfileFile {
+    let noted = before.iter().try_for_each(|profile| {
+        let moving = moving_file(profile, &note, export);
+        profiles.write_note(&profile.name, &moving)
+    });
+    if let Err(e) = noted {
+        return_logins(profiles, &before, file)?;
+        return Err(e.into());
+    }
+    rename_export(profiles, &before, &note, export, file)
+}
+
+/// Returns the `profile.json` of a profile whose login is moving.
+fn moving_file(profile: &Profile, note: &PendingMove, export: &str) -> ProfileFile {
+    ProfileFile {
         owner: LoginOwner::Moved,
         live_home: None,
         moving: Some(note.clone()),
         moved_with: Some(export.to_owned()),
         newest: profile.newest(),
         ..profile.file.clone()
+    }
+}
+
+/// Gives the export its final name and records in the profiles that their logins moved. Returns
+/// false, with all logins returned, if that name exists.
+fn rename_export(
+    profiles: &Profiles,
+    before: &[Profile],
+    note: &PendingMove,
+    export: &str,
+    file: TempFile,
+) -> Result<bool, TransferError> {
+    let (error, file) = match file.try_publish(&note.file) {
+        Ok(()) => return record_moved(profiles, before, note, export).map(|()| true),
+        Err(PublishError { error, file }) => (error, file),
     };
-    let noted = before
-        .iter()
-        .try_for_each(|profile| profiles.write_note(&profile.name, &moving(profile)));
-    match noted {
-        Err(e) => {
-            return_logins(profiles, &before, file)?;
-            Err(e.into())
-        }
-        Ok(()) => match file.try_publish(target) {
-            Ok(()) => record_moved(profiles, &before, &moving).map(|()| true),
-            Err(PublishError {
-                error,
-                file: Some(file),
-            }) => {
-                return_logins(profiles, &before, file)?;
-                match error.source.kind() {
-                    std::io::ErrorKind::AlreadyExists => Ok(false),
-                    _ => Err(error.into()),
-                }
+    // Without a file, the rename happened, but may not be durable.
+    let Some(file) = file else {
+        return Err(error.into());
+    };
+    match outcome_of(note) {
+        // A network file system renamed the file, but lost the reply.
+        MoveOutcome::Moved(_) => record_moved(profiles, before, note, export).map(|()| true),
+        MoveOutcome::Returned => {
+            return_logins(profiles, before, file)?;
+            match error.source.kind() {
+                ErrorKind::AlreadyExists => Ok(false),
+                _ => Err(error.into()),
             }
-            // The rename happened, but may not be durable. The moves stay pending until the next
-            // command has checked the name.
-            Err(PublishError { error, file: None }) => Err(error.into()),
-        },
+        }
+        MoveOutcome::Unknown(_) => {
+            file.leave();
+            Err(error.into())
+        }
     }
 }
 
@@ -185,12 +220,13 @@ fn return_logins(
 fn record_moved(
     profiles: &Profiles,
     before: &[Profile],
-    moving: &impl Fn(&Profile) -> ProfileFile,
+    note: &PendingMove,
+    export: &str,
 ) -> Result<(), TransferError> {
     for profile in before {
         let moved = ProfileFile {
             moving: None,
-            ..moving(profile)
+            ..moving_file(profile, note, export)
         };
         profiles.write_note(&profile.name, &moved)?;
     }
@@ -257,29 +293,16 @@ pub(crate) fn finish_interrupted(
 }
 
 fn outcome_of(note: &PendingMove) -> MoveOutcome {
-    let is_file = |path: &Path| note.inode.is_some() && inode_of(path) == note.inode;
-    if is_file(&note.file) {
+    if note.is_export(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));
         if synced.is_ok() {
             return MoveOutcome::Moved(note.file.clone());
         }
-    } else if is_file(&note.unfinished) {
+    } else if note.is_export(&note.unfinished) {
         return MoveOutcome::Returned;
     }
     MoveOutcome::Unknown(note.file.clone())
 }
 
-/// Returns device and inode, which identify a file whatever its name. `None` on Windows.
-fn inode_of(path: &Path) -> Option<(u64, u64)> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let meta = path.symlink_metadata().ok()?;
-        Some((meta.dev(), meta.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -239,8 +239,8 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
                 ));
             }
             MoveOutcome::Unknown(file) => context.ui.warn(format_args!(
-                "an export of {who} was interrupted, and {} does not exist: unless you moved the file, restore \
-                 the login with codex-manager profile save {who} --from {}",
+                "an export of {who} was interrupted, and {} does not exist: connect its disk; if the file is \
+                 nowhere else either, restore the login with codex-manager profile save {who} --from {}",
                 file.display(),
                 profiles.folder_of(name).join("auth.json").display()
             )),
