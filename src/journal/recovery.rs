@@ -87,7 +87,7 @@ impl Transaction {
             check_private_folder(folder)?;
             match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
-                Ok(lock) if has_content(folder)? => {
+                Ok(lock) if has_content(folder).inspect_err(|_| remove_lock(folder))? => {
                     if let Recovery::Deferred(obstacle) = recover_locked(folder, lock, policy)? {
                         return Err(obstacle.into());
                     }
@@ -99,14 +99,18 @@ impl Transaction {
                 // Another process removed the folder between the two calls above.
                 Err(LockError::Io(e)) if e.is_not_found() => {}
                 Err(LockError::Io(e)) => {
-                    // Removes the folder only if it is empty: then it is the one created above.
-                    let _ = fs::remove_dir(folder);
+                    remove_lock(folder);
                     return Err(e.into());
                 }
             }
         };
         Self::create(folder, home, lock)
     }
+}
+
+/// Removes a folder that has nothing but its lock.
+fn remove_lock(folder: &Path) {
+    let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
 }
 
 /// Returns true if the folder has more than its lock.
