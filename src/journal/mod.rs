@@ -24,6 +24,7 @@ mod folder;
 mod late_writes;
 mod policy;
 mod recovery;
+mod remaining;
 mod step;
 #[cfg(test)]
 mod tests;

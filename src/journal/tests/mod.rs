@@ -267,33 +267,6 @@ fn conflicting_steps_are_refused() {
 }
 
 #[test]
-fn a_path_can_be_emptied_before_other_steps_and_filled_after_them() {
-    for done in 0..=6 {
-        let fixture = Fixture::new();
-        let (transaction, mut steps) = fixture.begin();
-        fs::write(fixture.live("log"), "old").unwrap();
-        let staged = fixture.staging().join("new/log");
-        fs::write(&staged, "new").unwrap();
-        let away = step(fixture.live("log"), fixture.staging().join("new/log.old"));
-        steps.insert(0, away);
-        steps.push(Step::into_emptied(fixture.live("log"), staged).unwrap());
-        if done == 6 {
-            let _ = transaction.commit(steps, || true).unwrap();
-        } else {
-            fixture.kill(transaction, steps, JournalState::Committing, done);
-            let _ = fixture.recover();
-        }
-        let (state, log) = if done == 0 {
-            (OLD, "old")
-        } else {
-            (NEW, "new")
-        };
-        assert_eq!(fixture.live_state(), state, "{done}");
-        assert_eq!(fs::read_to_string(fixture.live("log")).unwrap(), log);
-    }
-}
-
-#[test]
 fn a_refused_commit_is_undone_and_keeps_the_new_state() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
@@ -308,6 +281,51 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
         list_kept(&fixture.staging()),
         [(kept[0].clone(), KeptAs::Evidence)]
     );
+}
+
+#[test]
+fn a_refused_commit_keeps_files_that_appeared_meanwhile() {
+    on_both_systems(|unsupported| {
+        let fixture = Fixture::new();
+        let (transaction, steps) = fixture.begin();
+        let started = || {
+            fs::write(fixture.live("gone"), "made since").unwrap();
+            atomic::write(&fixture.live("auth"), b"renewed").unwrap();
+            false
+        };
+        let outcome = transaction.commit(steps, started).unwrap();
+        let Outcome::Undone(kept) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(fixture.live_state(), OLD, "{unsupported}");
+        let texts = fixture.texts();
+        for text in ["made since", "renewed"] {
+            assert!(texts.contains(&text.into()), "{texts:?} {kept:?}");
+        }
+    });
+}
+
+#[test]
+fn a_folder_is_added_once() {
+    let fixture = Fixture::new();
+    let (mut transaction, _) = fixture.begin();
+    let other = folder_beside(&fixture.path("y"));
+    transaction.add_folder(&other).unwrap();
+    transaction.add_folder(&other).unwrap();
+    assert_eq!(transaction.journal.folders.len(), 2);
+}
+
+#[test]
+fn a_folder_that_was_removed_before_a_kill_is_not_kept() {
+    let fixture = Fixture::new();
+    let (mut transaction, steps) = fixture.begin();
+    let other = folder_beside(&fixture.path("y"));
+    transaction.add_folder(&other).unwrap();
+    transaction.journal.keeps_replaced = true;
+    fixture.kill(transaction, steps, JournalState::Committed, 4);
+    fs::remove_dir_all(&other).unwrap();
+    assert!(matches!(fixture.recover(), Recovery::Finished(_)));
+    assert!(!fixture.staging().exists());
 }
 
 #[test]

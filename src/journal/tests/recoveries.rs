@@ -250,34 +250,6 @@ fn files_without_a_journal_are_not_mixed_into_the_next_transaction() {
     assert!(!fixture.staging().join("new/stale").exists());
 }
 
-/// A mixture of both states does harm.
-struct AllOrNothing;
-
-impl RecoveryPolicy for AllOrNothing {
-    fn finishes_partly_done(&self) -> bool {
-        false
-    }
-}
-
-#[test]
-fn a_policy_can_undo_what_is_partly_done() {
-    on_both_systems(|unsupported| {
-        let steps = if unsupported { 6 } else { 4 };
-        for done in 0..=steps {
-            let fixture = Fixture::new();
-            fixture.killed(JournalState::Committing, done);
-            let recovery = fixture.recover_with(&AllOrNothing);
-            let (expected, state) = if done == steps {
-                (Recovery::Finished(vec![]), NEW)
-            } else {
-                (Recovery::Undone(vec![]), OLD)
-            };
-            assert_eq!(recovery, expected, "{done}");
-            assert_eq!(fixture.live_state(), state, "{done}");
-        }
-    });
-}
-
 #[test]
 fn a_file_is_never_missing_where_nothing_can_be_exchanged() {
     UNSUPPORTED.set(true);
