@@ -57,7 +57,7 @@ pub struct RestoreArgs {
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     /// Restore only this file or folder, relative to the Codex home; may be given several times
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
     /// Restore only this conversation: its id, a prefix of the id, or its name
     #[arg(long, value_name = "ID|NAME")]
