@@ -1,6 +1,7 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
+use super::archive_choice;
 use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
@@ -505,6 +506,10 @@ fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [(Style
     let made = candidate
         .made_at
         .map_or("unknown".into(), |at| absolute(&at, zone, &now));
+    let kind = match candidate.class.name() {
+        class if candidate.is_single_login => archive_choice::partial(class),
+        class => class.to_owned(),
+    };
     let (style, word) = if kept {
         (Style::Good, "  keep")
     } else {
@@ -513,7 +518,7 @@ fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [(Style
     [
         (style, word.to_owned()),
         (Style::Plain, made),
-        (Style::Plain, candidate.class.name().to_owned()),
+        (Style::Plain, kind),
         (Style::Plain, bytes(candidate.bytes)),
         (Style::Plain, printable(&decision.reason)),
     ]

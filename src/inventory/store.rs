@@ -4,7 +4,6 @@ use super::catalog;
 use super::cooldown::{self, CooldownFile, CooldownUpdate, LOCK_NAME};
 use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
 use crate::accounts::profile::{ProfileError, Profiles};
-use crate::archive::metadata::SAFETY_LABEL;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::publish::PublishedArchive;
 use crate::archive::reader::ArchiveReader;
@@ -228,15 +227,40 @@ pub(crate) fn newest(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
+/// Returns the archive that `latest` denotes: of the accepted ones the newest full archive, else the
+/// newest of another mode. Never a safety backup or a single login, which may hold one file.
+pub(crate) fn latest(
+    records: &[ArchiveRecord],
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Option<&ArchiveRecord> {
+    preferred(records, |r| accepts(r) && !r.metadata.is_single_login())
+}
+
+/// Returns the accepted archive that a restore prefers: a full one, else one of a home, else a single
+/// login, and of these the newest. Never a safety backup: these are restored by name only.
+pub(crate) fn preferred(
+    records: &[ArchiveRecord],
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Option<&ArchiveRecord> {
+    records
+        .iter()
+        .filter(|r| !r.metadata.is_safety() && accepts(r))
+        .max_by_key(|r| {
+            (
+                r.metadata.mode == BackupMode::Full,
+                !r.metadata.is_single_login(),
+                r.metadata.created_at,
+                r.metadata.mode == BackupMode::Sessions,
+            )
+        })
+}
+
 /// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
 /// parts. Skips archives with known damage, and safety backups, which may hold few files.
 pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
-        m.mode == mode
-            && m.source_codex_home == home
-            && m.legacy_auth_filename.is_none()
-            && m.label.as_deref() != Some(SAFETY_LABEL)
+        m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
     newest(records, same).map(|r| r.path.clone())
 }
@@ -244,6 +268,7 @@ pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::metadata::SAFETY_LABEL;
 
     fn record(path: &str, at: &str, change: impl FnOnce(&mut ArchiveRecord)) -> ArchiveRecord {
         let mut record = ArchiveRecord {
