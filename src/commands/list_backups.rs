@@ -108,7 +108,7 @@ impl ListBackupsArgs {
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
-            show(context, &records, &accounts);
+            show(context, &records, &accounts, is_empty);
         }
         if is_empty {
             offer_import(context);
@@ -201,10 +201,20 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
     }
 }
 
-fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
+/// Prints the selected records. `is_empty` is true if there are no others either.
+fn show(
+    context: &Context,
+    records: &[ArchiveRecord],
+    accounts: &[(Account, Verdict)],
+    is_empty: bool,
+) {
     let ui = &context.ui;
     if records.is_empty() {
-        ui.note("no archives; create one with: codex-manager backup");
+        ui.note(if is_empty {
+            "no archives; create one with: codex-manager backup"
+        } else {
+            "no archive matches; list all archives with: codex-manager list-backups"
+        });
         return;
     }
     // One table for all accounts, so that columns align across accounts.
