@@ -16,6 +16,7 @@ use crate::inventory::records::{ArchiveProblem, FileStamp};
 use crate::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
+use crate::io::document::DocumentError;
 use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
@@ -313,7 +314,10 @@ impl PruneArgs {
 
 /// Updates `inventory.json` after the moves. Returns true on success.
 fn refresh(context: &Context) -> bool {
-    let refreshed = store::refresh(&context.settings.manager_home);
+    let manager = &context.settings.manager_home;
+    let refreshed = trash::archive_names(manager)
+        .map_err(DocumentError::from)
+        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash));
     warn_not_recorded(&context.ui, refreshed.err())
 }
 

@@ -13,6 +13,7 @@ use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The name of the document in the manager home.
@@ -36,15 +37,45 @@ pub(crate) fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoErro
 
 /// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let known = inventory.archives.clone();
+        inventory.archives = catalog::list(&backups(manager_home), || known)?;
+        Ok(())
+    })
+}
+
+/// Like [`refresh`], after a move into or out of the trash, which now holds the archives `in_trash`, given
+/// by their names. Keeps the results of `verify` for them.
+pub(crate) fn refresh_with_trash(
+    manager_home: &Path,
+    in_trash: &BTreeSet<String>,
+) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let mut known = inventory.archives.clone();
+        for record in &inventory.trashed {
+            if !known.iter().any(|r| r.path == record.path) {
+                known.push(record.clone());
+            }
+        }
+        inventory.archives = catalog::list(&backups(manager_home), || known.clone())?;
+        let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
+        known.retain(|r| {
+            r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
+        });
+        inventory.trashed = known;
+        Ok(())
+    })
+}
+
+fn update_inventory(
+    manager_home: &Path,
+    change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,
+) -> Result<Option<PathBuf>, DocumentError> {
     document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
         |_: &DocumentState<InventoryFile>| InventoryFile::default(),
-        |inventory| -> Result<(), IoError> {
-            let known = inventory.archives.clone();
-            inventory.archives = catalog::list(&backups(manager_home), || known)?;
-            Ok(())
-        },
+        change,
     )
     .and_then(|updated| {
         updated.value?;
