@@ -110,3 +110,19 @@ fn every_command_has_a_manual_page() {
     let page = env.run(["man"]).code(0).stdout;
     assert!(page.contains("safe, switchable and portable"));
 }
+
+/// An option with several values would take a positional argument after it as another value.
+#[test]
+fn every_option_takes_at_most_one_value() {
+    fn check(command: &Command) {
+        for option in command.get_arguments().filter(|a| !a.is_positional()) {
+            let most = option.get_num_args().expect("built").max_values();
+            let name = (command.get_name(), option.get_id());
+            assert!(most <= 1, "{name:?} takes up to {most} values");
+        }
+        command.get_subcommands().for_each(check);
+    }
+    let mut command = codex_manager::cli::Cli::command();
+    command.build();
+    check(&command);
+}

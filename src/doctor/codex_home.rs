@@ -13,6 +13,7 @@ use crate::codex::program::Program;
 use crate::codex::rollout::ConversationFile;
 use crate::codex::threads;
 use crate::history::check::with_cause;
+use crate::inventory::records::ArchiveRecord;
 use crate::inventory::{remedies, store};
 use crate::io::file_open;
 use crate::io::processes;
@@ -237,7 +238,7 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
 /// Returns the path of the archive that `restore latest` would restore.
 fn newest_archive(input: &DoctorInput<'_>) -> Option<String> {
     let records = store::archives(input.manager_home).ok()?;
-    store::newest(&records, |_| true).map(|record| record.path.clone())
+    store::latest(&records, ArchiveRecord::is_usable).map(|record| record.path.clone())
 }
 
 /// Finds folders, pipes and devices in place of Codex's files. The login, the configuration and the

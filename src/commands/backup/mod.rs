@@ -329,8 +329,8 @@ impl BackupArgs {
         let newest = store::newest(&records, |m| {
             m.mode == self.mode
                 && m.source_codex_home == home
-                && m.legacy_auth_filename.is_none()
-                && m.label.as_deref() != Some(SAFETY_LABEL)
+                && !m.is_single_login()
+                && !m.is_safety()
                 && same_account(m.identity().as_ref(), identity.as_ref())
         });
         let Some(newest) = newest else {
