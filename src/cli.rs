@@ -19,12 +19,7 @@ use std::process::ExitCode;
 
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
-#[command(
-    name = "codex-manager",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "codex-manager", version, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,

@@ -2,9 +2,10 @@
 //! or with a full disk from there on.
 
 use crate::history_check::{Home, id};
-use crate::support::env::{Tree, assert_same_tree};
+use crate::support::env::Tree;
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, Point, can_inject, faulty, points, sample_of};
+use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -53,24 +54,8 @@ fn state(home: &Home) -> (bool, String) {
     (text(1, "rollout_path") == "x", text(2, "name"))
 }
 
-/// All rows of the conversations.
 fn rows(home: &Home) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    for name in NAMES {
-        let _ = fs::copy(home.path(name), folder.path().join(name));
-    }
-    let database = Connection::open(folder.path().join(NAMES[0])).unwrap();
-    let mut statement = database
-        .prepare("SELECT * FROM threads ORDER BY id")
-        .unwrap();
-    let columns = statement.column_count();
-    let rows = statement.query_map([], |row| {
-        let values = (0..columns).map(|n| Ok(format!("{:?}", row.get_ref(n)?)));
-        values
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map(|all| all.join(" "))
-    });
-    rows.unwrap().map(Result::unwrap).collect()
+    conversation_rows(&home.env.codex_home())
 }
 
 fn databases(home: &Home) -> Tree {

@@ -1,7 +1,7 @@
 //! Damages a home of the real Codex in every way that users report, and repairs it.
 
 use crate::support::env::assert_same_tree;
-use crate::support::lab::{Lab, open, rollout, rows};
+use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
 use codex_manager::history::session_index::{IndexEntry, append};
 use serde_json::{Value, json};
 use std::fs;
@@ -74,14 +74,14 @@ fn assert_mended(context: &Told) {
     let Told { lab, ids, expected } = context;
     let home = lab.home();
     let before = lab.world.tree("home/.codex");
-    let rows_before = rows(&home);
+    let rows_before = conversation_rows(&home);
     let found = lab.manager(["history", "check"]).code(5);
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
     let _ = lab.manager(["history", "repair"]).code(0);
     let _ = lab.manager(["history", "check"]).code(0);
     assert_eq!(&listed(lab, &home), expected, "{found}");
     let _ = lab.manager(["history", "undo"]).code(0);
-    assert_eq!(rows(&home), rows_before);
+    assert_eq!(conversation_rows(&home), rows_before);
     let _ = lab.manager(["history", "check"]).code(5);
     let _ = lab.manager(["history", "repair"]).code(0);
     assert_eq!(&listed(lab, &home), expected);
@@ -105,30 +105,6 @@ fn assert_mended(context: &Told) {
     );
     assert_eq!(resumed.expect_success().session_id(), Some(&*ids[1]));
     let _ = lab.manager(["history", "check"]).code(0);
-}
-
-/// All rows of the conversations; none without a database.
-fn rows(home: &Path) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["state_5.sqlite", "state_5.sqlite-wal"] {
-        let _ = fs::copy(home.join(name), folder.path().join(name));
-    }
-    let copy = folder.path().join("state_5.sqlite");
-    if !copy.exists() {
-        return Vec::new();
-    }
-    let database = rusqlite::Connection::open(copy).unwrap();
-    let mut statement = database
-        .prepare("SELECT * FROM threads ORDER BY id")
-        .unwrap();
-    let columns = statement.column_count();
-    let rows = statement.query_map([], |row| {
-        let values = (0..columns).map(|n| Ok(format!("{:?}", row.get_ref(n)?)));
-        values
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map(|all| all.join(" "))
-    });
-    rows.unwrap().map(Result::unwrap).collect()
 }
 
 fn remove_database(home: &Path) {

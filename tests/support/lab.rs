@@ -215,3 +215,27 @@ pub(crate) fn open(path: &Path) -> Connection {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
+
+/// All rows of the conversations; none without a database.
+pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["state_5.sqlite", "state_5.sqlite-wal"] {
+        let _ = fs::copy(home.join(name), folder.path().join(name));
+    }
+    let copy = folder.path().join("state_5.sqlite");
+    if !copy.exists() {
+        return Vec::new();
+    }
+    let database = rusqlite::Connection::open(copy).unwrap();
+    let mut statement = database
+        .prepare("SELECT * FROM threads ORDER BY id")
+        .unwrap();
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        let values = (0..columns).map(|n| Ok(format!("{:?}", row.get_ref(n)?)));
+        values
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .map(|all| all.join(" "))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
