@@ -216,7 +216,7 @@ pub(crate) fn open(path: &Path) -> Connection {
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// All rows of the conversations; none without a database.
+/// All rows of the conversations; the bytes of a file that is no database; none without one.
 pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for name in ["state_5.sqlite", "state_5.sqlite-wal"] {
@@ -226,10 +226,10 @@ pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
     if !copy.exists() {
         return Vec::new();
     }
-    let database = rusqlite::Connection::open(copy).unwrap();
-    let mut statement = database
-        .prepare("SELECT * FROM threads ORDER BY id")
-        .unwrap();
+    let database = Connection::open(&copy).unwrap();
+    let Ok(mut statement) = database.prepare("SELECT * FROM threads ORDER BY id") else {
+        return vec![format!("{:?}", fs::read(&copy).unwrap())];
+    };
     let columns = statement.column_count();
     let rows = statement.query_map([], |row| {
         let values = (0..columns).map(|n| Ok(format!("{:?}", row.get_ref(n)?)));
