@@ -127,34 +127,10 @@ fn recover_locked(
     lock: FileLock,
     policy: &dyn RecoveryPolicy,
 ) -> Result<Recovery, JournalError> {
-    let path = folder.join(JOURNAL);
-    let mut journal = match document::read::<JournalFile>(&path)? {
-        DocumentState::Good(journal) => journal,
-        DocumentState::Damaged(detail) => {
-            return Err(JournalError::DamagedJournal { path, detail });
-        }
-        // Killed before the first journal was written, or after the journal was removed.
-        DocumentState::Absent => {
-            JournalFile::prepared(vec![ListedPath(folder.to_path_buf())], None)
-        }
+    let journal = match read_journal(folder)? {
+        Ok(journal) => journal,
+        Err(obstacle) => return Ok(Recovery::Deferred(obstacle)),
     };
-    journal.keeps_replaced = journal.keeps_replaced();
-    // These folders are removed at the end, so a damaged journal must not name any other.
-    let own = journal.folders.first().map(|own| own.0.clone());
-    let own = own.unwrap_or_default();
-    if own.file_name() != folder.file_name()
-        || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
-    {
-        let detail = "it names folders that are no staging folders".to_owned();
-        return Err(JournalError::DamagedJournal { path, detail });
-    }
-    if own.canonicalize().ok() != folder.canonicalize().ok() {
-        // The home was moved, so the paths of the steps are wrong.
-        return Ok(Recovery::Deferred(RecoveryObstacle::MissingFolder {
-            folder: own,
-            journal: folder.to_path_buf(),
-        }));
-    }
     let mut transaction = Transaction::of_journal(folder, journal, lock);
     transaction.ended = true;
     let completed = match transaction.journal.state {
@@ -185,6 +161,39 @@ fn recover_locked(
         Completed::Finished => Recovery::Finished(kept),
         Completed::Undone => Recovery::Undone(kept),
     })
+}
+
+/// Reads the journal in `folder` and checks the folders that it names.
+fn read_journal(folder: &Path) -> Result<Result<JournalFile, RecoveryObstacle>, JournalError> {
+    let path = folder.join(JOURNAL);
+    let mut journal = match document::read::<JournalFile>(&path)? {
+        DocumentState::Good(journal) => journal,
+        DocumentState::Damaged(detail) => {
+            return Err(JournalError::DamagedJournal { path, detail });
+        }
+        // Killed before the first journal was written, or after the journal was removed.
+        DocumentState::Absent => {
+            JournalFile::prepared(vec![ListedPath(folder.to_path_buf())], None)
+        }
+    };
+    journal.keeps_replaced = journal.keeps_replaced();
+    // These folders are removed at the end, so a damaged journal must not name any other.
+    let own = journal.folders.first().map(|own| own.0.clone());
+    let own = own.unwrap_or_default();
+    if own.file_name() != folder.file_name()
+        || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
+    {
+        let detail = "it names folders that are no staging folders".to_owned();
+        return Err(JournalError::DamagedJournal { path, detail });
+    }
+    if own.canonicalize().ok() != folder.canonicalize().ok() {
+        // The home was moved, so the paths of the steps are wrong.
+        return Ok(Err(RecoveryObstacle::MissingFolder {
+            folder: own,
+            journal: folder.to_path_buf(),
+        }));
+    }
+    Ok(Ok(journal))
 }
 
 /// The state that a recovery has led to.
