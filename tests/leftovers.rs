@@ -318,7 +318,11 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
     fs::set_permissions(home.join("rules"), Permissions::from_mode(0o700)).expect("set");
     fs::create_dir_all(home.join("prompts/added")).expect("folder");
     fs::write(home.join("prompts/added/one.md"), "added").expect("write");
-    assert_eq!(count_exchanges(&env, &["restore", &archive]), 1);
+    let folder = home.metadata().expect("look").ino();
+    let exchanges = count_exchanges(&env, &["restore", &archive]);
+    // Rarely, strace shows no call of a thread that has just started.
+    assert!(exchanges <= 1, "{exchanges}");
+    assert_ne!(home.metadata().expect("look").ino(), folder);
     let after = env.tree("merged");
     assert_same_tree(&comparable(&before), &comparable(&after));
 }
