@@ -255,6 +255,26 @@ fn leftovers_in_mounted_conversations_are_not_conversations() {
 }
 
 #[test]
+fn two_links_of_a_home_to_one_folder_are_restored() {
+    let env = TestEnv::new();
+    let codex = sample_home(&env);
+    let place = env.path("disk/shared");
+    fs::create_dir_all(&place).expect("folder");
+    for name in ["skills", "prompts"] {
+        let _ = fs::remove_dir_all(codex.join(name));
+        std::os::unix::fs::symlink(&place, codex.join(name)).expect("link");
+    }
+    put(&env, "skills/one/SKILL.md", "one");
+    let archive = text(&backup(&env, &[]));
+    let (before, there) = (home(&env), env.tree("disk"));
+    put(&env, "skills/one/SKILL.md", "changed");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&there, &env.tree("disk"));
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn linked_conversations_are_restored_if_their_parent_is_read_only() {
     let env = TestEnv::on_disk();
     let sessions = sample_home(&env).join("sessions");
