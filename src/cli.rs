@@ -14,6 +14,7 @@ use crate::recovery::{self, Interrupted};
 use crate::ui::{self, Ui, Verbosity};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -96,7 +97,10 @@ enum Command {
     Launch(commands::launch::LaunchArgs),
     Resume(commands::resume::ResumeArgs),
     Launches(commands::launches::LaunchesArgs),
-    Sessions(commands::launches::SessionsArgs),
+    Sessions(commands::sessions::SessionsArgs),
+    Find(commands::find::FindArgs),
+    Show(commands::show::ShowArgs),
+    Export(commands::export::ExportArgs),
 }
 
 impl Command {
@@ -170,6 +174,9 @@ impl Command {
             Self::Resume(args) => args.run(context),
             Self::Launches(args) => args.run(context),
             Self::Sessions(args) => args.run(context),
+            Self::Find(args) => args.run(context),
+            Self::Show(args) => args.run(context),
+            Self::Export(args) => args.run(context),
         }
     }
 }
@@ -202,7 +209,31 @@ fn parse() -> Result<Cli, clap::Error> {
             command: Command::Recommend(args),
         });
     }
-    Cli::try_parse()
+    let parsed = Cli::try_parse();
+    match &parsed {
+        Err(e) if e.kind() == clap::error::ErrorKind::UnknownArgument => {
+            let words: Vec<_> = std::env::args_os().collect();
+            with_marked_negations(words)
+                .and_then(|words| Cli::try_parse_from(words).ok())
+                .map_or(parsed, Ok)
+        }
+        _ => parsed,
+    }
+}
+
+/// Replaces `-word` behind `find` by `!word`, which clap does not take for flags. Returns `None` for other
+/// commands.
+fn with_marked_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
+    let find = words.iter().position(|word| word == "find")?;
+    let end = words.iter().position(|word| word == "--");
+    let mark = |(i, word): (usize, OsString)| {
+        let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
+        match negated.filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
+            Some(rest) if i > find && end.is_none_or(|end| i < end) => format!("!{rest}").into(),
+            _ => word,
+        }
+    };
+    Some(words.into_iter().enumerate().map(mark).collect())
 }
 
 /// Parses the arguments of the process, runs the command and returns the exit code.

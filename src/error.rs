@@ -5,6 +5,7 @@
 
 mod accounts;
 mod archive;
+mod conversations;
 mod folders;
 mod history;
 mod inventory;

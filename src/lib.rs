@@ -10,6 +10,7 @@
 //! - The domain: [`restore`] (puts archives back), [`archive`] (capture, format, verification),
 //!   [`accounts`] (profiles and logins), [`inventory`] (records of accounts and archives), [`quota`]
 //!   (windows and recommendations), [`history`] (conversations and Codex's lists of them),
+//!   [`conversations`] (their contents and the search index),
 //!   [`storage`] (disk usage of a home), [`launch`] (Codex under a chosen account), [`shutdown`]
 //!   (ending Codex), [`sync`] (conversations between machines), [`schedule`] (jobs of the system's
 //!   scheduler), [`logging`] (logs of unattended runs).
@@ -33,6 +34,7 @@ pub mod codex;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod conversations;
 pub mod doctor;
 pub mod error;
 pub mod history;

@@ -13,6 +13,7 @@ const ROOMS: &[&str] = &[
     "quota",
     "logging",
     "history",
+    "conversations",
     "storage",
     "shutdown",
     "archive",

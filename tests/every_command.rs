@@ -52,6 +52,7 @@ fn sample(arg: &Arg) -> &'static str {
         "NEW" => "other",
         "FILE" => "file",
         "DIR" => "folder",
+        "WORDS" => "one",
         "SESSION" => "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
         other => panic!("{arg}: say here what {other} may be"),
     }

@@ -5,6 +5,7 @@ use crate::cooldown::{entry, know};
 use crate::every_command::{Leaf, assert_civil, leaves, world};
 use crate::history_check::home_with_all_differences;
 use crate::python_import::python_home;
+use crate::support::conversations::{Conversation, id, tool_output, write};
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{alice, bob};
@@ -225,6 +226,18 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             let _ = env.run(["use", "home"]).code(0);
             args[2] = "work".into();
         }
+        "find" | "show" | "export" => {
+            fs::remove_file(env.codex_home().join("state_5.sqlite")).expect("remove");
+            let mut conversation = Conversation::new(1, 10, "one", "two");
+            conversation.lines.push(tool_output("three"));
+            write(&env, &conversation);
+            if row != "find" {
+                args[1] = id(1);
+            }
+            if row == "export" {
+                args.extend(["--out".into(), "exported.md".into()]);
+            }
+        }
         "history undo" => drop(env.run(["history", "repair"])),
         "profile import" => {
             let _ = env.run(["profile", "export", "file"]).code(0);
@@ -270,7 +283,16 @@ fn variants() -> Vec<Case> {
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
         }
     };
+    let with_conversations = |row: &str, args: &[&str]| {
+        let case = case(row, args);
+        // The home has a database without these columns.
+        fs::remove_file(case.env.codex_home().join("state_5.sqlite")).expect("remove");
+        write(&case.env, &Conversation::new(1, 10, "one", "two"));
+        case
+    };
     vec![
+        with_conversations("sessions", &["sessions", "--json"]),
+        case("sessions --launched", &["sessions", "--launched", "--json"]),
         case(
             "status --account",
             &["status", "--account", "home", "--json"],

@@ -80,7 +80,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
 
 /// Opens a plain or compressed rollout for reading as plain text. The first bytes decide the form, not
 /// the name: other programs may have appended something to it.
-pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
+pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     let mut file = BufReader::with_capacity(128 * 1024, file);
@@ -137,7 +137,7 @@ impl<R: Read> Read for SizeLimitedReader<R> {
 }
 
 /// Decompresses a rollout, without a limit on its size.
-pub(crate) fn decompress(compressed: impl Read) -> io::Result<impl Read> {
+pub(crate) fn decompress<R: Read>(compressed: R) -> io::Result<impl Read + use<R>> {
     ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
 }
 

@@ -150,6 +150,67 @@ pub(super) fn redact(text: &str) -> String {
     })
 }
 
+/// Replaces the tokens and keys that [`find_token`] finds. Returns the text and their number.
+pub(crate) fn redact_found(text: &str) -> (String, usize) {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    for (form, pattern) in FORMS.iter().zip(FORM_PATTERNS.iter()) {
+        // Without the pattern, an empty text is the safe result.
+        let Some(pattern) = pattern else {
+            return (String::new(), 1);
+        };
+        let mut from = 0;
+        while let Some(token) = pattern.find_at(bytes, from) {
+            let is_inside_word = token.start() > 0 && is_word_byte(bytes[token.start() - 1]);
+            if is_inside_word || !(form.is_token)(token.as_bytes()) {
+                let word = bytes[token.start()..].iter();
+                from = token.start() + word.take_while(|b| is_word_byte(**b)).count().max(1);
+                continue;
+            }
+            let end = end_of_secret(text, token.end());
+            found.push(token.start()..end);
+            from = end;
+        }
+    }
+    found.sort_by_key(|range| range.start);
+    let mut redacted = String::with_capacity(text.len());
+    let (mut at, mut count) = (0, 0);
+    for range in found {
+        if range.start >= at {
+            redacted.push_str(&text[at..range.start]);
+            redacted.push_str(REPLACEMENT);
+            count += 1;
+        }
+        at = at.max(range.end);
+    }
+    redacted.push_str(&text[at..]);
+    (redacted, count)
+}
+
+/// Returns the end of a token or key of which the form matches only the beginning: a private key goes on for
+/// several lines, and some tokens have parts after a dot.
+fn end_of_secret(text: &str, end: usize) -> usize {
+    let is_secret = |c: char| c.is_ascii_alphanumeric() || "-_.+/=".contains(c);
+    let secret_len = |text: &str| text.find(|c| !is_secret(c)).unwrap_or(text.len());
+    // Line breaks may be escaped.
+    let line_break = |text: &str| {
+        let next = text.trim_start_matches("\\n");
+        text.len() - next.trim_start_matches(['\r', '\n', ' ', '\t']).len()
+    };
+    let mut end = end;
+    loop {
+        end += secret_len(&text[end..]);
+        let gap = line_break(&text[end..]);
+        let line = &text[end + gap..];
+        let len = secret_len(line);
+        let is_last = line[len + line_break(&line[len..])..].starts_with("-----END");
+        if gap == 0 || len < 40 && !(len > 0 && is_last) {
+            return end;
+        }
+        end += gap + len;
+    }
+}
+
 fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
@@ -249,6 +310,35 @@ mod tests {
                     "{text}: {found:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn found_tokens_are_replaced_as_a_whole_and_counted() {
+        let key = format!("sk-proj-{}", random(40));
+        let text = format!("a {key} b rt_{}.{} c", random(43), random(20));
+        assert_eq!(
+            redact_found(&text),
+            ("a [redacted] b [redacted] c".to_owned(), 2)
+        );
+        let lines = format!("{}\n", random(64)).repeat(5);
+        let pem = format!(
+            "x -----BEGIN PRIVATE KEY-----\n{lines}{}==\n-----END PRIVATE KEY----- y",
+            random(22)
+        );
+        let (redacted, count) = redact_found(&pem);
+        assert_eq!(count, 1);
+        assert!(!redacted.contains(&random(20)), "{redacted}");
+        assert!(
+            redacted.starts_with("x ") && redacted.ends_with(" y"),
+            "{redacted}"
+        );
+        for text in [
+            "rt.block_on(async)",
+            "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+            "",
+        ] {
+            assert_eq!(redact_found(text), (text.to_owned(), 0));
         }
     }
 

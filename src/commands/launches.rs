@@ -40,33 +40,16 @@ pub(crate) struct LaunchesArgs {
     all: bool,
 }
 
-/// List conversations that `launch` and `resume` started
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager sessions --launched
-  codex-manager sessions --launched --profile work --json")]
-pub(crate) struct SessionsArgs {
-    /// Only launched conversations; the same as `launches`
-    #[arg(long, required = true)]
-    launched: bool,
-    /// Only launches of this account
-    #[arg(long, value_name = "PROFILE")]
+/// Lists launches for `sessions --launched`.
+///
+/// # Errors
+/// The same as those of [`LaunchesArgs::run`].
+pub(super) fn show_launched(
     profile: Option<String>,
-    /// Show all launches, not only the last 20
-    #[arg(long)]
     all: bool,
-}
-
-impl SessionsArgs {
-    /// # Errors
-    /// The same as those of [`LaunchesArgs::run`].
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let launches = LaunchesArgs {
-            profile: self.profile,
-            all: self.all,
-        };
-        launches.show("sessions", context)
-    }
+    context: &Context,
+) -> Result<Outcome, CommandError> {
+    LaunchesArgs { profile, all }.show("sessions", context)
 }
 
 /// A launch in JSON. Its keys are an interface.

@@ -143,7 +143,7 @@ impl ResumeArgs {
 
 /// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
 /// change, newest first.
-fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
+pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let home = &context.settings.codex_home;
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return Ok(Vec::new());
@@ -167,7 +167,10 @@ fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
 }
 
 /// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
-fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
+pub(super) fn find<'a>(
+    rows: &'a [ThreadRow],
+    text: &str,
+) -> Result<Option<&'a ThreadRow>, CommandError> {
     let id = text.to_lowercase();
     let has_name = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
     let tests: [&dyn Fn(&ThreadRow) -> bool; 3] = [

@@ -3,6 +3,7 @@
 
 use super::manager_files::is_manager_file;
 use crate::archive::names;
+use crate::conversations::index;
 use crate::inventory::{observations, store, trash};
 use crate::io::{IoError, atomic, tree};
 use std::fs::{self, Metadata};
@@ -39,6 +40,7 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
         }
     }
     own.extend(matching_entries(&home.join(observations::FOLDER), |_| true));
+    own.extend(matching_entries(&home.join(index::FOLDER), |_| true));
     for profile in matching_entries(&home.join("profiles"), |_| true) {
         own.extend(matching_entries(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");

@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and of
 /// megabytes where an image was pasted.
@@ -27,6 +28,25 @@ pub(crate) enum JsonlLine<'a> {
     },
 }
 
+/// A line with its place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlacedLine<'a> {
+    /// The line without its newline.
+    pub line: JsonlLine<'a>,
+    /// The offset of its first byte.
+    pub offset: u64,
+    /// The offset behind it and its newline.
+    pub end: u64,
+    /// False for a last line without a newline.
+    pub is_terminated: bool,
+}
+
+/// A line in the buffer.
+enum BufferedLine {
+    Whole(Range<usize>),
+    TooLong { last: u8 },
+}
+
 /// Reads one line after another into a buffer that grows up to [`MAX_LINE_BYTES`].
 #[derive(Debug)]
 pub(crate) struct LineReader<R> {
@@ -37,6 +57,8 @@ pub(crate) struct LineReader<R> {
     end: usize,
     at_end: bool,
     bytes_read: u64,
+    /// True if the last returned line ended in a newline.
+    is_terminated: bool,
 }
 
 impl<R: Read> LineReader<R> {
@@ -55,6 +77,7 @@ impl<R: Read> LineReader<R> {
             end: 0,
             at_end: false,
             bytes_read: 0,
+            is_terminated: true,
         }
     }
 
@@ -70,18 +93,46 @@ impl<R: Read> LineReader<R> {
 
     /// Returns the next line, or `None` at the end of the file.
     pub(crate) fn next_line(&mut self) -> io::Result<Option<JsonlLine<'_>>> {
+        Ok(self.next_placed()?.map(|placed| placed.line))
+    }
+
+    /// Returns the next line with its place, or `None` at the end of the file.
+    pub(crate) fn next_placed(&mut self) -> io::Result<Option<PlacedLine<'_>>> {
+        let offset = self.position();
+        let Some(found) = self.find_line()? else {
+            return Ok(None);
+        };
+        let (end, is_terminated) = (self.position(), self.is_terminated);
+        let line = match found {
+            BufferedLine::Whole(range) => JsonlLine::Whole(&self.buffer[range]),
+            BufferedLine::TooLong { last } => JsonlLine::TooLong {
+                prefix: &self.buffer[..PREFIX_BYTES],
+                last,
+            },
+        };
+        Ok(Some(PlacedLine {
+            line,
+            offset,
+            end,
+            is_terminated,
+        }))
+    }
+
+    fn find_line(&mut self) -> io::Result<Option<BufferedLine>> {
+        self.is_terminated = true;
         let mut searched = self.start;
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
                 let line = self.start..searched + at;
                 self.start = line.end + 1;
-                return Ok(Some(JsonlLine::Whole(&self.buffer[line])));
+                return Ok(Some(BufferedLine::Whole(line)));
             }
             searched = self.end;
             if self.at_end {
                 let line = self.start..self.end;
                 self.start = self.end;
-                return Ok((!line.is_empty()).then(|| JsonlLine::Whole(&self.buffer[line])));
+                self.is_terminated = false;
+                return Ok((!line.is_empty()).then_some(BufferedLine::Whole(line)));
             }
             if self.end - self.start > MAX_LINE_BYTES {
                 return self.skip_rest().map(Some);
@@ -116,7 +167,7 @@ impl<R: Read> LineReader<R> {
     }
 
     /// Skips the rest of a line that is too long and keeps its prefix at the start of the buffer.
-    fn skip_rest(&mut self) -> io::Result<JsonlLine<'_>> {
+    fn skip_rest(&mut self) -> io::Result<BufferedLine> {
         self.buffer
             .copy_within(self.start..self.start + PREFIX_BYTES, 0);
         let mut last = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
@@ -132,11 +183,11 @@ impl<R: Read> LineReader<R> {
                 self.start = PREFIX_BYTES + at + 1;
             } else if self.at_end {
                 self.start = self.end;
+                self.is_terminated = false;
             } else {
                 continue;
             }
-            return Ok(JsonlLine::TooLong {
-                prefix: &self.buffer[..PREFIX_BYTES],
+            return Ok(BufferedLine::TooLong {
                 last: last.unwrap_or(b' '),
             });
         }
@@ -178,6 +229,16 @@ mod tests {
         bytes.extend(vec![b'x'; MAX_LINE_BYTES + 3 * READ_BYTES]);
         bytes.extend(b"} \r\nlast");
         assert_eq!(all(&bytes), ["first", "4096…}", "last"]);
+    }
+
+    #[test]
+    fn lines_have_offsets_and_tell_whether_they_ended() {
+        let mut lines = LineReader::new(&b"one\n\ntw"[..]);
+        let mut places = Vec::new();
+        while let Some(placed) = lines.next_placed().unwrap() {
+            places.push((placed.offset, placed.end, placed.is_terminated));
+        }
+        assert_eq!(places, [(0, 4, true), (4, 5, true), (5, 7, false)]);
     }
 
     #[test]

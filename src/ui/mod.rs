@@ -4,6 +4,8 @@
 //! prompts and errors.
 
 pub mod dialog;
+mod markdown;
+pub(crate) mod pager;
 pub mod problem;
 pub mod progress;
 mod secret;
@@ -131,6 +133,11 @@ impl Ui {
         self.interactive
     }
 
+    /// Returns true if stdout is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal_out
+    }
+
     /// `text` in the colour of its meaning, for stdout.
     pub fn paint(&self, style: Style, text: impl Display) -> String {
         paint(self.color_out, style, text)
@@ -140,6 +147,13 @@ impl Ui {
     pub fn line(&self, text: impl Display) {
         if !self.json && !self.silent {
             out(format_args!("{text}\n"));
+        }
+    }
+
+    /// Prints a part of the data on stdout, without a newline. Prints nothing in JSON mode.
+    pub(crate) fn part(&self, text: &str) {
+        if !self.json && !self.silent {
+            out(format_args!("{text}"));
         }
     }
 

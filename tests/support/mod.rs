@@ -3,6 +3,7 @@
 pub(crate) mod aftermath;
 pub(crate) mod archives;
 pub(crate) mod cloud;
+pub(crate) mod conversations;
 pub(crate) mod env;
 pub(crate) mod fake_codex;
 pub(crate) mod faults;

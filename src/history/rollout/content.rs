@@ -90,7 +90,7 @@ pub(crate) enum Depth {
 
 /// Drops all fields of a `session_meta` that this program does not use.
 pub(super) fn used_fields(payload: Value) -> Value {
-    const USED: [&str; 16] = [
+    const USED: [&str; 17] = [
         "timestamp",
         "cwd",
         "originator",
@@ -101,6 +101,7 @@ pub(super) fn used_fields(payload: Value) -> Value {
         "memory_mode",
         "history_mode",
         "history_base",
+        "forked_from_id",
         "git",
         "agent_nickname",
         "agent_role",
@@ -121,4 +122,18 @@ pub(super) fn used_fields(payload: Value) -> Value {
 pub(crate) fn first_line(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
+pub(crate) fn is_injected(text: &str) -> bool {
+    let text = text.trim_start();
+    [
+        "<environment_context>",
+        "<user_instructions>",
+        "<permissions instructions>",
+        "<skills_instructions>",
+        "# AGENTS.md instructions",
+    ]
+    .iter()
+    .any(|prefix| text.starts_with(prefix))
 }

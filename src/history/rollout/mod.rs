@@ -1,9 +1,11 @@
 //! Reads rollouts: the metadata, title, prompts and times of a conversation.
 
 mod content;
+mod envelope;
 mod scanner;
 
-pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line};
+pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line, is_injected};
+pub(crate) use envelope::Envelope;
 
 use super::lines::LineReader;
 use super::rfc3339::Rfc3339Time;
@@ -47,7 +49,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
     Ok(scanner.finish())
 }
 
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if is_compressed(path) {
         rollout::open_plain(path)
     } else {

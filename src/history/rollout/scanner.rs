@@ -5,7 +5,10 @@
 //! parsed; others are checked to be complete JSON. A line with its fields in another order is
 //! parsed too.
 
-use super::content::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
+use super::content::{
+    Depth, Message, RolloutScan, SessionMeta, first_line, is_injected, used_fields,
+};
+use super::envelope::{Envelope, prefix};
 use crate::history::id::ConversationId;
 use crate::history::json;
 use crate::history::lines::JsonlLine;
@@ -17,63 +20,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-/// The beginning of a line in Codex's order: time, kind, payload.
-struct Envelope<'a> {
-    timestamp: &'a str,
-    kind: &'a [u8],
-    /// The bytes after the kind.
-    rest: &'a [u8],
-}
-
-impl<'a> Envelope<'a> {
-    fn of(line: &'a [u8]) -> Option<Self> {
-        let rest = line.strip_prefix(b"{\"timestamp\":\"")?;
-        let (timestamp, mut rest) = until_quote(rest, 40)?;
-        if let Some(numbered) = rest.strip_prefix(b",\"ordinal\":") {
-            let digits = numbered.iter().take_while(|b| b.is_ascii_digit()).count();
-            rest = &numbered[digits..];
-        }
-        let (kind, rest) = until_quote(rest.strip_prefix(b",\"type\":\"")?, 40)?;
-        Some(Self {
-            timestamp: std::str::from_utf8(timestamp).ok()?,
-            kind,
-            rest,
-        })
-    }
-
-    /// Returns the type of the payload and the bytes after it, if the type is the first field.
-    fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
-        /// Codex 0.169 puts a line's metadata in front of its payload.
-        const NEAR: usize = 1 << 10;
-        const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
-        let at = memmem::find(prefix(self.rest, NEAR), PAYLOAD_PREFIX)?;
-        until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
-    }
-
-    /// Returns false if this is surely no message of the user.
-    fn may_be_user_message(&self) -> bool {
-        const NEAR: usize = 512;
-        const ROLE: &[u8] = b"\"role\":\"";
-        match self.payload() {
-            Some((b"message", rest)) => memmem::find(prefix(rest, NEAR), ROLE)
-                .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\"")),
-            Some(_) => false,
-            None => true,
-        }
-    }
-}
-
-fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
-    &bytes[..bytes.len().min(longest)]
-}
-
-fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
-    let at = prefix(bytes, longest)
-        .iter()
-        .position(|b| matches!(b, b'"' | b'\\'))?;
-    (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
-}
 
 #[derive(Deserialize)]
 struct AnyLine<'a> {
@@ -361,20 +307,6 @@ fn user_item_text(payload: &str) -> Option<String> {
         .filter_map(|part| part.get("text")?.as_str())
         .collect();
     Some(texts.join("\n"))
-}
-
-/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
-fn is_injected(text: &str) -> bool {
-    let text = text.trim_start();
-    [
-        "<environment_context>",
-        "<user_instructions>",
-        "<permissions instructions>",
-        "<skills_instructions>",
-        "# AGENTS.md instructions",
-    ]
-    .iter()
-    .any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]

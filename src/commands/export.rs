@@ -1,0 +1,258 @@
+//! `export`: writes conversations as Markdown, HTML or JSON.
+
+use super::session_choice::{NamedSession, session_named};
+use super::show::{head, markdown_writer, read_error};
+use crate::codex::tokens::redact_found;
+use crate::context::Context;
+use crate::conversations::html::{HtmlWriter, PAGE_END, page_head};
+use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
+use crate::error::{CommandError, Outcome};
+use crate::io::atomic::TempFile;
+use crate::io::quantity::pluralize;
+use crate::io::{IoContext as _, IoError};
+use crate::ui::time;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Export conversations as Markdown, HTML or JSON
+///
+/// Tokens and keys in the text are replaced by `[redacted]`, as far as their form shows what they are; read
+/// the result before you publish it. HTML is one page that loads nothing from elsewhere.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager export 01a1fd26 > parser.md
+  codex-manager export 01a1fd26 --format html --out parser.html
+  codex-manager export 01a1fd26 01a1fe00 --format json --out exports")]
+pub(crate) struct ExportArgs {
+    /// Ids, prefixes of ids, or names
+    #[arg(value_name = "SESSION", required = true)]
+    sessions: Vec<String>,
+    /// The format of the files
+    #[arg(long, value_name = "FORMAT", default_value = "md")]
+    format: ExportFormat,
+    /// The new file, or for several conversations the folder [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Include the outputs of tools in Markdown and JSON; HTML always has them, folded
+    #[arg(long)]
+    tools: bool,
+    /// Include summaries of reasoning
+    #[arg(long)]
+    reasoning: bool,
+    /// Keep tokens and keys
+    #[arg(long)]
+    no_redact: bool,
+}
+
+/// The format of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// Markdown for reading and pasting
+    Md,
+    /// One self-contained HTML page
+    Html,
+    /// JSON with one object for each message
+    Json,
+}
+
+impl ExportFormat {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Md => "md",
+            Self::Html => "html",
+            Self::Json => "json",
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ExportedFile {
+    session_id: String,
+    path: String,
+    bytes: u64,
+    redacted: usize,
+}
+
+#[derive(Serialize)]
+struct EntryJson<'a> {
+    turn: u32,
+    role: &'static str,
+    at: Option<String>,
+    text: &'a str,
+    tool: Option<&'a str>,
+}
+
+impl ExportArgs {
+    /// # Errors
+    /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let ui = &context.ui;
+        if self.out.is_none() && (self.sessions.len() > 1 || ui.wants_json()) {
+            return Err(CommandError::usage("where should the export go?")
+                .hint("name a file, or for several conversations a folder: --out FILE"));
+        }
+        let sessions = self
+            .sessions
+            .iter()
+            .map(|text| session_named(text, context));
+        let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
+        let mut files = Vec::new();
+        let mut redacted = 0;
+        for session in &sessions {
+            let Some(out) = &self.out else {
+                redacted += self.print(session, context)?;
+                continue;
+            };
+            let mut path = context.env.absolute(out);
+            if sessions.len() > 1 {
+                std::fs::create_dir_all(&path).at("create folder", &path)?;
+                path = path.join(format!("{}.{}", session.id, self.format.extension()));
+            }
+            let file = self.save(session, &path, context)?;
+            redacted += file.redacted;
+            ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
+            files.push(file);
+        }
+        if redacted > 0 {
+            ui.note(format_args!(
+                "{} redacted",
+                pluralize(redacted, "token or key").replace("token or keys", "tokens or keys")
+            ));
+        }
+        ui.list_document("export", "files", &files);
+        Ok(Outcome::Done)
+    }
+
+    fn print(&self, session: &NamedSession, context: &Context) -> Result<usize, CommandError> {
+        let ui = &context.ui;
+        self.write(session, context, &mut |text| {
+            ui.part(text);
+            Ok(())
+        })
+        .map_err(|e| read_error(session, e))
+    }
+
+    fn save(
+        &self,
+        session: &NamedSession,
+        path: &Path,
+        context: &Context,
+    ) -> Result<ExportedFile, CommandError> {
+        let mut temp = TempFile::beside(path)?;
+        let mut bytes = 0;
+        let mut failed: Option<IoError> = None;
+        let redacted = {
+            let mut file = BufWriter::new(temp.file());
+            let written = self.write(session, context, &mut |text| {
+                bytes += text.len() as u64;
+                file.write_all(text.as_bytes()).inspect_err(|e| {
+                    failed = Some(IoError {
+                        action: "write",
+                        path: path.to_path_buf(),
+                        source: e.kind().into(),
+                    });
+                })
+            });
+            let flushed = file.flush().at("write", path);
+            match (failed, written) {
+                (Some(e), _) => return Err(e.into()),
+                (None, Err(e)) => return Err(read_error(session, e)),
+                (None, Ok(redacted)) => {
+                    flushed?;
+                    redacted
+                }
+            }
+        };
+        if temp.publish(path)?.is_err() {
+            return Err(CommandError::failed(format!(
+                "the file exists already: {}",
+                path.display()
+            ))
+            .hint("choose another name; nothing was changed"));
+        }
+        Ok(ExportedFile {
+            session_id: session.id.clone(),
+            path: path.display().to_string(),
+            bytes,
+            redacted,
+        })
+    }
+
+    /// Writes a conversation in parts. Returns the number of redacted tokens.
+    fn write(
+        &self,
+        session: &NamedSession,
+        context: &Context,
+        to: &mut dyn FnMut(&str) -> io::Result<()>,
+    ) -> io::Result<usize> {
+        let zone = context.settings.zone;
+        let options = TranscriptOptions {
+            outputs: self.tools || self.format == ExportFormat::Html,
+            reasoning: self.reasoning,
+            turn: None,
+        };
+        let mut redacted = 0;
+        let mut safe = |text: &str| {
+            if self.no_redact {
+                return text.to_owned();
+            }
+            let (text, count) = redact_found(text);
+            redacted += count;
+            text
+        };
+        let session = &NamedSession {
+            title: safe(&session.title),
+            ..session.clone()
+        };
+        let mut markdown = markdown_writer(self.tools, context);
+        let mut html = HtmlWriter::new(move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string());
+        match self.format {
+            ExportFormat::Md => to(&safe(&head(session)))?,
+            ExportFormat::Html => to(&html_head(session))?,
+            ExportFormat::Json => {
+                let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+                let (id, title) = (text(&session.id), text(&session.title));
+                to(&format!("{{\"id\":{id},\"title\":{title},\"turns\":["))?;
+            }
+        }
+        let mut failed = Ok(());
+        let mut is_first = true;
+        transcript::read(&session.rollout, options, |mut entry: TranscriptEntry| {
+            entry.text = safe(&entry.text);
+            let text = match self.format {
+                ExportFormat::Md => markdown.entry(&entry),
+                ExportFormat::Html => html.entry(&entry),
+                ExportFormat::Json => {
+                    let view = EntryJson {
+                        turn: entry.turn,
+                        role: entry.kind.role(),
+                        at: entry.at.map(|at| time::rfc3339(&at, zone)),
+                        text: &entry.text,
+                        tool: entry.tool.as_deref(),
+                    };
+                    let separator = if is_first { "\n" } else { ",\n" };
+                    let view = serde_json::to_string(&view).unwrap_or_default();
+                    format!("{separator}{view}")
+                }
+            };
+            is_first = false;
+            failed = to(&text);
+            failed.is_ok()
+        })?;
+        failed?;
+        match self.format {
+            ExportFormat::Md => {}
+            ExportFormat::Html => to(PAGE_END)?,
+            ExportFormat::Json => to("\n]}\n")?,
+        }
+        Ok(redacted)
+    }
+}
+
+fn html_head(session: &NamedSession) -> String {
+    let title = Some(&*session.title).filter(|title| !title.is_empty());
+    let about = format!("Codex session {}", session.id);
+    page_head(title.unwrap_or("Conversation"), &about)
+}

@@ -1,0 +1,161 @@
+//! Opens the search index and brings it up to date.
+
+use crate::codex::threads;
+use crate::context::Context;
+use crate::conversations::index::{
+    self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
+};
+use crate::error::CommandError;
+use crate::io::lock::FileLock;
+use crate::io::progress::Progress;
+use crate::io::{IoError, atomic};
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The bytes from which reading takes so long that a progress bar is shown.
+const MIN_BAR_BYTES: u64 = 20_000_000;
+
+/// The index of a Codex home.
+pub(crate) struct IndexAccess<'a> {
+    context: &'a Context,
+    /// The file of the index.
+    pub path: PathBuf,
+    database: Option<PathBuf>,
+    /// The problem because of which the index is not up to date.
+    pub problem: RefCell<Option<IndexError>>,
+}
+
+impl<'a> IndexAccess<'a> {
+    pub(crate) fn new(context: &'a Context) -> Self {
+        let settings = &context.settings;
+        Self {
+            context,
+            path: index::path_of(&settings.manager_home, &settings.codex_home),
+            database: threads::find_state_database(&settings.codex_home, &context.env),
+            problem: RefCell::new(None),
+        }
+    }
+
+    /// Takes the lock that keeps two processes from updating the index at the same time.
+    fn lock(&self) -> Result<FileLock, IoError> {
+        atomic::create_private_folder(atomic::parent_of(&self.path))?;
+        FileLock::exclusive_unless_interrupted(&lock_path(&self.path))
+    }
+
+    fn source(&self) -> IndexSource<'_> {
+        IndexSource {
+            home: &self.context.settings.codex_home,
+            database: self.database.as_deref(),
+            now: self.context.now(),
+        }
+    }
+
+    /// Opens the index as it is; `None` if there is none of this version.
+    pub(crate) fn existing(&self) -> Result<Option<IndexStore>, CommandError> {
+        Ok(IndexStore::open_existing(&self.path)?)
+    }
+
+    /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be
+    /// written, for example on a full disk, it is used as it is.
+    ///
+    /// # Errors
+    /// There is no index that could be used, or the user interrupts.
+    pub(crate) fn updated(
+        &self,
+        thoroughness: Thoroughness,
+    ) -> Result<(IndexStore, RefreshReport), CommandError> {
+        let update = || -> Result<_, IndexError> {
+            let _lock = self.lock()?;
+            let bar = LateBar::new(self.context);
+            let refreshed = IndexStore::open(&self.path).and_then(|mut store| {
+                let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
+                Ok((store, report))
+            });
+            match refreshed {
+                Err(e) if e.is_cured_by_rebuild() => {
+                    index::rebuild(&self.path, self.source(), &bar)
+                }
+                refreshed => refreshed,
+            }
+        };
+        match update() {
+            Ok(updated) => Ok(updated),
+            Err(IndexError::Interrupted) => Err(CommandError::interrupted()),
+            Err(e) => match IndexStore::open_existing(&self.path) {
+                Ok(Some(store)) => {
+                    *self.problem.borrow_mut() = Some(e);
+                    Ok((store, RefreshReport::default()))
+                }
+                _ => Err(e.into()),
+            },
+        }
+    }
+
+    /// Creates the index again.
+    ///
+    /// # Errors
+    /// It cannot be written, or the user interrupts.
+    pub(crate) fn rebuilt(&self) -> Result<(IndexStore, RefreshReport), CommandError> {
+        let _lock = self.lock()?;
+        let bar = LateBar::new(self.context);
+        Ok(index::rebuild(&self.path, self.source(), &bar)?)
+    }
+
+    /// Deletes the index. Returns the number of freed bytes.
+    ///
+    /// # Errors
+    /// A file cannot be deleted.
+    pub(crate) fn remove(&self) -> Result<u64, CommandError> {
+        if !atomic::parent_of(&self.path).exists() {
+            return Ok(0);
+        }
+        let _lock = self.lock()?;
+        Ok(index::remove(&self.path)?)
+    }
+}
+
+fn lock_path(index: &Path) -> PathBuf {
+    index.with_extension("lock")
+}
+
+/// A progress bar that appears only if there is much to read.
+struct LateBar<'a> {
+    context: &'a Context,
+    bar: Mutex<Option<crate::ui::progress::Bar>>,
+}
+
+impl<'a> LateBar<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            bar: Mutex::new(None),
+        }
+    }
+
+    fn with(&self, apply: impl FnOnce(&mut Option<crate::ui::progress::Bar>)) {
+        apply(
+            &mut self
+                .bar
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+}
+
+impl Progress for LateBar<'_> {
+    fn expect_bytes(&self, total: u64) {
+        if total >= MIN_BAR_BYTES {
+            let bar = self.context.ui.bar("indexing", total);
+            self.with(|shown| *shown = Some(bar));
+        }
+    }
+
+    fn add_bytes(&self, bytes: u64) {
+        self.with(|bar| {
+            if let Some(bar) = bar {
+                bar.add_bytes(bytes);
+            }
+        });
+    }
+}

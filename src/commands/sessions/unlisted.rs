@@ -1,0 +1,85 @@
+//! Conversations that the search index knows and Codex does not list.
+
+use super::index_access::IndexAccess;
+use super::session_view::{SessionView, rollout_size};
+use crate::codex::thread_list::{ListedThread, ThreadFilter};
+use crate::context::Context;
+use crate::conversations::search::evaluate::{self, FoundConversation};
+use crate::error::CommandError;
+use crate::ui::time;
+use chrono::DateTime;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Returns the conversations that `filter` selects by folder and time, if there is an index. A damaged index has
+/// none; the next `find` creates it again.
+pub(super) fn unlisted(
+    filter: &ThreadFilter,
+    read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
+    context: &Context,
+) -> Result<Vec<SessionView>, CommandError> {
+    if filter.account.is_some() {
+        return Ok(Vec::new());
+    }
+    let store = IndexAccess::new(context).existing().ok().flatten();
+    let found = store.and_then(|store| evaluate::unlisted(&store).ok());
+    let mut found = found.unwrap_or_default();
+    found.retain(|conversation| {
+        let updated = conversation.updated_ms.unwrap_or(0);
+        !(filter.without_archived && conversation.archived)
+            && filter.since_ms.is_none_or(|since| updated >= since)
+            && filter.until_ms.is_none_or(|until| updated < until)
+            && filter
+                .folder
+                .as_ref()
+                .is_none_or(|folder| Path::new(&conversation.cwd).starts_with(folder))
+            && conversation.path.is_file()
+    });
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Codex may list them by now.
+    let ids = found
+        .iter()
+        .map(|conversation| conversation.session.clone());
+    let listed = read(&ThreadFilter {
+        ids: Some(ids.collect()),
+        ..ThreadFilter::default()
+    })?;
+    let listed: HashSet<_> = listed
+        .into_iter()
+        .map(|row| row.id.to_lowercase())
+        .collect();
+    found.retain(|conversation| !listed.contains(&conversation.session));
+    Ok(found
+        .into_iter()
+        .map(|found| view(found, context))
+        .collect())
+}
+
+fn view(found: FoundConversation, context: &Context) -> SessionView {
+    let updated = found.updated_ms.and_then(DateTime::from_timestamp_millis);
+    let rollout_path = found.path.to_string_lossy().into_owned();
+    let (bytes, compressed) = rollout_size(&rollout_path);
+    SessionView {
+        id: found.session,
+        title: found.title,
+        cwd: found.cwd,
+        git_branch: None,
+        profile: None,
+        email: None,
+        created_at: None,
+        updated_at: updated.map(|at| time::rfc3339(&at, context.settings.zone)),
+        model: None,
+        tokens: None,
+        bytes,
+        rollout_path,
+        archived: found.archived,
+        compressed,
+        parent_id: None,
+        source: None,
+        updated_ms: found.updated_ms,
+        nickname: String::new(),
+        is_unlisted: true,
+    }
+}

@@ -1,0 +1,234 @@
+//! `show`: prints a conversation to read.
+
+use super::session_choice::{NamedSession, session_named};
+use crate::context::Context;
+use crate::conversations::markdown::MarkdownWriter;
+use crate::conversations::reader::RawLines;
+use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
+use crate::error::{CommandError, Outcome};
+use crate::history::rollout;
+use crate::ui::time;
+use clap::{Args, ValueEnum};
+use serde::ser::{Error as _, SerializeSeq as _};
+use serde::{Serialize, Serializer};
+use std::cell::Cell;
+use std::io;
+
+/// Show a conversation to read
+///
+/// Prints the messages by turn, with tool calls folded to one line, in a pager on a terminal. What Codex
+/// replaced by a summary is still there, and marked.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager show 01a1fd26
+  codex-manager show \"Fix the parser\" --tools --reasoning
+  codex-manager show 01a1fd26 --turn 3
+  codex-manager show 01a1fd26 --format md --max-bytes 20000")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the command line"
+)]
+pub(crate) struct ShowArgs {
+    /// An id, a prefix of one, or a name
+    #[arg(value_name = "SESSION")]
+    session: String,
+    /// Show tool calls and their outputs whole
+    #[arg(long)]
+    tools: bool,
+    /// Show summaries of reasoning
+    #[arg(long)]
+    reasoning: bool,
+    /// Show only this turn
+    #[arg(long, value_name = "N")]
+    turn: Option<u32>,
+    /// Print the lines of the rollout as they are
+    #[arg(long, conflicts_with_all = ["tools", "reasoning", "turn", "format", "max_bytes"])]
+    raw: bool,
+    /// Markdown without colours and pager [default: on a terminal rendered, else Markdown]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<ShowFormat>,
+    /// Stop after this many bytes of Markdown
+    #[arg(long, value_name = "N")]
+    max_bytes: Option<usize>,
+}
+
+/// The format of a shown conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ShowFormat {
+    /// Markdown for reading and pasting
+    Md,
+}
+
+/// A conversation in JSON. Its keys are an interface.
+#[derive(Serialize)]
+struct ShowView<'a> {
+    id: &'a str,
+    title: &'a str,
+    turns: TurnsView<'a>,
+}
+
+/// The entries of a conversation, read while they are printed.
+struct TurnsView<'a> {
+    session: &'a NamedSession,
+    options: TranscriptOptions,
+    context: &'a Context,
+}
+
+#[derive(Serialize)]
+struct EntryView<'a> {
+    turn: u32,
+    role: &'static str,
+    at: Option<String>,
+    text: &'a str,
+    tool: Option<&'a str>,
+}
+
+impl Serialize for TurnsView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        let mut failed = None;
+        let zone = self.context.settings.zone;
+        let read = transcript::read(&self.session.rollout, self.options, |entry| {
+            let view = EntryView {
+                turn: entry.turn,
+                role: entry.kind.role(),
+                at: entry.at.map(|at| time::rfc3339(&at, zone)),
+                text: &entry.text,
+                tool: entry.tool.as_deref(),
+            };
+            failed = list.serialize_element(&view).err();
+            failed.is_none()
+        });
+        match (failed, read) {
+            (Some(e), _) => Err(e),
+            (None, Err(e)) => Err(S::Error::custom(e)),
+            (None, Ok(())) => list.end(),
+        }
+    }
+}
+
+impl ShowArgs {
+    /// # Errors
+    /// No conversation or several match, or the rollout cannot be read.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let session = session_named(&self.session, context)?;
+        let options = TranscriptOptions {
+            outputs: self.tools,
+            reasoning: self.reasoning,
+            turn: self.turn,
+        };
+        let result = if context.ui.wants_json() {
+            let turns = TurnsView {
+                session: &session,
+                options,
+                context,
+            };
+            let (id, title) = (&session.id, &session.title);
+            context.ui.document("show", &ShowView { id, title, turns });
+            Ok(())
+        } else if self.raw {
+            raw(&session, context)
+        } else {
+            self.markdown(&session, options, context)
+        };
+        result.map_err(|e| read_error(&session, e))?;
+        Ok(Outcome::Done)
+    }
+
+    fn markdown(
+        &self,
+        session: &NamedSession,
+        options: TranscriptOptions,
+        context: &Context,
+    ) -> io::Result<()> {
+        let ui = &context.ui;
+        let is_rendered = self.format.is_none() && self.max_bytes.is_none() && ui.is_terminal();
+        let mut pager = is_rendered.then(|| ui.pager(&context.env));
+        let left = Cell::new(self.max_bytes.unwrap_or(usize::MAX));
+        let mut write = |text: &str| {
+            if let Some(pager) = &mut pager {
+                return pager.write(&ui.rendered_markdown(text));
+            }
+            let mut end = text.len().min(left.get());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            ui.part(&text[..end]);
+            left.set(left.get() - end);
+            end == text.len()
+        };
+        if !write(&head(session)) {
+            return Ok(());
+        }
+        let mut writer = markdown_writer(self.tools, context);
+        let mut was_cut = false;
+        let mut has_entries = false;
+        transcript::read(&session.rollout, options, |entry: TranscriptEntry| {
+            has_entries = true;
+            was_cut = !write(&writer.entry(&entry));
+            !was_cut
+        })?;
+        drop(pager);
+        if was_cut && !is_rendered {
+            ui.part("\n");
+            ui.note("cut at --max-bytes; later turns: --turn N");
+        }
+        if !has_entries {
+            ui.note(match self.turn {
+                Some(_) => "the conversation has no such turn",
+                None => "the conversation has no messages",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Returns a writer that shows times in the local zone.
+pub(super) fn markdown_writer(
+    whole_calls: bool,
+    context: &Context,
+) -> MarkdownWriter<impl Fn(&chrono::DateTime<chrono::Utc>) -> String> {
+    let zone = context.settings.zone;
+    MarkdownWriter::new(whole_calls, move |at| {
+        zone.at(at).format("%Y-%m-%d %H:%M").to_string()
+    })
+}
+
+/// Returns the title and the facts about a conversation as Markdown.
+pub(super) fn head(session: &NamedSession) -> String {
+    let title = Some(&*session.title).filter(|title| !title.is_empty());
+    let mut text = format!(
+        "# {}\n\nSession `{}`",
+        title.unwrap_or("Conversation"),
+        session.id
+    );
+    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
+        if let Some(cwd) = meta.text("cwd") {
+            text.push_str(&format!(" in `{cwd}`"));
+        }
+        if let Some(parent) = meta.parent() {
+            text.push_str(&format!(", continues `{parent}`"));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// Converts a failure to read a conversation.
+pub(super) fn read_error(session: &NamedSession, error: io::Error) -> CommandError {
+    match error.kind() {
+        io::ErrorKind::Interrupted => CommandError::interrupted(),
+        _ => {
+            let path = session.rollout.display();
+            CommandError::failed(format!("cannot read the conversation: {path}")).because(error)
+        }
+    }
+}
+
+fn raw(session: &NamedSession, context: &Context) -> io::Result<()> {
+    let mut lines = RawLines::open(&session.rollout, 0)?;
+    while let Some(line) = lines.next()? {
+        context.ui.line(String::from_utf8_lossy(line.bytes));
+    }
+    Ok(())
+}

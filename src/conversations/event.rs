@@ -1,0 +1,119 @@
+//! The events of a conversation that searching, showing and counting use.
+
+use crate::codex::token_count::TokenCount;
+use chrono::{DateTime, Utc};
+
+/// An event of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RolloutEvent {
+    /// The number of the turn, which begins with a message of the user. Events before the first have turn 0.
+    pub turn: u32,
+    /// The time at which Codex wrote the line.
+    pub at: Option<DateTime<Utc>>,
+    /// The offset of the line in the plain text of the rollout.
+    pub offset: u64,
+    /// The kind with its content.
+    pub kind: EventKind,
+}
+
+/// The kind and the content of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum EventKind {
+    /// A message of the user.
+    User(String),
+    /// A message of the assistant.
+    Assistant(String),
+    /// A summary of reasoning.
+    Reasoning(String),
+    /// A call of a tool: a command, a patch, a search.
+    ToolCall {
+        /// The name of the tool.
+        name: String,
+        /// The command line, patch or arguments.
+        text: String,
+    },
+    /// The paths of changed files, one a line.
+    FilesTouched(String),
+    /// The output of a tool.
+    ToolOutput(String),
+    /// Codex replaced the messages so far by a summary, which is the text.
+    Compaction(String),
+    /// The settings of the following turn.
+    TurnContext(TurnContext),
+    /// The number of tokens used so far, and the quota windows.
+    Tokens(Box<TokenEvent>),
+}
+
+/// The settings of a turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TurnContext {
+    /// The name of the model.
+    pub model: Option<String>,
+    /// The folder that Codex works in.
+    pub cwd: Option<String>,
+}
+
+/// A report of tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TokenEvent {
+    /// The time and the quota windows.
+    pub count: TokenCount,
+    /// The sum of the conversation; sometimes reset by Codex.
+    pub total: Option<TokenUsage>,
+    /// The tokens of the last request.
+    pub last: Option<TokenUsage>,
+}
+
+/// Numbers of tokens, as the model's provider counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the names are Codex's")]
+pub(crate) struct TokenUsage {
+    /// Tokens of the input, with the cached ones.
+    pub input_tokens: u64,
+    /// Tokens of the input that came from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// Tokens of the output, with those of reasoning.
+    pub output_tokens: u64,
+    /// Tokens of the reasoning alone.
+    pub reasoning_output_tokens: u64,
+    /// Tokens of input and output.
+    pub total_tokens: u64,
+}
+
+/// The author of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// The user of Codex.
+    User,
+    /// The assistant, with its reasoning.
+    Assistant,
+    /// Tools: their calls and outputs.
+    Tool,
+    /// The title of the conversation, which is no event.
+    Title,
+}
+
+impl EventKind {
+    /// Returns the author and the text; `None` for events that have no text to search.
+    pub(crate) fn text(&self) -> Option<(Role, &str)> {
+        match self {
+            Self::User(text) => Some((Role::User, text)),
+            Self::Assistant(text) | Self::Reasoning(text) => Some((Role::Assistant, text)),
+            Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
+                Some((Role::Tool, text))
+            }
+            Self::Compaction(_) | Self::TurnContext(_) | Self::Tokens(_) => None,
+        }
+    }
+}
+
+/// The events that a reader returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventSelection {
+    /// Texts and compactions, without figures.
+    Texts,
+    /// Texts, compactions, turn contexts and tokens.
+    All,
+}

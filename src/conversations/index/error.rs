@@ -1,0 +1,71 @@
+//! The error of the index.
+
+use crate::codex::database::DatabaseError;
+use crate::io::IoError;
+use std::path::{Path, PathBuf};
+
+/// The index or what it is made of cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// An operation of the file system failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Codex's database cannot be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// SQLite failed on the index.
+    #[error("cannot use the search index: {}", path.display())]
+    Sqlite {
+        /// The file of the index.
+        path: PathBuf,
+        /// The error that SQLite reported.
+        source: rusqlite::Error,
+    },
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl IndexError {
+    /// Returns true if creating the index again can help. False if the disk is full or read-only, if the file
+    /// cannot be read, or if another process has it locked: a new index would fail the same way.
+    pub(crate) fn is_cured_by_rebuild(&self) -> bool {
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
+            OperationInterrupted, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
+        };
+        let Self::Sqlite { source, .. } = self else {
+            return false;
+        };
+        let code = source.sqlite_error_code();
+        !matches!(
+            code,
+            Some(
+                CannotOpen
+                    | DatabaseBusy
+                    | DatabaseLocked
+                    | DiskFull
+                    | FileLockingProtocolFailed
+                    | OperationInterrupted
+                    | OutOfMemory
+                    | PermissionDenied
+                    | ReadOnly
+                    | SystemIoFailure
+            )
+        )
+    }
+}
+
+/// Adds the path of the index to an error of SQLite.
+pub(super) trait IndexContext<T> {
+    fn of_index(self, path: &Path) -> Result<T, IndexError>;
+}
+
+impl<T> IndexContext<T> for rusqlite::Result<T> {
+    fn of_index(self, path: &Path) -> Result<T, IndexError> {
+        self.map_err(|source| IndexError::Sqlite {
+            path: path.to_path_buf(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,480 @@
+//! Reads rollouts and writes their words into the index.
+//!
+//! One thread reads blocks of lines, several parse them and split their texts into words, and one writes.
+//! Memory holds a few blocks, however large a rollout is.
+
+use super::error::{IndexContext as _, IndexError};
+use super::plan::{self, IngestTask};
+use super::store::{IndexStore, TextId};
+use super::tokens::{index_text, output_beginning};
+use crate::conversations::event::{EventKind, EventSelection, Role, RolloutEvent};
+use crate::conversations::line_items::{self, LineItems};
+use crate::conversations::reader::{EventReader, RawLines, ReaderState};
+use crate::history::SkippedFile;
+use crate::history::rollout::first_line;
+use crate::io::parallel;
+use crate::io::progress::Progress;
+use rusqlite::params;
+use std::io;
+
+/// The size of a block of lines, in bytes. A block ends with the line that exceeds it.
+const BLOCK_BYTES: usize = 512 << 10;
+
+/// The number of unfinished blocks. Few, because a line may have 8 MiB.
+const MAX_BLOCKS: usize = 4;
+
+/// The number of bytes of rollouts after which the changes are committed.
+const COMMIT_BYTES: u64 = 64 << 20;
+
+/// A step of reading.
+enum Job {
+    Begin(Box<IngestTask>),
+    Lines(LineBlock),
+    End {
+        /// The offset behind the last line, and the bytes before it.
+        end: Result<(u64, Vec<u8>), String>,
+    },
+}
+
+/// Complete lines of a rollout.
+#[derive(Default)]
+struct LineBlock {
+    bytes: Vec<u8>,
+    /// The offset in the rollout and the end in `bytes` of each line.
+    lines: Vec<(u64, usize)>,
+    /// The number of bytes of the rollout.
+    read: u64,
+}
+
+/// A step of writing.
+enum Parsed {
+    Begin(Box<IngestTask>),
+    Lines { lines: Vec<ParsedLine>, read: u64 },
+    End { end: Result<(u64, Vec<u8>), String> },
+}
+
+struct ParsedLine {
+    offset: u64,
+    items: LineItems,
+    /// The words of each item that has a text.
+    words: Vec<Option<(Role, String)>>,
+}
+
+/// The result of an ingestion.
+#[derive(Debug, Default)]
+pub(super) struct IngestReport {
+    /// The number of conversations of which something was read.
+    pub read: usize,
+    /// The rollouts that could not be read.
+    pub skipped: Vec<SkippedFile>,
+}
+
+/// Performs `tasks`. The index is consistent after an error: the conversations since the last commit are read
+/// again by the next update.
+pub(super) fn ingest(
+    store: &mut IndexStore,
+    tasks: Vec<IngestTask>,
+    progress: &dyn Progress,
+) -> Result<IngestReport, IndexError> {
+    let mut writer = Writer::new(store);
+    writer.begin_transaction()?;
+    let result = parallel::ordered(
+        MAX_BLOCKS,
+        parse,
+        |parsed| writer.take(parsed, progress),
+        |submitter| {
+            for task in tasks {
+                if !produce(task, &|job| submitter.submit(job).is_ok())? {
+                    break;
+                }
+            }
+            Ok(())
+        },
+    );
+    writer.finish(result)
+}
+
+/// Reads the rollout of a task. Returns false if the consumer failed.
+fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, IndexError> {
+    let (from, path) = (task.from, task.candidate.path.clone());
+    if !submit(Job::Begin(Box::new(task))) {
+        return Ok(false);
+    }
+    let Some(from) = from else {
+        return Ok(true);
+    };
+    let read = || -> io::Result<Option<(u64, Vec<u8>)>> {
+        let mut lines = RawLines::open(&path, from)?;
+        let mut block = LineBlock::default();
+        let mut begin = from;
+        while let Some(line) = lines.next()? {
+            if line_items::may_have_items(line.bytes, EventSelection::Texts) {
+                block.bytes.extend_from_slice(line.bytes);
+                block.lines.push((line.offset, block.bytes.len()));
+            }
+            if block.bytes.len() >= BLOCK_BYTES {
+                block.read = lines.end() - begin;
+                begin = lines.end();
+                if !submit(Job::Lines(std::mem::take(&mut block))) {
+                    return Ok(None);
+                }
+            }
+        }
+        block.read = lines.end() - begin;
+        if !submit(Job::Lines(block)) {
+            return Ok(None);
+        }
+        let end = lines.end();
+        Ok(Some((end, plan::tail(&path, end)?)))
+    };
+    let end = match read() {
+        Ok(Some(end)) => Ok(end),
+        Ok(None) => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
+        Err(e) => Err(e.to_string()),
+    };
+    Ok(submit(Job::End { end }))
+}
+
+fn parse(job: Job) -> Parsed {
+    match job {
+        Job::Begin(task) => Parsed::Begin(task),
+        Job::End { end } => Parsed::End { end },
+        Job::Lines(block) => {
+            let mut start = 0;
+            let mut lines = Vec::new();
+            for (offset, end) in &block.lines {
+                let bytes = &block.bytes[start..*end];
+                start = *end;
+                let Some(items) = line_items::parse(bytes, EventSelection::Texts) else {
+                    continue;
+                };
+                let words = items.items.iter().map(|item| words(&item.kind)).collect();
+                lines.push(ParsedLine {
+                    offset: *offset,
+                    items,
+                    words,
+                });
+            }
+            Parsed::Lines {
+                lines,
+                read: block.read,
+            }
+        }
+    }
+}
+
+fn words(kind: &EventKind) -> Option<(Role, String)> {
+    let (role, text) = kind.text()?;
+    Some((role, index_text(searched_part(kind, text))))
+}
+
+/// Returns the part of a text that is searched: the beginning of an output, and all of any other text.
+pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
+    match kind {
+        EventKind::ToolOutput(_) => output_beginning(text),
+        _ => text,
+    }
+}
+
+/// Skips the texts that a conversation repeats from the beginning of its parent.
+struct CopiedBeginning {
+    parent: String,
+    reader: EventReader,
+    has_copies: bool,
+}
+
+impl CopiedBeginning {
+    /// Returns true while the texts of the conversation are those of its parent.
+    fn continues_with(&mut self, event: &RolloutEvent) -> bool {
+        while let Ok(Some(original)) = self.reader.next_event() {
+            if original.kind.text().is_some() {
+                let is_copy = original.kind == event.kind;
+                self.has_copies |= is_copy;
+                return is_copy;
+            }
+        }
+        false
+    }
+}
+
+/// The conversation that is being written.
+struct OpenConversation {
+    task: Box<IngestTask>,
+    id: i64,
+    next: i64,
+    state: ReaderState,
+    title: Option<String>,
+    copied: Option<CopiedBeginning>,
+    parent: Option<String>,
+}
+
+struct Writer<'a> {
+    store: &'a mut IndexStore,
+    open: Option<OpenConversation>,
+    report: IngestReport,
+    uncommitted: u64,
+}
+
+impl<'a> Writer<'a> {
+    fn new(store: &'a mut IndexStore) -> Self {
+        Self {
+            store,
+            open: None,
+            report: IngestReport::default(),
+            uncommitted: 0,
+        }
+    }
+
+    fn sql(&self, sql: &str) -> Result<(), IndexError> {
+        let done = self.store.connection.execute_batch(sql);
+        done.of_index(&self.store.path)
+    }
+
+    fn begin_transaction(&self) -> Result<(), IndexError> {
+        self.sql("BEGIN IMMEDIATE")
+    }
+
+    fn finish(self, result: Result<(), IndexError>) -> Result<IngestReport, IndexError> {
+        match result.and_then(|()| self.sql("COMMIT")) {
+            Ok(()) => Ok(self.report),
+            Err(e) => {
+                // SQLite may have rolled back already.
+                let _ = self.sql("ROLLBACK");
+                Err(e)
+            }
+        }
+    }
+
+    fn take(&mut self, parsed: Parsed, progress: &dyn Progress) -> Result<(), IndexError> {
+        match parsed {
+            Parsed::Begin(task) => self.begin(task),
+            Parsed::Lines { lines, read } => {
+                progress.add_bytes(read);
+                self.uncommitted += read;
+                lines.into_iter().try_for_each(|line| self.line(line))
+            }
+            Parsed::End { end } => self.end(end),
+        }
+    }
+
+    fn begin(&mut self, task: Box<IngestTask>) -> Result<(), IndexError> {
+        let path = self.store.path.clone();
+        let id = match &task.indexed {
+            Some(indexed) => indexed.id,
+            None => self.insert(&task).of_index(&path)?,
+        };
+        let Some(from) = task.from else {
+            return self.set_fields(id, &task).of_index(&path);
+        };
+        let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end > 0);
+        let (next, state) = match &task.indexed {
+            Some(old) if from > 0 => (old.next, old.state.clone()),
+            _ => {
+                if is_continued {
+                    delete_texts(self.store, id).of_index(&path)?;
+                }
+                (1, ReaderState::default())
+            }
+        };
+        let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
+            Some(CopiedBeginning {
+                parent: parent.clone(),
+                reader: EventReader::open(rollout, EventSelection::Texts).ok()?,
+                has_copies: false,
+            })
+        });
+        self.open = Some(OpenConversation {
+            id,
+            next,
+            state,
+            title: None,
+            copied,
+            parent: None,
+            task,
+        });
+        Ok(())
+    }
+
+    fn insert(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+        let connection = &self.store.connection;
+        // Without its file until it is read to its end, so that it is read again after a failure.
+        connection
+            .prepare_cached(
+                "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', -1, 0)",
+            )?
+            .execute([&*task.candidate.session, &*task.candidate.path.to_string_lossy()])?;
+        Ok(connection.last_insert_rowid())
+    }
+
+    /// Stores the fields that lists show, and the words of the title.
+    fn set_fields(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+        let shown = &task.shown;
+        let connection = &self.store.connection;
+        connection
+            .prepare_cached(
+                "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
+                 listed=?8 WHERE id=?1",
+            )?
+            .execute(params![
+                id,
+                task.candidate.path.to_string_lossy(),
+                shown.title,
+                shown.cwd,
+                shown.created,
+                shown.updated,
+                shown.archived,
+                shown.listed,
+            ])?;
+        let old = task.indexed.as_ref().map(|old| &*old.shown.title);
+        if old.unwrap_or_default() != shown.title || task.from == Some(0) {
+            self.set_title(id, &shown.title)?;
+        }
+        Ok(())
+    }
+
+    fn set_title(&self, id: i64, title: &str) -> rusqlite::Result<()> {
+        let Some(TextId(row)) = TextId::new(id, 0, Role::Title) else {
+            return Ok(());
+        };
+        let connection = &self.store.connection;
+        connection
+            .prepare_cached("DELETE FROM words WHERE rowid=?1")?
+            .execute([row])?;
+        connection
+            .prepare_cached("DELETE FROM message WHERE id=?1")?
+            .execute([row])?;
+        let words = index_text(title);
+        if !words.is_empty() {
+            self.insert_text(row, &words, None, None, None)?;
+        }
+        Ok(())
+    }
+
+    fn insert_text(
+        &self,
+        row: i64,
+        words: &str,
+        turn: Option<u32>,
+        at: Option<i64>,
+        offset: Option<i64>,
+    ) -> rusqlite::Result<()> {
+        let connection = &self.store.connection;
+        connection
+            .prepare_cached("INSERT INTO words(rowid, text) VALUES(?1, ?2)")?
+            .execute(params![row, words])?;
+        connection
+            .prepare_cached("INSERT INTO message VALUES(?1, ?2, ?3, ?4)")?
+            .execute(params![row, turn, at, offset])?;
+        Ok(())
+    }
+
+    fn line(&mut self, line: ParsedLine) -> Result<(), IndexError> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        let events = open.state.accept(line.items, line.offset);
+        let mut result = Ok(());
+        for (event, words) in events.into_iter().zip(line.words) {
+            let (Some(event), Some((role, words))) = (event, words) else {
+                continue;
+            };
+            if let Some(mut copied) = open.copied.take() {
+                if copied.continues_with(&event) {
+                    open.copied = Some(copied);
+                    continue;
+                }
+                open.parent = copied.has_copies.then_some(copied.parent);
+            }
+            if let EventKind::User(text) = &event.kind
+                && open.title.is_none()
+            {
+                open.title = first_line(text);
+            }
+            if words.is_empty() {
+                continue;
+            }
+            let Some(TextId(row)) = TextId::new(open.id, open.next, role) else {
+                break;
+            };
+            open.next += 1;
+            let at = event.at.map(|at| at.timestamp_millis());
+            let offset = i64::try_from(event.offset).ok();
+            result = self.insert_text(row, &words, Some(event.turn), at, offset);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.open = Some(open);
+        result.of_index(&self.store.path)
+    }
+
+    fn end(&mut self, end: Result<(u64, Vec<u8>), String>) -> Result<(), IndexError> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        self.report.read += 1;
+        let (end, tail) = match end {
+            Ok(end) => end,
+            Err(reason) => {
+                let path = open.task.candidate.path.clone();
+                self.report.skipped.push(SkippedFile { path, reason });
+                (0, Vec::new())
+            }
+        };
+        if let Some(copied) = open.copied.take().filter(|copied| copied.has_copies) {
+            open.parent = Some(copied.parent);
+        }
+        if open.task.shown.title.is_empty() {
+            open.task.shown.title = open.title.take().unwrap_or_default();
+        }
+        let close = || -> rusqlite::Result<()> {
+            self.set_fields(open.id, &open.task)?;
+            let stamp = &open.task.stamp;
+            self.store
+                .connection
+                .prepare_cached(
+                    "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, next=?7, \
+                     state=?8, parent=coalesce(?9, CASE WHEN ?10 THEN parent END) WHERE id=?1",
+                )?
+                .execute(params![
+                    open.id,
+                    stamp.file,
+                    stamp.size,
+                    stamp.mtime,
+                    i64::try_from(end).unwrap_or(i64::MAX),
+                    tail,
+                    open.next,
+                    open.state.to_bytes(),
+                    open.parent,
+                    open.task.from.is_some_and(|from| from > 0),
+                ])?;
+            Ok(())
+        };
+        close().of_index(&self.store.path)?;
+        if self.uncommitted >= COMMIT_BYTES {
+            self.uncommitted = 0;
+            self.sql("COMMIT")?;
+            self.begin_transaction()?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes the texts of a conversation, including its title.
+pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
+    let (first, last) = TextId::range(conversation);
+    let connection = &store.connection;
+    let mut ids = connection.prepare_cached("SELECT id FROM message WHERE id BETWEEN ?1 AND ?2")?;
+    let ids: Vec<i64> = ids
+        .query_map([first, last], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut delete = connection.prepare_cached("DELETE FROM words WHERE rowid=?1")?;
+    for id in ids {
+        delete.execute([id])?;
+    }
+    connection
+        .prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?
+        .execute([first, last])?;
+    Ok(())
+}

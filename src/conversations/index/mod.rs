@@ -1,0 +1,19 @@
+//! The full-text index of the conversations of a Codex home: one SQLite database below the manager home.
+//!
+//! The index is derived data. It is created again if it is damaged, and holds neither texts nor tokens, but
+//! words are enough to learn what a conversation is about, so the file has mode 0600 and no archive, export
+//! or sync contains it.
+
+mod error;
+mod ingest;
+mod plan;
+mod refresh;
+mod store;
+pub(crate) mod tokens;
+
+pub(crate) use error::IndexError;
+pub(crate) use ingest::searched_part;
+pub(crate) use refresh::{
+    IndexSource, IndexStatus, RefreshReport, Thoroughness, rebuild, refresh, status,
+};
+pub(crate) use store::{FOLDER, IndexStore, TextId, path_of, remove, size};

@@ -1,0 +1,254 @@
+//! Decides which rollouts have to be read: compares the rollouts on disk with the index.
+
+use super::error::{IndexContext as _, IndexError};
+use super::store::IndexStore;
+use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::thread_list::ListedThread;
+use crate::conversations::reader::ReaderState;
+use crate::history::rollout::{self, SessionMeta};
+use crate::io::{file_id, file_open, position};
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// The number of bytes before the end of the indexed part that are compared before reading on.
+const TAIL_BYTES: u64 = 64;
+
+/// A conversation on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// The id in lower case.
+    pub session: String,
+    /// The rollout, plain or compressed.
+    pub path: PathBuf,
+    /// True if it lies below `archived_sessions/`.
+    pub archived: bool,
+    /// Its row in Codex's list.
+    pub thread: Option<ListedThread>,
+}
+
+/// The state of a file, which tells whether it was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    pub file: String,
+    pub size: i64,
+    pub mtime: i64,
+}
+
+impl FileStamp {
+    /// Returns the stamp of a file; `None` if there is none.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let (id, meta) = file_id::look(path).ok().flatten()?;
+        let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        meta.is_file().then(|| Self {
+            file: serde_json::to_string(&id).unwrap_or_default(),
+            size: i64::try_from(meta.len()).unwrap_or(i64::MAX),
+            mtime: i64::try_from(mtime.as_nanos()).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+/// A conversation in the index.
+#[derive(Debug, Clone)]
+pub(super) struct IndexedConversation {
+    pub id: i64,
+    pub path: String,
+    pub stamp: FileStamp,
+    /// The offset behind the last line that was read.
+    pub end: i64,
+    tail: Vec<u8>,
+    /// The number of the next text.
+    pub next: i64,
+    pub state: ReaderState,
+    pub shown: ShownFields,
+}
+
+/// The fields of a conversation that lists show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ShownFields {
+    pub title: String,
+    pub cwd: String,
+    pub created: Option<i64>,
+    pub updated: Option<i64>,
+    pub archived: bool,
+    pub listed: bool,
+}
+
+/// A conversation that has to be read or updated in the index.
+#[derive(Debug)]
+pub(super) struct IngestTask {
+    pub candidate: Candidate,
+    pub stamp: FileStamp,
+    pub shown: ShownFields,
+    /// The conversation in the index, if it is there.
+    pub indexed: Option<IndexedConversation>,
+    /// The offset from which the rollout is read; `None` if only the fields changed.
+    pub from: Option<u64>,
+    /// The id and the rollout of the conversation whose beginning this one may repeat.
+    pub parent: Option<(String, PathBuf)>,
+}
+
+const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, next, state, title, cwd, created, \
+                       updated, archived, listed";
+
+/// Returns conversations of the index: those with these ids, or all of them.
+pub(super) fn indexed(
+    store: &IndexStore,
+    sessions: Option<&[&str]>,
+) -> Result<HashMap<String, IndexedConversation>, IndexError> {
+    let filter = match sessions {
+        Some(_) => "WHERE session IN (SELECT value FROM json_each(?1))",
+        None => "WHERE ?1 IS NULL",
+    };
+    let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
+    let read = || -> rusqlite::Result<_> {
+        let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
+        let mut statement = store.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map([list], |row| {
+            let state: Option<Vec<u8>> = row.get(9)?;
+            let state = state.map(|state| ReaderState::of_bytes(&state));
+            let conversation = IndexedConversation {
+                id: row.get(0)?,
+                path: row.get(2)?,
+                stamp: FileStamp {
+                    file: row.get(3)?,
+                    size: row.get(4)?,
+                    mtime: row.get(5)?,
+                },
+                end: row.get(6)?,
+                tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
+                next: row.get(8)?,
+                state: state.unwrap_or_default(),
+                shown: ShownFields {
+                    title: row.get(10)?,
+                    cwd: row.get(11)?,
+                    created: row.get(12)?,
+                    updated: row.get(13)?,
+                    archived: row.get(14)?,
+                    listed: row.get(15)?,
+                },
+            };
+            Ok((row.get(1)?, conversation))
+        })?;
+        rows.collect()
+    };
+    read().of_index(&store.path)
+}
+
+/// Returns the path of a rollout that exists: the recorded one in its plain form, else compressed.
+pub(super) fn existing_path(recorded: &str) -> Option<PathBuf> {
+    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
+    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
+    forms
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| ConversationFile::of(path).is_some() && path.is_file())
+}
+
+/// Returns what has to be done for a candidate; `None` if nothing has, or if its file is gone.
+pub(super) fn task(
+    candidate: Candidate,
+    indexed: Option<IndexedConversation>,
+    find_rollout: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Option<IngestTask> {
+    let stamp = FileStamp::of(&candidate.path)?;
+    let is_unchanged = indexed.as_ref().is_some_and(|old| old.stamp == stamp);
+    let from = match &indexed {
+        Some(_) if is_unchanged => None,
+        Some(old) if grew(old, &stamp, &candidate.path) => u64::try_from(old.end).ok(),
+        _ => Some(0),
+    };
+    // The head of a rollout never changes, so it is read only with the rest.
+    let head = (from == Some(0))
+        .then(|| rollout::head(&candidate.path).ok().flatten())
+        .flatten();
+    let shown = shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
+    let is_same = indexed.as_ref().is_some_and(|old| {
+        is_unchanged && old.shown == shown && Path::new(&old.path) == candidate.path
+    });
+    if is_same {
+        return None;
+    }
+    let parent = head.as_ref().and_then(copied_from).and_then(|id| {
+        let path = find_rollout(&id)?;
+        Some((id, path))
+    });
+    Some(IngestTask {
+        candidate,
+        stamp,
+        shown,
+        indexed,
+        from,
+        parent,
+    })
+}
+
+/// Returns true if lines were appended to a plain rollout, and nothing else was changed as far as can be seen.
+fn grew(old: &IndexedConversation, now: &FileStamp, path: &Path) -> bool {
+    if old.stamp.size < 0
+        || now.size < old.stamp.size
+        || now.file != old.stamp.file
+        || path.extension().is_some_and(|e| e == "zst")
+    {
+        return false;
+    }
+    u64::try_from(old.end)
+        .ok()
+        .and_then(|end| tail(path, end).ok())
+        .is_some_and(|tail| tail == old.tail)
+}
+
+/// Returns the last bytes before an offset of a rollout; nothing for a compressed one.
+pub(super) fn tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
+    if path.extension().is_some_and(|e| e == "zst") {
+        return Ok(Vec::new());
+    }
+    let len = end.min(TAIL_BYTES);
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    let file = file_open::open(path)?;
+    position::read_exact_at(&file, &mut bytes, end - len)?;
+    Ok(bytes)
+}
+
+fn shown_fields(
+    candidate: &Candidate,
+    stamp: &FileStamp,
+    head: Option<&SessionMeta>,
+    indexed: Option<&IndexedConversation>,
+) -> ShownFields {
+    let old = indexed.map(|old| old.shown.clone()).unwrap_or_default();
+    if let Some(thread) = &candidate.thread {
+        let title = Some(&thread.title).filter(|title| !title.is_empty());
+        return ShownFields {
+            title: title.cloned().unwrap_or(old.title),
+            cwd: thread.cwd.clone(),
+            created: thread.created_ms,
+            updated: thread.updated_ms,
+            archived: thread.archived,
+            listed: true,
+        };
+    }
+    let cwd = head.and_then(|head| head.text("cwd"));
+    let created = head.and_then(SessionMeta::created).map(|at| at.millis());
+    ShownFields {
+        cwd: cwd.map_or(old.cwd, str::to_owned),
+        created: created.or(old.created),
+        updated: Some(stamp.mtime / 1_000_000),
+        archived: candidate.archived,
+        listed: false,
+        // The ingestion sets the title from the first message.
+        title: old.title,
+    }
+}
+
+/// Returns the conversation whose beginning older versions of Codex copied into this one: the original of a
+/// fork, or the conversation that started a subagent.
+fn copied_from(head: &SessionMeta) -> Option<String> {
+    let fork = head.text("forked_from_id").map(str::to_lowercase);
+    fork.or_else(|| {
+        let spawn = head.payload.pointer("/source/subagent/thread_spawn")?;
+        let parent = spawn.get("parent_thread_id")?.as_str()?;
+        Some(parent.to_lowercase())
+    })
+}

@@ -1,0 +1,417 @@
+//! Brings the index up to date.
+//!
+//! Usually Codex's database tells which conversations changed, so that an update of a home with 50,000
+//! conversations looks at a few files. A walk over all rollouts now and then finds what the database does not
+//! tell, such as conversations that a sync made longer.
+
+use super::error::{IndexContext as _, IndexError};
+use super::ingest::{self, delete_texts};
+use super::plan::{self, Candidate, IngestTask};
+use super::store::{self, IndexStore};
+use crate::codex::rollout::ConversationFile;
+use crate::codex::thread_list::{self, ListedThread, ThreadCounts, ThreadFilter};
+use crate::history::SkippedFile;
+use crate::history::files::{self, Folders};
+use crate::io::progress::{Progress, is_interrupted};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// The time after which an update walks over all rollouts.
+const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
+
+/// The age of changes, in milliseconds, that an update looks at again. Codex may write its database before
+/// the rollout.
+const OVERLAP_MS: i64 = 10 * 60 * 1000;
+
+/// The bytes of new text after which the index is compacted.
+const OPTIMIZE_BYTES: u64 = 64 << 20;
+
+/// The largest index that is compacted at once after a deletion. SQLite erases the words of deleted texts from a
+/// larger one when it merges its parts.
+const MAX_ERASED_BYTES: u64 = 256 << 20;
+
+const LAST_WALK: &str = "last_walk_ms";
+const NEWEST_CHANGE: &str = "newest_change_ms";
+/// The numbers of rows of Codex's database without a rollout: all, and the archived ones.
+const MISSING: &str = "missing_rollouts";
+const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
+
+/// The files from which the index is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IndexSource<'a> {
+    /// The Codex home with the rollouts.
+    pub home: &'a Path,
+    /// The state database of the home.
+    pub database: Option<&'a Path>,
+    /// The current time, for the interval of walks.
+    pub now: DateTime<Utc>,
+}
+
+/// The rollouts that an update looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thoroughness {
+    /// Those that changed according to Codex's database, and now and then all.
+    Changes,
+    /// All rollouts of the home.
+    All,
+}
+
+/// The result of an update.
+#[derive(Debug, Default)]
+pub(crate) struct RefreshReport {
+    /// The number of conversations of which something was read.
+    pub read: usize,
+    /// True if all rollouts were looked at.
+    pub is_complete: bool,
+    /// The rollouts that could not be read.
+    pub skipped: Vec<SkippedFile>,
+}
+
+/// Figures of an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct IndexStatus {
+    /// The number of conversations.
+    pub conversations: i64,
+    /// The number of messages, calls and outputs.
+    pub texts: i64,
+    /// The bytes of rollouts that were read.
+    pub rollout_bytes: i64,
+    /// The time of the last walk over all rollouts, in milliseconds since 1970.
+    #[serde(skip)]
+    pub last_walk_ms: Option<i64>,
+}
+
+/// Returns the figures of an index.
+pub(crate) fn status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
+    Ok(IndexStatus {
+        conversations: store.number("SELECT count(*) FROM conversation")?,
+        texts: store.number("SELECT count(*) FROM message")?,
+        rollout_bytes: store.number("SELECT coalesce(sum(end), 0) FROM conversation")?,
+        last_walk_ms: store.meta(LAST_WALK)?,
+    })
+}
+
+/// Brings the index up to date.
+///
+/// # Errors
+/// The database of Codex or the index cannot be read, the index cannot be written, or the user interrupts.
+pub(crate) fn refresh(
+    store: &mut IndexStore,
+    source: IndexSource<'_>,
+    thoroughness: Thoroughness,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    let last_walk = store.meta(LAST_WALK)?;
+    let is_recent = last_walk
+        .and_then(DateTime::from_timestamp_millis)
+        .is_some_and(|at| source.now - at < WALK_INTERVAL && at <= source.now);
+    let is_complete = thoroughness == Thoroughness::All || !is_recent || source.database.is_none();
+    let mut found = if is_complete {
+        all_candidates(store, source)?
+    } else {
+        changed_candidates(store, source)?
+    };
+    remove(store, &found.gone)?;
+    found
+        .on_disk
+        .extend(orphaned_copies(store, source, &found)?);
+    let tasks = plan_tasks(store, found.on_disk, is_complete)?;
+    let total: u64 = tasks.iter().map(unread_bytes).sum();
+    progress.expect_bytes(total);
+    let report = ingest::ingest(store, tasks, progress)?;
+    if let Some(newest) = found.newest {
+        store.set_meta(NEWEST_CHANGE, newest)?;
+    }
+    if let Some(database) = source.database {
+        let (rows, listed) = (thread_list::count(database)?, listed(store)?);
+        store.set_meta(MISSING, rows.all - listed.all)?;
+        store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
+    }
+    if is_complete {
+        store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
+    }
+    let is_erased = !found.gone.is_empty() && store::size(&store.path) <= MAX_ERASED_BYTES;
+    if total >= OPTIMIZE_BYTES || is_erased {
+        compact(store)?;
+    }
+    Ok(RefreshReport {
+        read: report.read,
+        is_complete,
+        skipped: report.skipped,
+    })
+}
+
+/// Merges the index into one part, without words of deleted texts, and overwrites freed pages.
+fn compact(store: &IndexStore) -> Result<(), IndexError> {
+    let compacted = store.connection.execute_batch(
+        "PRAGMA secure_delete=ON; INSERT INTO words(words) VALUES('optimize'); \
+         PRAGMA secure_delete=OFF; PRAGMA wal_checkpoint(TRUNCATE);",
+    );
+    compacted.of_index(&store.path)
+}
+
+fn unread_bytes(task: &IngestTask) -> u64 {
+    let size = u64::try_from(task.stamp.size).unwrap_or(0);
+    task.from.map_or(0, |from| size.saturating_sub(from))
+}
+
+/// The conversations to compare with the index.
+#[derive(Default)]
+struct Candidates {
+    on_disk: Vec<Candidate>,
+    /// The ids of conversations in the index that are no longer on disk.
+    gone: Vec<String>,
+    /// The time of the newest change in Codex's database.
+    newest: Option<i64>,
+}
+
+fn threads(
+    source: IndexSource<'_>,
+    filter: &ThreadFilter,
+) -> Result<Vec<ListedThread>, IndexError> {
+    match source.database {
+        Some(database) => Ok(thread_list::list(database, filter)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Returns the conversations of all rollouts.
+fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candidates, IndexError> {
+    let threads = threads(source, &ThreadFilter::default())?;
+    let newest = threads.iter().filter_map(|thread| thread.updated_ms).max();
+    let mut threads: HashMap<String, ListedThread> = threads
+        .into_iter()
+        .map(|thread| (thread.id.to_lowercase(), thread))
+        .collect();
+    let mut known = HashSet::new();
+    let mut candidates = Vec::new();
+    for file in files::find(source.home, Folders::All)? {
+        let path = file.path(source.home);
+        let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
+        // A conversation that is there twice is searched once.
+        let Some(session) = id.filter(|id| known.insert(id.clone())) else {
+            continue;
+        };
+        candidates.push(Candidate {
+            thread: threads.remove(&session),
+            archived: file.is_archived,
+            session,
+            path,
+        });
+    }
+    let gone = sessions(store)?;
+    let gone = gone.into_iter().filter(|id| !known.contains(id)).collect();
+    Ok(Candidates {
+        on_disk: candidates,
+        gone,
+        newest,
+    })
+}
+
+fn sessions(store: &IndexStore) -> Result<Vec<String>, IndexError> {
+    let read = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = store
+            .connection
+            .prepare("SELECT session FROM conversation")?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        rows.collect()
+    };
+    read().of_index(&store.path)
+}
+
+/// Returns the conversations that changed according to Codex's database.
+fn changed_candidates(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+) -> Result<Candidates, IndexError> {
+    let newest = store.meta(NEWEST_CHANGE)?;
+    let filter = ThreadFilter {
+        since_ms: newest.map(|newest| newest - OVERLAP_MS),
+        ..ThreadFilter::default()
+    };
+    let mut changed = threads(source, &filter)?;
+    let mut gone = Vec::new();
+    if has_other_changes(store, source, &changed)? {
+        let all = threads(source, &ThreadFilter::default())?;
+        let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
+        let indexed = plan::indexed(store, None)?;
+        let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
+            !ids.contains(*id) && !Path::new(&old.path).exists()
+        };
+        gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
+        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let differs = |thread: &ListedThread| {
+            let indexed = indexed.get(&thread.id.to_lowercase());
+            !known.contains(&thread.id)
+                && indexed.is_none_or(|old| old.shown.archived != thread.archived)
+        };
+        changed.extend(all.into_iter().filter(differs));
+    }
+    let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
+    let candidates = changed.into_iter().filter_map(|thread| {
+        Some(Candidate {
+            session: thread.id.to_lowercase(),
+            path: plan::existing_path(&thread.rollout_path)?,
+            archived: thread.archived,
+            thread: Some(thread),
+        })
+    });
+    Ok(Candidates {
+        on_disk: candidates.collect(),
+        gone,
+        newest: newest_now.max(newest),
+    })
+}
+
+/// Returns true if Codex's database has changes besides `changed`: conversations that were deleted, archived,
+/// or added with an old time. Compares only numbers of conversations.
+fn has_other_changes(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+    changed: &[ListedThread],
+) -> Result<bool, IndexError> {
+    let Some(database) = source.database else {
+        return Ok(false);
+    };
+    let ids: Vec<_> = changed
+        .iter()
+        .map(|thread| thread.id.to_lowercase())
+        .collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let known = plan::indexed(store, Some(&ids))?;
+    let mut expected = listed(store)?;
+    expected.all += store.meta(MISSING)?.unwrap_or(0);
+    expected.archived += store.meta(MISSING_ARCHIVED)?.unwrap_or(0);
+    for thread in changed {
+        let old = known.get(&thread.id.to_lowercase());
+        let old = old.filter(|old| old.shown.listed);
+        expected.all += i64::from(old.is_none());
+        let was_archived = old.is_some_and(|old| old.shown.archived);
+        expected.archived += i64::from(thread.archived) - i64::from(was_archived);
+    }
+    Ok(expected != thread_list::count(database)?)
+}
+
+/// Counts the conversations of the index with a row in Codex's database.
+fn listed(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
+    let sql = "SELECT count(*), coalesce(sum(archived), 0) FROM conversation WHERE listed=1";
+    store.run(|connection| {
+        connection.query_row(sql, [], |row| {
+            Ok(ThreadCounts {
+                all: row.get(0)?,
+                archived: row.get(1)?,
+            })
+        })
+    })
+}
+
+/// Removes conversations from the index. Those that repeat a removed one are marked to be read again.
+fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
+    let remove = || -> rusqlite::Result<()> {
+        let connection = &store.connection;
+        let transaction = connection.unchecked_transaction()?;
+        for session in sessions {
+            let find = "SELECT id FROM conversation WHERE session=?1";
+            let id: i64 = connection
+                .prepare_cached(find)?
+                .query_row([session], |row| row.get(0))?;
+            delete_texts(store, id)?;
+            connection
+                .prepare_cached("DELETE FROM conversation WHERE id=?1")?
+                .execute([id])?;
+            connection
+                .prepare_cached("UPDATE conversation SET size=-1 WHERE parent=?1")?
+                .execute([session])?;
+        }
+        transaction.commit()
+    };
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    remove().of_index(&store.path)
+}
+
+/// Returns the conversations that repeat a removed one, unless they are among the candidates.
+fn orphaned_copies(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+    found: &Candidates,
+) -> Result<Vec<Candidate>, IndexError> {
+    if found.gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: HashSet<_> = found.on_disk.iter().map(|c| &c.session).collect();
+    let read = || -> rusqlite::Result<Vec<(String, String, bool)>> {
+        let mut statement = store
+            .connection
+            .prepare("SELECT session, path, archived FROM conversation WHERE size=-1")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.collect()
+    };
+    let mut orphaned = read().of_index(&store.path)?;
+    orphaned.retain(|(session, ..)| !known.contains(session));
+    let ids = orphaned.iter().map(|(session, ..)| session.clone());
+    let filter = ThreadFilter {
+        ids: Some(ids.collect()),
+        ..ThreadFilter::default()
+    };
+    let mut rows = threads(source, &filter)?;
+    let candidate = |(session, path, archived): (String, String, bool)| {
+        let row = rows
+            .iter()
+            .position(|row| row.id.eq_ignore_ascii_case(&session));
+        Candidate {
+            thread: row.map(|row| rows.swap_remove(row)),
+            session,
+            path: path.into(),
+            archived,
+        }
+    };
+    Ok(orphaned.into_iter().map(candidate).collect())
+}
+
+fn plan_tasks(
+    store: &IndexStore,
+    candidates: Vec<Candidate>,
+    is_complete: bool,
+) -> Result<Vec<IngestTask>, IndexError> {
+    let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
+    let mut indexed = plan::indexed(store, (!is_complete).then_some(&ids))?;
+    let mut paths: HashMap<String, PathBuf> = HashMap::new();
+    if is_complete {
+        let path = |c: &Candidate| (c.session.clone(), c.path.clone());
+        paths = candidates.iter().map(path).collect();
+    }
+    let find_rollout = |id: &str| {
+        if let Some(path) = paths.get(id) {
+            return Some(path.clone());
+        }
+        let found = plan::indexed(store, Some(&[id])).ok()?;
+        Some(PathBuf::from(&found.get(id)?.path))
+    };
+    let mut tasks = Vec::new();
+    for candidate in candidates {
+        if is_interrupted() {
+            return Err(IndexError::Interrupted);
+        }
+        let old = indexed.remove(&candidate.session);
+        tasks.extend(plan::task(candidate, old, &find_rollout));
+    }
+    Ok(tasks)
+}
+
+/// Creates the index again from all rollouts.
+///
+/// # Errors
+/// See [`refresh`].
+pub(crate) fn rebuild(
+    path: &Path,
+    source: IndexSource<'_>,
+    progress: &dyn Progress,
+) -> Result<(IndexStore, RefreshReport), IndexError> {
+    store::remove(path)?;
+    let mut store = IndexStore::open(path)?;
+    let report = refresh(&mut store, source, Thoroughness::All, progress)?;
+    Ok((store, report))
+}

@@ -1,0 +1,250 @@
+//! The database of the index.
+//!
+//! | table | content |
+//! | --- | --- |
+//! | `meta` | the Codex home, times of the last updates |
+//! | `conversation` | one row per conversation: its rollout, how far it was read, what lists show |
+//! | `message` | one row per text: its turn, time, and the offset of its line in the rollout |
+//! | `words` | FTS5 without content: the words of the text with the same row id |
+//!
+//! A row id of `message` and `words` has the number of the conversation, a number within it, and the role, so
+//! that a list of matching row ids is one of matching conversations. The index has no positions of words
+//! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts.
+
+use super::error::{IndexContext as _, IndexError};
+use crate::conversations::event::Role;
+use crate::io::hash;
+use crate::io::{IoContext as _, IoError, atomic};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The folder of indexes in the manager home.
+pub(crate) const FOLDER: &str = "index";
+
+/// The version of the tables. An index of another version is created again.
+const SCHEMA: i64 = 1;
+
+/// The time limit for another process that writes.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE conversation(
+    id INTEGER PRIMARY KEY,
+    session TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL,
+    file TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mtime INTEGER NOT NULL,
+    end INTEGER NOT NULL DEFAULT 0,
+    tail BLOB,
+    next INTEGER NOT NULL DEFAULT 1,
+    state BLOB,
+    parent TEXT,
+    title TEXT NOT NULL DEFAULT '',
+    cwd TEXT NOT NULL DEFAULT '',
+    created INTEGER,
+    updated INTEGER,
+    archived INTEGER NOT NULL DEFAULT 0,
+    listed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX conversation_listed ON conversation(listed, archived);
+CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
+CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, at INTEGER, offset INTEGER);
+CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, detail='none',
+    tokenize='ascii');
+INSERT INTO words(words, rank) VALUES('hashsize', 8388608);
+";
+
+/// The number of bits of a row id for the number of a text within its conversation.
+const TEXT_BITS: u32 = 26;
+/// The number of bits of a row id for the role.
+const ROLE_BITS: u32 = 2;
+
+/// The row id of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TextId(pub i64);
+
+impl TextId {
+    /// Returns the row id of a text; `None` for a conversation with more texts than row ids.
+    pub(crate) fn new(conversation: i64, number: i64, role: Role) -> Option<Self> {
+        let id = (conversation << (TEXT_BITS + ROLE_BITS)) | (number << ROLE_BITS) | role as i64;
+        (number < 1 << TEXT_BITS).then_some(Self(id))
+    }
+
+    /// Returns the number of the conversation.
+    pub(crate) fn conversation(self) -> i64 {
+        self.0 >> (TEXT_BITS + ROLE_BITS)
+    }
+
+    /// Returns the author of the text.
+    pub(crate) fn role(self) -> Role {
+        match self.0 & ((1 << ROLE_BITS) - 1) {
+            0 => Role::User,
+            1 => Role::Assistant,
+            2 => Role::Tool,
+            _ => Role::Title,
+        }
+    }
+
+    /// Returns the first and the last row id of a conversation.
+    pub(crate) fn range(conversation: i64) -> (i64, i64) {
+        let bits = TEXT_BITS + ROLE_BITS;
+        (conversation << bits, ((conversation + 1) << bits) - 1)
+    }
+}
+
+/// An open index of a Codex home.
+#[derive(Debug)]
+pub(crate) struct IndexStore {
+    /// The connection to the database.
+    pub(super) connection: Connection,
+    /// The file of the database.
+    pub(super) path: PathBuf,
+}
+
+/// Returns the file of the index of a Codex home. Each Codex home has its own.
+pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
+    let real = codex_home.canonicalize();
+    let real = real.as_deref().unwrap_or(codex_home);
+    let digest = hash::sha256(real.as_os_str().as_encoded_bytes());
+    let name = format!("{}.sqlite", &digest[..16]);
+    manager_home.join(FOLDER).join(name)
+}
+
+/// Returns the files that SQLite keeps beside the index.
+fn files(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| atomic::with_suffix(path, suffix))
+}
+
+/// Deletes an index. Returns the number of freed bytes.
+///
+/// # Errors
+/// A file cannot be deleted.
+pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
+    let mut freed = 0;
+    // The database last: logs without a database are ignored, a database without its logs would be damaged.
+    for file in files(path).iter().rev() {
+        let len = file.symlink_metadata().map_or(0, |meta| meta.len());
+        match fs::remove_file(file) {
+            Ok(()) => freed += len,
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e).at("delete", file),
+        }
+    }
+    Ok(freed)
+}
+
+/// Returns the size of an index with the files that SQLite keeps beside it.
+pub(crate) fn size(path: &Path) -> u64 {
+    let sizes = files(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
+    sizes.iter().sum()
+}
+
+impl IndexStore {
+    /// Opens the index at `path`. Creates it if there is none, or if it is damaged or of another version.
+    ///
+    /// # Errors
+    /// The file cannot be created or read.
+    pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+        match Self::open_existing(path) {
+            Ok(Some(store)) => return Ok(store),
+            Ok(None) => {}
+            Err(e) if e.is_cured_by_rebuild() => {}
+            Err(e) => return Err(e),
+        }
+        Self::create(path)
+    }
+
+    /// Opens the index at `path` if there is one of this version.
+    ///
+    /// # Errors
+    /// It is damaged or cannot be read.
+    pub(crate) fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
+        if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
+            return Ok(None);
+        }
+        let store = Self::connect(path)?;
+        let version = store.pragma("user_version")?;
+        Ok((version == SCHEMA).then_some(store))
+    }
+
+    fn connect(path: &Path) -> Result<Self, IndexError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).of_index(path)?;
+        connection.busy_timeout(LOCK_TIMEOUT).of_index(path)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(Self {
+            connection,
+            path: path.to_path_buf(),
+        })
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64, IndexError> {
+        let sql = format!("PRAGMA {name}");
+        let value = self.connection.query_row(&sql, [], |row| row.get(0));
+        value.of_index(&self.path)
+    }
+
+    /// Creates an empty index, in place of any other.
+    fn create(path: &Path) -> Result<Self, IndexError> {
+        remove(path)?;
+        atomic::create_private_folder(atomic::parent_of(path))?;
+        // SQLite gives its other files the mode of the database.
+        drop(atomic::create_private(path)?);
+        let store = Self::connect(path)?;
+        let create = || -> rusqlite::Result<()> {
+            let mode = store
+                .connection
+                .query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0))?;
+            drop(mode);
+            store.connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+            ))
+        };
+        create().of_index(path)?;
+        Ok(store)
+    }
+
+    /// Runs `query` on the index, and adds its path to an error.
+    pub(crate) fn run<'a, T>(
+        &'a self,
+        query: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        query(&self.connection).of_index(&self.path)
+    }
+
+    /// Returns the number of conversations.
+    pub(crate) fn conversations(&self) -> Result<i64, IndexError> {
+        self.number("SELECT count(*) FROM conversation")
+    }
+
+    /// Returns a number of the table `meta`.
+    pub(super) fn meta(&self, key: &str) -> Result<Option<i64>, IndexError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT value FROM meta WHERE key=?1")
+            .of_index(&self.path)?;
+        let value = statement.query_row([key], |row| row.get(0)).optional();
+        value.of_index(&self.path)
+    }
+
+    /// Sets a number of the table `meta`.
+    pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")
+            .of_index(&self.path)?;
+        let set = statement.execute((key, value)).map(|_| ());
+        set.of_index(&self.path)
+    }
+
+    /// Returns the result of a query with one number.
+    pub(super) fn number(&self, sql: &str) -> Result<i64, IndexError> {
+        let value = self.connection.query_row(sql, [], |row| row.get(0));
+        value.of_index(&self.path)
+    }
+}

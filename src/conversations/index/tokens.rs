@@ -1,0 +1,231 @@
+//! The words of a text, as the index knows them.
+//!
+//! Letter case and accents are folded. A word is a run of letters and digits, so `foo_bar.rs` has three. Text
+//! of scripts without blanks, such as Chinese, Japanese and Thai, is indexed by each three characters in a
+//! row, so that every part of it of three or more characters is found. Symbols such as emoji are words.
+
+use std::borrow::Cow;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// The longest word, in bytes. Only its beginning is indexed.
+pub(crate) const MAX_WORD_BYTES: usize = 64;
+
+/// The number of characters of a script without blanks that make a word.
+const GRAM_CHARS: usize = 3;
+
+/// The bytes of a tool's output that are indexed.
+const MAX_OUTPUT_BYTES: usize = 16 << 10;
+
+/// The shortest run of base64 characters that is left out, in bytes.
+const MIN_BASE64_BYTES: usize = 256;
+
+/// Returns the beginning of a tool's output that is indexed.
+pub(crate) fn output_beginning(text: &str) -> &str {
+    let mut end = text.len().min(MAX_OUTPUT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Replaces long runs of base64 by a blank.
+pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
+    let is_base64 =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
+    let bytes = text.as_bytes();
+    let mut kept = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while at < bytes.len() {
+        if !is_base64(bytes[at]) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while at < bytes.len() && is_base64(bytes[at]) {
+            at += 1;
+        }
+        if at - start >= MIN_BASE64_BYTES {
+            kept.push_str(&text[copied..start]);
+            kept.push(' ');
+            copied = at;
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(&text[copied..]);
+    Cow::Owned(kept)
+}
+
+/// Folds letter case, accents and compatibility forms.
+pub(crate) fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    // Only the marks of Latin, Greek and Cyrillic: those of other scripts make other letters.
+    let is_accent = |c: &char| ('\u{300}'..='\u{36f}').contains(c);
+    let folded = text
+        .nfkd()
+        .filter(|c| !is_accent(c))
+        .flat_map(char::to_lowercase)
+        .filter(|c| !is_accent(c))
+        .map(|c| if c == 'ς' { 'σ' } else { c });
+    folded.nfc().collect()
+}
+
+/// The class of a character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CharClass {
+    Separator,
+    Word,
+    Unspaced,
+    Symbol,
+}
+
+fn class(c: char) -> CharClass {
+    match c {
+        _ if c.is_ascii_alphanumeric() => CharClass::Word,
+        // Skin tones and variation selectors only vary the symbol before them.
+        '\0'..='\u{7f}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' => {
+            CharClass::Separator
+        }
+        '\u{e00}'..='\u{eff}'
+        | '\u{1000}'..='\u{109f}'
+        | '\u{1780}'..='\u{17ff}'
+        | '\u{3040}'..='\u{30fa}'
+        | '\u{30fc}'..='\u{30ff}'
+        | '\u{31f0}'..='\u{31ff}'
+        | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}'
+        | '\u{ac00}'..='\u{d7af}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{20000}'..='\u{3ffff}' => CharClass::Unspaced,
+        '\u{2190}'..='\u{21ff}'
+        | '\u{2300}'..='\u{23ff}'
+        | '\u{2600}'..='\u{27bf}'
+        | '\u{2b00}'..='\u{2bff}'
+        | '\u{1f000}'..='\u{1faff}' => CharClass::Symbol,
+        _ if c.is_alphanumeric() || is_combining_mark(c) => CharClass::Word,
+        _ => CharClass::Separator,
+    }
+}
+
+/// Returns true if the character belongs to a word of several characters.
+pub(crate) fn is_word_char(c: char) -> bool {
+    class(c) == CharClass::Word
+}
+
+/// A run of characters of one class in a folded text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextRun<'a> {
+    /// Letters and digits, or one symbol.
+    Word(&'a str),
+    /// Characters of a script without blanks.
+    Unspaced(&'a str),
+}
+
+/// Splits a folded text into its runs, without the separators between them.
+pub(crate) fn runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
+    let mut rest = folded;
+    std::iter::from_fn(move || {
+        let start = rest.find(|c| class(c) != CharClass::Separator)?;
+        rest = &rest[start..];
+        let first = class(rest.chars().next()?);
+        let end = match first {
+            CharClass::Symbol => rest.chars().next().map_or(0, char::len_utf8),
+            _ => rest.find(|c| class(c) != first).unwrap_or(rest.len()),
+        };
+        let (run, after) = rest.split_at(end);
+        rest = after;
+        Some(match first {
+            CharClass::Unspaced => TextRun::Unspaced(run),
+            _ => TextRun::Word(run),
+        })
+    })
+}
+
+/// Returns the indexed beginning of a word.
+pub(crate) fn indexed_word(word: &str) -> &str {
+    let mut end = word.len().min(MAX_WORD_BYTES);
+    while !word.is_char_boundary(end) {
+        end -= 1;
+    }
+    &word[..end]
+}
+
+/// Returns the words with which a run of a script without blanks is indexed: three characters from each
+/// position on, fewer at its end.
+pub(crate) fn grams(run: &str) -> impl Iterator<Item = &str> {
+    run.char_indices().map(move |(start, _)| {
+        let rest = &run[start..];
+        let end = rest.char_indices().nth(GRAM_CHARS).map(|(end, _)| end);
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+/// Returns the words of a text, joined by blanks, for the index.
+pub(crate) fn index_text(text: &str) -> String {
+    let text = without_base64(text);
+    let folded = fold(&text);
+    let mut joined = String::with_capacity(folded.len() + 16);
+    let mut push = |word: &str| {
+        if !joined.is_empty() {
+            joined.push(' ');
+        }
+        joined.push_str(word);
+    };
+    for run in runs(&folded) {
+        match run {
+            TextRun::Word(word) => push(indexed_word(word)),
+            TextRun::Unspaced(run) => grams(run).for_each(&mut push),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_folded_and_split() {
+        for (text, words) in [
+            ("Foo_bar.rs --flag E0499", "foo bar rs flag e0499"),
+            ("Ärger café ＡＢＣ ΟΔΟΣ", "arger cafe abc οδοσ"),
+            ("日本語版", "日本語 本語版 語版 版"),
+            ("foo日本bar", "foo 日本 本 bar"),
+            ("go🚀🚀 👍🏽", "go 🚀 🚀 👍"),
+            ("한국어", "한국어 국어 어"),
+            ("がぎ", "がぎ ぎ"),
+            ("\u{1}—“x”", "x"),
+            ("", ""),
+        ] {
+            assert_eq!(index_text(text), words, "{text}");
+        }
+        let long = "x".repeat(100);
+        assert_eq!(index_text(&long).len(), MAX_WORD_BYTES);
+    }
+
+    #[test]
+    fn base64_is_left_out_and_other_text_kept() {
+        let noise = "aB3+/".repeat(60);
+        assert_eq!(index_text(&format!("a {noise}== b")), "a b");
+        assert_eq!(
+            without_base64("data:image/png;base64,aGk="),
+            "data:image/png;base64,aGk="
+        );
+        let words = "word ".repeat(200);
+        assert_eq!(without_base64(&words), words);
+    }
+
+    #[test]
+    fn outputs_are_cut_at_a_character() {
+        let text = "ü".repeat(MAX_OUTPUT_BYTES);
+        assert_eq!(output_beginning(&text).len(), MAX_OUTPUT_BYTES);
+        assert_eq!(
+            output_beginning(&format!("x{text}")).len(),
+            MAX_OUTPUT_BYTES - 1
+        );
+    }
+}

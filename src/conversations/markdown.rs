@@ -1,0 +1,155 @@
+//! Writes transcripts as Markdown.
+
+use super::transcript::{EntryKind, TranscriptEntry};
+use chrono::{DateTime, Utc};
+use std::fmt::Write as _;
+
+/// The length of a tool call in one line, in characters.
+const CALL_CHARS: usize = 100;
+
+/// Writes entries as Markdown, with a heading for each turn.
+pub(crate) struct MarkdownWriter<F> {
+    turn: Option<u32>,
+    role: Option<&'static str>,
+    /// True to write tool calls whole, not in one line.
+    whole_calls: bool,
+    format_time: F,
+}
+
+impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
+    /// Creates a writer that formats times with `format_time`.
+    pub(crate) fn new(whole_calls: bool, format_time: F) -> Self {
+        Self {
+            turn: None,
+            role: None,
+            whole_calls,
+            format_time,
+        }
+    }
+
+    /// Returns the Markdown of the next entry.
+    pub(crate) fn entry(&mut self, entry: &TranscriptEntry) -> String {
+        let mut text = String::new();
+        if self.turn != Some(entry.turn) {
+            self.turn = Some(entry.turn);
+            self.role = None;
+            let at = entry.at.as_ref().map(&self.format_time);
+            let at = at.map_or(String::new(), |at| format!(" · {at}"));
+            let _ = write!(text, "\n## Turn {}{at}\n", entry.turn);
+        }
+        let (role, heading) = match entry.kind {
+            EntryKind::User => ("user", "### User"),
+            EntryKind::Assistant => ("assistant", "### Assistant"),
+            EntryKind::Reasoning => ("reasoning", "### Reasoning"),
+            EntryKind::ToolCall | EntryKind::Files | EntryKind::ToolOutput => ("tool", ""),
+            EntryKind::Compaction => ("compaction", ""),
+        };
+        if self.role != Some(role) || role == "user" {
+            self.role = Some(role);
+            let _ = writeln!(
+                text,
+                "\n{heading}{}",
+                if heading.is_empty() { "" } else { "\n" }
+            );
+            if heading.is_empty() {
+                text.pop();
+            }
+        } else if role != "tool" {
+            text.push('\n');
+        }
+        match entry.kind {
+            EntryKind::User | EntryKind::Assistant | EntryKind::Reasoning => {
+                let _ = writeln!(text, "{}", entry.text.trim());
+            }
+            EntryKind::ToolCall => {
+                let tool = entry.tool.as_deref().unwrap_or("tool");
+                if self.whole_calls && entry.text.trim().contains('\n') {
+                    let _ = writeln!(text, "- {tool}:\n\n{}", fenced(&entry.text));
+                } else {
+                    let _ = writeln!(text, "- {tool}: {}", code(&one_line(&entry.text)));
+                }
+            }
+            EntryKind::Files => {
+                let files = entry.text.lines().map(code).collect::<Vec<_>>();
+                let _ = writeln!(text, "- changed: {}", files.join(", "));
+            }
+            EntryKind::ToolOutput => {
+                let _ = writeln!(text, "\n{}", fenced(&entry.text));
+            }
+            EntryKind::Compaction => {
+                text.push_str("*Codex replaced the messages above by a summary here.*\n");
+                if !entry.text.trim().is_empty() {
+                    let _ = writeln!(text, "\n{}", quoted(entry.text.trim()));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Returns the first words of a text in one line.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(CALL_CHARS) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+/// Returns the longest run of backticks in a text.
+fn longest_backticks(text: &str) -> usize {
+    let runs = text.split(|c| c != '`').map(str::len);
+    runs.max().unwrap_or(0)
+}
+
+fn code(text: &str) -> String {
+    let ticks = "`".repeat(longest_backticks(text) + 1);
+    let pad = if ticks.len() > 1 { " " } else { "" };
+    format!("{ticks}{pad}{text}{pad}{ticks}")
+}
+
+fn fenced(text: &str) -> String {
+    let fence = "`".repeat((longest_backticks(text) + 1).max(3));
+    format!("{fence}text\n{}\n{fence}", text.trim_end())
+}
+
+fn quoted(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| format!("> {line}")).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(turn: u32, kind: EntryKind, text: &str) -> TranscriptEntry {
+        TranscriptEntry {
+            turn,
+            at: None,
+            kind,
+            tool: (kind == EntryKind::ToolCall).then(|| "exec_command".to_owned()),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn turns_have_headings_and_calls_are_folded() {
+        let mut writer = MarkdownWriter::new(false, |_| "now".to_owned());
+        let entries = [
+            entry(1, EntryKind::User, "Fix it\n"),
+            entry(1, EntryKind::ToolCall, "ls\n  -la `x`"),
+            entry(1, EntryKind::ToolOutput, "a ``` b"),
+            entry(1, EntryKind::Assistant, "Done."),
+            entry(1, EntryKind::Compaction, "Sum"),
+            entry(2, EntryKind::User, "Thanks"),
+        ];
+        let text: String = entries.iter().map(|entry| writer.entry(entry)).collect();
+        assert_eq!(
+            text,
+            "\n## Turn 1\n\n### User\n\nFix it\n\n- exec_command: `` ls -la `x` ``\n\n````text\na ``` b\n````\n\
+             \n### Assistant\n\nDone.\n\n*Codex replaced the messages above by a summary here.*\n\n> Sum\n\
+             \n## Turn 2\n\n### User\n\nThanks\n"
+        );
+    }
+}

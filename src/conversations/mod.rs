@@ -1,0 +1,15 @@
+//! Conversations as a user reads them: their events, a full-text index, and search.
+//!
+//! [`event`] and [`reader`] are the one reader of the contents of rollouts. [`index`] keeps the words of
+//! all conversations in a SQLite database below the manager home; it holds no text, because the rollouts
+//! do. [`search`] evaluates queries by the index and reads the messages that it shows from the rollouts.
+//! [`transcript`], [`markdown`] and [`html`] are a conversation to read.
+
+pub(crate) mod event;
+pub(crate) mod html;
+pub(crate) mod index;
+mod line_items;
+pub(crate) mod markdown;
+pub(crate) mod reader;
+pub(crate) mod search;
+pub(crate) mod transcript;

@@ -1,0 +1,503 @@
+//! Finds the conversations that match a query, by the index.
+//!
+//! The index gives the texts that have all words of a term. Lists of texts are in the order of conversations,
+//! so terms are joined by merging. Phrases and code are checked in the rollouts, in the order of the results
+//! and only until enough are found.
+
+use super::query::{CheckedText, Query, Term};
+use super::snippet::{self, Snippet};
+use super::texts::TextReader;
+use crate::conversations::event::Role;
+use crate::conversations::index::{IndexError, IndexStore, TextId};
+use crate::io::progress::is_interrupted;
+use rusqlite::{CachedStatement, OptionalExtension as _, Row, params};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// The factor of the score if all terms are in one text, and of a term in the title.
+const ONE_TEXT_FACTOR: f64 = 2.0;
+const TITLE_FACTOR: f64 = 1.5;
+
+/// A conversation as far as searching uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundConversation {
+    /// The id in lower case.
+    pub session: String,
+    /// Its rollout, plain or compressed.
+    pub path: PathBuf,
+    /// Its title; empty if it has none.
+    pub title: String,
+    /// The folder that it works in.
+    pub cwd: String,
+    /// The time of its last change in milliseconds since 1970.
+    pub updated_ms: Option<i64>,
+    /// True if it is archived.
+    pub archived: bool,
+    /// True if Codex lists it.
+    pub listed: bool,
+}
+
+/// A conversation that matches, with its best text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Hit {
+    /// The conversation that matches.
+    pub conversation: FoundConversation,
+    /// The turn of the text; `None` for the title.
+    pub turn: Option<u32>,
+    /// The author of the text.
+    pub role: Role,
+    /// The time of the text in milliseconds since 1970.
+    pub at_ms: Option<i64>,
+    /// The part of the text with the first match.
+    pub snippet: Snippet,
+    /// The relevance; only the order within one search has a meaning.
+    pub score: f64,
+}
+
+/// The order of hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HitOrder {
+    /// The most relevant first.
+    Best,
+    /// The most recently changed conversation first.
+    Newest,
+}
+
+/// The options of a search besides its query.
+pub(crate) struct SearchOptions<'a> {
+    /// Only texts of this author; titles are no texts of an author.
+    pub role: Option<Role>,
+    /// The order of the hits.
+    pub order: HitOrder,
+    /// The largest number of hits.
+    pub limit: usize,
+    /// Returns true for conversations that may be found.
+    pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
+}
+
+/// The texts of one conversation that have the words of a term.
+#[derive(Debug, Clone, Copy)]
+struct Posting {
+    conversation: i64,
+    /// The number of texts.
+    texts: u32,
+    /// The best of them to show: one of the user or the assistant rather than one of a tool.
+    best: TextId,
+    has_title: bool,
+}
+
+const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed";
+
+fn found(row: &Row<'_>) -> rusqlite::Result<FoundConversation> {
+    Ok(FoundConversation {
+        session: row.get(0)?,
+        path: PathBuf::from(row.get::<_, String>(1)?),
+        title: row.get(2)?,
+        cwd: row.get(3)?,
+        updated_ms: row.get(4)?,
+        archived: row.get(5)?,
+        listed: row.get(6)?,
+    })
+}
+
+/// Returns the conversations of the index that Codex did not list at the last update.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>, IndexError> {
+    store.run(|connection| {
+        let sql = format!("SELECT {COLUMNS} FROM conversation WHERE listed=0");
+        let mut statement = connection.prepare(&sql)?;
+        let rows = statement.query_map([], found)?;
+        rows.collect()
+    })
+}
+
+/// Searches the index.
+///
+/// # Errors
+/// The index cannot be read, or the user interrupts.
+pub(crate) fn search(
+    store: &IndexStore,
+    query: &Query,
+    options: &SearchOptions<'_>,
+) -> Result<Vec<Hit>, IndexError> {
+    let search = Search {
+        store,
+        query,
+        options,
+    };
+    let mut candidates = search.candidates()?;
+    search.sort(&mut candidates);
+    search.hits(candidates)
+}
+
+struct Search<'a> {
+    store: &'a IndexStore,
+    query: &'a Query,
+    options: &'a SearchOptions<'a>,
+}
+
+/// A conversation that has the words of all terms.
+struct Candidate {
+    number: i64,
+    conversation: FoundConversation,
+    best: TextId,
+    is_one_text: bool,
+    score: f64,
+}
+
+/// Returns the FTS5 query for texts with the words of all terms.
+fn expression<'a>(terms: impl IntoIterator<Item = &'a Term>) -> String {
+    let words = terms.into_iter().flat_map(|term| &term.words).map(|word| {
+        // Words have no quotes: they are letters, digits and symbols.
+        format!("\"{}\"{}", word.word, if word.is_prefix { "*" } else { "" })
+    });
+    words.collect::<Vec<_>>().join(" AND ")
+}
+
+impl Search<'_> {
+    fn statement(&self, sql: &str) -> Result<CachedStatement<'_>, IndexError> {
+        self.store.run(|connection| connection.prepare_cached(sql))
+    }
+
+    fn is_searched(&self, id: TextId) -> bool {
+        self.options.role.is_none_or(|role| id.role() == role)
+    }
+
+    /// Returns the texts with the words of `terms` by conversation, ordered by conversation.
+    fn postings<'t>(
+        &self,
+        terms: impl IntoIterator<Item = &'t Term>,
+    ) -> Result<Vec<Posting>, IndexError> {
+        let mut statement = self.statement("SELECT rowid FROM words WHERE words MATCH ?1")?;
+        let expression = expression(terms);
+        self.store.run(|_| {
+            let mut rows = statement.query([&expression])?;
+            let mut postings: Vec<Posting> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id = TextId(row.get(0)?);
+                if !self.is_searched(id) {
+                    continue;
+                }
+                let has_title = id.role() == Role::Title;
+                match postings.last_mut() {
+                    Some(last) if last.conversation == id.conversation() => {
+                        last.texts += 1;
+                        if preference(id.role()) > preference(last.best.role()) {
+                            last.best = id;
+                        }
+                        last.has_title |= has_title;
+                    }
+                    _ => postings.push(Posting {
+                        conversation: id.conversation(),
+                        texts: 1,
+                        best: id,
+                        has_title,
+                    }),
+                }
+            }
+            Ok(postings)
+        })
+    }
+
+    /// Returns the conversations that have the words of all terms and pass the filter.
+    fn candidates(&self) -> Result<Vec<Candidate>, IndexError> {
+        let total = self.store.conversations()?;
+        let positive: Vec<_> = self.terms(false).collect();
+        let mut scored: Option<Vec<(Posting, f64)>> = None;
+        for term in &positive {
+            let postings = self.postings([*term])?;
+            let weight = weight(total, postings.len());
+            let postings = postings.into_iter().map(|posting| {
+                let title = if posting.has_title { TITLE_FACTOR } else { 1.0 };
+                let score = weight * (1.0 + f64::from(posting.texts).ln()) * title;
+                (posting, score)
+            });
+            scored = Some(match scored {
+                None => postings.collect(),
+                Some(all) => intersection(all, postings),
+            });
+        }
+        let mut scored = scored.unwrap_or_default();
+        for term in self.terms(true).filter(|term| term.check.is_none()) {
+            let with_term = self.postings([term])?;
+            let excludes = |number: i64| {
+                with_term
+                    .binary_search_by_key(&number, |posting| posting.conversation)
+                    .is_ok()
+            };
+            scored.retain(|(posting, _)| !excludes(posting.conversation));
+        }
+        let in_one = match positive.len() {
+            0 | 1 => HashMap::new(),
+            _ => {
+                let in_one = self.postings(positive.iter().copied())?;
+                let best = in_one.into_iter().map(|p| (p.conversation, p.best));
+                best.collect()
+            }
+        };
+        let mut candidates = Vec::new();
+        for (posting, score) in scored {
+            let number = posting.conversation;
+            let Some(conversation) = self.conversation(number)? else {
+                continue;
+            };
+            if !(self.options.accepts)(&conversation) {
+                continue;
+            }
+            let best = in_one.get(&number);
+            let is_one_text = positive.len() == 1 || best.is_some();
+            candidates.push(Candidate {
+                number,
+                conversation,
+                best: best.copied().unwrap_or(posting.best),
+                is_one_text,
+                score: if is_one_text {
+                    score * ONE_TEXT_FACTOR
+                } else {
+                    score
+                },
+            });
+        }
+        Ok(candidates)
+    }
+
+    fn terms(&self, is_negated: bool) -> impl Iterator<Item = &Term> {
+        let terms = self.query.terms.iter();
+        terms.filter(move |term| term.is_negated == is_negated)
+    }
+
+    fn conversation(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
+        let mut statement =
+            self.statement(&format!("SELECT {COLUMNS} FROM conversation WHERE id=?1"))?;
+        self.store
+            .run(|_| statement.query_row([number], found).optional())
+    }
+
+    fn sort(&self, candidates: &mut [Candidate]) {
+        candidates.sort_by(|a, b| {
+            let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
+            let best = || {
+                b.is_one_text
+                    .cmp(&a.is_one_text)
+                    .then(b.score.total_cmp(&a.score))
+            };
+            match self.options.order {
+                HitOrder::Best => best().then(newest),
+                HitOrder::Newest => newest.then_with(best),
+            }
+            .then(b.number.cmp(&a.number))
+        });
+    }
+
+    /// Checks the candidates in order and returns the first that match.
+    fn hits(&self, candidates: Vec<Candidate>) -> Result<Vec<Hit>, IndexError> {
+        let needs_check = self.query.terms.iter().any(|term| term.check.is_some());
+        let mut found = Vec::new();
+        let mut in_one_text = 0;
+        for mut candidate in candidates {
+            // A candidate may turn out to have its terms in several texts, and then comes after others.
+            let before_it = match self.options.order {
+                HitOrder::Best if candidate.is_one_text => in_one_text,
+                HitOrder::Best | HitOrder::Newest => found.len(),
+            };
+            if before_it >= self.options.limit {
+                break;
+            }
+            if is_interrupted() {
+                return Err(IndexError::Interrupted);
+            }
+            if needs_check && !self.check(&mut candidate)? {
+                continue;
+            }
+            in_one_text += usize::from(candidate.is_one_text);
+            found.push(candidate);
+        }
+        self.sort(&mut found);
+        found.truncate(self.options.limit);
+        found
+            .into_iter()
+            .map(|candidate| self.hit(candidate))
+            .collect()
+    }
+
+    /// Returns true if a candidate fulfils the conditions on its texts. Corrects its best text.
+    fn check(&self, candidate: &mut Candidate) -> Result<bool, IndexError> {
+        let mut texts = ConversationTexts::new(self, candidate);
+        for term in self.terms(true).filter(|term| term.check.is_some()) {
+            if texts.first_match(&[term])?.is_some() {
+                return Ok(false);
+            }
+        }
+        let positive: Vec<_> = self.terms(false).collect();
+        if candidate.is_one_text {
+            if let Some(best) = texts.first_match(&positive)? {
+                candidate.best = best;
+                return Ok(true);
+            }
+            if positive.len() == 1 {
+                return Ok(false);
+            }
+            candidate.is_one_text = false;
+            candidate.score /= ONE_TEXT_FACTOR;
+        }
+        let mut best = None;
+        for term in positive.iter().filter(|term| term.check.is_some()) {
+            match texts.first_match(&[term])? {
+                Some(id) => best = best.or(Some(id)),
+                None => return Ok(false),
+            }
+        }
+        candidate.best = best.unwrap_or(candidate.best);
+        Ok(true)
+    }
+
+    fn hit(&self, candidate: Candidate) -> Result<Hit, IndexError> {
+        let mut texts = ConversationTexts::new(self, &candidate);
+        let (place, all) = texts.of(candidate.best)?;
+        let text = all
+            .into_iter()
+            .map(|text| snippet::snippet(&text, self.query))
+            .max_by_key(|snippet| snippet.matches.len());
+        Ok(Hit {
+            turn: place.turn,
+            role: candidate.best.role(),
+            at_ms: place.at,
+            snippet: text.unwrap_or_default(),
+            score: (candidate.score * 1000.0).round() / 1000.0,
+            conversation: candidate.conversation,
+        })
+    }
+}
+
+/// Returns a larger number for texts that are better to show.
+fn preference(role: Role) -> u8 {
+    match role {
+        Role::Tool => 0,
+        Role::Title => 1,
+        Role::Assistant | Role::User => 2,
+    }
+}
+
+/// Returns the weight of a word: the rarer, the higher.
+#[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
+fn weight(conversations: i64, with_word: usize) -> f64 {
+    (1.0 + conversations as f64 / (with_word as f64 + 1.0)).ln()
+}
+
+/// Joins two ordered lists by conversation and adds the scores.
+fn intersection(
+    all: Vec<(Posting, f64)>,
+    other: impl Iterator<Item = (Posting, f64)>,
+) -> Vec<(Posting, f64)> {
+    let mut other = other.peekable();
+    let mut both = Vec::new();
+    for (mut posting, score) in all {
+        let number = posting.conversation;
+        while other.next_if(|(p, _)| p.conversation < number).is_some() {}
+        if let Some((second, more)) = other.next_if(|(p, _)| p.conversation == number) {
+            // The rarer word is the better one to show.
+            if more > score {
+                posting.best = second.best;
+            }
+            both.push((posting, score + more));
+        }
+    }
+    both
+}
+
+/// The place of a text.
+#[derive(Debug, Clone, Copy, Default)]
+struct TextPlace {
+    turn: Option<u32>,
+    at: Option<i64>,
+    offset: Option<i64>,
+}
+
+/// Reads texts of one conversation.
+struct ConversationTexts<'a> {
+    search: &'a Search<'a>,
+    number: i64,
+    path: PathBuf,
+    title: String,
+    reader: Option<TextReader>,
+}
+
+impl<'a> ConversationTexts<'a> {
+    fn new(search: &'a Search<'a>, candidate: &Candidate) -> Self {
+        Self {
+            search,
+            number: candidate.number,
+            path: candidate.conversation.path.clone(),
+            title: candidate.conversation.title.clone(),
+            reader: None,
+        }
+    }
+
+    /// Returns the first text that has the words of all `terms` and fulfils their conditions.
+    fn first_match(&mut self, terms: &[&Term]) -> Result<Option<TextId>, IndexError> {
+        let ids = self.ids(terms)?;
+        // A compressed rollout is read from its beginning, once for these texts.
+        self.reader = None;
+        for id in ids {
+            let (_, texts) = self.of(id)?;
+            let fulfils = |text: &String| {
+                let mut checked = CheckedText::new(text);
+                let mut checks = terms.iter().filter_map(|term| term.check.as_ref());
+                checks.all(|check| checked.fulfils(check))
+            };
+            if texts.iter().any(fulfils) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the texts with the words of all `terms`, in the order of the rollout.
+    fn ids(&self, terms: &[&Term]) -> Result<Vec<TextId>, IndexError> {
+        let mut statement = self.search.statement(
+            "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3",
+        )?;
+        let expression = expression(terms.iter().copied());
+        let (first, last) = TextId::range(self.number);
+        let mut ids: Vec<TextId> = self.search.store.run(|_| {
+            let rows = statement.query_map(params![expression, first, last], |row| {
+                Ok(TextId(row.get(0)?))
+            })?;
+            rows.collect()
+        })?;
+        ids.retain(|id| self.search.is_searched(*id));
+        Ok(ids)
+    }
+
+    /// Returns the place of a text, and the texts there. Empty if the rollout cannot be read any more.
+    fn of(&mut self, id: TextId) -> Result<(TextPlace, Vec<String>), IndexError> {
+        if id.role() == Role::Title {
+            return Ok((TextPlace::default(), vec![self.title.clone()]));
+        }
+        let mut statement = self
+            .search
+            .statement("SELECT turn, at, offset FROM message WHERE id=?1")?;
+        let place = self.search.store.run(|_| {
+            let place = statement.query_row([id.0], |row| {
+                Ok(TextPlace {
+                    turn: row.get(0)?,
+                    at: row.get(1)?,
+                    offset: row.get(2)?,
+                })
+            });
+            place.optional()
+        })?;
+        let place = place.unwrap_or_default();
+        if self.reader.is_none() {
+            self.reader = TextReader::open(&self.path).ok();
+        }
+        let offset = place.offset.and_then(|offset| u64::try_from(offset).ok());
+        let texts = match (&mut self.reader, offset) {
+            (Some(reader), Some(offset)) => reader.texts(offset, id.role()).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Ok((place, texts))
+    }
+}

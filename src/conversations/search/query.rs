@@ -1,0 +1,345 @@
+//! The query language of `find`.
+//!
+//! Words are joined by AND. `"a phrase"` means these words in a row, `-word` that the word does not occur,
+//! `word*` words that begin so. A word with other characters in it, such as `foo_bar.rs` or `--flag`, is
+//! searched as it is written. Letter case and accents do not matter.
+
+use crate::conversations::index::tokens::{
+    self, TextRun, fold, indexed_word, is_word_char, without_base64,
+};
+
+/// A parsed query. Has at least one term that is not negated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Query {
+    /// The terms in the order of the query.
+    pub terms: Vec<Term>,
+}
+
+/// One condition on a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// True if the conversation must not have it.
+    pub is_negated: bool,
+    /// The words that a text with this term has in the index.
+    pub words: Vec<IndexWord>,
+    /// The condition on the text itself, if the words alone do not decide.
+    pub check: Option<TextCheck>,
+}
+
+/// A word of the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IndexWord {
+    /// The word in folded form.
+    pub word: String,
+    /// True for all words that begin with it.
+    pub is_prefix: bool,
+}
+
+/// A condition on the text of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TextCheck {
+    /// The folded text contains this, at the boundaries of words.
+    Literal {
+        /// The text in folded form.
+        text: String,
+        /// True if a word may go on behind it.
+        is_prefix: bool,
+    },
+    /// The words of the text contain these, in a row. Words are joined by blanks.
+    Phrase(String),
+}
+
+/// A query that cannot be searched for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum QueryError {
+    /// There is no term, or all of them are negated.
+    #[error("no words to search for")]
+    Empty,
+    /// A term without letters, digits and symbols.
+    #[error("no letters or digits to search for: {0}")]
+    NoWords(String),
+}
+
+/// A term as it is written.
+struct WrittenTerm {
+    text: String,
+    is_phrase: bool,
+    is_negated: bool,
+}
+
+/// Parses the arguments of the command line. An argument with blanks but without quotes is a phrase.
+///
+/// # Errors
+/// The query has nothing to search for.
+pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
+    let mut written = Vec::new();
+    for argument in arguments {
+        if argument.contains('"') || !argument.trim().contains(char::is_whitespace) {
+            split(argument, &mut written);
+        } else {
+            let (text, is_negated) = without_negation(argument.trim());
+            written.push(WrittenTerm {
+                text: text.to_owned(),
+                is_phrase: true,
+                is_negated,
+            });
+        }
+    }
+    let terms: Vec<_> = written.iter().map(term).collect::<Result<_, _>>()?;
+    if terms.iter().all(|term| term.is_negated) {
+        return Err(QueryError::Empty);
+    }
+    Ok(Query { terms })
+}
+
+/// Splits an argument at blanks outside of quotes. A quote that is not closed ends with the argument.
+fn split(argument: &str, to: &mut Vec<WrittenTerm>) {
+    let mut rest = argument.trim_start();
+    while !rest.is_empty() {
+        let (unsigned, is_negated) = without_negation(rest);
+        let (text, is_phrase, after) = if let Some(quoted) = unsigned.strip_prefix('"') {
+            let (text, after) = quoted.split_once('"').unwrap_or((quoted, ""));
+            (text, true, after)
+        } else {
+            let end = unsigned.find(char::is_whitespace).unwrap_or(unsigned.len());
+            let (text, after) = unsigned.split_at(end);
+            (text, false, after)
+        };
+        if !text.trim().is_empty() {
+            to.push(WrittenTerm {
+                text: text.to_owned(),
+                is_phrase,
+                is_negated,
+            });
+        }
+        rest = after.trim_start();
+    }
+}
+
+/// Removes the mark of a negation: `-` or `!` before a word. `--flag` is a word of its own.
+fn without_negation(text: &str) -> (&str, bool) {
+    let rest = text
+        .strip_prefix('-')
+        .filter(|rest| !rest.starts_with('-'))
+        .or_else(|| text.strip_prefix('!'));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(char::is_whitespace) => (rest, true),
+        _ => (text, false),
+    }
+}
+
+fn term(written: &WrittenTerm) -> Result<Term, QueryError> {
+    let stem = written
+        .text
+        .strip_suffix('*')
+        .filter(|_| !written.is_phrase);
+    let is_prefix = stem.is_some();
+    let folded = fold(stem.unwrap_or(&written.text));
+    let runs: Vec<_> = tokens::runs(&folded).collect();
+    let Some(last) = runs.len().checked_sub(1) else {
+        return Err(QueryError::NoWords(written.text.clone()));
+    };
+    let mut words = Vec::new();
+    let mut is_exact = runs.len() == 1;
+    for (i, run) in runs.iter().enumerate() {
+        match run {
+            TextRun::Word(word) => {
+                let indexed = indexed_word(word);
+                is_exact &= indexed.len() == word.len();
+                words.push(IndexWord {
+                    word: indexed.to_owned(),
+                    is_prefix: is_prefix && i == last && indexed.len() == word.len(),
+                });
+            }
+            TextRun::Unspaced(run) => {
+                let chars = run.chars().count();
+                is_exact &= chars <= 3;
+                words.extend(
+                    tokens::grams(run)
+                        .take((chars.max(3)) - 2)
+                        .map(|gram| IndexWord {
+                            word: gram.to_owned(),
+                            is_prefix: chars < 3,
+                        }),
+                );
+            }
+        }
+    }
+    let covers_all = match runs[0] {
+        TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
+    };
+    let check = if written.is_phrase {
+        (!is_exact).then(|| TextCheck::Phrase(joined(&runs)))
+    } else {
+        (!is_exact || !covers_all).then(|| TextCheck::Literal {
+            text: folded.clone(),
+            is_prefix,
+        })
+    };
+    Ok(Term {
+        is_negated: written.is_negated,
+        words,
+        check,
+    })
+}
+
+/// Joins runs by blanks. A blank at an end marks the boundary of a word.
+fn joined(runs: &[TextRun<'_>]) -> String {
+    let mut text = String::new();
+    for (i, run) in runs.iter().enumerate() {
+        match run {
+            TextRun::Word(word) => {
+                text.push(' ');
+                text.push_str(word);
+                if i + 1 == runs.len() {
+                    text.push(' ');
+                }
+            }
+            TextRun::Unspaced(run) => {
+                if i > 0 {
+                    text.push(' ');
+                }
+                text.push_str(run);
+            }
+        }
+    }
+    text
+}
+
+/// A text in the forms in which terms are checked.
+pub(crate) struct CheckedText {
+    folded: String,
+    joined: Option<String>,
+}
+
+impl CheckedText {
+    /// Prepares the searched part of a text.
+    pub(crate) fn new(text: &str) -> Self {
+        Self {
+            folded: fold(&without_base64(text)),
+            joined: None,
+        }
+    }
+
+    /// Returns true if the text fulfils the condition.
+    pub(crate) fn fulfils(&mut self, check: &TextCheck) -> bool {
+        match check {
+            TextCheck::Literal { text, is_prefix } => {
+                contains_literal(&self.folded, text, *is_prefix)
+            }
+            TextCheck::Phrase(phrase) => {
+                let folded = &self.folded;
+                let joined = self.joined.get_or_insert_with(|| {
+                    let mut joined = " ".to_owned();
+                    for run in tokens::runs(folded) {
+                        let (TextRun::Word(run) | TextRun::Unspaced(run)) = run;
+                        joined.push_str(run);
+                        joined.push(' ');
+                    }
+                    joined
+                });
+                joined.contains(&**phrase)
+            }
+        }
+    }
+}
+
+/// Returns true if `text` contains `literal`, and no word of it begins before or goes on behind it.
+fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
+    let is_word = |c: Option<char>| c.is_some_and(is_word_char);
+    let begins_word = is_word(literal.chars().next());
+    let ends_word = is_word(literal.chars().next_back()) && !is_prefix;
+    text.match_indices(literal).any(|(at, found)| {
+        let before = is_word(text[..at].chars().next_back());
+        let after = is_word(text[at + found.len()..].chars().next());
+        !(begins_word && before || ends_word && after)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Vec<Term> {
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        parse(&arguments).unwrap().terms
+    }
+
+    fn words(term: &Term) -> Vec<String> {
+        let word =
+            |word: &IndexWord| format!("{}{}", word.word, if word.is_prefix { "*" } else { "" });
+        term.words.iter().map(word).collect()
+    }
+
+    #[test]
+    fn words_phrases_negations_and_prefixes() {
+        let terms = parsed(&[
+            "Ärger",
+            "-tokio",
+            "serde*",
+            "two words",
+            r#"x -"no such" !y"#,
+        ]);
+        let all: Vec<_> = terms
+            .iter()
+            .map(|term| (words(term), term.is_negated))
+            .collect();
+        let of = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            all,
+            [
+                (of(&["arger"]), false),
+                (of(&["tokio"]), true),
+                (of(&["serde*"]), false),
+                (of(&["two", "words"]), false),
+                (of(&["x"]), false),
+                (of(&["no", "such"]), true),
+                (of(&["y"]), true),
+            ]
+        );
+        assert_eq!(terms[0].check, None);
+        assert_eq!(
+            terms[3].check,
+            Some(TextCheck::Phrase(" two words ".into()))
+        );
+    }
+
+    #[test]
+    fn code_is_searched_as_it_is_written() {
+        let terms = parsed(&["foo_bar.rs", "--flag", "E0499"]);
+        assert_eq!(words(&terms[0]), ["foo", "bar", "rs"]);
+        assert_eq!(words(&terms[1]), ["flag"]);
+        assert_eq!(terms[2].check, None);
+        let holds = |term: &Term, text: &str| {
+            CheckedText::new(text).fulfils(term.check.as_ref().expect("a check"))
+        };
+        assert!(holds(&terms[0], "in src/Foo_bar.rs:12"));
+        assert!(!holds(&terms[0], "foo_bar.rsx"));
+        assert!(!holds(&terms[0], "foo bar.rs"));
+        assert!(holds(&terms[1], "use --flag=1"));
+        assert!(!holds(&terms[1], "a flag"));
+        let phrase = &parsed(&["two words"])[0];
+        assert!(holds(phrase, "Two, words!"));
+        assert!(!holds(phrase, "two wordsy"));
+    }
+
+    #[test]
+    fn scripts_without_blanks_are_searched_by_parts() {
+        assert_eq!(words(&parsed(&["日本"])[0]), ["日本*"]);
+        assert_eq!(words(&parsed(&["日本語"])[0]), ["日本語"]);
+        let term = &parsed(&["日本語版"])[0];
+        assert_eq!(words(term), ["日本語", "本語版"]);
+        assert!(CheckedText::new("新日本語版は").fulfils(term.check.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn queries_without_words_are_refused() {
+        let error = |arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+            parse(&arguments).unwrap_err()
+        };
+        assert_eq!(error(&[]), QueryError::Empty);
+        assert_eq!(error(&["-x"]), QueryError::Empty);
+        assert_eq!(error(&["++"]), QueryError::NoWords("++".into()));
+    }
+}

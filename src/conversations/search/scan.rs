@@ -1,0 +1,157 @@
+//! Searches the rollouts themselves, without the index: for regular expressions and exact text.
+
+use super::evaluate::{FoundConversation, Hit};
+use super::snippet;
+use crate::codex::rollout::ConversationFile;
+use crate::codex::thread_list::{self, ThreadFilter};
+use crate::conversations::event::{EventSelection, Role};
+use crate::conversations::index::IndexError;
+use crate::conversations::reader::EventReader;
+use crate::history::SkippedFile;
+use crate::history::files::{self, Folders};
+use crate::io::parallel;
+use crate::io::progress::Progress;
+use chrono::{DateTime, Utc};
+use regex::Regex;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+
+/// The number of rollouts that are read at a time.
+const MAX_OPEN_ROLLOUTS: usize = 16;
+
+/// The result of a scan.
+#[derive(Debug, Default)]
+pub(crate) struct ScanReport {
+    /// The conversations with a match, each with its first one, in the order of the conversations.
+    pub hits: Vec<Hit>,
+    /// The rollouts that could not be read.
+    pub skipped: Vec<SkippedFile>,
+}
+
+/// Returns all conversations of a Codex home. A conversation that is there twice is returned once.
+///
+/// # Errors
+/// A folder or Codex's database cannot be read.
+pub(crate) fn conversations(
+    home: &Path,
+    database: Option<&Path>,
+) -> Result<Vec<FoundConversation>, IndexError> {
+    let rows = match database {
+        Some(database) => thread_list::list(database, &ThreadFilter::default())?,
+        None => Vec::new(),
+    };
+    let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));
+    let mut rows: HashMap<_, _> = rows.collect();
+    let mut known = HashSet::new();
+    let mut found = Vec::new();
+    for file in files::find(home, Folders::All)? {
+        let path = file.path(home);
+        let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
+        let Some(session) = id.filter(|id| known.insert(id.clone())) else {
+            continue;
+        };
+        let row = rows.remove(&session);
+        let listed = row.is_some();
+        let row = row.unwrap_or_default();
+        let changed = || {
+            let changed = path.metadata().ok()?.modified().ok()?;
+            Some(DateTime::<Utc>::from(changed).timestamp_millis())
+        };
+        found.push(FoundConversation {
+            title: row.title,
+            cwd: row.cwd,
+            updated_ms: row.updated_ms.or_else(changed),
+            archived: file.is_archived,
+            listed,
+            session,
+            path,
+        });
+    }
+    Ok(found)
+}
+
+/// Searches `conversations` on all processors. Only texts of `role`, if one is given.
+///
+/// # Errors
+/// The user interrupts.
+pub(crate) fn scan(
+    conversations: Vec<FoundConversation>,
+    pattern: &Regex,
+    role: Option<Role>,
+    progress: &dyn Progress,
+) -> io::Result<ScanReport> {
+    let mut report = ScanReport::default();
+    parallel::ordered(
+        MAX_OPEN_ROLLOUTS,
+        |conversation: FoundConversation| {
+            let found = first_match(&conversation, pattern, role);
+            (conversation, found)
+        },
+        |(conversation, found): (FoundConversation, io::Result<Option<Hit>>)| {
+            let size = conversation.path.metadata().map_or(0, |meta| meta.len());
+            progress.add_bytes(size);
+            match found {
+                Ok(hit) => report.hits.extend(hit),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => report.skipped.push(SkippedFile {
+                    path: conversation.path,
+                    reason: e.to_string(),
+                }),
+            }
+            Ok(())
+        },
+        |submitter| {
+            for conversation in conversations {
+                if submitter.submit(conversation).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(report)
+}
+
+/// Returns the first match in a conversation; its score is the number of texts with a match.
+fn first_match(
+    conversation: &FoundConversation,
+    pattern: &Regex,
+    role: Option<Role>,
+) -> io::Result<Option<Hit>> {
+    let is_searched = |author: Role| role.is_none_or(|role| role == author);
+    let hit = |text: &str, author, turn, at_ms| {
+        let matches: Vec<_> = pattern.find_iter(text).map(|found| found.range()).collect();
+        (!matches.is_empty()).then(|| Hit {
+            conversation: conversation.clone(),
+            turn,
+            role: author,
+            at_ms,
+            snippet: snippet::around(text, &matches),
+            score: 1.0,
+        })
+    };
+    let mut first: Option<Hit> = None;
+    let mut reader = EventReader::open(&conversation.path, EventSelection::Texts)?;
+    while let Some(event) = reader.next_event()? {
+        let Some((author, text)) = event.kind.text() else {
+            continue;
+        };
+        if !is_searched(author) {
+            continue;
+        }
+        match &mut first {
+            Some(first) if pattern.is_match(text) => first.score += 1.0,
+            Some(_) => {}
+            None => {
+                let at = event.at.map(|at| at.timestamp_millis());
+                first = hit(text, author, Some(event.turn), at);
+            }
+        }
+    }
+    if first.is_none() && is_searched(Role::Title) {
+        first = hit(&conversation.title, Role::Title, None, None);
+    }
+    Ok(first)
+}

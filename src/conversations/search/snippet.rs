@@ -1,0 +1,191 @@
+//! The part of a text around a match, with the matches marked.
+
+use super::query::Query;
+use crate::conversations::index::tokens::{self, TextRun, fold, is_word_char};
+use std::ops::Range;
+
+/// The length of a snippet, in characters.
+const SNIPPET_CHARS: usize = 200;
+
+/// The number of characters before the first match.
+const CHARS_BEFORE: usize = 50;
+
+/// A part of a text in one line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Snippet {
+    /// The text, with blanks in place of other white space, and `…` where text is left out.
+    pub text: String,
+    /// The byte ranges of the matches, in order.
+    pub matches: Vec<Range<usize>>,
+}
+
+/// Returns the part of `text` around the first match of `query`.
+pub(crate) fn snippet(text: &str, query: &Query) -> Snippet {
+    around(text, &matches(text, query))
+}
+
+/// Returns the part of `text` around the first of `matches`, which are in order.
+pub(crate) fn around(text: &str, matches: &[Range<usize>]) -> Snippet {
+    let first = matches.first().map_or(0, |first| first.start);
+    let before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
+    let start = before.map_or(first, |(at, _)| at);
+    let mut snippet = Snippet::default();
+    if start > 0 {
+        snippet.text.push('…');
+    }
+    let mut chars = 0;
+    let mut is_blank = true;
+    let mut end = text.len();
+    // The offsets of the matches in the snippet.
+    let mut open: Option<usize> = None;
+    let mut rest = matches
+        .iter()
+        .skip_while(|found| found.start < start)
+        .peekable();
+    for (at, c) in text[start..].char_indices() {
+        let at = start + at;
+        if rest.next_if(|found| at >= found.end).is_some()
+            && let Some(from) = open.take()
+        {
+            snippet.matches.push(from..snippet.text.len());
+        }
+        if chars >= SNIPPET_CHARS && open.is_none() {
+            end = at;
+            break;
+        }
+        if rest.peek().is_some_and(|found| found.start == at) {
+            open = Some(snippet.text.len());
+        }
+        if c.is_whitespace() || c.is_control() {
+            if !is_blank {
+                snippet.text.push(' ');
+                chars += 1;
+            }
+            is_blank = true;
+        } else {
+            snippet.text.push(c);
+            chars += 1;
+            is_blank = false;
+        }
+    }
+    if let Some(from) = open {
+        snippet.matches.push(from..snippet.text.len());
+    }
+    let len = snippet.text.trim_end().len();
+    snippet.text.truncate(len);
+    for found in &mut snippet.matches {
+        found.end = found.end.min(len);
+    }
+    if end < text.len() {
+        snippet.text.push('…');
+    }
+    snippet
+}
+
+/// Returns the byte ranges of the words of `text` that the query names, in order.
+fn matches(text: &str, query: &Query) -> Vec<Range<usize>> {
+    let terms = query.terms.iter().filter(|term| !term.is_negated);
+    let words: Vec<_> = terms.flat_map(|term| &term.words).collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let first = rest.chars().next().map_or(1, char::len_utf8);
+        // Folding a word alone gives what folding the text gives for it.
+        let end = if rest.chars().next().is_some_and(is_word_char) {
+            rest.find(|c| !is_word_char(c)).unwrap_or(rest.len())
+        } else {
+            rest.find(is_word_char).unwrap_or(rest.len()).max(first)
+        };
+        let part = &rest[..end];
+        if part
+            .chars()
+            .any(|c| !c.is_ascii_punctuation() && !c.is_whitespace())
+        {
+            let folded = fold(part);
+            let is_match = |run: TextRun<'_>| match run {
+                TextRun::Word(run) => words
+                    .iter()
+                    .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
+                TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
+            };
+            if tokens::runs(&folded).any(is_match) {
+                found.extend(narrowed(
+                    part,
+                    at,
+                    &words.iter().map(|w| &*w.word).collect::<Vec<_>>(),
+                ));
+            }
+        }
+        at += end;
+    }
+    found
+}
+
+/// Narrows a match in text without blanks to the characters that match.
+fn narrowed(part: &str, at: usize, words: &[&str]) -> Option<Range<usize>> {
+    let whole = at..at + part.len();
+    if part.chars().all(is_word_char) {
+        return Some(whole);
+    }
+    let folded = fold(part);
+    if folded.len() != part.len() {
+        return Some(whole);
+    }
+    let starts = words
+        .iter()
+        .filter_map(|word| Some((folded.find(word)?, word.len())));
+    let ranges: Vec<_> = starts.map(|(start, len)| start..start + len).collect();
+    let start = ranges.iter().map(|range| range.start).min()?;
+    let end = ranges
+        .iter()
+        .filter(|range| range.start <= start + 12)
+        .map(|range| range.end)
+        .max()?;
+    Some(at + start..at + end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::query;
+    use super::*;
+
+    fn marked(text: &str, words: &[&str]) -> String {
+        let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+        let snippet = snippet(text, &query::parse(&words).unwrap());
+        let mut marked = String::new();
+        let mut at = 0;
+        for found in &snippet.matches {
+            marked.push_str(&snippet.text[at..found.start]);
+            marked.push('[');
+            marked.push_str(&snippet.text[found.clone()]);
+            marked.push(']');
+            at = found.end;
+        }
+        marked + &snippet.text[at..]
+    }
+
+    #[test]
+    fn matches_are_marked_in_one_line() {
+        assert_eq!(
+            marked("Fix the\n  Parser, please", &["parser"]),
+            "Fix the [Parser], please"
+        );
+        assert_eq!(
+            marked("den Ärger mit foo_bar.rs", &["arger", "foo_bar.rs"]),
+            "den [Ärger] mit [foo]_[bar].[rs]"
+        );
+        assert_eq!(marked("serde_json", &["ser*"]), "[serde]_json");
+        assert_eq!(marked("新日本語版は", &["日本語"]), "新[日本語]版は");
+        assert_eq!(marked("none", &["x"]), "none");
+    }
+
+    #[test]
+    fn long_texts_are_cut_around_the_first_match() {
+        let text = format!("{} needle {}", "before ".repeat(50), "after ".repeat(100));
+        let shown = marked(&text, &["needle"]);
+        assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
+        assert!(shown.contains("[needle]"), "{shown}");
+        assert!(shown.chars().count() < SNIPPET_CHARS + 10, "{shown}");
+    }
+}

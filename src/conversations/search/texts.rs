@@ -1,0 +1,62 @@
+//! Reads single texts of a conversation from its rollout.
+
+use crate::conversations::event::{EventSelection, Role};
+use crate::conversations::index::searched_part;
+use crate::conversations::line_items;
+use crate::conversations::reader::RawLines;
+use crate::history::lines::{JsonlLine, LineReader};
+use crate::io::file_open;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+/// The bytes that are read at a time. Most lines are shorter.
+const READ_BYTES: usize = 16 << 10;
+
+/// The rollout of one conversation.
+pub(super) enum TextReader {
+    /// Read at any offset.
+    Plain(File),
+    /// Read from the beginning. Offsets have to ascend.
+    Compressed(Box<RawLines>),
+}
+
+impl TextReader {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if path.extension().is_some_and(|e| e == "zst") {
+            Ok(Self::Compressed(Box::new(RawLines::open(path, 0)?)))
+        } else {
+            Ok(Self::Plain(file_open::open(path)?))
+        }
+    }
+
+    /// Returns the texts of an author in the line at an offset, as far as they are searched. Empty if the
+    /// rollout was changed since it was indexed.
+    pub(super) fn texts(&mut self, offset: u64, role: Role) -> io::Result<Vec<String>> {
+        let items = match self {
+            Self::Plain(file) => {
+                file.seek(SeekFrom::Start(offset))?;
+                let mut lines = LineReader::in_chunks(file.take(u64::MAX), READ_BYTES);
+                match lines.next_line()? {
+                    Some(JsonlLine::Whole(line)) => line_items::parse(line, EventSelection::Texts),
+                    _ => None,
+                }
+            }
+            Self::Compressed(lines) => loop {
+                match lines.next()? {
+                    Some(line) if line.offset < offset => {}
+                    Some(line) if line.offset == offset => {
+                        break line_items::parse(line.bytes, EventSelection::Texts);
+                    }
+                    _ => break None,
+                }
+            },
+        };
+        let items = items.map(|items| items.items).unwrap_or_default();
+        let texts = items.iter().filter_map(|item| {
+            let (author, text) = item.kind.text()?;
+            (author == role).then(|| searched_part(&item.kind, text).to_owned())
+        });
+        Ok(texts.collect())
+    }
+}

@@ -1,0 +1,115 @@
+//! A conversation to read: its messages, tool calls and compactions in order.
+
+use super::event::{EventKind, EventSelection, RolloutEvent};
+use super::reader::EventReader;
+use chrono::{DateTime, Utc};
+use std::io;
+use std::path::Path;
+
+/// One entry of a transcript.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TranscriptEntry {
+    /// The number of the turn.
+    pub turn: u32,
+    /// The time at which Codex wrote it.
+    pub at: Option<DateTime<Utc>>,
+    /// The kind of the entry.
+    pub kind: EntryKind,
+    /// The name of the tool, for a call.
+    pub tool: Option<String>,
+    /// The text, which may have many lines.
+    pub text: String,
+}
+
+/// The kind of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// A message of the user.
+    User,
+    /// A message of the assistant.
+    Assistant,
+    /// A summary of reasoning.
+    Reasoning,
+    /// A call of a tool.
+    ToolCall,
+    /// The paths of changed files.
+    Files,
+    /// The output of a tool.
+    ToolOutput,
+    /// Codex replaced the entries before by a summary, which is the text. They are still in the rollout.
+    Compaction,
+}
+
+impl EntryKind {
+    /// Returns the author as `find` names it, and `compaction` for a compaction.
+    pub(crate) fn role(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Reasoning => "reasoning",
+            Self::ToolCall | Self::Files | Self::ToolOutput => "tool",
+            Self::Compaction => "compaction",
+        }
+    }
+}
+
+/// The entries to return.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TranscriptOptions {
+    /// True for the outputs of tools too.
+    pub outputs: bool,
+    /// True for reasoning too.
+    pub reasoning: bool,
+    /// The only turn to return, if given.
+    pub turn: Option<u32>,
+}
+
+/// Calls `each` with the entries of a rollout, in order, until it returns false.
+///
+/// # Errors
+/// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub(crate) fn read(
+    path: &Path,
+    options: TranscriptOptions,
+    mut each: impl FnMut(TranscriptEntry) -> bool,
+) -> io::Result<()> {
+    let mut reader = EventReader::open(path, EventSelection::Texts)?;
+    while let Some(event) = reader.next_event()? {
+        if options.turn.is_some_and(|turn| event.turn > turn) {
+            break;
+        }
+        if options.turn.is_some_and(|turn| event.turn != turn) {
+            continue;
+        }
+        let Some(entry) = entry(event) else { continue };
+        let is_shown = match entry.kind {
+            EntryKind::ToolOutput => options.outputs,
+            EntryKind::Reasoning => options.reasoning,
+            _ => true,
+        };
+        if is_shown && !each(entry) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
+    let (kind, tool, text) = match event.kind {
+        EventKind::User(text) => (EntryKind::User, None, text),
+        EventKind::Assistant(text) => (EntryKind::Assistant, None, text),
+        EventKind::Reasoning(text) => (EntryKind::Reasoning, None, text),
+        EventKind::ToolCall { name, text } => (EntryKind::ToolCall, Some(name), text),
+        EventKind::FilesTouched(text) => (EntryKind::Files, None, text),
+        EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
+        EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
+        EventKind::TurnContext(_) | EventKind::Tokens(_) => return None,
+    };
+    Some(TranscriptEntry {
+        turn: event.turn,
+        at: event.at,
+        kind,
+        tool,
+        text,
+    })
+}

@@ -1,0 +1,63 @@
+//! Recognizes a line of a rollout by its beginning, whose fields Codex always writes in the same order.
+
+use memchr::memmem;
+
+/// The beginning of a line in Codex's order: time, kind, payload.
+pub(crate) struct Envelope<'a> {
+    /// The time of the line, unparsed.
+    pub timestamp: &'a str,
+    /// The type of the line.
+    pub kind: &'a [u8],
+    /// The bytes after the kind.
+    rest: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    /// Parses the beginning of a line; `None` if its fields are in another order.
+    pub(crate) fn of(line: &'a [u8]) -> Option<Self> {
+        let rest = line.strip_prefix(b"{\"timestamp\":\"")?;
+        let (timestamp, mut rest) = until_quote(rest, 40)?;
+        if let Some(numbered) = rest.strip_prefix(b",\"ordinal\":") {
+            let digits = numbered.iter().take_while(|b| b.is_ascii_digit()).count();
+            rest = &numbered[digits..];
+        }
+        let (kind, rest) = until_quote(rest.strip_prefix(b",\"type\":\"")?, 40)?;
+        Some(Self {
+            timestamp: std::str::from_utf8(timestamp).ok()?,
+            kind,
+            rest,
+        })
+    }
+
+    /// Returns the type of the payload and the bytes after it, if the type is the first field.
+    pub(crate) fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
+        /// Codex 0.169 puts a line's metadata in front of its payload.
+        const NEAR: usize = 1 << 10;
+        const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
+        let at = memmem::find(prefix(self.rest, NEAR), PAYLOAD_PREFIX)?;
+        until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
+    }
+
+    /// Returns false if this is surely no message of the user.
+    pub(super) fn may_be_user_message(&self) -> bool {
+        const NEAR: usize = 512;
+        const ROLE: &[u8] = b"\"role\":\"";
+        match self.payload() {
+            Some((b"message", rest)) => memmem::find(prefix(rest, NEAR), ROLE)
+                .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\"")),
+            Some(_) => false,
+            None => true,
+        }
+    }
+}
+
+pub(super) fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
+    &bytes[..bytes.len().min(longest)]
+}
+
+fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
+    let at = prefix(bytes, longest)
+        .iter()
+        .position(|b| matches!(b, b'"' | b'\\'))?;
+    (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
+}

@@ -1,0 +1,109 @@
+//! Markdown on a terminal: headings, bold text, code and lists, as far as messages use them.
+
+use super::{Style, Ui};
+
+impl Ui {
+    /// Renders complete lines of Markdown for stdout, wrapped at the terminal's width.
+    pub(crate) fn rendered_markdown(&self, text: &str) -> String {
+        let mut rendered = String::with_capacity(text.len() + 64);
+        let mut fence: Option<String> = None;
+        for line in text.lines() {
+            let ticks: String = line
+                .trim_start()
+                .chars()
+                .take_while(|c| *c == '`')
+                .collect();
+            match &fence {
+                Some(open) if ticks == *open && line.trim() == ticks => {
+                    fence = None;
+                    continue;
+                }
+                None if ticks.len() >= 3 => {
+                    fence = Some(ticks);
+                    continue;
+                }
+                Some(_) => {
+                    rendered.push_str("    ");
+                    rendered.push_str(&self.paint(Style::Dim, line));
+                }
+                None => rendered.push_str(&self.rendered_line(line)),
+            }
+            rendered.push('\n');
+        }
+        rendered
+    }
+
+    fn rendered_line(&self, line: &str) -> String {
+        let level = line.chars().take_while(|c| *c == '#').count();
+        if (1..=6).contains(&level)
+            && let Some(heading) = line[level..].strip_prefix(' ')
+        {
+            let style = if level < 3 {
+                Style::Strong
+            } else {
+                Style::Good
+            };
+            return self.paint(style, heading);
+        }
+        let item = line.trim_start();
+        let blanks = line.len() - item.len();
+        let hang = match item.strip_prefix("- ").or_else(|| item.strip_prefix("* ")) {
+            Some(_) => blanks + 2,
+            None => blanks,
+        };
+        self.wrapped(hang, self.rendered_spans(line))
+    }
+
+    /// Renders `code` and **bold** text. A mark without its end stays.
+    fn rendered_spans(&self, line: &str) -> String {
+        let mut rendered = String::new();
+        let mut rest = line;
+        while let Some(at) = rest.find(['`', '*']) {
+            rendered.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let ticks = rest.len() - rest.trim_start_matches('`').len();
+            let (mark, style) = match ticks {
+                0 if rest.starts_with("**") => ("**", Style::Strong),
+                0 => {
+                    rendered.push('*');
+                    rest = &rest[1..];
+                    continue;
+                }
+                _ => (&rest[..ticks], Style::Warn),
+            };
+            let inner = &rest[mark.len()..];
+            match inner.find(mark).filter(|end| *end > 0) {
+                Some(end) => {
+                    rendered.push_str(&self.paint(style, inner[..end].trim()));
+                    rest = &inner[end + mark.len()..];
+                }
+                None => {
+                    rendered.push_str(mark);
+                    rest = inner;
+                }
+            }
+        }
+        rendered.push_str(rest);
+        rendered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ColorChoice;
+    use crate::io::environment::Environment;
+    use crate::ui::Verbosity;
+
+    #[test]
+    fn headings_code_and_bold_are_rendered_and_the_rest_stays() {
+        let env = Environment::default();
+        let ui = Ui::new(false, Verbosity::Normal, ColorChoice::Never, &env);
+        let text =
+            "## Turn 1\n\nA **bold** `` a`b `` word, 2 * 3\n```rust\nfn **x**\n```\n- open `code\n";
+        assert_eq!(
+            ui.rendered_markdown(text),
+            "Turn 1\n\nA bold a`b word, 2 * 3\n    fn **x**\n- open `code\n"
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! Long text in a pager on a terminal, and on stdout anywhere else.
+
+use super::{Ui, tame};
+use crate::io::environment::Environment;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+/// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours.
+const DEFAULT_PAGER: &str = "less -FRX";
+
+/// Receives a text in parts.
+#[derive(Debug)]
+pub(crate) struct Pager<'a> {
+    ui: &'a Ui,
+    child: Option<Child>,
+}
+
+impl Ui {
+    /// Starts the pager of `PAGER`, else `less`. Without a terminal or a pager, the text goes to stdout.
+    pub(crate) fn pager(&self, env: &Environment) -> Pager<'_> {
+        let wanted = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
+        let mut words = wanted.split_whitespace();
+        let program = words.next().filter(|_| self.terminal_out && !self.json);
+        let child = program.and_then(|program| {
+            let mut command = Command::new(program);
+            command.args(words).stdin(Stdio::piped());
+            command.spawn().ok()
+        });
+        Pager { ui: self, child }
+    }
+}
+
+impl Pager<'_> {
+    /// Writes a part. Returns false if the user has closed the pager.
+    pub(crate) fn write(&mut self, text: &str) -> bool {
+        let Some(stdin) = self.child.as_mut().and_then(|child| child.stdin.as_mut()) else {
+            self.ui.part(text);
+            return true;
+        };
+        stdin.write_all(tame(text).as_bytes()).is_ok()
+    }
+}
+
+impl Drop for Pager<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+}

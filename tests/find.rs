@@ -1,0 +1,357 @@
+//! `find`: searches the contents of conversations, and keeps the index of it.
+
+use crate::support::conversations::{Conversation, assistant, id, state, tool_output, user, write};
+use crate::support::env::TestEnv;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+fn found(env: &TestEnv, args: &[&str]) -> Vec<String> {
+    let mut all = vec!["find", "--json"];
+    all.extend(args);
+    let run = env.run(all);
+    assert!([0, 5].contains(&run.code), "{run}");
+    let document = run.json();
+    let hits = document["hits"].as_array().expect("hits").clone();
+    assert_eq!(hits.is_empty(), run.code == 5, "{run}");
+    let id = |hit: &Value| hit["session_id"].as_str().expect("an id").to_owned();
+    hits.iter().map(id).collect()
+}
+
+/// Makes the next command look at all rollouts, as it does every ten minutes.
+fn later(env: &mut TestEnv) {
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:20:00Z");
+}
+
+fn index(env: &TestEnv) -> PathBuf {
+    let folder = env.manager_home().join("index");
+    let entries = fs::read_dir(folder).expect("the folder of the index");
+    let mut files = entries.map(|entry| entry.expect("entry").path());
+    files
+        .find(|file| file.extension().is_some_and(|e| e == "sqlite"))
+        .expect("an index")
+}
+
+fn append(path: &PathBuf, lines: &[Value]) {
+    let mut file = OpenOptions::new().append(true).open(path).expect("open");
+    for line in lines {
+        writeln!(file, "{line}").expect("write");
+    }
+}
+
+#[test]
+fn all_words_have_to_occur_in_a_conversation_and_one_message_with_all_is_best() {
+    let env = TestEnv::new();
+    write(
+        &env,
+        &Conversation::new(1, 10, "About the parser", "It has an error."),
+    );
+    write(
+        &env,
+        &Conversation::new(2, 20, "Hello", "The parser has an error."),
+    );
+    write(&env, &Conversation::new(3, 5, "Only the parser", "Done."));
+    assert_eq!(found(&env, &["parser", "error"]), [id(2), id(1)]);
+    assert_eq!(
+        found(&env, &["parser", "error", "--sort", "newest"]),
+        [id(1), id(2)]
+    );
+    assert_eq!(found(&env, &["parser", "error", "--limit", "1"]), [id(2)]);
+    assert_eq!(found(&env, &["parser", "-error"]), [id(3)]);
+    assert_eq!(found(&env, &["has an error"]), [id(1), id(2)]);
+    assert_eq!(found(&env, &["error has"]), [""; 0]);
+    assert_eq!(found(&env, &["pars*", "-\"has an\""]), [id(3)]);
+    let run = env.run(["find", "nothing"]).code(5);
+    assert!(run.stderr.contains("no conversation matches"), "{run}");
+    let run = env.run(["find", "-error"]).code(4);
+    assert!(run.stderr.contains("no words to search for"), "{run}");
+}
+
+#[test]
+fn code_accents_and_scripts_without_blanks_are_found() {
+    let env = TestEnv::new();
+    write(
+        &env,
+        &Conversation::new(1, 1, "Ändere foo_bar.rs", "Use --flag, see E0499 🚀"),
+    );
+    write(
+        &env,
+        &Conversation::new(2, 2, "foo bar rs flag", "新しい日本語版です"),
+    );
+    assert_eq!(found(&env, &["foo_bar.rs"]), [id(1)]);
+    assert_eq!(found(&env, &["e0499"]), [id(1)]);
+    assert_eq!(found(&env, &["--", "--flag"]), [id(1)]);
+    assert_eq!(found(&env, &["flag", "--sort", "newest"]), [id(1), id(2)]);
+    assert_eq!(found(&env, &["andere"]), [id(1)]);
+    assert_eq!(found(&env, &["🚀"]), [id(1)]);
+    assert_eq!(found(&env, &["日本語版"]), [id(2)]);
+    assert_eq!(found(&env, &["本語"]), [id(2)]);
+    assert_eq!(found(&env, &["日本版"]), [""; 0]);
+}
+
+#[test]
+fn hits_name_the_turn_the_author_and_the_text() {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "First question", "First answer");
+    conversation.archived = true;
+    conversation.lines.push(user("Second question"));
+    conversation
+        .lines
+        .push(tool_output("line\nwith the needle in it"));
+    write(&env, &conversation);
+    let document = env.run(["find", "needle", "--json"]).code(0).json();
+    let expected = json!({"session_id": id(1), "title": "First question", "turn": 2,
+        "role": "tool", "at": "2026-11-20T06:00:03+00:00",
+        "snippet": "line with the needle in it", "score": document["hits"][0]["score"]});
+    assert_eq!(document["hits"], json!([expected]));
+    assert_eq!(document["refreshed"], 1);
+    assert_eq!(document["conversations"], 1);
+    let text = env.run(["find", "needle"]).code(0).stdout;
+    assert!(
+        text.contains("turn 2, tool: line with the needle in it"),
+        "{text}"
+    );
+    assert!(text.contains("archived"), "{text}");
+    let colored = env
+        .run(["find", "needle", "--color", "always"])
+        .code(0)
+        .stdout;
+    assert!(colored.contains("\x1b[33mneedle\x1b[0m"), "{colored}");
+    assert_eq!(found(&env, &["needle", "--role", "tool"]), [id(1)]);
+    assert_eq!(found(&env, &["needle", "--role", "user"]), [""; 0]);
+    assert_eq!(found(&env, &["needle", "--since", "30min"]), [""; 0]);
+    assert_eq!(found(&env, &["needle", "--project", "/work"]), [id(1)]);
+    assert_eq!(found(&env, &["needle", "--project", "/other"]), [""; 0]);
+}
+
+#[test]
+fn a_conversation_that_grew_is_read_from_where_it_ended() {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "First question", "The pearl");
+    let path = write(&env, &conversation);
+    write(&env, &Conversation::new(2, 60, "Another", "one"));
+    assert_eq!(found(&env, &["pearl"]), [id(1)]);
+    // Hides what was read already: only the new lines can be read now.
+    let text = fs::read_to_string(&path).expect("read");
+    let hidden = text.replacen("pearl", "xxxxx", 1);
+    fs::write(&path, hidden).expect("write");
+    append(&path, &[user("Second needle"), assistant("Fine.")]);
+    conversation.updated_ms += 60_000;
+    let update = "UPDATE threads SET updated_at_ms=?1, updated_at=?1/1000 WHERE id=?2";
+    let updated = state(&env).execute(update, (conversation.updated_ms, id(1)));
+    updated.expect("update");
+    let document = env.run(["find", "needle", "--json"]).code(0).json();
+    assert_eq!(document["hits"][0]["turn"], 2);
+    assert_eq!(document["refreshed"], 1);
+    assert_eq!(
+        found(&env, &["pearl", "needle"]),
+        [id(1)],
+        "the first lines stay"
+    );
+}
+
+#[test]
+fn a_rollout_that_was_replaced_is_read_again() {
+    let mut env = TestEnv::new();
+    let path = write(&env, &Conversation::new(1, 60, "Old words", "First answer"));
+    assert_eq!(found(&env, &["old"]), [id(1)]);
+    fs::remove_file(&path).expect("remove");
+    write(
+        &env,
+        &Conversation::new(1, 60, "New words, and more of them", "First answer"),
+    );
+    later(&mut env);
+    assert_eq!(found(&env, &["new"]), [id(1)]);
+    assert_eq!(found(&env, &["old"]), [""; 0]);
+}
+
+#[test]
+fn deleted_conversations_leave_the_index_and_archived_ones_stay() {
+    let env = TestEnv::new();
+    let path = write(
+        &env,
+        &Conversation::new(1, 60, "needle one", "zebracrossing"),
+    );
+    let mut second = Conversation::new(2, 60, "needle two", "the \"exact phrase\"");
+    let old = write(&env, &second);
+    assert_eq!(found(&env, &["needle"]).len(), 2);
+    let has_word = || {
+        let bytes = fs::read(index(&env)).expect("read");
+        bytes.windows(13).any(|part| part == b"zebracrossing")
+    };
+    assert!(has_word());
+    fs::remove_file(path).expect("remove");
+    let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(1)]);
+    deleted.expect("delete");
+    assert_eq!(found(&env, &["needle"]), [id(2)]);
+    assert!(!has_word(), "its words are overwritten");
+    let texts = "SELECT count(*) FROM message";
+    let count = |sql: &str| -> i64 {
+        let connection = Connection::open(index(&env)).expect("open");
+        connection
+            .query_row(sql, [], |row| row.get(0))
+            .expect("count")
+    };
+    assert_eq!(count(texts), 3, "the title, the question and the answer");
+    fs::remove_file(old).expect("remove");
+    second.archived = true;
+    write(&env, &second);
+    assert_eq!(found(&env, &["\"exact phrase\""]), [id(2)]);
+    let run = env.run(["find", "needle"]).code(0);
+    assert!(run.stdout.contains("archived"), "{run}");
+}
+
+#[test]
+fn a_conversation_that_codex_does_not_list_is_found() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "Listed", "x"));
+    write(&env, &Conversation::new(2, 60, "Not listed", "needle"));
+    let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(2)]);
+    deleted.expect("delete");
+    assert_eq!(found(&env, &["needle"]), [id(2)]);
+    assert_eq!(found(&env, &["needle", "--project", "/work/proj"]), [id(2)]);
+    let list = env.run(["sessions"]).code(0).stdout;
+    assert!(list.contains("Not listed [unlisted]"), "{list}");
+    // A new one is found at once, although a walk was made just now.
+    let path = write(&env, &Conversation::new(3, 60, "Third", "pin"));
+    let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(3)]);
+    deleted.expect("delete");
+    assert_eq!(found(&env, &["pin"]), [id(3)]);
+    fs::remove_file(path).expect("remove");
+    later(&mut env);
+    assert_eq!(found(&env, &["pin"]), [""; 0]);
+}
+
+#[test]
+fn a_damaged_or_foreign_index_is_created_again() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "needle", "x"));
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+    let path = index(&env);
+    let whole = fs::read(&path).expect("read");
+    for damage in [
+        b"garbage".to_vec(),
+        Vec::new(),
+        whole[..whole.len() / 2].to_vec(),
+        {
+            let mut bytes = whole.clone();
+            bytes[5000..].fill(0xaa);
+            bytes
+        },
+    ] {
+        fs::write(&path, damage).expect("write");
+        assert_eq!(found(&env, &["needle"]), [id(1)]);
+    }
+    let connection = Connection::open(&path).expect("open");
+    connection
+        .execute_batch("PRAGMA user_version=99; DROP TABLE meta")
+        .expect("change");
+    drop(connection);
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+}
+
+#[test]
+fn the_index_is_private_and_can_be_removed_and_rebuilt() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "needle", "x"));
+    let run = env.run(["find", "needle", "--no-refresh"]).code(1);
+    assert!(run.stderr.contains("no search index yet"), "{run}");
+    let status = env.run(["sessions", "index"]).code(0).stdout;
+    assert!(status.contains("there is no index yet"), "{status}");
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+    let folder = env.manager_home().join("index");
+    for entry in fs::read_dir(&folder).expect("list") {
+        let path = entry.expect("entry").path();
+        let mode = path.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+    let doctor = env.run(["doctor"]);
+    assert!(!doctor.stdout.contains("index"), "{doctor}");
+    let status = env
+        .run(["sessions", "index", "--status", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(status["conversations"], 1);
+    assert_eq!(status["texts"], 3);
+    let removed = env
+        .run(["sessions", "index", "--remove", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&removed["action"], &removed["bytes"]),
+        (&json!("removed"), &json!(0))
+    );
+    assert_eq!(found(&env, &["needle", "--sort", "newest"]), [id(1)]);
+    let rebuilt = env
+        .run(["sessions", "index", "--rebuild", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(rebuilt["texts"], 3);
+}
+
+#[test]
+fn copies_and_replaced_histories_are_not_found_again() {
+    let env = TestEnv::new();
+    let original = Conversation::new(1, 60, "The question", "The needle");
+    write(&env, &original);
+    // An old version of Codex forked by copying the lines.
+    let mut fork = Conversation::new(2, 30, "The fork", "x");
+    fork.lines = original.lines.clone();
+    fork.lines.push(user("More"));
+    fork.lines.push(
+        json!({"timestamp": "2026-11-20T06:00:09Z", "type": "compacted", "payload":
+        {"message": "", "replacement_history": [{"type": "message", "role": "user",
+        "content": [{"type": "input_text", "text": "pin"}]}]}}),
+    );
+    let path = write(&env, &fork);
+    let text = fork.text().replacen(
+        "\"cwd\"",
+        &format!("\"forked_from_id\":\"{}\",\"cwd\"", id(1)),
+        1,
+    );
+    fs::write(&path, text).expect("write");
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+    assert_eq!(found(&env, &["more"]), [id(2)]);
+    assert_eq!(found(&env, &["pin"]), [""; 0]);
+    // Without the original, the copy is all there is.
+    fs::remove_file(env.codex_home().join(original.relative())).expect("remove");
+    let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(1)]);
+    deleted.expect("delete");
+    assert_eq!(found(&env, &["needle"]), [id(2)]);
+}
+
+#[test]
+fn regular_expressions_and_exact_text_are_searched_in_the_rollouts() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 10, "fn parse_test", "a++ b"));
+    write(&env, &Conversation::new(2, 20, "FN other", "A++ B"));
+    assert_eq!(found(&env, &["--regex", r"fn \w+_test"]), [id(1)]);
+    assert_eq!(found(&env, &["--exact", "a++"]), [id(1)]);
+    assert_eq!(
+        found(&env, &["--exact", "++", "--sort", "newest"]),
+        [id(1), id(2)]
+    );
+    assert!(
+        !env.manager_home().join("index").exists(),
+        "no index is made"
+    );
+    let run = env.run(["find", "--regex", "("]).code(4);
+    assert!(run.stderr.contains("not a regular expression"), "{run}");
+    let run = env.run(["find", "++"]).code(4);
+    assert!(run.stderr.contains("--exact"), "{run}");
+}
+
+#[test]
+fn the_index_is_searched_while_another_process_writes_it() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "needle", "x"));
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+    // Another process writes to the index.
+    let connection = Connection::open(index(&env)).expect("open");
+    connection.execute_batch("BEGIN IMMEDIATE").expect("lock");
+    let run = env.run(["find", "needle", "--no-refresh"]).code(0);
+    assert!(run.stdout.contains("needle"), "{run}");
+}

@@ -1,0 +1,187 @@
+//! `show` and `export`: conversations to read, and as files.
+
+use crate::support::conversations::{Conversation, assistant, id, tool_output, user, write};
+use crate::support::env::TestEnv;
+use serde_json::{Value, json};
+use std::fs;
+
+/// The line of a command of the assistant.
+fn command(text: &str) -> Value {
+    json!({"timestamp": "2026-11-20T06:00:02.000Z", "type": "response_item", "payload":
+        {"type": "function_call", "name": "exec_command", "call_id": "call_1",
+         "arguments": json!({"cmd": text}).to_string()}})
+}
+
+fn home() -> TestEnv {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "Fix the parser", "I look.");
+    conversation.lines.extend([
+        command("ls -la\necho two"),
+        tool_output("total 8"),
+        json!({"timestamp": "2026-11-20T06:00:04.000Z", "type": "response_item", "payload":
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Thinking"}]}}),
+        json!({"timestamp": "2026-11-20T06:00:05.000Z", "type": "compacted", "payload":
+            {"message": "The sum", "replacement_history": []}}),
+        user("Thanks <b>"),
+        assistant("You are welcome."),
+    ]);
+    write(&env, &conversation);
+    env
+}
+
+#[test]
+fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
+    let env = home();
+    let text = env.run(["show", "01a1f78b-0001"]).code(0).stdout;
+    let expected = format!(
+        "# Fix the parser\n\nSession `{}` in `/work/proj`\n\
+         \n## Turn 1 · 2026-11-20 06:00\n\n### User\n\nFix the parser\n\n### Assistant\n\nI look.\n\
+         \n- exec_command: `ls -la echo two`\n\
+         \n*Codex replaced the messages above by a summary here.*\n\n> The sum\n\
+         \n## Turn 2 · 2026-11-20 06:00\n\n### User\n\nThanks <b>\n\n### Assistant\n\nYou are welcome.\n",
+        id(1)
+    );
+    assert_eq!(text, expected);
+    let all = env.run(["show", "Fix the parser", "--tools", "--reasoning"]);
+    let all = all.code(1);
+    assert!(
+        all.stderr.contains("no conversation has this id or name"),
+        "{all}"
+    );
+    let all = env
+        .run(["show", "01a1", "--tools", "--reasoning"])
+        .code(0)
+        .stdout;
+    assert!(all.contains("```text\nls -la\necho two\n```"), "{all}");
+    assert!(all.contains("total 8") && all.contains("Thinking"), "{all}");
+    let turn = env.run(["show", "01a1", "--turn", "2"]).code(0).stdout;
+    assert!(
+        turn.contains("You are welcome.") && !turn.contains("I look."),
+        "{turn}"
+    );
+}
+
+#[test]
+fn show_cuts_at_a_number_of_bytes_and_prints_lines_as_they_are() {
+    let env = home();
+    let run = env
+        .run(["show", "01a1", "--format", "md", "--max-bytes", "100"])
+        .code(0);
+    assert_eq!(run.stdout.trim_end().len(), 100, "{run}");
+    assert!(run.stderr.contains("--turn N"), "{run}");
+    let raw = env.run(["show", "01a1", "--raw"]).code(0).stdout;
+    assert_eq!(raw.lines().count(), 9);
+    assert!(
+        raw.lines()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok())
+    );
+    let document = env.run(["show", "01a1", "--json"]).code(0).json();
+    assert_eq!(document["title"], "Fix the parser");
+    let roles: Vec<_> = document["turns"]
+        .as_array()
+        .expect("turns")
+        .iter()
+        .collect();
+    let roles: Vec<_> = roles
+        .iter()
+        .map(|turn| turn["role"].as_str().expect("a role"))
+        .collect();
+    assert_eq!(
+        roles,
+        [
+            "user",
+            "assistant",
+            "tool",
+            "compaction",
+            "user",
+            "assistant"
+        ]
+    );
+    assert_eq!(document["turns"][2]["tool"], "exec_command");
+}
+
+#[test]
+fn export_redacts_tokens_and_counts_them() {
+    let env = TestEnv::new();
+    let token = format!("ghp_{}", "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zaB3dE");
+    let mut conversation = Conversation::new(1, 60, &format!("Use {token}"), "Done.");
+    conversation
+        .lines
+        .push(tool_output(&format!("TOKEN={token}")));
+    write(&env, &conversation);
+    for format in ["md", "html", "json"] {
+        let run = env
+            .run(["export", "01a1", "--format", format, "--tools"])
+            .code(0);
+        assert!(!run.stdout.contains(&token), "{run}");
+        assert!(run.stdout.contains("[redacted]"), "{run}");
+        assert!(run.stderr.contains("tokens or keys redacted"), "{run}");
+        let kept = [
+            "export",
+            "01a1",
+            "--format",
+            format,
+            "--tools",
+            "--no-redact",
+        ];
+        let kept = env.run(kept).code(0).stdout;
+        assert!(kept.contains(&token), "{kept}");
+    }
+}
+
+#[test]
+fn export_writes_new_files_and_replaces_none() {
+    let env = home();
+    write(&env, &Conversation::new(2, 60, "Another", "one"));
+    let out = env.path("page.html");
+    let out = out.to_str().expect("text");
+    let document = env.run([
+        "export",
+        "01a1f78b-0001",
+        "--format",
+        "html",
+        "--out",
+        out,
+        "--json",
+    ]);
+    let document = document.code(0).json();
+    let page = fs::read_to_string(out).expect("read");
+    assert_eq!(document["files"][0]["bytes"], page.len());
+    assert!(
+        page.starts_with("<!doctype html>") && page.ends_with("</html>\n"),
+        "{page}"
+    );
+    assert!(page.contains("Thanks &lt;b&gt;"), "{page}");
+    for loaded in ["<script", "http://", "https://", "src=", "@import", "url("] {
+        assert!(!page.contains(loaded), "{loaded}");
+    }
+    let again = env.run(["export", "01a1f78b-0001", "--out", out]).code(1);
+    assert!(again.stderr.contains("exists already"), "{again}");
+    let run = env
+        .run(["export", "01a1f78b-0001", "01a1f78b-0002"])
+        .code(4);
+    assert!(run.stderr.contains("--out"), "{run}");
+    let folder = env.path("all");
+    let args = [
+        "export",
+        "01a1f78b-0001",
+        "01a1f78b-0002",
+        "--format",
+        "json",
+        "--out",
+    ];
+    let mut args = args.to_vec();
+    args.push(folder.to_str().expect("text"));
+    let _ = env.run(args).code(0);
+    for number in [1, 2] {
+        let file = folder.join(format!("{}.json", id(number)));
+        let text = fs::read_to_string(file).expect("read");
+        let json: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(json["id"], id(number));
+        assert!(
+            json["turns"]
+                .as_array()
+                .is_some_and(|turns| turns.len() > 1)
+        );
+    }
+}
