@@ -2,6 +2,7 @@
 
 use crate::support::conversations::{Conversation, assistant, id, state, tool_output, user, write};
 use crate::support::env::TestEnv;
+use crate::support::faults::Mount;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
@@ -353,5 +354,66 @@ fn the_index_is_searched_while_another_process_writes_it() {
     let connection = Connection::open(index(&env)).expect("open");
     connection.execute_batch("BEGIN IMMEDIATE").expect("lock");
     let run = env.run(["find", "needle", "--no-refresh"]).code(0);
+    assert!(run.stdout.contains("needle"), "{run}");
+}
+
+/// A home with many conversations, each with words of its own.
+fn many(env: &TestEnv, count: u32) {
+    for number in 0..count {
+        let words: Vec<_> = (0..300).map(|i| format!("w{number}x{i}")).collect();
+        let answer = words.join(" ");
+        let question = format!("question{number}");
+        write(env, &Conversation::new(number, 60, &question, &answer));
+    }
+}
+
+#[test]
+fn an_index_whose_creation_was_killed_is_completed() {
+    let env = TestEnv::new();
+    many(&env, 60);
+    for _ in 0..4 {
+        let mut child = env.command(["find", "question1"]).spawn().expect("start");
+        // Killed as soon as it has written something, or after it has finished.
+        let folder = env.manager_home().join("index");
+        let has_index = || {
+            let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let mut sizes = entries.filter_map(|entry| entry.metadata().ok());
+            sizes.any(|meta| meta.len() > 0)
+        };
+        while !has_index() && child.try_wait().expect("a state").is_none() {
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        child.wait().expect("the end");
+    }
+    for number in [0, 17, 59] {
+        assert_eq!(found(&env, &[&format!("w{number}x299")]), [id(number)]);
+    }
+}
+
+#[test]
+fn a_full_disk_costs_an_update_of_the_index_and_nothing_else() {
+    let mut env = TestEnv::new();
+    let Some(_mount) = Mount::small(&env.manager_home(), 1024) else {
+        return;
+    };
+    write(&env, &Conversation::new(900, 60, "needle", "x"));
+    assert_eq!(found(&env, &["needle"]), [id(900)]);
+    many(&env, 200);
+    later(&mut env);
+    let filler = env.manager_home().join("filler");
+    let size = (1..1024)
+        .rev()
+        .find(|kib| fs::write(&filler, vec![1; kib << 10]).is_ok());
+    assert!(size.is_some(), "some room is left for the filler");
+    let run = env.run(["find", "needle"]);
+    assert!([0, 6].contains(&run.code), "{run}");
+    assert!(run.stdout.contains("needle"), "{run}");
+    assert!(
+        run.stderr.contains("the search index is not up to date"),
+        "{run}"
+    );
+    fs::remove_file(&filler).expect("remove");
+    let run = env.run(["find", "needle"]).code(0);
     assert!(run.stdout.contains("needle"), "{run}");
 }

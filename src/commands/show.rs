@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::io;
 
 /// Show a conversation to read
@@ -204,10 +205,10 @@ pub(super) fn head(session: &NamedSession) -> String {
     );
     if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
         if let Some(cwd) = meta.text("cwd") {
-            text.push_str(&format!(" in `{cwd}`"));
+            let _ = write!(text, " in `{cwd}`");
         }
         if let Some(parent) = meta.parent() {
-            text.push_str(&format!(", continues `{parent}`"));
+            let _ = write!(text, ", continues `{parent}`");
         }
     }
     text.push('\n');
@@ -216,13 +217,11 @@ pub(super) fn head(session: &NamedSession) -> String {
 
 /// Converts a failure to read a conversation.
 pub(super) fn read_error(session: &NamedSession, error: io::Error) -> CommandError {
-    match error.kind() {
-        io::ErrorKind::Interrupted => CommandError::interrupted(),
-        _ => {
-            let path = session.rollout.display();
-            CommandError::failed(format!("cannot read the conversation: {path}")).because(error)
-        }
+    if error.kind() == io::ErrorKind::Interrupted {
+        return CommandError::interrupted();
     }
+    let path = session.rollout.display();
+    CommandError::failed(format!("cannot read the conversation: {path}")).because(error)
 }
 
 fn raw(session: &NamedSession, context: &Context) -> io::Result<()> {

@@ -227,15 +227,12 @@ fn spans(text: &str) -> String {
             _ => (&rest[..ticks], "code"),
         };
         let inner = &rest[mark.len()..];
-        match inner.find(mark).filter(|end| *end > 0) {
-            Some(end) => {
-                let _ = write!(page, "<{tag}>{}</{tag}>", escaped(inner[..end].trim()));
-                rest = &inner[end + mark.len()..];
-            }
-            None => {
-                page.push_str(mark);
-                rest = inner;
-            }
+        if let Some(end) = inner.find(mark).filter(|end| *end > 0) {
+            let _ = write!(page, "<{tag}>{}</{tag}>", escaped(inner[..end].trim()));
+            rest = &inner[end + mark.len()..];
+        } else {
+            page.push_str(mark);
+            rest = inner;
         }
     }
     page.push_str(&escaped(rest));

@@ -72,15 +72,12 @@ impl Ui {
                 _ => (&rest[..ticks], Style::Warn),
             };
             let inner = &rest[mark.len()..];
-            match inner.find(mark).filter(|end| *end > 0) {
-                Some(end) => {
-                    rendered.push_str(&self.paint(style, inner[..end].trim()));
-                    rest = &inner[end + mark.len()..];
-                }
-                None => {
-                    rendered.push_str(mark);
-                    rest = inner;
-                }
+            if let Some(end) = inner.find(mark).filter(|end| *end > 0) {
+                rendered.push_str(&self.paint(style, inner[..end].trim()));
+                rest = &inner[end + mark.len()..];
+            } else {
+                rendered.push_str(mark);
+                rest = inner;
             }
         }
         rendered.push_str(rest);

@@ -63,7 +63,8 @@ impl Conversation {
             {"id": id(self.number), "timestamp": "2026-11-20T06:00:00.000Z", "cwd": self.cwd,
              "creator_account_id": self.account, "source": self.source}});
         let lines = std::iter::once(&meta).chain(&self.lines);
-        lines.map(|line| format!("{line}\n")).collect()
+        let lines: Vec<_> = lines.map(Value::to_string).collect();
+        lines.join("\n") + "\n"
     }
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn refresh(
 fn compact(store: &IndexStore) -> Result<(), IndexError> {
     let compacted = store.connection.execute_batch(
         "PRAGMA secure_delete=ON; INSERT INTO words(words) VALUES('optimize'); \
-         PRAGMA secure_delete=OFF; PRAGMA wal_checkpoint(TRUNCATE);",
+         PRAGMA secure_delete=OFF",
     );
     compacted.of_index(&store.path)
 }

@@ -196,16 +196,11 @@ impl IndexStore {
         // SQLite gives its other files the mode of the database.
         drop(atomic::create_private(path)?);
         let store = Self::connect(path)?;
-        let create = || -> rusqlite::Result<()> {
-            let mode = store
-                .connection
-                .query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0))?;
-            drop(mode);
-            store.connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
-            ))
-        };
-        create().of_index(path)?;
+        // With SQLite's rollback journal and not a WAL, the index can be read on a full or read-only disk.
+        let created = store.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+        ));
+        created.of_index(path)?;
         Ok(store)
     }
 
