@@ -93,6 +93,8 @@ mod status_accounts;
 mod status_history;
 mod status_screens;
 mod storage;
+mod storage_shrink;
+mod storage_shrink_real;
 mod support;
 mod sync;
 mod sync_attestation;

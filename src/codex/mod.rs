@@ -26,3 +26,4 @@ pub(crate) mod threads;
 pub(crate) mod token_count;
 pub(crate) mod tokens;
 pub mod window;
+pub(crate) mod writer_lock;

@@ -3,20 +3,25 @@
 //! One walk reads names and sizes. Project and account of a conversation come from the database;
 //! only rollouts without a row are opened, for their first line.
 
+mod facts;
+mod form;
 mod growth;
 mod kinds;
 mod report;
 mod rollout_usage;
 mod shares;
+pub(crate) mod shrink;
 
+pub(crate) use form::Form;
 pub(crate) use kinds::Usage;
 pub(crate) use report::{StorageReport, UsageShare};
 
 use self::rollout_usage::RolloutUsage;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::space;
+use crate::io::{atomic, space};
 use chrono::{DateTime, Utc};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// Measures `home`. `state` is its state database; if it cannot be read, the rollouts are read
@@ -65,9 +70,28 @@ struct UsageWalk {
     total_bytes: u64,
     files: usize,
     unreadable: usize,
+    /// The folders of rollouts with temporary files.
+    temp_folders: BTreeSet<PathBuf>,
 }
 
 impl UsageWalk {
+    /// Adds the rollouts in `folder`, which is of this kind.
+    fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
+        for entry in WalkDir::new(folder).follow_root_links(true) {
+            let Ok(entry) = entry else { continue };
+            if atomic::is_temp_name(entry.file_name()) {
+                let folder = atomic::parent_of(entry.path());
+                self.temp_folders.insert(folder.to_path_buf());
+            }
+            if entry.file_type().is_file()
+                && let Ok(meta) = entry.metadata()
+            {
+                let found = RolloutUsage::of(entry.path(), kind, &meta);
+                self.rollouts.extend(found);
+            }
+        }
+    }
+
     /// Adds the files below `top` whose kind `accepts` takes.
     fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
         for entry in WalkDir::new(top).follow_root_links(true) {

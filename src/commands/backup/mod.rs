@@ -20,6 +20,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::commands::account::{warn_all, warn_not_recorded};
+use crate::commands::home_checks::refuse_during_restore;
 use crate::commands::refresh::inquiry;
 use crate::commands::status_text::read_text;
 use crate::context::Context;
@@ -32,7 +33,6 @@ use crate::io::clock::Timestamp;
 use crate::io::{atomic, time_format};
 use crate::quota::reset_time;
 use crate::quota::window::Observation;
-use crate::restore::pending;
 use crate::ui::time::duration;
 use chrono::Duration;
 use clap::Args;
@@ -363,18 +363,6 @@ fn check_account_unchanged(plan: &BackupPlan, captured: &CapturedHome) -> Result
             "the login changed from {before} to {after} while the home was archived"
         ))
         .hint("run the same command again; no archive was made"));
-    }
-    Ok(())
-}
-
-/// Fails while a restore of the home runs: the archive would mix the states before and after it.
-fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
-    if pending::is_in_progress(&context.settings.codex_home) {
-        return Err(
-            CommandError::failed("another process is restoring this home").hint(
-                "wait for it to finish, then run the same command again; no archive was made",
-            ),
-        );
     }
     Ok(())
 }
