@@ -7,6 +7,7 @@ use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::journal::{JournalError, Recovery};
 use crate::restore::pending;
+use crate::storage::vacuum;
 use chrono::Utc;
 use std::path::Path;
 
@@ -21,6 +22,8 @@ pub(crate) enum Interrupted {
     Prune,
     /// `history undo`, or a repair that recreates the database.
     History,
+    /// `storage vacuum`.
+    Vacuum,
 }
 
 /// An interrupted command, and the result of recovering it.
@@ -64,8 +67,10 @@ pub(crate) fn recover_all(
         .collect();
     let prune = trash::recover(manager_home).map_err(Into::into);
     let history = repair::recover(manager_home, env, now.with_timezone(&Utc));
+    let vacuum = vacuum::recover(manager_home, env);
     for (interrupted, result) in [
         (Interrupted::Prune, prune),
+        (Interrupted::Vacuum, vacuum.map_err(Into::into)),
         (Interrupted::History, history.map_err(Into::into)),
     ] {
         if !matches!(result, Ok(Recovery::None)) {

@@ -95,6 +95,7 @@ mod status_screens;
 mod storage;
 mod storage_shrink;
 mod storage_shrink_real;
+mod storage_vacuum;
 mod support;
 mod sync;
 mod sync_attestation;

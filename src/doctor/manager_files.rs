@@ -7,13 +7,14 @@ use crate::launch::{program, registry};
 use crate::logging;
 
 /// The names of all files and folders that codex-manager creates at the top of the manager home.
-const MANAGER_FILES: [&str; 17] = [
+const MANAGER_FILES: [&str; 18] = [
     "backups",
     "profiles",
     "sync",
     "sync.toml",
     "sync-backups",
     "tmp",
+    "trash",
     "inventory.json",
     "cooldown.json",
     registry::FILE_NAME,

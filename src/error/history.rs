@@ -2,6 +2,19 @@
 
 use super::{CommandError, ErrorKind};
 
+impl From<crate::storage::vacuum::VacuumError> for CommandError {
+    fn from(error: crate::storage::vacuum::VacuumError) -> Self {
+        use crate::storage::vacuum::VacuumError;
+        match error {
+            VacuumError::Io(e) => e.into(),
+            VacuumError::Journal(e) => e.into(),
+            VacuumError::Database(_) | VacuumError::Different(_) => {
+                Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
+            }
+        }
+    }
+}
+
 impl From<crate::history::HistoryError> for CommandError {
     fn from(error: crate::history::HistoryError) -> Self {
         use crate::history::HistoryError;

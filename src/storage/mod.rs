@@ -11,6 +11,7 @@ mod report;
 mod rollout_usage;
 mod shares;
 pub(crate) mod shrink;
+pub(crate) mod vacuum;
 
 pub(crate) use form::Form;
 pub(crate) use kinds::Usage;

@@ -2,6 +2,7 @@
 
 mod report;
 mod shrink;
+mod vacuum;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -23,6 +24,7 @@ pub struct StorageArgs {
 enum StorageCommand {
     Shrink(shrink::ShrinkArgs),
     Expand(shrink::ExpandArgs),
+    Vacuum(vacuum::VacuumArgs),
 }
 
 impl StorageArgs {
@@ -35,6 +37,7 @@ impl StorageArgs {
             None => report::run(context),
             Some(StorageCommand::Shrink(args)) => args.run(context),
             Some(StorageCommand::Expand(args)) => args.run(context),
+            Some(StorageCommand::Vacuum(args)) => args.run(context),
         }
     }
 }

@@ -306,7 +306,8 @@ fn check_codex(context: &Context) -> Result<(), CommandError> {
     }
 }
 
-fn parse_duration(option: &str, text: &str) -> Result<TimeDelta, CommandError> {
+/// Parses the value of an option.
+pub(super) fn parse_duration(option: &str, text: &str) -> Result<TimeDelta, CommandError> {
     time_format::parse_span(text).ok_or_else(|| {
         CommandError::usage(format!("{option} is not a duration: {text:?}"))
             .hint("use a form like 12h, 14d or \"1d 12h\"")
