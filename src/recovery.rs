@@ -22,7 +22,7 @@ pub(crate) enum Interrupted {
     Prune,
     /// `history undo`, or a repair that recreates the database.
     History,
-    /// `storage vacuum`.
+    /// `storage vacuum`, while it exchanged databases.
     Vacuum,
 }
 

@@ -63,7 +63,7 @@ fn with_codex(version: &str) -> (TestEnv, FakeCodex) {
     (env, codex)
 }
 
-/// What became of each conversation: action and reason by its number.
+/// The number of each conversation in a report, with its action and reason.
 fn actions(run: &Run) -> Vec<(String, String, String)> {
     let document = run.json();
     let items = document["items"].as_array().expect("items");

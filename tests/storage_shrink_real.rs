@@ -46,7 +46,7 @@ fn conversations() -> Option<Conversations> {
     })
 }
 
-/// What Codex shows of all conversations: id, name and archived state, sorted.
+/// The conversations that Codex lists: id, name and archived state, sorted.
 fn listed(lab: &Lab) -> Vec<(String, Option<String>, bool)> {
     let mut all = Vec::new();
     for archived in [false, true] {

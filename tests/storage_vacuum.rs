@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// 2026-11-01, three weeks before the tests' clock.
 const OLD: i64 = 1_793_491_200;
-/// 2026-11-20.
+/// 2026-11-20, within a day of the tests' clock.
 const RECENT: i64 = 1_795_132_800;
 
 fn database(env: &TestEnv, name: &str) -> PathBuf {

@@ -28,9 +28,9 @@ const JOB_BYTES: u32 = 16 << 20;
 /// The form of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// `rollout-….jsonl`
+    /// The text itself, in `rollout-….jsonl`.
     Plain,
-    /// `rollout-….jsonl.zst`
+    /// Compressed with zstd, in `rollout-….jsonl.zst`.
     Compressed,
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum ConversionError {
     /// The compressed form would not be smaller.
     #[error("compression does not make it smaller")]
     Incompressible,
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
     /// A file cannot be read or written.

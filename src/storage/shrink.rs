@@ -1,9 +1,9 @@
 //! Compresses the rollouts of conversations at rest, and the reverse: selects, converts, reports.
 
-use super::UsageWalk;
 use super::facts::{facts, read_facts};
 use super::form::{self, ConversionError, Form};
 use super::rollout_usage::RolloutUsage;
+use super::walk::UsageWalk;
 use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
 use crate::history::id::ConversationId;
 use crate::io::processes::ProcessTable;
@@ -18,8 +18,17 @@ use std::time::Instant;
 /// smaller one has a window of at most its own size.
 const LARGE_BYTES: u64 = 32 << 20;
 
-/// The bytes that an estimate reads.
+/// The bytes that the estimate of a plan reads.
 const SAMPLE_BYTES: u64 = 64 << 20;
+
+/// The bytes that the estimate of a report reads.
+const REPORT_SAMPLE_BYTES: u64 = 8 << 20;
+
+/// The default time since the last change, in days.
+pub(crate) const DEFAULT_DAYS: i64 = 14;
+
+/// The default smallest size, in bytes.
+pub(crate) const DEFAULT_MIN_BYTES: u64 = 16_000;
 
 /// The rollouts that an estimate reads at least a part of.
 const SAMPLE_ROLLOUTS: usize = 64;
@@ -50,7 +59,7 @@ pub(crate) struct ShrinkItem {
     pub before_bytes: u64,
     /// Its size after the conversion; an estimate in a plan.
     pub after_bytes: u64,
-    /// What is done, or was done.
+    /// The change that is planned or was made.
     pub action: ShrinkAction,
     /// The reason why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +69,7 @@ pub(crate) struct ShrinkItem {
     pub project: String,
 }
 
-/// What is done with a rollout.
+/// The change of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ShrinkAction {
@@ -147,32 +156,18 @@ impl ShrinkPlan {
     /// Sets the sizes after the conversion from a sample of at most [`SAMPLE_BYTES`].
     pub(crate) fn estimate(&mut self) {
         let to = self.to;
-        let converted = self.items.iter_mut().filter(|item| item.action.converts());
-        let mut converted: Vec<_> = converted.collect();
-        let step = converted.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
-        let sampled = converted.iter().step_by(step);
-        let each = SAMPLE_BYTES / (sampled.len() as u64).max(1);
-        let (mut read, mut written) = (0, 0);
-        for item in sampled {
-            // A file that cannot be read adds nothing to the estimate.
-            if let Ok((plain, compressed)) = form::sample(&item.path, to, each) {
-                read += plain;
-                written += compressed;
-            }
-        }
-        if read == 0 || written == 0 {
+        let converted = self.items.iter_mut();
+        let mut converted: Vec<_> = converted.filter(|item| item.action.converts()).collect();
+        let paths: Vec<&Path> = converted.iter().map(|item| item.path.as_path()).collect();
+        let Some((plain, compressed)) = sample(&paths, to, SAMPLE_BYTES) else {
             return;
-        }
+        };
         for item in &mut converted {
-            let scaled = match to {
-                Form::Compressed => {
-                    u128::from(item.before_bytes) * u128::from(written) / u128::from(read)
-                }
-                Form::Plain => {
-                    u128::from(item.before_bytes) * u128::from(read) / u128::from(written)
-                }
+            let (from, into) = match to {
+                Form::Compressed => (plain, compressed),
+                Form::Plain => (compressed, plain),
             };
-            item.after_bytes = u64::try_from(scaled).unwrap_or(u64::MAX);
+            item.after_bytes = scale(item.before_bytes, into, from);
         }
     }
 
@@ -275,6 +270,44 @@ impl ShrinkFilter {
         let is_old = self.older_than.is_zero() || age.is_some_and(|age| age >= self.older_than);
         is_old && rollout.bytes >= self.min_bytes
     }
+}
+
+/// Returns the bytes that compressing the rollouts at rest would free, from a sample.
+pub(super) fn gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
+    let filter = ShrinkFilter {
+        to: Form::Compressed,
+        older_than: TimeDelta::days(DEFAULT_DAYS),
+        min_bytes: DEFAULT_MIN_BYTES,
+        projects: Vec::new(),
+        sessions: Vec::new(),
+    };
+    let at_rest = rollouts
+        .iter()
+        .filter(|rollout| filter.matches(rollout, now));
+    let at_rest: Vec<_> = at_rest.collect();
+    let paths: Vec<&Path> = at_rest.iter().map(|rollout| &*rollout.path).collect();
+    let before: u64 = at_rest.iter().map(|rollout| rollout.bytes).sum();
+    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |(plain, compressed)| {
+        before.saturating_sub(scale(before, compressed, plain))
+    })
+}
+
+/// Converts parts of some of the rollouts without writing, `bytes` bytes of text in total. Returns
+/// the sizes of these parts, plain and compressed; `None` if nothing could be read.
+fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<(u64, u64)> {
+    let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
+    let sampled = rollouts.iter().step_by(step);
+    let each = bytes / (sampled.len() as u64).max(1);
+    // A file that cannot be read adds nothing.
+    let parts = sampled.filter_map(|path| form::sample(path, to, each).ok());
+    let sum = parts.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+    Some(sum).filter(|(plain, compressed)| *plain > 0 && *compressed > 0)
+}
+
+/// Returns `bytes` × `into` / `from`.
+fn scale(bytes: u64, into: u64, from: u64) -> u64 {
+    let scaled = u128::from(bytes) * u128::from(into) / u128::from(from.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 fn has_prefix(id: &ConversationId, prefix: &str) -> bool {

@@ -26,7 +26,7 @@ const TRASH: &str = "trash/databases";
 /// The prefix of the database with Codex's logs.
 const LOGS: &str = "logs_";
 
-/// A failed vacuum.
+/// The reason why no database was rewritten.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VacuumError {
     /// A file cannot be read or written.
@@ -54,7 +54,7 @@ pub(crate) struct VacuumItem {
     pub after_bytes: u64,
     /// The log entries that are deleted.
     pub deleted_rows: u64,
-    /// Always "vacuum".
+    /// The change, which is always "vacuum".
     pub action: &'static str,
 }
 
@@ -211,6 +211,13 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
         deleted_rows: u64::try_from(old_rows).unwrap_or(0),
         action: "vacuum",
     })
+}
+
+/// Returns the bytes that a vacuum of a database frees, if log entries from before `logs_since` are
+/// deleted; 0 if it cannot be read.
+pub(super) fn gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
+    let item = examine(path, Some(logs_since));
+    item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
 
 /// Writes a compact copy of the database `source`, without the log entries before `since`. Returns

@@ -26,7 +26,13 @@ pub(super) fn run(context: &Context) -> Result<Outcome, CommandError> {
     let home = existing_home(context)?;
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state = threads::find_state_database(home, &context.env);
-    let report = storage::measure(home, databases.as_deref(), state.as_deref(), context.now());
+    let report = storage::measure(
+        home,
+        &context.settings.manager_home,
+        databases.as_deref(),
+        state.as_deref(),
+        context.now(),
+    );
     show(context, &report);
     forecast(context, &report);
     context.ui.document("storage", &report);
@@ -69,6 +75,7 @@ fn show(context: &Context, report: &StorageReport) {
         shares(context, "ACCOUNT", &report.accounts, false);
     }
     show_largest(context, report);
+    show_manager(context, report);
     show_commands(context, report);
 }
 
@@ -120,19 +127,43 @@ fn show_largest(context: &Context, report: &StorageReport) {
 /// Prints the commands that free disk space.
 fn show_commands(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let mut commands = report.kinds.iter().filter_map(|kind| {
-        let command = kind.command.as_ref()?;
-        Some(format!(
-            "  {command}   # {}, {}",
-            kind.kind,
-            bytes(kind.reclaimable_bytes)
-        ))
-    });
-    if let Some(first) = commands.next() {
-        ui.note("\nCodex recreates these files; delete them with Codex closed:");
-        ui.note(first);
-        commands.for_each(|line| ui.note(line));
+    let commands: Vec<_> = report
+        .kinds
+        .iter()
+        .filter_map(|kind| Some((kind.command.as_ref()?, kind)))
+        .collect();
+    if commands.is_empty() {
+        return;
     }
+    ui.note("\nfree disk space, with Codex closed:");
+    for (command, kind) in commands {
+        let gain = bytes(kind.reclaimable_bytes);
+        ui.note(format_args!("  {command}   # {}, about {gain}", kind.kind));
+    }
+}
+
+/// Prints the size of the manager home.
+fn show_manager(context: &Context, report: &StorageReport) {
+    /// Smaller entries are of no interest here.
+    const MIN_BYTES: u64 = 1_000_000;
+    let ui = &context.ui;
+    let large = report
+        .manager
+        .iter()
+        .filter(|entry| entry.bytes >= MIN_BYTES);
+    let large: Vec<_> = large
+        .map(|entry| format!("{} {}", printable(&entry.name), bytes(entry.bytes)))
+        .collect();
+    if large.is_empty() {
+        return;
+    }
+    let total = report.manager.iter().map(|entry| entry.bytes).sum();
+    ui.prose(format_args!(
+        "\n{} in {}: {}",
+        bytes(total),
+        context.settings.manager_home.display(),
+        large.join(", ")
+    ));
 }
 
 fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: bool) {

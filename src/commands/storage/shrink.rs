@@ -40,10 +40,10 @@ const SHOWN: usize = 8;
   codex-manager storage shrink --project ~/work/site --max-time 10m")]
 pub(super) struct ShrinkArgs {
     /// Only conversations that are unchanged for this long: 14d, 12h
-    #[arg(long, value_name = "DURATION", default_value = "14d")]
+    #[arg(long, value_name = "DURATION", default_value_t = format!("{}d", shrink::DEFAULT_DAYS))]
     older_than: String,
     /// Only files of at least this size: 64kB, 1MB
-    #[arg(long, value_name = "SIZE", default_value = "16kB")]
+    #[arg(long, value_name = "SIZE", default_value_t = format!("{}kB", shrink::DEFAULT_MIN_BYTES / 1000))]
     min_size: String,
     #[command(flatten)]
     scope: ScopeArgs,
