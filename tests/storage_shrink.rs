@@ -242,6 +242,28 @@ fn a_codex_that_cannot_read_it_is_refused() {
 }
 
 #[test]
+fn doctor_reports_compressed_conversations_that_codex_does_not_read() {
+    let (env, codex) = with_codex("0.169.0");
+    let path = rollout(&env, 1, "/one", 100_000, OLD);
+    let _ = env.run(["storage", "shrink"]).code(0);
+    let check = || {
+        let document = env.run(["doctor", "--json"]).json();
+        let checks = document["checks"].as_array().unwrap().iter();
+        let mut found = checks.filter(|check| check["id"] == "home.compressed");
+        found.next().cloned()
+    };
+    assert_eq!(check(), None);
+    let codex = codex.version("codex-cli 0.136.0");
+    let found = check().expect("a finding");
+    assert_eq!(found["status"], "fail");
+    assert_eq!(found["fix"], "codex-manager storage expand");
+    let _ = env.run(["storage", "expand"]).code(0);
+    assert!(path.exists());
+    assert_eq!(check(), None);
+    drop(codex);
+}
+
+#[test]
 fn of_two_forms_the_superfluous_one_goes() {
     let (env, _codex) = with_codex("0.169.0");
     let compress = |path: &Path, bytes: &[u8]| {
