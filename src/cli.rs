@@ -375,6 +375,7 @@ fn name_of(interrupted: Interrupted) -> &'static str {
         Interrupted::Prune => "prune",
         Interrupted::History => "history repair or undo",
         Interrupted::Vacuum => "storage vacuum",
+        Interrupted::Trash => "storage trash",
     }
 }
 

@@ -96,6 +96,7 @@ mod storage;
 mod storage_sequences;
 mod storage_shrink;
 mod storage_shrink_real;
+mod storage_trash;
 mod storage_vacuum;
 mod support;
 mod sync;

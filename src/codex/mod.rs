@@ -18,6 +18,7 @@ pub mod process;
 pub mod program;
 pub(crate) mod redaction;
 pub mod rollout;
+pub(crate) mod saved_row;
 pub(crate) mod sign_in;
 pub mod status_text;
 pub(crate) mod thread_index;

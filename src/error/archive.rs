@@ -89,6 +89,7 @@ impl From<crate::recovery::RecoveryError> for CommandError {
         match error {
             RecoveryError::Journal(e) => e.into(),
             RecoveryError::History(e) => e.into(),
+            RecoveryError::Trash(e) => e.into(),
         }
     }
 }

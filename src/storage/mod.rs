@@ -10,8 +10,10 @@ mod kinds;
 mod manager_usage;
 mod report;
 mod rollout_usage;
+pub(crate) mod selection;
 mod shares;
 pub(crate) mod shrink;
+pub(crate) mod trash;
 pub(crate) mod vacuum;
 mod walk;
 

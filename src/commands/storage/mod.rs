@@ -2,6 +2,7 @@
 
 mod report;
 mod shrink;
+mod trash;
 mod vacuum;
 
 use crate::context::Context;
@@ -24,6 +25,8 @@ pub struct StorageArgs {
 enum StorageCommand {
     Shrink(shrink::ShrinkArgs),
     Expand(shrink::ExpandArgs),
+    Trash(trash::TrashArgs),
+    Undelete(trash::UndeleteArgs),
     Vacuum(vacuum::VacuumArgs),
 }
 
@@ -37,6 +40,8 @@ impl StorageArgs {
             None => report::run(context),
             Some(StorageCommand::Shrink(args)) => args.run(context),
             Some(StorageCommand::Expand(args)) => args.run(context),
+            Some(StorageCommand::Trash(args)) => args.run(context),
+            Some(StorageCommand::Undelete(args)) => args.run(context),
             Some(StorageCommand::Vacuum(args)) => args.run(context),
         }
     }
