@@ -232,6 +232,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
                 _ => drop(env.run(all).code(0)),
             }
         }
+        "storage trash" => args.push("--no-turns".into()),
         "profile show" | "profile rename" | "profile remove" => args[2] = "home".into(),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);
