@@ -224,7 +224,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
         "storage shrink" | "storage expand" => {
             let id = "01a1f78b-4d31-7ef3-b0ee-5caab8d3b455";
             let name = format!("rollout-2026-11-20T06-00-00-{id}.jsonl");
-            let text = format!("{{\"type\":\"x\"}}\n").repeat(100);
+            let text = "{\"type\":\"x\"}\n".repeat(100);
             env.write(&format!("home/.codex/sessions/2026/11/20/{name}"), text);
             let all = ["storage", "shrink", "--older-than", "0s", "--min-size", "0"];
             match &*row {

@@ -3,6 +3,11 @@
 //!
 //! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed and the steps.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "the steps are shown when a test fails, or with --nocapture"
+)]
+
 use crate::support::env::Run;
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, killed_after};
@@ -99,11 +104,7 @@ impl Machines {
             fs::write(&plain, read(&packed)).unwrap();
             fs::remove_file(&packed).unwrap();
         }
-        let words = dice
-            .bytes(40)
-            .iter()
-            .map(|b| format!("{b} "))
-            .collect::<String>();
+        let words = format!("{:?}", dice.bytes(40));
         let line = format!("{{\"type\":\"event_msg\",\"payload\":\"{words}\"}}\n");
         self.texts[n].push_str(&line);
         let text = fs::read_to_string(&plain).unwrap() + &line;
@@ -169,7 +170,7 @@ struct Story(Machines, u64);
 impl Drop for Story {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {}\n  {}", self.1, self.0.steps.join("\n  "));
+            println!("seed {}\n  {}", self.1, self.0.steps.join("\n  "));
         }
     }
 }

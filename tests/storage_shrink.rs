@@ -30,10 +30,9 @@ fn text(n: u32, cwd: &str, bytes: usize) -> String {
     );
     while text.len() < bytes {
         let words: Vec<_> = (0..20).map(|_| dice.below(500).to_string()).collect();
-        text.push_str(&format!(
-            "{{\"type\":\"event_msg\",\"payload\":\"{}\"}}\n",
-            words.join(" ")
-        ));
+        text += "{\"type\":\"event_msg\",\"payload\":\"";
+        text += &words.join(" ");
+        text += "\"}\n";
     }
     text
 }

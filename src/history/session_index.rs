@@ -188,10 +188,14 @@ fn change_lines<T>(
     let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
     let (after, result) = change(before.clone());
     if after != before {
-        let text: String = after.iter().map(|line| format!("{line}\n")).collect();
-        match before.is_empty() {
-            true => atomic::write(&path, text.as_bytes())?,
-            false => atomic::write_as_it_was(&path, text.as_bytes())?,
+        let mut text = after.join("\n");
+        if !after.is_empty() {
+            text.push('\n');
+        }
+        if before.is_empty() {
+            atomic::write(&path, text.as_bytes())?;
+        } else {
+            atomic::write_as_it_was(&path, text.as_bytes())?;
         }
     }
     Ok(result)

@@ -274,11 +274,9 @@ impl UndeleteArgs {
         let mut chosen = Vec::new();
         for wanted in &self.sessions {
             let lower = wanted.to_lowercase();
-            let matches = units
-                .iter()
-                .filter(|unit| unit.conversation.id.starts_with(&lower));
+            let is_wanted = |unit: &&Unit| unit.conversation.id.starts_with(&lower);
             // The newest, if a conversation was moved there twice.
-            let Some(unit) = matches.last() else {
+            let Some(unit) = units.iter().rfind(is_wanted) else {
                 return Err(CommandError::failed(format!("not in the trash: {wanted}"))
                     .hint("list the trash with: codex-manager storage undelete"));
             };
