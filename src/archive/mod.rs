@@ -8,6 +8,7 @@ mod duplicates;
 mod error;
 pub mod format;
 mod home_packer;
+mod login_read;
 mod member_writer;
 pub mod pack;
 pub mod path_note;
