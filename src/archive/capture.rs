@@ -194,7 +194,7 @@ fn new_manifest(
 /// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
 /// restore does.
 #[cfg(unix)]
-fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
+pub(super) fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
     use std::os::unix::fs::MetadataExt;
     [Path::new(""), Path::new(home::SESSIONS)]
         .map(|name| home.join(name).metadata().ok().map(|m| (m.dev(), m.ino())))
@@ -202,7 +202,7 @@ fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
 }
 
 #[cfg(not(unix))]
-fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
+pub(super) fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
     Vec::new()
 }
 

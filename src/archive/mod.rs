@@ -22,6 +22,8 @@ pub(crate) mod single_file;
 pub mod sink;
 pub(crate) mod source_paths;
 mod stable_read;
+pub(crate) mod tree_capture;
+mod tree_writer;
 mod unpack_indexed;
 mod unpack_stream;
 pub mod verify;

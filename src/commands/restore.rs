@@ -56,6 +56,17 @@ pub struct RestoreArgs {
     /// A name under backups/, a path, an account, or `latest`
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
+    #[command(flatten)]
+    options: RestoreOptions,
+}
+
+/// The options of `restore` and `vault restore`.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+pub(super) struct RestoreOptions {
     /// Restore only this file or folder, relative to the Codex home; may be given several times
     #[arg(long, value_name = "PATH", num_args = 1..)]
     only: Vec<PathBuf>,
@@ -65,9 +76,9 @@ pub struct RestoreArgs {
     /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
     to: Option<PathBuf>,
-    /// The login that goes live
-    #[arg(long, value_enum, default_value = "newest")]
-    auth: AuthPolicy,
+    /// The login that goes live [default: newest]
+    #[arg(long, value_enum)]
+    pub(super) auth: Option<AuthPolicy>,
     /// Keep files that only the home has, and the longer version of each conversation
     #[arg(long)]
     merge: bool,
@@ -79,7 +90,7 @@ pub struct RestoreArgs {
     no_safety_backup: bool,
     /// Show what would be done; write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 impl RestoreArgs {
@@ -88,79 +99,9 @@ impl RestoreArgs {
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let (folder, target) = self.destination(context)?;
+        self.options.destination(context)?;
         let path = self.resolve(context)?;
-        let archive = ArchiveReader::open(&path)?;
-        let selection = self.selection(&archive)?;
-        let mut request = RestoreRequest {
-            archive: &archive,
-            folder,
-            target,
-            selection,
-            merge: self.merge,
-            auth: self.auth,
-            may_switch_account: settings.assume_yes,
-            may_write_outside: settings.assume_yes,
-            safety_backup: !self.no_safety_backup,
-            ignores_case: None,
-            manager_home: &settings.manager_home,
-            env: &context.env,
-            now: context.local_now(),
-        };
-        let plan = match apply::plan(&request) {
-            Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
-            {
-                request.may_switch_account = true;
-                apply::plan(&request)?
-            }
-            other => other?,
-        };
-        if self.dry_run {
-            let holders = apply::holders(&request);
-            show_plan(context, &archive, &request, &plan);
-            for holder in holders {
-                context
-                    .ui
-                    .warn(format_args!("the Codex home is in use: {holder}"));
-            }
-            return Ok(Outcome::Done);
-        }
-        if self.stop_daemon && target == RestoreTarget::Home {
-            stop_daemon(context)?;
-        }
-        let mut report = apply_marked(&request, &plan, context)?;
-        let is_recorded = record_result(context, target, &mut report);
-        show_report(context, &archive, &request, &report);
-        Ok(Outcome::partial_if(!is_recorded))
-    }
-
-    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
-    fn destination(&self, context: &Context) -> Result<(PathBuf, RestoreTarget), CommandError> {
-        let settings = &context.settings;
-        let Some(folder) = &self.to else {
-            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
-        };
-        let folder = context.env.absolute(folder);
-        let overlaps = |home: &PathBuf| {
-            // An existing home makes a folder around it not empty, which has an error of its own.
-            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
-        };
-        if [&settings.codex_home, &settings.manager_home]
-            .into_iter()
-            .any(overlaps)
-        {
-            return Err(RestoreError::OverlapsHome(folder).into());
-        }
-        Ok((folder, RestoreTarget::Elsewhere))
-    }
-
-    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
-        let question = format!(
-            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
-        );
-        context.ui.confirm(question) == Some(true)
+        self.options.restore(context, &path, "restore")
     }
 
     /// Returns the path of the archive that the argument names.
@@ -197,6 +138,95 @@ impl RestoreArgs {
                 "list archives with: codex-manager list-backups; nothing was changed"
             })
         })
+    }
+}
+
+impl RestoreOptions {
+    /// Restores the archive at `path`. `command` is the name in the JSON document.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
+    pub(super) fn restore(
+        self,
+        context: &Context,
+        path: &Path,
+        command: &str,
+    ) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let (folder, target) = self.destination(context)?;
+        let archive = ArchiveReader::open(path)?;
+        let selection = self.selection(&archive)?;
+        let mut request = RestoreRequest {
+            archive: &archive,
+            folder,
+            target,
+            selection,
+            merge: self.merge,
+            auth: self.auth.unwrap_or_default(),
+            may_switch_account: settings.assume_yes,
+            may_write_outside: settings.assume_yes,
+            safety_backup: !self.no_safety_backup,
+            ignores_case: None,
+            manager_home: &settings.manager_home,
+            env: &context.env,
+            now: context.local_now(),
+        };
+        let plan = match apply::plan(&request) {
+            Err(RestoreError::AnotherAccount { archive, live })
+                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
+            {
+                request.may_switch_account = true;
+                apply::plan(&request)?
+            }
+            other => other?,
+        };
+        if self.dry_run {
+            let holders = apply::holders(&request);
+            show_plan(context, command, &archive, &request, &plan);
+            for holder in holders {
+                context
+                    .ui
+                    .warn(format_args!("the Codex home is in use: {holder}"));
+            }
+            return Ok(Outcome::Done);
+        }
+        if self.stop_daemon && target == RestoreTarget::Home {
+            stop_daemon(context)?;
+        }
+        let mut report = apply_marked(&request, &plan, context)?;
+        let is_recorded = record_result(context, target, &mut report);
+        show_report(context, command, &archive, &request, &report);
+        Ok(Outcome::partial_if(!is_recorded))
+    }
+
+    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
+    pub(super) fn destination(
+        &self,
+        context: &Context,
+    ) -> Result<(PathBuf, RestoreTarget), CommandError> {
+        let settings = &context.settings;
+        let Some(folder) = &self.to else {
+            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
+        };
+        let folder = context.env.absolute(folder);
+        let overlaps = |home: &PathBuf| {
+            // An existing home makes a folder around it not empty, which has an error of its own.
+            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
+        };
+        if [&settings.codex_home, &settings.manager_home]
+            .into_iter()
+            .any(overlaps)
+        {
+            return Err(RestoreError::OverlapsHome(folder).into());
+        }
+        Ok((folder, RestoreTarget::Elsewhere))
+    }
+
+    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
+        let question = format!(
+            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
+        );
+        context.ui.confirm(question) == Some(true)
     }
 
     fn selection(&self, archive: &ArchiveReader) -> Result<Selection, CommandError> {
@@ -338,13 +368,14 @@ fn names_as_text(names: &[EntryName]) -> Vec<String> {
 
 fn show_plan(
     context: &Context,
+    command: &str,
     archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) {
     let removed = names_as_text(&plan.removed.sorted());
     context.ui.document(
-        "restore",
+        command,
         &RestoreJson {
             archive: file_name(archive.path()),
             email: archive.metadata().email.as_deref(),
@@ -381,6 +412,7 @@ fn show_plan(
 
 fn show_report(
     context: &Context,
+    command: &str,
     archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
@@ -389,7 +421,7 @@ fn show_report(
         catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
     });
     context.ui.document(
-        "restore",
+        command,
         &RestoreJson {
             archive: file_name(archive.path()),
             email: archive.metadata().email.as_deref(),

@@ -134,7 +134,7 @@ impl PipedChild {
         self.output_is_progress = false;
     }
 
-    /// Restarts the limit.
+    /// Restarts the time limit for progress.
     pub(crate) fn mark_progress(&mut self) {
         self.last_progress = Instant::now();
     }
