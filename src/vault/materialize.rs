@@ -13,7 +13,8 @@ use crate::archive::entry::FileEntry;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
 use crate::archive::format::tar_stream::{EntryContent, RawEntry, RawKind, for_each_entry};
-use crate::archive::pack::{self, FinishedArchive, ManifestDetails, PackWriter};
+use crate::archive::manifest::ArchiveManifest;
+use crate::archive::pack::{self, FinishedArchive, PackWriter};
 use crate::io::atomic::TempFile;
 use crate::io::{IoContext, Progress};
 use std::collections::HashMap;
@@ -148,12 +149,13 @@ impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
         Ok(())
     }
 
-    fn finish(self) -> Result<ManifestDetails, ArchiveError> {
+    /// Returns the manifest without its lists of entries.
+    fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing.keys().min() {
             return Err(self.damaged(format!("{name} is missing")));
         }
         let manifest = &self.contents.manifest;
-        Ok(ManifestDetails {
+        Ok(ArchiveManifest {
             metadata: manifest.metadata.clone(),
             account_auth: manifest.account_auth.clone(),
             excluded_globs: manifest.excluded_globs.clone(),
@@ -161,6 +163,7 @@ impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
             linked: manifest.linked.clone(),
             partial: manifest.partial,
             undo_removes: manifest.undo_removes.clone(),
+            ..ArchiveManifest::default()
         })
     }
 }
