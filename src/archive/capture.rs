@@ -154,7 +154,7 @@ fn scan_with_snapshots(
 
 /// Takes the files of `scan` without those that are in a snapshot: a file that was a database at the
 /// first scan may not be one now.
-fn take_files(
+pub(super) fn take_files(
     scan: &mut HomeScan,
     databases: &DatabaseSnapshots,
     names: &Arc<NameTable>,
@@ -169,7 +169,7 @@ fn take_files(
 }
 
 /// Returns the manifest without its lists of entries.
-fn new_manifest(
+pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
     account_auth: Option<AccountAuth>,

@@ -10,10 +10,9 @@
 //! recognizes unchanged files. Databases and the login are always copies, removed after each run.
 
 use super::ArchiveError;
-use super::capture::folder_ids;
+use super::capture::{folder_ids, new_manifest, take_files};
 use super::database_snapshots::DatabaseSnapshots;
 use super::format::entry::{FileEntry, LinkEntry};
-use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
 use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::format::metadata::Metadata;
@@ -61,7 +60,7 @@ pub(crate) fn capture_tree(
     scope: &CaptureScope,
     root: &Path,
     tmp: &Path,
-    metadata: Metadata,
+    mut metadata: Metadata,
 ) -> Result<CapturedTree, ArchiveError> {
     let staging = Staging::inside(tmp)?;
     let folders = folder_ids(&scope.home);
@@ -74,19 +73,16 @@ pub(crate) fn capture_tree(
     databases.snapshot_all(&scan, &staging)?;
     scan.skipped.retain(|s| !databases.was_attempted(&s.path));
     scan.skipped.append(&mut databases.skipped);
-    let mut database_names = NameSet::with_names(&names);
-    database_names.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
-    scan.files.remove_all(&database_names);
-    scan.damaged
-        .retain(|found| !database_names.contains(&found.path));
+    metadata.captured_files = scan.top_entries();
+    let files = take_files(&mut scan, &databases, &names);
 
     atomic::create_private_folder(root)?;
-    let mut writer = TreeWriter::new(root, scope, &scan)?;
+    let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
     writer.add_structure(&scan.folders, &scan.links)?;
     for snapshot in &databases.snapshots {
         writer.add_database(&snapshot.planned, &snapshot.copy)?;
     }
-    writer.add_files(&scan.files)?;
+    writer.add_files(&files)?;
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
     writer.remove_others()?;
     let login = add_login(&mut writer, scope, scan.login.as_ref())?;
@@ -147,32 +143,20 @@ fn manifest(
     login: Option<&LoginFile>,
     mut metadata: Metadata,
 ) -> ArchiveManifest {
-    metadata.captured_files = scan.top_entries();
     metadata.excludes = !scope.excludes.globs().is_empty();
-    metadata.skipped = skipped.len() as u64;
     metadata.files = files.len() as u64;
     metadata.bytes = files.bytes();
-    metadata.limit_size();
+    let account_auth = login.map(|file| file.account_auth.clone());
+    let linked = std::mem::take(&mut scan.linked);
+    let links = scan.links.iter().map(|(path, target)| LinkEntry {
+        path: path.clone(),
+        target: target.clone(),
+    });
     ArchiveManifest {
-        metadata,
-        account_auth: login.map(|file| file.account_auth.clone()),
-        excluded_globs: scope.excludes.globs().to_vec(),
-        skipped: skipped
-            .iter()
-            .filter_map(|s| EntryName::of_path(&s.path).ok())
-            .collect(),
-        linked: std::mem::take(&mut scan.linked),
         folders: std::mem::take(&mut scan.folders),
-        links: scan
-            .links
-            .iter()
-            .map(|(path, target)| LinkEntry {
-                path: path.clone(),
-                target: target.clone(),
-            })
-            .collect(),
+        links: links.collect(),
         files,
-        ..ArchiveManifest::default()
+        ..new_manifest(scope, metadata, account_auth, skipped, linked)
     }
 }
 

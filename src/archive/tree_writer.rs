@@ -6,7 +6,7 @@ use super::format::entry::{FileEntry, FolderEntry};
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
 use super::format::inode_stamp::InodeStamp;
-use super::format::name_table::NameSet;
+use super::format::name_table::{NameSet, NameTable};
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan::{self, HomeScan};
@@ -21,6 +21,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Age below which a file is copied instead of linked, because it is probably being written.
@@ -65,8 +66,8 @@ impl<'a> TreeWriter<'a> {
         root: &'a Path,
         scope: &'a CaptureScope,
         scan: &'a HomeScan,
+        names: &Arc<NameTable>,
     ) -> Result<Self, IoError> {
-        let names = scan.files.names();
         let mut probe = TempFile::inside(root)?;
         let started = probe.file().metadata().at("read", root)?;
         Ok(Self {
