@@ -19,12 +19,7 @@ use std::process::ExitCode;
 
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
-#[command(
-    name = "codex-manager",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "codex-manager", version, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -333,11 +328,10 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
     for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
         let what = name_of(recovered.interrupted);
         let is_restore = recovered.interrupted == Interrupted::Restore;
+        let is_history = recovered.interrupted == Interrupted::History;
         let is_of_home = |obstacle: &RecoveryObstacle| {
-            is_restore
-                || obstacle
-                    .home()
-                    .is_some_and(|changed| tree::real(changed) == tree::real(home))
+            let is_home = |changed| tree::real(changed) == tree::real(home);
+            is_restore || is_history && obstacle.home().is_none_or(is_home)
         };
         match recovered.result {
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
@@ -362,6 +356,7 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                 context.ui.warn(message);
             }
             Err(e) if is_restore => return Err(e.into()),
+            Err(e) if is_history && command.requires_complete_home() => return Err(e.into()),
             // The files of other commands are apart from those of this one.
             Err(e) => {
                 let message = format_args!("cannot finish an interrupted {what}: {e}");

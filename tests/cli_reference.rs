@@ -55,6 +55,55 @@ fn the_cli_reference_matches_help() {
 }
 
 #[test]
+fn the_cli_reference_lists_only_commands_that_exist() {
+    let env = TestEnv::new();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
+    let text = fs::read_to_string(path).unwrap();
+    let mut missing = Vec::new();
+    for section in text.split("\n## codex-manager").skip(1) {
+        let (group, help) = section.split_once('\n').unwrap();
+        let Some((_, list)) = help.split_once("\nCommands:\n") else {
+            continue;
+        };
+        let names = list
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.strip_prefix("  "))
+            .filter(|line| !line.starts_with(' '))
+            .filter_map(|line| line.split_whitespace().next());
+        for name in names {
+            let mut args: Vec<_> = group.split_whitespace().collect();
+            args.push(name);
+            if name != "help" {
+                args.push("--help");
+            }
+            if env.run(&args).code != 0 {
+                missing.push(args.join(" "));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn help_prints_the_help_of_a_command_at_every_level() {
+    let env = TestEnv::new();
+    let same: [(&[&str], &[&str]); 5] = [
+        (&["help"], &["--help"]),
+        (&["help", "restore"], &["restore", "--help"]),
+        (&["help", "profile", "save"], &["profile", "save", "--help"]),
+        (&["profile", "help", "save"], &["profile", "save", "--help"]),
+        (&["config", "help", "set"], &["config", "set", "--help"]),
+    ];
+    for (command, flag) in same {
+        let printed = env.run(command).code(0).stdout;
+        assert_eq!(printed, env.run(flag).code(0).stdout, "{command:?}");
+    }
+    let run = env.run(["help", "nothing"]).code(4);
+    assert!(run.stderr.contains("nothing"), "{run}");
+}
+
+#[test]
 fn man_writes_to_folders_with_unusual_names() {
     use std::os::unix::ffi::OsStrExt;
     let env = TestEnv::new();
@@ -109,4 +158,20 @@ fn every_command_has_a_manual_page() {
     }
     let page = env.run(["man"]).code(0).stdout;
     assert!(page.contains("safe, switchable and portable"));
+}
+
+/// An option with several values would take a positional argument after it as another value.
+#[test]
+fn every_option_takes_at_most_one_value() {
+    fn check(command: &Command) {
+        for option in command.get_arguments().filter(|a| !a.is_positional()) {
+            let most = option.get_num_args().expect("built").max_values();
+            let name = (command.get_name(), option.get_id());
+            assert!(most <= 1, "{name:?} takes up to {most} values");
+        }
+        command.get_subcommands().for_each(check);
+    }
+    let mut command = codex_manager::cli::Cli::command();
+    command.build();
+    check(&command);
 }

@@ -181,6 +181,29 @@ fn doctor_never_changes_the_codex_home() {
     assert_same_tree(&before, &env.tree("home/.codex"));
 }
 
+#[test]
+fn the_history_of_a_profile_is_suggested_only_if_it_has_a_login() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    env.write("home/.codex-manager/profiles/work/profile.json", "{");
+    let advice = || {
+        let document = env.run(["doctor", "--json"]).code(5).json();
+        let checks = document["checks"].as_array().expect("checks").iter();
+        let mut texts = checks
+            .filter(|c| c["id"] == "manager.profiles")
+            .map(|c| c["fix"].to_string());
+        texts.next().expect("a finding")
+    };
+    let text = advice();
+    assert!(!text.contains("history/"), "{text}");
+    assert!(text.contains("codex-manager profile login work"), "{text}");
+
+    let old = "home/.codex-manager/profiles/work/history/20261101T120000Z.json";
+    env.write(old, auth_json(&SignIn::alice()));
+    let text = advice();
+    assert!(text.contains("its history/"), "{text}");
+}
+
 fn mode_of(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }

@@ -16,7 +16,7 @@ use crate::support::aftermath::{
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{
-    Fault, Point, can_inject, faulty, killed_at_rename, points, sample,
+    Fault, Point, RENAME, can_inject, faulty, killed_without_exchange, points, sample,
 };
 use crate::support::sample::{FIRST, backup, line, put, rollout, sample_home, text};
 use std::fs;
@@ -179,25 +179,28 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
     let env = TestEnv::new();
     let (mut both, _) = TwoHomes::new(&env, &mut dice);
     let (mut old, mut new) = (0, 0);
-    for number in 1.. {
-        let args = ["restore", both.other(), "--no-safety-backup"];
-        let ended = killed_at_rename(&env, &args, number);
-        // So may be the command that finishes it.
-        let again = usize::try_from(dice.below(4)).expect("small");
-        if again > 0 {
-            let _ = killed_at_rename(&env, &["recommend"], again);
-        }
-        let context = format!("killed at rename {number}, then {again}");
-        let run = env.run(["recommend"]);
-        assert!(!run.stderr.contains("error: cannot"), "{context}: {run}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
-        if both.look(&env, &context) {
-            new += 1;
-        } else {
-            old += 1;
-        }
-        if ended {
-            break;
+    // A file is linked before it is replaced by a rename.
+    for call in ["linkat", RENAME] {
+        for number in 1.. {
+            let args = ["restore", both.other(), "--no-safety-backup"];
+            let ended = killed_without_exchange(&env, &args, call, number);
+            // So may be the command that finishes it.
+            let again = usize::try_from(dice.below(4)).expect("small");
+            if again > 0 {
+                let _ = killed_without_exchange(&env, &["recommend"], call, again);
+            }
+            let context = format!("killed at {call} {number}, then {again}");
+            let run = env.run(["recommend"]);
+            assert!(!run.stderr.contains("error: cannot"), "{context}: {run}");
+            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+            if both.look(&env, &context) {
+                new += 1;
+            } else {
+                old += 1;
+            }
+            if ended {
+                break;
+            }
         }
     }
     println!("{old} times the old home, {new} times the new one");
@@ -225,7 +228,7 @@ fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can
     let mut times = [0, 0];
     for number in 1.. {
         let args = ["restore", &states[1 - now].0, "--no-safety-backup"];
-        let ended = killed_at_rename(&env, &args, number);
+        let ended = killed_without_exchange(&env, &args, RENAME, number);
         let _ = env.run(["recommend"]);
         let found = both();
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "rename {number}");

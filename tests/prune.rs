@@ -186,6 +186,25 @@ fn undo_moves_archives_back_unchanged() {
 }
 
 #[test]
+fn undo_keeps_the_results_of_verify() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..3]);
+    let mut bytes = fs::read(&made[2]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20].fill(0xff);
+    fs::write(&made[2], bytes).unwrap();
+    let _ = env.run(["verify", "--all"]).code(5);
+    let prune = ["prune", "--keep-last", "1", "--json"];
+    let first = env.run(prune).code(0).json();
+    assert_eq!(listed(&first, "keep"), ["2026-11-18-100000: last 1"]);
+    let _ = env.run(["prune", "--undo"]).code(0);
+    let second = env.run(prune).code(0).json();
+    for list in ["keep", "drop"] {
+        assert_eq!(listed(&second, list), listed(&first, list));
+    }
+}
+
+#[test]
 fn the_trash_is_emptied_only_with_consent() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);

@@ -251,3 +251,40 @@ fn nothing_is_written_and_no_other_folder_is_looked_into() {
             .expect("chmod");
     }
 }
+
+#[test]
+fn an_account_without_a_login_is_named_only_if_no_other_is_ready() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::new("acct-a", "live@x.com"));
+    let archived = |at| {
+        let mut account = used(entry("archived@x.com", 50.0, LATER), at);
+        account["login"] = json!("archived");
+        account
+    };
+    // The least recently used account, with the most quota left and the earliest reset.
+    let mut dead = entry("dead@x.com", 0.0, "2026-11-21T15:55:00Z");
+    dead["login"] = json!("none");
+    let live = used(entry("live@x.com", 91.0, LATER), "2026-11-20T11:59:00Z");
+    know(
+        &env,
+        &[dead.clone(), archived("2026-11-19T12:00:00Z"), live],
+    );
+    for strategy in ["lru", "expiring-first", "most-left"] {
+        let args = ["--strategy", strategy];
+        assert_eq!(email(&env, &args), "live@x.com");
+        assert_eq!(
+            email(&env, &["--ready-only", args[0], args[1]]),
+            "live@x.com"
+        );
+        let all = env
+            .run(["recommend", "--json", args[0], args[1]])
+            .code(0)
+            .json();
+        let emails = all["candidates"].as_array().expect("a list").iter();
+        let emails: Vec<_> = emails.map(|c| c["email"].clone()).collect();
+        assert_eq!(emails, ["live@x.com", "archived@x.com", "dead@x.com"]);
+    }
+    know(&env, &[dead]);
+    std::fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+    assert_eq!(email(&env, &["--ready-only"]), "dead@x.com");
+}

@@ -67,6 +67,13 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// Runs SQL statements on Codex's state database.
+fn change_state_database(env: &TestEnv, statements: &str) {
+    let path = env.codex_home().join("state_5.sqlite");
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.execute_batch(statements).unwrap();
+}
+
 /// Replaces a folder with a dangling link.
 fn replace_with_dangling_link(folder: &Path) {
     fs::remove_dir_all(folder).unwrap();
@@ -162,14 +169,28 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         "home.databases",
         ExpectedFix::ByCommand,
     ),
-    // What is listed.
+    (
+        archived,
+        |env| change_state_database(env, "ALTER TABLE threads RENAME TO others"),
+        "home.databases",
+        ExpectedFix::ByCommand,
+    ),
     (
         archived,
         |env| {
-            let path = env.codex_home().join("state_5.sqlite");
-            let database = rusqlite::Connection::open(path).unwrap();
-            let _ = database.execute("DELETE FROM threads", []).unwrap();
+            change_state_database(
+                env,
+                "PRAGMA writable_schema = ON;
+                 UPDATE sqlite_master SET sql = 'CREATE TABLE (' WHERE name = 'threads'",
+            );
         },
+        "home.databases",
+        ExpectedFix::ByHand,
+    ),
+    // What is listed.
+    (
+        archived,
+        |env| change_state_database(env, "DELETE FROM threads"),
         "home.conversations",
         ExpectedFix::ByHand,
     ),

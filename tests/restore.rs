@@ -112,7 +112,7 @@ fn restoring_the_safety_backup_undoes_a_restore() {
     for args in [
         &[][..],
         &["--merge"],
-        &["--only", "skills", "rules", "AGENTS.md"],
+        &["--only=skills", "--only=rules", "--only=AGENTS.md"],
     ] {
         if args == ["--merge"] {
             // A merge of versions that diverged is refused.
@@ -202,6 +202,35 @@ fn only_and_session_change_nothing_else() {
     let _ = env
         .run(["restore", &archive, "--session", "nobody"])
         .code(1);
+}
+
+#[test]
+fn an_archive_may_follow_the_path_of_only() {
+    let (env, archive) = sample_with_archive();
+    put(&env, "config.toml", "model = \"other\"\n");
+    put(&env, "AGENTS.md", "other");
+    for what in ["latest", &archive] {
+        let args = [
+            "restore",
+            "--only",
+            "config.toml",
+            what,
+            "--dry-run",
+            "--json",
+        ];
+        let planned = env.run(args).code(0).json();
+        assert_eq!(planned["files"], 1, "{what}");
+    }
+    let several = [
+        "restore",
+        "--only",
+        "config.toml",
+        "--only",
+        "AGENTS.md",
+        "latest",
+    ];
+    let _ = env.run(several).code(0);
+    assert_eq!(read(&env, "AGENTS.md"), "be brief\n");
 }
 
 #[test]

@@ -283,6 +283,34 @@ fn a_revoked_login_differs_from_being_signed_out() {
 }
 
 #[test]
+fn a_codex_that_cannot_start_is_reported_with_its_error_and_found_by_doctor() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let _ = world.status().code(0);
+    let database = world.env.codex_home().join("state_5.sqlite");
+    let connection = rusqlite::Connection::open(&database).expect("Codex's database");
+    connection
+        .execute_batch("DROP TABLE threads")
+        .expect("dropped");
+    connection.close().expect("closed");
+
+    let problem = problem(&world.status().code(6));
+    assert!(
+        problem.contains("ended without an answer: failed to initialize"),
+        "{problem}"
+    );
+    assert!(problem.contains("no such table: threads"), "{problem}");
+    assert!(!problem.contains("<unknown>"), "{problem}");
+
+    let run = world.env.run(["doctor", "--json"]).code(5);
+    let checks = run.json()["checks"].as_array().expect("checks").clone();
+    let found = checks.iter().find(|c| c["id"] == "home.databases");
+    let message = found.expect("the check")["message"].as_str().expect("text");
+    assert!(message.starts_with("lacks the table threads: "), "{run}");
+}
+
+#[test]
 fn offline_status_shows_the_newest_figure_with_its_age() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {
         return;

@@ -149,6 +149,31 @@ fn a_live_login_is_not_exported_and_is_reported() {
 }
 
 #[test]
+fn a_profile_whose_login_stayed_on_the_other_machine_is_no_warning() {
+    let env = env_with_profiles();
+    let _ = export(&env, &["out.export"]).code(0);
+    let other = other_machine(&env);
+    let _ = import(&other, &env.path("out.export"), &[]).code(0);
+    assert_eq!(kept(&other, "work"), None);
+    let run = other.run(["list"]).code(0);
+    assert!(run.stdout.contains("login moved"), "{run}");
+    assert_eq!(run.stderr, "", "{run}");
+    let shown = other.run(["profile", "show", "work", "--json"]).code(0);
+    assert_eq!(shown.json()["problem"], Value::Null, "{shown}");
+
+    // A missing login that this machine owns is still reported.
+    write_auth(&other.codex_home(), &carol());
+    let _ = other.run(["profile", "save", "carol"]).code(0);
+    fs::remove_file(folder(&other, "carol").join("auth.json")).expect("removed");
+    let run = other.run(["list"]).code(0);
+    assert!(
+        run.stderr
+            .contains("profile carol: its auth.json is missing"),
+        "{run}"
+    );
+}
+
+#[test]
 fn logins_are_exported_only_on_request_and_only_encrypted() {
     let env = env_with_profiles();
     sample_home(&env);

@@ -109,6 +109,9 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
     // Somebody of whom only a record is known would be the best: never used.
     let old = SignIn::new("acct-old", "old@example.com");
     env.write("dumps/21apr_old@example.com_auth.json", auth_json(&old));
+    fs::File::open(env.path("dumps/21apr_old@example.com_auth.json"))
+        .and_then(|dump| dump.set_modified(std::time::UNIX_EPOCH))
+        .expect("mtime");
     let _ = env.run(["normalize", "dumps"]).code(0);
     // Alice is exhausted by hand.
     let held = ["cooldown", "--set", "work", "--until", "+3d"];
@@ -123,6 +126,17 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
         (&json!("use"), &json!("home"))
     );
     assert_same_tree(&before, &env.tree(""));
+    // Any difference from what `recommend` names comes with its reason.
+    assert_eq!(
+        env.run(["recommend", "--format", "{email}"]).code(0).stdout,
+        "old@example.com\n"
+    );
+    let planned = env.run(["recommend", "--use", "--dry-run"]).code(0);
+    let reason = "old@example.com ranks first, but its login is in an archive";
+    assert!(planned.stderr.contains(reason), "{planned}");
+    let refused = env.run(["recommend", "--use", "--ready-only"]).code(5);
+    let lacking = "no account with a saved login is ready";
+    assert!(refused.stderr.contains(lacking), "{refused}");
     let printed = env.run(["recommend", "--use", "--json"]).code(0).json();
     assert_eq!(
         (&printed["to"], &printed["changed"]),

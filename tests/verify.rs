@@ -5,6 +5,7 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{backup, bob, put, sample_home, text};
 use crate::support::sign_in::write_auth;
+use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -137,6 +138,80 @@ fn the_text_output_tells_a_bad_sidecar_from_a_bad_archive() {
     let run = env.run(["verify", "--repair"]).code(0);
     assert!(run.stderr.contains("wrote the sidecar"), "{run}");
     let _ = env.run(["verify"]).code(0);
+}
+
+#[test]
+fn latest_is_the_newest_archive_of_a_home_in_every_command() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    put(&env, "notes.txt", "changed");
+    let restored = env.run(["restore", "latest", "--only", "notes.txt", "--json"]);
+    let safety = restored.code(0).json()["safety_backup"].clone();
+    let verified = |env: &TestEnv, args: &[&str]| {
+        let run = env.run([&["verify", "--json"], args].concat()).code(0);
+        run.json()["archives"][0]["archive"].clone()
+    };
+    assert_eq!(verified(&env, &[]), name(&made[0]));
+    assert_eq!(verified(&env, &["latest"]), name(&made[0]));
+    assert_eq!(latest(&env), name(&made[0]));
+    let newest = env.run(["list-backups", "--latest", "--json"]).code(0);
+    assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));
+
+    // Each list labels the safety backup as one, not as a full archive.
+    let rows = env.run(["list-backups"]).code(0).stdout;
+    let row = rows.lines().find(|row| row.contains("2026-11-20"));
+    assert!(row.is_some_and(|row| row.contains("  safety  ")), "{rows}");
+    let plan = env.run(["prune", "--keep-last", "1", "--dry-run"]).code(0);
+    assert!(plan.stdout.contains("  safety  "), "{plan}");
+    let mut picker = Terminal::start(&mut env.command(["restore"]));
+    picker.wait_for("which archive?", std::time::Duration::from_secs(60));
+    let shown = picker.text();
+    let row = shown.lines().find(|row| row.contains("  1  "));
+    assert!(row.is_some_and(|row| row.contains("  safety  ")), "{shown}");
+    picker.type_keys("\r");
+    let _ = picker.end();
+
+    fs::remove_file(&made[0]).unwrap();
+    fs::remove_file(sidecar(&made[0])).unwrap();
+    for command in ["verify", "restore"] {
+        let refused = env.run([command, "latest"]).code(1);
+        assert!(
+            refused.stderr.contains("only safety and partial"),
+            "{refused}"
+        );
+    }
+    let only = env.run(["list-backups", "--latest", "--json"]).code(0);
+    assert_eq!(only.json()["backups"][0]["archive"], safety);
+}
+
+#[test]
+fn list_backups_distinguishes_no_archive_from_no_match() {
+    let mut env = TestEnv::new();
+    let none = env.run(["list-backups", "--ready"]).code(0);
+    assert!(none.stderr.contains("no archives; create one"), "{none}");
+    let _ = archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    let held = ["cooldown", "--set", "alice@example.com", "--until", "+3d"];
+    let _ = env.run(held).code(0);
+    let unmatched = env.run(["list-backups", "--ready"]).code(0);
+    assert!(
+        unmatched.stderr.contains("no archive matches"),
+        "{unmatched}"
+    );
+}
+
+#[test]
+fn restore_latest_warns_of_a_newer_damaged_archive() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    damage(&made[1]);
+    // `verify` reports the damage of the latest archive each time.
+    for _ in 0..2 {
+        let _ = env.run(["verify"]).code(5);
+    }
+    let planned = env.run(["restore", "latest", "--dry-run"]).code(0);
+    let warning = format!("{} is newer, but damaged", name(&made[1]));
+    assert!(planned.stderr.contains(&warning), "{planned}");
+    assert_eq!(latest(&env), name(&made[0]));
 }
 
 #[test]

@@ -212,7 +212,9 @@ impl HomeWalk<'_> {
         let Ok(target) = path.canonicalize() else {
             return self.skip(relative, "a broken link");
         };
-        if target.starts_with(self.home) && kind_of(relative).can_be_link() {
+        // A folder of the home is archived at its own path already.
+        let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
+        if target.starts_with(self.home) && can_be_link {
             return self.link(path, relative);
         }
         if let Ok(name) = EntryName::of_path(relative) {

@@ -324,14 +324,29 @@ impl ProbeSession {
         }
     }
 
-    /// Returns the failure of a Codex that has ended, with its last lines on standard error.
+    /// Returns the failure of a Codex that has ended, with the reason on its standard error.
     fn crashed(&mut self) -> ProbeFailure {
         self.child
             .finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
-        let text = self.child.stderr();
-        let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-        let last = &lines[lines.len().saturating_sub(3)..];
-        ProbeFailure::Crashed(printable(&last.join("; ")))
+        ProbeFailure::Crashed(printable(&crash_reason(&self.child.stderr())))
+    }
+}
+
+/// Returns the first error line on the standard error of Codex, without its prefix. If there is none,
+/// returns the last three lines before the backtrace.
+fn crash_reason(stderr: &str) -> String {
+    let lines: Vec<_> = stderr
+        .lines()
+        .take_while(|line| line.trim() != "Stack backtrace:")
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let error = lines.iter().find_map(|line| {
+        line.strip_prefix("Error: ")
+            .or_else(|| line.strip_prefix("error: "))
+    });
+    match error {
+        Some(error) => error.to_owned(),
+        None => lines[lines.len().saturating_sub(3)..].join("; "),
     }
 }
 

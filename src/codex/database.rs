@@ -303,11 +303,12 @@ fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError>
     }
 }
 
-/// Writes the `-wal` of a private database into the database, and removes its sidecar files.
+/// Writes the logs of a private database into the database, and removes its sidecar files.
 pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection
-        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")
+        // A read applies a rollback journal.
+        .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
         .on("checkpoint", path)?;
     connection.close().map_err(|(_, e)| e).on("close", path)?;
     for sidecar in home::database_sidecars(path) {

@@ -69,6 +69,17 @@ pub(crate) fn read<T>(
     unreachable!("the loop above has no end")
 }
 
+/// Returns the names of all tables. Fails with [`DatabaseError::Damaged`] if SQLite cannot parse the
+/// schema. Creates no file beside the database.
+pub(crate) fn table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
+    read(path, |connection| {
+        connection
+            .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
+            .query_map([], |row| row.get(0))?
+            .collect()
+    })
+}
+
 /// Copies the database and its `-wal` to a temporary folder.
 fn copy_unused(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;

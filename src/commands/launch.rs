@@ -28,7 +28,7 @@ pub(crate) struct LaunchArgs {
     /// A profile, an email, or a unique prefix of one [default: the account of the folder, else a picker]
     #[arg(value_name = "PROFILE")]
     profile: Option<String>,
-    /// Use the account that `recommend` names
+    /// Use the best account with a saved login, as `recommend --use` does
     #[arg(long, conflicts_with = "profile")]
     recommended: bool,
     /// For the shell function `codex`: use the account of the folder, isolated; if the folder has none,

@@ -4,7 +4,7 @@ use super::account::{AccountView, accounts_and_profiles, printable, style_of, wi
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
-use crate::accounts::profile::{Profile, Profiles};
+use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::quota::account::{Account, LoginState};
@@ -162,7 +162,7 @@ fn show_table(rows: &[AccountRow], context: &Context) {
     ui.line(table.render());
 }
 
-/// Describes the damage of a profile's login; `None` if it is usable.
+/// Describes the damage of a profile's login; `None` if it is usable or on another machine.
 pub(super) fn problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
     if let Some(other) = profile.other_account() {
@@ -174,6 +174,7 @@ pub(super) fn problem(profile: &Profile) -> Option<String> {
     match &profile.auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
         AuthFile::Present(_) => Some("its auth.json contains no login".into()),
+        AuthFile::Missing if profile.file.owner == LoginOwner::Moved => None,
         AuthFile::Missing => Some("its auth.json is missing".into()),
         AuthFile::Unreadable { reason, .. } => Some(format!("its auth.json is {reason}")),
     }

@@ -1,6 +1,7 @@
 //! `list-backups`: lists archives, grouped by account.
 
 use super::account::{self, local, printable, style_of};
+use super::archive_choice;
 use super::archive_json::ArchiveJson;
 use crate::archive::metadata::Metadata;
 use crate::archive::names::ARCHIVE_SUFFIX;
@@ -55,7 +56,8 @@ pub struct ListBackupsArgs {
     /// The order of archives, newest or largest first
     #[arg(long, value_enum, default_value = "created-at")]
     sort: Sort,
-    /// Only the newest undamaged archive of each account and mode
+    /// Only the newest undamaged archive of each account and mode; a safety or partial one only if there is
+    /// no other
     #[arg(long)]
     latest: bool,
 }
@@ -106,7 +108,7 @@ impl ListBackupsArgs {
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
-            show(context, &records, &accounts);
+            show(context, &records, &accounts, is_empty);
         }
         if is_empty {
             offer_import(context);
@@ -157,17 +159,19 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
         .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the newest restorable archive of each account and mode, or the newest of any kind where
-/// none is restorable.
+/// Keeps the newest restorable archive of each account and mode, or the newest one where none is
+/// restorable. Safety backups and single logins are kept only where there is nothing else.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     let group = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
         (email, m.user_id.clone(), m.account_id.clone(), m.mode)
     };
-    let mut newest: HashMap<_, (bool, Timestamp, String)> = HashMap::new();
+    let mut newest: HashMap<_, (bool, bool, Timestamp, String)> = HashMap::new();
     for record in records.iter() {
         let made_at = record.metadata.created_at;
-        let this = (record.is_usable(), made_at, record.path.clone());
+        let is_of_home = !record.metadata.is_safety() && !record.metadata.is_single_login();
+        let is_usable = record.is_usable();
+        let this = (is_of_home, is_usable, made_at, record.path.clone());
         let best = newest
             .entry(group(&record.metadata))
             .or_insert_with(|| this.clone());
@@ -177,7 +181,7 @@ fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     }
     records.retain(|r| {
         let best = newest.get(&group(&r.metadata));
-        best.is_some_and(|(_, _, path)| *path == r.path)
+        best.is_some_and(|(.., path)| *path == r.path)
     });
 }
 
@@ -197,10 +201,20 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
     }
 }
 
-fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
+/// Prints the selected records. `is_empty` is true if there are no others either.
+fn show(
+    context: &Context,
+    records: &[ArchiveRecord],
+    accounts: &[(Account, Verdict)],
+    is_empty: bool,
+) {
     let ui = &context.ui;
     if records.is_empty() {
-        ui.note("no archives; create one with: codex-manager backup");
+        ui.note(if is_empty {
+            "no archives; create one with: codex-manager backup"
+        } else {
+            "no archive matches; list all archives with: codex-manager list-backups"
+        });
         return;
     }
     // One table for all accounts, so that columns align across accounts.
@@ -289,9 +303,13 @@ fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] 
         .archive
         .as_ref()
         .map_or("record".into(), |a| bytes(a.bytes));
+    let kind = match &record.archive {
+        Some(_) => archive_choice::kind(metadata),
+        None => metadata.mode.name().to_owned(),
+    };
     let kind = match &metadata.label {
-        Some(label) => format!("{} {}", metadata.mode.name(), printable(label)),
-        None => metadata.mode.name().into(),
+        Some(label) if !metadata.is_safety() => format!("{kind} {}", printable(label)),
+        _ => kind,
     };
     // The shortest form that `restore` and `verify` accept.
     let name = record

@@ -1,6 +1,7 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
+use super::archive_choice;
 use super::retention_args::{RULES, RetentionArgs};
 use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
@@ -16,6 +17,7 @@ use crate::inventory::records::{ArchiveProblem, FileStamp};
 use crate::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
+use crate::io::document::DocumentError;
 use crate::io::lock::FileLock;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
@@ -263,7 +265,10 @@ impl PruneArgs {
 
 /// Updates `inventory.json` after the moves. Returns true on success.
 fn refresh(context: &Context) -> bool {
-    let refreshed = store::refresh(&context.settings.manager_home);
+    let manager = &context.settings.manager_home;
+    let refreshed = trash::archive_names(manager)
+        .map_err(DocumentError::from)
+        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash));
     warn_not_recorded(&context.ui, refreshed.err())
 }
 
@@ -458,6 +463,10 @@ fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [(Style
     let made = candidate
         .made_at
         .map_or("unknown".into(), |at| absolute(&at, zone, &now));
+    let kind = match candidate.class.name() {
+        class if candidate.is_single_login => archive_choice::partial(class),
+        class => class.to_owned(),
+    };
     let (style, word) = if kept {
         (Style::Good, "  keep")
     } else {
@@ -466,7 +475,7 @@ fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [(Style
     [
         (style, word.to_owned()),
         (Style::Plain, made),
-        (Style::Plain, candidate.class.name().to_owned()),
+        (Style::Plain, kind),
         (Style::Plain, bytes(candidate.bytes)),
         (Style::Plain, printable(&decision.reason)),
     ]

@@ -40,7 +40,8 @@ Examples:
 /// Recommend the account to use now
 ///
 /// Ready accounts rank before unknown ones, and those before accounts in cooldown. Among the ready
-/// ones --strategy decides; the default is the least recently used one.
+/// ones, those with a saved login come first, then those with an archived login, then those without
+/// one. Among equals --strategy decides; the default is the least recently used account.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -126,11 +127,12 @@ impl RecommendArgs {
         let ranking = rank(&accounts, strategy, include_api_key, &now);
         let Some(best) = self
             .best(&ranking)
-            .filter(|best| !self.ready_only || best.verdict.state == AccountState::Ready)
+            .filter(|best| !self.ready_only || is_ready(best))
         else {
             return Err(no_account_error(&self, &ranking, context));
         };
         if self.switch {
+            note_passed_over(&ranking, best, context);
             context.ui.note(format_args!(
                 "{}: {}",
                 label(best.account),
@@ -209,10 +211,39 @@ pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
         let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
         accounts.iter().position(|a| a == best.account)
     });
-    match best {
-        Some(best) => Ok(accounts.swap_remove(best)),
-        None => Err(CommandError::refused("no account has a saved login")
-            .hint("sign in to an account: codex-manager profile login NAME")),
+    let Some(best) = best else {
+        return Err(CommandError::refused("no account has a saved login")
+            .hint("sign in to an account: codex-manager profile login NAME"));
+    };
+    let ranking = rank(&accounts, strategy, include_api_key, &context.now());
+    let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
+    if let Some(chosen) = ranking.candidates.iter().find(is_best) {
+        note_passed_over(&ranking, chosen, context);
+    }
+    Ok(accounts.swap_remove(best))
+}
+
+/// Notes why a switch takes `chosen` and not the account that `recommend` names, if they differ.
+fn note_passed_over(ranking: &Ranking<'_>, chosen: &RankedAccount<'_>, context: &Context) {
+    let first = ranking.candidates.first();
+    if let Some(first) = first.filter(|first| !std::ptr::eq(first.account, chosen.account)) {
+        context.ui.note(format_args!(
+            "{} ranks first, but {}",
+            label(first.account),
+            missing_login(first.account)
+        ));
+    }
+}
+
+/// Explains for an account without a saved login where its login is, with the command that fixes it.
+fn missing_login(account: &Account) -> String {
+    if account.login == LoginState::Archived {
+        format!(
+            "its login is in an archive; restore it: codex-manager restore {}",
+            label(account)
+        )
+    } else {
+        "it has no saved login; sign in: codex-manager profile login NAME".into()
     }
 }
 
@@ -224,13 +255,17 @@ fn no_account_error(
 ) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
-        Some(best) if args.switch && !args.ready_only => CommandError::refused(
-            "cannot switch: no account has a saved login",
-        )
-        .hint(format!(
-            "the best account is {}; save its login: codex-manager profile save NAME --from FILE",
-            label(best.account)
-        )),
+        Some(best) if args.switch && (is_ready(best) || !args.ready_only) => {
+            let lacking = if args.ready_only {
+                "cannot switch: no account with a saved login is ready"
+            } else {
+                "cannot switch: no account has a saved login"
+            };
+            CommandError::refused(lacking).hint(format!(
+                "the best account is {}; save its login: codex-manager profile save NAME --from FILE",
+                label(best.account)
+            ))
+        }
         Some(best) => {
             let next = best.verdict.next_available_at.filter(|_| args.ready_only);
             let when = next.map_or(String::new(), |at| {
@@ -246,6 +281,10 @@ fn no_account_error(
                 .hint("list all accounts: codex-manager cooldown")
         }
     }
+}
+
+fn is_ready(candidate: &RankedAccount<'_>) -> bool {
+    candidate.verdict.state == AccountState::Ready
 }
 
 fn reason(candidate: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
@@ -284,11 +323,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
             "switch to it: codex-manager use {}",
             label(best.account)
         )),
-        LoginState::Archived => ui.note(format_args!(
-            "its login is in an archive; restore it: codex-manager restore {}",
-            label(best.account)
-        )),
-        _ => ui.note("it has no saved login; sign in: codex-manager profile login NAME"),
+        _ => ui.note(missing_login(best.account)),
     }
 }
 

@@ -1,13 +1,11 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{LATEST, file_name, find_archive};
+use super::archive_choice::{self, LATEST, file_name, find_archive};
 use super::list_backups::entries_of;
 use super::restore_session;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
-use crate::archive::metadata::BackupMode;
-use crate::archive::metadata::SAFETY_LABEL;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::daemon;
 use crate::codex::program::Program;
@@ -26,8 +24,8 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
-use crate::ui::Style;
 use crate::ui::time::bytes;
+use crate::ui::{Style, problem};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -53,7 +51,8 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub struct RestoreArgs {
-    /// A name under backups/, a path, an account, or `latest`
+    /// A name under backups/, a path, an account, or `latest`: the newest undamaged archive that is neither
+    /// a safety nor a partial one, full before other modes
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     #[command(flatten)]
@@ -68,7 +67,7 @@ pub struct RestoreArgs {
 #[derive(Debug, Args)]
 pub(super) struct RestoreOptions {
     /// Restore only this file or folder, relative to the Codex home; may be given several times
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
     /// Restore only this conversation: its id, a prefix of the id, or its name
     #[arg(long, value_name = "ID|NAME")]
@@ -116,7 +115,9 @@ impl RestoreArgs {
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
         let record = if what == LATEST {
-            newest_matching(&records, |_| true)
+            let latest = archive_choice::latest(&records, &backups, ArchiveRecord::is_usable)?;
+            warn_if_damaged_is_newer(context, &records, latest);
+            Some(latest)
         } else {
             if let Ok(path) = find_archive(context, Path::new(what)) {
                 return Ok(path);
@@ -127,8 +128,8 @@ impl RestoreArgs {
                 .collect();
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, what)?].identity;
-            newest_matching(&records, |r| {
-                r.metadata.identity().is_some_and(|i| i.is_same(wanted))
+            store::preferred(&records, |r| {
+                r.is_usable() && r.metadata.identity().is_some_and(|i| i.is_same(wanted))
             })
         };
         record.map(|r| backups.join(&r.path)).ok_or_else(|| {
@@ -300,7 +301,11 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
         .iter()
         .map(|r| {
             let created = account::absolute(&r.metadata.created_at, context);
-            format!("{created}  {:8}  {}", r.metadata.mode.name(), r.path)
+            format!(
+                "{created}  {:14}  {}",
+                archive_choice::kind(&r.metadata),
+                r.path
+            )
         })
         .collect();
     match context.ui.pick("which archive?", &choices) {
@@ -310,23 +315,19 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// Returns the newest full archive that `wanted` accepts, or else the newest of any mode. Never a
-/// safety backup: these are restored by name only.
-fn newest_matching(
-    records: &[ArchiveRecord],
-    wanted: impl Fn(&ArchiveRecord) -> bool,
-) -> Option<&ArchiveRecord> {
-    records
-        .iter()
-        .filter(|r| r.is_usable() && wanted(r))
-        .filter(|r| r.metadata.label.as_deref() != Some(SAFETY_LABEL))
-        .max_by_key(|r| {
-            (
-                r.metadata.mode == BackupMode::Full,
-                r.metadata.created_at,
-                r.metadata.mode == BackupMode::Sessions,
-            )
-        })
+/// Warns if a newer archive than `latest` was passed over because of its damage.
+fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
+    let newest = store::latest(records, |r| r.archive.is_some());
+    if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
+        && let Some(problem) = newest.problem()
+    {
+        context.ui.warn(format_args!(
+            "{} is newer, but {}; the latest undamaged archive is {}",
+            account::printable(&newest.path),
+            account::printable(&problem::problem(problem)),
+            account::printable(&latest.path)
+        ));
+    }
 }
 
 fn stop_daemon(context: &Context) -> Result<(), CommandError> {

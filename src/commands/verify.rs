@@ -1,7 +1,7 @@
 //! `verify`: checks archives, every byte against its digest.
 
 use super::account::printable;
-use super::archive_choice::{LATEST, file_name, find_archive};
+use super::archive_choice::{self, LATEST, file_name, find_archive, no_archives};
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -29,11 +29,12 @@ use std::path::{Path, PathBuf};
 /// archive without damage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  codex-manager verify                  # the newest archive
+  codex-manager verify                  # the latest archive
   codex-manager verify --all
   codex-manager verify --repair 2026-11-17-155500-me@example.com-codex.tar.gz")]
 pub struct VerifyArgs {
-    /// Names under backups/, paths, or `latest` [default: latest]
+    /// Names under backups/, paths, or `latest`: the newest archive that is neither a safety nor a partial
+    /// one, full before other modes [default: latest]
     #[arg(value_name = "ARCHIVE")]
     archives: Vec<PathBuf>,
     /// All archives under backups/
@@ -126,7 +127,7 @@ impl VerifyArgs {
                 .iter()
                 .map(|named| {
                     if named.as_os_str() == LATEST {
-                        newest(manager)
+                        latest(manager)
                     } else {
                         find_archive(context, named)
                     }
@@ -134,7 +135,7 @@ impl VerifyArgs {
                 .collect();
         }
         if !self.all {
-            return Ok(vec![newest(manager)?]);
+            return Ok(vec![latest(manager)?]);
         }
         let backups = store::backups(manager);
         let records = store::archives(manager)?;
@@ -181,21 +182,12 @@ pub(super) fn finding_of(
     })
 }
 
-/// Returns the path of the newest archive.
-fn newest(manager: &Path) -> Result<PathBuf, CommandError> {
+/// Returns the path of the archive that `latest` denotes, even if it is known to be damaged.
+fn latest(manager: &Path) -> Result<PathBuf, CommandError> {
     let backups = store::backups(manager);
     let records = store::archives(manager)?;
-    let newest = records
-        .iter()
-        .filter(|r| r.archive.is_some())
-        .max_by_key(|r| (r.metadata.created_at, r.path.clone()));
-    let newest = newest.ok_or_else(|| no_archives(&backups))?;
-    Ok(backups.join(&newest.path))
-}
-
-fn no_archives(backups: &Path) -> CommandError {
-    CommandError::failed(format!("no archives in {}", backups.display()))
-        .hint("create one with: codex-manager backup")
+    let latest = archive_choice::latest(&records, &backups, |r| r.archive.is_some())?;
+    Ok(backups.join(&latest.path))
 }
 
 /// The folder in which databases are unpacked for the check: in the manager home, or in the

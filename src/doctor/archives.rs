@@ -113,7 +113,8 @@ fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check
 
 /// Returns the creation time of the newest full archive, ignoring archives dated in the future.
 fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let is_candidate = |m: &Metadata| m.mode == BackupMode::Full && !is_ahead(m, now);
+    let is_candidate =
+        |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_ahead(m, now);
     store::newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
 }
 

@@ -21,7 +21,7 @@ pub const CHECKS: [(&str, &str); 42] = [
     ),
     (
         "home.databases",
-        "the header and the length of each database",
+        "the databases: readable, with the tables that Codex needs to start",
     ),
     ("home.conversations", "conversations that no database lists"),
     ("home.daemon", "Codex's background daemon and its account"),

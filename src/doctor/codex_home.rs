@@ -1,7 +1,7 @@
-//! Checks of the Codex program and of the Codex home: configuration, login, databases, conversations,
-//! daemon.
+//! Checks of the Codex program and of the Codex home: configuration, login, conversations, daemon.
 
 use super::check::Check;
+use super::databases;
 use super::input::DoctorInput;
 use super::permissions::mode_open_to_others;
 use crate::accounts::running::AccountHistory;
@@ -13,13 +13,11 @@ use crate::codex::program::Program;
 use crate::codex::rollout::ConversationFile;
 use crate::codex::threads;
 use crate::history::check::with_cause;
-use crate::inventory::{remedies, store};
+use crate::inventory::remedies;
 use crate::io::file_open;
 use crate::io::processes;
-use crate::io::quantity::pluralize;
-use std::fs::{self};
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// The time limit of `codex --version`.
@@ -39,7 +37,7 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     checks.push(credential_store(&config));
     checks.extend(login(input, config.store.reads_auth_json()));
     checks.extend(other_files(home));
-    checks.extend(databases(&database_files(input, &config), input));
+    checks.extend(databases::run_checks(input, &config));
     checks.push(conversations(input));
     checks.extend(check_daemon(input));
     checks
@@ -60,9 +58,10 @@ fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {path_text}"))
             .because("there is nothing to back up");
-        return Some(match newest_archive(input) {
-            Some(_) => check.fixed_by("codex-manager restore latest"),
-            None => check.advised("start codex once to create it"),
+        return Some(if input.has_archive() {
+            check.fixed_by("codex-manager restore latest")
+        } else {
+            check.advised("start codex once to create it")
         });
     }
     let e = fs::read_dir(home).err()?;
@@ -96,7 +95,7 @@ fn config_file(input: &DoctorInput<'_>, config: &CodexConfig) -> Check {
     let check = Check::fail("home.config", message).because("Codex does not start");
     if file_open::check(&path).is_err() {
         check.fixed_by(remedies::put_aside(&path))
-    } else if newest_archive(input).is_some() {
+    } else if input.has_archive() {
         check.advised(format!(
             "fix the line, or restore the file from an archive (codex-manager restore latest --only config.toml): {path_text}"
         ))
@@ -234,12 +233,6 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
     })
 }
 
-/// Returns the path of the archive that `restore latest` would restore.
-fn newest_archive(input: &DoctorInput<'_>) -> Option<String> {
-    let records = store::archives(input.manager_home).ok()?;
-    store::newest(&records, |_| true).map(|record| record.path.clone())
-}
-
 /// Finds folders, pipes and devices in place of Codex's files. The login, the configuration and the
 /// databases have their own checks.
 fn other_files(home: &Path) -> Vec<Check> {
@@ -262,95 +255,6 @@ fn other_files(home: &Path) -> Vec<Check> {
             .fixed_by(remedies::put_aside(&path))
         })
         .collect()
-}
-
-/// Returns the paths of all databases in the home and in the configured database folder, sorted.
-fn database_files(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<PathBuf> {
-    let home = input.codex_home;
-    let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
-    folders.extend(config.database_folder(home, input.env));
-    folders.sort();
-    folders.dedup();
-    let mut found: Vec<_> = folders
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flat_map(|entries| entries.flatten().map(|e| e.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && !path.is_dir())
-        .collect();
-    found.sort();
-    found
-}
-
-/// Checks the header of each database with one read. Opening a database with SQLite could create files
-/// beside it.
-fn databases(files: &[PathBuf], input: &DoctorInput<'_>) -> Vec<Check> {
-    const ID: &str = "home.databases";
-    let damaged: Vec<_> = files
-        .iter()
-        .filter_map(|path| Some((path, database_fault(path)?)))
-        .collect();
-    if damaged.is_empty() {
-        let message = match files.len() {
-            0 => "there are no databases yet".to_owned(),
-            n => format!("{} with a valid header", pluralize(n, "database")),
-        };
-        return vec![Check::ok(ID, message)];
-    }
-    let check = |(path, fault): (&PathBuf, &str)| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let check = Check::fail(ID, format!("{fault}: {}", path.display()))
-            .because("Codex does not start, or loses its list of conversations");
-        if fault == NO_FILE {
-            check.fixed_by(remedies::put_aside(path))
-        } else if newest_archive(input).is_some() {
-            // Finding the archive with an intact copy would mean reading all of them.
-            check.advised(format!(
-                "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
-            ))
-        } else {
-            check.advised("start codex, which moves it aside and creates a new one")
-        }
-    };
-    damaged.into_iter().map(check).collect()
-}
-
-/// The message for a folder, pipe or device in place of a database.
-const NO_FILE: &str = "not a regular file";
-
-/// Describes the damage of a database file, as far as its header and length show it.
-fn database_fault(path: &Path) -> Option<&'static str> {
-    let mut head = [0; 100];
-    let read = file_open::open(path).and_then(|mut file| {
-        let bytes = file.metadata()?.len();
-        // SQLite treats an empty file as an empty database.
-        if bytes > 0 {
-            file.read_exact(&mut head)?;
-        }
-        Ok(bytes)
-    });
-    match read {
-        Ok(0) => None,
-        Ok(bytes) => header_fault(&head, bytes),
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Some("truncated"),
-        Err(e) if e.kind() == ErrorKind::InvalidInput => Some(NO_FILE),
-        Err(e) if e.kind() == ErrorKind::NotFound => Some(NO_FILE),
-        Err(_) => Some("not readable"),
-    }
-}
-
-/// Checks the first 100 bytes of a database and its length in bytes.
-fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
-    if !head.starts_with(b"SQLite format 3\0") {
-        return Some("not an SQLite database");
-    }
-    let page = match u16::from_be_bytes([head[16], head[17]]) {
-        1 => 65_536,
-        size => u64::from(size),
-    };
-    if !page.is_power_of_two() || page < 512 {
-        return Some("invalid page size in the header");
-    }
-    (!bytes.is_multiple_of(page)).then_some("truncated")
 }
 
 /// Checks that Codex's database lists any conversations at all. `history check` compares them one by one.
@@ -412,26 +316,5 @@ fn links(meta: &fs::Metadata) -> u64 {
     {
         let _ = meta;
         1
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_damaged_database_is_found_by_header_and_length() {
-        let mut head = [0; 100];
-        assert_eq!(header_fault(&head, 4096), Some("not an SQLite database"));
-        head[..16].copy_from_slice(b"SQLite format 3\0");
-        assert_eq!(
-            header_fault(&head, 4096),
-            Some("invalid page size in the header")
-        );
-        head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
-        assert_eq!(header_fault(&head, 8192), None);
-        assert_eq!(header_fault(&head, 8191), Some("truncated"));
-        head[16..18].copy_from_slice(&1_u16.to_be_bytes());
-        assert_eq!(header_fault(&head, 65_536), None);
     }
 }

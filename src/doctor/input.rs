@@ -1,5 +1,7 @@
 //! The input of all checks.
 
+use crate::inventory::records::ArchiveRecord;
+use crate::inventory::store;
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use chrono::{DateTime, Utc};
@@ -22,4 +24,12 @@ pub struct DoctorInput<'a> {
     pub(crate) zone: Zone,
     /// True if a flag or the configuration sets the zone.
     pub(crate) zone_is_set: bool,
+}
+
+impl DoctorInput<'_> {
+    /// Returns true if `restore latest` has an archive to restore.
+    pub(super) fn has_archive(&self) -> bool {
+        store::archives(self.manager_home)
+            .is_ok_and(|records| store::latest(&records, ArchiveRecord::is_usable).is_some())
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::check::Check;
 use super::input::DoctorInput;
-use crate::archive::metadata::BackupMode;
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context;
@@ -150,7 +150,8 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
 /// the home if there is none.
 fn space_for_next_archive(input: &DoctorInput<'_>) -> Option<Check> {
     let records = store::archives(input.manager_home).ok()?;
-    let newest = store::newest(&records, |metadata| metadata.mode == BackupMode::Full);
+    let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
+    let newest = store::newest(&records, is_full);
     let backups = store::backups(input.manager_home);
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;

@@ -207,10 +207,7 @@ fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
                 ),
             )
             .because(WHY)
-            .advised(
-                "save a login from its history/ (codex-manager profile save NAME --from \
-                     FILE), then move the folder away",
-            ),
+            .advised(advice_for_unidentified(&profile.name, &profiles)),
         );
     }
     if checks.is_empty() {
@@ -218,6 +215,21 @@ fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
         checks.push(Check::ok(ID, format!("{profiles} checked")));
     }
     checks
+}
+
+/// Returns the advice for a profile whose account is unknown. Only points to logins that exist.
+fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
+    let has_login = profiles
+        .history(name)
+        .is_ok_and(|logins| logins.iter().any(|old| old.auth.login().is_some()));
+    if has_login {
+        "save a login from its history/ (codex-manager profile save NAME --from FILE), then move the folder away".into()
+    } else {
+        format!(
+            "move the folder away, then sign in again: codex-manager profile login {}",
+            shell::word(name)
+        )
+    }
 }
 
 /// Returns the damage of a profile and its fix; `None` if the profile is usable.

@@ -4,6 +4,7 @@
 mod archives;
 mod check;
 mod codex_home;
+mod databases;
 mod folders;
 mod input;
 mod launches;

@@ -70,7 +70,7 @@ impl From<crate::journal::JournalError> for CommandError {
             }
             JournalError::Deferred(RecoveryObstacle::NotKept { .. }) => {
                 Self::wrap(ErrorKind::Refused, error)
-                    .hint("move the files in its folder new/ away, then run the command again")
+                    .hint("move what you need out of that folder, then run the command again")
             }
             JournalError::Occupied(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("run that command again to finish it, or move the folder away; nothing was changed"),

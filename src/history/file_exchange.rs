@@ -1,8 +1,7 @@
 //! Replaces files of a Codex home as a whole: after a kill, the next command finishes or undoes it.
 
 use super::HistoryError;
-use crate::codex::home::SIDECAR_SUFFIXES;
-use crate::io::atomic;
+use crate::io::{IoContext, atomic};
 use crate::journal::{self, JournalError, Outcome, Recovery, RecoveryPolicy, Step, Transaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,6 @@ pub(super) struct FileExchange {
     number: usize,
     removals: Vec<Step>,
     files: Vec<Step>,
-    logs: Vec<Step>,
 }
 
 fn journal_folder(manager_home: &Path) -> PathBuf {
@@ -52,7 +50,6 @@ impl FileExchange {
             number: 0,
             removals: Vec::new(),
             files: Vec::new(),
-            logs: Vec::new(),
         })
     }
 
@@ -73,15 +70,7 @@ impl FileExchange {
     ) -> Result<(), HistoryError> {
         let staged = self.stage(live)?;
         write(&staged)?;
-        let live = live.to_path_buf();
-        if is_log(&live) {
-            // SQLite would apply a log to whichever database lies beside it. So logs are removed
-            // before and restored after their database.
-            self.remove(&live)?;
-            self.logs.push(Step::into_emptied(live, staged)?);
-        } else {
-            self.files.push(Step::new(live, staged)?);
-        }
+        self.files.push(Step::new(live.to_path_buf(), staged)?);
         Ok(())
     }
 
@@ -90,7 +79,9 @@ impl FileExchange {
     /// # Errors
     /// Nothing was changed, or [`is_pending`] is true.
     pub(super) fn commit(self, policy: &dyn RecoveryPolicy) -> Result<(), HistoryError> {
-        let steps = [self.removals, self.files, self.logs].concat();
+        // SQLite would apply a log to whichever database lies beside it, so logs are removed before
+        // their database is replaced.
+        let steps = [self.removals, self.files].concat();
         let mut holders = policy.holders(&self.home);
         if !holders.is_empty() {
             return Err(HistoryError::Busy(holders));
@@ -109,18 +100,13 @@ impl FileExchange {
     fn stage(&mut self, live: &Path) -> Result<PathBuf, HistoryError> {
         let parent = atomic::parent_of(live);
         atomic::create_private_folder(parent)?;
-        let folder = journal::staging_in(parent);
+        // One folder for all spellings.
+        let parent = parent.canonicalize().at("look at", parent)?;
+        let folder = journal::staging_in(&parent);
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;
         }
         self.number += 1;
         Ok(folder.join(self.number.to_string()))
     }
-}
-
-/// Returns true for the files that SQLite keeps beside a database.
-fn is_log(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let mut suffixes = SIDECAR_SUFFIXES.iter();
-    suffixes.any(|suffix| name.ends_with(suffix.as_bytes()))
 }

@@ -431,20 +431,24 @@ fn recreate_database(
         kept.extend(database_files(old));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
+    let policy = &IdleHome { env: context.env };
+    let exchange = snapshots.begin_exchange(context.home, policy)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, &kept, now)?;
-    let put =
-        require_unused_home(context).and_then(|()| install(context, &created.database, &target));
-    put.map(|()| snapshot.clone()).inspect_err(|_| {
+    install(exchange, &created.database, &target, policy).inspect_err(|_| {
         if !file_exchange::is_pending(context.manager_home) {
             snapshot.discard();
         }
-    })
+    })?;
+    Ok(snapshot)
 }
 
-/// Puts the database `created` in the place of `target`. The caller holds the lock on the snapshots.
-fn install(context: &RepairContext<'_>, created: &Path, target: &Path) -> Result<(), HistoryError> {
-    let policy = &IdleHome { env: context.env };
-    let mut exchange = FileExchange::begin(context.manager_home, context.home, policy)?;
+/// Puts the database `created` in the place of `target`.
+fn install(
+    mut exchange: FileExchange,
+    created: &Path,
+    target: &Path,
+    policy: &dyn RecoveryPolicy,
+) -> Result<(), HistoryError> {
     for sidecar in database_sidecars(target) {
         exchange.remove(&sidecar)?;
     }
@@ -471,9 +475,10 @@ pub(crate) fn undo(
         .iter()
         .map(|f| f.path.clone())
         .collect();
+    let policy = &IdleHome { env: context.env };
+    let exchange = snapshots.begin_exchange(&snapshot.document.codex_home, policy)?;
     let present = snapshots.create(context.home, SnapshotReason::Undo, &paths, now)?;
-    require_unused_home(context)?;
-    let restored = snapshots.restore(snapshot, &IdleHome { env: context.env }, now);
+    let restored = snapshots.restore(snapshot, exchange, policy, now);
     restored.inspect_err(|_| {
         if !file_exchange::is_pending(context.manager_home) {
             present.discard();
@@ -503,7 +508,8 @@ pub(crate) fn recover(
                 manager_home,
                 env,
             })?;
-            snapshots.restore(&mut snapshot, policy, now)?;
+            let exchange = snapshots.begin_exchange(&home, policy)?;
+            snapshots.restore(&mut snapshot, exchange, policy, now)?;
             return Ok(Recovery::Finished(Vec::new()));
         }
     }
@@ -516,11 +522,6 @@ struct IdleHome<'a> {
 }
 
 impl RecoveryPolicy for IdleHome<'_> {
-    /// SQLite would apply a log to another database, so only a complete set of files is finished.
-    fn finishes_partly_done(&self) -> bool {
-        false
-    }
-
     fn holders(&self, home: &Path) -> Vec<Holder> {
         holders_of(home, self.env)
     }

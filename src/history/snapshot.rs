@@ -5,6 +5,8 @@
 
 use super::HistoryError;
 use super::file_exchange::{self, FileExchange};
+use crate::codex::database;
+use crate::codex::home::SIDECAR_SUFFIXES;
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
@@ -132,24 +134,34 @@ impl RepairSnapshots {
         Ok(())
     }
 
-    /// Restores all files of a snapshot and records that in it, or changes nothing.
-    pub(crate) fn restore(
+    /// Begins the exchange that [`RepairSnapshots::restore`] needs.
+    pub(super) fn begin_exchange(
+        &self,
+        home: &Path,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<FileExchange, HistoryError> {
+        FileExchange::begin(atomic::parent_of(&self.folder), home, policy)
+    }
+
+    /// Restores a snapshot and records that in it, or changes nothing. Logs of a database are
+    /// written into it, so that no log is ever beside another database.
+    pub(super) fn restore(
         &self,
         snapshot: &mut RepairSnapshot,
+        mut exchange: FileExchange,
         policy: &dyn RecoveryPolicy,
         now: DateTime<Utc>,
     ) -> Result<(), HistoryError> {
         verify(snapshot)?;
         snapshot.document.undone_at = Some(now);
         let (folder, document) = (&snapshot.folder, &snapshot.document);
-        let manager_home = atomic::parent_of(&self.folder);
-        let mut exchange = FileExchange::begin(manager_home, &document.codex_home, policy)?;
         for file in &document.files {
             match &file.content {
-                Some(content) => exchange.replace(&file.path, |staged| {
-                    copy_out(&folder.join(&content.name), content, staged)
-                })?,
-                None => exchange.remove(&file.path)?,
+                Some(content) if !is_sidecar(&file.path) => {
+                    exchange
+                        .replace(&file.path, |staged| stage(snapshot, file, content, staged))?;
+                }
+                _ => exchange.remove(&file.path)?,
             }
         }
         exchange.replace(&folder.join(DOCUMENT), |staged| {
@@ -329,14 +341,57 @@ pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryEr
     new.try_for_each(|file| remove(&file.path))
 }
 
+/// Stages a file of a snapshot. Applies the logs of a database to it.
+fn stage(
+    snapshot: &RepairSnapshot,
+    file: &SnapshotEntry,
+    content: &SnapshotContent,
+    staged: &Path,
+) -> Result<(), HistoryError> {
+    let copy_of = |content: &SnapshotContent| snapshot.folder.join(&content.name);
+    copy_out(&copy_of(content), content, staged)?;
+    let mut has_logs = false;
+    // The `-shm` is an index of the `-wal`, which SQLite creates again.
+    for suffix in ["-wal", "-journal"] {
+        let path = atomic::with_suffix(&file.path, suffix);
+        let mut files = snapshot.document.files.iter();
+        let log = files.find(|file| file.path == path);
+        if let Some(log) = log.and_then(|file| file.content.as_ref()) {
+            copy_out(&copy_of(log), log, &atomic::with_suffix(staged, suffix))?;
+            has_logs = true;
+        }
+    }
+    if has_logs {
+        database::checkpoint_wal(staged).map_err(|e| HistoryError::DamagedSnapshot {
+            path: copy_of(content),
+            detail: format!("its log cannot be applied: {e}"),
+        })?;
+        let file = fs::OpenOptions::new().write(true).open(staged);
+        let file = file.at("open", staged)?;
+        set_attributes(&file, content).at("write", staged)?;
+        file.sync_all().at("fsync", staged)?;
+    }
+    Ok(())
+}
+
+fn is_sidecar(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut suffixes = SIDECAR_SUFFIXES.iter();
+    suffixes.any(|suffix| name.ends_with(suffix.as_bytes()))
+}
+
+/// Sets the mode and mtime of the original.
+fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
+    set_mode(file, content.mode)?;
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns))
+}
+
 /// Copies a file out of a snapshot, with its mode and mtime.
 fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
     let mut source = file_open::open(from).at("read", from)?;
     let mut temp = atomic::TempFile::beside(target)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
-    set_mode(temp.file(), content.mode).at("write", target)?;
-    let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns);
-    temp.file().set_modified(modified).at("write", target)?;
+    set_attributes(temp.file(), content).at("write", target)?;
     temp.replace(target)?;
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use super::records::{ArchiveProblem, ArchiveRecord};
 use crate::archive::metadata::BackupMode;
-use crate::archive::metadata::SAFETY_LABEL;
 use crate::codex::identity::Identity;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -63,6 +62,8 @@ pub(crate) struct RetentionCandidate {
     pub excludes: bool,
     /// True if it lacks files that could not be read. Such archives count separately.
     pub incomplete: bool,
+    /// True if it holds only the login of a legacy file.
+    pub is_single_login: bool,
     /// The time of the backup; `None` if the archive does not record it.
     pub made_at: Option<DateTime<Utc>>,
     /// The size of the archive file.
@@ -77,7 +78,7 @@ impl RetentionCandidate {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
         let class = match metadata.mode {
-            _ if metadata.label.as_deref() == Some(SAFETY_LABEL) => ArchiveClass::Safety,
+            _ if metadata.is_safety() => ArchiveClass::Safety,
             BackupMode::Full => ArchiveClass::Full,
             BackupMode::Auth => ArchiveClass::Auth,
             BackupMode::Sessions => ArchiveClass::Sessions,
@@ -105,6 +106,7 @@ impl RetentionCandidate {
             home,
             excludes: metadata.excludes,
             incomplete: metadata.skipped > 0,
+            is_single_login: metadata.is_single_login(),
             made_at: (made_at != DateTime::UNIX_EPOCH).then_some(made_at),
             bytes,
             soundness,

@@ -4,7 +4,6 @@ use super::catalog;
 use super::cooldown::{self, CooldownFile, CooldownUpdate, LOCK_NAME};
 use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
 use crate::accounts::profile::{ProfileError, Profiles};
-use crate::archive::metadata::SAFETY_LABEL;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::publish::PublishedArchive;
 use crate::archive::reader::ArchiveReader;
@@ -14,6 +13,7 @@ use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The name of the document in the manager home.
@@ -37,15 +37,45 @@ pub(crate) fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoErro
 
 /// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let known = inventory.archives.clone();
+        inventory.archives = catalog::list(&backups(manager_home), || known)?;
+        Ok(())
+    })
+}
+
+/// Like [`refresh`], after a move into or out of the trash, which now holds the archives `in_trash`, given
+/// by their names. Keeps the results of `verify` for them.
+pub(crate) fn refresh_with_trash(
+    manager_home: &Path,
+    in_trash: &BTreeSet<String>,
+) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let mut known = inventory.archives.clone();
+        for record in &inventory.trashed {
+            if !known.iter().any(|r| r.path == record.path) {
+                known.push(record.clone());
+            }
+        }
+        inventory.archives = catalog::list(&backups(manager_home), || known.clone())?;
+        let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
+        known.retain(|r| {
+            r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
+        });
+        inventory.trashed = known;
+        Ok(())
+    })
+}
+
+fn update_inventory(
+    manager_home: &Path,
+    change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,
+) -> Result<Option<PathBuf>, DocumentError> {
     document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
         |_: &DocumentState<InventoryFile>| InventoryFile::default(),
-        |inventory| -> Result<(), IoError> {
-            let known = inventory.archives.clone();
-            inventory.archives = catalog::list(&backups(manager_home), || known)?;
-            Ok(())
-        },
+        change,
     )
     .and_then(|updated| {
         updated.value?;
@@ -228,15 +258,40 @@ pub(crate) fn newest(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
+/// Returns the archive that `latest` denotes: of the accepted ones the newest full archive, else the
+/// newest of another mode. Never a safety backup or a single login, which may hold one file.
+pub(crate) fn latest(
+    records: &[ArchiveRecord],
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Option<&ArchiveRecord> {
+    preferred(records, |r| accepts(r) && !r.metadata.is_single_login())
+}
+
+/// Returns the accepted archive that a restore prefers: a full one, else one of a home, else a single
+/// login, and of these the newest. Never a safety backup: these are restored by name only.
+pub(crate) fn preferred(
+    records: &[ArchiveRecord],
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Option<&ArchiveRecord> {
+    records
+        .iter()
+        .filter(|r| !r.metadata.is_safety() && accepts(r))
+        .max_by_key(|r| {
+            (
+                r.metadata.mode == BackupMode::Full,
+                !r.metadata.is_single_login(),
+                r.metadata.created_at,
+                r.metadata.mode == BackupMode::Sessions,
+            )
+        })
+}
+
 /// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
 /// parts. Skips archives with known damage, and safety backups, which may hold few files.
 pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
-        m.mode == mode
-            && m.source_codex_home == home
-            && m.legacy_auth_filename.is_none()
-            && m.label.as_deref() != Some(SAFETY_LABEL)
+        m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
     newest(records, same).map(|r| r.path.clone())
 }
@@ -244,6 +299,7 @@ pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::metadata::SAFETY_LABEL;
 
     fn record(path: &str, at: &str, change: impl FnOnce(&mut ArchiveRecord)) -> ArchiveRecord {
         let mut record = ArchiveRecord {

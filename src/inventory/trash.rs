@@ -192,6 +192,18 @@ pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
     Ok(content)
 }
 
+/// Returns the names of all archives in the trash.
+///
+/// # Errors
+/// A folder of the trash cannot be listed.
+pub(crate) fn archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoError> {
+    let mut names = BTreeSet::new();
+    for batch in batches(manager_home)? {
+        names.extend(archives_in(&batch)?);
+    }
+    Ok(names)
+}
+
 /// Deletes the batches in `seen` permanently. Batches added since stay.
 ///
 /// # Errors

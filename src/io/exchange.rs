@@ -37,6 +37,8 @@ pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
+    // Of a killed process.
+    let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
     let probe = || {
         fs::create_dir(&a)?;
         fs::create_dir(&b)?;
@@ -44,7 +46,15 @@ pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     };
     let result = match probe() {
         Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(false),
+        // Some sandboxes refuse the call.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(false)
+        }
         Err(e) => Err(e),
     };
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));

@@ -71,7 +71,7 @@ pub enum RecoveryObstacle {
     /// A staging folder is missing, because its disk is not mounted, for example.
     #[error("an interrupted command cannot be finished: missing folder {}", .folder.display())]
     MissingFolder {
-        /// The missing folder.
+        /// The staging folder that is missing.
         folder: PathBuf,
         /// The staging folder with the journal.
         journal: PathBuf,
@@ -79,9 +79,9 @@ pub enum RecoveryObstacle {
     /// Files that were written meanwhile cannot be moved out of the staging folder.
     #[error("files that were written during an interrupted command cannot be kept: {reason}: {}", .folder.display())]
     NotKept {
-        /// The staging folder.
+        /// The staging folder that still has them.
         folder: PathBuf,
-        /// The error.
+        /// The error of the move.
         reason: String,
     },
 }

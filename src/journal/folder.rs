@@ -69,14 +69,24 @@ pub(super) fn subject_of(folder: &Path) -> Option<PathBuf> {
     Some(folder.with_file_name(name))
 }
 
-/// Returns true if `folder` is a folder and not a link. False if it is missing.
+/// Returns true if `folder` is a folder and not a link. False if it is missing, or if its parent cannot
+/// be used by this user at all.
 ///
 /// # Errors
 /// It cannot be examined.
 pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
     match folder.symlink_metadata() {
         Ok(meta) => Ok(meta.is_dir()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(false)
+        }
         Err(e) => Err(e).at("look at", folder),
     }
 }

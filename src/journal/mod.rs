@@ -11,6 +11,7 @@
 //! | `committing` | some steps may be done | none done: as `prepared`; else the rest is done |
 //! | `undoing` | some steps may be undone | the rest is undone |
 //! | `committed` | new | the staging folders are removed |
+//! | (no journal) | old or new | the folder is removed |
 //!
 //! [`recover`] finishes or undoes a transaction. Each user of the journal adds a
 //! [`RecoveryPolicy`], no mechanism of its own. Nothing of the replaced state is removed before the
@@ -23,6 +24,7 @@ mod folder;
 mod late_writes;
 mod policy;
 mod recovery;
+mod remaining;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -25,13 +25,6 @@ pub(crate) trait RecoveryPolicy {
         Ok(())
     }
 
-    /// Returns true if a transaction with some steps done is finished, and false if it is undone.
-    /// Files may have been used between the kill and the recovery, so it is finished only if a mixture
-    /// of both states does no harm meanwhile.
-    fn finishes_partly_done(&self) -> bool {
-        true
-    }
-
     /// Returns the processes that use the folder `home`. While there are any, nothing is exchanged.
     fn holders(&self, _home: &Path) -> Vec<Holder> {
         Vec::new()

@@ -13,16 +13,12 @@ use crate::io::document::{self, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::{self, FileLock, LockError};
 use crate::io::{IoContext, IoError, tree};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The wait for a lock that another command holds only while it looks for interrupted transactions.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// The numbers of the steps that change each live path.
-type StepsOfPaths = BTreeMap<PathBuf, Vec<usize>>;
 
 /// The result of looking for an interrupted transaction and recovering it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,12 +78,17 @@ impl Transaction {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Self, JournalError> {
+        let mut is_recovered = false;
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_private_folder(folder)?;
             match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
-                Ok(lock) if has_content(folder)? => {
+                Ok(lock) if has_content(folder).inspect_err(|_| remove_lock(folder))? => {
+                    if std::mem::replace(&mut is_recovered, true) {
+                        // Its files could be neither removed nor renamed.
+                        return Err(JournalError::Occupied(folder.to_path_buf()));
+                    }
                     if let Recovery::Deferred(obstacle) = recover_locked(folder, lock, policy)? {
                         return Err(obstacle.into());
                     }
@@ -109,6 +110,11 @@ impl Transaction {
     }
 }
 
+/// Removes a folder that has nothing but its lock.
+fn remove_lock(folder: &Path) {
+    let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
+}
+
 /// Returns true if the folder has more than its lock.
 fn has_content(folder: &Path) -> Result<bool, IoError> {
     let entries = tree::list(folder).at("list", folder)?;
@@ -121,34 +127,10 @@ fn recover_locked(
     lock: FileLock,
     policy: &dyn RecoveryPolicy,
 ) -> Result<Recovery, JournalError> {
-    let path = folder.join(JOURNAL);
-    let mut journal = match document::read::<JournalFile>(&path)? {
-        DocumentState::Good(journal) => journal,
-        DocumentState::Damaged(detail) => {
-            return Err(JournalError::DamagedJournal { path, detail });
-        }
-        // Killed before the first journal was written, or after the journal was removed.
-        DocumentState::Absent => {
-            JournalFile::prepared(vec![ListedPath(folder.to_path_buf())], None)
-        }
+    let journal = match read_journal(folder)? {
+        Ok(journal) => journal,
+        Err(obstacle) => return Ok(Recovery::Deferred(obstacle)),
     };
-    journal.keeps_replaced = journal.keeps_replaced();
-    // These folders are removed at the end, so a damaged journal must not name any other.
-    let own = journal.folders.first().map(|own| own.0.clone());
-    let own = own.unwrap_or_default();
-    if own.file_name() != folder.file_name()
-        || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
-    {
-        let detail = "it names folders that are no staging folders".to_owned();
-        return Err(JournalError::DamagedJournal { path, detail });
-    }
-    if own.canonicalize().ok() != folder.canonicalize().ok() {
-        // The home was moved, so the paths of the steps are wrong.
-        return Ok(Recovery::Deferred(RecoveryObstacle::MissingFolder {
-            folder: own,
-            journal: folder.to_path_buf(),
-        }));
-    }
     let mut transaction = Transaction::of_journal(folder, journal, lock);
     transaction.ended = true;
     let completed = match transaction.journal.state {
@@ -179,6 +161,39 @@ fn recover_locked(
         Completed::Finished => Recovery::Finished(kept),
         Completed::Undone => Recovery::Undone(kept),
     })
+}
+
+/// Reads the journal in `folder` and checks the folders that it names.
+fn read_journal(folder: &Path) -> Result<Result<JournalFile, RecoveryObstacle>, JournalError> {
+    let path = folder.join(JOURNAL);
+    let mut journal = match document::read::<JournalFile>(&path)? {
+        DocumentState::Good(journal) => journal,
+        DocumentState::Damaged(detail) => {
+            return Err(JournalError::DamagedJournal { path, detail });
+        }
+        // Killed before the first journal was written, or after the journal was removed.
+        DocumentState::Absent => {
+            JournalFile::prepared(vec![ListedPath(folder.to_path_buf())], None)
+        }
+    };
+    journal.keeps_replaced = journal.keeps_replaced();
+    // These folders are removed at the end, so a damaged journal must not name any other.
+    let own = journal.folders.first().map(|own| own.0.clone());
+    let own = own.unwrap_or_default();
+    if own.file_name() != folder.file_name()
+        || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
+    {
+        let detail = "it names folders that are no staging folders".to_owned();
+        return Err(JournalError::DamagedJournal { path, detail });
+    }
+    if own.canonicalize().ok() != folder.canonicalize().ok() {
+        // The home was moved, so the paths of the steps are wrong.
+        return Ok(Err(RecoveryObstacle::MissingFolder {
+            folder: own,
+            journal: folder.to_path_buf(),
+        }));
+    }
+    Ok(Ok(journal))
 }
 
 /// The state that a recovery has led to.
@@ -220,21 +235,14 @@ impl Transaction {
             self.reset_journal()?;
             return Ok(Ok(Completed::Undone));
         }
-        let is_partly_done = !statuses.iter().all(is_done);
-        let direction = if is_partly_done && !policy.finishes_partly_done() {
-            Direction::Back
-        } else {
-            direction
-        };
-        let remaining = self.remaining(&statuses, direction)?;
+        let remaining = self.remaining(direction)?;
         if !remaining.is_empty() || self.journal.keeps_replaced {
             let holders = policy.holders(&home);
             if !holders.is_empty() {
                 return Ok(Err(RecoveryObstacle::InUse { home, holders }));
             }
         }
-        let remaining = self.prepare_remaining(&remaining, direction, &home, policy)?;
-        self.exchange_remaining(remaining, direction)?;
+        self.exchange_remaining(&remaining, direction, &home, policy)?;
         self.journal.keeps_replaced |= self.has_late_writes(&home, policy)?;
         Ok(Ok(match direction {
             Direction::Forward => {
@@ -283,111 +291,6 @@ impl Transaction {
         steps.any(|(status, step)| {
             *status == StepStatus::Unknown && !policy.is_disposable(home, &step.live)
         })
-    }
-
-    /// Returns the numbers of the steps to exchange, in the order of the journal.
-    fn remaining(
-        &self,
-        statuses: &[StepStatus],
-        direction: Direction,
-    ) -> Result<Vec<usize>, IoError> {
-        let mut numbers = Vec::new();
-        for (number, status) in statuses.iter().enumerate() {
-            let is_remaining = match direction {
-                Direction::Forward => *status == StepStatus::Pending,
-                Direction::Back => {
-                    *status == StepStatus::Done && self.journal.steps[number].can_be_undone()?
-                }
-            };
-            if is_remaining {
-                numbers.push(number);
-            }
-        }
-        Ok(numbers)
-    }
-
-    /// Lets the policy look at what is replaced, and adapts the steps to files that other programs
-    /// have replaced since the kill. Returns the numbers of the steps to exchange.
-    fn prepare_remaining(
-        &mut self,
-        remaining: &[usize],
-        direction: Direction,
-        home: &Path,
-        policy: &dyn RecoveryPolicy,
-    ) -> Result<Vec<usize>, JournalError> {
-        if remaining.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut paths = StepsOfPaths::new();
-        for &number in remaining {
-            let live = self.journal.steps[number].live.clone();
-            paths.entry(live).or_default().push(number);
-        }
-        let mut foreign = BTreeSet::new();
-        for (live, numbers) in &paths {
-            let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
-            let incoming = steps.clone().find(|s| s.fills_live_path(direction));
-            let incoming = incoming.map(|step| step.staged.as_path());
-            policy.before_exchange(home, live, incoming)?;
-            // Of two moves, one knows the entry.
-            let known = steps.map(|step| Ok(!step.has_foreign_live_entry()?));
-            let known = known.collect::<Result<Vec<_>, IoError>>()?;
-            if !known.contains(&true) {
-                foreign.insert(live.clone());
-                self.journal.keeps_replaced |= !policy.is_disposable(home, live);
-            }
-        }
-        let prepared = self.adapt_steps(&paths, &foreign, direction)?;
-        match self.write_journal() {
-            // If this process is killed too, the next recovery still has the journal as it was.
-            Err(JournalError::Io(e)) if e.is_no_space() => {}
-            written => written?,
-        }
-        Ok(prepared)
-    }
-
-    /// Records the ids of replaced files in the remaining steps. `foreign` are the live paths with an
-    /// entry of another program. Returns the numbers of the remaining steps.
-    fn adapt_steps(
-        &mut self,
-        remaining: &StepsOfPaths,
-        foreign: &BTreeSet<PathBuf>,
-        direction: Direction,
-    ) -> Result<Vec<usize>, IoError> {
-        let mut asides = self.asides()?;
-        let mut prepared = Vec::new();
-        let steps = std::mem::take(&mut self.journal.steps);
-        for (number, mut step) in steps.into_iter().enumerate() {
-            let of_path = remaining.get(&step.live).filter(|of| of.contains(&number));
-            let mut adapted = vec![step.clone()];
-            if let Some(of_path) = of_path {
-                let is_foreign = foreign.contains(&step.live);
-                if is_foreign && of_path.len() > 1 {
-                    adapted[0].record_live_entry(direction)?;
-                } else if is_foreign || step.has_foreign_staged_entry()? {
-                    step.record_again(direction)?;
-                    let moves = asides.two_moves(&self.journal, &step, direction)?;
-                    adapted = moves.map_or_else(|| vec![step], Vec::from);
-                }
-                let first = self.journal.steps.len();
-                prepared.extend(first..first + adapted.len());
-            }
-            self.journal.steps.extend(adapted);
-        }
-        Ok(prepared)
-    }
-
-    fn exchange_remaining(
-        &self,
-        remaining: Vec<usize>,
-        direction: Direction,
-    ) -> Result<(), IoError> {
-        let steps = remaining.into_iter().map(|n| &self.journal.steps[n]);
-        match direction {
-            Direction::Forward => steps.into_iter().try_for_each(Step::apply)?,
-            Direction::Back => steps.rev().try_for_each(Step::undo)?,
-        }
-        self.sync_parents()
     }
 
     /// Returns true if a file that would be removed was written since the exchange began.

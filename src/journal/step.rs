@@ -37,15 +37,6 @@ pub(super) enum StepStatus {
     Unknown,
 }
 
-/// The direction of a step that is a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Move {
-    /// From the live path to the staged one.
-    Away,
-    /// From the staged path to the live one.
-    Here,
-}
-
 /// The entry found at a path, compared with those in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EntryIdentity {
@@ -70,17 +61,6 @@ impl Step {
         })
     }
 
-    /// Records the move of the staged entry to the live path, which an earlier step empties.
-    ///
-    /// # Errors
-    /// The entry cannot be examined.
-    pub(crate) fn into_emptied(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
-        Ok(Self {
-            live_id: None,
-            ..Self::new(live, staged)?
-        })
-    }
-
     /// Returns the live path.
     pub(crate) fn live(&self) -> &Path {
         &self.live
@@ -92,13 +72,9 @@ impl Step {
         both.is_some_and(|(live, staged)| live.is(staged))
     }
 
-    /// Returns the direction, if the step is a move.
-    pub(super) fn as_move(&self) -> Option<Move> {
-        match (self.live_id, self.staged_id) {
-            (Some(_), None) => Some(Move::Away),
-            (None, Some(_)) => Some(Move::Here),
-            _ => None,
-        }
+    /// Returns true if both paths have an entry.
+    pub(super) fn is_exchange(&self) -> bool {
+        self.live_id.is_some() && self.staged_id.is_some()
     }
 
     /// Returns two moves instead of an exchange, for a file system without a call for it. `aside` is

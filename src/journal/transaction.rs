@@ -3,7 +3,8 @@
 use super::document::{JOURNAL, JournalFile, JournalState};
 use super::error::{Direction, JournalError};
 use super::folder::{self, KeptAs};
-use super::step::{Move, Step};
+use super::policy::NoPolicy;
+use super::step::Step;
 use super::write_times::filesystem_clock_ns;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
@@ -67,6 +68,10 @@ impl Transaction {
 
     /// Adds a staging folder on another file system. It is in the journal before it is created.
     pub(crate) fn add_folder(&mut self, folder: &Path) -> Result<(), JournalError> {
+        if self.journal.folders.iter().any(|known| known.0 == folder) {
+            // Two links in a home may lead to one folder.
+            return Ok(());
+        }
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
         let created = folder::create(folder);
@@ -95,7 +100,7 @@ impl Transaction {
         confirm: impl FnOnce() -> bool,
     ) -> Result<Outcome, JournalError> {
         drop_duplicate_steps(&mut steps);
-        check_disjoint(changed_paths(&steps).into_iter())?;
+        check_disjoint(steps.iter().map(Step::live))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
         let folders = self.journal.folders.iter();
         let clocks = folders.map(|folder| filesystem_clock_ns(&folder.0));
@@ -137,7 +142,7 @@ impl Transaction {
         &self,
         steps: Vec<Step>,
     ) -> Result<Vec<Step>, IoError> {
-        let mut asides = self.asides()?;
+        let mut asides = self.asides();
         let mut all = Vec::with_capacity(steps.len());
         for step in steps {
             match asides.two_moves(&self.journal, &step, Direction::Forward)? {
@@ -148,19 +153,14 @@ impl Transaction {
         Ok(all)
     }
 
-    /// Probes the file systems of the staging folders.
-    pub(super) fn asides(&self) -> Result<Asides, IoError> {
-        let mut supported = HashMap::new();
-        for ListedPath(folder) in &self.journal.folders {
-            let is_supported = exchange::is_supported(folder).at("probe", folder)?;
-            supported.insert(folder.clone(), is_supported);
-        }
+    /// Returns the paths for entries on their way, apart from those of the recorded steps.
+    pub(super) fn asides(&self) -> Asides {
         let steps = self.journal.steps.iter();
-        Ok(Asides {
-            supported,
+        Asides {
+            supported: HashMap::new(),
             used: steps.map(|step| step.staged.clone()).collect(),
             next: 0,
-        })
+        }
     }
 
     /// Undoes the steps that this process has done.
@@ -168,8 +168,9 @@ impl Transaction {
         // If this write fails and the process is killed, a recovery goes forward. That leads to a
         // complete state too.
         let _ = self.set_state(JournalState::Undoing);
-        self.journal.steps.iter().rev().try_for_each(Step::undo)?;
-        Ok(self.sync_parents()?)
+        let home = self.journal.home();
+        let remaining = self.remaining(Direction::Back)?;
+        self.exchange_remaining(&remaining, Direction::Back, &home, &NoPolicy)
     }
 
     /// Records durably that all steps are done, so that the staged files may be removed.
@@ -249,7 +250,11 @@ impl Transaction {
         for ListedPath(folder) in &self.journal.folders {
             let kept = folder::free_name(folder, KeptAs::Evidence);
             let own = [LOCK, JOURNAL].map(OsStr::new);
-            let entries = tree::list(folder).at("list", folder)?.into_iter();
+            let entries = match tree::list(folder) {
+                // An earlier process has kept and removed it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.at("list", folder)?.into_iter(),
+            };
             let staged: Vec<_> = entries
                 .map(|(name, _)| name)
                 .filter(|name| !own.contains(&name.as_os_str()))
@@ -273,7 +278,7 @@ impl Transaction {
 
 /// The free paths for entries on their way, on file systems without a call for an exchange.
 pub(super) struct Asides {
-    /// For each staging folder, true if its file system has the call.
+    /// For each staging folder that was probed, true if its file system has the call.
     supported: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
     used: HashSet<PathBuf>,
@@ -288,8 +293,16 @@ impl Asides {
         step: &Step,
         direction: Direction,
     ) -> Result<Option<[Step; 2]>, IoError> {
+        if !step.is_exchange() {
+            return Ok(None);
+        }
         let staging = journal.staging_of(step);
-        if self.supported.get(staging).copied().unwrap_or(true) {
+        let is_supported = match self.supported.get(staging) {
+            Some(is_supported) => *is_supported,
+            None => exchange::is_supported(staging).at("probe", staging)?,
+        };
+        self.supported.insert(staging.to_path_buf(), is_supported);
+        if is_supported {
             return Ok(None);
         }
         let asides = staging.join("replaced");
@@ -339,22 +352,6 @@ fn drop_duplicate_steps(steps: &mut Vec<Step>) {
     steps.retain(|_| is_new.next().unwrap_or(true));
 }
 
-/// Returns the live paths of `steps`. A path that one step empties and a later one fills counts
-/// once.
-fn changed_paths(steps: &[Step]) -> Vec<&Path> {
-    let mut emptied = HashSet::new();
-    let mut changed = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step.as_move() {
-            Some(Move::Here) if emptied.remove(&step.live) => continue,
-            Some(Move::Away) => drop(emptied.insert(&step.live)),
-            _ => {}
-        }
-        changed.push(step.live());
-    }
-    changed
-}
-
 /// Fails if one path equals another or is below it.
 fn check_disjoint<'a>(
     mut names: impl Iterator<Item = &'a Path> + Clone,
@@ -400,8 +397,9 @@ impl Drop for Transaction {
         if !self.ended && self.journal.state == JournalState::Prepared {
             // The next command removes what cannot be removed now.
             self.reserve_descriptor = None;
-            let folders = self.journal.folders.iter().rev();
-            let _ = folders.map(|folder| remove_with_lock(&folder.0)).count();
+            for folder in self.journal.folders.iter().rev() {
+                let _ = remove_with_lock(&folder.0);
+            }
         }
     }
 }

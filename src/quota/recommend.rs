@@ -45,10 +45,11 @@ pub(crate) struct Ranking<'a> {
 
 /// Ranks `accounts` at `now`.
 ///
-/// Order: ready, unknown, cooldown. Ready and unknown accounts are ordered by the strategy, then by the
-/// least recent use; accounts in cooldown by their end. Ties: a usable login, then an archived login,
-/// then the rest; then more weekly quota left; then the label. Accounts with expired or moved logins are
-/// excluded. So are API keys, unless `include_api_key` is set or there is no other account.
+/// Order: ready, unknown, cooldown. Ready and unknown accounts are ordered by their login: usable,
+/// archived, unknown, none; then by the strategy, then by the least recent use. Accounts in cooldown are
+/// ordered by their end. Ties: the login, then more weekly quota left, then the label. Accounts with
+/// expired or moved logins are excluded. So are API keys, unless `include_api_key` is set or there is no
+/// other account.
 pub(crate) fn rank<'a>(
     accounts: &'a [Account],
     strategy: Strategy,
@@ -78,6 +79,12 @@ pub(crate) fn rank<'a>(
 impl RankedAccount<'_> {
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
+        let by_login = || self.login_rank().cmp(&other.login_rank());
+        // In cooldown no login can be used now, so only the end of the cooldown counts.
+        let by_login_first = || match self.verdict.state {
+            AccountState::Cooldown => Ordering::Equal,
+            AccountState::Ready | AccountState::Unknown => by_login(),
+        };
         let by_turn = || match (self.verdict.state, strategy) {
             (AccountState::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
             (_, Strategy::Lru) => self.by_last_use(other),
@@ -91,11 +98,6 @@ impl RankedAccount<'_> {
                 .by_weekly_left(other)
                 .then_with(|| self.by_last_use(other)),
         };
-        let login = |c: &Self| match c.account.login {
-            LoginState::Ok => 0,
-            LoginState::Archived => 1,
-            _ => 2,
-        };
         let label = |c: &Self| {
             let identity = &c.account.entry.identity;
             (
@@ -106,10 +108,21 @@ impl RankedAccount<'_> {
             )
         };
         by_state
+            .then_with(by_login_first)
             .then_with(by_turn)
-            .then_with(|| login(self).cmp(&login(other)))
+            .then_with(by_login)
             .then_with(|| self.by_weekly_left(other))
             .then_with(|| label(self).cmp(&label(other)))
+    }
+
+    /// Returns the rank of its login; lower is better.
+    fn login_rank(&self) -> u8 {
+        match self.account.login {
+            LoginState::Ok => 0,
+            LoginState::Archived => 1,
+            LoginState::Unknown | LoginState::Expired | LoginState::Moved => 2,
+            LoginState::None => 3,
+        }
     }
 
     fn by_last_use(&self, other: &Self) -> Ordering {
@@ -333,6 +346,31 @@ mod tests {
             order(&accounts, Strategy::Lru),
             ["more", "a", "b", "archived", "none"]
         );
+    }
+
+    #[test]
+    fn a_better_login_precedes_every_strategy_but_not_the_state_or_the_end_of_a_cooldown() {
+        let accounts = [
+            with_login(LoginState::None, account("none", Some(0.0), SOON, None)),
+            with_login(
+                LoginState::Archived,
+                account("archived", Some(50.0), SOON, None),
+            ),
+            account("ok", Some(99.0), LATE, Some(NOW)),
+            account("unknown", None, "", None),
+            account("out", Some(100.0), LATE, None),
+            with_login(
+                LoginState::None,
+                account("out soon", Some(100.0), SOON, None),
+            ),
+        ];
+        for strategy in [Strategy::Lru, Strategy::ExpiringFirst, Strategy::MostLeft] {
+            assert_eq!(
+                order(&accounts, strategy),
+                ["ok", "archived", "none", "unknown", "out soon", "out"],
+                "{strategy:?}"
+            );
+        }
     }
 
     #[test]

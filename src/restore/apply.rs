@@ -80,11 +80,7 @@ pub fn apply(
         progress,
     )?;
     databases::check(request.archive, &mut work.plan, &work.stage)?;
-    let merged = if work.plan.merge && work.plan.target == RestoreTarget::Home {
-        merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?
-    } else {
-        MergeResult::default()
-    };
+    let merged = merge_home(&mut work)?;
     let outside = DatabaseAdapter {
         request,
         live: &work.live.names,
@@ -124,6 +120,15 @@ pub fn apply(
         notes,
         owner_error,
     })
+}
+
+/// Merges the conversations of archive and home, if that was asked for.
+fn merge_home(work: &mut Workspace) -> Result<MergeResult, RestoreError> {
+    if work.plan.merge && work.plan.target == RestoreTarget::Home {
+        merge::merge(&mut work.stage, &mut work.plan, &work.live.names)
+    } else {
+        Ok(MergeResult::default())
+    }
 }
 
 /// Fails if processes use the home.

@@ -178,20 +178,7 @@ fn choose_login(
     notes: &mut Vec<String>,
 ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
     let home = &stage.home().live;
-    if let Some(store) = other_credential_store(stage) {
-        notes.push(format!(
-            "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{store}\""
-        ));
-        return Ok(None);
-    }
-    let Some(archived) = &stage.login else {
-        return Ok(None);
-    };
-    let Ok(archived) = AuthSnapshot::parse(archived.bytes.expose().to_vec()) else {
-        notes.push("the archive's auth.json cannot be read; the live login was kept".into());
-        return Ok(None);
-    };
-    let Some(login) = archived.login.clone() else {
+    let Some((archived, login)) = archived_login(stage, notes) else {
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
@@ -232,6 +219,23 @@ fn choose_login(
         LoginChoice::Archive => Some(archived),
     };
     Ok(Some((decision, bytes)))
+}
+
+/// Returns the login in the archive, if there is one that Codex would read. Otherwise `notes` has the
+/// reason.
+fn archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
+    if let Some(store) = other_credential_store(stage) {
+        notes.push(format!(
+            "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{store}\""
+        ));
+        return None;
+    }
+    let Ok(archived) = AuthSnapshot::parse(stage.login.as_ref()?.bytes.expose().to_vec()) else {
+        notes.push("the archive's auth.json cannot be read; the live login was kept".into());
+        return None;
+    };
+    let login = archived.login.clone()?;
+    Some((archived, login))
 }
 
 /// Returns the name of the credential store that the restored settings name, if Codex does not read

@@ -324,7 +324,7 @@ fn compare(a: &Path, b: &Path) -> std::io::Result<bool> {
 fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     file.add_records(&InventoryFile {
         archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
-        legacy: Vec::new(),
+        ..InventoryFile::default()
     });
     for imported in &home.cooldown.accounts {
         merge_entry(file, imported);

@@ -65,6 +65,7 @@ impl Snapshot {
             home: format!("{}:{}", self.host, tags.home),
             excludes: tags.excludes,
             incomplete: tags.skipped > 0,
+            is_single_login: false,
             made_at: Some(self.time),
             bytes: tags.bytes,
             // restic writes a snapshot after all of its data; `vault check` finds later damage.

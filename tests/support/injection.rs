@@ -172,15 +172,22 @@ pub(crate) fn killed_at(env: &TestEnv, args: &[&str], call: &str, number: usize)
     killed_with(env, args, &[], call, number)
 }
 
-/// The same at its `number`-th rename, where the system has no call that exchanges two files.
-pub(crate) fn killed_at_rename(env: &TestEnv, args: &[&str], number: usize) -> bool {
-    let rename = if cfg!(target_arch = "x86_64") {
-        "rename"
-    } else {
-        "renameat"
-    };
+/// The name of the system call of `fs::rename`.
+pub(crate) const RENAME: &str = if cfg!(target_arch = "x86_64") {
+    "rename"
+} else {
+    "renameat"
+};
+
+/// Like [`killed_at`], where the system has no call that exchanges two files.
+pub(crate) fn killed_without_exchange(
+    env: &TestEnv,
+    args: &[&str],
+    call: &str,
+    number: usize,
+) -> bool {
     let without = ["-e", "inject=renameat2:error=EINVAL"];
-    killed_with(env, args, &without, rename, number)
+    killed_with(env, args, &without, call, number)
 }
 
 fn killed_with(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: usize) -> bool {

@@ -215,3 +215,27 @@ pub(crate) fn open(path: &Path) -> Connection {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
+
+/// All rows of the conversations; the bytes of a file that is no database; none without one.
+pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["state_5.sqlite", "state_5.sqlite-wal"] {
+        let _ = fs::copy(home.join(name), folder.path().join(name));
+    }
+    let copy = folder.path().join("state_5.sqlite");
+    if !copy.exists() {
+        return Vec::new();
+    }
+    let database = Connection::open(&copy).unwrap();
+    let Ok(mut statement) = database.prepare("SELECT * FROM threads ORDER BY id") else {
+        return vec![format!("{:?}", fs::read(&copy).unwrap())];
+    };
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        let values = (0..columns).map(|n| Ok(format!("{:?}", row.get_ref(n)?)));
+        values
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .map(|all| all.join(" "))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}

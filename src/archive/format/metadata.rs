@@ -221,6 +221,16 @@ impl Metadata {
         })
     }
 
+    /// Returns true for a safety backup, the archive that `restore` makes of what it changes.
+    pub(crate) fn is_safety(&self) -> bool {
+        self.label.as_deref() == Some(SAFETY_LABEL)
+    }
+
+    /// Returns true for an archive of the single login in a legacy file.
+    pub(crate) fn is_single_login(&self) -> bool {
+        self.legacy_auth_filename.is_some()
+    }
+
     /// Removes names from `captured_files` until the sidecar is small enough, and counts them in
     /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
     /// nothing.

@@ -14,7 +14,7 @@ use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
-use crate::archive::metadata::{Metadata, SAFETY_LABEL};
+use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
@@ -324,8 +324,8 @@ impl BackupArgs {
         let newest = store::newest(&records, |m| {
             m.mode == self.capture.mode
                 && m.source_codex_home == home
-                && m.legacy_auth_filename.is_none()
-                && m.label.as_deref() != Some(SAFETY_LABEL)
+                && !m.is_single_login()
+                && !m.is_safety()
                 && same_account(m.identity().as_ref(), identity.as_ref())
         });
         let Some(newest) = newest else {

@@ -22,15 +22,12 @@ use serde_json::json;
 /// begins with ~; the longest matching PATH wins. folders.PATH is the profile that launch uses there.
 /// With trusted.PATH set to true, a .codex-account file there may name the profile.
 #[derive(Debug, Args)]
-#[command(
-    disable_help_subcommand = true,
-    after_help = "Examples:
+#[command(after_help = "Examples:
   codex-manager config list
   codex-manager config set prune.keep_daily 7
   codex-manager config set backup.exclude '[\"logs_*.sqlite\", \"*.tmp\"]'
   codex-manager config set folders.~/clients/acme acme
-  codex-manager config unset timezone"
-)]
+  codex-manager config unset timezone")]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
     verb: ConfigCommand,

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Restore the state before the last repair, byte for byte
+/// Restore the state before the last repair
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo

@@ -255,7 +255,7 @@ fn apply_normalize(
     let merged = updated.value;
     let seen = InventoryFile {
         legacy: merged.records.clone(),
-        archives: Vec::new(),
+        ..InventoryFile::default()
     };
     let updated = cooldown::update(home, &context.now(), context.settings.zone, |file| {
         file.add_records(&seen);

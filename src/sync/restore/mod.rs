@@ -1,6 +1,6 @@
 //! Restores a snapshot of a sync to the Codex home or to the cloud folder.
 //!
-//! [`plan`] reads the whole snapshot and refuses what cannot be restored. [`apply`] puts the files in place, each by
+//! [`mod@plan`] reads the whole snapshot and refuses what cannot be restored. [`mod@apply`] puts the files in place, each by
 //! one rename, after copying what they replace to a safety snapshot.
 
 mod apply;

@@ -1,0 +1,162 @@
+//! Checks of Codex's databases.
+
+use super::check::Check;
+use super::input::DoctorInput;
+use crate::codex::config::CodexConfig;
+use crate::codex::database::DatabaseError;
+use crate::codex::{database_view, home};
+use crate::inventory::remedies;
+use crate::io::file_open;
+use crate::io::quantity::pluralize;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// The table without which Codex 0.169 does not start on a state database.
+const REQUIRED_TABLE: &str = "threads";
+
+/// Damage of a database.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum DatabaseFault {
+    /// A folder, pipe or device in place of the database.
+    #[error("not a regular file")]
+    NotAFile,
+    /// The permissions or the disk prevent reading.
+    #[error("not readable")]
+    NotReadable,
+    /// The content is not a complete database. Codex moves it aside and creates a new one.
+    #[error("{0}")]
+    Damaged(String),
+    /// A table is missing. Codex does not start, and does not replace the database either.
+    #[error("lacks the table {REQUIRED_TABLE}")]
+    MissingTable,
+}
+
+/// Checks all databases of the Codex home.
+pub(super) fn run_checks(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<Check> {
+    const ID: &str = "home.databases";
+    let files = database_files(input, config);
+    let damaged: Vec<_> = files
+        .iter()
+        .filter_map(|path| Some((path, database_fault(path)?)))
+        .collect();
+    if damaged.is_empty() {
+        let message = match files.len() {
+            0 => "there are no databases yet".to_owned(),
+            n => format!("{} checked", pluralize(n, "database")),
+        };
+        return vec![Check::ok(ID, message)];
+    }
+    let check = |(path, fault): (&PathBuf, DatabaseFault)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let check = Check::fail(ID, format!("{fault}: {}", path.display()))
+            .because("Codex does not start, or loses its list of conversations");
+        match fault {
+            // Codex creates the database again from the conversations.
+            DatabaseFault::NotAFile | DatabaseFault::MissingTable => {
+                check.fixed_by(remedies::put_aside(path))
+            }
+            // Finding the archive with an intact copy would mean reading all of them.
+            _ if input.has_archive() => check.advised(format!(
+                "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
+            )),
+            _ => check.advised("start codex, which moves it aside and creates a new one"),
+        }
+    };
+    damaged.into_iter().map(check).collect()
+}
+
+/// Returns the paths of all databases in the home and in the configured database folder, sorted.
+fn database_files(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<PathBuf> {
+    let home = input.codex_home;
+    let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
+    folders.extend(config.database_folder(home, input.env));
+    folders.sort();
+    folders.dedup();
+    let mut found: Vec<_> = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && !path.is_dir())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Returns the damage of a database file, as far as its header, length and tables show it.
+fn database_fault(path: &Path) -> Option<DatabaseFault> {
+    let mut head = [0; 100];
+    let read = file_open::open(path).and_then(|mut file| {
+        let bytes = file.metadata()?.len();
+        // SQLite treats an empty file as an empty database.
+        if bytes > 0 {
+            file.read_exact(&mut head)?;
+        }
+        Ok(bytes)
+    });
+    let damaged = |detail: &str| Some(DatabaseFault::Damaged(detail.to_owned()));
+    match read {
+        Ok(0) => None,
+        Ok(bytes) => match header_fault(&head, bytes) {
+            Some(fault) => damaged(fault),
+            None => schema_fault(path),
+        },
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => damaged("truncated"),
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
+            Some(DatabaseFault::NotAFile)
+        }
+        Err(_) => Some(DatabaseFault::NotReadable),
+    }
+}
+
+/// Checks the first 100 bytes of a database and its length in bytes.
+fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
+    if !head.starts_with(b"SQLite format 3\0") {
+        return Some("not an SQLite database");
+    }
+    let page = match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    if !page.is_power_of_two() || page < 512 {
+        return Some("invalid page size in the header");
+    }
+    (!bytes.is_multiple_of(page)).then_some("truncated")
+}
+
+/// Reads the schema of a database with the rows of its `-wal`, as Codex does when it starts.
+fn schema_fault(path: &Path) -> Option<DatabaseFault> {
+    match database_view::table_names(path) {
+        Ok(tables) => {
+            // Codex creates all tables in a database that has none.
+            let is_incomplete = home::is_database_named(path, home::STATE_DATABASE_PREFIX)
+                && !tables.is_empty()
+                && !tables.iter().any(|name| name == REQUIRED_TABLE);
+            is_incomplete.then_some(DatabaseFault::MissingTable)
+        }
+        Err(DatabaseError::Damaged { detail, .. }) => Some(DatabaseFault::Damaged(detail)),
+        // A lock or a full disk proves nothing about the database.
+        Err(DatabaseError::Sqlite { .. }) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_database_is_found_by_header_and_length() {
+        let mut head = [0; 100];
+        assert_eq!(header_fault(&head, 4096), Some("not an SQLite database"));
+        head[..16].copy_from_slice(b"SQLite format 3\0");
+        assert_eq!(
+            header_fault(&head, 4096),
+            Some("invalid page size in the header")
+        );
+        head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+        assert_eq!(header_fault(&head, 8192), None);
+        assert_eq!(header_fault(&head, 8191), Some("truncated"));
+        head[16..18].copy_from_slice(&1_u16.to_be_bytes());
+        assert_eq!(header_fault(&head, 65_536), None);
+    }
+}

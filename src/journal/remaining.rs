@@ -1,0 +1,120 @@
+//! Exchanges the steps of a transaction that remain in one direction, also after other programs have
+//! changed files.
+
+use super::error::{Direction, JournalError};
+use super::policy::RecoveryPolicy;
+use super::step::{Step, StepStatus};
+use super::transaction::Transaction;
+use crate::io::IoError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The numbers of the steps that change each live path.
+type StepsOfPaths = BTreeMap<PathBuf, Vec<usize>>;
+
+impl Transaction {
+    /// Returns the numbers of the steps to exchange, in the order of the journal.
+    pub(super) fn remaining(&self, direction: Direction) -> Result<Vec<usize>, IoError> {
+        let mut numbers = Vec::new();
+        for (number, step) in self.journal.steps.iter().enumerate() {
+            let is_remaining = match (direction, step.status()?) {
+                (Direction::Forward, status) => status == StepStatus::Pending,
+                (Direction::Back, StepStatus::Done) => step.can_be_undone()?,
+                (Direction::Back, _) => false,
+            };
+            if is_remaining {
+                numbers.push(number);
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Performs or undoes the steps with the numbers `remaining`. Entries of other programs at live
+    /// paths are moved to the staging folders, which are kept then.
+    pub(super) fn exchange_remaining(
+        &mut self,
+        remaining: &[usize],
+        direction: Direction,
+        home: &Path,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<(), JournalError> {
+        let prepared = self.prepare(remaining, direction, home, policy)?;
+        let mut steps = prepared.into_iter().map(|n| &self.journal.steps[n]);
+        match direction {
+            Direction::Forward => steps.try_for_each(Step::apply)?,
+            Direction::Back => steps.rev().try_for_each(Step::undo)?,
+        }
+        Ok(self.sync_parents()?)
+    }
+
+    /// Lets the policy look at what is replaced, and adapts the steps to files that other programs
+    /// have replaced since the kill. Returns the numbers of the steps to exchange.
+    fn prepare(
+        &mut self,
+        remaining: &[usize],
+        direction: Direction,
+        home: &Path,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<Vec<usize>, JournalError> {
+        if remaining.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut paths = StepsOfPaths::new();
+        for &number in remaining {
+            let live = self.journal.steps[number].live.clone();
+            paths.entry(live).or_default().push(number);
+        }
+        let mut foreign = BTreeSet::new();
+        for (live, numbers) in &paths {
+            let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
+            let incoming = steps.clone().find(|s| s.fills_live_path(direction));
+            let incoming = incoming.map(|step| step.staged.as_path());
+            policy.before_exchange(home, live, incoming)?;
+            // Of two moves, one knows the entry.
+            let known = steps.map(|step| Ok(!step.has_foreign_live_entry()?));
+            let known = known.collect::<Result<Vec<_>, IoError>>()?;
+            if !known.contains(&true) {
+                foreign.insert(live.clone());
+                self.journal.keeps_replaced |= !policy.is_disposable(home, live);
+            }
+        }
+        let prepared = self.adapt_steps(&paths, &foreign, direction)?;
+        match self.write_journal() {
+            // If this process is killed too, the next recovery still has the journal as it was.
+            Err(JournalError::Io(e)) if e.is_no_space() && !self.journal.keeps_replaced => {}
+            written => written?,
+        }
+        Ok(prepared)
+    }
+
+    /// Records the ids of replaced files in the remaining steps. `foreign` are the live paths with an
+    /// entry of another program. Returns the numbers of the remaining steps.
+    fn adapt_steps(
+        &mut self,
+        remaining: &StepsOfPaths,
+        foreign: &BTreeSet<PathBuf>,
+        direction: Direction,
+    ) -> Result<Vec<usize>, IoError> {
+        let mut asides = self.asides();
+        let mut prepared = Vec::new();
+        let steps = std::mem::take(&mut self.journal.steps);
+        for (number, mut step) in steps.into_iter().enumerate() {
+            let of_path = remaining.get(&step.live).filter(|of| of.contains(&number));
+            let mut adapted = vec![step.clone()];
+            if let Some(of_path) = of_path {
+                let is_foreign = foreign.contains(&step.live);
+                if is_foreign && of_path.len() > 1 {
+                    adapted[0].record_live_entry(direction)?;
+                } else if is_foreign || step.has_foreign_staged_entry()? {
+                    step.record_again(direction)?;
+                    let moves = asides.two_moves(&self.journal, &step, direction)?;
+                    adapted = moves.map_or_else(|| vec![step], Vec::from);
+                }
+                let first = self.journal.steps.len();
+                prepared.extend(first..first + adapted.len());
+            }
+            self.journal.steps.extend(adapted);
+        }
+        Ok(prepared)
+    }
+}

@@ -1,0 +1,311 @@
+//! Recovers transactions after other programs have changed files.
+
+use super::*;
+use crate::codex::process::Holder;
+
+#[test]
+fn files_that_codex_replaced_after_the_exchange_stay() {
+    let fixture = Fixture::new();
+    fixture.killed(JournalState::Committing, 3);
+    for name in ["auth", "added"] {
+        atomic::write(&fixture.live(name), b"since").unwrap();
+    }
+    assert_eq!(fixture.recover(), Recovery::Finished(vec![]));
+    assert_eq!(fixture.live_state(), "since since - new");
+}
+
+#[test]
+fn a_removed_live_file_does_not_count_as_a_done_step() {
+    let fixture = Fixture::new();
+    fixture.killed(JournalState::Committing, 0);
+    fs::write(fixture.live("auth"), "since").unwrap();
+    assert_eq!(fixture.recover(), Recovery::Undone(vec![]));
+    assert_eq!(fixture.live_state(), "since - old old");
+    assert!(!fixture.staging().exists());
+}
+
+#[test]
+fn files_that_are_written_before_the_recovery_are_kept() {
+    type Write = fn(&Fixture);
+    let writes: [(&str, Write); 5] = [
+        ("folder/new", |f| {
+            fs::write(f.live("folder/new"), "late").unwrap();
+        }),
+        ("folder/x", |f| {
+            fs::write(f.live("folder/x"), "late").unwrap();
+        }),
+        ("gone", |f| fs::write(f.live("gone"), "late").unwrap()),
+        ("added", |f| {
+            atomic::write(&f.live("added"), b"late").unwrap();
+        }),
+        ("folder/moved/file", |f| {
+            fs::rename(f.path("elsewhere"), f.live("folder/moved")).unwrap();
+        }),
+    ];
+    for (state, done) in [(JournalState::Committing, 1), (JournalState::Undoing, 4)] {
+        for (name, write) in writes {
+            // The undo removes no new file at the path of a removed one.
+            if state == JournalState::Undoing && name == "gone" {
+                continue;
+            }
+            let fixture = Fixture::new();
+            fs::create_dir(fixture.path("elsewhere")).unwrap();
+            fs::write(fixture.path("elsewhere/file"), "late").unwrap();
+            fixture.killed(state, done);
+            fixture.wait_for_clock_tick();
+            write(&fixture);
+            let recovery = fixture.recover();
+            let (Recovery::Finished(kept) | Recovery::Undone(kept)) = recovery else {
+                panic!("{recovery:?}");
+            };
+            let expected = if done == 1 { NEW } else { OLD };
+            assert_eq!(fixture.live_state(), expected, "{state:?} {name}");
+            let text = fs::read_to_string(kept[0].join("new").join(name)).unwrap();
+            assert_eq!(text, "late", "{state:?} {name}");
+            assert!(!fixture.staging().exists());
+        }
+    }
+}
+
+/// A process uses the home.
+struct Busy;
+
+impl RecoveryPolicy for Busy {
+    fn before_exchange(&self, _: &Path, _: &Path, _: Option<&Path>) -> Result<(), IoError> {
+        Err(io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
+    }
+
+    fn holders(&self, home: &Path) -> Vec<Holder> {
+        assert!(home.ends_with("live"), "{}", home.display());
+        vec![Holder {
+            pid: Some(7),
+            name: "codex".into(),
+            why: "codex process".into(),
+        }]
+    }
+}
+
+#[test]
+fn a_home_in_use_is_not_exchanged() {
+    for (state, done) in [
+        (JournalState::Committing, 1),
+        (JournalState::Committing, 4),
+        (JournalState::Committing, 0),
+        (JournalState::Undoing, 1),
+        (JournalState::Undoing, 0),
+    ] {
+        let fixture = Fixture::new();
+        fixture.killed(state, done);
+        let before = fixture.texts();
+        let recovery = fixture.recover_with(&Busy);
+        // A home without anything to exchange is recovered even while it is used.
+        if done == 1 {
+            let Recovery::Deferred(RecoveryObstacle::InUse { holders, .. }) = recovery else {
+                panic!("{recovery:?}");
+            };
+            assert_eq!(holders[0].pid, Some(7));
+            assert_eq!(fixture.texts(), before);
+            let begun = Transaction::begin(&fixture.staging(), &fixture.path("live"), &Busy);
+            assert!(matches!(begun, Err(JournalError::Deferred(_))));
+            let _ = fixture.recover();
+        }
+        let is_new = state == JournalState::Committing && done > 0;
+        let expected = if is_new { NEW } else { OLD };
+        assert_eq!(fixture.live_state(), expected, "{state:?} {done}");
+    }
+}
+
+#[test]
+fn copied_or_unmounted_folders_are_not_changed() {
+    let fixture = Fixture::new();
+    fixture.killed(JournalState::Committing, 1);
+    // Same names and texts, other ids.
+    let staged = fixture.staging().join("new/auth");
+    for path in [&fixture.live("auth"), &staged] {
+        let original = fixture.path("original");
+        fs::rename(path, &original).unwrap();
+        fs::copy(&original, path).unwrap();
+        fs::rename(&original, path.with_extension("original")).unwrap();
+    }
+    let before = fixture.texts();
+    let recovery = fixture.recover();
+    let unrecognized = matches!(
+        &recovery,
+        Recovery::Deferred(RecoveryObstacle::Unrecognized { .. })
+    );
+    assert!(unrecognized, "{recovery:?}");
+    assert_eq!(fixture.texts(), before);
+
+    let fixture = Fixture::new();
+    let (mut transaction, steps) = fixture.begin();
+    let other = folder_beside(&fixture.path("y"));
+    transaction.add_folder(&other).unwrap();
+    fixture.kill(transaction, steps, JournalState::Committing, 1);
+    fs::remove_dir(&other).unwrap();
+    let before = fixture.texts();
+    let missing = Recovery::Deferred(RecoveryObstacle::MissingFolder {
+        folder: other,
+        journal: fixture.staging(),
+    });
+    assert_eq!(fixture.recover(), missing);
+    assert_eq!(fixture.texts(), before);
+}
+
+#[test]
+fn a_file_that_was_moved_to_a_live_path_is_kept() {
+    on_both_systems(|unsupported| {
+        for (state, done) in [(JournalState::Committing, 1), (JournalState::Undoing, 6)] {
+            for name in ["gone", "added", "folder"] {
+                let fixture = Fixture::new();
+                // Older than the transaction, as after `mv` or `cp -p`.
+                let other = fixture.path("other");
+                fs::create_dir(&other).unwrap();
+                fs::write(other.join("text"), "the user's").unwrap();
+                fixture.wait_for_clock_tick();
+                fixture.killed(state, done);
+                let _ = fs::remove_dir_all(fixture.live(name));
+                let _ = fs::remove_file(fixture.live(name));
+                fs::rename(other, fixture.live(name)).unwrap();
+                let recovery = fixture.recover();
+                let (Recovery::Finished(kept) | Recovery::Undone(kept)) = &recovery else {
+                    panic!("{recovery:?}");
+                };
+                let expected = if done == 1 { NEW } else { OLD };
+                let context = format!("{state:?} {name} {unsupported}: {recovery:?}");
+                let is_same = fixture.live_state() == expected;
+                let is_unneeded = fixture.live(name).join("text").exists();
+                assert!(is_same || is_unneeded, "{context}");
+                let texts = fixture.texts();
+                assert!(texts.contains(&"the user's".into()), "{context}");
+                assert!(is_unneeded || !kept.is_empty(), "{context}");
+            }
+        }
+    });
+}
+
+#[test]
+fn evidence_that_cannot_be_moved_stays_until_it_can() {
+    let fixture = Fixture::new();
+    fixture.killed(JournalState::Committing, 1);
+    fixture.wait_for_clock_tick();
+    fs::write(fixture.live("folder/x"), "late").unwrap();
+    // A file in the place of every name for it.
+    let blocked = |n: u64| atomic::with_suffix(&fixture.staging(), &format!(".kept-{n}/new"));
+    fs::create_dir_all(blocked(1)).unwrap();
+    fs::remove_dir_all(blocked(1).parent().unwrap()).unwrap();
+    let long = fixture.path(&"h".repeat(228));
+    fs::rename(fixture.path("live"), &long).unwrap();
+    let staging = folder_beside(&long);
+    fs::rename(fixture.staging(), &staging).unwrap();
+    let journal = staging.join(JOURNAL);
+    let text = fs::read_to_string(&journal).unwrap();
+    let (old, new) = (fixture.path("live"), long.clone());
+    let text = text
+        .replace(
+            fixture.staging().to_str().unwrap(),
+            staging.to_str().unwrap(),
+        )
+        .replace(old.to_str().unwrap(), new.to_str().unwrap());
+    fs::write(&journal, text).unwrap();
+    for _ in 0..2 {
+        let recovery = recover(&staging, &NoPolicy).unwrap();
+        let is_deferred = matches!(
+            recovery,
+            Recovery::Deferred(RecoveryObstacle::NotKept { .. })
+        );
+        assert!(is_deferred, "{recovery:?}");
+        let late = fs::read_to_string(staging.join("new/folder/x")).unwrap();
+        assert_eq!(late, "late");
+        let begun = Transaction::begin(&staging, &long, &NoPolicy);
+        assert!(matches!(begun, Err(JournalError::Deferred(_))));
+    }
+}
+
+#[test]
+fn a_folder_of_another_transaction_is_not_used() {
+    let fixture = Fixture::new();
+    let (mut transaction, _) = fixture.begin();
+    let other = folder_beside(&fixture.path("y"));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("staged"), "another's").unwrap();
+    let refused = transaction.add_folder(&other).unwrap_err();
+    assert!(matches!(refused, JournalError::Occupied(_)), "{refused}");
+    drop(transaction);
+    let text = fs::read_to_string(other.join("staged")).unwrap();
+    assert_eq!(text, "another's");
+}
+
+#[test]
+fn files_without_a_journal_are_not_mixed_into_the_next_transaction() {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.staging().join("new")).unwrap();
+    fs::write(fixture.staging().join("new/stale"), "stale").unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(fixture.staging(), private).unwrap();
+    }
+    let (_transaction, _) = fixture.begin();
+    assert!(!fixture.staging().join("new/stale").exists());
+}
+
+#[test]
+fn a_file_is_never_missing_where_nothing_can_be_exchanged() {
+    UNSUPPORTED.set(true);
+    for state in [JournalState::Committing, JournalState::Undoing] {
+        for done in 0..=6 {
+            let fixture = Fixture::new();
+            fixture.killed(state, done);
+            let auth = fs::read_to_string(fixture.live("auth")).unwrap();
+            assert_eq!(auth, if done < 2 { "old" } else { "new" }, "{done}");
+            // Codex replaces its login before the recovery.
+            atomic::write(&fixture.live("auth"), b"since").unwrap();
+            let recovery = fixture.recover();
+            let is_recovered = matches!(recovery, Recovery::Finished(_) | Recovery::Undone(_));
+            assert!(is_recovered, "{recovery:?}");
+            assert!(fixture.texts().contains(&"since".into()), "{recovery:?}");
+            assert_eq!(fixture.recover(), Recovery::None);
+        }
+    }
+    UNSUPPORTED.set(false);
+}
+
+#[test]
+fn a_damaged_journal_removes_no_other_folder() {
+    let fixture = Fixture::new();
+    let (mut transaction, steps) = fixture.begin();
+    transaction
+        .journal
+        .folders
+        .push(ListedPath(fixture.path("live")));
+    fixture.kill(transaction, steps, JournalState::Committed, 0);
+    let refused = recover(&fixture.staging(), &NoPolicy).unwrap_err();
+    assert!(matches!(refused, JournalError::DamagedJournal { .. }));
+    assert_eq!(fixture.live_state(), OLD);
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_not_unicode_survive_a_kill() {
+    use std::os::unix::ffi::OsStrExt;
+    let fixture = Fixture::new();
+    let (transaction, mut steps) = fixture.begin();
+    let name = std::ffi::OsStr::from_bytes(b"n\xff");
+    let (live, staged) = (fixture.path("live"), fixture.staging().join("new"));
+    for (folder, text) in [(&live, "old"), (&staged, "new")] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    steps.push(step(live.join(name), staged.join(name)));
+    fixture.kill(transaction, steps, JournalState::Committing, 1);
+    assert_eq!(fixture.recover(), Recovery::Finished(vec![]));
+    assert_eq!(fs::read_to_string(live.join(name)).unwrap(), "new");
+}
+
+#[test]
+fn a_running_transaction_is_not_recovered_by_another_process() {
+    let fixture = Fixture::new();
+    let (_transaction, _) = fixture.begin();
+    let recovery = recover(&fixture.staging(), &NoPolicy).unwrap();
+    assert_eq!(recovery, Recovery::InProgress);
+}
