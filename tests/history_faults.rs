@@ -4,7 +4,7 @@
 use crate::history_check::{Home, id};
 use crate::support::env::Tree;
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, Point, can_inject, faulty, points, sample_of};
+use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at, points, sample_of};
 use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
 use std::fs;
@@ -245,4 +245,54 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
         assert!(!again.stdout.contains("written"), "{context}: {again}");
         assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
     }
+}
+
+#[test]
+fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
+    if !can_inject() {
+        return;
+    }
+    let home = broken();
+    let before = rows(&home);
+    let _ = home.env.run(["history", "repair"]).code(0);
+    // A Codex that was killed leaves rows in the log of the repaired database.
+    let writer = Connection::open(home.path(NAMES[0])).unwrap();
+    writer
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; UPDATE threads SET title='log';",
+        )
+        .unwrap();
+    let bytes = NAMES.map(|name| fs::read(home.path(name)).unwrap());
+    drop(writer);
+    for (name, bytes) in NAMES.iter().zip(bytes) {
+        fs::write(home.path(name), bytes).unwrap();
+    }
+    let kept = Kept::of(&home);
+    let mut kept_since = 0;
+    for number in 1.. {
+        kept.put_back(&home);
+        let ended = killed_at(&home.env, &["history", "undo"], "renameat2", number);
+        home.env.tick();
+        // Codex is started before the next command.
+        let codex = Connection::open(home.path(NAMES[0])).unwrap();
+        codex
+            .execute_batch("UPDATE threads SET title='since'")
+            .unwrap();
+        codex.close().unwrap();
+        let context = format!("killed at renameat2 {number}");
+        let run = home.env.run(["recommend"]);
+        assert!(!run.stderr.contains("cannot finish"), "{context}: {run}");
+        // Includes an integrity check.
+        let _ = state(&home);
+        let is_since = |rows: &[String]| rows.iter().any(|row| row.contains("since"));
+        if !is_since(&rows(&home)) {
+            assert_eq!(rows(&home), before, "{context}");
+            assert!(run.stderr.contains("kept in"), "{context}: {run}");
+            kept_since += 1;
+        }
+        if ended {
+            break;
+        }
+    }
+    assert!(kept_since > 0, "no kill left a mixture");
 }

@@ -200,9 +200,11 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
                 done += 1;
             } else {
                 assert!((1..=6).contains(&run.code), "{context}");
-                let names_it = run.stderr.contains("error: ") || run.code == 6;
+                // `verify` names the reason in its table, without an error line.
+                let named =
+                    run.stderr.contains("error: ") || run.stdout.contains("Too many open files");
                 // With a lower limit the program cannot be loaded.
-                assert!(names_it || files < 6, "{context}");
+                assert!(named || run.code == 6 || files < 6, "{context}");
                 assert_same_tree(&before, &home(&env));
                 assert!(!there.exists(), "{context}");
                 failed += 1;
@@ -255,6 +257,26 @@ fn leftovers_in_mounted_conversations_are_not_conversations() {
 }
 
 #[test]
+fn two_links_of_a_home_to_one_folder_are_restored() {
+    let env = TestEnv::new();
+    let codex = sample_home(&env);
+    let place = env.path("disk/shared");
+    fs::create_dir_all(&place).expect("folder");
+    for name in ["skills", "prompts"] {
+        let _ = fs::remove_dir_all(codex.join(name));
+        std::os::unix::fs::symlink(&place, codex.join(name)).expect("link");
+    }
+    put(&env, "skills/one/SKILL.md", "one");
+    let archive = text(&backup(&env, &[]));
+    let (before, there) = (home(&env), env.tree("disk"));
+    put(&env, "skills/one/SKILL.md", "changed");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&there, &env.tree("disk"));
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn linked_conversations_are_restored_if_their_parent_is_read_only() {
     let env = TestEnv::on_disk();
     let sessions = sample_home(&env).join("sessions");
@@ -292,8 +314,9 @@ fn count_exchanges(env: &TestEnv, args: &[&str]) -> usize {
     let (output, log) = traced(env, &options, args);
     assert!(output.status.success(), "{output:?}");
     let of_home = |line: &&str| {
-        let is_done = line.contains("RENAME_EXCHANGE") && line.ends_with("= 0");
-        is_done && !line.contains("try-")
+        // strace splits the line of a call if another thread does something meanwhile.
+        let is_done = line.ends_with("= 0") || line.ends_with("<unfinished ...>");
+        line.contains("RENAME_EXCHANGE") && is_done && !line.contains("try-")
     };
     log.lines().filter(of_home).count()
 }
@@ -317,7 +340,11 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
     fs::set_permissions(home.join("rules"), Permissions::from_mode(0o700)).expect("set");
     fs::create_dir_all(home.join("prompts/added")).expect("folder");
     fs::write(home.join("prompts/added/one.md"), "added").expect("write");
-    assert_eq!(count_exchanges(&env, &["restore", &archive]), 1);
+    let folder = home.metadata().expect("look").ino();
+    let exchanges = count_exchanges(&env, &["restore", &archive]);
+    // Rarely, strace shows no call of a thread that has just started.
+    assert!(exchanges <= 1, "{exchanges}");
+    assert_ne!(home.metadata().expect("look").ino(), folder);
     let after = env.tree("merged");
     assert_same_tree(&comparable(&before), &comparable(&after));
 }

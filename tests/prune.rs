@@ -1,11 +1,12 @@
 //! `prune`: archives are dropped by rules, can be moved back, and the last good one is kept.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::injection::{can_inject, killed_at};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One time on each of four consecutive days.
 const DAYS: [&str; 4] = [
@@ -30,7 +31,7 @@ pub(crate) fn archives(env: &mut TestEnv, times: &[&str]) -> Vec<PathBuf> {
     made
 }
 
-fn name(path: &std::path::Path) -> String {
+fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
@@ -179,7 +180,7 @@ fn undo_moves_archives_back_unchanged() {
     assert_same_tree(&pruned, &backups());
     let _ = env.run(["prune", "--undo"]).code(0);
     let mut after = backups();
-    after.0.remove(std::path::Path::new(".trash"));
+    after.0.remove(Path::new(".trash"));
     assert_same_tree(&before, &after);
     let _ = env.run(["prune", "--undo"]).code(1);
     let _ = env.run(["verify", "--all"]).code(0);
@@ -189,10 +190,7 @@ fn undo_moves_archives_back_unchanged() {
 fn undo_keeps_the_results_of_verify() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);
-    let mut bytes = fs::read(&made[2]).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 20].fill(0xff);
-    fs::write(&made[2], bytes).unwrap();
+    damage(&made[2]);
     let _ = env.run(["verify", "--all"]).code(5);
     let prune = ["prune", "--keep-last", "1", "--json"];
     let first = env.run(prune).code(0).json();
@@ -318,6 +316,45 @@ fn a_killed_prune_is_finished_by_the_next_command() {
     assert!(trash.join("t").join(&sidecar).exists());
     let _ = env.run(["prune", "--undo"]).code(0);
     assert!(made[0].exists());
+}
+
+#[test]
+fn i2_a_prune_or_its_undo_killed_at_any_rename_never_separates_archive_and_sidecar() {
+    if !can_inject() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..3]);
+    let trash = env.manager_home().join("backups/.trash");
+    let mut moved = [0; 2];
+    for args in [&["prune", "--keep-last", "1"][..], &["prune", "--undo"]] {
+        for number in 1.. {
+            let ended = killed_at(&env, args, "renameat2", number);
+            let list = env.run(["list-backups", "--json"]).code(0).json();
+            let listed = list["backups"].as_array().expect("a list");
+            let is_whole = |row: &serde_json::Value| row["problem"].is_null();
+            assert!(listed.iter().all(is_whole), "{args:?} {number}: {list}");
+            let in_trash = walkdir::WalkDir::new(&trash).into_iter().flatten();
+            let in_trash = in_trash.filter(|e| e.file_type().is_file()).count();
+            // Both archives with their sidecars, or none.
+            assert!([0, 4].contains(&in_trash), "{args:?} {number}: {in_trash}");
+            assert_eq!(listed.len() * 2 + in_trash, 6, "{args:?} {number}");
+            moved[usize::from(in_trash == 4)] += 1;
+            if ended {
+                break;
+            }
+        }
+    }
+    assert!(moved.iter().all(|n| *n > 1), "{moved:?}");
+    assert!(made.iter().all(|archive| archive.exists()));
+}
+
+/// Damages the compressed content of an archive; its structure stays valid.
+fn damage(archive: &Path) {
+    let mut bytes = fs::read(archive).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20].fill(0xff);
+    fs::write(archive, bytes).unwrap();
 }
 
 /// Returns the times in the names of the archives that a plan keeps.
@@ -469,11 +506,7 @@ fn undo_after_emptying_the_trash_is_refused() {
 fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);
-    // Only compressed content is changed; the structure stays valid.
-    let mut bytes = fs::read(&made[2]).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 20].fill(0xff);
-    fs::write(&made[2], bytes).unwrap();
+    damage(&made[2]);
     env.tick();
     let before = env.tree("");
     let dry = env.run(["prune", "--keep-last", "1", "--dry-run", "--json"]);

@@ -34,8 +34,8 @@ impl Setting {
         }
     }
 
-    /// Returns true if both are the same setting, even if the folder is spelled differently (`~/work`
-    /// and `/home/me/work/`). Symbolic links are not resolved.
+    /// Returns true if both are the same setting, even if the folder is spelled differently (`~/code`
+    /// and `/home/me/code/`). Symbolic links are not resolved.
     pub(crate) fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
         let absolute = |folder: &str| folders::absolute(folder, home_dir);
         let is_same_folder = match (&self.folder, &other.folder) {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_folder_key_is_the_folder() {
-        for name in ["folders./srv/a.b/[c] \"d\"", "folders.~", "trusted.~/work/"] {
+        for name in ["folders./srv/a.b/[c] \"d\"", "folders.~", "trusted.~/code/"] {
             let found = find(name).unwrap();
             assert_eq!(found.name(), name);
             assert_eq!(
@@ -158,9 +158,9 @@ mod tests {
     fn two_spellings_of_a_folder_are_one_setting() {
         let home = Some(Path::new("/home/me"));
         let same = |a: &str, b: &str, home| find(a).unwrap().is_same(&find(b).unwrap(), home);
-        assert!(same("folders.~/work", "folders./home/me/work/", home));
-        assert!(!same("folders.~/work", "trusted.~/work", home));
-        assert!(!same("folders.~/work", "folders.~/work/sub", home));
+        assert!(same("folders.~/code", "folders./home/me/code/", home));
+        assert!(!same("folders.~/code", "trusted.~/code", home));
+        assert!(!same("folders.~/code", "folders.~/code/sub", home));
         assert!(!same("folders.~/a", "folders.~/b", None));
         assert!(same("timezone", "timezone", None));
     }

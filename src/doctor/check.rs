@@ -10,7 +10,7 @@ pub const CHECKS: [(&str, &str); 42] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
-    ("home.store", "where Codex stores the login"),
+    ("home.store", "the credential store that Codex uses"),
     (
         "home.login",
         "auth.json: account, validity, permissions, hard links",

@@ -323,7 +323,7 @@ fn kept_folder(folder: &Path, kept: KeptAs) -> Check {
         .advised("remove them, as the user who owns them"),
         KeptAs::Evidence => Check::warn(
             "restore",
-            format!("files written during an interrupted restore are kept: {folder}"),
+            format!("files written during an interrupted command are kept: {folder}"),
         )
         .because("the Codex home does not have them")
         .advised("copy what you need into the Codex home, then remove the folder"),

@@ -500,7 +500,7 @@ pub(crate) fn recover(
     let policy = &IdleHome { env };
     if snapshot::interrupted_old_undo(manager_home)?.is_some() {
         let snapshots = RepairSnapshots::lock(manager_home)?;
-        // Another command may have finished it while this one waited for the lock.
+        // Read again under the lock: another command may have finished it.
         if let Some(mut snapshot) = snapshot::interrupted_old_undo(manager_home)? {
             let home = snapshot.document.codex_home.clone();
             require_unused_home(&RepairContext {

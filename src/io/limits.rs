@@ -1,7 +1,7 @@
 //! Limits that the system puts on this process.
 
-/// Makes the system end this process silently after `seconds` (SIGALRM). For output in a shell prompt,
-/// where no output is better than a delay. Replaces an earlier limit.
+/// Makes the system end this process silently after `seconds` (SIGALRM). For a shell prompt, which
+/// must not be delayed. Replaces an earlier limit.
 ///
 /// Does nothing on Windows.
 pub(crate) fn end_within(seconds: u32) {

@@ -15,8 +15,8 @@
 //!
 //! [`recover`] finishes or undoes a transaction. Each user of the journal adds a
 //! [`RecoveryPolicy`], no mechanism of its own. Nothing of the replaced state is removed before the
-//! journal says so, durably. If a file of it was written since the kill, the staging folder is kept
-//! under another name ([`KeptAs::Evidence`]).
+//! journal says so, durably. If a file of it was written since the kill, everything that is staged is
+//! moved to a folder that stays ([`KeptAs::Evidence`]).
 
 mod document;
 mod error;

@@ -71,8 +71,8 @@ pub(crate) fn recover(
 }
 
 impl Transaction {
-    /// Begins a transaction that changes `home`, with the journal in `folder` (created, 0700). One
-    /// that was killed there is first recovered.
+    /// Begins a transaction that changes `home`, with the journal in `folder` (created, 0700). First
+    /// recovers a killed one there.
     pub(crate) fn begin(
         folder: &Path,
         home: &Path,
@@ -231,7 +231,8 @@ impl Transaction {
         let is_done = |status: &StepStatus| *status == StepStatus::Done;
         if direction == Direction::Forward && !statuses.iter().any(is_done) {
             // The files are complete and may have been used since. Going forward could lose later
-            // changes.
+            // changes. The new state may have been live, if an undo was killed.
+            self.journal.keeps_replaced |= self.has_late_writes(&home, policy)?;
             self.reset_journal()?;
             return Ok(Ok(Completed::Undone));
         }

@@ -227,9 +227,9 @@ impl Transaction {
         parents.into_iter().try_for_each(atomic::sync_folder)
     }
 
-    /// Removes the staging folders: the one with the journal last, and its lock at the very end, so
-    /// that no other transaction begins there before. A folder that cannot be removed is renamed
-    /// and returned.
+    /// Removes the staging folders. The one with the journal is last, and its lock at the very end,
+    /// because another transaction can begin there as soon as the lock is gone. Returns the new
+    /// names of folders that could only be renamed.
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
         self.ended = true;
         self.reserve_descriptor = None;

@@ -324,15 +324,15 @@ mod tests {
         let settings = accounts(
             &[
                 ("~", "private"),
-                ("~/work/", "work"),
+                ("~/code/", "work"),
                 ("/srv/a.b", "client"),
             ],
             &[],
         );
         for (cwd, profile) in [
             ("~", "private"),
-            ("home/work", "work"),
-            ("home/work/deep/er", "work"),
+            ("home/code", "work"),
+            ("home/code/deep/er", "work"),
             ("home/workshop", "private"),
             ("srv/a.b/x", "client"),
             ("srv/a", "none"),
@@ -349,29 +349,29 @@ mod tests {
     fn a_file_counts_only_in_a_trusted_folder() {
         let (_keep, root) = root();
         write(
-            &root.join("home/work/.codex-account"),
+            &root.join("home/code/.codex-account"),
             "\n  client-a \nmore\n",
         );
-        fs::create_dir_all(root.join("home/work/deep")).unwrap();
-        let file = "home/work/.codex-account";
+        fs::create_dir_all(root.join("home/code/deep")).unwrap();
+        let file = "home/code/.codex-account";
         let by_file = format!("client-a by {file}");
         for (trusted, expected, ignored) in [
             (&[][..], "none", file),
-            (&[("~/work", true)], &by_file, ""),
+            (&[("~/code", true)], &by_file, ""),
             (&[("/", true)], &by_file, ""),
-            (&[("~/work/deep", true)], "none", file),
+            (&[("~/code/deep", true)], "none", file),
             (&[("~/wor", true)], "none", file),
-            (&[("~/work", false)], "none", file),
-            (&[("~", true), ("~/work", false)], "none", file),
-            (&[("~", false), ("~/work", true)], &by_file, ""),
+            (&[("~/code", false)], "none", file),
+            (&[("~", true), ("~/code", false)], "none", file),
+            (&[("~", false), ("~/code", true)], &by_file, ""),
             // Two spellings of one folder that disagree.
-            (&[("/home/work", true), ("~/work", false)], "none", file),
-            (&[("/home/work", false), ("~/work", true)], "none", file),
+            (&[("/home/code", true), ("~/code", false)], "none", file),
+            (&[("/home/code", false), ("~/code", true)], "none", file),
         ] {
             let settings = accounts(&[], trusted);
             let expected = (expected.to_owned(), ignored.to_owned());
             assert_eq!(
-                found(&root, "home/work/deep", &settings),
+                found(&root, "home/code/deep", &settings),
                 expected,
                 "{trusted:?}"
             );

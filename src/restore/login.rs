@@ -1,10 +1,11 @@
 //! The login of a restore: chooses the one that goes live, and saves the live one first.
 
+use super::attributes::set_attributes;
 use super::auth_json::AuthJsonState;
 use super::error::RestoreError;
 use super::plan::{RestorePlan, RestoreTarget};
 use super::request::RestoreRequest;
-use super::stage::{ArchivedLogin, Stage, set_attributes};
+use super::stage::{ArchivedLogin, Stage};
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
     self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,

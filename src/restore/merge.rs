@@ -1,9 +1,10 @@
 //! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
+use super::attributes::set_attributes;
 use super::error::RestoreError;
 use super::plan::RestorePlan;
 use super::rollout_index::{RolloutIndex, conversation_of};
-use super::stage::{Stage, set_attributes};
+use super::stage::Stage;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;

@@ -10,14 +10,14 @@
 //!    *After a kill*: nothing is left.
 //! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
 //!    it into the manager home ([`pending`]). `disk_space` checks every disk that is staged on.
-//!    `stage` unpacks the planned files and checks their digests. For `--merge`, `merge` keeps the
+//!    `extract` unpacks the planned files into the `stage` and checks their digests. For `--merge`, `merge` keeps the
 //!    longer version of each conversation.
 //!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
 //! 3. **Settle.** `outside_databases` decides where each database goes; `databases` updates the
 //!    paths and the projections in it (the rows that Codex derives from a rollout); `rollout_index`
 //!    maps each conversation to its file. `reinstated_rows`
 //!    adds the rows and names of conversations that are restored without a database. [`safety`]
-//!    archives everything that will change. `unchanged` links what stays the same. `login` locks the
+//!    archives everything that will change. `unchanged` links what stays the same (`hard_linker`). `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
 //! 4. **Exchange.** `exchange_steps` lists the steps; `single_files` does so if files are
@@ -38,6 +38,7 @@
 //! docs/restore.md explains the design and the behaviour on unusual disks.
 
 pub mod apply;
+mod attributes;
 mod auth_json;
 mod databases;
 mod disk_probes;
@@ -45,6 +46,8 @@ mod disk_space;
 mod error;
 mod exchange_mode;
 mod exchange_steps;
+mod extract;
+mod hard_linker;
 pub mod live_files;
 mod login;
 mod login_guard;

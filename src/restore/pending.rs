@@ -121,9 +121,10 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     [journal::folder_beside(&home), journal::folder_within(&home)]
 }
 
-/// Returns the staging folders of ended restores of `codex_home` that still exist.
+/// Returns the folders that ended restores of `codex_home`, and repairs of its databases, have left.
 pub(crate) fn kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     let folders = restore_folders(codex_home).into_iter();
+    let folders = folders.chain([journal::staging_in(codex_home)]);
     folders
         .flat_map(|place| journal::list_kept(&place))
         .collect()

@@ -3,8 +3,9 @@
 //! lower layer cannot be renamed.
 
 use super::error::RestoreError;
+use super::hard_linker::HardLinker;
 use super::plan::RestorePlan;
-use super::stage::{HardLinker, Stage, StageRoot, lstat};
+use super::stage::{Stage, StageRoot};
 use crate::codex::home;
 use crate::io::{IoContext, IoError, atomic, space, tree};
 use crate::journal::Step;
@@ -35,7 +36,7 @@ pub(super) fn is_needed(root: &StageRoot) -> Result<bool, IoError> {
 }
 
 fn is_folder(path: &Path) -> bool {
-    lstat(path).is_ok_and(|meta| meta.is_dir())
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
@@ -73,7 +74,7 @@ struct SingleFileSteps<'a> {
 impl SingleFileSteps<'_> {
     /// Adds the steps for the staged path `staged`; `relative` is its path in the home.
     fn add(&mut self, relative: &Path, live: &Path, staged: &Path) -> Result<(), IoError> {
-        let Ok(new) = lstat(staged) else {
+        let Ok(new) = staged.symlink_metadata() else {
             return Ok(());
         };
         if new.is_dir() && is_folder(live) {
@@ -86,7 +87,7 @@ impl SingleFileSteps<'_> {
             }
             return Ok(());
         }
-        if lstat(live).is_ok() {
+        if live.symlink_metadata().is_ok() {
             // An unchanged file that was linked before linking the whole folder failed. It is in
             // place already.
             if !new.is_dir() && !is_folder(live) && !self.linker.is_replaced_or_dropped(relative) {
@@ -103,7 +104,7 @@ impl SingleFileSteps<'_> {
 
     /// Adds the step that removes the live path `live`.
     fn remove(&mut self, root: &StageRoot, live: PathBuf) -> Result<(), IoError> {
-        if lstat(&live).is_ok() {
+        if live.symlink_metadata().is_ok() {
             let old = atomic::parent_of(&root.staged).join("old");
             atomic::create_private_folder(&old)?;
             let number = self.steps.len().to_string();

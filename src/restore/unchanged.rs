@@ -3,9 +3,10 @@
 use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
 use super::exchange_steps::changed_top_names;
+use super::hard_linker::HardLinker;
 use super::plan::{RestorePlan, RestoreTarget};
 use super::single_files;
-use super::stage::{HardLinker, Stage, is_access_denied};
+use super::stage::{Stage, is_access_denied};
 use crate::archive::contents::ArchiveListing;
 use crate::io::IoError;
 use std::path::Path;

@@ -4,6 +4,7 @@ use super::env::{Run, TestEnv};
 use super::mock_backend::MockBackend;
 use super::real_codex::{Output, RealCodex};
 use super::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -232,7 +233,13 @@ pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
     };
     let columns = statement.column_count();
     let rows = statement.query_map([], |row| {
-        let values = (0..columns).map(|n| Ok(format!("{:?}", row.get_ref(n)?)));
+        let text = |n: usize| {
+            Ok(match row.get_ref(n)? {
+                ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                other => format!("{other:?}"),
+            })
+        };
+        let values = (0..columns).map(text);
         values
             .collect::<rusqlite::Result<Vec<_>>>()
             .map(|all| all.join(" "))

@@ -97,8 +97,7 @@ pub(crate) fn decompress(
     }
 }
 
-/// Returns true if the gzip stream that `packed` starts with, and that unpacks to `bytes`, ends
-/// where `packed` ends.
+/// Returns true if `packed` is exactly one gzip stream of `bytes`, with nothing behind it.
 ///
 /// A stream ends with the checksum and length of `bytes`. If these eight bytes also occur earlier,
 /// for instance in content that did not compress, the stream is decoded once more.

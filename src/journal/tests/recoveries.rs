@@ -309,3 +309,18 @@ fn a_running_transaction_is_not_recovered_by_another_process() {
     let recovery = recover(&fixture.staging(), &NoPolicy).unwrap();
     assert_eq!(recovery, Recovery::InProgress);
 }
+
+#[test]
+fn a_new_state_that_was_live_before_a_killed_undo_is_kept_without_a_note_in_the_journal() {
+    let fixture = Fixture::new();
+    // The disk was full, so the journal still says `committing`.
+    fixture.killed(JournalState::Committing, 0);
+    fixture.wait_for_clock_tick();
+    fs::write(fixture.staging().join("new/folder/late"), "late").unwrap();
+    let Recovery::Undone(kept) = fixture.recover() else {
+        panic!("finished");
+    };
+    assert_eq!(fixture.live_state(), OLD);
+    let text = fs::read_to_string(kept[0].join("new/folder/late")).unwrap();
+    assert_eq!(text, "late");
+}

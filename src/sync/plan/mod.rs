@@ -10,7 +10,7 @@
 //!    [`decide`](crate::sync::decide), the `guards` over that, and the `steps` that carry it out.
 //! 5. `steps`: replicates or removes the conflict copies of conversations.
 //! 6. `guards` over all steps: holds back many deletions, drops steps that would copy a login or that are blocked, and
-//!    reports what the sync waits for.
+//!    reports files and manifests that the cloud client has not delivered.
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].

@@ -1,4 +1,4 @@
-//! Report of what the sync waits for: the undelivered versions, which machine has the newest version of each waiting
+//! Report of missing deliveries: the undelivered versions, which machine has the newest version of each waiting
 //! file, and whether `--accept-unlisted` would help.
 
 use crate::io::IoError;
@@ -24,8 +24,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// Completes the notices: manifests that cannot be read, undelivered versions, and for each waiting file the machine
-/// that has its newest version. `--accept-unlisted` is offered only for files of which no machine lists a newer
-/// version; otherwise it could overwrite a version that is still being delivered with an older one.
+/// that has its newest version. Offers `--accept-unlisted` only for files without a newer version in any manifest:
+/// otherwise it could replace a version that is still being delivered by an older one.
 pub(crate) fn report_incomplete(
     inputs: &Inputs<'_>,
     undelivered: &UndeliveredFiles,
