@@ -11,26 +11,29 @@ trap 'rm -rf "$work"' EXIT
 cp -a "$source" "$work/home"
 cd "$work"
 export HOME=$work CODEX_HOME=$work/home CODEX_MANAGER_HOME=$work/manager RESTIC_PASSWORD=benchmark
-restic -r by-restic init --repository-version 2 --quiet
+restic version
+restic -r by-restic init --repository-version 2 >/dev/null
 "$manager" vault init "$work/by-manager" --quiet
 
+# The memory is that of the largest process.
 measure() {
-  local label=$1
-  shift
-  /usr/bin/time -f "$label: %e s, %M KB" "$@" 2>&1 >/dev/null | tail -1
+  local label=$1 repository=$2 before
+  shift 2
+  before=$(du -sk "$repository" | cut -f1)
+  /usr/bin/time -f "$label: %e s, %M KB" "$@" 2>&1 >/dev/null | tail -1 | tr '\n' ','
+  echo " $(($(du -sk "$repository" | cut -f1) - before)) KB stored"
 }
 
 round() {
-  measure "restic, $1" restic -r by-restic backup --quiet home
-  measure "codex-manager, $1" "$manager" vault backup --quiet
+  measure "restic, $1" by-restic restic -r by-restic backup --quiet home
+  measure "codex-manager, $1" by-manager "$manager" vault backup --quiet
 }
 
 round first
-for _ in 1 2 3; do round unchanged; done
+for _ in 1 2 3 4 5; do round unchanged; done
 mapfile -t conversations < <(find home/sessions -name '*.jsonl' | sort)
 for ((i = 0; i < ${#conversations[@]}; i += 100)); do
   echo '{"type":"event_msg"}' >>"${conversations[i]}"
 done
 round '1 % changed'
-du -sk by-restic by-manager
 restic -r by-manager check --read-data --quiet

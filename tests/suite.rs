@@ -124,6 +124,7 @@ mod use_while_codex_runs;
 mod vault;
 mod vault_drill;
 mod vault_faults;
+mod vault_hostile;
 mod vault_kills;
 mod vault_s3;
 mod verify;

@@ -44,7 +44,7 @@ fn age_rollouts(env: &TestEnv) {
 }
 
 /// Runs restic itself on the vault.
-fn run_restic(env: &TestEnv, args: &[&str]) -> Run {
+pub(crate) fn run_restic(env: &TestEnv, args: &[&str]) -> Run {
     let plain = env.command([""; 0]);
     let mut command = Command::new(restic::program().unwrap());
     command
@@ -266,6 +266,11 @@ fn missing_and_unsupported_programs_are_reported_with_a_hint() {
         "{run}"
     );
     assert!(run.stderr.contains("apt install restic"), "{run}");
+    crate::support::write_program(&env.path("bin/rustic"), "#!/bin/sh\necho rustic 0.11.4\n");
+    let run = env.run(["vault", "init", "vault"]).code(1);
+    let error = "error: restic is not installed, and rustic cannot replace it: [ROOT]/bin/rustic";
+    assert!(run.stderr.contains(error), "{run}");
+    assert!(run.stderr.contains("apt install restic"), "{run}");
     env.set(
         "PATH",
         format!("{}:/usr/bin:/bin", env.path("bin").display()),
@@ -318,11 +323,40 @@ fn the_login_of_another_machine_is_not_restored() {
     assert!(env.path("with-login/auth.json").exists());
 }
 
+/// Puts a restic on PATH that writes its arguments, and the command line of its parent, to a file.
+fn record_arguments(env: &TestEnv) -> std::path::PathBuf {
+    let seen = env.path("home/arguments");
+    let script = format!(
+        "#!/bin/sh\n{{ echo \"restic $*\"; tr '\\0' ' ' < /proc/$PPID/cmdline; echo; }} >> '{}'\n\
+         exec /usr/bin/restic \"$@\"\n",
+        seen.display()
+    );
+    crate::support::write_program(&env.path("bin/restic"), &script);
+    seen
+}
+
+/// Returns the paths that restic downloaded since the last call.
+fn downloaded(seen: &Path) -> Vec<String> {
+    let text = fs::read_to_string(seen).unwrap();
+    fs::write(seen, "").unwrap();
+    let dumps = text.lines().filter(|line| line.starts_with("restic dump "));
+    dumps
+        .filter_map(|line| Some(line.split(' ').next_back()?.to_owned()))
+        .collect()
+}
+
 #[test]
-fn only_and_session_restore_a_part() {
+fn only_and_session_download_and_restore_a_part() {
     let Some(env) = vault_env() else { return };
     backup(&env);
+    let seen = record_arguments(&env);
     let file = put(&env, rollout(FIRST), "lost\n");
+    let database = env.codex_home().join("state_5.sqlite");
+    let rows = crate::support::sample::rows(&database);
+    rusqlite::Connection::open(&database)
+        .unwrap()
+        .execute("DELETE FROM threads WHERE id = ?", [FIRST])
+        .unwrap();
     put(&env, "config.toml", "changed");
     let args = [
         "vault",
@@ -335,18 +369,85 @@ fn only_and_session_restore_a_part() {
     let run = env.run([&args[..], &["--dry-run"]].concat()).code(0);
     assert_eq!(run.json()["dry_run"], true);
     assert_eq!(fs::read_to_string(&file).unwrap(), "lost\n");
+    let (manifest, conversation) = (
+        "/.codex-manager/manifest.json".to_owned(),
+        format!("/{}", rollout(FIRST).display()),
+    );
+    // The first line of a conversation names the one that it continues.
+    assert_eq!(downloaded(&seen), [&*manifest, &*conversation]);
     let _ = env.run(args).code(0);
     assert!(fs::read_to_string(&file).unwrap().len() > 5);
     let config = fs::read_to_string(env.codex_home().join("config.toml")).unwrap();
     assert_eq!(config, "changed");
-    let run = env
-        .run(["vault", "restore", "latest", "--only", "no-such-file"])
-        .code(1);
+    assert_eq!(crate::support::sample::rows(&database), rows);
+    let session = downloaded(&seen);
     assert!(
-        run.stderr
-            .contains("the archive has no file or conversation"),
-        "{run}"
+        session.contains(&"/state_5.sqlite".to_owned()),
+        "{session:?}"
     );
+    assert!(!session.contains(&"/".to_owned()), "{session:?}");
+    let only = ["vault", "restore", "latest", "--only", "config.toml"];
+    let _ = env.run(only).code(0);
+    assert_eq!(downloaded(&seen), [&*manifest, "/config.toml"]);
+    let _ = env.run(["vault", "restore", "--dry-run"]).code(0);
+    assert_eq!(downloaded(&seen), [&*manifest]);
+    let full = env.path("home").display().to_string();
+    let _ = env.run(["vault", "restore", "--to", &full]).code(5);
+    assert_eq!(
+        downloaded(&seen),
+        [&*manifest],
+        "refused before the download"
+    );
+    let left = env.tree("home/.codex-manager/tmp");
+    assert!(
+        left.0
+            .keys()
+            .all(|p| !p.to_string_lossy().contains("staging"))
+    );
+    for wanted in ["--only=no-such-file", "--session=no-such-name"] {
+        let run = env.run(["vault", "restore", "latest", wanted]).code(1);
+        let (_, name) = wanted.split_once('=').unwrap();
+        assert!(run.stderr.contains("error: not in snapshot"), "{run}");
+        assert!(run.stderr.contains(name), "{run}");
+        assert!(run.stderr.contains("codex-manager vault ls"), "{run}");
+    }
+}
+
+#[test]
+fn folders_are_downloaded_without_the_rest() {
+    let Some(env) = vault_env() else { return };
+    let odd = put(&env, "skills/mine/[a]*? b.md", "odd\n");
+    backup(&env);
+    let seen = record_arguments(&env);
+    fs::remove_file(&odd).unwrap();
+    let only = ["--only", "skills/mine", "--only", "skills/mine/[a]*? b.md"];
+    let args = [&["vault", "restore"][..], &only].concat();
+    let _ = env.run(args).code(0);
+    assert_eq!(fs::read_to_string(&odd).unwrap(), "odd\n");
+    assert_eq!(
+        downloaded(&seen),
+        ["/.codex-manager/manifest.json", "/skills/mine"]
+    );
+}
+
+#[test]
+fn the_password_is_in_no_argument() {
+    let Some(env) = vault_env() else { return };
+    let seen = record_arguments(&env);
+    let file = env.write("home/pw", format!("{PASSWORD}\n"));
+    let flag = format!("--password-file={}", file.display());
+    for args in [
+        &["vault", "backup"][..],
+        &["vault", "backup", &flag],
+        &["vault", "restore", "latest", "--to", "new"],
+        &["vault", "check", &flag],
+    ] {
+        let _ = env.run(args).code(0);
+    }
+    let text = fs::read_to_string(seen).unwrap();
+    assert!(text.contains("restic backup --json"), "{text}");
+    assert!(text.contains("vault restore latest"), "{text}");
+    assert!(!text.contains(PASSWORD), "{text}");
 }
 
 #[test]
@@ -378,6 +479,14 @@ fn a_plain_restic_backup_of_a_home_is_restored_without_its_databases() {
     let path = rollout(FIRST);
     assert_eq!(old.0.get(&path), new.0.get(&path));
     assert!(!env.path("new/auth.json").exists() && !env.path("new/state_5.sqlite").exists());
+    let only = ["--to", "part", "--only", "config.toml", "--session", FIRST];
+    let _ = env
+        .run([&["vault", "restore", &id[..8]][..], &only].concat())
+        .code(0);
+    let part = env.tree("part");
+    assert_eq!(old.0.get(&path), part.0.get(&path));
+    assert_same_tree(&old.only(&["config.toml"]), &part.only(&["config.toml"]));
+    assert!(part.only(&["history.jsonl"]).0.is_empty(), "{part:?}");
 }
 
 #[test]
@@ -440,7 +549,10 @@ fn forget_applies_the_rules_and_leaves_other_programs_alone() {
     }
     let home = env.codex_home().display().to_string();
     let _ = run_restic(&env, &["backup", &home]).code(0);
+    // The tag alone does not make it a snapshot of this program.
+    let _ = run_restic(&env, &["backup", "--tag", "codex-manager", &home]).code(0);
     let before = snapshots(&env);
+    assert_eq!(before[4]["is_own"], false);
     let rules = ["vault", "forget", "--keep-last", "1", "--json"];
     let run = env.run(["vault", "forget"]).code(4);
     assert!(run.stderr.contains("no retention rule is given"), "{run}");
@@ -461,7 +573,7 @@ fn forget_applies_the_rules_and_leaves_other_programs_alone() {
     assert_eq!(
         after,
         before[2..],
-        "the newest snapshot and that of the other program"
+        "the newest snapshot and those of the other program"
     );
     let _ = env.run(["vault", "check", "--read-data"]).code(0);
     let text = env.run(["vault", "cat", "latest", "notes.txt"]).code(0);

@@ -191,6 +191,40 @@ fn i3_a_full_disk_of_the_manager_makes_no_snapshot() {
     assert_intact(&env, 1);
 }
 
+#[test]
+fn i3_a_restore_with_a_full_disk_changes_nothing() {
+    let Some(mut env) = vault_env() else { return };
+    put_noise(&env, 4 << 20);
+    let _ = env.run(["vault", "backup"]).code(0);
+    let Some(_disk) = Mount::small(&env.path("small"), 1024) else {
+        return;
+    };
+    let manager = env.path("small/manager");
+    fs::create_dir(&manager).unwrap();
+    let config = env.manager_home().join("config.toml");
+    fs::copy(config, manager.join("config.toml")).unwrap();
+    let archive = crate::support::sample::backup(&env, &[]);
+    let before = env.tree("home/.codex");
+    let usual = env.manager_home();
+    env.set("CODEX_MANAGER_HOME", &manager);
+    for args in [
+        &["vault", "restore", "latest"][..],
+        &["vault", "drill"],
+        &["vault", "export", "latest"],
+        &["vault", "import", archive.to_str().unwrap()],
+    ] {
+        let run = env.run(args);
+        assert_ne!(run.code, 0, "{run}");
+        assert!(run.stderr.contains("No space left on device"), "{run}");
+        assert_same_tree(&before, &env.tree("home/.codex"));
+        let left = env.tree("small/manager");
+        let big = left.0.values().filter(|text| text.len() > 100_000);
+        assert_eq!(big.count(), 0, "{run}");
+    }
+    env.set("CODEX_MANAGER_HOME", usual);
+    assert_intact(&env, 2);
+}
+
 /// Writes a file that does not compress.
 fn put_noise(env: &TestEnv, bytes: usize) {
     let mut dice = Dice::seeded(7);

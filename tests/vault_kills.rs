@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Number of kills of each command.
 const KILLS: u64 = 10;
 
+/// Minimum number of rounds in which four homes use one vault.
+const MIN_ROUNDS: u32 = 3;
+
 /// Returns a home of 8 MB with a vault and one snapshot.
 fn vault_env(dice: &mut Dice) -> Option<TestEnv> {
     restic::program()?;
@@ -129,7 +132,11 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
     let Some(mut env) = vault_env(&mut dice) else {
         return;
     };
-    let rounds = 3;
+    // More by hand: CODEX_MANAGER_VAULT_SECONDS=300.
+    let wanted = std::env::var("CODEX_MANAGER_VAULT_SECONDS").ok();
+    let seconds = wanted.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut rounds = 0;
     let homes = ["a", "b", "c", "d"];
     for name in homes {
         sample_home_at(&env.path(name));
@@ -139,7 +146,8 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
         let config = env.manager_home().join("config.toml");
         fs::copy(config, manager.join("config.toml")).unwrap();
     }
-    for _ in 0..rounds {
+    while rounds < MIN_ROUNDS || Instant::now() < until {
+        rounds += 1;
         let mut running = Vec::new();
         for (i, name) in homes.into_iter().enumerate() {
             let folder = env.path(name).join("notes.txt");

@@ -30,4 +30,4 @@ pub mod verify;
 
 pub use error::ArchiveError;
 pub use format::{contents, entry, entry_name, footer, manifest, metadata, names, sidecar};
-pub(crate) use format::{inode_stamp, layout, name_table, path_checks, python};
+pub(crate) use format::{file_list, inode_stamp, layout, name_table, path_checks, python};

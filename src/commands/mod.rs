@@ -27,6 +27,7 @@ pub mod prune;
 pub(crate) mod recommend;
 mod refresh;
 pub mod restore;
+mod restore_report;
 mod restore_session;
 pub(crate) mod resume;
 mod retention_args;

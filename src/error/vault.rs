@@ -23,6 +23,10 @@ impl From<VaultError> for CommandError {
             VaultError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint(INSTALL)
                 .hint("or name the program: --restic-bin FILE, or codex-manager config set vault.program FILE"),
+            // A prune by rustic could remove data of a backup by restic that is running.
+            VaultError::OnlyRustic(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint(INSTALL)
+                .hint("rustic ignores the locks of restic and does not know URLs like s3: and sftp:"),
             VaultError::TooOld { .. } => Self::wrap(ErrorKind::Failed, error)
                 .hint("codex-manager needs restic 0.14 or newer"),
             VaultError::NotRestic(_) => Self::wrap(ErrorKind::Usage, error)

@@ -6,13 +6,17 @@ use super::restic::Restic;
 use super::snapshot::Snapshot;
 use crate::archive::entry::{FileEntry, FolderEntry};
 use crate::archive::entry_name::EntryName;
+use crate::archive::file_list::FileList;
 use crate::archive::format::manifest_members;
 use crate::archive::inode_stamp::InodeStamp;
 use crate::archive::manifest::{ArchiveManifest, MANIFEST_NAME};
 use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::path_checks::check_entries;
 use crate::archive::scope::CaptureScope;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::clock::Zone;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Compressed size for which the limit of the unpacked manifest is computed: 1 GiB of text.
@@ -25,6 +29,8 @@ pub(crate) struct SnapshotContents {
     pub(crate) manifest: ArchiveManifest,
     /// Path of the home within the snapshot, without the leading `/`.
     pub(super) home: PathBuf,
+    /// The paths to download, relative to the home. The empty path is the whole home.
+    pub(super) roots: Vec<PathBuf>,
     /// Files of another program's snapshot that are not restored: databases, which restic may have
     /// read while Codex wrote them, links and special files.
     pub(crate) left_out: Vec<String>,
@@ -41,19 +47,61 @@ impl SnapshotContents {
             return Self::of_plain_backup(restic, snapshot);
         }
         let path = format!("/{MANIFEST_NAME}");
-        let manifest = restic.stream(&["dump", "--no-lock", &snapshot.id, &path], |stream| {
+        let manifest = restic.dump(snapshot, path.as_ref(), |stream| {
             let id = Path::new(snapshot.short_id());
-            Ok(manifest_members::parse(
-                id,
-                stream,
-                MAX_PACKED_MANIFEST_BYTES,
-            )?)
-        })?;
+            let manifest = manifest_members::parse(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
+            check_entries(id, &manifest)?;
+            Ok(manifest)
+        });
+        let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
         Ok(Self {
             manifest,
             home: PathBuf::new(),
+            roots: vec![PathBuf::new()],
             left_out: Vec::new(),
         })
+    }
+
+    /// Keeps only the files at `paths` and below them, so that only they are downloaded.
+    pub(crate) fn narrow(&mut self, paths: &[PathBuf]) {
+        let all = std::mem::take(&mut self.manifest.files);
+        let mut files = FileList::with_names(all.names());
+        let mut roots = BTreeSet::new();
+        for file in all.iter() {
+            // Of a path and one below it, only the upper one is downloaded.
+            let above = paths
+                .iter()
+                .filter(|path| file.path.as_path().starts_with(path));
+            if let Some(root) = above.min_by_key(|path| path.components().count()) {
+                roots.insert(root);
+                files.push(&file);
+            }
+        }
+        self.roots = roots.into_iter().cloned().collect();
+        self.manifest.files = files;
+    }
+
+    /// Returns true if a file, folder or link is at `path` or below it.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        let manifest = &self.manifest;
+        let folders = manifest.folders.iter().map(|folder| folder.path.clone());
+        let links = manifest.links.iter().map(|link| link.path.clone());
+        let files = manifest.files.iter().map(|file| file.path);
+        let mut names = folders.chain(links).chain(files);
+        names.any(|name| name.as_path().starts_with(path))
+    }
+
+    /// Returns the argument of restic for a path of the home: absolute, with slashes.
+    pub(crate) fn rooted(&self, path: &Path) -> OsString {
+        let mut rooted = OsString::new();
+        for name in self.home.join(path).iter() {
+            rooted.push("/");
+            rooted.push(name);
+        }
+        if rooted.is_empty() {
+            rooted.push("/");
+        }
+        rooted
     }
 
     fn of_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
@@ -70,6 +118,7 @@ impl SnapshotContents {
                 ..ArchiveManifest::default()
             },
             home: root.strip_prefix("/").unwrap_or(&root).to_path_buf(),
+            roots: vec![PathBuf::new()],
             left_out: Vec::new(),
         };
         let scope = CaptureScope::new(&root, BackupMode::Full);

@@ -13,6 +13,9 @@ pub enum VaultError {
     /// No program of this name was found.
     #[error("restic is not installed")]
     NoProgram(#[source] ProgramError),
+    /// Only rustic, at this path, is installed.
+    #[error("restic is not installed, and rustic cannot replace it: {}", .0.display())]
+    OnlyRustic(PathBuf),
     /// The program is older than [`super::restic::OLDEST_VERSION`].
     #[error("restic {found} is too old: {}", program.display())]
     TooOld {
@@ -87,6 +90,22 @@ pub enum VaultError {
 }
 
 impl VaultError {
+    /// Converts the error that an archive is damaged into one about the snapshot `id`, from which it
+    /// is made.
+    pub(super) fn about_snapshot(self, id: &str) -> Self {
+        let detail = match self {
+            Self::Archive(ArchiveError::Damaged { detail, .. }) => detail,
+            Self::Archive(ArchiveError::Unsafe { entry, reason, .. }) => {
+                format!("an unsafe entry ({reason}: {entry})")
+            }
+            other => return other,
+        };
+        Self::DamagedSnapshot {
+            id: id.to_owned(),
+            detail,
+        }
+    }
+
     /// Returns true if the error proves that the snapshot or the repository is damaged.
     pub(crate) fn is_damage(&self) -> bool {
         match self {

@@ -103,6 +103,8 @@ const MESSAGES: [(Fault, &[&str]); 10] = [
             "ciphertext verification failed",
             "invalid data returned",
             "not found in index",
+            "not found in snapshot",
+            "should be a file, but is a",
             "pack file",
             "errors were found",
             "contains errors",
@@ -260,6 +262,10 @@ mod tests {
             ),
             (
                 "loading tree for snapshot \"latest\" failed: id 4ecf9e not found in repository\n",
+                Fault::Damaged,
+            ),
+            (
+                "cannot dump file: path \"/.codex-manager/manifest.json\" not found in snapshot\n",
                 Fault::Damaged,
             ),
             (

@@ -1,8 +1,8 @@
 //! Converts a snapshot into an archive, so that it is checked and restored like any other archive.
 //!
-//! restic streams the tree as tar; nothing is unpacked. The manifest names every file with its size and
-//! time and, after an import, its digest. A file that grew while restic read it is cut at the size in
-//! the manifest.
+//! restic streams folders as tar and files as they are; nothing is unpacked. The manifest names every
+//! file with its size and time and, after an import, its digest. A file that grew while restic read it is
+//! cut at the size in the manifest.
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
@@ -18,9 +18,10 @@ use crate::archive::pack::{self, FinishedArchive, PackWriter};
 use crate::io::atomic::TempFile;
 use crate::io::{IoContext, Progress};
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 
-/// Writes an archive of the snapshot into a new temp file in `folder`.
+/// Writes an archive of the snapshot, as far as `contents` lists it, into a new temp file in `folder`.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
@@ -34,21 +35,18 @@ pub(crate) fn materialize(
 ) -> Result<(TempFile, FinishedArchive), VaultError> {
     progress.expect_bytes(contents.manifest.files.bytes());
     let names = contents.manifest.files.names();
-    let args = ["dump", "--no-lock", "--archive", "tar", &snapshot.id, "/"];
-    let (file, packed) = restic.stream(&args, |stream| {
-        let mut file = TempFile::inside(folder)?;
-        let path = file.path().to_path_buf();
-        let out = file.file().try_clone().at("write", &path)?;
-        let packed = pack::pack(out, &path, compression, None, names, |writer| {
-            let mut repacker = Repacker::new(snapshot, contents, writer, progress);
-            repacker.add_structure()?;
-            for_each_entry(&mut *stream, &path, &mut |entry, content| {
-                repacker.add_entry(&entry, content)
-            })?;
-            repacker.finish()
-        });
-        Ok((file, packed?))
-    })?;
+    let mut file = TempFile::inside(folder)?;
+    let path = file.path().to_path_buf();
+    let out = file.file().try_clone().at("write", &path)?;
+    let packed = pack::pack(out, &path, compression, None, names, |writer| {
+        let mut repacker = Repacker::new(snapshot, contents, writer, progress);
+        repacker.add_structure()?;
+        for root in &contents.roots {
+            repacker.download(restic, snapshot, root, &path)?;
+        }
+        Ok::<_, VaultError>(repacker.finish()?)
+    });
+    let packed = packed.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
     check_digests(snapshot, contents, &packed)?;
     Ok((file, packed))
 }
@@ -116,6 +114,40 @@ impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
         ArchiveError::damaged(Path::new(self.id), detail)
     }
 
+    /// Downloads the file at `root`, or the folder with everything in it. `archive` is the path of
+    /// the archive, for error messages.
+    fn download(
+        &mut self,
+        restic: &Restic,
+        snapshot: &Snapshot,
+        root: &Path,
+        archive: &Path,
+    ) -> Result<(), VaultError> {
+        let place = self.contents.rooted(root);
+        let listed = EntryName::of_path(root)
+            .ok()
+            .and_then(|name| self.take(&name));
+        if let Some(listed) = listed {
+            restic.dump(snapshot, &place, |content| {
+                Ok(self.add_file(&listed, content)?)
+            })
+        } else {
+            restic.dump_folder(snapshot, &place, |stream| {
+                let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
+                    self.add_entry(&entry, content)
+                };
+                for_each_entry(stream, archive, &mut add)?;
+                Ok(())
+            })
+        }
+    }
+
+    /// Returns the entry of a file that the manifest names and that was not added yet.
+    fn take(&mut self, name: &EntryName) -> Option<FileEntry> {
+        let position = self.missing.remove(name)?;
+        self.contents.manifest.files.get(position)
+    }
+
     /// Adds one entry. Entries that the manifest does not name are left out.
     fn add_entry(
         &mut self,
@@ -128,24 +160,25 @@ impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
             .strip_prefix(&self.contents.home)
             .ok()
             .and_then(|path| EntryName::of_path(path).ok())
-            .and_then(|name| self.missing.remove(&name))
-            .and_then(|position| self.contents.manifest.files.get(position));
-        let Some(listed) = listed else {
-            return Ok(());
-        };
-        let name = listed.path.clone();
-        if !matches!(entry.kind, RawKind::File) || entry.size < listed.size {
-            return Err(self.damaged(format!("{name} is shorter than in the manifest")));
+            .and_then(|name| self.take(&name));
+        match listed {
+            None => Ok(()),
+            Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
+            Some(listed) => Err(self.damaged(format!("{} is not a file", listed.path))),
         }
-        let size = listed.size;
+    }
+
+    /// Adds the first bytes of `content`, as many as the manifest says.
+    fn add_file(&mut self, listed: &FileEntry, content: &mut dyn Read) -> Result<(), ArchiveError> {
         let file = FileEntry {
             sha256: None,
-            ..listed
+            ..listed.clone()
         };
         if !self.writer.add_file(file, content)? {
-            return Err(self.damaged(format!("{name} ends early")));
+            let name = &listed.path;
+            return Err(self.damaged(format!("{name} is shorter than in the manifest")));
         }
-        self.progress.add_bytes(size);
+        self.progress.add_bytes(listed.size);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::codex::program::{LOGIN_VARIABLES, Program, ProgramError};
 use crate::io::IoContext;
 use crate::io::environment::Environment;
 use crate::io::piped_child::{ChildEnd, PipedChild, Stop};
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,7 +41,12 @@ pub(crate) fn find_program(
     match Program::find(Some(wanted), env) {
         Ok(program) => Ok(program.path().to_path_buf()),
         Err(e @ (ProgramError::NotOnPath(_) | ProgramError::NotAProgram(_))) => {
-            Err(VaultError::NoProgram(e))
+            match Program::find(Some(Path::new("rustic")), env) {
+                Ok(rustic) if configured.is_none() => {
+                    Err(VaultError::OnlyRustic(rustic.path().to_path_buf()))
+                }
+                _ => Err(VaultError::NoProgram(e)),
+            }
         }
     }
 }
@@ -99,7 +105,7 @@ impl Restic {
     }
 
     /// Returns the command `restic ARGS` on the repository.
-    pub(super) fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().envs(self.env.variables());
         for name in LOGIN_VARIABLES {

@@ -3,8 +3,10 @@
 use super::error::VaultError;
 use super::fault::{self, Fault};
 use super::restic::Restic;
+use super::snapshot::Snapshot;
 use crate::io::progress;
 use serde::de::DeserializeOwned;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::thread;
@@ -83,15 +85,44 @@ impl Restic {
         })
     }
 
+    /// Passes the content of the file at `path` of a snapshot to `read`. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Restic::stream`].
+    pub(crate) fn dump<T>(
+        &self,
+        snapshot: &Snapshot,
+        path: &OsStr,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let args = ["dump", "--no-lock", &snapshot.id].map(OsStr::new);
+        self.stream(&[&args[..], &[path]].concat(), read)
+    }
+
+    /// Passes the folder at `path` of a snapshot to `read`, as a tar stream with paths relative to
+    /// the root of the snapshot. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Restic::stream`].
+    pub(crate) fn dump_folder<T>(
+        &self,
+        snapshot: &Snapshot,
+        path: &OsStr,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let args = ["dump", "--no-lock", "--archive", "tar", &snapshot.id].map(OsStr::new);
+        self.stream(&[&args[..], &[path]].concat(), read)
+    }
+
     /// Runs restic and passes its standard output to `read`; again from the beginning if the
     /// repository was locked.
     ///
     /// # Errors
     /// As [`Restic::run`], or the error of `read`. An error of restic takes precedence, because
     /// `read` then gets a truncated stream.
-    pub(crate) fn stream<T>(
+    pub(super) fn stream<T>(
         &self,
-        args: &[&str],
+        args: &[impl AsRef<OsStr>],
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         self.retry_while_locked(|| {

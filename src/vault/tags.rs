@@ -87,8 +87,8 @@ impl SnapshotTags {
         tags
     }
 
-    /// Parses the tags of a snapshot. Returns `None` for a snapshot of another program. Unknown keys and
-    /// values are ignored.
+    /// Parses the tags of a snapshot. Returns `None` for a snapshot of another program, also if a user
+    /// has tagged it `codex-manager`. Unknown keys and values are ignored.
     pub(crate) fn from_tags(tags: &[String]) -> Option<Self> {
         if !tags.iter().any(|tag| tag == PROGRAM_TAG) {
             return None;
@@ -100,19 +100,18 @@ impl SnapshotTags {
             })?;
             Some(percent_decode_str(found).decode_utf8_lossy().into_owned())
         };
+        let (mode, home) = (value("mode")?, value("home")?);
         let number = |key: &str| value(key).and_then(|n| n.parse().ok()).unwrap_or_default();
         let modes = [BackupMode::Full, BackupMode::Auth, BackupMode::Sessions];
-        let mode = value("mode")
-            .and_then(|name| modes.into_iter().find(|mode| mode.name() == name))
-            .unwrap_or_default();
+        let mode = modes.into_iter().find(|known| known.name() == mode);
         Some(Self {
-            mode,
+            mode: mode.unwrap_or_default(),
             email: value("email"),
             account_id: value("account"),
             user_id: value("user"),
             profile: value("profile"),
             label: value("label"),
-            home: value("home").unwrap_or_default(),
+            home,
             files: number("files"),
             bytes: number("bytes"),
             excludes: value("excludes").is_some(),
@@ -153,5 +152,6 @@ mod tests {
         assert!(tags.iter().all(|tag| !tag.contains(',')), "{tags:?}");
         assert_eq!(SnapshotTags::from_tags(&tags), Some(own));
         assert_eq!(SnapshotTags::from_tags(&["mode=full".into()]), None);
+        assert_eq!(SnapshotTags::from_tags(&["codex-manager".into()]), None);
     }
 }

@@ -178,7 +178,7 @@ impl CatArgs {
             );
         }
         let mut printed = Vec::new();
-        restic.stream(&["dump", "--no-lock", &snapshot.id, &node.path], |stream| {
+        restic.dump(&snapshot, node.path.as_ref(), |stream| {
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match stream.read(&mut buffer) {
